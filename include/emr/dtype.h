@@ -1,0 +1,58 @@
+/* dtype.h - element types and exact conversions between them. */
+#ifndef EMR_DTYPE_H
+#define EMR_DTYPE_H
+
+#include "emr/export.h"
+#include "emr/status.h"
+
+/* Numbers are pinned: bundles store them. Types below EMR_DTYPE_BOOL are floats that can be merged; all
+ * others are carried as bytes. */
+typedef enum emr_dtype {
+    EMR_DTYPE_NONE = 0, /* "not set": the default wherever a dtype is optional */
+    EMR_F32 = 1,
+    EMR_F16 = 2,
+    EMR_BF16 = 3,
+    EMR_F64 = 4,
+    EMR_F8_E4M3 = 5, /* e4m3fn: no infinities, largest value 448 */
+    EMR_F8_E5M2 = 6,
+    EMR_BOOL = 16,
+    EMR_U8 = 17,
+    EMR_I8 = 18,
+    EMR_U16 = 19,
+    EMR_I16 = 20,
+    EMR_U32 = 21,
+    EMR_I32 = 22,
+    EMR_U64 = 23,
+    EMR_I64 = 24,
+    EMR_F8_E8M0 = 32, /* from here on opaque: block scales and sub-byte types */
+    EMR_F8_E4M3FNUZ = 33,
+    EMR_F8_E5M2FNUZ = 34,
+    EMR_F4 = 35,
+    EMR_F6_E2M3 = 36,
+    EMR_F6_E3M2 = 37,
+    EMR_C64 = 38
+} emr_dtype;
+
+EMR_BEGIN_DECLS
+
+/* Bits per element (F4 has 4, F6 has 6), or 0 for a number that is no dtype. */
+EMR_API unsigned emr_dtype_bits(emr_dtype dtype);
+
+/* The name as safetensors spells it ("BF16"), or "?". Static strings. */
+EMR_API const char *emr_dtype_name(emr_dtype dtype);
+
+/* The dtype with that name, or EMR_DTYPE_NONE. Case matters. */
+EMR_API emr_dtype emr_dtype_from_name(const char *name);
+
+/* 1 for the types that can be merged and converted: F32, F16, BF16, F64, F8_E4M3, F8_E5M2. */
+EMR_API int emr_dtype_is_float(emr_dtype dtype);
+
+/* Converts n elements between two float dtypes with one rounding to nearest, ties to even; widening is exact.
+ * Beyond the largest finite value F32, F16, BF16 and F8_E5M2 give infinity; F8_E4M3, which has none, gives
+ * its largest value with the sign kept. NaN gives NaN. Buffers may be unaligned; they may not overlap.
+ * EMR_EINVAL if either dtype is no float. Concurrent. */
+EMR_API emr_status emr_convert(emr_dtype to, void *destination, emr_dtype from, const void *source, size_t n);
+
+EMR_END_DECLS
+
+#endif

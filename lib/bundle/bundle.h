@@ -1,0 +1,120 @@
+/* bundle.h - an opened bundle as the reader's files share it. */
+#ifndef EMR_BUNDLE_BUNDLE_H
+#define EMR_BUNDLE_BUNDLE_H
+
+#include "emr/bundle.h"
+#include "bundle/codec.h"
+#include "bundle/format.h"
+#include "core/memory.h"
+#include "core/names.h"
+
+typedef struct emr_section {
+    const uint8_t *data;
+    uint64_t size;
+} emr_section;
+
+#define EMR_NO_STREAM SIZE_MAX
+
+struct emr_bundle {
+    emr_allocator allocator;
+    emr_io io;
+    char *name;
+    uint64_t bytes, index_offset;
+    uint16_t version_major, version_minor;
+    uint8_t *index; /* as in the file; sections point into it. Shapes are in the machine's byte order. */
+    emr_section sections[EMR_N_SECTIONS];
+    emr_summary summary;
+    size_t n_private, n_streams, n_blocks, n_metadata;
+    size_t unified_stream, base_stream;    /* or EMR_NO_STREAM */
+    size_t *task_streams[EMR_N_STREAM_KINDS]; /* of MASK, PRIVATE, ROW_RESCALERS: one a task */
+    size_t *first_private;                 /* n_tasks + 1 positions in the private section */
+    emr_names tensor_names, task_names;
+    /* Called when the bundle is destroyed, by whoever opened its I/O. */
+    void (*on_destroy)(void *owner);
+    void *owner;
+};
+
+static inline const char *emr_bundle_string(const emr_bundle *b, uint32_t offset)
+{
+    return (const char *)b->sections[EMR_SECTION_STRINGS].data + offset;
+}
+
+static inline const uint64_t *emr_bundle_shape(const emr_bundle *b, uint32_t first)
+{
+    return (const uint64_t *)(const void *)b->sections[EMR_SECTION_SHAPES].data + first;
+}
+
+static inline emr_tensor_record emr_bundle_tensor_record(const emr_bundle *b, size_t i)
+{
+    return emr_decode_tensor(b->sections[EMR_SECTION_TENSORS].data + i * EMR_TENSOR_SIZE);
+}
+
+static inline emr_task_record emr_bundle_task_record(const emr_bundle *b, size_t i)
+{
+    return emr_decode_task(b->sections[EMR_SECTION_TASKS].data + i * EMR_TASK_SIZE);
+}
+
+static inline emr_private_record emr_bundle_private_record(const emr_bundle *b, size_t i)
+{
+    return emr_decode_private(b->sections[EMR_SECTION_PRIVATE].data + i * EMR_PRIVATE_SIZE);
+}
+
+static inline emr_stream_record emr_bundle_stream_record(const emr_bundle *b, size_t i)
+{
+    return emr_decode_stream(b->sections[EMR_SECTION_STREAMS].data + i * EMR_STREAM_SIZE);
+}
+
+static inline emr_block_record emr_bundle_block_record(const emr_bundle *b, size_t i)
+{
+    return emr_decode_block(b->sections[EMR_SECTION_BLOCKS].data + i * EMR_BLOCK_SIZE);
+}
+
+/* The dtype in which a task's model has tensor i of the base, or NONE where it does not take it from there. */
+static inline emr_dtype emr_bundle_task_dtype(const emr_bundle *b, size_t task, size_t i)
+{
+    return (emr_dtype)b->sections[EMR_SECTION_TASK_DTYPES].data[task * b->summary.n_tensors + i];
+}
+
+/* A task's rescaler for a merged tensor, in a bundle whose rescalers are not per row. */
+static inline float emr_bundle_rescaler(const emr_bundle *b, size_t task, size_t tensor)
+{
+    if (b->summary.rescale_per == EMR_PER_MODEL_BYTE)
+        return emr_bundle_task_record(b, task).rescaler;
+    size_t at = (task * b->summary.n_merged + tensor) * 4;
+    return emr_f32_from_bits(emr_load32(b->sections[EMR_SECTION_RESCALERS].data + at));
+}
+
+/* The names by number, as emr_names wants to be told; `owner` is the bundle. */
+const char *emr_bundle_task_name(const void *owner, size_t i);
+const char *emr_bundle_tensor_name(const void *owner, size_t i);
+
+/* Elements of a record's shape; its product was checked on opening. */
+uint64_t emr_bundle_count(const emr_bundle *b, const emr_tensor_record *t);
+/* Rows of a merged tensor: the first dimension, or 1 where the rank is below 2. */
+uint64_t emr_shape_rows(uint32_t rank, const uint64_t *shape);
+
+/* Reads one stream, block by block, verifying each as it is reached. One user at a time. */
+typedef struct emr_cursor {
+    const emr_bundle *bundle;
+    emr_allocator allocator;
+    emr_stream_record stream;
+    uint64_t block; /* the decoded one, or UINT64_MAX */
+    const uint8_t *data;
+    uint8_t *buffer, *packed; /* one block each */
+    emr_decoder *decoder;
+    const void *window; /* mapped, to be unmapped */
+    size_t window_size;
+} emr_cursor;
+
+emr_status emr_cursor_open(emr_cursor *cursor, const emr_bundle *bundle, size_t stream,
+                           const emr_allocator *allocator, emr_error *error);
+void emr_cursor_close(emr_cursor *cursor);
+
+/* The decoded bytes at `offset` of the stream: *available of them, up to the end of their block. */
+emr_status emr_cursor_at(emr_cursor *cursor, uint64_t offset, const uint8_t **bytes, size_t *available,
+                         emr_error *error);
+
+/* Copies `n` bytes from `offset` of the stream. */
+emr_status emr_cursor_read(emr_cursor *cursor, uint64_t offset, void *destination, size_t n, emr_error *error);
+
+#endif

@@ -1,0 +1,140 @@
+/* cursor.c - decoded blocks of a stream, each verified when it is reached. Freestanding. */
+#include "bundle/bundle.h"
+
+#include "core/hash.h"
+
+#include <string.h>
+
+static const char *const stream_names[EMR_N_STREAM_KINDS] = {"?",    "unified", "mask",
+                                                             "base", "private", "row rescalers"};
+
+/* Fails with a sentence that says which stream, task and block. */
+static emr_status fail(const emr_cursor *c, uint64_t block, emr_status status, const char *what, emr_error *error)
+{
+    const emr_bundle *b = c->bundle;
+    const char *kind = c->stream.kind < EMR_N_STREAM_KINDS ? stream_names[c->stream.kind] : "unknown";
+    if (c->stream.owner == EMR_OWNER_BASE)
+        return emr_fail(error, status, "%s: block %u of the %s stream: %s", b->name, block, kind, what);
+    emr_task_record task = emr_bundle_task_record(b, c->stream.owner);
+    return emr_fail(error, status, "%s: task '%s': block %u of its %s stream: %s", b->name,
+                    emr_bundle_string(b, task.name), block, kind, what);
+}
+
+emr_status emr_cursor_open(emr_cursor *c, const emr_bundle *bundle, size_t stream, const emr_allocator *allocator,
+                           emr_error *error)
+{
+    *c = (emr_cursor){.bundle = bundle, .allocator = *allocator, .block = UINT64_MAX};
+    if (stream == EMR_NO_STREAM) /* holds nothing; reading from it is refused */
+        return EMR_OK;
+    c->stream = emr_bundle_stream_record(bundle, stream);
+    size_t length = (size_t)emr_min(c->stream.block_bytes, c->stream.bytes);
+    c->buffer = emr_allocate(allocator, length);
+    c->packed = emr_allocate(allocator, length);
+    if (!c->buffer || !c->packed || emr_decoder_create(&c->decoder, allocator)) {
+        emr_cursor_close(c);
+        return emr_fail(error, EMR_ENOMEM, "%s: out of memory", bundle->name);
+    }
+    return EMR_OK;
+}
+
+static void unmap(emr_cursor *c)
+{
+    if (c->window && c->bundle->io.unmap)
+        c->bundle->io.unmap(c->bundle->io.user, c->window, c->window_size);
+    c->window = NULL;
+}
+
+void emr_cursor_close(emr_cursor *c)
+{
+    if (!c->bundle)
+        return;
+    unmap(c);
+    emr_release(&c->allocator, c->buffer);
+    emr_release(&c->allocator, c->packed);
+    emr_decoder_destroy(c->decoder);
+    *c = (emr_cursor){0};
+}
+
+/* The block's stored bytes: a mapped window where the I/O offers one, else read into `into`. */
+static emr_status fetch(emr_cursor *c, const emr_block_record *r, uint8_t *into, const uint8_t **stored)
+{
+    const emr_io *io = &c->bundle->io;
+    if (io->map && r->codec == EMR_CODEC_RAW) {
+        const void *window;
+        if (io->map(io->user, r->offset, r->stored, &window))
+            return EMR_EIO;
+        c->window = window;
+        c->window_size = r->stored;
+        *stored = window;
+        return EMR_OK;
+    }
+    *stored = into;
+    return io->read(io->user, r->offset, into, r->stored) ? EMR_EIO : EMR_OK;
+}
+
+static emr_status load(emr_cursor *c, uint64_t block, emr_error *error)
+{
+    emr_block_record r = emr_bundle_block_record(c->bundle, (size_t)(c->stream.first_block + block));
+    size_t length = emr_stream_block_length(&c->stream, block);
+    const uint8_t *stored;
+    c->block = UINT64_MAX;
+    unmap(c);
+    if (r.codec == EMR_CODEC_FILL) {
+        memset(c->buffer, r.fill, length);
+        c->data = c->buffer;
+        c->block = block;
+        return EMR_OK;
+    }
+    emr_status status = fetch(c, &r, r.codec == EMR_CODEC_RAW ? c->buffer : c->packed, &stored);
+    if (status)
+        return fail(c, block, status, "reading it failed", error);
+    if (emr_hash64(stored, r.stored) != r.hash)
+        return fail(c, block, EMR_ECORRUPT, "its checksum differs, the file is damaged", error);
+    c->data = stored;
+    if (r.codec == EMR_CODEC_ZSTD) {
+        status = emr_decode(c->decoder, c->buffer, length, stored, r.stored);
+        if (status)
+            return fail(c, block, status,
+                        status == EMR_EUNSUPPORTED ? "it is compressed, and this build has no zstd"
+                                                   : "its zstd frame cannot be decoded",
+                        error);
+        c->data = c->buffer;
+    }
+    c->block = block;
+    return EMR_OK;
+}
+
+emr_status emr_cursor_at(emr_cursor *c, uint64_t offset, const uint8_t **bytes, size_t *available,
+                         emr_error *error)
+{
+    if (offset >= c->stream.bytes)
+        return emr_fail(error, EMR_ECORRUPT, "%s: byte %u lies outside of its stream", c->bundle->name, offset);
+    uint64_t block = offset / c->stream.block_bytes;
+    if (block != c->block) {
+        emr_status status = load(c, block, error);
+        if (status)
+            return status;
+    }
+    size_t within = (size_t)(offset % c->stream.block_bytes);
+    *bytes = c->data + within;
+    *available = emr_stream_block_length(&c->stream, block) - within;
+    return EMR_OK;
+}
+
+emr_status emr_cursor_read(emr_cursor *c, uint64_t offset, void *destination, size_t n, emr_error *error)
+{
+    uint8_t *to = destination;
+    while (n) {
+        const uint8_t *bytes = NULL;
+        size_t available = 0;
+        emr_status status = emr_cursor_at(c, offset, &bytes, &available, error);
+        if (status)
+            return status;
+        available = available < n ? available : n;
+        memcpy(to, bytes, available);
+        to += available;
+        offset += available;
+        n -= available;
+    }
+    return EMR_OK;
+}

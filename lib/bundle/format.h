@@ -1,0 +1,266 @@
+/* format.h - the bytes of a bundle: constants and records, each with its encoder and decoder side by side.
+ * docs/bundle-format.md is the normative text; this file follows it field by field. */
+#ifndef EMR_BUNDLE_FORMAT_H
+#define EMR_BUNDLE_FORMAT_H
+
+#include "core/bytes.h"
+
+#include <stddef.h>
+
+enum {
+    EMR_FORMAT_MAJOR = 1,
+    EMR_FORMAT_MINOR = 0,
+
+    EMR_HEADER_SIZE = 64,
+    EMR_TRAILER_SIZE = 64,
+    EMR_SEALED = 56, /* header and trailer end in the XXH3-64 of their first 56 bytes */
+    EMR_SECTION_HEAD = 16,
+    EMR_RAW_ALIGNMENT = 64,
+    EMR_TENSOR_ALIGNMENT = 64, /* parameters in flat space; bytes in the base and private streams */
+
+    EMR_BLOCK_BYTES_MIN = 512,
+    EMR_BLOCK_BYTES_MAX = 16 << 20,
+    EMR_VALUE_BLOCK_BYTES = 256 << 10, /* what the writer uses: unified, base, private, rescalers */
+    EMR_MASK_BLOCK_BYTES = 32 << 10,
+};
+
+#define EMR_HEADER_MAGIC  "\x89"                                                                             \
+                          "EMR\r\n\x1a\n"
+#define EMR_TRAILER_MAGIC "EMRINDEX"
+
+enum emr_section_kind {
+    EMR_SECTION_SUMMARY = 1,
+    EMR_SECTION_STRINGS = 2,
+    EMR_SECTION_SHAPES = 3,
+    EMR_SECTION_TASKS = 4,
+    EMR_SECTION_TENSORS = 5,
+    EMR_SECTION_TASK_DTYPES = 6,
+    EMR_SECTION_RESCALERS = 7,
+    EMR_SECTION_PRIVATE = 8,
+    EMR_SECTION_STREAMS = 9,
+    EMR_SECTION_BLOCKS = 10,
+    EMR_SECTION_METADATA = 11,
+    EMR_N_SECTIONS = 12,
+};
+
+enum { EMR_SECTION_REQUIRED = 1 };
+
+enum emr_stream_kind {
+    EMR_STREAM_UNIFIED = 1,
+    EMR_STREAM_MASK = 2,
+    EMR_STREAM_BASE = 3,
+    EMR_STREAM_PRIVATE = 4,
+    EMR_STREAM_ROW_RESCALERS = 5,
+    EMR_N_STREAM_KINDS = 6,
+};
+
+enum { EMR_STREAM_REQUIRED = 1 };
+
+enum emr_codec { EMR_CODEC_RAW = 0, EMR_CODEC_ZSTD = 1, EMR_CODEC_FILL = 2 };
+
+enum { EMR_MODULATOR_MASK = 1 };
+
+/* rescale_per, as stored */
+enum { EMR_PER_MODEL_BYTE = 0, EMR_PER_TENSOR_BYTE = 1, EMR_PER_ROW_BYTE = 2 };
+
+#define EMR_OWNER_BASE UINT32_MAX /* streams and metadata that belong to no task */
+
+typedef struct emr_summary {
+    uint8_t rescale, rescale_per, tie, unified_dtype, modulator, on_nonfinite, has_base;
+    uint32_t n_tasks, n_tensors, n_merged;
+    uint64_t merged_params, flat_params, n_rows;
+} emr_summary;
+
+enum { EMR_SUMMARY_SIZE = 48 };
+
+static inline void emr_encode_summary(uint8_t *p, const emr_summary *s)
+{
+    memset(p, 0, EMR_SUMMARY_SIZE);
+    p[0] = s->rescale;
+    p[1] = s->rescale_per;
+    p[2] = s->tie;
+    p[3] = s->unified_dtype;
+    p[4] = s->modulator;
+    p[5] = s->on_nonfinite;
+    p[6] = s->has_base;
+    emr_store32(p + 8, s->n_tasks);
+    emr_store32(p + 12, s->n_tensors);
+    emr_store32(p + 16, s->n_merged);
+    emr_store64(p + 24, s->merged_params);
+    emr_store64(p + 32, s->flat_params);
+    emr_store64(p + 40, s->n_rows);
+}
+
+static inline emr_summary emr_decode_summary(const uint8_t *p)
+{
+    return (emr_summary){p[0], p[1], p[2], p[3], p[4], p[5], p[6],
+                         emr_load32(p + 8), emr_load32(p + 12), emr_load32(p + 16),
+                         emr_load64(p + 24), emr_load64(p + 32), emr_load64(p + 40)};
+}
+
+typedef struct emr_task_record {
+    uint32_t name; /* offset in the strings section, as in every record */
+    float rescaler;
+    uint64_t ones, zeroed;
+    uint32_t empty_mask;
+} emr_task_record;
+
+enum { EMR_TASK_SIZE = 32 };
+
+static inline void emr_encode_task(uint8_t *p, const emr_task_record *t)
+{
+    memset(p, 0, EMR_TASK_SIZE);
+    emr_store32(p, t->name);
+    emr_store32(p + 4, emr_f32_bits(t->rescaler));
+    emr_store64(p + 8, t->ones);
+    emr_store64(p + 16, t->zeroed);
+    emr_store32(p + 24, t->empty_mask);
+}
+
+static inline emr_task_record emr_decode_task(const uint8_t *p)
+{
+    return (emr_task_record){emr_load32(p), emr_f32_from_bits(emr_load32(p + 4)), emr_load64(p + 8),
+                             emr_load64(p + 16), emr_load32(p + 24)};
+}
+
+typedef struct emr_tensor_record {
+    uint32_t name;
+    uint32_t shape; /* index of the first dimension in the shapes section */
+    uint16_t rank, dtype;
+    uint32_t merged;
+    uint64_t first_param; /* in flat space; merged tensors */
+    uint64_t base_offset; /* in the base stream, where there is one */
+    uint64_t hash_low, hash_high;
+    uint64_t first_row; /* number of rows of the merged tensors before this one */
+} emr_tensor_record;
+
+enum { EMR_TENSOR_SIZE = 64 };
+
+static inline void emr_encode_tensor(uint8_t *p, const emr_tensor_record *t)
+{
+    memset(p, 0, EMR_TENSOR_SIZE);
+    emr_store32(p, t->name);
+    emr_store32(p + 4, t->shape);
+    emr_store16(p + 8, t->rank);
+    emr_store16(p + 10, t->dtype);
+    emr_store32(p + 12, t->merged);
+    emr_store64(p + 16, t->first_param);
+    emr_store64(p + 24, t->base_offset);
+    emr_store64(p + 32, t->hash_low);
+    emr_store64(p + 40, t->hash_high);
+    emr_store64(p + 48, t->first_row);
+}
+
+static inline emr_tensor_record emr_decode_tensor(const uint8_t *p)
+{
+    return (emr_tensor_record){emr_load32(p),      emr_load32(p + 4),  emr_load16(p + 8),
+                               emr_load16(p + 10), emr_load32(p + 12), emr_load64(p + 16),
+                               emr_load64(p + 24), emr_load64(p + 32), emr_load64(p + 40),
+                               emr_load64(p + 48)};
+}
+
+typedef struct emr_private_record {
+    uint32_t task, name, shape;
+    uint16_t rank, dtype;
+    uint64_t offset; /* in the task's private stream */
+} emr_private_record;
+
+enum { EMR_PRIVATE_SIZE = 24 };
+
+static inline void emr_encode_private(uint8_t *p, const emr_private_record *r)
+{
+    emr_store32(p, r->task);
+    emr_store32(p + 4, r->name);
+    emr_store32(p + 8, r->shape);
+    emr_store16(p + 12, r->rank);
+    emr_store16(p + 14, r->dtype);
+    emr_store64(p + 16, r->offset);
+}
+
+static inline emr_private_record emr_decode_private(const uint8_t *p)
+{
+    return (emr_private_record){emr_load32(p),      emr_load32(p + 4),  emr_load32(p + 8),
+                                emr_load16(p + 12), emr_load16(p + 14), emr_load64(p + 16)};
+}
+
+typedef struct emr_stream_record {
+    uint32_t kind, owner;
+    uint64_t bytes;
+    uint64_t first_block; /* in the blocks section; ceil(bytes / block_bytes) of them */
+    uint32_t block_bytes, flags;
+} emr_stream_record;
+
+enum { EMR_STREAM_SIZE = 32 };
+
+static inline void emr_encode_stream(uint8_t *p, const emr_stream_record *s)
+{
+    emr_store32(p, s->kind);
+    emr_store32(p + 4, s->owner);
+    emr_store64(p + 8, s->bytes);
+    emr_store64(p + 16, s->first_block);
+    emr_store32(p + 24, s->block_bytes);
+    emr_store32(p + 28, s->flags);
+}
+
+static inline emr_stream_record emr_decode_stream(const uint8_t *p)
+{
+    return (emr_stream_record){emr_load32(p),      emr_load32(p + 4),  emr_load64(p + 8),
+                               emr_load64(p + 16), emr_load32(p + 24), emr_load32(p + 28)};
+}
+
+/* The number of blocks of a stream, and the length of block i once decoded. */
+static inline uint64_t emr_stream_blocks(const emr_stream_record *s)
+{
+    return s->bytes / s->block_bytes + (s->bytes % s->block_bytes != 0);
+}
+
+static inline size_t emr_stream_block_length(const emr_stream_record *s, uint64_t i)
+{
+    uint64_t left = s->bytes - i * s->block_bytes;
+    return left < s->block_bytes ? (size_t)left : s->block_bytes;
+}
+
+typedef struct emr_block_record {
+    uint64_t offset; /* in the file */
+    uint64_t hash;   /* XXH3-64 of the stored bytes */
+    uint32_t stored; /* bytes in the file */
+    uint8_t codec;
+    uint8_t fill; /* EMR_CODEC_FILL: every byte of the block */
+} emr_block_record;
+
+enum { EMR_BLOCK_SIZE = 24 };
+
+static inline void emr_encode_block(uint8_t *p, const emr_block_record *b)
+{
+    emr_store64(p, b->offset);
+    emr_store64(p + 8, b->hash);
+    emr_store32(p + 16, b->stored);
+    p[20] = b->codec;
+    p[21] = b->fill;
+    p[22] = p[23] = 0;
+}
+
+static inline emr_block_record emr_decode_block(const uint8_t *p)
+{
+    return (emr_block_record){emr_load64(p), emr_load64(p + 8), emr_load32(p + 16), p[20], p[21]};
+}
+
+typedef struct emr_metadata_record {
+    uint32_t owner, key, value;
+} emr_metadata_record;
+
+enum { EMR_METADATA_SIZE = 12 };
+
+static inline void emr_encode_metadata(uint8_t *p, const emr_metadata_record *m)
+{
+    emr_store32(p, m->owner);
+    emr_store32(p + 4, m->key);
+    emr_store32(p + 8, m->value);
+}
+
+static inline emr_metadata_record emr_decode_metadata(const uint8_t *p)
+{
+    return (emr_metadata_record){emr_load32(p), emr_load32(p + 4), emr_load32(p + 8)};
+}
+
+#endif

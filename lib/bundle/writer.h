@@ -1,0 +1,50 @@
+/* writer.h - writing a bundle front to back: blocks as they are computed, then the index that says what they are.
+ * Bytes depend on what is put and in which order, never on the executor. */
+#ifndef EMR_BUNDLE_WRITER_H
+#define EMR_BUNDLE_WRITER_H
+
+#include "emr/io.h"
+#include "bundle/format.h"
+#include "core/work.h"
+
+typedef struct emr_writer emr_writer;
+
+/* Writes the header. `io` must have write; `compression` is as in emr_merge_options. `slots` blocks are
+ * compressed at a time, by the workers, which are borrowed. */
+emr_status emr_writer_create(emr_writer **writer, const emr_io *io, const emr_allocator *allocator,
+                             const emr_workers *workers, size_t slots, int compression, emr_error *error);
+void emr_writer_destroy(emr_writer **writer);
+
+/* Declares a stream; streams are numbered in the order of declaration, which is their order in the index.
+ * EMR_NO_MEMORY_STREAM when there is no memory. */
+#define EMR_NO_MEMORY_STREAM SIZE_MAX
+size_t emr_writer_stream(emr_writer *writer, enum emr_stream_kind kind, uint32_t owner, uint32_t block_bytes);
+
+/* Puts one whole block, or a stream's last one. The bytes must stay as they are until the next flush. */
+emr_status emr_writer_put(emr_writer *writer, size_t stream, const void *bytes, size_t n, emr_error *error);
+emr_status emr_writer_flush(emr_writer *writer, emr_error *error);
+
+/* Appends any number of bytes, which are copied; blocks are made of them here. A stream is fed by put or by append. */
+emr_status emr_writer_append(emr_writer *writer, size_t stream, const void *bytes, size_t n, emr_error *error);
+/* Zero bytes up to the next multiple of EMR_TENSOR_ALIGNMENT. */
+emr_status emr_writer_align(emr_writer *writer, size_t stream, emr_error *error);
+/* Writes what append has left over. The stream's buffer is given back. */
+emr_status emr_writer_end(emr_writer *writer, size_t stream, emr_error *error);
+/* Bytes of the stream so far. */
+uint64_t emr_writer_bytes(const emr_writer *writer, size_t stream);
+
+/* Room for one more record at the end of a section, zeroed; NULL when there is no memory. Valid until the next one of
+ * that section. */
+uint8_t *emr_writer_record(emr_writer *writer, enum emr_section_kind kind, size_t size);
+/* Adds a string to the strings section: its offset, or UINT32_MAX when there is no room. */
+uint32_t emr_writer_string(emr_writer *writer, const char *text);
+/* Adds a shape to the shapes section: the index of its first dimension, or UINT32_MAX. */
+uint32_t emr_writer_shape(emr_writer *writer, uint32_t rank, const uint64_t *shape);
+
+/* Writes the index and the trailer: the bundle is whole. */
+emr_status emr_writer_finish(emr_writer *writer, emr_error *error);
+
+/* Work memory of a writer with that many slots and workers, for the plan. */
+uint64_t emr_writer_memory(size_t slots, size_t workers, int compression);
+
+#endif

@@ -1,0 +1,194 @@
+/* open.c - a checkpoint by its path: which format, which files; and the files that a model keeps open. POSIX. */
+#define _POSIX_C_SOURCE 200809L
+
+#include "checkpoint/safetensors.h"
+
+#include <dirent.h>
+#include <string.h>
+#include <sys/stat.h>
+
+/* The files of an opened model, closed with it. */
+typedef struct open_file {
+    struct open_file *next;
+    emr_file *file;
+    char *path; /* what its tensors' messages name */
+} open_file;
+
+typedef struct open_files {
+    open_file *first;
+    int map;
+} open_files;
+
+static void close_files(void *owner, const emr_allocator *allocator)
+{
+    open_files *files = owner;
+    while (files->first) {
+        open_file *f = files->first;
+        files->first = f->next;
+        emr_file_close(&f->file);
+        emr_release(allocator, f->path);
+        emr_release(allocator, f);
+    }
+    emr_release(allocator, files);
+}
+
+static emr_status add_file(emr_model *m, const char *path, emr_error *error)
+{
+    open_files *files = m->owner;
+    open_file *f = emr_allocate_array(&m->allocator, 1, sizeof *f);
+    char *copy = emr_copy_string(&m->allocator, path);
+    if (!f || !copy) {
+        emr_release(&m->allocator, f);
+        emr_release(&m->allocator, copy);
+        return emr_fail(error, EMR_ENOMEM, "%s: out of memory", path);
+    }
+    f->path = copy;
+    f->next = files->first;
+    files->first = f;
+    emr_status status = emr_file_open(&f->file, path, files->map, &m->allocator, error);
+    if (status)
+        return status;
+    emr_io io = emr_file_io(f->file);
+    return emr_safetensors_load(m, &io, copy, error);
+}
+
+static bool ends_with(const char *text, const char *end)
+{
+    size_t n = strlen(text), k = strlen(end);
+    return n >= k && strcmp(text + n - k, end) == 0;
+}
+
+static bool is_pickle(const char *path)
+{
+    static const char *const endings[] = {".bin", ".pt", ".pth", ".ckpt", ".pkl"};
+    for (size_t i = 0; i < sizeof endings / sizeof endings[0]; i++)
+        if (ends_with(path, endings[i]))
+            return true;
+    return false;
+}
+
+static emr_status refuse_pickle(const char *path, emr_error *error)
+{
+    return emr_fail(error, EMR_EUNSUPPORTED,
+                    "%s: pickle files run code when loaded and are not read: convert it first, in Python: "
+                    "safetensors.torch.save_file(torch.load(path, weights_only=True), 'model.safetensors')",
+                    path);
+}
+
+/* What a directory holds that could be the checkpoint. */
+typedef struct listing {
+    char *index, *single; /* names; the preferred one if it is there */
+    size_t n_indexes, n_singles;
+    bool has_index, has_single; /* the preferred names themselves */
+    bool has_pickle;
+} listing;
+
+static void note(const emr_allocator *a, char **kept, size_t *n, bool *preferred, const char *name, bool is_preferred)
+{
+    ++*n;
+    if (*preferred || (*kept && !is_preferred))
+        return;
+    emr_release(a, *kept);
+    *kept = emr_copy_string(a, name);
+    *preferred = is_preferred;
+}
+
+static emr_status list_directory(const emr_allocator *a, const char *path, listing *l, emr_error *error)
+{
+    DIR *directory = opendir(path);
+    if (!directory)
+        return emr_fail(error, EMR_EIO, "%s: the directory cannot be read", path);
+    for (const struct dirent *e; (e = readdir(directory)) != NULL;) {
+        const char *name = e->d_name;
+        if (ends_with(name, ".safetensors.index.json"))
+            note(a, &l->index, &l->n_indexes, &l->has_index, name, strcmp(name, "model.safetensors.index.json") == 0);
+        else if (ends_with(name, ".safetensors"))
+            note(a, &l->single, &l->n_singles, &l->has_single, name, strcmp(name, "model.safetensors") == 0);
+        else if (is_pickle(name))
+            l->has_pickle = true;
+    }
+    closedir(directory);
+    return EMR_OK;
+}
+
+/* The one file in a directory to open. */
+static emr_status choose(const listing *l, const char *path, const char **name, emr_error *error)
+{
+    if (l->has_index || l->n_indexes == 1)
+        *name = l->index;
+    else if (l->n_indexes == 0 && (l->has_single || l->n_singles == 1))
+        *name = l->single;
+    else if (l->n_indexes || l->n_singles)
+        return emr_fail(error, EMR_EFORMAT, "%s: several checkpoints lie in this directory: name one of them", path);
+    else if (l->has_pickle)
+        return refuse_pickle(path, error);
+    else
+        return emr_fail(error, EMR_EFORMAT, "%s: no .safetensors file lies in this directory", path);
+    return *name ? EMR_OK : emr_fail(error, EMR_ENOMEM, "%s: out of memory", path);
+}
+
+static emr_status load_path(emr_model *m, const char *path, emr_error *error)
+{
+    if (ends_with(path, ".json"))
+        return emr_shard_index_load(m, path, add_file, error);
+    if (is_pickle(path))
+        return refuse_pickle(path, error);
+    if (ends_with(path, ".gguf"))
+        return emr_fail(error, EMR_EUNSUPPORTED, "%s: GGUF files are not read by this version", path);
+    return add_file(m, path, error);
+}
+
+static emr_status load_directory(emr_model *m, const char *path, emr_error *error)
+{
+    listing l = {0};
+    const char *name = NULL;
+    char *joined = NULL;
+    emr_status status = list_directory(&m->allocator, path, &l, error);
+    if (!status)
+        status = choose(&l, path, &name, error);
+    if (!status) {
+        size_t a = strlen(path), b = strlen(name);
+        joined = emr_allocate(&m->allocator, a + b + 2);
+        if (joined) {
+            memcpy(joined, path, a);
+            joined[a] = '/';
+            memcpy(joined + a + 1, name, b + 1);
+            status = load_path(m, joined, error);
+        } else {
+            status = emr_fail(error, EMR_ENOMEM, "%s: out of memory", path);
+        }
+    }
+    emr_release(&m->allocator, joined);
+    emr_release(&m->allocator, l.index);
+    emr_release(&m->allocator, l.single);
+    return status;
+}
+
+emr_status emr_checkpoint_open(emr_model **model, const char *path, const emr_checkpoint_options *given,
+                               emr_error *error)
+{
+    emr_checkpoint_options options;
+    emr_allocator allocator;
+    struct stat s;
+    if (!model || !path)
+        return emr_fail(error, EMR_EINVAL, "emr_checkpoint_open: NULL");
+    *model = NULL;
+    emr_status status = emr_checkpoint_take(&options, &allocator, given, error);
+    if (!status)
+        status = emr_model_create(model, path, &allocator, error);
+    if (status)
+        return status;
+    open_files *files = emr_allocate_array(&allocator, 1, sizeof *files);
+    if (files) {
+        files->map = options.map;
+        (*model)->owner = files;
+        (*model)->on_destroy = close_files;
+        status = stat(path, &s) == 0 && S_ISDIR(s.st_mode) ? load_directory(*model, path, error)
+                                                            : load_path(*model, path, error);
+    } else {
+        status = emr_fail(error, EMR_ENOMEM, "%s: out of memory", path);
+    }
+    if (status)
+        emr_model_destroy(model);
+    return status;
+}

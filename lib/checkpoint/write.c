@@ -1,0 +1,187 @@
+/* write.c - a model to a path: one file, or shards with their index. Nothing appears before everything is written. */
+#define _POSIX_C_SOURCE 200809L
+
+#include "checkpoint/safetensors.h"
+#include "checkpoint/safetensors_write.h"
+
+#include <jansson.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+typedef struct shard {
+    size_t first, n; /* tensors */
+    emr_file *file;
+    char *path;
+} shard;
+
+typedef struct shards {
+    emr_allocator allocator;
+    shard *all;
+    size_t n, capacity;
+    char *stem; /* path without ".safetensors" */
+    emr_file *index;
+    bool made_directory;
+} shards;
+
+static const char dot_safetensors[] = ".safetensors", dot_index[] = ".safetensors.index.json";
+
+static bool cut_ending(char *text, const char *end)
+{
+    size_t n = strlen(text), k = strlen(end);
+    if (n < k || strcmp(text + n - k, end) != 0)
+        return false;
+    text[n - k] = '\0';
+    return true;
+}
+
+static char *join(const emr_allocator *a, const char *x, const char *y)
+{
+    size_t n = strlen(x), k = strlen(y) + 1;
+    char *joined = emr_allocate(a, n + k);
+    if (joined) {
+        memcpy(joined, x, n);
+        memcpy(joined + n, y, k);
+    }
+    return joined;
+}
+
+/* Shares the tensors out: a new shard where the next tensor would make this one too large. */
+static bool share_out(shards *s, const emr_model *m, uint64_t shard_bytes)
+{
+    uint64_t used = 0;
+    for (size_t i = 0; i <= m->n_tensors; i++) {
+        bool next = s->n == 0 || (i < m->n_tensors && shard_bytes && s->all[s->n - 1].n &&
+                                  m->tensors[i]->bytes > shard_bytes - emr_min(used, shard_bytes));
+        if (next) {
+            if (!emr_grow(&s->allocator, (void **)&s->all, &s->capacity, s->n + 1, sizeof *s->all))
+                return false;
+            s->all[s->n++] = (shard){.first = i};
+            used = 0;
+        }
+        if (i < m->n_tensors) {
+            s->all[s->n - 1].n++;
+            used += m->tensors[i]->bytes;
+        }
+    }
+    return true;
+}
+
+/* Finds the stem, and makes the directory where the path is to be one. */
+static emr_status find_stem(shards *s, const char *path, bool sharding, emr_error *error)
+{
+    struct stat st;
+    bool is_directory = stat(path, &st) == 0 && S_ISDIR(st.st_mode);
+    s->stem = emr_copy_string(&s->allocator, path);
+    if (!s->stem)
+        return emr_fail(error, EMR_ENOMEM, "%s: out of memory", path);
+    if (!is_directory && (cut_ending(s->stem, dot_index) || cut_ending(s->stem, dot_safetensors)))
+        return EMR_OK;
+    if (!is_directory && !sharding)
+        return emr_fail(error, EMR_EINVAL, "%s: the output's name must end in .safetensors", path);
+    if (!is_directory && mkdir(path, 0777))
+        return emr_fail(error, EMR_EIO, "%s: the directory cannot be made", path);
+    s->made_directory = !is_directory;
+    emr_release(&s->allocator, s->stem);
+    s->stem = join(&s->allocator, path, "/model");
+    return s->stem ? EMR_OK : emr_fail(error, EMR_ENOMEM, "%s: out of memory", path);
+}
+
+static emr_status write_shard(shards *s, size_t i, const emr_model *m, const emr_checkpoint_options *options,
+                              uint64_t *done, emr_error *error)
+{
+    char ending[64];
+    shard *part = &s->all[i];
+    if (s->n == 1)
+        snprintf(ending, sizeof ending, "%s", dot_safetensors);
+    else
+        snprintf(ending, sizeof ending, "-%05zu-of-%05zu%s", i + 1, s->n, dot_safetensors);
+    part->path = join(&s->allocator, s->stem, ending);
+    if (!part->path)
+        return emr_fail(error, EMR_ENOMEM, "out of memory");
+    emr_status status = emr_file_create(&part->file, part->path, options->replace, &s->allocator, error);
+    if (status)
+        return status;
+    emr_io io = emr_file_io(part->file);
+    status = emr_safetensors_write_range(m, part->first, part->n, &io, options, &s->allocator, done,
+                                         emr_model_bytes(m), error);
+    if (status == EMR_EIO) /* reading names its file, writing does not know it */
+        emr_error_prefix(error, part->path);
+    return status;
+}
+
+static json_t *describe(const shards *s, const emr_model *m)
+{
+    json_t *map = json_object();
+    for (size_t i = 0; i < s->n; i++) {
+        const char *slash = strrchr(s->all[i].path, '/');
+        const char *name = slash ? slash + 1 : s->all[i].path;
+        for (size_t k = s->all[i].first; k < s->all[i].first + s->all[i].n; k++)
+            json_object_set_new(map, m->tensors[k]->name, json_string(name));
+    }
+    return json_pack("{s:{s:I}, s:o}", "metadata", "total_size", (json_int_t)emr_model_bytes(m), "weight_map", map);
+}
+
+static emr_status write_index(shards *s, const emr_model *m, int replace, emr_error *error)
+{
+    char *path = join(&s->allocator, s->stem, dot_index);
+    emr_status status = path ? emr_file_create(&s->index, path, replace, &s->allocator, error)
+                             : emr_fail(error, EMR_ENOMEM, "out of memory");
+    json_t *root = status ? NULL : describe(s, m);
+    char *text = root ? json_dumps(root, JSON_INDENT(2)) : NULL;
+    if (!status && !text)
+        status = emr_fail(error, EMR_ENOMEM, "%s: out of memory", path);
+    if (!status) {
+        emr_io io = emr_file_io(s->index);
+        size_t n = strlen(text);
+        if (io.write(io.user, 0, text, n) || io.write(io.user, n, "\n", 1))
+            status = emr_fail(error, EMR_EIO, "%s: writing it failed", path);
+    }
+    json_free_t release;
+    json_get_alloc_funcs(NULL, &release);
+    if (text)
+        release(text);
+    json_decref(root);
+    emr_release(&s->allocator, path);
+    return status;
+}
+
+static void free_shards(shards *s, const char *path, bool failed)
+{
+    for (size_t i = 0; i < s->n; i++) {
+        emr_file_close(&s->all[i].file);
+        emr_release(&s->allocator, s->all[i].path);
+    }
+    emr_file_close(&s->index);
+    emr_release(&s->allocator, s->all);
+    emr_release(&s->allocator, s->stem);
+    if (failed && s->made_directory)
+        (void)remove(path);
+}
+
+emr_status emr_checkpoint_write(const emr_model *m, const char *path, const emr_checkpoint_options *given,
+                                emr_error *error)
+{
+    emr_checkpoint_options options;
+    shards s = {0};
+    uint64_t done = 0;
+    if (!m || !path)
+        return emr_fail(error, EMR_EINVAL, "emr_checkpoint_write: NULL");
+    emr_status status = emr_checkpoint_take(&options, &s.allocator, given, error);
+    if (status)
+        return status;
+    if (!share_out(&s, m, options.shard_bytes))
+        status = emr_fail(error, EMR_ENOMEM, "%s: out of memory", path);
+    if (!status)
+        status = find_stem(&s, path, options.shard_bytes > 0, error);
+    for (size_t i = 0; !status && i < s.n; i++)
+        status = write_shard(&s, i, m, &options, &done, error);
+    if (!status && s.n > 1)
+        status = write_index(&s, m, options.replace, error);
+    for (size_t i = 0; !status && i < s.n; i++)
+        status = emr_file_commit(s.all[i].file, error);
+    if (!status && s.index)
+        status = emr_file_commit(s.index, error);
+    free_shards(&s, path, status != EMR_OK);
+    return status;
+}

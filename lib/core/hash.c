@@ -1,0 +1,29 @@
+/* hash.c - the only file that sees xxHash; compiled in, so that a freestanding build needs no library. */
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+#include "core/hash.h"
+
+_Static_assert(sizeof(XXH3_state_t) <= sizeof(emr_hasher), "emr_hasher must hold xxHash's state");
+
+uint64_t emr_hash64(const void *data, size_t n)
+{
+    return XXH3_64bits(data, n);
+}
+
+void emr_hasher_init(emr_hasher *hasher)
+{
+    XXH3_INITSTATE((XXH3_state_t *)(void *)hasher->state);
+    XXH3_128bits_reset((XXH3_state_t *)(void *)hasher->state);
+}
+
+void emr_hasher_update(emr_hasher *hasher, const void *data, size_t n)
+{
+    XXH3_128bits_update((XXH3_state_t *)(void *)hasher->state, data, n);
+}
+
+emr_hash128 emr_hasher_digest(const emr_hasher *hasher)
+{
+    XXH128_hash_t h = XXH3_128bits_digest((const XXH3_state_t *)(const void *)hasher->state);
+    return (emr_hash128){h.low64, h.high64};
+}

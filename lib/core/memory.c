@@ -1,0 +1,121 @@
+/* memory.c - see memory.h. Freestanding but for the default allocator, which EMR_FREESTANDING leaves out. */
+#include "core/memory.h"
+
+#include "core/text.h"
+
+#include <string.h>
+
+#ifndef EMR_FREESTANDING
+#include <stdlib.h>
+
+static void *default_alloc(void *user, size_t bytes, size_t alignment)
+{
+    (void)user;
+    /* aligned_alloc wants a multiple of the alignment */
+    return bytes > SIZE_MAX - alignment ? NULL : aligned_alloc(alignment, (size_t)emr_round_up(bytes, alignment));
+}
+
+static void default_free(void *user, void *pointer)
+{
+    (void)user;
+    free(pointer);
+}
+#endif
+
+emr_status emr_allocator_take(emr_allocator *taken, const emr_allocator *given, emr_error *error)
+{
+    if (given) {
+        emr_status status =
+            emr_take_struct(taken, sizeof *taken, sizeof(emr_allocator), given, "emr_allocator", error);
+        if (!status && (!taken->alloc || !taken->free))
+            status = emr_fail(error, EMR_EINVAL, "emr_allocator: alloc and free are required");
+        return status;
+    }
+#ifndef EMR_FREESTANDING
+    *taken = (emr_allocator){sizeof *taken, NULL, default_alloc, default_free};
+    return EMR_OK;
+#else
+    return emr_fail(error, EMR_EINVAL, "a freestanding build needs the caller's allocator");
+#endif
+}
+
+void *emr_allocate(const emr_allocator *allocator, size_t bytes)
+{
+    return allocator->alloc(allocator->user, bytes ? bytes : 1, EMR_ALIGNMENT);
+}
+
+void *emr_allocate_array(const emr_allocator *allocator, size_t n, size_t size)
+{
+    uint64_t bytes;
+    if (!emr_mul(n, size, &bytes) || bytes > SIZE_MAX / 2)
+        return NULL;
+    void *array = emr_allocate(allocator, (size_t)bytes);
+    if (array)
+        memset(array, 0, (size_t)bytes);
+    return array;
+}
+
+void emr_release(const emr_allocator *allocator, void *pointer)
+{
+    if (pointer)
+        allocator->free(allocator->user, pointer);
+}
+
+char *emr_copy_string(const emr_allocator *allocator, const char *string)
+{
+    size_t length = emr_text_length(string);
+    char *copy = emr_allocate(allocator, length + 1);
+    if (copy)
+        memcpy(copy, string, length + 1);
+    return copy;
+}
+
+bool emr_grow(const emr_allocator *allocator, void **array, size_t *capacity, size_t needed, size_t size)
+{
+    if (needed <= *capacity)
+        return true;
+    size_t larger = *capacity > SIZE_MAX / 4 ? needed : *capacity * 2;
+    larger = larger < needed ? needed : larger;
+    larger = larger < 8 ? 8 : larger;
+    void *grown = emr_allocate_array(allocator, larger, size);
+    if (!grown)
+        return false;
+    if (*array)
+        memcpy(grown, *array, *capacity * size);
+    emr_release(allocator, *array);
+    *array = grown;
+    *capacity = larger;
+    return true;
+}
+
+emr_status emr_take_struct(void *known, size_t known_size, size_t version_1, const void *given, const char *what,
+                           emr_error *error)
+{
+    memset(known, 0, known_size);
+    if (!given)
+        return EMR_OK;
+    size_t size;
+    memcpy(&size, given, sizeof size);
+    if (size < version_1)
+        return emr_fail(error, EMR_EINVAL, "%s.size is %u, at least %u is needed", what, (uint64_t)size,
+                        (uint64_t)version_1);
+    for (size_t i = known_size; i < size; i++)
+        if (((const unsigned char *)given)[i])
+            return emr_fail(error, EMR_EVERSION, "%s sets members that this version of libemr does not know", what);
+    memcpy(known, given, size < known_size ? size : known_size);
+    return EMR_OK;
+}
+
+emr_status emr_give_struct(void *out, const void *known, size_t known_size, size_t version_1)
+{
+    size_t size;
+    if (!out)
+        return EMR_EINVAL;
+    memcpy(&size, out, sizeof size);
+    if (size < version_1)
+        return EMR_EINVAL;
+    memset((unsigned char *)out + sizeof size, 0, size - sizeof size);
+    size_t filled = size < known_size ? size : known_size;
+    memcpy((unsigned char *)out + sizeof size, (const unsigned char *)known + sizeof size, filled - sizeof size);
+    return EMR_OK;
+}

@@ -1,0 +1,59 @@
+/* memory.h - allocation through the host's allocator, arithmetic on sizes that cannot overflow unseen, and the
+ * rule for option structs. */
+#ifndef EMR_CORE_MEMORY_H
+#define EMR_CORE_MEMORY_H
+
+#include "emr/allocator.h"
+#include "core/error.h"
+
+#include <stdbool.h>
+
+#define EMR_ALIGNMENT 64
+
+/* Copies the host's allocator, or the default one for NULL. */
+emr_status emr_allocator_take(emr_allocator *taken, const emr_allocator *given, emr_error *error);
+
+/* `bytes` bytes aligned to EMR_ALIGNMENT; 0 bytes give a valid pointer too. NULL when there is no memory. */
+void *emr_allocate(const emr_allocator *allocator, size_t bytes);
+/* n * size zeroed bytes; NULL also where the product overflows. */
+void *emr_allocate_array(const emr_allocator *allocator, size_t n, size_t size);
+void emr_release(const emr_allocator *allocator, void *pointer);
+/* A copy of the string, or NULL. */
+char *emr_copy_string(const emr_allocator *allocator, const char *string);
+
+/* Makes room for `needed` elements of `size` bytes in *array, doubling *capacity. False when there is no memory; the
+ * array is then as before. New elements are zero. */
+bool emr_grow(const emr_allocator *allocator, void **array, size_t *capacity, size_t needed, size_t size);
+
+/* False on overflow. */
+static inline bool emr_mul(uint64_t a, uint64_t b, uint64_t *product)
+{
+    *product = a * b;
+    return a == 0 || *product / a == b;
+}
+
+static inline bool emr_add(uint64_t a, uint64_t b, uint64_t *sum)
+{
+    *sum = a + b;
+    return *sum >= a;
+}
+
+static inline uint64_t emr_round_up(uint64_t n, uint64_t multiple)
+{
+    return (n + multiple - 1) / multiple * multiple;
+}
+
+static inline uint64_t emr_min(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
+/* The size rule for structs that come in (emr.h): copies `given` into `known`, of which the first `version_1` bytes are
+ * required. `given` NULL gives all zeros. `what` names the struct in messages. */
+emr_status emr_take_struct(void *known, size_t known_size, size_t version_1, const void *given, const char *what,
+                           emr_error *error);
+
+/* The size rule for structs that go out: fills as much of `out` as its size says. */
+emr_status emr_give_struct(void *out, const void *known, size_t known_size, size_t version_1);
+
+#endif

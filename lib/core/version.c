@@ -1,0 +1,7 @@
+/* version.c - the version of the library that runs. */
+#include "emr/version.h"
+
+const char *emr_version(void)
+{
+    return EMR_VERSION_STRING;
+}

@@ -1,0 +1,33 @@
+/* bundle_file.c - opening a bundle that is a file. */
+#include "bundle/bundle.h"
+
+static void close_file(void *owner)
+{
+    emr_file *file = owner;
+    emr_file_close(&file);
+}
+
+emr_status emr_bundle_open_file(emr_bundle **bundle, const char *path, const emr_bundle_options *given,
+                                emr_error *error)
+{
+    emr_bundle_options options;
+    emr_file *file;
+    if (!bundle)
+        return emr_fail(error, EMR_EINVAL, "emr_bundle_open_file: NULL");
+    *bundle = NULL;
+    emr_status status =
+        emr_take_struct(&options, sizeof options, sizeof(emr_bundle_options), given, "emr_bundle_options", error);
+    if (!status)
+        status = emr_file_open(&file, path, options.map, options.allocator, error);
+    if (status)
+        return status;
+    emr_io io = emr_file_io(file);
+    status = emr_bundle_open(bundle, &io, path, given, error);
+    if (status) {
+        emr_file_close(&file);
+        return status;
+    }
+    (*bundle)->on_destroy = close_file;
+    (*bundle)->owner = file;
+    return EMR_OK;
+}

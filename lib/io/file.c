@@ -1,0 +1,311 @@
+/* file.c - the stock file backend: positional reads and writes, an optional mapping, and outputs that appear whole.
+ * POSIX. */
+#define _GNU_SOURCE /* O_TMPFILE, where there is one */
+#define _FILE_OFFSET_BITS 64
+
+#include "emr/io.h"
+
+#include "core/memory.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+struct emr_file {
+    emr_allocator allocator;
+    int descriptor;
+    char *path;      /* the name to appear under, for a created file; else the file's */
+    char *temporary; /* the name until then; NULL if it has none */
+    char *directory; /* that holds it, for a created file */
+    void *mapping;
+    size_t mapped_bytes;
+    bool replace;
+    bool created;
+};
+
+static emr_status fail(const char *path, const char *what, emr_error *error)
+{
+    char reason[128] = "unknown error";
+#if defined(__GLIBC__)
+    snprintf(reason, sizeof reason, "%s", strerror_r(errno, reason, sizeof reason));
+#else
+    (void)strerror_r(errno, reason, sizeof reason);
+#endif
+    return emr_fail(error, errno == ENOMEM ? EMR_ENOMEM : EMR_EIO, "%s: %s: %s", path, what, reason);
+}
+
+static int file_read(void *user, uint64_t offset, void *destination, size_t n)
+{
+    const emr_file *f = user;
+    char *to = destination;
+    while (n) {
+        ssize_t got = pread(f->descriptor, to, n < 1u << 30 ? n : 1u << 30, (off_t)offset);
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got <= 0) /* an error, or the file ends before it should */
+            return -1;
+        to += got;
+        offset += (uint64_t)got;
+        n -= (size_t)got;
+    }
+    return 0;
+}
+
+static int file_write(void *user, uint64_t offset, const void *source, size_t n)
+{
+    const emr_file *f = user;
+    const char *from = source;
+    while (n) {
+        ssize_t put = pwrite(f->descriptor, from, n < 1u << 30 ? n : 1u << 30, (off_t)offset);
+        if (put < 0 && errno == EINTR)
+            continue;
+        if (put <= 0)
+            return -1;
+        from += put;
+        offset += (uint64_t)put;
+        n -= (size_t)put;
+    }
+    return 0;
+}
+
+static int file_length(void *user, uint64_t *bytes)
+{
+    struct stat s;
+    if (fstat(((const emr_file *)user)->descriptor, &s) || s.st_size < 0)
+        return -1;
+    *bytes = (uint64_t)s.st_size;
+    return 0;
+}
+
+static int file_sync(void *user)
+{
+    return fsync(((const emr_file *)user)->descriptor);
+}
+
+static int file_map(void *user, uint64_t offset, size_t n, const void **window)
+{
+    const emr_file *f = user;
+    if (offset > f->mapped_bytes || n > f->mapped_bytes - offset)
+        return -1;
+    *window = (const char *)f->mapping + offset;
+    return 0;
+}
+
+emr_io emr_file_io(emr_file *file)
+{
+    emr_io io = {.size = sizeof io, .user = file, .read = file_read, .write = file_write, .length = file_length};
+    io.sync = file_sync;
+    if (file->mapping)
+        io.map = file_map;
+    return io;
+}
+
+static emr_status new_file(emr_file **file, const char *path, const emr_allocator *given, emr_error *error)
+{
+    emr_allocator allocator;
+    if (!file || !path)
+        return emr_fail(error, EMR_EINVAL, "a file needs a path and a place for its handle");
+    *file = NULL;
+    emr_status status = emr_allocator_take(&allocator, given, error);
+    if (status)
+        return status;
+    emr_file *f = emr_allocate_array(&allocator, 1, sizeof *f);
+    if (!f)
+        return emr_fail(error, EMR_ENOMEM, "%s: out of memory", path);
+    f->allocator = allocator;
+    f->descriptor = -1;
+    f->path = emr_copy_string(&allocator, path);
+    if (!f->path) {
+        emr_file_close(&f);
+        return emr_fail(error, EMR_ENOMEM, "%s: out of memory", path);
+    }
+    *file = f;
+    return EMR_OK;
+}
+
+emr_status emr_file_open(emr_file **file, const char *path, int map, const emr_allocator *allocator, emr_error *error)
+{
+    struct stat s;
+    emr_status status = new_file(file, path, allocator, error);
+    if (status)
+        return status;
+    emr_file *f = *file;
+    f->descriptor = open(path, O_RDONLY | O_CLOEXEC);
+    if (f->descriptor < 0 || fstat(f->descriptor, &s)) {
+        status = fail(path, "cannot be opened", error);
+    } else if (!S_ISREG(s.st_mode)) {
+        status = emr_fail(error, EMR_EIO, "%s: not a regular file", path);
+    } else if (map && s.st_size > 0 && (uint64_t)s.st_size <= SIZE_MAX) {
+        void *mapping = mmap(NULL, (size_t)s.st_size, PROT_READ, MAP_SHARED, f->descriptor, 0);
+        if (mapping == MAP_FAILED) {
+            status = fail(path, "cannot be mapped", error);
+        } else {
+            f->mapping = mapping;
+            f->mapped_bytes = (size_t)s.st_size;
+        }
+    }
+    if (status)
+        emr_file_close(file);
+    return status;
+}
+
+/* "path" + suffix, or the directory of a path. */
+static char *join(const emr_allocator *allocator, const char *path, const char *suffix)
+{
+    size_t a = strlen(path), b = strlen(suffix) + 1;
+    char *joined = emr_allocate(allocator, a + b);
+    if (joined) {
+        memcpy(joined, path, a);
+        memcpy(joined + a, suffix, b);
+    }
+    return joined;
+}
+
+static char *directory_of(const emr_allocator *allocator, const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    char *directory = slash ? emr_copy_string(allocator, path) : emr_copy_string(allocator, ".");
+    if (directory && slash)
+        directory[slash == path ? 1 : slash - path] = '\0';
+    return directory;
+}
+
+/* Creates a file with a name nobody has, beside the final one: "path.partial.N". */
+static int create_named(emr_file *f)
+{
+    char suffix[48];
+    for (unsigned attempt = 0; attempt < 1000; attempt++) {
+        snprintf(suffix, sizeof suffix, ".partial.%ld.%u", (long)getpid(), attempt);
+        f->temporary = join(&f->allocator, f->path, suffix);
+        if (!f->temporary) {
+            errno = ENOMEM;
+            return -1;
+        }
+        int descriptor = open(f->temporary, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+        if (descriptor >= 0 || errno != EEXIST)
+            return descriptor;
+        emr_release(&f->allocator, f->temporary);
+        f->temporary = NULL;
+    }
+    return -1;
+}
+
+/* A file without a name vanishes even if the process is killed; not every file system has them. */
+static int create_unnamed(const emr_file *f)
+{
+#ifdef O_TMPFILE
+    return open(f->directory, O_RDWR | O_TMPFILE | O_CLOEXEC, 0666);
+#else
+    (void)f;
+    return -1;
+#endif
+}
+
+emr_status emr_file_create(emr_file **file, const char *path, int replace, const emr_allocator *allocator,
+                           emr_error *error)
+{
+    struct stat s;
+    emr_status status = new_file(file, path, allocator, error);
+    if (status)
+        return status;
+    emr_file *f = *file;
+    f->created = true;
+    f->replace = replace != 0;
+    f->directory = directory_of(&f->allocator, path);
+    if (!f->directory)
+        status = emr_fail(error, EMR_ENOMEM, "%s: out of memory", path);
+    else if (lstat(path, &s) == 0 && S_ISDIR(s.st_mode))
+        status = emr_fail(error, EMR_EIO, "%s: is a directory", path);
+    else if (lstat(path, &s) == 0 && !replace)
+        status = emr_fail(error, EMR_EEXIST, "%s: already exists", path);
+    if (!status) {
+        f->descriptor = create_unnamed(f);
+        if (f->descriptor < 0)
+            f->descriptor = create_named(f);
+        if (f->descriptor < 0)
+            status = fail(path, "cannot be created", error);
+    }
+    if (status)
+        emr_file_close(file);
+    return status;
+}
+
+/* Gives an unnamed file its temporary name. */
+static int give_name(emr_file *f)
+{
+    char link[64], suffix[48];
+    snprintf(link, sizeof link, "/proc/self/fd/%d", f->descriptor);
+    for (unsigned attempt = 0; attempt < 1000; attempt++) {
+        snprintf(suffix, sizeof suffix, ".partial.%ld.%u", (long)getpid(), attempt);
+        char *name = join(&f->allocator, f->path, suffix);
+        if (!name) {
+            errno = ENOMEM;
+            return -1;
+        }
+        if (linkat(AT_FDCWD, link, AT_FDCWD, name, AT_SYMLINK_FOLLOW) == 0) {
+            f->temporary = name;
+            return 0;
+        }
+        emr_release(&f->allocator, name);
+        if (errno != EEXIST)
+            return -1;
+    }
+    return -1;
+}
+
+/* Puts the temporary name's file under the final name; without `replace`, only where nothing is. */
+static int put_in_place(const emr_file *f)
+{
+    if (f->replace)
+        return rename(f->temporary, f->path);
+    if (link(f->temporary, f->path))
+        return -1;
+    return unlink(f->temporary);
+}
+
+emr_status emr_file_commit(emr_file *f, emr_error *error)
+{
+    if (!f || !f->created || f->descriptor < 0)
+        return emr_fail(error, EMR_ESTATE, "only a file that is being created can be committed");
+    if (fsync(f->descriptor))
+        return fail(f->path, "cannot be made durable", error);
+    if (!f->temporary && give_name(f))
+        return fail(f->path, "cannot be named", error);
+    if (put_in_place(f)) {
+        if (errno == EEXIST)
+            return emr_fail(error, EMR_EEXIST, "%s: already exists", f->path);
+        return fail(f->path, "cannot be put in place", error);
+    }
+    emr_release(&f->allocator, f->temporary);
+    f->temporary = NULL;
+    f->created = false;
+    int directory = open(f->directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (directory >= 0) { /* the name is durable too; a directory that cannot be synced is no failure */
+        (void)fsync(directory);
+        close(directory);
+    }
+    return EMR_OK;
+}
+
+void emr_file_close(emr_file **file)
+{
+    if (!file || !*file)
+        return;
+    emr_file *f = *file;
+    emr_allocator allocator = f->allocator;
+    if (f->mapping)
+        munmap(f->mapping, f->mapped_bytes);
+    if (f->descriptor >= 0)
+        close(f->descriptor);
+    if (f->temporary)
+        unlink(f->temporary);
+    emr_release(&allocator, f->temporary);
+    emr_release(&allocator, f->directory);
+    emr_release(&allocator, f->path);
+    emr_release(&allocator, f);
+    *file = NULL;
+}

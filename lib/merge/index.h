@@ -1,0 +1,17 @@
+/* index.h - what a merge writes into its bundle's index. Each call is false when there is no memory. */
+#ifndef EMR_MERGE_INDEX_H
+#define EMR_MERGE_INDEX_H
+
+#include "bundle/writer.h"
+#include "merge/plan.h"
+
+/* One private tensor, in the order in which they are written. */
+bool emr_index_private(emr_writer *writer, uint32_t task, const emr_tensor *tensor, uint64_t offset);
+
+/* Summary, tensors, who has them in which dtype, rescalers per tensor (NULL if there are none), the base's metadata. */
+bool emr_index_plan(emr_writer *writer, const emr_plan *plan, const float *rescalers);
+
+/* One task with its metadata, in order. */
+bool emr_index_task(emr_writer *writer, const emr_task *task, uint32_t number, const emr_task_report *report);
+
+#endif

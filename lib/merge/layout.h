@@ -1,0 +1,27 @@
+/* layout.h - how a run uses the memory it was allowed: window size, workers, slots. */
+#ifndef EMR_MERGE_LAYOUT_H
+#define EMR_MERGE_LAYOUT_H
+
+#include "merge/plan.h"
+
+enum {
+    EMR_SUPERBLOCK = 256 << 10, /* parameters of one mask block; the bundle's blocks are written in its order */
+    EMR_IO_BUFFER = 256 << 10,  /* bytes read at a time where tensors are not merged */
+};
+
+typedef struct emr_layout {
+    size_t window_params; /* flat parameters per window, a multiple of EMR_CHUNK */
+    size_t buffer_params; /* of the step's outputs: at least a superblock */
+    size_t max_items;
+    size_t n_workers, n_slots;
+    uint64_t memory; /* bytes of working memory in all */
+} emr_layout;
+
+/* Bytes of an element of source `s` (0: the base, t + 1: task t) that its staging memory must hold per parameter; 0 if
+ * everything it merges is in host memory. */
+size_t emr_staging_size(const emr_plan *plan, size_t s);
+
+/* The fastest layout within the cap; EMR_ELIMIT says how much would do. `writes` tells whether a bundle is written. */
+emr_status emr_layout_choose(emr_layout *layout, const emr_plan *plan, bool writes, emr_error *error);
+
+#endif

@@ -1,0 +1,239 @@
+/* plan.c - see plan.h. The policy table is that of docs/algorithm.md, "Which tensors are merged". */
+#include "merge/plan.h"
+
+#include "bundle/bundle.h"
+#include "merge/glob.h"
+
+static const char *row_name(const void *owner, size_t i)
+{
+    return ((const emr_plan *)owner)->rows[i].sample->name;
+}
+
+emr_row *emr_plan_find(const emr_plan *plan, const char *name)
+{
+    size_t i = emr_names_find(&plan->names, row_name, plan, name);
+    return i == EMR_NAMES_NONE ? NULL : &plan->rows[i];
+}
+
+bool emr_row_from_base(const emr_row *row, size_t task)
+{
+    return row->base && (row->action == EMR_ACTION_MERGE || !row->is_private[task]);
+}
+
+static emr_status no_memory(emr_error *error)
+{
+    return emr_fail(error, EMR_ENOMEM, "out of memory for the plan");
+}
+
+static const char *matching_glob(const emr_plan *plan, const char *name)
+{
+    for (size_t i = 0; i < plan->options->n_private_globs; i++)
+        if (emr_glob_match(plan->options->private_globs[i], name))
+            return plan->options->private_globs[i];
+    return NULL;
+}
+
+/* "[2, 3]" into a small buffer, cut with "..." where it does not fit. */
+static const char *shape_text(const emr_tensor *t, char text[64])
+{
+    size_t n = 0;
+    text[n++] = '[';
+    for (uint32_t i = 0; i < t->rank; i++) {
+        char digits[20];
+        size_t k = 0;
+        for (uint64_t v = t->shape[i]; k == 0 || v; v /= 10)
+            digits[k++] = (char)('0' + v % 10);
+        if (n + k + 8 > 64) {
+            for (int dots = 0; dots < 3; dots++)
+                text[n++] = '.';
+            break;
+        }
+        if (i) {
+            text[n++] = ',';
+            text[n++] = ' ';
+        }
+        while (k)
+            text[n++] = digits[--k];
+    }
+    text[n++] = ']';
+    text[n] = '\0';
+    return text;
+}
+
+static emr_status missing(const emr_plan *plan, const emr_tensor *base, size_t task, emr_error *error)
+{
+    return emr_fail(error, EMR_EMISMATCH,
+                    "task '%s' (%s): tensor '%s' of the base is absent (to use the base's there, say so: on_missing "
+                    "base)",
+                    plan->tasks[task].name, plan->tasks[task].model->name, base->name);
+}
+
+static emr_status mismatch(const emr_plan *plan, const emr_tensor *base, const emr_tensor *t, size_t task,
+                           emr_error *error)
+{
+    char a[64], b[64];
+    if (!emr_same_shape(base, t))
+        return emr_fail(error, EMR_EMISMATCH,
+                        "task '%s' (%s): tensor '%s' has shape %s, the base (%s) has %s (to keep it out of the merge: "
+                        "on_mismatch private)",
+                        plan->tasks[task].name, plan->tasks[task].model->name, base->name, shape_text(t, b),
+                        plan->base->name, shape_text(base, a));
+    return emr_fail(error, EMR_EMISMATCH,
+                    "task '%s' (%s): tensor '%s' has dtype %s, which cannot be merged with the base's %s (to keep it "
+                    "out of the merge: on_mismatch private)",
+                    plan->tasks[task].name, plan->tasks[task].model->name, base->name, emr_dtype_name(t->dtype),
+                    emr_dtype_name(base->dtype));
+}
+
+/* Decides about one tensor of the base. */
+static emr_status classify(const emr_plan *plan, emr_row *row, emr_error *error)
+{
+    const emr_tensor *base = row->base;
+    bool is_float = emr_dtype_is_float(base->dtype), fits = true;
+    const char *glob = matching_glob(plan, base->name);
+    row->action = glob ? EMR_ACTION_PRIVATE : is_float ? EMR_ACTION_MERGE : EMR_ACTION_KEEP;
+    row->reason = glob       ? "matches a private pattern"
+                  : is_float ? "float in the base and every task"
+                             : "not a float: kept from the base where equal";
+    for (size_t t = 0; t < plan->n_tasks; t++) {
+        const emr_tensor *own = emr_model_find(plan->tasks[t].model, base->name);
+        if (!own) {
+            if (plan->options->on_missing == EMR_MISSING_ERROR)
+                return missing(plan, base, t, error);
+            continue;
+        }
+        if (glob)
+            continue;
+        if (!emr_same_shape(base, own) || is_float != emr_dtype_is_float(own->dtype)) {
+            if (plan->options->on_mismatch == EMR_MISMATCH_ERROR)
+                return mismatch(plan, base, own, t, error);
+            fits = false;
+        }
+    }
+    if (!fits) {
+        row->action = EMR_ACTION_PRIVATE;
+        row->reason = "shape or dtype differs between base and tasks";
+    }
+    return EMR_OK;
+}
+
+/* Appends a row; rows that are not merged get their flags, set where the task has the tensor and the action is
+ * private. */
+static emr_status append(emr_plan *plan, emr_row row, emr_error *error)
+{
+    if (row.action != EMR_ACTION_MERGE) {
+        row.is_private = emr_allocate_array(&plan->allocator, plan->n_tasks, 1);
+        if (!row.is_private)
+            return no_memory(error);
+        for (size_t t = 0; t < plan->n_tasks; t++)
+            row.is_private[t] = row.action == EMR_ACTION_PRIVATE &&
+                                emr_model_find(plan->tasks[t].model, row.sample->name) != NULL;
+    }
+    emr_status status = EMR_ENOMEM;
+    if (emr_grow(&plan->allocator, (void **)&plan->rows, &plan->capacity, plan->n_rows + 1, sizeof *plan->rows)) {
+        plan->rows[plan->n_rows] = row;
+        status = emr_names_add(&plan->names, &plan->allocator, row_name, plan, plan->n_rows);
+    }
+    if (status) {
+        emr_release(&plan->allocator, row.is_private);
+        return no_memory(error);
+    }
+    plan->n_rows++;
+    return EMR_OK;
+}
+
+static emr_status place_in_flat_space(emr_plan *plan, emr_row *row, emr_error *error)
+{
+    uint64_t rows = emr_shape_rows(row->base->rank, row->base->shape);
+    row->first_param = plan->flat_params;
+    row->first_row = plan->row_count;
+    plan->n_merged++;
+    plan->merged_params += row->base->count;
+    plan->flat_params += emr_round_up(row->base->count, EMR_TENSOR_ALIGNMENT);
+    if (plan->flat_params > UINT64_MAX / 128 || !emr_add(plan->row_count, rows, &plan->row_count) ||
+        plan->row_count > UINT64_MAX / 128)
+        return emr_fail(error, EMR_ELIMIT, "%s: too many parameters", plan->base->name);
+    return EMR_OK;
+}
+
+/* Two passes over the base, so that merged rows come first. */
+static emr_status plan_base(emr_plan *plan, bool merged, emr_error *error)
+{
+    emr_status status = EMR_OK;
+    for (size_t i = 0; !status && i < plan->base->n_tensors; i++) {
+        const emr_tensor *base = plan->base->tensors[i];
+        emr_row row = {.base = base, .sample = base};
+        status = classify(plan, &row, error);
+        if (status || (row.action == EMR_ACTION_MERGE) != merged)
+            continue;
+        if (merged)
+            status = place_in_flat_space(plan, &row, error);
+        if (!status)
+            status = append(plan, row, error);
+    }
+    return status;
+}
+
+static emr_status plan_others(emr_plan *plan, emr_error *error)
+{
+    emr_status status = EMR_OK;
+    for (size_t t = 0; t < plan->n_tasks; t++) {
+        const emr_model *model = plan->tasks[t].model;
+        for (size_t i = 0; !status && i < model->n_tensors; i++)
+            if (!emr_plan_find(plan, model->tensors[i]->name))
+                status = append(plan,
+                                (emr_row){.sample = model->tensors[i],
+                                          .action = EMR_ACTION_PRIVATE,
+                                          .reason = "absent from the base"},
+                                error);
+    }
+    return status;
+}
+
+static void count_bytes(emr_plan *plan)
+{
+    uint64_t unified_size = plan->options->unified_dtype == EMR_F32 ? 4 : 2;
+    plan->bytes_out = plan->flat_params * unified_size + plan->flat_params / 8 * plan->n_tasks;
+    for (size_t i = 0; i < plan->n_rows; i++) {
+        const emr_row *row = &plan->rows[i];
+        bool used = false;
+        for (size_t t = 0; t < plan->n_tasks; t++)
+            used = used || emr_row_from_base(row, t);
+        uint64_t base_bytes = used ? row->base->bytes : 0;
+        plan->bytes_in += base_bytes;
+        plan->bytes_out += plan->options->embed_base ? base_bytes : 0;
+        for (size_t t = 0; t < plan->n_tasks; t++) {
+            const emr_tensor *own = emr_model_find(plan->tasks[t].model, row->sample->name);
+            plan->bytes_in += own ? own->bytes : 0;
+            plan->bytes_out += own && row->action != EMR_ACTION_MERGE ? own->bytes : 0;
+        }
+    }
+}
+
+emr_status emr_plan_make(emr_plan *plan, const emr_allocator *allocator, const emr_merge_options *options,
+                         const emr_model *base, const emr_task *tasks, size_t n_tasks, emr_error *error)
+{
+    *plan = (emr_plan){
+        .allocator = *allocator, .options = options, .base = base, .tasks = tasks, .n_tasks = n_tasks};
+    emr_status status = plan_base(plan, true, error);
+    if (!status)
+        status = plan_base(plan, false, error);
+    plan->n_base = plan->n_rows;
+    if (!status)
+        status = plan_others(plan, error);
+    if (status)
+        emr_plan_free(plan);
+    else
+        count_bytes(plan);
+    return status;
+}
+
+void emr_plan_free(emr_plan *plan)
+{
+    for (size_t i = 0; i < plan->n_rows; i++)
+        emr_release(&plan->allocator, plan->rows[i].is_private);
+    if (plan->rows)
+        emr_release(&plan->allocator, plan->rows);
+    emr_names_free(&plan->names, &plan->allocator);
+    *plan = (emr_plan){0};
+}

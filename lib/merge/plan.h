@@ -1,0 +1,54 @@
+/* plan.h - the policy table applied: what happens with each tensor, decided from names, dtypes and shapes alone. */
+#ifndef EMR_MERGE_PLAN_H
+#define EMR_MERGE_PLAN_H
+
+#include "emr/merge.h"
+#include "core/hash.h"
+#include "core/memory.h"
+#include "core/names.h"
+#include "model/model.h"
+
+typedef struct emr_task {
+    char *name;
+    const emr_model *model;
+} emr_task;
+
+/* One tensor name, over all models. */
+typedef struct emr_row {
+    const emr_tensor *base;   /* NULL: absent from the base */
+    const emr_tensor *sample; /* the base's tensor, else the first task's */
+    const char *reason;
+    uint64_t first_param; /* merged: position in flat space */
+    uint64_t first_row;   /* merged: rows of the merged tensors before it */
+    uint64_t base_offset; /* in the bundle's base stream, where there is one */
+    uint64_t zeroed;
+    emr_hash128 hash;    /* of the base's bytes, once they have been read */
+    uint8_t *is_private; /* not merged: one flag a task, set where the task keeps its own copy */
+    emr_action action;
+} emr_row;
+
+typedef struct emr_plan {
+    emr_allocator allocator;
+    const emr_model *base;
+    const emr_task *tasks;
+    size_t n_tasks;
+    const emr_merge_options *options; /* borrowed from the merge, private_globs included */
+    emr_row *rows; /* merged ones first, then the base's others, then those absent from the base */
+    size_t n_rows, capacity, n_merged, n_base;
+    emr_names names;
+    uint64_t merged_params, flat_params, row_count; /* row_count: rows of all merged tensors */
+    uint64_t bytes_in, bytes_out;
+} emr_plan;
+
+/* Decides everything; EMR_EMISMATCH names task and tensor where a policy says "error". */
+emr_status emr_plan_make(emr_plan *plan, const emr_allocator *allocator, const emr_merge_options *options,
+                         const emr_model *base, const emr_task *tasks, size_t n_tasks, emr_error *error);
+void emr_plan_free(emr_plan *plan);
+
+/* The row of that name, or NULL. */
+emr_row *emr_plan_find(const emr_plan *plan, const char *name);
+
+/* Whether a task's model has this tensor from the base (merged or kept), not as its own copy. */
+bool emr_row_from_base(const emr_row *row, size_t task);
+
+#endif

@@ -1,0 +1,275 @@
+/* kernels_c.c - the kernels in plain C: the numerical specification. */
+#include "numeric/kernels.h"
+
+#include "core/bytes.h"
+#include "numeric/convert.h"
+
+#include <stdbool.h>
+
+/* Equation numbers are those of EMR-Merging (arXiv 2405.17461), section 3.2. */
+
+static bool is_finite(float f)
+{
+    return (emr_f32_bits(f) & 0x7f800000) != 0x7f800000;
+}
+
+/* tau = W_t - W_0 for one group: in f32 with one rounding; in f64, rounded to f32, where either side is f64. */
+static void load_task_vector(float tau[EMR_GROUP], const emr_chunk *c, size_t task, size_t first, size_t n)
+{
+    emr_dtype base_dtype = (emr_dtype)c->base_dtype, task_dtype = (emr_dtype)c->task_dtypes[task];
+    if (!c->tasks[task]) {
+        for (size_t i = 0; i < n; i++)
+            tau[i] = 0;
+        return;
+    }
+    const uint8_t *base = (const uint8_t *)c->base + first * emr_float_size(base_dtype);
+    const uint8_t *weights = (const uint8_t *)c->tasks[task] + first * emr_float_size(task_dtype);
+    if (base_dtype == EMR_F64 || task_dtype == EMR_F64) {
+        double w0[EMR_GROUP], w[EMR_GROUP];
+        emr_load_f64(w0, base_dtype, base, n);
+        emr_load_f64(w, task_dtype, weights, n);
+        for (size_t i = 0; i < n; i++)
+            tau[i] = (float)(w[i] - w0[i]);
+    } else {
+        float w0[EMR_GROUP];
+        emr_load_f32(w0, base_dtype, base, n);
+        emr_load_f32(tau, task_dtype, weights, n);
+        for (size_t i = 0; i < n; i++)
+            tau[i] = tau[i] - w0[i];
+    }
+}
+
+/* The same with entries that are not finite set to 0; returns how many there were. */
+static size_t load_finite(float tau[EMR_GROUP], const emr_chunk *c, size_t task, size_t first, size_t n)
+{
+    size_t bad = 0;
+    load_task_vector(tau, c, task, first, n);
+    for (size_t i = 0; i < n; i++) {
+        bad += !is_finite(tau[i]);
+        tau[i] = is_finite(tau[i]) ? tau[i] : 0;
+    }
+    return bad;
+}
+
+/* Equations 1 to 3: elects the unified task vector of one group and stores it in the unified dtype. `unified` gets the
+ * stored values widened again, zeros as +0. Returns false if one overflows the unified dtype. */
+static bool elect(const emr_chunk *c, size_t first, size_t n, float unified[EMR_GROUP])
+{
+    float sum[EMR_GROUP] = {0}, most[EMR_GROUP] = {0}, least[EMR_GROUP] = {0}, tau[EMR_GROUP];
+    for (size_t t = 0; t < c->n_tasks; t++) {
+        c->results[t].zeroed += load_finite(tau, c, t, first, n);
+        for (size_t i = 0; i < n; i++) {
+            sum[i] = sum[i] + tau[i];
+            most[i] = tau[i] > most[i] ? tau[i] : most[i];
+            least[i] = tau[i] < least[i] ? tau[i] : least[i];
+        }
+    }
+    for (size_t i = 0; i < n; i++)
+        unified[i] = sum[i] > 0 ? most[i] : sum[i] < 0 || c->tie_negative ? least[i] : 0;
+    emr_dtype dtype = (emr_dtype)c->unified_dtype;
+    uint8_t *stored = (uint8_t *)c->unified + first * emr_float_size(dtype);
+    if (dtype != EMR_F32) {
+        emr_store_f32(dtype, stored, unified, n);
+        emr_load_f32(unified, dtype, stored, n);
+    }
+    bool finite = true;
+    for (size_t i = 0; i < n; i++) {
+        finite = finite && is_finite(unified[i]);
+        unified[i] = unified[i] == 0 ? 0.0f : unified[i];
+    }
+    emr_store_f32(dtype, stored, unified, n);
+    return finite;
+}
+
+/* Equation 4: the mask of one task and group, by signs alone. */
+static uint64_t mask_of(const float tau[EMR_GROUP], const float unified[EMR_GROUP], size_t n)
+{
+    uint64_t mask = 0;
+    for (size_t i = 0; i < n; i++)
+        mask |= (uint64_t)((tau[i] > 0 && unified[i] > 0) || (tau[i] < 0 && unified[i] < 0)) << i;
+    return mask;
+}
+
+/* The order of sums: see kernels.h. `a` are the chunk's four accumulators. */
+static void add_group_f32(double a[4], const float x[EMR_GROUP])
+{
+    float l[16], h[8];
+    for (size_t j = 0; j < 16; j++)
+        l[j] = ((x[j] + x[16 + j]) + x[32 + j]) + x[48 + j];
+    for (size_t j = 0; j < 8; j++)
+        h[j] = l[j] + l[j + 8];
+    for (size_t j = 0; j < 4; j++)
+        a[j] = a[j] + (double)(h[j] + h[j + 4]);
+}
+
+static void add_group_f64(double a[4], const double x[EMR_GROUP])
+{
+    double l[16], h[8];
+    for (size_t j = 0; j < 16; j++)
+        l[j] = ((x[j] + x[16 + j]) + x[32 + j]) + x[48 + j];
+    for (size_t j = 0; j < 8; j++)
+        h[j] = l[j] + l[j + 8];
+    for (size_t j = 0; j < 4; j++)
+        a[j] = a[j] + (h[j] + h[j + 4]);
+}
+
+static double total(const double a[4])
+{
+    return (a[0] + a[2]) + (a[1] + a[3]);
+}
+
+typedef struct accumulators {
+    double top[4], bottom[4];
+} accumulators;
+
+/* Equation 5's terms of one group, |tau| and |M * unified|, or their squares' for L2; `in_f64` repeats L1 in f64. */
+static void add_terms(accumulators *a, const float tau[EMR_GROUP], const float unified[EMR_GROUP], uint64_t mask,
+                      bool l2, bool in_f64)
+{
+    float top[EMR_GROUP], bottom[EMR_GROUP];
+    double wide_top[EMR_GROUP], wide_bottom[EMR_GROUP];
+    for (size_t i = 0; i < EMR_GROUP; i++) {
+        top[i] = emr_f32_from_bits(emr_f32_bits(tau[i]) & 0x7fffffff);
+        bottom[i] = mask >> i & 1 ? emr_f32_from_bits(emr_f32_bits(unified[i]) & 0x7fffffff) : 0;
+    }
+    if (!l2 && !in_f64) {
+        add_group_f32(a->top, top);
+        add_group_f32(a->bottom, bottom);
+        return;
+    }
+    for (size_t i = 0; i < EMR_GROUP; i++) {
+        wide_top[i] = l2 ? (double)top[i] * (double)bottom[i] : (double)top[i];
+        wide_bottom[i] = l2 ? (double)bottom[i] * (double)bottom[i] : (double)bottom[i];
+    }
+    add_group_f64(a->top, wide_top);
+    add_group_f64(a->bottom, wide_bottom);
+}
+
+/* The sums of one task over [from, to) of a merged chunk, read back from its outputs. */
+static emr_sums sum_in(const emr_chunk *c, size_t task, size_t from, size_t to, bool in_f64)
+{
+    accumulators a = {{0}, {0}};
+    emr_dtype dtype = (emr_dtype)c->unified_dtype;
+    for (size_t first = from / EMR_GROUP * EMR_GROUP; first < to; first += EMR_GROUP) {
+        size_t end = c->n - first < EMR_GROUP ? c->n - first : EMR_GROUP;
+        float tau[EMR_GROUP] = {0}, unified[EMR_GROUP] = {0};
+        uint64_t mask = 0;
+        load_finite(tau, c, task, first, end);
+        emr_load_f32(unified, dtype, (const uint8_t *)c->unified + first * emr_float_size(dtype), end);
+        for (size_t i = 0; i < end; i += 8)
+            mask |= (uint64_t)c->masks[task][(first + i) / 8] << i;
+        for (size_t i = 0; i < end; i++) {
+            if (first + i < from || first + i >= to) {
+                tau[i] = 0;
+                mask &= ~((uint64_t)1 << i);
+            }
+        }
+        add_terms(&a, tau, unified, mask, c->l2, in_f64);
+    }
+    return (emr_sums){total(a.top), total(a.bottom)};
+}
+
+static emr_sums sum_range(const emr_chunk *c, size_t task, size_t from, size_t to)
+{
+    const double infinity = emr_f64_from_bits((uint64_t)0x7ff << 52);
+    emr_sums sums = sum_in(c, task, from, to, false);
+    if (!c->l2 && (sums.top == infinity || sums.bottom == infinity)) {
+        emr_sums wide = sum_in(c, task, from, to, true);
+        sums.top = sums.top == infinity ? wide.top : sums.top;
+        sums.bottom = sums.bottom == infinity ? wide.bottom : sums.bottom;
+    }
+    return sums;
+}
+
+/* Looks for the first parameter of a group with a task vector entry that is not finite. */
+static bool find_bad(emr_chunk *c, size_t first, size_t n)
+{
+    float tau[EMR_GROUP];
+    c->bad = c->n;
+    for (size_t t = 0; t < c->n_tasks; t++) {
+        load_task_vector(tau, c, t, first, n);
+        for (size_t i = 0; i < n && first + i < c->bad; i++) {
+            if (!is_finite(tau[i])) {
+                c->bad = first + i;
+                c->bad_task = t;
+            }
+        }
+    }
+    return c->bad < c->n;
+}
+
+static void merge(emr_chunk *c)
+{
+    c->bad = c->n;
+    c->bad_task = 0;
+    for (size_t t = 0; t < c->n_tasks; t++)
+        c->results[t] = (emr_chunk_task){0};
+    for (size_t first = 0; first < c->n; first += EMR_GROUP) {
+        size_t n = c->n - first < EMR_GROUP ? c->n - first : EMR_GROUP;
+        float unified[EMR_GROUP] = {0}, tau[EMR_GROUP];
+        if (!c->zero_nonfinite && find_bad(c, first, n))
+            return;
+        if (!elect(c, first, n, unified)) {
+            c->bad_task = c->n_tasks;
+            for (c->bad = first; is_finite(unified[c->bad - first]);)
+                c->bad++;
+            return;
+        }
+        for (size_t t = 0; t < c->n_tasks; t++) {
+            load_finite(tau, c, t, first, n);
+            uint64_t mask = mask_of(tau, unified, n);
+            for (size_t i = 0; i < n; i += 8)
+                c->masks[t][(first + i) / 8] = (uint8_t)(mask >> i);
+            c->results[t].ones += emr_popcount64(mask);
+            for (size_t i = 0; i < n; i++)
+                c->results[t].nonzero |= tau[i] != 0;
+        }
+    }
+    for (size_t t = 0; t < c->n_tasks && !c->skip_sums; t++)
+        c->results[t].sums = sum_range(c, t, 0, c->n);
+}
+
+/* Equation 6. */
+static void apply(const emr_run *r)
+{
+    emr_dtype base_dtype = (emr_dtype)r->base_dtype, unified_dtype = (emr_dtype)r->unified_dtype;
+    emr_dtype out_dtype = (emr_dtype)r->out_dtype;
+    size_t size = emr_float_size(base_dtype);
+    for (size_t first = 0; first < r->n; first += EMR_GROUP) {
+        size_t n = r->n - first < EMR_GROUP ? r->n - first : EMR_GROUP;
+        const uint8_t *base = (const uint8_t *)r->base + first * size;
+        uint8_t *out = (uint8_t *)r->out + first * emr_float_size(out_dtype);
+        float step[EMR_GROUP], w[EMR_GROUP];
+        double wide[EMR_GROUP];
+        uint8_t kept[EMR_GROUP * sizeof(double)]; /* the base's own bytes, because `out` may be `base` */
+        bool mask[EMR_GROUP];
+        memcpy(kept, base, n * size);
+        emr_load_f32(step, unified_dtype, (const uint8_t *)r->unified + first * emr_float_size(unified_dtype), n);
+        for (size_t i = 0; i < n; i++) {
+            size_t bit = r->bit + first + i;
+            mask[i] = r->mask[bit / 8] >> bit % 8 & 1;
+            step[i] = r->rescaler * step[i];
+        }
+        if (base_dtype == EMR_F64) {
+            emr_load_f64(wide, base_dtype, base, n);
+            for (size_t i = 0; i < n; i++)
+                wide[i] = mask[i] ? wide[i] + (double)step[i] : wide[i];
+            emr_store_f64(out_dtype, out, wide, n);
+        } else {
+            emr_load_f32(w, base_dtype, base, n);
+            for (size_t i = 0; i < n; i++)
+                w[i] = mask[i] ? w[i] + step[i] : w[i];
+            emr_store_f32(out_dtype, out, w, n);
+        }
+        for (size_t i = 0; base_dtype == out_dtype && i < n; i++)
+            if (!mask[i])
+                memcpy(out + i * size, kept + i * size, size);
+    }
+}
+
+const emr_kernels emr_kernels_c = {"c", merge, sum_range, apply};
+
+const emr_kernels *emr_kernels_select(void)
+{
+    return &emr_kernels_c;
+}

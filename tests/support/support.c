@@ -1,0 +1,308 @@
+/* support.c - see support.h. */
+#define _XOPEN_SOURCE 700
+
+#include "support.h"
+
+#include <ftw.h>
+#include <stdio.h>
+#include <unistd.h>
+
+void assert_ok_at(emr_status status, const emr_error *error, const char *file, int line)
+{
+    if (status) {
+        print_error("%s: %s\n", emr_status_name(status), error ? error->text : "");
+        _fail(file, line);
+    }
+}
+
+uint64_t rng_next(rng *r)
+{
+    r->state ^= r->state >> 12;
+    r->state ^= r->state << 25;
+    r->state ^= r->state >> 27;
+    return r->state * 0x2545f4914f6cdd1du;
+}
+
+uint64_t rng_below(rng *r, uint64_t n)
+{
+    return rng_next(r) % n;
+}
+
+float rng_normal(rng *r)
+{
+    double sum = 0;
+    for (int i = 0; i < 12; i++)
+        sum += (double)(rng_next(r) >> 11) * 0x1p-53;
+    return (float)(sum - 6);
+}
+
+uint64_t test_tensor_count(const test_tensor *t)
+{
+    uint64_t count = 1;
+    for (uint32_t i = 0; i < t->rank; i++)
+        count *= t->shape[i];
+    return count;
+}
+
+static size_t tensor_bytes(const test_tensor *t)
+{
+    return (size_t)(test_tensor_count(t) * emr_dtype_bits(t->dtype) / 8);
+}
+
+static emr_status read_memory(void *user, uint64_t offset, void *destination, size_t n, emr_error *error)
+{
+    (void)error;
+    memcpy(destination, (const char *)((const emr_memory *)user)->data + offset, n);
+    return EMR_OK;
+}
+
+test_model test_model_create(const char *name, const test_tensor *tensors, size_t n, test_source source)
+{
+    emr_error error;
+    test_model m = {.n = n};
+    m.tensors = calloc(n + 1, sizeof *m.tensors);
+    m.data = calloc(n + 1, sizeof *m.data);
+    m.memories = calloc(n + 1, sizeof *m.memories);
+    assert_ok(emr_model_create(&m.model, name, NULL, &error), &error);
+    for (size_t i = 0; i < n; i++) {
+        m.tensors[i] = tensors[i];
+        m.data[i] = calloc(tensor_bytes(&tensors[i]) + 1, 1);
+        m.memories[i] = (emr_memory){m.data[i], tensor_bytes(&tensors[i])};
+        emr_io io = emr_memory_io(&m.memories[i]);
+        emr_tensor_desc d = EMR_INIT(emr_tensor_desc);
+        d.name = tensors[i].name;
+        d.dtype = (uint32_t)tensors[i].dtype;
+        d.rank = tensors[i].rank;
+        d.shape = tensors[i].shape;
+        d.data = source == SOURCE_MEMORY ? m.data[i] : NULL;
+        d.io = source == SOURCE_IO ? &io : NULL;
+        d.read = source == SOURCE_READ ? read_memory : NULL;
+        d.user = &m.memories[i];
+        assert_ok(emr_model_add(m.model, &d, &error), &error);
+    }
+    return m;
+}
+
+void test_model_destroy(test_model *m)
+{
+    emr_model_destroy(&m->model);
+    for (size_t i = 0; i < m->n; i++)
+        free(m->data[i]);
+    free(m->tensors);
+    free(m->data);
+    free(m->memories);
+}
+
+void test_model_randomise(test_model *m, rng *r)
+{
+    for (size_t i = 0; i < m->n; i++) {
+        const test_tensor *t = &m->tensors[i];
+        size_t size = emr_dtype_bits(t->dtype) / 8;
+        for (uint64_t k = 0; k < test_tensor_count(t) && emr_dtype_is_float(t->dtype); k++) {
+            float value = rng_normal(r);
+            emr_convert(t->dtype, m->data[i] + k * size, EMR_F32, &value, 1);
+        }
+        for (size_t k = 0; k < tensor_bytes(t) && !emr_dtype_is_float(t->dtype); k++)
+            m->data[i][k] = (unsigned char)(rng_next(r) >> 32 & (t->dtype == EMR_BOOL ? 1 : 255));
+    }
+}
+
+void test_model_perturb(test_model *m, const test_model *base, float spread, rng *r)
+{
+    for (size_t i = 0; i < m->n; i++) {
+        emr_dtype from = base->tensors[i].dtype, to = m->tensors[i].dtype;
+        if (!emr_dtype_is_float(from)) {
+            memcpy(m->data[i], base->data[i], tensor_bytes(&m->tensors[i]));
+            continue;
+        }
+        for (uint64_t k = 0; k < test_tensor_count(&m->tensors[i]); k++) {
+            double value;
+            emr_convert(EMR_F64, &value, from, base->data[i] + k * (emr_dtype_bits(from) / 8), 1);
+            value += (double)(spread * rng_normal(r));
+            emr_convert(to, m->data[i] + k * (emr_dtype_bits(to) / 8), EMR_F64, &value, 1);
+        }
+    }
+}
+
+test_set test_set_create(const test_tensor *tensors, size_t n_tensors, size_t n_tasks, uint64_t seed,
+                         test_source source)
+{
+    rng r = {seed * 2654435761u + 1};
+    test_set s = {.n = n_tasks};
+    s.base = test_model_create("base", tensors, n_tensors, source);
+    s.tasks = calloc(n_tasks + 1, sizeof *s.tasks);
+    test_model_randomise(&s.base, &r);
+    for (size_t t = 0; t < n_tasks; t++) {
+        char name[24];
+        snprintf(name, sizeof name, "task%zu", t);
+        s.tasks[t] = test_model_create(name, tensors, n_tensors, source);
+        test_model_perturb(&s.tasks[t], &s.base, 0.1f, &r);
+    }
+    return s;
+}
+
+void test_set_destroy(test_set *s)
+{
+    test_model_destroy(&s->base);
+    for (size_t t = 0; t < s->n; t++)
+        test_model_destroy(&s->tasks[t]);
+    free(s->tasks);
+}
+
+static test_model copy_model(const test_model *m, test_source source)
+{
+    test_model copy = test_model_create(emr_model_name(m->model), m->tensors, m->n, source);
+    for (size_t i = 0; i < m->n; i++)
+        memcpy(copy.data[i], m->data[i], tensor_bytes(&m->tensors[i]));
+    return copy;
+}
+
+test_set test_set_copy(const test_set *s, test_source source)
+{
+    test_set copy = {copy_model(&s->base, source), calloc(s->n + 1, sizeof(test_model)), s->n};
+    for (size_t t = 0; t < s->n; t++)
+        copy.tasks[t] = copy_model(&s->tasks[t], source);
+    return copy;
+}
+
+emr_merge *test_merge_create(const test_set *s, const emr_merge_options *options)
+{
+    emr_error error;
+    emr_merge *merge;
+    assert_ok(emr_merge_create(&merge, options, &error), &error);
+    assert_ok(emr_merge_set_base(merge, s->base.model, &error), &error);
+    for (size_t t = 0; t < s->n; t++) {
+        char name[24];
+        snprintf(name, sizeof name, "t%zu", t);
+        assert_ok(emr_merge_add_task(merge, name, s->tasks[t].model, &error), &error);
+    }
+    return merge;
+}
+
+emr_buffer test_merge_bundle(const test_set *s, const emr_merge_options *options)
+{
+    emr_error error;
+    emr_buffer buffer = {0};
+    emr_io io = emr_buffer_io(&buffer);
+    emr_merge *merge = test_merge_create(s, options);
+    assert_ok(emr_merge_to_bundle(merge, &io, &error), &error);
+    assert_ok(emr_merge_run(merge, &error), &error);
+    emr_merge_destroy(&merge);
+    return buffer;
+}
+
+emr_bundle *test_bundle_open(const emr_buffer *buffer, emr_memory *memory)
+{
+    emr_error error;
+    emr_bundle *bundle;
+    *memory = (emr_memory){buffer->data, buffer->bytes};
+    emr_io io = emr_memory_io(memory);
+    assert_ok(emr_bundle_open(&bundle, &io, "test bundle", NULL, &error), &error);
+    return bundle;
+}
+
+const test_tensor mixed_tensors[] = {
+    {"a.weight", EMR_F32, 2, {48, 33}}, {"b.bias", EMR_F32, 1, {7}},         {"c.scalar", EMR_F32, 0, {0}},
+    {"d.empty", EMR_F32, 2, {0, 4}},    {"e.one", EMR_F32, 1, {1}},          {"f.conv", EMR_F32, 4, {5, 3, 3, 3}},
+    {"g.odd", EMR_F32, 1, {4097}},      {"h.wide", EMR_F32, 2, {3, 1000}},   {"i.tall", EMR_F32, 2, {1000, 3}},
+    {"j.big", EMR_F32, 2, {700, 515}},  {"k.bf16", EMR_BF16, 2, {129, 515}}, {"l.f16", EMR_F16, 1, {70001}},
+};
+const size_t n_mixed_tensors = sizeof mixed_tensors / sizeof mixed_tensors[0];
+
+static void *counted_alloc(void *user, size_t bytes, size_t alignment)
+{
+    test_allocator *a = user;
+    if (a->requests++ == a->fail_at)
+        return NULL;
+    void *p = aligned_alloc(alignment, (bytes + alignment - 1) / alignment * alignment);
+    a->alive += p != NULL;
+    return p;
+}
+
+static void counted_free(void *user, void *pointer)
+{
+    ((test_allocator *)user)->alive--;
+    free(pointer);
+}
+
+emr_allocator test_allocator_make(test_allocator *state)
+{
+    return (emr_allocator){sizeof(emr_allocator), state, counted_alloc, counted_free};
+}
+
+static int io_read(void *user, uint64_t offset, void *destination, size_t n)
+{
+    test_io *t = user;
+    return t->reads++ == t->fail_read ? -1 : t->inner.read(t->inner.user, offset, destination, n);
+}
+
+static int io_write(void *user, uint64_t offset, const void *source, size_t n)
+{
+    test_io *t = user;
+    return t->writes++ == t->fail_write ? -1 : t->inner.write(t->inner.user, offset, source, n);
+}
+
+static int io_length(void *user, uint64_t *bytes)
+{
+    test_io *t = user;
+    return t->inner.length(t->inner.user, bytes);
+}
+
+emr_io test_io_make(test_io *state)
+{
+    emr_io io = {.size = sizeof io, .user = state};
+    io.read = state->inner.read ? io_read : NULL;
+    io.write = state->inner.write ? io_write : NULL;
+    io.length = state->inner.length ? io_length : NULL;
+    return io;
+}
+
+char *test_directory_make(void)
+{
+    char *path = strdup("/tmp/emr-test-XXXXXX");
+    if (!mkdtemp(path))
+        fail_msg("no temporary directory");
+    return path;
+}
+
+static int remove_entry(const char *path, const struct stat *s, int kind, struct FTW *where)
+{
+    (void)s, (void)kind, (void)where;
+    return remove(path);
+}
+
+void test_directory_remove(char *path)
+{
+    nftw(path, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
+    free(path);
+}
+
+char *test_path(const char *directory, const char *name)
+{
+    size_t n = strlen(directory) + strlen(name) + 2;
+    char *path = malloc(n);
+    snprintf(path, n, "%s/%s", directory, name);
+    return path;
+}
+
+void test_write_file(const char *path, const void *bytes, size_t n)
+{
+    FILE *f = fopen(path, "wb");
+    if (!f || fwrite(bytes, 1, n, f) != n || fclose(f))
+        fail_msg("%s: cannot be written", path);
+}
+
+unsigned char *test_read_file(const char *path, size_t *n)
+{
+    FILE *f = fopen(path, "rb");
+    if (!f)
+        fail_msg("%s: cannot be opened", path);
+    fseek(f, 0, SEEK_END);
+    *n = (size_t)ftell(f);
+    rewind(f);
+    unsigned char *bytes = malloc(*n + 1);
+    if (fread(bytes, 1, *n, f) != *n)
+        fail_msg("%s: cannot be read", path);
+    fclose(f);
+    return bytes;
+}

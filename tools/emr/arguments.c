@@ -1,0 +1,243 @@
+/* arguments.c - the command line: one table of options, and which commands take which. */
+#define _POSIX_C_SOURCE 200809L
+
+#include "cli.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { MERGE = 1, APPLY = 2, INSPECT = 4, VERIFY = 8, EXPORT = 16, ALL = 31 };
+
+typedef struct option option;
+/* Returns NULL, or what is wrong with the value. */
+typedef const char *(*set_fn)(arguments *a, const option *o, const char *value);
+
+struct option {
+    const char *name;
+    unsigned commands;
+    bool takes_value;
+    set_fn set;
+    size_t offset;             /* of the member in arguments */
+    const char *const *choice; /* for set_choice: words, NULL at the end */
+    int first;                 /* number of the first word */
+};
+
+static void *member(arguments *a, const option *o)
+{
+    return (char *)a + o->offset;
+}
+
+static const char *set_text(arguments *a, const option *o, const char *value)
+{
+    const char **text = member(a, o);
+    if (*text)
+        return "given twice";
+    *text = value;
+    return *value ? NULL : "is empty";
+}
+
+static const char *set_flag(arguments *a, const option *o, const char *value)
+{
+    (void)value;
+    *(bool *)member(a, o) = true;
+    return NULL;
+}
+
+static const char *set_int_flag(arguments *a, const option *o, const char *value)
+{
+    (void)value;
+    *(int *)member(a, o) = 1;
+    return NULL;
+}
+
+static const char *set_choice(arguments *a, const option *o, const char *value)
+{
+    for (int i = 0; o->choice[i]; i++) {
+        if (strcmp(o->choice[i], value) == 0) {
+            *(int *)member(a, o) = o->first + i;
+            return NULL;
+        }
+    }
+    return "is none of the values it can have";
+}
+
+/* A number with an optional unit: K, M, G, T and KiB … are powers of 1024, KB … of 1000. */
+static const char *set_size(arguments *a, const option *o, const char *value)
+{
+    char *end;
+    static const char units[] = "KMGT";
+    unsigned long long number = strtoull(value, &end, 10);
+    if (end == value || *value == '-' || *value == '+')
+        return "is no size (such as 256MiB)";
+    const char *unit = *end ? strchr(units, *end >= 'a' && *end <= 'z' ? *end - 'a' + 'A' : *end) : NULL;
+    if (*end && !unit)
+        return strcmp(end, "B") == 0 ? (*(uint64_t *)member(a, o) = number, NULL) : "has an unknown unit";
+    uint64_t factor = unit && strcmp(end + 1, "B") == 0 ? 1000 : 1024;
+    if (unit && end[1] && strcmp(end + 1, "B") != 0 && strcmp(end + 1, "iB") != 0)
+        return "has an unknown unit";
+    for (long k = unit ? unit - units + 1 : 0; k > 0; k--) {
+        if (number > UINT64_MAX / factor)
+            return "is too large";
+        number *= factor;
+    }
+    if (!number)
+        return "must be more than 0";
+    *(uint64_t *)member(a, o) = number;
+    return NULL;
+}
+
+static const char *set_threads(arguments *a, const option *o, const char *value)
+{
+    char *end;
+    long number = strtol(value, &end, 10);
+    if (*end || end == value || number < 1 || number > 1024)
+        return "must be 1 to 1024";
+    *(unsigned *)member(a, o) = (unsigned)number;
+    return NULL;
+}
+
+/* 0 means no compression, as with other programs; the library's 0 is its default. */
+static const char *set_level(arguments *a, const option *o, const char *value)
+{
+    char *end;
+    long number = strtol(value, &end, 10);
+    if (*end || end == value || number < 0 || number > 19)
+        return "must be 0 (none) to 19";
+    *(int *)member(a, o) = number ? (int)number : EMR_COMPRESSION_NONE;
+    return NULL;
+}
+
+static const char *add_glob(arguments *a, const option *o, const char *value)
+{
+    (void)o;
+    a->globs[a->n_globs++] = value;
+    return *value ? NULL : "is empty";
+}
+
+/* NAME, or NAME=CHECKPOINT. */
+static const char *add_task(arguments *a, const option *o, const char *value)
+{
+    (void)o;
+    char *copy = strdup(value);
+    if (!copy)
+        return "does not fit in memory";
+    char *equals = strchr(copy, '=');
+    if (equals)
+        *equals++ = '\0';
+    a->tasks[a->n_tasks++] = (task_argument){copy, equals};
+    if (!*copy)
+        return "has no name";
+    return equals && !*equals ? "has no checkpoint" : NULL;
+}
+
+static const char *const rules[] = {"l1", "l1-means", "l2", NULL};
+static const char *const pers[] = {"model", "tensor", "row", NULL};
+static const char *const ties[] = {"zero", "negative", NULL};
+static const char *const mismatches[] = {"error", "private", NULL};
+static const char *const missings[] = {"error", "base", NULL};
+static const char *const nonfinites[] = {"error", "zero", NULL};
+static const char *const dtypes[] = {"f32", "f16", "bf16", NULL};
+
+#define AT(member) offsetof(arguments, member)
+
+static const option options[] = {
+    {"--base", MERGE | APPLY | VERIFY, true, set_text, AT(base), NULL, 0},
+    {"--task", MERGE | APPLY, true, add_task, 0, NULL, 0},
+    {"-o", MERGE | APPLY | EXPORT, true, set_text, AT(output), NULL, 0},
+    {"--output", MERGE | APPLY | EXPORT, true, set_text, AT(output), NULL, 0},
+    {"--rescale", MERGE, true, set_choice, AT(merge.rescale), rules, 0},
+    {"--rescale-per", MERGE, true, set_choice, AT(merge.rescale_per), pers, 0},
+    {"--tie", MERGE, true, set_choice, AT(merge.tie), ties, 0},
+    {"--private", MERGE, true, add_glob, 0, NULL, 0},
+    {"--on-mismatch", MERGE, true, set_choice, AT(merge.on_mismatch), mismatches, 0},
+    {"--on-missing", MERGE, true, set_choice, AT(merge.on_missing), missings, 0},
+    {"--on-nonfinite", MERGE, true, set_choice, AT(merge.on_nonfinite), nonfinites, 0},
+    {"--unified-dtype", MERGE, true, set_choice, AT(merge.unified_dtype), dtypes, EMR_F32},
+    {"--embed-base", MERGE, false, set_int_flag, AT(merge.embed_base), NULL, 0},
+    {"--zstd-level", MERGE, true, set_level, AT(merge.compression), NULL, 0},
+    {"--memory", MERGE | APPLY | EXPORT, true, set_size, AT(memory), NULL, 0},
+    {"--threads", MERGE | APPLY | VERIFY | EXPORT, true, set_threads, AT(threads), NULL, 0},
+    {"--dry-run", MERGE, false, set_flag, AT(dry_run), NULL, 0},
+    {"--dtype", APPLY, true, set_choice, AT(dtype), dtypes, EMR_F32},
+    {"--shard-size", APPLY, true, set_size, AT(shard_bytes), NULL, 0},
+    {"--unified", EXPORT, false, set_flag, AT(unified), NULL, 0},
+    {"--mask", EXPORT, true, set_text, AT(mask), NULL, 0},
+    {"--force", MERGE | APPLY | EXPORT, false, set_flag, AT(force), NULL, 0},
+    {"--json", ALL, false, set_flag, AT(json), NULL, 0},
+    {"--quiet", ALL, false, set_flag, AT(quiet), NULL, 0},
+    {"--help", ALL, false, set_flag, AT(help), NULL, 0},
+};
+
+static unsigned command_bit(const char *name)
+{
+    static const char *const names[] = {"merge", "apply", "inspect", "verify", "export"};
+    for (unsigned i = 0; i < 5; i++)
+        if (strcmp(names[i], name) == 0)
+            return 1u << i;
+    return 0;
+}
+
+/* The option that a word names: the whole word, or what stands before its '='. */
+static const option *find_option(const char *word)
+{
+    size_t n = strncmp(word, "--", 2) == 0 ? strcspn(word, "=") : strlen(word);
+    for (size_t i = 0; i < sizeof options / sizeof options[0]; i++)
+        if (strlen(options[i].name) == n && strncmp(options[i].name, word, n) == 0)
+            return &options[i];
+    return NULL;
+}
+
+static int parse_option(arguments *a, const char *word, const char *next, bool *used_next)
+{
+    const option *o = find_option(word);
+    if (!o || !(o->commands & command_bit(a->command)))
+        return complain(EXIT_USAGE, "%s: unknown option (see emr %s --help)", word, a->command);
+    const char *equals = word[1] == '-' ? strchr(word, '=') : NULL, *value = equals ? equals + 1 : NULL;
+    if (!o->takes_value && value)
+        return complain(EXIT_USAGE, "%s: takes no value", o->name);
+    if (o->takes_value && !value) {
+        if (!next)
+            return complain(EXIT_USAGE, "%s: needs a value", o->name);
+        value = next;
+        *used_next = true;
+    }
+    const char *wrong = o->set(a, o, value);
+    if (wrong && value)
+        return complain(EXIT_USAGE, "%s: '%s' %s", o->name, value, wrong);
+    return wrong ? complain(EXIT_USAGE, "%s: %s", o->name, wrong) : EXIT_DONE;
+}
+
+int parse_arguments(arguments *a, int argc, char **argv)
+{
+    size_t room = (size_t)argc + 1;
+    a->files = calloc(room, sizeof *a->files);
+    a->tasks = calloc(room, sizeof *a->tasks);
+    a->globs = calloc(room, sizeof *a->globs);
+    if (!a->files || !a->tasks || !a->globs)
+        return complain(EXIT_SYSTEM, "out of memory");
+    a->merge.size = sizeof a->merge;
+    bool options_end = false;
+    for (int i = 0; i < argc; i++) {
+        bool used_next = false;
+        if (!options_end && strcmp(argv[i], "--") == 0) {
+            options_end = true;
+        } else if (options_end || argv[i][0] != '-' || !argv[i][1]) {
+            a->files[a->n_files++] = argv[i];
+        } else {
+            int status = parse_option(a, argv[i], i + 1 < argc ? argv[i + 1] : NULL, &used_next);
+            if (status)
+                return status;
+            i += used_next;
+        }
+    }
+    return EXIT_DONE;
+}
+
+void free_arguments(arguments *a)
+{
+    for (size_t i = 0; a->tasks && i < a->n_tasks; i++)
+        free((void *)(uintptr_t)a->tasks[i].name); /* the copy that holds name and path */
+    free(a->files);
+    free(a->tasks);
+    free(a->globs);
+}

@@ -1,0 +1,90 @@
+/* cli.h - what the commands of the program share. The program uses the library's public headers alone. */
+#ifndef EMR_CLI_H
+#define EMR_CLI_H
+
+#include <emr/emr.h>
+
+#include <jansson.h>
+
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdio.h>
+
+/* The exit statuses; scripts depend on them. */
+enum { EXIT_DONE = 0, EXIT_DATA = 1, EXIT_USAGE = 2, EXIT_SYSTEM = 3, EXIT_INTERRUPTED = 130 };
+
+typedef struct task_argument {
+    const char *name, *path; /* path NULL: a bare name */
+} task_argument;
+
+/* Everything that can stand on a command line. */
+typedef struct arguments {
+    const char *command;
+    const char **files; /* what is no option */
+    size_t n_files;
+    task_argument *tasks;
+    size_t n_tasks;
+    const char **globs;
+    size_t n_globs;
+    const char *base, *output, *mask;
+    unsigned threads; /* 0: all online */
+    uint64_t memory, shard_bytes;
+    emr_merge_options merge;
+    int dtype;
+    bool unified, dry_run, force, json, quiet, help;
+} arguments;
+
+/* Parses the words after the command. On failure prints the error line and returns EXIT_USAGE. */
+int parse_arguments(arguments *a, int argc, char **argv);
+void free_arguments(arguments *a);
+
+/* One line on standard error, "emr: ...". Control characters in arguments become '?'. Returns `exit_status`. */
+int complain(int exit_status, const char *format, ...)
+#if defined(__GNUC__)
+    __attribute__((format(printf, 2, 3)))
+#endif
+    ;
+
+/* The error line and exit status of a failed call. */
+int complain_status(emr_status status, const emr_error *error);
+
+/* The things that nearly every command needs: a pool, its executor, progress. */
+typedef struct session {
+    emr_pool *pool;
+    emr_executor executor;
+    emr_progress_fn progress;
+    void *progress_user;
+} session;
+int session_open(session *s, const arguments *a, const char *verb);
+void session_close(session *s);
+
+/* Set by SIGINT and its kin; progress callbacks cancel when it is. */
+extern volatile int interrupted;
+
+/* Standard output as an emr_io for writing front to back. */
+emr_io standard_output(void);
+
+/* "1.5 GiB" into a buffer of 32. */
+const char *size_text(uint64_t bytes, char text[32]);
+/* "[2, 3]" into a buffer of 256. */
+const char *shape_text(uint32_t rank, const uint64_t *shape, char text[256]);
+
+json_t *shape_json(uint32_t rank, const uint64_t *shape);
+/* Prints to standard output and releases. Returns an exit status. */
+int print_json(json_t *root);
+
+const char *rule_name(uint32_t rule);
+const char *per_name(uint32_t per);
+const char *tie_name(uint32_t tie);
+
+/* The commands; each returns an exit status. */
+int command_merge(const arguments *a);
+int command_apply(const arguments *a);
+int command_inspect(const arguments *a);
+int command_verify(const arguments *a);
+int command_export(const arguments *a);
+
+/* Prints a command's help; NULL: the program's. */
+void print_help(FILE *out, const char *command);
+
+#endif

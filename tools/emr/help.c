@@ -1,0 +1,88 @@
+/* help.c - the texts of --help. */
+#include "cli.h"
+
+#include <string.h>
+
+static const char program_help[] =
+    "emr - many fine-tuned models in one bundle (EMR-Merging: elect, mask & rescale)\n"
+    "\n"
+    "  emr merge --base CHECKPOINT --task NAME=CHECKPOINT [--task ...] -o OUT.emr\n"
+    "  emr apply BUNDLE --task NAME [--base CHECKPOINT] -o OUT.safetensors\n"
+    "  emr inspect FILE\n"
+    "  emr verify BUNDLE [--base CHECKPOINT]\n"
+    "  emr export BUNDLE (--unified | --mask NAME) -o OUT.safetensors\n"
+    "\n"
+    "A CHECKPOINT is a .safetensors file, a *.safetensors.index.json, or a directory holding either.\n"
+    "Everywhere: --json (result on standard output), --quiet, --help, --version. emr COMMAND --help tells more.\n"
+    "Exit status: 0 done, 1 the data is wrong, 2 the call is wrong, 3 I/O failed or no memory, 130 interrupted.\n";
+
+static const char merge_help[] =
+    "emr merge --base CHECKPOINT --task NAME=CHECKPOINT [--task ...] -o OUT.emr\n"
+    "\n"
+    "Merges checkpoints that were fine-tuned from one base into a bundle. -o - writes to standard output.\n"
+    "\n"
+    "  --rescale l1|l1-means|l2        how rescalers are computed (l1: the paper)\n"
+    "  --rescale-per model|tensor|row  one rescaler for what (model: the paper)\n"
+    "  --tie zero|negative             what a sum of exactly 0 elects (zero: the paper)\n"
+    "  --private GLOB                  tensors to keep out of the merge, each task its own; repeatable\n"
+    "  --on-mismatch error|private     shapes differ between base and task (error)\n"
+    "  --on-missing error|base         a tensor of the base is absent from a task (error)\n"
+    "  --on-nonfinite error|zero       NaN or infinity in a merged tensor (error)\n"
+    "  --unified-dtype f32|f16|bf16    stored type of the unified task vector (f32)\n"
+    "  --embed-base                    put the base into the bundle too\n"
+    "  --zstd-level N                  0 (no compression) to 19 (1)\n"
+    "  --memory SIZE                   cap on working memory (256MiB)\n"
+    "  --threads N                     (all online processors)\n"
+    "  --dry-run                       print the plan: tensors, policies, bytes, peak memory; touch nothing\n"
+    "  --force                         overwrite OUT.emr\n"
+    "  --json, --quiet, --help\n";
+
+static const char apply_help[] =
+    "emr apply BUNDLE --task NAME [--base CHECKPOINT] -o OUT.safetensors\n"
+    "\n"
+    "Rebuilds one task's model. The base must be the one the bundle was made with, which is checked first; it may\n"
+    "be left out if it is embedded. -o - writes to standard output.\n"
+    "\n"
+    "  --dtype f32|f16|bf16  float tensors come out in this type (the task checkpoint's own)\n"
+    "  --shard-size SIZE     write shards of at most this size and their index; OUT may be a directory then\n"
+    "  --memory SIZE         cap on the writer's working memory (64MiB)\n"
+    "  --threads N           (all online processors)\n"
+    "  --force               overwrite the output\n"
+    "  --json, --quiet, --help\n";
+
+static const char inspect_help[] = "emr inspect FILE\n"
+                                   "\n"
+                                   "What a bundle or a checkpoint holds: tensors, tasks, sizes, rescalers, densities.\n"
+                                   "\n"
+                                   "  --json, --quiet, --help\n";
+
+static const char verify_help[] =
+    "emr verify BUNDLE [--base CHECKPOINT]\n"
+    "\n"
+    "Checks every checksum of the bundle; with a base, that it is the one the bundle was made with, listing every\n"
+    "tensor that differs.\n"
+    "\n"
+    "  --threads N  (all online processors)\n"
+    "  --json, --quiet, --help\n";
+
+static const char export_help[] =
+    "emr export BUNDLE (--unified | --mask NAME) -o OUT.safetensors\n"
+    "\n"
+    "Writes the unified task vector (F32), or one task's mask (BOOL), one entry per merged tensor.\n"
+    "\n"
+    "  --memory SIZE, --threads N, --force, --json, --quiet, --help\n";
+
+void print_help(FILE *out, const char *command)
+{
+    static const struct {
+        const char *command, *text;
+    } texts[] = {
+        {"merge", merge_help},   {"apply", apply_help},   {"inspect", inspect_help},
+        {"verify", verify_help}, {"export", export_help},
+    };
+    const char *text = program_help;
+    for (size_t i = 0; command && i < sizeof texts / sizeof texts[0]; i++)
+        if (strcmp(texts[i].command, command) == 0)
+            text = texts[i].text;
+    fputs(text, out);
+}

@@ -1,0 +1,249 @@
+/* inspect.c - `emr inspect` and `emr verify`: what a file holds, and whether it is whole. */
+#include "cli.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static int check_usage(const arguments *a, const char *what)
+{
+    return a->n_files == 1 ? EXIT_DONE : complain(EXIT_USAGE, "%s: exactly one %s is needed", a->command, what);
+}
+
+/* One task's rescalers of one tensor: a number, or an array of them per row. */
+static emr_status tensor_rescalers(json_t **value, const emr_bundle *b, size_t task, size_t tensor, uint32_t per,
+                                   emr_error *error)
+{
+    uint64_t n = emr_bundle_n_rescalers(b, tensor);
+    float *numbers = malloc((size_t)(n ? n : 1) * sizeof *numbers);
+    if (!numbers)
+        return EMR_ENOMEM;
+    emr_status status = emr_bundle_rescalers(b, task, tensor, 0, (size_t)n, numbers, error);
+    if (!status && per == EMR_PER_ROW) {
+        *value = json_array();
+        for (uint64_t i = 0; i < n; i++)
+            json_array_append_new(*value, json_real((double)numbers[i]));
+    } else if (!status) {
+        *value = json_real((double)numbers[0]);
+    }
+    free(numbers);
+    return status;
+}
+
+/* A number per model, else an object by tensor name. */
+static emr_status rescalers_json(json_t **value, const emr_bundle *b, const emr_bundle_info *info, size_t task,
+                                 const emr_task_info *t, emr_error *error)
+{
+    emr_tensor_info tensor = EMR_INIT(emr_tensor_info);
+    emr_status status = EMR_OK;
+    if (info->rescale_per == EMR_PER_MODEL) {
+        *value = json_real((double)t->rescaler);
+        return EMR_OK;
+    }
+    *value = json_object();
+    for (size_t i = 0; !status && i < info->n_merged; i++) {
+        json_t *numbers = NULL;
+        emr_bundle_tensor(b, i, &tensor);
+        status = tensor_rescalers(&numbers, b, task, i, info->rescale_per, error);
+        if (!status)
+            json_object_set_new(*value, tensor.name, numbers);
+    }
+    return status;
+}
+
+static json_t *private_json(const emr_bundle *b, size_t task)
+{
+    json_t *names = json_array();
+    emr_private_info p = EMR_INIT(emr_private_info);
+    for (size_t i = 0; emr_bundle_private(b, task, i, &p) == EMR_OK; i++)
+        json_array_append_new(names, json_string(p.name));
+    return names;
+}
+
+static emr_status bundle_json(json_t *root, const emr_bundle *b, const emr_bundle_info *info, emr_error *error)
+{
+    json_t *tasks = json_array(), *tensors = json_array();
+    emr_task_info t = EMR_INIT(emr_task_info);
+    emr_tensor_info x = EMR_INIT(emr_tensor_info);
+    emr_status status = EMR_OK;
+    double params = info->merged_params ? (double)info->merged_params : 1;
+    json_object_set_new(root, "tasks", tasks);
+    json_object_set_new(root, "tensors", tensors);
+    for (size_t i = 0; !status && emr_bundle_task(b, i, &t) == EMR_OK; i++) {
+        json_t *rescaler = NULL;
+        status = rescalers_json(&rescaler, b, info, i, &t, error);
+        json_array_append_new(tasks, json_pack("{s:s, s:o, s:f, s:I, s:o}", "name", t.name, "rescaler",
+                                               rescaler ? rescaler : json_null(), "density",
+                                               (double)t.mask_ones / params, "mask_bytes", (json_int_t)t.mask_bytes,
+                                               "private_tensors", private_json(b, i)));
+    }
+    for (size_t i = 0; emr_bundle_tensor(b, i, &x) == EMR_OK; i++) {
+        char hash[33];
+        snprintf(hash, sizeof hash, "%016llx%016llx", (unsigned long long)x.base_hash[1],
+                 (unsigned long long)x.base_hash[0]);
+        json_array_append_new(tensors, json_pack("{s:s, s:o, s:s, s:b, s:I, s:s}", "name", x.name, "shape",
+                                                 shape_json(x.rank, x.shape), "dtype",
+                                                 emr_dtype_name((emr_dtype)x.dtype), "merged", (int)x.merged,
+                                                 "unified_bytes", (json_int_t)x.unified_bytes, "base_xxh3_128", hash));
+    }
+    return status;
+}
+
+static void print_bundle(const emr_bundle *b, const emr_bundle_info *info, const char *path)
+{
+    emr_task_info t = EMR_INIT(emr_task_info);
+    emr_tensor_info x = EMR_INIT(emr_tensor_info);
+    char size[32], shape[256];
+    printf("%s: EMR bundle %u.%u, %s\n", path, info->version_major, info->version_minor, size_text(info->bytes, size));
+    printf("rescaler %s per %s, tie %s, unified %s, base %s; %llu merged parameters in %zu tensors\n\n",
+           rule_name(info->rescale), per_name(info->rescale_per), tie_name(info->tie),
+           emr_dtype_name((emr_dtype)info->unified_dtype), info->has_base ? "embedded" : "apart",
+           (unsigned long long)info->merged_params, info->n_merged);
+    printf("%-24s %10s %8s %12s %8s\n", "task", "rescaler", "density", "mask bytes", "private");
+    for (size_t i = 0; emr_bundle_task(b, i, &t) == EMR_OK; i++) {
+        char rescaler[16];
+        snprintf(rescaler, sizeof rescaler, "%.6f", (double)t.rescaler);
+        printf("%-24s %10s %8.4f %12llu %8zu\n", t.name, info->rescale_per ? per_name(info->rescale_per) : rescaler,
+               info->merged_params ? (double)t.mask_ones / (double)info->merged_params : 0.0,
+               (unsigned long long)t.mask_bytes, t.n_private);
+    }
+    printf("\n%-48s %-8s %-20s %s\n", "tensor", "dtype", "shape", "unified bytes");
+    for (size_t i = 0; emr_bundle_tensor(b, i, &x) == EMR_OK; i++) {
+        printf("%-48s %-8s %-20s ", x.name, emr_dtype_name((emr_dtype)x.dtype), shape_text(x.rank, x.shape, shape));
+        if (x.merged)
+            printf("%llu\n", (unsigned long long)x.unified_bytes);
+        else
+            puts("kept from the base");
+    }
+}
+
+static int inspect_bundle(const arguments *a, const emr_bundle *b)
+{
+    emr_bundle_info info = EMR_INIT(emr_bundle_info);
+    emr_error error = {{0}};
+    emr_bundle_get_info(b, &info);
+    if (!a->json) {
+        print_bundle(b, &info, a->files[0]);
+        return EXIT_DONE;
+    }
+    json_t *root = json_pack("{s:[i, i], s:s, s:s, s:s, s:s, s:b, s:I, s:I}", "format_version",
+                             (int)info.version_major, (int)info.version_minor, "rule", rule_name(info.rescale), "per",
+                             per_name(info.rescale_per), "tie", tie_name(info.tie), "unified_dtype",
+                             emr_dtype_name((emr_dtype)info.unified_dtype), "base_embedded", (int)info.has_base,
+                             "merged_params", (json_int_t)info.merged_params, "bytes", (json_int_t)info.bytes);
+    emr_status status = bundle_json(root, b, &info, &error);
+    if (!status)
+        return print_json(root);
+    json_decref(root);
+    return complain_status(status, &error);
+}
+
+static int inspect_checkpoint(const arguments *a, const emr_model *m)
+{
+    uint64_t params = 0, bytes = 0;
+    char size[32], shape[256];
+    json_t *tensors = json_array(), *metadata = json_object();
+    const char *key, *value;
+    for (size_t i = 0; i < emr_model_n_tensors(m); i++) {
+        const emr_tensor *t = emr_model_tensor(m, i);
+        params += emr_tensor_count(t);
+        bytes += emr_tensor_bytes(t);
+        if (!a->json)
+            printf("%-48s %-8s %s\n", emr_tensor_name(t), emr_dtype_name(emr_tensor_dtype(t)),
+                   shape_text(emr_tensor_rank(t), emr_tensor_shape(t), shape));
+        json_array_append_new(tensors, json_pack("{s:s, s:o, s:s, s:I}", "name", emr_tensor_name(t), "shape",
+                                                 shape_json(emr_tensor_rank(t), emr_tensor_shape(t)), "dtype",
+                                                 emr_dtype_name(emr_tensor_dtype(t)), "bytes",
+                                                 (json_int_t)emr_tensor_bytes(t)));
+    }
+    for (size_t i = 0; emr_model_metadata(m, i, &key, &value) == EMR_OK; i++)
+        json_object_set_new(metadata, key, json_string(value));
+    json_t *root = json_pack("{s:o, s:o, s:I, s:I}", "tensors", tensors, "metadata", metadata, "params",
+                             (json_int_t)params, "bytes", (json_int_t)bytes);
+    if (a->json)
+        return print_json(root);
+    printf("%s: %zu tensors, %llu parameters, %s\n", a->files[0], emr_model_n_tensors(m), (unsigned long long)params,
+           size_text(bytes, size));
+    json_decref(root);
+    return EXIT_DONE;
+}
+
+/* A bundle says so in its first bytes. */
+static bool looks_like_bundle(const char *path)
+{
+    char first[4] = {0};
+    FILE *f = fopen(path, "rb");
+    size_t n = f ? fread(first, 1, sizeof first, f) : 0;
+    if (f)
+        fclose(f);
+    return n == sizeof first && memcmp(first, "\x89"
+                                              "EMR",
+                                       4) == 0;
+}
+
+int command_inspect(const arguments *a)
+{
+    emr_bundle *bundle = NULL;
+    emr_model *model = NULL;
+    emr_error error = {{0}};
+    emr_status status;
+    int exit_status = check_usage(a, "FILE");
+    if (exit_status)
+        return exit_status;
+    if (looks_like_bundle(a->files[0])) {
+        status = emr_bundle_open_file(&bundle, a->files[0], NULL, &error);
+        exit_status = status ? complain_status(status, &error) : inspect_bundle(a, bundle);
+    } else {
+        status = emr_checkpoint_open(&model, a->files[0], NULL, &error);
+        exit_status = status ? complain_status(status, &error) : inspect_checkpoint(a, model);
+    }
+    emr_bundle_destroy(&bundle);
+    emr_model_destroy(&model);
+    return exit_status;
+}
+
+/* Every tensor of the base that differs is listed on standard output. */
+typedef struct differences {
+    bool print;
+    json_t *list;
+} differences;
+
+static void note_difference(void *user, const char *tensor, const char *why)
+{
+    differences *d = user;
+    if (d->print)
+        printf("differs: %s: %s\n", tensor, why);
+    json_array_append_new(d->list, json_pack("{s:s, s:s}", "tensor", tensor, "why", why));
+}
+
+int command_verify(const arguments *a)
+{
+    session s;
+    emr_bundle *bundle = NULL;
+    emr_model *base = NULL;
+    emr_error error = {{0}};
+    int exit_status = check_usage(a, "BUNDLE");
+    if (!exit_status)
+        exit_status = session_open(&s, a, "verifying");
+    if (exit_status)
+        return exit_status;
+    differences d = {!a->json && !a->quiet, json_array()};
+    emr_status status = emr_bundle_open_file(&bundle, a->files[0], NULL, &error);
+    if (!status)
+        status = emr_bundle_verify(bundle, &s.executor, s.progress, NULL, &error);
+    if (!status && a->base)
+        status = emr_checkpoint_open(&base, a->base, NULL, &error);
+    if (!status && a->base)
+        status = emr_bundle_check_base(bundle, base, &s.executor, note_difference, &d, &error);
+    session_close(&s);
+    if (a->json)
+        print_json(json_pack("{s:b, s:s, s:O}", "ok", status == EMR_OK, "why", status ? error.text : "", "differs",
+                             d.list));
+    else if (!status && !a->quiet)
+        printf("%s: every checksum is right%s\n", a->files[0], a->base ? ", and this is its base" : "");
+    if (status)
+        exit_status = complain_status(status, &error);
+    json_decref(d.list);
+    emr_model_destroy(&base);
+    emr_bundle_destroy(&bundle);
+    return exit_status;
+}

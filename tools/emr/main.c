@@ -1,0 +1,65 @@
+/* main.c - the program `emr`: finds the command and runs it. */
+#define _POSIX_C_SOURCE 200809L
+
+#include "cli.h"
+
+#include <signal.h>
+#include <string.h>
+
+volatile int interrupted;
+
+static void on_signal(int number)
+{
+    (void)number;
+    interrupted = 1;
+}
+
+static void handle_signals(void)
+{
+    struct sigaction action = {.sa_handler = on_signal};
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
+    sigaction(SIGHUP, &action, NULL);
+    action.sa_handler = SIG_IGN; /* a closed pipe is a failed write */
+    sigaction(SIGPIPE, &action, NULL);
+}
+
+static const struct {
+    const char *name;
+    int (*run)(const arguments *a);
+} commands[] = {
+    {"merge", command_merge},   {"apply", command_apply},   {"inspect", command_inspect},
+    {"verify", command_verify}, {"export", command_export},
+};
+
+int main(int argc, char **argv)
+{
+    handle_signals();
+    if (argc < 2) {
+        print_help(stderr, NULL);
+        return EXIT_USAGE;
+    }
+    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 || strcmp(argv[1], "help") == 0) {
+        print_help(stdout, argc > 2 ? argv[2] : NULL);
+        return EXIT_DONE;
+    }
+    if (strcmp(argv[1], "--version") == 0) {
+        printf("emr %s\n", emr_version());
+        return EXIT_DONE;
+    }
+    for (size_t i = 0; i < sizeof commands / sizeof commands[0]; i++) {
+        if (strcmp(argv[1], commands[i].name) != 0)
+            continue;
+        arguments a = {.command = argv[1]};
+        int status = parse_arguments(&a, argc - 2, argv + 2);
+        if (status == EXIT_DONE && a.help)
+            print_help(stdout, a.command);
+        else if (status == EXIT_DONE)
+            status = commands[i].run(&a);
+        free_arguments(&a);
+        if (fflush(stdout) && status == EXIT_DONE)
+            status = complain(EXIT_SYSTEM, "standard output: writing failed");
+        return status;
+    }
+    return complain(EXIT_USAGE, "%s: unknown command (see emr --help)", argv[1]);
+}

@@ -1,0 +1,182 @@
+/* merge.c - `emr merge`: checkpoints in, one bundle out. */
+#include "cli.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* Everything that a merge holds, released in one place. */
+typedef struct job {
+    session session;
+    emr_model *base, **models;
+    emr_merge *merge;
+    emr_file *file;
+} job;
+
+static int check_usage(const arguments *a)
+{
+    if (a->n_files)
+        return complain(EXIT_USAGE, "%s: not expected here (a task is given as --task NAME=CHECKPOINT)", a->files[0]);
+    if (!a->base)
+        return complain(EXIT_USAGE, "merge: --base CHECKPOINT is missing");
+    if (!a->n_tasks)
+        return complain(EXIT_USAGE, "merge: at least one --task NAME=CHECKPOINT is needed");
+    for (size_t i = 0; i < a->n_tasks; i++)
+        if (!a->tasks[i].path)
+            return complain(EXIT_USAGE, "--task: '%s' must be NAME=CHECKPOINT", a->tasks[i].name);
+    if (!a->output && !a->dry_run)
+        return complain(EXIT_USAGE, "merge: -o OUT.emr is missing");
+    if (a->output && a->json && !a->dry_run && strcmp(a->output, "-") == 0)
+        return complain(EXIT_USAGE, "merge: --json and -o - both want standard output");
+    return EXIT_DONE;
+}
+
+static emr_status open_models(job *j, const arguments *a, emr_error *error)
+{
+    j->models = calloc(a->n_tasks, sizeof(emr_model *));
+    if (!j->models)
+        return EMR_ENOMEM;
+    emr_status status = emr_checkpoint_open(&j->base, a->base, NULL, error);
+    if (!status)
+        status = emr_merge_set_base(j->merge, j->base, error);
+    for (size_t i = 0; !status && i < a->n_tasks; i++) {
+        status = emr_checkpoint_open(&j->models[i], a->tasks[i].path, NULL, error);
+        if (!status)
+            status = emr_merge_add_task(j->merge, a->tasks[i].name, j->models[i], error);
+    }
+    return status;
+}
+
+static const char *action_name(uint32_t action)
+{
+    return action == EMR_ACTION_MERGE ? "merge" : action == EMR_ACTION_KEEP ? "keep" : "private";
+}
+
+/* The plan's rows, which after the run are the report's. */
+static json_t *tensors_json(const emr_merge *merge)
+{
+    json_t *rows = json_array();
+    emr_plan_tensor t = EMR_INIT(emr_plan_tensor);
+    for (size_t i = 0; emr_merge_plan_tensor(merge, i, &t) == EMR_OK; i++)
+        json_array_append_new(rows, json_pack("{s:s, s:s, s:o, s:s, s:s, s:i, s:I}", "name", t.name, "dtype",
+                                              emr_dtype_name((emr_dtype)t.dtype), "shape",
+                                              shape_json(t.rank, t.shape), "action", action_name(t.action), "reason",
+                                              t.reason, "private_tasks", (int)t.n_private, "zeroed",
+                                              (json_int_t)t.zeroed));
+    return rows;
+}
+
+static emr_status print_plan(const job *j, const arguments *a, emr_error *error)
+{
+    emr_plan_summary s = EMR_INIT(emr_plan_summary);
+    emr_plan_tensor t = EMR_INIT(emr_plan_tensor);
+    char in[32], out[32], peak[32], shape[256];
+    emr_status status = emr_merge_plan(j->merge, &s, error);
+    if (status)
+        return status;
+    if (a->json) {
+        print_json(json_pack("{s:o, s:I, s:I, s:I, s:I}", "tensors", tensors_json(j->merge), "merged_params",
+                             (json_int_t)s.merged_params, "bytes_in", (json_int_t)s.bytes_in, "bytes_out_at_most",
+                             (json_int_t)s.bytes_out, "peak_memory", (json_int_t)s.peak_memory));
+        return EMR_OK;
+    }
+    for (size_t i = 0; emr_merge_plan_tensor(j->merge, i, &t) == EMR_OK; i++)
+        printf("%-8s %-8s %s %s: %s\n", action_name(t.action), emr_dtype_name((emr_dtype)t.dtype), t.name,
+               shape_text(t.rank, t.shape, shape), t.reason);
+    printf("%zu tensors, %zu merged with %llu parameters; reads %s, writes at most %s, works in %s\n", s.n_tensors,
+           s.n_merged, (unsigned long long)s.merged_params, size_text(s.bytes_in, in), size_text(s.bytes_out, out),
+           size_text(s.peak_memory, peak));
+    return EMR_OK;
+}
+
+/* Tells what a user must know of even without asking. */
+static void warn(const emr_task_report *r)
+{
+    if (r->empty_mask)
+        complain(0, "note: task '%s' differs from the base, yet nothing of it was elected: it becomes the base",
+                 r->name);
+    if (r->zeroed)
+        complain(0, "note: task '%s': %llu values were not finite and count as unchanged", r->name,
+                 (unsigned long long)r->zeroed);
+}
+
+static void print_report(const job *j, const arguments *a)
+{
+    emr_plan_summary s = EMR_INIT(emr_plan_summary);
+    emr_task_report r = EMR_INIT(emr_task_report);
+    json_t *tasks = json_array();
+    emr_merge_plan(j->merge, &s, NULL);
+    double params = s.merged_params ? (double)s.merged_params : 1;
+    bool text = !a->json && !a->quiet && strcmp(a->output, "-") != 0;
+    if (text)
+        printf("%-20s %12s %8s\n", "task", "rescaler", "density");
+    for (size_t i = 0; emr_merge_task_report(j->merge, i, &r) == EMR_OK; i++) {
+        double density = (double)r.mask_ones / params;
+        if (text && a->merge.rescale_per == EMR_PER_MODEL)
+            printf("%-20s %12.6f %8.4f\n", r.name, (double)r.rescaler, density);
+        else if (text)
+            printf("%-20s %12s %8.4f\n", r.name, a->merge.rescale_per == EMR_PER_ROW ? "per row" : "per tensor",
+                   density);
+        if (!a->quiet)
+            warn(&r);
+        json_array_append_new(tasks, json_pack("{s:s, s:f, s:f, s:I, s:b}", "name", r.name, "rescaler",
+                                               (double)r.rescaler, "density", density, "zeroed",
+                                               (json_int_t)r.zeroed, "empty_mask", r.empty_mask));
+    }
+    if (a->json)
+        print_json(json_pack("{s:s, s:O, s:o, s:I}", "output", a->output, "tasks", tasks, "tensors",
+                             tensors_json(j->merge), "merged_params", (json_int_t)s.merged_params));
+    json_decref(tasks);
+}
+
+static emr_status run(job *j, const arguments *a, emr_error *error)
+{
+    emr_io io;
+    emr_status status = EMR_OK;
+    bool to_stdout = strcmp(a->output, "-") == 0;
+    if (to_stdout)
+        io = standard_output();
+    else if ((status = emr_file_create(&j->file, a->output, a->force, NULL, error)) == EMR_OK)
+        io = emr_file_io(j->file);
+    if (!status)
+        status = emr_merge_to_bundle(j->merge, &io, error);
+    if (!status)
+        status = emr_merge_run(j->merge, error);
+    if (!status && !to_stdout)
+        status = interrupted ? EMR_ECANCELED : emr_file_commit(j->file, error);
+    return status;
+}
+
+int command_merge(const arguments *a)
+{
+    job j = {0};
+    emr_error error = {{0}};
+    int exit_status = check_usage(a);
+    if (exit_status)
+        return exit_status;
+    exit_status = session_open(&j.session, a, "merging");
+    if (exit_status)
+        return exit_status;
+    emr_merge_options options = a->merge;
+    options.executor = &j.session.executor;
+    options.private_globs = a->globs;
+    options.n_private_globs = a->n_globs;
+    options.memory_bytes = a->memory;
+    options.progress = j.session.progress;
+    emr_status status = emr_merge_create(&j.merge, &options, &error);
+    if (!status)
+        status = open_models(&j, a, &error);
+    if (!status)
+        status = a->dry_run ? print_plan(&j, a, &error) : run(&j, a, &error);
+    session_close(&j.session);
+    if (!status && !a->dry_run)
+        print_report(&j, a);
+    if (status)
+        exit_status = complain_status(status, &error);
+    emr_merge_destroy(&j.merge);
+    emr_file_close(&j.file);
+    emr_model_destroy(&j.base);
+    for (size_t i = 0; j.models && i < a->n_tasks; i++)
+        emr_model_destroy(&j.models[i]);
+    free(j.models);
+    return exit_status;
+}
