@@ -31,7 +31,7 @@ typedef struct emr_bundle_options {
 } emr_bundle_options;
 
 typedef struct emr_bundle_info {
-    size_t size; /* sizeof(emr_bundle_info) */
+    size_t size;            /* sizeof(emr_bundle_info) */
     uint64_t bytes;         /* of the whole file */
     uint64_t merged_params; /* parameters of all merged tensors */
     size_t n_tasks;
@@ -83,8 +83,8 @@ typedef struct emr_private_info {
 typedef struct emr_view_options {
     size_t size; /* sizeof(emr_view_options) */
     const emr_allocator *allocator;
-    int dtype;             /* float tensors come out in this dtype; 0: the task checkpoint's own */
-    int trust_base;        /* non-zero: do not check that the base is the one the bundle was made with */
+    int dtype;      /* float tensors come out in this dtype; 0: the task checkpoint's own */
+    int trust_base; /* non-zero: do not check that the base is the one the bundle was made with */
     const emr_executor *executor; /* for that check */
 } emr_view_options;
 
@@ -106,7 +106,8 @@ EMR_API void emr_bundle_destroy(emr_bundle **bundle);
 EMR_API emr_status emr_bundle_get_info(const emr_bundle *bundle, emr_bundle_info *info);
 EMR_API emr_status emr_bundle_task(const emr_bundle *bundle, size_t task, emr_task_info *info);
 EMR_API emr_status emr_bundle_tensor(const emr_bundle *bundle, size_t tensor, emr_tensor_info *info);
-EMR_API emr_status emr_bundle_private(const emr_bundle *bundle, size_t task, size_t i, emr_private_info *info);
+EMR_API emr_status emr_bundle_private(const emr_bundle *bundle, size_t task, size_t i,
+                                      emr_private_info *info);
 
 /* The number of the task or tensor of that name, or EMR_ENOTFOUND. */
 EMR_API emr_status emr_bundle_find_task(const emr_bundle *bundle, const char *name, size_t *task);
@@ -130,8 +131,8 @@ EMR_API emr_status emr_bundle_verify(const emr_bundle *bundle, const emr_executo
                                      emr_progress_fn progress, void *progress_user, emr_error *error);
 
 /* Whether `base` is the model that the bundle was made with: EMR_EMISMATCH names the first tensor, in the
- * bundle's order, that is absent or differs in dtype, shape or bytes. If `differs` is not NULL it is called for
- * every such tensor. */
+ * bundle's order, that is absent or differs in dtype, shape or bytes. If `differs` is not NULL it is called
+ * for every such tensor. */
 EMR_API emr_status emr_bundle_check_base(const emr_bundle *bundle, const emr_model *base,
                                          const emr_executor *executor,
                                          void (*differs)(void *user, const char *tensor, const char *why),

@@ -19,7 +19,7 @@
 
 #ifdef __cplusplus
 #define EMR_BEGIN_DECLS extern "C" {
-#define EMR_END_DECLS }
+#define EMR_END_DECLS   }
 #else
 #define EMR_BEGIN_DECLS
 #define EMR_END_DECLS

@@ -27,7 +27,7 @@ typedef struct emr_merge emr_merge;
 
 /* How a task's rescaler lambda is computed from its task vector tau and its masked unified vector M*u. */
 typedef enum emr_rescale {
-    EMR_RESCALE_L1 = 0,       /* sum |tau| / sum |M*u|                               (the paper, equation 5) */
+    EMR_RESCALE_L1 = 0, /* sum |tau| / sum |M*u|                               (the paper, equation 5) */
     EMR_RESCALE_L1_MEANS = 1, /* sum over tensors of mean |tau| / the same of |M*u|  (the authors' program) */
     EMR_RESCALE_L2 = 2        /* <tau, M*u> / <M*u, M*u>                             (least squares) */
 } emr_rescale;
@@ -51,9 +51,9 @@ typedef enum emr_on_nonfinite { EMR_NONFINITE_ERROR = 0, EMR_NONFINITE_ZERO = 1 
 #define EMR_COMPRESSION_NONE (-1) /* every block raw: for devices without zstd */
 
 typedef struct emr_merge_options {
-    size_t size;                    /* sizeof(emr_merge_options) */
-    const emr_allocator *allocator; /* NULL: malloc and free */
-    const emr_executor *executor;   /* NULL: the calling thread alone */
+    size_t size;                      /* sizeof(emr_merge_options) */
+    const emr_allocator *allocator;   /* NULL: malloc and free */
+    const emr_executor *executor;     /* NULL: the calling thread alone */
     const char *const *private_globs; /* tensors whose name matches one stay private; '*', '?', '[a-z]' */
     size_t n_private_globs;
     uint64_t memory_bytes; /* cap on working memory; 0: 256 MiB. EMR_ELIMIT where it is too little. */
@@ -72,9 +72,9 @@ typedef struct emr_merge_options {
 
 /* What is done with a tensor. */
 typedef enum emr_action {
-    EMR_ACTION_MERGE = 1,   /* elected, masked, rescaled */
-    EMR_ACTION_KEEP = 2,    /* not a float: from the base where a task has the same bytes, else private */
-    EMR_ACTION_PRIVATE = 3  /* each task that has it keeps its own copy */
+    EMR_ACTION_MERGE = 1,  /* elected, masked, rescaled */
+    EMR_ACTION_KEEP = 2,   /* not a float: from the base where a task has the same bytes, else private */
+    EMR_ACTION_PRIVATE = 3 /* each task that has it keeps its own copy */
 } emr_action;
 
 /* One row of the plan, and after the run of the report. Strings are the merge's. */
@@ -84,7 +84,7 @@ typedef struct emr_plan_tensor {
     const char *reason; /* why, in a few words: "float in the base and every task", "matches heads.*" */
     const uint64_t *shape;
     uint64_t count;
-    uint64_t zeroed;    /* after the run: task values that counted as 0 under EMR_NONFINITE_ZERO */
+    uint64_t zeroed; /* after the run: task values that counted as 0 under EMR_NONFINITE_ZERO */
     uint32_t rank;
     uint32_t dtype;     /* the base's, or the first task's that has it */
     uint32_t action;    /* an emr_action */
@@ -92,7 +92,7 @@ typedef struct emr_plan_tensor {
 } emr_plan_tensor;
 
 typedef struct emr_plan_summary {
-    size_t size; /* sizeof(emr_plan_summary) */
+    size_t size;      /* sizeof(emr_plan_summary) */
     size_t n_tensors; /* rows for emr_merge_plan_tensor */
     size_t n_merged;
     uint64_t merged_params;
@@ -152,13 +152,13 @@ EMR_API emr_status emr_merge_run(emr_merge *merge, emr_error *error);
 
 /* Push: hands over the next `n` bytes of one source (EMR_SOURCE_BASE or a task's number), any number at a
  * time. A source's bytes are those of its tensors that have no bytes of their own, one tensor after another
- * in the order of emr_merge_expects. *taken of them were used; fewer than `n` means that this source is as far
- * ahead of the others as memory allows: push the others, then go on. */
+ * in the order of emr_merge_expects. *taken of them were used; fewer than `n` means that this source is as
+ * far ahead of the others as memory allows: push the others, then go on. */
 EMR_API emr_status emr_merge_push(emr_merge *merge, uint32_t source, const void *data, size_t n,
                                   size_t *taken, emr_error *error);
 
-/* What emr_merge_push wants next from a source: the tensor (borrowed), and how many of its bytes it would take
- * now, 0 if the source has to wait. *tensor is NULL when the source is done. */
+/* What emr_merge_push wants next from a source: the tensor (borrowed), and how many of its bytes it would
+ * take now, 0 if the source has to wait. *tensor is NULL when the source is done. */
 EMR_API emr_status emr_merge_expects(emr_merge *merge, uint32_t source, const char **tensor, uint64_t *bytes,
                                      emr_error *error);
 

@@ -1,5 +1,5 @@
-/* model.h - a model: an ordered set of named tensors. Opened from a checkpoint (checkpoint.h), viewed out of a
- * bundle (bundle.h), or built by the host tensor by tensor. */
+/* model.h - a model: an ordered set of named tensors. Opened from a checkpoint (checkpoint.h), viewed out of
+ * a bundle (bundle.h), or built by the host tensor by tensor. */
 #ifndef EMR_MODEL_H
 #define EMR_MODEL_H
 

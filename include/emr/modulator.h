@@ -1,4 +1,5 @@
-/* modulator.h - one task's modulator: what turns the base and the unified task vector into the task's weights,
+/* modulator.h - one task's modulator: what turns the base and the unified task vector into the task's
+ * weights,
  *
  *     W_task = W_base + lambda * (mask ? unified : 0)          (EMR-Merging, equation 6)
  *
@@ -55,12 +56,12 @@ EMR_API const char *emr_modulator_name(const emr_modulator *modulator, size_t te
 /* The number of parameters of tensor i; 0 past the end. */
 EMR_API uint64_t emr_modulator_count(const emr_modulator *modulator, size_t tensor);
 
-/* Writes the task's weights of parameters [first, first + count) of a tensor to `out`. `base` holds the base's
- * values of that same range; any alignment. `out` may be equal to `base` if the dtypes are equal, and may not
- * overlap it otherwise. */
-EMR_API emr_status emr_modulator_apply(emr_modulator *modulator, size_t tensor, uint64_t first, uint64_t count,
-                                       emr_dtype base_dtype, const void *base, emr_dtype out_dtype, void *out,
-                                       emr_error *error);
+/* Writes the task's weights of parameters [first, first + count) of a tensor to `out`. `base` holds the
+ * base's values of that same range; any alignment. `out` may be equal to `base` if the dtypes are equal, and
+ * may not overlap it otherwise. */
+EMR_API emr_status emr_modulator_apply(emr_modulator *modulator, size_t tensor, uint64_t first,
+                                       uint64_t count, emr_dtype base_dtype, const void *base,
+                                       emr_dtype out_dtype, void *out, emr_error *error);
 
 /* Counts the tensor's mask bits. Set stats->size first. */
 EMR_API emr_status emr_modulator_stats(emr_modulator *modulator, size_t tensor, emr_modulation_stats *stats,

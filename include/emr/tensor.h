@@ -30,7 +30,7 @@ typedef struct emr_tensor_desc {
     const emr_io *io;
     uint64_t offset; /* bytes, with io */
     emr_tensor_read_fn read;
-    void *user; /* with read; borrowed */
+    void *user;     /* with read; borrowed */
     uint32_t dtype; /* an emr_dtype */
     uint32_t rank;
 } emr_tensor_desc;

@@ -5,9 +5,9 @@
 
 #include "emr/export.h"
 
-#define EMR_VERSION_MAJOR 0
-#define EMR_VERSION_MINOR 1
-#define EMR_VERSION_PATCH 0
+#define EMR_VERSION_MAJOR  0
+#define EMR_VERSION_MINOR  1
+#define EMR_VERSION_PATCH  0
 #define EMR_VERSION_STRING "0.1.0"
 
 EMR_BEGIN_DECLS

@@ -25,9 +25,9 @@ struct emr_bundle {
     emr_section sections[EMR_N_SECTIONS];
     emr_summary summary;
     size_t n_private, n_streams, n_blocks, n_metadata;
-    size_t unified_stream, base_stream;    /* or EMR_NO_STREAM */
+    size_t unified_stream, base_stream;       /* or EMR_NO_STREAM */
     size_t *task_streams[EMR_N_STREAM_KINDS]; /* of MASK, PRIVATE, ROW_RESCALERS: one a task */
-    size_t *first_private;                 /* n_tasks + 1 positions in the private section */
+    size_t *first_private;                    /* n_tasks + 1 positions in the private section */
     emr_names tensor_names, task_names;
     /* Called when the bundle is destroyed, by whoever opened its I/O. */
     void (*on_destroy)(void *owner);
@@ -69,7 +69,8 @@ static inline emr_block_record emr_bundle_block_record(const emr_bundle *b, size
     return emr_decode_block(b->sections[EMR_SECTION_BLOCKS].data + i * EMR_BLOCK_SIZE);
 }
 
-/* The dtype in which a task's model has tensor i of the base, or NONE where it does not take it from there. */
+/* The dtype in which a task's model has tensor i of the base, or NONE where it does not take it from there.
+ */
 static inline emr_dtype emr_bundle_task_dtype(const emr_bundle *b, size_t task, size_t i)
 {
     return (emr_dtype)b->sections[EMR_SECTION_TASK_DTYPES].data[task * b->summary.n_tensors + i];
@@ -115,6 +116,7 @@ emr_status emr_cursor_at(emr_cursor *cursor, uint64_t offset, const uint8_t **by
                          emr_error *error);
 
 /* Copies `n` bytes from `offset` of the stream. */
-emr_status emr_cursor_read(emr_cursor *cursor, uint64_t offset, void *destination, size_t n, emr_error *error);
+emr_status emr_cursor_read(emr_cursor *cursor, uint64_t offset, void *destination, size_t n,
+                           emr_error *error);
 
 #endif

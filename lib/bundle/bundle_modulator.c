@@ -50,8 +50,8 @@ static emr_status rescale(bundle_source *s, size_t tensor, const emr_tensor_reco
     return status;
 }
 
-static emr_status window(void *user, size_t tensor, uint64_t first, uint64_t want, bool mask_only, emr_window *w,
-                         emr_error *error)
+static emr_status window(void *user, size_t tensor, uint64_t first, uint64_t want, bool mask_only,
+                         emr_window *w, emr_error *error)
 {
     bundle_source *s = user;
     emr_tensor_record t = emr_bundle_tensor_record(s->bundle, tensor);
@@ -106,7 +106,8 @@ emr_status emr_bundle_modulator(emr_modulator **modulator, const emr_bundle *b, 
     if (!status)
         status = emr_cursor_open(&s->mask, b, b->task_streams[EMR_STREAM_MASK][task], &allocator, error);
     if (!status)
-        status = emr_cursor_open(&s->rows, b, b->task_streams[EMR_STREAM_ROW_RESCALERS][task], &allocator, error);
+        status =
+            emr_cursor_open(&s->rows, b, b->task_streams[EMR_STREAM_ROW_RESCALERS][task], &allocator, error);
     if (status) {
         destroy(s, &allocator);
         return status;

@@ -11,15 +11,18 @@ void emr_decoder_destroy(emr_decoder *decoder);
 
 /* Decodes one frame that must give exactly `n` bytes; its declared size is checked first. EMR_ECORRUPT,
  * EMR_EUNSUPPORTED without zstd. */
-emr_status emr_decode(emr_decoder *decoder, void *destination, size_t n, const void *frame, size_t frame_size);
+emr_status emr_decode(emr_decoder *decoder, void *destination, size_t n, const void *frame,
+                      size_t frame_size);
 
 /* An encoder at one level, for `mask` bytes or values. */
 typedef struct emr_encoder emr_encoder;
 emr_status emr_encoder_create(emr_encoder **encoder, const emr_allocator *allocator, int level);
 void emr_encoder_destroy(emr_encoder *encoder);
 
-/* Encodes `n` bytes as one frame of less than `capacity` bytes; returns its size, or 0 where it does not fit. */
-size_t emr_encode(emr_encoder *encoder, void *frame, size_t capacity, const void *source, size_t n, bool mask);
+/* Encodes `n` bytes as one frame of less than `capacity` bytes; returns its size, or 0 where it does not fit.
+ */
+size_t emr_encode(emr_encoder *encoder, void *frame, size_t capacity, const void *source, size_t n,
+                  bool mask);
 
 /* Work memory of one encoder for blocks of `n` bytes, for the plan. */
 size_t emr_encoder_memory(int level, size_t n);

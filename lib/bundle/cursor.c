@@ -9,7 +9,8 @@ static const char *const stream_names[EMR_N_STREAM_KINDS] = {"?",    "unified", 
                                                              "base", "private", "row rescalers"};
 
 /* Fails with a sentence that says which stream, task and block. */
-static emr_status fail(const emr_cursor *c, uint64_t block, emr_status status, const char *what, emr_error *error)
+static emr_status fail(const emr_cursor *c, uint64_t block, emr_status status, const char *what,
+                       emr_error *error)
 {
     const emr_bundle *b = c->bundle;
     const char *kind = c->stream.kind < EMR_N_STREAM_KINDS ? stream_names[c->stream.kind] : "unknown";
@@ -20,8 +21,8 @@ static emr_status fail(const emr_cursor *c, uint64_t block, emr_status status, c
                     emr_bundle_string(b, task.name), block, kind, what);
 }
 
-emr_status emr_cursor_open(emr_cursor *c, const emr_bundle *bundle, size_t stream, const emr_allocator *allocator,
-                           emr_error *error)
+emr_status emr_cursor_open(emr_cursor *c, const emr_bundle *bundle, size_t stream,
+                           const emr_allocator *allocator, emr_error *error)
 {
     *c = (emr_cursor){.bundle = bundle, .allocator = *allocator, .block = UINT64_MAX};
     if (stream == EMR_NO_STREAM) /* holds nothing; reading from it is refused */
@@ -108,7 +109,8 @@ emr_status emr_cursor_at(emr_cursor *c, uint64_t offset, const uint8_t **bytes, 
                          emr_error *error)
 {
     if (offset >= c->stream.bytes)
-        return emr_fail(error, EMR_ECORRUPT, "%s: byte %u lies outside of its stream", c->bundle->name, offset);
+        return emr_fail(error, EMR_ECORRUPT, "%s: byte %u lies outside of its stream", c->bundle->name,
+                        offset);
     uint64_t block = offset / c->stream.block_bytes;
     if (block != c->block) {
         emr_status status = load(c, block, error);

@@ -24,8 +24,9 @@ enum {
     EMR_MASK_BLOCK_BYTES = 32 << 10,
 };
 
-#define EMR_HEADER_MAGIC  "\x89"                                                                             \
-                          "EMR\r\n\x1a\n"
+#define EMR_HEADER_MAGIC                                                                                     \
+    "\x89"                                                                                                   \
+    "EMR\r\n\x1a\n"
 #define EMR_TRAILER_MAGIC "EMRINDEX"
 
 enum emr_section_kind {
@@ -93,9 +94,19 @@ static inline void emr_encode_summary(uint8_t *p, const emr_summary *s)
 
 static inline emr_summary emr_decode_summary(const uint8_t *p)
 {
-    return (emr_summary){p[0], p[1], p[2], p[3], p[4], p[5], p[6],
-                         emr_load32(p + 8), emr_load32(p + 12), emr_load32(p + 16),
-                         emr_load64(p + 24), emr_load64(p + 32), emr_load64(p + 40)};
+    return (emr_summary){p[0],
+                         p[1],
+                         p[2],
+                         p[3],
+                         p[4],
+                         p[5],
+                         p[6],
+                         emr_load32(p + 8),
+                         emr_load32(p + 12),
+                         emr_load32(p + 16),
+                         emr_load64(p + 24),
+                         emr_load64(p + 32),
+                         emr_load64(p + 40)};
 }
 
 typedef struct emr_task_record {
@@ -153,10 +164,9 @@ static inline void emr_encode_tensor(uint8_t *p, const emr_tensor_record *t)
 
 static inline emr_tensor_record emr_decode_tensor(const uint8_t *p)
 {
-    return (emr_tensor_record){emr_load32(p),      emr_load32(p + 4),  emr_load16(p + 8),
-                               emr_load16(p + 10), emr_load32(p + 12), emr_load64(p + 16),
-                               emr_load64(p + 24), emr_load64(p + 32), emr_load64(p + 40),
-                               emr_load64(p + 48)};
+    return (emr_tensor_record){emr_load32(p),      emr_load32(p + 4),  emr_load16(p + 8),  emr_load16(p + 10),
+                               emr_load32(p + 12), emr_load64(p + 16), emr_load64(p + 24), emr_load64(p + 32),
+                               emr_load64(p + 40), emr_load64(p + 48)};
 }
 
 typedef struct emr_private_record {

@@ -137,7 +137,8 @@ uint64_t emr_bundle_n_rescalers(const emr_bundle *b, size_t tensor)
     if (tensor >= b->summary.n_merged)
         return 0;
     emr_tensor_record t = emr_bundle_tensor_record(b, tensor);
-    return b->summary.rescale_per == EMR_PER_ROW_BYTE ? emr_shape_rows(t.rank, emr_bundle_shape(b, t.shape)) : 1;
+    return b->summary.rescale_per == EMR_PER_ROW_BYTE ? emr_shape_rows(t.rank, emr_bundle_shape(b, t.shape))
+                                                      : 1;
 }
 
 emr_status emr_bundle_rescalers(const emr_bundle *b, size_t task, size_t tensor, uint64_t first, size_t n,

@@ -1,5 +1,5 @@
-/* open.c - opening a bundle: reads the header, trailer and index, and checks everything in the index once, so that
- * nobody after this has to doubt a number in it. Freestanding. */
+/* open.c - opening a bundle: reads the header, trailer and index, and checks everything in the index once, so
+ * that nobody after this has to doubt a number in it. Freestanding. */
 #include "bundle/bundle.h"
 
 #include "core/hash.h"
@@ -15,7 +15,8 @@ static emr_status bad(const emr_bundle *b, const char *what, emr_error *error)
 static emr_status read_at(const emr_bundle *b, uint64_t offset, void *to, size_t n, emr_error *error)
 {
     if (b->io.read(b->io.user, offset, to, n))
-        return emr_fail(error, EMR_EIO, "%s: reading %u bytes at byte %u failed", b->name, (uint64_t)n, offset);
+        return emr_fail(error, EMR_EIO, "%s: reading %u bytes at byte %u failed", b->name, (uint64_t)n,
+                        offset);
     return EMR_OK;
 }
 
@@ -31,9 +32,11 @@ static emr_status read_header(emr_bundle *b, emr_error *error)
     if (status)
         return status;
     if (memcmp(p, EMR_HEADER_MAGIC, 8) != 0)
-        return emr_fail(error, EMR_EFORMAT, "%s: not a bundle (its first bytes are not those of one)", b->name);
+        return emr_fail(error, EMR_EFORMAT, "%s: not a bundle (its first bytes are not those of one)",
+                        b->name);
     if (!sealed(p))
-        return emr_fail(error, EMR_ECORRUPT, "%s: the header's checksum differs, the file is damaged", b->name);
+        return emr_fail(error, EMR_ECORRUPT, "%s: the header's checksum differs, the file is damaged",
+                        b->name);
     b->version_major = emr_load16(p + 8);
     b->version_minor = emr_load16(p + 10);
     if (b->version_major != EMR_FORMAT_MAJOR || emr_load64(p + 16) != 0)
@@ -49,7 +52,8 @@ static emr_status read_index(emr_bundle *b, size_t *index_size, emr_error *error
     if (status)
         return status;
     if (memcmp(p + 48, EMR_TRAILER_MAGIC, 8) != 0 || !sealed(p))
-        return emr_fail(error, EMR_ECORRUPT, "%s: its end is missing or damaged (a truncated file?)", b->name);
+        return emr_fail(error, EMR_ECORRUPT, "%s: its end is missing or damaged (a truncated file?)",
+                        b->name);
     uint64_t offset = emr_load64(p), size = emr_load64(p + 8), end = b->bytes - EMR_TRAILER_SIZE;
     if (emr_load64(p + 24) != b->bytes || offset < EMR_HEADER_SIZE || offset > end || size != end - offset ||
         offset % 8 || size > SIZE_MAX / 2)
@@ -60,7 +64,8 @@ static emr_status read_index(emr_bundle *b, size_t *index_size, emr_error *error
         return emr_fail(error, EMR_ENOMEM, "%s: out of memory for its index of %u bytes", b->name, size);
     status = read_at(b, offset, b->index, (size_t)size, error);
     if (!status && emr_hash64(b->index, (size_t)size) != emr_load64(p + 16))
-        status = emr_fail(error, EMR_ECORRUPT, "%s: the index's checksum differs, the file is damaged", b->name);
+        status =
+            emr_fail(error, EMR_ECORRUPT, "%s: the index's checksum differs, the file is damaged", b->name);
     *index_size = (size_t)size;
     return status;
 }
@@ -80,7 +85,8 @@ static emr_status find_sections(emr_bundle *b, size_t index_size, emr_error *err
                 return bad(b, "a section occurs twice", error);
             b->sections[kind] = (emr_section){b->index + at, size};
         } else if (flags & EMR_SECTION_REQUIRED) {
-            return emr_fail(error, EMR_EVERSION, "%s: section %u needs a newer libemr", b->name, (uint64_t)kind);
+            return emr_fail(error, EMR_EVERSION, "%s: section %u needs a newer libemr", b->name,
+                            (uint64_t)kind);
         }
         at += (size_t)emr_round_up(size, 8);
     }
@@ -105,7 +111,8 @@ static emr_status check_summary(emr_bundle *b, emr_error *error)
     b->summary = emr_decode_summary(b->sections[EMR_SECTION_SUMMARY].data);
     if (s->modulator != EMR_MODULATOR_MASK || s->rescale > 2 || s->rescale_per > 2 || s->tie > 1 ||
         s->on_nonfinite > 1)
-        return emr_fail(error, EMR_EVERSION, "%s: its modulators are of a kind that needs a newer libemr", b->name);
+        return emr_fail(error, EMR_EVERSION, "%s: its modulators are of a kind that needs a newer libemr",
+                        b->name);
     if (s->unified_dtype != EMR_F32 && s->unified_dtype != EMR_F16 && s->unified_dtype != EMR_BF16)
         return emr_fail(error, EMR_EVERSION, "%s: unified dtype %u needs a newer libemr", b->name,
                         (uint64_t)s->unified_dtype);
@@ -121,7 +128,8 @@ static emr_status check_summary(emr_bundle *b, emr_error *error)
         !records(b, EMR_SECTION_METADATA, EMR_METADATA_SIZE, &b->n_metadata) ||
         b->sections[EMR_SECTION_SHAPES].size % 8)
         return bad(b, "a section ends within a record", error);
-    bool fits = emr_mul(s->n_tasks, s->n_tensors, &dtypes) && emr_mul((uint64_t)s->n_tasks * 4, s->n_merged, &rescalers);
+    bool fits = emr_mul(s->n_tasks, s->n_tensors, &dtypes) &&
+                emr_mul((uint64_t)s->n_tasks * 4, s->n_merged, &rescalers);
     if (!fits || b->sections[EMR_SECTION_TASK_DTYPES].size != dtypes ||
         b->sections[EMR_SECTION_RESCALERS].size != (s->rescale_per == EMR_PER_TENSOR_BYTE ? rescalers : 0))
         return bad(b, "the tables by task and tensor have the wrong size", error);
@@ -130,7 +138,8 @@ static emr_status check_summary(emr_bundle *b, emr_error *error)
 
 static bool string_fits(const emr_bundle *b, uint32_t offset)
 {
-    return offset < b->sections[EMR_SECTION_STRINGS].size; /* the section ends in a zero byte: checked first */
+    return offset <
+           b->sections[EMR_SECTION_STRINGS].size; /* the section ends in a zero byte: checked first */
 }
 
 /* Checks a shape reference; gives the number of elements and bytes. */
@@ -144,7 +153,8 @@ static bool shape_fits(const emr_bundle *b, uint32_t first, uint16_t rank, uint1
 
 static emr_status check_strings_and_shapes(emr_bundle *b, emr_error *error)
 {
-    const emr_section *strings = &b->sections[EMR_SECTION_STRINGS], *shapes = &b->sections[EMR_SECTION_SHAPES];
+    const emr_section *strings = &b->sections[EMR_SECTION_STRINGS],
+                      *shapes = &b->sections[EMR_SECTION_SHAPES];
     if (!strings->size || strings->data[strings->size - 1] != 0)
         return bad(b, "the strings do not end", error);
     uint8_t *p = b->index + (shapes->data - b->index); /* into the machine's byte order, in place */
@@ -272,14 +282,15 @@ static emr_status check_tasks(const emr_bundle *b, emr_error *error)
         for (size_t i = 0; i < b->summary.n_tensors; i++) {
             emr_dtype dtype = emr_bundle_task_dtype(b, t, i);
             emr_tensor_record tensor = emr_bundle_tensor_record(b, i);
-            bool right = dtype == EMR_DTYPE_NONE || (tensor.merged ? emr_dtype_is_float(dtype)
-                                                                   : (unsigned)dtype == tensor.dtype);
+            bool right = dtype == EMR_DTYPE_NONE ||
+                         (tensor.merged ? emr_dtype_is_float(dtype) : (unsigned)dtype == tensor.dtype);
             if (!right)
                 return bad(b, "a task has a tensor of an impossible dtype", error);
         }
     }
     for (size_t i = 0; i < b->n_metadata; i++) {
-        emr_metadata_record m = emr_decode_metadata(b->sections[EMR_SECTION_METADATA].data + i * EMR_METADATA_SIZE);
+        emr_metadata_record m =
+            emr_decode_metadata(b->sections[EMR_SECTION_METADATA].data + i * EMR_METADATA_SIZE);
         if (!string_fits(b, m.key) || !string_fits(b, m.value) ||
             (m.owner != EMR_OWNER_BASE && m.owner >= b->summary.n_tasks))
             return bad(b, "its metadata is impossible", error);
@@ -379,8 +390,8 @@ emr_status emr_bundle_open(emr_bundle **bundle, const emr_io *given, const char 
     if (!bundle)
         return emr_fail(error, EMR_EINVAL, "emr_bundle_open: NULL");
     *bundle = NULL;
-    emr_status status =
-        emr_take_struct(&known, sizeof known, sizeof(emr_bundle_options), options, "emr_bundle_options", error);
+    emr_status status = emr_take_struct(&known, sizeof known, sizeof(emr_bundle_options), options,
+                                        "emr_bundle_options", error);
     if (!status)
         status = emr_allocator_take(&allocator, known.allocator, error);
     if (!status)

@@ -1,5 +1,5 @@
-/* verify.c - reading a bundle whole: every checksum, every padding byte, nothing in between; and whether a model is the
- * base it was made with. Freestanding. */
+/* verify.c - reading a bundle whole: every checksum, every padding byte, nothing in between; and whether a
+ * model is the base it was made with. Freestanding. */
 #include "bundle/bundle.h"
 
 #include "core/hash.h"
@@ -53,8 +53,8 @@ static emr_status check_gap(const emr_bundle *b, uint64_t from, uint64_t to, emr
         return emr_fail(error, EMR_EIO, "%s: reading %u bytes at byte %u failed", b->name, (uint64_t)n, from);
     for (size_t i = 0; i < n; i++)
         if (gap[i])
-            return emr_fail(error, EMR_ECORRUPT, "%s: the padding at byte %u is not zero, the file is damaged",
-                            b->name, from + i);
+            return emr_fail(error, EMR_ECORRUPT,
+                            "%s: the padding at byte %u is not zero, the file is damaged", b->name, from + i);
     return EMR_OK;
 }
 
@@ -98,8 +98,9 @@ static emr_status verify_block(void *context, size_t job, size_t worker, emr_err
     return emr_cursor_at(c, (v->first + job) * c->stream.block_bytes, &data, &available, error);
 }
 
-static emr_status verify_stream(const emr_bundle *b, size_t stream, verify_state *v, const emr_workers *workers,
-                                emr_progress_fn progress, void *user, uint64_t *done, emr_error *error)
+static emr_status verify_stream(const emr_bundle *b, size_t stream, verify_state *v,
+                                const emr_workers *workers, emr_progress_fn progress, void *user,
+                                uint64_t *done, emr_error *error)
 {
     emr_stream_record s = emr_bundle_stream_record(b, stream);
     uint64_t n = emr_stream_blocks(&s);
@@ -120,8 +121,8 @@ static emr_status verify_stream(const emr_bundle *b, size_t stream, verify_state
     return status;
 }
 
-emr_status emr_bundle_verify(const emr_bundle *b, const emr_executor *executor, emr_progress_fn progress, void *user,
-                             emr_error *error)
+emr_status emr_bundle_verify(const emr_bundle *b, const emr_executor *executor, emr_progress_fn progress,
+                             void *user, emr_error *error)
 {
     emr_workers workers;
     verify_state v = {0};
@@ -205,8 +206,8 @@ static emr_status report_faults(const base_check *check,
             continue;
         if (!status)
             status = emr_fail(error, check->faults[i] == UNREADABLE ? EMR_EIO : EMR_EMISMATCH,
-                              "%s: %s is not the base of this bundle: tensor '%s': %s", b->name, check->base->name,
-                              name, why);
+                              "%s: %s is not the base of this bundle: tensor '%s': %s", b->name,
+                              check->base->name, name, why);
         if (differs)
             differs(user, name, why);
     }

@@ -1,6 +1,6 @@
-/* view.c - models computed from a bundle as they are read: a task's weights, the embedded base, the unified vector, a
- * mask. Any number of threads may read: each borrows a reader (cursors and buffers) from a list that grows as needed.
- * Freestanding. */
+/* view.c - models computed from a bundle as they are read: a task's weights, the embedded base, the unified
+ * vector, a mask. Any number of threads may read: each borrows a reader (cursors and buffers) from a list
+ * that grows as needed. Freestanding. */
 #include "bundle/bundle.h"
 
 #include "model/model.h"
@@ -28,14 +28,14 @@ typedef emr_status (*produce_fn)(const view_tensor *t, reader *r, uint64_t first
 
 struct view_tensor {
     view *view;
-    produce_fn produce;       /* elements [first, first + n) into out; NULL: bytes of `stream` from `offset` */
-    const emr_tensor *base;   /* task views: the base's tensor */
-    uint64_t offset;          /* in the stream read directly: bytes; for masks, parameters */
-    size_t tensor;            /* merged tensor's number */
+    produce_fn produce;     /* elements [first, first + n) into out; NULL: bytes of `stream` from `offset` */
+    const emr_tensor *base; /* task views: the base's tensor */
+    uint64_t offset;        /* in the stream read directly: bytes; for masks, parameters */
+    size_t tensor;          /* merged tensor's number */
     size_t stream;
-    uint32_t out_size;        /* bytes of an element as given out */
-    emr_dtype dtype;          /* as given out */
-    emr_dtype stored;         /* private tensors: in the bundle */
+    uint32_t out_size; /* bytes of an element as given out */
+    emr_dtype dtype;   /* as given out */
+    emr_dtype stored;  /* private tensors: in the bundle */
 };
 
 struct view {
@@ -124,8 +124,8 @@ static emr_status produce_weights(const view_tensor *t, reader *r, uint64_t firs
     size_t size = emr_float_size(t->base->dtype);
     emr_status status = emr_tensor_read(t->base, first * size, r->base, n * size, error);
     return status ? status
-                  : emr_modulator_apply(r->modulator, t->tensor, first, n, t->base->dtype, r->base, t->dtype, out,
-                                        error);
+                  : emr_modulator_apply(r->modulator, t->tensor, first, n, t->base->dtype, r->base, t->dtype,
+                                        out, error);
 }
 
 /* A private float tensor, given out in another dtype. */
@@ -157,8 +157,8 @@ static emr_status produce_mask(const view_tensor *t, reader *r, uint64_t first, 
     return status;
 }
 
-/* The model's read callback: whole elements are produced piece by piece; a range that begins or ends within an element
- * is cut out of one. */
+/* The model's read callback: whole elements are produced piece by piece; a range that begins or ends within
+ * an element is cut out of one. */
 static emr_status read_produced(const view_tensor *t, reader *r, uint64_t offset, uint8_t *to, size_t n,
                                 emr_error *error)
 {
@@ -217,7 +217,8 @@ static emr_status create_view(emr_model **model, view **made, const emr_bundle *
                               const emr_view_options *options, emr_error *error)
 {
     emr_allocator allocator = b->allocator;
-    emr_status status = options->allocator ? emr_allocator_take(&allocator, options->allocator, error) : EMR_OK;
+    emr_status status =
+        options->allocator ? emr_allocator_take(&allocator, options->allocator, error) : EMR_OK;
     if (!status)
         status = emr_model_create(model, b->name, &allocator, error);
     if (status)
@@ -284,10 +285,11 @@ static emr_status add_metadata(emr_model *model, const emr_bundle *b, uint32_t o
 {
     emr_status status = EMR_OK;
     for (size_t i = 0; !status && i < b->n_metadata; i++) {
-        emr_metadata_record m = emr_decode_metadata(b->sections[EMR_SECTION_METADATA].data + i * EMR_METADATA_SIZE);
+        emr_metadata_record m =
+            emr_decode_metadata(b->sections[EMR_SECTION_METADATA].data + i * EMR_METADATA_SIZE);
         if (m.owner == owner)
-            status = emr_model_append_metadata(model, emr_bundle_string(b, m.key), emr_bundle_string(b, m.value),
-                                               error);
+            status = emr_model_append_metadata(model, emr_bundle_string(b, m.key),
+                                               emr_bundle_string(b, m.value), error);
     }
     return status;
 }
@@ -307,7 +309,8 @@ emr_status emr_bundle_base_model(emr_model **model, const emr_bundle *b, const e
     for (size_t i = 0; !status && i < b->summary.n_tensors; i++) {
         emr_tensor_record r = emr_bundle_tensor_record(b, i);
         view_tensor t = {.stream = b->base_stream, .offset = r.base_offset, .dtype = (emr_dtype)r.dtype};
-        status = add_tensor(*model, v, t, emr_bundle_string(b, r.name), r.rank, emr_bundle_shape(b, r.shape), error);
+        status = add_tensor(*model, v, t, emr_bundle_string(b, r.name), r.rank, emr_bundle_shape(b, r.shape),
+                            error);
     }
     if (!status)
         status = add_metadata(*model, b, EMR_OWNER_BASE, error);
@@ -331,13 +334,14 @@ emr_status emr_bundle_unified_model(emr_model **model, const emr_bundle *b, cons
                          .stream = b->unified_stream,
                          .offset = r.first_param * size,
                          .dtype = EMR_F32};
-        status = add_tensor(*model, v, t, emr_bundle_string(b, r.name), r.rank, emr_bundle_shape(b, r.shape), error);
+        status = add_tensor(*model, v, t, emr_bundle_string(b, r.name), r.rank, emr_bundle_shape(b, r.shape),
+                            error);
     }
     return finish_view(model, status);
 }
 
-emr_status emr_bundle_mask_model(emr_model **model, const emr_bundle *b, size_t task, const emr_view_options *given,
-                                 emr_error *error)
+emr_status emr_bundle_mask_model(emr_model **model, const emr_bundle *b, size_t task,
+                                 const emr_view_options *given, emr_error *error)
 {
     emr_view_options options;
     view *v;
@@ -354,7 +358,8 @@ emr_status emr_bundle_mask_model(emr_model **model, const emr_bundle *b, size_t 
                          .stream = b->task_streams[EMR_STREAM_MASK][task],
                          .offset = r.first_param,
                          .dtype = EMR_BOOL};
-        status = add_tensor(*model, v, t, emr_bundle_string(b, r.name), r.rank, emr_bundle_shape(b, r.shape), error);
+        status = add_tensor(*model, v, t, emr_bundle_string(b, r.name), r.rank, emr_bundle_shape(b, r.shape),
+                            error);
     }
     return finish_view(model, status);
 }
@@ -369,8 +374,9 @@ static emr_status add_from_base(emr_model *model, view *v, size_t i, const emr_m
     const emr_tensor *from = emr_model_find(base, name);
     if (!from || (unsigned)from->dtype != r.dtype || from->rank != r.rank ||
         (r.rank && memcmp(from->shape, emr_bundle_shape(b, r.shape), r.rank * 8u) != 0))
-        return emr_fail(error, EMR_EMISMATCH, "%s: %s is not the base of this bundle: tensor '%s' is absent or of "
-                                              "another dtype or shape",
+        return emr_fail(error, EMR_EMISMATCH,
+                        "%s: %s is not the base of this bundle: tensor '%s' is absent or of "
+                        "another dtype or shape",
                         b->name, base->name, name);
     view_tensor t = {.base = from, .tensor = i, .stream = EMR_NO_STREAM, .dtype = dtype};
     t.produce = r.merged ? produce_weights : NULL;
@@ -392,7 +398,8 @@ static emr_status add_private(emr_model *model, view *v, size_t task, const emr_
             t.dtype = (emr_dtype)options->dtype;
             t.produce = produce_converted;
         }
-        status = add_tensor(model, v, t, emr_bundle_string(b, p.name), p.rank, emr_bundle_shape(b, p.shape), error);
+        status = add_tensor(model, v, t, emr_bundle_string(b, p.name), p.rank, emr_bundle_shape(b, p.shape),
+                            error);
     }
     return status;
 }

@@ -1,5 +1,5 @@
-/* writer.c - see writer.h. Blocks wait in slots; a flush compresses all of them, in parallel where there is an
- * executor, and writes them in the order in which they were put. */
+/* writer.c - see writer.h. Blocks wait in slots; a flush compresses all of them, in parallel where there is
+ * an executor, and writes them in the order in which they were put. */
 #include "bundle/writer.h"
 
 #include "bundle/codec.h"
@@ -49,7 +49,8 @@ static emr_status no_memory(emr_error *error)
 static emr_status write_bytes(emr_writer *w, const void *bytes, size_t n, emr_error *error)
 {
     if (n && w->io.write(w->io.user, w->offset, bytes, n))
-        return emr_fail(error, EMR_EIO, "writing %u bytes of the bundle at byte %u failed", (uint64_t)n, w->offset);
+        return emr_fail(error, EMR_EIO, "writing %u bytes of the bundle at byte %u failed", (uint64_t)n,
+                        w->offset);
     w->offset += n;
     return EMR_OK;
 }
@@ -128,8 +129,8 @@ size_t emr_writer_stream(emr_writer *w, enum emr_stream_kind kind, uint32_t owne
     if (!emr_grow(&w->allocator, (void **)&w->streams, &w->streams_capacity, w->n_streams + 1,
                   sizeof *w->streams))
         return EMR_NO_MEMORY_STREAM;
-    w->streams[w->n_streams] =
-        (stream_state){.record = {.kind = kind, .owner = owner, .block_bytes = block_bytes, .flags = EMR_STREAM_REQUIRED}};
+    w->streams[w->n_streams] = (stream_state){
+        .record = {.kind = kind, .owner = owner, .block_bytes = block_bytes, .flags = EMR_STREAM_REQUIRED}};
     return w->n_streams++;
 }
 
@@ -138,7 +139,8 @@ static bool all_equal(const uint8_t *bytes, size_t n)
     return n > 0 && memcmp(bytes, bytes + 1, n - 1) == 0;
 }
 
-/* Whether a trial on a sample says that a block may shrink. Masks whose density is away from one half always do. */
+/* Whether a trial on a sample says that a block may shrink. Masks whose density is away from one half always
+ * do. */
 static bool worth_encoding(emr_encoder *encoder, const slot *s)
 {
     enum { SAMPLE = 4096, GAIN = SAMPLE / 64 };
@@ -152,7 +154,8 @@ static bool worth_encoding(emr_encoder *encoder, const slot *s)
         if (density < 0.44 || density > 0.56)
             return true;
     }
-    return emr_encode(encoder, s->packed, SAMPLE - GAIN, s->bytes + (s->n - SAMPLE) / 2 / 8 * 8, SAMPLE, s->mask) > 0;
+    return emr_encode(encoder, s->packed, SAMPLE - GAIN, s->bytes + (s->n - SAMPLE) / 2 / 8 * 8, SAMPLE,
+                      s->mask) > 0;
 }
 
 static void encode_slot(emr_encoder *encoder, slot *s)
@@ -191,7 +194,8 @@ static emr_status write_slot(emr_writer *w, slot *s, emr_error *error)
         status = write_padding(w, EMR_RAW_ALIGNMENT, error);
     s->record.offset = w->offset;
     if (!status)
-        status = write_bytes(w, s->record.codec == EMR_CODEC_ZSTD ? s->packed : s->bytes, s->record.stored, error);
+        status =
+            write_bytes(w, s->record.codec == EMR_CODEC_ZSTD ? s->packed : s->bytes, s->record.stored, error);
     if (status)
         return status;
     if (!emr_grow(&w->allocator, &st->blocks.data, &st->blocks.capacity, st->blocks.n + 1, sizeof s->record))
@@ -233,7 +237,8 @@ static emr_status put_pending(emr_writer *w, stream_state *s, emr_error *error)
     return status ? status : emr_writer_flush(w, error);
 }
 
-emr_status emr_writer_append(emr_writer *w, size_t stream_number, const void *bytes, size_t n, emr_error *error)
+emr_status emr_writer_append(emr_writer *w, size_t stream_number, const void *bytes, size_t n,
+                             emr_error *error)
 {
     stream_state *s = &w->streams[stream_number];
     const uint8_t *from = bytes;
@@ -280,7 +285,8 @@ uint64_t emr_writer_bytes(const emr_writer *w, size_t stream_number)
 uint8_t *emr_writer_record(emr_writer *w, enum emr_section_kind kind, size_t size)
 {
     growing *g = &w->sections[kind];
-    if (!emr_grow(&w->allocator, &g->data, &g->capacity, g->n + size + 1, 1)) /* never NULL, even for size 0 */
+    if (!emr_grow(&w->allocator, &g->data, &g->capacity, g->n + size + 1,
+                  1)) /* never NULL, even for size 0 */
         return NULL;
     g->n += size;
     return (uint8_t *)g->data + g->n - size;
@@ -301,7 +307,8 @@ uint32_t emr_writer_string(emr_writer *w, const char *text)
 uint32_t emr_writer_shape(emr_writer *w, uint32_t rank, const uint64_t *shape)
 {
     size_t at = w->sections[EMR_SECTION_SHAPES].n / 8;
-    uint8_t *p = at > UINT32_MAX - rank - 1 ? NULL : emr_writer_record(w, EMR_SECTION_SHAPES, (size_t)rank * 8);
+    uint8_t *p =
+        at > UINT32_MAX - rank - 1 ? NULL : emr_writer_record(w, EMR_SECTION_SHAPES, (size_t)rank * 8);
     if (!p)
         return UINT32_MAX;
     for (uint32_t i = 0; i < rank; i++)

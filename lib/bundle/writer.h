@@ -1,5 +1,5 @@
-/* writer.h - writing a bundle front to back: blocks as they are computed, then the index that says what they are.
- * Bytes depend on what is put and in which order, never on the executor. */
+/* writer.h - writing a bundle front to back: blocks as they are computed, then the index that says what they
+ * are. Bytes depend on what is put and in which order, never on the executor. */
 #ifndef EMR_BUNDLE_WRITER_H
 #define EMR_BUNDLE_WRITER_H
 
@@ -24,8 +24,10 @@ size_t emr_writer_stream(emr_writer *writer, enum emr_stream_kind kind, uint32_t
 emr_status emr_writer_put(emr_writer *writer, size_t stream, const void *bytes, size_t n, emr_error *error);
 emr_status emr_writer_flush(emr_writer *writer, emr_error *error);
 
-/* Appends any number of bytes, which are copied; blocks are made of them here. A stream is fed by put or by append. */
-emr_status emr_writer_append(emr_writer *writer, size_t stream, const void *bytes, size_t n, emr_error *error);
+/* Appends any number of bytes, which are copied; blocks are made of them here. A stream is fed by put or by
+ * append. */
+emr_status emr_writer_append(emr_writer *writer, size_t stream, const void *bytes, size_t n,
+                             emr_error *error);
 /* Zero bytes up to the next multiple of EMR_TENSOR_ALIGNMENT. */
 emr_status emr_writer_align(emr_writer *writer, size_t stream, emr_error *error);
 /* Writes what append has left over. The stream's buffer is given back. */
@@ -33,8 +35,8 @@ emr_status emr_writer_end(emr_writer *writer, size_t stream, emr_error *error);
 /* Bytes of the stream so far. */
 uint64_t emr_writer_bytes(const emr_writer *writer, size_t stream);
 
-/* Room for one more record at the end of a section, zeroed; NULL when there is no memory. Valid until the next one of
- * that section. */
+/* Room for one more record at the end of a section, zeroed; NULL when there is no memory. Valid until the
+ * next one of that section. */
 uint8_t *emr_writer_record(emr_writer *writer, enum emr_section_kind kind, size_t size);
 /* Adds a string to the strings section: its offset, or UINT32_MAX when there is no room. */
 uint32_t emr_writer_string(emr_writer *writer, const char *text);

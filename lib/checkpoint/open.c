@@ -1,4 +1,5 @@
-/* open.c - a checkpoint by its path: which format, which files; and the files that a model keeps open. POSIX. */
+/* open.c - a checkpoint by its path: which format, which files; and the files that a model keeps open. POSIX.
+ */
 #define _POSIX_C_SOURCE 200809L
 
 #include "checkpoint/safetensors.h"
@@ -83,7 +84,8 @@ typedef struct listing {
     bool has_pickle;
 } listing;
 
-static void note(const emr_allocator *a, char **kept, size_t *n, bool *preferred, const char *name, bool is_preferred)
+static void note(const emr_allocator *a, char **kept, size_t *n, bool *preferred, const char *name,
+                 bool is_preferred)
 {
     ++*n;
     if (*preferred || (*kept && !is_preferred))
@@ -101,7 +103,8 @@ static emr_status list_directory(const emr_allocator *a, const char *path, listi
     for (const struct dirent *e; (e = readdir(directory)) != NULL;) {
         const char *name = e->d_name;
         if (ends_with(name, ".safetensors.index.json"))
-            note(a, &l->index, &l->n_indexes, &l->has_index, name, strcmp(name, "model.safetensors.index.json") == 0);
+            note(a, &l->index, &l->n_indexes, &l->has_index, name,
+                 strcmp(name, "model.safetensors.index.json") == 0);
         else if (ends_with(name, ".safetensors"))
             note(a, &l->single, &l->n_singles, &l->has_single, name, strcmp(name, "model.safetensors") == 0);
         else if (is_pickle(name))
@@ -119,7 +122,8 @@ static emr_status choose(const listing *l, const char *path, const char **name, 
     else if (l->n_indexes == 0 && (l->has_single || l->n_singles == 1))
         *name = l->single;
     else if (l->n_indexes || l->n_singles)
-        return emr_fail(error, EMR_EFORMAT, "%s: several checkpoints lie in this directory: name one of them", path);
+        return emr_fail(error, EMR_EFORMAT, "%s: several checkpoints lie in this directory: name one of them",
+                        path);
     else if (l->has_pickle)
         return refuse_pickle(path, error);
     else
@@ -184,7 +188,7 @@ emr_status emr_checkpoint_open(emr_model **model, const char *path, const emr_ch
         (*model)->owner = files;
         (*model)->on_destroy = close_files;
         status = stat(path, &s) == 0 && S_ISDIR(s.st_mode) ? load_directory(*model, path, error)
-                                                            : load_path(*model, path, error);
+                                                           : load_path(*model, path, error);
     } else {
         status = emr_fail(error, EMR_ENOMEM, "%s: out of memory", path);
     }

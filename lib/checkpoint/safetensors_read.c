@@ -1,4 +1,5 @@
-/* safetensors_read.c - the safetensors reader: strict, because what it lets through is trusted from here on. */
+/* safetensors_read.c - the safetensors reader: strict, because what it lets through is trusted from here on.
+ */
 #include "checkpoint/safetensors.h"
 
 #include <jansson.h>
@@ -22,12 +23,13 @@ static emr_status bad(const char *path, const char *what, emr_error *error)
 
 static emr_status bad_tensor(const char *path, const char *name, const char *what, emr_error *error)
 {
-    return emr_fail(error, EMR_EFORMAT, "%s: not a valid safetensors file: tensor '%s': %s", path, name, what);
+    return emr_fail(error, EMR_EFORMAT, "%s: not a valid safetensors file: tensor '%s': %s", path, name,
+                    what);
 }
 
 /* The header's bytes, in memory of the model's allocator. */
-static emr_status read_header(const emr_model *m, const emr_io *io, const char *path, char **header, size_t *size,
-                              uint64_t *file_bytes, emr_error *error)
+static emr_status read_header(const emr_model *m, const emr_io *io, const char *path, char **header,
+                              size_t *size, uint64_t *file_bytes, emr_error *error)
 {
     uint8_t p[8];
     if (io->length(io->user, file_bytes))
@@ -37,15 +39,16 @@ static emr_status read_header(const emr_model *m, const emr_io *io, const char *
     if (io->read(io->user, 0, p, sizeof p))
         return emr_fail(error, EMR_EIO, "%s: reading its first 8 bytes failed", path);
     if (memcmp(p, "PK\3\4", 4) == 0 || memcmp(p, "\x80\2", 2) == 0)
-        return emr_fail(error, EMR_EUNSUPPORTED,
-                        "%s: a pickle file, which runs code when loaded, is not read: convert it to safetensors first",
-                        path);
+        return emr_fail(
+            error, EMR_EUNSUPPORTED,
+            "%s: a pickle file, which runs code when loaded, is not read: convert it to safetensors first",
+            path);
     uint64_t n = 0;
     for (int i = 7; i >= 0; i--)
         n = n << 8 | p[i];
     if (n > HEADER_MAX)
-        return emr_fail(error, EMR_EFORMAT, "%s: not a valid safetensors file: a header of %u bytes is too long", path,
-                        n);
+        return emr_fail(error, EMR_EFORMAT,
+                        "%s: not a valid safetensors file: a header of %u bytes is too long", path, n);
     if (n > *file_bytes - 8)
         return bad(path, "the header is longer than the file (truncated?)", error);
     if (n < 2)
@@ -80,7 +83,8 @@ static emr_status read_shape(entry *e, const json_t *shape, const char *path, em
     return EMR_OK;
 }
 
-static emr_status read_entry(entry *e, const char *name, const json_t *value, const char *path, emr_error *error)
+static emr_status read_entry(entry *e, const char *name, const json_t *value, const char *path,
+                             emr_error *error)
 {
     *e = (entry){.name = name};
     if (!json_is_object(value))
@@ -96,8 +100,8 @@ static emr_status read_entry(entry *e, const char *name, const json_t *value, co
         return status;
     const json_t *offsets = json_object_get(value, "data_offsets");
     if (!json_is_array(offsets) || json_array_size(offsets) != 2 ||
-        !read_size(json_array_get(offsets, 0), &e->begin) || !read_size(json_array_get(offsets, 1), &e->end) ||
-        e->begin > e->end)
+        !read_size(json_array_get(offsets, 0), &e->begin) ||
+        !read_size(json_array_get(offsets, 1), &e->end) || e->begin > e->end)
         return bad_tensor(path, name, "its data_offsets are not two ascending natural numbers", error);
     uint64_t count, bytes;
     if (!emr_shape_bytes(e->dtype, e->rank, e->shape, &count, &bytes))
@@ -114,8 +118,7 @@ static emr_status read_metadata(emr_model *m, json_t *metadata, const char *path
     emr_status status = EMR_OK;
     if (!json_is_object(metadata))
         return bad(path, "its __metadata__ is no object", error);
-    json_object_foreach(metadata, key, value)
-    {
+    json_object_foreach (metadata, key, value) {
         if (!json_is_string(value))
             return bad(path, "its __metadata__ holds something else than strings", error);
         if (!status)
@@ -135,16 +138,19 @@ static int by_position(const void *a, const void *b)
 }
 
 /* Sorted, the entries must tile the data from its first to its last byte. */
-static emr_status check_tiling(const entry *entries, size_t n, uint64_t data_bytes, const char *path, emr_error *error)
+static emr_status check_tiling(const entry *entries, size_t n, uint64_t data_bytes, const char *path,
+                               emr_error *error)
 {
     uint64_t at = 0;
     for (size_t i = 0; i < n; i++) {
         if (entries[i].begin != at)
             return bad_tensor(path, entries[i].name,
-                              entries[i].begin < at ? "its data overlaps another's" : "there is a hole before its data",
+                              entries[i].begin < at ? "its data overlaps another's"
+                                                    : "there is a hole before its data",
                               error);
         if (entries[i].end > data_bytes)
-            return bad_tensor(path, entries[i].name, "its data lies beyond the end of the file (truncated?)", error);
+            return bad_tensor(path, entries[i].name, "its data lies beyond the end of the file (truncated?)",
+                              error);
         at = entries[i].end;
     }
     return at == data_bytes ? EMR_OK : bad(path, "there are bytes after the last tensor", error);
@@ -171,8 +177,8 @@ static emr_status add_entries(emr_model *m, const entry *entries, size_t n, cons
     return status;
 }
 
-static emr_status read_entries(emr_model *m, json_t *root, const emr_io *io, uint64_t data, uint64_t data_bytes,
-                               const char *path, emr_error *error)
+static emr_status read_entries(emr_model *m, json_t *root, const emr_io *io, uint64_t data,
+                               uint64_t data_bytes, const char *path, emr_error *error)
 {
     size_t n = 0;
     const char *name;
@@ -181,8 +187,7 @@ static emr_status read_entries(emr_model *m, json_t *root, const emr_io *io, uin
     entry *entries = emr_allocate_array(&m->allocator, json_object_size(root), sizeof *entries);
     if (!entries)
         return emr_fail(error, EMR_ENOMEM, "%s: out of memory for its header", path);
-    json_object_foreach(root, name, value)
-    {
+    json_object_foreach (root, name, value) {
         if (status)
             break;
         if (strcmp(name, "__metadata__") == 0)
@@ -211,8 +216,9 @@ emr_status emr_safetensors_load(emr_model *m, const emr_io *io, const char *path
     if (!status && !root)
         status = json_error_code(&why) == json_error_out_of_memory
                      ? emr_fail(error, EMR_ENOMEM, "%s: out of memory for its header", path)
-                     : emr_fail(error, EMR_EFORMAT, "%s: not a valid safetensors file: its header is not valid JSON: %s",
-                                path, why.text);
+                     : emr_fail(error, EMR_EFORMAT,
+                                "%s: not a valid safetensors file: its header is not valid JSON: %s", path,
+                                why.text);
     emr_release(&m->allocator, header);
     if (!status)
         status = read_entries(m, root, io, 8 + (uint64_t)size, file_bytes - 8 - size, path, error);

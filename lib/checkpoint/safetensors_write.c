@@ -1,5 +1,6 @@
-/* safetensors_write.c - any model as one safetensors file, front to back. Tensors are read (which for a bundle's views
- * means computed) in parallel, a window of the file at a time, and each window is written in one go. */
+/* safetensors_write.c - any model as one safetensors file, front to back. Tensors are read (which for a
+ * bundle's views means computed) in parallel, a window of the file at a time, and each window is written in
+ * one go. */
 #include "checkpoint/safetensors.h"
 
 #include "checkpoint/safetensors_write.h"
@@ -49,8 +50,8 @@ static json_t *describe_tensor(const emr_tensor *t, uint64_t begin)
     json_t *shape = json_array();
     for (uint32_t i = 0; i < t->rank; i++)
         json_array_append_new(shape, json_integer((json_int_t)t->shape[i]));
-    return json_pack("{s:s, s:o, s:[I, I]}", "dtype", emr_dtype_name(t->dtype), "shape", shape, "data_offsets",
-                     (json_int_t)begin, (json_int_t)(begin + t->bytes));
+    return json_pack("{s:s, s:o, s:[I, I]}", "dtype", emr_dtype_name(t->dtype), "shape", shape,
+                     "data_offsets", (json_int_t)begin, (json_int_t)(begin + t->bytes));
 }
 
 static emr_status describe(const emr_model *m, size_t first, size_t n, json_t *root, emr_error *error)
@@ -67,8 +68,10 @@ static emr_status describe(const emr_model *m, size_t first, size_t n, json_t *r
     }
     for (size_t i = first; i < first + n; i++) {
         const emr_tensor *t = m->tensors[i];
-        if (strcmp(t->name, "__metadata__") == 0 || json_object_set_new(root, t->name, describe_tensor(t, at)))
-            return emr_fail(error, EMR_EINVAL, "%s: the tensor name '%s' cannot be written", m->name, t->name);
+        if (strcmp(t->name, "__metadata__") == 0 ||
+            json_object_set_new(root, t->name, describe_tensor(t, at)))
+            return emr_fail(error, EMR_EINVAL, "%s: the tensor name '%s' cannot be written", m->name,
+                            t->name);
         at += t->bytes;
     }
     return EMR_OK;
@@ -78,7 +81,8 @@ static emr_status describe(const emr_model *m, size_t first, size_t n, json_t *r
 static emr_status write_header(output *o, size_t first, size_t n, emr_error *error)
 {
     json_t *root = json_object();
-    emr_status status = root ? describe(o->model, first, n, root, error) : emr_fail(error, EMR_ENOMEM, "out of memory");
+    emr_status status =
+        root ? describe(o->model, first, n, root, error) : emr_fail(error, EMR_ENOMEM, "out of memory");
     char *text = status ? NULL : json_dumps(root, JSON_COMPACT);
     if (!status && !text)
         status = emr_fail(error, EMR_ENOMEM, "%s: out of memory for a header", o->model->name);
@@ -177,8 +181,8 @@ uint64_t emr_model_bytes(const emr_model *m)
     return total;
 }
 
-emr_status emr_safetensors_write(const emr_model *m, const emr_io *given, const emr_checkpoint_options *options,
-                                 emr_error *error)
+emr_status emr_safetensors_write(const emr_model *m, const emr_io *given,
+                                 const emr_checkpoint_options *options, emr_error *error)
 {
     emr_checkpoint_options known;
     emr_allocator allocator;

@@ -24,8 +24,8 @@ static int by_name(const void *a, const void *b)
 }
 
 /* The distinct shard names, sorted: shards are opened in this order. */
-static emr_status list_shards(const emr_model *m, json_t *map, const char *path, const char ***shards, size_t *n,
-                              emr_error *error)
+static emr_status list_shards(const emr_model *m, json_t *map, const char *path, const char ***shards,
+                              size_t *n, emr_error *error)
 {
     const char *tensor;
     json_t *file;
@@ -34,15 +34,14 @@ static emr_status list_shards(const emr_model *m, json_t *map, const char *path,
     *shards = list;
     if (!list)
         return emr_fail(error, EMR_ENOMEM, "%s: out of memory", path);
-    json_object_foreach(map, tensor, file)
-    {
+    json_object_foreach (map, tensor, file) {
         const char *name = json_string_value(file);
         if (!name)
             return emr_fail(error, EMR_EFORMAT, "%s: tensor '%s': its shard is no string", path, tensor);
         if (!is_plain_name(name))
             return emr_fail(error, EMR_EFORMAT,
-                            "%s: tensor '%s': the shard name '%s' leads out of the directory and is refused", path,
-                            tensor, name);
+                            "%s: tensor '%s': the shard name '%s' leads out of the directory and is refused",
+                            path, tensor, name);
         list[all++] = name;
     }
     qsort(list, all, sizeof *list, by_name);
@@ -69,15 +68,17 @@ static emr_status load_shard(emr_model *m, json_t *map, const char *index_path, 
     for (size_t i = first; !status && i < m->n_tensors; i++) {
         const char *listed = json_string_value(json_object_get(map, m->tensors[i]->name));
         if (!listed || strcmp(listed, shard) != 0)
-            status = emr_fail(error, EMR_EFORMAT, "%s: tensor '%s' is in the shard '%s', but the index says %s%s%s",
-                              index_path, m->tensors[i]->name, shard, listed ? "'" : "nothing of it",
+            status = emr_fail(error, EMR_EFORMAT,
+                              "%s: tensor '%s' is in the shard '%s', but the index says %s%s%s", index_path,
+                              m->tensors[i]->name, shard, listed ? "'" : "nothing of it",
                               listed ? listed : "", listed ? "'" : "");
     }
     emr_release(&m->allocator, path);
     return status;
 }
 
-static emr_status load_shards(emr_model *m, json_t *map, const char *path, emr_add_file add_file, emr_error *error)
+static emr_status load_shards(emr_model *m, json_t *map, const char *path, emr_add_file add_file,
+                              emr_error *error)
 {
     const char **shards = NULL, *tensor;
     json_t *file;
@@ -86,8 +87,7 @@ static emr_status load_shards(emr_model *m, json_t *map, const char *path, emr_a
     for (size_t i = 0; !status && i < n; i++)
         status = load_shard(m, map, path, shards[i], add_file, error);
     emr_release(&m->allocator, shards);
-    json_object_foreach(map, tensor, file)
-    {
+    json_object_foreach (map, tensor, file) {
         if (!status && !emr_model_find(m, tensor))
             status = emr_fail(error, EMR_EFORMAT, "%s: tensor '%s' is not in its shard '%s'", path, tensor,
                               json_string_value(file));
@@ -114,7 +114,8 @@ emr_status emr_shard_index_load(emr_model *m, const char *path, emr_add_file add
     emr_file_close(&file);
     json_t *root = status ? NULL : json_loadb(text, (size_t)bytes, JSON_REJECT_DUPLICATES, &why);
     if (!status && !root)
-        status = emr_fail(error, EMR_EFORMAT, "%s: not a valid shard index: not valid JSON: %s", path, why.text);
+        status =
+            emr_fail(error, EMR_EFORMAT, "%s: not a valid shard index: not valid JSON: %s", path, why.text);
     emr_release(&m->allocator, text);
     json_t *map = json_object_get(root, "weight_map");
     if (!status && !json_is_object(map))

@@ -1,4 +1,5 @@
-/* write.c - a model to a path: one file, or shards with their index. Nothing appears before everything is written. */
+/* write.c - a model to a path: one file, or shards with their index. Nothing appears before everything is
+ * written. */
 #define _POSIX_C_SOURCE 200809L
 
 #include "checkpoint/safetensors.h"
@@ -119,7 +120,8 @@ static json_t *describe(const shards *s, const emr_model *m)
         for (size_t k = s->all[i].first; k < s->all[i].first + s->all[i].n; k++)
             json_object_set_new(map, m->tensors[k]->name, json_string(name));
     }
-    return json_pack("{s:{s:I}, s:o}", "metadata", "total_size", (json_int_t)emr_model_bytes(m), "weight_map", map);
+    return json_pack("{s:{s:I}, s:o}", "metadata", "total_size", (json_int_t)emr_model_bytes(m), "weight_map",
+                     map);
 }
 
 static emr_status write_index(shards *s, const emr_model *m, int replace, emr_error *error)

@@ -12,7 +12,8 @@ static void *default_alloc(void *user, size_t bytes, size_t alignment)
 {
     (void)user;
     /* aligned_alloc wants a multiple of the alignment */
-    return bytes > SIZE_MAX - alignment ? NULL : aligned_alloc(alignment, (size_t)emr_round_up(bytes, alignment));
+    return bytes > SIZE_MAX - alignment ? NULL
+                                        : aligned_alloc(alignment, (size_t)emr_round_up(bytes, alignment));
 }
 
 static void default_free(void *user, void *pointer)
@@ -88,8 +89,8 @@ bool emr_grow(const emr_allocator *allocator, void **array, size_t *capacity, si
     return true;
 }
 
-emr_status emr_take_struct(void *known, size_t known_size, size_t version_1, const void *given, const char *what,
-                           emr_error *error)
+emr_status emr_take_struct(void *known, size_t known_size, size_t version_1, const void *given,
+                           const char *what, emr_error *error)
 {
     memset(known, 0, known_size);
     if (!given)
@@ -101,7 +102,8 @@ emr_status emr_take_struct(void *known, size_t known_size, size_t version_1, con
                         (uint64_t)version_1);
     for (size_t i = known_size; i < size; i++)
         if (((const unsigned char *)given)[i])
-            return emr_fail(error, EMR_EVERSION, "%s sets members that this version of libemr does not know", what);
+            return emr_fail(error, EMR_EVERSION, "%s sets members that this version of libemr does not know",
+                            what);
     memcpy(known, given, size < known_size ? size : known_size);
     return EMR_OK;
 }
@@ -116,6 +118,7 @@ emr_status emr_give_struct(void *out, const void *known, size_t known_size, size
         return EMR_EINVAL;
     memset((unsigned char *)out + sizeof size, 0, size - sizeof size);
     size_t filled = size < known_size ? size : known_size;
-    memcpy((unsigned char *)out + sizeof size, (const unsigned char *)known + sizeof size, filled - sizeof size);
+    memcpy((unsigned char *)out + sizeof size, (const unsigned char *)known + sizeof size,
+           filled - sizeof size);
     return EMR_OK;
 }

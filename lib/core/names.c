@@ -1,5 +1,6 @@
-/* names.c - see names.h. Hashes are seeded by nothing secret: a hostile file can make look-ups slow only in proportion
- * to XXH3 collisions, which full-width 64-bit hashes with linear probing on the low bits make costly to find. */
+/* names.c - see names.h. Hashes are seeded by nothing secret: a hostile file can make look-ups slow only in
+ * proportion to XXH3 collisions, which full-width 64-bit hashes with linear probing on the low bits make
+ * costly to find. */
 #include "core/names.h"
 
 #include "core/hash.h"

@@ -18,8 +18,8 @@ typedef const char *(*emr_name_at)(const void *owner, size_t i);
 /* The index under which `name` was added, or EMR_NAMES_NONE. */
 size_t emr_names_find(const emr_names *names, emr_name_at at, const void *owner, const char *name);
 
-/* Adds the owner's i-th name, i being the number of names so far. EMR_EEXIST if it is taken, EMR_ENOMEM; the table is
- * unchanged then. */
+/* Adds the owner's i-th name, i being the number of names so far. EMR_EEXIST if it is taken, EMR_ENOMEM; the
+ * table is unchanged then. */
 emr_status emr_names_add(emr_names *names, const emr_allocator *allocator, emr_name_at at, const void *owner,
                          size_t i);
 

@@ -21,8 +21,8 @@ emr_status emr_workers_create(emr_workers *w, const emr_allocator *allocator, co
                               size_t limit, emr_error *error)
 {
     *w = (emr_workers){.allocator = *allocator, .n = 1};
-    emr_status status =
-        emr_take_struct(&w->executor, sizeof w->executor, sizeof(emr_executor), executor, "emr_executor", error);
+    emr_status status = emr_take_struct(&w->executor, sizeof w->executor, sizeof(emr_executor), executor,
+                                        "emr_executor", error);
     if (!status && executor && (!w->executor.parallel_for || !w->executor.concurrency))
         status = emr_fail(error, EMR_EINVAL, "emr_executor: parallel_for and concurrency are required");
     if (status)

@@ -8,20 +8,21 @@
 typedef struct emr_workers {
     emr_allocator allocator;
     emr_executor executor;
-    size_t n; /* workers, >= 1 */
+    size_t n;                     /* workers, >= 1 */
     struct emr_failure *failures; /* one a worker */
 } emr_workers;
 
 /* Takes an executor by the size rule; NULL means one worker, the calling thread. At most `limit` workers. */
-emr_status emr_workers_create(emr_workers *workers, const emr_allocator *allocator, const emr_executor *executor,
-                              size_t limit, emr_error *error);
+emr_status emr_workers_create(emr_workers *workers, const emr_allocator *allocator,
+                              const emr_executor *executor, size_t limit, emr_error *error);
 void emr_workers_destroy(emr_workers *workers);
 
 /* Work memory of the calls below belongs to one of the workers [0, n). */
 typedef emr_status (*emr_job_fn)(void *context, size_t job, size_t worker, emr_error *error);
 
-/* Runs every job, or, if one fails, all that come before it and some after; the failure returned is that of the first
- * failing job, whatever the executor. */
-emr_status emr_work(const emr_workers *workers, size_t n_jobs, emr_job_fn fn, void *context, emr_error *error);
+/* Runs every job, or, if one fails, all that come before it and some after; the failure returned is that of
+ * the first failing job, whatever the executor. */
+emr_status emr_work(const emr_workers *workers, size_t n_jobs, emr_job_fn fn, void *context,
+                    emr_error *error);
 
 #endif

@@ -15,8 +15,8 @@ emr_status emr_bundle_open_file(emr_bundle **bundle, const char *path, const emr
     if (!bundle)
         return emr_fail(error, EMR_EINVAL, "emr_bundle_open_file: NULL");
     *bundle = NULL;
-    emr_status status =
-        emr_take_struct(&options, sizeof options, sizeof(emr_bundle_options), given, "emr_bundle_options", error);
+    emr_status status = emr_take_struct(&options, sizeof options, sizeof(emr_bundle_options), given,
+                                        "emr_bundle_options", error);
     if (!status)
         status = emr_file_open(&file, path, options.map, options.allocator, error);
     if (status)

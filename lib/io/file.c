@@ -1,6 +1,6 @@
-/* file.c - the stock file backend: positional reads and writes, an optional mapping, and outputs that appear whole.
- * POSIX. */
-#define _GNU_SOURCE /* O_TMPFILE, where there is one */
+/* file.c - the stock file backend: positional reads and writes, an optional mapping, and outputs that appear
+ * whole. POSIX. */
+#define _GNU_SOURCE       /* O_TMPFILE, where there is one */
 #define _FILE_OFFSET_BITS 64
 
 #include "emr/io.h"
@@ -97,7 +97,8 @@ static int file_map(void *user, uint64_t offset, size_t n, const void **window)
 
 emr_io emr_file_io(emr_file *file)
 {
-    emr_io io = {.size = sizeof io, .user = file, .read = file_read, .write = file_write, .length = file_length};
+    emr_io io = {
+        .size = sizeof io, .user = file, .read = file_read, .write = file_write, .length = file_length};
     io.sync = file_sync;
     if (file->mapping)
         io.map = file_map;
@@ -127,7 +128,8 @@ static emr_status new_file(emr_file **file, const char *path, const emr_allocato
     return EMR_OK;
 }
 
-emr_status emr_file_open(emr_file **file, const char *path, int map, const emr_allocator *allocator, emr_error *error)
+emr_status emr_file_open(emr_file **file, const char *path, int map, const emr_allocator *allocator,
+                         emr_error *error)
 {
     struct stat s;
     emr_status status = new_file(file, path, allocator, error);

@@ -31,7 +31,8 @@ static int memory_map(void *user, uint64_t offset, size_t n, const void **window
 
 emr_io emr_memory_io(emr_memory *memory)
 {
-    emr_io io = {.size = sizeof io, .user = memory, .read = memory_read, .length = memory_length, .map = memory_map};
+    emr_io io = {
+        .size = sizeof io, .user = memory, .read = memory_read, .length = memory_length, .map = memory_map};
     return io;
 }
 
@@ -40,7 +41,8 @@ static int buffer_write(void *user, uint64_t offset, const void *source, size_t 
     emr_buffer *b = user;
     emr_allocator allocator;
     uint64_t end;
-    if (!emr_add(offset, n, &end) || end > SIZE_MAX / 4 || emr_allocator_take(&allocator, b->allocator, NULL) ||
+    if (!emr_add(offset, n, &end) || end > SIZE_MAX / 4 ||
+        emr_allocator_take(&allocator, b->allocator, NULL) ||
         !emr_grow(&allocator, &b->data, &b->capacity, (size_t)end, 1))
         return -1;
     memcpy((char *)b->data + offset, source, n);
@@ -63,8 +65,11 @@ static int buffer_length(void *user, uint64_t *bytes)
 
 emr_io emr_buffer_io(emr_buffer *buffer)
 {
-    emr_io io = {
-        .size = sizeof io, .user = buffer, .read = buffer_read, .write = buffer_write, .length = buffer_length};
+    emr_io io = {.size = sizeof io,
+                 .user = buffer,
+                 .read = buffer_read,
+                 .write = buffer_write,
+                 .length = buffer_length};
     return io;
 }
 

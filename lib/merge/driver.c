@@ -1,6 +1,7 @@
-/* driver.c - see driver.h. The merged tensors pass in windows of flat space: the pieces of tensors in a window are read
- * or pushed into staging memory, all sources side by side, then computed in parallel chunk by chunk, then folded in
- * order. After them come the tensors kept from the base, then each task's private ones. */
+/* driver.c - see driver.h. The merged tensors pass in windows of flat space: the pieces of tensors in a
+ * window are read or pushed into staging memory, all sources side by side, then computed in parallel chunk by
+ * chunk, then folded in order. After them come the tensors kept from the base, then each task's private ones.
+ */
 #include "merge/driver.h"
 
 #include "numeric/convert.h"
@@ -18,7 +19,7 @@ typedef struct piece {
 
 typedef struct source {
     uint8_t *staging;
-    size_t size; /* bytes of staging per flat parameter */
+    size_t size;  /* bytes of staging per flat parameter */
     size_t piece; /* where pushed bytes go next */
     uint64_t offset;
 } source;
@@ -82,7 +83,8 @@ static emr_status name_task(const emr_driver *d, size_t s, emr_status status, em
     return status;
 }
 
-/* A KEEP row, or a private one that a task takes from the base, is read at least once by name: it cannot be pushed. */
+/* A KEEP row, or a private one that a task takes from the base, is read at least once by name: it cannot be
+ * pushed. */
 static emr_status check_readable(const emr_driver *d, emr_error *error)
 {
     for (size_t i = d->plan->n_merged; i < d->plan->n_base; i++) {
@@ -93,10 +95,11 @@ static emr_status check_readable(const emr_driver *d, emr_error *error)
         for (size_t s = 0; used && s < d->n_sources; s++) {
             const emr_tensor *t = source_tensor(d, s, i);
             if (t && t->kind == EMR_TENSOR_PUSHED && (s == 0 || row->action == EMR_ACTION_KEEP))
-                return emr_fail(error, EMR_EUNSUPPORTED,
-                                "%s: tensor '%s' is not merged but compared or kept, so its bytes cannot be pushed: "
-                                "give it data, io or read",
-                                t->model_name, t->name);
+                return emr_fail(
+                    error, EMR_EUNSUPPORTED,
+                    "%s: tensor '%s' is not merged but compared or kept, so its bytes cannot be pushed: "
+                    "give it data, io or read",
+                    t->model_name, t->name);
         }
     }
     return EMR_OK;
@@ -127,7 +130,8 @@ emr_status emr_driver_create(emr_driver **driver, emr_plan *plan, const emr_layo
     for (size_t s = 0; there && s < d->n_sources; s++) {
         d->sources[s].size = emr_staging_size(plan, s);
         if (d->sources[s].size)
-            there = (d->sources[s].staging = emr_allocate(a, layout->window_params * d->sources[s].size)) != NULL;
+            there =
+                (d->sources[s].staging = emr_allocate(a, layout->window_params * d->sources[s].size)) != NULL;
     }
     emr_status status = there ? check_readable(d, error) : emr_fail(error, EMR_ENOMEM, "out of memory");
     emr_hasher_init(&d->hasher);
@@ -165,8 +169,8 @@ static uint8_t *piece_bytes(const emr_driver *d, size_t s, const emr_tensor *t, 
     return d->sources[s].staging + (p->flat - d->pieces[0].flat) * d->sources[s].size;
 }
 
-/* Cuts a piece into items at the chunk boundaries of flat space; fewer where there is no room. Returns the parameters
- * covered. */
+/* Cuts a piece into items at the chunk boundaries of flat space; fewer where there is no room. Returns the
+ * parameters covered. */
 static uint64_t add_items(emr_driver *d, const piece *p)
 {
     uint64_t covered = 0;
@@ -230,7 +234,8 @@ static emr_status read_piece(void *context, size_t job, size_t worker, emr_error
     if (!t || t->kind == EMR_TENSOR_MEMORY || t->kind == EMR_TENSOR_PUSHED)
         return EMR_OK;
     size_t size = emr_float_size(t->dtype);
-    emr_status status = emr_tensor_read(t, p->first * size, piece_bytes(d, s, t, p), (size_t)p->n * size, error);
+    emr_status status =
+        emr_tensor_read(t, p->first * size, piece_bytes(d, s, t, p), (size_t)p->n * size, error);
     return name_task(d, s, status, error);
 }
 
@@ -315,7 +320,8 @@ static emr_status process_window(emr_driver *d, emr_error *error)
 
 /* Calls `fn` with a tensor's bytes, front to back. */
 static emr_status stream_tensor(emr_driver *d, size_t s, const emr_tensor *t,
-                                emr_status (*fn)(emr_driver *d, const void *bytes, size_t n, emr_error *error),
+                                emr_status (*fn)(emr_driver *d, const void *bytes, size_t n,
+                                                 emr_error *error),
                                 emr_error *error)
 {
     emr_status status = EMR_OK;
@@ -344,7 +350,8 @@ static emr_status compare_tensor(emr_driver *d, size_t task, const emr_tensor *b
         size_t n = (size_t)emr_min(EMR_IO_BUFFER, base->bytes - at);
         status = emr_tensor_read(base, at, d->buffers, n, error);
         if (!status)
-            status = name_task(d, task + 1, emr_tensor_read(own, at, d->buffers + EMR_IO_BUFFER, n, error), error);
+            status =
+                name_task(d, task + 1, emr_tensor_read(own, at, d->buffers + EMR_IO_BUFFER, n, error), error);
         *equal = !status && memcmp(d->buffers, d->buffers + EMR_IO_BUFFER, n) == 0;
     }
     return status;
@@ -355,7 +362,8 @@ static emr_status keep_bytes(emr_driver *d, const void *bytes, size_t n, emr_err
     return d->functions->kept(d->step, d->next_row, bytes, n, error);
 }
 
-/* One tensor of the base that is not merged: who has it unchanged, its hash, and its bytes if the base is embedded. */
+/* One tensor of the base that is not merged: who has it unchanged, its hash, and its bytes if the base is
+ * embedded. */
 static emr_status process_kept(emr_driver *d, emr_row *row, emr_error *error)
 {
     emr_status status = EMR_OK;
@@ -367,7 +375,8 @@ static emr_status process_kept(emr_driver *d, emr_row *row, emr_error *error)
             status = compare_tensor(d, t, row->base, own, &equal, error);
             row->is_private[t] = !equal;
         }
-        if (!status && own && equal && row->action == EMR_ACTION_KEEP) /* others count when they are streamed */
+        if (!status && own && equal &&
+            row->action == EMR_ACTION_KEEP) /* others count when they are streamed */
             status = progress(d, own->bytes, error);
         used = used || emr_row_from_base(row, t);
     }
@@ -458,7 +467,8 @@ static uint64_t piece_left(const emr_driver *d, size_t s, const emr_tensor **ten
     return p->n * emr_float_size((*tensor)->dtype) - d->sources[s].offset;
 }
 
-emr_status emr_driver_push(emr_driver *d, size_t s, const void *data, size_t n, size_t *taken, emr_error *error)
+emr_status emr_driver_push(emr_driver *d, size_t s, const void *data, size_t n, size_t *taken,
+                           emr_error *error)
 {
     emr_status status = EMR_OK;
     const uint8_t *from = data;
@@ -498,7 +508,8 @@ const emr_tensor *emr_driver_expects(const emr_driver *d, size_t s, uint64_t *by
         *bytes = piece_left(d, s, &t);
         return t;
     }
-    for (size_t row = d->next_row + (d->next_first > 0 && d->next_first == d->plan->rows[d->next_row].base->count);
+    for (size_t row =
+             d->next_row + (d->next_first > 0 && d->next_first == d->plan->rows[d->next_row].base->count);
          d->phase == MERGED && row < d->plan->n_merged; row++) {
         t = source_tensor(d, s, row);
         if (t && t->kind == EMR_TENSOR_PUSHED && t->bytes)

@@ -1,4 +1,5 @@
-/* driver.h - moves tensors from models (pull) or from the host (push) through a step, in windows of bounded size. */
+/* driver.h - moves tensors from models (pull) or from the host (push) through a step, in windows of bounded
+ * size. */
 #ifndef EMR_MERGE_DRIVER_H
 #define EMR_MERGE_DRIVER_H
 
@@ -8,7 +9,8 @@
 
 typedef struct emr_driver emr_driver;
 
-/* Everything given is borrowed. Fails with EMR_EUNSUPPORTED where a tensor that must be read twice is to be pushed. */
+/* Everything given is borrowed. Fails with EMR_EUNSUPPORTED where a tensor that must be read twice is to be
+ * pushed. */
 emr_status emr_driver_create(emr_driver **driver, emr_plan *plan, const emr_layout *layout,
                              const emr_workers *workers, const emr_step_functions *functions, void *step,
                              emr_error *error);

@@ -1,5 +1,6 @@
-/* emr_step.c - see emr_step.h. Elect, mask and sums are the kernels' work; here their results are put in order: sums
- * become rescalers, values and masks become blocks. Equation numbers are those of arXiv 2405.17461. */
+/* emr_step.c - see emr_step.h. Elect, mask and sums are the kernels' work; here their results are put in
+ * order: sums become rescalers, values and masks become blocks. Equation numbers are those of arXiv
+ * 2405.17461. */
 #include "merge/emr_step.h"
 
 #include "bundle/bundle.h"
@@ -15,10 +16,10 @@ enum { ROWS_MAX = EMR_CHUNK + 1 }; /* rows that one item can touch */
 /* What one task has come to. */
 typedef struct task_state {
     emr_sums model, tensor, row;
-    emr_sums means;   /* sums over tensors of the mean over a tensor */
+    emr_sums means; /* sums over tensors of the mean over a tensor */
     uint64_t ones, zeroed, nonzero;
-    uint8_t *masks;   /* of the buffer's parameters */
-    float *rows;      /* ROWS_MAX rescalers, per row only */
+    uint8_t *masks; /* of the buffer's parameters */
+    float *rows;    /* ROWS_MAX rescalers, per row only */
     size_t n_rows;
     size_t mask_stream, row_stream;
     float rescaler;
@@ -32,11 +33,11 @@ struct emr_step {
     const emr_kernels *kernels;
     emr_writer *writer;
     const emr_sink *sink;
-    emr_chunk *chunks;        /* one an item of the window */
-    emr_chunk_task *results;  /* n_tasks an item */
-    uint8_t **mask_pointers;  /* n_tasks an item */
-    uint64_t buffer_start;    /* flat position of the buffers' first parameter, a multiple of EMR_SUPERBLOCK */
-    uint64_t position;        /* flat end of what was folded */
+    emr_chunk *chunks;       /* one an item of the window */
+    emr_chunk_task *results; /* n_tasks an item */
+    uint8_t **mask_pointers; /* n_tasks an item */
+    uint64_t buffer_start;   /* flat position of the buffers' first parameter, a multiple of EMR_SUPERBLOCK */
+    uint64_t position;       /* flat end of what was folded */
     uint8_t *unified;
     size_t unified_size;
     task_state *tasks;
@@ -63,7 +64,8 @@ static emr_status no_memory(emr_error *error)
     return emr_fail(error, EMR_ENOMEM, "out of memory");
 }
 
-static bool declare(emr_step *s, size_t *stream, enum emr_stream_kind kind, uint32_t owner, uint32_t block_bytes)
+static bool declare(emr_step *s, size_t *stream, enum emr_stream_kind kind, uint32_t owner,
+                    uint32_t block_bytes)
 {
     *stream = emr_writer_stream(s->writer, kind, owner, block_bytes);
     return *stream != EMR_NO_MEMORY_STREAM;
@@ -100,8 +102,9 @@ static bool allocate(emr_step *s)
     return there;
 }
 
-emr_status emr_step_create(emr_step **step, emr_plan *plan, const emr_layout *layout, const emr_workers *workers,
-                           emr_writer *writer, const emr_sink *sink, emr_error *error)
+emr_status emr_step_create(emr_step **step, emr_plan *plan, const emr_layout *layout,
+                           const emr_workers *workers, emr_writer *writer, const emr_sink *sink,
+                           emr_error *error)
 {
     emr_step *s = emr_allocate_array(&plan->allocator, 1, sizeof *s);
     if (!s)
@@ -189,17 +192,20 @@ static emr_status report_bad(const emr_step *s, const emr_item *item, const emr_
     const emr_tensor *base = s->plan->rows[item->row].base;
     uint64_t index = item->first + c->bad;
     if (c->bad_task == c->n_tasks)
-        return emr_fail(error, EMR_ENONFINITE,
-                        "tensor '%s': the unified value at index %u overflows %s (a wider unified dtype holds it)",
-                        base->name, index, emr_dtype_name((emr_dtype)c->unified_dtype));
+        return emr_fail(
+            error, EMR_ENONFINITE,
+            "tensor '%s': the unified value at index %u overflows %s (a wider unified dtype holds it)",
+            base->name, index, emr_dtype_name((emr_dtype)c->unified_dtype));
     const emr_task *task = &s->plan->tasks[c->bad_task];
     if (!is_finite_at(base->dtype, item->base, c->bad))
-        return emr_fail(error, EMR_ENONFINITE, "the base (%s): tensor '%s': NaN or infinity at index %u (to count it "
-                                               "as unchanged: on_nonfinite zero)",
+        return emr_fail(error, EMR_ENONFINITE,
+                        "the base (%s): tensor '%s': NaN or infinity at index %u (to count it "
+                        "as unchanged: on_nonfinite zero)",
                         base->model_name, base->name, index);
     bool finite = is_finite_at((emr_dtype)item->task_dtypes[c->bad_task], item->tasks[c->bad_task], c->bad);
-    return emr_fail(error, EMR_ENONFINITE, "task '%s' (%s): tensor '%s': %s at index %u (to count it as unchanged: "
-                                           "on_nonfinite zero)",
+    return emr_fail(error, EMR_ENONFINITE,
+                    "task '%s' (%s): tensor '%s': %s at index %u (to count it as unchanged: "
+                    "on_nonfinite zero)",
                     task->name, task->model->name, base->name,
                     finite ? "the difference from the base overflows f32" : "NaN or infinity", index);
 }
@@ -223,7 +229,8 @@ typedef struct row_job {
     size_t index;
 } row_job;
 
-/* Sums one task's rows of an item; the last row may go on in the next item. Rows that end get their rescalers. */
+/* Sums one task's rows of an item; the last row may go on in the next item. Rows that end get their
+ * rescalers. */
 static emr_status sum_rows(void *context, size_t task, size_t worker, emr_error *error)
 {
     const row_job *job = context;
@@ -287,8 +294,8 @@ static emr_status end_tensor(emr_step *s, size_t row, emr_error *error)
     return EMR_OK;
 }
 
-/* Writes the blocks of the superblock that ends at flat position `end`: its unified values, then each task's mask. The
- * order is that of positions, so that windows of any size give the same file. */
+/* Writes the blocks of the superblock that ends at flat position `end`: its unified values, then each task's
+ * mask. The order is that of positions, so that windows of any size give the same file. */
 static emr_status write_superblock(emr_step *s, uint64_t end, emr_error *error)
 {
     uint64_t start = (end - 1) / EMR_SUPERBLOCK * EMR_SUPERBLOCK;
@@ -308,7 +315,8 @@ static emr_status give_to_sink(emr_step *s, const emr_item *item, const emr_chun
     int failed = k->unified && k->unified(k->user, item->row, item->first, item->n, c->unified);
     for (size_t t = 0; !failed && k->mask && t < c->n_tasks; t++)
         failed = k->mask(k->user, item->row, t, item->first, item->n, c->masks[t]);
-    return failed ? emr_fail(error, EMR_EIO, "the sink failed on tensor '%s'", s->plan->rows[item->row].base->name)
+    return failed ? emr_fail(error, EMR_EIO, "the sink failed on tensor '%s'",
+                             s->plan->rows[item->row].base->name)
                   : EMR_OK;
 }
 
@@ -412,8 +420,8 @@ static emr_status private_begin(void *user, size_t task, const emr_tensor *tenso
     }
     if (!status)
         status = emr_writer_align(s->writer, s->private_stream, error);
-    if (!status && !emr_index_private(s->writer, (uint32_t)task, tensor,
-                                      emr_writer_bytes(s->writer, s->private_stream)))
+    if (!status &&
+        !emr_index_private(s->writer, (uint32_t)task, tensor, emr_writer_bytes(s->writer, s->private_stream)))
         status = no_memory(error);
     return status;
 }
@@ -449,5 +457,5 @@ void emr_step_report(const emr_step *s, size_t task, emr_task_report *report)
                                 .empty_mask = state->nonzero && !state->ones};
 }
 
-const emr_step_functions emr_step_functions_emr = {compute,       fold,          window_end, merged_end, kept,
-                                                   private_begin, private_bytes, finish};
+const emr_step_functions emr_step_functions_emr = {compute, fold,          window_end,    merged_end,
+                                                   kept,    private_begin, private_bytes, finish};

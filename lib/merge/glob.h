@@ -4,8 +4,8 @@
 
 #include <stdbool.h>
 
-/* '*' any bytes, '?' one byte, '[abc]', '[a-z]', '[!a-z]' one byte of a set, '\' takes the next byte as it is. The whole
- * name must match. Time is at most proportional to the product of the lengths. */
+/* '*' any bytes, '?' one byte, '[abc]', '[a-z]', '[!a-z]' one byte of a set, '\' takes the next byte as it
+ * is. The whole name must match. Time is at most proportional to the product of the lengths. */
 bool emr_glob_match(const char *pattern, const char *name);
 
 #endif

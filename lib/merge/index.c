@@ -116,8 +116,8 @@ bool emr_index_plan(emr_writer *w, const emr_plan *plan, const float *rescalers)
 
 bool emr_index_task(emr_writer *w, const emr_task *task, uint32_t number, const emr_task_report *report)
 {
-    emr_task_record r = {emr_writer_string(w, task->name), report->rescaler, report->mask_ones, report->zeroed,
-                         (uint32_t)report->empty_mask};
+    emr_task_record r = {emr_writer_string(w, task->name), report->rescaler, report->mask_ones,
+                         report->zeroed, (uint32_t)report->empty_mask};
     uint8_t *p = emr_writer_record(w, EMR_SECTION_TASKS, EMR_TASK_SIZE);
     if (!p || r.name == UINT32_MAX)
         return false;

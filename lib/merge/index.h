@@ -8,7 +8,8 @@
 /* One private tensor, in the order in which they are written. */
 bool emr_index_private(emr_writer *writer, uint32_t task, const emr_tensor *tensor, uint64_t offset);
 
-/* Summary, tensors, who has them in which dtype, rescalers per tensor (NULL if there are none), the base's metadata. */
+/* Summary, tensors, who has them in which dtype, rescalers per tensor (NULL if there are none), the base's
+ * metadata. */
 bool emr_index_plan(emr_writer *writer, const emr_plan *plan, const float *rescalers);
 
 /* One task with its metadata, in order. */

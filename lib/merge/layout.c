@@ -8,9 +8,9 @@
 #include "numeric/kernels.h"
 
 enum {
-    WINDOW_MAX = 1 << 20,     /* parameters; more does not make reads any faster */
-    WINDOW_GOOD = 64 << 10,   /* less does make them slower */
-    STAGING_GOOD = 32 << 20,  /* bytes; more falls out of the processor's caches before it is used */
+    WINDOW_MAX = 1 << 20,    /* parameters; more does not make reads any faster */
+    WINDOW_GOOD = 64 << 10,  /* less does make them slower */
+    STAGING_GOOD = 32 << 20, /* bytes; more falls out of the processor's caches before it is used */
 };
 
 #define DEFAULT_MEMORY ((uint64_t)256 << 20)

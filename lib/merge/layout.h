@@ -5,8 +5,9 @@
 #include "merge/plan.h"
 
 enum {
-    EMR_SUPERBLOCK = 256 << 10, /* parameters of one mask block; the bundle's blocks are written in its order */
-    EMR_IO_BUFFER = 256 << 10,  /* bytes read at a time where tensors are not merged */
+    EMR_SUPERBLOCK =
+        256 << 10, /* parameters of one mask block; the bundle's blocks are written in its order */
+    EMR_IO_BUFFER = 256 << 10, /* bytes read at a time where tensors are not merged */
 };
 
 typedef struct emr_layout {
@@ -17,11 +18,12 @@ typedef struct emr_layout {
     uint64_t memory; /* bytes of working memory in all */
 } emr_layout;
 
-/* Bytes of an element of source `s` (0: the base, t + 1: task t) that its staging memory must hold per parameter; 0 if
- * everything it merges is in host memory. */
+/* Bytes of an element of source `s` (0: the base, t + 1: task t) that its staging memory must hold per
+ * parameter; 0 if everything it merges is in host memory. */
 size_t emr_staging_size(const emr_plan *plan, size_t s);
 
-/* The fastest layout within the cap; EMR_ELIMIT says how much would do. `writes` tells whether a bundle is written. */
+/* The fastest layout within the cap; EMR_ELIMIT says how much would do. `writes` tells whether a bundle is
+ * written. */
 emr_status emr_layout_choose(emr_layout *layout, const emr_plan *plan, bool writes, emr_error *error);
 
 #endif

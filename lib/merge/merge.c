@@ -36,7 +36,8 @@ static emr_status check_options(emr_merge_options *o, emr_error *error)
         return emr_fail(error, EMR_EINVAL, "the rescaler l1-means is per model only");
     if (o->tie < 0 || o->tie > 1 || o->on_mismatch < 0 || o->on_mismatch > 1 || o->on_missing < 0 ||
         o->on_missing > 1 || o->on_nonfinite < 0 || o->on_nonfinite > 1)
-        return emr_fail(error, EMR_EINVAL, "emr_merge_options: unknown tie, on_mismatch, on_missing or on_nonfinite");
+        return emr_fail(error, EMR_EINVAL,
+                        "emr_merge_options: unknown tie, on_mismatch, on_missing or on_nonfinite");
     if (o->compression < EMR_COMPRESSION_NONE || o->compression > 19)
         return emr_fail(error, EMR_EINVAL, "emr_merge_options: compression must be -1 to 19");
     if (o->n_private_globs && !o->private_globs)
@@ -74,8 +75,8 @@ emr_status emr_merge_create(emr_merge **merge, const emr_merge_options *given, e
     if (!merge)
         return emr_fail(error, EMR_EINVAL, "emr_merge_create: NULL");
     *merge = NULL;
-    emr_status status =
-        emr_take_struct(&options, sizeof options, sizeof(emr_merge_options), given, "emr_merge_options", error);
+    emr_status status = emr_take_struct(&options, sizeof options, sizeof(emr_merge_options), given,
+                                        "emr_merge_options", error);
     if (!status)
         status = check_options(&options, error);
     if (!status)
@@ -250,7 +251,8 @@ static emr_status begin(emr_merge *m, emr_error *error)
     if (m->state >= RUNNING)
         return emr_fail(error, EMR_ESTATE, "a merge runs once");
     if (!m->to_bundle && !m->to_sink)
-        return emr_fail(error, EMR_ESTATE, "a merge needs an output: emr_merge_to_bundle or emr_merge_to_sink");
+        return emr_fail(error, EMR_ESTATE,
+                        "a merge needs an output: emr_merge_to_bundle or emr_merge_to_sink");
     emr_status status = make_plan(m, error);
     if (status)
         return status;
@@ -263,8 +265,8 @@ static emr_status begin(emr_merge *m, emr_error *error)
         status = emr_step_create(&m->step, &m->plan, &m->layout, &m->workers, m->writer,
                                  m->to_sink ? &m->sink : NULL, error);
     if (!status)
-        status = emr_driver_create(&m->driver, &m->plan, &m->layout, &m->workers, &emr_step_functions_emr, m->step,
-                                   error);
+        status = emr_driver_create(&m->driver, &m->plan, &m->layout, &m->workers, &emr_step_functions_emr,
+                                   m->step, error);
     return status ? status : emr_driver_pump(m->driver, error);
 }
 
@@ -318,7 +320,8 @@ emr_status emr_merge_push(emr_merge *m, uint32_t source, const void *data, size_
     return settle(m, status);
 }
 
-emr_status emr_merge_expects(emr_merge *m, uint32_t source, const char **tensor, uint64_t *bytes, emr_error *error)
+emr_status emr_merge_expects(emr_merge *m, uint32_t source, const char **tensor, uint64_t *bytes,
+                             emr_error *error)
 {
     if (!m || !tensor || !bytes)
         return emr_fail(error, EMR_EINVAL, "emr_merge_expects: NULL");
@@ -327,7 +330,8 @@ emr_status emr_merge_expects(emr_merge *m, uint32_t source, const char **tensor,
         status = begin_pushing(m, error);
     if (status)
         return status;
-    const emr_tensor *t = emr_driver_expects(m->driver, source == EMR_SOURCE_BASE ? 0 : (size_t)source + 1, bytes);
+    const emr_tensor *t =
+        emr_driver_expects(m->driver, source == EMR_SOURCE_BASE ? 0 : (size_t)source + 1, bytes);
     *tensor = t ? t->name : NULL;
     return EMR_OK;
 }

@@ -62,10 +62,11 @@ static const char *shape_text(const emr_tensor *t, char text[64])
 
 static emr_status missing(const emr_plan *plan, const emr_tensor *base, size_t task, emr_error *error)
 {
-    return emr_fail(error, EMR_EMISMATCH,
-                    "task '%s' (%s): tensor '%s' of the base is absent (to use the base's there, say so: on_missing "
-                    "base)",
-                    plan->tasks[task].name, plan->tasks[task].model->name, base->name);
+    return emr_fail(
+        error, EMR_EMISMATCH,
+        "task '%s' (%s): tensor '%s' of the base is absent (to use the base's there, say so: on_missing "
+        "base)",
+        plan->tasks[task].name, plan->tasks[task].model->name, base->name);
 }
 
 static emr_status mismatch(const emr_plan *plan, const emr_tensor *base, const emr_tensor *t, size_t task,
@@ -73,16 +74,18 @@ static emr_status mismatch(const emr_plan *plan, const emr_tensor *base, const e
 {
     char a[64], b[64];
     if (!emr_same_shape(base, t))
-        return emr_fail(error, EMR_EMISMATCH,
-                        "task '%s' (%s): tensor '%s' has shape %s, the base (%s) has %s (to keep it out of the merge: "
-                        "on_mismatch private)",
-                        plan->tasks[task].name, plan->tasks[task].model->name, base->name, shape_text(t, b),
-                        plan->base->name, shape_text(base, a));
-    return emr_fail(error, EMR_EMISMATCH,
-                    "task '%s' (%s): tensor '%s' has dtype %s, which cannot be merged with the base's %s (to keep it "
-                    "out of the merge: on_mismatch private)",
-                    plan->tasks[task].name, plan->tasks[task].model->name, base->name, emr_dtype_name(t->dtype),
-                    emr_dtype_name(base->dtype));
+        return emr_fail(
+            error, EMR_EMISMATCH,
+            "task '%s' (%s): tensor '%s' has shape %s, the base (%s) has %s (to keep it out of the merge: "
+            "on_mismatch private)",
+            plan->tasks[task].name, plan->tasks[task].model->name, base->name, shape_text(t, b),
+            plan->base->name, shape_text(base, a));
+    return emr_fail(
+        error, EMR_EMISMATCH,
+        "task '%s' (%s): tensor '%s' has dtype %s, which cannot be merged with the base's %s (to keep it "
+        "out of the merge: on_mismatch private)",
+        plan->tasks[task].name, plan->tasks[task].model->name, base->name, emr_dtype_name(t->dtype),
+        emr_dtype_name(base->dtype));
 }
 
 /* Decides about one tensor of the base. */
@@ -117,8 +120,8 @@ static emr_status classify(const emr_plan *plan, emr_row *row, emr_error *error)
     return EMR_OK;
 }
 
-/* Appends a row; rows that are not merged get their flags, set where the task has the tensor and the action is
- * private. */
+/* Appends a row; rows that are not merged get their flags, set where the task has the tensor and the action
+ * is private. */
 static emr_status append(emr_plan *plan, emr_row row, emr_error *error)
 {
     if (row.action != EMR_ACTION_MERGE) {
@@ -130,7 +133,8 @@ static emr_status append(emr_plan *plan, emr_row row, emr_error *error)
                                 emr_model_find(plan->tasks[t].model, row.sample->name) != NULL;
     }
     emr_status status = EMR_ENOMEM;
-    if (emr_grow(&plan->allocator, (void **)&plan->rows, &plan->capacity, plan->n_rows + 1, sizeof *plan->rows)) {
+    if (emr_grow(&plan->allocator, (void **)&plan->rows, &plan->capacity, plan->n_rows + 1,
+                 sizeof *plan->rows)) {
         plan->rows[plan->n_rows] = row;
         status = emr_names_add(&plan->names, &plan->allocator, row_name, plan, plan->n_rows);
     }

@@ -1,4 +1,5 @@
-/* plan.h - the policy table applied: what happens with each tensor, decided from names, dtypes and shapes alone. */
+/* plan.h - the policy table applied: what happens with each tensor, decided from names, dtypes and shapes
+ * alone. */
 #ifndef EMR_MERGE_PLAN_H
 #define EMR_MERGE_PLAN_H
 

@@ -1,11 +1,13 @@
-/* step.h - what the driver feeds: blocks of all tasks side by side, then the tensors that are not merged. EMR-Merging is
- * one such step (emr_step.c); other merging methods and statistics of task vectors can be others. */
+/* step.h - what the driver feeds: blocks of all tasks side by side, then the tensors that are not merged.
+ * EMR-Merging is one such step (emr_step.c); other merging methods and statistics of task vectors can be
+ * others. */
 #ifndef EMR_MERGE_STEP_H
 #define EMR_MERGE_STEP_H
 
 #include "merge/plan.h"
 
-/* A chunk of one merged tensor: what one kernel call sees. Pointers are into the driver's memory or the host's. */
+/* A chunk of one merged tensor: what one kernel call sees. Pointers are into the driver's memory or the
+ * host's. */
 typedef struct emr_item {
     size_t row;     /* of the plan */
     uint64_t first; /* parameter within the tensor */
@@ -20,7 +22,8 @@ typedef struct emr_item {
 typedef struct emr_step_functions {
     /* Concurrently, once for each item of a window. */
     void (*compute)(void *step, const emr_item *item, size_t index);
-    /* Then, one after another, in the order of positions: so results cannot depend on who computed what when. */
+    /* Then, one after another, in the order of positions: so results cannot depend on who computed what when.
+     */
     emr_status (*fold)(void *step, const emr_item *item, size_t index, emr_error *error);
     /* The window's memory is about to be reused. */
     emr_status (*window_end)(void *step, emr_error *error);

@@ -68,7 +68,10 @@ static emr_tensor *make_tensor(const emr_allocator *allocator, const emr_tensor_
         memcpy(t->shape, d->shape, shape_bytes);
     memcpy(t->name, d->name, name_bytes);
     t->dtype = (emr_dtype)d->dtype;
-    t->kind = d->data ? EMR_TENSOR_MEMORY : d->io ? EMR_TENSOR_IO : d->read ? EMR_TENSOR_COMPUTED : EMR_TENSOR_PUSHED;
+    t->kind = d->data   ? EMR_TENSOR_MEMORY
+              : d->io   ? EMR_TENSOR_IO
+              : d->read ? EMR_TENSOR_COMPUTED
+                        : EMR_TENSOR_PUSHED;
     t->data = d->data;
     t->offset = d->offset;
     t->read = d->read;
@@ -85,15 +88,18 @@ static emr_status check_desc(const emr_model *m, const emr_tensor_desc *d, uint6
         return emr_fail(error, EMR_EINVAL, "%s: tensor '%s': unknown dtype %u", m->name, d->name,
                         (uint64_t)d->dtype);
     if (d->rank > EMR_RANK_MAX)
-        return emr_fail(error, EMR_EINVAL, "%s: tensor '%s' has %u dimensions, at most %u are possible", m->name,
-                        d->name, (uint64_t)d->rank, (uint64_t)EMR_RANK_MAX);
+        return emr_fail(error, EMR_EINVAL, "%s: tensor '%s' has %u dimensions, at most %u are possible",
+                        m->name, d->name, (uint64_t)d->rank, (uint64_t)EMR_RANK_MAX);
     if (!emr_shape_bytes((emr_dtype)d->dtype, d->rank, d->shape, count, bytes))
-        return emr_fail(error, EMR_EINVAL, "%s: tensor '%s': its shape is too large or no whole number of bytes",
-                        m->name, d->name);
+        return emr_fail(error, EMR_EINVAL,
+                        "%s: tensor '%s': its shape is too large or no whole number of bytes", m->name,
+                        d->name);
     if ((d->data != NULL) + (d->io != NULL) + (d->read != NULL) > 1)
-        return emr_fail(error, EMR_EINVAL, "%s: tensor '%s' has more than one source of bytes", m->name, d->name);
+        return emr_fail(error, EMR_EINVAL, "%s: tensor '%s' has more than one source of bytes", m->name,
+                        d->name);
     if (d->io && *bytes > UINT64_MAX - d->offset)
-        return emr_fail(error, EMR_EINVAL, "%s: tensor '%s' lies beyond the largest offset", m->name, d->name);
+        return emr_fail(error, EMR_EINVAL, "%s: tensor '%s' lies beyond the largest offset", m->name,
+                        d->name);
     return EMR_OK;
 }
 
@@ -104,7 +110,8 @@ emr_status emr_model_add(emr_model *m, const emr_tensor_desc *given, emr_error *
     emr_io io = {0};
     if (!m || !given)
         return emr_fail(error, EMR_EINVAL, "emr_model_add: NULL");
-    emr_status status = emr_take_struct(&d, sizeof d, sizeof(emr_tensor_desc), given, "emr_tensor_desc", error);
+    emr_status status =
+        emr_take_struct(&d, sizeof d, sizeof(emr_tensor_desc), given, "emr_tensor_desc", error);
     if (!status)
         status = check_desc(m, &d, &count, &bytes, error);
     if (!status && d.io)

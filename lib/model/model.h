@@ -48,8 +48,8 @@ struct emr_model {
 /* Checks an I/O table by the size rule and copies it. */
 emr_status emr_io_take(emr_io *taken, const emr_io *given, emr_error *error);
 
-/* Number of elements and of bytes of a shape: false if either does not fit in 63 bits or the bits are no whole number
- * of bytes. */
+/* Number of elements and of bytes of a shape: false if either does not fit in 63 bits or the bits are no
+ * whole number of bytes. */
 bool emr_shape_bytes(emr_dtype dtype, uint32_t rank, const uint64_t *shape, uint64_t *count, uint64_t *bytes);
 
 /* Adds an entry whose key is known to be new: setting would look through all of them. */

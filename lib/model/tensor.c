@@ -63,8 +63,8 @@ bool emr_shape_bytes(emr_dtype dtype, uint32_t rank, const uint64_t *shape, uint
 {
     uint64_t bits;
     *count = 1;
-    /* a zero anywhere makes the product 0, but the other factors must not hide an overflow by it: they cannot, since
-     * nothing is computed from them afterwards */
+    /* a zero anywhere makes the product 0, but the other factors must not hide an overflow by it: they
+     * cannot, since nothing is computed from them afterwards */
     for (uint32_t i = 0; i < rank; i++)
         if (!emr_mul(*count, shape[i], count))
             return false;

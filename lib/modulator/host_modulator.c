@@ -30,8 +30,8 @@ static size_t find(const void *user, const char *wanted)
     return emr_names_find(&((const host_source *)user)->names, name, user, wanted);
 }
 
-static emr_status window(void *user, size_t tensor, uint64_t first, uint64_t want, bool mask_only, emr_window *w,
-                         emr_error *error)
+static emr_status window(void *user, size_t tensor, uint64_t first, uint64_t want, bool mask_only,
+                         emr_window *w, emr_error *error)
 {
     const emr_modulation *m = &((const host_source *)user)->tensors[tensor];
     uint64_t row = m->count / m->n_rescalers;

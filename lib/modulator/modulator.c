@@ -1,5 +1,5 @@
-/* modulator.c - a task's modulator: applying it, counting its mask. Freestanding; where masks and unified values come
- * from is the source's business. */
+/* modulator.c - a task's modulator: applying it, counting its mask. Freestanding; where masks and unified
+ * values come from is the source's business. */
 #include "modulator/modulator.h"
 
 #include "core/bytes.h"

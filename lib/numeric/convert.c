@@ -1,4 +1,5 @@
-/* convert.c - see convert.h. Plain C: this is the definition that every faster conversion is checked against. */
+/* convert.c - see convert.h. Plain C: this is the definition that every faster conversion is checked against.
+ */
 #include "numeric/convert.h"
 
 /* The layout of a float with fewer bits than f64. */
@@ -45,12 +46,14 @@ static float widen_small(unsigned exponent_bits, unsigned mantissa_bits, uint32_
     uint32_t exponent = bits >> mantissa_bits & ((1u << exponent_bits) - 1);
     uint32_t mantissa = bits & ((1u << mantissa_bits) - 1);
     uint32_t bias = 127 - ((1u << (exponent_bits - 1)) - 1);
-    if (exponent == 0) { /* zero or subnormal: mantissa * 2^(1 - small bias - mantissa_bits), which f32 holds */
+    if (exponent ==
+        0) { /* zero or subnormal: mantissa * 2^(1 - small bias - mantissa_bits), which f32 holds */
         float scale = emr_f32_from_bits((bias + 1 - mantissa_bits) << 23);
         float value = (float)mantissa * scale;
         return sign ? -value : value;
     }
-    return emr_f32_from_bits((uint32_t)sign << 31 | (exponent + bias) << 23 | mantissa << (23 - mantissa_bits));
+    return emr_f32_from_bits((uint32_t)sign << 31 | (exponent + bias) << 23 |
+                             mantissa << (23 - mantissa_bits));
 }
 
 float emr_f16_to_f32(uint16_t h)

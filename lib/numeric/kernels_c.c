@@ -13,7 +13,8 @@ static bool is_finite(float f)
     return (emr_f32_bits(f) & 0x7f800000) != 0x7f800000;
 }
 
-/* tau = W_t - W_0 for one group: in f32 with one rounding; in f64, rounded to f32, where either side is f64. */
+/* tau = W_t - W_0 for one group: in f32 with one rounding; in f64, rounded to f32, where either side is f64.
+ */
 static void load_task_vector(float tau[EMR_GROUP], const emr_chunk *c, size_t task, size_t first, size_t n)
 {
     emr_dtype base_dtype = (emr_dtype)c->base_dtype, task_dtype = (emr_dtype)c->task_dtypes[task];
@@ -51,8 +52,8 @@ static size_t load_finite(float tau[EMR_GROUP], const emr_chunk *c, size_t task,
     return bad;
 }
 
-/* Equations 1 to 3: elects the unified task vector of one group and stores it in the unified dtype. `unified` gets the
- * stored values widened again, zeros as +0. Returns false if one overflows the unified dtype. */
+/* Equations 1 to 3: elects the unified task vector of one group and stores it in the unified dtype. `unified`
+ * gets the stored values widened again, zeros as +0. Returns false if one overflows the unified dtype. */
 static bool elect(const emr_chunk *c, size_t first, size_t n, float unified[EMR_GROUP])
 {
     float sum[EMR_GROUP] = {0}, most[EMR_GROUP] = {0}, least[EMR_GROUP] = {0}, tau[EMR_GROUP];
@@ -122,9 +123,10 @@ typedef struct accumulators {
     double top[4], bottom[4];
 } accumulators;
 
-/* Equation 5's terms of one group, |tau| and |M * unified|, or their squares' for L2; `in_f64` repeats L1 in f64. */
-static void add_terms(accumulators *a, const float tau[EMR_GROUP], const float unified[EMR_GROUP], uint64_t mask,
-                      bool l2, bool in_f64)
+/* Equation 5's terms of one group, |tau| and |M * unified|, or their squares' for L2; `in_f64` repeats L1 in
+ * f64. */
+static void add_terms(accumulators *a, const float tau[EMR_GROUP], const float unified[EMR_GROUP],
+                      uint64_t mask, bool l2, bool in_f64)
 {
     float top[EMR_GROUP], bottom[EMR_GROUP];
     double wide_top[EMR_GROUP], wide_bottom[EMR_GROUP];
@@ -244,7 +246,8 @@ static void apply(const emr_run *r)
         uint8_t kept[EMR_GROUP * sizeof(double)]; /* the base's own bytes, because `out` may be `base` */
         bool mask[EMR_GROUP];
         memcpy(kept, base, n * size);
-        emr_load_f32(step, unified_dtype, (const uint8_t *)r->unified + first * emr_float_size(unified_dtype), n);
+        emr_load_f32(step, unified_dtype, (const uint8_t *)r->unified + first * emr_float_size(unified_dtype),
+                     n);
         for (size_t i = 0; i < n; i++) {
             size_t bit = r->bit + first + i;
             mask[i] = r->mask[bit / 8] >> bit % 8 & 1;

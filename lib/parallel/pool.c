@@ -1,4 +1,5 @@
-/* pool.c - the stock thread pool: one parallel_for at a time, indexes handed out by a counter. POSIX threads. */
+/* pool.c - the stock thread pool: one parallel_for at a time, indexes handed out by a counter. POSIX threads.
+ */
 #define _POSIX_C_SOURCE 200809L
 
 #include "emr/executor.h"
@@ -109,8 +110,8 @@ emr_status emr_pool_create(emr_pool **pool, unsigned threads, const emr_allocato
         status = emr_fail(error, EMR_ENOMEM, "out of memory");
     while (!status && p->n_started < p->n_threads) {
         if (pthread_create(&p->threads[p->n_started], NULL, run_thread, p))
-            status = emr_fail(error, EMR_ENOMEM, "thread %u of %u could not be started", (uint64_t)p->n_started + 2,
-                              (uint64_t)threads);
+            status = emr_fail(error, EMR_ENOMEM, "thread %u of %u could not be started",
+                              (uint64_t)p->n_started + 2, (uint64_t)threads);
         else
             p->n_started++;
     }

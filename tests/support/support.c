@@ -133,7 +133,7 @@ test_set test_set_create(const test_tensor *tensors, size_t n_tensors, size_t n_
     s.tasks = calloc(n_tasks + 1, sizeof *s.tasks);
     test_model_randomise(&s.base, &r);
     for (size_t t = 0; t < n_tasks; t++) {
-        char name[24];
+        char name[32];
         snprintf(name, sizeof name, "task%zu", t);
         s.tasks[t] = test_model_create(name, tensors, n_tensors, source);
         test_model_perturb(&s.tasks[t], &s.base, 0.1f, &r);
@@ -172,7 +172,7 @@ emr_merge *test_merge_create(const test_set *s, const emr_merge_options *options
     assert_ok(emr_merge_create(&merge, options, &error), &error);
     assert_ok(emr_merge_set_base(merge, s->base.model, &error), &error);
     for (size_t t = 0; t < s->n; t++) {
-        char name[24];
+        char name[32];
         snprintf(name, sizeof name, "t%zu", t);
         assert_ok(emr_merge_add_task(merge, name, s->tasks[t].model, &error), &error);
     }
@@ -202,10 +202,12 @@ emr_bundle *test_bundle_open(const emr_buffer *buffer, emr_memory *memory)
 }
 
 const test_tensor mixed_tensors[] = {
-    {"a.weight", EMR_F32, 2, {48, 33}}, {"b.bias", EMR_F32, 1, {7}},         {"c.scalar", EMR_F32, 0, {0}},
-    {"d.empty", EMR_F32, 2, {0, 4}},    {"e.one", EMR_F32, 1, {1}},          {"f.conv", EMR_F32, 4, {5, 3, 3, 3}},
-    {"g.odd", EMR_F32, 1, {4097}},      {"h.wide", EMR_F32, 2, {3, 1000}},   {"i.tall", EMR_F32, 2, {1000, 3}},
-    {"j.big", EMR_F32, 2, {700, 515}},  {"k.bf16", EMR_BF16, 2, {129, 515}}, {"l.f16", EMR_F16, 1, {70001}},
+    {"a.weight", EMR_F32, 2, {48, 33}},  {"b.bias", EMR_F32, 1, {7}},
+    {"c.scalar", EMR_F32, 0, {0}},       {"d.empty", EMR_F32, 2, {0, 4}},
+    {"e.one", EMR_F32, 1, {1}},          {"f.conv", EMR_F32, 4, {5, 3, 3, 3}},
+    {"g.odd", EMR_F32, 1, {4097}},       {"h.wide", EMR_F32, 2, {3, 1000}},
+    {"i.tall", EMR_F32, 2, {1000, 3}},   {"j.big", EMR_F32, 2, {700, 515}},
+    {"k.bf16", EMR_BF16, 2, {129, 515}}, {"l.f16", EMR_F16, 1, {70001}},
 };
 const size_t n_mixed_tensors = sizeof mixed_tensors / sizeof mixed_tensors[0];
 

@@ -51,8 +51,8 @@ test_model test_model_create(const char *name, const test_tensor *tensors, size_
 void test_model_destroy(test_model *m);
 /* Fills float tensors with normals; others with random bytes (BOOL with 0 and 1). */
 void test_model_randomise(test_model *m, rng *r);
-/* Fills float tensors with base + spread * normal, exactly as stored; others with the base's bytes. Same tensors as
- * the base in the same order; dtypes may differ. */
+/* Fills float tensors with base + spread * normal, exactly as stored; others with the base's bytes. Same
+ * tensors as the base in the same order; dtypes may differ. */
 void test_model_perturb(test_model *m, const test_model *base, float spread, rng *r);
 uint64_t test_tensor_count(const test_tensor *t);
 

@@ -48,14 +48,14 @@ static emr_status find_task(const emr_bundle *bundle, const char *name, size_t *
 {
     emr_status status = emr_bundle_find_task(bundle, name, task);
     if (status == EMR_ENOTFOUND)
-        snprintf(error->text, sizeof error->text, "task '%s' is not in the bundle (emr inspect lists its tasks)",
-                 name);
+        snprintf(error->text, sizeof error->text,
+                 "task '%s' is not in the bundle (emr inspect lists its tasks)", name);
     return status;
 }
 
 /* Opens the bundle, lets `make` make a model of it, writes that. */
-typedef emr_status (*make_fn)(emr_model **model, const emr_bundle *bundle, const emr_model *base, const arguments *a,
-                              const session *s, emr_error *error);
+typedef emr_status (*make_fn)(emr_model **model, const emr_bundle *bundle, const emr_model *base,
+                              const arguments *a, const session *s, emr_error *error);
 
 static int write_from_bundle(const arguments *a, const char *verb, make_fn make)
 {
@@ -84,8 +84,8 @@ static int write_from_bundle(const arguments *a, const char *verb, make_fn make)
     return exit_status;
 }
 
-static emr_status make_task(emr_model **model, const emr_bundle *bundle, const emr_model *base, const arguments *a,
-                            const session *s, emr_error *error)
+static emr_status make_task(emr_model **model, const emr_bundle *bundle, const emr_model *base,
+                            const arguments *a, const session *s, emr_error *error)
 {
     size_t task;
     emr_bundle_info info = EMR_INIT(emr_bundle_info);
@@ -113,8 +113,8 @@ int command_apply(const arguments *a)
     return write_from_bundle(a, "applying", make_task);
 }
 
-static emr_status make_export(emr_model **model, const emr_bundle *bundle, const emr_model *base, const arguments *a,
-                              const session *s, emr_error *error)
+static emr_status make_export(emr_model **model, const emr_bundle *bundle, const emr_model *base,
+                              const arguments *a, const session *s, emr_error *error)
 {
     size_t task;
     (void)base, (void)s;

@@ -38,7 +38,8 @@ typedef struct arguments {
 int parse_arguments(arguments *a, int argc, char **argv);
 void free_arguments(arguments *a);
 
-/* One line on standard error, "emr: ...". Control characters in arguments become '?'. Returns `exit_status`. */
+/* One line on standard error, "emr: ...". Control characters in arguments become '?'. Returns `exit_status`.
+ */
 int complain(int exit_status, const char *format, ...)
 #if defined(__GNUC__)
     __attribute__((format(printf, 2, 3)))

@@ -13,8 +13,10 @@ static const char program_help[] =
     "  emr export BUNDLE (--unified | --mask NAME) -o OUT.safetensors\n"
     "\n"
     "A CHECKPOINT is a .safetensors file, a *.safetensors.index.json, or a directory holding either.\n"
-    "Everywhere: --json (result on standard output), --quiet, --help, --version. emr COMMAND --help tells more.\n"
-    "Exit status: 0 done, 1 the data is wrong, 2 the call is wrong, 3 I/O failed or no memory, 130 interrupted.\n";
+    "Everywhere: --json (result on standard output), --quiet, --help, --version. emr COMMAND --help tells "
+    "more.\n"
+    "Exit status: 0 done, 1 the data is wrong, 2 the call is wrong, 3 I/O failed or no memory, 130 "
+    "interrupted.\n";
 
 static const char merge_help[] =
     "emr merge --base CHECKPOINT --task NAME=CHECKPOINT [--task ...] -o OUT.emr\n"
@@ -40,7 +42,8 @@ static const char merge_help[] =
 static const char apply_help[] =
     "emr apply BUNDLE --task NAME [--base CHECKPOINT] -o OUT.safetensors\n"
     "\n"
-    "Rebuilds one task's model. The base must be the one the bundle was made with, which is checked first; it may\n"
+    "Rebuilds one task's model. The base must be the one the bundle was made with, which is checked first; "
+    "it may\n"
     "be left out if it is embedded. -o - writes to standard output.\n"
     "\n"
     "  --dtype f32|f16|bf16  float tensors come out in this type (the task checkpoint's own)\n"
@@ -50,20 +53,21 @@ static const char apply_help[] =
     "  --force               overwrite the output\n"
     "  --json, --quiet, --help\n";
 
-static const char inspect_help[] = "emr inspect FILE\n"
-                                   "\n"
-                                   "What a bundle or a checkpoint holds: tensors, tasks, sizes, rescalers, densities.\n"
-                                   "\n"
-                                   "  --json, --quiet, --help\n";
-
-static const char verify_help[] =
-    "emr verify BUNDLE [--base CHECKPOINT]\n"
+static const char inspect_help[] =
+    "emr inspect FILE\n"
     "\n"
-    "Checks every checksum of the bundle; with a base, that it is the one the bundle was made with, listing every\n"
-    "tensor that differs.\n"
+    "What a bundle or a checkpoint holds: tensors, tasks, sizes, rescalers, densities.\n"
     "\n"
-    "  --threads N  (all online processors)\n"
     "  --json, --quiet, --help\n";
+
+static const char verify_help[] = "emr verify BUNDLE [--base CHECKPOINT]\n"
+                                  "\n"
+                                  "Checks every checksum of the bundle; with a base, that it is the one the "
+                                  "bundle was made with, listing every\n"
+                                  "tensor that differs.\n"
+                                  "\n"
+                                  "  --threads N  (all online processors)\n"
+                                  "  --json, --quiet, --help\n";
 
 static const char export_help[] =
     "emr export BUNDLE (--unified | --mask NAME) -o OUT.safetensors\n"

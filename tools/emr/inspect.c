@@ -6,12 +6,13 @@
 
 static int check_usage(const arguments *a, const char *what)
 {
-    return a->n_files == 1 ? EXIT_DONE : complain(EXIT_USAGE, "%s: exactly one %s is needed", a->command, what);
+    return a->n_files == 1 ? EXIT_DONE
+                           : complain(EXIT_USAGE, "%s: exactly one %s is needed", a->command, what);
 }
 
 /* One task's rescalers of one tensor: a number, or an array of them per row. */
-static emr_status tensor_rescalers(json_t **value, const emr_bundle *b, size_t task, size_t tensor, uint32_t per,
-                                   emr_error *error)
+static emr_status tensor_rescalers(json_t **value, const emr_bundle *b, size_t task, size_t tensor,
+                                   uint32_t per, emr_error *error)
 {
     uint64_t n = emr_bundle_n_rescalers(b, tensor);
     float *numbers = malloc((size_t)(n ? n : 1) * sizeof *numbers);
@@ -30,8 +31,8 @@ static emr_status tensor_rescalers(json_t **value, const emr_bundle *b, size_t t
 }
 
 /* A number per model, else an object by tensor name. */
-static emr_status rescalers_json(json_t **value, const emr_bundle *b, const emr_bundle_info *info, size_t task,
-                                 const emr_task_info *t, emr_error *error)
+static emr_status rescalers_json(json_t **value, const emr_bundle *b, const emr_bundle_info *info,
+                                 size_t task, const emr_task_info *t, emr_error *error)
 {
     emr_tensor_info tensor = EMR_INIT(emr_tensor_info);
     emr_status status = EMR_OK;
@@ -59,7 +60,8 @@ static json_t *private_json(const emr_bundle *b, size_t task)
     return names;
 }
 
-static emr_status bundle_json(json_t *root, const emr_bundle *b, const emr_bundle_info *info, emr_error *error)
+static emr_status bundle_json(json_t *root, const emr_bundle *b, const emr_bundle_info *info,
+                              emr_error *error)
 {
     json_t *tasks = json_array(), *tensors = json_array();
     emr_task_info t = EMR_INIT(emr_task_info);
@@ -71,19 +73,20 @@ static emr_status bundle_json(json_t *root, const emr_bundle *b, const emr_bundl
     for (size_t i = 0; !status && emr_bundle_task(b, i, &t) == EMR_OK; i++) {
         json_t *rescaler = NULL;
         status = rescalers_json(&rescaler, b, info, i, &t, error);
-        json_array_append_new(tasks, json_pack("{s:s, s:o, s:f, s:I, s:o}", "name", t.name, "rescaler",
-                                               rescaler ? rescaler : json_null(), "density",
-                                               (double)t.mask_ones / params, "mask_bytes", (json_int_t)t.mask_bytes,
-                                               "private_tensors", private_json(b, i)));
+        json_array_append_new(
+            tasks, json_pack("{s:s, s:o, s:f, s:I, s:o}", "name", t.name, "rescaler",
+                             rescaler ? rescaler : json_null(), "density", (double)t.mask_ones / params,
+                             "mask_bytes", (json_int_t)t.mask_bytes, "private_tensors", private_json(b, i)));
     }
     for (size_t i = 0; emr_bundle_tensor(b, i, &x) == EMR_OK; i++) {
         char hash[33];
         snprintf(hash, sizeof hash, "%016llx%016llx", (unsigned long long)x.base_hash[1],
                  (unsigned long long)x.base_hash[0]);
-        json_array_append_new(tensors, json_pack("{s:s, s:o, s:s, s:b, s:I, s:s}", "name", x.name, "shape",
-                                                 shape_json(x.rank, x.shape), "dtype",
-                                                 emr_dtype_name((emr_dtype)x.dtype), "merged", (int)x.merged,
-                                                 "unified_bytes", (json_int_t)x.unified_bytes, "base_xxh3_128", hash));
+        json_array_append_new(tensors,
+                              json_pack("{s:s, s:o, s:s, s:b, s:I, s:s}", "name", x.name, "shape",
+                                        shape_json(x.rank, x.shape), "dtype",
+                                        emr_dtype_name((emr_dtype)x.dtype), "merged", (int)x.merged,
+                                        "unified_bytes", (json_int_t)x.unified_bytes, "base_xxh3_128", hash));
     }
     return status;
 }
@@ -93,7 +96,8 @@ static void print_bundle(const emr_bundle *b, const emr_bundle_info *info, const
     emr_task_info t = EMR_INIT(emr_task_info);
     emr_tensor_info x = EMR_INIT(emr_tensor_info);
     char size[32], shape[256];
-    printf("%s: EMR bundle %u.%u, %s\n", path, info->version_major, info->version_minor, size_text(info->bytes, size));
+    printf("%s: EMR bundle %u.%u, %s\n", path, info->version_major, info->version_minor,
+           size_text(info->bytes, size));
     printf("rescaler %s per %s, tie %s, unified %s, base %s; %llu merged parameters in %zu tensors\n\n",
            rule_name(info->rescale), per_name(info->rescale_per), tie_name(info->tie),
            emr_dtype_name((emr_dtype)info->unified_dtype), info->has_base ? "embedded" : "apart",
@@ -102,13 +106,15 @@ static void print_bundle(const emr_bundle *b, const emr_bundle_info *info, const
     for (size_t i = 0; emr_bundle_task(b, i, &t) == EMR_OK; i++) {
         char rescaler[16];
         snprintf(rescaler, sizeof rescaler, "%.6f", (double)t.rescaler);
-        printf("%-24s %10s %8.4f %12llu %8zu\n", t.name, info->rescale_per ? per_name(info->rescale_per) : rescaler,
+        printf("%-24s %10s %8.4f %12llu %8zu\n", t.name,
+               info->rescale_per ? per_name(info->rescale_per) : rescaler,
                info->merged_params ? (double)t.mask_ones / (double)info->merged_params : 0.0,
                (unsigned long long)t.mask_bytes, t.n_private);
     }
     printf("\n%-48s %-8s %-20s %s\n", "tensor", "dtype", "shape", "unified bytes");
     for (size_t i = 0; emr_bundle_tensor(b, i, &x) == EMR_OK; i++) {
-        printf("%-48s %-8s %-20s ", x.name, emr_dtype_name((emr_dtype)x.dtype), shape_text(x.rank, x.shape, shape));
+        printf("%-48s %-8s %-20s ", x.name, emr_dtype_name((emr_dtype)x.dtype),
+               shape_text(x.rank, x.shape, shape));
         if (x.merged)
             printf("%llu\n", (unsigned long long)x.unified_bytes);
         else
@@ -125,11 +131,11 @@ static int inspect_bundle(const arguments *a, const emr_bundle *b)
         print_bundle(b, &info, a->files[0]);
         return EXIT_DONE;
     }
-    json_t *root = json_pack("{s:[i, i], s:s, s:s, s:s, s:s, s:b, s:I, s:I}", "format_version",
-                             (int)info.version_major, (int)info.version_minor, "rule", rule_name(info.rescale), "per",
-                             per_name(info.rescale_per), "tie", tie_name(info.tie), "unified_dtype",
-                             emr_dtype_name((emr_dtype)info.unified_dtype), "base_embedded", (int)info.has_base,
-                             "merged_params", (json_int_t)info.merged_params, "bytes", (json_int_t)info.bytes);
+    json_t *root = json_pack(
+        "{s:[i, i], s:s, s:s, s:s, s:s, s:b, s:I, s:I}", "format_version", (int)info.version_major,
+        (int)info.version_minor, "rule", rule_name(info.rescale), "per", per_name(info.rescale_per), "tie",
+        tie_name(info.tie), "unified_dtype", emr_dtype_name((emr_dtype)info.unified_dtype), "base_embedded",
+        (int)info.has_base, "merged_params", (json_int_t)info.merged_params, "bytes", (json_int_t)info.bytes);
     emr_status status = bundle_json(root, b, &info, &error);
     if (!status)
         return print_json(root);
@@ -161,8 +167,8 @@ static int inspect_checkpoint(const arguments *a, const emr_model *m)
                              (json_int_t)params, "bytes", (json_int_t)bytes);
     if (a->json)
         return print_json(root);
-    printf("%s: %zu tensors, %llu parameters, %s\n", a->files[0], emr_model_n_tensors(m), (unsigned long long)params,
-           size_text(bytes, size));
+    printf("%s: %zu tensors, %llu parameters, %s\n", a->files[0], emr_model_n_tensors(m),
+           (unsigned long long)params, size_text(bytes, size));
     json_decref(root);
     return EXIT_DONE;
 }
@@ -175,8 +181,9 @@ static bool looks_like_bundle(const char *path)
     size_t n = f ? fread(first, 1, sizeof first, f) : 0;
     if (f)
         fclose(f);
-    return n == sizeof first && memcmp(first, "\x89"
-                                              "EMR",
+    return n == sizeof first && memcmp(first,
+                                       "\x89"
+                                       "EMR",
                                        4) == 0;
 }
 
@@ -236,8 +243,8 @@ int command_verify(const arguments *a)
         status = emr_bundle_check_base(bundle, base, &s.executor, note_difference, &d, &error);
     session_close(&s);
     if (a->json)
-        print_json(json_pack("{s:b, s:s, s:O}", "ok", status == EMR_OK, "why", status ? error.text : "", "differs",
-                             d.list));
+        print_json(json_pack("{s:b, s:s, s:O}", "ok", status == EMR_OK, "why", status ? error.text : "",
+                             "differs", d.list));
     else if (!status && !a->quiet)
         printf("%s: every checksum is right%s\n", a->files[0], a->base ? ", and this is its base" : "");
     if (status)

@@ -15,7 +15,8 @@ typedef struct job {
 static int check_usage(const arguments *a)
 {
     if (a->n_files)
-        return complain(EXIT_USAGE, "%s: not expected here (a task is given as --task NAME=CHECKPOINT)", a->files[0]);
+        return complain(EXIT_USAGE, "%s: not expected here (a task is given as --task NAME=CHECKPOINT)",
+                        a->files[0]);
     if (!a->base)
         return complain(EXIT_USAGE, "merge: --base CHECKPOINT is missing");
     if (!a->n_tasks)
@@ -59,8 +60,8 @@ static json_t *tensors_json(const emr_merge *merge)
     for (size_t i = 0; emr_merge_plan_tensor(merge, i, &t) == EMR_OK; i++)
         json_array_append_new(rows, json_pack("{s:s, s:s, s:o, s:s, s:s, s:i, s:I}", "name", t.name, "dtype",
                                               emr_dtype_name((emr_dtype)t.dtype), "shape",
-                                              shape_json(t.rank, t.shape), "action", action_name(t.action), "reason",
-                                              t.reason, "private_tasks", (int)t.n_private, "zeroed",
+                                              shape_json(t.rank, t.shape), "action", action_name(t.action),
+                                              "reason", t.reason, "private_tasks", (int)t.n_private, "zeroed",
                                               (json_int_t)t.zeroed));
     return rows;
 }
@@ -75,16 +76,17 @@ static emr_status print_plan(const job *j, const arguments *a, emr_error *error)
         return status;
     if (a->json) {
         print_json(json_pack("{s:o, s:I, s:I, s:I, s:I}", "tensors", tensors_json(j->merge), "merged_params",
-                             (json_int_t)s.merged_params, "bytes_in", (json_int_t)s.bytes_in, "bytes_out_at_most",
-                             (json_int_t)s.bytes_out, "peak_memory", (json_int_t)s.peak_memory));
+                             (json_int_t)s.merged_params, "bytes_in", (json_int_t)s.bytes_in,
+                             "bytes_out_at_most", (json_int_t)s.bytes_out, "peak_memory",
+                             (json_int_t)s.peak_memory));
         return EMR_OK;
     }
     for (size_t i = 0; emr_merge_plan_tensor(j->merge, i, &t) == EMR_OK; i++)
         printf("%-8s %-8s %s %s: %s\n", action_name(t.action), emr_dtype_name((emr_dtype)t.dtype), t.name,
                shape_text(t.rank, t.shape, shape), t.reason);
-    printf("%zu tensors, %zu merged with %llu parameters; reads %s, writes at most %s, works in %s\n", s.n_tensors,
-           s.n_merged, (unsigned long long)s.merged_params, size_text(s.bytes_in, in), size_text(s.bytes_out, out),
-           size_text(s.peak_memory, peak));
+    printf("%zu tensors, %zu merged with %llu parameters; reads %s, writes at most %s, works in %s\n",
+           s.n_tensors, s.n_merged, (unsigned long long)s.merged_params, size_text(s.bytes_in, in),
+           size_text(s.bytes_out, out), size_text(s.peak_memory, peak));
     return EMR_OK;
 }
 
@@ -92,7 +94,8 @@ static emr_status print_plan(const job *j, const arguments *a, emr_error *error)
 static void warn(const emr_task_report *r)
 {
     if (r->empty_mask)
-        complain(0, "note: task '%s' differs from the base, yet nothing of it was elected: it becomes the base",
+        complain(0,
+                 "note: task '%s' differs from the base, yet nothing of it was elected: it becomes the base",
                  r->name);
     if (r->zeroed)
         complain(0, "note: task '%s': %llu values were not finite and count as unchanged", r->name,
@@ -114,8 +117,8 @@ static void print_report(const job *j, const arguments *a)
         if (text && a->merge.rescale_per == EMR_PER_MODEL)
             printf("%-20s %12.6f %8.4f\n", r.name, (double)r.rescaler, density);
         else if (text)
-            printf("%-20s %12s %8.4f\n", r.name, a->merge.rescale_per == EMR_PER_ROW ? "per row" : "per tensor",
-                   density);
+            printf("%-20s %12s %8.4f\n", r.name,
+                   a->merge.rescale_per == EMR_PER_ROW ? "per row" : "per tensor", density);
         if (!a->quiet)
             warn(&r);
         json_array_append_new(tasks, json_pack("{s:s, s:f, s:f, s:I, s:b}", "name", r.name, "rescaler",
