@@ -2,8 +2,18 @@
 #ifndef EMR_CORE_BYTES_H
 #define EMR_CORE_BYTES_H
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
+
+/* A constant that the compiler folds. */
+static inline bool emr_is_little_endian(void)
+{
+    const uint16_t one = 1;
+    uint8_t first;
+    memcpy(&first, &one, 1);
+    return first == 1;
+}
 
 static inline uint16_t emr_load16(const void *p)
 {

@@ -58,8 +58,11 @@ static float widen_small(unsigned exponent_bits, unsigned mantissa_bits, uint32_
 
 float emr_f16_to_f32(uint16_t h)
 {
-    if ((h & 0x7c00) == 0x7c00)
-        return emr_f32_from_bits((uint32_t)(h & 0x8000) << 16 | 0x7f800000 | (uint32_t)(h & 0x3ff) << 13);
+    if ((h & 0x7c00) == 0x7c00) { /* infinity; or NaN, which becomes quiet as it does in processors */
+        uint32_t quiet = h & 0x3ff ? 0x400000 : 0;
+        return emr_f32_from_bits((uint32_t)(h & 0x8000) << 16 | 0x7f800000 | quiet |
+                                 (uint32_t)(h & 0x3ff) << 13);
+    }
     return widen_small(5, 10, h);
 }
 
@@ -94,8 +97,11 @@ void emr_load_f32(float *to, emr_dtype from, const void *source, size_t n)
     const uint8_t *s = source;
     switch ((int)from) {
     case EMR_F32:
-        for (size_t i = 0; i < n; i++)
-            to[i] = emr_f32_from_bits(emr_load32(s + 4 * i));
+        if (emr_is_little_endian())
+            memcpy(to, source, n * sizeof *to);
+        else
+            for (size_t i = 0; i < n; i++)
+                to[i] = emr_f32_from_bits(emr_load32(s + 4 * i));
         return;
     case EMR_F16:
         for (size_t i = 0; i < n; i++)
@@ -142,8 +148,11 @@ void emr_store_f32(emr_dtype to, void *destination, const float *from, size_t n)
     uint8_t *d = destination;
     switch ((int)to) {
     case EMR_F32:
-        for (size_t i = 0; i < n; i++)
-            emr_store32(d + 4 * i, emr_f32_bits(from[i]));
+        if (emr_is_little_endian())
+            memcpy(destination, from, n * sizeof *from);
+        else
+            for (size_t i = 0; i < n; i++)
+                emr_store32(d + 4 * i, emr_f32_bits(from[i]));
         return;
     case EMR_F16:
         for (size_t i = 0; i < n; i++)

@@ -41,6 +41,7 @@ typedef struct emr_chunk_task {
     uint64_t ones;    /* mask bits set */
     uint64_t zeroed;  /* task vector entries that were not finite and counted as 0 */
     uint64_t nonzero; /* 1 if any entry of the task vector is not zero */
+    double lanes[8];  /* work memory of the kernel */
 } emr_chunk_task;
 
 /* One chunk, all tasks side by side. Sources may have any alignment. */
@@ -88,6 +89,11 @@ typedef struct emr_kernels {
 } emr_kernels;
 
 extern const emr_kernels emr_kernels_c;
+extern const emr_kernels emr_kernels_avx2; /* in builds for x86-64 */
+
+/* Every variant that this build has and this processor can run, the reference first; NULL ends the list. For
+ * the tests that compare them. */
+const emr_kernels *const *emr_kernels_available(void);
 
 /* The fastest variant for the processor that asks. */
 const emr_kernels *emr_kernels_select(void);

@@ -13,6 +13,14 @@ static bool is_finite(float f)
     return (emr_f32_bits(f) & 0x7f800000) != 0x7f800000;
 }
 
+static bool all_finite(const float *values, size_t n)
+{
+    unsigned bad = 0;
+    for (size_t i = 0; i < n; i++)
+        bad |= !is_finite(values[i]);
+    return !bad;
+}
+
 /* tau = W_t - W_0 for one group: in f32 with one rounding; in f64, rounded to f32, where either side is f64.
  */
 static void load_task_vector(float tau[EMR_GROUP], const emr_chunk *c, size_t task, size_t first, size_t n)
@@ -45,6 +53,8 @@ static size_t load_finite(float tau[EMR_GROUP], const emr_chunk *c, size_t task,
 {
     size_t bad = 0;
     load_task_vector(tau, c, task, first, n);
+    if (all_finite(tau, n))
+        return 0;
     for (size_t i = 0; i < n; i++) {
         bad += !is_finite(tau[i]);
         tau[i] = is_finite(tau[i]) ? tau[i] : 0;
@@ -53,12 +63,15 @@ static size_t load_finite(float tau[EMR_GROUP], const emr_chunk *c, size_t task,
 }
 
 /* Equations 1 to 3: elects the unified task vector of one group and stores it in the unified dtype. `unified`
- * gets the stored values widened again, zeros as +0. Returns false if one overflows the unified dtype. */
-static bool elect(const emr_chunk *c, size_t first, size_t n, float unified[EMR_GROUP])
+ * gets the stored values widened again, zeros as +0; *zeroed goes up by the entries that were not finite.
+ * Returns false if a value overflows the unified dtype. */
+static bool elect(const emr_chunk *c, size_t first, size_t n, float unified[EMR_GROUP], size_t *zeroed)
 {
     float sum[EMR_GROUP] = {0}, most[EMR_GROUP] = {0}, least[EMR_GROUP] = {0}, tau[EMR_GROUP];
     for (size_t t = 0; t < c->n_tasks; t++) {
-        c->results[t].zeroed += load_finite(tau, c, t, first, n);
+        size_t bad = load_finite(tau, c, t, first, n);
+        c->results[t].zeroed += bad;
+        *zeroed += bad;
         for (size_t i = 0; i < n; i++) {
             sum[i] = sum[i] + tau[i];
             most[i] = tau[i] > most[i] ? tau[i] : most[i];
@@ -82,12 +95,21 @@ static bool elect(const emr_chunk *c, size_t first, size_t n, float unified[EMR_
     return finite;
 }
 
+/* Whether the mask is 1: both non-zero, with the same sign. */
+static int agree(float tau, float unified)
+{
+    return ((tau > 0) & (unified > 0)) | ((tau < 0) & (unified < 0));
+}
+
 /* Equation 4: the mask of one task and group, by signs alone. */
 static uint64_t mask_of(const float tau[EMR_GROUP], const float unified[EMR_GROUP], size_t n)
 {
+    uint8_t bits[EMR_GROUP] = {0};
     uint64_t mask = 0;
     for (size_t i = 0; i < n; i++)
-        mask |= (uint64_t)((tau[i] > 0 && unified[i] > 0) || (tau[i] < 0 && unified[i] < 0)) << i;
+        bits[i] = (uint8_t)agree(tau[i], unified[i]);
+    for (size_t i = 0; i < EMR_GROUP; i += 8) /* eight bytes of 0 or 1 become eight bits */
+        mask |= (emr_load64(bits + i) * 0x0102040810204080u >> 56) << i;
     return mask;
 }
 
@@ -123,16 +145,21 @@ typedef struct accumulators {
     double top[4], bottom[4];
 } accumulators;
 
-/* Equation 5's terms of one group, |tau| and |M * unified|, or their squares' for L2; `in_f64` repeats L1 in
- * f64. */
-static void add_terms(accumulators *a, const float tau[EMR_GROUP], const float unified[EMR_GROUP],
-                      uint64_t mask, bool l2, bool in_f64)
+static float magnitude(float f)
+{
+    return emr_f32_from_bits(emr_f32_bits(f) & 0x7fffffff);
+}
+
+/* Equation 5's terms of one group, |tau| and |M * unified|, or their products for L2; `in_f64` repeats L1 in
+ * f64. Where tau is 0 both terms are +0. */
+static void add_terms(accumulators *a, const float tau[EMR_GROUP], const float unified[EMR_GROUP], bool l2,
+                      bool in_f64)
 {
     float top[EMR_GROUP], bottom[EMR_GROUP];
     double wide_top[EMR_GROUP], wide_bottom[EMR_GROUP];
     for (size_t i = 0; i < EMR_GROUP; i++) {
-        top[i] = emr_f32_from_bits(emr_f32_bits(tau[i]) & 0x7fffffff);
-        bottom[i] = mask >> i & 1 ? emr_f32_from_bits(emr_f32_bits(unified[i]) & 0x7fffffff) : 0;
+        top[i] = magnitude(tau[i]);
+        bottom[i] = agree(tau[i], unified[i]) ? magnitude(unified[i]) : 0;
     }
     if (!l2 && !in_f64) {
         add_group_f32(a->top, top);
@@ -147,7 +174,7 @@ static void add_terms(accumulators *a, const float tau[EMR_GROUP], const float u
     add_group_f64(a->bottom, wide_bottom);
 }
 
-/* The sums of one task over [from, to) of a merged chunk, read back from its outputs. */
+/* The sums of one task over [from, to) of a merged chunk. */
 static emr_sums sum_in(const emr_chunk *c, size_t task, size_t from, size_t to, bool in_f64)
 {
     accumulators a = {{0}, {0}};
@@ -155,18 +182,12 @@ static emr_sums sum_in(const emr_chunk *c, size_t task, size_t from, size_t to, 
     for (size_t first = from / EMR_GROUP * EMR_GROUP; first < to; first += EMR_GROUP) {
         size_t end = c->n - first < EMR_GROUP ? c->n - first : EMR_GROUP;
         float tau[EMR_GROUP] = {0}, unified[EMR_GROUP] = {0};
-        uint64_t mask = 0;
         load_finite(tau, c, task, first, end);
         emr_load_f32(unified, dtype, (const uint8_t *)c->unified + first * emr_float_size(dtype), end);
-        for (size_t i = 0; i < end; i += 8)
-            mask |= (uint64_t)c->masks[task][(first + i) / 8] << i;
-        for (size_t i = 0; i < end; i++) {
-            if (first + i < from || first + i >= to) {
+        for (size_t i = 0; i < end; i++)
+            if (first + i < from || first + i >= to)
                 tau[i] = 0;
-                mask &= ~((uint64_t)1 << i);
-            }
-        }
-        add_terms(&a, tau, unified, mask, c->l2, in_f64);
+        add_terms(&a, tau, unified, c->l2, in_f64);
     }
     return (emr_sums){total(a.top), total(a.bottom)};
 }
@@ -190,6 +211,8 @@ static bool find_bad(emr_chunk *c, size_t first, size_t n)
     c->bad = c->n;
     for (size_t t = 0; t < c->n_tasks; t++) {
         load_task_vector(tau, c, t, first, n);
+        if (all_finite(tau, n))
+            continue;
         for (size_t i = 0; i < n && first + i < c->bad; i++) {
             if (!is_finite(tau[i])) {
                 c->bad = first + i;
@@ -209,9 +232,11 @@ static void merge(emr_chunk *c)
     for (size_t first = 0; first < c->n; first += EMR_GROUP) {
         size_t n = c->n - first < EMR_GROUP ? c->n - first : EMR_GROUP;
         float unified[EMR_GROUP] = {0}, tau[EMR_GROUP];
-        if (!c->zero_nonfinite && find_bad(c, first, n))
+        size_t zeroed = 0;
+        bool finite = elect(c, first, n, unified, &zeroed);
+        if (zeroed && !c->zero_nonfinite && find_bad(c, first, n))
             return;
-        if (!elect(c, first, n, unified)) {
+        if (!finite) {
             c->bad_task = c->n_tasks;
             for (c->bad = first; is_finite(unified[c->bad - first]);)
                 c->bad++;
@@ -271,8 +296,3 @@ static void apply(const emr_run *r)
 }
 
 const emr_kernels emr_kernels_c = {"c", merge, sum_range, apply};
-
-const emr_kernels *emr_kernels_select(void)
-{
-    return &emr_kernels_c;
-}

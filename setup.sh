@@ -1,0 +1,48 @@
+#!/bin/sh
+# setup.sh - installs what the build needs and finds missing, through the system's package manager.
+# Does nothing, and needs no root, where everything is there.
+set -eu
+
+missing=""
+need_command() { # command, Debian package
+    command -v "$1" >/dev/null 2>&1 || missing="$missing $2"
+}
+need_library() { # pkg-config name, Debian package
+    command -v pkg-config >/dev/null 2>&1 && pkg-config --exists "$1" || missing="$missing $2"
+}
+
+command -v cc >/dev/null 2>&1 || command -v gcc >/dev/null 2>&1 || command -v clang >/dev/null 2>&1 ||
+    missing="$missing gcc libc6-dev"
+command -v c++ >/dev/null 2>&1 || command -v g++ >/dev/null 2>&1 || command -v clang++ >/dev/null 2>&1 ||
+    missing="$missing g++"
+need_command meson meson
+command -v ninja >/dev/null 2>&1 || command -v ninja-build >/dev/null 2>&1 || missing="$missing ninja-build"
+need_command pkg-config pkg-config
+need_command python3 python3
+need_library libzstd libzstd-dev
+need_library libxxhash libxxhash-dev
+need_library jansson libjansson-dev
+need_library cmocka libcmocka-dev
+
+[ -n "$missing" ] || exit 0
+
+if ! command -v apt-get >/dev/null 2>&1; then
+    echo "setup: these Debian packages, or what your system calls them, are needed:$missing" >&2
+    echo "setup: this system has no apt-get: please install them and run make again" >&2
+    exit 1
+fi
+if [ "$(id -u)" = 0 ]; then
+    as_root=""
+elif command -v sudo >/dev/null 2>&1; then
+    as_root="sudo"
+else
+    echo "setup: missing:$missing" >&2
+    echo "setup: installing them needs root: apt-get install$missing" >&2
+    exit 1
+fi
+echo "setup: installing$missing"
+export DEBIAN_FRONTEND=noninteractive
+# shellcheck disable=SC2086 # a list of words
+$as_root apt-get update -qq
+# shellcheck disable=SC2086
+$as_root apt-get install -y -qq --no-install-recommends $missing

@@ -1,0 +1,230 @@
+/* check_kernels.c - every kernel variant against the C reference, bit for bit, on random and on nasty data:
+ * all outputs, guard bytes around them, unaligned starts, odd lengths, every task count to 33 and some
+ * beyond.
+ *
+ *     check_kernels [SEED]
+ */
+#include "core/bytes.h"
+#include "numeric/convert.h"
+#include "numeric/kernels.h"
+
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+enum { TASKS_MAX = 130, GUARD = 64, N_MAX = EMR_CHUNK, SKIPPED = 77 };
+
+static uint64_t state;
+
+static uint64_t next(void)
+{
+    state ^= state >> 12;
+    state ^= state << 25;
+    state ^= state >> 27;
+    return state * 0x2545f4914f6cdd1du;
+}
+
+static size_t below(size_t n)
+{
+    return (size_t)(next() % n);
+}
+
+static bool chance(unsigned one_in)
+{
+    return below(one_in) == 0;
+}
+
+/* What kind of values a case has. */
+typedef enum flavour { ORDINARY, TIES, TINY, HUGE_VALUES, ANY_BITS, N_FLAVOURS } flavour;
+
+static const emr_dtype narrow_dtypes[] = {EMR_F32, EMR_F16, EMR_BF16};
+static const emr_dtype all_dtypes[] = {EMR_F32, EMR_F16, EMR_BF16, EMR_F64, EMR_F8_E4M3, EMR_F8_E5M2};
+
+static float ordinary(void)
+{
+    return (float)((double)(int64_t)next() * 0x1p-63);
+}
+
+static float value_of(flavour f)
+{
+    static const float nasty[] = {0.0f,   -0.0f,    1e-45f,   -1e-45f, 1e-39f, 3e38f,
+                                  -3e38f, 65504.0f, 65520.0f, 1.0f,    -1.0f};
+    switch (f) {
+    case TIES:
+        return (float)((int)below(5) - 2) * 0.5f;
+    case TINY:
+        return ordinary() * 1e-38f;
+    case HUGE_VALUES:
+        return ordinary() * (chance(4) ? 3e38f : 1e30f);
+    default:
+        return chance(40) ? nasty[below(sizeof nasty / sizeof nasty[0])] : ordinary();
+    }
+}
+
+static void fill(uint8_t *to, emr_dtype dtype, size_t n, flavour f)
+{
+    size_t size = emr_float_size(dtype);
+    for (size_t i = 0; i < n; i++) {
+        if (f == ANY_BITS && chance(50)) {
+            uint64_t bits = next(); /* NaNs and infinities among them */
+            memcpy(to + i * size, &bits, size);
+        } else {
+            float value = value_of(f == ANY_BITS ? ORDINARY : f);
+            emr_store_f32(dtype, to + i * size, &value, 1);
+        }
+    }
+}
+
+/* Buffers of one case; each variant gets its own outputs. */
+typedef struct outputs {
+    uint8_t unified[N_MAX * 4 + 2 * GUARD];
+    uint8_t masks[TASKS_MAX][N_MAX / 8 + 2 * GUARD];
+    emr_chunk_task results[TASKS_MAX];
+    size_t bad, bad_task;
+} outputs;
+
+static uint8_t sources[TASKS_MAX + 1][N_MAX * 8 + 16];
+static outputs reference, other;
+
+static void run_merge(const emr_kernels *k, emr_chunk c, outputs *o, size_t mask_offset)
+{
+    uint8_t *masks[TASKS_MAX];
+    memset(o, 0xa5, sizeof *o);
+    for (size_t t = 0; t < c.n_tasks; t++)
+        masks[t] = o->masks[t] + GUARD + mask_offset;
+    c.unified = o->unified + GUARD;
+    c.masks = masks;
+    c.results = o->results;
+    k->merge(&c);
+    o->bad = c.bad;
+    o->bad_task = c.bad_task;
+}
+
+static bool same_double(double a, double b)
+{
+    return emr_f64_bits(a) == emr_f64_bits(b);
+}
+
+static bool same_outputs(const emr_chunk *c)
+{
+    if (reference.bad != other.bad || (reference.bad < c->n && reference.bad_task != other.bad_task))
+        return false;
+    if (reference.bad < c->n) /* refused: what was written means nothing, but for the guards */
+        return memcmp(reference.unified + GUARD + c->n * 4, other.unified + GUARD + c->n * 4, GUARD) == 0;
+    if (memcmp(reference.unified, other.unified, sizeof other.unified) != 0 ||
+        memcmp(reference.masks, other.masks, sizeof other.masks) != 0)
+        return false;
+    for (size_t t = 0; t < c->n_tasks; t++) {
+        const emr_chunk_task *a = &reference.results[t], *b = &other.results[t];
+        if (!same_double(a->sums.top, b->sums.top) || !same_double(a->sums.bottom, b->sums.bottom) ||
+            a->ones != b->ones || a->zeroed != b->zeroed || a->nonzero != b->nonzero)
+            return false;
+    }
+    return true;
+}
+
+static bool check_merge(const emr_kernels *k, size_t n_tasks)
+{
+    const void *tasks[TASKS_MAX];
+    uint8_t dtypes[TASKS_MAX];
+    flavour f = (flavour)below(N_FLAVOURS);
+    bool mixed = chance(4), wide = chance(8);
+    emr_dtype base_dtype = wide ? all_dtypes[below(6)] : narrow_dtypes[below(3)];
+    emr_chunk c = {.n = chance(3)      ? 1 + below(300)
+                        : n_tasks > 40 ? 1 + below(2000)
+                                       : 1 + below(N_MAX),
+                   .n_tasks = n_tasks};
+    size_t offset = below(8);
+    fill(sources[0] + offset, base_dtype, c.n, f);
+    for (size_t t = 0; t < n_tasks; t++) {
+        emr_dtype dtype = mixed ? (wide ? all_dtypes[below(6)] : narrow_dtypes[below(3)]) : base_dtype;
+        size_t at = below(8);
+        fill(sources[t + 1] + at, dtype, c.n, f);
+        if (dtype == base_dtype && chance(6))
+            memcpy(sources[t + 1] + at, sources[0] + offset, c.n * emr_float_size(dtype));
+        tasks[t] = chance(10) ? NULL : sources[t + 1] + at;
+        dtypes[t] = (uint8_t)dtype;
+    }
+    c.base = sources[0] + offset;
+    c.base_dtype = (uint8_t)base_dtype;
+    c.tasks = tasks;
+    c.task_dtypes = dtypes;
+    c.unified_dtype = (uint8_t)narrow_dtypes[below(3)];
+    c.tie_negative = chance(2);
+    c.zero_nonfinite = chance(2);
+    c.l2 = chance(5);
+    c.skip_sums = chance(5);
+    size_t mask_offset = below(8);
+    run_merge(&emr_kernels_c, c, &reference, mask_offset);
+    run_merge(k, c, &other, mask_offset);
+    if (same_outputs(&c))
+        return true;
+    printf("%s: merge differs: %zu parameters, %zu tasks, base %s, unified %s, flavour %d\n", k->name, c.n,
+           n_tasks, emr_dtype_name(base_dtype), emr_dtype_name((emr_dtype)c.unified_dtype), (int)f);
+    return false;
+}
+
+static bool check_apply(const emr_kernels *k)
+{
+    static uint8_t unified[N_MAX * 4 + 8], mask[N_MAX / 8 + 16], a[N_MAX * 8 + 2 * GUARD],
+        b[N_MAX * 8 + 2 * GUARD];
+    bool wide = chance(6);
+    emr_dtype base = wide ? all_dtypes[below(6)] : narrow_dtypes[below(3)];
+    emr_dtype out = chance(2) ? base : wide ? all_dtypes[below(6)] : narrow_dtypes[below(3)];
+    emr_run r = {.n = 1 + below(chance(2) ? 200 : N_MAX), .bit = below(64), .rescaler = ordinary() * 2};
+    flavour f = (flavour)below(N_FLAVOURS);
+    size_t offset = below(8);
+    r.base_dtype = (uint8_t)base;
+    r.out_dtype = (uint8_t)out;
+    r.unified_dtype = (uint8_t)narrow_dtypes[below(3)];
+    fill(sources[0] + offset, base, r.n, f);
+    fill(unified + 1, (emr_dtype)r.unified_dtype, r.n, f == ANY_BITS ? ORDINARY : f);
+    for (size_t i = 0; i < sizeof mask; i++)
+        mask[i] = (uint8_t)(next() >> 32);
+    r.base = sources[0] + offset;
+    r.unified = unified + 1;
+    r.mask = mask;
+    bool in_place = base == out && chance(2);
+    memset(a, 0x5a, sizeof a);
+    memset(b, 0x5a, sizeof b);
+    if (in_place) {
+        memcpy(a + GUARD, r.base, r.n * emr_float_size(base));
+        memcpy(b + GUARD, r.base, r.n * emr_float_size(base));
+    }
+    r.out = a + GUARD;
+    r.base = in_place ? a + GUARD : sources[0] + offset;
+    emr_kernels_c.apply(&r);
+    r.out = b + GUARD;
+    r.base = in_place ? b + GUARD : sources[0] + offset;
+    k->apply(&r);
+    if (memcmp(a, b, sizeof a) == 0)
+        return true;
+    printf("%s: apply differs: %zu parameters, base %s, out %s, unified %s, flavour %d\n", k->name, r.n,
+           emr_dtype_name(base), emr_dtype_name(out), emr_dtype_name((emr_dtype)r.unified_dtype), (int)f);
+    return false;
+}
+
+int main(int argc, char **argv)
+{
+    const emr_kernels *const *variants = emr_kernels_available();
+    size_t passed = 0, failed = 0;
+    state = argc > 1 ? strtoull(argv[1], NULL, 10) * 2 + 1 : 0x9e3779b97f4a7c15u;
+    if (!variants[1]) {
+        puts("this machine runs the C reference alone: nothing to compare");
+        return SKIPPED;
+    }
+    for (size_t v = 1; variants[v]; v++) {
+        size_t before = passed + failed;
+        for (size_t n_tasks = 1; n_tasks <= 33; n_tasks++)
+            for (int i = 0; i < 12; i++)
+                check_merge(variants[v], n_tasks) ? passed++ : failed++;
+        static const size_t many[] = {63, 64, 65, 127, 128, 130};
+        for (size_t i = 0; i < sizeof many / sizeof many[0]; i++)
+            check_merge(variants[v], many[i]) ? passed++ : failed++;
+        for (int i = 0; i < 600; i++)
+            check_apply(variants[v]) ? passed++ : failed++;
+        printf("%s: %zu comparisons with the C reference\n", variants[v]->name, passed + failed - before);
+    }
+    printf("%zu passed, %zu failed\n", passed, failed);
+    return failed || !passed;
+}
