@@ -6,11 +6,14 @@
 #include <string.h>
 
 #ifndef EMR_FREESTANDING
+#include <stddef.h>
 #include <stdlib.h>
 
 static void *default_alloc(void *user, size_t bytes, size_t alignment)
 {
     (void)user;
+    if (alignment <= _Alignof(max_align_t))
+        return malloc(bytes);
     /* aligned_alloc wants a multiple of the alignment */
     return bytes > SIZE_MAX - alignment ? NULL
                                         : aligned_alloc(alignment, (size_t)emr_round_up(bytes, alignment));
@@ -42,7 +45,8 @@ emr_status emr_allocator_take(emr_allocator *taken, const emr_allocator *given, 
 
 void *emr_allocate(const emr_allocator *allocator, size_t bytes)
 {
-    return allocator->alloc(allocator->user, bytes ? bytes : 1, EMR_ALIGNMENT);
+    return allocator->alloc(allocator->user, bytes ? bytes : 1,
+                            bytes < EMR_SMALL_BYTES ? EMR_SMALL_ALIGNMENT : EMR_ALIGNMENT);
 }
 
 void *emr_allocate_array(const emr_allocator *allocator, size_t n, size_t size)

@@ -8,12 +8,15 @@
 
 #include <stdbool.h>
 
-#define EMR_ALIGNMENT 64
+/* Buffers begin at cache lines; small objects need not waste one. */
+#define EMR_ALIGNMENT       64
+#define EMR_SMALL_ALIGNMENT 16
+#define EMR_SMALL_BYTES     512
 
 /* Copies the host's allocator, or the default one for NULL. */
 emr_status emr_allocator_take(emr_allocator *taken, const emr_allocator *given, emr_error *error);
 
-/* `bytes` bytes aligned to EMR_ALIGNMENT; 0 bytes give a valid pointer too. NULL when there is no memory. */
+/* `bytes` bytes, aligned as above; 0 bytes give a valid pointer too. NULL when there is no memory. */
 void *emr_allocate(const emr_allocator *allocator, size_t bytes);
 /* n * size zeroed bytes; NULL also where the product overflows. */
 void *emr_allocate_array(const emr_allocator *allocator, size_t n, size_t size);

@@ -20,39 +20,39 @@ static inline v16 load16(unsigned dtype, const uint8_t *p)
     return dtype == EMR_F32 ? v_load_f32(p) : dtype == EMR_BF16 ? v_load_bf16(p) : v_load_f16(p);
 }
 
-/* The base's 64 values of a group; those past its end are 0. */
-static inline void load_base(const emr_chunk *c, size_t first, size_t n, v16 base[4])
+static inline void load_whole(unsigned dtype, const uint8_t *from, v16 values[4])
 {
-    size_t size = emr_float_size((emr_dtype)c->base_dtype);
-    const uint8_t *from = (const uint8_t *)c->base + first * size;
-    uint8_t padded[EMR_GROUP * 4] = {0};
-    if (n < EMR_GROUP) {
+    for (size_t q = 0; q < 4 && dtype == EMR_F32; q++)
+        values[q] = v_load_f32(from + q * 64);
+    for (size_t q = 0; q < 4 && dtype == EMR_BF16; q++)
+        values[q] = v_load_bf16(from + q * 32);
+    for (size_t q = 0; q < 4 && dtype == EMR_F16; q++)
+        values[q] = v_load_f16(from + q * 32);
+}
+
+/* The 64 values of a group; those past its end are 0. */
+static inline void load_group(unsigned dtype, const void *values, size_t first, size_t n, v16 group_values[4])
+{
+    size_t size = emr_float_size((emr_dtype)dtype);
+    const uint8_t *from = (const uint8_t *)values + first * size;
+    if (n == EMR_GROUP) {
+        load_whole(dtype, from, group_values);
+    } else {
+        uint8_t padded[EMR_GROUP * 4] = {0};
         memcpy(padded, from, n * size);
-        from = padded;
+        load_whole(dtype, padded, group_values);
     }
-    for (size_t q = 0; q < 4; q++)
-        base[q] = load16(c->base_dtype, from + q * 16 * size);
 }
 
 /* tau = W_t - W_0 of one group. */
 static inline void load_tau(const emr_chunk *c, size_t task, size_t first, size_t n, const v16 base[4],
                             float tau[EMR_GROUP])
 {
-    if (!c->tasks[task]) {
-        for (size_t q = 0; q < 4; q++)
-            v_store_f32(tau + 16 * q, v_zero());
-        return;
-    }
-    unsigned dtype = c->task_dtypes[task];
-    size_t size = emr_float_size((emr_dtype)dtype);
-    const uint8_t *from = (const uint8_t *)c->tasks[task] + first * size;
-    uint8_t padded[EMR_GROUP * 4] = {0};
-    if (n < EMR_GROUP) {
-        memcpy(padded, from, n * size);
-        from = padded;
-    }
+    v16 w[4];
+    if (c->tasks[task])
+        load_group(c->task_dtypes[task], c->tasks[task], first, n, w);
     for (size_t q = 0; q < 4; q++)
-        v_store_f32(tau + 16 * q, v_sub(load16(dtype, from + q * 16 * size), base[q]));
+        v_store_f32(tau + 16 * q, c->tasks[task] ? v_sub(w[q], base[q]) : v_zero());
 }
 
 /* One group's state between its passes. */
@@ -133,7 +133,7 @@ static inline void mask_and_sum(const emr_chunk *c, const group *g, size_t task,
 static inline void merge_group(const emr_chunk *c, group *g, size_t first, size_t n)
 {
     v16 base[4];
-    load_base(c, first, n, base);
+    load_group(c->base_dtype, c->base, first, n, base);
     for (size_t q = 0; q < EMR_GROUP; q += 16) {
         v_store_f32(g->sum + q, v_zero());
         v_store_f32(g->most + q, v_zero());
