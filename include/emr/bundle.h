@@ -86,6 +86,8 @@ typedef struct emr_view_options {
     int dtype;      /* float tensors come out in this dtype; 0: the task checkpoint's own */
     int trust_base; /* non-zero: do not check that the base is the one the bundle was made with */
     const emr_executor *executor; /* for that check */
+    emr_progress_fn progress;     /* of that check */
+    void *progress_user;
 } emr_view_options;
 
 EMR_BEGIN_DECLS
@@ -132,11 +134,12 @@ EMR_API emr_status emr_bundle_verify(const emr_bundle *bundle, const emr_executo
 
 /* Whether `base` is the model that the bundle was made with: EMR_EMISMATCH names the first tensor, in the
  * bundle's order, that is absent or differs in dtype, shape or bytes. If `differs` is not NULL it is called
- * for every such tensor. */
+ * for every such tensor, with `differs_user`. Executor and progress may be NULL. */
 EMR_API emr_status emr_bundle_check_base(const emr_bundle *bundle, const emr_model *base,
-                                         const emr_executor *executor,
+                                         const emr_executor *executor, emr_progress_fn progress,
+                                         void *progress_user,
                                          void (*differs)(void *user, const char *tensor, const char *why),
-                                         void *user, emr_error *error);
+                                         void *differs_user, emr_error *error);
 
 /* One task's model, computed as it is read: tensors in any range, from any number of threads at a time.
  * `base` NULL means the embedded one; otherwise it is checked first, unless trusted. Bundle and base must
@@ -145,8 +148,9 @@ EMR_API emr_status emr_bundle_task_model(emr_model **model, const emr_bundle *bu
                                          const emr_model *base, const emr_view_options *options,
                                          emr_error *error);
 
-/* The embedded base as a model (EMR_ENOTFOUND where there is none), the unified task vector (F32), and one
- * task's mask (BOOL), each with the merged tensors' names and shapes. */
+/* The embedded base as a model (EMR_ENOTFOUND where there is none) with all tensors that tasks take from it;
+ * the unified task vector (F32) and one task's mask (BOOL), with the merged tensors' names and shapes. Of the
+ * options the allocator alone counts. */
 EMR_API emr_status emr_bundle_base_model(emr_model **model, const emr_bundle *bundle,
                                          const emr_view_options *options, emr_error *error);
 EMR_API emr_status emr_bundle_unified_model(emr_model **model, const emr_bundle *bundle,

@@ -37,8 +37,9 @@ EMR_API emr_status emr_safetensors_open(emr_model **model, const emr_io *io, con
                                         const emr_checkpoint_options *options, emr_error *error);
 
 /* Writes any model (opened, built, or viewed out of a bundle) as safetensors, in the model's order. `path`
- * ends in .safetensors; with shard_bytes set and more than one shard needed it may also be a directory (made
- * where absent) or end in .safetensors.index.json, and NAME-00001-of-0000N.safetensors and the index are
+ * ends in .safetensors, or in .safetensors.index.json, which stands for the same without ".index.json", or is
+ * a directory, in which the name is "model". With shard_bytes set, a directory is made where absent, and
+ * where more than one shard is needed NAME-00001-of-0000N.safetensors and NAME.safetensors.index.json are
  * written. Each file appears whole or not at all, the index last. EMR_EEXIST if a file is there and `replace`
  * is 0. */
 EMR_API emr_status emr_checkpoint_write(const emr_model *model, const char *path,

@@ -49,6 +49,10 @@ EMR_API void emr_file_close(emr_file **file);
 /* The file as an emr_io, valid until it is closed. */
 EMR_API emr_io emr_file_io(emr_file *file);
 
+/* Why the last read or write of the file failed, in the system's words ("No space left on device"); empty if
+ * none did. At most `n` bytes, the zero byte among them. */
+EMR_API void emr_file_failure(const emr_file *file, char *reason, size_t n);
+
 /* Reads from the caller's memory, which is borrowed. Windows of it can be mapped. The returned table refers
  * to `memory`, a struct that the caller keeps. */
 typedef struct emr_memory {

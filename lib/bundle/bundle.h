@@ -91,7 +91,8 @@ const char *emr_bundle_tensor_name(const void *owner, size_t i);
 
 /* Elements of a record's shape; its product was checked on opening. */
 uint64_t emr_bundle_count(const emr_bundle *b, const emr_tensor_record *t);
-/* Rows of a merged tensor: the first dimension, or 1 where the rank is below 2. */
+/* Rows of a merged tensor: the first dimension; 1 where the rank is below 2; 0 where there are no elements.
+ */
 uint64_t emr_shape_rows(uint32_t rank, const uint64_t *shape);
 
 /* Reads one stream, block by block, verifying each as it is reached. One user at a time. */

@@ -46,6 +46,9 @@ static emr_status rescale(bundle_source *s, size_t tensor, const emr_tensor_reco
     uint8_t bytes[4] = {0};
     emr_status status = emr_cursor_read(&s->rows, (t->first_row + first / row_length) * 4, bytes, 4, error);
     w->rescaler = emr_f32_from_bits(emr_load32(bytes));
+    if (!status && emr_load32(bytes) >= 0x7f800000) /* as on opening for the others: finite, not negative */
+        return emr_fail(error, EMR_EFORMAT, "%s: task '%s': tensor '%s' has an impossible rescaler", b->name,
+                        emr_bundle_task_name(b, s->task), emr_bundle_tensor_name(b, tensor));
     w->n = (size_t)emr_min(w->n, row_length - first % row_length);
     return status;
 }

@@ -20,8 +20,6 @@ enum {
 
     EMR_BLOCK_BYTES_MIN = 512,
     EMR_BLOCK_BYTES_MAX = 16 << 20,
-    EMR_VALUE_BLOCK_BYTES = 256 << 10, /* what the writer uses: unified, base, private, rescalers */
-    EMR_MASK_BLOCK_BYTES = 32 << 10,
 };
 
 #define EMR_HEADER_MAGIC                                                                                     \

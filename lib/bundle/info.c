@@ -3,6 +3,9 @@
 
 uint64_t emr_shape_rows(uint32_t rank, const uint64_t *shape)
 {
+    for (uint32_t i = 0; i < rank; i++)
+        if (shape[i] == 0)
+            return 0;
     return rank < 2 ? 1 : shape[0];
 }
 

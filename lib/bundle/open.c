@@ -3,6 +3,7 @@
 #include "bundle/bundle.h"
 
 #include "core/hash.h"
+#include "core/text.h"
 #include "model/model.h"
 
 #include <string.h>
@@ -39,6 +40,8 @@ static emr_status read_header(emr_bundle *b, emr_error *error)
                         b->name);
     b->version_major = emr_load16(p + 8);
     b->version_minor = emr_load16(p + 10);
+    if (emr_load32(p + 12) != EMR_HEADER_SIZE)
+        return bad(b, "its header has the wrong size", error);
     if (b->version_major != EMR_FORMAT_MAJOR || emr_load64(p + 16) != 0)
         return emr_fail(error, EMR_EVERSION, "%s: bundle format %u.%u needs a newer libemr", b->name,
                         (uint64_t)b->version_major, (uint64_t)b->version_minor);
@@ -110,7 +113,7 @@ static emr_status check_summary(emr_bundle *b, emr_error *error)
     const emr_summary *s = &b->summary;
     b->summary = emr_decode_summary(b->sections[EMR_SECTION_SUMMARY].data);
     if (s->modulator != EMR_MODULATOR_MASK || s->rescale > 2 || s->rescale_per > 2 || s->tie > 1 ||
-        s->on_nonfinite > 1)
+        s->on_nonfinite > 1 || (s->rescale == 1 && s->rescale_per != EMR_PER_MODEL_BYTE))
         return emr_fail(error, EMR_EVERSION, "%s: its modulators are of a kind that needs a newer libemr",
                         b->name);
     if (s->unified_dtype != EMR_F32 && s->unified_dtype != EMR_F16 && s->unified_dtype != EMR_BF16)
@@ -157,6 +160,8 @@ static emr_status check_strings_and_shapes(emr_bundle *b, emr_error *error)
                       *shapes = &b->sections[EMR_SECTION_SHAPES];
     if (!strings->size || strings->data[strings->size - 1] != 0)
         return bad(b, "the strings do not end", error);
+    if (!emr_is_utf8((const char *)strings->data, (size_t)strings->size))
+        return bad(b, "a name is not valid UTF-8", error);
     uint8_t *p = b->index + (shapes->data - b->index); /* into the machine's byte order, in place */
     for (uint64_t i = 0; i < shapes->size / 8; i++) {
         uint64_t dimension = emr_load64(p + 8 * i);
@@ -274,11 +279,29 @@ static emr_status check_sizes(const emr_bundle *b, emr_error *error)
     return right ? EMR_OK : bad(b, "a stream has the wrong size", error);
 }
 
+/* Finite and not negative: sums of magnitudes give nothing else. */
+static bool is_rescaler(float rescaler)
+{
+    return emr_f32_bits(rescaler) < 0x7f800000;
+}
+
+static emr_status check_rescalers(const emr_bundle *b, emr_error *error)
+{
+    const emr_section *s = &b->sections[EMR_SECTION_RESCALERS];
+    for (uint64_t i = 0; i < s->size; i += 4)
+        if (!is_rescaler(emr_f32_from_bits(emr_load32(s->data + i))))
+            return bad(b, "a tensor has an impossible rescaler", error);
+    return EMR_OK;
+}
+
 static emr_status check_tasks(const emr_bundle *b, emr_error *error)
 {
     for (size_t t = 0; t < b->summary.n_tasks; t++) {
-        if (!string_fits(b, emr_bundle_task_record(b, t).name))
+        emr_task_record task = emr_bundle_task_record(b, t);
+        if (!string_fits(b, task.name) || !*emr_bundle_string(b, task.name))
             return bad(b, "a task has an impossible name", error);
+        if (!is_rescaler(task.rescaler) || task.ones > b->summary.merged_params)
+            return bad(b, "a task has an impossible rescaler or count", error);
         for (size_t i = 0; i < b->summary.n_tensors; i++) {
             emr_dtype dtype = emr_bundle_task_dtype(b, t, i);
             emr_tensor_record tensor = emr_bundle_tensor_record(b, i);
@@ -372,6 +395,8 @@ static emr_status load(emr_bundle *b, emr_error *error)
         status = check_sizes(b, error);
     if (!status)
         status = check_tasks(b, error);
+    if (!status)
+        status = check_rescalers(b, error);
     if (!status)
         status = check_private(b, error);
     if (!status)

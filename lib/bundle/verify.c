@@ -160,6 +160,7 @@ typedef struct base_check {
     const emr_model *base;
     uint8_t *faults;  /* a base_fault for each tensor */
     uint8_t *buffers; /* HASH_BUFFER bytes for each worker */
+    size_t first;     /* tensor with which the round begins */
 } base_check;
 
 static base_fault compare_tensor(const base_check *check, size_t i, uint8_t *buffer)
@@ -189,7 +190,8 @@ static emr_status compare_job(void *context, size_t job, size_t worker, emr_erro
 {
     base_check *check = context;
     (void)error;
-    check->faults[job] = (uint8_t)compare_tensor(check, job, check->buffers + worker * HASH_BUFFER);
+    size_t i = check->first + job;
+    check->faults[i] = (uint8_t)compare_tensor(check, i, check->buffers + worker * HASH_BUFFER);
     return EMR_OK;
 }
 
@@ -214,9 +216,34 @@ static emr_status report_faults(const base_check *check,
     return status;
 }
 
+enum { BASE_ROUND = 8 }; /* tensors that each worker compares between two calls of the progress callback */
+
+/* Compares every tensor, in rounds; true size of the work is the bytes of the base. */
+static emr_status compare_all(base_check *check, const emr_workers *workers, emr_progress_fn progress,
+                              void *user, emr_error *error)
+{
+    const emr_bundle *b = check->bundle;
+    uint64_t done = 0, total = 0;
+    emr_status status = EMR_OK;
+    for (size_t i = 0; i < check->base->n_tensors; i++)
+        total += check->base->tensors[i]->bytes;
+    for (size_t n; !status && check->first < b->summary.n_tensors; check->first += n) {
+        n = (size_t)emr_min(BASE_ROUND * workers->n, b->summary.n_tensors - check->first);
+        status = emr_work(workers, n, compare_job, check, error);
+        for (size_t i = check->first; i < check->first + n; i++) {
+            const emr_tensor *t = emr_model_find(check->base, emr_bundle_tensor_name(b, i));
+            done += t ? t->bytes : 0;
+        }
+        if (!status && progress && progress(user, done, total))
+            status = emr_fail(error, EMR_ECANCELED, "%s: canceled", b->name);
+    }
+    return status;
+}
+
 emr_status emr_bundle_check_base(const emr_bundle *b, const emr_model *base, const emr_executor *executor,
-                                 void (*differs)(void *user, const char *tensor, const char *why), void *user,
-                                 emr_error *error)
+                                 emr_progress_fn progress, void *progress_user,
+                                 void (*differs)(void *user, const char *tensor, const char *why),
+                                 void *differs_user, emr_error *error)
 {
     emr_workers workers;
     base_check check = {.bundle = b, .base = base};
@@ -230,9 +257,9 @@ emr_status emr_bundle_check_base(const emr_bundle *b, const emr_model *base, con
     if (!check.faults || !check.buffers)
         status = emr_fail(error, EMR_ENOMEM, "%s: out of memory", b->name);
     if (!status)
-        status = emr_work(&workers, b->summary.n_tensors, compare_job, &check, error);
+        status = compare_all(&check, &workers, progress, progress_user, error);
     if (!status)
-        status = report_faults(&check, differs, user, error);
+        status = report_faults(&check, differs, differs_user, error);
     emr_release(&b->allocator, check.faults);
     emr_release(&b->allocator, check.buffers);
     emr_workers_destroy(&workers);

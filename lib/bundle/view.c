@@ -265,7 +265,8 @@ static emr_status finish_view(emr_model **model, emr_status status)
 {
     if (status)
         emr_model_destroy(model);
-    return status;
+    return status == EMR_EEXIST ? EMR_EFORMAT
+                                : status; /* two tensors of one name: only a bundle made so has them */
 }
 
 static emr_status take_view(emr_model **model, const emr_bundle *b, emr_view_options *taken,
@@ -413,7 +414,8 @@ emr_status emr_bundle_task_model(emr_model **model, const emr_bundle *b, size_t 
     if (!status && task >= b->summary.n_tasks)
         status = emr_fail(error, EMR_ENOTFOUND, "%s: there is no task %u", b->name, (uint64_t)task);
     if (!status && base && !options.trust_base)
-        status = emr_bundle_check_base(b, base, options.executor, NULL, NULL, error);
+        status = emr_bundle_check_base(b, base, options.executor, options.progress, options.progress_user,
+                                       NULL, NULL, error);
     if (status)
         return status;
     size_t n_private = b->first_private[task + 1] - b->first_private[task];

@@ -12,7 +12,7 @@ typedef struct slot {
     size_t n;
     size_t stream;
     bool mask;
-    uint8_t *packed; /* EMR_VALUE_BLOCK_BYTES; NULL without compression */
+    uint8_t *packed; /* slot_bytes; NULL without compression */
     emr_block_record record;
 } slot;
 
@@ -78,7 +78,8 @@ static emr_status write_header(emr_writer *w, emr_error *error)
 }
 
 emr_status emr_writer_create(emr_writer **writer, const emr_io *io, const emr_allocator *allocator,
-                             const emr_workers *workers, size_t slots, int compression, emr_error *error)
+                             const emr_workers *workers, size_t slots, size_t slot_bytes, int compression,
+                             emr_error *error)
 {
     emr_writer *w = emr_allocate_array(allocator, 1, sizeof *w);
     if (!w)
@@ -91,7 +92,7 @@ emr_status emr_writer_create(emr_writer **writer, const emr_io *io, const emr_al
     w->encoders = emr_allocate_array(allocator, w->workers->n, sizeof *w->encoders);
     bool there = w->slots && w->encoders;
     for (size_t i = 0; there && compression >= 0 && i < slots; i++)
-        there = (w->slots[i].packed = emr_allocate(allocator, EMR_VALUE_BLOCK_BYTES)) != NULL;
+        there = (w->slots[i].packed = emr_allocate(allocator, slot_bytes)) != NULL;
     for (size_t i = 0; there && compression >= 0 && i < w->workers->n; i++)
         there = emr_encoder_create(&w->encoders[i], allocator, compression ? compression : 1) == EMR_OK;
     emr_status status = there ? write_header(w, error) : no_memory(error);
@@ -384,10 +385,10 @@ emr_status emr_writer_finish(emr_writer *w, emr_error *error)
     return status ? status : write_bytes(w, p, sizeof p, error);
 }
 
-uint64_t emr_writer_memory(size_t slots, size_t workers, int compression)
+uint64_t emr_writer_memory(size_t slots, size_t workers, size_t slot_bytes, int compression)
 {
     if (compression < 0)
         return 0;
-    return (uint64_t)slots * EMR_VALUE_BLOCK_BYTES +
-           (uint64_t)workers * emr_encoder_memory(compression ? compression : 1, EMR_VALUE_BLOCK_BYTES);
+    return (uint64_t)slots * slot_bytes +
+           (uint64_t)workers * emr_encoder_memory(compression ? compression : 1, slot_bytes);
 }

@@ -9,10 +9,11 @@
 
 typedef struct emr_writer emr_writer;
 
-/* Writes the header. `io` must have write; `compression` is as in emr_merge_options. `slots` blocks are
- * compressed at a time, by the workers, which are borrowed. */
+/* Writes the header. `io` must have write; `compression` is as in emr_merge_options. `slots` blocks of at
+ * most `slot_bytes` are compressed at a time, by the workers, which are borrowed. */
 emr_status emr_writer_create(emr_writer **writer, const emr_io *io, const emr_allocator *allocator,
-                             const emr_workers *workers, size_t slots, int compression, emr_error *error);
+                             const emr_workers *workers, size_t slots, size_t slot_bytes, int compression,
+                             emr_error *error);
 void emr_writer_destroy(emr_writer **writer);
 
 /* Declares a stream; streams are numbered in the order of declaration, which is their order in the index.
@@ -47,6 +48,6 @@ uint32_t emr_writer_shape(emr_writer *writer, uint32_t rank, const uint64_t *sha
 emr_status emr_writer_finish(emr_writer *writer, emr_error *error);
 
 /* Work memory of a writer with that many slots and workers, for the plan. */
-uint64_t emr_writer_memory(size_t slots, size_t workers, int compression);
+uint64_t emr_writer_memory(size_t slots, size_t workers, size_t slot_bytes, int compression);
 
 #endif

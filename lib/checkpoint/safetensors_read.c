@@ -11,8 +11,7 @@ enum { HEADER_MAX = 100000000 };
 typedef struct entry {
     const char *name;
     uint64_t begin, end; /* relative to the data */
-    uint64_t shape[EMR_RANK_MAX];
-    uint32_t rank;
+    const json_t *shape;
     emr_dtype dtype;
 } entry;
 
@@ -27,6 +26,17 @@ static emr_status bad_tensor(const char *path, const char *name, const char *wha
                     what);
 }
 
+/* A file that is no safetensors file may well be a pickle, bare or in a zip archive. Asked only once it is
+ * known to be malformed: a header's length can look like either. */
+static emr_status maybe_pickle(const uint8_t first[8], const char *path, emr_status status, emr_error *error)
+{
+    if (memcmp(first, "PK\3\4", 4) != 0 && !(first[0] == 0x80 && first[1] >= 2 && first[1] <= 5))
+        return status;
+    return emr_fail(
+        error, EMR_EUNSUPPORTED,
+        "%s: a pickle file, which runs code when loaded, is not read: convert it to safetensors first", path);
+}
+
 /* The header's bytes, in memory of the model's allocator. */
 static emr_status read_header(const emr_model *m, const emr_io *io, const char *path, char **header,
                               size_t *size, uint64_t *file_bytes, emr_error *error)
@@ -38,19 +48,18 @@ static emr_status read_header(const emr_model *m, const emr_io *io, const char *
         return bad(path, "it is shorter than 8 bytes", error);
     if (io->read(io->user, 0, p, sizeof p))
         return emr_fail(error, EMR_EIO, "%s: reading its first 8 bytes failed", path);
-    if (memcmp(p, "PK\3\4", 4) == 0 || memcmp(p, "\x80\2", 2) == 0)
-        return emr_fail(
-            error, EMR_EUNSUPPORTED,
-            "%s: a pickle file, which runs code when loaded, is not read: convert it to safetensors first",
-            path);
     uint64_t n = 0;
     for (int i = 7; i >= 0; i--)
         n = n << 8 | p[i];
     if (n > HEADER_MAX)
-        return emr_fail(error, EMR_EFORMAT,
-                        "%s: not a valid safetensors file: a header of %u bytes is too long", path, n);
+        return maybe_pickle(p, path,
+                            emr_fail(error, EMR_EFORMAT,
+                                     "%s: not a valid safetensors file: a header of %u bytes is too long",
+                                     path, n),
+                            error);
     if (n > *file_bytes - 8)
-        return bad(path, "the header is longer than the file (truncated?)", error);
+        return maybe_pickle(p, path, bad(path, "the header is longer than the file (truncated?)", error),
+                            error);
     if (n < 2)
         return bad(path, "the header is empty", error);
     *size = (size_t)n;
@@ -59,7 +68,9 @@ static emr_status read_header(const emr_model *m, const emr_io *io, const char *
         return emr_fail(error, EMR_ENOMEM, "%s: out of memory for its header", path);
     if (io->read(io->user, 8, *header, *size))
         return emr_fail(error, EMR_EIO, "%s: reading its header failed", path);
-    return **header == '{' ? EMR_OK : bad(path, "the header does not begin with '{'", error);
+    if (**header != '{')
+        return maybe_pickle(p, path, bad(path, "the header does not begin with '{'", error), error);
+    return EMR_OK;
 }
 
 static bool read_size(const json_t *number, uint64_t *value)
@@ -70,15 +81,16 @@ static bool read_size(const json_t *number, uint64_t *value)
     return true;
 }
 
-static emr_status read_shape(entry *e, const json_t *shape, const char *path, emr_error *error)
+static emr_status read_shape(const entry *e, uint64_t shape[EMR_RANK_MAX], uint32_t *rank, const char *path,
+                             emr_error *error)
 {
-    if (!json_is_array(shape))
+    if (!json_is_array(e->shape))
         return bad_tensor(path, e->name, "it has no shape", error);
-    if (json_array_size(shape) > EMR_RANK_MAX)
+    if (json_array_size(e->shape) > EMR_RANK_MAX)
         return bad_tensor(path, e->name, "it has too many dimensions", error);
-    e->rank = (uint32_t)json_array_size(shape);
-    for (uint32_t i = 0; i < e->rank; i++)
-        if (!read_size(json_array_get(shape, i), &e->shape[i]))
+    *rank = (uint32_t)json_array_size(e->shape);
+    for (uint32_t i = 0; i < *rank; i++)
+        if (!read_size(json_array_get(e->shape, i), &shape[i]))
             return bad_tensor(path, e->name, "a dimension is no natural number", error);
     return EMR_OK;
 }
@@ -86,7 +98,9 @@ static emr_status read_shape(entry *e, const json_t *shape, const char *path, em
 static emr_status read_entry(entry *e, const char *name, const json_t *value, const char *path,
                              emr_error *error)
 {
-    *e = (entry){.name = name};
+    uint64_t shape[EMR_RANK_MAX];
+    uint32_t rank;
+    *e = (entry){.name = name, .shape = json_object_get(value, "shape")};
     if (!json_is_object(value))
         return bad_tensor(path, name, "its entry is no object", error);
     const char *dtype = json_string_value(json_object_get(value, "dtype"));
@@ -95,7 +109,7 @@ static emr_status read_entry(entry *e, const char *name, const json_t *value, co
     e->dtype = emr_dtype_from_name(dtype);
     if (!e->dtype)
         return emr_fail(error, EMR_EFORMAT, "%s: tensor '%s' has the unknown dtype '%s'", path, name, dtype);
-    emr_status status = read_shape(e, json_object_get(value, "shape"), path, error);
+    emr_status status = read_shape(e, shape, &rank, path, error);
     if (status)
         return status;
     const json_t *offsets = json_object_get(value, "data_offsets");
@@ -104,7 +118,7 @@ static emr_status read_entry(entry *e, const char *name, const json_t *value, co
         !read_size(json_array_get(offsets, 1), &e->end) || e->begin > e->end)
         return bad_tensor(path, name, "its data_offsets are not two ascending natural numbers", error);
     uint64_t count, bytes;
-    if (!emr_shape_bytes(e->dtype, e->rank, e->shape, &count, &bytes))
+    if (!emr_shape_bytes(e->dtype, rank, shape, &count, &bytes))
         return bad_tensor(path, name, "its shape is too large or no whole number of bytes", error);
     if (bytes != e->end - e->begin)
         return bad_tensor(path, name, "its data_offsets do not fit its shape and dtype", error);
@@ -116,12 +130,13 @@ static emr_status read_metadata(emr_model *m, json_t *metadata, const char *path
     const char *key;
     json_t *value;
     emr_status status = EMR_OK;
+    bool first = m->n_metadata == 0; /* of the shards' metadata the first one's counts */
     if (!json_is_object(metadata))
         return bad(path, "its __metadata__ is no object", error);
     json_object_foreach (metadata, key, value) {
         if (!json_is_string(value))
             return bad(path, "its __metadata__ holds something else than strings", error);
-        if (!status)
+        if (!status && first)
             status = emr_model_append_metadata(m, key, json_string_value(value), error);
     }
     return status;
@@ -161,11 +176,12 @@ static emr_status add_entries(emr_model *m, const entry *entries, size_t n, cons
 {
     emr_status status = EMR_OK;
     for (size_t i = 0; !status && i < n; i++) {
+        uint64_t shape[EMR_RANK_MAX];
         emr_tensor_desc d = EMR_INIT(emr_tensor_desc);
         d.name = entries[i].name;
         d.dtype = (uint32_t)entries[i].dtype;
-        d.rank = entries[i].rank;
-        d.shape = entries[i].shape;
+        d.shape = shape;
+        (void)read_shape(&entries[i], shape, &d.rank, path, NULL); /* was read before */
         d.io = io;
         d.offset = data + entries[i].begin;
         status = emr_model_add(m, &d, error);
@@ -180,23 +196,24 @@ static emr_status add_entries(emr_model *m, const entry *entries, size_t n, cons
 static emr_status read_entries(emr_model *m, json_t *root, const emr_io *io, uint64_t data,
                                uint64_t data_bytes, const char *path, emr_error *error)
 {
-    size_t n = 0;
+    size_t n = 0, capacity = 0;
     const char *name;
     json_t *value;
     emr_status status = EMR_OK;
-    entry *entries = emr_allocate_array(&m->allocator, json_object_size(root), sizeof *entries);
-    if (!entries)
-        return emr_fail(error, EMR_ENOMEM, "%s: out of memory for its header", path);
+    entry *entries = NULL; /* grows with entries found valid, not with what a hostile header promises */
     json_object_foreach (root, name, value) {
         if (status)
             break;
         if (strcmp(name, "__metadata__") == 0)
             status = read_metadata(m, value, path, error);
+        else if (!emr_grow(&m->allocator, (void **)&entries, &capacity, n + 1, sizeof *entries))
+            status = emr_fail(error, EMR_ENOMEM, "%s: out of memory for its header", path);
         else
             status = read_entry(&entries[n++], name, value, path, error);
     }
     if (!status) {
-        qsort(entries, n, sizeof *entries, by_position);
+        if (n)
+            qsort(entries, n, sizeof *entries, by_position);
         status = check_tiling(entries, n, data_bytes, path, error);
     }
     if (!status)

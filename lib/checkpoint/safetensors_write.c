@@ -89,8 +89,12 @@ static emr_status write_header(output *o, size_t first, size_t n, emr_error *err
     if (!status) {
         size_t length = strlen(text);
         uint8_t size[8];
+        if (length > 100000000 - 8)
+            status = emr_fail(error, EMR_ELIMIT, "%s: a header of %u bytes is longer than safetensors allows",
+                              o->model->name, (uint64_t)length);
         emr_store64(size, emr_round_up(length, 8));
-        status = write_bytes(o, size, sizeof size, error);
+        if (!status)
+            status = write_bytes(o, size, sizeof size, error);
         if (!status)
             status = write_bytes(o, text, length, error);
         if (!status)

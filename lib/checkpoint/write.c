@@ -106,8 +106,12 @@ static emr_status write_shard(shards *s, size_t i, const emr_model *m, const emr
     emr_io io = emr_file_io(part->file);
     status = emr_safetensors_write_range(m, part->first, part->n, &io, options, &s->allocator, done,
                                          emr_model_bytes(m), error);
-    if (status == EMR_EIO) /* reading names its file, writing does not know it */
-        emr_error_prefix(error, part->path);
+    char reason[128];
+    emr_file_failure(part->file, reason, sizeof reason);
+    if (status == EMR_EIO && *reason) { /* it was this file, whose name the writer does not know */
+        emr_error what = error ? *error : (emr_error){{0}};
+        emr_fail(error, status, "%s: %s: %s", part->path, what.text, reason);
+    }
     return status;
 }
 
@@ -118,7 +122,8 @@ static json_t *describe(const shards *s, const emr_model *m)
         const char *slash = strrchr(s->all[i].path, '/');
         const char *name = slash ? slash + 1 : s->all[i].path;
         for (size_t k = s->all[i].first; k < s->all[i].first + s->all[i].n; k++)
-            json_object_set_new(map, m->tensors[k]->name, json_string(name));
+            if (json_object_set_new(map, m->tensors[k]->name, json_string(name)))
+                return json_decref(map), NULL; /* a path that is not UTF-8, or no memory */
     }
     return json_pack("{s:{s:I}, s:o}", "metadata", "total_size", (json_int_t)emr_model_bytes(m), "weight_map",
                      map);
@@ -132,7 +137,8 @@ static emr_status write_index(shards *s, const emr_model *m, int replace, emr_er
     json_t *root = status ? NULL : describe(s, m);
     char *text = root ? json_dumps(root, JSON_INDENT(2)) : NULL;
     if (!status && !text)
-        status = emr_fail(error, EMR_ENOMEM, "%s: out of memory", path);
+        status = emr_fail(error, EMR_EINVAL,
+                          "%s: the shard index cannot be written: is the path valid UTF-8?", path);
     if (!status) {
         emr_io io = emr_file_io(s->index);
         size_t n = strlen(text);

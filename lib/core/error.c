@@ -109,5 +109,6 @@ void emr_error_prefix(emr_error *error, const char *text)
         return;
     char old[EMR_ERROR_TEXT_SIZE];
     memcpy(old, error->text, sizeof old);
+    old[sizeof old - 1] = '\0';
     emr_fail(error, EMR_OK, "%s: %s", text, old);
 }

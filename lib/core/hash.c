@@ -11,6 +11,11 @@ uint64_t emr_hash64(const void *data, size_t n)
     return XXH3_64bits(data, n);
 }
 
+uint64_t emr_hash64_seeded(const void *data, size_t n, uint64_t seed)
+{
+    return XXH3_64bits_withSeed(data, n, seed);
+}
+
 void emr_hasher_init(emr_hasher *hasher)
 {
     XXH3_INITSTATE((XXH3_state_t *)(void *)hasher->state);

@@ -15,6 +15,7 @@ typedef struct emr_hasher {
 } emr_hasher;
 
 uint64_t emr_hash64(const void *data, size_t n);
+uint64_t emr_hash64_seeded(const void *data, size_t n, uint64_t seed);
 void emr_hasher_init(emr_hasher *hasher);
 void emr_hasher_update(emr_hasher *hasher, const void *data, size_t n);
 emr_hash128 emr_hasher_digest(const emr_hasher *hasher);

@@ -1,6 +1,5 @@
-/* names.c - see names.h. Hashes are seeded by nothing secret: a hostile file can make look-ups slow only in
- * proportion to XXH3 collisions, which full-width 64-bit hashes with linear probing on the low bits make
- * costly to find. */
+/* names.c - see names.h. Hashes are seeded with the table's address, which the author of a hostile file does
+ * not know, so that names which collide cannot be prepared. Nothing depends on the order in the table. */
 #include "core/names.h"
 
 #include "core/hash.h"
@@ -9,7 +8,7 @@
 /* The slot that holds `name`, or the empty one where it belongs. */
 static size_t slot_of(const emr_names *names, emr_name_at at, const void *owner, const char *name)
 {
-    size_t slot = (size_t)emr_hash64(name, emr_text_length(name)) & (names->n_slots - 1);
+    size_t slot = (size_t)emr_hash64_seeded(name, emr_text_length(name), names->seed) & (names->n_slots - 1);
     while (names->slots[slot] && !emr_same_text(at(owner, names->slots[slot] - 1), name))
         slot = (slot + 1) & (names->n_slots - 1);
     return slot;
@@ -31,9 +30,10 @@ emr_status emr_names_reserve(emr_names *names, const emr_allocator *allocator, e
         wanted *= 2;
     if (wanted <= names->n_slots)
         return EMR_OK;
-    emr_names larger = {emr_allocate_array(allocator, wanted, sizeof *larger.slots), wanted, names->n};
+    emr_names larger = {emr_allocate_array(allocator, wanted, sizeof *larger.slots), wanted, names->n, 0};
     if (!larger.slots)
         return EMR_ENOMEM;
+    larger.seed = (uint64_t)(uintptr_t)larger.slots * 0x9e3779b97f4a7c15u;
     for (size_t i = 0; i < names->n; i++)
         larger.slots[slot_of(&larger, at, owner, at(owner, i))] = (uint32_t)i + 1;
     emr_names_free(names, allocator);

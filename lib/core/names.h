@@ -8,6 +8,7 @@ typedef struct emr_names {
     uint32_t *slots; /* index + 1; 0 is empty */
     size_t n_slots;  /* a power of two, or 0 */
     size_t n;
+    uint64_t seed; /* of the hashes */
 } emr_names;
 
 #define EMR_NAMES_NONE SIZE_MAX

@@ -9,6 +9,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -25,29 +26,49 @@ struct emr_file {
     size_t mapped_bytes;
     bool replace;
     bool created;
+    atomic_int failure; /* errno of the last read or write that failed */
 };
+
+static void describe(int number, char *reason, size_t n)
+{
+#if defined(__GLIBC__)
+    char buffer[128];
+    snprintf(reason, n, "%s", strerror_r(number, buffer, sizeof buffer));
+#else
+    if (strerror_r(number, reason, n))
+        snprintf(reason, n, "error %d", number);
+#endif
+}
 
 static emr_status fail(const char *path, const char *what, emr_error *error)
 {
-    char reason[128] = "unknown error";
-#if defined(__GLIBC__)
-    snprintf(reason, sizeof reason, "%s", strerror_r(errno, reason, sizeof reason));
-#else
-    (void)strerror_r(errno, reason, sizeof reason);
-#endif
-    return emr_fail(error, errno == ENOMEM ? EMR_ENOMEM : EMR_EIO, "%s: %s: %s", path, what, reason);
+    char reason[128];
+    int number = errno;
+    describe(number, reason, sizeof reason);
+    return emr_fail(error, number == ENOMEM ? EMR_ENOMEM : EMR_EIO, "%s: %s: %s", path, what, reason);
+}
+
+void emr_file_failure(const emr_file *file, char *reason, size_t n)
+{
+    int number = atomic_load(&file->failure);
+    if (n)
+        *reason = '\0';
+    if (n && number)
+        describe(number, reason, n);
 }
 
 static int file_read(void *user, uint64_t offset, void *destination, size_t n)
 {
-    const emr_file *f = user;
+    emr_file *f = user;
     char *to = destination;
     while (n) {
         ssize_t got = pread(f->descriptor, to, n < 1u << 30 ? n : 1u << 30, (off_t)offset);
         if (got < 0 && errno == EINTR)
             continue;
-        if (got <= 0) /* an error, or the file ends before it should */
+        if (got <= 0) { /* an error, or the file ends before it should */
+            atomic_store(&f->failure, got < 0 ? errno : ENODATA);
             return -1;
+        }
         to += got;
         offset += (uint64_t)got;
         n -= (size_t)got;
@@ -57,14 +78,16 @@ static int file_read(void *user, uint64_t offset, void *destination, size_t n)
 
 static int file_write(void *user, uint64_t offset, const void *source, size_t n)
 {
-    const emr_file *f = user;
+    emr_file *f = user;
     const char *from = source;
     while (n) {
         ssize_t put = pwrite(f->descriptor, from, n < 1u << 30 ? n : 1u << 30, (off_t)offset);
         if (put < 0 && errno == EINTR)
             continue;
-        if (put <= 0)
+        if (put <= 0) {
+            atomic_store(&f->failure, put < 0 ? errno : EIO);
             return -1;
+        }
         from += put;
         offset += (uint64_t)put;
         n -= (size_t)put;
@@ -136,7 +159,7 @@ emr_status emr_file_open(emr_file **file, const char *path, int map, const emr_a
     if (status)
         return status;
     emr_file *f = *file;
-    f->descriptor = open(path, O_RDONLY | O_CLOEXEC);
+    f->descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a FIFO without a writer would block */
     if (f->descriptor < 0 || fstat(f->descriptor, &s)) {
         status = fail(path, "cannot be opened", error);
     } else if (!S_ISREG(s.st_mode)) {
@@ -176,22 +199,33 @@ static char *directory_of(const emr_allocator *allocator, const char *path)
     return directory;
 }
 
-/* Creates a file with a name nobody has, beside the final one: "path.partial.N". */
+/* The n-th temporary name to try: short, so that it fits wherever the final one does, and in the same
+ * directory, so that renaming is possible. */
+static char *temporary_name(const emr_file *f, unsigned n)
+{
+    char name[64];
+    snprintf(name, sizeof name, "/.emr-%ld-%u.partial", (long)getpid(), n);
+    return join(&f->allocator, f->directory, name);
+}
+
+enum { NAMES_TRIED = 1000 };
+
+/* Creates a file with a name nobody has. */
 static int create_named(emr_file *f)
 {
-    char suffix[48];
-    for (unsigned attempt = 0; attempt < 1000; attempt++) {
-        snprintf(suffix, sizeof suffix, ".partial.%ld.%u", (long)getpid(), attempt);
-        f->temporary = join(&f->allocator, f->path, suffix);
+    for (unsigned attempt = 0; attempt < NAMES_TRIED; attempt++) {
+        f->temporary = temporary_name(f, attempt);
         if (!f->temporary) {
             errno = ENOMEM;
             return -1;
         }
         int descriptor = open(f->temporary, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-        if (descriptor >= 0 || errno != EEXIST)
+        if (descriptor >= 0)
             return descriptor;
         emr_release(&f->allocator, f->temporary);
         f->temporary = NULL;
+        if (errno != EEXIST)
+            return -1;
     }
     return -1;
 }
@@ -200,6 +234,8 @@ static int create_named(emr_file *f)
 static int create_unnamed(const emr_file *f)
 {
 #ifdef O_TMPFILE
+    if (access("/proc/self/fd", X_OK)) /* through which it will get its name */
+        return -1;
     return open(f->directory, O_RDWR | O_TMPFILE | O_CLOEXEC, 0666);
 #else
     (void)f;
@@ -220,8 +256,8 @@ emr_status emr_file_create(emr_file **file, const char *path, int replace, const
     f->directory = directory_of(&f->allocator, path);
     if (!f->directory)
         status = emr_fail(error, EMR_ENOMEM, "%s: out of memory", path);
-    else if (lstat(path, &s) == 0 && S_ISDIR(s.st_mode))
-        status = emr_fail(error, EMR_EIO, "%s: is a directory", path);
+    else if (lstat(path, &s) == 0 && !S_ISREG(s.st_mode) && !S_ISLNK(s.st_mode))
+        status = emr_fail(error, EMR_EIO, "%s: is no regular file and cannot be replaced", path);
     else if (lstat(path, &s) == 0 && !replace)
         status = emr_fail(error, EMR_EEXIST, "%s: already exists", path);
     if (!status) {
@@ -239,11 +275,10 @@ emr_status emr_file_create(emr_file **file, const char *path, int replace, const
 /* Gives an unnamed file its temporary name. */
 static int give_name(emr_file *f)
 {
-    char link[64], suffix[48];
+    char link[64];
     snprintf(link, sizeof link, "/proc/self/fd/%d", f->descriptor);
-    for (unsigned attempt = 0; attempt < 1000; attempt++) {
-        snprintf(suffix, sizeof suffix, ".partial.%ld.%u", (long)getpid(), attempt);
-        char *name = join(&f->allocator, f->path, suffix);
+    for (unsigned attempt = 0; attempt < NAMES_TRIED; attempt++) {
+        char *name = temporary_name(f, attempt);
         if (!name) {
             errno = ENOMEM;
             return -1;
@@ -262,11 +297,18 @@ static int give_name(emr_file *f)
 /* Puts the temporary name's file under the final name; without `replace`, only where nothing is. */
 static int put_in_place(const emr_file *f)
 {
+    struct stat s;
     if (f->replace)
         return rename(f->temporary, f->path);
-    if (link(f->temporary, f->path))
+    if (link(f->temporary, f->path) == 0)
+        return unlink(f->temporary);
+    if (errno == EEXIST)
         return -1;
-    return unlink(f->temporary);
+    if (lstat(f->path, &s) == 0) { /* a file system without hard links: look, then rename */
+        errno = EEXIST;
+        return -1;
+    }
+    return rename(f->temporary, f->path);
 }
 
 emr_status emr_file_commit(emr_file *f, emr_error *error)

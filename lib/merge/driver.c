@@ -213,8 +213,9 @@ static void lay_out_window(emr_driver *d)
             continue;
         }
         if (d->n_pieces == 0) /* what the outputs hold begins at a superblock */
-            limit = emr_min(flat / EMR_CHUNK * EMR_CHUNK + d->layout->window_params,
-                            flat / EMR_SUPERBLOCK * EMR_SUPERBLOCK + d->layout->buffer_params);
+            limit =
+                emr_min(flat / EMR_CHUNK * EMR_CHUNK + d->layout->window_params,
+                        flat / d->layout->block_params * d->layout->block_params + d->layout->buffer_params);
         if (flat >= limit)
             return;
         piece *p = &d->pieces[d->n_pieces++];

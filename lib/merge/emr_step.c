@@ -1,6 +1,6 @@
 /* emr_step.c - see emr_step.h. Elect, mask and sums are the kernels' work; here their results are put in
- * order: sums become rescalers, values and masks become blocks. Equation numbers are those of arXiv
- * 2405.17461. */
+ * order: sums become rescalers, values and masks become blocks. Equation numbers are those of
+ * docs/algorithm.md. */
 #include "merge/emr_step.h"
 
 #include "bundle/bundle.h"
@@ -36,8 +36,9 @@ struct emr_step {
     emr_chunk *chunks;       /* one an item of the window */
     emr_chunk_task *results; /* n_tasks an item */
     uint8_t **mask_pointers; /* n_tasks an item */
-    uint64_t buffer_start;   /* flat position of the buffers' first parameter, a multiple of EMR_SUPERBLOCK */
+    uint64_t buffer_start;   /* flat position of the buffers' first parameter, a multiple of block_params */
     uint64_t position;       /* flat end of what was folded */
+    uint64_t written;        /* flat end of the blocks that were put */
     uint8_t *unified;
     size_t unified_size;
     task_state *tasks;
@@ -51,12 +52,14 @@ uint64_t emr_step_memory(const emr_plan *plan, const emr_layout *l)
     uint64_t per_item = sizeof(emr_chunk) + plan->n_tasks * (sizeof(emr_chunk_task) + sizeof(uint8_t *));
     uint64_t per_task = sizeof(task_state) + l->buffer_params / 8;
     if (plan->options->rescale_per == EMR_PER_ROW)
-        per_task += ROWS_MAX * sizeof(float) + EMR_VALUE_BLOCK_BYTES;
+        per_task += ROWS_MAX * sizeof(float) + l->value_block_bytes;
     if (plan->options->rescale_per == EMR_PER_TENSOR)
         per_task += plan->n_merged * sizeof(float);
     return sizeof(emr_step) + l->max_items * per_item + plan->n_tasks * per_task +
            l->buffer_params * (plan->options->unified_dtype == EMR_F32 ? 4u : 2u) +
-           2 * (uint64_t)EMR_VALUE_BLOCK_BYTES; /* pending blocks of the base and of a private stream */
+           2 * (uint64_t)l->value_block_bytes + /* pending blocks of the base and of a private stream */
+           3 * EMR_BLOCK_SIZE *
+               emr_block_entries(plan, l->block_params); /* the block table, while it is written */
 }
 
 static emr_status no_memory(emr_error *error)
@@ -73,13 +76,15 @@ static bool declare(emr_step *s, size_t *stream, enum emr_stream_kind kind, uint
 
 static bool declare_streams(emr_step *s)
 {
-    bool there = declare(s, &s->unified_stream, EMR_STREAM_UNIFIED, EMR_OWNER_BASE, EMR_VALUE_BLOCK_BYTES);
+    bool there =
+        declare(s, &s->unified_stream, EMR_STREAM_UNIFIED, EMR_OWNER_BASE, s->layout->value_block_bytes);
     for (uint32_t t = 0; there && t < s->plan->n_tasks; t++)
-        there = declare(s, &s->tasks[t].mask_stream, EMR_STREAM_MASK, t, EMR_MASK_BLOCK_BYTES);
+        there = declare(s, &s->tasks[t].mask_stream, EMR_STREAM_MASK, t, s->layout->mask_block_bytes);
     for (uint32_t t = 0; there && s->plan->options->rescale_per == EMR_PER_ROW && t < s->plan->n_tasks; t++)
-        there = declare(s, &s->tasks[t].row_stream, EMR_STREAM_ROW_RESCALERS, t, EMR_VALUE_BLOCK_BYTES);
+        there =
+            declare(s, &s->tasks[t].row_stream, EMR_STREAM_ROW_RESCALERS, t, s->layout->value_block_bytes);
     if (there && s->plan->options->embed_base)
-        there = declare(s, &s->base_stream, EMR_STREAM_BASE, EMR_OWNER_BASE, EMR_VALUE_BLOCK_BYTES);
+        there = declare(s, &s->base_stream, EMR_STREAM_BASE, EMR_OWNER_BASE, s->layout->value_block_bytes);
     return there;
 }
 
@@ -200,12 +205,12 @@ static emr_status report_bad(const emr_step *s, const emr_item *item, const emr_
     if (!is_finite_at(base->dtype, item->base, c->bad))
         return emr_fail(error, EMR_ENONFINITE,
                         "the base (%s): tensor '%s': NaN or infinity at index %u (to count it "
-                        "as unchanged: on_nonfinite zero)",
+                        "as unchanged: on-nonfinite zero)",
                         base->model_name, base->name, index);
     bool finite = is_finite_at((emr_dtype)item->task_dtypes[c->bad_task], item->tasks[c->bad_task], c->bad);
     return emr_fail(error, EMR_ENONFINITE,
                     "task '%s' (%s): tensor '%s': %s at index %u (to count it as unchanged: "
-                    "on_nonfinite zero)",
+                    "on-nonfinite zero)",
                     task->name, task->model->name, base->name,
                     finite ? "the difference from the base overflows f32" : "NaN or infinity", index);
 }
@@ -294,18 +299,32 @@ static emr_status end_tensor(emr_step *s, size_t row, emr_error *error)
     return EMR_OK;
 }
 
-/* Writes the blocks of the superblock that ends at flat position `end`: its unified values, then each task's
+/* Writes the blocks of the superblock [start, end) of flat space: its unified values, then each task's
  * mask. The order is that of positions, so that windows of any size give the same file. */
-static emr_status write_superblock(emr_step *s, uint64_t end, emr_error *error)
+static emr_status write_superblock(emr_step *s, uint64_t start, uint64_t end, emr_error *error)
 {
-    uint64_t start = (end - 1) / EMR_SUPERBLOCK * EMR_SUPERBLOCK;
-    size_t at = (size_t)(start - s->buffer_start), n = (size_t)(end - start);
+    size_t value_bytes = s->layout->value_block_bytes, at = (size_t)(start - s->buffer_start),
+           n = (size_t)(end - start);
     emr_status status = EMR_OK;
-    for (size_t done = 0; !status && done < n * s->unified_size; done += EMR_VALUE_BLOCK_BYTES)
+    for (size_t done = 0; !status && done < n * s->unified_size; done += value_bytes)
         status = emr_writer_put(s->writer, s->unified_stream, s->unified + at * s->unified_size + done,
-                                (size_t)emr_min(EMR_VALUE_BLOCK_BYTES, n * s->unified_size - done), error);
+                                (size_t)emr_min(value_bytes, n * s->unified_size - done), error);
     for (size_t t = 0; !status && t < s->plan->n_tasks; t++)
         status = emr_writer_put(s->writer, s->tasks[t].mask_stream, s->tasks[t].masks + at / 8, n / 8, error);
+    return status;
+}
+
+/* Writes every superblock that is complete, the last one of all being shorter. */
+static emr_status write_complete(emr_step *s, emr_error *error)
+{
+    emr_status status = EMR_OK;
+    while (!status && s->written < s->position) {
+        uint64_t end = emr_min(s->written + s->layout->block_params, s->plan->flat_params);
+        if (end > s->position)
+            break;
+        status = write_superblock(s, s->written, end, error);
+        s->written = end;
+    }
     return status;
 }
 
@@ -357,9 +376,7 @@ static emr_status fold(void *user, const emr_item *item, size_t index, emr_error
     if (!status && item->first + item->n == row->base->count)
         status = end_tensor(s, item->row, error);
     s->position = item->flat + emr_round_up(item->n, EMR_GROUP);
-    if (!status && s->writer && (s->position % EMR_SUPERBLOCK == 0 || s->position == s->plan->flat_params))
-        status = write_superblock(s, s->position, error);
-    return status;
+    return !status && s->writer ? write_complete(s, error) : status;
 }
 
 /* Waits until the blocks are written, then moves an unfinished superblock to the front of the buffers. */
@@ -367,7 +384,7 @@ static emr_status window_end(void *user, emr_error *error)
 {
     emr_step *s = user;
     emr_status status = s->writer ? emr_writer_flush(s->writer, error) : EMR_OK;
-    uint64_t start = s->position / EMR_SUPERBLOCK * EMR_SUPERBLOCK;
+    uint64_t start = s->position / s->layout->block_params * s->layout->block_params;
     size_t from = (size_t)(start - s->buffer_start), n = (size_t)(s->position - start);
     if (from && n) {
         memmove(s->unified, s->unified + from * s->unified_size, n * s->unified_size);
@@ -415,7 +432,7 @@ static emr_status private_begin(void *user, size_t task, const emr_tensor *tenso
         if (s->private_task != SIZE_MAX)
             status = emr_writer_end(s->writer, s->private_stream, error);
         s->private_task = task;
-        if (!declare(s, &s->private_stream, EMR_STREAM_PRIVATE, (uint32_t)task, EMR_VALUE_BLOCK_BYTES))
+        if (!declare(s, &s->private_stream, EMR_STREAM_PRIVATE, (uint32_t)task, s->layout->value_block_bytes))
             return no_memory(error);
     }
     if (!status)

@@ -10,6 +10,7 @@
 enum {
     WINDOW_MAX = 1 << 20,    /* parameters; more does not make reads any faster */
     WINDOW_GOOD = 64 << 10,  /* less does make them slower */
+    TABLE_GOOD = 256 << 10,  /* entries of the block table */
     STAGING_GOOD = 32 << 20, /* bytes; more falls out of the processor's caches before it is used */
 };
 
@@ -30,11 +31,33 @@ size_t emr_staging_size(const emr_plan *plan, size_t s)
 static void measure(emr_layout *l, const emr_plan *plan, size_t staging_per_param, bool writes)
 {
     l->max_items = (size_t)emr_min(l->window_params / 256, 1024);
-    l->buffer_params = l->window_params > EMR_SUPERBLOCK ? l->window_params : EMR_SUPERBLOCK;
+    l->buffer_params = l->window_params > l->block_params ? l->window_params : l->block_params;
+    l->value_block_bytes =
+        (uint32_t)l->block_params; /* a quarter of a superblock in F32, half of one in F16 */
+    l->mask_block_bytes = (uint32_t)l->block_params / 8;
     l->n_slots = 2 * l->n_workers;
     l->memory = l->window_params * staging_per_param + emr_driver_memory(plan, l) + emr_step_memory(plan, l);
     if (writes)
-        l->memory += emr_writer_memory(l->n_slots, l->n_workers, plan->options->compression);
+        l->memory +=
+            emr_writer_memory(l->n_slots, l->n_workers, l->value_block_bytes, plan->options->compression);
+}
+
+uint64_t emr_block_entries(const emr_plan *plan, size_t block_params)
+{
+    uint64_t value_blocks = plan->options->unified_dtype == EMR_F32 ? 4 : 2;
+    return (plan->flat_params / block_params + 1) * (value_blocks + plan->n_tasks);
+}
+
+/* Larger blocks for larger models, so that the block table stays small: a matter of the plan alone, because
+ * the bytes of the bundle depend on it. */
+static size_t block_params(const emr_plan *plan)
+{
+    size_t params = EMR_BLOCK_PARAMS_DEFAULT;
+    if (plan->options->block_params)
+        return plan->options->block_params;
+    while (params < EMR_BLOCK_PARAMS_MAX && emr_block_entries(plan, params) > TABLE_GOOD)
+        params *= 2;
+    return params;
 }
 
 emr_status emr_layout_choose(emr_layout *l, const emr_plan *plan, bool writes, emr_error *error)
@@ -49,7 +72,8 @@ emr_status emr_layout_choose(emr_layout *l, const emr_plan *plan, bool writes, e
     for (size_t workers = concurrency ? concurrency : 1; workers > 0; workers /= 2) {
         size_t smallest = workers == 1 ? EMR_CHUNK : WINDOW_GOOD;
         for (size_t window = largest; window >= smallest; window /= 2) {
-            *l = (emr_layout){.window_params = window, .n_workers = workers};
+            *l = (emr_layout){
+                .window_params = window, .block_params = block_params(plan), .n_workers = workers};
             measure(l, plan, staging, writes);
             if (l->memory <= cap)
                 return EMR_OK;

@@ -5,15 +5,19 @@
 #include "merge/plan.h"
 
 enum {
-    EMR_SUPERBLOCK =
-        256 << 10, /* parameters of one mask block; the bundle's blocks are written in its order */
     EMR_IO_BUFFER = 256 << 10, /* bytes read at a time where tensors are not merged */
+    EMR_BLOCK_PARAMS_MIN = 4 << 10,
+    EMR_BLOCK_PARAMS_DEFAULT = 256 << 10,
+    EMR_BLOCK_PARAMS_MAX = 16 << 20,
 };
 
 typedef struct emr_layout {
     size_t window_params; /* flat parameters per window, a multiple of EMR_CHUNK */
     size_t buffer_params; /* of the step's outputs: at least a superblock */
     size_t max_items;
+    size_t block_params; /* of a superblock: what one mask block holds; blocks are written superblock by
+                            superblock */
+    uint32_t value_block_bytes, mask_block_bytes;
     size_t n_workers, n_slots;
     uint64_t memory; /* bytes of working memory in all */
 } emr_layout;
@@ -21,6 +25,9 @@ typedef struct emr_layout {
 /* Bytes of an element of source `s` (0: the base, t + 1: task t) that its staging memory must hold per
  * parameter; 0 if everything it merges is in host memory. */
 size_t emr_staging_size(const emr_plan *plan, size_t s);
+
+/* Entries of the block table for unified values and masks. */
+uint64_t emr_block_entries(const emr_plan *plan, size_t block_params);
 
 /* The fastest layout within the cap; EMR_ELIMIT says how much would do. `writes` tells whether a bundle is
  * written. */

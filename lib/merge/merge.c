@@ -1,6 +1,7 @@
 /* merge.c - the public merge context: options, models, and the order of calls. */
 #include "emr/merge.h"
 
+#include "core/text.h"
 #include "merge/driver.h"
 #include "merge/emr_step.h"
 
@@ -38,6 +39,11 @@ static emr_status check_options(emr_merge_options *o, emr_error *error)
         o->on_missing > 1 || o->on_nonfinite < 0 || o->on_nonfinite > 1)
         return emr_fail(error, EMR_EINVAL,
                         "emr_merge_options: unknown tie, on_mismatch, on_missing or on_nonfinite");
+    if (o->block_params &&
+        (o->block_params < EMR_BLOCK_PARAMS_MIN || o->block_params > EMR_BLOCK_PARAMS_MAX ||
+         (o->block_params & (o->block_params - 1))))
+        return emr_fail(error, EMR_EINVAL,
+                        "emr_merge_options: block_params must be a power of two, 4096 to 16 Mi");
     if (o->compression < EMR_COMPRESSION_NONE || o->compression > 19)
         return emr_fail(error, EMR_EINVAL, "emr_merge_options: compression must be -1 to 19");
     if (o->n_private_globs && !o->private_globs)
@@ -146,6 +152,8 @@ emr_status emr_merge_add_task(emr_merge *m, const char *name, const emr_model *m
     size_t length = strlen(name);
     if (length < 1 || length > 255)
         return emr_fail(error, EMR_EINVAL, "a task's name has 1 to 255 bytes, not %u", (uint64_t)length);
+    if (!emr_is_utf8(name, length))
+        return emr_fail(error, EMR_EINVAL, "the task name '%s' is not valid UTF-8", name);
     for (size_t t = 0; t < m->n_tasks; t++)
         if (strcmp(m->tasks[t].name, name) == 0)
             return emr_fail(error, EMR_EEXIST, "two tasks are named '%s'", name);
@@ -163,18 +171,16 @@ emr_status emr_merge_add_task(emr_merge *m, const char *name, const emr_model *m
 
 static emr_status make_plan(emr_merge *m, emr_error *error)
 {
+    if (m->state == FAILED)
+        return emr_fail(error, EMR_ESTATE, "the merge failed before");
     if (m->state != OPEN)
         return EMR_OK;
     if (!m->base || !m->n_tasks)
         return emr_fail(error, EMR_ESTATE, "a merge needs a base and at least one task");
     emr_status status =
         emr_plan_make(&m->plan, &m->allocator, &m->options, m->base, m->tasks, m->n_tasks, error);
-    if (!status) {
+    if (!status)
         m->state = PLANNED;
-        status = emr_layout_choose(&m->layout, &m->plan, !m->to_sink, error);
-    }
-    if (status && m->state == PLANNED)
-        m->state = FAILED;
     return status;
 }
 
@@ -183,6 +189,8 @@ emr_status emr_merge_plan(emr_merge *m, emr_plan_summary *summary, emr_error *er
     if (!m || !summary)
         return emr_fail(error, EMR_EINVAL, "emr_merge_plan: NULL");
     emr_status status = make_plan(m, error);
+    if (!status && m->state == PLANNED)
+        status = emr_layout_choose(&m->layout, &m->plan, !m->to_sink, error);
     if (status)
         return status;
     emr_plan_summary known = {.n_tensors = m->plan.n_rows,
@@ -254,13 +262,15 @@ static emr_status begin(emr_merge *m, emr_error *error)
         return emr_fail(error, EMR_ESTATE,
                         "a merge needs an output: emr_merge_to_bundle or emr_merge_to_sink");
     emr_status status = make_plan(m, error);
+    if (!status)
+        status = emr_layout_choose(&m->layout, &m->plan, !m->to_sink, error);
     if (status)
         return status;
     m->state = RUNNING;
     status = emr_workers_create(&m->workers, &m->allocator, m->options.executor, m->layout.n_workers, error);
     if (!status && m->to_bundle)
         status = emr_writer_create(&m->writer, &m->output, &m->allocator, &m->workers, m->layout.n_slots,
-                                   m->options.compression, error);
+                                   m->layout.value_block_bytes, m->options.compression, error);
     if (!status)
         status = emr_step_create(&m->step, &m->plan, &m->layout, &m->workers, m->writer,
                                  m->to_sink ? &m->sink : NULL, error);

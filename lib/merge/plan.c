@@ -64,8 +64,7 @@ static emr_status missing(const emr_plan *plan, const emr_tensor *base, size_t t
 {
     return emr_fail(
         error, EMR_EMISMATCH,
-        "task '%s' (%s): tensor '%s' of the base is absent (to use the base's there, say so: on_missing "
-        "base)",
+        "task '%s' (%s): tensor '%s' of the base is absent (to use the base's there, on-missing base)",
         plan->tasks[task].name, plan->tasks[task].model->name, base->name);
 }
 
@@ -77,13 +76,13 @@ static emr_status mismatch(const emr_plan *plan, const emr_tensor *base, const e
         return emr_fail(
             error, EMR_EMISMATCH,
             "task '%s' (%s): tensor '%s' has shape %s, the base (%s) has %s (to keep it out of the merge: "
-            "on_mismatch private)",
+            "on-mismatch private)",
             plan->tasks[task].name, plan->tasks[task].model->name, base->name, shape_text(t, b),
             plan->base->name, shape_text(base, a));
     return emr_fail(
         error, EMR_EMISMATCH,
         "task '%s' (%s): tensor '%s' has dtype %s, which cannot be merged with the base's %s (to keep it "
-        "out of the merge: on_mismatch private)",
+        "out of the merge: on-mismatch private)",
         plan->tasks[task].name, plan->tasks[task].model->name, base->name, emr_dtype_name(t->dtype),
         emr_dtype_name(base->dtype));
 }

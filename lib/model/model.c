@@ -84,6 +84,8 @@ static emr_status check_desc(const emr_model *m, const emr_tensor_desc *d, uint6
 {
     if (!d->name || (d->rank && !d->shape))
         return emr_fail(error, EMR_EINVAL, "%s: a tensor needs a name and a shape", m->name);
+    if (!emr_is_utf8(d->name, emr_text_length(d->name)))
+        return emr_fail(error, EMR_EINVAL, "%s: tensor '%s': its name is not valid UTF-8", m->name, d->name);
     if (!emr_dtype_bits((emr_dtype)d->dtype))
         return emr_fail(error, EMR_EINVAL, "%s: tensor '%s': unknown dtype %u", m->name, d->name,
                         (uint64_t)d->dtype);
@@ -168,6 +170,8 @@ emr_status emr_model_set_metadata(emr_model *m, const char *key, const char *val
 {
     if (!m || !key || !value)
         return emr_fail(error, EMR_EINVAL, "emr_model_set_metadata: NULL");
+    if (!emr_is_utf8(key, emr_text_length(key)) || !emr_is_utf8(value, emr_text_length(value)))
+        return emr_fail(error, EMR_EINVAL, "%s: metadata '%s' is not valid UTF-8", m->name, key);
     size_t i = 0;
     while (i < m->n_metadata && !emr_same_text(m->metadata[i].key, key))
         i++;

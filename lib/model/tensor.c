@@ -33,6 +33,20 @@ uint64_t emr_tensor_bytes(const emr_tensor *tensor)
     return tensor->bytes;
 }
 
+/* The host's callback may fail without a word. */
+static emr_status read_computed(const emr_tensor *t, uint64_t offset, void *destination, size_t n,
+                                emr_error *error)
+{
+    emr_error why;
+    why.text[0] = '\0';
+    emr_status status = t->read(t->user, offset, destination, n, &why);
+    if (status && !why.text[0])
+        emr_fail(&why, status, "%s: tensor '%s': its read callback failed", t->model_name, t->name);
+    if (status && error)
+        *error = why;
+    return status;
+}
+
 emr_status emr_tensor_read(const emr_tensor *tensor, uint64_t offset, void *destination, size_t n,
                            emr_error *error)
 {
@@ -51,7 +65,7 @@ emr_status emr_tensor_read(const emr_tensor *tensor, uint64_t offset, void *dest
                             tensor->model_name, tensor->name, (uint64_t)n, tensor->offset + offset);
         return EMR_OK;
     case EMR_TENSOR_COMPUTED:
-        return tensor->read(tensor->user, offset, destination, n, error);
+        return read_computed(tensor, offset, destination, n, error);
     case EMR_TENSOR_PUSHED:
         break;
     }
@@ -63,8 +77,9 @@ bool emr_shape_bytes(emr_dtype dtype, uint32_t rank, const uint64_t *shape, uint
 {
     uint64_t bits;
     *count = 1;
-    /* a zero anywhere makes the product 0, but the other factors must not hide an overflow by it: they
-     * cannot, since nothing is computed from them afterwards */
+    for (uint32_t i = 0; i < rank; i++) /* a zero makes the product 0, in whatever order the others come */
+        if (shape[i] == 0)
+            *count = 0;
     for (uint32_t i = 0; i < rank; i++)
         if (!emr_mul(*count, shape[i], count))
             return false;

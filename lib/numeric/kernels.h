@@ -90,6 +90,7 @@ typedef struct emr_kernels {
 
 extern const emr_kernels emr_kernels_c;
 extern const emr_kernels emr_kernels_avx2; /* in builds for x86-64 */
+extern const emr_kernels emr_kernels_neon; /* in builds for 64-bit ARM */
 
 /* Every variant that this build has and this processor can run, the reference first; NULL ends the list. For
  * the tests that compare them. */

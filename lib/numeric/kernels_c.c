@@ -6,7 +6,7 @@
 
 #include <stdbool.h>
 
-/* Equation numbers are those of EMR-Merging (arXiv 2405.17461), section 3.2. */
+/* Equation numbers are those of docs/algorithm.md. */
 
 static bool is_finite(float f)
 {

@@ -23,6 +23,10 @@ static bool has_avx2(void)
 
 const emr_kernels *const *emr_kernels_available(void)
 {
+#if defined(EMR_WITH_NEON) /* every 64-bit ARM processor has it */
+    static const emr_kernels *const with_neon[] = {&emr_kernels_c, &emr_kernels_neon, NULL};
+    return with_neon;
+#else
     static const emr_kernels *const plain[] = {&emr_kernels_c, NULL};
 #ifdef EMR_WITH_AVX2
     static const emr_kernels *const with_avx2[] = {&emr_kernels_c, &emr_kernels_avx2, NULL};
@@ -30,6 +34,7 @@ const emr_kernels *const *emr_kernels_available(void)
         return with_avx2;
 #endif
     return plain;
+#endif
 }
 
 const emr_kernels *emr_kernels_select(void)

@@ -30,18 +30,19 @@ static emr_status write_model(const emr_model *model, const arguments *a, const 
     return emr_checkpoint_write(model, a->output, &options, error);
 }
 
-static void print_result(const emr_model *model, const arguments *a)
+static int print_result(const emr_model *model, const arguments *a)
 {
     uint64_t bytes = 0;
     char text[32];
     for (size_t i = 0; i < emr_model_n_tensors(model); i++)
         bytes += emr_tensor_bytes(emr_model_tensor(model, i));
     if (a->json) {
-        print_json(json_pack("{s:s, s:I, s:I}", "output", a->output, "tensors",
-                             (json_int_t)emr_model_n_tensors(model), "bytes", (json_int_t)bytes));
-    } else if (!a->quiet && strcmp(a->output, "-") != 0) {
-        printf("%s: %zu tensors, %s\n", a->output, emr_model_n_tensors(model), size_text(bytes, text));
+        return print_json(json_pack("{s:o, s:I, s:I}", "output", text_json(a->output), "tensors",
+                                    (json_int_t)emr_model_n_tensors(model), "bytes", (json_int_t)bytes));
     }
+    if (!a->quiet && strcmp(a->output, "-") != 0)
+        printf("%s: %zu tensors, %s\n", a->output, emr_model_n_tensors(model), size_text(bytes, text));
+    return EXIT_DONE;
 }
 
 static emr_status find_task(const emr_bundle *bundle, const char *name, size_t *task, emr_error *error)
@@ -75,7 +76,7 @@ static int write_from_bundle(const arguments *a, const char *verb, make_fn make)
         status = write_model(model, a, &s, &error);
     session_close(&s);
     if (!status)
-        print_result(model, a);
+        exit_status = print_result(model, a);
     else
         exit_status = complain_status(status, &error);
     emr_model_destroy(&model);
@@ -100,6 +101,7 @@ static emr_status make_task(emr_model **model, const emr_bundle *bundle, const e
     }
     options.dtype = a->dtype;
     options.executor = &s->executor;
+    options.progress = s->progress;
     return status ? status : emr_bundle_task_model(model, bundle, task, base, &options, error);
 }
 

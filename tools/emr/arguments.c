@@ -3,6 +3,7 @@
 
 #include "cli.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -61,29 +62,53 @@ static const char *set_choice(arguments *a, const option *o, const char *value)
     return "is none of the values it can have";
 }
 
-/* A number with an optional unit: K, M, G, T and KiB … are powers of 1024, KB … of 1000. */
-static const char *set_size(arguments *a, const option *o, const char *value)
+/* The power of ten or two that a unit stands for, or 0: K, M, G, T and KiB ... of 1024, KB ... of 1000. */
+static uint64_t unit_factor(const char *unit)
+{
+    static const char letters[] = "KMGT";
+    if (!*unit || strcmp(unit, "B") == 0)
+        return 1;
+    const char *letter = strchr(letters, *unit >= 'a' && *unit <= 'z' ? *unit - 'a' + 'A' : *unit);
+    bool decimal = strcmp(unit + 1, "B") == 0;
+    if (!letter || (unit[1] && !decimal && strcmp(unit + 1, "iB") != 0))
+        return 0;
+    uint64_t factor = 1;
+    for (long k = letter - letters + 1; k > 0; k--)
+        factor *= decimal ? 1000 : 1024;
+    return factor;
+}
+
+static const char *parse_size(const char *value, uint64_t *size)
 {
     char *end;
-    static const char units[] = "KMGT";
+    errno = 0;
     unsigned long long number = strtoull(value, &end, 10);
-    if (end == value || *value == '-' || *value == '+')
+    uint64_t factor = unit_factor(end);
+    if (end == value || *value < '0' || *value > '9')
         return "is no size (such as 256MiB)";
-    const char *unit = *end ? strchr(units, *end >= 'a' && *end <= 'z' ? *end - 'a' + 'A' : *end) : NULL;
-    if (*end && !unit)
-        return strcmp(end, "B") == 0 ? (*(uint64_t *)member(a, o) = number, NULL) : "has an unknown unit";
-    uint64_t factor = unit && strcmp(end + 1, "B") == 0 ? 1000 : 1024;
-    if (unit && end[1] && strcmp(end + 1, "B") != 0 && strcmp(end + 1, "iB") != 0)
+    if (!factor)
         return "has an unknown unit";
-    for (long k = unit ? unit - units + 1 : 0; k > 0; k--) {
-        if (number > UINT64_MAX / factor)
-            return "is too large";
-        number *= factor;
-    }
-    if (!number)
-        return "must be more than 0";
-    *(uint64_t *)member(a, o) = number;
-    return NULL;
+    if (errno || number > UINT64_MAX / factor)
+        return "is too large";
+    *size = number * factor;
+    return *size ? NULL : "must be more than 0";
+}
+
+static const char *set_size(arguments *a, const option *o, const char *value)
+{
+    return parse_size(value, member(a, o));
+}
+
+/* A power of two; the library checks it further. */
+static const char *set_block_params(arguments *a, const option *o, const char *value)
+{
+    uint64_t size;
+    const char *wrong = parse_size(value, &size);
+    if (!wrong && (size < 4096 || size > 16 << 20 || (size & (size - 1))))
+        wrong = "must be a power of two, 4K to 16M";
+    if (!wrong)
+        *(uint32_t *)member(a, o) = (uint32_t)size;
+    return wrong;
 }
 
 static const char *set_threads(arguments *a, const option *o, const char *value)
@@ -155,6 +180,7 @@ static const option options[] = {
     {"--unified-dtype", MERGE, true, set_choice, AT(merge.unified_dtype), dtypes, EMR_F32},
     {"--embed-base", MERGE, false, set_int_flag, AT(merge.embed_base), NULL, 0},
     {"--zstd-level", MERGE, true, set_level, AT(merge.compression), NULL, 0},
+    {"--block-params", MERGE, true, set_block_params, AT(merge.block_params), NULL, 0},
     {"--memory", MERGE | APPLY | EXPORT, true, set_size, AT(memory), NULL, 0},
     {"--threads", MERGE | APPLY | VERIFY | EXPORT, true, set_threads, AT(threads), NULL, 0},
     {"--dry-run", MERGE, false, set_flag, AT(dry_run), NULL, 0},
@@ -165,6 +191,7 @@ static const option options[] = {
     {"--force", MERGE | APPLY | EXPORT, false, set_flag, AT(force), NULL, 0},
     {"--json", ALL, false, set_flag, AT(json), NULL, 0},
     {"--quiet", ALL, false, set_flag, AT(quiet), NULL, 0},
+    {"--version", ALL, false, set_flag, AT(version), NULL, 0},
     {"--help", ALL, false, set_flag, AT(help), NULL, 0},
 };
 

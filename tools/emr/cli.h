@@ -31,7 +31,7 @@ typedef struct arguments {
     uint64_t memory, shard_bytes;
     emr_merge_options merge;
     int dtype;
-    bool unified, dry_run, force, json, quiet, help;
+    bool unified, dry_run, force, json, quiet, help, version;
 } arguments;
 
 /* Parses the words after the command. On failure prints the error line and returns EXIT_USAGE. */
@@ -65,11 +65,16 @@ extern volatile int interrupted;
 /* Standard output as an emr_io for writing front to back. */
 emr_io standard_output(void);
 
+/* The text on standard output with control characters as '?': names come from files. */
+void print_name(const char *text, int width);
+
 /* "1.5 GiB" into a buffer of 32. */
 const char *size_text(uint64_t bytes, char text[32]);
 /* "[2, 3]" into a buffer of 256. */
 const char *shape_text(uint32_t rank, const uint64_t *shape, char text[256]);
 
+/* A string; where a path is not valid UTF-8, with '?' for what is not ASCII. */
+json_t *text_json(const char *text);
 json_t *shape_json(uint32_t rank, const uint64_t *shape);
 /* Prints to standard output and releases. Returns an exit status. */
 int print_json(json_t *root);

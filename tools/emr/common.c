@@ -51,7 +51,7 @@ static int exit_status_of(emr_status status)
 int complain_status(emr_status status, const emr_error *error)
 {
     if (status == EMR_ECANCELED)
-        return complain(EXIT_INTERRUPTED, "interrupted: nothing was written");
+        return complain(EXIT_INTERRUPTED, "interrupted");
     if (status == EMR_EEXIST && strstr(error->text, "already exists"))
         return complain(EXIT_USAGE, "%s (--force overwrites it)", error->text);
     return complain(exit_status_of(status), "%s", error->text[0] ? error->text : emr_status_text(status));
@@ -141,6 +141,14 @@ emr_io standard_output(void)
     return io;
 }
 
+void print_name(const char *text, int width)
+{
+    for (; *text; text++, width--)
+        putchar((unsigned char)*text < 0x20 || *text == 0x7f ? '?' : *text);
+    for (; width > 0; width--)
+        putchar(' ');
+}
+
 const char *size_text(uint64_t bytes, char text[32])
 {
     static const char *const units[] = {"B", "KiB", "MiB", "GiB", "TiB"};
@@ -163,6 +171,17 @@ const char *shape_text(uint32_t rank, const uint64_t *shape, char text[256])
     return text;
 }
 
+json_t *text_json(const char *text)
+{
+    json_t *value = json_string(text);
+    char ascii[1024];
+    size_t n = 0;
+    for (; !value && text[n] && n + 1 < sizeof ascii; n++)
+        ascii[n] = (unsigned char)text[n] < 0x80 ? text[n] : '?';
+    ascii[n] = '\0';
+    return value ? value : json_string(ascii);
+}
+
 json_t *shape_json(uint32_t rank, const uint64_t *shape)
 {
     json_t *array = json_array();
@@ -173,7 +192,7 @@ json_t *shape_json(uint32_t rank, const uint64_t *shape)
 
 int print_json(json_t *root)
 {
-    int failed = json_dumpf(root, stdout, JSON_INDENT(2));
+    int failed = !root || json_dumpf(root, stdout, JSON_INDENT(2));
     putchar('\n');
     json_decref(root);
     return failed ? complain(EXIT_SYSTEM, "the JSON could not be written") : EXIT_DONE;

@@ -106,15 +106,15 @@ static void print_bundle(const emr_bundle *b, const emr_bundle_info *info, const
     for (size_t i = 0; emr_bundle_task(b, i, &t) == EMR_OK; i++) {
         char rescaler[16];
         snprintf(rescaler, sizeof rescaler, "%.6f", (double)t.rescaler);
-        printf("%-24s %10s %8.4f %12llu %8zu\n", t.name,
-               info->rescale_per ? per_name(info->rescale_per) : rescaler,
+        print_name(t.name, 24);
+        printf(" %10s %8.4f %12llu %8zu\n", info->rescale_per ? per_name(info->rescale_per) : rescaler,
                info->merged_params ? (double)t.mask_ones / (double)info->merged_params : 0.0,
                (unsigned long long)t.mask_bytes, t.n_private);
     }
     printf("\n%-48s %-8s %-20s %s\n", "tensor", "dtype", "shape", "unified bytes");
     for (size_t i = 0; emr_bundle_tensor(b, i, &x) == EMR_OK; i++) {
-        printf("%-48s %-8s %-20s ", x.name, emr_dtype_name((emr_dtype)x.dtype),
-               shape_text(x.rank, x.shape, shape));
+        print_name(x.name, 48);
+        printf(" %-8s %-20s ", emr_dtype_name((emr_dtype)x.dtype), shape_text(x.rank, x.shape, shape));
         if (x.merged)
             printf("%llu\n", (unsigned long long)x.unified_bytes);
         else
@@ -153,9 +153,11 @@ static int inspect_checkpoint(const arguments *a, const emr_model *m)
         const emr_tensor *t = emr_model_tensor(m, i);
         params += emr_tensor_count(t);
         bytes += emr_tensor_bytes(t);
-        if (!a->json)
-            printf("%-48s %-8s %s\n", emr_tensor_name(t), emr_dtype_name(emr_tensor_dtype(t)),
+        if (!a->json) {
+            print_name(emr_tensor_name(t), 48);
+            printf(" %-8s %s\n", emr_dtype_name(emr_tensor_dtype(t)),
                    shape_text(emr_tensor_rank(t), emr_tensor_shape(t), shape));
+        }
         json_array_append_new(tensors, json_pack("{s:s, s:o, s:s, s:I}", "name", emr_tensor_name(t), "shape",
                                                  shape_json(emr_tensor_rank(t), emr_tensor_shape(t)), "dtype",
                                                  emr_dtype_name(emr_tensor_dtype(t)), "bytes",
@@ -217,8 +219,11 @@ typedef struct differences {
 static void note_difference(void *user, const char *tensor, const char *why)
 {
     differences *d = user;
-    if (d->print)
-        printf("differs: %s: %s\n", tensor, why);
+    if (d->print) {
+        printf("differs: ");
+        print_name(tensor, 0);
+        printf(": %s\n", why);
+    }
     json_array_append_new(d->list, json_pack("{s:s, s:s}", "tensor", tensor, "why", why));
 }
 
@@ -240,11 +245,12 @@ int command_verify(const arguments *a)
     if (!status && a->base)
         status = emr_checkpoint_open(&base, a->base, NULL, &error);
     if (!status && a->base)
-        status = emr_bundle_check_base(bundle, base, &s.executor, note_difference, &d, &error);
+        status =
+            emr_bundle_check_base(bundle, base, &s.executor, s.progress, NULL, note_difference, &d, &error);
     session_close(&s);
     if (a->json)
-        print_json(json_pack("{s:b, s:s, s:O}", "ok", status == EMR_OK, "why", status ? error.text : "",
-                             "differs", d.list));
+        exit_status = print_json(json_pack("{s:b, s:o, s:O}", "ok", status == EMR_OK, "why",
+                                           text_json(status ? error.text : ""), "differs", d.list));
     else if (!status && !a->quiet)
         printf("%s: every checksum is right%s\n", a->files[0], a->base ? ", and this is its base" : "");
     if (status)

@@ -16,11 +16,13 @@ static void on_signal(int number)
 
 static void handle_signals(void)
 {
-    struct sigaction action = {.sa_handler = on_signal};
+    /* the first asks for an orderly end; a second one ends the process, which leaves no output either */
+    struct sigaction action = {.sa_handler = on_signal, .sa_flags = (int)SA_RESETHAND};
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
     sigaction(SIGHUP, &action, NULL);
     action.sa_handler = SIG_IGN; /* a closed pipe is a failed write */
+    action.sa_flags = 0;
     sigaction(SIGPIPE, &action, NULL);
 }
 
@@ -54,6 +56,8 @@ int main(int argc, char **argv)
         int status = parse_arguments(&a, argc - 2, argv + 2);
         if (status == EXIT_DONE && a.help)
             print_help(stdout, a.command);
+        else if (status == EXIT_DONE && a.version)
+            printf("emr %s\n", emr_version());
         else if (status == EXIT_DONE)
             status = commands[i].run(&a);
         free_arguments(&a);

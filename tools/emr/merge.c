@@ -81,9 +81,11 @@ static emr_status print_plan(const job *j, const arguments *a, emr_error *error)
                              (json_int_t)s.peak_memory));
         return EMR_OK;
     }
-    for (size_t i = 0; emr_merge_plan_tensor(j->merge, i, &t) == EMR_OK; i++)
-        printf("%-8s %-8s %s %s: %s\n", action_name(t.action), emr_dtype_name((emr_dtype)t.dtype), t.name,
-               shape_text(t.rank, t.shape, shape), t.reason);
+    for (size_t i = 0; emr_merge_plan_tensor(j->merge, i, &t) == EMR_OK; i++) {
+        printf("%-8s %-8s ", action_name(t.action), emr_dtype_name((emr_dtype)t.dtype));
+        print_name(t.name, 0);
+        printf(" %s: %s\n", shape_text(t.rank, t.shape, shape), t.reason);
+    }
     printf("%zu tensors, %zu merged with %llu parameters; reads %s, writes at most %s, works in %s\n",
            s.n_tensors, s.n_merged, (unsigned long long)s.merged_params, size_text(s.bytes_in, in),
            size_text(s.bytes_out, out), size_text(s.peak_memory, peak));
@@ -102,33 +104,53 @@ static void warn(const emr_task_report *r)
                  (unsigned long long)r->zeroed);
 }
 
-static void print_report(const job *j, const arguments *a)
+static int print_report(const job *j, const arguments *a)
 {
     emr_plan_summary s = EMR_INIT(emr_plan_summary);
     emr_task_report r = EMR_INIT(emr_task_report);
     json_t *tasks = json_array();
     emr_merge_plan(j->merge, &s, NULL);
     double params = s.merged_params ? (double)s.merged_params : 1;
+    bool per_model = a->merge.rescale_per == EMR_PER_MODEL;
     bool text = !a->json && !a->quiet && strcmp(a->output, "-") != 0;
     if (text)
         printf("%-20s %12s %8s\n", "task", "rescaler", "density");
     for (size_t i = 0; emr_merge_task_report(j->merge, i, &r) == EMR_OK; i++) {
         double density = (double)r.mask_ones / params;
-        if (text && a->merge.rescale_per == EMR_PER_MODEL)
-            printf("%-20s %12.6f %8.4f\n", r.name, (double)r.rescaler, density);
-        else if (text)
-            printf("%-20s %12s %8.4f\n", r.name,
-                   a->merge.rescale_per == EMR_PER_ROW ? "per row" : "per tensor", density);
+        char rescaler[32];
+        if (per_model)
+            snprintf(rescaler, sizeof rescaler, "%.6f", (double)r.rescaler);
+        else
+            snprintf(rescaler, sizeof rescaler, "per %s", per_name((uint32_t)a->merge.rescale_per));
+        if (text) {
+            print_name(r.name, 20);
+            printf(" %12s %8.4f\n", rescaler, density);
+        }
         if (!a->quiet)
             warn(&r);
-        json_array_append_new(tasks, json_pack("{s:s, s:f, s:f, s:I, s:b}", "name", r.name, "rescaler",
-                                               (double)r.rescaler, "density", density, "zeroed",
-                                               (json_int_t)r.zeroed, "empty_mask", r.empty_mask));
+        json_array_append_new(tasks,
+                              json_pack("{s:s, s:o, s:f, s:I, s:b}", "name", r.name, "rescaler",
+                                        per_model ? json_real((double)r.rescaler) : json_null(), "density",
+                                        density, "zeroed", (json_int_t)r.zeroed, "empty_mask", r.empty_mask));
     }
+    int exit_status = EXIT_DONE;
     if (a->json)
-        print_json(json_pack("{s:s, s:O, s:o, s:I}", "output", a->output, "tasks", tasks, "tensors",
-                             tensors_json(j->merge), "merged_params", (json_int_t)s.merged_params));
+        exit_status = print_json(json_pack("{s:o, s:O, s:o, s:I}", "output", text_json(a->output), "tasks",
+                                           tasks, "tensors", tensors_json(j->merge), "merged_params",
+                                           (json_int_t)s.merged_params));
     json_decref(tasks);
+    return exit_status;
+}
+
+/* "OUT: writing ... failed: No space left on device" */
+static void name_output(const job *j, const arguments *a, emr_error *error)
+{
+    char reason[128] = "", text[EMR_ERROR_TEXT_SIZE * 2];
+    if (j->file)
+        emr_file_failure(j->file, reason, sizeof reason);
+    snprintf(text, sizeof text, "%s: %s%s%s", j->file ? a->output : "standard output", error->text,
+             *reason ? ": " : "", reason);
+    snprintf(error->text, sizeof error->text, "%.*s", (int)sizeof error->text - 1, text);
 }
 
 static emr_status run(job *j, const arguments *a, emr_error *error)
@@ -144,6 +166,9 @@ static emr_status run(job *j, const arguments *a, emr_error *error)
         status = emr_merge_to_bundle(j->merge, &io, error);
     if (!status)
         status = emr_merge_run(j->merge, error);
+    if (status == EMR_EIO &&
+        !strncmp(error->text, "writing", 7)) /* the library does not know the output's name */
+        name_output(j, a, error);
     if (!status && !to_stdout)
         status = interrupted ? EMR_ECANCELED : emr_file_commit(j->file, error);
     return status;
@@ -172,7 +197,7 @@ int command_merge(const arguments *a)
         status = a->dry_run ? print_plan(&j, a, &error) : run(&j, a, &error);
     session_close(&j.session);
     if (!status && !a->dry_run)
-        print_report(&j, a);
+        exit_status = print_report(&j, a);
     if (status)
         exit_status = complain_status(status, &error);
     emr_merge_destroy(&j.merge);

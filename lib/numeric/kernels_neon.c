@@ -1,0 +1,211 @@
+/* kernels_neon.c - the kernels for 64-bit ARM: a vector of 16 floats is four registers. */
+#include "numeric/kernels.h"
+
+#ifdef EMR_WITH_NEON
+
+#include "core/bytes.h"
+
+#include <arm_neon.h>
+
+typedef struct v16 {
+    float32x4_t r[4];
+} v16;
+
+/* One operation on each of the four registers. */
+#define EACH(expression)                                                                                     \
+    v16 result;                                                                                              \
+    for (int i = 0; i < 4; i++)                                                                              \
+        result.r[i] = (expression);                                                                          \
+    return result
+
+static inline v16 v_set(float f)
+{
+    EACH(vdupq_n_f32(f));
+}
+
+static inline v16 v_zero(void)
+{
+    return v_set(0);
+}
+
+static inline v16 v_load_f32(const void *p)
+{
+    EACH(vreinterpretq_f32_u8(vld1q_u8((const uint8_t *)p + 16 * i)));
+}
+
+static inline void v_store_f32(void *p, v16 v)
+{
+    for (int i = 0; i < 4; i++)
+        vst1q_u8((uint8_t *)p + 16 * i, vreinterpretq_u8_f32(v.r[i]));
+}
+
+static inline uint16x4_t load_half(const uint8_t *p)
+{
+    return vreinterpret_u16_u8(vld1_u8(p));
+}
+
+static inline v16 v_load_bf16(const uint8_t *p)
+{
+    EACH(vreinterpretq_f32_u32(vshll_n_u16(load_half(p + 8 * i), 16)));
+}
+
+static inline v16 v_load_f16(const uint8_t *p)
+{
+    EACH(vcvt_f32_f16(vreinterpret_f16_u16(load_half(p + 8 * i))));
+}
+
+static inline v16 v_add(v16 x, v16 y)
+{
+    EACH(vaddq_f32(x.r[i], y.r[i]));
+}
+
+static inline v16 v_sub(v16 x, v16 y)
+{
+    EACH(vsubq_f32(x.r[i], y.r[i]));
+}
+
+static inline v16 v_mul(v16 x, v16 y)
+{
+    EACH(vmulq_f32(x.r[i], y.r[i]));
+}
+
+static inline v16 v_max(v16 x, v16 y)
+{
+    EACH(vmaxq_f32(x.r[i], y.r[i]));
+}
+
+static inline v16 v_min(v16 x, v16 y)
+{
+    EACH(vminq_f32(x.r[i], y.r[i]));
+}
+
+static inline float32x4_t and_bits(float32x4_t x, uint32x4_t mask)
+{
+    return vreinterpretq_f32_u32(vandq_u32(vreinterpretq_u32_f32(x), mask));
+}
+
+static inline v16 v_xor(v16 x, v16 y)
+{
+    EACH(vreinterpretq_f32_u32(veorq_u32(vreinterpretq_u32_f32(x.r[i]), vreinterpretq_u32_f32(y.r[i]))));
+}
+
+static inline v16 v_abs(v16 x)
+{
+    EACH(vabsq_f32(x.r[i]));
+}
+
+static inline v16 v_sign(v16 x)
+{
+    EACH(and_bits(x.r[i], vdupq_n_u32(0x80000000u)));
+}
+
+/* A bit for each element that is > 0. */
+static inline unsigned v_bits_positive(v16 x)
+{
+    static const uint32_t weights[4] = {1, 2, 4, 8};
+    uint32x4_t bits = vdupq_n_u32(0), weight = vld1q_u32(weights);
+    for (int i = 0; i < 4; i++)
+        bits = vorrq_u32(bits, vshlq_u32(vandq_u32(vcgtzq_f32(x.r[i]), weight), vdupq_n_s32(4 * i)));
+    return vaddvq_u32(bits);
+}
+
+/* y where x > 0, else +0. */
+static inline v16 v_where_positive(v16 x, v16 y)
+{
+    EACH(and_bits(y.r[i], vcgtzq_f32(x.r[i])));
+}
+
+/* most where sum > 0, least where sum < 0, and on a tie least or 0. */
+static inline v16 v_elect(v16 sum, v16 most, v16 least, int tie_negative)
+{
+    EACH(vbslq_f32(vcgtzq_f32(sum.r[i]), most.r[i],
+                   and_bits(least.r[i], tie_negative ? vclezq_f32(sum.r[i]) : vcltzq_f32(sum.r[i]))));
+}
+
+/* +0 for either zero; anything else as it is. */
+static inline v16 v_plus_zero(v16 x)
+{
+    EACH(and_bits(x.r[i], vmvnq_u32(vceqzq_f32(x.r[i]))));
+}
+
+/* Rounded to nearest even; NaN stays NaN and becomes quiet. */
+static inline uint16x4_t round_bf16(float32x4_t x)
+{
+    uint32x4_t u = vreinterpretq_u32_f32(x), upper = vshrq_n_u32(u, 16);
+    uint32x4_t odd = vandq_u32(upper, vdupq_n_u32(1));
+    uint32x4_t rounded = vshrq_n_u32(vaddq_u32(u, vaddq_u32(odd, vdupq_n_u32(0x7fff))), 16);
+    uint32x4_t quiet = vorrq_u32(upper, vdupq_n_u32(0x40));
+    return vmovn_u32(vbslq_u32(vceqq_f32(x, x), rounded, quiet));
+}
+
+static inline uint16x4_t narrow(unsigned dtype, float32x4_t x)
+{
+    return dtype == EMR_BF16 ? round_bf16(x) : vreinterpret_u16_f16(vcvt_f16_f32(x));
+}
+
+/* x rounded to the dtype. */
+static inline v16 v_round(unsigned dtype, v16 x)
+{
+    if (dtype == EMR_F32)
+        return x;
+    if (dtype == EMR_BF16) {
+        EACH(vreinterpretq_f32_u32(vshll_n_u16(round_bf16(x.r[i]), 16)));
+    } else {
+        EACH(vcvt_f32_f16(vcvt_f16_f32(x.r[i])));
+    }
+}
+
+/* Rounds to the dtype and stores. */
+static inline void v_store_rounded(unsigned dtype, uint8_t *p, v16 x)
+{
+    if (dtype == EMR_F32) {
+        v_store_f32(p, x);
+        return;
+    }
+    for (int i = 0; i < 4; i++)
+        vst1_u8(p + 8 * i, vreinterpret_u8_u16(narrow(dtype, x.r[i])));
+}
+
+static inline uint32x4_t bits_to_lanes(unsigned bits, int i)
+{
+    static const uint32_t weights[4] = {1, 2, 4, 8};
+    return vtstq_u32(vdupq_n_u32(bits >> (4 * i)), vld1q_u32(weights));
+}
+
+/* x where the bit is 1, else y. */
+static inline v16 v_select(uint16_t bits, v16 x, v16 y)
+{
+    EACH(vbslq_f32(bits_to_lanes(bits, i), x.r[i], y.r[i]));
+}
+
+/* Rounds and stores where the bit is 1; elsewhere stores the 16-bit elements of `other`. */
+static inline void v_store_rounded_where(unsigned dtype, uint8_t *p, v16 x, uint16_t bits,
+                                         const uint8_t *other)
+{
+    for (int i = 0; i < 4; i++) {
+        uint16x4_t lanes = vmovn_u32(bits_to_lanes(bits, i));
+        uint16x4_t kept = vbsl_u16(lanes, narrow(dtype, x.r[i]), load_half(other + 8 * i));
+        vst1_u8(p + 8 * i, vreinterpret_u8_u16(kept));
+    }
+}
+
+static inline uint64_t v_popcount(uint64_t x)
+{
+    return vaddv_u8(vcnt_u8(vcreate_u8(x)));
+}
+
+/* Adds 16 lanes, folded to four and widened, to a chunk's accumulators: the order of kernels.h. */
+static inline void v_fold_add(double a[4], v16 lanes)
+{
+    float32x4_t q = vaddq_f32(vaddq_f32(lanes.r[0], lanes.r[2]), vaddq_f32(lanes.r[1], lanes.r[3]));
+    vst1q_f64(a, vaddq_f64(vld1q_f64(a), vcvt_f64_f32(vget_low_f32(q))));
+    vst1q_f64(a + 2, vaddq_f64(vld1q_f64(a + 2), vcvt_high_f64_f32(q)));
+}
+
+#undef EACH
+
+#include "numeric/kernels_template.h"
+
+const emr_kernels emr_kernels_neon = {"neon", merge, sum_range, apply};
+
+#endif
