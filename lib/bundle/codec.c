@@ -89,7 +89,8 @@ void emr_encoder_destroy(emr_encoder *encoder)
     emr_release(&allocator, encoder);
 }
 
-size_t emr_encode(emr_encoder *encoder, void *frame, size_t capacity, const void *source, size_t n, bool mask)
+emr_status emr_encode(emr_encoder *encoder, void *frame, size_t capacity, const void *source, size_t n,
+                      bool mask, size_t *size)
 {
     ZSTD_CCtx *c = encoder->context;
     ZSTD_CCtx_reset(c, ZSTD_reset_session_and_parameters);
@@ -99,8 +100,12 @@ size_t emr_encode(emr_encoder *encoder, void *frame, size_t capacity, const void
      */
     if (mask && encoder->level == 1)
         ZSTD_CCtx_setParameter(c, ZSTD_c_minMatch, 7);
-    size_t size = ZSTD_compress2(c, frame, capacity, source, n);
-    return ZSTD_isError(size) || size >= capacity ? 0 : size;
+    *size = ZSTD_compress2(c, frame, capacity, source, n);
+    if (ZSTD_isError(*size) && ZSTD_getErrorCode(*size) == ZSTD_error_memory_allocation)
+        return EMR_ENOMEM;
+    if (ZSTD_isError(*size) || *size >= capacity)
+        *size = 0;
+    return EMR_OK;
 }
 
 size_t emr_encoder_memory(int level, size_t n)
@@ -141,10 +146,12 @@ void emr_encoder_destroy(emr_encoder *encoder)
     (void)encoder;
 }
 
-size_t emr_encode(emr_encoder *encoder, void *frame, size_t capacity, const void *source, size_t n, bool mask)
+emr_status emr_encode(emr_encoder *encoder, void *frame, size_t capacity, const void *source, size_t n,
+                      bool mask, size_t *size)
 {
     (void)encoder, (void)frame, (void)capacity, (void)source, (void)n, (void)mask;
-    return 0;
+    *size = 0;
+    return EMR_OK;
 }
 
 size_t emr_encoder_memory(int level, size_t n)

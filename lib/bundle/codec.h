@@ -19,10 +19,10 @@ typedef struct emr_encoder emr_encoder;
 emr_status emr_encoder_create(emr_encoder **encoder, const emr_allocator *allocator, int level);
 void emr_encoder_destroy(emr_encoder *encoder);
 
-/* Encodes `n` bytes as one frame of less than `capacity` bytes; returns its size, or 0 where it does not fit.
+/* Encodes `n` bytes as one frame of less than `capacity` bytes; *size is 0 where it does not fit. EMR_ENOMEM.
  */
-size_t emr_encode(emr_encoder *encoder, void *frame, size_t capacity, const void *source, size_t n,
-                  bool mask);
+emr_status emr_encode(emr_encoder *encoder, void *frame, size_t capacity, const void *source, size_t n,
+                      bool mask, size_t *size);
 
 /* Work memory of one encoder for blocks of `n` bytes, for the plan. */
 size_t emr_encoder_memory(int level, size_t n);

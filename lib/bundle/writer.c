@@ -140,51 +140,60 @@ static bool all_equal(const uint8_t *bytes, size_t n)
     return n > 0 && memcmp(bytes, bytes + 1, n - 1) == 0;
 }
 
-/* Whether a trial on a sample says that a block may shrink. Masks whose density is away from one half always
- * do. */
-static bool worth_encoding(emr_encoder *encoder, const slot *s)
+/* Masks whose density is away from one half always shrink. */
+static bool is_lopsided(const slot *s)
 {
-    enum { SAMPLE = 4096, GAIN = SAMPLE / 64 };
-    if (s->n <= 2 * SAMPLE)
-        return true;
-    if (s->mask) {
-        uint64_t ones = 0;
-        for (size_t i = 0; i + 8 <= s->n; i += 8)
-            ones += emr_popcount64(emr_load64(s->bytes + i));
-        double density = (double)ones / ((double)s->n * 8);
-        if (density < 0.44 || density > 0.56)
-            return true;
-    }
-    return emr_encode(encoder, s->packed, SAMPLE - GAIN, s->bytes + (s->n - SAMPLE) / 2 / 8 * 8, SAMPLE,
-                      s->mask) > 0;
+    uint64_t ones = 0;
+    for (size_t i = 0; i + 8 <= s->n; i += 8)
+        ones += emr_popcount64(emr_load64(s->bytes + i));
+    double density = (double)ones / ((double)s->n * 8);
+    return density < 0.44 || density > 0.56;
 }
 
-static void encode_slot(emr_encoder *encoder, slot *s)
+/* Whether a trial on a sample says that a block may shrink. */
+static emr_status worth_encoding(emr_encoder *encoder, const slot *s, bool *worth)
+{
+    enum { SAMPLE = 4096, GAIN = SAMPLE / 64 };
+    size_t size;
+    *worth = encoder && (s->n <= 2 * SAMPLE || (s->mask && is_lopsided(s)));
+    if (*worth || !encoder)
+        return EMR_OK;
+    emr_status status = emr_encode(encoder, s->packed, SAMPLE - GAIN, s->bytes + (s->n - SAMPLE) / 2 / 8 * 8,
+                                   SAMPLE, s->mask, &size);
+    *worth = size > 0;
+    return status;
+}
+
+static emr_status encode_slot(emr_encoder *encoder, slot *s)
 {
     const uint8_t *stored = s->bytes;
     emr_block_record *r = &s->record;
+    bool worth = false;
+    size_t size = 0;
+    emr_status status = EMR_OK;
     *r = (emr_block_record){.stored = (uint32_t)s->n, .codec = EMR_CODEC_RAW};
     if (all_equal(s->bytes, s->n)) {
         r->codec = EMR_CODEC_FILL;
         r->fill = s->bytes[0];
         r->stored = 0;
-    } else if (encoder && worth_encoding(encoder, s)) {
-        size_t size = emr_encode(encoder, s->packed, s->n, s->bytes, s->n, s->mask);
-        if (size) {
-            r->codec = EMR_CODEC_ZSTD;
-            r->stored = (uint32_t)size;
-            stored = s->packed;
-        }
+    } else {
+        status = worth_encoding(encoder, s, &worth);
+        if (!status && worth)
+            status = emr_encode(encoder, s->packed, s->n, s->bytes, s->n, s->mask, &size);
+    }
+    if (!status && size) {
+        r->codec = EMR_CODEC_ZSTD;
+        r->stored = (uint32_t)size;
+        stored = s->packed;
     }
     r->hash = emr_hash64(stored, r->stored);
+    return status;
 }
 
 static emr_status encode_job(void *context, size_t job, size_t worker, emr_error *error)
 {
     emr_writer *w = context;
-    (void)error;
-    encode_slot(w->encoders[worker], &w->slots[job]);
-    return EMR_OK;
+    return encode_slot(w->encoders[worker], &w->slots[job]) ? no_memory(error) : EMR_OK;
 }
 
 static emr_status write_slot(emr_writer *w, slot *s, emr_error *error)

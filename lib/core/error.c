@@ -59,16 +59,20 @@ static void put_number(line *l, uint64_t value)
         put_char(l, digits[--n]);
 }
 
+/* The bytes of a character that begins with this one. */
+static size_t character_bytes(unsigned char first)
+{
+    return first < 0xc0 ? 1 : first < 0xe0 ? 2 : first < 0xf0 ? 3 : 4;
+}
+
 /* Ends the text; where it was cut inside a UTF-8 character, removes that character's beginning. */
 static void finish(line *l)
 {
-    if (l->length + 1 == EMR_ERROR_TEXT_SIZE) {
-        size_t start = l->length;
-        while (start > 0 && l->length - start < 4 && ((unsigned char)l->text[start - 1] & 0xc0) == 0x80)
-            start--;
-        if (start > 0 && ((unsigned char)l->text[start - 1] & 0xc0) == 0xc0)
-            l->length = start - 1;
-    }
+    size_t start = l->length;
+    while (start > 0 && l->length - start < 3 && ((unsigned char)l->text[start - 1] & 0xc0) == 0x80)
+        start--;
+    if (start > 0 && character_bytes((unsigned char)l->text[start - 1]) > l->length - start + 1)
+        l->length = start - 1;
     l->text[l->length] = '\0';
 }
 

@@ -96,11 +96,10 @@ bool emr_grow(const emr_allocator *allocator, void **array, size_t *capacity, si
 emr_status emr_take_struct(void *known, size_t known_size, size_t version_1, const void *given,
                            const char *what, emr_error *error)
 {
+    size_t size = known_size;
     memset(known, 0, known_size);
-    if (!given)
-        return EMR_OK;
-    size_t size;
-    memcpy(&size, given, sizeof size);
+    if (given)
+        memcpy(&size, given, sizeof size);
     if (size < version_1)
         return emr_fail(error, EMR_EINVAL, "%s.size is %u, at least %u is needed", what, (uint64_t)size,
                         (uint64_t)version_1);
@@ -108,7 +107,9 @@ emr_status emr_take_struct(void *known, size_t known_size, size_t version_1, con
         if (((const unsigned char *)given)[i])
             return emr_fail(error, EMR_EVERSION, "%s sets members that this version of libemr does not know",
                             what);
-    memcpy(known, given, size < known_size ? size : known_size);
+    if (given)
+        memcpy(known, given, size < known_size ? size : known_size);
+    memcpy(known, &known_size, sizeof known_size); /* what was taken is as large as it is known */
     return EMR_OK;
 }
 

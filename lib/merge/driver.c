@@ -381,6 +381,8 @@ static emr_status process_kept(emr_driver *d, emr_row *row, emr_error *error)
             status = progress(d, own->bytes, error);
         used = used || emr_row_from_base(row, t);
     }
+    if (!status && !used && row->action == EMR_ACTION_KEEP)
+        status = progress(d, row->base->bytes, error); /* compared, and then nobody's */
     if (status || !used)
         return status;
     emr_hasher_init(&d->hasher);

@@ -48,6 +48,12 @@ uint64_t emr_block_entries(const emr_plan *plan, size_t block_params)
     return (plan->flat_params / block_params + 1) * (value_blocks + plan->n_tasks);
 }
 
+uint64_t emr_layout_table_bytes(const emr_layout *l, const emr_plan *plan)
+{
+    uint64_t streams = 3 * (uint64_t)plan->n_tasks + 2; /* each may end in a block that is not full */
+    return (plan->bytes_out / l->mask_block_bytes + streams) * (EMR_BLOCK_SIZE + EMR_RAW_ALIGNMENT);
+}
+
 /* Larger blocks for larger models, so that the block table stays small: a matter of the plan alone, because
  * the bytes of the bundle depend on it. */
 static size_t block_params(const emr_plan *plan)

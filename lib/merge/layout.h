@@ -29,6 +29,9 @@ size_t emr_staging_size(const emr_plan *plan, size_t s);
 /* Entries of the block table for unified values and masks. */
 uint64_t emr_block_entries(const emr_plan *plan, size_t block_params);
 
+/* At most this many bytes of block table and padding go with the plan's blocks. */
+uint64_t emr_layout_table_bytes(const emr_layout *layout, const emr_plan *plan);
+
 /* The fastest layout within the cap; EMR_ELIMIT says how much would do. `writes` tells whether a bundle is
  * written. */
 emr_status emr_layout_choose(emr_layout *layout, const emr_plan *plan, bool writes, emr_error *error);

@@ -197,7 +197,7 @@ emr_status emr_merge_plan(emr_merge *m, emr_plan_summary *summary, emr_error *er
                               .n_merged = m->plan.n_merged,
                               .merged_params = m->plan.merged_params,
                               .bytes_in = m->plan.bytes_in,
-                              .bytes_out = m->plan.bytes_out,
+                              .bytes_out = m->plan.bytes_out + emr_layout_table_bytes(&m->layout, &m->plan),
                               .peak_memory = m->layout.memory};
     return emr_give_struct(summary, &known, sizeof known, sizeof(emr_plan_summary));
 }

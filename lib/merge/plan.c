@@ -2,6 +2,7 @@
 #include "merge/plan.h"
 
 #include "bundle/bundle.h"
+#include "core/text.h"
 #include "merge/glob.h"
 
 static const char *row_name(const void *owner, size_t i)
@@ -193,10 +194,39 @@ static emr_status plan_others(emr_plan *plan, emr_error *error)
     return status;
 }
 
+/* At most this much of the index and of padding is due to a tensor: its record, name and shape, once for the
+ * base and once for each task; its rescalers; and what aligns it. */
+static uint64_t overhead_of(const emr_plan *plan, const emr_row *row)
+{
+    uint64_t entry =
+        EMR_TENSOR_SIZE + emr_text_length(row->sample->name) + 1 + 8 * (uint64_t)row->sample->rank;
+    uint64_t rows = row->base && plan->options->rescale_per == EMR_PER_ROW
+                        ? emr_shape_rows(row->base->rank, row->base->shape)
+                        : 1;
+    return entry + EMR_TENSOR_ALIGNMENT +
+           plan->n_tasks *
+               (1 + 4 * rows + (row->action == EMR_ACTION_MERGE ? 0 : entry + EMR_TENSOR_ALIGNMENT));
+}
+
+static uint64_t metadata_bytes(const emr_model *model)
+{
+    uint64_t bytes = 0;
+    for (size_t i = 0; i < model->n_metadata; i++)
+        bytes += EMR_METADATA_SIZE + emr_text_length(model->metadata[i].key) + 1 +
+                 emr_text_length(model->metadata[i].value) + 1;
+    return bytes;
+}
+
+/* What a run reads, and an upper bound of what it writes; the block table is the layout's to add. */
 static void count_bytes(emr_plan *plan)
 {
     uint64_t unified_size = plan->options->unified_dtype == EMR_F32 ? 4 : 2;
-    plan->bytes_out = plan->flat_params * unified_size + plan->flat_params / 8 * plan->n_tasks;
+    plan->bytes_out = plan->flat_params * unified_size + plan->flat_params / 8 * plan->n_tasks +
+                      EMR_HEADER_SIZE + EMR_TRAILER_SIZE + EMR_N_SECTIONS * (EMR_SECTION_HEAD + 8) +
+                      EMR_SUMMARY_SIZE + metadata_bytes(plan->base);
+    for (size_t t = 0; t < plan->n_tasks; t++)
+        plan->bytes_out += EMR_TASK_SIZE + emr_text_length(plan->tasks[t].name) + 1 + 3 * EMR_STREAM_SIZE +
+                           metadata_bytes(plan->tasks[t].model);
     for (size_t i = 0; i < plan->n_rows; i++) {
         const emr_row *row = &plan->rows[i];
         bool used = false;
@@ -204,7 +234,7 @@ static void count_bytes(emr_plan *plan)
             used = used || emr_row_from_base(row, t);
         uint64_t base_bytes = used ? row->base->bytes : 0;
         plan->bytes_in += base_bytes;
-        plan->bytes_out += plan->options->embed_base ? base_bytes : 0;
+        plan->bytes_out += overhead_of(plan, row) + (plan->options->embed_base ? base_bytes : 0);
         for (size_t t = 0; t < plan->n_tasks; t++) {
             const emr_tensor *own = emr_model_find(plan->tasks[t].model, row->sample->name);
             plan->bytes_in += own ? own->bytes : 0;
