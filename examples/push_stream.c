@@ -1,0 +1,160 @@
+/* push_stream.c - push mode: weights arrive in packets and never form a file; the results go to a sink, and
+ * from there, as a modulator over the host's own memory, straight to use. */
+#include <emr/emr.h>
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { COUNT = 300000, N_TASKS = 2, N_SOURCES = 1 + N_TASKS };
+
+static emr_error error;
+
+static void must(emr_status status)
+{
+    if (status != EMR_OK) {
+        fprintf(stderr, "push_stream: %s: %s\n", emr_status_text(status), error.text);
+        exit(EXIT_FAILURE);
+    }
+}
+
+/* Where weights come from: a network, a sensor bus. */
+typedef struct stream {
+    float weights[COUNT]; /* what is at the far end */
+    size_t sent;          /* bytes of it */
+    unsigned char packet[1500];
+    size_t begin, end; /* the bytes of the packet that are still to be pushed */
+} stream;
+
+/* The next packet; an empty one at the end. */
+static void receive(stream *s)
+{
+    size_t left = sizeof s->weights - s->sent;
+    s->begin = 0;
+    s->end = left < sizeof s->packet ? left : sizeof s->packet;
+    memcpy(s->packet, (const unsigned char *)s->weights + s->sent, s->end);
+    s->sent += s->end;
+}
+
+/* Pushes packets as they come in. What is not taken is ahead of the other sources and waits for them. */
+static void push_all(emr_merge *merge, stream *streams)
+{
+    for (int open = 1; open;) {
+        open = 0;
+        for (uint32_t s = 0; s < N_SOURCES; s++) {
+            stream *from = &streams[s];
+            size_t taken;
+            if (from->begin == from->end)
+                receive(from);
+            must(emr_merge_push(merge, s == 0 ? EMR_SOURCE_BASE : s - 1, from->packet + from->begin,
+                                from->end - from->begin, &taken, &error));
+            from->begin += taken;
+            open |= from->end > 0;
+        }
+    }
+    must(emr_merge_finish(merge, &error));
+}
+
+/* What the merge gives: 4 bytes a parameter, and a bit a parameter and task. */
+typedef struct result {
+    float unified[COUNT];
+    uint8_t masks[N_TASKS][(COUNT + 7) / 8];
+} result;
+
+static int take_unified(void *user, size_t tensor, uint64_t first, size_t n, const void *values)
+{
+    (void)tensor; /* there is only one */
+    memcpy(((result *)user)->unified + first, values, n * sizeof(float));
+    return 0;
+}
+
+static int take_mask(void *user, size_t tensor, size_t task, uint64_t first, size_t n, const uint8_t *bits)
+{
+    (void)tensor;
+    memcpy(((result *)user)->masks[task] + first / 8, bits, (n + 7) / 8); /* `first` is a multiple of 64 */
+    return 0;
+}
+
+/* The formulas, one parameter at a time. Returns how many weights are wrong. */
+static size_t check(const stream *streams, size_t task, float rescaler, const float *weights)
+{
+    const float *base = streams[0].weights;
+    double moved = 0, kept = 0;
+    size_t wrong = 0;
+    for (size_t i = 0; i < COUNT; i++) {
+        float tau[N_TASKS] = {streams[1].weights[i] - base[i], streams[2].weights[i] - base[i]};
+        float sum = tau[0] + tau[1], unified = 0;
+        if (sum != 0)
+            unified = sum > 0 ? fmaxf(tau[0], tau[1]) : fminf(tau[0], tau[1]);
+        int elected = (unified > 0 && tau[task] > 0) || (unified < 0 && tau[task] < 0);
+        float step = elected ? rescaler * unified : 0;
+        moved += fabs((double)tau[task]);
+        kept += elected ? fabs((double)unified) : 0;
+        wrong += weights[i] != base[i] + step;
+    }
+    return wrong + (fabs((double)rescaler - moved / kept) > 1e-6);
+}
+
+/* A model that says what its tensors are, but not where their bytes come from: those are pushed. */
+static emr_model *describe(const char *name)
+{
+    const uint64_t shape[] = {COUNT};
+    const emr_tensor_desc weight = {
+        .size = sizeof weight, .name = "weight", .shape = shape, .rank = 1, .dtype = EMR_F32};
+    emr_model *model;
+    must(emr_model_create(&model, name, NULL, &error));
+    must(emr_model_add(model, &weight, &error));
+    return model;
+}
+
+int main(void)
+{
+    static stream streams[N_SOURCES];
+    static result merged;
+    static float weights[COUNT];
+    static const char *const names[N_SOURCES] = {"base", "french", "german"};
+    const emr_sink sink = {.size = sizeof sink, .user = &merged, .unified = take_unified, .mask = take_mask};
+    /* less than the weights: no source may run far ahead of the others */
+    const emr_merge_options options = {.size = sizeof options, .memory_bytes = 4 << 20};
+    emr_model *models[N_SOURCES];
+    emr_merge *merge;
+    size_t wrong = 0;
+
+    must(emr_merge_create(&merge, &options, &error));
+    for (size_t s = 0; s < N_SOURCES; s++) {
+        for (size_t i = 0; i < COUNT; i++) /* any numbers of both signs */
+            streams[s].weights[i] = (float)((i * (17 + 2 * s) + s) % 1009) / 1024 - 0.5f;
+        models[s] = describe(names[s]);
+        must(s == 0 ? emr_merge_set_base(merge, models[s], &error)
+                    : emr_merge_add_task(merge, names[s], models[s], &error));
+    }
+    must(emr_merge_to_sink(merge, &sink, &error));
+    push_all(merge, streams);
+
+    for (size_t t = 0; t < N_TASKS; t++) {
+        emr_task_report report = EMR_INIT(emr_task_report);
+        must(emr_merge_task_report(merge, t, &report));
+        const emr_modulation modulation = {.size = sizeof modulation,
+                                           .name = "weight",
+                                           .count = COUNT,
+                                           .unified = merged.unified,
+                                           .unified_dtype = EMR_F32,
+                                           .mask = merged.masks[t],
+                                           .rescalers = &report.rescaler,
+                                           .n_rescalers = 1};
+        emr_modulator *modulator;
+        must(emr_modulator_create(&modulator, NULL, &error));
+        must(emr_modulator_add(modulator, &modulation, &error));
+        must(emr_modulator_apply(modulator, 0, 0, COUNT, EMR_F32, streams[0].weights, EMR_F32, weights,
+                                 &error));
+        emr_modulator_destroy(&modulator);
+        wrong += check(streams, t, report.rescaler, weights);
+        printf("%s: rescaler %.4f, density %.3f\n", report.name, (double)report.rescaler,
+               (double)report.mask_ones / COUNT);
+    }
+    emr_merge_destroy(&merge);
+    for (size_t s = 0; s < N_SOURCES; s++)
+        emr_model_destroy(&models[s]);
+    return wrong ? EXIT_FAILURE : EXIT_SUCCESS;
+}

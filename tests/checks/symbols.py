@@ -1,0 +1,44 @@
+"""symbols.py - the shared library exports exactly the functions that the public headers mark EMR_API, under its soname;
+the static one defines no name outside of emr_."""
+import pathlib
+import re
+import subprocess
+import sys
+
+
+def output(*command):
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
+def declared(include):
+    names = set()
+    for header in pathlib.Path(include, "emr").glob("*.h"):
+        text = re.sub(r"/\*.*?\*/|^\s*#.*?$", "", header.read_text(), flags=re.S | re.M)
+        names |= set(re.findall(r"\bEMR_API\b[^;(]*?(\w+)\s*\(", text))
+    return names
+
+
+def defined(*nm):
+    lines = [line.split() for line in output("nm", "--defined-only", *nm).splitlines()]
+    return {fields[2] for fields in lines if len(fields) == 3}
+
+
+def main(shared, static, include, soname):
+    api, exported = declared(include), defined("-D", shared)
+    failures = [f"{name} is exported, but no public header declares it" for name in sorted(exported - api)]
+    failures += [f"{name} is declared EMR_API, but not exported" for name in sorted(api - exported)]
+    failures += [f"{name} does not begin with emr_" for name in sorted(api) if not name.startswith("emr_")]
+    found = re.findall(r"SONAME\s+(\S+)", output("objdump", "-p", shared))
+    if found != [soname]:
+        failures.append(f"the soname is {found}, not {soname}")
+    linkable = defined("-g", static)
+    failures += [f"{name} in the static library does not begin with emr_" for name in sorted(linkable)
+                 if not name.startswith("emr_")]
+    print(f"{len(api)} functions declared, {len(exported)} exported, {len(linkable)} names in the static library")
+    if not api or not api <= linkable:
+        failures.append("found no declarations, or the static library lacks some")
+    return "\n".join(failures) or None
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))

@@ -1,0 +1,312 @@
+#!/usr/bin/env python3
+"""Computes the golden files beside it with numpy alone, straight from the formulas of docs/algorithm.md.
+
+To regenerate them:  python3 tests/golden/make_golden.py     (needs numpy; writes the same bytes each time)
+
+Each line of cases.txt names a directory with the checkpoints base.safetensors, t0.safetensors, ... and with
+expected.safetensors, whose metadata are the options of the merge and whose tensors are
+    unified/TENSOR          the stored unified task vector, flat, in the unified dtype
+    mask/TASK/TENSOR        packed bits, U8
+    rescalers/TASK/TENSOR   F64; per model there is one, rescalers/TASK
+    weights/TASK/TENSOR     the task's whole model rebuilt, every rescaler rounded to f32
+"""
+import json
+import os
+import shutil
+
+import numpy as np
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+STORAGE = {"F64": "<f8", "F32": "<f4", "F16": "<u2", "BF16": "<u2", "F8_E4M3": "u1", "F8_E5M2": "u1",
+           "BOOL": "u1", "U8": "u1", "I32": "<i4", "I64": "<i8"}
+# Formats narrower than f32: bits of the exponent and of the fraction, and the code after the largest finite.
+NARROW = {"F16": (5, 10, 0x7C00), "BF16": (8, 7, 0x7F80), "F8_E4M3": (4, 3, 0x7F), "F8_E5M2": (5, 2, 0x7C)}
+FLOATS = {"F64", "F32", *NARROW}
+
+
+class Tensor:
+    def __init__(self, dtype, shape, codes):
+        self.dtype, self.shape = dtype, tuple(shape)
+        self.codes = np.asarray(codes, STORAGE[dtype]).reshape(-1)
+
+
+def magnitudes(dtype):
+    """The values of the codes 0, 1, 2, ... of a narrow format, in f64, up to the one after the largest."""
+    exponent_bits, fraction_bits, end = NARROW[dtype]
+    codes = np.arange(end + 1)
+    exponent, fraction = codes >> fraction_bits, codes & ((1 << fraction_bits) - 1)
+    subnormal = exponent == 0
+    significand = fraction / 2.0 ** fraction_bits + np.where(subnormal, 0, 1)
+    bias = 2 ** (exponent_bits - 1) - 1
+    return np.ldexp(significand, np.where(subnormal, 1, exponent) - bias)
+
+
+def decode(t):
+    """Every element as an exact f64."""
+    if t.dtype in ("F64", "F32"):
+        return t.codes.astype(np.float64)
+    exponent_bits, fraction_bits, end = NARROW[t.dtype]
+    sign_bit = 1 << (exponent_bits + fraction_bits)
+    table = magnitudes(t.dtype)
+    code = t.codes.astype(np.int64) & (sign_bit - 1)
+    values = table[np.minimum(code, end)]
+    values = np.where(code >= end, np.where((code == end) & (t.dtype != "F8_E4M3"), np.inf, np.nan), values)
+    return np.where(t.codes & sign_bit, -values, values)
+
+
+def encode(dtype, values):
+    """Codes of the nearest representable numbers, ties to the even code."""
+    values = np.asarray(values)
+    if dtype in ("F64", "F32"):
+        return values.astype(STORAGE[dtype])
+    exponent_bits, fraction_bits, end = NARROW[dtype]
+    table = magnitudes(dtype)
+    middles = (table[:-1] + table[1:]) / 2
+    size = np.abs(values.astype(np.float64))
+    code = np.searchsorted(middles, size, side="left")
+    on_middle = (code < end) & (middles[np.minimum(code, end - 1)] == size)
+    code = code + (on_middle & (code % 2 == 1))
+    if dtype == "F8_E4M3":  # has no infinity
+        code = np.minimum(code, end - 1)
+    return code | np.where(np.signbit(values), 1 << (exponent_bits + fraction_bits), 0)
+
+
+def make(dtype, shape, values):
+    return Tensor(dtype, shape, encode(dtype, values) if dtype in FLOATS else values)
+
+
+def write_safetensors(path, tensors, metadata=None):
+    header, data = {}, b""
+    if metadata:
+        header["__metadata__"] = metadata
+    for name, t in tensors.items():
+        raw = t.codes.tobytes()
+        offsets = [len(data), len(data) + len(raw)]
+        header[name] = {"dtype": t.dtype, "shape": list(t.shape), "data_offsets": offsets}
+        data += raw
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    with open(path, "wb") as f:
+        f.write(len(text).to_bytes(8, "little") + text + data)
+
+
+def task_vector(task, base):
+    """W_t - W_0, rounded once to f32: from f32 operands, or from f64 ones where either side is f64."""
+    w, w0 = decode(task), decode(base)
+    with np.errstate(invalid="ignore", over="ignore"):
+        if "F64" in (task.dtype, base.dtype):
+            return (w - w0).astype(np.float32)
+        return w.astype(np.float32) - w0.astype(np.float32)
+
+
+def elect(taus, tie, unified_dtype):
+    """The stored unified task vector of one tensor, as a Tensor and as values; taus is tasks x parameters."""
+    total = np.zeros(taus.shape[1], np.float32)
+    for tau in taus:  # in this order, one rounding an addition
+        total = total + tau
+    sign = np.sign(total)
+    if tie == "negative":
+        sign = np.where(sign == 0, -1, sign)
+    candidates = np.where(np.sign(taus) == sign, np.abs(taus), 0)
+    unified = sign * candidates.max(axis=0, initial=0)
+    stored = make(unified_dtype, [len(unified)], unified)
+    values = decode(stored)
+    stored = make(unified_dtype, stored.shape, np.where(values == 0, 0.0, values))
+    return stored, decode(stored).astype(np.float32)
+
+
+def fraction(top, bottom):
+    return top / bottom if bottom > 0 else 0.0
+
+
+class Case:
+    """One merge: inputs, options, and everything that must come out."""
+
+    def __init__(self, name, base, tasks, rescale="l1", per="model", tie="zero", unified="F32",
+                 nonfinite="error", missing="error", private="", exact=False):
+        self.name, self.base, self.tasks = name, base, tasks
+        self.rescale, self.per, self.tie, self.unified = rescale, per, tie, unified
+        self.nonfinite, self.missing, self.private, self.exact = nonfinite, missing, private, exact
+
+    def rows(self, name):
+        shape = self.base[name].shape
+        return shape[0] if len(shape) >= 2 else 1
+
+    def merge(self):
+        names = [n for n, t in self.base.items() if t.dtype in FLOATS and n != self.private]
+        self.tau, self.stored, self.elected, self.mask = {}, {}, {}, {}
+        for n in names:
+            zero = np.zeros(self.base[n].codes.size, np.float32)
+            taus = np.array([task_vector(t[n], self.base[n]) if n in t else zero for t in self.tasks])
+            if self.nonfinite == "zero":
+                taus = np.where(np.isfinite(taus), taus, np.float32(0))
+            self.tau[n] = taus
+            self.stored[n], self.elected[n] = elect(taus, self.tie, self.unified)
+            self.mask[n] = (np.sign(taus) == np.sign(self.elected[n])) & (taus != 0)
+
+    def terms(self, task, name):
+        """Numerator and denominator of each row, in f64."""
+        tau = self.tau[name][task].astype(np.float64)
+        masked = np.where(self.mask[name][task], self.elected[name], 0).astype(np.float64)
+        top, bottom = np.abs(tau), np.abs(masked)
+        if self.rescale == "l2":
+            top, bottom = tau * masked, masked * masked
+        rows = self.rows(name)
+        width = tau.size // rows if rows else 0
+        return top.reshape(rows, width).sum(axis=1), bottom.reshape(rows, width).sum(axis=1)
+
+    def rescalers(self, task):
+        """By tensor name, one for each row, in f64."""
+        terms = {n: self.terms(task, n) for n in self.tau}
+        if self.per == "row":
+            return {n: np.array([fraction(a, b) for a, b in zip(*t)]) for n, t in terms.items()}
+        totals = {n: (top.sum(), bottom.sum()) for n, (top, bottom) in terms.items()}
+        if self.per == "tensor":
+            return {n: np.full(self.rows(n), fraction(*t)) for n, t in totals.items()}
+        weight = {n: 1.0 for n in terms}
+        if self.rescale == "l1-means":
+            weight = {n: 1 / self.tau[n][task].size for n in terms if self.tau[n][task].size}
+        top = sum(totals[n][0] * w for n, w in weight.items())
+        bottom = sum(totals[n][1] * w for n, w in weight.items())
+        return {n: np.full(self.rows(n), fraction(top, bottom)) for n in terms}
+
+    def weights(self, task, name, rescalers):
+        """One merged tensor of a task, rebuilt in the task's own dtype (the base's where it has none)."""
+        base, own = self.base[name], self.tasks[task].get(name, self.base[name])
+        width = base.codes.size // len(rescalers) if len(rescalers) else 0
+        step = np.repeat(rescalers.astype(np.float32), width) * self.elected[name]
+        work = np.float64 if base.dtype == "F64" else np.float32
+        w0 = decode(base).astype(work)
+        rebuilt = encode(own.dtype, np.where(self.mask[name][task], w0 + step.astype(work), w0))
+        kept = base.codes if own.dtype == base.dtype else rebuilt
+        return Tensor(own.dtype, base.shape, np.where(self.mask[name][task], rebuilt, kept))
+
+    def expected(self):
+        self.merge()
+        out = {f"unified/{n}": t for n, t in self.stored.items()}
+        for task, model in enumerate(self.tasks):
+            rescalers = self.rescalers(task)
+            if self.per == "model":
+                out[f"rescalers/t{task}"] = make("F64", [1], rescalers["weight"][:1])
+            for n in self.tau:
+                bits = np.packbits(self.mask[n][task], bitorder="little")
+                out[f"mask/t{task}/{n}"] = Tensor("U8", bits.shape, bits)
+                if self.per != "model":
+                    values = rescalers[n] if self.per == "row" else rescalers[n][:1]
+                    out[f"rescalers/t{task}/{n}"] = make("F64", [len(values)], values)
+                out[f"weights/t{task}/{n}"] = self.weights(task, n, rescalers[n])
+            for n in {**self.base, **model}:
+                if n not in self.tau:  # the task's own copy, or the base's where it has none
+                    out[f"weights/t{task}/{n}"] = model.get(n, self.base.get(n))
+        return out
+
+    def write(self):
+        folder = os.path.join(HERE, self.name)
+        shutil.rmtree(folder, ignore_errors=True)
+        os.mkdir(folder)
+        write_safetensors(os.path.join(folder, "base.safetensors"), self.base)
+        for i, t in enumerate(self.tasks):
+            write_safetensors(os.path.join(folder, f"t{i}.safetensors"), t)
+        options = {"tasks": str(len(self.tasks)), "rescale": self.rescale, "per": self.per, "tie": self.tie,
+                   "unified_dtype": self.unified, "on_nonfinite": self.nonfinite, "on_missing": self.missing,
+                   "private": self.private, "exact": "yes" if self.exact else "no"}
+        write_safetensors(os.path.join(folder, "expected.safetensors"), self.expected(), options)
+
+
+SHAPES = {"weight": (9, 13), "bias": (5,), "scalar": (), "none": (0,), "no_rows": (0, 4),
+          "no_columns": (3, 0), "conv": (3, 2, 2, 2), "long": (321,), "tall": (33, 2)}
+
+
+def random_models(seed, n_tasks, base_dtypes, task_dtypes, grid=None, shapes=None):
+    """A base and tasks near it. With a grid all values are multiples of it: sums are exact, ties common."""
+    rng = np.random.default_rng(seed)
+
+    def draw(shape, spread):
+        if grid:
+            return grid * rng.integers(-3, 4, shape)
+        return spread * rng.standard_normal(shape)
+
+    base, tasks = {}, [{} for _ in range(n_tasks)]
+    for i, (name, shape) in enumerate((shapes or SHAPES).items()):
+        base[name] = make(base_dtypes[i % len(base_dtypes)], shape, np.ravel(draw(shape, 0.5)))
+        for k, task in enumerate(tasks):
+            moved = decode(base[name]) + np.ravel(draw(shape, 0.1))
+            task[name] = make(task_dtypes[(i + k) % len(task_dtypes)], shape, moved)
+    return base, tasks
+
+
+def with_policies():
+    """Heads of their own, integers that agree and differ, a glob, a tensor that a task lacks."""
+    base, tasks = random_models(11, 3, ["F32"], ["F32"])
+    base["steps"] = make("I64", (3,), [1, 2, 3])
+    base["flags"] = make("BOOL", (4,), [0, 1, 1, 0])
+    for i, task in enumerate(tasks):
+        task["steps"] = base["steps"]
+        task["flags"] = make("BOOL", (4,), [0, 1, 1, i % 2])
+        task["head"] = make("F32", (2 + i, 3), np.arange((2 + i) * 3) / 7)
+    tasks[2]["extra.counts"] = make("I32", (2,), [-5, 7])
+    del tasks[1]["long"], tasks[1]["flags"], tasks[0]["head"]
+    return Case("policies", base, tasks, missing="base", private="bias")
+
+
+def with_nonfinite():
+    base, tasks = random_models(12, 3, ["F32", "BF16", "F32"], ["F32", "F16", "F32"])
+    tasks[0]["weight"].codes[[3, 40]] = [np.inf, np.nan]
+    tasks[2]["weight"].codes[[3, 77]] = [-np.inf, np.nan]
+    tasks[1]["tall"] = make("F32", SHAPES["tall"], np.full(66, np.nan))
+    base["conv"].codes[[5, 6]] = [-np.inf, np.nan]
+    for task in tasks:
+        task["conv"] = base["conv"]
+    return Case("nonfinite_zero", base, tasks, nonfinite="zero", per="tensor")
+
+
+def degenerate():
+    """t0 is the base; t1 moves everywhere but is outvoted everywhere; t2 and t3 agree."""
+    base, _ = random_models(13, 0, ["F32"], ["F32"], grid=1 / 64)
+    shift = {1: -1 / 8, 2: 1 / 4, 3: 1 / 2}
+    tasks = [{n: make("F32", t.shape, decode(t) + shift.get(i, 0)) for n, t in base.items()}
+             for i in range(4)]
+    return Case("degenerate", base, tasks, per="row", exact=True)
+
+
+def rounded_away():
+    """Half of the task vectors are too small for an f16: they round to 0 and are not elected."""
+    base, tasks = random_models(14, 3, ["F64"], ["F64"])
+    rng = np.random.default_rng(15)
+    for task in tasks:
+        for n, t in task.items():
+            tiny = rng.integers(0, 2, t.codes.size) * 1e-9 * rng.standard_normal(t.codes.size)
+            t.codes[:] = np.where(tiny != 0, base[n].codes + tiny, t.codes)
+    return Case("unified_f16", base, tasks, unified="F16", rescale="l2", per="tensor")
+
+
+def all_cases():
+    narrow = ["BF16", "F32", "F64", "F16", "F8_E4M3", "F8_E5M2", "F32", "BF16", "F64"]
+    yield Case("f32", *random_models(1, 3, ["F32"], ["F32"]))
+    yield Case("f32_grid", *random_models(2, 4, ["F32"], ["F32"], grid=1 / 32), exact=True)
+    yield Case("f32_grid_negative", *random_models(2, 4, ["F32"], ["F32"], grid=1 / 32), tie="negative",
+               per="tensor", exact=True)
+    yield Case("bf16_per_tensor", *random_models(3, 3, ["BF16"], ["BF16"]), per="tensor")
+    yield Case("f16_l2_per_row", *random_models(4, 3, ["F16"], ["F16"]), rescale="l2", per="row")
+    yield Case("f64_l2", *random_models(5, 3, ["F64"], ["F64"]), rescale="l2")
+    yield Case("mixed_per_row", *random_models(6, 4, narrow, ["F32", "F64", "BF16", "F16", "F8_E5M2"]),
+               per="row")
+    yield Case("mixed_grid_f8", *random_models(7, 3, ["F8_E4M3", "F64"], ["F8_E4M3", "F8_E5M2", "F32"],
+                                               grid=1 / 4), tie="negative", rescale="l2", exact=True)
+    yield Case("means", *random_models(8, 3, ["F32"], ["F32", "BF16"]), rescale="l1-means")
+    yield Case("means_negative", *random_models(9, 2, ["F32"], ["F32"], grid=1 / 16), rescale="l1-means",
+               tie="negative")
+    yield Case("one_task", *random_models(10, 1, ["F32", "BF16"], ["F32", "BF16"]), exact=True)
+    yield Case("unified_bf16", *random_models(16, 3, ["F32"], ["F32", "F16"]), unified="BF16")
+    yield rounded_away()
+    yield with_policies()
+    yield with_nonfinite()
+    yield degenerate()
+
+
+if __name__ == "__main__":
+    cases = list(all_cases())
+    for case in cases:
+        case.write()
+    with open(os.path.join(HERE, "cases.txt"), "w") as f:
+        f.writelines(case.name + "\n" for case in cases)

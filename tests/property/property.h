@@ -1,0 +1,77 @@
+/* property.h - what the property tests share: the formulas of docs/algorithm.md once more in the plainest C,
+ * executors with odd habits, and short ways to merge and compare. */
+#ifndef EMR_TESTS_PROPERTY_H
+#define EMR_TESTS_PROPERTY_H
+
+#include "support.h"
+
+/* All bytes of a tensor; free them. */
+unsigned char *tensor_bytes_of(const emr_tensor *t);
+
+/* Fails unless both hold the same bytes, and says where they begin to differ. */
+void assert_same_buffer(const emr_buffer *got, const emr_buffer *want, const char *what);
+
+/* Fails unless `text` holds `part`, and is one line. */
+void assert_says(const emr_error *error, const char *part);
+
+/* 1e-6 relative, 1e-6 absolute below 1e-3; the largest f32 for what is larger still. */
+void assert_rescaler(float got, double want);
+
+/* One weight of equation 6, W = W0 + lambda * (M ? u : 0), and what it is made of. */
+typedef struct weight_of {
+    emr_dtype base_dtype, out_dtype;
+    const unsigned char *base;
+    bool masked;
+    float unified, rescaler;
+} weight_of;
+void assert_weight(const weight_of *w, const unsigned char *got, const char *tensor, size_t i);
+
+/* An executor that does the work in the calling thread, in reverse, or in a random order. */
+typedef struct odd_executor {
+    rng order;
+    bool reverse;
+    size_t calls;
+} odd_executor;
+emr_executor odd_executor_make(odd_executor *state, unsigned concurrency);
+
+/* Equations 1 to 4 for the float tensors of a set whose models all have the same tensors. Per tensor and,
+ * where there is a task, per tensor * n_tasks + task. */
+typedef struct reference {
+    const test_set *set;
+    emr_merge_options options;
+    float **tau, **unified;
+    unsigned char **mask; /* a byte a parameter */
+    double *per_model;    /* a rescaler a task */
+} reference;
+reference reference_make(const test_set *s, const emr_merge_options *options);
+void reference_destroy(reference *r);
+
+/* Equation 5 in f64 for a row of a tensor (of which per tensor and per model take no notice). */
+double reference_rescaler(const reference *r, size_t task, size_t tensor, uint64_t row);
+uint64_t reference_rows(const reference *r, size_t tensor);
+
+/* Merges the set into a bundle and compares everything in it, and every rebuilt model, with the reference. */
+void assert_merge_is_formula(const test_set *s, const emr_merge_options *options);
+
+/* Stored as `dtype` in one tensor: the value of an f32. */
+void test_store(test_model *m, size_t tensor, uint64_t i, float value);
+
+/* Options that are fast on small models. */
+emr_merge_options small_options(void);
+
+/* Up to 9 tensors of odd shapes, ranks 0 to 3, some empty. `mixed` gives base and tasks dtypes of their own
+ * each; else all is f32. */
+test_set random_set(uint64_t seed, size_t n_tasks, bool mixed);
+
+/* The mixed tensors, and integers that one task has changed, and with rich_options a private tensor, an
+ * embedded base and 16 MiB: everything that a bundle can hold. */
+test_set rich_set(uint64_t seed, size_t n_tasks, test_source source);
+emr_merge_options rich_options(int rescale_per);
+
+/* Pushes every byte that is expected of a set made with SOURCE_PUSHED, at most `chunk` at a time. */
+emr_status push_set(emr_merge *merge, const test_set *s, size_t chunk, emr_error *error);
+
+/* Values that are small multiples of 1/16: sums of them are exact in any order, and ties are common. */
+void test_set_on_grid(test_set *s, uint64_t seed);
+
+#endif

@@ -1,0 +1,238 @@
+/* reference.c - see property.h: equations 1 to 6 in the plainest C, and a bundle compared with them. */
+#include "property.h"
+
+#include <math.h>
+
+static double value_at(const test_model *m, size_t tensor, uint64_t i)
+{
+    double value;
+    emr_dtype dtype = m->tensors[tensor].dtype;
+    emr_convert(EMR_F64, &value, dtype, m->data[tensor] + i * emr_dtype_bits(dtype) / 8, 1);
+    return value;
+}
+
+static float task_vector(const reference *r, size_t task, size_t tensor, uint64_t i)
+{
+    const test_model *base = &r->set->base, *model = &r->set->tasks[task];
+    double w0 = value_at(base, tensor, i), w = value_at(model, tensor, i);
+    bool wide = base->tensors[tensor].dtype == EMR_F64 || model->tensors[tensor].dtype == EMR_F64;
+    float tau = wide ? (float)(w - w0) : (float)w - (float)w0;
+    return r->options.on_nonfinite == EMR_NONFINITE_ZERO && !isfinite(tau) ? 0 : tau;
+}
+
+/* Equations 1 to 3 for one parameter, rounded to the unified dtype. */
+static float elect(const reference *r, size_t tensor, uint64_t i)
+{
+    size_t n_tasks = r->set->n;
+    float sum = 0, magnitude = 0, unified;
+    for (size_t t = 0; t < n_tasks; t++)
+        sum = sum + r->tau[tensor * n_tasks + t][i];
+    int sign = sum > 0 ? 1 : sum < 0 ? -1 : r->options.tie == EMR_TIE_NEGATIVE ? -1 : 0;
+    for (size_t t = 0; t < n_tasks; t++) {
+        float tau = r->tau[tensor * n_tasks + t][i];
+        if ((tau > 0) - (tau < 0) == sign && fabsf(tau) > magnitude)
+            magnitude = fabsf(tau);
+    }
+    unified = (float)sign * magnitude;
+    emr_dtype dtype = r->options.unified_dtype ? (emr_dtype)r->options.unified_dtype : EMR_F32;
+    unsigned char stored[4];
+    emr_convert(dtype, stored, EMR_F32, &unified, 1);
+    emr_convert(EMR_F32, &unified, dtype, stored, 1);
+    return unified == 0 ? 0.0f : unified;
+}
+
+static void make_tensor(reference *r, size_t tensor, uint64_t n)
+{
+    size_t n_tasks = r->set->n;
+    r->unified[tensor] = calloc((size_t)n + 1, sizeof(float));
+    for (size_t t = 0; t < n_tasks; t++) {
+        float *tau = r->tau[tensor * n_tasks + t] = calloc((size_t)n + 1, sizeof(float));
+        r->mask[tensor * n_tasks + t] = calloc((size_t)n + 1, 1);
+        for (uint64_t i = 0; i < n; i++)
+            tau[i] = task_vector(r, t, tensor, i);
+    }
+    for (uint64_t i = 0; i < n; i++) {
+        float u = r->unified[tensor][i] = elect(r, tensor, i);
+        for (size_t t = 0; t < n_tasks; t++) { /* equation 4 */
+            float tau = r->tau[tensor * n_tasks + t][i];
+            r->mask[tensor * n_tasks + t][i] = (tau > 0 && u > 0) || (tau < 0 && u < 0);
+        }
+    }
+}
+
+uint64_t reference_rows(const reference *r, size_t tensor)
+{
+    const test_tensor *t = &r->set->base.tensors[tensor];
+    return t->rank < 2 ? 1 : t->shape[0];
+}
+
+/* Adds the terms of parameters [from, to), each times `weight`. */
+static void add_terms(const reference *r, size_t task, size_t tensor, uint64_t from, uint64_t to,
+                      double weight, double *top, double *bottom)
+{
+    size_t at = tensor * r->set->n + task;
+    for (uint64_t i = from; i < to; i++) {
+        double tau = (double)r->tau[at][i], masked = r->mask[at][i] ? (double)r->unified[tensor][i] : 0;
+        bool l2 = r->options.rescale == EMR_RESCALE_L2;
+        *top += weight * (l2 ? tau * masked : fabs(tau));
+        *bottom += weight * (l2 ? masked * masked : fabs(masked));
+    }
+}
+
+static double model_rescaler(const reference *r, size_t task)
+{
+    double top = 0, bottom = 0;
+    for (size_t i = 0; i < r->set->base.n; i++) {
+        uint64_t n = r->unified[i] ? test_tensor_count(&r->set->base.tensors[i]) : 0;
+        double weight = r->options.rescale == EMR_RESCALE_L1_MEANS && n ? 1 / (double)n : 1;
+        add_terms(r, task, i, 0, n, weight, &top, &bottom);
+    }
+    return bottom > 0 ? top / bottom : 0;
+}
+
+double reference_rescaler(const reference *r, size_t task, size_t tensor, uint64_t row)
+{
+    double top = 0, bottom = 0;
+    uint64_t n = test_tensor_count(&r->set->base.tensors[tensor]);
+    if (r->options.rescale_per == EMR_PER_ROW) {
+        uint64_t length = n / reference_rows(r, tensor);
+        add_terms(r, task, tensor, row * length, (row + 1) * length, 1, &top, &bottom);
+    } else if (r->options.rescale_per == EMR_PER_TENSOR) {
+        add_terms(r, task, tensor, 0, n, 1, &top, &bottom);
+    } else {
+        return r->per_model[task];
+    }
+    return bottom > 0 ? top / bottom : 0;
+}
+
+reference reference_make(const test_set *s, const emr_merge_options *options)
+{
+    reference r = {.set = s, .options = options ? *options : EMR_INIT(emr_merge_options)};
+    r.tau = calloc(s->base.n * s->n + 1, sizeof *r.tau);
+    r.mask = calloc(s->base.n * s->n + 1, sizeof *r.mask);
+    r.unified = calloc(s->base.n + 1, sizeof *r.unified);
+    r.per_model = calloc(s->n + 1, sizeof *r.per_model);
+    for (size_t i = 0; i < s->base.n; i++)
+        if (emr_dtype_is_float(s->base.tensors[i].dtype))
+            make_tensor(&r, i, test_tensor_count(&s->base.tensors[i]));
+    for (size_t t = 0; t < s->n; t++)
+        r.per_model[t] = model_rescaler(&r, t);
+    return r;
+}
+
+void reference_destroy(reference *r)
+{
+    for (size_t i = 0; i < r->set->base.n; i++)
+        free(r->unified[i]);
+    for (size_t i = 0; i < r->set->base.n * r->set->n; i++) {
+        free(r->tau[i]);
+        free(r->mask[i]);
+    }
+    free(r->per_model);
+    free(r->unified);
+    free(r->tau);
+    free(r->mask);
+}
+
+static const emr_tensor *find(const emr_model *model, const char *name)
+{
+    const emr_tensor *t = emr_model_find(model, name);
+    if (!t)
+        fail_msg("no tensor '%s'", name);
+    return t;
+}
+
+static void check_unified(const reference *r, const emr_bundle *bundle)
+{
+    emr_error error;
+    emr_model *view;
+    assert_ok(emr_bundle_unified_model(&view, bundle, NULL, &error), &error);
+    for (size_t i = 0; i < r->set->base.n; i++) {
+        if (!r->unified[i])
+            continue;
+        const test_tensor *t = &r->set->base.tensors[i];
+        unsigned char *got = tensor_bytes_of(find(view, t->name));
+        assert_memory_equal(got, r->unified[i], (size_t)test_tensor_count(t) * sizeof(float));
+        free(got);
+    }
+    emr_model_destroy(&view);
+}
+
+/* Masks, and the count of their bits. */
+static void check_mask(const reference *r, const emr_bundle *bundle, size_t task)
+{
+    emr_error error;
+    emr_model *view;
+    emr_task_info info = EMR_INIT(emr_task_info);
+    uint64_t ones = 0;
+    assert_ok(emr_bundle_mask_model(&view, bundle, task, NULL, &error), &error);
+    for (size_t i = 0; i < r->set->base.n; i++) {
+        if (!r->unified[i])
+            continue;
+        const test_tensor *t = &r->set->base.tensors[i];
+        const unsigned char *want = r->mask[i * r->set->n + task];
+        unsigned char *got = tensor_bytes_of(find(view, t->name));
+        assert_memory_equal(got, want, (size_t)test_tensor_count(t));
+        for (uint64_t k = 0; k < test_tensor_count(t); k++)
+            ones += want[k];
+        free(got);
+    }
+    assert_ok(emr_bundle_task(bundle, task, &info), NULL);
+    assert_int_equal(info.mask_ones, ones);
+    emr_model_destroy(&view);
+}
+
+/* One rebuilt tensor: the rescalers to their bound, and the weights, given the rescalers, to the bit. */
+static void check_tensor(const reference *r, const emr_bundle *bundle, size_t task, size_t i,
+                         const emr_model *rebuilt)
+{
+    emr_error error;
+    const test_tensor *own = &r->set->tasks[task].tensors[i], *base = &r->set->base.tensors[i];
+    uint64_t n = test_tensor_count(base), rows = reference_rows(r, i);
+    unsigned char *got = tensor_bytes_of(find(rebuilt, base->name));
+    size_t number;
+    double lambda = 0;
+    assert_ok(emr_bundle_find_tensor(bundle, base->name, &number), NULL);
+    size_t n_rescalers = (size_t)emr_bundle_n_rescalers(bundle, number);
+    if (n) /* what has no elements may have no rescalers */
+        assert_int_equal(n_rescalers, r->options.rescale_per == EMR_PER_ROW ? rows : 1);
+    float *rescalers = calloc(n_rescalers + 1, sizeof *rescalers);
+    assert_ok(emr_bundle_rescalers(bundle, task, number, 0, n_rescalers, rescalers, &error), &error);
+    for (size_t row = 0; n && row < n_rescalers; row++) {
+        lambda = reference_rescaler(r, task, i, row);
+        assert_rescaler(rescalers[row], lambda);
+    }
+    for (uint64_t k = 0; k < n; k++) {
+        weight_of w = {.base_dtype = base->dtype,
+                       .out_dtype = own->dtype,
+                       .base = r->set->base.data[i] + k * emr_dtype_bits(base->dtype) / 8,
+                       .masked = r->mask[i * r->set->n + task][k],
+                       .unified = r->unified[i][k],
+                       .rescaler = rescalers[n_rescalers > 1 ? k / (n / rows) : 0]};
+        assert_weight(&w, got + k * emr_dtype_bits(own->dtype) / 8, base->name, (size_t)k);
+    }
+    free(rescalers);
+    free(got);
+}
+
+void assert_merge_is_formula(const test_set *s, const emr_merge_options *options)
+{
+    emr_error error;
+    emr_memory memory;
+    reference r = reference_make(s, options);
+    emr_buffer buffer = test_merge_bundle(s, options);
+    emr_bundle *bundle = test_bundle_open(&buffer, &memory);
+    check_unified(&r, bundle);
+    for (size_t task = 0; task < s->n; task++) {
+        emr_model *rebuilt;
+        check_mask(&r, bundle, task);
+        assert_ok(emr_bundle_task_model(&rebuilt, bundle, task, s->base.model, NULL, &error), &error);
+        for (size_t i = 0; i < s->base.n; i++)
+            if (r.unified[i])
+                check_tensor(&r, bundle, task, i, rebuilt);
+        emr_model_destroy(&rebuilt);
+    }
+    emr_bundle_destroy(&bundle);
+    emr_buffer_free(&buffer);
+    reference_destroy(&r);
+}

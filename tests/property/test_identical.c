@@ -1,0 +1,214 @@
+/* test_identical.c - a bundle's bytes do not depend on the memory limit, the executor, or the way in which
+ * the models give their bytes. */
+#include "property.h"
+
+#include <stdio.h>
+
+typedef struct way {
+    uint64_t memory_bytes;
+    test_source source;
+    enum { NO_EXECUTOR, POOL, REVERSED, SHUFFLED } kind;
+    unsigned concurrency;
+} way;
+
+static const way ways[] = {
+    {4 << 20, SOURCE_MEMORY, NO_EXECUTOR, 1},
+    {4 << 20, SOURCE_IO, NO_EXECUTOR, 1},
+    {5000000, SOURCE_READ, POOL, 2},
+    {6 << 20, SOURCE_READ, SHUFFLED, 3},
+    {9999999, SOURCE_IO, POOL, 7},
+    {16 << 20, SOURCE_MEMORY, REVERSED, 4},
+    {16 << 20, SOURCE_IO, SHUFFLED, 16},
+    {40 << 20, SOURCE_READ, POOL, 7},
+    {64 << 20, SOURCE_MEMORY, POOL, 2},
+    {0, SOURCE_IO, REVERSED, 7},
+    {0, SOURCE_MEMORY, POOL, 1},
+};
+
+/* Merges in one of the ways; *calls grows with the work given to an odd executor. */
+static emr_buffer merge_in(const way *w, const test_set *s, emr_merge_options o, size_t *calls)
+{
+    emr_error error;
+    emr_pool *pool = NULL;
+    odd_executor odd = {.order = {w->memory_bytes + 1}, .reverse = w->kind == REVERSED};
+    emr_executor executor = odd_executor_make(&odd, w->concurrency);
+    if (w->kind == POOL) {
+        assert_ok(emr_pool_create(&pool, w->concurrency, NULL, &error), &error);
+        executor = emr_pool_executor(pool);
+    }
+    o.memory_bytes = w->memory_bytes;
+    o.executor = w->kind == NO_EXECUTOR ? NULL : &executor;
+    test_set given = test_set_copy(s, w->source);
+    emr_buffer buffer = test_merge_bundle(&given, &o);
+    test_set_destroy(&given);
+    emr_pool_destroy(&pool);
+    *calls += odd.calls;
+    return buffer;
+}
+
+static void assert_every_way_is_the_same(const test_set *s, const emr_merge_options *o)
+{
+    size_t calls = 0;
+    emr_buffer want = test_merge_bundle(s, o);
+    for (size_t i = 0; i < sizeof ways / sizeof ways[0]; i++) {
+        char what[64];
+        snprintf(what, sizeof what, "way %zu", i);
+        emr_buffer got = merge_in(&ways[i], s, *o, &calls);
+        assert_same_buffer(&got, &want, what);
+        emr_buffer_free(&got);
+    }
+    assert_int_not_equal(calls, 0);
+    emr_buffer_free(&want);
+}
+
+static void rescalers_per_model(void **state)
+{
+    (void)state;
+    test_set s = rich_set(1, 3, SOURCE_MEMORY);
+    emr_merge_options o = rich_options(EMR_PER_MODEL);
+    assert_every_way_is_the_same(&s, &o);
+    test_set_destroy(&s);
+}
+
+static void rescalers_per_tensor(void **state)
+{
+    (void)state;
+    test_set s = rich_set(2, 2, SOURCE_MEMORY);
+    emr_merge_options o = rich_options(EMR_PER_TENSOR);
+    o.rescale = EMR_RESCALE_L2;
+    o.unified_dtype = EMR_BF16;
+    o.block_params = 4096;
+    assert_every_way_is_the_same(&s, &o);
+    test_set_destroy(&s);
+}
+
+static void rescalers_per_row(void **state)
+{
+    (void)state;
+    test_set s = rich_set(3, 3, SOURCE_MEMORY);
+    emr_merge_options o = rich_options(EMR_PER_ROW);
+    o.embed_base = 0;
+    o.compression = EMR_COMPRESSION_NONE;
+    assert_every_way_is_the_same(&s, &o);
+    test_set_destroy(&s);
+}
+
+/* So many tensors that a window ends where there is no room for another one, within a block. */
+static void many_small_tensors(void **state)
+{
+    enum { N_TENSORS = 2500, NAME = 8 };
+    (void)state;
+    char(*names)[NAME] = malloc(N_TENSORS * sizeof *names);
+    test_tensor *tensors = calloc(N_TENSORS, sizeof *tensors);
+    for (size_t i = 0; i < N_TENSORS; i++) {
+        snprintf(names[i], NAME, "w%zu", i);
+        tensors[i] = (test_tensor){names[i], i % 5 ? EMR_BF16 : EMR_F32, 2, {3 + i % 4, 50 + i % 100}};
+    }
+    test_set s = test_set_create(tensors, N_TENSORS, 2, 21, SOURCE_MEMORY);
+    for (int i = 0; i < 2; i++) {
+        emr_merge_options o = rich_options(i ? EMR_PER_ROW : EMR_PER_MODEL);
+        o.block_params = i ? 32768 : 0;
+        size_t calls = 0;
+        emr_buffer want = test_merge_bundle(&s, &o), little = merge_in(&ways[1], &s, o, &calls);
+        emr_buffer much = merge_in(&ways[6], &s, o, &calls);
+        assert_same_buffer(&little, &want, "4 MiB");
+        assert_same_buffer(&much, &want, "16 MiB");
+        emr_buffer_free(&want);
+        emr_buffer_free(&little);
+        emr_buffer_free(&much);
+        o.embed_base = 0;
+        if (i == 0)
+            assert_merge_is_formula(&s, &o);
+    }
+    test_set_destroy(&s);
+    free(tensors);
+    free(names);
+}
+
+/* Small tensors of every dtype, where pieces and windows end anywhere. */
+static void random_models(void **state)
+{
+    (void)state;
+    size_t calls = 0;
+    for (uint64_t seed = 100; seed < 112; seed++) {
+        test_set s = random_set(seed, 2, true);
+        emr_merge_options o = rich_options((int)(seed % 3));
+        o.embed_base = seed % 2;
+        emr_buffer want = test_merge_bundle(&s, &o);
+        emr_buffer got = merge_in(&ways[seed % (sizeof ways / sizeof ways[0])], &s, o, &calls);
+        assert_same_buffer(&got, &want, "random model");
+        emr_buffer_free(&got);
+        emr_buffer_free(&want);
+        test_set_destroy(&s);
+    }
+}
+
+/* The memory that a run takes from its allocator. */
+typedef struct meter {
+    size_t now, peak;
+} meter;
+
+static void *metered_alloc(void *user, size_t bytes, size_t alignment)
+{
+    meter *m = user;
+    size_t *head = aligned_alloc(64, (bytes + 64 + 63) / 64 * 64);
+    (void)alignment;
+    *head = bytes;
+    m->now += bytes;
+    m->peak = m->now > m->peak ? m->now : m->peak;
+    return (unsigned char *)head + 64;
+}
+
+static void metered_free(void *user, void *pointer)
+{
+    size_t *head = (size_t *)(void *)((unsigned char *)pointer - 64);
+    ((meter *)user)->now -= *head;
+    free(head);
+}
+
+/* The plan and the bundle's index grow with the number of tensors, not with their size; they are small here.
+ */
+enum { INDEX_BYTES = 128 << 10 };
+
+static void working_memory_stays_within_the_limit(void **state)
+{
+    (void)state;
+    test_set s = rich_set(4, 3, SOURCE_IO);
+    for (uint64_t mib = 4; mib <= 64; mib *= 2) {
+        emr_error error;
+        meter m = {0, 0};
+        emr_allocator allocator = {sizeof allocator, &m, metered_alloc, metered_free};
+        odd_executor odd = {.reverse = true};
+        emr_executor executor = odd_executor_make(&odd, 4);
+        emr_merge_options o = rich_options((int)(mib % 3));
+        o.allocator = &allocator;
+        o.executor = mib == 16 ? &executor : NULL;
+        o.memory_bytes = mib << 20;
+        o.block_params = mib == 8 ? 4096 : 0;
+        o.compression = mib == 64 ? 19 : 0;
+        emr_buffer buffer = {0};
+        emr_io io = emr_buffer_io(&buffer);
+        emr_merge *merge = test_merge_create(&s, &o);
+        emr_plan_summary plan = EMR_INIT(emr_plan_summary);
+        assert_ok(emr_merge_to_bundle(merge, &io, &error), &error);
+        assert_ok(emr_merge_plan(merge, &plan, &error), &error);
+        assert_ok(emr_merge_run(merge, &error), &error);
+        assert_in_range(plan.peak_memory, 1, o.memory_bytes);
+        if (m.peak > plan.peak_memory + INDEX_BYTES)
+            fail_msg("%zu bytes were taken, planned were %zu", m.peak, (size_t)plan.peak_memory);
+        emr_merge_destroy(&merge);
+        assert_int_equal(m.now, 0);
+        emr_buffer_free(&buffer);
+    }
+    test_set_destroy(&s);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(rescalers_per_model), cmocka_unit_test(rescalers_per_tensor),
+        cmocka_unit_test(rescalers_per_row),   cmocka_unit_test(many_small_tensors),
+        cmocka_unit_test(random_models),       cmocka_unit_test(working_memory_stays_within_the_limit),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

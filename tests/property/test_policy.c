@@ -1,0 +1,285 @@
+/* test_policy.c - "Which tensors are merged" of docs/algorithm.md, row by row: what the plan says, what the
+ * run does, and what each task's model holds afterwards. The refusals are in test_refusal.c. */
+#include "property.h"
+
+#define ABSENT                                                                                               \
+    {                                                                                                        \
+        0                                                                                                    \
+    }
+
+/* Where a task's model has its tensor from. */
+typedef enum origin { NOWHERE, ITS_OWN, THE_BASE, THE_MERGE } origin;
+
+/* One tensor as the base and two tasks have it; `dtype` 0 means that it is absent. */
+typedef struct policy {
+    const char *what;
+    test_tensor base, tasks[2];
+    bool changed[2]; /* not floats: the bytes differ from the base's */
+    const char *glob;
+    int on_mismatch, on_missing;
+    emr_action action;
+    uint32_t n_private; /* after the run */
+    origin from[2];
+} policy;
+
+#define F(...)                                                                                               \
+    {                                                                                                        \
+        "x", EMR_F32, sizeof((uint64_t[]){__VA_ARGS__}) / 8,                                                 \
+        {                                                                                                    \
+            __VA_ARGS__                                                                                      \
+        }                                                                                                    \
+    }
+#define H(...)                                                                                               \
+    {                                                                                                        \
+        "x", EMR_BF16, sizeof((uint64_t[]){__VA_ARGS__}) / 8,                                                \
+        {                                                                                                    \
+            __VA_ARGS__                                                                                      \
+        }                                                                                                    \
+    }
+#define I(...)                                                                                               \
+    {                                                                                                        \
+        "x", EMR_I32, sizeof((uint64_t[]){__VA_ARGS__}) / 8,                                                 \
+        {                                                                                                    \
+            __VA_ARGS__                                                                                      \
+        }                                                                                                    \
+    }
+#define U(...)                                                                                               \
+    {                                                                                                        \
+        "x", EMR_U32, sizeof((uint64_t[]){__VA_ARGS__}) / 8,                                                 \
+        {                                                                                                    \
+            __VA_ARGS__                                                                                      \
+        }                                                                                                    \
+    }
+#define B(...)                                                                                               \
+    {                                                                                                        \
+        "x", EMR_BOOL, sizeof((uint64_t[]){__VA_ARGS__}) / 8,                                                \
+        {                                                                                                    \
+            __VA_ARGS__                                                                                      \
+        }                                                                                                    \
+    }
+#define F4(...)                                                                                              \
+    {                                                                                                        \
+        "x", EMR_F4, sizeof((uint64_t[]){__VA_ARGS__}) / 8,                                                  \
+        {                                                                                                    \
+            __VA_ARGS__                                                                                      \
+        }                                                                                                    \
+    }
+#define E8(...)                                                                                              \
+    {                                                                                                        \
+        "x", EMR_F8_E8M0, sizeof((uint64_t[]){__VA_ARGS__}) / 8,                                             \
+        {                                                                                                    \
+            __VA_ARGS__                                                                                      \
+        }                                                                                                    \
+    }
+#define SCALAR                                                                                               \
+    {                                                                                                        \
+        "x", EMR_F32, 0,                                                                                     \
+        {                                                                                                    \
+            0                                                                                                \
+        }                                                                                                    \
+    }
+#define PRIVATE  EMR_MISMATCH_PRIVATE
+#define USE_BASE EMR_MISSING_BASE
+
+/* clang-format off */
+static const policy policies[] = {
+    {"float everywhere", F(4, 3), {F(4, 3), F(4, 3)}, {0}, NULL, 0, 0, EMR_ACTION_MERGE, 0, {THE_MERGE, THE_MERGE}},
+    {"float of other dtypes", F(4, 3), {H(4, 3), F(4, 3)}, {0}, NULL, 0, 0, EMR_ACTION_MERGE, 0, {THE_MERGE, THE_MERGE}},
+    {"rank 0", SCALAR, {SCALAR, SCALAR}, {0}, NULL, 0, 0, EMR_ACTION_MERGE, 0, {THE_MERGE, THE_MERGE}},
+    {"no elements", F(0, 3), {F(0, 3), F(0, 3)}, {0}, NULL, 0, 0, EMR_ACTION_MERGE, 0, {THE_MERGE, THE_MERGE}},
+    {"rank 1, no elements", F(0), {F(0), F(0)}, {0}, NULL, 0, 0, EMR_ACTION_MERGE, 0, {THE_MERGE, THE_MERGE}},
+
+    {"float, not in the base", ABSENT, {F(4), F(4)}, {0}, NULL, 0, 0, EMR_ACTION_PRIVATE, 2, {ITS_OWN, ITS_OWN}},
+    {"float of one task", ABSENT, {ABSENT, F(4)}, {0}, NULL, 0, 0, EMR_ACTION_PRIVATE, 1, {NOWHERE, ITS_OWN}},
+    {"heads of two sizes", ABSENT, {F(4, 3), F(7, 3)}, {0}, NULL, 0, 0, EMR_ACTION_PRIVATE, 2, {ITS_OWN, ITS_OWN}},
+    {"integer, not in the base", ABSENT, {I(4), U(4)}, {0}, NULL, 0, 0, EMR_ACTION_PRIVATE, 2, {ITS_OWN, ITS_OWN}},
+    {"empty, not in the base", ABSENT, {F(0), ABSENT}, {0}, NULL, 0, 0, EMR_ACTION_PRIVATE, 1, {ITS_OWN, NOWHERE}},
+
+    {"glob on a float", F(4), {F(4), F(4)}, {0}, "[xyz]", 0, 0, EMR_ACTION_PRIVATE, 2, {ITS_OWN, ITS_OWN}},
+    {"glob on an integer", I(4), {I(4), I(4)}, {0, 1}, "[!w]", 0, 0, EMR_ACTION_PRIVATE, 2, {ITS_OWN, ITS_OWN}},
+    {"glob on two shapes", F(4), {F(4), F(5)}, {0}, "x*", 0, 0, EMR_ACTION_PRIVATE, 2, {ITS_OWN, ITS_OWN}},
+    {"glob, absent", F(4), {ABSENT, F(4)}, {0}, "x", 0, USE_BASE, EMR_ACTION_PRIVATE, 1, {THE_BASE, ITS_OWN}},
+
+    {"shapes differ", F(4, 3), {F(4, 3), F(3, 4)}, {0}, NULL, PRIVATE, 0, EMR_ACTION_PRIVATE, 2, {ITS_OWN, ITS_OWN}},
+    {"ranks differ", F(12), {F(4, 3), F(12)}, {0}, NULL, PRIVATE, 0, EMR_ACTION_PRIVATE, 2, {ITS_OWN, ITS_OWN}},
+    {"float and integer", F(4), {F(4), I(4)}, {0}, NULL, PRIVATE, 0, EMR_ACTION_PRIVATE, 2, {ITS_OWN, ITS_OWN}},
+    {"shapes differ, absent", F(4), {F(5), ABSENT}, {0}, NULL, PRIVATE, USE_BASE, EMR_ACTION_PRIVATE, 1, {ITS_OWN, THE_BASE}},
+    {"integers of two shapes", I(4), {I(5), I(4)}, {0}, NULL, PRIVATE, 0, EMR_ACTION_PRIVATE, 2, {ITS_OWN, ITS_OWN}},
+
+    {"integer, equal", I(9), {I(9), I(9)}, {0}, NULL, 0, 0, EMR_ACTION_KEEP, 0, {THE_BASE, THE_BASE}},
+    {"integer, one differs", I(9), {I(9), I(9)}, {0, 1}, NULL, 0, 0, EMR_ACTION_KEEP, 1, {THE_BASE, ITS_OWN}},
+    {"integer, all differ", I(9), {I(9), I(9)}, {1, 1}, NULL, 0, 0, EMR_ACTION_KEEP, 2, {ITS_OWN, ITS_OWN}},
+    {"integer of another dtype", I(9), {U(9), I(9)}, {0}, NULL, 0, 0, EMR_ACTION_KEEP, 1, {ITS_OWN, THE_BASE}},
+    {"bool, one differs", B(9), {B(9), B(9)}, {1, 0}, NULL, 0, 0, EMR_ACTION_KEEP, 1, {ITS_OWN, THE_BASE}},
+    {"opaque, equal", F4(8), {F4(8), F4(8)}, {0}, NULL, 0, 0, EMR_ACTION_KEEP, 0, {THE_BASE, THE_BASE}},
+    {"opaque, one differs", E8(8), {E8(8), E8(8)}, {0, 1}, NULL, 0, 0, EMR_ACTION_KEEP, 1, {THE_BASE, ITS_OWN}},
+    {"integers without elements", I(0), {I(0), I(0)}, {0}, NULL, 0, 0, EMR_ACTION_KEEP, 0, {THE_BASE, THE_BASE}},
+
+    {"float, absent", F(4), {ABSENT, F(4)}, {0}, NULL, 0, USE_BASE, EMR_ACTION_MERGE, 0, {THE_BASE, THE_MERGE}},
+    {"float, absent everywhere", F(4), {ABSENT, ABSENT}, {0}, NULL, 0, USE_BASE, EMR_ACTION_MERGE, 0, {THE_BASE, THE_BASE}},
+    {"integer, absent", I(4), {I(4), ABSENT}, {1, 0}, NULL, 0, USE_BASE, EMR_ACTION_KEEP, 1, {ITS_OWN, THE_BASE}},
+};
+/* clang-format on */
+
+static const test_tensor plain = {"w", EMR_F32, 2, {5, 13}};
+
+/* A model of the plain tensor and, unless it is absent, the tensor of the policy. */
+static test_model make_model(const char *name, const test_tensor *x)
+{
+    test_tensor tensors[2] = {plain, *x};
+    return test_model_create(name, tensors, x->dtype ? 2 : 1, SOURCE_MEMORY);
+}
+
+static size_t bytes_of(const test_tensor *t)
+{
+    return (size_t)(test_tensor_count(t) * emr_dtype_bits(t->dtype) / 8); /* 0 where it is absent */
+}
+
+static test_set make_set(const policy *p)
+{
+    rng r = {4711};
+    test_set s = {make_model("base.file", &p->base), calloc(2, sizeof(test_model)), 2};
+    test_model_randomise(&s.base, &r);
+    for (size_t t = 0; t < 2; t++) {
+        bool floats = emr_dtype_is_float(p->tasks[t].dtype);
+        s.tasks[t] = make_model(t ? "t1.file" : "t0.file", &p->tasks[t]);
+        test_model_randomise(&s.tasks[t], &r);
+        size_t a = bytes_of(&p->base), b = bytes_of(&p->tasks[t]);
+        if (!floats && p->tasks[t].dtype)
+            memcpy(s.tasks[t].data[1], s.base.data[p->base.dtype ? 1 : 0], a < b ? a : b);
+        if (p->changed[t])
+            s.tasks[t].data[1][0] ^= 1;
+    }
+    return s;
+}
+
+static emr_plan_tensor row_of(const emr_merge *merge, const char *name)
+{
+    emr_plan_tensor row = EMR_INIT(emr_plan_tensor);
+    for (size_t i = 0; emr_merge_plan_tensor(merge, i, &row) == EMR_OK; i++)
+        if (strcmp(row.name, name) == 0)
+            return row;
+    fail_msg("the plan has no row '%s'", name);
+    return row;
+}
+
+static bool has_private(const emr_bundle *bundle, size_t task, const char *name)
+{
+    emr_private_info info = EMR_INIT(emr_private_info);
+    for (size_t i = 0; emr_bundle_private(bundle, task, i, &info) == EMR_OK; i++)
+        if (strcmp(info.name, name) == 0)
+            return true;
+    return false;
+}
+
+/* A task's model has the tensor from where the policy says: names, dtypes and, but for the merge's, bytes. */
+static void check_origin(const policy *p, const test_set *s, const emr_bundle *bundle, size_t task,
+                         const emr_model *base)
+{
+    emr_error error;
+    emr_model *view;
+    emr_tensor_info info = EMR_INIT(emr_tensor_info);
+    size_t number;
+    assert_ok(emr_bundle_task_model(&view, bundle, task, base, NULL, &error), &error);
+    const emr_tensor *t = emr_model_find(view, "x");
+    assert_int_equal(emr_model_n_tensors(view), t ? 2 : 1);
+    assert_int_equal(has_private(bundle, task, "x"), p->from[task] == ITS_OWN);
+    assert_int_equal(t != NULL, p->from[task] != NOWHERE);
+    if (p->from[task] == THE_BASE || p->from[task] == THE_MERGE) {
+        assert_ok(emr_bundle_find_tensor(bundle, "x", &number), NULL);
+        assert_ok(emr_bundle_tensor(bundle, number, &info), NULL);
+        assert_int_equal(info.merged, p->action == EMR_ACTION_MERGE);
+    }
+    if (t) {
+        const test_tensor *like = p->from[task] == THE_BASE ? &p->base : &p->tasks[task];
+        const test_model *from = p->from[task] == THE_BASE ? &s->base : &s->tasks[task];
+        unsigned char *bytes = tensor_bytes_of(t);
+        assert_int_equal(emr_tensor_dtype(t), like->dtype);
+        assert_int_equal(emr_tensor_rank(t), like->rank);
+        assert_memory_equal(emr_tensor_shape(t), like->shape, like->rank * sizeof *like->shape);
+        if (p->from[task] != THE_MERGE)
+            assert_memory_equal(bytes, from->data[1], (size_t)emr_tensor_bytes(t));
+        free(bytes);
+    }
+    emr_model_destroy(&view);
+}
+
+static void check_policy(const policy *p, int rescale_per, bool embed_base)
+{
+    emr_error error;
+    emr_memory memory;
+    emr_buffer buffer = {0};
+    emr_io io = emr_buffer_io(&buffer);
+    test_set s = make_set(p);
+    emr_merge_options o = small_options();
+    o.private_globs = &p->glob;
+    o.n_private_globs = p->glob != NULL;
+    o.on_mismatch = p->on_mismatch;
+    o.on_missing = p->on_missing;
+    o.rescale_per = rescale_per;
+    o.embed_base = embed_base;
+    emr_merge *merge = test_merge_create(&s, &o);
+    emr_plan_summary plan = EMR_INIT(emr_plan_summary);
+    assert_ok(emr_merge_to_bundle(merge, &io, &error), &error);
+    assert_ok(emr_merge_plan(merge, &plan, &error), &error);
+    emr_plan_tensor before = row_of(merge, "x");
+    assert_int_equal(plan.n_tensors, 2);
+    assert_int_equal(plan.n_merged, p->action == EMR_ACTION_MERGE ? 2 : 1);
+    assert_ok(emr_merge_run(merge, &error), &error);
+    emr_plan_tensor after = row_of(merge, "x");
+    assert_int_equal(before.action, p->action);
+    assert_int_equal(after.action, p->action);
+    assert_string_equal(before.reason, after.reason);
+    assert_int_not_equal(strlen(before.reason), 0);
+    assert_int_equal(before.n_private, p->action == EMR_ACTION_PRIVATE ? p->n_private : 0);
+    assert_int_equal(after.n_private, p->n_private);
+    emr_bundle *bundle = test_bundle_open(&buffer, &memory);
+    for (size_t t = 0; t < 2; t++)
+        check_origin(p, &s, bundle, t, embed_base ? NULL : s.base.model);
+    emr_bundle_destroy(&bundle);
+    emr_buffer_free(&buffer);
+    emr_merge_destroy(&merge);
+    test_set_destroy(&s);
+}
+
+static void every_policy(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sizeof policies / sizeof policies[0]; i++) {
+        print_message("    %s\n", policies[i].what);
+        for (int per = EMR_PER_MODEL; per <= EMR_PER_ROW; per++)
+            check_policy(&policies[i], per, per != EMR_PER_TENSOR);
+    }
+}
+
+/* Where nothing differs from the base, masks take no bytes. */
+static void unchanged_tensors_cost_no_mask_bytes(void **state)
+{
+    (void)state;
+    emr_memory memory;
+    static const test_tensor tensors[] = {{"w", EMR_F32, 2, {500, 601}}};
+    test_set s = test_set_create(tensors, 1, 2, 3, SOURCE_MEMORY);
+    for (size_t t = 0; t < s.n; t++)
+        memcpy(s.tasks[t].data[0], s.base.data[0], 500 * 601 * 4);
+    emr_merge_options o = small_options();
+    emr_buffer buffer = test_merge_bundle(&s, &o);
+    emr_bundle *bundle = test_bundle_open(&buffer, &memory);
+    for (size_t t = 0; t < s.n; t++) {
+        emr_task_info info = EMR_INIT(emr_task_info);
+        assert_ok(emr_bundle_task(bundle, t, &info), NULL);
+        assert_int_equal(info.mask_bytes, 0);
+        assert_int_equal(info.mask_ones, 0);
+    }
+    emr_bundle_destroy(&bundle);
+    emr_buffer_free(&buffer);
+    test_set_destroy(&s);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_policy),
+        cmocka_unit_test(unchanged_tensors_cost_no_mask_bytes),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,196 @@
+/* test_apply.c - the apply kernel: W = base + lambda * (mask ? unified : 0), rounding by rounding. */
+#include "chunk.h"
+
+#include <math.h>
+
+static const emr_dtype floats[] = {EMR_F32, EMR_F16, EMR_BF16, EMR_F64, EMR_F8_E4M3, EMR_F8_E5M2};
+static const emr_dtype unifieds[] = {EMR_F32, EMR_F16, EMR_BF16};
+
+static size_t size_of(emr_dtype dtype)
+{
+    return emr_dtype_bits(dtype) / 8;
+}
+
+static void apply(const emr_run *run)
+{
+    chunk_kernels->apply(run);
+}
+
+static bool masked(const emr_run *run, size_t i)
+{
+    return run->mask[(run->bit + i) / 8] >> (run->bit + i) % 8 & 1;
+}
+
+/* One element of the output by algorithm.md's words: multiply, round, add, round, then round into the dtype.
+ */
+static void expect_element(const emr_run *run, const uint8_t *base, size_t i, uint8_t *out)
+{
+    emr_dtype base_dtype = run->base_dtype, unified_dtype = run->unified_dtype, out_dtype = run->out_dtype;
+    volatile float product, sum;
+    float u, w;
+    double wide;
+    if (!masked(run, i)) {
+        emr_convert(out_dtype, out, base_dtype, base + i * size_of(base_dtype), 1);
+        return;
+    }
+    emr_convert(EMR_F32, &u, unified_dtype, (const uint8_t *)run->unified + i * size_of(unified_dtype), 1);
+    product = run->rescaler * u;
+    if (base_dtype == EMR_F64) {
+        emr_convert(EMR_F64, &wide, base_dtype, base + i * 8, 1);
+        wide += (double)product;
+        emr_convert(out_dtype, out, EMR_F64, &wide, 1);
+    } else {
+        emr_convert(EMR_F32, &w, base_dtype, base + i * size_of(base_dtype), 1);
+        sum = w + product;
+        w = sum;
+        emr_convert(out_dtype, out, EMR_F32, &w, 1);
+    }
+}
+
+static void check_run(const emr_run *run, const uint8_t *base)
+{
+    size_t size = size_of((emr_dtype)run->out_dtype);
+    const uint8_t *out = run->out;
+    for (size_t i = 0; i < run->n; i++) {
+        uint8_t expected[8];
+        expect_element(run, base, i, expected);
+        assert_memory_equal(out + i * size, expected, size);
+    }
+}
+
+typedef struct memory {
+    uint8_t base[8 * MOST + 8], unified[4 * MOST + 8], mask[MOST / 8 + 2], out[8 * MOST + 16];
+} memory;
+
+static void fill(uint8_t *p, emr_dtype dtype, size_t n, rng *r)
+{
+    for (size_t i = 0; i < n; i++) {
+        float value = rng_normal(r);
+        emr_convert(dtype, p + i * size_of(dtype), EMR_F32, &value, 1);
+    }
+}
+
+static void random_runs_follow_the_formula(void **state)
+{
+    static memory m;
+    rng r = {81};
+    (void)state;
+    for (size_t round = 0; round < 6 * 3 * 6 * 8; round++) {
+        emr_run run = {.n = 1 + rng_below(&r, MOST - 600), .bit = round / (6 * 3 * 6), .mask = m.mask};
+        run.base_dtype = (uint8_t)floats[round % 6];
+        run.out_dtype = (uint8_t)floats[round / 6 % 6];
+        run.unified_dtype = (uint8_t)unifieds[round / 36 % 3];
+        run.rescaler = fabsf(rng_normal(&r));
+        uint8_t *base = m.base + rng_below(&r, 8), *unified = m.unified + rng_below(&r, 8);
+        uint8_t *out = m.out + rng_below(&r, 8), *end = out + run.n * size_of((emr_dtype)run.out_dtype);
+        fill(base, (emr_dtype)run.base_dtype, run.n, &r);
+        fill(unified, (emr_dtype)run.unified_dtype, run.n, &r);
+        for (size_t i = 0; i < sizeof m.mask; i++)
+            m.mask[i] = (uint8_t)rng_next(&r);
+        memset(m.out, 0xee, sizeof m.out);
+        run.base = base;
+        run.unified = unified;
+        run.out = out;
+        apply(&run);
+        check_run(&run, base);
+        assert_true((out == m.out || out[-1] == 0xee) && *end == 0xee);
+    }
+}
+
+static void in_place_is_as_beside(void **state)
+{
+    static memory m;
+    rng r = {91};
+    (void)state;
+    for (size_t k = 0; k < 6; k++) {
+        size_t size = size_of(floats[k]);
+        fill(m.base, floats[k], MOST, &r);
+        fill(m.unified, EMR_F32, MOST, &r);
+        for (size_t i = 0; i < sizeof m.mask; i++)
+            m.mask[i] = (uint8_t)rng_next(&r);
+        emr_run run = {.n = MOST, .base = m.base, .unified = m.unified, .mask = m.mask, .rescaler = 0.75f};
+        run.base_dtype = run.out_dtype = (uint8_t)floats[k];
+        run.unified_dtype = EMR_F32;
+        run.out = m.out;
+        apply(&run);
+        run.out = m.base;
+        apply(&run);
+        assert_memory_equal(m.base, m.out, MOST * size);
+    }
+}
+
+/* Multiply and add are rounded one by one: a fused operation would give another result here. */
+static void products_are_rounded_before_they_are_added(void **state)
+{
+    const uint8_t mask = 1;
+    float unified = 1 + 0x1p-12f, rescaler = 1 + 0x1p-12f, base = -1, out;
+    emr_run run = {1, &base, &unified, &mask, 0, rescaler, EMR_F32, EMR_F32, EMR_F32, &out};
+    (void)state;
+    apply(&run);
+    assert_true(out == 0x1p-11f);
+    assert_true(fmaf(rescaler, unified, base) != out);
+}
+
+/* With an f64 base the step is an f32, the sum is not. */
+static void f64_bases_are_added_to_in_f64(void **state)
+{
+    const uint8_t mask = 3;
+    const float unified[] = {1, 0x1p-20f};
+    const double base[] = {1 + 0x1p-45, -3};
+    double out[2];
+    float narrow[2];
+    emr_run run = {2, base, unified, &mask, 0, 0.1f, EMR_F64, EMR_F32, EMR_F64, out};
+    (void)state;
+    apply(&run);
+    assert_true(out[0] == (1 + 0x1p-45) + (double)0.1f);
+    assert_true(out[1] == -3 + (double)(0.1f * 0x1p-20f));
+    run.out = narrow;
+    run.out_dtype = EMR_F32;
+    apply(&run);
+    assert_true(narrow[0] == (float)out[0] && narrow[1] == (float)out[1]);
+}
+
+/* Where the mask is 0 the base comes out bit for bit, even where it is no number. */
+static void unmasked_base_bits_are_kept(void **state)
+{
+    static const uint32_t bits[] = {0x7fc12345, 0x7f800001, 0xffbfffff, 0x7f800000,
+                                    0xff800000, 0x80000000, 1};
+    static const uint64_t wide[] = {0x7ff0000000000001, 0x8000000000000000, 0xfff8000000000123};
+    const uint8_t mask = 0;
+    const float unified[8] = {1, INFINITY, NAN, 4, 5, 6, 7, 8};
+    uint32_t out[7];
+    uint64_t wide_out[3];
+    (void)state;
+    apply(&(emr_run){7, bits, unified, &mask, 0, INFINITY, EMR_F32, EMR_F32, EMR_F32, out});
+    assert_memory_equal(out, bits, sizeof bits);
+    apply(&(emr_run){3, wide, unified, &mask, 0, NAN, EMR_F64, EMR_F32, EMR_F64, wide_out});
+    assert_memory_equal(wide_out, wide, sizeof wide);
+    for (size_t k = 1; k < 6; k++) { /* every code of the smaller types */
+        size_t size = size_of(floats[k]), n = size == 1 ? 256 : 65536;
+        uint8_t *base = malloc(n * size), *none = calloc(n / 8, 1), *result = malloc(n * size);
+        float *zeros = calloc(n, sizeof *zeros);
+        for (size_t i = 0; i < n * size; i++)
+            base[i] = (uint8_t)(i % size ? i / size >> 8 : i / size);
+        if (floats[k] != EMR_F64) {
+            apply(&(emr_run){n, base, zeros, none, 0, 1, (uint8_t)floats[k], EMR_F32, (uint8_t)floats[k],
+                             result});
+            assert_memory_equal(result, base, n * size);
+        }
+        free(base);
+        free(none);
+        free(result);
+        free(zeros);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(random_runs_follow_the_formula),
+        cmocka_unit_test(in_place_is_as_beside),
+        cmocka_unit_test(products_are_rounded_before_they_are_added),
+        cmocka_unit_test(f64_bases_are_added_to_in_f64),
+        cmocka_unit_test(unmasked_base_bits_are_kept),
+    };
+    return run_for_every_variant(tests);
+}

@@ -1,0 +1,362 @@
+/* test_model.c - models built by the host: tensors and their four sources of bytes, metadata, refusals. */
+#include "support.h"
+
+#include <stdio.h>
+
+static emr_model *make_model(void)
+{
+    emr_model *model;
+    emr_error error;
+    assert_ok(emr_model_create(&model, "m.safetensors", NULL, &error), &error);
+    return model;
+}
+
+static emr_tensor_desc describe(const char *name, emr_dtype dtype, uint32_t rank, const uint64_t *shape)
+{
+    emr_tensor_desc d = EMR_INIT(emr_tensor_desc);
+    d.name = name;
+    d.dtype = (uint32_t)dtype;
+    d.rank = rank;
+    d.shape = shape;
+    return d;
+}
+
+static void names_shapes_and_order_are_kept(void **state)
+{
+    const uint64_t shape[] = {3, 0x100000000, 5};
+    emr_error error;
+    emr_model *model = make_model();
+    (void)state;
+    assert_int_equal(emr_model_n_tensors(model), 0);
+    for (uint32_t rank = 0; rank <= 3; rank++) {
+        char name[] = {'r', (char)('3' - rank), '\0'};
+        uint64_t copy[3];
+        memcpy(copy, shape, sizeof copy);
+        emr_tensor_desc d = describe(name, EMR_BF16, rank, copy);
+        assert_ok(emr_model_add(model, &d, &error), &error);
+        memset(name, 'x', 2); /* what is passed in is copied */
+        memset(copy, 0, sizeof copy);
+    }
+    const uint64_t counts[] = {1, 3, 3 * 0x100000000, 15 * 0x100000000};
+    for (uint32_t rank = 0; rank <= 3; rank++) {
+        const emr_tensor *t = emr_model_tensor(model, rank);
+        const char name[] = {'r', (char)('3' - rank), '\0'};
+        assert_string_equal(emr_tensor_name(t), name);
+        assert_ptr_equal(emr_model_find(model, name), t);
+        assert_int_equal(emr_tensor_dtype(t), EMR_BF16);
+        assert_int_equal(emr_tensor_rank(t), rank);
+        assert_true(emr_tensor_count(t) == counts[rank] && emr_tensor_bytes(t) == 2 * counts[rank]);
+        for (uint32_t i = 0; i < rank; i++)
+            assert_true(emr_tensor_shape(t)[i] == shape[i]);
+    }
+    assert_int_equal(emr_model_n_tensors(model), 4);
+    assert_null(emr_model_tensor(model, 4));
+    assert_null(emr_model_find(model, "r"));
+    assert_string_equal(emr_model_name(model), "m.safetensors");
+    emr_model_destroy(&model);
+    assert_null(model);
+    emr_model_destroy(&model);
+    emr_model_destroy(NULL);
+}
+
+static void a_model_without_a_name_is_called_model(void **state)
+{
+    emr_model *model;
+    (void)state;
+    assert_int_equal(emr_model_create(&model, NULL, NULL, NULL), EMR_OK);
+    assert_string_equal(emr_model_name(model), "model");
+    emr_model_destroy(&model);
+    assert_int_equal(emr_model_create(NULL, NULL, NULL, NULL), EMR_EINVAL);
+}
+
+static void tensors_got_earlier_stay_valid(void **state)
+{
+    emr_model *model = make_model();
+    emr_tensor_desc first = describe("first", EMR_F32, 0, NULL);
+    (void)state;
+    assert_int_equal(emr_model_add(model, &first, NULL), EMR_OK);
+    const emr_tensor *tensor = emr_model_tensor(model, 0);
+    for (int i = 0; i < 1000; i++) {
+        char name[16];
+        snprintf(name, sizeof name, "t%d", i);
+        emr_tensor_desc d = describe(name, EMR_F32, 0, NULL);
+        assert_int_equal(emr_model_add(model, &d, NULL), EMR_OK);
+    }
+    assert_ptr_equal(emr_model_tensor(model, 0), tensor);
+    assert_string_equal(emr_tensor_name(tensor), "first");
+    emr_model_destroy(&model);
+}
+
+static emr_status read_squares(void *user, uint64_t offset, void *destination, size_t n, emr_error *error)
+{
+    (void)error;
+    if (*(int *)user)
+        return EMR_ECORRUPT;
+    for (size_t i = 0; i < n; i++)
+        ((unsigned char *)destination)[i] = (unsigned char)((offset + i) * (offset + i));
+    return EMR_OK;
+}
+
+enum { SIZE = 100, BEFORE = 7 };
+
+/* The same bytes from memory, from an extent of an I/O, and computed. */
+static emr_model *three_sources(unsigned char *bytes, emr_memory *memory, int *fails)
+{
+    const uint64_t shape[] = {SIZE};
+    emr_model *model = make_model();
+    for (size_t i = 0; i < SIZE; i++)
+        bytes[BEFORE + i] = (unsigned char)(i * i);
+    *memory = (emr_memory){bytes, BEFORE + SIZE};
+    emr_io io = emr_memory_io(memory);
+    emr_tensor_desc d = describe("memory", EMR_U8, 1, shape);
+    d.data = bytes + BEFORE;
+    assert_int_equal(emr_model_add(model, &d, NULL), EMR_OK);
+    d = describe("io", EMR_U8, 1, shape);
+    d.io = &io;
+    d.offset = BEFORE;
+    assert_int_equal(emr_model_add(model, &d, NULL), EMR_OK);
+    memset(&io, 0, sizeof io); /* the table was copied */
+    d = describe("computed", EMR_U8, 1, shape);
+    d.read = read_squares;
+    d.user = fails;
+    assert_int_equal(emr_model_add(model, &d, NULL), EMR_OK);
+    return model;
+}
+
+static void every_source_gives_every_range(void **state)
+{
+    unsigned char bytes[BEFORE + SIZE], got[SIZE + 2];
+    emr_memory memory;
+    emr_error error;
+    int fails = 0;
+    emr_model *model = three_sources(bytes, &memory, &fails);
+    (void)state;
+    for (size_t t = 0; t < 3; t++) {
+        const emr_tensor *tensor = emr_model_tensor(model, t);
+        for (size_t first = 0; first <= SIZE; first++) {
+            for (size_t n = 0; n <= SIZE - first; n += 1 + n / 3) {
+                memset(got, 0xee, sizeof got);
+                assert_ok(emr_tensor_read(tensor, first, got + 1, n, &error), &error);
+                assert_memory_equal(got + 1, bytes + BEFORE + first, n);
+                assert_true(got[0] == 0xee && got[n + 1] == 0xee);
+            }
+        }
+        assert_int_equal(emr_tensor_read(tensor, SIZE, got, 1, &error), EMR_EINVAL);
+        assert_non_null(strstr(error.text, emr_tensor_name(tensor)));
+        assert_int_equal(emr_tensor_read(tensor, SIZE + 1, got, 0, NULL), EMR_EINVAL);
+        assert_int_equal(emr_tensor_read(tensor, 1, got, SIZE_MAX, NULL), EMR_EINVAL);
+        assert_int_equal(emr_tensor_read(tensor, UINT64_MAX, got, 2, NULL), EMR_EINVAL);
+    }
+    emr_model_destroy(&model);
+}
+
+static void failing_sources_say_so(void **state)
+{
+    unsigned char bytes[BEFORE + SIZE], got[SIZE];
+    emr_memory memory;
+    emr_error error;
+    int fails = 1;
+    emr_model *model = three_sources(bytes, &memory, &fails);
+    (void)state;
+    memory.bytes = BEFORE + SIZE / 2; /* the file got shorter */
+    const emr_tensor *io = emr_model_find(model, "io");
+    assert_int_equal(emr_tensor_read(io, 0, got, SIZE / 2, &error), EMR_OK);
+    assert_int_equal(emr_tensor_read(io, 0, got, SIZE / 2 + 1, &error), EMR_EIO);
+    assert_non_null(strstr(error.text, "m.safetensors"));
+    assert_non_null(strstr(error.text, "'io'"));
+    assert_int_equal(emr_tensor_read(emr_model_find(model, "computed"), 0, got, 1, NULL), EMR_ECORRUPT);
+    emr_model_destroy(&model);
+}
+
+static void tensors_without_a_source_cannot_be_read(void **state)
+{
+    const uint64_t shape[] = {4};
+    unsigned char got[16];
+    emr_error error;
+    emr_model *model = make_model();
+    emr_tensor_desc d = describe("pushed", EMR_F32, 1, shape);
+    (void)state;
+    assert_int_equal(emr_model_add(model, &d, NULL), EMR_OK);
+    assert_int_equal(emr_tensor_read(emr_model_tensor(model, 0), 0, got, 16, &error), EMR_ESTATE);
+    assert_non_null(strstr(error.text, "pushed"));
+    assert_int_equal(emr_tensor_read(emr_model_tensor(model, 0), 0, got, 17, NULL), EMR_EINVAL);
+    emr_model_destroy(&model);
+}
+
+/* Refused with a sentence that names what it is about, and the model is as before. */
+static void check_refused(emr_model *model, const emr_tensor_desc *d, emr_status expected, const char *named)
+{
+    emr_error error = {""};
+    size_t n = emr_model_n_tensors(model);
+    assert_int_equal(emr_model_add(model, d, &error), expected);
+    assert_non_null(strstr(error.text, named));
+    assert_int_equal(emr_model_n_tensors(model), n);
+    if (d->name && strcmp(d->name, "taken") != 0)
+        assert_null(emr_model_find(model, d->name));
+}
+
+static void wrong_descriptions_are_refused(void **state)
+{
+    const uint64_t huge[] = {0x80000000, 0x80000000, 4}, odd[] = {3}, past[] = {0x1000000000000000, 8};
+    uint64_t many[EMR_RANK_MAX + 1];
+    unsigned char bytes[16];
+    emr_memory memory = {bytes, sizeof bytes};
+    emr_io io = emr_memory_io(&memory), no_read = io;
+    int fails = 0;
+    emr_model *model = make_model();
+    emr_tensor_desc d = describe("taken", EMR_F32, 0, NULL);
+    (void)state;
+    assert_int_equal(emr_model_add(model, &d, NULL), EMR_OK);
+    check_refused(model, &d, EMR_EEXIST, "taken");
+    d = describe(NULL, EMR_F32, 0, NULL);
+    check_refused(model, &d, EMR_EINVAL, "name");
+    d = describe("bad \xff name", EMR_F32, 0, NULL); /* strings are UTF-8 */
+    check_refused(model, &d, EMR_EINVAL, "UTF-8");
+    d = describe("no shape", EMR_F32, 1, NULL);
+    check_refused(model, &d, EMR_EINVAL, "shape");
+    d = describe("dtype", (emr_dtype)99, 0, NULL);
+    check_refused(model, &d, EMR_EINVAL, "'dtype'");
+    d = describe("none", EMR_DTYPE_NONE, 0, NULL);
+    check_refused(model, &d, EMR_EINVAL, "'none'");
+    d = describe("huge", EMR_U8, 3, huge);
+    check_refused(model, &d, EMR_EINVAL, "'huge'");
+    d = describe("past", EMR_U8, 2, past); /* 2^63 elements */
+    check_refused(model, &d, EMR_EINVAL, "'past'");
+    d = describe("odd", EMR_F4, 1, odd);
+    check_refused(model, &d, EMR_EINVAL, "'odd'");
+    d = describe("odd6", EMR_F6_E2M3, 1, odd);
+    check_refused(model, &d, EMR_EINVAL, "'odd6'");
+    for (size_t i = 0; i <= EMR_RANK_MAX; i++)
+        many[i] = 1;
+    d = describe("many", EMR_F32, EMR_RANK_MAX + 1, many);
+    check_refused(model, &d, EMR_EINVAL, "'many'");
+    d = describe("two", EMR_U8, 0, NULL);
+    d.data = bytes;
+    d.io = &io;
+    check_refused(model, &d, EMR_EINVAL, "'two'");
+    d.io = NULL;
+    d.read = read_squares;
+    d.user = &fails;
+    check_refused(model, &d, EMR_EINVAL, "'two'");
+    d = describe("far", EMR_F32, 0, NULL);
+    d.io = &io;
+    d.offset = UINT64_MAX - 3;
+    check_refused(model, &d, EMR_EINVAL, "'far'");
+    no_read.read = NULL;
+    d.offset = 0;
+    d.io = &no_read;
+    check_refused(model, &d, EMR_EINVAL, "read");
+    d = describe("small", EMR_F32, 0, NULL);
+    d.size--;
+    check_refused(model, &d, EMR_EINVAL, "emr_tensor_desc");
+    assert_int_equal(emr_model_add(NULL, &d, NULL), EMR_EINVAL);
+    assert_int_equal(emr_model_add(model, NULL, NULL), EMR_EINVAL);
+    d = describe("last", EMR_F32, EMR_RANK_MAX, many); /* and the model still works */
+    assert_int_equal(emr_model_add(model, &d, NULL), EMR_OK);
+    emr_model_destroy(&model);
+}
+
+/* 0 elements are no bytes, in whatever order the dimensions stand. */
+static void zero_size_shapes_are_legal(void **state)
+{
+    const uint64_t shapes[][3] = {{0, 5, 7}, {5, 0, 7}, {5, 7, 0}, {0, 0, 0}};
+    emr_model *model = make_model();
+    (void)state;
+    for (size_t i = 0; i < 4; i++) {
+        const char name[] = {(char)('a' + i), '\0'};
+        emr_tensor_desc d = describe(name, EMR_F4, 3, shapes[i]);
+        assert_int_equal(emr_model_add(model, &d, NULL), EMR_OK);
+        assert_int_equal(emr_tensor_bytes(emr_model_tensor(model, i)), 0);
+        assert_int_equal(emr_tensor_read(emr_model_tensor(model, i), 0, NULL, 0, NULL), EMR_OK);
+    }
+    emr_model_destroy(&model);
+}
+
+static void check_entry(const emr_model *model, size_t i, const char *key, const char *value)
+{
+    const char *k, *v;
+    assert_int_equal(emr_model_metadata(model, i, &k, &v), EMR_OK);
+    assert_string_equal(k, key);
+    assert_string_equal(v, value);
+}
+
+static void metadata_is_kept_in_order_and_replaced_in_place(void **state)
+{
+    const char *key, *value;
+    emr_model *model = make_model();
+    (void)state;
+    assert_int_equal(emr_model_n_metadata(model), 0);
+    assert_int_equal(emr_model_set_metadata(model, "format", "pt", NULL), EMR_OK);
+    assert_int_equal(emr_model_set_metadata(model, "", "empty key", NULL), EMR_OK);
+    assert_int_equal(emr_model_set_metadata(model, "author", "", NULL), EMR_OK);
+    assert_int_equal(emr_model_set_metadata(model, "format", "np", NULL), EMR_OK);
+    assert_int_equal(emr_model_n_metadata(model), 3);
+    check_entry(model, 0, "format", "np");
+    check_entry(model, 1, "", "empty key");
+    check_entry(model, 2, "author", "");
+    assert_int_equal(emr_model_metadata(model, 3, &key, &value), EMR_ENOTFOUND);
+    assert_int_equal(emr_model_set_metadata(model, NULL, "x", NULL), EMR_EINVAL);
+    assert_int_equal(emr_model_set_metadata(model, "x", NULL, NULL), EMR_EINVAL);
+    assert_int_equal(emr_model_set_metadata(NULL, "x", "x", NULL), EMR_EINVAL);
+    assert_int_equal(emr_model_set_metadata(model, "\xff", "x", NULL), EMR_EINVAL);
+    assert_int_equal(emr_model_set_metadata(model, "x", "\xc3", NULL), EMR_EINVAL);
+    assert_int_equal(emr_model_n_metadata(model), 3);
+    emr_model_destroy(&model);
+}
+
+/* Fails every request of building a model in turn: each failure is EMR_ENOMEM, changes nothing and leaks
+ * nothing. */
+static void running_out_of_memory_leaves_the_model_as_it_was(void **state)
+{
+    size_t k = 0;
+    bool failed = true;
+    (void)state;
+    for (; failed; k++) {
+        test_allocator counts = {0, 0, k};
+        emr_allocator allocator = test_allocator_make(&counts);
+        emr_model *model;
+        failed = emr_model_create(&model, "m", &allocator, NULL) != EMR_OK;
+        assert_true(!failed || !model);
+        for (int i = 0; model && i < 20; i++) {
+            char name[16];
+            snprintf(name, sizeof name, "t%d", i);
+            emr_tensor_desc d = describe(name, EMR_F32, 0, NULL);
+            emr_status status = emr_model_add(model, &d, NULL);
+            assert_true(status == EMR_OK || status == EMR_ENOMEM);
+            if (status) {
+                failed = true;
+                assert_int_equal(emr_model_n_tensors(model), i);
+                assert_null(emr_model_find(model, name));
+                assert_int_equal(emr_model_add(model, &d, NULL), EMR_OK);
+            }
+            status = emr_model_set_metadata(model, name, "x", NULL);
+            assert_true(status == EMR_OK || status == EMR_ENOMEM);
+            if (status) {
+                failed = true;
+                assert_int_equal(emr_model_n_metadata(model), i);
+                assert_int_equal(emr_model_set_metadata(model, name, "x", NULL), EMR_OK);
+            }
+            assert_ptr_equal(emr_model_find(model, name), emr_model_tensor(model, (size_t)i));
+        }
+        emr_model_destroy(&model);
+        assert_int_equal(counts.alive, 0);
+    }
+    assert_true(k > 60);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(names_shapes_and_order_are_kept),
+        cmocka_unit_test(a_model_without_a_name_is_called_model),
+        cmocka_unit_test(tensors_got_earlier_stay_valid),
+        cmocka_unit_test(every_source_gives_every_range),
+        cmocka_unit_test(failing_sources_say_so),
+        cmocka_unit_test(tensors_without_a_source_cannot_be_read),
+        cmocka_unit_test(wrong_descriptions_are_refused),
+        cmocka_unit_test(zero_size_shapes_are_legal),
+        cmocka_unit_test(metadata_is_kept_in_order_and_replaced_in_place),
+        cmocka_unit_test(running_out_of_memory_leaves_the_model_as_it_was),
+    };
+    return cmocka_run_group_tests_name("model", tests, NULL, NULL);
+}

@@ -1,0 +1,173 @@
+/* test_pool.c - the stock thread pool: every index once, whoever shares it, however often it is made. */
+#define _XOPEN_SOURCE 700
+
+#include "support.h"
+
+#include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
+#include <unistd.h>
+
+enum { MOST = 5000 };
+
+typedef struct marks {
+    atomic_uint runs[MOST];
+    atomic_uint running, most_running;
+} marks;
+
+static void mark(void *arg, size_t i)
+{
+    marks *m = arg;
+    unsigned now = atomic_fetch_add(&m->running, 1) + 1, most = atomic_load(&m->most_running);
+    while (now > most && !atomic_compare_exchange_weak(&m->most_running, &most, now))
+        ;
+    atomic_fetch_add(&m->runs[i], 1);
+    atomic_fetch_sub(&m->running, 1);
+}
+
+/* When parallel_for returns, everything was done, once. */
+static bool run_marks(const emr_executor *e, marks *m, size_t n)
+{
+    for (size_t i = 0; i < MOST; i++)
+        atomic_store(&m->runs[i], 0);
+    e->parallel_for(e->user, n, mark, m);
+    for (size_t i = 0; i < MOST; i++)
+        if (atomic_load(&m->runs[i]) != (i < n))
+            return false;
+    return atomic_load(&m->running) == 0;
+}
+
+static void every_index_runs_once(void **state)
+{
+    static marks m;
+    static const size_t numbers[] = {0, 1, 2, 3, 7, 8, 9, 100, MOST};
+    emr_error error;
+    (void)state;
+    for (unsigned threads = 1; threads <= 8; threads++) {
+        emr_pool *pool;
+        assert_ok(emr_pool_create(&pool, threads, NULL, &error), &error);
+        emr_executor e = emr_pool_executor(pool);
+        assert_int_equal(e.size, sizeof e);
+        assert_int_equal(e.concurrency, threads);
+        for (int round = 0; round < 30; round++)
+            for (size_t k = 0; k < sizeof numbers / sizeof numbers[0]; k++)
+                assert_true(run_marks(&e, &m, numbers[k]));
+        assert_in_range(atomic_exchange(&m.most_running, 0), 1, threads);
+        emr_pool_destroy(&pool);
+        assert_null(pool);
+    }
+}
+
+/* Two indexes that wait for each other: both must be running at the same time. */
+static void meet(void *arg, size_t i)
+{
+    atomic_uint *arrived = arg;
+    (void)i;
+    atomic_fetch_add(arrived, 1);
+    while (atomic_load(arrived) < 2)
+        sched_yield();
+}
+
+static void two_threads_work_at_the_same_time(void **state)
+{
+    emr_pool *pool;
+    (void)state;
+    assert_int_equal(emr_pool_create(&pool, 2, NULL, NULL), EMR_OK);
+    emr_executor e = emr_pool_executor(pool);
+    for (int round = 0; round < 20; round++) {
+        atomic_uint arrived = 0;
+        e.parallel_for(e.user, 2, meet, &arrived);
+        assert_int_equal(arrived, 2);
+    }
+    emr_pool_destroy(&pool);
+}
+
+static void *use_pool(void *arg)
+{
+    static _Thread_local marks m;
+    const emr_executor *e = arg;
+    for (size_t round = 0; round < 200; round++)
+        if (!run_marks(e, &m, round * 13 % 400))
+            return NULL;
+    return arg;
+}
+
+static void threads_share_one_pool(void **state)
+{
+    emr_pool *pool;
+    pthread_t threads[4];
+    void *result;
+    (void)state;
+    assert_int_equal(emr_pool_create(&pool, 3, NULL, NULL), EMR_OK);
+    emr_executor e = emr_pool_executor(pool);
+    for (size_t i = 0; i < 4; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, use_pool, &e), 0);
+    for (size_t i = 0; i < 4; i++) {
+        pthread_join(threads[i], &result);
+        assert_ptr_equal(result, &e);
+    }
+    emr_pool_destroy(&pool);
+}
+
+static void pools_come_and_go(void **state)
+{
+    static marks m;
+    test_allocator counts = {0, 0, SIZE_MAX};
+    emr_allocator allocator = test_allocator_make(&counts);
+    (void)state;
+    for (unsigned round = 0; round < 300; round++) {
+        emr_pool *pool;
+        assert_int_equal(emr_pool_create(&pool, 1 + round % 5, &allocator, NULL), EMR_OK);
+        if (round % 3) { /* some are never used */
+            emr_executor e = emr_pool_executor(pool);
+            assert_true(run_marks(&e, &m, round % 20));
+        }
+        emr_pool_destroy(&pool);
+        assert_int_equal(counts.alive, 0);
+    }
+    emr_pool *none = NULL;
+    emr_pool_destroy(&none);
+    emr_pool_destroy(NULL);
+    assert_int_equal(emr_pool_create(NULL, 1, NULL, NULL), EMR_EINVAL);
+}
+
+static void zero_threads_are_one_a_processor(void **state)
+{
+    emr_pool *pool;
+    (void)state;
+    assert_int_equal(emr_pool_create(&pool, 0, NULL, NULL), EMR_OK);
+    assert_int_equal(emr_pool_executor(pool).concurrency, sysconf(_SC_NPROCESSORS_ONLN));
+    emr_pool_destroy(&pool);
+}
+
+static void running_out_of_memory_is_said(void **state)
+{
+    size_t n_failures = 0;
+    bool failed = true;
+    (void)state;
+    for (size_t k = 0; failed; k++) {
+        test_allocator counts = {0, 0, k};
+        emr_allocator allocator = test_allocator_make(&counts);
+        emr_pool *pool;
+        emr_status status = emr_pool_create(&pool, 3, &allocator, NULL);
+        failed = status != EMR_OK;
+        n_failures += failed;
+        assert_true(failed ? status == EMR_ENOMEM && !pool : pool != NULL);
+        emr_pool_destroy(&pool);
+        assert_int_equal(counts.alive, 0);
+    }
+    assert_true(n_failures > 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_index_runs_once),
+        cmocka_unit_test(two_threads_work_at_the_same_time),
+        cmocka_unit_test(threads_share_one_pool),
+        cmocka_unit_test(pools_come_and_go),
+        cmocka_unit_test(zero_threads_are_one_a_processor),
+        cmocka_unit_test(running_out_of_memory_is_said),
+    };
+    return cmocka_run_group_tests_name("pool", tests, NULL, NULL);
+}
