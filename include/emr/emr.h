@@ -6,11 +6,12 @@
  *
  * Rules that hold in every header:
  *
- * - A call that can fail returns an emr_status: EMR_OK (0) or a negative number. Where a sentence helps, the
- *   last parameter is `emr_error *error`; NULL means the sentence is not wanted. On success it is untouched.
+ * - A call that can fail returns an emr_status: EMR_OK (0, so that calls chain with ||) or a negative number.
+ *   Where a sentence helps, the last parameter is `emr_error *error`; NULL means the sentence is not wanted.
+ *   Every failure sets it; on success it is untouched.
  * - On failure an output handle is set to NULL. `emr_x_destroy(&x)` accepts NULL and a pointer to NULL, and
  *   sets the pointer to NULL. After a failed call a handle may only be destroyed, unless its header says
- * more.
+ *   more.
  * - Option structs and tables of callbacks begin with `size_t size`: set it to sizeof the struct (the
  *   EMR_INIT macro does) and leave everything else zero for the defaults. NULL options mean all defaults.
  *   A struct smaller than that of version 1 is EMR_EINVAL; a larger one whose unknown tail is not all zero

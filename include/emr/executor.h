@@ -20,7 +20,8 @@ typedef struct emr_pool emr_pool;
 
 EMR_BEGIN_DECLS
 
-/* Starts `threads` - 1 threads (the caller's own is the last one); 0 means one per online processor. */
+/* Starts `threads` - 1 threads (the caller's own is the last one); 0 means one per online processor;
+ * more than 4096 is EMR_EINVAL. */
 EMR_API emr_status emr_pool_create(emr_pool **pool, unsigned threads, const emr_allocator *allocator,
                                    emr_error *error);
 

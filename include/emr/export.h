@@ -27,6 +27,8 @@
 
 /* An option struct with its size set and every member zero (the default):
  *     emr_merge_options options = EMR_INIT(emr_merge_options);
+ * In C, this says the same and sets members too:
+ *     emr_merge_options options = {.size = sizeof options, .embed_base = 1};
  */
 #ifdef __cplusplus
 #define EMR_INIT(type) (::emr_init<type>())

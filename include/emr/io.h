@@ -62,8 +62,8 @@ typedef struct emr_memory {
 
 EMR_API emr_io emr_memory_io(emr_memory *memory);
 
-/* A buffer that grows as it is written. Free `data` with emr_buffer_free. Zero it before use; `allocator`
- * may be NULL. */
+/* A buffer that grows as it is written, and that can be read again. Free `data` with emr_buffer_free. Zero it
+ * before use; `allocator` may be NULL. */
 typedef struct emr_buffer {
     const emr_allocator *allocator; /* borrowed */
     void *data;

@@ -25,7 +25,8 @@
 
 typedef struct emr_merge emr_merge;
 
-/* How a task's rescaler lambda is computed from its task vector tau and its masked unified vector M*u. */
+/* How a task's rescaler lambda is computed from its task vector tau and its masked unified vector M*u. Where
+ * M*u is empty it is 0; beyond the largest f32 it is that. */
 typedef enum emr_rescale {
     EMR_RESCALE_L1 = 0, /* sum |tau| / sum |M*u|                               (the paper, equation 5) */
     EMR_RESCALE_L1_MEANS = 1, /* sum over tensors of mean |tau| / the same of |M*u|  (the authors' program) */

@@ -292,6 +292,8 @@ static emr_status begin_pushing(emr_merge *m, emr_error *error)
 {
     if (m->state == RUNNING)
         return EMR_OK;
+    if (m->state == FINISHED) /* which it stays */
+        return emr_fail(error, EMR_ESTATE, "the merge is finished");
     return settle(m, begin(m, error));
 }
 
@@ -299,7 +301,9 @@ emr_status emr_merge_run(emr_merge *m, emr_error *error)
 {
     if (!m)
         return emr_fail(error, EMR_EINVAL, "emr_merge_run: NULL");
-    emr_status status = settle(m, begin(m, error));
+    if (m->state == RUNNING)
+        return emr_fail(error, EMR_ESTATE, "the merge is running: bytes were pushed");
+    emr_status status = begin_pushing(m, error);
     return status ? status : emr_merge_finish(m, error);
 }
 

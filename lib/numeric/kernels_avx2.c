@@ -164,9 +164,11 @@ static inline __m256 bits_to_lanes(unsigned bits)
     return _mm256_castsi256_ps(_mm256_cmpeq_epi32(spread, select));
 }
 
-/* x where the bit is 1, else y. */
+/* x where the bit is 1, else y, bit for bit. Were y known to be a term of the sum x, a compiler might add 0
+ * to it instead, which makes NaNs quiet. */
 static inline v16 v_select(uint16_t bits, v16 x, v16 y)
 {
+    __asm__("" : "+x"(y.a), "+x"(y.b));
     return (v16){_mm256_blendv_ps(y.a, x.a, bits_to_lanes(bits & 255u)),
                  _mm256_blendv_ps(y.b, x.b, bits_to_lanes(bits >> 8u))};
 }

@@ -261,16 +261,16 @@ static void apply(const emr_run *r)
 {
     emr_dtype base_dtype = (emr_dtype)r->base_dtype, unified_dtype = (emr_dtype)r->unified_dtype;
     emr_dtype out_dtype = (emr_dtype)r->out_dtype;
-    size_t size = emr_float_size(base_dtype);
+    size_t size = emr_float_size(base_dtype), out_size = emr_float_size(out_dtype);
     for (size_t first = 0; first < r->n; first += EMR_GROUP) {
         size_t n = r->n - first < EMR_GROUP ? r->n - first : EMR_GROUP;
         const uint8_t *base = (const uint8_t *)r->base + first * size;
-        uint8_t *out = (uint8_t *)r->out + first * emr_float_size(out_dtype);
+        uint8_t *out = (uint8_t *)r->out + first * out_size;
         float step[EMR_GROUP], w[EMR_GROUP];
         double wide[EMR_GROUP];
-        uint8_t kept[EMR_GROUP * sizeof(double)]; /* the base's own bytes, because `out` may be `base` */
+        uint8_t kept[EMR_GROUP * sizeof(double)]; /* the base in the output's dtype; `out` may be `base` */
         bool mask[EMR_GROUP];
-        memcpy(kept, base, n * size);
+        (void)emr_convert(out_dtype, kept, base_dtype, base, n); /* the same bytes where dtypes are equal */
         emr_load_f32(step, unified_dtype, (const uint8_t *)r->unified + first * emr_float_size(unified_dtype),
                      n);
         for (size_t i = 0; i < n; i++) {
@@ -289,9 +289,10 @@ static void apply(const emr_run *r)
                 w[i] = mask[i] ? w[i] + step[i] : w[i];
             emr_store_f32(out_dtype, out, w, n);
         }
-        for (size_t i = 0; base_dtype == out_dtype && i < n; i++)
+        for (size_t i = 0; i < n;
+             i++) /* not left to the selections above: compilers may make NaNs quiet there */
             if (!mask[i])
-                memcpy(out + i * size, kept + i * size, size);
+                memcpy(out + i * out_size, kept + i * out_size, out_size);
     }
 }
 

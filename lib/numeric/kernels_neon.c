@@ -172,9 +172,11 @@ static inline uint32x4_t bits_to_lanes(unsigned bits, int i)
     return vtstq_u32(vdupq_n_u32(bits >> (4 * i)), vld1q_u32(weights));
 }
 
-/* x where the bit is 1, else y. */
+/* x where the bit is 1, else y, bit for bit. Were y known to be a term of the sum x, a compiler might add 0
+ * to it instead, which makes NaNs quiet. */
 static inline v16 v_select(uint16_t bits, v16 x, v16 y)
 {
+    __asm__("" : "+w"(y.r[0]), "+w"(y.r[1]), "+w"(y.r[2]), "+w"(y.r[3]));
     EACH(vbslq_f32(bits_to_lanes(bits, i), x.r[i], y.r[i]));
 }
 

@@ -10,6 +10,8 @@
 #include <stdatomic.h>
 #include <unistd.h>
 
+enum { THREADS_MAX = 4096 };
+
 struct emr_pool {
     emr_allocator allocator;
     pthread_t *threads;
@@ -96,6 +98,8 @@ emr_status emr_pool_create(emr_pool **pool, unsigned threads, const emr_allocato
     if (status)
         return status;
     threads = threads ? threads : online_processors();
+    if (threads > THREADS_MAX)
+        return emr_fail(error, EMR_EINVAL, "a pool has at most %u threads", (uint64_t)THREADS_MAX);
     emr_pool *p = emr_allocate_array(&allocator, 1, sizeof *p);
     if (!p)
         return emr_fail(error, EMR_ENOMEM, "out of memory");

@@ -46,11 +46,12 @@ static emr_buffer merge_in(const way *w, const test_set *s, emr_merge_options o,
     return buffer;
 }
 
-static void assert_every_way_is_the_same(const test_set *s, const emr_merge_options *o)
+/* From way `first` on, each `step`th. */
+static void assert_ways_are_the_same(const test_set *s, const emr_merge_options *o, size_t first, size_t step)
 {
     size_t calls = 0;
     emr_buffer want = test_merge_bundle(s, o);
-    for (size_t i = 0; i < sizeof ways / sizeof ways[0]; i++) {
+    for (size_t i = first; i < sizeof ways / sizeof ways[0]; i += step) {
         char what[64];
         snprintf(what, sizeof what, "way %zu", i);
         emr_buffer got = merge_in(&ways[i], s, *o, &calls);
@@ -66,7 +67,7 @@ static void rescalers_per_model(void **state)
     (void)state;
     test_set s = rich_set(1, 3, SOURCE_MEMORY);
     emr_merge_options o = rich_options(EMR_PER_MODEL);
-    assert_every_way_is_the_same(&s, &o);
+    assert_ways_are_the_same(&s, &o, 0, 1);
     test_set_destroy(&s);
 }
 
@@ -78,7 +79,7 @@ static void rescalers_per_tensor(void **state)
     o.rescale = EMR_RESCALE_L2;
     o.unified_dtype = EMR_BF16;
     o.block_params = 4096;
-    assert_every_way_is_the_same(&s, &o);
+    assert_ways_are_the_same(&s, &o, 0, 2);
     test_set_destroy(&s);
 }
 
@@ -89,7 +90,7 @@ static void rescalers_per_row(void **state)
     emr_merge_options o = rich_options(EMR_PER_ROW);
     o.embed_base = 0;
     o.compression = EMR_COMPRESSION_NONE;
-    assert_every_way_is_the_same(&s, &o);
+    assert_ways_are_the_same(&s, &o, 1, 2);
     test_set_destroy(&s);
 }
 
@@ -166,6 +167,17 @@ static void metered_free(void *user, void *pointer)
     free(head);
 }
 
+/* The level, or the default in a build without compression. */
+static int level_where_built(int level)
+{
+    emr_merge *merge;
+    emr_merge_options o = EMR_INIT(emr_merge_options);
+    o.compression = level;
+    emr_status status = emr_merge_create(&merge, &o, NULL);
+    emr_merge_destroy(&merge);
+    return status == EMR_EUNSUPPORTED ? 0 : level;
+}
+
 /* The plan and the bundle's index grow with the number of tensors, not with their size; they are small here.
  */
 enum { INDEX_BYTES = 128 << 10 };
@@ -174,7 +186,7 @@ static void working_memory_stays_within_the_limit(void **state)
 {
     (void)state;
     test_set s = rich_set(4, 3, SOURCE_IO);
-    for (uint64_t mib = 4; mib <= 64; mib *= 2) {
+    for (uint64_t mib = 4; mib <= 64; mib *= 4) {
         emr_error error;
         meter m = {0, 0};
         emr_allocator allocator = {sizeof allocator, &m, metered_alloc, metered_free};
@@ -184,8 +196,8 @@ static void working_memory_stays_within_the_limit(void **state)
         o.allocator = &allocator;
         o.executor = mib == 16 ? &executor : NULL;
         o.memory_bytes = mib << 20;
-        o.block_params = mib == 8 ? 4096 : 0;
-        o.compression = mib == 64 ? 19 : 0;
+        o.block_params = mib == 16 ? 4096 : 0;
+        o.compression = mib == 64 ? level_where_built(9) : 0;
         emr_buffer buffer = {0};
         emr_io io = emr_buffer_io(&buffer);
         emr_merge *merge = test_merge_create(&s, &o);

@@ -103,7 +103,7 @@ static void anything_after_the_run(void **state)
                             : i == 2 ? emr_merge_push(l.merge, 0, "x", 1, &taken, &l.error)
                             : i == 3 ? emr_merge_expects(l.merge, 0, &tensor, &bytes, &l.error)
                                      : emr_merge_add_task(l.merge, "late", l.set.base.model, &l.error);
-        assert_state(&l, status, i == 4 ? "before" : "once");
+        assert_state(&l, status, i == 4 ? "before" : "merge");
     }
 }
 

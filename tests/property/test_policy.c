@@ -2,13 +2,8 @@
  * run does, and what each task's model holds afterwards. The refusals are in test_refusal.c. */
 #include "property.h"
 
-#define ABSENT                                                                                               \
-    {                                                                                                        \
-        0                                                                                                    \
-    }
-
 /* Where a task's model has its tensor from. */
-typedef enum origin { NOWHERE, ITS_OWN, THE_BASE, THE_MERGE } origin;
+typedef enum origin { NOWHERE, OWN, BASE, MERGED } origin;
 
 /* One tensor as the base and two tasks have it; `dtype` 0 means that it is absent. */
 typedef struct policy {
@@ -22,102 +17,60 @@ typedef struct policy {
     origin from[2];
 } policy;
 
-#define F(...)                                                                                               \
-    {                                                                                                        \
-        "x", EMR_F32, sizeof((uint64_t[]){__VA_ARGS__}) / 8,                                                 \
-        {                                                                                                    \
-            __VA_ARGS__                                                                                      \
-        }                                                                                                    \
-    }
-#define H(...)                                                                                               \
-    {                                                                                                        \
-        "x", EMR_BF16, sizeof((uint64_t[]){__VA_ARGS__}) / 8,                                                \
-        {                                                                                                    \
-            __VA_ARGS__                                                                                      \
-        }                                                                                                    \
-    }
-#define I(...)                                                                                               \
-    {                                                                                                        \
-        "x", EMR_I32, sizeof((uint64_t[]){__VA_ARGS__}) / 8,                                                 \
-        {                                                                                                    \
-            __VA_ARGS__                                                                                      \
-        }                                                                                                    \
-    }
-#define U(...)                                                                                               \
-    {                                                                                                        \
-        "x", EMR_U32, sizeof((uint64_t[]){__VA_ARGS__}) / 8,                                                 \
-        {                                                                                                    \
-            __VA_ARGS__                                                                                      \
-        }                                                                                                    \
-    }
-#define B(...)                                                                                               \
-    {                                                                                                        \
-        "x", EMR_BOOL, sizeof((uint64_t[]){__VA_ARGS__}) / 8,                                                \
-        {                                                                                                    \
-            __VA_ARGS__                                                                                      \
-        }                                                                                                    \
-    }
-#define F4(...)                                                                                              \
-    {                                                                                                        \
-        "x", EMR_F4, sizeof((uint64_t[]){__VA_ARGS__}) / 8,                                                  \
-        {                                                                                                    \
-            __VA_ARGS__                                                                                      \
-        }                                                                                                    \
-    }
-#define E8(...)                                                                                              \
-    {                                                                                                        \
-        "x", EMR_F8_E8M0, sizeof((uint64_t[]){__VA_ARGS__}) / 8,                                             \
-        {                                                                                                    \
-            __VA_ARGS__                                                                                      \
-        }                                                                                                    \
-    }
-#define SCALAR                                                                                               \
-    {                                                                                                        \
-        "x", EMR_F32, 0,                                                                                     \
-        {                                                                                                    \
-            0                                                                                                \
-        }                                                                                                    \
-    }
-#define PRIVATE  EMR_MISMATCH_PRIVATE
-#define USE_BASE EMR_MISSING_BASE
-
 /* clang-format off */
+#define X(dtype, ...) {"x", dtype, sizeof((uint64_t[]){__VA_ARGS__}) / 8, {__VA_ARGS__}}
+#define F(...)  X(EMR_F32, __VA_ARGS__)
+#define H(...)  X(EMR_BF16, __VA_ARGS__)
+#define I(...)  X(EMR_I32, __VA_ARGS__)
+#define U(...)  X(EMR_U32, __VA_ARGS__)
+#define B(...)  X(EMR_BOOL, __VA_ARGS__)
+#define F4(...) X(EMR_F4, __VA_ARGS__)
+#define E8(...) X(EMR_F8_E8M0, __VA_ARGS__)
+#define ABSENT  {0}
+#define SCALAR  {"x", EMR_F32, 0, {0}}
+#define BOTH(origin) {origin, origin}
+#define DO_MERGE   EMR_ACTION_MERGE
+#define DO_KEEP    EMR_ACTION_KEEP
+#define DO_PRIVATE EMR_ACTION_PRIVATE
+#define PRIVATE    EMR_MISMATCH_PRIVATE
+#define USE_BASE   EMR_MISSING_BASE
+
 static const policy policies[] = {
-    {"float everywhere", F(4, 3), {F(4, 3), F(4, 3)}, {0}, NULL, 0, 0, EMR_ACTION_MERGE, 0, {THE_MERGE, THE_MERGE}},
-    {"float of other dtypes", F(4, 3), {H(4, 3), F(4, 3)}, {0}, NULL, 0, 0, EMR_ACTION_MERGE, 0, {THE_MERGE, THE_MERGE}},
-    {"rank 0", SCALAR, {SCALAR, SCALAR}, {0}, NULL, 0, 0, EMR_ACTION_MERGE, 0, {THE_MERGE, THE_MERGE}},
-    {"no elements", F(0, 3), {F(0, 3), F(0, 3)}, {0}, NULL, 0, 0, EMR_ACTION_MERGE, 0, {THE_MERGE, THE_MERGE}},
-    {"rank 1, no elements", F(0), {F(0), F(0)}, {0}, NULL, 0, 0, EMR_ACTION_MERGE, 0, {THE_MERGE, THE_MERGE}},
+    {"float everywhere", F(4, 3), {F(4, 3), F(4, 3)}, {0}, NULL, 0, 0, DO_MERGE, 0, BOTH(MERGED)},
+    {"float of other dtypes", F(4, 3), {H(4, 3), F(4, 3)}, {0}, NULL, 0, 0, DO_MERGE, 0, BOTH(MERGED)},
+    {"rank 0", SCALAR, {SCALAR, SCALAR}, {0}, NULL, 0, 0, DO_MERGE, 0, BOTH(MERGED)},
+    {"no elements", F(0, 3), {F(0, 3), F(0, 3)}, {0}, NULL, 0, 0, DO_MERGE, 0, BOTH(MERGED)},
+    {"rank 1, no elements", F(0), {F(0), F(0)}, {0}, NULL, 0, 0, DO_MERGE, 0, BOTH(MERGED)},
 
-    {"float, not in the base", ABSENT, {F(4), F(4)}, {0}, NULL, 0, 0, EMR_ACTION_PRIVATE, 2, {ITS_OWN, ITS_OWN}},
-    {"float of one task", ABSENT, {ABSENT, F(4)}, {0}, NULL, 0, 0, EMR_ACTION_PRIVATE, 1, {NOWHERE, ITS_OWN}},
-    {"heads of two sizes", ABSENT, {F(4, 3), F(7, 3)}, {0}, NULL, 0, 0, EMR_ACTION_PRIVATE, 2, {ITS_OWN, ITS_OWN}},
-    {"integer, not in the base", ABSENT, {I(4), U(4)}, {0}, NULL, 0, 0, EMR_ACTION_PRIVATE, 2, {ITS_OWN, ITS_OWN}},
-    {"empty, not in the base", ABSENT, {F(0), ABSENT}, {0}, NULL, 0, 0, EMR_ACTION_PRIVATE, 1, {ITS_OWN, NOWHERE}},
+    {"float, not in the base", ABSENT, {F(4), F(4)}, {0}, NULL, 0, 0, DO_PRIVATE, 2, BOTH(OWN)},
+    {"float of one task", ABSENT, {ABSENT, F(4)}, {0}, NULL, 0, 0, DO_PRIVATE, 1, {NOWHERE, OWN}},
+    {"heads of two sizes", ABSENT, {F(4, 3), F(7, 3)}, {0}, NULL, 0, 0, DO_PRIVATE, 2, BOTH(OWN)},
+    {"integer, not in the base", ABSENT, {I(4), U(4)}, {0}, NULL, 0, 0, DO_PRIVATE, 2, BOTH(OWN)},
+    {"empty, not in the base", ABSENT, {F(0), ABSENT}, {0}, NULL, 0, 0, DO_PRIVATE, 1, {OWN, NOWHERE}},
 
-    {"glob on a float", F(4), {F(4), F(4)}, {0}, "[xyz]", 0, 0, EMR_ACTION_PRIVATE, 2, {ITS_OWN, ITS_OWN}},
-    {"glob on an integer", I(4), {I(4), I(4)}, {0, 1}, "[!w]", 0, 0, EMR_ACTION_PRIVATE, 2, {ITS_OWN, ITS_OWN}},
-    {"glob on two shapes", F(4), {F(4), F(5)}, {0}, "x*", 0, 0, EMR_ACTION_PRIVATE, 2, {ITS_OWN, ITS_OWN}},
-    {"glob, absent", F(4), {ABSENT, F(4)}, {0}, "x", 0, USE_BASE, EMR_ACTION_PRIVATE, 1, {THE_BASE, ITS_OWN}},
+    {"glob on a float", F(4), {F(4), F(4)}, {0}, "[xyz]", 0, 0, DO_PRIVATE, 2, BOTH(OWN)},
+    {"glob on an integer", I(4), {I(4), I(4)}, {0, 1}, "[!w]", 0, 0, DO_PRIVATE, 2, BOTH(OWN)},
+    {"glob on two shapes", F(4), {F(4), F(5)}, {0}, "x*", 0, 0, DO_PRIVATE, 2, BOTH(OWN)},
+    {"glob, absent", F(4), {ABSENT, F(4)}, {0}, "x", 0, USE_BASE, DO_PRIVATE, 1, {BASE, OWN}},
 
-    {"shapes differ", F(4, 3), {F(4, 3), F(3, 4)}, {0}, NULL, PRIVATE, 0, EMR_ACTION_PRIVATE, 2, {ITS_OWN, ITS_OWN}},
-    {"ranks differ", F(12), {F(4, 3), F(12)}, {0}, NULL, PRIVATE, 0, EMR_ACTION_PRIVATE, 2, {ITS_OWN, ITS_OWN}},
-    {"float and integer", F(4), {F(4), I(4)}, {0}, NULL, PRIVATE, 0, EMR_ACTION_PRIVATE, 2, {ITS_OWN, ITS_OWN}},
-    {"shapes differ, absent", F(4), {F(5), ABSENT}, {0}, NULL, PRIVATE, USE_BASE, EMR_ACTION_PRIVATE, 1, {ITS_OWN, THE_BASE}},
-    {"integers of two shapes", I(4), {I(5), I(4)}, {0}, NULL, PRIVATE, 0, EMR_ACTION_PRIVATE, 2, {ITS_OWN, ITS_OWN}},
+    {"shapes differ", F(4, 3), {F(4, 3), F(3, 4)}, {0}, NULL, PRIVATE, 0, DO_PRIVATE, 2, BOTH(OWN)},
+    {"ranks differ", F(12), {F(4, 3), F(12)}, {0}, NULL, PRIVATE, 0, DO_PRIVATE, 2, BOTH(OWN)},
+    {"float and integer", F(4), {F(4), I(4)}, {0}, NULL, PRIVATE, 0, DO_PRIVATE, 2, BOTH(OWN)},
+    {"shapes differ, absent", F(4), {F(5), ABSENT}, {0}, NULL, PRIVATE, USE_BASE, DO_PRIVATE, 1, {OWN, BASE}},
+    {"integers of two shapes", I(4), {I(5), I(4)}, {0}, NULL, PRIVATE, 0, DO_PRIVATE, 2, BOTH(OWN)},
 
-    {"integer, equal", I(9), {I(9), I(9)}, {0}, NULL, 0, 0, EMR_ACTION_KEEP, 0, {THE_BASE, THE_BASE}},
-    {"integer, one differs", I(9), {I(9), I(9)}, {0, 1}, NULL, 0, 0, EMR_ACTION_KEEP, 1, {THE_BASE, ITS_OWN}},
-    {"integer, all differ", I(9), {I(9), I(9)}, {1, 1}, NULL, 0, 0, EMR_ACTION_KEEP, 2, {ITS_OWN, ITS_OWN}},
-    {"integer of another dtype", I(9), {U(9), I(9)}, {0}, NULL, 0, 0, EMR_ACTION_KEEP, 1, {ITS_OWN, THE_BASE}},
-    {"bool, one differs", B(9), {B(9), B(9)}, {1, 0}, NULL, 0, 0, EMR_ACTION_KEEP, 1, {ITS_OWN, THE_BASE}},
-    {"opaque, equal", F4(8), {F4(8), F4(8)}, {0}, NULL, 0, 0, EMR_ACTION_KEEP, 0, {THE_BASE, THE_BASE}},
-    {"opaque, one differs", E8(8), {E8(8), E8(8)}, {0, 1}, NULL, 0, 0, EMR_ACTION_KEEP, 1, {THE_BASE, ITS_OWN}},
-    {"integers without elements", I(0), {I(0), I(0)}, {0}, NULL, 0, 0, EMR_ACTION_KEEP, 0, {THE_BASE, THE_BASE}},
+    {"integer, equal", I(9), {I(9), I(9)}, {0}, NULL, 0, 0, DO_KEEP, 0, BOTH(BASE)},
+    {"integer, one differs", I(9), {I(9), I(9)}, {0, 1}, NULL, 0, 0, DO_KEEP, 1, {BASE, OWN}},
+    {"integer, all differ", I(9), {I(9), I(9)}, {1, 1}, NULL, 0, 0, DO_KEEP, 2, BOTH(OWN)},
+    {"integer of another dtype", I(9), {U(9), I(9)}, {0}, NULL, 0, 0, DO_KEEP, 1, {OWN, BASE}},
+    {"bool, one differs", B(9), {B(9), B(9)}, {1, 0}, NULL, 0, 0, DO_KEEP, 1, {OWN, BASE}},
+    {"opaque, equal", F4(8), {F4(8), F4(8)}, {0}, NULL, 0, 0, DO_KEEP, 0, BOTH(BASE)},
+    {"opaque, one differs", E8(8), {E8(8), E8(8)}, {0, 1}, NULL, 0, 0, DO_KEEP, 1, {BASE, OWN}},
+    {"integers without elements", I(0), {I(0), I(0)}, {0}, NULL, 0, 0, DO_KEEP, 0, BOTH(BASE)},
 
-    {"float, absent", F(4), {ABSENT, F(4)}, {0}, NULL, 0, USE_BASE, EMR_ACTION_MERGE, 0, {THE_BASE, THE_MERGE}},
-    {"float, absent everywhere", F(4), {ABSENT, ABSENT}, {0}, NULL, 0, USE_BASE, EMR_ACTION_MERGE, 0, {THE_BASE, THE_BASE}},
-    {"integer, absent", I(4), {I(4), ABSENT}, {1, 0}, NULL, 0, USE_BASE, EMR_ACTION_KEEP, 1, {ITS_OWN, THE_BASE}},
+    {"float, absent", F(4), {ABSENT, F(4)}, {0}, NULL, 0, USE_BASE, DO_MERGE, 0, {BASE, MERGED}},
+    {"float, absent everywhere", F(4), {ABSENT, ABSENT}, {0}, NULL, 0, USE_BASE, DO_MERGE, 0, BOTH(BASE)},
+    {"integer, absent", I(4), {I(4), ABSENT}, {1, 0}, NULL, 0, USE_BASE, DO_KEEP, 1, {OWN, BASE}},
 };
 /* clang-format on */
 
@@ -183,21 +136,21 @@ static void check_origin(const policy *p, const test_set *s, const emr_bundle *b
     assert_ok(emr_bundle_task_model(&view, bundle, task, base, NULL, &error), &error);
     const emr_tensor *t = emr_model_find(view, "x");
     assert_int_equal(emr_model_n_tensors(view), t ? 2 : 1);
-    assert_int_equal(has_private(bundle, task, "x"), p->from[task] == ITS_OWN);
+    assert_int_equal(has_private(bundle, task, "x"), p->from[task] == OWN);
     assert_int_equal(t != NULL, p->from[task] != NOWHERE);
-    if (p->from[task] == THE_BASE || p->from[task] == THE_MERGE) {
+    if (p->from[task] == BASE || p->from[task] == MERGED) {
         assert_ok(emr_bundle_find_tensor(bundle, "x", &number), NULL);
         assert_ok(emr_bundle_tensor(bundle, number, &info), NULL);
         assert_int_equal(info.merged, p->action == EMR_ACTION_MERGE);
     }
     if (t) {
-        const test_tensor *like = p->from[task] == THE_BASE ? &p->base : &p->tasks[task];
-        const test_model *from = p->from[task] == THE_BASE ? &s->base : &s->tasks[task];
+        const test_tensor *like = p->from[task] == BASE ? &p->base : &p->tasks[task];
+        const test_model *from = p->from[task] == BASE ? &s->base : &s->tasks[task];
         unsigned char *bytes = tensor_bytes_of(t);
         assert_int_equal(emr_tensor_dtype(t), like->dtype);
         assert_int_equal(emr_tensor_rank(t), like->rank);
         assert_memory_equal(emr_tensor_shape(t), like->shape, like->rank * sizeof *like->shape);
-        if (p->from[task] != THE_MERGE)
+        if (p->from[task] != MERGED)
             assert_memory_equal(bytes, from->data[1], (size_t)emr_tensor_bytes(t));
         free(bytes);
     }

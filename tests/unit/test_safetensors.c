@@ -329,6 +329,12 @@ static void offsets_are_two_natural_numbers_that_fit_the_shape(void **state)
         assert_refused(one("\"F32\"", "[1]", wrong[i], 4), EMR_EFORMAT, "'x'");
     assert_refused(one("\"F32\"", "[1]", "[18446744073709551612,18446744073709551616]", 4), EMR_EFORMAT,
                    "JSON");
+    for (size_t n = 0; n <= 8; n++) { /* the file holds what the offsets say, the shape says 4 */
+        char offsets[16];
+        snprintf(offsets, sizeof offsets, "[0,%zu]", n);
+        if (n != 4)
+            assert_refused(one("\"F32\"", "[1]", offsets, n), EMR_EFORMAT, "'x'");
+    }
     assert_refused(craft("{\"x\":{\"dtype\":\"F32\",\"shape\":[1]}}", 4), EMR_EFORMAT, "'x'");
     assert_refused(craft("{\"x\":[]}", 0), EMR_EFORMAT, "'x'");
     assert_refused(craft("{\"x\":null}", 0), EMR_EFORMAT, "'x'");
