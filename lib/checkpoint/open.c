@@ -146,22 +146,18 @@ static emr_status load_directory(emr_model *m, const char *path, emr_error *erro
 {
     listing l = {0};
     const char *name = NULL;
-    char *joined = NULL;
+    char *directory = NULL, *joined = NULL;
     emr_status status = list_directory(&m->allocator, path, &l, error);
     if (!status)
         status = choose(&l, path, &name, error);
     if (!status) {
-        size_t a = strlen(path), b = strlen(name);
-        joined = emr_allocate(&m->allocator, a + b + 2);
-        if (joined) {
-            memcpy(joined, path, a);
-            joined[a] = '/';
-            memcpy(joined + a + 1, name, b + 1);
-            status = load_path(m, joined, error);
-        } else {
-            status = emr_fail(error, EMR_ENOMEM, "%s: out of memory", path);
-        }
+        directory = emr_join_strings(&m->allocator, path, strlen(path), "/");
+        if (directory)
+            joined = emr_join_strings(&m->allocator, directory, strlen(directory), name);
+        status =
+            joined ? load_path(m, joined, error) : emr_fail(error, EMR_ENOMEM, "%s: out of memory", path);
     }
+    emr_release(&m->allocator, directory);
     emr_release(&m->allocator, joined);
     emr_release(&m->allocator, l.index);
     emr_release(&m->allocator, l.single);

@@ -57,12 +57,10 @@ static emr_status load_shard(emr_model *m, json_t *map, const char *index_path, 
                              emr_add_file add_file, emr_error *error)
 {
     const char *slash = strrchr(index_path, '/');
-    size_t directory = slash ? (size_t)(slash - index_path) + 1 : 0, n = strlen(shard) + 1;
-    char *path = emr_allocate(&m->allocator, directory + n);
+    size_t directory = slash ? (size_t)(slash - index_path) + 1 : 0;
+    char *path = emr_join_strings(&m->allocator, index_path, directory, shard);
     if (!path)
         return emr_fail(error, EMR_ENOMEM, "%s: out of memory", index_path);
-    memcpy(path, index_path, directory);
-    memcpy(path + directory, shard, n);
     size_t first = m->n_tensors;
     emr_status status = add_file(m, path, error);
     for (size_t i = first; !status && i < m->n_tensors; i++) {

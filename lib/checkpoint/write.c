@@ -36,17 +36,6 @@ static bool cut_ending(char *text, const char *end)
     return true;
 }
 
-static char *join(const emr_allocator *a, const char *x, const char *y)
-{
-    size_t n = strlen(x), k = strlen(y) + 1;
-    char *joined = emr_allocate(a, n + k);
-    if (joined) {
-        memcpy(joined, x, n);
-        memcpy(joined + n, y, k);
-    }
-    return joined;
-}
-
 /* Shares the tensors out: a new shard where the next tensor would make this one too large. */
 static bool share_out(shards *s, const emr_model *m, uint64_t shard_bytes)
 {
@@ -84,7 +73,7 @@ static emr_status find_stem(shards *s, const char *path, bool sharding, emr_erro
         return emr_fail(error, EMR_EIO, "%s: the directory cannot be made", path);
     s->made_directory = !is_directory;
     emr_release(&s->allocator, s->stem);
-    s->stem = join(&s->allocator, path, "/model");
+    s->stem = emr_join_strings(&s->allocator, path, strlen(path), "/model");
     return s->stem ? EMR_OK : emr_fail(error, EMR_ENOMEM, "%s: out of memory", path);
 }
 
@@ -97,7 +86,7 @@ static emr_status write_shard(shards *s, size_t i, const emr_model *m, const emr
         snprintf(ending, sizeof ending, "%s", dot_safetensors);
     else
         snprintf(ending, sizeof ending, "-%05zu-of-%05zu%s", i + 1, s->n, dot_safetensors);
-    part->path = join(&s->allocator, s->stem, ending);
+    part->path = emr_join_strings(&s->allocator, s->stem, strlen(s->stem), ending);
     if (!part->path)
         return emr_fail(error, EMR_ENOMEM, "out of memory");
     emr_status status = emr_file_create(&part->file, part->path, options->replace, &s->allocator, error);
@@ -131,7 +120,7 @@ static json_t *describe(const shards *s, const emr_model *m)
 
 static emr_status write_index(shards *s, const emr_model *m, int replace, emr_error *error)
 {
-    char *path = join(&s->allocator, s->stem, dot_index);
+    char *path = emr_join_strings(&s->allocator, s->stem, strlen(s->stem), dot_index);
     emr_status status = path ? emr_file_create(&s->index, path, replace, &s->allocator, error)
                              : emr_fail(error, EMR_ENOMEM, "out of memory");
     json_t *root = status ? NULL : describe(s, m);

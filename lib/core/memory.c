@@ -68,11 +68,18 @@ void emr_release(const emr_allocator *allocator, void *pointer)
 
 char *emr_copy_string(const emr_allocator *allocator, const char *string)
 {
-    size_t length = emr_text_length(string);
-    char *copy = emr_allocate(allocator, length + 1);
-    if (copy)
-        memcpy(copy, string, length + 1);
-    return copy;
+    return emr_join_strings(allocator, string, emr_text_length(string), "");
+}
+
+char *emr_join_strings(const emr_allocator *allocator, const char *head, size_t n, const char *tail)
+{
+    size_t tail_bytes = emr_text_length(tail) + 1;
+    char *joined = emr_allocate(allocator, n + tail_bytes);
+    if (joined) {
+        memcpy(joined, head, n);
+        memcpy(joined + n, tail, tail_bytes);
+    }
+    return joined;
 }
 
 bool emr_grow(const emr_allocator *allocator, void **array, size_t *capacity, size_t needed, size_t size)

@@ -24,6 +24,9 @@ void emr_release(const emr_allocator *allocator, void *pointer);
 /* A copy of the string, or NULL. */
 char *emr_copy_string(const emr_allocator *allocator, const char *string);
 
+/* The first `n` bytes of `head`, then `tail`, as one string; or NULL. */
+char *emr_join_strings(const emr_allocator *allocator, const char *head, size_t n, const char *tail);
+
 /* Makes room for `needed` elements of `size` bytes in *array, doubling *capacity. False when there is no
  * memory; the array is then as before. New elements are zero. */
 bool emr_grow(const emr_allocator *allocator, void **array, size_t *capacity, size_t needed, size_t size);

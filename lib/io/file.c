@@ -178,18 +178,6 @@ emr_status emr_file_open(emr_file **file, const char *path, int map, const emr_a
     return status;
 }
 
-/* "path" + suffix, or the directory of a path. */
-static char *join(const emr_allocator *allocator, const char *path, const char *suffix)
-{
-    size_t a = strlen(path), b = strlen(suffix) + 1;
-    char *joined = emr_allocate(allocator, a + b);
-    if (joined) {
-        memcpy(joined, path, a);
-        memcpy(joined + a, suffix, b);
-    }
-    return joined;
-}
-
 static char *directory_of(const emr_allocator *allocator, const char *path)
 {
     const char *slash = strrchr(path, '/');
@@ -205,7 +193,7 @@ static char *temporary_name(const emr_file *f, unsigned n)
 {
     char name[64];
     snprintf(name, sizeof name, "/.emr-%ld-%u.partial", (long)getpid(), n);
-    return join(&f->allocator, f->directory, name);
+    return emr_join_strings(&f->allocator, f->directory, strlen(f->directory), name);
 }
 
 enum { NAMES_TRIED = 1000 };

@@ -35,6 +35,12 @@ typedef struct emr_sums {
     double top, bottom;
 } emr_sums;
 
+/* A chunk's total of its four accumulators: the last step of the order above. */
+static inline double emr_chunk_total(const double a[4])
+{
+    return (a[0] + a[2]) + (a[1] + a[3]);
+}
+
 /* What one task had in one chunk. */
 typedef struct emr_chunk_task {
     emr_sums sums;

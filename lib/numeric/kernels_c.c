@@ -136,11 +136,6 @@ static void add_group_f64(double a[4], const double x[EMR_GROUP])
         a[j] = a[j] + (h[j] + h[j + 4]);
 }
 
-static double total(const double a[4])
-{
-    return (a[0] + a[2]) + (a[1] + a[3]);
-}
-
 typedef struct accumulators {
     double top[4], bottom[4];
 } accumulators;
@@ -189,7 +184,7 @@ static emr_sums sum_in(const emr_chunk *c, size_t task, size_t from, size_t to, 
                 tau[i] = 0;
         add_terms(&a, tau, unified, c->l2, in_f64);
     }
-    return (emr_sums){total(a.top), total(a.bottom)};
+    return (emr_sums){emr_chunk_total(a.top), emr_chunk_total(a.bottom)};
 }
 
 static emr_sums sum_range(const emr_chunk *c, size_t task, size_t from, size_t to)

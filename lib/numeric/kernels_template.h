@@ -153,11 +153,6 @@ static inline void merge_group(const emr_chunk *c, group *g, size_t first, size_
     }
 }
 
-static double total(const double a[4])
-{
-    return (a[0] + a[2]) + (a[1] + a[3]);
-}
-
 static void merge(emr_chunk *c)
 {
     const double infinity = emr_f64_from_bits((uint64_t)0x7ff << 52);
@@ -177,7 +172,7 @@ static void merge(emr_chunk *c)
         merge_group(c, &g, first, c->n - first < EMR_GROUP ? c->n - first : EMR_GROUP);
     for (size_t t = 0; t < c->n_tasks; t++) {
         emr_chunk_task *r = &c->results[t];
-        r->sums = (emr_sums){total(r->lanes), total(r->lanes + 4)};
+        r->sums = (emr_sums){emr_chunk_total(r->lanes), emr_chunk_total(r->lanes + 4)};
         r->nonzero = r->sums.top > 0;
         finite = finite && r->sums.top < infinity && r->sums.bottom < infinity; /* false for NaN too */
         if (c->skip_sums)
