@@ -8,9 +8,9 @@
 #include "numeric/kernels.h"
 
 enum {
-    WINDOW_MAX = 1 << 20,    /* parameters; more does not make reads any faster */
-    WINDOW_GOOD = 64 << 10,  /* less does make them slower */
-    TABLE_GOOD = 256 << 10,  /* entries of the block table */
+    WINDOW_MAX = 1 << 20,   /* parameters; more does not make reads any faster */
+    WINDOW_GOOD = 64 << 10, /* less does make them slower */
+    TABLE_GOOD = 256 << 10, /* entries of the block table */
     STAGING_GOOD = 8 << 20, /* bytes; more falls out of the processor's caches before it is used */
 };
 
