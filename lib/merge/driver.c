@@ -36,6 +36,7 @@ struct emr_driver {
     size_t n_sources;
     source *sources;
     piece *pieces;
+    const emr_tensor **piece_tensors; /* n_sources for each piece; NULL where a task lacks the tensor */
     emr_item *items;
     const void **item_tasks; /* n_tasks for each item */
     uint8_t *item_dtypes;
@@ -54,7 +55,8 @@ struct emr_driver {
 uint64_t emr_driver_memory(const emr_plan *plan, const emr_layout *l)
 {
     return sizeof(emr_driver) + (plan->n_tasks + 1) * sizeof(source) + 2 * EMR_IO_BUFFER +
-           l->max_items * (sizeof(piece) + sizeof(emr_item) + plan->n_tasks * (sizeof(void *) + 1));
+           l->max_items * (sizeof(piece) + sizeof(emr_item) + plan->n_tasks * (sizeof(void *) + 1) +
+                           (plan->n_tasks + 1) * sizeof(void *));
 }
 
 static emr_status progress(emr_driver *d, uint64_t bytes, emr_error *error)
@@ -70,6 +72,12 @@ static const emr_tensor *source_tensor(const emr_driver *d, size_t s, size_t row
 {
     const emr_row *r = &d->plan->rows[row];
     return s == 0 ? r->base : emr_model_find(d->plan->tasks[s - 1].model, r->sample->name);
+}
+
+/* The same for a piece of the window, which looked it up once. */
+static const emr_tensor *piece_tensor(const emr_driver *d, const piece *p, size_t s)
+{
+    return d->piece_tensors[(size_t)(p - d->pieces) * d->n_sources + s];
 }
 
 /* Says whose tensor a failed read was: emr_tensor_read knows file and tensor. */
@@ -122,11 +130,13 @@ emr_status emr_driver_create(emr_driver **driver, emr_plan *plan, const emr_layo
     d->n_sources = plan->n_tasks + 1;
     d->sources = emr_allocate_array(a, d->n_sources, sizeof *d->sources);
     d->pieces = emr_allocate_array(a, layout->max_items, sizeof *d->pieces);
+    d->piece_tensors = emr_allocate_array(a, layout->max_items, d->n_sources * sizeof *d->piece_tensors);
     d->items = emr_allocate_array(a, layout->max_items, sizeof *d->items);
     d->item_tasks = emr_allocate_array(a, layout->max_items, plan->n_tasks * sizeof *d->item_tasks);
     d->item_dtypes = emr_allocate_array(a, layout->max_items, plan->n_tasks);
     d->buffers = emr_allocate(a, (size_t)2 * EMR_IO_BUFFER);
-    bool there = d->sources && d->pieces && d->items && d->item_tasks && d->item_dtypes && d->buffers;
+    bool there = d->sources && d->pieces && d->piece_tensors && d->items && d->item_tasks && d->item_dtypes &&
+                 d->buffers;
     for (size_t s = 0; there && s < d->n_sources; s++) {
         d->sources[s].size = emr_staging_size(plan, s);
         if (d->sources[s].size)
@@ -153,6 +163,7 @@ void emr_driver_destroy(emr_driver **driver)
         emr_release(&a, d->sources[s].staging);
     emr_release(&a, d->sources);
     emr_release(&a, d->pieces);
+    emr_release(&a, d->piece_tensors);
     emr_release(&a, d->items);
     emr_release(&a, d->item_tasks);
     emr_release(&a, d->item_dtypes);
@@ -185,7 +196,7 @@ static uint64_t add_items(emr_driver *d, const piece *p)
                            .tasks = d->item_tasks + index * d->plan->n_tasks,
                            .task_dtypes = d->item_dtypes + index * d->plan->n_tasks};
         for (size_t s = 0; s < d->n_sources; s++) {
-            const emr_tensor *t = source_tensor(d, s, p->row);
+            const emr_tensor *t = piece_tensor(d, p, s);
             const uint8_t *bytes = t ? piece_bytes(d, s, t, p) + covered * emr_float_size(t->dtype) : NULL;
             if (s == 0) {
                 item->base = bytes;
@@ -220,6 +231,8 @@ static void lay_out_window(emr_driver *d)
             return;
         piece *p = &d->pieces[d->n_pieces++];
         *p = (piece){d->next_row, d->next_first, flat, emr_min(left, limit - flat)};
+        for (size_t s = 0; s < d->n_sources; s++)
+            d->piece_tensors[(size_t)(p - d->pieces) * d->n_sources + s] = source_tensor(d, s, p->row);
         p->n = add_items(d, p);
         d->next_first += p->n;
     }
@@ -230,7 +243,7 @@ static emr_status read_piece(void *context, size_t job, size_t worker, emr_error
     emr_driver *d = context;
     const piece *p = &d->pieces[job / d->n_sources];
     size_t s = job % d->n_sources;
-    const emr_tensor *t = source_tensor(d, s, p->row);
+    const emr_tensor *t = piece_tensor(d, p, s);
     (void)worker;
     if (!t || t->kind == EMR_TENSOR_MEMORY || t->kind == EMR_TENSOR_PUSHED)
         return EMR_OK;
@@ -245,7 +258,7 @@ static void skip_unpushed(emr_driver *d, size_t s)
 {
     source *src = &d->sources[s];
     while (src->piece < d->n_pieces) {
-        const emr_tensor *t = source_tensor(d, s, d->pieces[src->piece].row);
+        const emr_tensor *t = piece_tensor(d, &d->pieces[src->piece], s);
         if (t && t->kind == EMR_TENSOR_PUSHED)
             return;
         src->piece++;
@@ -302,7 +315,7 @@ static uint64_t window_bytes(const emr_driver *d)
     uint64_t bytes = 0;
     for (size_t i = 0; i < d->n_pieces; i++) {
         for (size_t s = 0; s < d->n_sources; s++) {
-            const emr_tensor *t = source_tensor(d, s, d->pieces[i].row);
+            const emr_tensor *t = piece_tensor(d, &d->pieces[i], s);
             bytes += t ? d->pieces[i].n * emr_float_size(t->dtype) : 0;
         }
     }
@@ -466,7 +479,7 @@ emr_status emr_driver_pump(emr_driver *d, emr_error *error)
 static uint64_t piece_left(const emr_driver *d, size_t s, const emr_tensor **tensor)
 {
     const piece *p = &d->pieces[d->sources[s].piece];
-    *tensor = source_tensor(d, s, p->row);
+    *tensor = piece_tensor(d, p, s);
     return p->n * emr_float_size((*tensor)->dtype) - d->sources[s].offset;
 }
 
