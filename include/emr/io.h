@@ -36,7 +36,8 @@ EMR_API emr_status emr_file_open(emr_file **file, const char *path, int map, con
                                  emr_error *error);
 
 /* A new file for writing, which appears under `path` only when it is committed: until then it has no name,
- * or a temporary one beside `path`. EMR_EEXIST if `path` exists and `replace` is 0. */
+ * or a temporary one beside `path`. EMR_EEXIST if `path` exists and `replace` is 0.
+ * A symbolic link is itself replaced; devices, directories and links to them are refused. */
 EMR_API emr_status emr_file_create(emr_file **file, const char *path, int replace,
                                    const emr_allocator *allocator, emr_error *error);
 

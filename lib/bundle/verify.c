@@ -218,21 +218,26 @@ static emr_status report_faults(const base_check *check,
 
 enum { BASE_ROUND = 8 }; /* tensors that each worker compares between two calls of the progress callback */
 
-/* Compares every tensor, in rounds; true size of the work is the bytes of the base. */
+static uint64_t base_bytes(const base_check *check, size_t i)
+{
+    const emr_tensor *t = emr_model_find(check->base, emr_bundle_tensor_name(check->bundle, i));
+    return t ? t->bytes : 0;
+}
+
+/* Compares every tensor, in rounds. */
 static emr_status compare_all(base_check *check, const emr_workers *workers, emr_progress_fn progress,
                               void *user, emr_error *error)
 {
     const emr_bundle *b = check->bundle;
     uint64_t done = 0, total = 0;
     emr_status status = EMR_OK;
-    for (size_t i = 0; i < check->base->n_tensors; i++)
-        total += check->base->tensors[i]->bytes;
+    for (size_t i = 0; i < b->summary.n_tensors; i++)
+        total += base_bytes(check, i);
     for (size_t n; !status && check->first < b->summary.n_tensors; check->first += n) {
         n = (size_t)emr_min(BASE_ROUND * workers->n, b->summary.n_tensors - check->first);
         status = emr_work(workers, n, compare_job, check, error);
         for (size_t i = check->first; i < check->first + n; i++) {
-            const emr_tensor *t = emr_model_find(check->base, emr_bundle_tensor_name(b, i));
-            done += t ? t->bytes : 0;
+            done += base_bytes(check, i);
         }
         if (!status && progress && progress(user, done, total))
             status = emr_fail(error, EMR_ECANCELED, "%s: canceled", b->name);

@@ -156,6 +156,22 @@ static void free_shards(shards *s, const char *path, bool failed)
         (void)remove(path);
 }
 
+/* An index beside a single file would hide it from readers: one that is there counts as the output too. */
+static emr_status settle_old_index(const shards *s, int replace, bool written, emr_error *error)
+{
+    struct stat st;
+    char *path = emr_join_strings(&s->allocator, s->stem, strlen(s->stem), dot_index);
+    emr_status status = path ? EMR_OK : emr_fail(error, EMR_ENOMEM, "out of memory");
+    if (!status && lstat(path, &st) == 0) {
+        if (!replace)
+            status = emr_fail(error, EMR_EEXIST, "%s: already exists", path);
+        else if (written && remove(path))
+            status = emr_fail(error, EMR_EIO, "%s: the index of earlier shards cannot be removed", path);
+    }
+    emr_release(&s->allocator, path);
+    return status;
+}
+
 emr_status emr_checkpoint_write(const emr_model *m, const char *path, const emr_checkpoint_options *given,
                                 emr_error *error)
 {
@@ -171,6 +187,8 @@ emr_status emr_checkpoint_write(const emr_model *m, const char *path, const emr_
         status = emr_fail(error, EMR_ENOMEM, "%s: out of memory", path);
     if (!status)
         status = find_stem(&s, path, options.shard_bytes > 0, error);
+    if (!status && s.n == 1)
+        status = settle_old_index(&s, options.replace, false, error);
     for (size_t i = 0; !status && i < s.n; i++)
         status = write_shard(&s, i, m, &options, &done, error);
     if (!status && s.n > 1)
@@ -179,6 +197,8 @@ emr_status emr_checkpoint_write(const emr_model *m, const char *path, const emr_
         status = emr_file_commit(s.all[i].file, error);
     if (!status && s.index)
         status = emr_file_commit(s.index, error);
+    if (!status && s.n == 1)
+        status = settle_old_index(&s, options.replace, true, error);
     free_shards(&s, path, status != EMR_OK);
     return status;
 }

@@ -231,10 +231,23 @@ static int create_unnamed(const emr_file *f)
 #endif
 }
 
+/* What is there now must be replaceable, and what is not must be possible: better known before the work than
+ * after. A symbolic link is itself replaced, but not if it leads to a device. */
+static emr_status check_target(const char *path, bool replace, emr_error *error)
+{
+    struct stat s, target;
+    if (lstat(path, &s))
+        return errno == ENOENT ? EMR_OK : fail(path, "cannot be created", error);
+    bool regular =
+        S_ISREG(s.st_mode) || (S_ISLNK(s.st_mode) && (stat(path, &target) || S_ISREG(target.st_mode)));
+    if (!regular)
+        return emr_fail(error, EMR_EIO, "%s: is no regular file and cannot be replaced", path);
+    return replace ? EMR_OK : emr_fail(error, EMR_EEXIST, "%s: already exists", path);
+}
+
 emr_status emr_file_create(emr_file **file, const char *path, int replace, const emr_allocator *allocator,
                            emr_error *error)
 {
-    struct stat s;
     emr_status status = new_file(file, path, allocator, error);
     if (status)
         return status;
@@ -244,10 +257,8 @@ emr_status emr_file_create(emr_file **file, const char *path, int replace, const
     f->directory = directory_of(&f->allocator, path);
     if (!f->directory)
         status = emr_fail(error, EMR_ENOMEM, "%s: out of memory", path);
-    else if (lstat(path, &s) == 0 && !S_ISREG(s.st_mode) && !S_ISLNK(s.st_mode))
-        status = emr_fail(error, EMR_EIO, "%s: is no regular file and cannot be replaced", path);
-    else if (lstat(path, &s) == 0 && !replace)
-        status = emr_fail(error, EMR_EEXIST, "%s: already exists", path);
+    else
+        status = check_target(path, f->replace, error);
     if (!status) {
         f->descriptor = create_unnamed(f);
         if (f->descriptor < 0)

@@ -11,7 +11,11 @@
 #include <float.h>
 #include <string.h>
 
-enum { ROWS_MAX = EMR_CHUNK + 1 }; /* rows that one item can touch */
+enum {
+    ROWS_MAX = EMR_CHUNK + 1, /* rows that one item can touch */
+    INDEX_COPIES = 3,         /* of the index at most, while it grows by doubling and is put together */
+    STREAM_BYTES = 1024,      /* what the writer holds for a stream besides */
+};
 
 /* What one task has come to. */
 typedef struct task_state {
@@ -58,8 +62,8 @@ uint64_t emr_step_memory(const emr_plan *plan, const emr_layout *l)
     return sizeof(emr_step) + l->max_items * per_item + plan->n_tasks * per_task +
            l->buffer_params * (plan->options->unified_dtype == EMR_F32 ? 4u : 2u) +
            2 * (uint64_t)l->value_block_bytes + /* pending blocks of the base and of a private stream */
-           3 * EMR_BLOCK_SIZE *
-               emr_block_entries(plan, l->block_params); /* the block table, while it is written */
+           INDEX_COPIES * (EMR_BLOCK_SIZE * emr_block_entries(plan, l->block_params) + plan->index_bytes) +
+           STREAM_BYTES * emr_stream_count(plan);
 }
 
 static emr_status no_memory(emr_error *error)

@@ -9,6 +9,7 @@
 
 enum {
     WINDOW_MAX = 1 << 20,   /* parameters; more does not make reads any faster */
+    WORKER_BYTES = 1024,    /* a worker's sentence of failure */
     WINDOW_GOOD = 64 << 10, /* less does make them slower */
     TABLE_GOOD = 256 << 10, /* entries of the block table */
     STAGING_GOOD = 8 << 20, /* bytes; more falls out of the processor's caches before it is used */
@@ -37,21 +38,27 @@ static void measure(emr_layout *l, const emr_plan *plan, size_t staging_per_para
     l->mask_block_bytes = (uint32_t)l->block_params / 8;
     l->n_slots = 2 * l->n_workers;
     l->memory = l->window_params * staging_per_param + emr_driver_memory(plan, l) + emr_step_memory(plan, l);
+    l->memory += l->n_workers * WORKER_BYTES;
     if (writes)
         l->memory +=
             emr_writer_memory(l->n_slots, l->n_workers, l->value_block_bytes, plan->options->compression);
 }
 
+uint64_t emr_stream_count(const emr_plan *plan)
+{
+    return 2 + 3 * (uint64_t)plan->n_tasks;
+}
+
 uint64_t emr_block_entries(const emr_plan *plan, size_t block_params)
 {
     uint64_t value_blocks = plan->options->unified_dtype == EMR_F32 ? 4 : 2;
-    return (plan->flat_params / block_params + 1) * (value_blocks + plan->n_tasks);
+    return (plan->flat_params / block_params + 1) * (value_blocks + plan->n_tasks) +
+           plan->loose_bytes / block_params + emr_stream_count(plan);
 }
 
 uint64_t emr_layout_table_bytes(const emr_layout *l, const emr_plan *plan)
 {
-    uint64_t streams = 3 * (uint64_t)plan->n_tasks + 2; /* each may end in a block that is not full */
-    return (plan->bytes_out / l->mask_block_bytes + streams) * (EMR_BLOCK_SIZE + EMR_RAW_ALIGNMENT);
+    return emr_block_entries(plan, l->block_params) * (EMR_BLOCK_SIZE + EMR_RAW_ALIGNMENT);
 }
 
 /* Larger blocks for larger models, so that the block table stays small: a matter of the plan alone, because

@@ -26,7 +26,10 @@ typedef struct emr_layout {
  * parameter; 0 if everything it merges is in host memory. */
 size_t emr_staging_size(const emr_plan *plan, size_t s);
 
-/* Entries of the block table for unified values and masks. */
+/* Streams of the bundle at most; each may end in a block that is not full. */
+uint64_t emr_stream_count(const emr_plan *plan);
+
+/* Entries of the block table at most. */
 uint64_t emr_block_entries(const emr_plan *plan, size_t block_params);
 
 /* At most this many bytes of block table and padding go with the plan's blocks. */

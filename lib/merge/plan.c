@@ -194,18 +194,14 @@ static emr_status plan_others(emr_plan *plan, emr_error *error)
     return status;
 }
 
-/* At most this much of the index and of padding is due to a tensor: its record, name and shape, once for the
- * base and once for each task; its rescalers; and what aligns it. */
-static uint64_t overhead_of(const emr_plan *plan, const emr_row *row)
+/* At most this much of the index is due to a tensor: its record, name and shape, once for the base and once
+ * for each task that keeps its own; and its rescalers per tensor. */
+static uint64_t index_bytes_of(const emr_plan *plan, const emr_row *row)
 {
     uint64_t entry =
         EMR_TENSOR_SIZE + emr_text_length(row->sample->name) + 1 + 8 * (uint64_t)row->sample->rank;
-    uint64_t rows = row->base && plan->options->rescale_per == EMR_PER_ROW
-                        ? emr_shape_rows(row->base->rank, row->base->shape)
-                        : 1;
-    return entry + EMR_TENSOR_ALIGNMENT +
-           plan->n_tasks *
-               (1 + 4 * rows + (row->action == EMR_ACTION_MERGE ? 0 : entry + EMR_TENSOR_ALIGNMENT));
+    uint64_t rescaler = plan->options->rescale_per == EMR_PER_TENSOR ? sizeof(float) : 0;
+    return entry + plan->n_tasks * (1 + (row->action == EMR_ACTION_MERGE ? rescaler : entry));
 }
 
 static uint64_t metadata_bytes(const emr_model *model)
@@ -217,30 +213,36 @@ static uint64_t metadata_bytes(const emr_model *model)
     return bytes;
 }
 
-/* What a run reads, and an upper bound of what it writes; the block table is the layout's to add. */
+/* Upper bounds of what a run writes beside unified values and masks; the block table is the layout's to add.
+ */
+static void count_row(emr_plan *plan, const emr_row *row)
+{
+    bool used = false;
+    for (size_t t = 0; t < plan->n_tasks; t++) {
+        const emr_tensor *own = emr_model_find(plan->tasks[t].model, row->sample->name);
+        used = used || emr_row_from_base(row, t);
+        plan->bytes_in += own ? own->bytes : 0;
+        plan->loose_bytes += own && row->action != EMR_ACTION_MERGE ? own->bytes + EMR_TENSOR_ALIGNMENT : 0;
+    }
+    plan->bytes_in += used ? row->base->bytes : 0;
+    plan->loose_bytes += used && plan->options->embed_base ? row->base->bytes + EMR_TENSOR_ALIGNMENT : 0;
+    plan->index_bytes += index_bytes_of(plan, row);
+}
+
 static void count_bytes(emr_plan *plan)
 {
     uint64_t unified_size = plan->options->unified_dtype == EMR_F32 ? 4 : 2;
-    plan->bytes_out = plan->flat_params * unified_size + plan->flat_params / 8 * plan->n_tasks +
-                      EMR_HEADER_SIZE + EMR_TRAILER_SIZE + EMR_N_SECTIONS * (EMR_SECTION_HEAD + 8) +
-                      EMR_SUMMARY_SIZE + metadata_bytes(plan->base);
+    plan->index_bytes = EMR_HEADER_SIZE + EMR_TRAILER_SIZE + EMR_N_SECTIONS * (EMR_SECTION_HEAD + 8) +
+                        EMR_SUMMARY_SIZE + 2 * EMR_STREAM_SIZE + metadata_bytes(plan->base);
     for (size_t t = 0; t < plan->n_tasks; t++)
-        plan->bytes_out += EMR_TASK_SIZE + emr_text_length(plan->tasks[t].name) + 1 + 3 * EMR_STREAM_SIZE +
-                           metadata_bytes(plan->tasks[t].model);
-    for (size_t i = 0; i < plan->n_rows; i++) {
-        const emr_row *row = &plan->rows[i];
-        bool used = false;
-        for (size_t t = 0; t < plan->n_tasks; t++)
-            used = used || emr_row_from_base(row, t);
-        uint64_t base_bytes = used ? row->base->bytes : 0;
-        plan->bytes_in += base_bytes;
-        plan->bytes_out += overhead_of(plan, row) + (plan->options->embed_base ? base_bytes : 0);
-        for (size_t t = 0; t < plan->n_tasks; t++) {
-            const emr_tensor *own = emr_model_find(plan->tasks[t].model, row->sample->name);
-            plan->bytes_in += own ? own->bytes : 0;
-            plan->bytes_out += own && row->action != EMR_ACTION_MERGE ? own->bytes : 0;
-        }
-    }
+        plan->index_bytes += EMR_TASK_SIZE + emr_text_length(plan->tasks[t].name) + 1 + 3 * EMR_STREAM_SIZE +
+                             metadata_bytes(plan->tasks[t].model);
+    if (plan->options->rescale_per == EMR_PER_ROW)
+        plan->loose_bytes = plan->row_count * sizeof(float) * plan->n_tasks;
+    for (size_t i = 0; i < plan->n_rows; i++)
+        count_row(plan, &plan->rows[i]);
+    plan->bytes_out = plan->flat_params * unified_size + plan->flat_params / 8 * plan->n_tasks +
+                      plan->loose_bytes + plan->index_bytes;
 }
 
 emr_status emr_plan_make(emr_plan *plan, const emr_allocator *allocator, const emr_merge_options *options,

@@ -39,6 +39,8 @@ typedef struct emr_plan {
     emr_names names;
     uint64_t merged_params, flat_params, row_count; /* row_count: rows of all merged tensors */
     uint64_t bytes_in, bytes_out;
+    uint64_t loose_bytes; /* of bytes_out: base, private tensors and row rescalers */
+    uint64_t index_bytes; /* of bytes_out: the index but for the block table */
 } emr_plan;
 
 /* Decides everything; EMR_EMISMATCH names task and tensor where a policy says "error". */

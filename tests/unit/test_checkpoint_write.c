@@ -280,6 +280,24 @@ static int cancel(void *user, uint64_t done, uint64_t total)
     return (*(size_t *)user)-- == 0;
 }
 
+/* Readers prefer an index: one left beside a new single file would give back the old model. */
+static void one_file_takes_the_place_of_shards(void **state)
+{
+    emr_error error;
+    emr_checkpoint_options sharded = shards_of(2 * SMALL), single = EMR_INIT(emr_checkpoint_options);
+    (void)state;
+    assert_ok(write_with("m.safetensors", SIZE_MAX, &sharded, &error), &error);
+    assert_true(exists("m.safetensors.index.json"));
+    assert_int_equal(write_with("m.safetensors", SIZE_MAX, &single, &error), EMR_EEXIST);
+    assert_false(exists("m.safetensors"));
+    single.replace = 1;
+    assert_int_equal(write_with("m.safetensors", 3, &single, &error), EMR_ECORRUPT);
+    assert_true(exists("m.safetensors.index.json")); /* a failure keeps what was there */
+    assert_ok(write_with("m.safetensors", SIZE_MAX, &single, &error), &error);
+    assert_false(exists("m.safetensors.index.json"));
+    check_written("m.safetensors");
+}
+
 static void canceling_leaves_nothing_behind(void **state)
 {
     emr_error error;
@@ -312,6 +330,7 @@ int main(void)
         with_directory(every_shard_size_gives_the_same_model),
         with_directory(one_shard_is_one_file),
         with_directory(existing_directories_are_written_into),
+        with_directory(one_file_takes_the_place_of_shards),
         with_directory(canceling_leaves_nothing_behind),
     };
     return cmocka_run_group_tests_name("checkpoint writer", tests, NULL, NULL);

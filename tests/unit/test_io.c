@@ -245,6 +245,30 @@ static void directories_are_not_written_over(void **state)
     remove_place(&p);
 }
 
+/* What cannot be in the end is refused before any work is done. */
+static void impossible_targets_are_refused_at_once(void **state)
+{
+    place p = make_place();
+    emr_file *file;
+    emr_error error;
+    char name[300];
+    memset(name, 'x', sizeof name);
+    name[sizeof name - 1] = '\0';
+    char *long_path = test_path(p.directory, name);
+    (void)state;
+    assert_int_equal(symlink("/dev/null", p.path), 0);
+    assert_int_equal(emr_file_create(&file, p.path, 1, NULL, &error), EMR_EIO);
+    assert_non_null(strstr(error.text, p.path));
+    assert_int_equal(emr_file_create(&file, long_path, 1, NULL, &error), EMR_EIO);
+    assert_int_equal(unlink(p.path), 0);
+    assert_int_equal(mkfifo(p.path, 0666), 0);
+    assert_int_equal(emr_file_create(&file, p.path, 1, NULL, &error), EMR_EIO);
+    assert_int_equal(emr_file_open(&file, p.path, 0, NULL, &error),
+                     EMR_EIO); /* and does not wait for a writer */
+    free(long_path);
+    remove_place(&p);
+}
+
 static void only_a_new_file_can_be_committed_and_once(void **state)
 {
     place p = make_place();
@@ -354,6 +378,7 @@ int main(void)
         cmocka_unit_test(replacing_leaves_the_old_file_until_commit),
         cmocka_unit_test(existing_files_are_not_replaced_unless_asked),
         cmocka_unit_test(directories_are_not_written_over),
+        cmocka_unit_test(impossible_targets_are_refused_at_once),
         cmocka_unit_test(only_a_new_file_can_be_committed_and_once),
         cmocka_unit_test(files_in_the_current_directory_work_too),
         cmocka_unit_test(memory_is_read_within_its_bounds),

@@ -179,14 +179,17 @@ static int inspect_checkpoint(const arguments *a, const emr_model *m)
 static bool looks_like_bundle(const char *path)
 {
     char first[4] = {0};
-    FILE *f = fopen(path, "rb");
-    size_t n = f ? fread(first, 1, sizeof first, f) : 0;
-    if (f)
-        fclose(f);
-    return n == sizeof first && memcmp(first,
-                                       "\x89"
-                                       "EMR",
-                                       4) == 0;
+    emr_file *file;
+    if (emr_file_open(&file, path, 0, NULL,
+                      NULL)) /* a directory, say; who opens it next says what is wrong */
+        return false;
+    emr_io io = emr_file_io(file);
+    bool alike = io.read(io.user, 0, first, sizeof first) == 0 && memcmp(first,
+                                                                         "\x89"
+                                                                         "EMR",
+                                                                         4) == 0;
+    emr_file_close(&file);
+    return alike;
 }
 
 int command_inspect(const arguments *a)
