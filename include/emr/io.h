@@ -24,6 +24,8 @@ typedef struct emr_io {
     void (*unmap)(void *user, const void *window, size_t n);
     /* Everything written so far is durable when it returns. */
     int (*sync)(void *user);
+    /* A hint, which returns at once: these bytes will be read soon. They may lie past the end. */
+    void (*will_need)(void *user, uint64_t offset, uint64_t n);
 } emr_io;
 
 typedef struct emr_file emr_file;

@@ -95,11 +95,15 @@ emr_status emr_encode(emr_encoder *encoder, void *frame, size_t capacity, const 
     ZSTD_CCtx *c = encoder->context;
     ZSTD_CCtx_reset(c, ZSTD_reset_session_and_parameters);
     ZSTD_CCtx_setParameter(c, ZSTD_c_compressionLevel, encoder->level);
-    /* A mask's bytes have little but their histogram: short matches cost more than the literals they replace.
-     * Measured on random masks of density 0.1: 6.3 % above the entropy, and 8.2 % with level 1's own setting.
-     */
-    if (mask && encoder->level == 1)
+    /* A mask's bytes have little but their histogram: short matches cost more than the literals they replace,
+     * and looking for them takes most of the time. So only long repetitions are looked for, in large steps,
+     * and the rest is Huffman-coded. Measured on random masks of density 0.1: 3.1 % above the entropy at 460
+     * MB/s, and 8.1 % at 140 MB/s with level 1's own settings. */
+    if (mask && encoder->level == 1) {
         ZSTD_CCtx_setParameter(c, ZSTD_c_minMatch, 7);
+        ZSTD_CCtx_setParameter(c, ZSTD_c_targetLength, 64);
+        ZSTD_CCtx_setParameter(c, ZSTD_c_literalCompressionMode, ZSTD_ps_enable);
+    }
     *size = ZSTD_compress2(c, frame, capacity, source, n);
     if (ZSTD_isError(*size) && ZSTD_getErrorCode(*size) == ZSTD_error_memory_allocation)
         return EMR_ENOMEM;

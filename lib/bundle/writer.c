@@ -1,5 +1,4 @@
-/* writer.c - see writer.h. Blocks wait in slots; a flush compresses all of them, in parallel where there is
- * an executor, and writes them in the order in which they were put. */
+/* writer.c - see writer.h. */
 #include "bundle/writer.h"
 
 #include "bundle/codec.h"
@@ -7,19 +6,28 @@
 
 #include <string.h>
 
+typedef struct growing {
+    void *data;
+    size_t n, capacity; /* bytes, or blocks */
+} growing;
+
+/* A block under way. */
 typedef struct slot {
     const uint8_t *bytes;
     size_t n;
     size_t stream;
     bool mask;
-    uint8_t *packed; /* slot_bytes; NULL without compression */
+    uint8_t *packed; /* room for n bytes; NULL without compression */
+    uint8_t *loose;  /* of an appended block: the memory of `bytes`; `packed` is its own as well */
     emr_block_record record;
 } slot;
 
-typedef struct growing {
-    void *data;
-    size_t n, capacity; /* bytes, or blocks */
-} growing;
+typedef struct batch {
+    slot *slots;
+    size_t n;
+} batch;
+
+enum { FILLING, ENCODING, WRITING, N_STATIONS };
 
 typedef struct stream_state {
     emr_stream_record record;
@@ -33,8 +41,11 @@ struct emr_writer {
     emr_io io;
     const emr_workers *workers;
     uint64_t offset;
-    slot *slots;
-    size_t n_slots, n_used;
+    emr_writer_limits limits;
+    batch batches[N_STATIONS];
+    uint8_t *arenas[2]; /* what put blocks are compressed into: one batch's, and the one's before it */
+    size_t put_bytes, n_loose;
+    uint8_t *spare;         /* loose memory that nobody uses: a list through its first bytes */
     emr_encoder **encoders; /* one a worker; NULL entries without compression */
     stream_state *streams;
     size_t n_streams, streams_capacity;
@@ -77,9 +88,24 @@ static emr_status write_header(emr_writer *w, emr_error *error)
     return write_bytes(w, p, sizeof p, error);
 }
 
+static bool compresses(const emr_writer *w)
+{
+    return w->limits.compression >= 0;
+}
+
+/* While one batch is compressed, the one before it is written. */
+static size_t arena_count(const emr_writer_limits *limits)
+{
+    return limits->compression < 0 ? 0 : limits->overlap ? 2 : 1;
+}
+
+static size_t slot_count(const emr_writer_limits *limits)
+{
+    return limits->put_blocks + limits->loose_blocks;
+}
+
 emr_status emr_writer_create(emr_writer **writer, const emr_io *io, const emr_allocator *allocator,
-                             const emr_workers *workers, size_t slots, size_t slot_bytes, int compression,
-                             emr_error *error)
+                             const emr_workers *workers, const emr_writer_limits *limits, emr_error *error)
 {
     emr_writer *w = emr_allocate_array(allocator, 1, sizeof *w);
     if (!w)
@@ -87,19 +113,52 @@ emr_status emr_writer_create(emr_writer **writer, const emr_io *io, const emr_al
     w->allocator = *allocator;
     w->io = *io;
     w->workers = workers;
-    w->n_slots = slots;
-    w->slots = emr_allocate_array(allocator, slots, sizeof *w->slots);
+    w->limits = *limits;
     w->encoders = emr_allocate_array(allocator, w->workers->n, sizeof *w->encoders);
-    bool there = w->slots && w->encoders;
-    for (size_t i = 0; there && compression >= 0 && i < slots; i++)
-        there = (w->slots[i].packed = emr_allocate(allocator, slot_bytes)) != NULL;
-    for (size_t i = 0; there && compression >= 0 && i < w->workers->n; i++)
-        there = emr_encoder_create(&w->encoders[i], allocator, compression ? compression : 1) == EMR_OK;
+    bool there = w->encoders != NULL;
+    for (size_t i = 0; there && i < N_STATIONS; i++)
+        there =
+            (w->batches[i].slots = emr_allocate_array(allocator, slot_count(limits), sizeof(slot))) != NULL;
+    for (size_t i = 0; there && i < arena_count(limits); i++)
+        there = (w->arenas[i] = emr_allocate(allocator, limits->put_bytes)) != NULL;
+    for (size_t i = 0; there && compresses(w) && i < w->workers->n; i++)
+        there = emr_encoder_create(&w->encoders[i], allocator,
+                                   limits->compression ? limits->compression : 1) == EMR_OK;
     emr_status status = there ? write_header(w, error) : no_memory(error);
     if (status)
         emr_writer_destroy(&w);
     *writer = w;
     return status;
+}
+
+/* Memory for an appended block, or for its compressed form. */
+static uint8_t *take_loose(emr_writer *w)
+{
+    uint8_t *p = w->spare;
+    if (!p)
+        return emr_allocate(&w->allocator, w->limits.loose_bytes);
+    memcpy(&w->spare, p, sizeof w->spare);
+    return p;
+}
+
+static void give_loose(emr_writer *w, uint8_t *p)
+{
+    memcpy(p, &w->spare, sizeof w->spare);
+    w->spare = p;
+}
+
+static void empty_batch(emr_writer *w, batch *b)
+{
+    for (size_t i = 0; i < b->n; i++) {
+        slot *s = &b->slots[i];
+        if (!s->loose)
+            continue;
+        give_loose(w, s->loose);
+        if (s->packed)
+            give_loose(w, s->packed);
+        w->n_loose--;
+    }
+    b->n = 0;
 }
 
 void emr_writer_destroy(emr_writer **writer)
@@ -108,17 +167,22 @@ void emr_writer_destroy(emr_writer **writer)
     if (!w)
         return;
     emr_allocator allocator = w->allocator;
-    for (size_t i = 0; w->slots && i < w->n_slots; i++)
-        emr_release(&allocator, w->slots[i].packed);
+    for (size_t i = 0; i < N_STATIONS; i++) {
+        empty_batch(w, &w->batches[i]);
+        emr_release(&allocator, w->batches[i].slots);
+    }
+    for (size_t i = 0; i < 2; i++)
+        emr_release(&allocator, w->arenas[i]);
     for (size_t i = 0; w->encoders && i < w->workers->n; i++)
         emr_encoder_destroy(w->encoders[i]);
     for (size_t i = 0; i < w->n_streams; i++) {
         emr_release(&allocator, w->streams[i].blocks.data);
         emr_release(&allocator, w->streams[i].pending);
     }
+    while (w->spare)
+        emr_release(&allocator, take_loose(w));
     for (size_t i = 0; i < EMR_N_SECTIONS; i++)
         emr_release(&allocator, w->sections[i].data);
-    emr_release(&allocator, w->slots);
     emr_release(&allocator, w->encoders);
     emr_release(&allocator, w->streams);
     emr_release(&allocator, w);
@@ -140,14 +204,14 @@ static bool all_equal(const uint8_t *bytes, size_t n)
     return n > 0 && memcmp(bytes, bytes + 1, n - 1) == 0;
 }
 
-/* Masks whose density is away from one half always shrink. */
+/* A mask that would shrink by less than this is stored as it is: the entropy of its bits is above 0.985. */
 static bool is_lopsided(const slot *s)
 {
     uint64_t ones = 0;
     for (size_t i = 0; i + 8 <= s->n; i += 8)
         ones += emr_popcount64(emr_load64(s->bytes + i));
     double density = (double)ones / ((double)s->n * 8);
-    return density < 0.44 || density > 0.56;
+    return density < 0.43 || density > 0.57;
 }
 
 /* Whether a trial on a sample says that a block may shrink. */
@@ -190,12 +254,6 @@ static emr_status encode_slot(emr_encoder *encoder, slot *s)
     return status;
 }
 
-static emr_status encode_job(void *context, size_t job, size_t worker, emr_error *error)
-{
-    emr_writer *w = context;
-    return encode_slot(w->encoders[worker], &w->slots[job]) ? no_memory(error) : EMR_OK;
-}
-
 static emr_status write_slot(emr_writer *w, slot *s, emr_error *error)
 {
     stream_state *st = &w->streams[s->stream];
@@ -214,37 +272,105 @@ static emr_status write_slot(emr_writer *w, slot *s, emr_error *error)
     return EMR_OK;
 }
 
+static emr_status write_batch(emr_writer *w, batch *b, emr_error *error)
+{
+    emr_status status = EMR_OK;
+    for (size_t i = 0; !status && i < b->n; i++)
+        status = write_slot(w, &b->slots[i], error);
+    return status;
+}
+
+/* Gives each block of the batch room for its compressed form. */
+static void share_out_room(emr_writer *w, batch *b)
+{
+    uint8_t *room = w->arenas[0];
+    w->arenas[0] = w->limits.overlap ? w->arenas[1] : room; /* they take turns */
+    w->arenas[1] = w->limits.overlap ? room : NULL;
+    for (size_t i = 0; i < b->n; i++) {
+        slot *s = &b->slots[i];
+        if (s->loose)
+            continue;
+        s->packed = room;
+        room += s->n;
+    }
+}
+
+size_t emr_writer_begin(emr_writer *w)
+{
+    batch *all = w->batches, written = all[WRITING];
+    empty_batch(w, &written);
+    all[WRITING] = all[ENCODING];
+    all[ENCODING] = all[FILLING];
+    all[FILLING] = written;
+    w->put_bytes = 0;
+    if (compresses(w))
+        share_out_room(w, &all[ENCODING]);
+    return (all[WRITING].n > 0) + all[ENCODING].n;
+}
+
+emr_status emr_writer_job(emr_writer *w, size_t job, size_t worker, emr_error *error)
+{
+    size_t writing = w->batches[WRITING].n > 0;
+    if (job < writing)
+        return write_batch(w, &w->batches[WRITING], error);
+    slot *s = &w->batches[ENCODING].slots[job - writing];
+    return encode_slot(w->encoders[worker], s) ? no_memory(error) : EMR_OK;
+}
+
+static emr_status run_job(void *context, size_t job, size_t worker, emr_error *error)
+{
+    return emr_writer_job(context, job, worker, error);
+}
+
 emr_status emr_writer_flush(emr_writer *w, emr_error *error)
 {
-    emr_status status = emr_work(w->workers, w->n_used, encode_job, w, error);
-    for (size_t i = 0; !status && i < w->n_used; i++)
-        status = write_slot(w, &w->slots[i], error);
-    w->n_used = 0;
+    emr_status status = EMR_OK;
+    while (!status && (w->batches[FILLING].n || w->batches[ENCODING].n))
+        status = emr_work(w->workers, emr_writer_begin(w), run_job, w, error);
+    if (!status)
+        empty_batch(w, &w->batches[WRITING]);
     return status;
+}
+
+static void put(emr_writer *w, const slot *s)
+{
+    batch *b = &w->batches[FILLING];
+    b->slots[b->n++] = *s;
+    w->streams[s->stream].record.bytes += s->n;
 }
 
 emr_status emr_writer_put(emr_writer *w, size_t stream, const void *bytes, size_t n, emr_error *error)
 {
-    emr_status status = w->n_used == w->n_slots ? emr_writer_flush(w, error) : EMR_OK;
+    bool mask = w->streams[stream].record.kind == EMR_STREAM_MASK;
+    bool full = w->put_bytes + n > w->limits.put_bytes || w->batches[FILLING].n == slot_count(&w->limits);
+    emr_status status = full ? emr_writer_flush(w, error) : EMR_OK;
     if (status)
         return status;
-    slot *s = &w->slots[w->n_used++];
-    s->bytes = bytes;
-    s->n = n;
-    s->stream = stream;
-    s->mask = w->streams[stream].record.kind == EMR_STREAM_MASK;
-    w->streams[stream].record.bytes += n;
+    w->put_bytes += n;
+    put(w, &(slot){.bytes = bytes, .n = n, .stream = stream, .mask = mask});
     return EMR_OK;
 }
 
-/* Puts a stream's pending bytes and waits until they are written. */
+/* Puts a stream's pending bytes, whose memory goes with them. */
 static emr_status put_pending(emr_writer *w, stream_state *s, emr_error *error)
 {
-    size_t n = s->n_pending;
+    bool full = w->n_loose == w->limits.loose_blocks || w->batches[FILLING].n == slot_count(&w->limits);
+    emr_status status = full ? emr_writer_flush(w, error) : EMR_OK;
+    if (status)
+        return status;
+    uint8_t *packed = NULL;
+    if (compresses(w) && !(packed = take_loose(w)))
+        return no_memory(error);
+    s->record.bytes -= s->n_pending; /* put counts them */
+    put(w, &(slot){.bytes = s->pending,
+                   .n = s->n_pending,
+                   .stream = (size_t)(s - w->streams),
+                   .packed = packed,
+                   .loose = s->pending});
+    s->pending = NULL;
     s->n_pending = 0;
-    s->record.bytes -= n; /* put counts them */
-    emr_status status = emr_writer_put(w, (size_t)(s - w->streams), s->pending, n, error);
-    return status ? status : emr_writer_flush(w, error);
+    w->n_loose++;
+    return EMR_OK;
 }
 
 emr_status emr_writer_append(emr_writer *w, size_t stream_number, const void *bytes, size_t n,
@@ -252,9 +378,9 @@ emr_status emr_writer_append(emr_writer *w, size_t stream_number, const void *by
 {
     stream_state *s = &w->streams[stream_number];
     const uint8_t *from = bytes;
-    if (!s->pending && !(s->pending = emr_allocate(&w->allocator, s->record.block_bytes)))
-        return no_memory(error);
     while (n) {
+        if (!s->pending && !(s->pending = take_loose(w)))
+            return no_memory(error);
         size_t part = (size_t)emr_min(n, s->record.block_bytes - s->n_pending);
         memcpy(s->pending + s->n_pending, from, part);
         s->n_pending += part;
@@ -281,10 +407,7 @@ emr_status emr_writer_align(emr_writer *w, size_t stream_number, emr_error *erro
 emr_status emr_writer_end(emr_writer *w, size_t stream_number, emr_error *error)
 {
     stream_state *s = &w->streams[stream_number];
-    emr_status status = s->n_pending ? put_pending(w, s, error) : EMR_OK;
-    emr_release(&w->allocator, s->pending);
-    s->pending = NULL;
-    return status;
+    return s->n_pending ? put_pending(w, s, error) : EMR_OK;
 }
 
 uint64_t emr_writer_bytes(const emr_writer *w, size_t stream_number)
@@ -366,9 +489,11 @@ static void assemble(const emr_writer *w, uint8_t *index)
 
 emr_status emr_writer_finish(emr_writer *w, emr_error *error)
 {
-    emr_status status = emr_writer_flush(w, error);
+    emr_status status = EMR_OK;
     for (size_t i = 0; !status && i < w->n_streams; i++)
         status = emr_writer_end(w, i, error);
+    if (!status)
+        status = emr_writer_flush(w, error);
     if (!status)
         status = index_streams(w, error);
     if (!status)
@@ -394,10 +519,12 @@ emr_status emr_writer_finish(emr_writer *w, emr_error *error)
     return status ? status : write_bytes(w, p, sizeof p, error);
 }
 
-uint64_t emr_writer_memory(size_t slots, size_t workers, size_t slot_bytes, int compression)
+uint64_t emr_writer_memory(const emr_writer_limits *l, size_t workers)
 {
-    if (compression < 0)
-        return 0;
-    return (uint64_t)slots * slot_bytes +
-           (uint64_t)workers * emr_encoder_memory(compression ? compression : 1, slot_bytes);
+    uint64_t loose = (uint64_t)l->loose_blocks * l->loose_bytes;
+    uint64_t slots = N_STATIONS * (uint64_t)slot_count(l) * sizeof(slot);
+    if (l->compression < 0)
+        return slots + loose;
+    return slots + 2 * loose + arena_count(l) * (uint64_t)l->put_bytes +
+           workers * (uint64_t)emr_encoder_memory(l->compression ? l->compression : 1, l->loose_bytes);
 }

@@ -1,5 +1,13 @@
 /* writer.h - writing a bundle front to back: blocks as they are computed, then the index that says what they
- * are. Bytes depend on what is put and in which order, never on the executor. */
+ * are. Bytes depend on what is put and in which order, never on the executor.
+ *
+ * Blocks go through three stations: they are put, in the next round they are compressed, in the round after
+ * that they are written. What is due in a round are jobs beside which the caller can run its own, so that
+ * computing, compressing and writing overlap:
+ *
+ *     n = emr_writer_begin(writer);      // then run jobs [0, n) with emr_writer_job, in parallel, all of
+ * them emr_writer_put(...), ...           // and only then put more emr_writer_flush(writer, error);   // or
+ * run rounds until nothing is left to do */
 #ifndef EMR_BUNDLE_WRITER_H
 #define EMR_BUNDLE_WRITER_H
 
@@ -9,11 +17,18 @@
 
 typedef struct emr_writer emr_writer;
 
-/* Writes the header. `io` must have write; `compression` is as in emr_merge_options. `slots` blocks of at
- * most `slot_bytes` are compressed at a time, by the workers, which are borrowed. */
+/* How much may be under way; what is more, flushes. */
+typedef struct emr_writer_limits {
+    size_t put_bytes, put_blocks; /* put between two rounds */
+    size_t loose_bytes;           /* of a block that is appended */
+    size_t loose_blocks;          /* appended and not yet written; at least 1 */
+    int compression;              /* as in emr_merge_options */
+    bool overlap; /* false: the caller flushes after it has put, and begins no rounds itself */
+} emr_writer_limits;
+
+/* Writes the header. `io` must have write; the workers are borrowed. */
 emr_status emr_writer_create(emr_writer **writer, const emr_io *io, const emr_allocator *allocator,
-                             const emr_workers *workers, size_t slots, size_t slot_bytes, int compression,
-                             emr_error *error);
+                             const emr_workers *workers, const emr_writer_limits *limits, emr_error *error);
 void emr_writer_destroy(emr_writer **writer);
 
 /* Declares a stream; streams are numbered in the order of declaration, which is their order in the index.
@@ -21,8 +36,14 @@ void emr_writer_destroy(emr_writer **writer);
 #define EMR_NO_MEMORY_STREAM SIZE_MAX
 size_t emr_writer_stream(emr_writer *writer, enum emr_stream_kind kind, uint32_t owner, uint32_t block_bytes);
 
-/* Puts one whole block, or a stream's last one. The bytes must stay as they are until the next flush. */
+/* Puts one whole block, or a stream's last one. The bytes must stay as they are until the third round from
+ * here begins, or the next flush ends. */
 emr_status emr_writer_put(emr_writer *writer, size_t stream, const void *bytes, size_t n, emr_error *error);
+
+/* Begins a round: the number of its jobs. Job 0 is the longest. */
+size_t emr_writer_begin(emr_writer *writer);
+emr_status emr_writer_job(emr_writer *writer, size_t job, size_t worker, emr_error *error);
+/* Runs rounds until everything that was put is written. Not between begin and the end of its jobs. */
 emr_status emr_writer_flush(emr_writer *writer, emr_error *error);
 
 /* Appends any number of bytes, which are copied; blocks are made of them here. A stream is fed by put or by
@@ -47,7 +68,7 @@ uint32_t emr_writer_shape(emr_writer *writer, uint32_t rank, const uint64_t *sha
 /* Writes the index and the trailer: the bundle is whole. */
 emr_status emr_writer_finish(emr_writer *writer, emr_error *error);
 
-/* Work memory of a writer with that many slots and workers, for the plan. */
-uint64_t emr_writer_memory(size_t slots, size_t workers, size_t slot_bytes, int compression);
+/* Work memory of a writer with so many workers, for the plan. */
+uint64_t emr_writer_memory(const emr_writer_limits *limits, size_t workers);
 
 #endif

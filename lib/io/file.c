@@ -118,11 +118,17 @@ static int file_map(void *user, uint64_t offset, size_t n, const void **window)
     return 0;
 }
 
+static void file_will_need(void *user, uint64_t offset, uint64_t n)
+{
+    (void)posix_fadvise(((const emr_file *)user)->descriptor, (off_t)offset, (off_t)n, POSIX_FADV_WILLNEED);
+}
+
 emr_io emr_file_io(emr_file *file)
 {
     emr_io io = {
         .size = sizeof io, .user = file, .read = file_read, .write = file_write, .length = file_length};
     io.sync = file_sync;
+    io.will_need = file_will_need;
     if (file->mapping)
         io.map = file_map;
     return io;

@@ -12,7 +12,7 @@
 #include <string.h>
 
 enum {
-    ROWS_MAX = EMR_CHUNK + 1, /* rows that one item can touch */
+    ROWS_MAX = EMR_CHUNK + 1, /* rows that end in one item at most */
     INDEX_COPIES = 3,         /* of the index at most, while it grows by doubling and is put together */
     STREAM_BYTES = 1024,      /* what the writer holds for a stream besides */
 };
@@ -22,12 +22,19 @@ typedef struct task_state {
     emr_sums model, tensor, row;
     emr_sums means; /* sums over tensors of the mean over a tensor */
     uint64_t ones, zeroed, nonzero;
-    uint8_t *masks; /* of the buffer's parameters */
-    float *rows;    /* ROWS_MAX rescalers, per row only */
-    size_t n_rows;
+    uint8_t *masks;     /* of the buffers' parameters */
+    emr_sums *row_sums; /* of each row's part in each item; layout->max_rows, per row only */
     size_t mask_stream, row_stream;
     float rescaler;
 } task_state;
+
+/* What an item came to, beside its sums. */
+typedef struct item_state {
+    emr_chunk chunk;
+    size_t first_row; /* of its rows in row_sums */
+    bool bad_base,
+        bad_task; /* at chunk.bad: which of the two is not finite; neither if their difference is not */
+} item_state;
 
 struct emr_step {
     emr_allocator allocator;
@@ -37,13 +44,15 @@ struct emr_step {
     const emr_kernels *kernels;
     emr_writer *writer;
     const emr_sink *sink;
-    emr_chunk *chunks;       /* one an item of the window */
+    item_state *items;       /* of the window */
     emr_chunk_task *results; /* n_tasks an item */
     uint8_t **mask_pointers; /* n_tasks an item */
-    uint64_t buffer_start;   /* flat position of the buffers' first parameter, a multiple of block_params */
-    uint64_t position;       /* flat end of what was folded */
-    uint64_t written;        /* flat end of the blocks that were put */
+    uint64_t
+        ring_params;   /* of the buffers, which follow one another; flat position p is at p % ring_params */
+    uint64_t position; /* flat end of what was folded */
+    uint64_t written;  /* flat end of the blocks that were put */
     uint8_t *unified;
+    float *row_rescalers; /* of one item: ROWS_MAX, per row only */
     size_t unified_size;
     task_state *tasks;
     float *rescalers; /* per tensor: n_merged for each task */
@@ -53,15 +62,17 @@ struct emr_step {
 
 uint64_t emr_step_memory(const emr_plan *plan, const emr_layout *l)
 {
-    uint64_t per_item = sizeof(emr_chunk) + plan->n_tasks * (sizeof(emr_chunk_task) + sizeof(uint8_t *));
-    uint64_t per_task = sizeof(task_state) + l->buffer_params / 8;
+    uint64_t per_item = sizeof(item_state) + plan->n_tasks * (sizeof(emr_chunk_task) + sizeof(uint8_t *));
+    uint64_t ring = (uint64_t)l->n_buffers * l->buffer_params;
+    uint64_t per_task = sizeof(task_state) + ring / 8 + l->max_rows * sizeof(emr_sums), pending = 2;
     if (plan->options->rescale_per == EMR_PER_ROW)
-        per_task += ROWS_MAX * sizeof(float) + l->value_block_bytes;
+        pending += plan->n_tasks;
     if (plan->options->rescale_per == EMR_PER_TENSOR)
         per_task += plan->n_merged * sizeof(float);
     return sizeof(emr_step) + l->max_items * per_item + plan->n_tasks * per_task +
-           l->buffer_params * (plan->options->unified_dtype == EMR_F32 ? 4u : 2u) +
-           2 * (uint64_t)l->value_block_bytes + /* pending blocks of the base and of a private stream */
+           (l->max_rows ? ROWS_MAX * sizeof(float) : 0) +
+           ring * (plan->options->unified_dtype == EMR_F32 ? 4u : 2u) +
+           pending * l->value_block_bytes + /* unfinished blocks of appended streams */
            INDEX_COPIES * (EMR_BLOCK_SIZE * emr_block_entries(plan, l->block_params) + plan->index_bytes) +
            STREAM_BYTES * emr_stream_count(plan);
 }
@@ -96,16 +107,18 @@ static bool allocate(emr_step *s)
 {
     const emr_allocator *a = &s->allocator;
     size_t n_tasks = s->plan->n_tasks, n_items = s->layout->max_items;
-    s->chunks = emr_allocate_array(a, n_items, sizeof *s->chunks);
+    s->items = emr_allocate_array(a, n_items, sizeof *s->items);
     s->results = emr_allocate_array(a, n_items, n_tasks * sizeof *s->results);
     s->mask_pointers = emr_allocate_array(a, n_items, n_tasks * sizeof *s->mask_pointers);
-    s->unified = emr_allocate_array(a, s->layout->buffer_params, s->unified_size);
+    s->unified = emr_allocate_array(a, s->ring_params, s->unified_size);
     s->tasks = emr_allocate_array(a, n_tasks, sizeof *s->tasks);
-    bool there = s->chunks && s->results && s->mask_pointers && s->unified && s->tasks;
+    bool there = s->items && s->results && s->mask_pointers && s->unified && s->tasks;
     for (size_t t = 0; there && t < n_tasks; t++)
-        there = (s->tasks[t].masks = emr_allocate_array(a, s->layout->buffer_params / 8, 1)) != NULL;
-    for (size_t t = 0; there && s->plan->options->rescale_per == EMR_PER_ROW && t < n_tasks; t++)
-        there = (s->tasks[t].rows = emr_allocate_array(a, ROWS_MAX, sizeof(float))) != NULL;
+        there = (s->tasks[t].masks = emr_allocate_array(a, s->ring_params / 8, 1)) != NULL;
+    for (size_t t = 0; there && s->layout->max_rows && t < n_tasks; t++)
+        there = (s->tasks[t].row_sums = emr_allocate_array(a, s->layout->max_rows, sizeof(emr_sums))) != NULL;
+    if (there && s->layout->max_rows)
+        there = (s->row_rescalers = emr_allocate_array(a, ROWS_MAX, sizeof(float))) != NULL;
     if (there && s->plan->options->rescale_per == EMR_PER_TENSOR)
         there = (s->rescalers = emr_allocate_array(a, n_tasks, s->plan->n_merged * sizeof(float))) != NULL;
     return there;
@@ -126,6 +139,7 @@ emr_status emr_step_create(emr_step **step, emr_plan *plan, const emr_layout *la
     s->writer = writer;
     s->sink = sink;
     s->unified_size = plan->options->unified_dtype == EMR_F32 ? 4 : 2;
+    s->ring_params = (uint64_t)layout->n_buffers * layout->buffer_params;
     s->private_task = SIZE_MAX;
     if (!allocate(s) || (writer && !declare_streams(s))) {
         emr_step_destroy(&s);
@@ -143,9 +157,10 @@ void emr_step_destroy(emr_step **step)
     emr_allocator a = s->allocator;
     for (size_t t = 0; s->tasks && t < s->plan->n_tasks; t++) {
         emr_release(&a, s->tasks[t].masks);
-        emr_release(&a, s->tasks[t].rows);
+        emr_release(&a, s->tasks[t].row_sums);
     }
-    emr_release(&a, s->chunks);
+    emr_release(&a, s->row_rescalers);
+    emr_release(&a, s->items);
     emr_release(&a, s->results);
     emr_release(&a, s->mask_pointers);
     emr_release(&a, s->unified);
@@ -155,12 +170,76 @@ void emr_step_destroy(emr_step **step)
     *step = NULL;
 }
 
+static uint64_t row_length(const emr_tensor *base)
+{
+    return base->count / emr_shape_rows(base->rank, base->shape);
+}
+
+/* The first parameter behind an item's row that begins at, or goes through, `from`; both within the item. */
+static size_t row_end(const emr_item *item, uint64_t length, size_t from)
+{
+    return from + (size_t)emr_min(length - (item->first + from) % length, item->n - from);
+}
+
+static size_t item_rows(const emr_item *item, uint64_t length)
+{
+    return (size_t)((item->first + item->n - 1) / length - item->first / length + 1);
+}
+
+static size_t begin(void *user, const emr_item *items, size_t n_items)
+{
+    emr_step *s = user;
+    size_t rows = 0;
+    for (size_t i = 0; i < n_items && s->layout->max_rows; i++) {
+        s->items[i].first_row = rows;
+        rows += item_rows(&items[i], row_length(s->plan->rows[items[i].row].base));
+    }
+    return s->writer ? emr_writer_begin(s->writer) : 0;
+}
+
+static emr_status job(void *user, size_t number, size_t worker, emr_error *error)
+{
+    emr_step *s = user;
+    return emr_writer_job(s->writer, number, worker, error);
+}
+
+static bool is_finite_at(emr_dtype dtype, const void *values, size_t i)
+{
+    double value;
+    emr_load_f64(&value, dtype, (const uint8_t *)values + i * emr_float_size(dtype), 1);
+    return (emr_f64_bits(value) >> 52 & 0x7ff) != 0x7ff;
+}
+
+/* Looks at what the kernel stumbled over, while its bytes are there. */
+static void examine_bad(item_state *state)
+{
+    const emr_chunk *c = &state->chunk;
+    if (c->bad_task == c->n_tasks)
+        return;
+    state->bad_base = !is_finite_at((emr_dtype)c->base_dtype, c->base, c->bad);
+    state->bad_task = !is_finite_at((emr_dtype)c->task_dtypes[c->bad_task], c->tasks[c->bad_task], c->bad);
+}
+
+/* The sums of each row's part in the item. */
+static void sum_rows(emr_step *s, const emr_item *item, const item_state *state)
+{
+    uint64_t length = row_length(s->plan->rows[item->row].base);
+    for (size_t t = 0; t < s->plan->n_tasks; t++) {
+        emr_sums *sums = s->tasks[t].row_sums + state->first_row;
+        for (size_t from = 0, to; from < item->n; from = to) {
+            to = row_end(item, length, from);
+            *sums++ = s->kernels->sum_range(&state->chunk, t, from, to);
+        }
+    }
+}
+
 /* Elects, masks and sums one item into its place in the buffers. */
 static void compute(void *user, const emr_item *item, size_t index)
 {
     emr_step *s = user;
     const emr_merge_options *o = s->plan->options;
-    size_t n_tasks = s->plan->n_tasks, at = (size_t)(item->flat - s->buffer_start);
+    item_state *state = &s->items[index];
+    size_t n_tasks = s->plan->n_tasks, at = (size_t)(item->flat % s->ring_params);
     size_t padded = (size_t)emr_round_up(item->n, EMR_GROUP);
     uint8_t **masks = s->mask_pointers + index * n_tasks;
     for (size_t t = 0; t < n_tasks; t++) {
@@ -169,7 +248,7 @@ static void compute(void *user, const emr_item *item, size_t index)
     }
     uint8_t *unified = s->unified + at * s->unified_size;
     memset(unified + item->n * s->unified_size, 0, (padded - item->n) * s->unified_size);
-    s->chunks[index] = (emr_chunk){
+    state->chunk = (emr_chunk){
         .n = item->n,
         .n_tasks = n_tasks,
         .base = item->base,
@@ -185,19 +264,18 @@ static void compute(void *user, const emr_item *item, size_t index)
         .masks = masks,
         .results = s->results + index * n_tasks,
     };
-    s->kernels->merge(&s->chunks[index]);
-}
-
-static bool is_finite_at(emr_dtype dtype, const void *values, size_t i)
-{
-    double value;
-    emr_load_f64(&value, dtype, (const uint8_t *)values + i * emr_float_size(dtype), 1);
-    return (emr_f64_bits(value) >> 52 & 0x7ff) != 0x7ff;
+    s->kernels->merge(&state->chunk);
+    if (state->chunk.bad < item->n)
+        examine_bad(state);
+    else if (o->rescale_per == EMR_PER_ROW)
+        sum_rows(s, item, state);
 }
 
 /* Names what the kernel stumbled over. */
-static emr_status report_bad(const emr_step *s, const emr_item *item, const emr_chunk *c, emr_error *error)
+static emr_status report_bad(const emr_step *s, const emr_item *item, const item_state *state,
+                             emr_error *error)
 {
+    const emr_chunk *c = &state->chunk;
     const emr_tensor *base = s->plan->rows[item->row].base;
     uint64_t index = item->first + c->bad;
     if (c->bad_task == c->n_tasks)
@@ -206,17 +284,17 @@ static emr_status report_bad(const emr_step *s, const emr_item *item, const emr_
             "tensor '%s': the unified value at index %u overflows %s (a wider unified dtype holds it)",
             base->name, index, emr_dtype_name((emr_dtype)c->unified_dtype));
     const emr_task *task = &s->plan->tasks[c->bad_task];
-    if (!is_finite_at(base->dtype, item->base, c->bad))
+    if (state->bad_base)
         return emr_fail(error, EMR_ENONFINITE,
                         "the base (%s): tensor '%s': NaN or infinity at index %u (to count it "
                         "as unchanged: on-nonfinite zero)",
                         base->model_name, base->name, index);
-    bool finite = is_finite_at((emr_dtype)item->task_dtypes[c->bad_task], item->tasks[c->bad_task], c->bad);
     return emr_fail(error, EMR_ENONFINITE,
                     "task '%s' (%s): tensor '%s': %s at index %u (to count it as unchanged: "
                     "on-nonfinite zero)",
                     task->name, task->model->name, base->name,
-                    finite ? "the difference from the base overflows f32" : "NaN or infinity", index);
+                    state->bad_task ? "NaN or infinity" : "the difference from the base overflows f32",
+                    index);
 }
 
 /* Equation 5, as an f32; 0 where nothing was elected. */
@@ -232,52 +310,36 @@ static void add_sums(emr_sums *to, emr_sums more)
     to->bottom += more.bottom;
 }
 
-typedef struct row_job {
-    emr_step *step;
-    const emr_item *item;
-    size_t index;
-} row_job;
-
-/* Sums one task's rows of an item; the last row may go on in the next item. Rows that end get their
- * rescalers. */
-static emr_status sum_rows(void *context, size_t task, size_t worker, emr_error *error)
+/* One task's rows of an item: rescalers of those that end in it. The last one may go on in the next item. */
+static size_t end_rows(emr_step *s, task_state *state, const emr_item *item, size_t first_row)
 {
-    const row_job *job = context;
-    const emr_step *s = job->step;
-    const emr_item *item = job->item;
-    task_state *state = &s->tasks[task];
-    const emr_tensor *base = s->plan->rows[item->row].base;
-    uint64_t row_length = base->count / emr_shape_rows(base->rank, base->shape);
-    (void)worker, (void)error;
-    state->n_rows = 0;
-    for (size_t from = 0; from < item->n;) {
-        uint64_t left = row_length - (item->first + from) % row_length;
-        size_t to = from + (size_t)emr_min(left, item->n - from);
-        add_sums(&state->row, s->kernels->sum_range(&s->chunks[job->index], task, from, to));
-        if (to - from == left) {
-            state->rows[state->n_rows++] = rescaler(state->row);
+    uint64_t length = row_length(s->plan->rows[item->row].base);
+    size_t n = item_rows(item, length), ended = 0;
+    bool last_ends = (item->first + item->n) % length == 0;
+    for (size_t i = 0; i < n; i++) {
+        add_sums(&state->row, state->row_sums[first_row + i]);
+        if (i + 1 < n || last_ends) {
+            s->row_rescalers[ended++] = rescaler(state->row);
             state->row = (emr_sums){0, 0};
         }
-        from = to;
     }
-    return EMR_OK;
+    return ended;
 }
 
 static emr_status fold_rows(emr_step *s, const emr_item *item, size_t index, emr_error *error)
 {
-    row_job job = {s, item, index};
     const emr_tensor *base = s->plan->rows[item->row].base;
-    uint64_t first = item->first / (base->count / emr_shape_rows(base->rank, base->shape));
-    emr_status status = emr_work(s->workers, s->plan->n_tasks, sum_rows, &job, error);
+    uint64_t first = item->first / row_length(base);
+    emr_status status = EMR_OK;
     for (size_t t = 0; !status && t < s->plan->n_tasks; t++) {
-        task_state *state = &s->tasks[t];
-        if (s->sink && s->sink->rescalers && state->n_rows &&
-            s->sink->rescalers(s->sink->user, item->row, t, first, state->n_rows, state->rows))
+        size_t n = end_rows(s, &s->tasks[t], item, s->items[index].first_row);
+        if (s->sink && s->sink->rescalers && n &&
+            s->sink->rescalers(s->sink->user, item->row, t, first, n, s->row_rescalers))
             return emr_fail(error, EMR_EIO, "the sink failed on rescalers of tensor '%s'", base->name);
-        for (size_t i = 0; s->writer && !status && i < state->n_rows; i++) {
+        for (size_t i = 0; s->writer && !status && i < n; i++) {
             uint8_t bytes[4];
-            emr_store32(bytes, emr_f32_bits(state->rows[i]));
-            status = emr_writer_append(s->writer, state->row_stream, bytes, sizeof bytes, error);
+            emr_store32(bytes, emr_f32_bits(s->row_rescalers[i]));
+            status = emr_writer_append(s->writer, s->tasks[t].row_stream, bytes, sizeof bytes, error);
         }
     }
     return status;
@@ -307,7 +369,7 @@ static emr_status end_tensor(emr_step *s, size_t row, emr_error *error)
  * mask. The order is that of positions, so that windows of any size give the same file. */
 static emr_status write_superblock(emr_step *s, uint64_t start, uint64_t end, emr_error *error)
 {
-    size_t value_bytes = s->layout->value_block_bytes, at = (size_t)(start - s->buffer_start),
+    size_t value_bytes = s->layout->value_block_bytes, at = (size_t)(start % s->ring_params),
            n = (size_t)(end - start);
     emr_status status = EMR_OK;
     for (size_t done = 0; !status && done < n * s->unified_size; done += value_bytes)
@@ -360,10 +422,10 @@ static emr_status embed(emr_step *s, const emr_item *item, emr_error *error)
 static emr_status fold(void *user, const emr_item *item, size_t index, emr_error *error)
 {
     emr_step *s = user;
-    const emr_chunk *c = &s->chunks[index];
+    const emr_chunk *c = &s->items[index].chunk;
     emr_row *row = &s->plan->rows[item->row];
     if (c->bad < c->n)
-        return report_bad(s, item, c, error);
+        return report_bad(s, item, &s->items[index], error);
     emr_status status = s->writer && s->plan->options->embed_base ? embed(s, item, error) : EMR_OK;
     for (size_t t = 0; t < c->n_tasks; t++) {
         task_state *state = &s->tasks[t];
@@ -383,20 +445,11 @@ static emr_status fold(void *user, const emr_item *item, size_t index, emr_error
     return !status && s->writer ? write_complete(s, error) : status;
 }
 
-/* Waits until the blocks are written, then moves an unfinished superblock to the front of the buffers. */
+/* Without other buffers to go on with, waits until the blocks are written. */
 static emr_status window_end(void *user, emr_error *error)
 {
     emr_step *s = user;
-    emr_status status = s->writer ? emr_writer_flush(s->writer, error) : EMR_OK;
-    uint64_t start = s->position / s->layout->block_params * s->layout->block_params;
-    size_t from = (size_t)(start - s->buffer_start), n = (size_t)(s->position - start);
-    if (from && n) {
-        memmove(s->unified, s->unified + from * s->unified_size, n * s->unified_size);
-        for (size_t t = 0; t < s->plan->n_tasks; t++)
-            memmove(s->tasks[t].masks, s->tasks[t].masks + from / 8, n / 8);
-    }
-    s->buffer_start = start;
-    return status;
+    return s->writer && s->layout->n_buffers == 1 ? emr_writer_flush(s->writer, error) : EMR_OK;
 }
 
 static emr_status merged_end(void *user, emr_error *error)
@@ -478,5 +531,5 @@ void emr_step_report(const emr_step *s, size_t task, emr_task_report *report)
                                 .empty_mask = state->nonzero && !state->ones};
 }
 
-const emr_step_functions emr_step_functions_emr = {compute, fold,          window_end,    merged_end,
-                                                   kept,    private_begin, private_bytes, finish};
+const emr_step_functions emr_step_functions_emr = {begin,      job,  compute,       fold,          window_end,
+                                                   merged_end, kept, private_begin, private_bytes, finish};

@@ -1,47 +1,75 @@
 /* layout.c - see layout.h. */
 #include "merge/layout.h"
 
-#include "bundle/writer.h"
+#include "bundle/bundle.h"
 #include "merge/driver.h"
 #include "merge/emr_step.h"
+#include "merge/window.h"
 #include "numeric/convert.h"
 #include "numeric/kernels.h"
 
 enum {
-    WINDOW_MAX = 1 << 20,   /* parameters; more does not make reads any faster */
+    WINDOW_MAX = 1 << 20,   /* parameters; more is of no use, unless there are many workers */
+    WINDOW_MIN = 64 << 10,  /* less makes rounds too short for the threads to meet in */
     WORKER_BYTES = 1024,    /* a worker's sentence of failure */
-    WINDOW_GOOD = 64 << 10, /* less does make them slower */
     TABLE_GOOD = 256 << 10, /* entries of the block table */
-    STAGING_GOOD = 8 << 20, /* bytes; more falls out of the processor's caches before it is used */
+    WINDOW_GOOD = 8 << 20,  /* bytes of all sources in a window */
+    JOB_GOOD = 1 << 20, /* bytes that a worker reads at a time: what stays in its caches until it computes */
+    JOBS_GOOD = 4,      /* in a window, for each worker */
+    LOOSE_BLOCKS = 16,  /* appended blocks under way at a time */
 };
 
 #define DEFAULT_MEMORY ((uint64_t)256 << 20)
 
-size_t emr_staging_size(const emr_plan *plan, size_t s)
+/* What a parameter takes of the sources' memory. */
+static void measure_sources(emr_layout *l, const emr_plan *plan)
 {
-    size_t size = 0;
-    for (size_t i = 0; i < plan->n_merged; i++) {
-        const emr_tensor *t = s == 0 ? plan->rows[i].base
-                                     : emr_model_find(plan->tasks[s - 1].model, plan->rows[i].sample->name);
-        if (t && t->kind != EMR_TENSOR_MEMORY && emr_float_size(t->dtype) > size)
-            size = emr_float_size(t->dtype);
+    l->window_size = l->worker_size = 0;
+    for (size_t s = 0; s <= plan->n_tasks; s++) {
+        l->window_size += emr_window_size(plan, s) * (s == 0 ? 2 : 1);
+        l->worker_size += emr_worker_size(plan, s);
     }
-    return size;
 }
 
-static void measure(emr_layout *l, const emr_plan *plan, size_t staging_per_param, bool writes)
+/* Rows that the items of a window touch at most: each item may begin and end within one. */
+static size_t count_rows(const emr_layout *l, const emr_plan *plan)
 {
+    uint64_t shortest = UINT64_MAX;
+    if (plan->options->rescale_per != EMR_PER_ROW)
+        return 0;
+    for (size_t i = 0; i < plan->n_merged; i++) {
+        const emr_tensor *base = plan->rows[i].base;
+        if (base->count)
+            shortest = emr_min(shortest, base->count / emr_shape_rows(base->rank, base->shape));
+    }
+    return (size_t)(l->window_params / shortest) + 2 * l->max_items;
+}
+
+static void measure(emr_layout *l, const emr_plan *plan, bool writes)
+{
+    size_t value_size = plan->options->unified_dtype == EMR_F32 ? 4 : 2;
     l->max_items = (size_t)emr_min(l->window_params / 256, 1024);
+    l->max_rows = count_rows(l, plan);
     l->buffer_params = l->window_params > l->block_params ? l->window_params : l->block_params;
     l->value_block_bytes =
         (uint32_t)l->block_params; /* a quarter of a superblock in F32, half of one in F16 */
     l->mask_block_bytes = (uint32_t)l->block_params / 8;
-    l->n_slots = 2 * l->n_workers;
-    l->memory = l->window_params * staging_per_param + emr_driver_memory(plan, l) + emr_step_memory(plan, l);
-    l->memory += l->n_workers * WORKER_BYTES;
+    l->writer = (emr_writer_limits){
+        .put_bytes = l->buffer_params * value_size + l->buffer_params / 8 * plan->n_tasks,
+        .put_blocks = l->buffer_params / l->block_params * (value_size + plan->n_tasks),
+        .loose_bytes = l->value_block_bytes,
+        .loose_blocks = l->n_buffers > 1 && plan->loose_bytes ? LOOSE_BLOCKS : 1,
+        .compression = plan->options->compression,
+        .overlap = l->n_buffers > 1,
+    };
+    if (!l->writer.overlap) { /* a few blocks at a time will do */
+        size_t few = l->n_workers;
+        l->writer.put_bytes = (size_t)emr_min(l->writer.put_bytes, few * l->value_block_bytes);
+        l->writer.put_blocks = (size_t)emr_min(l->writer.put_blocks, 8 * few);
+    }
+    l->memory = emr_driver_memory(plan, l) + emr_step_memory(plan, l) + l->n_workers * WORKER_BYTES;
     if (writes)
-        l->memory +=
-            emr_writer_memory(l->n_slots, l->n_workers, l->value_block_bytes, plan->options->compression);
+        l->memory += emr_writer_memory(&l->writer, l->n_workers);
 }
 
 uint64_t emr_stream_count(const emr_plan *plan)
@@ -73,22 +101,50 @@ static size_t block_params(const emr_plan *plan)
     return params;
 }
 
+/* As many parameters as make `good` bytes, a power of two from `least` to `most`. */
+static size_t fitting(size_t most, size_t least, size_t size, size_t good)
+{
+    size_t params = most;
+    while (params > least && params * size > good)
+        params /= 2;
+    return params;
+}
+
+/* Bytes of all sources for a parameter. */
+static size_t source_bytes(const emr_plan *plan)
+{
+    size_t size = 0;
+    for (size_t s = 0; s <= plan->n_tasks; s++) {
+        size_t window = emr_window_size(plan, s), worker = emr_worker_size(plan, s);
+        size += window > worker ? window : worker;
+    }
+    return size;
+}
+
+static bool fits(emr_layout *l, const emr_plan *plan, bool writes, uint64_t cap, size_t n_buffers)
+{
+    l->n_buffers = n_buffers;
+    measure(l, plan, writes);
+    return l->memory <= cap;
+}
+
 emr_status emr_layout_choose(emr_layout *l, const emr_plan *plan, bool writes, emr_error *error)
 {
     uint64_t cap = plan->options->memory_bytes ? plan->options->memory_bytes : DEFAULT_MEMORY;
     size_t concurrency = plan->options->executor ? plan->options->executor->concurrency : 1;
-    size_t staging = 0, largest = WINDOW_MAX;
-    for (size_t s = 0; s <= plan->n_tasks; s++)
-        staging += emr_staging_size(plan, s);
-    while (largest > WINDOW_GOOD && largest * staging > STAGING_GOOD)
-        largest /= 2;
+    size_t largest = fitting(WINDOW_MAX, WINDOW_MIN, source_bytes(plan), WINDOW_GOOD);
+    *l = (emr_layout){.block_params = block_params(plan)};
+    measure_sources(l, plan);
     for (size_t workers = concurrency ? concurrency : 1; workers > 0; workers /= 2) {
-        size_t smallest = workers == 1 ? EMR_CHUNK : WINDOW_GOOD;
-        for (size_t window = largest; window >= smallest; window /= 2) {
-            *l = (emr_layout){
-                .window_params = window, .block_params = block_params(plan), .n_workers = workers};
-            measure(l, plan, staging, writes);
-            if (l->memory <= cap)
+        size_t smallest = workers == 1 ? EMR_CHUNK : WINDOW_MIN;
+        l->n_workers = workers;
+        l->job_params = fitting(WINDOW_MIN, EMR_CHUNK, l->worker_size, JOB_GOOD);
+        l->window_params = largest;
+        while (l->window_params < WINDOW_MAX * 4 && l->window_params / l->job_params < JOBS_GOOD * workers)
+            l->window_params *= 2;
+        for (; l->window_params >= smallest; l->window_params /= 2) {
+            l->job_params = l->job_params < l->window_params ? l->job_params : l->window_params;
+            if (fits(l, plan, writes, cap, 3) || fits(l, plan, writes, cap, 1))
                 return EMR_OK;
         }
     }

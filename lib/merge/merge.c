@@ -269,8 +269,8 @@ static emr_status begin(emr_merge *m, emr_error *error)
     m->state = RUNNING;
     status = emr_workers_create(&m->workers, &m->allocator, m->options.executor, m->layout.n_workers, error);
     if (!status && m->to_bundle)
-        status = emr_writer_create(&m->writer, &m->output, &m->allocator, &m->workers, m->layout.n_slots,
-                                   m->layout.value_block_bytes, m->options.compression, error);
+        status =
+            emr_writer_create(&m->writer, &m->output, &m->allocator, &m->workers, &m->layout.writer, error);
     if (!status)
         status = emr_step_create(&m->step, &m->plan, &m->layout, &m->workers, m->writer,
                                  m->to_sink ? &m->sink : NULL, error);

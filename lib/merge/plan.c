@@ -272,3 +272,13 @@ void emr_plan_free(emr_plan *plan)
     emr_names_free(&plan->names, &plan->allocator);
     *plan = (emr_plan){0};
 }
+
+emr_status emr_plan_name_source(const emr_plan *plan, size_t source, emr_status status, emr_error *error)
+{
+    if (status && source > 0 && error) {
+        emr_error task;
+        emr_fail(&task, status, "task '%s'", plan->tasks[source - 1].name);
+        emr_error_prefix(error, task.text);
+    }
+    return status;
+}

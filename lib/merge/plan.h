@@ -51,6 +51,10 @@ void emr_plan_free(emr_plan *plan);
 /* The row of that name, or NULL. */
 emr_row *emr_plan_find(const emr_plan *plan, const char *name);
 
+/* Says whose tensor a failed read was: who reads knows file and tensor. Source 0 is the base, t + 1 task t.
+ */
+emr_status emr_plan_name_source(const emr_plan *plan, size_t source, emr_status status, emr_error *error);
+
 /* Whether a task's model has this tensor from the base (merged or kept), not as its own copy. */
 bool emr_row_from_base(const emr_row *row, size_t task);
 

@@ -18,14 +18,18 @@ typedef struct emr_item {
     const uint8_t *task_dtypes; /* valid where tasks[] is not NULL */
 } emr_item;
 
-/* How the driver calls a step. `index` numbers the items of a window from 0. */
+/* How the driver calls a step. `index` numbers the items of a window from 0. A window takes one round. */
 typedef struct emr_step_functions {
+    /* A round begins, with these items (their bytes come later). Returns how many jobs the step has left from
+     * earlier rounds; they run beside the computing. */
+    size_t (*begin)(void *step, const emr_item *items, size_t n_items);
+    emr_status (*job)(void *step, size_t job, size_t worker, emr_error *error);
     /* Concurrently, once for each item of a window. */
     void (*compute)(void *step, const emr_item *item, size_t index);
     /* Then, one after another, in the order of positions: so results cannot depend on who computed what when.
      */
     emr_status (*fold)(void *step, const emr_item *item, size_t index, emr_error *error);
-    /* The window's memory is about to be reused. */
+    /* Everything of the window is folded; its memory is about to be reused. */
     emr_status (*window_end)(void *step, emr_error *error);
     /* All merged tensors are done. */
     emr_status (*merged_end)(void *step, emr_error *error);

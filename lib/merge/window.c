@@ -1,0 +1,357 @@
+/* window.c - see window.h. */
+#include "merge/window.h"
+
+#include "numeric/convert.h"
+#include "numeric/kernels.h"
+
+#include <string.h>
+
+static const emr_tensor *source_tensor(const emr_plan *plan, size_t row, size_t s)
+{
+    const emr_row *r = &plan->rows[row];
+    return s == 0 ? r->base : emr_model_find(plan->tasks[s - 1].model, r->sample->name);
+}
+
+static bool is_read(const emr_tensor *t)
+{
+    return t->kind == EMR_TENSOR_IO || t->kind == EMR_TENSOR_COMPUTED;
+}
+
+static size_t largest_size(const emr_plan *plan, size_t s, bool pushed, bool read)
+{
+    size_t size = 0;
+    for (size_t i = 0; i < plan->n_merged; i++) {
+        const emr_tensor *t = source_tensor(plan, i, s);
+        bool counts = t && ((pushed && t->kind == EMR_TENSOR_PUSHED) || (read && is_read(t)));
+        if (counts && emr_float_size(t->dtype) > size)
+            size = emr_float_size(t->dtype);
+    }
+    return size;
+}
+
+size_t emr_window_size(const emr_plan *plan, size_t s)
+{
+    return largest_size(plan, s, true, s == 0);
+}
+
+size_t emr_worker_size(const emr_plan *plan, size_t s)
+{
+    return largest_size(plan, s, false, s > 0);
+}
+
+uint64_t emr_window_memory(const emr_plan *plan, const emr_layout *l)
+{
+    size_t n_sources = plan->n_tasks + 1;
+    uint64_t per_item = sizeof(emr_piece) + n_sources * sizeof(void *) + sizeof(emr_item) +
+                        2 * sizeof(size_t) + plan->n_tasks * (sizeof(void *) + 1);
+    return sizeof(emr_window) + n_sources * sizeof(emr_staging) + l->max_items * per_item +
+           l->window_params * l->window_size + l->n_workers * l->job_params * l->worker_size;
+}
+
+static bool allocate(emr_window *w)
+{
+    const emr_allocator *a = &w->allocator;
+    size_t n_items = w->layout->max_items, n_tasks = w->plan->n_tasks;
+    w->sources = emr_allocate_array(a, w->n_sources, sizeof *w->sources);
+    w->pieces = emr_allocate_array(a, n_items, sizeof *w->pieces);
+    w->piece_tensors = emr_allocate_array(a, n_items, w->n_sources * sizeof *w->piece_tensors);
+    w->items = emr_allocate_array(a, n_items, sizeof *w->items);
+    w->item_pieces = emr_allocate_array(a, n_items, sizeof *w->item_pieces);
+    w->item_tasks = emr_allocate_array(a, n_items, n_tasks * sizeof *w->item_tasks);
+    w->item_dtypes = emr_allocate_array(a, n_items, n_tasks);
+    w->jobs = emr_allocate_array(a, n_items + 1, sizeof *w->jobs);
+    bool there = w->sources && w->pieces && w->piece_tensors && w->items && w->item_pieces && w->item_tasks &&
+                 w->item_dtypes && w->jobs;
+    for (size_t s = 0; there && s < w->n_sources; s++) {
+        emr_staging *staging = &w->sources[s];
+        staging->window_size = emr_window_size(w->plan, s);
+        staging->worker_size = emr_worker_size(w->plan, s);
+        staging->worker_offset = w->worker_bytes;
+        w->worker_bytes += staging->worker_size * w->layout->job_params;
+        size_t bytes = staging->window_size * w->layout->window_params;
+        for (size_t i = 0; there && bytes && i < (s == 0 ? 2 : 1); i++)
+            there = (staging->window[i] = emr_allocate(a, bytes)) != NULL;
+    }
+    if (there && w->worker_bytes)
+        there = (w->workers = emr_allocate(a, w->worker_bytes * w->layout->n_workers)) != NULL;
+    return there;
+}
+
+emr_status emr_window_create(emr_window **window, const emr_plan *plan, const emr_layout *layout,
+                             emr_error *error)
+{
+    emr_window *w = emr_allocate_array(&plan->allocator, 1, sizeof *w);
+    if (!w)
+        return emr_fail(error, EMR_ENOMEM, "out of memory");
+    w->allocator = plan->allocator;
+    w->plan = plan;
+    w->layout = layout;
+    w->n_sources = plan->n_tasks + 1;
+    if (!allocate(w)) {
+        emr_window_destroy(&w);
+        return emr_fail(error, EMR_ENOMEM, "out of memory");
+    }
+    *window = w;
+    return EMR_OK;
+}
+
+void emr_window_destroy(emr_window **window)
+{
+    emr_window *w = *window;
+    if (!w)
+        return;
+    emr_allocator a = w->allocator;
+    for (size_t s = 0; w->sources && s < w->n_sources; s++)
+        for (size_t i = 0; i < 2; i++)
+            emr_release(&a, w->sources[s].window[i]);
+    emr_release(&a, w->workers);
+    emr_release(&a, w->sources);
+    emr_release(&a, w->pieces);
+    emr_release(&a, w->piece_tensors);
+    emr_release(&a, w->items);
+    emr_release(&a, w->item_pieces);
+    emr_release(&a, w->item_tasks);
+    emr_release(&a, w->item_dtypes);
+    emr_release(&a, w->jobs);
+    emr_release(&a, w);
+    *window = NULL;
+}
+
+const emr_tensor *emr_window_tensor(const emr_window *w, size_t piece, size_t s)
+{
+    return w->piece_tensors[piece * w->n_sources + s];
+}
+
+uint8_t *emr_window_pushed(const emr_window *w, size_t piece, size_t s)
+{
+    const emr_staging *staging = &w->sources[s];
+    return staging->window[s == 0 ? w->turn : 0] +
+           (w->pieces[piece].flat - w->pieces[0].flat) * staging->window_size;
+}
+
+/* Host memory, or where bytes are pushed; NULL where they are to be read, or there are none. */
+static const uint8_t *bytes_at_hand(const emr_window *w, size_t piece, size_t s)
+{
+    const emr_tensor *t = emr_window_tensor(w, piece, s);
+    if (t && t->kind == EMR_TENSOR_MEMORY)
+        return (const uint8_t *)t->data + w->pieces[piece].first * emr_float_size(t->dtype);
+    return t && t->kind == EMR_TENSOR_PUSHED ? emr_window_pushed(w, piece, s) : NULL;
+}
+
+static void set_source(emr_window *w, size_t item, size_t s, const uint8_t *bytes)
+{
+    if (s == 0)
+        w->items[item].base = bytes;
+    else
+        w->item_tasks[item * w->plan->n_tasks + s - 1] = bytes;
+}
+
+/* Adds one item of a piece, and begins a job where one is due. */
+static void add_item(emr_window *w, size_t piece, uint64_t covered, size_t n)
+{
+    const emr_piece *p = &w->pieces[piece];
+    size_t index = w->n_items++, n_tasks = w->plan->n_tasks;
+    emr_item *item = &w->items[index];
+    *item = (emr_item){.row = p->row,
+                       .first = p->first + covered,
+                       .flat = p->flat + covered,
+                       .n = n,
+                       .tasks = w->item_tasks + index * n_tasks,
+                       .task_dtypes = w->item_dtypes + index * n_tasks};
+    w->item_pieces[index] = piece;
+    for (size_t s = 0; s < w->n_sources; s++) {
+        const emr_tensor *t = emr_window_tensor(w, piece, s);
+        const uint8_t *bytes = bytes_at_hand(w, piece, s);
+        set_source(w, index, s, bytes ? bytes + covered * emr_float_size(t->dtype) : NULL);
+        if (s > 0)
+            w->item_dtypes[index * n_tasks + s - 1] = t ? (uint8_t)t->dtype : 0;
+    }
+    if (index == 0 || item->flat / w->layout->job_params != item[-1].flat / w->layout->job_params)
+        w->jobs[w->n_jobs++] = index;
+}
+
+/* Cuts a piece into items at the chunk boundaries of flat space; fewer where there is no room. Returns the
+ * parameters covered. */
+static uint64_t add_items(emr_window *w, size_t piece)
+{
+    const emr_piece *p = &w->pieces[piece];
+    uint64_t covered = 0;
+    while (covered < p->n && w->n_items < w->layout->max_items) {
+        size_t n = (size_t)emr_min(p->n - covered, EMR_CHUNK - (p->flat + covered) % EMR_CHUNK);
+        add_item(w, piece, covered, n);
+        covered += n;
+    }
+    return covered;
+}
+
+/* A window is a stretch between multiples of the window's size, and of the outputs' (layout.h). */
+static uint64_t window_end(const emr_layout *l, uint64_t flat)
+{
+    uint64_t by_window = flat / EMR_CHUNK * EMR_CHUNK + l->window_params;
+    return emr_min(by_window, (flat / l->buffer_params + 1) * l->buffer_params);
+}
+
+/* Tells the I/O of each source what comes after the window: in most files what comes next in them. */
+static void announce_next(const emr_window *w)
+{
+    for (size_t s = 0; s < w->n_sources; s++) {
+        const emr_tensor *last = NULL;
+        uint64_t end = 0, bytes = 0;
+        for (size_t i = 0; i < w->n_pieces; i++) {
+            const emr_tensor *t = emr_window_tensor(w, i, s);
+            if (!t || t->kind != EMR_TENSOR_IO || !t->io.will_need)
+                continue;
+            size_t size = emr_float_size(t->dtype);
+            last = t;
+            end = t->offset + (w->pieces[i].first + w->pieces[i].n) * size;
+            bytes += w->pieces[i].n * size;
+        }
+        if (last)
+            last->io.will_need(last->io.user, end, bytes);
+    }
+}
+
+void emr_window_next(emr_window *w)
+{
+    uint64_t limit = 0;
+    w->n_pieces = w->n_items = w->n_jobs = 0;
+    w->turn ^= 1;
+    while (w->next_row < w->plan->n_merged && w->n_items < w->layout->max_items) {
+        const emr_row *row = &w->plan->rows[w->next_row];
+        uint64_t left = row->base->count - w->next_first, flat = row->first_param + w->next_first;
+        if (left == 0) {
+            w->next_row++;
+            w->next_first = 0;
+            continue;
+        }
+        if (w->n_pieces == 0)
+            limit = window_end(w->layout, flat);
+        if (flat >= limit)
+            break;
+        size_t piece = w->n_pieces++;
+        w->pieces[piece] = (emr_piece){w->next_row, w->next_first, flat, emr_min(left, limit - flat)};
+        for (size_t s = 0; s < w->n_sources; s++)
+            w->piece_tensors[piece * w->n_sources + s] = source_tensor(w->plan, w->next_row, s);
+        w->pieces[piece].n = add_items(w, piece);
+        w->next_first += w->pieces[piece].n;
+    }
+    w->jobs[w->n_jobs] = w->n_items;
+    announce_next(w);
+}
+
+uint64_t emr_window_bytes(const emr_window *w)
+{
+    uint64_t bytes = 0;
+    for (size_t i = 0; i < w->n_pieces; i++) {
+        for (size_t s = 0; s < w->n_sources; s++) {
+            const emr_tensor *t = emr_window_tensor(w, i, s);
+            bytes += t ? w->pieces[i].n * emr_float_size(t->dtype) : 0;
+        }
+    }
+    return bytes;
+}
+
+/* Bytes of several items that one read brings. */
+typedef struct span {
+    const emr_tensor *tensor; /* the first item's */
+    uint64_t offset;          /* in that tensor */
+    size_t n;                 /* bytes; 0: there is no span */
+    uint8_t *to;
+    uint64_t flat; /* of the first item */
+    size_t first_item, n_items;
+} span;
+
+static const emr_tensor *item_tensor(const emr_window *w, size_t item, size_t s)
+{
+    return emr_window_tensor(w, w->item_pieces[item], s);
+}
+
+/* Finds the tensor of a span that cannot be read: its name belongs in the message. */
+static emr_status find_failure(const emr_window *w, size_t s, const span *r, emr_error *error)
+{
+    for (size_t i = r->first_item; i < r->first_item + r->n_items; i++) {
+        const emr_tensor *t = item_tensor(w, i, s);
+        size_t size = emr_float_size(t->dtype);
+        emr_status status = emr_tensor_read(t, w->items[i].first * size, r->to, w->items[i].n * size, error);
+        if (status)
+            return status;
+    }
+    return emr_fail(error, EMR_EIO, "%s: tensor '%s': reading %u bytes at byte %u failed",
+                    r->tensor->model_name, r->tensor->name, (uint64_t)r->n, r->tensor->offset + r->offset);
+}
+
+static emr_status read_span(const emr_window *w, size_t s, span *r, emr_error *error)
+{
+    const emr_tensor *t = r->tensor;
+    emr_status status = EMR_OK;
+    if (r->n == 0)
+        return EMR_OK;
+    if (r->offset + r->n <= t->bytes)
+        status = emr_tensor_read(t, r->offset, r->to, r->n, error);
+    else if (t->io.read(t->io.user, t->offset + r->offset, r->to, r->n))
+        status = find_failure(w, s, r, error);
+    r->n = 0;
+    return emr_plan_name_source(w->plan, s, status, error);
+}
+
+/* Lets a span reach to the end of an item, if that lies behind it in the same object (what is between is read
+ * and ignored), and the item's place in the staging has room for that. */
+static bool extend(span *r, const emr_tensor *t, const emr_item *item, size_t size)
+{
+    const emr_tensor *first = r->tensor;
+    if (!r->n || (t != first && (t->kind != EMR_TENSOR_IO || first->kind != EMR_TENSOR_IO ||
+                                 t->io.user != first->io.user || t->io.read != first->io.read)))
+        return false;
+    uint64_t start = (t->kind == EMR_TENSOR_IO ? first->offset : 0) + r->offset;
+    uint64_t begin = (t->kind == EMR_TENSOR_IO ? t->offset : 0) + item->first * emr_float_size(t->dtype);
+    uint64_t end = begin + item->n * emr_float_size(t->dtype);
+    uint64_t room = (item->flat + emr_round_up(item->n, EMR_GROUP) - r->flat) * size;
+    if (begin < start + r->n || end - start > room)
+        return false;
+    r->n = (size_t)(end - start);
+    r->n_items++;
+    return true;
+}
+
+static emr_status read_source(emr_window *w, size_t job, size_t s, uint8_t *to, size_t size, emr_error *error)
+{
+    size_t first = w->jobs[job];
+    span r = {.n = 0};
+    emr_status status = EMR_OK;
+    for (size_t i = first; !status && i < w->jobs[job + 1]; i++) {
+        const emr_tensor *t = item_tensor(w, i, s);
+        const emr_item *item = &w->items[i];
+        if (!t || !is_read(t)) {
+            status = read_span(w, s, &r, error); /* whatever follows has a place of its own */
+            continue;
+        }
+        if (!extend(&r, t, item, size)) {
+            status = read_span(w, s, &r, error);
+            r = (span){.tensor = t,
+                       .offset = item->first * emr_float_size(t->dtype),
+                       .n = item->n * emr_float_size(t->dtype),
+                       .to = to + (item->flat - w->items[first].flat) * size,
+                       .flat = item->flat,
+                       .first_item = i,
+                       .n_items = 1};
+        }
+        set_source(w, i, s, r.to + r.n - item->n * emr_float_size(t->dtype));
+    }
+    return status ? status : read_span(w, s, &r, error);
+}
+
+emr_status emr_window_read(emr_window *w, size_t job, size_t worker, emr_error *error)
+{
+    emr_status status = EMR_OK;
+    uint64_t flat = w->items[w->jobs[job]].flat - w->items[0].flat;
+    for (size_t s = 0; !status && s < w->n_sources; s++) {
+        const emr_staging *staging = &w->sources[s];
+        if (s == 0 && staging->window_size)
+            status = read_source(w, job, s, staging->window[w->turn] + flat * staging->window_size,
+                                 staging->window_size, error);
+        else if (staging->worker_size)
+            status = read_source(w, job, s, w->workers + worker * w->worker_bytes + staging->worker_offset,
+                                 staging->worker_size, error);
+    }
+    return status;
+}
