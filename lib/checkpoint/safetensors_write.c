@@ -1,6 +1,6 @@
 /* safetensors_write.c - any model as one safetensors file, front to back. Tensors are read (which for a
- * bundle's views means computed) in parallel, a window of the file at a time, and each window is written in
- * one go. */
+ * bundle's views means computed) in parallel, a window of the file at a time; while one window is read, the
+ * one before it is written. */
 #include "checkpoint/safetensors.h"
 
 #include "checkpoint/safetensors_write.h"
@@ -28,10 +28,11 @@ typedef struct output {
     emr_workers workers;
     const emr_io *io;
     uint64_t position;
-    uint8_t *window;
+    uint8_t *window, *last_window;
     size_t window_bytes;
     piece *pieces;
     size_t n_pieces, max_pieces, used;
+    size_t last_used; /* bytes of the last window, which are not yet written */
     emr_progress_fn progress;
     void *progress_user;
     uint64_t *done, total;
@@ -108,20 +109,26 @@ static emr_status write_header(output *o, size_t first, size_t n, emr_error *err
     return status;
 }
 
-static emr_status read_piece(void *context, size_t job, size_t worker, emr_error *error)
+/* The jobs of a round: writing the last window, if there is one, and reading the pieces of this one. */
+static emr_status run_job(void *context, size_t job, size_t worker, emr_error *error)
 {
     output *o = context;
-    const piece *p = &o->pieces[job];
+    size_t writing = o->last_used > 0;
     (void)worker;
+    if (job < writing)
+        return write_bytes(o, o->last_window, o->last_used, error);
+    const piece *p = &o->pieces[job - writing];
     return emr_tensor_read(p->tensor, p->offset, o->window + p->at, p->n, error);
 }
 
-static emr_status flush_window(output *o, emr_error *error)
+static emr_status run_round(output *o, emr_error *error)
 {
-    emr_status status = emr_work(&o->workers, o->n_pieces, read_piece, o, error);
-    if (!status)
-        status = write_bytes(o, o->window, o->used, error);
-    *o->done += o->used;
+    emr_status status = emr_work(&o->workers, o->n_pieces + (o->last_used > 0), run_job, o, error);
+    uint8_t *written = o->last_window;
+    *o->done += o->last_used;
+    o->last_window = o->window;
+    o->last_used = o->used;
+    o->window = written;
     o->n_pieces = o->used = 0;
     if (!status && o->progress && o->progress(o->progress_user, *o->done, o->total))
         status = emr_fail(error, EMR_ECANCELED, "writing was canceled");
@@ -137,7 +144,7 @@ static emr_status write_tensor(output *o, const emr_tensor *t, emr_error *error)
         o->used += n;
         at += n;
         if (o->used == o->window_bytes || o->n_pieces == o->max_pieces)
-            status = flush_window(o, error);
+            status = run_round(o, error);
     }
     return status;
 }
@@ -150,7 +157,7 @@ emr_status emr_safetensors_write_range(const emr_model *m, size_t first, size_t 
     output o = {.model = m,
                 .allocator = *allocator,
                 .io = io,
-                .window_bytes = (size_t)emr_min(WINDOW_BYTES, memory / 2),
+                .window_bytes = (size_t)emr_min(WINDOW_BYTES, memory / 4),
                 .max_pieces = 1024,
                 .progress = options->progress,
                 .progress_user = options->progress_user,
@@ -162,16 +169,18 @@ emr_status emr_safetensors_write_range(const emr_model *m, size_t first, size_t 
     if (status)
         return status;
     o.window = emr_allocate(allocator, o.window_bytes);
+    o.last_window = emr_allocate(allocator, o.window_bytes);
     o.pieces = emr_allocate_array(allocator, o.max_pieces, sizeof *o.pieces);
-    if (!o.window || !o.pieces)
+    if (!o.window || !o.last_window || !o.pieces)
         status = emr_fail(error, EMR_ENOMEM, "%s: out of memory", m->name);
     if (!status)
         status = write_header(&o, first, n, error);
     for (size_t i = first; !status && i < first + n; i++)
         status = write_tensor(&o, m->tensors[i], error);
-    if (!status)
-        status = flush_window(&o, error);
+    for (int i = 0; i < 2 && !status; i++) /* the last window is read, then written */
+        status = run_round(&o, error);
     emr_release(allocator, o.window);
+    emr_release(allocator, o.last_window);
     emr_release(allocator, o.pieces);
     emr_workers_destroy(&o.workers);
     return status;
