@@ -7,6 +7,7 @@
 #include "bundle/format.h"
 #include "core/memory.h"
 #include "core/names.h"
+#include "numeric/kernels.h"
 
 typedef struct emr_section {
     const uint8_t *data;
@@ -18,6 +19,7 @@ typedef struct emr_section {
 struct emr_bundle {
     emr_allocator allocator;
     emr_io io;
+    const emr_kernels *kernels; /* of its modulators */
     char *name;
     uint64_t bytes, index_offset;
     uint16_t version_major, version_minor;

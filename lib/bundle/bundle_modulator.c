@@ -115,5 +115,5 @@ emr_status emr_bundle_modulator(emr_modulator **modulator, const emr_bundle *b, 
         destroy(s, &allocator);
         return status;
     }
-    return emr_modulator_over(modulator, &allocator, &over_bundle, s, error);
+    return emr_modulator_over(modulator, &allocator, b->kernels, &over_bundle, s, error);
 }

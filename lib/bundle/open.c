@@ -429,6 +429,7 @@ emr_status emr_bundle_open(emr_bundle **bundle, const emr_io *given, const char 
     if (!b)
         return emr_fail(error, EMR_ENOMEM, "out of memory");
     b->allocator = allocator;
+    b->kernels = emr_kernels_select();
     b->io = io;
     b->name = emr_copy_string(&allocator, name ? name : "bundle");
     status = b->name ? load(b, error) : emr_fail(error, EMR_ENOMEM, "out of memory");

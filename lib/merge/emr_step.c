@@ -6,7 +6,6 @@
 #include "bundle/bundle.h"
 #include "merge/index.h"
 #include "numeric/convert.h"
-#include "numeric/kernels.h"
 
 #include <float.h>
 #include <string.h>
@@ -40,7 +39,6 @@ struct emr_step {
     emr_allocator allocator;
     emr_plan *plan;
     const emr_layout *layout;
-    const emr_workers *workers;
     const emr_kernels *kernels;
     emr_writer *writer;
     const emr_sink *sink;
@@ -125,7 +123,7 @@ static bool allocate(emr_step *s)
 }
 
 emr_status emr_step_create(emr_step **step, emr_plan *plan, const emr_layout *layout,
-                           const emr_workers *workers, emr_writer *writer, const emr_sink *sink,
+                           const emr_kernels *kernels, emr_writer *writer, const emr_sink *sink,
                            emr_error *error)
 {
     emr_step *s = emr_allocate_array(&plan->allocator, 1, sizeof *s);
@@ -134,8 +132,7 @@ emr_status emr_step_create(emr_step **step, emr_plan *plan, const emr_layout *la
     s->allocator = plan->allocator;
     s->plan = plan;
     s->layout = layout;
-    s->workers = workers;
-    s->kernels = emr_kernels_select();
+    s->kernels = kernels;
     s->writer = writer;
     s->sink = sink;
     s->unified_size = plan->options->unified_dtype == EMR_F32 ? 4 : 2;

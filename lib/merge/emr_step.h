@@ -5,6 +5,7 @@
 #include "bundle/writer.h"
 #include "merge/layout.h"
 #include "merge/step.h"
+#include "numeric/kernels.h"
 
 typedef struct emr_step emr_step;
 
@@ -12,7 +13,7 @@ extern const emr_step_functions emr_step_functions_emr;
 
 /* Results go to `writer` or to `sink`, whichever is not NULL; all is borrowed. */
 emr_status emr_step_create(emr_step **step, emr_plan *plan, const emr_layout *layout,
-                           const emr_workers *workers, emr_writer *writer, const emr_sink *sink,
+                           const emr_kernels *kernels, emr_writer *writer, const emr_sink *sink,
                            emr_error *error);
 void emr_step_destroy(emr_step **step);
 

@@ -4,6 +4,7 @@
 #include "core/text.h"
 #include "merge/driver.h"
 #include "merge/emr_step.h"
+#include "merge/force.h"
 
 #include <string.h>
 
@@ -17,6 +18,7 @@ struct emr_merge {
     emr_task *tasks;
     size_t n_tasks, tasks_capacity;
     const emr_model *base;
+    const emr_kernels *kernels;
     emr_io output;
     emr_sink sink;
     bool to_bundle, to_sink;
@@ -94,6 +96,7 @@ emr_status emr_merge_create(emr_merge **merge, const emr_merge_options *given, e
         return emr_fail(error, EMR_ENOMEM, "out of memory");
     m->allocator = allocator;
     m->options = options;
+    m->kernels = emr_kernels_select();
     status = copy_globs(m, error);
     if (!status && options.executor) {
         status = emr_take_struct(&m->executor, sizeof m->executor, sizeof(emr_executor), options.executor,
@@ -104,6 +107,11 @@ emr_status emr_merge_create(emr_merge **merge, const emr_merge_options *given, e
         emr_merge_destroy(&m);
     *merge = m;
     return status;
+}
+
+void emr_merge_force_kernels(emr_merge *m, const emr_kernels *kernels)
+{
+    m->kernels = kernels;
 }
 
 static void stop(emr_merge *m)
@@ -272,7 +280,7 @@ static emr_status begin(emr_merge *m, emr_error *error)
         status =
             emr_writer_create(&m->writer, &m->output, &m->allocator, &m->workers, &m->layout.writer, error);
     if (!status)
-        status = emr_step_create(&m->step, &m->plan, &m->layout, &m->workers, m->writer,
+        status = emr_step_create(&m->step, &m->plan, &m->layout, m->kernels, m->writer,
                                  m->to_sink ? &m->sink : NULL, error);
     if (!status)
         status = emr_driver_create(&m->driver, &m->plan, &m->layout, &m->workers, &emr_step_functions_emr,

@@ -70,7 +70,7 @@ emr_status emr_modulator_create(emr_modulator **modulator, const emr_allocator *
     host_source *h = emr_allocate_array(&allocator, 1, sizeof *h);
     if (!h)
         return emr_fail(error, EMR_ENOMEM, "out of memory");
-    return emr_modulator_over(modulator, &allocator, &host_modulator, h, error);
+    return emr_modulator_over(modulator, &allocator, emr_kernels_select(), &host_modulator, h, error);
 }
 
 emr_status emr_modulator_add(emr_modulator *modulator, const emr_modulation *given, emr_error *error)

@@ -7,14 +7,15 @@
 #include "numeric/convert.h"
 
 emr_status emr_modulator_over(emr_modulator **modulator, const emr_allocator *allocator,
-                              const emr_modulator_source *source, void *user, emr_error *error)
+                              const emr_kernels *kernels, const emr_modulator_source *source, void *user,
+                              emr_error *error)
 {
     emr_modulator *m = emr_allocate_array(allocator, 1, sizeof *m);
     if (!m) {
         source->destroy(user, allocator);
         return emr_fail(error, EMR_ENOMEM, "out of memory");
     }
-    *m = (emr_modulator){*allocator, emr_kernels_select(), source, user};
+    *m = (emr_modulator){*allocator, kernels, source, user};
     *modulator = m;
     return EMR_OK;
 }

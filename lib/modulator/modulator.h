@@ -36,7 +36,8 @@ struct emr_modulator {
 
 /* Takes `user` over; it is destroyed also when this fails. */
 emr_status emr_modulator_over(emr_modulator **modulator, const emr_allocator *allocator,
-                              const emr_modulator_source *source, void *user, emr_error *error);
+                              const emr_kernels *kernels, const emr_modulator_source *source, void *user,
+                              emr_error *error);
 
 /* Mask bits [bit, bit + n) counted. */
 uint64_t emr_count_ones(const uint8_t *mask, size_t bit, size_t n);

@@ -1,0 +1,219 @@
+/* test_variants.c - the same bundles and checkpoints from every kernel variant, any number of threads, any
+ * memory limit and any order of tensors in the files, over many rounds of the pipeline. */
+#include "property.h"
+
+#include "bundle/bundle.h"
+#include "merge/force.h"
+
+#include <stdio.h>
+
+static emr_buffer merge_by(const test_set *s, const emr_merge_options *o, const emr_kernels *kernels)
+{
+    emr_error error;
+    emr_buffer buffer = {0};
+    emr_io io = emr_buffer_io(&buffer);
+    emr_merge *merge = test_merge_create(s, o);
+    emr_merge_force_kernels(merge, kernels);
+    assert_ok(emr_merge_to_bundle(merge, &io, &error), &error);
+    assert_ok(emr_merge_run(merge, &error), &error);
+    emr_merge_destroy(&merge);
+    return buffer;
+}
+
+/* A task's model as a safetensors file. */
+static emr_buffer rebuild_by(const emr_buffer *bundle_bytes, size_t task, const emr_kernels *kernels,
+                             const emr_executor *executor)
+{
+    emr_error error;
+    emr_memory memory;
+    emr_buffer buffer = {0};
+    emr_io io = emr_buffer_io(&buffer);
+    emr_model *model;
+    emr_bundle *bundle = test_bundle_open(bundle_bytes, &memory);
+    bundle->kernels = kernels;
+    emr_view_options view = EMR_INIT(emr_view_options);
+    emr_checkpoint_options options = EMR_INIT(emr_checkpoint_options);
+    view.executor = options.executor = executor;
+    assert_ok(emr_bundle_task_model(&model, bundle, task, NULL, &view, &error), &error);
+    assert_ok(emr_safetensors_write(model, &io, &options, &error), &error);
+    emr_model_destroy(&model);
+    emr_bundle_destroy(&bundle);
+    return buffer;
+}
+
+static void every_variant_is_the_reference(const test_set *s, const emr_merge_options *o)
+{
+    emr_buffer want = merge_by(s, o, &emr_kernels_c), weights = rebuild_by(&want, 0, &emr_kernels_c, NULL);
+    for (const emr_kernels *const *k = emr_kernels_available(); *k; k++) {
+        emr_buffer got = merge_by(s, o, *k);
+        emr_buffer rebuilt = rebuild_by(&want, 0, *k, NULL);
+        assert_same_buffer(&got, &want, (*k)->name);
+        assert_same_buffer(&rebuilt, &weights, (*k)->name);
+        emr_buffer_free(&got);
+        emr_buffer_free(&rebuilt);
+    }
+    emr_buffer_free(&want);
+    emr_buffer_free(&weights);
+}
+
+static void variants(void **state)
+{
+    static const int unified[] = {EMR_F32, EMR_F16, EMR_BF16};
+    (void)state;
+    for (int i = 0; i < 9; i++) {
+        test_set s = rich_set((uint64_t)i + 50, 1 + (size_t)i, SOURCE_MEMORY);
+        emr_merge_options o = rich_options(i % 3);
+        o.rescale = i % 2 ? EMR_RESCALE_L2 : EMR_RESCALE_L1;
+        o.tie = i % 2;
+        o.unified_dtype = unified[i / 3];
+        every_variant_is_the_reference(&s, &o);
+        test_set_destroy(&s);
+    }
+}
+
+/* Large enough for many rounds, whatever the memory. */
+static const test_tensor large_tensors[] = {
+    {"a", EMR_F32, 2, {1500, 1001}},
+    {"b", EMR_BF16, 2, {3, 400000}},
+    {"c", EMR_F32, 1, {100}},
+    {"d", EMR_F16, 2, {700, 513}},
+};
+
+static void threads_and_memory(void **state)
+{
+    static const unsigned threads[] = {1, 2, 7};
+    static const uint64_t limits[] = {6 << 20, 16 << 20, 0};
+    (void)state;
+    test_set s = test_set_create(large_tensors, 4, 3, 77, SOURCE_IO);
+    for (int per = EMR_PER_MODEL; per <= EMR_PER_ROW; per++) {
+        emr_merge_options o = EMR_INIT(emr_merge_options);
+        o.rescale_per = per;
+        o.embed_base = 1;
+        o.block_params = per == EMR_PER_TENSOR ? 4096 : 65536;
+        emr_buffer want = merge_by(&s, &o, emr_kernels_select());
+        emr_buffer weights = rebuild_by(&want, 2, emr_kernels_select(), NULL);
+        for (size_t i = 0; i < 9; i++) {
+            emr_error error;
+            emr_pool *pool;
+            char what[64];
+            assert_ok(emr_pool_create(&pool, threads[i % 3], NULL, &error), &error);
+            emr_executor executor = emr_pool_executor(pool);
+            o.executor = &executor;
+            o.memory_bytes = limits[i / 3];
+            snprintf(what, sizeof what, "%u threads, %u MiB", threads[i % 3],
+                     (unsigned)(o.memory_bytes >> 20));
+            emr_buffer got = merge_by(&s, &o, emr_kernels_select());
+            emr_buffer rebuilt = rebuild_by(&want, 2, emr_kernels_select(), &executor);
+            assert_same_buffer(&got, &want, what);
+            assert_same_buffer(&rebuilt, &weights, what);
+            emr_buffer_free(&got);
+            emr_buffer_free(&rebuilt);
+            emr_pool_destroy(&pool);
+        }
+        emr_buffer_free(&want);
+        emr_buffer_free(&weights);
+    }
+    test_set_destroy(&s);
+}
+
+/* Over so many rounds, what comes out is what the formulas say. */
+static void many_rounds(void **state)
+{
+    (void)state;
+    test_set s = test_set_create(large_tensors, 4, 2, 78, SOURCE_IO);
+    emr_merge_options o = EMR_INIT(emr_merge_options);
+    o.memory_bytes = 6 << 20;
+    o.block_params = 4096;
+    assert_merge_is_formula(&s, &o);
+    test_set_destroy(&s);
+}
+
+/* One model's tensors from `first` on, cyclically, as a file. */
+static emr_buffer file_from(const test_model *m, size_t first)
+{
+    emr_error error;
+    emr_model *turned;
+    emr_buffer buffer = {0};
+    emr_io io = emr_buffer_io(&buffer);
+    assert_ok(emr_model_create(&turned, "turned", NULL, &error), &error);
+    for (size_t i = 0; i < m->n; i++) {
+        const test_tensor *t = &m->tensors[(first + i) % m->n];
+        emr_tensor_desc d = EMR_INIT(emr_tensor_desc);
+        d.name = t->name;
+        d.dtype = t->dtype;
+        d.rank = t->rank;
+        d.shape = t->shape;
+        d.data = m->data[(first + i) % m->n];
+        assert_ok(emr_model_add(turned, &d, &error), &error);
+    }
+    assert_ok(emr_safetensors_write(turned, &io, NULL, &error), &error);
+    emr_model_destroy(&turned);
+    return buffer;
+}
+
+/* Small tensors side by side in a file are read together, across what lies between them and is not merged. */
+static void small_tensors_in_files(void **state)
+{
+    enum { N_TENSORS = 700, NAME = 8, N_TASKS = 3 };
+    static const emr_dtype dtypes[] = {EMR_F32, EMR_BF16, EMR_F32, EMR_I32, EMR_F64, EMR_F32, EMR_F8_E4M3};
+    (void)state;
+    char(*names)[NAME] = malloc(N_TENSORS * sizeof *names);
+    test_tensor *tensors = calloc(N_TENSORS, sizeof *tensors);
+    for (size_t i = 0; i < N_TENSORS; i++) {
+        snprintf(names[i], NAME, "w%zu", i);
+        tensors[i] = (test_tensor){names[i], dtypes[i % 7], 2, {1 + i % 5, i % 11 ? 60 + i % 90 : 2000}};
+    }
+    test_set s = test_set_create(tensors, N_TENSORS, N_TASKS, 22, SOURCE_MEMORY);
+    emr_merge_options o = EMR_INIT(emr_merge_options);
+    emr_buffer want = merge_by(&s, &o, emr_kernels_select());
+    for (size_t turn = 0; turn < 3; turn++) { /* in turn 0 all have the base's order */
+        emr_error error;
+        emr_buffer files[N_TASKS + 1], got = {0};
+        emr_memory memories[N_TASKS + 1];
+        test_io reads[N_TASKS + 1];
+        emr_model *models[N_TASKS + 1];
+        emr_io out = emr_buffer_io(&got);
+        emr_merge *merge;
+        o.memory_bytes = turn == 2 ? 5 << 20 : 0;
+        assert_ok(emr_merge_create(&merge, &o, &error), &error);
+        for (size_t i = 0; i <= N_TASKS; i++) {
+            char name[8];
+            files[i] = file_from(i ? &s.tasks[i - 1] : &s.base, i * turn * 123);
+            memories[i] = (emr_memory){files[i].data, files[i].bytes};
+            reads[i] = (test_io){
+                .inner = emr_memory_io(&memories[i]), .fail_read = SIZE_MAX, .fail_write = SIZE_MAX};
+            emr_io io = test_io_make(&reads[i]);
+            assert_ok(emr_safetensors_open(&models[i], &io, "file", NULL, &error), &error);
+            snprintf(name, sizeof name, "t%zu", i - 1);
+            assert_ok(i ? emr_merge_add_task(merge, name, models[i], &error)
+                        : emr_merge_set_base(merge, models[i], &error),
+                      &error);
+        }
+        assert_ok(emr_merge_to_bundle(merge, &out, &error), &error);
+        assert_ok(emr_merge_run(merge, &error), &error);
+        assert_same_buffer(&got, &want, "files");
+        for (size_t i = 1; i <= N_TASKS; i++) /* 600 merged ones, and 100 to compare with the base's */
+            assert_in_range(reads[i].reads, 100, 150);
+        emr_merge_destroy(&merge);
+        for (size_t i = 0; i <= N_TASKS; i++) {
+            emr_model_destroy(&models[i]);
+            emr_buffer_free(&files[i]);
+        }
+        emr_buffer_free(&got);
+    }
+    emr_buffer_free(&want);
+    test_set_destroy(&s);
+    free(tensors);
+    free(names);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(variants),
+        cmocka_unit_test(threads_and_memory),
+        cmocka_unit_test(many_rounds),
+        cmocka_unit_test(small_tensors_in_files),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
