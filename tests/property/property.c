@@ -72,6 +72,9 @@ static void odd_parallel_for(void *user, size_t n, void (*fn)(void *arg, size_t 
 {
     odd_executor *e = user;
     size_t *order = malloc(n * sizeof *order + 1);
+    assert_false(e->busy);
+    assert_in_range(n, 1, e->concurrency);
+    e->busy = true;
     e->calls++;
     for (size_t i = 0; i < n; i++)
         order[i] = e->reverse ? n - 1 - i : i;
@@ -83,10 +86,12 @@ static void odd_parallel_for(void *user, size_t n, void (*fn)(void *arg, size_t 
     for (size_t i = 0; i < n; i++)
         fn(arg, order[i]);
     free(order);
+    e->busy = false;
 }
 
 emr_executor odd_executor_make(odd_executor *state, unsigned concurrency)
 {
+    state->concurrency = concurrency;
     return (emr_executor){sizeof(emr_executor), state, odd_parallel_for, concurrency};
 }
 

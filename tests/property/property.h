@@ -26,11 +26,15 @@ typedef struct weight_of {
 } weight_of;
 void assert_weight(const weight_of *w, const unsigned char *got, const char *tensor, size_t i);
 
-/* An executor that does the work in the calling thread, in reverse, or in a random order. */
+/* An executor that does the work in the calling thread, in reverse, or in a random order. It fails the test
+ * where more is asked of it than a host promised: more at a time than its concurrency, or a call from within
+ * a call. */
 typedef struct odd_executor {
     rng order;
     bool reverse;
     size_t calls;
+    unsigned concurrency;
+    bool busy;
 } odd_executor;
 emr_executor odd_executor_make(odd_executor *state, unsigned concurrency);
 
