@@ -4,6 +4,7 @@
 #include "bundle/bundle.h"
 #include "core/text.h"
 #include "merge/glob.h"
+#include "numeric/convert.h"
 
 static const char *row_name(const void *owner, size_t i)
 {
@@ -215,12 +216,25 @@ static uint64_t metadata_bytes(const emr_model *model)
 
 /* Upper bounds of what a run writes beside unified values and masks; the block table is the layout's to add.
  */
+static void count_element(emr_element_sizes *sizes, const emr_tensor *t)
+{
+    uint8_t size = (uint8_t)emr_float_size(t->dtype);
+    if (t->kind == EMR_TENSOR_PUSHED && size > sizes->pushed)
+        sizes->pushed = size;
+    if ((t->kind == EMR_TENSOR_IO || t->kind == EMR_TENSOR_COMPUTED) && size > sizes->read)
+        sizes->read = size;
+}
+
 static void count_row(emr_plan *plan, const emr_row *row)
 {
-    bool used = false;
+    bool used = false, merged = row->action == EMR_ACTION_MERGE;
+    if (merged)
+        count_element(&plan->sizes[0], row->base);
     for (size_t t = 0; t < plan->n_tasks; t++) {
         const emr_tensor *own = emr_model_find(plan->tasks[t].model, row->sample->name);
         used = used || emr_row_from_base(row, t);
+        if (merged && own)
+            count_element(&plan->sizes[t + 1], own);
         plan->bytes_in += own ? own->bytes : 0;
         plan->loose_bytes += own && row->action != EMR_ACTION_MERGE ? own->bytes + EMR_TENSOR_ALIGNMENT : 0;
     }
@@ -256,6 +270,9 @@ emr_status emr_plan_make(emr_plan *plan, const emr_allocator *allocator, const e
     plan->n_base = plan->n_rows;
     if (!status)
         status = plan_others(plan, error);
+    plan->sizes = emr_allocate_array(allocator, n_tasks + 1, sizeof *plan->sizes);
+    if (!status && !plan->sizes)
+        status = emr_fail(error, EMR_ENOMEM, "out of memory");
     if (status)
         emr_plan_free(plan);
     else
@@ -267,8 +284,8 @@ void emr_plan_free(emr_plan *plan)
 {
     for (size_t i = 0; i < plan->n_rows; i++)
         emr_release(&plan->allocator, plan->rows[i].is_private);
-    if (plan->rows)
-        emr_release(&plan->allocator, plan->rows);
+    emr_release(&plan->allocator, plan->rows);
+    emr_release(&plan->allocator, plan->sizes);
     emr_names_free(&plan->names, &plan->allocator);
     *plan = (emr_plan){0};
 }

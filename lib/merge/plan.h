@@ -28,6 +28,11 @@ typedef struct emr_row {
     emr_action action;
 } emr_row;
 
+/* The largest elements, in bytes, of one source's merged tensors: of those pushed, and of those read. */
+typedef struct emr_element_sizes {
+    uint8_t pushed, read;
+} emr_element_sizes;
+
 typedef struct emr_plan {
     emr_allocator allocator;
     const emr_model *base;
@@ -37,6 +42,7 @@ typedef struct emr_plan {
     emr_row *rows; /* merged ones first, then the base's others, then those absent from the base */
     size_t n_rows, capacity, n_merged, n_base;
     emr_names names;
+    emr_element_sizes *sizes;                       /* of the base, then of each task */
     uint64_t merged_params, flat_params, row_count; /* row_count: rows of all merged tensors */
     uint64_t bytes_in, bytes_out;
     uint64_t loose_bytes; /* of bytes_out: base, private tensors and row rescalers */

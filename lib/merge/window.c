@@ -6,6 +6,10 @@
 
 #include <string.h>
 
+/* Between the sources in a worker's staging: were they powers of two apart, their bytes would compete for the
+ * same sets of the caches. */
+enum { SKEW = 1088 };
+
 static const emr_tensor *source_tensor(const emr_plan *plan, size_t row, size_t s)
 {
     const emr_row *r = &plan->rows[row];
@@ -17,26 +21,15 @@ static bool is_read(const emr_tensor *t)
     return t->kind == EMR_TENSOR_IO || t->kind == EMR_TENSOR_COMPUTED;
 }
 
-static size_t largest_size(const emr_plan *plan, size_t s, bool pushed, bool read)
-{
-    size_t size = 0;
-    for (size_t i = 0; i < plan->n_merged; i++) {
-        const emr_tensor *t = source_tensor(plan, i, s);
-        bool counts = t && ((pushed && t->kind == EMR_TENSOR_PUSHED) || (read && is_read(t)));
-        if (counts && emr_float_size(t->dtype) > size)
-            size = emr_float_size(t->dtype);
-    }
-    return size;
-}
-
 size_t emr_window_size(const emr_plan *plan, size_t s)
 {
-    return largest_size(plan, s, true, s == 0);
+    emr_element_sizes sizes = plan->sizes[s];
+    return s == 0 && sizes.read > sizes.pushed ? sizes.read : sizes.pushed;
 }
 
 size_t emr_worker_size(const emr_plan *plan, size_t s)
 {
-    return largest_size(plan, s, false, s > 0);
+    return s == 0 ? 0 : plan->sizes[s].read;
 }
 
 uint64_t emr_window_memory(const emr_plan *plan, const emr_layout *l)
@@ -45,7 +38,8 @@ uint64_t emr_window_memory(const emr_plan *plan, const emr_layout *l)
     uint64_t per_item = sizeof(emr_piece) + n_sources * sizeof(void *) + sizeof(emr_item) +
                         2 * sizeof(size_t) + plan->n_tasks * (sizeof(void *) + 1);
     return sizeof(emr_window) + n_sources * sizeof(emr_staging) + l->max_items * per_item +
-           l->window_params * l->window_size + l->n_workers * l->job_params * l->worker_size;
+           l->window_params * l->window_size +
+           l->n_workers * (l->job_params * l->worker_size + plan->n_tasks * SKEW);
 }
 
 static bool allocate(emr_window *w)
@@ -67,7 +61,8 @@ static bool allocate(emr_window *w)
         staging->window_size = emr_window_size(w->plan, s);
         staging->worker_size = emr_worker_size(w->plan, s);
         staging->worker_offset = w->worker_bytes;
-        w->worker_bytes += staging->worker_size * w->layout->job_params;
+        if (staging->worker_size)
+            w->worker_bytes += staging->worker_size * w->layout->job_params + SKEW;
         size_t bytes = staging->window_size * w->layout->window_params;
         for (size_t i = 0; there && bytes && i < (s == 0 ? 2 : 1); i++)
             there = (staging->window[i] = emr_allocate(a, bytes)) != NULL;
