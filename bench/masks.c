@@ -154,7 +154,7 @@ static void encode_all(blocks *b)
 {
     for (size_t i = 0; i < b->n; i++)
         if (emr_encode(b->encoder, b->frames + i * BLOCK_BYTES, BLOCK_BYTES, b->bits + i * BLOCK_BYTES,
-                       BLOCK_BYTES, true, &b->sizes[i]))
+                       BLOCK_BYTES, EMR_TEXTURE_BITS, &b->sizes[i]))
             die("a mask could not be compressed");
 }
 
@@ -164,7 +164,7 @@ static size_t decode_all(blocks *b)
     for (size_t i = 0; i < b->n; i++) {
         if (!b->sizes[i])
             continue;
-        if (emr_decode(b->decoder, b->out, BLOCK_BYTES, b->frames + i * BLOCK_BYTES, b->sizes[i]))
+        if (emr_decode(b->decoder, b->out, BLOCK_BYTES, 1, b->frames + i * BLOCK_BYTES, b->sizes[i], NULL))
             die("a mask could not be decompressed");
         decoded += BLOCK_BYTES;
     }
@@ -202,7 +202,8 @@ static void measure_rates(const settings *s)
     emr_error error;
     static blocks b;
     check(emr_allocator_take(&allocator, NULL, &error), &error);
-    if (emr_encoder_create(&b.encoder, &allocator, 1) || emr_decoder_create(&b.decoder, &allocator))
+    if (emr_encoder_create(&b.encoder, &allocator, 1, BLOCK_BYTES) ||
+        emr_decoder_create(&b.decoder, &allocator))
         die("out of memory");
     if (!b.encoder) {
         row_text("masks: compress", "not in this build: it has no zstd");

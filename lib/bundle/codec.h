@@ -9,20 +9,31 @@ typedef struct emr_decoder emr_decoder;
 emr_status emr_decoder_create(emr_decoder **decoder, const emr_allocator *allocator);
 void emr_decoder_destroy(emr_decoder *decoder);
 
-/* Decodes one frame that must give exactly `n` bytes; its declared size is checked first. EMR_ECORRUPT,
- * EMR_EUNSUPPORTED without zstd. */
-emr_status emr_decode(emr_decoder *decoder, void *destination, size_t n, const void *frame,
-                      size_t frame_size);
+/* What a block's bytes are, for the encoder to make the best of. */
+typedef enum emr_texture {
+    EMR_TEXTURE_BITS = 0,  /* of a mask */
+    EMR_TEXTURE_BYTES = 1, /* nothing is known: one frame */
+    EMR_TEXTURE_WORDS2 =
+        2, /* numbers of two or four bytes: their planes (planes.h), each in a frame of its own */
+    EMR_TEXTURE_WORDS4 = 4,
+    EMR_TEXTURE_UNKNOWN = 255 /* what a sample tells; not for the encoder */
+} emr_texture;
 
-/* An encoder at one level, for `mask` bytes or values. */
+/* Decodes a block that must give exactly `n` bytes: one frame, or with `planes` 2 or 4 the frames of so many
+ * planes, for which `work` has n bytes. Declared sizes are checked first. EMR_ECORRUPT, EMR_EUNSUPPORTED
+ * without zstd. */
+emr_status emr_decode(emr_decoder *decoder, void *destination, size_t n, unsigned planes, const void *stored,
+                      size_t stored_size, void *work);
+
+/* An encoder at one level, for blocks of at most `n` bytes. */
 typedef struct emr_encoder emr_encoder;
-emr_status emr_encoder_create(emr_encoder **encoder, const emr_allocator *allocator, int level);
+emr_status emr_encoder_create(emr_encoder **encoder, const emr_allocator *allocator, int level, size_t n);
 void emr_encoder_destroy(emr_encoder *encoder);
 
-/* Encodes `n` bytes as one frame of less than `capacity` bytes; *size is 0 where it does not fit. EMR_ENOMEM.
- */
-emr_status emr_encode(emr_encoder *encoder, void *frame, size_t capacity, const void *source, size_t n,
-                      bool mask, size_t *size);
+/* Encodes `n` bytes, a multiple of the words' size, into less than `capacity` bytes; *size is 0 where they do
+ * not fit. EMR_ENOMEM. */
+emr_status emr_encode(emr_encoder *encoder, void *to, size_t capacity, const void *source, size_t n,
+                      emr_texture texture, size_t *size);
 
 /* Work memory of one encoder for blocks of `n` bytes, for the plan. */
 size_t emr_encoder_memory(int level, size_t n);

@@ -73,6 +73,12 @@ static emr_status fetch(emr_cursor *c, const emr_block_record *r, uint8_t *into,
     return io->read(io->user, r->offset, into, r->stored) ? EMR_EIO : EMR_OK;
 }
 
+/* From the buffer, where the stored bytes are, by way of the packed one back into the buffer. */
+static emr_status decode_planes(emr_cursor *c, const emr_block_record *r, size_t length)
+{
+    return emr_decode(c->decoder, c->buffer, length, r->parameter, c->buffer, r->stored, c->packed);
+}
+
 static emr_status load(emr_cursor *c, uint64_t block, emr_error *error)
 {
     emr_block_record r = emr_bundle_block_record(c->bundle, (size_t)(c->stream.first_block + block));
@@ -81,19 +87,21 @@ static emr_status load(emr_cursor *c, uint64_t block, emr_error *error)
     c->block = UINT64_MAX;
     unmap(c);
     if (r.codec == EMR_CODEC_FILL) {
-        memset(c->buffer, r.fill, length);
+        memset(c->buffer, r.parameter, length);
         c->data = c->buffer;
         c->block = block;
         return EMR_OK;
     }
-    emr_status status = fetch(c, &r, r.codec == EMR_CODEC_RAW ? c->buffer : c->packed, &stored);
+    emr_status status = fetch(c, &r, r.codec == EMR_CODEC_ZSTD ? c->packed : c->buffer, &stored);
     if (status)
         return fail(c, block, status, "reading it failed", error);
     if (emr_hash64(stored, r.stored) != r.hash)
         return fail(c, block, EMR_ECORRUPT, "its checksum differs, the file is damaged", error);
     c->data = stored;
-    if (r.codec == EMR_CODEC_ZSTD) {
-        status = emr_decode(c->decoder, c->buffer, length, stored, r.stored);
+    if (r.codec != EMR_CODEC_RAW) {
+        status = r.codec == EMR_CODEC_ZSTD
+                     ? emr_decode(c->decoder, c->buffer, length, 1, stored, r.stored, NULL)
+                     : decode_planes(c, &r, length);
         if (status)
             return fail(c, block, status,
                         status == EMR_EUNSUPPORTED ? "it is compressed, and this build has no zstd"

@@ -55,7 +55,7 @@ enum emr_stream_kind {
 
 enum { EMR_STREAM_REQUIRED = 1 };
 
-enum emr_codec { EMR_CODEC_RAW = 0, EMR_CODEC_ZSTD = 1, EMR_CODEC_FILL = 2 };
+enum emr_codec { EMR_CODEC_RAW = 0, EMR_CODEC_ZSTD = 1, EMR_CODEC_FILL = 2, EMR_CODEC_PLANES = 3 };
 
 enum { EMR_MODULATOR_MASK = 1 };
 
@@ -233,7 +233,7 @@ typedef struct emr_block_record {
     uint64_t hash;   /* XXH3-64 of the stored bytes */
     uint32_t stored; /* bytes in the file */
     uint8_t codec;
-    uint8_t fill; /* EMR_CODEC_FILL: every byte of the block */
+    uint8_t parameter; /* EMR_CODEC_FILL: every byte of the block; EMR_CODEC_PLANES: how many, 2 or 4 */
 } emr_block_record;
 
 enum { EMR_BLOCK_SIZE = 24 };
@@ -244,7 +244,7 @@ static inline void emr_encode_block(uint8_t *p, const emr_block_record *b)
     emr_store64(p + 8, b->hash);
     emr_store32(p + 16, b->stored);
     p[20] = b->codec;
-    p[21] = b->fill;
+    p[21] = b->parameter;
     p[22] = p[23] = 0;
 }
 

@@ -202,6 +202,22 @@ static emr_status check_streams(emr_bundle *b, emr_error *error)
     return next_block == b->n_blocks ? EMR_OK : bad(b, "blocks belong to no stream", error);
 }
 
+static bool is_block_right(const emr_block_record *r, size_t length)
+{
+    bool shrunk = r->stored > 0 && r->stored < length;
+    switch ((enum emr_codec)r->codec) {
+    case EMR_CODEC_RAW:
+        return r->stored == length && r->offset % EMR_RAW_ALIGNMENT == 0;
+    case EMR_CODEC_ZSTD:
+        return shrunk;
+    case EMR_CODEC_FILL:
+        return r->stored == 0;
+    case EMR_CODEC_PLANES:
+        return shrunk && (r->parameter == 2 || r->parameter == 4) && length % r->parameter == 0;
+    }
+    return false;
+}
+
 static emr_status check_blocks(const emr_bundle *b, emr_error *error)
 {
     for (size_t i = 0; i < b->n_streams; i++) {
@@ -210,13 +226,10 @@ static emr_status check_blocks(const emr_bundle *b, emr_error *error)
         for (uint64_t k = 0; k < n; k++) {
             emr_block_record r = emr_bundle_block_record(b, (size_t)(s.first_block + k));
             size_t length = emr_stream_block_length(&s, k);
-            if (r.codec > EMR_CODEC_FILL)
+            if (r.codec > EMR_CODEC_PLANES)
                 return emr_fail(error, EMR_EVERSION, "%s: codec %u needs a newer libemr", b->name,
                                 (uint64_t)r.codec);
-            bool right = r.codec == EMR_CODEC_RAW    ? r.stored == length && r.offset % EMR_RAW_ALIGNMENT == 0
-                         : r.codec == EMR_CODEC_ZSTD ? r.stored > 0 && r.stored < length
-                                                     : r.stored == 0;
-            if (!right || r.offset < EMR_HEADER_SIZE || r.offset > b->index_offset ||
+            if (!is_block_right(&r, length) || r.offset < EMR_HEADER_SIZE || r.offset > b->index_offset ||
                 r.stored > b->index_offset - r.offset)
                 return bad(b, "a block lies outside of the data or has the wrong size", error);
         }

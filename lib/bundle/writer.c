@@ -16,7 +16,7 @@ typedef struct slot {
     const uint8_t *bytes;
     size_t n;
     size_t stream;
-    bool mask;
+    emr_texture texture;
     uint8_t *packed; /* room for n bytes; NULL without compression */
     uint8_t *loose;  /* of an appended block: the memory of `bytes`; `packed` is its own as well */
     emr_block_record record;
@@ -31,6 +31,7 @@ enum { FILLING, ENCODING, WRITING, N_STATIONS };
 
 typedef struct stream_state {
     emr_stream_record record;
+    emr_texture texture;
     growing blocks; /* of emr_block_record */
     uint8_t *pending;
     size_t n_pending;
@@ -122,8 +123,8 @@ emr_status emr_writer_create(emr_writer **writer, const emr_io *io, const emr_al
     for (size_t i = 0; there && i < arena_count(limits); i++)
         there = (w->arenas[i] = emr_allocate(allocator, limits->put_bytes)) != NULL;
     for (size_t i = 0; there && compresses(w) && i < w->workers->n; i++)
-        there = emr_encoder_create(&w->encoders[i], allocator,
-                                   limits->compression ? limits->compression : 1) == EMR_OK;
+        there = emr_encoder_create(&w->encoders[i], allocator, limits->compression ? limits->compression : 1,
+                                   limits->loose_bytes) == EMR_OK;
     emr_status status = there ? write_header(w, error) : no_memory(error);
     if (status)
         emr_writer_destroy(&w);
@@ -189,12 +190,14 @@ void emr_writer_destroy(emr_writer **writer)
     *writer = NULL;
 }
 
-size_t emr_writer_stream(emr_writer *w, enum emr_stream_kind kind, uint32_t owner, uint32_t block_bytes)
+size_t emr_writer_stream(emr_writer *w, enum emr_stream_kind kind, uint32_t owner, uint32_t block_bytes,
+                         emr_texture texture)
 {
     if (!emr_grow(&w->allocator, (void **)&w->streams, &w->streams_capacity, w->n_streams + 1,
                   sizeof *w->streams))
         return EMR_NO_MEMORY_STREAM;
     w->streams[w->n_streams] = (stream_state){
+        .texture = texture,
         .record = {.kind = kind, .owner = owner, .block_bytes = block_bytes, .flags = EMR_STREAM_REQUIRED}};
     return w->n_streams++;
 }
@@ -214,17 +217,38 @@ static bool is_lopsided(const slot *s)
     return density < 0.43 || density > 0.57;
 }
 
-/* Whether a trial on a sample says that a block may shrink. */
-static emr_status worth_encoding(emr_encoder *encoder, const slot *s, bool *worth)
+/* Tries one texture on a sample from the middle; *best goes down to its size if that is less. */
+static emr_status try_texture(emr_encoder *encoder, slot *s, emr_texture texture, size_t *best)
 {
-    enum { SAMPLE = 4096, GAIN = SAMPLE / 64 };
-    size_t size;
-    *worth = encoder && (s->n <= 2 * SAMPLE || (s->mask && is_lopsided(s)));
-    if (*worth || !encoder)
+    enum { SAMPLE = 4096 };
+    size_t size, n = s->n < SAMPLE ? s->n : SAMPLE;
+    if (texture > EMR_TEXTURE_BYTES && s->n % texture)
         return EMR_OK;
-    emr_status status = emr_encode(encoder, s->packed, SAMPLE - GAIN, s->bytes + (s->n - SAMPLE) / 2 / 8 * 8,
-                                   SAMPLE, s->mask, &size);
-    *worth = size > 0;
+    emr_status status =
+        emr_encode(encoder, s->packed, *best, s->bytes + (s->n - n) / 2 / 8 * 8, n, texture, &size);
+    if (size) {
+        *best = size;
+        s->texture = texture;
+    }
+    return status;
+}
+
+/* Finds out what the bytes are, where that is not known, and whether they may shrink by more than 1/64. */
+static emr_status worth_encoding(emr_encoder *encoder, slot *s, bool *worth)
+{
+    static const emr_texture all[] = {EMR_TEXTURE_BYTES, EMR_TEXTURE_WORDS2, EMR_TEXTURE_WORDS4};
+    enum { SMALL = 8192, SAMPLE = 4096 };
+    bool unknown = s->texture == EMR_TEXTURE_UNKNOWN;
+    emr_status status = EMR_OK;
+    *worth = !unknown && (s->n <= SMALL || (s->texture == EMR_TEXTURE_BITS && is_lopsided(s)));
+    if (*worth)
+        return EMR_OK;
+    size_t n = s->n < SAMPLE ? s->n : SAMPLE, limit = n - n / 64, best = limit;
+    for (size_t i = 0; !status && unknown && i < sizeof all / sizeof all[0]; i++)
+        status = try_texture(encoder, s, all[i], &best);
+    if (!unknown)
+        status = try_texture(encoder, s, s->texture, &best);
+    *worth = best < limit;
     return status;
 }
 
@@ -238,20 +262,27 @@ static emr_status encode_slot(emr_encoder *encoder, slot *s)
     *r = (emr_block_record){.stored = (uint32_t)s->n, .codec = EMR_CODEC_RAW};
     if (all_equal(s->bytes, s->n)) {
         r->codec = EMR_CODEC_FILL;
-        r->fill = s->bytes[0];
+        r->parameter = s->bytes[0];
         r->stored = 0;
-    } else {
+    } else if (encoder) {
         status = worth_encoding(encoder, s, &worth);
         if (!status && worth)
-            status = emr_encode(encoder, s->packed, s->n, s->bytes, s->n, s->mask, &size);
+            status = emr_encode(encoder, s->packed, s->n, s->bytes, s->n, s->texture, &size);
     }
     if (!status && size) {
-        r->codec = EMR_CODEC_ZSTD;
+        bool planes = s->texture > EMR_TEXTURE_BYTES;
+        r->codec = planes ? EMR_CODEC_PLANES : EMR_CODEC_ZSTD;
+        r->parameter = planes ? (uint8_t)s->texture : 0;
         r->stored = (uint32_t)size;
         stored = s->packed;
     }
     r->hash = emr_hash64(stored, r->stored);
     return status;
+}
+
+static bool is_packed(const emr_block_record *r)
+{
+    return r->codec == EMR_CODEC_ZSTD || r->codec == EMR_CODEC_PLANES;
 }
 
 static emr_status write_slot(emr_writer *w, slot *s, emr_error *error)
@@ -262,8 +293,7 @@ static emr_status write_slot(emr_writer *w, slot *s, emr_error *error)
         status = write_padding(w, EMR_RAW_ALIGNMENT, error);
     s->record.offset = w->offset;
     if (!status)
-        status =
-            write_bytes(w, s->record.codec == EMR_CODEC_ZSTD ? s->packed : s->bytes, s->record.stored, error);
+        status = write_bytes(w, is_packed(&s->record) ? s->packed : s->bytes, s->record.stored, error);
     if (status)
         return status;
     if (!emr_grow(&w->allocator, &st->blocks.data, &st->blocks.capacity, st->blocks.n + 1, sizeof s->record))
@@ -335,19 +365,19 @@ emr_status emr_writer_flush(emr_writer *w, emr_error *error)
 static void put(emr_writer *w, const slot *s)
 {
     batch *b = &w->batches[FILLING];
-    b->slots[b->n++] = *s;
+    b->slots[b->n] = *s;
+    b->slots[b->n++].texture = w->streams[s->stream].texture;
     w->streams[s->stream].record.bytes += s->n;
 }
 
 emr_status emr_writer_put(emr_writer *w, size_t stream, const void *bytes, size_t n, emr_error *error)
 {
-    bool mask = w->streams[stream].record.kind == EMR_STREAM_MASK;
     bool full = w->put_bytes + n > w->limits.put_bytes || w->batches[FILLING].n == slot_count(&w->limits);
     emr_status status = full ? emr_writer_flush(w, error) : EMR_OK;
     if (status)
         return status;
     w->put_bytes += n;
-    put(w, &(slot){.bytes = bytes, .n = n, .stream = stream, .mask = mask});
+    put(w, &(slot){.bytes = bytes, .n = n, .stream = stream});
     return EMR_OK;
 }
 

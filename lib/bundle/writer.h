@@ -12,6 +12,7 @@
 #define EMR_BUNDLE_WRITER_H
 
 #include "emr/io.h"
+#include "bundle/codec.h"
 #include "bundle/format.h"
 #include "core/work.h"
 
@@ -34,7 +35,8 @@ void emr_writer_destroy(emr_writer **writer);
 /* Declares a stream; streams are numbered in the order of declaration, which is their order in the index.
  * EMR_NO_MEMORY_STREAM when there is no memory. */
 #define EMR_NO_MEMORY_STREAM SIZE_MAX
-size_t emr_writer_stream(emr_writer *writer, enum emr_stream_kind kind, uint32_t owner, uint32_t block_bytes);
+size_t emr_writer_stream(emr_writer *writer, enum emr_stream_kind kind, uint32_t owner, uint32_t block_bytes,
+                         emr_texture texture);
 
 /* Puts one whole block, or a stream's last one. The bytes must stay as they are until the third round from
  * here begins, or the next flush ends. */

@@ -81,23 +81,26 @@ static emr_status no_memory(emr_error *error)
 }
 
 static bool declare(emr_step *s, size_t *stream, enum emr_stream_kind kind, uint32_t owner,
-                    uint32_t block_bytes)
+                    uint32_t block_bytes, emr_texture texture)
 {
-    *stream = emr_writer_stream(s->writer, kind, owner, block_bytes);
+    *stream = emr_writer_stream(s->writer, kind, owner, block_bytes, texture);
     return *stream != EMR_NO_MEMORY_STREAM;
 }
 
 static bool declare_streams(emr_step *s)
 {
     bool there =
-        declare(s, &s->unified_stream, EMR_STREAM_UNIFIED, EMR_OWNER_BASE, s->layout->value_block_bytes);
+        declare(s, &s->unified_stream, EMR_STREAM_UNIFIED, EMR_OWNER_BASE, s->layout->value_block_bytes,
+                s->unified_size == 4 ? EMR_TEXTURE_WORDS4 : EMR_TEXTURE_WORDS2);
     for (uint32_t t = 0; there && t < s->plan->n_tasks; t++)
-        there = declare(s, &s->tasks[t].mask_stream, EMR_STREAM_MASK, t, s->layout->mask_block_bytes);
+        there = declare(s, &s->tasks[t].mask_stream, EMR_STREAM_MASK, t, s->layout->mask_block_bytes,
+                        EMR_TEXTURE_BITS);
     for (uint32_t t = 0; there && s->plan->options->rescale_per == EMR_PER_ROW && t < s->plan->n_tasks; t++)
-        there =
-            declare(s, &s->tasks[t].row_stream, EMR_STREAM_ROW_RESCALERS, t, s->layout->value_block_bytes);
+        there = declare(s, &s->tasks[t].row_stream, EMR_STREAM_ROW_RESCALERS, t, s->layout->value_block_bytes,
+                        EMR_TEXTURE_WORDS4);
     if (there && s->plan->options->embed_base)
-        there = declare(s, &s->base_stream, EMR_STREAM_BASE, EMR_OWNER_BASE, s->layout->value_block_bytes);
+        there = declare(s, &s->base_stream, EMR_STREAM_BASE, EMR_OWNER_BASE, s->layout->value_block_bytes,
+                        EMR_TEXTURE_UNKNOWN);
     return there;
 }
 
@@ -486,7 +489,8 @@ static emr_status private_begin(void *user, size_t task, const emr_tensor *tenso
         if (s->private_task != SIZE_MAX)
             status = emr_writer_end(s->writer, s->private_stream, error);
         s->private_task = task;
-        if (!declare(s, &s->private_stream, EMR_STREAM_PRIVATE, (uint32_t)task, s->layout->value_block_bytes))
+        if (!declare(s, &s->private_stream, EMR_STREAM_PRIVATE, (uint32_t)task, s->layout->value_block_bytes,
+                     EMR_TEXTURE_UNKNOWN))
             return no_memory(error);
     }
     if (!status)

@@ -13,7 +13,7 @@ typedef struct way {
 
 static const way ways[] = {
     {4 << 20, SOURCE_MEMORY, NO_EXECUTOR, 1},
-    {4 << 20, SOURCE_IO, NO_EXECUTOR, 1},
+    {5 << 20, SOURCE_IO, NO_EXECUTOR, 1},
     {5000000, SOURCE_READ, POOL, 2},
     {6 << 20, SOURCE_READ, SHUFFLED, 3},
     {9999999, SOURCE_IO, POOL, 7},
@@ -112,7 +112,7 @@ static void many_small_tensors(void **state)
         size_t calls = 0;
         emr_buffer want = test_merge_bundle(&s, &o), little = merge_in(&ways[1], &s, o, &calls);
         emr_buffer much = merge_in(&ways[6], &s, o, &calls);
-        assert_same_buffer(&little, &want, "4 MiB");
+        assert_same_buffer(&little, &want, "5 MiB");
         assert_same_buffer(&much, &want, "16 MiB");
         emr_buffer_free(&want);
         emr_buffer_free(&little);
