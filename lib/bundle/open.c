@@ -355,7 +355,7 @@ static emr_status check_private(emr_bundle *b, emr_error *error)
 
 static emr_status index_names(emr_bundle *b, emr_names *names, emr_name_at at, size_t n, emr_error *error)
 {
-    emr_status status = emr_names_reserve(names, &b->allocator, at, b, n);
+    emr_status status = emr_names_reserve(names, &b->allocator, n);
     for (size_t i = 0; !status && i < n; i++)
         status = emr_names_add(names, &b->allocator, at, b, i);
     if (status == EMR_EEXIST)

@@ -5,39 +5,57 @@
 #include "core/hash.h"
 #include "core/text.h"
 
-/* The slot that holds `name`, or the empty one where it belongs. */
-static size_t slot_of(const emr_names *names, emr_name_at at, const void *owner, const char *name)
+typedef struct emr_name_slot {
+    uint32_t entry; /* index + 1; 0 is empty */
+    uint32_t hash;  /* of its name: spares most looks at the names themselves */
+} slot;
+
+static uint32_t hash_of(const emr_names *names, const char *name)
 {
-    size_t slot = (size_t)emr_hash64_seeded(name, emr_text_length(name), names->seed) & (names->n_slots - 1);
-    while (names->slots[slot] && !emr_same_text(at(owner, names->slots[slot] - 1), name))
-        slot = (slot + 1) & (names->n_slots - 1);
-    return slot;
+    return (uint32_t)emr_hash64_seeded(name, emr_text_length(name), names->seed);
+}
+
+/* The slot that holds `name`, or the empty one where it belongs. */
+static slot *slot_of(const emr_names *names, emr_name_at at, const void *owner, const char *name,
+                     uint32_t hash)
+{
+    size_t i = hash & (names->n_slots - 1);
+    while (names->slots[i].entry &&
+           (names->slots[i].hash != hash || !emr_same_text(at(owner, names->slots[i].entry - 1), name)))
+        i = (i + 1) & (names->n_slots - 1);
+    return &names->slots[i];
 }
 
 size_t emr_names_find(const emr_names *names, emr_name_at at, const void *owner, const char *name)
 {
     if (!names->n)
         return EMR_NAMES_NONE;
-    uint32_t entry = names->slots[slot_of(names, at, owner, name)];
+    uint32_t entry = slot_of(names, at, owner, name, hash_of(names, name))->entry;
     return entry ? entry - 1 : EMR_NAMES_NONE;
 }
 
-emr_status emr_names_reserve(emr_names *names, const emr_allocator *allocator, emr_name_at at,
-                             const void *owner, size_t n)
+emr_status emr_names_reserve(emr_names *names, const emr_allocator *allocator, size_t n)
 {
     size_t wanted = 16;
     while (wanted / 2 < n) /* at most half full */
         wanted *= 2;
     if (wanted <= names->n_slots)
         return EMR_OK;
-    emr_names larger = {emr_allocate_array(allocator, wanted, sizeof *larger.slots), wanted, names->n, 0};
-    if (!larger.slots)
+    slot *larger = emr_allocate_array(allocator, wanted, sizeof *larger);
+    if (!larger)
         return EMR_ENOMEM;
-    larger.seed = (uint64_t)(uintptr_t)larger.slots * 0x9e3779b97f4a7c15u;
-    for (size_t i = 0; i < names->n; i++)
-        larger.slots[slot_of(&larger, at, owner, at(owner, i))] = (uint32_t)i + 1;
-    emr_names_free(names, allocator);
-    *names = larger;
+    for (size_t i = 0; i < names->n_slots; i++) {
+        size_t to = names->slots[i].hash & (wanted - 1);
+        while (names->slots[i].entry && larger[to].entry)
+            to = (to + 1) & (wanted - 1);
+        if (names->slots[i].entry)
+            larger[to] = names->slots[i];
+    }
+    if (!names->slots)
+        names->seed = (uint64_t)(uintptr_t)larger * 0x9e3779b97f4a7c15u;
+    emr_release(allocator, names->slots);
+    names->slots = larger;
+    names->n_slots = wanted;
     return EMR_OK;
 }
 
@@ -46,13 +64,15 @@ emr_status emr_names_add(emr_names *names, const emr_allocator *allocator, emr_n
 {
     if (i >= UINT32_MAX - 1)
         return EMR_ELIMIT;
-    emr_status status = emr_names_reserve(names, allocator, at, owner, i + 1);
+    emr_status status = emr_names_reserve(names, allocator, i + 1);
     if (status)
         return status;
-    size_t slot = slot_of(names, at, owner, at(owner, i));
-    if (names->slots[slot])
+    const char *name = at(owner, i);
+    uint32_t hash = hash_of(names, name);
+    slot *s = slot_of(names, at, owner, name, hash);
+    if (s->entry)
         return EMR_EEXIST;
-    names->slots[slot] = (uint32_t)i + 1;
+    *s = (slot){(uint32_t)i + 1, hash};
     names->n = i + 1;
     return EMR_OK;
 }

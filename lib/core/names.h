@@ -5,8 +5,8 @@
 #include "core/memory.h"
 
 typedef struct emr_names {
-    uint32_t *slots; /* index + 1; 0 is empty */
-    size_t n_slots;  /* a power of two, or 0 */
+    struct emr_name_slot *slots;
+    size_t n_slots; /* a power of two, or 0 */
     size_t n;
     uint64_t seed; /* of the hashes */
 } emr_names;
@@ -25,8 +25,7 @@ emr_status emr_names_add(emr_names *names, const emr_allocator *allocator, emr_n
                          size_t i);
 
 /* Room for n names without growing on the way. */
-emr_status emr_names_reserve(emr_names *names, const emr_allocator *allocator, emr_name_at at,
-                             const void *owner, size_t n);
+emr_status emr_names_reserve(emr_names *names, const emr_allocator *allocator, size_t n);
 
 void emr_names_free(emr_names *names, const emr_allocator *allocator);
 
