@@ -5,16 +5,20 @@
  * chunk begins at one too. Everything that a kernel computes depends on the chunk's values and positions
  * alone.
  *
- * Sums are taken in this order, fixed here once for every instruction set (x[i] is element i of a group, +0
- * where the group has none, and all terms are >= +0):
+ * Sums are taken in this order, fixed here once for every instruction set and dtype (x[i] is element i of a
+ * block of 256 parameters counted from the chunk's first, +0 where the chunk has none, and all terms are >=
+ * +0):
  *
- *     lane    l[j] = ((x[j] + x[16+j]) + x[32+j]) + x[48+j]    for j < 16
- *     fold    h[j] = l[j] + l[j+8] for j < 8,  q[j] = h[j] + h[j+4] for j < 4
- *     chunk   a[j] = a[j] + (double)q[j], over the groups in order;  total = (a[0] + a[2]) + (a[1] + a[3])
+ *     pair    p[k][j] = x[32k+j] + x[32k+16+j]                             for k < 8, j < 16
+ *     half    l[m][j] = ((p[4m][j] + p[4m+1][j]) + p[4m+2][j]) + p[4m+3][j]   for m < 2
+ *     fold    b[j] = l[0][j] + l[1][j],  h[j] = b[j] + b[j+8] for j < 8,  q[j] = h[j] + h[j+4] for j < 4
+ *     chunk   a[j] = a[j] + (double)q[j], over the blocks in order;  total = (a[0] + a[2]) + (a[1] + a[3])
  *
- * with x, l, h and q in f32 for the L1 sums, and in f64 for the L2 sums (the products are exact there). At
- * most five roundings in f32 meet each term, so that a ratio of two totals is within 6e-7 of the exact one.
- * Where the f32 total overflows, it is replaced by that of the same tree in f64.
+ * with everything to the left of a in f32 for the L1 sums, and in f64 for the L2 sums (the products are exact
+ * there). At most seven roundings in f32 meet each term (1 in its pair, 3 in its half, 3 in the fold), each
+ * of at most 2^-24, and no term is negative: a total is within 7 * 2^-24 of the exact one, and a ratio of two
+ * within 14 * 2^-24 < 8.4e-7; what f64 adds is below 1e-12. Where the f32 total overflows, it is replaced by
+ * that of the same tree in f64.
  *
  * Every variant gives the same bits as kernels_c.c, which is the specification. */
 #ifndef EMR_NUMERIC_KERNELS_H
@@ -27,6 +31,7 @@
 
 enum {
     EMR_GROUP = 64,    /* parameters in one 64-bit word of a mask */
+    EMR_BLOCK = 256,   /* parameters whose sums are folded together */
     EMR_CHUNK = 16384, /* parameters at most that one kernel call sees */
 };
 
@@ -47,7 +52,10 @@ typedef struct emr_chunk_task {
     uint64_t ones;    /* mask bits set */
     uint64_t zeroed;  /* task vector entries that were not finite and counted as 0 */
     uint64_t nonzero; /* 1 if any entry of the task vector is not zero */
-    double lanes[8];  /* work memory of the kernel */
+    /* work memory of the kernel */
+    double lanes[8];
+    const uint8_t *source;
+    uint8_t dtype;
 } emr_chunk_task;
 
 /* One chunk, all tasks side by side. Sources may have any alignment. */
@@ -92,15 +100,24 @@ typedef struct emr_kernels {
     emr_sums (*sum_range)(const emr_chunk *chunk, size_t task, size_t from, size_t to);
     /* W = base + rescaler * (mask ? unified : 0). */
     void (*apply)(const emr_run *run);
+    /* emr_convert() of float dtypes; the buffers do not overlap. */
+    void (*convert)(emr_dtype to, void *destination, emr_dtype from, const void *source, size_t n);
 } emr_kernels;
 
 extern const emr_kernels emr_kernels_c;
-extern const emr_kernels emr_kernels_avx2; /* in builds for x86-64 */
-extern const emr_kernels emr_kernels_neon; /* in builds for 64-bit ARM */
+extern const emr_kernels emr_kernels_avx2;   /* in builds for x86-64 */
+extern const emr_kernels emr_kernels_avx512; /* likewise */
+extern const emr_kernels emr_kernels_neon;   /* in builds for 64-bit ARM */
 
-/* Every variant that this build has and this processor can run, the reference first; NULL ends the list. For
- * the tests that compare them. */
+/* Every variant that this build has, whether or not this processor can run it, the reference first; NULL ends
+ * the list. For tests, which say what they had to leave out. */
+const emr_kernels *const *emr_kernels_built(void);
+
+/* Those that this processor can run, slowest first; NULL ends the list. */
 const emr_kernels *const *emr_kernels_available(void);
+
+/* The one of this name among them, or NULL. */
+const emr_kernels *emr_kernels_named(const char *name);
 
 /* The fastest variant for the processor that asks. */
 const emr_kernels *emr_kernels_select(void);

@@ -12,6 +12,18 @@ typedef struct v16 {
     __m256 a, b;
 } v16;
 
+typedef struct m16 { /* a truth a lane: all ones or 0 */
+    __m256i a, b;
+} m16;
+
+/* x, computed once: compilers would load it again for each use, and put what is short of registers on the
+ * stack. */
+static inline v16 v_once(v16 x)
+{
+    __asm__("" : "+x"(x.a), "+x"(x.b));
+    return x;
+}
+
 static inline v16 v_zero(void)
 {
     return (v16){_mm256_setzero_ps(), _mm256_setzero_ps()};
@@ -46,6 +58,20 @@ static inline __m256 widen_bf16(__m128i h)
 static inline v16 v_load_bf16(const uint8_t *p)
 {
     return (v16){widen_bf16(load_half(p)), widen_bf16(load_half(p + 16))};
+}
+
+/* The same with the even elements in one register and the odd ones in the other, for half the work. */
+static inline v16 v_load_even_odd(const uint8_t *p)
+{
+    __m256i pairs = _mm256_loadu_si256((const __m256i *)(const void *)p);
+    return (v16){_mm256_castsi256_ps(_mm256_slli_epi32(pairs, 16)),
+                 _mm256_castsi256_ps(_mm256_and_si256(pairs, _mm256_set1_epi32((int)0xffff0000)))};
+}
+
+static inline v16 v_in_order(v16 x)
+{
+    __m256 low = _mm256_unpacklo_ps(x.a, x.b), high = _mm256_unpackhi_ps(x.a, x.b);
+    return (v16){_mm256_permute2f128_ps(low, high, 0x20), _mm256_permute2f128_ps(low, high, 0x31)};
 }
 
 static inline v16 v_load_f16(const uint8_t *p)
@@ -83,9 +109,10 @@ static inline v16 v_and(v16 x, v16 y)
     return (v16){_mm256_and_ps(x.a, y.a), _mm256_and_ps(x.b, y.b)};
 }
 
-static inline v16 v_xor(v16 x, v16 y)
+/* +0 for either zero; anything else as it is. */
+static inline v16 v_plus_zero(v16 x)
 {
-    return (v16){_mm256_xor_ps(x.a, y.a), _mm256_xor_ps(x.b, y.b)};
+    return v_add(x, v_zero());
 }
 
 static inline v16 v_abs(v16 x)
@@ -93,47 +120,52 @@ static inline v16 v_abs(v16 x)
     return v_and(x, v_set(emr_f32_from_bits(0x7fffffff)));
 }
 
-static inline v16 v_sign(v16 x)
+static inline __m256i as_integers(__m256 x)
 {
-    return v_and(x, v_set(-0.0f));
+    return _mm256_castps_si256(x);
 }
 
-static inline v16 positive(v16 x)
+/* All ones where d and e are both not 0 and have the same sign. As integers, which more units compare: d with
+ * the sign of e, or 0 where e is 0, is greater than 0. */
+static inline m16 v_agree(v16 d, v16 e)
 {
-    return (v16){_mm256_cmp_ps(x.a, _mm256_setzero_ps(), _CMP_GT_OQ),
-                 _mm256_cmp_ps(x.b, _mm256_setzero_ps(), _CMP_GT_OQ)};
+    const __m256i zero = _mm256_setzero_si256();
+    return (m16){_mm256_cmpgt_epi32(_mm256_sign_epi32(as_integers(d.a), as_integers(e.a)), zero),
+                 _mm256_cmpgt_epi32(_mm256_sign_epi32(as_integers(d.b), as_integers(e.b)), zero)};
 }
 
-/* A bit for each element that is > 0. */
-static inline unsigned v_bits_positive(v16 x)
+/* x where the lane is all ones, else +0. */
+static inline v16 v_where(m16 lanes, v16 x)
 {
-    v16 p = positive(x);
-    return (unsigned)_mm256_movemask_ps(p.a) | (unsigned)_mm256_movemask_ps(p.b) << 8;
+    return (v16){_mm256_and_ps(_mm256_castsi256_ps(lanes.a), x.a),
+                 _mm256_and_ps(_mm256_castsi256_ps(lanes.b), x.b)};
 }
 
-/* y where x > 0, else +0. */
-static inline v16 v_where_positive(v16 x, v16 y)
+/* A bit for each of 32 lanes. Packing works in each half of a register: put the quarters in order. */
+static inline uint32_t v_bits(m16 x, m16 y)
 {
-    return v_and(positive(x), y);
+    __m256i bytes = _mm256_packs_epi16(_mm256_packs_epi32(x.a, x.b), _mm256_packs_epi32(y.a, y.b));
+    bytes = _mm256_permutevar8x32_epi32(bytes, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
+    return (uint32_t)_mm256_movemask_epi8(bytes);
 }
 
-/* most where sum > 0, least where sum < 0, and on a tie least or 0. */
-static inline v16 v_elect(v16 sum, v16 most, v16 least, int tie_negative)
+static inline uint32_t v_bits_even_odd(m16 x, m16 y)
 {
-    v16 zero = v_zero(), up = positive(sum), down = positive(v_sub(zero, sum));
-    if (tie_negative)
-        down = (v16){_mm256_cmp_ps(sum.a, zero.a, _CMP_LE_OQ), _mm256_cmp_ps(sum.b, zero.b, _CMP_LE_OQ)};
-    v16 chosen = {_mm256_or_ps(_mm256_and_ps(up.a, most.a), _mm256_and_ps(down.a, least.a)),
-                  _mm256_or_ps(_mm256_and_ps(up.b, most.b), _mm256_and_ps(down.b, least.b))};
-    return chosen;
+    __m256i bytes =
+        _mm256_packs_epi16(_mm256_blend_epi16(x.a, x.b, 0xaa), _mm256_blend_epi16(y.a, y.b, 0xaa));
+    return (uint32_t)_mm256_movemask_epi8(_mm256_permute4x64_epi64(bytes, 0xd8));
 }
 
-/* +0 for either zero; anything else as it is. */
-static inline v16 v_plus_zero(v16 x)
+/* low where sum < 0, high where sum > 0, and on a tie high or 0. */
+static inline v16 v_elect(v16 sum, v16 high, v16 low, int tie_high)
 {
     __m256 zero = _mm256_setzero_ps();
-    return (v16){_mm256_and_ps(x.a, _mm256_cmp_ps(x.a, zero, _CMP_NEQ_UQ)),
-                 _mm256_and_ps(x.b, _mm256_cmp_ps(x.b, zero, _CMP_NEQ_UQ))};
+    v16 up = {_mm256_cmp_ps(sum.a, zero, _CMP_GT_OQ), _mm256_cmp_ps(sum.b, zero, _CMP_GT_OQ)};
+    if (tie_high)
+        up = (v16){_mm256_cmp_ps(sum.a, zero, _CMP_GE_OQ), _mm256_cmp_ps(sum.b, zero, _CMP_GE_OQ)};
+    v16 down = {_mm256_cmp_ps(sum.a, zero, _CMP_LT_OQ), _mm256_cmp_ps(sum.b, zero, _CMP_LT_OQ)};
+    return (v16){_mm256_or_ps(_mm256_and_ps(up.a, high.a), _mm256_and_ps(down.a, low.a)),
+                 _mm256_or_ps(_mm256_and_ps(up.b, high.b), _mm256_and_ps(down.b, low.b))};
 }
 
 /* The upper halves, rounded to nearest even; NaN stays NaN and becomes quiet. In the low 16 bits of each
@@ -208,16 +240,37 @@ static inline uint64_t v_popcount(uint64_t x)
     return (uint64_t)_mm_popcnt_u64(x);
 }
 
-/* Adds 16 lanes, folded to four and widened, to a chunk's accumulators: the order of kernels.h. */
-static inline void v_fold_add(double a[4], v16 lanes)
+/* Adds 16 lanes of both sums, folded to four and widened, to a chunk's accumulators: the order of kernels.h.
+ */
+static inline void v_fold_add(double a[8], v16 top, v16 bottom)
 {
-    __m256 h = _mm256_add_ps(lanes.a, lanes.b);
-    __m128 q = _mm_add_ps(_mm256_castps256_ps128(h), _mm256_extractf128_ps(h, 1));
-    _mm256_storeu_pd(a, _mm256_add_pd(_mm256_loadu_pd(a), _mm256_cvtps_pd(q)));
+    __m256 t = _mm256_add_ps(top.a, top.b), b = _mm256_add_ps(bottom.a, bottom.b);
+    __m256 q = _mm256_add_ps(_mm256_permute2f128_ps(t, b, 0x20), _mm256_permute2f128_ps(t, b, 0x31));
+    __m256d tops = _mm256_cvtps_pd(_mm256_castps256_ps128(q)),
+            bottoms = _mm256_cvtps_pd(_mm256_extractf128_ps(q, 1));
+    _mm256_storeu_pd(a, _mm256_add_pd(_mm256_loadu_pd(a), tops));
+    _mm256_storeu_pd(a + 4, _mm256_add_pd(_mm256_loadu_pd(a + 4), bottoms));
+}
+
+/* lanes[j] += x0[j] * y0[j] + x1[j] * y1[j] in f64. */
+static inline void v_add_products(double lanes[16], v16 x0, v16 y0, v16 x1, v16 y1)
+{
+    float x[2][16], y[2][16];
+    v_store_f32(x[0], x0);
+    v_store_f32(x[1], x1);
+    v_store_f32(y[0], y0);
+    v_store_f32(y[1], y1);
+    for (size_t j = 0; j < 16; j += 4) {
+        __m256d first =
+            _mm256_mul_pd(_mm256_cvtps_pd(_mm_loadu_ps(x[0] + j)), _mm256_cvtps_pd(_mm_loadu_ps(y[0] + j)));
+        __m256d second =
+            _mm256_mul_pd(_mm256_cvtps_pd(_mm_loadu_ps(x[1] + j)), _mm256_cvtps_pd(_mm_loadu_ps(y[1] + j)));
+        _mm256_storeu_pd(lanes + j, _mm256_add_pd(_mm256_loadu_pd(lanes + j), _mm256_add_pd(first, second)));
+    }
 }
 
 #include "numeric/kernels_template.h"
 
-const emr_kernels emr_kernels_avx2 = {"avx2", merge, sum_range, apply};
+const emr_kernels emr_kernels_avx2 = {"avx2", merge, sum_range, apply, convert};
 
 #endif

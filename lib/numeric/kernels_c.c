@@ -113,31 +113,51 @@ static uint64_t mask_of(const float tau[EMR_GROUP], const float unified[EMR_GROU
     return mask;
 }
 
-/* The order of sums: see kernels.h. `a` are the chunk's four accumulators. */
-static void add_group_f32(double a[4], const float x[EMR_GROUP])
+/* The order of sums: see kernels.h. Lanes of a block's halves, in f32 for L1 and in f64 otherwise, and the
+ * chunk's accumulators. */
+typedef struct sum {
+    float lanes[2][16];
+    double wide_lanes[2][16];
+    double a[4];
+} sum;
+
+static void add_group_f32(float lanes[16], const float x[EMR_GROUP])
 {
-    float l[16], h[8];
-    for (size_t j = 0; j < 16; j++)
-        l[j] = ((x[j] + x[16 + j]) + x[32 + j]) + x[48 + j];
-    for (size_t j = 0; j < 8; j++)
-        h[j] = l[j] + l[j + 8];
-    for (size_t j = 0; j < 4; j++)
-        a[j] = a[j] + (double)(h[j] + h[j + 4]);
+    for (size_t j = 0; j < 16; j++) {
+        lanes[j] = lanes[j] + (x[j] + x[16 + j]);
+        lanes[j] = lanes[j] + (x[32 + j] + x[48 + j]);
+    }
 }
 
-static void add_group_f64(double a[4], const double x[EMR_GROUP])
+static void add_group_f64(double lanes[16], const double x[EMR_GROUP])
 {
-    double l[16], h[8];
-    for (size_t j = 0; j < 16; j++)
-        l[j] = ((x[j] + x[16 + j]) + x[32 + j]) + x[48 + j];
-    for (size_t j = 0; j < 8; j++)
+    for (size_t j = 0; j < 16; j++) {
+        lanes[j] = lanes[j] + (x[j] + x[16 + j]);
+        lanes[j] = lanes[j] + (x[32 + j] + x[48 + j]);
+    }
+}
+
+/* Ends a block. Of the two kinds of lanes one is all +0. */
+static void fold_block(sum *s)
+{
+    float l[16], h[8];
+    double wide_l[16], wide_h[8];
+    for (size_t j = 0; j < 16; j++) {
+        l[j] = s->lanes[0][j] + s->lanes[1][j];
+        wide_l[j] = s->wide_lanes[0][j] + s->wide_lanes[1][j];
+    }
+    for (size_t j = 0; j < 8; j++) {
         h[j] = l[j] + l[j + 8];
+        wide_h[j] = wide_l[j] + wide_l[j + 8];
+    }
     for (size_t j = 0; j < 4; j++)
-        a[j] = a[j] + (h[j] + h[j + 4]);
+        s->a[j] = s->a[j] + ((double)(h[j] + h[j + 4]) + (wide_h[j] + wide_h[j + 4]));
+    memset(s->lanes, 0, sizeof s->lanes);
+    memset(s->wide_lanes, 0, sizeof s->wide_lanes);
 }
 
 typedef struct accumulators {
-    double top[4], bottom[4];
+    sum top, bottom;
 } accumulators;
 
 static float magnitude(float f)
@@ -147,8 +167,8 @@ static float magnitude(float f)
 
 /* Equation 5's terms of one group, |tau| and |M * unified|, or their products for L2; `in_f64` repeats L1 in
  * f64. Where tau is 0 both terms are +0. */
-static void add_terms(accumulators *a, const float tau[EMR_GROUP], const float unified[EMR_GROUP], bool l2,
-                      bool in_f64)
+static void add_terms(accumulators *a, size_t half, const float tau[EMR_GROUP],
+                      const float unified[EMR_GROUP], bool l2, bool in_f64)
 {
     float top[EMR_GROUP], bottom[EMR_GROUP];
     double wide_top[EMR_GROUP], wide_bottom[EMR_GROUP];
@@ -157,22 +177,22 @@ static void add_terms(accumulators *a, const float tau[EMR_GROUP], const float u
         bottom[i] = agree(tau[i], unified[i]) ? magnitude(unified[i]) : 0;
     }
     if (!l2 && !in_f64) {
-        add_group_f32(a->top, top);
-        add_group_f32(a->bottom, bottom);
+        add_group_f32(a->top.lanes[half], top);
+        add_group_f32(a->bottom.lanes[half], bottom);
         return;
     }
     for (size_t i = 0; i < EMR_GROUP; i++) {
         wide_top[i] = l2 ? (double)top[i] * (double)bottom[i] : (double)top[i];
         wide_bottom[i] = l2 ? (double)bottom[i] * (double)bottom[i] : (double)bottom[i];
     }
-    add_group_f64(a->top, wide_top);
-    add_group_f64(a->bottom, wide_bottom);
+    add_group_f64(a->top.wide_lanes[half], wide_top);
+    add_group_f64(a->bottom.wide_lanes[half], wide_bottom);
 }
 
 /* The sums of one task over [from, to) of a merged chunk. */
 static emr_sums sum_in(const emr_chunk *c, size_t task, size_t from, size_t to, bool in_f64)
 {
-    accumulators a = {{0}, {0}};
+    accumulators a = {0};
     emr_dtype dtype = (emr_dtype)c->unified_dtype;
     for (size_t first = from / EMR_GROUP * EMR_GROUP; first < to; first += EMR_GROUP) {
         size_t end = c->n - first < EMR_GROUP ? c->n - first : EMR_GROUP;
@@ -182,9 +202,13 @@ static emr_sums sum_in(const emr_chunk *c, size_t task, size_t from, size_t to, 
         for (size_t i = 0; i < end; i++)
             if (first + i < from || first + i >= to)
                 tau[i] = 0;
-        add_terms(&a, tau, unified, c->l2, in_f64);
+        add_terms(&a, first % EMR_BLOCK >= EMR_BLOCK / 2, tau, unified, c->l2, in_f64);
+        if ((first + EMR_GROUP) % EMR_BLOCK == 0 || first + EMR_GROUP >= to) {
+            fold_block(&a.top);
+            fold_block(&a.bottom);
+        }
     }
-    return (emr_sums){emr_chunk_total(a.top), emr_chunk_total(a.bottom)};
+    return (emr_sums){emr_chunk_total(a.top.a), emr_chunk_total(a.bottom.a)};
 }
 
 static emr_sums sum_range(const emr_chunk *c, size_t task, size_t from, size_t to)
@@ -291,4 +315,9 @@ static void apply(const emr_run *r)
     }
 }
 
-const emr_kernels emr_kernels_c = {"c", merge, sum_range, apply};
+static void convert(emr_dtype to, void *destination, emr_dtype from, const void *source, size_t n)
+{
+    (void)emr_convert(to, destination, from, source, n);
+}
+
+const emr_kernels emr_kernels_c = {"c", merge, sum_range, apply, convert};

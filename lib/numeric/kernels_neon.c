@@ -11,12 +11,22 @@ typedef struct v16 {
     float32x4_t r[4];
 } v16;
 
+typedef struct m16 { /* a truth a lane: all ones or 0 */
+    uint32x4_t r[4];
+} m16;
+
 /* One operation on each of the four registers. */
 #define EACH(expression)                                                                                     \
     v16 result;                                                                                              \
     for (int i = 0; i < 4; i++)                                                                              \
         result.r[i] = (expression);                                                                          \
     return result
+
+/* x as the compiler has it: 32 registers are enough for what each use would load again. */
+static inline v16 v_once(v16 x)
+{
+    return x;
+}
 
 static inline v16 v_set(float f)
 {
@@ -47,6 +57,17 @@ static inline uint16x4_t load_half(const uint8_t *p)
 static inline v16 v_load_bf16(const uint8_t *p)
 {
     EACH(vreinterpretq_f32_u32(vshll_n_u16(load_half(p + 8 * i), 16)));
+}
+
+/* Putting elements in order is free: there is nothing to gain from another order. */
+static inline v16 v_load_even_odd(const uint8_t *p)
+{
+    return v_load_bf16(p);
+}
+
+static inline v16 v_in_order(v16 x)
+{
+    return x;
 }
 
 static inline v16 v_load_f16(const uint8_t *p)
@@ -84,9 +105,10 @@ static inline float32x4_t and_bits(float32x4_t x, uint32x4_t mask)
     return vreinterpretq_f32_u32(vandq_u32(vreinterpretq_u32_f32(x), mask));
 }
 
-static inline v16 v_xor(v16 x, v16 y)
+/* +0 for either zero; anything else as it is. */
+static inline v16 v_plus_zero(v16 x)
 {
-    EACH(vreinterpretq_f32_u32(veorq_u32(vreinterpretq_u32_f32(x.r[i]), vreinterpretq_u32_f32(y.r[i]))));
+    return v_add(x, v_zero());
 }
 
 static inline v16 v_abs(v16 x)
@@ -94,38 +116,58 @@ static inline v16 v_abs(v16 x)
     EACH(vabsq_f32(x.r[i]));
 }
 
-static inline v16 v_sign(v16 x)
+/* Whether d and e are both not 0 and have the same sign: as integers, d with its sign turned by that of e is
+ * greater than 0. */
+static inline uint32x4_t agree(float32x4_t d, float32x4_t e)
 {
-    EACH(and_bits(x.r[i], vdupq_n_u32(0x80000000u)));
+    uint32x4_t bits = vreinterpretq_u32_f32(e), sign = vandq_u32(bits, vdupq_n_u32(0x80000000u));
+    int32x4_t turned = vreinterpretq_s32_u32(veorq_u32(vreinterpretq_u32_f32(d), sign));
+    return vandq_u32(vcgtzq_s32(turned), vtstq_u32(bits, bits));
 }
 
-/* A bit for each element that is > 0. */
-static inline unsigned v_bits_positive(v16 x)
+static inline m16 v_agree(v16 d, v16 e)
 {
-    static const uint32_t weights[4] = {1, 2, 4, 8};
-    uint32x4_t bits = vdupq_n_u32(0), weight = vld1q_u32(weights);
+    m16 result;
     for (int i = 0; i < 4; i++)
-        bits = vorrq_u32(bits, vshlq_u32(vandq_u32(vcgtzq_f32(x.r[i]), weight), vdupq_n_s32(4 * i)));
-    return vaddvq_u32(bits);
+        result.r[i] = agree(d.r[i], e.r[i]);
+    return result;
 }
 
-/* y where x > 0, else +0. */
-static inline v16 v_where_positive(v16 x, v16 y)
+/* x where the lane is all ones, else +0. */
+static inline v16 v_where(m16 lanes, v16 x)
 {
-    EACH(and_bits(y.r[i], vcgtzq_f32(x.r[i])));
+    EACH(and_bits(x.r[i], lanes.r[i]));
 }
 
-/* most where sum > 0, least where sum < 0, and on a tie least or 0. */
-static inline v16 v_elect(v16 sum, v16 most, v16 least, int tie_negative)
+/* 16 truths as bytes of all ones or 0. */
+static inline uint8x16_t narrow_truths(m16 x)
 {
-    EACH(vbslq_f32(vcgtzq_f32(sum.r[i]), most.r[i],
-                   and_bits(least.r[i], tie_negative ? vclezq_f32(sum.r[i]) : vcltzq_f32(sum.r[i]))));
+    uint16x8_t low = vcombine_u16(vmovn_u32(x.r[0]), vmovn_u32(x.r[1]));
+    uint16x8_t high = vcombine_u16(vmovn_u32(x.r[2]), vmovn_u32(x.r[3]));
+    return vcombine_u8(vmovn_u16(low), vmovn_u16(high));
 }
 
-/* +0 for either zero; anything else as it is. */
-static inline v16 v_plus_zero(v16 x)
+/* A bit for each of 32 lanes: three rounds of pairwise addition gather eight bits each. */
+static inline uint32_t v_bits(m16 x, m16 y)
 {
-    EACH(and_bits(x.r[i], vmvnq_u32(vceqzq_f32(x.r[i]))));
+    static const uint8_t weights[16] = {1, 2, 4, 8, 16, 32, 64, 128, 1, 2, 4, 8, 16, 32, 64, 128};
+    uint8x16_t weight = vld1q_u8(weights);
+    uint8x16_t bits = vpaddq_u8(vandq_u8(narrow_truths(x), weight), vandq_u8(narrow_truths(y), weight));
+    bits = vpaddq_u8(bits, bits);
+    bits = vpaddq_u8(bits, bits);
+    return vgetq_lane_u32(vreinterpretq_u32_u8(bits), 0);
+}
+
+static inline uint32_t v_bits_even_odd(m16 x, m16 y)
+{
+    return v_bits(x, y);
+}
+
+/* low where sum < 0, high where sum > 0, and on a tie high or 0. */
+static inline v16 v_elect(v16 sum, v16 high, v16 low, int tie_high)
+{
+    EACH(vbslq_f32(vcltzq_f32(sum.r[i]), low.r[i],
+                   and_bits(high.r[i], tie_high ? vcgezq_f32(sum.r[i]) : vcgtzq_f32(sum.r[i]))));
 }
 
 /* Rounded to nearest even; NaN stays NaN and becomes quiet. */
@@ -196,18 +238,40 @@ static inline uint64_t v_popcount(uint64_t x)
     return vaddv_u8(vcnt_u8(vcreate_u8(x)));
 }
 
-/* Adds 16 lanes, folded to four and widened, to a chunk's accumulators: the order of kernels.h. */
-static inline void v_fold_add(double a[4], v16 lanes)
+/* Adds 16 lanes, folded to four and widened, to four of a chunk's accumulators: the order of kernels.h. */
+static inline void fold_add(double a[4], v16 lanes)
 {
     float32x4_t q = vaddq_f32(vaddq_f32(lanes.r[0], lanes.r[2]), vaddq_f32(lanes.r[1], lanes.r[3]));
     vst1q_f64(a, vaddq_f64(vld1q_f64(a), vcvt_f64_f32(vget_low_f32(q))));
     vst1q_f64(a + 2, vaddq_f64(vld1q_f64(a + 2), vcvt_high_f64_f32(q)));
 }
 
+static inline void v_fold_add(double a[8], v16 top, v16 bottom)
+{
+    fold_add(a, top);
+    fold_add(a + 4, bottom);
+}
+
+/* lanes[j] += x0[j] * y0[j] + x1[j] * y1[j] in f64. */
+static inline void v_add_products(double lanes[16], v16 x0, v16 y0, v16 x1, v16 y1)
+{
+    for (int i = 0; i < 4; i++) {
+        float64x2_t low0 =
+            vmulq_f64(vcvt_f64_f32(vget_low_f32(x0.r[i])), vcvt_f64_f32(vget_low_f32(y0.r[i])));
+        float64x2_t low1 =
+            vmulq_f64(vcvt_f64_f32(vget_low_f32(x1.r[i])), vcvt_f64_f32(vget_low_f32(y1.r[i])));
+        float64x2_t high0 = vmulq_f64(vcvt_high_f64_f32(x0.r[i]), vcvt_high_f64_f32(y0.r[i]));
+        float64x2_t high1 = vmulq_f64(vcvt_high_f64_f32(x1.r[i]), vcvt_high_f64_f32(y1.r[i]));
+        double *to = lanes + 4 * i;
+        vst1q_f64(to, vaddq_f64(vld1q_f64(to), vaddq_f64(low0, low1)));
+        vst1q_f64(to + 2, vaddq_f64(vld1q_f64(to + 2), vaddq_f64(high0, high1)));
+    }
+}
+
 #undef EACH
 
 #include "numeric/kernels_template.h"
 
-const emr_kernels emr_kernels_neon = {"neon", merge, sum_range, apply};
+const emr_kernels emr_kernels_neon = {"neon", merge, sum_range, apply, convert};
 
 #endif

@@ -112,13 +112,18 @@ static void random_chunks_follow_the_formulas(void **state)
 static double tree_f32(const float *x, size_t n)
 {
     double a[4] = {0};
-    for (size_t g = 0; g < n; g += 64) {
-        float v[64] = {0}, l[16], h[8];
-        memcpy(v, x + g, (n - g < 64 ? n - g : 64) * sizeof *v);
+    for (size_t b = 0; b < n; b += 256) {
+        float v[256] = {0}, p[8][16], l[16], h[8];
+        memcpy(v, x + b, (n - b < 256 ? n - b : 256) * sizeof *v);
+        for (int i = 0; i < 128; i++)
+            p[i / 16][i % 16] = v[i / 16 * 32 + i % 16] + v[i / 16 * 32 + 16 + i % 16];
         for (int j = 0; j < 16; j++) {
-            l[j] = v[j] + v[16 + j];
-            l[j] = l[j] + v[32 + j];
-            l[j] = l[j] + v[48 + j];
+            float low = p[0][j] + p[1][j], high = p[4][j] + p[5][j];
+            low = low + p[2][j];
+            high = high + p[6][j];
+            low = low + p[3][j];
+            high = high + p[7][j];
+            l[j] = low + high;
         }
         for (int j = 0; j < 8; j++)
             h[j] = l[j] + l[8 + j];
@@ -133,13 +138,15 @@ static double tree_f32(const float *x, size_t n)
 static double tree_f64(const double *x, size_t n)
 {
     double a[4] = {0};
-    for (size_t g = 0; g < n; g += 64) {
-        double v[64] = {0}, l[16], h[8];
-        memcpy(v, x + g, (n - g < 64 ? n - g : 64) * sizeof *v);
+    for (size_t b = 0; b < n; b += 256) {
+        double v[256] = {0}, p[8][16], l[16], h[8];
+        memcpy(v, x + b, (n - b < 256 ? n - b : 256) * sizeof *v);
+        for (int i = 0; i < 128; i++)
+            p[i / 16][i % 16] = v[i / 16 * 32 + i % 16] + v[i / 16 * 32 + 16 + i % 16];
         for (int j = 0; j < 16; j++)
-            l[j] = ((v[j] + v[16 + j]) + v[32 + j]) + v[48 + j];
+            l[j] = (((p[0][j] + p[1][j]) + p[2][j]) + p[3][j]) + (((p[4][j] + p[5][j]) + p[6][j]) + p[7][j]);
         for (int j = 0; j < 8; j++)
-            h[j] = l[j] + l[8 + j];
+            h[j] = l[j] + l[j + 8];
         for (int j = 0; j < 4; j++)
             a[j] += h[j] + h[4 + j];
     }

@@ -1,0 +1,235 @@
+/* kernels_avx512.c - the kernels for processors with AVX-512 F, DQ, BW and VL: a vector of 16 floats is one
+ * register, and a truth for each lane is a mask register. */
+#include "numeric/kernels.h"
+
+#ifdef EMR_WITH_AVX512
+
+#include "core/bytes.h"
+
+#include <immintrin.h>
+
+typedef __m512 v16;
+typedef __mmask16 m16;
+
+/* x as the compiler has it: 32 registers are enough for what each use would load again. */
+static inline v16 v_once(v16 x)
+{
+    return x;
+}
+
+static inline v16 v_zero(void)
+{
+    return _mm512_setzero_ps();
+}
+
+static inline v16 v_set(float f)
+{
+    return _mm512_set1_ps(f);
+}
+
+static inline v16 v_load_f32(const void *p)
+{
+    return _mm512_loadu_ps(p);
+}
+
+static inline void v_store_f32(void *p, v16 v)
+{
+    _mm512_storeu_ps(p, v);
+}
+
+static inline __m256i load_half(const void *p)
+{
+    return _mm256_loadu_si256((const __m256i *)p);
+}
+
+static inline v16 v_load_bf16(const uint8_t *p)
+{
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(load_half(p)), 16));
+}
+
+/* One instruction puts 16 elements in order: there is nothing to gain from another order. */
+static inline v16 v_load_even_odd(const uint8_t *p)
+{
+    return v_load_bf16(p);
+}
+
+static inline v16 v_in_order(v16 x)
+{
+    return x;
+}
+
+static inline v16 v_load_f16(const uint8_t *p)
+{
+    return _mm512_cvtph_ps(load_half(p));
+}
+
+static inline v16 v_add(v16 x, v16 y)
+{
+    return _mm512_add_ps(x, y);
+}
+
+static inline v16 v_sub(v16 x, v16 y)
+{
+    return _mm512_sub_ps(x, y);
+}
+
+static inline v16 v_mul(v16 x, v16 y)
+{
+    return _mm512_mul_ps(x, y);
+}
+
+static inline v16 v_max(v16 x, v16 y)
+{
+    return _mm512_max_ps(x, y);
+}
+
+static inline v16 v_min(v16 x, v16 y)
+{
+    return _mm512_min_ps(x, y);
+}
+
+/* +0 for either zero; anything else as it is. */
+static inline v16 v_plus_zero(v16 x)
+{
+    return v_add(x, v_zero());
+}
+
+static inline v16 v_abs(v16 x)
+{
+    return _mm512_castsi512_ps(_mm512_and_si512(_mm512_castps_si512(x), _mm512_set1_epi32(0x7fffffff)));
+}
+
+/* Where d and e are both not 0 and have the same sign; e is never -0. As integers: d with its sign turned by
+ * that of e is greater than 0. */
+static inline m16 v_agree(v16 d, v16 e)
+{
+    const __m512i sign = _mm512_set1_epi32((int)0x80000000), bits = _mm512_castps_si512(e);
+    __m512i turned = _mm512_ternarylogic_epi32(_mm512_castps_si512(d), bits, sign, 0x78); /* d ^ (e & sign) */
+    return _mm512_mask_cmpgt_epi32_mask(_mm512_test_epi32_mask(bits, bits), turned, _mm512_setzero_si512());
+}
+
+/* x where the lane is true, else +0. */
+static inline v16 v_where(m16 lanes, v16 x)
+{
+    return _mm512_maskz_mov_ps(lanes, x);
+}
+
+/* A bit for each of 32 lanes. */
+static inline uint32_t v_bits(m16 x, m16 y)
+{
+    return (uint32_t)x | (uint32_t)y << 16;
+}
+
+static inline uint32_t v_bits_even_odd(m16 x, m16 y)
+{
+    return v_bits(x, y);
+}
+
+/* low where sum < 0, high where sum > 0, and on a tie high or 0. */
+static inline v16 v_elect(v16 sum, v16 high, v16 low, int tie_high)
+{
+    m16 up = _mm512_cmp_ps_mask(sum, v_zero(), _CMP_GT_OQ);
+    if (tie_high)
+        up = _mm512_cmp_ps_mask(sum, v_zero(), _CMP_GE_OQ);
+    m16 down = _mm512_cmp_ps_mask(sum, v_zero(), _CMP_LT_OQ);
+    return _mm512_mask_mov_ps(_mm512_maskz_mov_ps(down, low), up, high);
+}
+
+/* The upper halves, rounded to nearest even; NaN stays NaN and becomes quiet. */
+static inline __m256i round_bf16(v16 x)
+{
+    __m512i u = _mm512_castps_si512(x), upper = _mm512_srli_epi32(u, 16);
+    __m512i bias = _mm512_add_epi32(_mm512_and_si512(upper, _mm512_set1_epi32(1)), _mm512_set1_epi32(0x7fff));
+    __m512i rounded = _mm512_srli_epi32(_mm512_add_epi32(u, bias), 16);
+    __m512i quiet = _mm512_or_si512(upper, _mm512_set1_epi32(0x40));
+    m16 nan = _mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q);
+    return _mm512_cvtepi32_epi16(_mm512_mask_mov_epi32(rounded, nan, quiet));
+}
+
+/* 16 elements in a 16-bit dtype. */
+static inline __m256i narrow(unsigned dtype, v16 x)
+{
+    if (dtype == EMR_BF16)
+        return round_bf16(x);
+    return _mm512_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+}
+
+/* x where the bit is 1, else y, bit for bit. Were y known to be a term of the sum x, a compiler might add 0
+ * to it instead, which makes NaNs quiet. */
+static inline v16 v_select(uint16_t bits, v16 x, v16 y)
+{
+#ifdef __AVX512F__
+    __asm__("" : "+v"(y));
+#else /* emulated, in no such register */
+    __asm__("" : "+m"(y));
+#endif
+    return _mm512_mask_blend_ps((m16)bits, y, x);
+}
+
+/* x rounded to the dtype. */
+static inline v16 v_round(unsigned dtype, v16 x)
+{
+    uint8_t p[32];
+    if (dtype == EMR_F32)
+        return x;
+    _mm256_storeu_si256((__m256i *)(void *)p, narrow(dtype, x));
+    return dtype == EMR_BF16 ? v_load_bf16(p) : v_load_f16(p);
+}
+
+/* Rounds to the dtype and stores. */
+static inline void v_store_rounded(unsigned dtype, uint8_t *p, v16 x)
+{
+    if (dtype == EMR_F32)
+        v_store_f32(p, x);
+    else
+        _mm256_storeu_si256((__m256i *)(void *)p, narrow(dtype, x));
+}
+
+/* Rounds and stores where the bit is 1; elsewhere stores the 16-bit elements of `other`. */
+static inline void v_store_rounded_where(unsigned dtype, uint8_t *p, v16 x, uint16_t bits,
+                                         const uint8_t *other)
+{
+    __m256i kept = _mm256_mask_blend_epi16((m16)bits, load_half(other), narrow(dtype, x));
+    _mm256_storeu_si256((__m256i *)(void *)p, kept);
+}
+
+static inline uint64_t v_popcount(uint64_t x)
+{
+    return (uint64_t)__builtin_popcountll(x);
+}
+
+static inline __m256 upper_half(v16 x)
+{
+    return _mm256_castpd_ps(_mm512_extractf64x4_pd(_mm512_castps_pd(x), 1));
+}
+
+/* Adds 16 lanes of both sums, folded to four and widened, to a chunk's accumulators: the order of kernels.h.
+ */
+static inline void v_fold_add(double a[8], v16 top, v16 bottom)
+{
+    __m256 t = _mm256_add_ps(_mm512_castps512_ps256(top), upper_half(top));
+    __m256 b = _mm256_add_ps(_mm512_castps512_ps256(bottom), upper_half(bottom));
+    __m256 q = _mm256_add_ps(_mm256_permute2f128_ps(t, b, 0x20), _mm256_permute2f128_ps(t, b, 0x31));
+    _mm512_storeu_pd(a, _mm512_add_pd(_mm512_loadu_pd(a), _mm512_cvtps_pd(q)));
+}
+
+/* lanes[j] += x0[j] * y0[j] + x1[j] * y1[j] in f64, for eight lanes. */
+static inline void add_products(double lanes[8], __m256 x0, __m256 y0, __m256 x1, __m256 y1)
+{
+    __m512d first = _mm512_mul_pd(_mm512_cvtps_pd(x0), _mm512_cvtps_pd(y0));
+    __m512d second = _mm512_mul_pd(_mm512_cvtps_pd(x1), _mm512_cvtps_pd(y1));
+    _mm512_storeu_pd(lanes, _mm512_add_pd(_mm512_loadu_pd(lanes), _mm512_add_pd(first, second)));
+}
+
+static inline void v_add_products(double lanes[16], v16 x0, v16 y0, v16 x1, v16 y1)
+{
+    add_products(lanes, _mm512_castps512_ps256(x0), _mm512_castps512_ps256(y0), _mm512_castps512_ps256(x1),
+                 _mm512_castps512_ps256(y1));
+    add_products(lanes + 8, upper_half(x0), upper_half(y0), upper_half(x1), upper_half(y1));
+}
+
+#include "numeric/kernels_template.h"
+
+const emr_kernels emr_kernels_avx512 = {"avx512", merge, sum_range, apply, convert};
+
+#endif

@@ -1,0 +1,137 @@
+/* time_kernels.c - see time_kernels.h. Each time is the least of several, so that other programs count
+ * little. */
+#define _POSIX_C_SOURCE 200809L
+
+#include "time_kernels.h"
+
+#include "numeric/convert.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+enum { TASKS_MAX = 64, N = 1024, RUNS = 9, GROUPS_A_RUN = 4000 };
+
+static const emr_dtype dtypes[] = {EMR_F32, EMR_F16, EMR_BF16};
+static uint8_t sources[TASKS_MAX + 1][N * 4], masks[TASKS_MAX][N / 8], unified[N * 4], out[N * 4];
+static emr_chunk_task results[TASKS_MAX];
+
+static double now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+typedef struct work {
+    const emr_kernels *kernels;
+    emr_chunk chunk;
+    emr_run run;
+} work;
+
+static void merge(work *w)
+{
+    w->kernels->merge(&w->chunk);
+}
+
+static void sum_range(work *w)
+{
+    (void)w->kernels->sum_range(&w->chunk, 0, 0, N);
+}
+
+static void sum_rows(work *w)
+{
+    for (size_t i = 0; i < N; i += 32)
+        (void)w->kernels->sum_range(&w->chunk, 0, i, i + 32);
+}
+
+static void apply(work *w)
+{
+    w->kernels->apply(&w->run);
+}
+
+static void widen(work *w)
+{
+    w->kernels->convert(EMR_F32, out, (emr_dtype)w->run.base_dtype, sources[0], N);
+}
+
+static void narrow(work *w)
+{
+    w->kernels->convert((emr_dtype)w->run.base_dtype, out, EMR_F32, unified, N);
+}
+
+/* Nanoseconds for a group of 64 parameters. `weight` says how much a call does, so that slow ones run less.
+ */
+static double time_of(void (*what)(work *), work *w, size_t weight)
+{
+    double best = 1e9;
+    size_t calls = GROUPS_A_RUN / weight + 1;
+    for (int r = 0; r < RUNS; r++) {
+        double start = now();
+        for (size_t i = 0; i < calls; i++)
+            what(w);
+        double took = (now() - start) / (double)calls * 1e9 / (N / EMR_GROUP);
+        best = took < best ? took : best;
+    }
+    return best;
+}
+
+static void fill(emr_dtype dtype)
+{
+    uint32_t state = 1;
+    for (size_t t = 0; t <= TASKS_MAX; t++) {
+        for (size_t i = 0; i < N; i++) {
+            state = state * 1664525u + 1013904223u;
+            float value = (float)(int)(state >> 8 & 0xffff) * 0x1p-16f - 0.5f;
+            emr_store_f32(dtype, sources[t] + i * emr_float_size(dtype), &value, 1);
+        }
+    }
+}
+
+static void time_dtype(const emr_kernels *k, emr_dtype dtype)
+{
+    static const size_t counts[] = {1, 2, 8, 16, 17, 30, 64};
+    const void *tasks[TASKS_MAX];
+    uint8_t *mask_rows[TASKS_MAX], task_dtypes[TASKS_MAX];
+    const char *name = emr_dtype_name(dtype);
+    fill(dtype);
+    for (size_t t = 0; t < TASKS_MAX; t++) {
+        tasks[t] = sources[t + 1];
+        mask_rows[t] = masks[t];
+        task_dtypes[t] = (uint8_t)dtype;
+    }
+    work w = {.kernels = k};
+    w.chunk = (emr_chunk){.n = N, .base = sources[0], .tasks = tasks, .task_dtypes = task_dtypes};
+    w.chunk.base_dtype = (uint8_t)dtype;
+    w.chunk.unified_dtype = EMR_F32;
+    w.chunk.unified = unified;
+    w.chunk.masks = mask_rows;
+    w.chunk.results = results;
+    w.run = (emr_run){.n = N, .base = sources[0], .unified = unified, .mask = masks[0], .rescaler = 0.75f};
+    w.run.base_dtype = w.run.out_dtype = (uint8_t)dtype;
+    w.run.unified_dtype = EMR_F32;
+    w.run.out = out;
+    for (size_t c = 0; c < sizeof counts / sizeof counts[0]; c++) {
+        w.chunk.n_tasks = counts[c];
+        double took = time_of(merge, &w, counts[c]);
+        printf("%-7s merge %-5s %3zu tasks %10.1f ns for 64 parameters, %7.2f for 8 of a task\n", k->name,
+               name, counts[c], took, took / 8 / (double)counts[c]);
+    }
+    printf("%-7s sums of a task %-5s %10.1f ns for 64 parameters\n", k->name, name,
+           time_of(sum_range, &w, 1));
+    printf("%-7s sums of rows of 32 %-5s %6.1f ns for 64 parameters\n", k->name, name,
+           time_of(sum_rows, &w, 1));
+    w.chunk.l2 = 1;
+    printf("%-7s sums for l2 %-5s %13.1f ns for 64 parameters\n", k->name, name, time_of(sum_range, &w, 1));
+    printf("%-7s apply %-5s %19.1f ns for 64 parameters\n", k->name, name, time_of(apply, &w, 1));
+    if (dtype == EMR_F32)
+        return;
+    printf("%-7s convert %-5s to F32 %10.1f ns for 64 parameters\n", k->name, name, time_of(widen, &w, 1));
+    printf("%-7s convert F32 to %-5s %10.1f ns for 64 parameters\n", k->name, name, time_of(narrow, &w, 1));
+}
+
+void time_kernels(const emr_kernels *k)
+{
+    for (size_t d = 0; d < sizeof dtypes / sizeof dtypes[0]; d++)
+        time_dtype(k, dtypes[d]);
+}
