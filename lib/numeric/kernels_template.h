@@ -16,6 +16,7 @@ enum {
     BLOCK = EMR_BLOCK,
     BATCH = 8,        /* tasks read side by side */
     KEPT = 16,        /* tasks whose task vectors are kept between the passes, a multiple of BATCH */
+    NEAR = 64,        /* parameters ahead */
     ROW = BLOCK + 16, /* of what is kept: rows a power of two apart would share few lines of a cache */
 };
 
@@ -37,6 +38,12 @@ typedef struct kind {
     bool partial;   /* the block has fewer than BLOCK parameters */
 } kind;
 
+/* Where a block lies in its chunk. Handed on by value: what is stored cannot change it then, as the compiler
+ * sees. */
+typedef struct place {
+    size_t first, n;
+} place;
+
 /* One block's state between its passes. Everything is turned round: d = W_0 - W_t is -tau exactly, and a
  * processor subtracts what it finds in memory without loading it first. */
 typedef struct block {
@@ -45,36 +52,58 @@ typedef struct block {
     _Alignas(64) float magnitude[BLOCK];                    /* and its magnitude */
     _Alignas(64) float sum[BLOCK], high[BLOCK], low[BLOCK]; /* between batches */
     _Alignas(64) float d[KEPT][ROW]; /* of the first tasks; the others' is computed twice */
-    size_t first, n;
+    place at;
 } block;
 
 /* Elements i to i + 15 of a block; those past its end are 0. */
-static INLINE v16 load_slice(kind k, unsigned dtype, const block *b, const uint8_t *values, size_t i)
+static INLINE v16 load_slice(kind k, unsigned dtype, place at, const uint8_t *values, size_t i)
 {
     unsigned type = k.mixed ? dtype : k.dtype;
     size_t size = emr_float_size((emr_dtype)type);
-    const uint8_t *from = values + (b->first + i) * size;
+    const uint8_t *from = values + (at.first + i) * size;
     uint8_t padded[64] = {0};
-    if (k.partial && i + 16 > b->n) {
-        if (i < b->n)
-            memcpy(padded, from, (b->n - i) * size);
+    if (k.partial && i + 16 > at.n) {
+        if (i < at.n)
+            memcpy(padded, from, (at.n - i) * size);
         from = padded;
     }
     return k.even_odd ? v_load_even_odd(from) : load16(type, from);
 }
 
-static INLINE void store_slice(kind k, unsigned dtype, const block *b, uint8_t *values, size_t i, v16 x)
+static INLINE void store_slice(kind k, unsigned dtype, place at, uint8_t *values, size_t i, v16 x)
 {
     size_t size = emr_float_size((emr_dtype)dtype);
-    uint8_t *to = values + (b->first + i) * size, padded[64];
+    uint8_t *to = values + (at.first + i) * size, padded[64];
     if (k.even_odd)
         x = v_in_order(x);
-    if (!k.partial || i + 16 <= b->n) {
+    if (!k.partial || i + 16 <= at.n) {
         v_store_rounded(dtype, to, x);
-    } else if (i < b->n) {
+    } else if (i < at.n) {
         v_store_rounded(dtype, padded, x);
-        memcpy(to, padded, (b->n - i) * size);
+        memcpy(to, padded, (at.n - i) * size);
     }
+}
+
+/* Asks for memory that is needed soon; past the end of a buffer nothing happens. Two kinds, and both are
+ * needed: with eight F32 tasks far larger than the caches, 0.63 of plain reading without, 0.72 with the far
+ * one alone, 0.74 with the near one alone, 0.85 with both.
+ *
+ * Near, while the first pass reads a slice: many streams side by side are more than processors follow on
+ * their own. */
+static INLINE void prefetch_near(kind k, place at, const uint8_t *values, size_t i)
+{
+    size_t size = emr_float_size((emr_dtype)k.dtype);
+    if (!k.mixed && (size == 4 || i % 32 == 0)) /* once a line */
+        __builtin_prefetch(values + (at.first + i + NEAR) * size);
+}
+
+/* Far, while the second pass reads nothing: the same group of the next block. Into level 2, because streams
+ * that begin at multiples of a page share too few lines of level 1. */
+static INLINE void prefetch_far(kind k, place at, const uint8_t *values, size_t i)
+{
+    size_t size = emr_float_size((emr_dtype)k.dtype);
+    for (size_t line = 0; line < EMR_GROUP * size && !k.mixed; line += 64)
+        __builtin_prefetch(values + (at.first + BLOCK + i) * size + line, 0, 2);
 }
 
 /* What equations 1 to 3 need of one slice of 16 parameters. */
@@ -93,17 +122,21 @@ static INLINE void accumulate(slice *s, v16 d)
 static INLINE void accumulate_tasks(kind k, const emr_chunk *c, block *b, size_t i, size_t from, size_t to,
                                     v16 base, slice *s)
 {
+    const place at = b->at;
     const emr_chunk_task *r = c->results + from, *end = c->results + to;
     if (from < KEPT) {
         float *kept = b->d[from] + i;
         for (; r < end; r++, kept += ROW) {
-            v16 d = v_sub(base, load_slice(k, r->dtype, b, r->source, i));
+            prefetch_near(k, at, r->source, i);
+            v16 d = v_sub(base, load_slice(k, r->dtype, at, r->source, i));
             v_store_f32(kept, d);
             accumulate(s, d);
         }
     } else {
-        for (; r < end; r++)
-            accumulate(s, v_sub(base, load_slice(k, r->dtype, b, r->source, i)));
+        for (; r < end; r++) {
+            prefetch_near(k, at, r->source, i);
+            accumulate(s, v_sub(base, load_slice(k, r->dtype, at, r->source, i)));
+        }
     }
 }
 
@@ -112,7 +145,7 @@ static INLINE void elect_slice(kind k, const emr_chunk *c, block *b, size_t i, v
 {
     v16 elected = v_plus_zero(v_round(c->unified_dtype, v_elect(s->sum, s->high, s->low, c->tie_negative)));
     v16 unified = v_sub(v_zero(), elected); /* either zero becomes +0 */
-    store_slice(k, c->unified_dtype, b, (uint8_t *)c->unified, i, unified);
+    store_slice(k, c->unified_dtype, b->at, (uint8_t *)c->unified, i, unified);
     v_store_f32(b->base + i, base);
     v_store_f32(b->elected + i, elected);
     v_store_f32(b->magnitude + i, v_abs(elected));
@@ -123,13 +156,13 @@ static INLINE void elect_slice(kind k, const emr_chunk *c, block *b, size_t i, v
  * that begin at multiples of a page share the same few lines of its cache. */
 static INLINE void elect_batch(kind k, const emr_chunk *c, block *b, size_t from, size_t to)
 {
-    size_t end = k.partial ? (b->n + EMR_GROUP - 1) / EMR_GROUP * EMR_GROUP : BLOCK;
+    size_t end = k.partial ? (b->at.n + EMR_GROUP - 1) / EMR_GROUP * EMR_GROUP : BLOCK;
     for (size_t i = 0; i < end; i += 16) {
         slice s = {v_zero(), v_zero(), v_zero()};
         if (from > 0)
             s = (slice){v_load_f32(b->sum + i), v_load_f32(b->high + i), v_load_f32(b->low + i)};
-        v16 base =
-            from > 0 ? v_load_f32(b->base + i) : load_slice(k, c->base_dtype, b, (const uint8_t *)c->base, i);
+        v16 base = from > 0 ? v_load_f32(b->base + i)
+                            : load_slice(k, c->base_dtype, b->at, (const uint8_t *)c->base, i);
         accumulate_tasks(k, c, b, i, from, to, base, &s);
         if (to == c->n_tasks) {
             elect_slice(k, c, b, i, base, &s);
@@ -162,7 +195,7 @@ static INLINE void add_bottom(lanes *l, v16 kept0, v16 kept1)
 static INLINE v16 difference(kind k, const block *b, const emr_chunk_task *r, const float *kept, size_t i)
 {
     v16 d = kept ? v_load_f32(kept + i)
-                 : v_sub(v_load_f32(b->base + i), load_slice(k, r->dtype, b, r->source, i));
+                 : v_sub(v_load_f32(b->base + i), load_slice(k, r->dtype, b->at, r->source, i));
     return v_once(d);
 }
 
@@ -179,30 +212,19 @@ static INLINE uint32_t mask_pair(kind k, const block *b, const emr_chunk_task *r
     return k.even_odd ? v_bits_even_odd(agree0, agree1) : v_bits(agree0, agree1);
 }
 
-/* Both passes take a block out of the caches, and meanwhile nothing would be fetched: this asks for the same
- * group of the next block. Into level 2, because streams that begin at multiples of a page share too few
- * lines of level 1. Measured with eight tasks far larger than the caches: 1.2 times as fast. Past the end of
- * a buffer nothing happens. */
-static INLINE void prefetch_next(kind k, const block *b, const uint8_t *values, size_t i)
-{
-    size_t size = emr_float_size((emr_dtype)k.dtype);
-    for (size_t line = 0; line < EMR_GROUP * size && !k.mixed; line += 64)
-        __builtin_prefetch(values + (b->first + BLOCK + i) * size + line, 0, 2);
-}
-
 /* One group; stores its word of the mask. Returns the number of bits set. */
 static INLINE uint64_t mask_group(kind k, const block *b, const emr_chunk_task *r, const float *kept,
                                   uint8_t *masks, size_t i, lanes *l)
 {
-    if (k.partial && i >= b->n)
+    if (k.partial && i >= b->at.n)
         return 0;
-    prefetch_next(k, b, r->source, i);
+    prefetch_far(k, b->at, r->source, i);
     uint64_t mask = mask_pair(k, b, r, kept, i, l);
     mask |= (uint64_t)mask_pair(k, b, r, kept, i + 32, l) << 32;
-    if (!k.partial || i + EMR_GROUP <= b->n) {
+    if (!k.partial || i + EMR_GROUP <= b->at.n) {
         emr_store64(masks + i / 8, mask);
     } else {
-        for (size_t j = i; j < b->n; j += 8)
+        for (size_t j = i; j < b->at.n; j += 8)
             masks[j / 8] = (uint8_t)(mask >> (j - i));
     }
     return v_popcount(mask);
@@ -212,7 +234,7 @@ static INLINE uint64_t mask_group(kind k, const block *b, const emr_chunk_task *
 static INLINE void mask_and_sum(kind k, const emr_chunk *c, const block *b, size_t task, const float *kept)
 {
     emr_chunk_task *r = &c->results[task];
-    uint8_t *masks = c->masks[task] + b->first / 8;
+    uint8_t *masks = c->masks[task] + b->at.first / 8;
     lanes low = {v_zero(), v_zero()}, high = low;
     uint64_t ones = mask_group(k, b, r, kept, masks, 0, &low);
     ones += mask_group(k, b, r, kept, masks, EMR_GROUP, &low);
@@ -231,7 +253,7 @@ static INLINE void merge_block(kind k, const emr_chunk *c, block *b)
 {
     size_t n_first = c->n_tasks < BATCH ? c->n_tasks : BATCH, task = 0;
     for (size_t i = 0; i < BLOCK; i += EMR_GROUP)
-        prefetch_next(k, b, c->base, i);
+        prefetch_far(k, b->at, c->base, i);
     elect_batch(k, c, b, 0, n_first);
     for (size_t done = BATCH; done < c->n_tasks; done += BATCH)
         elect_batch(k, c, b, done, c->n_tasks - done < BATCH ? c->n_tasks : done + BATCH);
@@ -243,7 +265,7 @@ static INLINE void merge_block(kind k, const emr_chunk *c, block *b)
 
 static INLINE void merge_blocks(kind k, const emr_chunk *c, block *b)
 {
-    for (b->n = BLOCK; b->first + BLOCK <= c->n; b->first += BLOCK)
+    for (b->at.n = BLOCK; b->at.first + BLOCK <= c->n; b->at.first += BLOCK)
         merge_block(k, c, b);
 }
 
@@ -270,8 +292,8 @@ static ALONE void merge_mixed(const emr_chunk *c, block *b)
 /* What is left of a chunk after its whole blocks. */
 static ALONE void merge_rest(const emr_chunk *c, block *b)
 {
-    b->n = c->n - b->first;
-    if (b->n)
+    b->at.n = c->n - b->at.first;
+    if (b->at.n)
         merge_block((kind){.mixed = true, .partial = true}, c, b);
 }
 
@@ -314,7 +336,7 @@ static void merge(emr_chunk *c)
         return;
     }
     block b;
-    b.first = 0;
+    b.at.first = 0;
     c->bad = c->n;
     c->bad_task = 0;
     if (mixed)
