@@ -134,7 +134,9 @@ static emr_status produce_converted(const view_tensor *t, reader *r, uint64_t fi
 {
     size_t size = emr_float_size(t->stored);
     emr_status status = emr_cursor_read(&r->cursor, t->offset + first * size, r->base, n * size, error);
-    return status ? status : emr_convert(t->dtype, out, t->stored, r->base, n);
+    if (!status)
+        t->view->bundle->kernels->convert(t->dtype, out, t->stored, r->base, n);
+    return status;
 }
 
 static emr_status produce_unified(const view_tensor *t, reader *r, uint64_t first, size_t n, uint8_t *out,
@@ -143,7 +145,9 @@ static emr_status produce_unified(const view_tensor *t, reader *r, uint64_t firs
     emr_dtype from = (emr_dtype)t->view->bundle->summary.unified_dtype;
     size_t size = emr_float_size(from);
     emr_status status = emr_cursor_read(&r->cursor, t->offset + first * size, r->base, n * size, error);
-    return status ? status : emr_convert(EMR_F32, out, from, r->base, n);
+    if (!status)
+        t->view->bundle->kernels->convert(EMR_F32, out, from, r->base, n);
+    return status;
 }
 
 static emr_status produce_mask(const view_tensor *t, reader *r, uint64_t first, size_t n, uint8_t *out,
