@@ -13,10 +13,12 @@ typedef struct emr_io {
     size_t size; /* sizeof(emr_io) */
     void *user;
     /* Exactly `n` bytes from `offset` into `destination`. Called from several threads at a time if the
-     * context that reads has an executor. */
+     * context that reads has an executor. Tensors that lie near each other may be read together with the
+     * bytes between them; where that fails, one by one. */
     int (*read)(void *user, uint64_t offset, void *destination, size_t n);
     /* Exactly `n` bytes at `offset`. Every writer of this library writes front to back without gaps or
-     * rewriting, one call at a time, so that a pipe or a socket will do. */
+     * rewriting, one call at a time, so that a pipe or a socket will do. With an executor the calls come from
+     * its threads, while others read. */
     int (*write)(void *user, uint64_t offset, const void *source, size_t n);
     int (*length)(void *user, uint64_t *bytes);
     /* A window of the object in memory, valid until unmap or close. Bytes must not change meanwhile. */

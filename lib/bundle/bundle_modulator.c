@@ -35,7 +35,7 @@ static size_t find(const void *user, const char *wanted)
 
 /* Shortens the window to the part that has one rescaler, and gives that. */
 static emr_status rescale(bundle_source *s, size_t tensor, const emr_tensor_record *t, uint64_t first,
-                          emr_window *w, emr_error *error)
+                          emr_mask_window *w, emr_error *error)
 {
     const emr_bundle *b = s->bundle;
     if (b->summary.rescale_per != EMR_PER_ROW_BYTE) {
@@ -54,7 +54,7 @@ static emr_status rescale(bundle_source *s, size_t tensor, const emr_tensor_reco
 }
 
 static emr_status window(void *user, size_t tensor, uint64_t first, uint64_t want, bool mask_only,
-                         emr_window *w, emr_error *error)
+                         emr_mask_window *w, emr_error *error)
 {
     bundle_source *s = user;
     emr_tensor_record t = emr_bundle_tensor_record(s->bundle, tensor);
@@ -62,7 +62,7 @@ static emr_status window(void *user, size_t tensor, uint64_t first, uint64_t wan
     unsigned size = s->bundle->summary.unified_dtype == EMR_F32 ? 4 : 2;
     size_t available;
     const uint8_t *bytes;
-    *w = (emr_window){.bit = flat % 8, .unified_dtype = s->bundle->summary.unified_dtype};
+    *w = (emr_mask_window){.bit = flat % 8, .unified_dtype = s->bundle->summary.unified_dtype};
     emr_status status = emr_cursor_at(&s->mask, flat / 8, &w->mask, &available, error);
     if (status)
         return status;

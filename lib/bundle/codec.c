@@ -118,11 +118,14 @@ void emr_encoder_destroy(emr_encoder *encoder)
  * they replace, and looking for them takes most of the time. So level 1 looks for long repetitions only, in
  * large steps, and Huffman-codes the rest. Measured on random masks of density 0.1: 3.1 % above the entropy
  * at 460 MB/s, and 8.1 % at 140 MB/s with level 1's own settings. */
+enum { LITTLE_UP_TO = 4 };
+
 static void look_for_little(ZSTD_CCtx *c)
 {
     ZSTD_CCtx_setParameter(c, ZSTD_c_minMatch, 7);
     ZSTD_CCtx_setParameter(c, ZSTD_c_targetLength, 64);
-    ZSTD_CCtx_setParameter(c, ZSTD_c_literalCompressionMode, ZSTD_ps_enable);
+    ZSTD_CCtx_setParameter(c, ZSTD_c_literalCompressionMode,
+                           1); /* enable: its name differs between versions */
 }
 
 emr_status emr_encode(emr_encoder *encoder, void *to, size_t capacity, const void *source, size_t n,
@@ -133,8 +136,9 @@ emr_status emr_encode(emr_encoder *encoder, void *to, size_t capacity, const voi
     const uint8_t *from = source;
     size_t used = 0, part = n / planes;
     ZSTD_CCtx_reset(c, ZSTD_reset_session_and_parameters);
-    ZSTD_CCtx_setParameter(c, ZSTD_c_compressionLevel, encoder->level);
-    if (encoder->level == 1 && texture != EMR_TEXTURE_BYTES)
+    bool little = encoder->level <= LITTLE_UP_TO && texture != EMR_TEXTURE_BYTES;
+    ZSTD_CCtx_setParameter(c, ZSTD_c_compressionLevel, little ? 1 : encoder->level);
+    if (little)
         look_for_little(c);
     if (planes > 1) {
         emr_split_planes(encoder->planes, source, n, planes);
@@ -151,10 +155,20 @@ emr_status emr_encode(emr_encoder *encoder, void *to, size_t capacity, const voi
     return EMR_OK;
 }
 
+/* The tables of a level differ with the size of what is compressed (samples and planes are smaller than
+ * blocks), and those for less can be larger. */
 size_t emr_encoder_memory(int level, size_t n)
 {
-    ZSTD_compressionParameters p = ZSTD_getCParams(level, n, 0);
-    return ZSTD_estimateCCtxSize_usingCParams(p) + n;
+    static const size_t limits[] = {SIZE_MAX, 256 << 10, 128 << 10, 16 << 10};
+    size_t most = 0;
+    for (size_t i = 0; i < sizeof limits / sizeof limits[0]; i++) {
+        size_t size = n < limits[i] ? n : limits[i];
+        size_t bytes = ZSTD_estimateCCtxSize_usingCParams(ZSTD_getCParams(level, size, 0));
+        size_t little = ZSTD_estimateCCtxSize_usingCParams(ZSTD_getCParams(1, size, 0));
+        bytes = bytes > little ? bytes : little;
+        most = bytes > most ? bytes : most;
+    }
+    return most + n + sizeof(emr_encoder);
 }
 
 #else

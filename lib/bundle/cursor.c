@@ -105,6 +105,7 @@ static emr_status load(emr_cursor *c, uint64_t block, emr_error *error)
         if (status)
             return fail(c, block, status,
                         status == EMR_EUNSUPPORTED ? "it is compressed, and this build has no zstd"
+                        : status == EMR_ENOMEM     ? "out of memory"
                                                    : "its zstd frame cannot be decoded",
                         error);
         c->data = c->buffer;

@@ -482,20 +482,24 @@ uint32_t emr_writer_shape(emr_writer *w, uint32_t rank, const uint64_t *shape)
 /* The sections that the writer itself knows: streams and their blocks. */
 static emr_status index_streams(emr_writer *w, emr_error *error)
 {
-    uint64_t first_block = 0;
+    uint64_t n_blocks = 0;
     for (size_t i = 0; i < w->n_streams; i++) {
         stream_state *s = &w->streams[i];
-        s->record.first_block = first_block;
-        first_block += s->blocks.n;
+        s->record.first_block = n_blocks;
+        n_blocks += s->blocks.n;
         uint8_t *p = emr_writer_record(w, EMR_SECTION_STREAMS, EMR_STREAM_SIZE);
         if (!p)
             return no_memory(error);
         emr_encode_stream(p, &s->record);
-        p = emr_writer_record(w, EMR_SECTION_BLOCKS, s->blocks.n * EMR_BLOCK_SIZE);
-        if (!p)
-            return no_memory(error);
-        for (size_t k = 0; k < s->blocks.n; k++)
-            emr_encode_block(p + k * EMR_BLOCK_SIZE, &((emr_block_record *)s->blocks.data)[k]);
+    }
+    /* at once: growing by doubling would hold it three times for a moment */
+    uint8_t *p = emr_writer_record(w, EMR_SECTION_BLOCKS, (size_t)n_blocks * EMR_BLOCK_SIZE);
+    if (!p)
+        return no_memory(error);
+    for (size_t i = 0; i < w->n_streams; i++) {
+        stream_state *s = &w->streams[i];
+        for (size_t k = 0; k < s->blocks.n; k++, p += EMR_BLOCK_SIZE)
+            emr_encode_block(p, &((emr_block_record *)s->blocks.data)[k]);
         emr_release(&w->allocator, s->blocks.data);
         s->blocks = (growing){0};
     }

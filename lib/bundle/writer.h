@@ -2,12 +2,9 @@
  * are. Bytes depend on what is put and in which order, never on the executor.
  *
  * Blocks go through three stations: they are put, in the next round they are compressed, in the round after
- * that they are written. What is due in a round are jobs beside which the caller can run its own, so that
- * computing, compressing and writing overlap:
- *
- *     n = emr_writer_begin(writer);      // then run jobs [0, n) with emr_writer_job, in parallel, all of
- * them emr_writer_put(...), ...           // and only then put more emr_writer_flush(writer, error);   // or
- * run rounds until nothing is left to do */
+ * that they are written. emr_writer_begin() begins a round and says how many jobs it has; the caller runs
+ * them all with emr_writer_job(), in parallel and beside its own work, and only then puts more. So computing,
+ * compressing and writing overlap. emr_writer_flush() runs rounds until nothing is left to do. */
 #ifndef EMR_BUNDLE_WRITER_H
 #define EMR_BUNDLE_WRITER_H
 
@@ -24,7 +21,7 @@ typedef struct emr_writer_limits {
     size_t loose_bytes;           /* of a block that is appended */
     size_t loose_blocks;          /* appended and not yet written; at least 1 */
     int compression;              /* as in emr_merge_options */
-    bool overlap; /* false: the caller flushes after it has put, and begins no rounds itself */
+    bool overlap;                 /* false: the caller flushes before it begins the next round */
 } emr_writer_limits;
 
 /* Writes the header. `io` must have write; the workers are borrowed. */

@@ -158,11 +158,11 @@ emr_status emr_safetensors_write_range(const emr_model *m, size_t first, size_t 
                 .allocator = *allocator,
                 .io = io,
                 .window_bytes = (size_t)emr_min(WINDOW_BYTES, memory / 4),
-                .max_pieces = 1024,
                 .progress = options->progress,
                 .progress_user = options->progress_user,
                 .done = done,
                 .total = total};
+    o.max_pieces = (size_t)emr_min(1024, o.window_bytes / 256);
     if (o.window_bytes < 4096)
         return emr_fail(error, EMR_ELIMIT, "%u bytes of memory are too little to write a checkpoint", memory);
     emr_status status = emr_workers_create(&o.workers, allocator, options->executor, SIZE_MAX, error);

@@ -120,7 +120,11 @@ static int file_map(void *user, uint64_t offset, size_t n, const void **window)
 
 static void file_will_need(void *user, uint64_t offset, uint64_t n)
 {
+#ifdef POSIX_FADV_WILLNEED
     (void)posix_fadvise(((const emr_file *)user)->descriptor, (off_t)offset, (off_t)n, POSIX_FADV_WILLNEED);
+#else
+    (void)user, (void)offset, (void)n;
+#endif
 }
 
 emr_io emr_file_io(emr_file *file)

@@ -64,12 +64,6 @@ static emr_status progress(emr_driver *d, uint64_t bytes, emr_error *error)
     return EMR_OK;
 }
 
-static const emr_tensor *source_tensor(const emr_driver *d, size_t s, size_t row)
-{
-    const emr_row *r = &d->plan->rows[row];
-    return s == 0 ? r->base : emr_model_find(d->plan->tasks[s - 1].model, r->sample->name);
-}
-
 /* A KEEP row, or a private one that a task takes from the base, is read at least once by name: it cannot be
  * pushed. */
 static emr_status check_readable(const emr_driver *d, emr_error *error)
@@ -80,7 +74,7 @@ static emr_status check_readable(const emr_driver *d, emr_error *error)
         for (size_t t = 0; t < d->plan->n_tasks; t++)
             used = used || emr_row_from_base(row, t);
         for (size_t s = 0; used && s < d->n_sources; s++) {
-            const emr_tensor *t = source_tensor(d, s, i);
+            const emr_tensor *t = emr_source_tensor(d->plan, i, s);
             if (t && t->kind == EMR_TENSOR_PUSHED && (s == 0 || row->action == EMR_ACTION_KEEP))
                 return emr_fail(
                     error, EMR_EUNSUPPORTED,
@@ -414,7 +408,7 @@ const emr_tensor *emr_driver_expects(const emr_driver *d, size_t s, uint64_t *by
     for (size_t row =
              w->next_row + (w->next_first > 0 && w->next_first == d->plan->rows[w->next_row].base->count);
          d->phase == MERGED && row < d->plan->n_merged; row++) {
-        t = source_tensor(d, s, row);
+        t = emr_source_tensor(d->plan, row, s);
         if (t && t->kind == EMR_TENSOR_PUSHED && t->bytes)
             return t;
     }

@@ -28,7 +28,7 @@ const emr_tensor *emr_driver_expects(const emr_driver *driver, size_t source, ui
 /* The end: EMR_ESTATE while pushed bytes are missing. */
 emr_status emr_driver_finish(emr_driver *driver, emr_error *error);
 
-/* Working memory but for the staging, for the plan. */
+/* Working memory, for the plan. */
 uint64_t emr_driver_memory(const emr_plan *plan, const emr_layout *layout);
 
 #endif

@@ -42,7 +42,15 @@ static size_t count_rows(const emr_layout *l, const emr_plan *plan)
         if (base->count)
             shortest = emr_min(shortest, base->count / emr_shape_rows(base->rank, base->shape));
     }
-    return (size_t)(l->window_params / shortest) + 2 * l->max_items;
+    uint64_t most = emr_min(l->window_params / shortest, plan->row_count);
+    return (size_t)most + 2 * l->max_items;
+}
+
+/* Blocks of an embedded base in the rounds that they are under way. */
+static size_t base_blocks(const emr_layout *l, const emr_plan *plan)
+{
+    size_t size = plan->options->embed_base ? 8 : 0; /* of an element at most */
+    return 3 * (l->window_params * size / l->value_block_bytes);
 }
 
 static void measure(emr_layout *l, const emr_plan *plan, bool writes)
@@ -58,7 +66,7 @@ static void measure(emr_layout *l, const emr_plan *plan, bool writes)
         .put_bytes = l->buffer_params * value_size + l->buffer_params / 8 * plan->n_tasks,
         .put_blocks = l->buffer_params / l->block_params * (value_size + plan->n_tasks),
         .loose_bytes = l->value_block_bytes,
-        .loose_blocks = l->n_buffers > 1 && plan->loose_bytes ? LOOSE_BLOCKS : 1,
+        .loose_blocks = l->n_buffers > 1 && plan->loose_bytes ? LOOSE_BLOCKS + base_blocks(l, plan) : 1,
         .compression = plan->options->compression,
         .overlap = l->n_buffers > 1,
     };
@@ -132,7 +140,9 @@ emr_status emr_layout_choose(emr_layout *l, const emr_plan *plan, bool writes, e
 {
     uint64_t cap = plan->options->memory_bytes ? plan->options->memory_bytes : DEFAULT_MEMORY;
     size_t concurrency = plan->options->executor ? plan->options->executor->concurrency : 1;
-    size_t largest = fitting(WINDOW_MAX, WINDOW_MIN, source_bytes(plan), WINDOW_GOOD);
+    size_t largest = fitting(WINDOW_MAX, WINDOW_MIN, source_bytes(plan), WINDOW_GOOD), whole = EMR_CHUNK;
+    while (whole < WINDOW_MAX * 4 && whole < plan->flat_params)
+        whole *= 2;
     *l = (emr_layout){.block_params = block_params(plan)};
     measure_sources(l, plan);
     for (size_t workers = concurrency ? concurrency : 1; workers > 0; workers /= 2) {
@@ -142,9 +152,12 @@ emr_status emr_layout_choose(emr_layout *l, const emr_plan *plan, bool writes, e
         l->window_params = largest;
         while (l->window_params < WINDOW_MAX * 4 && l->window_params / l->job_params < JOBS_GOOD * workers)
             l->window_params *= 2;
+        l->window_params = (size_t)emr_min(l->window_params, whole); /* more than the model is of no use */
+        smallest = (size_t)emr_min(smallest, whole);
         for (; l->window_params >= smallest; l->window_params /= 2) {
             l->job_params = l->job_params < l->window_params ? l->job_params : l->window_params;
-            if (fits(l, plan, writes, cap, 3) || fits(l, plan, writes, cap, 1))
+            bool one = l->window_params >= plan->flat_params; /* window: nothing to overlap with */
+            if ((!one && fits(l, plan, writes, cap, 3)) || fits(l, plan, writes, cap, 1))
                 return EMR_OK;
         }
     }

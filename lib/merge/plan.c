@@ -214,8 +214,6 @@ static uint64_t metadata_bytes(const emr_model *model)
     return bytes;
 }
 
-/* Upper bounds of what a run writes beside unified values and masks; the block table is the layout's to add.
- */
 static void count_element(emr_element_sizes *sizes, const emr_tensor *t)
 {
     uint8_t size = (uint8_t)emr_float_size(t->dtype);
@@ -225,6 +223,8 @@ static void count_element(emr_element_sizes *sizes, const emr_tensor *t)
         sizes->read = size;
 }
 
+/* Upper bounds of what a run writes beside unified values and masks; the block table is the layout's to add.
+ */
 static void count_row(emr_plan *plan, const emr_row *row)
 {
     bool used = false, merged = row->action == EMR_ACTION_MERGE;
@@ -288,6 +288,12 @@ void emr_plan_free(emr_plan *plan)
     emr_release(&plan->allocator, plan->sizes);
     emr_names_free(&plan->names, &plan->allocator);
     *plan = (emr_plan){0};
+}
+
+const emr_tensor *emr_source_tensor(const emr_plan *plan, size_t row, size_t source)
+{
+    const emr_row *r = &plan->rows[row];
+    return source == 0 ? r->base : emr_model_find(plan->tasks[source - 1].model, r->sample->name);
 }
 
 emr_status emr_plan_name_source(const emr_plan *plan, size_t source, emr_status status, emr_error *error)

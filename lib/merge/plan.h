@@ -57,6 +57,9 @@ void emr_plan_free(emr_plan *plan);
 /* The row of that name, or NULL. */
 emr_row *emr_plan_find(const emr_plan *plan, const char *name);
 
+/* The tensor of a row in one source, 0 being the base and t + 1 task t; NULL where it has none. */
+const emr_tensor *emr_source_tensor(const emr_plan *plan, size_t row, size_t source);
+
 /* Says whose tensor a failed read was: who reads knows file and tensor. Source 0 is the base, t + 1 task t.
  */
 emr_status emr_plan_name_source(const emr_plan *plan, size_t source, emr_status status, emr_error *error);

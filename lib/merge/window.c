@@ -10,12 +10,6 @@
  * same sets of the caches. */
 enum { SKEW = 1088 };
 
-static const emr_tensor *source_tensor(const emr_plan *plan, size_t row, size_t s)
-{
-    const emr_row *r = &plan->rows[row];
-    return s == 0 ? r->base : emr_model_find(plan->tasks[s - 1].model, r->sample->name);
-}
-
 static bool is_read(const emr_tensor *t)
 {
     return t->kind == EMR_TENSOR_IO || t->kind == EMR_TENSOR_COMPUTED;
@@ -226,7 +220,7 @@ void emr_window_next(emr_window *w)
         size_t piece = w->n_pieces++;
         w->pieces[piece] = (emr_piece){w->next_row, w->next_first, flat, emr_min(left, limit - flat)};
         for (size_t s = 0; s < w->n_sources; s++)
-            w->piece_tensors[piece * w->n_sources + s] = source_tensor(w->plan, w->next_row, s);
+            w->piece_tensors[piece * w->n_sources + s] = emr_source_tensor(w->plan, w->next_row, s);
         w->pieces[piece].n = add_items(w, piece);
         w->next_first += w->pieces[piece].n;
     }
@@ -261,18 +255,25 @@ static const emr_tensor *item_tensor(const emr_window *w, size_t item, size_t s)
     return emr_window_tensor(w, w->item_pieces[item], s);
 }
 
-/* Finds the tensor of a span that cannot be read: its name belongs in the message. */
-static emr_status find_failure(const emr_window *w, size_t s, const span *r, emr_error *error)
+/* Where an element begins: in the I/O object, or in a computed tensor. */
+static uint64_t position(const emr_tensor *t, uint64_t offset)
 {
-    for (size_t i = r->first_item; i < r->first_item + r->n_items; i++) {
+    return (t->kind == EMR_TENSOR_IO ? t->offset : 0) + offset;
+}
+
+/* After a span could not be read: maybe what lies between the tensors is at fault, which nobody needs. If
+ * not, the message names the tensor. */
+static emr_status read_one_by_one(const emr_window *w, size_t s, const span *r, emr_error *error)
+{
+    emr_status status = EMR_OK;
+    for (size_t i = r->first_item; !status && i < r->first_item + r->n_items; i++) {
         const emr_tensor *t = item_tensor(w, i, s);
         size_t size = emr_float_size(t->dtype);
-        emr_status status = emr_tensor_read(t, w->items[i].first * size, r->to, w->items[i].n * size, error);
-        if (status)
-            return status;
+        uint64_t offset = w->items[i].first * size;
+        uint8_t *to = r->to + (position(t, offset) - position(r->tensor, r->offset));
+        status = emr_tensor_read(t, offset, to, w->items[i].n * size, error);
     }
-    return emr_fail(error, EMR_EIO, "%s: tensor '%s': reading %u bytes at byte %u failed",
-                    r->tensor->model_name, r->tensor->name, (uint64_t)r->n, r->tensor->offset + r->offset);
+    return status;
 }
 
 static emr_status read_span(const emr_window *w, size_t s, span *r, emr_error *error)
@@ -284,7 +285,7 @@ static emr_status read_span(const emr_window *w, size_t s, span *r, emr_error *e
     if (r->offset + r->n <= t->bytes)
         status = emr_tensor_read(t, r->offset, r->to, r->n, error);
     else if (t->io.read(t->io.user, t->offset + r->offset, r->to, r->n))
-        status = find_failure(w, s, r, error);
+        status = read_one_by_one(w, s, r, error);
     r->n = 0;
     return emr_plan_name_source(w->plan, s, status, error);
 }
@@ -297,8 +298,7 @@ static bool extend(span *r, const emr_tensor *t, const emr_item *item, size_t si
     if (!r->n || (t != first && (t->kind != EMR_TENSOR_IO || first->kind != EMR_TENSOR_IO ||
                                  t->io.user != first->io.user || t->io.read != first->io.read)))
         return false;
-    uint64_t start = (t->kind == EMR_TENSOR_IO ? first->offset : 0) + r->offset;
-    uint64_t begin = (t->kind == EMR_TENSOR_IO ? t->offset : 0) + item->first * emr_float_size(t->dtype);
+    uint64_t start = position(first, r->offset), begin = position(t, item->first * emr_float_size(t->dtype));
     uint64_t end = begin + item->n * emr_float_size(t->dtype);
     uint64_t room = (item->flat + emr_round_up(item->n, EMR_GROUP) - r->flat) * size;
     if (begin < start + r->n || end - start > room)

@@ -31,13 +31,13 @@ static size_t find(const void *user, const char *wanted)
 }
 
 static emr_status window(void *user, size_t tensor, uint64_t first, uint64_t want, bool mask_only,
-                         emr_window *w, emr_error *error)
+                         emr_mask_window *w, emr_error *error)
 {
     const emr_modulation *m = &((const host_source *)user)->tensors[tensor];
     uint64_t row = m->count / m->n_rescalers;
     (void)error;
     (void)mask_only;
-    *w = (emr_window){
+    *w = (emr_mask_window){
         .n = (size_t)emr_min(emr_min(want, row - first % row), SIZE_MAX / 16),
         .unified = (const uint8_t *)m->unified + first * emr_float_size((emr_dtype)m->unified_dtype),
         .mask = m->mask + first / 8,

@@ -78,7 +78,7 @@ emr_status emr_modulator_apply(emr_modulator *m, size_t tensor, uint64_t first, 
     if (!status && count && (!base || !out))
         status = emr_fail(error, EMR_EINVAL, "emr_modulator_apply: NULL");
     for (uint64_t done = 0; !status && done < count;) {
-        emr_window w;
+        emr_mask_window w;
         status = m->source->window(m->user, tensor, first + done, count - done, false, &w, error);
         if (status)
             break;
@@ -116,7 +116,7 @@ emr_status emr_modulator_stats(emr_modulator *m, size_t tensor, emr_modulation_s
     emr_status status = check_range(m, tensor, 0, 0, error);
     emr_modulation_stats known = {.count = emr_modulator_count(m, tensor)};
     for (uint64_t done = 0; !status && done < known.count;) {
-        emr_window w;
+        emr_mask_window w;
         status = m->source->window(m->user, tensor, done, known.count - done, true, &w, error);
         if (status)
             break;

@@ -7,14 +7,14 @@
 #include "numeric/kernels.h"
 
 /* A stretch of one tensor in which everything is in memory and one rescaler holds. */
-typedef struct emr_window {
+typedef struct emr_mask_window {
     size_t n;
     const void *unified; /* NULL where only the mask was asked for */
     const uint8_t *mask;
     size_t bit; /* of the stretch's first parameter in `mask` */
     float rescaler;
     uint8_t unified_dtype;
-} emr_window;
+} emr_mask_window;
 
 typedef struct emr_modulator_source {
     size_t (*n_tensors)(const void *user);
@@ -23,7 +23,7 @@ typedef struct emr_modulator_source {
     size_t (*find)(const void *user, const char *name); /* EMR_NAMES_NONE if absent */
     /* The longest stretch from parameter `first` on, at most `want` long; valid until the next call. */
     emr_status (*window)(void *user, size_t tensor, uint64_t first, uint64_t want, bool mask_only,
-                         emr_window *window, emr_error *error);
+                         emr_mask_window *window, emr_error *error);
     void (*destroy)(void *user, const emr_allocator *allocator);
 } emr_modulator_source;
 

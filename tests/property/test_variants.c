@@ -207,6 +207,75 @@ static void small_tensors_in_files(void **state)
     free(names);
 }
 
+/* An object in which only the tensors' own bytes can be read. */
+typedef struct holey {
+    const unsigned char *bytes;
+    size_t tensor_bytes, stride, n;
+} holey;
+
+static int read_holey(void *user, uint64_t offset, void *destination, size_t n)
+{
+    const holey *h = user;
+    if (offset / h->stride >= h->n || offset % h->stride + n > h->tensor_bytes)
+        return -1;
+    memcpy(destination, h->bytes + offset / h->stride * h->tensor_bytes + offset % h->stride, n);
+    return 0;
+}
+
+/* What lies between tensors need not be readable. */
+static void holes_are_no_failure(void **state)
+{
+    enum { N_TENSORS = 9, COUNT = 100, STRIDE = COUNT * 4 + 40 };
+    (void)state;
+    test_tensor tensors[N_TENSORS];
+    static const char *const names[N_TENSORS] = {"a", "b", "c", "d", "e", "f", "g", "h", "i"};
+    for (size_t i = 0; i < N_TENSORS; i++)
+        tensors[i] = (test_tensor){names[i], EMR_F32, 1, {COUNT}};
+    test_set s = test_set_create(tensors, N_TENSORS, 1, 31, SOURCE_MEMORY);
+    emr_merge_options o = EMR_INIT(emr_merge_options);
+    emr_buffer want = merge_by(&s, &o, emr_kernels_select()), got = {0};
+    emr_model *models[2];
+    holey holes[2];
+    unsigned char *bytes[2];
+    emr_error error;
+    for (size_t m = 0; m < 2; m++) {
+        const test_model *from = m ? &s.tasks[0] : &s.base;
+        bytes[m] = malloc((size_t)N_TENSORS * COUNT * 4);
+        holes[m] = (holey){bytes[m], COUNT * 4, STRIDE, N_TENSORS};
+        emr_io io = EMR_INIT(emr_io);
+        io.user = &holes[m];
+        io.read = read_holey;
+        assert_ok(emr_model_create(&models[m], "holey", NULL, &error), &error);
+        for (size_t i = 0; i < N_TENSORS; i++) {
+            emr_tensor_desc d = EMR_INIT(emr_tensor_desc);
+            memcpy(bytes[m] + i * COUNT * 4, from->data[i], COUNT * 4);
+            d.name = names[i];
+            d.dtype = EMR_F32;
+            d.rank = 1;
+            d.shape = tensors[i].shape;
+            d.io = &io;
+            d.offset = i * STRIDE;
+            assert_ok(emr_model_add(models[m], &d, &error), &error);
+        }
+    }
+    emr_merge *merge;
+    emr_io out = emr_buffer_io(&got);
+    assert_ok(emr_merge_create(&merge, &o, &error), &error);
+    assert_ok(emr_merge_set_base(merge, models[0], &error), &error);
+    assert_ok(emr_merge_add_task(merge, "t0", models[1], &error), &error);
+    assert_ok(emr_merge_to_bundle(merge, &out, &error), &error);
+    assert_ok(emr_merge_run(merge, &error), &error);
+    assert_same_buffer(&got, &want, "holey");
+    emr_merge_destroy(&merge);
+    for (size_t m = 0; m < 2; m++) {
+        emr_model_destroy(&models[m]);
+        free(bytes[m]);
+    }
+    emr_buffer_free(&got);
+    emr_buffer_free(&want);
+    test_set_destroy(&s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -214,6 +283,7 @@ int main(void)
         cmocka_unit_test(threads_and_memory),
         cmocka_unit_test(many_rounds),
         cmocka_unit_test(small_tensors_in_files),
+        cmocka_unit_test(holes_are_no_failure),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

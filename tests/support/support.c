@@ -235,7 +235,7 @@ emr_allocator test_allocator_make(test_allocator *state)
 static int io_read(void *user, uint64_t offset, void *destination, size_t n)
 {
     test_io *t = user;
-    return t->reads++ == t->fail_read ? -1 : t->inner.read(t->inner.user, offset, destination, n);
+    return t->reads++ >= t->fail_read ? -1 : t->inner.read(t->inner.user, offset, destination, n);
 }
 
 static int io_write(void *user, uint64_t offset, const void *source, size_t n)

@@ -85,7 +85,8 @@ typedef struct test_allocator {
 } test_allocator;
 emr_allocator test_allocator_make(test_allocator *state);
 
-/* An emr_io over another that fails its k-th read or write (SIZE_MAX: never), and counts them. */
+/* An emr_io over another that fails from its k-th read on, or its k-th write (SIZE_MAX: never), and counts
+ * them. */
 typedef struct test_io {
     emr_io inner;
     size_t reads, writes, fail_read, fail_write;

@@ -165,10 +165,63 @@ static void hostile_bytes_are_refused(void **state)
     }
 }
 
+/* What an encoder takes, at its most. */
+typedef struct meter {
+    size_t now, peak;
+} meter;
+
+static void *metered_alloc(void *user, size_t bytes, size_t alignment)
+{
+    meter *m = user;
+    size_t *head = aligned_alloc(64, (bytes + 64 + 63) / 64 * 64);
+    (void)alignment;
+    *head = bytes;
+    m->now += bytes;
+    m->peak = m->now > m->peak ? m->now : m->peak;
+    return (unsigned char *)head + 64;
+}
+
+static void metered_free(void *user, void *pointer)
+{
+    size_t *head = (size_t *)(void *)((unsigned char *)pointer - 64);
+    ((meter *)user)->now -= *head;
+    free(head);
+}
+
+/* Whole blocks, their samples, masks of an eighth, and what is left at the end of a stream. */
+static void encoders_stay_within_their_estimate(void **state)
+{
+    static const size_t blocks[] = {4096, 16384, 32768, 262144, 1 << 20};
+    unsigned char *source = malloc(1 << 20), *to = malloc(1 << 20);
+    rng r = {3};
+    (void)state;
+    for (size_t i = 0; i < 1 << 20; i++)
+        source[i] = (unsigned char)(rng_next(&r) & rng_next(&r) & 0x3f);
+    for (int level = 1; level <= 19; level += level < 6 ? 1 : 13) {
+        for (size_t b = 0; b < sizeof blocks / sizeof blocks[0]; b++) {
+            meter m = {0, 0};
+            emr_allocator allocator = {sizeof allocator, &m, metered_alloc, metered_free};
+            emr_encoder *encoder = NULL;
+            size_t n = blocks[b], lengths[] = {n, 4096, n / 8, n / 2 + 4, 1024, n}, size;
+            assert_int_equal(emr_encoder_create(&encoder, &allocator, level, n), EMR_OK);
+            for (size_t i = 0; i < 6; i++)
+                for (size_t t = 0; t < 4; t++)
+                    assert_int_equal(
+                        emr_encode(encoder, to, lengths[i], source, lengths[i], textures[t], &size), EMR_OK);
+            assert_in_range(m.peak, 1, emr_encoder_memory(level, n));
+            emr_encoder_destroy(encoder);
+            assert_int_equal(m.now, 0);
+        }
+    }
+    free(source);
+    free(to);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(planes_are_bytes_by_place),
+        cmocka_unit_test(encoders_stay_within_their_estimate),
         cmocka_unit_test_setup_teardown(everything_comes_back, set_up, tear_down),
         cmocka_unit_test_setup_teardown(noise_with_exponents_shrinks_in_planes, set_up, tear_down),
         cmocka_unit_test_setup_teardown(masks_come_near_their_entropy, set_up, tear_down),
