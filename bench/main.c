@@ -5,6 +5,8 @@
 #include "rows.h"
 #include "settings.h"
 
+#include <dirent.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -145,22 +147,57 @@ static void run_groups(const settings *s)
     rows_end();
 }
 
+/* The directory that was made for the files, and the process that made it. */
+static char made[512];
+static pid_t maker;
+
+/* However the program ends, but for a signal that cannot be caught. Measured processes are forked and share
+ * nothing of this. */
+static void remove_made(void)
+{
+    DIR *directory = getpid() == maker ? opendir(made) : NULL;
+    for (struct dirent *e; directory && (e = readdir(directory));) {
+        char path[sizeof made + sizeof e->d_name + 1];
+        snprintf(path, sizeof path, "%s/%s", made, e->d_name);
+        if (e->d_name[0] != '.')
+            unlink(path);
+    }
+    if (directory) {
+        closedir(directory);
+        rmdir(made);
+    }
+}
+
+static void interrupted(int number)
+{
+    exit(128 + number);
+}
+
+static const char *make_directory(void)
+{
+    const char *parent = getenv("TMPDIR");
+    snprintf(made, sizeof made, "%s/emr-bench-XXXXXX", parent && *parent ? parent : "/tmp");
+    if (!mkdtemp(made))
+        die("no temporary directory");
+    maker = getpid();
+    atexit(remove_made);
+    signal(SIGINT, interrupted);
+    signal(SIGTERM, interrupted);
+    return made;
+}
+
 int main(int argc, char **argv)
 {
     settings s = parse(argc, argv);
-    char made[512];
-    const char *parent = getenv("TMPDIR");
     size_t n_chosen = 0;
     for (size_t i = 0; i < GROUPS; i++)
         n_chosen += is_chosen(&s, &groups[i]);
     if (!n_chosen)
         usage("no group's name begins so", s.only);
-    snprintf(made, sizeof made, "%s/emr-bench-XXXXXX", parent && *parent ? parent : "/tmp");
-    bool temporary = !s.directory;
-    if (temporary && !(s.directory = mkdtemp(made)))
-        die("no temporary directory");
+    if (!s.directory)
+        s.directory = make_directory();
+    else if (access(s.directory, W_OK | X_OK))
+        die("--dir: the directory is not there, or cannot be written to");
     run_groups(&s);
-    if (temporary && rmdir(made))
-        die("the temporary directory is not empty");
     return 0;
 }

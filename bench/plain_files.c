@@ -17,7 +17,7 @@ static int write_at(void *user, uint64_t offset, const void *source, size_t n)
     const char *from = source;
     while (n) {
         ssize_t put = pwrite(*(const int *)user, from, n, (off_t)offset);
-        if (put <= 0 && errno != EINTR)
+        if (put == 0 || (put < 0 && errno != EINTR))
             return -1;
         put = put < 0 ? 0 : put;
         from += put;
