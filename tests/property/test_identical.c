@@ -144,29 +144,6 @@ static void random_models(void **state)
     }
 }
 
-/* The memory that a run takes from its allocator. */
-typedef struct meter {
-    size_t now, peak;
-} meter;
-
-static void *metered_alloc(void *user, size_t bytes, size_t alignment)
-{
-    meter *m = user;
-    size_t *head = aligned_alloc(64, (bytes + 64 + 63) / 64 * 64);
-    (void)alignment;
-    *head = bytes;
-    m->now += bytes;
-    m->peak = m->now > m->peak ? m->now : m->peak;
-    return (unsigned char *)head + 64;
-}
-
-static void metered_free(void *user, void *pointer)
-{
-    size_t *head = (size_t *)(void *)((unsigned char *)pointer - 64);
-    ((meter *)user)->now -= *head;
-    free(head);
-}
-
 /* The level, or the default in a build without compression. */
 static int level_where_built(int level)
 {
@@ -188,8 +165,8 @@ static void working_memory_stays_within_the_limit(void **state)
     test_set s = rich_set(4, 3, SOURCE_IO);
     for (uint64_t mib = 4; mib <= 64; mib *= 4) {
         emr_error error;
-        meter m = {0, 0};
-        emr_allocator allocator = {sizeof allocator, &m, metered_alloc, metered_free};
+        test_meter m = {0, 0};
+        emr_allocator allocator = test_meter_make(&m);
         odd_executor odd = {.reverse = true};
         emr_executor executor = odd_executor_make(&odd, 4);
         emr_merge_options o = rich_options((int)(mib % 3));

@@ -232,6 +232,29 @@ emr_allocator test_allocator_make(test_allocator *state)
     return (emr_allocator){sizeof(emr_allocator), state, counted_alloc, counted_free};
 }
 
+static void *metered_alloc(void *user, size_t bytes, size_t alignment)
+{
+    test_meter *m = user;
+    size_t *head = aligned_alloc(64, (bytes + 64 + 63) / 64 * 64);
+    (void)alignment;
+    *head = bytes;
+    m->now += bytes;
+    m->peak = m->now > m->peak ? m->now : m->peak;
+    return (unsigned char *)head + 64;
+}
+
+static void metered_free(void *user, void *pointer)
+{
+    size_t *head = (size_t *)(void *)((unsigned char *)pointer - 64);
+    ((test_meter *)user)->now -= *head;
+    free(head);
+}
+
+emr_allocator test_meter_make(test_meter *state)
+{
+    return (emr_allocator){sizeof(emr_allocator), state, metered_alloc, metered_free};
+}
+
 static int io_read(void *user, uint64_t offset, void *destination, size_t n)
 {
     test_io *t = user;

@@ -85,6 +85,12 @@ typedef struct test_allocator {
 } test_allocator;
 emr_allocator test_allocator_make(test_allocator *state);
 
+/* An allocator that measures: bytes that are taken, and the most that ever were. */
+typedef struct test_meter {
+    size_t now, peak;
+} test_meter;
+emr_allocator test_meter_make(test_meter *state);
+
 /* An emr_io over another that fails from its k-th read on, or its k-th write (SIZE_MAX: never), and counts
  * them. */
 typedef struct test_io {

@@ -165,29 +165,6 @@ static void hostile_bytes_are_refused(void **state)
     }
 }
 
-/* What an encoder takes, at its most. */
-typedef struct meter {
-    size_t now, peak;
-} meter;
-
-static void *metered_alloc(void *user, size_t bytes, size_t alignment)
-{
-    meter *m = user;
-    size_t *head = aligned_alloc(64, (bytes + 64 + 63) / 64 * 64);
-    (void)alignment;
-    *head = bytes;
-    m->now += bytes;
-    m->peak = m->now > m->peak ? m->now : m->peak;
-    return (unsigned char *)head + 64;
-}
-
-static void metered_free(void *user, void *pointer)
-{
-    size_t *head = (size_t *)(void *)((unsigned char *)pointer - 64);
-    ((meter *)user)->now -= *head;
-    free(head);
-}
-
 /* Whole blocks, their samples, masks of an eighth, and what is left at the end of a stream. */
 static void encoders_stay_within_their_estimate(void **state)
 {
@@ -199,8 +176,8 @@ static void encoders_stay_within_their_estimate(void **state)
         source[i] = (unsigned char)(rng_next(&r) & rng_next(&r) & 0x3f);
     for (int level = 1; level <= 19; level += level < 6 ? 1 : 13) {
         for (size_t b = 0; b < sizeof blocks / sizeof blocks[0]; b++) {
-            meter m = {0, 0};
-            emr_allocator allocator = {sizeof allocator, &m, metered_alloc, metered_free};
+            test_meter m = {0, 0};
+            emr_allocator allocator = test_meter_make(&m);
             emr_encoder *encoder = NULL;
             size_t n = blocks[b], lengths[] = {n, 4096, n / 8, n / 2 + 4, 1024, n}, size;
             assert_int_equal(emr_encoder_create(&encoder, &allocator, level, n), EMR_OK);
