@@ -61,15 +61,16 @@ typedef struct emr_merge_options {
     uint64_t memory_bytes; /* cap on working memory; 0: 256 MiB. EMR_ELIMIT where it is too little. */
     emr_progress_fn progress;
     void *progress_user;
-    int rescale;           /* an emr_rescale */
-    int rescale_per;       /* an emr_rescale_per; L1_MEANS is per model only */
-    int tie;               /* an emr_tie */
-    int on_mismatch;       /* a tensor's shapes (or float and not float) differ: an emr_on_mismatch */
-    int on_missing;        /* a tensor of the base is absent from a task: an emr_on_missing */
-    int on_nonfinite;      /* a NaN or infinity in a merged tensor: an emr_on_nonfinite */
-    int unified_dtype;     /* EMR_F32 (also 0), EMR_F16 or EMR_BF16 */
-    int embed_base;        /* non-zero: the bundle holds the base too */
-    int compression;       /* zstd level 1 to 19; 0: the default, 1; or EMR_COMPRESSION_NONE */
+    int rescale;       /* an emr_rescale */
+    int rescale_per;   /* an emr_rescale_per; L1_MEANS is per model only */
+    int tie;           /* an emr_tie */
+    int on_mismatch;   /* a tensor's shapes (or float and not float) differ: an emr_on_mismatch */
+    int on_missing;    /* a tensor of the base is absent from a task: an emr_on_missing */
+    int on_nonfinite;  /* a NaN or infinity in a merged tensor: an emr_on_nonfinite */
+    int unified_dtype; /* EMR_F32 (also 0), EMR_F16 or EMR_BF16 */
+    int embed_base;    /* non-zero: the bundle holds the base too */
+    int compression;   /* zstd level 1 to 19; 0: the default, 1; or EMR_COMPRESSION_NONE. Up to 4 differ for
+                          private tensors and an embedded base alone. */
     uint32_t block_params; /* parameters of a mask block, a power of two from 4096 to 16 Mi; 0: 256 Ki, more
                               for very large models. Applying needs about 2.5 bytes of memory for each. */
 } emr_merge_options;

@@ -45,6 +45,7 @@ struct emr_writer {
     emr_writer_limits limits;
     batch batches[N_STATIONS];
     uint8_t *arenas[2]; /* what put blocks are compressed into: one batch's, and the one's before it */
+    unsigned turn;      /* of the arenas */
     size_t put_bytes, n_loose;
     uint8_t *spare;         /* loose memory that nobody uses: a list through its first bytes */
     emr_encoder **encoders; /* one a worker; NULL entries without compression */
@@ -217,38 +218,29 @@ static bool is_lopsided(const slot *s)
     return density < 0.43 || density > 0.57;
 }
 
-/* Tries one texture on a sample from the middle; *best goes down to its size if that is less. */
-static emr_status try_texture(emr_encoder *encoder, slot *s, emr_texture texture, size_t *best)
-{
-    enum { SAMPLE = 4096 };
-    size_t size, n = s->n < SAMPLE ? s->n : SAMPLE;
-    if (texture > EMR_TEXTURE_BYTES && s->n % texture)
-        return EMR_OK;
-    emr_status status =
-        emr_encode(encoder, s->packed, *best, s->bytes + (s->n - n) / 2 / 8 * 8, n, texture, &size);
-    if (size) {
-        *best = size;
-        s->texture = texture;
-    }
-    return status;
-}
-
-/* Finds out what the bytes are, where that is not known, and whether they may shrink by more than 1/64. */
+/* Finds out what the bytes are, where that is not known, and whether they may shrink by more than 1/64: by
+ * trying on a sample from the middle. */
 static emr_status worth_encoding(emr_encoder *encoder, slot *s, bool *worth)
 {
-    static const emr_texture all[] = {EMR_TEXTURE_BYTES, EMR_TEXTURE_WORDS2, EMR_TEXTURE_WORDS4};
-    enum { SMALL = 8192, SAMPLE = 4096 };
+    static const emr_texture any[] = {EMR_TEXTURE_BYTES, EMR_TEXTURE_WORDS2, EMR_TEXTURE_WORDS4};
+    enum { SMALL = 8192, SAMPLE = 4096, ANY = sizeof any / sizeof any[0] };
     bool unknown = s->texture == EMR_TEXTURE_UNKNOWN;
+    const emr_texture known = s->texture, *tried = unknown ? any : &known;
+    size_t n = s->n < SAMPLE ? s->n : SAMPLE, best = n - n / 64, size;
     emr_status status = EMR_OK;
     *worth = !unknown && (s->n <= SMALL || (s->texture == EMR_TEXTURE_BITS && is_lopsided(s)));
     if (*worth)
         return EMR_OK;
-    size_t n = s->n < SAMPLE ? s->n : SAMPLE, limit = n - n / 64, best = limit;
-    for (size_t i = 0; !status && unknown && i < sizeof all / sizeof all[0]; i++)
-        status = try_texture(encoder, s, all[i], &best);
-    if (!unknown)
-        status = try_texture(encoder, s, s->texture, &best);
-    *worth = best < limit;
+    for (size_t i = 0; !status && i < (unknown ? ANY : 1); i++) {
+        if (tried[i] > EMR_TEXTURE_BYTES && s->n % tried[i])
+            continue;
+        status = emr_encode(encoder, s->packed, best, s->bytes + (s->n - n) / 2 / 8 * 8, n, tried[i], &size);
+        if (size) {
+            best = size;
+            s->texture = tried[i];
+            *worth = true;
+        }
+    }
     return status;
 }
 
@@ -313,9 +305,8 @@ static emr_status write_batch(emr_writer *w, batch *b, emr_error *error)
 /* Gives each block of the batch room for its compressed form. */
 static void share_out_room(emr_writer *w, batch *b)
 {
-    uint8_t *room = w->arenas[0];
-    w->arenas[0] = w->limits.overlap ? w->arenas[1] : room; /* they take turns */
-    w->arenas[1] = w->limits.overlap ? room : NULL;
+    w->turn = w->limits.overlap ? !w->turn : 0;
+    uint8_t *room = w->arenas[w->turn];
     for (size_t i = 0; i < b->n; i++) {
         slot *s = &b->slots[i];
         if (s->loose)

@@ -29,7 +29,6 @@ typedef enum phase { MERGED, PRIVATE, DONE } phase;
 struct emr_driver {
     emr_allocator allocator;
     emr_plan *plan;
-    const emr_layout *layout;
     const emr_workers *workers;
     const emr_step_functions *functions;
     void *step;
@@ -96,7 +95,6 @@ emr_status emr_driver_create(emr_driver **driver, emr_plan *plan, const emr_layo
         return emr_fail(error, EMR_ENOMEM, "out of memory");
     d->allocator = *a;
     d->plan = plan;
-    d->layout = layout;
     d->workers = workers;
     d->functions = functions;
     d->step = step;

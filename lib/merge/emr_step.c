@@ -11,9 +11,9 @@
 #include <string.h>
 
 enum {
-    ROWS_MAX = EMR_CHUNK + 1, /* rows that end in one item at most */
-    INDEX_COPIES = 3,         /* of the index at most, while it grows by doubling and is put together */
-    STREAM_BYTES = 1024,      /* what the writer holds for a stream besides */
+    ROWS_MAX = EMR_CHUNK, /* rows that end in one item at most */
+    INDEX_COPIES = 3,     /* of the index at most, while it grows by doubling and is put together */
+    STREAM_BYTES = 1024,  /* what the writer holds for a stream besides */
 };
 
 /* What one task has come to. */
@@ -336,11 +336,11 @@ static emr_status fold_rows(emr_step *s, const emr_item *item, size_t index, emr
         if (s->sink && s->sink->rescalers && n &&
             s->sink->rescalers(s->sink->user, item->row, t, first, n, s->row_rescalers))
             return emr_fail(error, EMR_EIO, "the sink failed on rescalers of tensor '%s'", base->name);
-        for (size_t i = 0; s->writer && !status && i < n; i++) {
-            uint8_t bytes[4];
-            emr_store32(bytes, emr_f32_bits(s->row_rescalers[i]));
-            status = emr_writer_append(s->writer, s->tasks[t].row_stream, bytes, sizeof bytes, error);
-        }
+        for (size_t i = 0; s->writer && i < n; i++) /* little-endian, in place */
+            emr_store32(&s->row_rescalers[i], emr_f32_bits(s->row_rescalers[i]));
+        if (s->writer)
+            status = emr_writer_append(s->writer, s->tasks[t].row_stream, s->row_rescalers,
+                                       n * sizeof *s->row_rescalers, error);
     }
     return status;
 }

@@ -116,9 +116,6 @@ const emr_kernels *const *emr_kernels_built(void);
 /* Those that this processor can run, slowest first; NULL ends the list. */
 const emr_kernels *const *emr_kernels_available(void);
 
-/* The one of this name among them, or NULL. */
-const emr_kernels *emr_kernels_named(const char *name);
-
 /* The fastest variant for the processor that asks. */
 const emr_kernels *emr_kernels_select(void);
 

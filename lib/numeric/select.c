@@ -72,24 +72,6 @@ const emr_kernels *const *emr_kernels_available(void)
     return emr_kernels_built(); /* every 64-bit ARM processor has NEON */
 }
 
-/* A firmware has no strcmp. */
-static bool same_name(const char *a, const char *b)
-{
-    while (*a && *a == *b) {
-        a++;
-        b++;
-    }
-    return *a == *b;
-}
-
-const emr_kernels *emr_kernels_named(const char *name)
-{
-    const emr_kernels *const *k = emr_kernels_available();
-    while (*k && !same_name((*k)->name, name))
-        k++;
-    return *k;
-}
-
 const emr_kernels *emr_kernels_select(void)
 {
     const emr_kernels *const *best = emr_kernels_available();

@@ -326,7 +326,10 @@ static const emr_kernels *const *variants(void)
 
 static bool runs(const emr_kernels *k)
 {
-    return emr_kernels_named(k->name) == k;
+    const emr_kernels *const *available = emr_kernels_available();
+    while (*available && *available != k)
+        available++;
+    return *available;
 }
 
 static const char how[] = "";
