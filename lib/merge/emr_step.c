@@ -170,11 +170,6 @@ void emr_step_destroy(emr_step **step)
     *step = NULL;
 }
 
-static uint64_t row_length(const emr_tensor *base)
-{
-    return base->count / emr_shape_rows(base->rank, base->shape);
-}
-
 /* The first parameter behind an item's row that begins at, or goes through, `from`; both within the item. */
 static size_t row_end(const emr_item *item, uint64_t length, size_t from)
 {
@@ -192,7 +187,7 @@ static size_t begin(void *user, const emr_item *items, size_t n_items)
     size_t rows = 0;
     for (size_t i = 0; i < n_items && s->layout->max_rows; i++) {
         s->items[i].first_row = rows;
-        rows += item_rows(&items[i], row_length(s->plan->rows[items[i].row].base));
+        rows += item_rows(&items[i], emr_row_length(s->plan->rows[items[i].row].base));
     }
     return s->writer ? emr_writer_begin(s->writer) : 0;
 }
@@ -223,7 +218,7 @@ static void examine_bad(item_state *state)
 /* The sums of each row's part in the item. */
 static void sum_rows(emr_step *s, const emr_item *item, const item_state *state)
 {
-    uint64_t length = row_length(s->plan->rows[item->row].base);
+    uint64_t length = emr_row_length(s->plan->rows[item->row].base);
     for (size_t t = 0; t < s->plan->n_tasks; t++) {
         emr_sums *sums = s->tasks[t].row_sums + state->first_row;
         for (size_t from = 0, to; from < item->n; from = to) {
@@ -313,7 +308,7 @@ static void add_sums(emr_sums *to, emr_sums more)
 /* One task's rows of an item: rescalers of those that end in it. The last one may go on in the next item. */
 static size_t end_rows(emr_step *s, task_state *state, const emr_item *item, size_t first_row)
 {
-    uint64_t length = row_length(s->plan->rows[item->row].base);
+    uint64_t length = emr_row_length(s->plan->rows[item->row].base);
     size_t n = item_rows(item, length), ended = 0;
     bool last_ends = (item->first + item->n) % length == 0;
     for (size_t i = 0; i < n; i++) {
@@ -329,7 +324,7 @@ static size_t end_rows(emr_step *s, task_state *state, const emr_item *item, siz
 static emr_status fold_rows(emr_step *s, const emr_item *item, size_t index, emr_error *error)
 {
     const emr_tensor *base = s->plan->rows[item->row].base;
-    uint64_t first = item->first / row_length(base);
+    uint64_t first = item->first / emr_row_length(base);
     emr_status status = EMR_OK;
     for (size_t t = 0; !status && t < s->plan->n_tasks; t++) {
         size_t n = end_rows(s, &s->tasks[t], item, s->items[index].first_row);

@@ -1,7 +1,6 @@
 /* layout.c - see layout.h. */
 #include "merge/layout.h"
 
-#include "bundle/bundle.h"
 #include "merge/driver.h"
 #include "merge/emr_step.h"
 #include "merge/window.h"
@@ -34,15 +33,9 @@ static void measure_sources(emr_layout *l, const emr_plan *plan)
 /* Rows that the items of a window touch at most: each item may begin and end within one. */
 static size_t count_rows(const emr_layout *l, const emr_plan *plan)
 {
-    uint64_t shortest = UINT64_MAX;
     if (plan->options->rescale_per != EMR_PER_ROW)
         return 0;
-    for (size_t i = 0; i < plan->n_merged; i++) {
-        const emr_tensor *base = plan->rows[i].base;
-        if (base->count)
-            shortest = emr_min(shortest, base->count / emr_shape_rows(base->rank, base->shape));
-    }
-    uint64_t most = emr_min(l->window_params / shortest, plan->row_count);
+    uint64_t most = emr_min(l->window_params / plan->shortest_row, plan->row_count);
     return (size_t)most + 2 * l->max_items;
 }
 

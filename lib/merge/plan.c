@@ -158,6 +158,8 @@ static emr_status place_in_flat_space(emr_plan *plan, emr_row *row, emr_error *e
     if (plan->flat_params > UINT64_MAX / 128 || !emr_add(plan->row_count, rows, &plan->row_count) ||
         plan->row_count > UINT64_MAX / 128)
         return emr_fail(error, EMR_ELIMIT, "%s: too many parameters", plan->base->name);
+    if (row->base->count)
+        plan->shortest_row = emr_min(plan->shortest_row, emr_row_length(row->base));
     return EMR_OK;
 }
 
@@ -264,6 +266,7 @@ emr_status emr_plan_make(emr_plan *plan, const emr_allocator *allocator, const e
 {
     *plan = (emr_plan){
         .allocator = *allocator, .options = options, .base = base, .tasks = tasks, .n_tasks = n_tasks};
+    plan->shortest_row = UINT64_MAX;
     emr_status status = plan_base(plan, true, error);
     if (!status)
         status = plan_base(plan, false, error);
@@ -288,6 +291,11 @@ void emr_plan_free(emr_plan *plan)
     emr_release(&plan->allocator, plan->sizes);
     emr_names_free(&plan->names, &plan->allocator);
     *plan = (emr_plan){0};
+}
+
+uint64_t emr_row_length(const emr_tensor *tensor)
+{
+    return tensor->count / emr_shape_rows(tensor->rank, tensor->shape);
 }
 
 const emr_tensor *emr_source_tensor(const emr_plan *plan, size_t row, size_t source)

@@ -44,6 +44,7 @@ typedef struct emr_plan {
     emr_names names;
     emr_element_sizes *sizes;                       /* of the base, then of each task */
     uint64_t merged_params, flat_params, row_count; /* row_count: rows of all merged tensors */
+    uint64_t shortest_row;                          /* of them, in parameters; UINT64_MAX without any */
     uint64_t bytes_in, bytes_out;
     uint64_t loose_bytes; /* of bytes_out: base, private tensors and row rescalers */
     uint64_t index_bytes; /* of bytes_out: the index but for the block table */
@@ -56,6 +57,9 @@ void emr_plan_free(emr_plan *plan);
 
 /* The row of that name, or NULL. */
 emr_row *emr_plan_find(const emr_plan *plan, const char *name);
+
+/* Parameters of one row of a tensor that has any. */
+uint64_t emr_row_length(const emr_tensor *tensor);
 
 /* The tensor of a row in one source, 0 being the base and t + 1 task t; NULL where it has none. */
 const emr_tensor *emr_source_tensor(const emr_plan *plan, size_t row, size_t source);
