@@ -192,12 +192,56 @@ static void working_memory_stays_within_the_limit(void **state)
     test_set_destroy(&s);
 }
 
+/* The block table, which grows as blocks are written, within the least memory that is accepted. The sizes are
+ * those at which growing by doubling holds most. */
+static void working_memory_holds_the_block_table(void **state)
+{
+    (void)state;
+    for (uint64_t n = 4000000; n <= 8500000; n += 4500000) {
+        emr_error error;
+        const test_tensor tensor = {"a", EMR_BF16, 1, {n}};
+        test_set s = test_set_create(&tensor, 1, 3, 5, SOURCE_MEMORY);
+        test_meter m = {0, 0};
+        emr_allocator allocator = test_meter_make(&m);
+        emr_merge_options o = EMR_INIT(emr_merge_options);
+        emr_plan_summary plan = EMR_INIT(emr_plan_summary);
+        o.allocator = &allocator;
+        o.compression = EMR_COMPRESSION_NONE;
+        o.block_params = 4096;
+        o.embed_base = 1;
+        o.unified_dtype = EMR_F16;
+        o.memory_bytes = 200000; /* too little: the sentence says how much would do */
+        emr_merge *merge = test_merge_create(&s, &o);
+        assert_int_equal(emr_merge_plan(merge, &plan, &error), EMR_ELIMIT);
+        emr_merge_destroy(&merge);
+        const char *number = strstr(error.text, " tasks, ");
+        assert_non_null(number);
+        o.memory_bytes = strtoull(number + strlen(" tasks, "), NULL, 10);
+        emr_buffer buffer = {0};
+        emr_io io = emr_buffer_io(&buffer);
+        merge = test_merge_create(&s, &o);
+        assert_ok(emr_merge_to_bundle(merge, &io, &error), &error);
+        assert_ok(emr_merge_plan(merge, &plan, &error), &error);
+        size_t before = m.now;
+        m.peak = m.now;
+        assert_ok(emr_merge_run(merge, &error), &error);
+        assert_in_range(m.peak - before, 1, o.memory_bytes);
+        emr_merge_destroy(&merge);
+        emr_buffer_free(&buffer);
+        test_set_destroy(&s);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(rescalers_per_model), cmocka_unit_test(rescalers_per_tensor),
-        cmocka_unit_test(rescalers_per_row),   cmocka_unit_test(many_small_tensors),
-        cmocka_unit_test(random_models),       cmocka_unit_test(working_memory_stays_within_the_limit),
+        cmocka_unit_test(rescalers_per_model),
+        cmocka_unit_test(rescalers_per_tensor),
+        cmocka_unit_test(rescalers_per_row),
+        cmocka_unit_test(many_small_tensors),
+        cmocka_unit_test(random_models),
+        cmocka_unit_test(working_memory_stays_within_the_limit),
+        cmocka_unit_test(working_memory_holds_the_block_table),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -207,6 +207,83 @@ static void small_tensors_in_files(void **state)
     free(names);
 }
 
+/* What was announced of one object, whose bytes come from another. */
+typedef struct announced {
+    emr_io inner;
+    size_t calls;
+    uint64_t begin; /* of what the last call named */
+    bool forward;   /* each began behind the one before it */
+} announced;
+
+static int read_announced(void *user, uint64_t offset, void *destination, size_t n)
+{
+    announced *a = user;
+    return a->inner.read(a->inner.user, offset, destination, n);
+}
+
+static void announce(void *user, uint64_t offset, uint64_t n)
+{
+    announced *a = user;
+    assert_true(n > 0);
+    a->forward = a->calls++ == 0 || (a->forward && offset > a->begin);
+    a->begin = offset;
+}
+
+/* Each source is told what follows the window; a table that ends before the hint is not asked. */
+static void what_comes_next_is_announced(void **state)
+{
+    enum { COUNT = 900000 };
+    (void)state;
+    const test_tensor tensor = {"a", EMR_F32, 1, {COUNT}};
+    test_set s = test_set_create(&tensor, 1, 1, 41, SOURCE_MEMORY);
+    for (int old = 0; old < 2; old++) {
+        emr_merge_options o = EMR_INIT(emr_merge_options);
+        o.memory_bytes = 6 << 20;
+        emr_memory memories[2];
+        announced all[2];
+        emr_model *models[2];
+        emr_error error;
+        for (size_t m = 0; m < 2; m++) {
+            memories[m] = (emr_memory){(m ? &s.tasks[0] : &s.base)->data[0], COUNT * 4};
+            all[m] = (announced){.inner = emr_memory_io(&memories[m])};
+            emr_io io = EMR_INIT(emr_io);
+            io.user = &all[m];
+            io.read = read_announced;
+            io.will_need = announce;
+            if (old)
+                io.size = offsetof(emr_io, will_need);
+            emr_tensor_desc d = EMR_INIT(emr_tensor_desc);
+            d.name = "a";
+            d.dtype = EMR_F32;
+            d.rank = 1;
+            d.shape = tensor.shape;
+            d.io = &io;
+            assert_ok(emr_model_create(&models[m], "announced", NULL, &error), &error);
+            assert_ok(emr_model_add(models[m], &d, &error), &error);
+        }
+        emr_buffer got = {0}, want = merge_by(&s, &o, emr_kernels_select());
+        emr_io out = emr_buffer_io(&got);
+        emr_merge *merge;
+        assert_ok(emr_merge_create(&merge, &o, &error), &error);
+        assert_ok(emr_merge_set_base(merge, models[0], &error), &error);
+        assert_ok(emr_merge_add_task(merge, "t0", models[1], &error), &error);
+        assert_ok(emr_merge_to_bundle(merge, &out, &error), &error);
+        assert_ok(emr_merge_run(merge, &error), &error);
+        assert_same_buffer(&got, &want, "announced");
+        for (size_t m = 0; m < 2; m++) {
+            assert_true(old ? all[m].calls == 0 : all[m].calls > 2);
+            assert_true(old || (all[m].forward &&
+                                all[m].begin == COUNT * 4)); /* after the last window, what would follow */
+        }
+        emr_merge_destroy(&merge);
+        for (size_t m = 0; m < 2; m++)
+            emr_model_destroy(&models[m]);
+        emr_buffer_free(&got);
+        emr_buffer_free(&want);
+    }
+    test_set_destroy(&s);
+}
+
 /* An object in which only the tensors' own bytes can be read. */
 typedef struct holey {
     const unsigned char *bytes;
@@ -284,6 +361,7 @@ int main(void)
         cmocka_unit_test(many_rounds),
         cmocka_unit_test(small_tensors_in_files),
         cmocka_unit_test(holes_are_no_failure),
+        cmocka_unit_test(what_comes_next_is_announced),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
