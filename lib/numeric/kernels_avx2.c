@@ -205,23 +205,10 @@ static inline v16 v_select(uint16_t bits, v16 x, v16 y)
                  _mm256_blendv_ps(y.b, x.b, bits_to_lanes(bits >> 8u))};
 }
 
-/* x rounded to the dtype. */
-static inline v16 v_round(unsigned dtype, v16 x)
+/* Rounds to a 16-bit dtype and stores. */
+static inline void v_store_narrow(unsigned dtype, uint8_t *p, v16 x)
 {
-    uint8_t p[32];
-    if (dtype == EMR_F32)
-        return x;
     _mm256_storeu_si256((__m256i *)(void *)p, narrow(dtype, x));
-    return dtype == EMR_BF16 ? v_load_bf16(p) : v_load_f16(p);
-}
-
-/* Rounds to the dtype and stores. */
-static inline void v_store_rounded(unsigned dtype, uint8_t *p, v16 x)
-{
-    if (dtype == EMR_F32)
-        v_store_f32(p, x);
-    else
-        _mm256_storeu_si256((__m256i *)(void *)p, narrow(dtype, x));
 }
 
 /* Rounds and stores where the bit is 1; elsewhere stores the 16-bit elements of `other`. */

@@ -185,25 +185,9 @@ static inline uint16x4_t narrow(unsigned dtype, float32x4_t x)
     return dtype == EMR_BF16 ? round_bf16(x) : vreinterpret_u16_f16(vcvt_f16_f32(x));
 }
 
-/* x rounded to the dtype. */
-static inline v16 v_round(unsigned dtype, v16 x)
-{
-    if (dtype == EMR_F32)
-        return x;
-    if (dtype == EMR_BF16) {
-        EACH(vreinterpretq_f32_u32(vshll_n_u16(round_bf16(x.r[i]), 16)));
-    } else {
-        EACH(vcvt_f32_f16(vcvt_f16_f32(x.r[i])));
-    }
-}
-
 /* Rounds to the dtype and stores. */
-static inline void v_store_rounded(unsigned dtype, uint8_t *p, v16 x)
+static inline void v_store_narrow(unsigned dtype, uint8_t *p, v16 x)
 {
-    if (dtype == EMR_F32) {
-        v_store_f32(p, x);
-        return;
-    }
     for (int i = 0; i < 4; i++)
         vst1_u8(p + 8 * i, vreinterpret_u8_u16(narrow(dtype, x.r[i])));
 }

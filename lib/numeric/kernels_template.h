@@ -30,6 +30,25 @@ static INLINE v16 load16(unsigned dtype, const uint8_t *p)
     return dtype == EMR_F32 ? v_load_f32(p) : dtype == EMR_BF16 ? v_load_bf16(p) : v_load_f16(p);
 }
 
+/* Rounds to the dtype and stores. */
+static INLINE void v_store_rounded(unsigned dtype, uint8_t *p, v16 x)
+{
+    if (dtype == EMR_F32)
+        v_store_f32(p, x);
+    else
+        v_store_narrow(dtype, p, x);
+}
+
+/* x rounded to the dtype. */
+static INLINE v16 v_round(unsigned dtype, v16 x)
+{
+    uint8_t p[32];
+    if (dtype == EMR_F32)
+        return x;
+    v_store_narrow(dtype, p, x);
+    return load16(dtype, p);
+}
+
 /* What blocks are merged with. */
 typedef struct kind {
     unsigned dtype; /* of the base and all tasks */
