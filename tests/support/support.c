@@ -3,6 +3,7 @@
 
 #include "support.h"
 
+#include <dirent.h>
 #include <ftw.h>
 #include <stdio.h>
 #include <unistd.h>
@@ -255,6 +256,15 @@ emr_allocator test_meter_make(test_meter *state)
     return (emr_allocator){sizeof(emr_allocator), state, metered_alloc, metered_free};
 }
 
+int test_progress_note(void *user, uint64_t done, uint64_t total)
+{
+    test_progress *p = user;
+    p->backwards = p->backwards || done < p->done || done > total;
+    p->done = done;
+    p->total = total;
+    return p->calls++ == p->stop_at;
+}
+
 static int io_read(void *user, uint64_t offset, void *destination, size_t n)
 {
     test_io *t = user;
@@ -294,6 +304,17 @@ static int remove_entry(const char *path, const struct stat *s, int kind, struct
 {
     (void)s, (void)kind, (void)where;
     return remove(path);
+}
+
+size_t test_directory_entries(const char *path)
+{
+    size_t n = 0;
+    DIR *d = opendir(path);
+    assert_non_null(d);
+    while (readdir(d))
+        n++;
+    closedir(d);
+    return n - 2; /* . and .. */
 }
 
 void test_directory_remove(char *path)

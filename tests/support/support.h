@@ -91,6 +91,15 @@ typedef struct test_meter {
 } test_meter;
 emr_allocator test_meter_make(test_meter *state);
 
+/* A progress callback that stops at its call number `stop_at` (from 0; SIZE_MAX: never), and notes whether it
+ * was ever called with less than before, or with more than there is. */
+typedef struct test_progress {
+    uint64_t done, total;
+    size_t calls, stop_at;
+    bool backwards;
+} test_progress;
+int test_progress_note(void *user, uint64_t done, uint64_t total);
+
 /* An emr_io over another that fails from its k-th read on, or its k-th write (SIZE_MAX: never), and counts
  * them. */
 typedef struct test_io {
@@ -102,6 +111,8 @@ emr_io test_io_make(test_io *state);
 /* A directory of its own for each call, removed with everything in it by test_directory_remove. */
 char *test_directory_make(void);
 void test_directory_remove(char *path);
+/* How many entries it has. */
+size_t test_directory_entries(const char *path);
 /* "directory/name"; free it. */
 char *test_path(const char *directory, const char *name);
 void test_write_file(const char *path, const void *bytes, size_t n);

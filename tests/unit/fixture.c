@@ -27,6 +27,14 @@ void fixture_create(fixture *f, const emr_merge_options *given, bool large)
     assert_ok(emr_bundle_open(&f->bundle, &io, "test.emr", NULL, &error), &error);
 }
 
+void fixture_create_rich(fixture *f)
+{
+    emr_merge_options options = EMR_INIT(emr_merge_options);
+    options.rescale_per = EMR_PER_ROW;
+    options.embed_base = 1;
+    fixture_create(f, &options, false);
+}
+
 void fixture_destroy(fixture *f)
 {
     emr_bundle_destroy(&f->bundle);

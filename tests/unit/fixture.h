@@ -22,6 +22,8 @@ typedef struct fixture {
 /* Options may be NULL; the private glob is added. With `large`, one tensor spans several blocks of every
  * stream. */
 void fixture_create(fixture *f, const emr_merge_options *options, bool large);
+/* The small one with every kind of stream: rescalers per row, the base embedded. */
+void fixture_create_rich(fixture *f);
 void fixture_destroy(fixture *f);
 
 /* The place of a tensor in the set's models. */

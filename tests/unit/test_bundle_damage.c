@@ -11,11 +11,8 @@ static size_t n_bytes;
 
 static int set_up(void **state)
 {
-    emr_merge_options options = EMR_INIT(emr_merge_options);
     (void)state;
-    options.rescale_per = EMR_PER_ROW;
-    options.embed_base = 1;
-    fixture_create(&f, &options, false);
+    fixture_create_rich(&f);
     return 0;
 }
 

@@ -7,11 +7,8 @@ static fixture f; /* rescalers per row, the base embedded: every kind of stream 
 
 static int set_up(void **state)
 {
-    emr_merge_options options = EMR_INIT(emr_merge_options);
     (void)state;
-    options.rescale_per = EMR_PER_ROW;
-    options.embed_base = 1;
-    fixture_create(&f, &options, false);
+    fixture_create_rich(&f);
     return 0;
 }
 
@@ -22,21 +19,6 @@ static int tear_down(void **state)
     return 0;
 }
 
-typedef struct meter {
-    uint64_t done, total;
-    size_t calls, stop_at;
-    bool backwards;
-} meter;
-
-static int measure(void *user, uint64_t done, uint64_t total)
-{
-    meter *m = user;
-    m->backwards = m->backwards || done < m->done || (total && done > total);
-    m->done = done;
-    m->total = total;
-    return m->calls++ == m->stop_at;
-}
-
 static void whole_bundles_verify_whatever_the_threads(void **state)
 {
     emr_error error;
@@ -44,10 +26,10 @@ static void whole_bundles_verify_whatever_the_threads(void **state)
     assert_ok(emr_bundle_verify(f.bundle, NULL, NULL, NULL, &error), &error);
     for (unsigned threads = 1; threads <= 4; threads++) {
         emr_pool *pool;
-        meter m = {0, 0, 0, SIZE_MAX, false};
+        test_progress m = {0, 0, 0, SIZE_MAX, false};
         assert_int_equal(emr_pool_create(&pool, threads, NULL, NULL), EMR_OK);
         emr_executor executor = emr_pool_executor(pool);
-        assert_ok(emr_bundle_verify(f.bundle, &executor, measure, &m, &error), &error);
+        assert_ok(emr_bundle_verify(f.bundle, &executor, test_progress_note, &m, &error), &error);
         assert_true(m.calls > 0 && m.done > 0 && !m.backwards);
         emr_pool_destroy(&pool);
     }
@@ -58,13 +40,13 @@ static void whole_bundles_verify_whatever_the_threads(void **state)
 
 static void verifying_can_be_stopped_at_every_call(void **state)
 {
-    meter all = {0, 0, 0, SIZE_MAX, false};
+    test_progress all = {0, 0, 0, SIZE_MAX, false};
     emr_error error;
     (void)state;
-    assert_ok(emr_bundle_verify(f.bundle, NULL, measure, &all, &error), &error);
+    assert_ok(emr_bundle_verify(f.bundle, NULL, test_progress_note, &all, &error), &error);
     for (size_t k = 0; k < all.calls; k++) {
-        meter m = {0, 0, 0, k, false};
-        assert_int_equal(emr_bundle_verify(f.bundle, NULL, measure, &m, &error), EMR_ECANCELED);
+        test_progress m = {0, 0, 0, k, false};
+        assert_int_equal(emr_bundle_verify(f.bundle, NULL, test_progress_note, &m, &error), EMR_ECANCELED);
         assert_int_equal(m.calls, k + 1);
     }
 }

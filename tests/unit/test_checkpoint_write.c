@@ -3,7 +3,6 @@
 
 #include "craft.h"
 
-#include <dirent.h>
 #include <stdio.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -22,17 +21,6 @@ static int tear_down(void **state)
     (void)state;
     test_directory_remove(directory);
     return 0;
-}
-
-static size_t n_entries(const char *path)
-{
-    size_t n = 0;
-    DIR *d = opendir(path);
-    assert_non_null(d);
-    while (readdir(d))
-        n++;
-    closedir(d);
-    return n - 2; /* . and .. */
 }
 
 static bool exists(const char *name)
@@ -144,7 +132,7 @@ static void one_file_is_written_and_read(void **state)
     (void)state;
     assert_ok(write_with("m.safetensors", SIZE_MAX, NULL, &error), &error);
     check_written("m.safetensors");
-    assert_int_equal(n_entries(directory), 1);
+    assert_int_equal(test_directory_entries(directory), 1);
 }
 
 static void existing_files_are_kept_unless_replaced(void **state)
@@ -160,7 +148,7 @@ static void existing_files_are_kept_unless_replaced(void **state)
     options.replace = 1;
     assert_int_equal(write_with("m.safetensors", 3, &options, &error), EMR_ECORRUPT);
     assert_int_equal(file_bytes("m.safetensors"), 3);
-    assert_int_equal(n_entries(directory), 1);
+    assert_int_equal(test_directory_entries(directory), 1);
     assert_ok(write_with("m.safetensors", SIZE_MAX, &options, &error), &error);
     check_written("m.safetensors");
     free(path);
@@ -177,7 +165,7 @@ static void names_end_in_safetensors(void **state)
     }
     assert_int_equal(write_with("none/m.safetensors", SIZE_MAX, NULL, &error), EMR_EIO);
     assert_true(is_sentence(&error, "none/m.safetensors", ""));
-    assert_int_equal(n_entries(directory), 0);
+    assert_int_equal(test_directory_entries(directory), 0);
     emr_model *model = make_model(SIZE_MAX);
     assert_int_equal(emr_checkpoint_write(NULL, "x.safetensors", NULL, &error), EMR_EINVAL);
     assert_int_equal(emr_checkpoint_write(model, NULL, NULL, &error), EMR_EINVAL);
@@ -198,7 +186,7 @@ static void failures_leave_nothing_behind(void **state)
                     continue;
                 assert_int_equal(write_with(names[i], failing, &options, &error), EMR_ECORRUPT);
                 assert_non_null(strstr(error.text, "out of reach"));
-                assert_int_equal(n_entries(directory), 0);
+                assert_int_equal(test_directory_entries(directory), 0);
             }
         }
     }
@@ -212,7 +200,7 @@ static void shards_hold_whole_tensors_up_to_their_size(void **state)
     (void)state;
     assert_ok(write_with("m.safetensors", SIZE_MAX, &options, &error), &error);
     /* two and two and two, and the large one alone */
-    assert_int_equal(n_entries(directory), 5);
+    assert_int_equal(test_directory_entries(directory), 5);
     for (int i = 1; i <= 4; i++) {
         char name[40];
         snprintf(name, sizeof name, "m-%05d-of-00004.safetensors", i);
@@ -250,7 +238,7 @@ static void one_shard_is_one_file(void **state)
     emr_error error;
     (void)state;
     assert_ok(write_with("m.safetensors", SIZE_MAX, &options, &error), &error);
-    assert_int_equal(n_entries(directory), 1);
+    assert_int_equal(test_directory_entries(directory), 1);
     check_written("m.safetensors");
 }
 
@@ -262,7 +250,7 @@ static void existing_directories_are_written_into(void **state)
     (void)state;
     test_write_file(other, "kept", 4);
     assert_int_equal(write_with("", 6, &options, &error), EMR_ECORRUPT);
-    assert_int_equal(n_entries(directory), 1);
+    assert_int_equal(test_directory_entries(directory), 1);
     assert_ok(write_with("", SIZE_MAX, &options, &error), &error);
     check_written("");
     assert_true(exists("model-00001-of-00003.safetensors") && exists("other.txt"));
@@ -311,7 +299,7 @@ static void canceling_leaves_nothing_behind(void **state)
         status = write_with("made", SIZE_MAX, &options, &error);
         assert_true(status == EMR_OK || status == EMR_ECANCELED);
         if (status)
-            assert_int_equal(n_entries(directory), 0);
+            assert_int_equal(test_directory_entries(directory), 0);
     }
     assert_true(k >= 4); /* at least once a shard */
     check_written("made");

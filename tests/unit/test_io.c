@@ -3,23 +3,11 @@
 
 #include "support.h"
 
-#include <dirent.h>
 #include <stdio.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 static const char digits[] = "0123456789";
-
-static size_t n_entries(const char *directory)
-{
-    size_t n = 0;
-    DIR *d = opendir(directory);
-    assert_non_null(d);
-    while (readdir(d))
-        n++;
-    closedir(d);
-    return n - 2; /* . and .. */
-}
 
 static void check_file(const char *path, const char *expected)
 {
@@ -166,7 +154,7 @@ static void a_file_appears_when_it_is_committed(void **state)
     check_file(p.path, "new text");
     emr_file_close(&file);
     check_file(p.path, "new text");
-    assert_int_equal(n_entries(p.directory), 1);
+    assert_int_equal(test_directory_entries(p.directory), 1);
     remove_place(&p);
 }
 
@@ -176,7 +164,7 @@ static void without_commit_it_vanishes(void **state)
     (void)state;
     emr_file *file = create(p.path, 0, "new text");
     emr_file_close(&file);
-    assert_int_equal(n_entries(p.directory), 0);
+    assert_int_equal(test_directory_entries(p.directory), 0);
     emr_file_close(&file);
     emr_file_close(NULL);
     remove_place(&p);
@@ -200,7 +188,7 @@ static void replacing_leaves_the_old_file_until_commit(void **state)
     assert_int_equal(fread(got, 1, 8, reader), 8);
     assert_memory_equal(got, "old text", 8);
     fclose(reader);
-    assert_int_equal(n_entries(p.directory), 1);
+    assert_int_equal(test_directory_entries(p.directory), 1);
     remove_place(&p);
 }
 
@@ -221,7 +209,7 @@ static void existing_files_are_not_replaced_unless_asked(void **state)
     assert_non_null(strstr(error.text, p.path));
     emr_file_close(&file);
     check_file(p.path, "old");
-    assert_int_equal(n_entries(p.directory), 1);
+    assert_int_equal(test_directory_entries(p.directory), 1);
     remove_place(&p);
 }
 

@@ -224,21 +224,6 @@ static void every_failing_write_is_said(void **state)
     test_model_destroy(&m);
 }
 
-typedef struct meter {
-    uint64_t done, total;
-    size_t calls, stop_at;
-    bool backwards;
-} meter;
-
-static int measure(void *user, uint64_t done, uint64_t total)
-{
-    meter *m = user;
-    m->backwards = m->backwards || done < m->done || done > total;
-    m->done = done;
-    m->total = total;
-    return m->calls++ == m->stop_at;
-}
-
 static void progress_goes_up_to_the_total_and_can_stop(void **state)
 {
     test_model m = test_model_create("m", mixed_tensors, n_mixed_tensors, SOURCE_MEMORY);
@@ -246,9 +231,9 @@ static void progress_goes_up_to_the_total_and_can_stop(void **state)
     (void)state;
     for (size_t i = 0; i < n_mixed_tensors; i++)
         bytes += emr_tensor_bytes(emr_model_tensor(m.model, i));
-    meter counted = {0, 0, 0, SIZE_MAX, false};
+    test_progress counted = {0, 0, 0, SIZE_MAX, false};
     emr_checkpoint_options options = EMR_INIT(emr_checkpoint_options);
-    options.progress = measure;
+    options.progress = test_progress_note;
     options.progress_user = &counted;
     options.memory_bytes = 512 << 10;
     emr_buffer whole = write_model(m.model, &options);
@@ -256,7 +241,7 @@ static void progress_goes_up_to_the_total_and_can_stop(void **state)
     assert_true(counted.calls > 2);
     emr_buffer_free(&whole);
     for (size_t k = 0; k < counted.calls; k++) {
-        meter stopping = {0, 0, 0, k, false};
+        test_progress stopping = {0, 0, 0, k, false};
         emr_buffer buffer = {0};
         emr_io io = emr_buffer_io(&buffer);
         emr_error error;
