@@ -44,7 +44,7 @@ typedef struct emr_bundle_info {
     uint32_t tie;           /* an emr_tie */
     uint32_t unified_dtype; /* an emr_dtype */
     uint32_t has_base;      /* 1: the base is embedded */
-    uint32_t reserved;
+    uint32_t extendable;    /* 1: emr_merge_extend can add tasks */
 } emr_bundle_info;
 
 /* Strings and shapes in the infos below belong to the bundle. */

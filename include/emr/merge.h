@@ -15,6 +15,7 @@
 #define EMR_MERGE_H
 
 #include "emr/allocator.h"
+#include "emr/bundle.h"
 #include "emr/dtype.h"
 #include "emr/executor.h"
 #include "emr/export.h"
@@ -69,8 +70,10 @@ typedef struct emr_merge_options {
     int on_nonfinite;  /* a NaN or infinity in a merged tensor: an emr_on_nonfinite */
     int unified_dtype; /* EMR_F32 (also 0), EMR_F16 or EMR_BF16 */
     int embed_base;    /* non-zero: the bundle holds the base too */
-    int compression;   /* zstd level 1 to 19; 0: the default, 1; or EMR_COMPRESSION_NONE. Up to 4 differ for
-                          private tensors and an embedded base alone. */
+    int extendable; /* non-zero: the bundle holds what emr_merge_extend needs, about 8 bytes a parameter more.
+                       Not with EMR_RESCALE_L2, which needs every task vector itself. */
+    int compression; /* zstd level 1 to 19; 0: the default, 1; or EMR_COMPRESSION_NONE. Up to 4 differ for
+                        private tensors and an embedded base alone. */
     uint32_t block_params; /* parameters of a mask block, a power of two from 4096 to 16 Mi; 0: 256 Ki, more
                               for very large models. Applying needs about 2.5 bytes of memory for each. */
 } emr_merge_options;
@@ -143,6 +146,13 @@ EMR_API void emr_merge_destroy(emr_merge **merge);
 EMR_API emr_status emr_merge_set_base(emr_merge *merge, const emr_model *base, emr_error *error);
 EMR_API emr_status emr_merge_add_task(emr_merge *merge, const char *name, const emr_model *model,
                                       emr_error *error);
+
+/* Adds to a bundle that was made extendable: its tasks come first, those added afterwards join them, and the
+ * result is to the last bit what merging all of them at once gives; the earlier checkpoints are not needed.
+ * Before any task is added; what the bundle was made with replaces the options from `private_globs` to
+ * `block_params`, and the result is extendable again. The base must be the bundle's. The bundle is borrowed
+ * until the merge is destroyed. EMR_EUNSUPPORTED if it is not extendable. */
+EMR_API emr_status emr_merge_extend(emr_merge *merge, const emr_bundle *bundle, emr_error *error);
 
 /* What a run would do, without reading any tensor. May be called once base and tasks are set; fixes both. */
 EMR_API emr_status emr_merge_plan(emr_merge *merge, emr_plan_summary *summary, emr_error *error);

@@ -27,8 +27,8 @@ struct emr_bundle {
     emr_section sections[EMR_N_SECTIONS];
     emr_summary summary;
     size_t n_private, n_streams, n_blocks, n_metadata;
-    size_t unified_stream, base_stream;       /* or EMR_NO_STREAM */
-    size_t *task_streams[EMR_N_STREAM_KINDS]; /* of MASK, PRIVATE, ROW_RESCALERS: one a task */
+    size_t base_streams[EMR_N_STREAM_KINDS];  /* the base's of each kind, or EMR_NO_STREAM */
+    size_t *task_streams[EMR_N_STREAM_KINDS]; /* likewise, one a task */
     size_t *first_private;                    /* n_tasks + 1 positions in the private section */
     emr_names tensor_names, task_names;
     /* Called when the bundle is destroyed, by whoever opened its I/O. */
@@ -69,6 +69,11 @@ static inline emr_stream_record emr_bundle_stream_record(const emr_bundle *b, si
 static inline emr_block_record emr_bundle_block_record(const emr_bundle *b, size_t i)
 {
     return emr_decode_block(b->sections[EMR_SECTION_BLOCKS].data + i * EMR_BLOCK_SIZE);
+}
+
+static inline emr_metadata_record emr_bundle_metadata_record(const emr_bundle *b, size_t i)
+{
+    return emr_decode_metadata(b->sections[EMR_SECTION_METADATA].data + i * EMR_METADATA_SIZE);
 }
 
 /* The dtype in which a task's model has tensor i of the base, or NONE where it does not take it from there.

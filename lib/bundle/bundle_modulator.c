@@ -105,7 +105,7 @@ emr_status emr_bundle_modulator(emr_modulator **modulator, const emr_bundle *b, 
         return emr_fail(error, EMR_ENOMEM, "%s: out of memory", b->name);
     s->bundle = b;
     s->task = task;
-    status = emr_cursor_open(&s->unified, b, b->unified_stream, &allocator, error);
+    status = emr_cursor_open(&s->unified, b, b->base_streams[EMR_STREAM_UNIFIED], &allocator, error);
     if (!status)
         status = emr_cursor_open(&s->mask, b, b->task_streams[EMR_STREAM_MASK][task], &allocator, error);
     if (!status)

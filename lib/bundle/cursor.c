@@ -5,8 +5,9 @@
 
 #include <string.h>
 
-static const char *const stream_names[EMR_N_STREAM_KINDS] = {"?",    "unified", "mask",
-                                                             "base", "private", "row rescalers"};
+static const char *const stream_names[EMR_N_STREAM_KINDS] = {
+    "?",    "unified",   "mask",     "base",      "private",         "row rescalers",
+    "sums", "opposites", "extremes", "non-zeros", "undecided signs", "row numerators"};
 
 /* Fails with a sentence that says which stream, task and block. */
 static emr_status fail(const emr_cursor *c, uint64_t block, emr_status status, const char *what,

@@ -39,7 +39,8 @@ enum emr_section_kind {
     EMR_SECTION_STREAMS = 9,
     EMR_SECTION_BLOCKS = 10,
     EMR_SECTION_METADATA = 11,
-    EMR_N_SECTIONS = 12,
+    EMR_SECTION_GROWTH = 12, /* the only one that may be absent */
+    EMR_N_SECTIONS = 13,
 };
 
 enum { EMR_SECTION_REQUIRED = 1 };
@@ -50,14 +51,36 @@ enum emr_stream_kind {
     EMR_STREAM_BASE = 3,
     EMR_STREAM_PRIVATE = 4,
     EMR_STREAM_ROW_RESCALERS = 5,
-    EMR_N_STREAM_KINDS = 6,
+    /* what adding a task needs */
+    EMR_STREAM_SUMS = 6,
+    EMR_STREAM_OPPOSITES = 7,
+    EMR_STREAM_EXTREMES = 8,
+    EMR_STREAM_NONZEROS = 9,
+    EMR_STREAM_UNDECIDED = 10,
+    EMR_STREAM_ROW_NUMERATORS = 11,
+    EMR_N_STREAM_KINDS = 12,
 };
+
+/* Whether streams of a known kind belong to the base; the others belong to a task each. */
+static inline bool emr_is_base_stream(uint32_t kind)
+{
+    return kind == EMR_STREAM_UNIFIED || kind == EMR_STREAM_BASE || kind == EMR_STREAM_SUMS ||
+           kind == EMR_STREAM_OPPOSITES || kind == EMR_STREAM_EXTREMES;
+}
+
+static inline bool emr_is_growth_stream(uint32_t kind)
+{
+    return kind >= EMR_STREAM_SUMS && kind < EMR_N_STREAM_KINDS;
+}
 
 enum { EMR_STREAM_REQUIRED = 1 };
 
 enum emr_codec { EMR_CODEC_RAW = 0, EMR_CODEC_ZSTD = 1, EMR_CODEC_FILL = 2, EMR_CODEC_PLANES = 3 };
 
 enum { EMR_MODULATOR_MASK = 1 };
+
+/* rescale, as stored */
+enum { EMR_RESCALE_L2_BYTE = 2 };
 
 /* rescale_per, as stored */
 enum { EMR_PER_MODEL_BYTE = 0, EMR_PER_TENSOR_BYTE = 1, EMR_PER_ROW_BYTE = 2 };
@@ -251,6 +274,36 @@ static inline void emr_encode_block(uint8_t *p, const emr_block_record *b)
 static inline emr_block_record emr_decode_block(const uint8_t *p)
 {
     return (emr_block_record){emr_load64(p), emr_load64(p + 8), emr_load32(p + 16), p[20], p[21]};
+}
+
+/* The growth section: this, then the globs' strings, zeros up to a multiple of 8, the numerators. */
+typedef struct emr_growth_record {
+    uint8_t on_mismatch, on_missing;
+    int32_t compression;
+    uint32_t block_params, n_globs;
+} emr_growth_record;
+
+enum { EMR_GROWTH_SIZE = 16 };
+
+static inline void emr_encode_growth(uint8_t *p, const emr_growth_record *g)
+{
+    p[0] = g->on_mismatch;
+    p[1] = g->on_missing;
+    p[2] = p[3] = 0;
+    emr_store32(p + 4, (uint32_t)g->compression);
+    emr_store32(p + 8, g->block_params);
+    emr_store32(p + 12, g->n_globs);
+}
+
+static inline emr_growth_record emr_decode_growth(const uint8_t *p)
+{
+    return (emr_growth_record){p[0], p[1], (int32_t)emr_load32(p + 4), emr_load32(p + 8), emr_load32(p + 12)};
+}
+
+/* Where the numerators begin. */
+static inline uint64_t emr_growth_numerators(uint32_t n_globs)
+{
+    return EMR_GROWTH_SIZE + ((uint64_t)n_globs * 4 + 7) / 8 * 8;
 }
 
 typedef struct emr_metadata_record {

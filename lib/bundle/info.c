@@ -50,6 +50,7 @@ emr_status emr_bundle_get_info(const emr_bundle *b, emr_bundle_info *info)
         .tie = s->tie,
         .unified_dtype = s->unified_dtype,
         .has_base = s->has_base,
+        .extendable = b->sections[EMR_SECTION_GROWTH].data != NULL,
     };
     return emr_give_struct(info, &known, sizeof known, sizeof(emr_bundle_info));
 }
@@ -85,8 +86,8 @@ emr_status emr_bundle_tensor(const emr_bundle *b, size_t tensor, emr_tensor_info
     };
     if (t.merged) {
         unsigned size = b->summary.unified_dtype == EMR_F32 ? 4 : 2;
-        known.unified_bytes =
-            stored_bytes(b, b->unified_stream, t.first_param * size, (t.first_param + known.count) * size);
+        known.unified_bytes = stored_bytes(b, b->base_streams[EMR_STREAM_UNIFIED], t.first_param * size,
+                                           (t.first_param + known.count) * size);
     }
     return emr_give_struct(info, &known, sizeof known, sizeof(emr_tensor_info));
 }

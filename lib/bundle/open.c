@@ -94,7 +94,7 @@ static emr_status find_sections(emr_bundle *b, size_t index_size, emr_error *err
         at += (size_t)emr_round_up(size, 8);
     }
     for (int kind = 1; kind < EMR_N_SECTIONS; kind++)
-        if (!b->sections[kind].data)
+        if (!b->sections[kind].data && kind != EMR_SECTION_GROWTH)
             return bad(b, "a section is missing", error);
     return EMR_OK;
 }
@@ -170,6 +170,11 @@ static emr_status check_strings_and_shapes(emr_bundle *b, emr_error *error)
     return EMR_OK;
 }
 
+static bool is_extendable(const emr_bundle *b)
+{
+    return b->sections[EMR_SECTION_GROWTH].data != NULL;
+}
+
 static emr_status check_streams(emr_bundle *b, emr_error *error)
 {
     uint64_t next_block = 0;
@@ -181,20 +186,19 @@ static emr_status check_streams(emr_bundle *b, emr_error *error)
         if (s.first_block != next_block || emr_stream_blocks(&s) > b->n_blocks - next_block)
             return bad(b, "the streams do not share out the block table", error);
         next_block += emr_stream_blocks(&s);
-        bool of_base = s.kind == EMR_STREAM_UNIFIED || s.kind == EMR_STREAM_BASE;
-        if (s.kind == 0 || s.kind >= EMR_N_STREAM_KINDS) {
-            if (s.flags & EMR_STREAM_REQUIRED)
+        bool known = s.kind > 0 && s.kind < EMR_N_STREAM_KINDS;
+        if (!known || (emr_is_growth_stream(s.kind) && !is_extendable(b))) {
+            if (!known && s.flags & EMR_STREAM_REQUIRED)
                 return emr_fail(error, EMR_EVERSION, "%s: stream kind %u needs a newer libemr", b->name,
                                 (uint64_t)s.kind);
             if (s.owner != EMR_OWNER_BASE && s.owner >= b->summary.n_tasks)
                 return bad(b, "a stream belongs to no task", error);
             continue;
         }
+        bool of_base = emr_is_base_stream(s.kind);
         if (of_base ? s.owner != EMR_OWNER_BASE : s.owner >= b->summary.n_tasks)
             return bad(b, "a stream belongs to no task", error);
-        size_t *slot = s.kind == EMR_STREAM_UNIFIED ? &b->unified_stream
-                       : s.kind == EMR_STREAM_BASE  ? &b->base_stream
-                                                    : &b->task_streams[s.kind][s.owner];
+        size_t *slot = of_base ? &b->base_streams[s.kind] : &b->task_streams[s.kind][s.owner];
         if (*slot != EMR_NO_STREAM)
             return bad(b, "a stream occurs twice", error);
         *slot = i;
@@ -246,7 +250,7 @@ static uint64_t stream_bytes(const emr_bundle *b, size_t stream)
 static emr_status check_tensors(const emr_bundle *b, emr_error *error)
 {
     uint64_t flat = 0, params = 0, rows = 0, base_end = 0;
-    uint64_t base_bytes = stream_bytes(b, b->base_stream);
+    uint64_t base_bytes = stream_bytes(b, b->base_streams[EMR_STREAM_BASE]);
     for (size_t i = 0; i < b->summary.n_tensors; i++) {
         emr_tensor_record t = emr_bundle_tensor_record(b, i);
         uint64_t count, bytes, room;
@@ -284,12 +288,50 @@ static emr_status check_sizes(const emr_bundle *b, emr_error *error)
         return bad(b, "it has too many parameters", error);
     unified = s->flat_params * (s->unified_dtype == EMR_F32 ? 4 : 2);
     rows = s->rescale_per == EMR_PER_ROW_BYTE ? s->n_rows * 4 : 0;
-    bool right = stream_bytes(b, b->unified_stream) == unified &&
-                 (s->has_base != 0) == (b->base_stream != EMR_NO_STREAM);
+    bool right = stream_bytes(b, b->base_streams[EMR_STREAM_UNIFIED]) == unified &&
+                 (s->has_base != 0) == (b->base_streams[EMR_STREAM_BASE] != EMR_NO_STREAM);
     for (size_t t = 0; right && t < s->n_tasks; t++)
         right = stream_bytes(b, b->task_streams[EMR_STREAM_MASK][t]) == s->flat_params / 8 &&
                 stream_bytes(b, b->task_streams[EMR_STREAM_ROW_RESCALERS][t]) == rows;
     return right ? EMR_OK : bad(b, "a stream has the wrong size", error);
+}
+
+/* What adding a task needs: all of it, or none. */
+static emr_status check_growth(const emr_bundle *b, emr_error *error)
+{
+    const emr_section *section = &b->sections[EMR_SECTION_GROWTH];
+    const emr_summary *s = &b->summary;
+    uint64_t numerators = s->rescale_per == EMR_PER_MODEL_BYTE    ? s->n_tasks
+                          : s->rescale_per == EMR_PER_TENSOR_BYTE ? (uint64_t)s->n_tasks * s->n_merged
+                                                                  : 0;
+    if (!is_extendable(b))
+        return EMR_OK;
+    if (section->size < EMR_GROWTH_SIZE)
+        return bad(b, "the growth section is too short", error);
+    emr_growth_record g = emr_decode_growth(section->data);
+    uint64_t first = emr_growth_numerators(g.n_globs);
+    if (section->size < first || (section->size - first) / 8 != numerators || section->size % 8)
+        return bad(b, "the growth section has the wrong size", error);
+    if (g.on_mismatch > 1 || g.on_missing > 1 || g.compression < -1 || s->rescale == EMR_RESCALE_L2_BYTE)
+        return emr_fail(error, EMR_EVERSION, "%s: adding to it needs a newer libemr", b->name);
+    for (uint32_t i = 0; i < g.n_globs; i++)
+        if (!string_fits(b, emr_load32(section->data + EMR_GROWTH_SIZE + 4 * i)))
+            return bad(b, "a private pattern is no string", error);
+    for (uint64_t i = 0; i < numerators; i++)
+        if (emr_load64(section->data + first + 8 * i) >= (uint64_t)0x7ff << 52)
+            return bad(b, "a numerator is impossible", error);
+    bool right = true;
+    for (uint32_t kind = EMR_STREAM_SUMS; kind < EMR_N_STREAM_KINDS; kind++) {
+        uint64_t bytes = emr_is_base_stream(kind)             ? s->flat_params * 4
+                         : kind != EMR_STREAM_ROW_NUMERATORS  ? s->flat_params / 8
+                         : s->rescale_per == EMR_PER_ROW_BYTE ? s->n_rows * 8
+                                                              : 0;
+        if (emr_is_base_stream(kind))
+            right = right && stream_bytes(b, b->base_streams[kind]) == bytes;
+        for (size_t t = 0; right && !emr_is_base_stream(kind) && t < s->n_tasks; t++)
+            right = stream_bytes(b, b->task_streams[kind][t]) == bytes;
+    }
+    return right ? EMR_OK : bad(b, "a stream for growth has the wrong size", error);
 }
 
 /* Finite and not negative: sums of magnitudes give nothing else. */
@@ -325,8 +367,7 @@ static emr_status check_tasks(const emr_bundle *b, emr_error *error)
         }
     }
     for (size_t i = 0; i < b->n_metadata; i++) {
-        emr_metadata_record m =
-            emr_decode_metadata(b->sections[EMR_SECTION_METADATA].data + i * EMR_METADATA_SIZE);
+        emr_metadata_record m = emr_bundle_metadata_record(b, i);
         if (!string_fits(b, m.key) || !string_fits(b, m.value) ||
             (m.owner != EMR_OWNER_BASE && m.owner >= b->summary.n_tasks))
             return bad(b, "its metadata is impossible", error);
@@ -365,16 +406,17 @@ static emr_status index_names(emr_bundle *b, emr_names *names, emr_name_at at, s
 
 static emr_status allocate_tables(emr_bundle *b, emr_error *error)
 {
-    static const int kinds[] = {EMR_STREAM_MASK, EMR_STREAM_PRIVATE, EMR_STREAM_ROW_RESCALERS};
     size_t n = b->summary.n_tasks;
-    b->unified_stream = b->base_stream = EMR_NO_STREAM;
     b->first_private = emr_allocate_array(&b->allocator, n + 1, sizeof *b->first_private);
     bool there = b->first_private != NULL;
-    for (size_t k = 0; k < 3; k++) {
+    for (uint32_t kind = 1; kind < EMR_N_STREAM_KINDS; kind++) {
+        b->base_streams[kind] = EMR_NO_STREAM;
+        if (emr_is_base_stream(kind) || (emr_is_growth_stream(kind) && !is_extendable(b)))
+            continue;
         size_t *streams = emr_allocate_array(&b->allocator, n, sizeof *streams);
         for (size_t t = 0; streams && t < n; t++)
             streams[t] = EMR_NO_STREAM;
-        b->task_streams[kinds[k]] = streams;
+        b->task_streams[kind] = streams;
         there = there && streams;
     }
     return there ? EMR_OK : emr_fail(error, EMR_ENOMEM, "%s: out of memory", b->name);
@@ -406,6 +448,8 @@ static emr_status load(emr_bundle *b, emr_error *error)
         status = check_tensors(b, error);
     if (!status)
         status = check_sizes(b, error);
+    if (!status)
+        status = check_growth(b, error);
     if (!status)
         status = check_tasks(b, error);
     if (!status)

@@ -290,8 +290,7 @@ static emr_status add_metadata(emr_model *model, const emr_bundle *b, uint32_t o
 {
     emr_status status = EMR_OK;
     for (size_t i = 0; !status && i < b->n_metadata; i++) {
-        emr_metadata_record m =
-            emr_decode_metadata(b->sections[EMR_SECTION_METADATA].data + i * EMR_METADATA_SIZE);
+        emr_metadata_record m = emr_bundle_metadata_record(b, i);
         if (m.owner == owner)
             status = emr_model_append_metadata(model, emr_bundle_string(b, m.key),
                                                emr_bundle_string(b, m.value), error);
@@ -313,7 +312,8 @@ emr_status emr_bundle_base_model(emr_model **model, const emr_bundle *b, const e
         return status;
     for (size_t i = 0; !status && i < b->summary.n_tensors; i++) {
         emr_tensor_record r = emr_bundle_tensor_record(b, i);
-        view_tensor t = {.stream = b->base_stream, .offset = r.base_offset, .dtype = (emr_dtype)r.dtype};
+        view_tensor t = {
+            .stream = b->base_streams[EMR_STREAM_BASE], .offset = r.base_offset, .dtype = (emr_dtype)r.dtype};
         status = add_tensor(*model, v, t, emr_bundle_string(b, r.name), r.rank, emr_bundle_shape(b, r.shape),
                             error);
     }
@@ -336,7 +336,7 @@ emr_status emr_bundle_unified_model(emr_model **model, const emr_bundle *b, cons
     for (size_t i = 0; !status && i < b->summary.n_merged; i++) {
         emr_tensor_record r = emr_bundle_tensor_record(b, i);
         view_tensor t = {.produce = produce_unified,
-                         .stream = b->unified_stream,
+                         .stream = b->base_streams[EMR_STREAM_UNIFIED],
                          .offset = r.first_param * size,
                          .dtype = EMR_F32};
         status = add_tensor(*model, v, t, emr_bundle_string(b, r.name), r.rank, emr_bundle_shape(b, r.shape),

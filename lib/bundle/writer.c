@@ -197,9 +197,12 @@ size_t emr_writer_stream(emr_writer *w, enum emr_stream_kind kind, uint32_t owne
     if (!emr_grow(&w->allocator, (void **)&w->streams, &w->streams_capacity, w->n_streams + 1,
                   sizeof *w->streams))
         return EMR_NO_MEMORY_STREAM;
-    w->streams[w->n_streams] = (stream_state){
-        .texture = texture,
-        .record = {.kind = kind, .owner = owner, .block_bytes = block_bytes, .flags = EMR_STREAM_REQUIRED}};
+    w->streams[w->n_streams] =
+        (stream_state){.texture = texture,
+                       .record = {.kind = kind,
+                                  .owner = owner,
+                                  .block_bytes = block_bytes,
+                                  .flags = emr_is_growth_stream(kind) ? 0 : EMR_STREAM_REQUIRED}};
     return w->n_streams++;
 }
 
@@ -497,13 +500,20 @@ static emr_status index_streams(emr_writer *w, emr_error *error)
     return EMR_OK;
 }
 
+static bool is_left_out(const emr_writer *w, uint32_t kind)
+{
+    return kind == EMR_SECTION_GROWTH && w->sections[kind].n == 0;
+}
+
 /* One section: its head, its bytes, zeros up to a multiple of 8. */
 static void assemble(const emr_writer *w, uint8_t *index)
 {
     for (uint32_t kind = 1; kind < EMR_N_SECTIONS; kind++) {
         const growing *g = &w->sections[kind];
+        if (is_left_out(w, kind))
+            continue;
         emr_store32(index, kind);
-        emr_store32(index + 4, EMR_SECTION_REQUIRED);
+        emr_store32(index + 4, kind == EMR_SECTION_GROWTH ? 0 : EMR_SECTION_REQUIRED);
         emr_store64(index + 8, g->n);
         index += EMR_SECTION_HEAD;
         if (g->n)
@@ -526,8 +536,8 @@ emr_status emr_writer_finish(emr_writer *w, emr_error *error)
     if (status)
         return status;
     uint64_t size = 0;
-    for (int kind = 1; kind < EMR_N_SECTIONS; kind++)
-        size += EMR_SECTION_HEAD + emr_round_up(w->sections[kind].n, 8);
+    for (uint32_t kind = 1; kind < EMR_N_SECTIONS; kind++)
+        size += is_left_out(w, kind) ? 0 : EMR_SECTION_HEAD + emr_round_up(w->sections[kind].n, 8);
     uint8_t *index = emr_allocate_array(&w->allocator, 1, (size_t)size);
     if (!index)
         return no_memory(error);

@@ -5,6 +5,7 @@
 #include "merge/driver.h"
 
 #include "core/hash.h"
+#include "bundle/bundle.h"
 #include "merge/window.h"
 #include "numeric/convert.h"
 
@@ -160,18 +161,31 @@ static bool window_complete(const emr_driver *d)
     return true;
 }
 
-static void hash_base(emr_driver *d)
+/* A base whose bytes are not those that are expected is another one. */
+static emr_status check_hash(const emr_driver *d, const emr_row *row, emr_error *error)
 {
-    for (size_t i = 0; i < d->n_unhashed; i++) {
+    if (!row->is_expected || (row->hash.low == row->expected[0] && row->hash.high == row->expected[1]))
+        return EMR_OK;
+    return emr_fail(error, EMR_EMISMATCH, "%s is not the base of %s: tensor '%s': its bytes differ",
+                    d->plan->base->name, d->plan->before->name, row->base->name);
+}
+
+static emr_status hash_base(emr_driver *d, emr_error *error)
+{
+    emr_status status = EMR_OK;
+    for (size_t i = 0; !status && i < d->n_unhashed; i++) {
         const unhashed *u = &d->unhashed[i];
         emr_row *row = &d->plan->rows[u->row];
         if (u->first == 0)
             emr_hasher_init(&d->hasher);
         emr_hasher_update(&d->hasher, u->bytes, u->n * emr_float_size(row->base->dtype));
-        if (u->first + u->n == row->base->count)
+        if (u->first + u->n == row->base->count) {
             row->hash = emr_hasher_digest(&d->hasher);
+            status = check_hash(d, row, error);
+        }
     }
     d->n_unhashed = 0;
+    return status;
 }
 
 static emr_status compute_job(emr_driver *d, size_t job, size_t worker, emr_error *error)
@@ -191,15 +205,17 @@ static emr_status run_job(void *context, size_t job, size_t worker, emr_error *e
         return d->functions->job(d->step, job, worker, error);
     if (job > d->n_step_jobs)
         return compute_job(d, job - d->n_step_jobs - 1, worker, error);
-    hash_base(d);
-    return EMR_OK;
+    return hash_base(d, error);
 }
 
 static emr_status process_window(emr_driver *d, emr_error *error)
 {
     const emr_window *w = d->window;
+    emr_status status = d->functions->load(d->step, w->items, w->n_items, d->workers, error);
+    if (status)
+        return status;
     d->n_step_jobs = d->functions->begin(d->step, w->items, w->n_items);
-    emr_status status = emr_work(d->workers, d->n_step_jobs + 1 + w->n_jobs, run_job, d, error);
+    status = emr_work(d->workers, d->n_step_jobs + 1 + w->n_jobs, run_job, d, error);
     for (size_t i = 0; !status && i < w->n_items; i++) {
         const emr_item *item = &w->items[i];
         d->unhashed[d->n_unhashed++] = (unhashed){item->row, item->base, item->first, item->n};
@@ -263,6 +279,10 @@ static emr_status process_kept(emr_driver *d, emr_row *row, emr_error *error)
     for (size_t t = 0; !status && t < d->plan->n_tasks; t++) {
         const emr_tensor *own = emr_model_find(d->plan->tasks[t].model, row->base->name);
         bool equal = true;
+        if (t < d->plan->n_old) { /* known from its bundle */
+            used = used || emr_row_from_base(row, t);
+            continue;
+        }
         if (own && row->action == EMR_ACTION_KEEP) {
             status = compare_tensor(d, t, row->base, own, &equal, error);
             row->is_private[t] = !equal;
@@ -279,6 +299,8 @@ static emr_status process_kept(emr_driver *d, emr_row *row, emr_error *error)
     emr_hasher_init(&d->hasher);
     status = stream_tensor(d, 0, row->base, hash_bytes, error);
     row->hash = emr_hasher_digest(&d->hasher);
+    if (!status)
+        status = check_hash(d, row, error);
     if (!status && d->plan->options->embed_base) {
         status = d->functions->kept(d->step, d->kept_row, NULL, 0, error);
         if (!status)
@@ -289,8 +311,9 @@ static emr_status process_kept(emr_driver *d, emr_row *row, emr_error *error)
 
 static emr_status end_merged(emr_driver *d, emr_error *error)
 {
-    hash_base(d); /* of the last window */
-    emr_status status = d->functions->merged_end(d->step, error);
+    emr_status status = hash_base(d, error); /* of the last window */
+    if (!status)
+        status = d->functions->merged_end(d->step, error);
     for (; !status && d->kept_row < d->plan->n_base; d->kept_row++)
         status = process_kept(d, &d->plan->rows[d->kept_row], error);
     d->phase = PRIVATE;

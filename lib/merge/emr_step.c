@@ -4,6 +4,7 @@
 #include "merge/emr_step.h"
 
 #include "bundle/bundle.h"
+#include "merge/history.h"
 #include "merge/index.h"
 #include "numeric/convert.h"
 
@@ -14,23 +15,31 @@ enum {
     ROWS_MAX = EMR_CHUNK, /* rows that end in one item at most */
     INDEX_COPIES = 3,     /* of the index at most, while it grows by doubling and is put together */
     STREAM_BYTES = 1024,  /* what the writer holds for a stream besides */
+    N_VALUES = 4,         /* unified values; and where tasks can be added sums, opposites, extremes */
+    N_PLANES = 3,         /* masks; and likewise non-zeros and undecided signs */
 };
+
+static const enum emr_stream_kind value_kinds[N_VALUES] = {EMR_STREAM_UNIFIED, EMR_STREAM_SUMS,
+                                                           EMR_STREAM_OPPOSITES, EMR_STREAM_EXTREMES};
+static const enum emr_stream_kind plane_kinds[N_PLANES] = {EMR_STREAM_MASK, EMR_STREAM_NONZEROS,
+                                                           EMR_STREAM_UNDECIDED};
 
 /* What one task has come to. */
 typedef struct task_state {
     emr_sums model, tensor, row;
     emr_sums means; /* sums over tensors of the mean over a tensor */
     uint64_t ones, zeroed, nonzero;
-    uint8_t *masks;     /* of the buffers' parameters */
     emr_sums *row_sums; /* of each row's part in each item; layout->max_rows, per row only */
-    size_t mask_stream, row_stream;
+    size_t plane_streams[N_PLANES], row_stream, numerator_stream;
+    double numerator; /* of the model's rescaler */
     float rescaler;
 } task_state;
 
 /* What an item came to, beside its sums. */
 typedef struct item_state {
     emr_chunk chunk;
-    size_t first_row; /* of its rows in row_sums */
+    emr_growth growth; /* where tasks can be added */
+    size_t first_row;  /* of its rows in row_sums */
     bool bad_base,
         bad_task; /* at chunk.bad: which of the two is not finite; neither if their difference is not */
 } item_state;
@@ -49,12 +58,19 @@ struct emr_step {
         ring_params;   /* of the buffers, which follow one another; flat position p is at p % ring_params */
     uint64_t position; /* flat end of what was folded */
     uint64_t written;  /* flat end of the blocks that were put */
-    uint8_t *unified;
-    float *row_rescalers; /* of one item: ROWS_MAX, per row only */
-    size_t unified_size;
+    bool grows;        /* what adding a task needs is computed */
+    emr_history *history;      /* of old tasks; NULL without */
+    uint8_t *values[N_VALUES]; /* buffers of each kind; the last three where the merge grows */
+    size_t value_sizes[N_VALUES];
+    size_t value_streams[N_VALUES];
+    uint8_t *planes[N_PLANES]; /* likewise: of the tasks, plane_bytes for each */
+    size_t plane_bytes;
+    double *numerators; /* of one item and task: ROWS_MAX, per row only, where the merge grows */
+    float *row_rescalers;
     task_state *tasks;
-    float *rescalers; /* per tensor: n_merged for each task */
-    size_t unified_stream, base_stream, private_stream;
+    float *rescalers;          /* per tensor: n_merged for each task */
+    double *tensor_numerators; /* likewise, where the merge grows */
+    size_t base_stream, private_stream;
     size_t private_task; /* whose stream private_stream is; SIZE_MAX at first */
 };
 
@@ -62,14 +78,14 @@ uint64_t emr_step_memory(const emr_plan *plan, const emr_layout *l)
 {
     uint64_t per_item = sizeof(item_state) + plan->n_tasks * (sizeof(emr_chunk_task) + sizeof(uint8_t *));
     uint64_t ring = (uint64_t)l->n_buffers * l->buffer_params;
-    uint64_t per_task = sizeof(task_state) + ring / 8 + l->max_rows * sizeof(emr_sums), pending = 2;
+    uint64_t per_task = sizeof(task_state) + l->max_rows * sizeof(emr_sums), pending = 2;
     if (plan->options->rescale_per == EMR_PER_ROW)
-        pending += plan->n_tasks;
+        pending += plan->n_tasks * (plan->options->extendable ? 2u : 1u);
     if (plan->options->rescale_per == EMR_PER_TENSOR)
-        per_task += plan->n_merged * sizeof(float);
+        per_task += plan->n_merged * (sizeof(float) + (plan->options->extendable ? sizeof(double) : 0));
     return sizeof(emr_step) + l->max_items * per_item + plan->n_tasks * per_task +
-           (l->max_rows ? ROWS_MAX * sizeof(float) : 0) +
-           ring * (plan->options->unified_dtype == EMR_F32 ? 4u : 2u) +
+           (l->max_rows ? ROWS_MAX * (sizeof(float) + (plan->options->extendable ? sizeof(double) : 0)) : 0) +
+           ring * emr_value_size(plan) + ring / 8 * emr_plane_count(plan) + emr_history_memory(plan, l) +
            pending * l->value_block_bytes + /* unfinished blocks of appended streams */
            INDEX_COPIES * (EMR_BLOCK_SIZE * emr_block_entries(plan, l->block_params) + plan->index_bytes) +
            STREAM_BYTES * emr_stream_count(plan);
@@ -87,17 +103,34 @@ static bool declare(emr_step *s, size_t *stream, enum emr_stream_kind kind, uint
     return *stream != EMR_NO_MEMORY_STREAM;
 }
 
+static bool declare_value(emr_step *s, size_t i)
+{
+    return declare(s, &s->value_streams[i], value_kinds[i], EMR_OWNER_BASE, s->layout->value_block_bytes,
+                   s->value_sizes[i] == 4 ? EMR_TEXTURE_WORDS4 : EMR_TEXTURE_WORDS2);
+}
+
+static bool declare_plane(emr_step *s, size_t i, uint32_t task)
+{
+    return declare(s, &s->tasks[task].plane_streams[i], plane_kinds[i], task, s->layout->mask_block_bytes,
+                   EMR_TEXTURE_BITS);
+}
+
 static bool declare_streams(emr_step *s)
 {
-    bool there =
-        declare(s, &s->unified_stream, EMR_STREAM_UNIFIED, EMR_OWNER_BASE, s->layout->value_block_bytes,
-                s->unified_size == 4 ? EMR_TEXTURE_WORDS4 : EMR_TEXTURE_WORDS2);
-    for (uint32_t t = 0; there && t < s->plan->n_tasks; t++)
-        there = declare(s, &s->tasks[t].mask_stream, EMR_STREAM_MASK, t, s->layout->mask_block_bytes,
-                        EMR_TEXTURE_BITS);
-    for (uint32_t t = 0; there && s->plan->options->rescale_per == EMR_PER_ROW && t < s->plan->n_tasks; t++)
-        there = declare(s, &s->tasks[t].row_stream, EMR_STREAM_ROW_RESCALERS, t, s->layout->value_block_bytes,
-                        EMR_TEXTURE_WORDS4);
+    uint32_t n_tasks = (uint32_t)s->plan->n_tasks, value_block = s->layout->value_block_bytes;
+    bool there = declare_value(s, 0), per_row = s->plan->options->rescale_per == EMR_PER_ROW;
+    for (uint32_t t = 0; there && t < n_tasks; t++)
+        there = declare_plane(s, 0, t);
+    for (uint32_t t = 0; there && per_row && t < n_tasks; t++)
+        there =
+            declare(s, &s->tasks[t].row_stream, EMR_STREAM_ROW_RESCALERS, t, value_block, EMR_TEXTURE_WORDS4);
+    for (size_t i = 1; there && s->grows && i < N_VALUES; i++)
+        there = declare_value(s, i);
+    for (uint32_t t = 0; there && s->grows && t < n_tasks; t++)
+        there = declare_plane(s, 1, t) && declare_plane(s, 2, t);
+    for (uint32_t t = 0; there && s->grows && per_row && t < n_tasks; t++)
+        there = declare(s, &s->tasks[t].numerator_stream, EMR_STREAM_ROW_NUMERATORS, t, value_block,
+                        EMR_TEXTURE_BYTES);
     if (there && s->plan->options->embed_base)
         there = declare(s, &s->base_stream, EMR_STREAM_BASE, EMR_OWNER_BASE, s->layout->value_block_bytes,
                         EMR_TEXTURE_UNKNOWN);
@@ -111,17 +144,25 @@ static bool allocate(emr_step *s)
     s->items = emr_allocate_array(a, n_items, sizeof *s->items);
     s->results = emr_allocate_array(a, n_items, n_tasks * sizeof *s->results);
     s->mask_pointers = emr_allocate_array(a, n_items, n_tasks * sizeof *s->mask_pointers);
-    s->unified = emr_allocate_array(a, s->ring_params, s->unified_size);
     s->tasks = emr_allocate_array(a, n_tasks, sizeof *s->tasks);
-    bool there = s->items && s->results && s->mask_pointers && s->unified && s->tasks;
-    for (size_t t = 0; there && t < n_tasks; t++)
-        there = (s->tasks[t].masks = emr_allocate_array(a, s->ring_params / 8, 1)) != NULL;
+    bool there = s->items && s->results && s->mask_pointers && s->tasks;
+    for (size_t i = 0; there && i < (s->grows ? N_VALUES : 1); i++)
+        there = (s->values[i] = emr_allocate_array(a, s->ring_params, s->value_sizes[i])) != NULL;
+    for (size_t i = 0; there && i < (s->grows ? N_PLANES : 1); i++)
+        there = (s->planes[i] = emr_allocate_array(a, n_tasks, s->plane_bytes)) != NULL;
     for (size_t t = 0; there && s->layout->max_rows && t < n_tasks; t++)
         there = (s->tasks[t].row_sums = emr_allocate_array(a, s->layout->max_rows, sizeof(emr_sums))) != NULL;
-    if (there && s->layout->max_rows)
-        there = (s->row_rescalers = emr_allocate_array(a, ROWS_MAX, sizeof(float))) != NULL;
+    if (there && s->layout->max_rows) {
+        s->row_rescalers = emr_allocate_array(a, ROWS_MAX, sizeof *s->row_rescalers);
+        there = s->row_rescalers != NULL;
+    }
     if (there && s->plan->options->rescale_per == EMR_PER_TENSOR)
         there = (s->rescalers = emr_allocate_array(a, n_tasks, s->plan->n_merged * sizeof(float))) != NULL;
+    if (there && s->layout->max_rows && s->grows)
+        there = (s->numerators = emr_allocate_array(a, ROWS_MAX, sizeof *s->numerators)) != NULL;
+    if (there && s->rescalers && s->grows)
+        there = (s->tensor_numerators = emr_allocate_array(a, n_tasks, s->plan->n_merged * sizeof(double))) !=
+                NULL;
     return there;
 }
 
@@ -138,15 +179,22 @@ emr_status emr_step_create(emr_step **step, emr_plan *plan, const emr_layout *la
     s->kernels = kernels;
     s->writer = writer;
     s->sink = sink;
-    s->unified_size = plan->options->unified_dtype == EMR_F32 ? 4 : 2;
+    s->grows = plan->options->extendable != 0;
+    s->value_sizes[0] = plan->options->unified_dtype == EMR_F32 ? 4 : 2;
+    for (size_t i = 1; i < N_VALUES; i++)
+        s->value_sizes[i] = sizeof(float);
     s->ring_params = (uint64_t)layout->n_buffers * layout->buffer_params;
+    s->plane_bytes = (size_t)(s->ring_params / 8);
     s->private_task = SIZE_MAX;
-    if (!allocate(s) || (writer && !declare_streams(s))) {
+    emr_status status = allocate(s) && (!writer || declare_streams(s)) ? EMR_OK : no_memory(error);
+    if (!status && plan->before)
+        status = emr_history_create(&s->history, plan, layout, error);
+    for (size_t t = 0; !status && t < plan->n_old; t++)
+        s->tasks[t].zeroed = emr_bundle_task_record(plan->before, t).zeroed;
+    if (status)
         emr_step_destroy(&s);
-        return no_memory(error);
-    }
     *step = s;
-    return EMR_OK;
+    return status;
 }
 
 void emr_step_destroy(emr_step **step)
@@ -155,15 +203,19 @@ void emr_step_destroy(emr_step **step)
     if (!s)
         return;
     emr_allocator a = s->allocator;
-    for (size_t t = 0; s->tasks && t < s->plan->n_tasks; t++) {
-        emr_release(&a, s->tasks[t].masks);
+    for (size_t t = 0; s->tasks && t < s->plan->n_tasks; t++)
         emr_release(&a, s->tasks[t].row_sums);
-    }
+    for (size_t i = 0; i < N_VALUES; i++)
+        emr_release(&a, s->values[i]);
+    for (size_t i = 0; i < N_PLANES; i++)
+        emr_release(&a, s->planes[i]);
+    emr_history_destroy(&s->history);
+    emr_release(&a, s->numerators);
     emr_release(&a, s->row_rescalers);
+    emr_release(&a, s->tensor_numerators);
     emr_release(&a, s->items);
     emr_release(&a, s->results);
     emr_release(&a, s->mask_pointers);
-    emr_release(&a, s->unified);
     emr_release(&a, s->tasks);
     emr_release(&a, s->rescalers);
     emr_release(&a, s);
@@ -179,6 +231,16 @@ static size_t row_end(const emr_item *item, uint64_t length, size_t from)
 static size_t item_rows(const emr_item *item, uint64_t length)
 {
     return (size_t)((item->first + item->n - 1) / length - item->first / length + 1);
+}
+
+static emr_status load(void *user, const emr_item *items, size_t n_items, const emr_workers *workers,
+                       emr_error *error)
+{
+    emr_step *s = user;
+    const emr_item *last = &items[n_items - 1];
+    return s->history ? emr_history_load(s->history, workers, items->flat,
+                                         last->flat + emr_round_up(last->n, EMR_GROUP), error)
+                      : EMR_OK;
 }
 
 static size_t begin(void *user, const emr_item *items, size_t n_items)
@@ -223,9 +285,28 @@ static void sum_rows(emr_step *s, const emr_item *item, const item_state *state)
         emr_sums *sums = s->tasks[t].row_sums + state->first_row;
         for (size_t from = 0, to; from < item->n; from = to) {
             to = row_end(item, length, from);
-            *sums++ = s->kernels->sum_range(&state->chunk, t, from, to);
+            *sums++ = s->grows ? emr_growth_sum_range(&state->growth, t, from, to)
+                               : s->kernels->sum_range(&state->chunk, t, from, to);
         }
     }
+}
+
+/* Elects, masks and sums an item so that tasks can be added. */
+static void grow(emr_step *s, const emr_item *item, item_state *state, size_t at)
+{
+    state->growth = (emr_growth){.chunk = &state->chunk,
+                                 .n_old = s->plan->n_old,
+                                 .kernels = s->kernels,
+                                 .after = {.sums = s->values[1] + at * s->value_sizes[1],
+                                           .opposites = s->values[2] + at * s->value_sizes[2],
+                                           .extremes = s->values[3] + at * s->value_sizes[3],
+                                           .masks = s->planes[0] + at / 8,
+                                           .nonzeros = s->planes[1] + at / 8,
+                                           .undecided = s->planes[2] + at / 8,
+                                           .plane_bytes = s->plane_bytes}};
+    if (s->history)
+        state->growth.before = emr_history_state(s->history, item->flat);
+    emr_growth_merge(&state->growth);
 }
 
 /* Elects, masks and sums one item into its place in the buffers. */
@@ -238,11 +319,11 @@ static void compute(void *user, const emr_item *item, size_t index)
     size_t padded = (size_t)emr_round_up(item->n, EMR_GROUP);
     uint8_t **masks = s->mask_pointers + index * n_tasks;
     for (size_t t = 0; t < n_tasks; t++) {
-        masks[t] = s->tasks[t].masks + at / 8;
+        masks[t] = s->planes[0] + t * s->plane_bytes + at / 8;
         memset(masks[t] + (item->n + 7) / 8, 0, padded / 8 - (item->n + 7) / 8);
     }
-    uint8_t *unified = s->unified + at * s->unified_size;
-    memset(unified + item->n * s->unified_size, 0, (padded - item->n) * s->unified_size);
+    for (size_t i = 0; i < (s->grows ? N_VALUES : 1); i++)
+        memset(s->values[i] + (at + item->n) * s->value_sizes[i], 0, (padded - item->n) * s->value_sizes[i]);
     state->chunk = (emr_chunk){
         .n = item->n,
         .n_tasks = n_tasks,
@@ -255,11 +336,14 @@ static void compute(void *user, const emr_item *item, size_t index)
         .zero_nonfinite = o->on_nonfinite == EMR_NONFINITE_ZERO,
         .l2 = o->rescale == EMR_RESCALE_L2,
         .skip_sums = o->rescale_per == EMR_PER_ROW,
-        .unified = unified,
+        .unified = s->values[0] + at * s->value_sizes[0],
         .masks = masks,
         .results = s->results + index * n_tasks,
     };
-    s->kernels->merge(&state->chunk);
+    if (s->grows)
+        grow(s, item, state, at);
+    else
+        s->kernels->merge(&state->chunk);
     if (state->chunk.bad < item->n)
         examine_bad(state);
     else if (o->rescale_per == EMR_PER_ROW)
@@ -273,6 +357,10 @@ static emr_status report_bad(const emr_step *s, const emr_item *item, const item
     const emr_chunk *c = &state->chunk;
     const emr_tensor *base = s->plan->rows[item->row].base;
     uint64_t index = item->first + c->bad;
+    if (c->bad_task == c->n_tasks && s->history && c->unified_dtype == EMR_F32)
+        return emr_fail(error, EMR_EFORMAT,
+                        "%s: tensor '%s': what was kept for adding tasks is not finite at index %u",
+                        s->plan->before->name, base->name, index);
     if (c->bad_task == c->n_tasks)
         return emr_fail(
             error, EMR_ENONFINITE,
@@ -305,29 +393,56 @@ static void add_sums(emr_sums *to, emr_sums more)
     to->bottom += more.bottom;
 }
 
-/* One task's rows of an item: rescalers of those that end in it. The last one may go on in the next item. */
-static size_t end_rows(emr_step *s, task_state *state, const emr_item *item, size_t first_row)
+/* One task's rows of an item: the sums of each one's part become those of the rows that end in it, in front.
+ * The last one may go on in the next item. */
+static size_t end_rows(const emr_step *s, task_state *state, const emr_item *item, emr_sums *sums)
 {
     uint64_t length = emr_row_length(s->plan->rows[item->row].base);
     size_t n = item_rows(item, length), ended = 0;
     bool last_ends = (item->first + item->n) % length == 0;
     for (size_t i = 0; i < n; i++) {
-        add_sums(&state->row, state->row_sums[first_row + i]);
+        add_sums(&state->row, sums[i]);
         if (i + 1 < n || last_ends) {
-            s->row_rescalers[ended++] = rescaler(state->row);
+            sums[ended++] = state->row;
             state->row = (emr_sums){0, 0};
         }
     }
     return ended;
 }
 
+/* Rescalers of `n` rows that ended, from row `first` of all; an old task's numerators are those it had. */
+static emr_status rescale_rows(emr_step *s, size_t task, uint64_t first, size_t n, emr_sums *sums,
+                               emr_error *error)
+{
+    emr_status status = EMR_OK;
+    bool old = task < s->plan->n_old;
+    if (old && n)
+        status = emr_history_row_numerators(s->history, task, first, n, s->numerators, error);
+    for (size_t i = 0; !status && i < n; i++) {
+        if (old)
+            sums[i].top = s->numerators[i];
+        s->row_rescalers[i] = rescaler(sums[i]);
+        if (s->grows)
+            emr_store64(&s->numerators[i], emr_f64_bits(sums[i].top)); /* little-endian, in place */
+    }
+    return !status && s->writer && s->grows
+               ? emr_writer_append(s->writer, s->tasks[task].numerator_stream, s->numerators,
+                                   n * sizeof *s->numerators, error)
+               : status;
+}
+
 static emr_status fold_rows(emr_step *s, const emr_item *item, size_t index, emr_error *error)
 {
-    const emr_tensor *base = s->plan->rows[item->row].base;
+    const emr_row *row = &s->plan->rows[item->row];
+    const emr_tensor *base = row->base;
     uint64_t first = item->first / emr_row_length(base);
     emr_status status = EMR_OK;
     for (size_t t = 0; !status && t < s->plan->n_tasks; t++) {
-        size_t n = end_rows(s, &s->tasks[t], item, s->items[index].first_row);
+        emr_sums *sums = s->tasks[t].row_sums + s->items[index].first_row;
+        size_t n = end_rows(s, &s->tasks[t], item, sums);
+        status = rescale_rows(s, t, row->first_row + first, n, sums, error);
+        if (status)
+            return status;
         if (s->sink && s->sink->rescalers && n &&
             s->sink->rescalers(s->sink->user, item->row, t, first, n, s->row_rescalers))
             return emr_fail(error, EMR_EIO, "the sink failed on rescalers of tensor '%s'", base->name);
@@ -349,6 +464,10 @@ static emr_status end_tensor(emr_step *s, size_t row, emr_error *error)
         add_sums(&state->model, state->tensor);
         state->means.top += state->tensor.top / (double)base->count;
         state->means.bottom += state->tensor.bottom / (double)base->count;
+        if (s->rescalers && t < s->plan->n_old)
+            state->tensor.top = emr_history_numerator(s->history, t, row);
+        if (s->rescalers && s->grows)
+            s->tensor_numerators[t * s->plan->n_merged + row] = state->tensor.top;
         if (s->rescalers) {
             float *value = &s->rescalers[t * s->plan->n_merged + row];
             *value = rescaler(state->tensor);
@@ -360,18 +479,38 @@ static emr_status end_tensor(emr_step *s, size_t row, emr_error *error)
     return EMR_OK;
 }
 
+static emr_status write_values(emr_step *s, size_t i, size_t at, size_t n, emr_error *error)
+{
+    size_t block = s->layout->value_block_bytes, size = s->value_sizes[i];
+    emr_status status = EMR_OK;
+    for (size_t done = 0; !status && done < n * size; done += block)
+        status = emr_writer_put(s->writer, s->value_streams[i], s->values[i] + at * size + done,
+                                (size_t)emr_min(block, n * size - done), error);
+    return status;
+}
+
+static emr_status write_plane(emr_step *s, size_t i, size_t task, size_t at, size_t n, emr_error *error)
+{
+    return emr_writer_put(s->writer, s->tasks[task].plane_streams[i],
+                          s->planes[i] + task * s->plane_bytes + at / 8, n / 8, error);
+}
+
 /* Writes the blocks of the superblock [start, end) of flat space: its unified values, then each task's
- * mask. The order is that of positions, so that windows of any size give the same file. */
+ * mask, then what growing needs. The order is that of positions, so that windows of any size give the same
+ * file. */
 static emr_status write_superblock(emr_step *s, uint64_t start, uint64_t end, emr_error *error)
 {
-    size_t value_bytes = s->layout->value_block_bytes, at = (size_t)(start % s->ring_params),
-           n = (size_t)(end - start);
-    emr_status status = EMR_OK;
-    for (size_t done = 0; !status && done < n * s->unified_size; done += value_bytes)
-        status = emr_writer_put(s->writer, s->unified_stream, s->unified + at * s->unified_size + done,
-                                (size_t)emr_min(value_bytes, n * s->unified_size - done), error);
+    size_t at = (size_t)(start % s->ring_params), n = (size_t)(end - start);
+    emr_status status = write_values(s, 0, at, n, error);
     for (size_t t = 0; !status && t < s->plan->n_tasks; t++)
-        status = emr_writer_put(s->writer, s->tasks[t].mask_stream, s->tasks[t].masks + at / 8, n / 8, error);
+        status = write_plane(s, 0, t, at, n, error);
+    for (size_t i = 1; !status && s->grows && i < N_VALUES; i++)
+        status = write_values(s, i, at, n, error);
+    for (size_t t = 0; !status && s->grows && t < s->plan->n_tasks; t++) {
+        status = write_plane(s, 1, t, at, n, error);
+        if (!status)
+            status = write_plane(s, 2, t, at, n, error);
+    }
     return status;
 }
 
@@ -453,12 +592,20 @@ static emr_status merged_end(void *user, emr_error *error)
     emr_status status = EMR_OK;
     for (size_t t = 0; t < s->plan->n_tasks; t++) {
         task_state *state = &s->tasks[t];
-        if (s->plan->options->rescale_per == EMR_PER_MODEL)
-            state->rescaler =
-                rescaler(s->plan->options->rescale == EMR_RESCALE_L1_MEANS ? state->means : state->model);
+        if (s->plan->options->rescale_per == EMR_PER_MODEL) {
+            emr_sums sums = s->plan->options->rescale == EMR_RESCALE_L1_MEANS ? state->means : state->model;
+            if (t < s->plan->n_old)
+                sums.top = emr_history_numerator(s->history, t, 0);
+            state->numerator = sums.top;
+            state->rescaler = rescaler(sums);
+        }
         if (!status && s->writer && s->plan->options->rescale_per == EMR_PER_ROW)
             status = emr_writer_end(s->writer, state->row_stream, error);
     }
+    for (size_t t = 0; !status && s->writer && s->grows && s->plan->options->rescale_per == EMR_PER_ROW &&
+                       t < s->plan->n_tasks;
+         t++)
+        status = emr_writer_end(s->writer, s->tasks[t].numerator_stream, error);
     return status;
 }
 
@@ -502,6 +649,18 @@ static emr_status private_bytes(void *user, const void *bytes, size_t n, emr_err
     return s->writer ? emr_writer_append(s->writer, s->private_stream, bytes, n, error) : EMR_OK;
 }
 
+/* The numerators per model or per tensor; per row they are a stream. */
+static bool index_growth(emr_step *s)
+{
+    size_t n = s->plan->options->rescale_per == EMR_PER_ROW ? 0 : s->plan->n_tasks;
+    if (s->rescalers)
+        n *= s->plan->n_merged;
+    uint8_t *p = emr_index_growth(s->writer, s->plan, n);
+    for (size_t i = 0; p && i < n; i++)
+        emr_store64(p + 8 * i, emr_f64_bits(s->rescalers ? s->tensor_numerators[i] : s->tasks[i].numerator));
+    return p != NULL;
+}
+
 static emr_status finish(void *user, emr_error *error)
 {
     emr_step *s = user;
@@ -513,6 +672,8 @@ static emr_status finish(void *user, emr_error *error)
         emr_step_report(s, t, &report);
         there = emr_index_task(s->writer, &s->plan->tasks[t], (uint32_t)t, &report);
     }
+    if (there && s->grows)
+        there = index_growth(s);
     return there ? emr_writer_finish(s->writer, error) : no_memory(error);
 }
 
@@ -527,5 +688,5 @@ void emr_step_report(const emr_step *s, size_t task, emr_task_report *report)
                                 .empty_mask = state->nonzero && !state->ones};
 }
 
-const emr_step_functions emr_step_functions_emr = {begin,      job,  compute,       fold,          window_end,
-                                                   merged_end, kept, private_begin, private_bytes, finish};
+const emr_step_functions emr_step_functions_emr = {
+    load, begin, job, compute, fold, window_end, merged_end, kept, private_begin, private_bytes, finish};

@@ -114,6 +114,28 @@ bool emr_index_plan(emr_writer *w, const emr_plan *plan, const float *rescalers)
     return p && index_metadata(w, plan->base, EMR_OWNER_BASE);
 }
 
+uint8_t *emr_index_growth(emr_writer *w, const emr_plan *plan, size_t n_numerators)
+{
+    const emr_merge_options *o = plan->options;
+    emr_growth_record r = {.on_mismatch = (uint8_t)o->on_mismatch,
+                           .on_missing = (uint8_t)o->on_missing,
+                           .compression = o->compression,
+                           .block_params = o->block_params,
+                           .n_globs = (uint32_t)o->n_private_globs};
+    size_t first = (size_t)emr_growth_numerators(r.n_globs);
+    uint8_t *p = emr_writer_record(w, EMR_SECTION_GROWTH, first + 8 * n_numerators);
+    if (!p)
+        return NULL;
+    emr_encode_growth(p, &r);
+    for (size_t i = 0; i < o->n_private_globs; i++) {
+        uint32_t at = emr_writer_string(w, o->private_globs[i]);
+        if (at == UINT32_MAX)
+            return NULL;
+        emr_store32(p + EMR_GROWTH_SIZE + 4 * i, at);
+    }
+    return p + first;
+}
+
 bool emr_index_task(emr_writer *w, const emr_task *task, uint32_t number, const emr_task_report *report)
 {
     emr_task_record r = {emr_writer_string(w, task->name), report->rescaler, report->mask_ones,

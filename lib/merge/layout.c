@@ -48,7 +48,7 @@ static size_t base_blocks(const emr_layout *l, const emr_plan *plan)
 
 static void measure(emr_layout *l, const emr_plan *plan, bool writes)
 {
-    size_t value_size = plan->options->unified_dtype == EMR_F32 ? 4 : 2;
+    size_t value_size = emr_value_size(plan), n_planes = emr_plane_count(plan);
     l->max_items = (size_t)emr_min(l->window_params / 256, 1024);
     l->max_rows = count_rows(l, plan);
     l->buffer_params = l->window_params > l->block_params ? l->window_params : l->block_params;
@@ -56,8 +56,8 @@ static void measure(emr_layout *l, const emr_plan *plan, bool writes)
         (uint32_t)l->block_params; /* a quarter of a superblock in F32, half of one in F16 */
     l->mask_block_bytes = (uint32_t)l->block_params / 8;
     l->writer = (emr_writer_limits){
-        .put_bytes = l->buffer_params * value_size + l->buffer_params / 8 * plan->n_tasks,
-        .put_blocks = l->buffer_params / l->block_params * (value_size + plan->n_tasks),
+        .put_bytes = l->buffer_params * value_size + l->buffer_params / 8 * n_planes,
+        .put_blocks = l->buffer_params / l->block_params * (value_size + n_planes),
         .loose_bytes = l->value_block_bytes,
         .loose_blocks = l->n_buffers > 1 && plan->loose_bytes ? LOOSE_BLOCKS + base_blocks(l, plan) : 1,
         .compression = plan->options->compression,
@@ -75,13 +75,13 @@ static void measure(emr_layout *l, const emr_plan *plan, bool writes)
 
 uint64_t emr_stream_count(const emr_plan *plan)
 {
-    return 2 + 3 * (uint64_t)plan->n_tasks;
+    uint64_t growth = plan->options->extendable ? 3 + 3 * (uint64_t)plan->n_tasks : 0;
+    return 2 + 3 * (uint64_t)plan->n_tasks + growth;
 }
 
 uint64_t emr_block_entries(const emr_plan *plan, size_t block_params)
 {
-    uint64_t value_blocks = plan->options->unified_dtype == EMR_F32 ? 4 : 2;
-    return (plan->flat_params / block_params + 1) * (value_blocks + plan->n_tasks) +
+    return (plan->flat_params / block_params + 1) * (emr_value_size(plan) + emr_plane_count(plan)) +
            plan->loose_bytes / block_params + emr_stream_count(plan);
 }
 

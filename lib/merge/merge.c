@@ -1,9 +1,11 @@
 /* merge.c - the public merge context: options, models, and the order of calls. */
 #include "emr/merge.h"
 
+#include "bundle/bundle.h"
 #include "core/text.h"
 #include "merge/driver.h"
 #include "merge/emr_step.h"
+#include "merge/history.h"
 #include "merge/force.h"
 
 #include <string.h>
@@ -15,10 +17,14 @@ struct emr_merge {
     emr_merge_options options; /* pointers in it are to copies below */
     emr_executor executor;
     char **globs;
+    size_t n_globs;
     emr_task *tasks;
     size_t n_tasks, tasks_capacity;
     const emr_model *base;
     const emr_kernels *kernels;
+    const emr_bundle *before; /* whose tasks come first */
+    const char **before_globs;
+    emr_model **old_models; /* of its tasks */
     emr_io output;
     emr_sink sink;
     bool to_bundle, to_sink;
@@ -48,6 +54,10 @@ static emr_status check_options(emr_merge_options *o, emr_error *error)
                         "emr_merge_options: block_params must be a power of two, 4096 to 16 Mi");
     if (o->compression < EMR_COMPRESSION_NONE || o->compression > 19)
         return emr_fail(error, EMR_EINVAL, "emr_merge_options: compression must be -1 to 19");
+    if (o->extendable && o->rescale == EMR_RESCALE_L2)
+        return emr_fail(
+            error, EMR_EINVAL,
+            "with the rescaler l2 a bundle cannot be extendable: it needs every task's own weights");
     if (o->n_private_globs && !o->private_globs)
         return emr_fail(error, EMR_EINVAL, "emr_merge_options: private_globs is NULL");
 #ifndef EMR_WITH_ZSTD
@@ -64,7 +74,7 @@ static emr_status check_options(emr_merge_options *o, emr_error *error)
 
 static emr_status copy_globs(emr_merge *m, emr_error *error)
 {
-    size_t n = m->options.n_private_globs;
+    size_t n = m->n_globs = m->options.n_private_globs;
     m->globs = emr_allocate_array(&m->allocator, n, sizeof *m->globs);
     for (size_t i = 0; m->globs && i < n; i++) {
         if (!m->options.private_globs[i])
@@ -131,8 +141,12 @@ void emr_merge_destroy(emr_merge **merge)
     stop(m);
     if (m->state != OPEN)
         emr_plan_free(&m->plan);
-    for (size_t i = 0; m->globs && i < m->options.n_private_globs; i++)
+    for (size_t t = 0; m->old_models && t < m->before->summary.n_tasks; t++)
+        emr_model_destroy(&m->old_models[t]);
+    for (size_t i = 0; m->globs && i < m->n_globs; i++)
         emr_release(&allocator, m->globs[i]);
+    emr_release(&allocator, m->before_globs);
+    emr_release(&allocator, m->old_models);
     for (size_t t = 0; t < m->n_tasks; t++)
         emr_release(&allocator, m->tasks[t].name);
     emr_release(&allocator, m->globs);
@@ -149,6 +163,29 @@ emr_status emr_merge_set_base(emr_merge *m, const emr_model *base, emr_error *er
         return emr_fail(error, EMR_ESTATE, "base and tasks are set before the plan");
     m->base = base;
     return EMR_OK;
+}
+
+emr_status emr_merge_extend(emr_merge *m, const emr_bundle *bundle, emr_error *error)
+{
+    if (!m || !bundle)
+        return emr_fail(error, EMR_EINVAL, "emr_merge_extend: NULL");
+    if (m->state != OPEN || m->n_tasks)
+        return emr_fail(error, EMR_ESTATE, "a bundle to add to is set once, before any task");
+    emr_status status = emr_history_options(&m->options, bundle, &m->allocator, &m->before_globs, error);
+    if (!status)
+        status = check_options(&m->options, error);
+    if (status)
+        return status;
+    m->before = bundle;
+    m->old_models = emr_allocate_array(&m->allocator, bundle->summary.n_tasks, sizeof *m->old_models);
+    if (!m->old_models)
+        return emr_fail(error, EMR_ENOMEM, "out of memory");
+    for (size_t t = 0; !status && t < bundle->summary.n_tasks; t++) {
+        status = emr_history_task(&m->old_models[t], bundle, t, &m->allocator, error);
+        if (!status)
+            status = emr_merge_add_task(m, emr_bundle_task_name(bundle, t), m->old_models[t], error);
+    }
+    return status;
 }
 
 emr_status emr_merge_add_task(emr_merge *m, const char *name, const emr_model *model, emr_error *error)
@@ -185,8 +222,10 @@ static emr_status make_plan(emr_merge *m, emr_error *error)
         return EMR_OK;
     if (!m->base || !m->n_tasks)
         return emr_fail(error, EMR_ESTATE, "a merge needs a base and at least one task");
+    if (m->before && m->n_tasks == m->before->summary.n_tasks)
+        return emr_fail(error, EMR_ESTATE, "there is no task to add to %s", m->before->name);
     emr_status status =
-        emr_plan_make(&m->plan, &m->allocator, &m->options, m->base, m->tasks, m->n_tasks, error);
+        emr_plan_make(&m->plan, &m->allocator, &m->options, m->base, m->tasks, m->n_tasks, m->before, error);
     if (!status)
         m->state = PLANNED;
     return status;

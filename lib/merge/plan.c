@@ -6,6 +6,8 @@
 #include "merge/glob.h"
 #include "numeric/convert.h"
 
+#include <string.h>
+
 static const char *row_name(const void *owner, size_t i)
 {
     return ((const emr_plan *)owner)->rows[i].sample->name;
@@ -89,6 +91,28 @@ static emr_status mismatch(const emr_plan *plan, const emr_tensor *base, const e
         emr_dtype_name(base->dtype));
 }
 
+static emr_status too_late(const emr_plan *plan, const emr_tensor *base, size_t task, emr_error *error)
+{
+    return emr_fail(
+        error, EMR_EMISMATCH,
+        "task '%s' (%s): tensor '%s' has another shape or kind of dtype than the base's: that makes it "
+        "private to every task, which takes a merge from all checkpoints",
+        plan->tasks[task].name, plan->tasks[task].model->name, base->name);
+}
+
+/* Whether a task has its own copy of a tensor that is not merged; for those to be kept this is known later,
+ * unless the task is an old one. */
+static bool has_own(const emr_plan *plan, const emr_row *row, size_t task)
+{
+    size_t i;
+    if (!emr_model_find(plan->tasks[task].model, row->sample->name))
+        return false;
+    if (task >= plan->n_old)
+        return row->action == EMR_ACTION_PRIVATE;
+    return emr_bundle_find_tensor(plan->before, row->sample->name, &i) ||
+           emr_bundle_task_dtype(plan->before, task, i) == EMR_DTYPE_NONE;
+}
+
 /* Decides about one tensor of the base. */
 static emr_status classify(const emr_plan *plan, emr_row *row, emr_error *error)
 {
@@ -102,7 +126,7 @@ static emr_status classify(const emr_plan *plan, emr_row *row, emr_error *error)
     for (size_t t = 0; t < plan->n_tasks; t++) {
         const emr_tensor *own = emr_model_find(plan->tasks[t].model, base->name);
         if (!own) {
-            if (plan->options->on_missing == EMR_MISSING_ERROR)
+            if (plan->options->on_missing == EMR_MISSING_ERROR && t >= plan->n_old)
                 return missing(plan, base, t, error);
             continue;
         }
@@ -111,6 +135,8 @@ static emr_status classify(const emr_plan *plan, emr_row *row, emr_error *error)
         if (!emr_same_shape(base, own) || is_float != emr_dtype_is_float(own->dtype)) {
             if (plan->options->on_mismatch == EMR_MISMATCH_ERROR)
                 return mismatch(plan, base, own, t, error);
+            if (fits && plan->n_old && t >= plan->n_old)
+                return too_late(plan, base, t, error);
             fits = false;
         }
     }
@@ -130,8 +156,7 @@ static emr_status append(emr_plan *plan, emr_row row, emr_error *error)
         if (!row.is_private)
             return no_memory(error);
         for (size_t t = 0; t < plan->n_tasks; t++)
-            row.is_private[t] = row.action == EMR_ACTION_PRIVATE &&
-                                emr_model_find(plan->tasks[t].model, row.sample->name) != NULL;
+            row.is_private[t] = has_own(plan, &row, t);
     }
     emr_status status = EMR_ENOMEM;
     if (emr_grow(&plan->allocator, (void **)&plan->rows, &plan->capacity, plan->n_rows + 1,
@@ -230,47 +255,111 @@ static void count_element(emr_element_sizes *sizes, const emr_tensor *t)
 static void count_row(emr_plan *plan, const emr_row *row)
 {
     bool used = false, merged = row->action == EMR_ACTION_MERGE;
+    uint64_t base_bytes = row->base ? row->base->bytes : 0;
     if (merged)
         count_element(&plan->sizes[0], row->base);
     for (size_t t = 0; t < plan->n_tasks; t++) {
         const emr_tensor *own = emr_model_find(plan->tasks[t].model, row->sample->name);
+        uint64_t bytes = own ? own->bytes : 0;
         used = used || emr_row_from_base(row, t);
-        if (merged && own)
+        if (t >= plan->n_old ? own != NULL : !merged && row->is_private[t])
+            plan->bytes_in += bytes;
+        if (merged && own && t >= plan->n_old)
             count_element(&plan->sizes[t + 1], own);
-        plan->bytes_in += own ? own->bytes : 0;
-        plan->loose_bytes += own && row->action != EMR_ACTION_MERGE ? own->bytes + EMR_TENSOR_ALIGNMENT : 0;
+        /* whether a task lacks a tensor is forgotten when it takes the base's: not to matter, now or later */
+        if (!merged && (own || row->base))
+            plan->loose_bytes += (bytes > base_bytes ? bytes : base_bytes) + EMR_TENSOR_ALIGNMENT;
     }
     plan->bytes_in += used ? row->base->bytes : 0;
     plan->loose_bytes += used && plan->options->embed_base ? row->base->bytes + EMR_TENSOR_ALIGNMENT : 0;
     plan->index_bytes += index_bytes_of(plan, row);
 }
 
+size_t emr_value_size(const emr_plan *plan)
+{
+    return (plan->options->unified_dtype == EMR_F32 ? 4 : 2) +
+           (plan->options->extendable ? 3 * sizeof(float) : 0);
+}
+
+size_t emr_plane_count(const emr_plan *plan)
+{
+    return plan->n_tasks * (plan->options->extendable ? 3 : 1);
+}
+
+/* What being extendable adds to the index. */
+static uint64_t growth_bytes(const emr_plan *plan)
+{
+    uint64_t bytes = EMR_GROWTH_SIZE + 8 + (3 + 3 * plan->n_tasks) * EMR_STREAM_SIZE;
+    for (size_t i = 0; i < plan->options->n_private_globs; i++)
+        bytes += 4 + emr_text_length(plan->options->private_globs[i]) + 1;
+    if (plan->options->rescale_per != EMR_PER_ROW)
+        bytes += plan->n_tasks * sizeof(double) *
+                 (plan->options->rescale_per == EMR_PER_TENSOR ? plan->n_merged : 1);
+    return bytes;
+}
+
 static void count_bytes(emr_plan *plan)
 {
-    uint64_t unified_size = plan->options->unified_dtype == EMR_F32 ? 4 : 2;
+    uint64_t value_bytes = emr_value_size(plan), plane_bits = emr_plane_count(plan);
     plan->index_bytes = EMR_HEADER_SIZE + EMR_TRAILER_SIZE + EMR_N_SECTIONS * (EMR_SECTION_HEAD + 8) +
                         EMR_SUMMARY_SIZE + 2 * EMR_STREAM_SIZE + metadata_bytes(plan->base);
     for (size_t t = 0; t < plan->n_tasks; t++)
         plan->index_bytes += EMR_TASK_SIZE + emr_text_length(plan->tasks[t].name) + 1 + 3 * EMR_STREAM_SIZE +
                              metadata_bytes(plan->tasks[t].model);
+    if (plan->options->extendable)
+        plan->index_bytes += growth_bytes(plan);
     if (plan->options->rescale_per == EMR_PER_ROW)
-        plan->loose_bytes = plan->row_count * sizeof(float) * plan->n_tasks;
+        plan->loose_bytes = plan->row_count * plan->n_tasks *
+                            (sizeof(float) + (plan->options->extendable ? sizeof(double) : 0));
     for (size_t i = 0; i < plan->n_rows; i++)
         count_row(plan, &plan->rows[i]);
-    plan->bytes_out = plan->flat_params * unified_size + plan->flat_params / 8 * plan->n_tasks +
+    plan->bytes_out = plan->flat_params * value_bytes + plan->flat_params / 8 * plane_bits +
                       plan->loose_bytes + plan->index_bytes;
 }
 
+/* The base must be the bundle's: as far as names, types and shapes go this is known now, and the hashes will
+ * be. Rows of merged tensors are the bundle's, one by one. */
+static emr_status expect_base(emr_plan *plan, emr_error *error)
+{
+    const emr_bundle *b = plan->before;
+    for (size_t i = 0; i < b->summary.n_tensors; i++) {
+        emr_tensor_record t = emr_bundle_tensor_record(b, i);
+        const char *name = emr_bundle_string(b, t.name);
+        emr_row *row = i < plan->n_merged ? &plan->rows[i] : emr_plan_find(plan, name);
+        bool same = row && row->base && strcmp(row->base->name, name) == 0 && row->base->dtype == t.dtype &&
+                    (row->action == EMR_ACTION_MERGE) == t.merged && row->base->rank == t.rank &&
+                    (!t.rank || memcmp(row->base->shape, emr_bundle_shape(b, t.shape), t.rank * 8u) == 0);
+        if (!same)
+            return emr_fail(
+                error, EMR_EMISMATCH,
+                "%s is not the base of %s: tensor '%s' is absent, of another dtype or shape, or in another "
+                "place",
+                plan->base->name, b->name, name);
+        row->expected[0] = t.hash_low;
+        row->expected[1] = t.hash_high;
+        row->is_expected = true;
+    }
+    if (plan->n_merged != b->summary.n_merged)
+        return emr_fail(error, EMR_EMISMATCH, "%s is not the base of %s: tensor '%s' is not in it",
+                        plan->base->name, b->name, plan->rows[b->summary.n_merged].base->name);
+    return EMR_OK;
+}
+
 emr_status emr_plan_make(emr_plan *plan, const emr_allocator *allocator, const emr_merge_options *options,
-                         const emr_model *base, const emr_task *tasks, size_t n_tasks, emr_error *error)
+                         const emr_model *base, const emr_task *tasks, size_t n_tasks,
+                         const emr_bundle *before, emr_error *error)
 {
     *plan = (emr_plan){
         .allocator = *allocator, .options = options, .base = base, .tasks = tasks, .n_tasks = n_tasks};
+    plan->before = before;
+    plan->n_old = before ? before->summary.n_tasks : 0;
     plan->shortest_row = UINT64_MAX;
     emr_status status = plan_base(plan, true, error);
     if (!status)
         status = plan_base(plan, false, error);
     plan->n_base = plan->n_rows;
+    if (!status && before)
+        status = expect_base(plan, error);
     if (!status)
         status = plan_others(plan, error);
     plan->sizes = emr_allocate_array(allocator, n_tasks + 1, sizeof *plan->sizes);
@@ -301,6 +390,8 @@ uint64_t emr_row_length(const emr_tensor *tensor)
 const emr_tensor *emr_source_tensor(const emr_plan *plan, size_t row, size_t source)
 {
     const emr_row *r = &plan->rows[row];
+    if (source > 0 && source <= plan->n_old && row < plan->n_merged)
+        return NULL;
     return source == 0 ? r->base : emr_model_find(plan->tasks[source - 1].model, r->sample->name);
 }
 

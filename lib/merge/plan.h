@@ -3,6 +3,7 @@
 #ifndef EMR_MERGE_PLAN_H
 #define EMR_MERGE_PLAN_H
 
+#include "emr/bundle.h"
 #include "emr/merge.h"
 #include "core/hash.h"
 #include "core/memory.h"
@@ -11,7 +12,7 @@
 
 typedef struct emr_task {
     char *name;
-    const emr_model *model;
+    const emr_model *model; /* of a task that a bundle brings along, what history.h makes of it */
 } emr_task;
 
 /* One tensor name, over all models. */
@@ -23,8 +24,10 @@ typedef struct emr_row {
     uint64_t first_row;   /* merged: rows of the merged tensors before it */
     uint64_t base_offset; /* in the bundle's base stream, where there is one */
     uint64_t zeroed;
-    emr_hash128 hash;    /* of the base's bytes, once they have been read */
-    uint8_t *is_private; /* not merged: one flag a task, set where the task keeps its own copy */
+    emr_hash128 hash;     /* of the base's bytes, once they have been read */
+    uint64_t expected[2]; /* what it must be, low and high, */
+    bool is_expected;     /* where this is set */
+    uint8_t *is_private;  /* not merged: one flag a task, set where the task keeps its own copy */
     emr_action action;
 } emr_row;
 
@@ -38,6 +41,8 @@ typedef struct emr_plan {
     const emr_model *base;
     const emr_task *tasks;
     size_t n_tasks;
+    const emr_bundle *before; /* the bundle that is added to, or NULL; */
+    size_t n_old;             /* its tasks, which are the first: of their merged tensors there are no bytes */
     const emr_merge_options *options; /* borrowed from the merge, private_globs included */
     emr_row *rows; /* merged ones first, then the base's others, then those absent from the base */
     size_t n_rows, capacity, n_merged, n_base;
@@ -52,8 +57,13 @@ typedef struct emr_plan {
 
 /* Decides everything; EMR_EMISMATCH names task and tensor where a policy says "error". */
 emr_status emr_plan_make(emr_plan *plan, const emr_allocator *allocator, const emr_merge_options *options,
-                         const emr_model *base, const emr_task *tasks, size_t n_tasks, emr_error *error);
+                         const emr_model *base, const emr_task *tasks, size_t n_tasks,
+                         const emr_bundle *before, emr_error *error);
 void emr_plan_free(emr_plan *plan);
+
+/* Bytes of all values that the bundle has for a parameter, and bits of all tasks' planes. */
+size_t emr_value_size(const emr_plan *plan);
+size_t emr_plane_count(const emr_plan *plan);
 
 /* The row of that name, or NULL. */
 emr_row *emr_plan_find(const emr_plan *plan, const char *name);
@@ -61,7 +71,8 @@ emr_row *emr_plan_find(const emr_plan *plan, const char *name);
 /* Parameters of one row of a tensor that has any. */
 uint64_t emr_row_length(const emr_tensor *tensor);
 
-/* The tensor of a row in one source, 0 being the base and t + 1 task t; NULL where it has none. */
+/* The tensor of a row in one source, 0 being the base and t + 1 task t; NULL where it has none, or, a merged
+ * one, has it in the bundle that is added to. */
 const emr_tensor *emr_source_tensor(const emr_plan *plan, size_t row, size_t source);
 
 /* Says whose tensor a failed read was: who reads knows file and tensor. Source 0 is the base, t + 1 task t.

@@ -4,6 +4,7 @@
 #ifndef EMR_MERGE_STEP_H
 #define EMR_MERGE_STEP_H
 
+#include "core/work.h"
 #include "merge/plan.h"
 
 /* A chunk of one merged tensor: what one kernel call sees. Pointers are into the driver's memory or the
@@ -20,6 +21,9 @@ typedef struct emr_item {
 
 /* How the driver calls a step. `index` numbers the items of a window from 0. A window takes one round. */
 typedef struct emr_step_functions {
+    /* Before a round: what computing these items needs besides their bytes. */
+    emr_status (*load)(void *step, const emr_item *items, size_t n_items, const emr_workers *workers,
+                       emr_error *error);
     /* A round begins, with these items (their bytes come later). Returns how many jobs the step has left from
      * earlier rounds; they run beside the computing. */
     size_t (*begin)(void *step, const emr_item *items, size_t n_items);

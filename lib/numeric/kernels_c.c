@@ -1,69 +1,8 @@
 /* kernels_c.c - the kernels in plain C: the numerical specification. */
-#include "numeric/kernels.h"
-
-#include "core/bytes.h"
-#include "numeric/convert.h"
-
-#include <stdbool.h>
-
-/* Equation numbers are those of docs/algorithm.md. */
-
-static bool is_finite(float f)
-{
-    return (emr_f32_bits(f) & 0x7f800000) != 0x7f800000;
-}
-
-static bool all_finite(const float *values, size_t n)
-{
-    unsigned bad = 0;
-    for (size_t i = 0; i < n; i++)
-        bad |= !is_finite(values[i]);
-    return !bad;
-}
-
-/* tau = W_t - W_0 for one group: in f32 with one rounding; in f64, rounded to f32, where either side is f64.
- */
-static void load_task_vector(float tau[EMR_GROUP], const emr_chunk *c, size_t task, size_t first, size_t n)
-{
-    emr_dtype base_dtype = (emr_dtype)c->base_dtype, task_dtype = (emr_dtype)c->task_dtypes[task];
-    if (!c->tasks[task]) {
-        for (size_t i = 0; i < n; i++)
-            tau[i] = 0;
-        return;
-    }
-    const uint8_t *base = (const uint8_t *)c->base + first * emr_float_size(base_dtype);
-    const uint8_t *weights = (const uint8_t *)c->tasks[task] + first * emr_float_size(task_dtype);
-    if (base_dtype == EMR_F64 || task_dtype == EMR_F64) {
-        double w0[EMR_GROUP], w[EMR_GROUP];
-        emr_load_f64(w0, base_dtype, base, n);
-        emr_load_f64(w, task_dtype, weights, n);
-        for (size_t i = 0; i < n; i++)
-            tau[i] = (float)(w[i] - w0[i]);
-    } else {
-        float w0[EMR_GROUP];
-        emr_load_f32(w0, base_dtype, base, n);
-        emr_load_f32(tau, task_dtype, weights, n);
-        for (size_t i = 0; i < n; i++)
-            tau[i] = tau[i] - w0[i];
-    }
-}
-
-/* The same with entries that are not finite set to 0; returns how many there were. */
-static size_t load_finite(float tau[EMR_GROUP], const emr_chunk *c, size_t task, size_t first, size_t n)
-{
-    size_t bad = 0;
-    load_task_vector(tau, c, task, first, n);
-    if (all_finite(tau, n))
-        return 0;
-    for (size_t i = 0; i < n; i++) {
-        bad += !is_finite(tau[i]);
-        tau[i] = is_finite(tau[i]) ? tau[i] : 0;
-    }
-    return bad;
-}
+#include "numeric/group.h"
 
 /* Equations 1 to 3: elects the unified task vector of one group and stores it in the unified dtype. `unified`
- * gets the stored values widened again, zeros as +0; *zeroed goes up by the entries that were not finite.
+ * is as store_elected() leaves it; *zeroed goes up by the entries that were not finite.
  * Returns false if a value overflows the unified dtype. */
 static bool elect(const emr_chunk *c, size_t first, size_t n, float unified[EMR_GROUP], size_t *zeroed)
 {
@@ -80,19 +19,7 @@ static bool elect(const emr_chunk *c, size_t first, size_t n, float unified[EMR_
     }
     for (size_t i = 0; i < n; i++)
         unified[i] = sum[i] > 0 ? most[i] : sum[i] < 0 || c->tie_negative ? least[i] : 0;
-    emr_dtype dtype = (emr_dtype)c->unified_dtype;
-    uint8_t *stored = (uint8_t *)c->unified + first * emr_float_size(dtype);
-    if (dtype != EMR_F32) {
-        emr_store_f32(dtype, stored, unified, n);
-        emr_load_f32(unified, dtype, stored, n);
-    }
-    bool finite = true;
-    for (size_t i = 0; i < n; i++) {
-        finite = finite && is_finite(unified[i]);
-        unified[i] = unified[i] == 0 ? 0.0f : unified[i];
-    }
-    emr_store_f32(dtype, stored, unified, n);
-    return finite;
+    return store_elected(c, first, n, unified);
 }
 
 /* Whether the mask is 1: both non-zero, with the same sign. */
@@ -105,65 +32,14 @@ static int agree(float tau, float unified)
 static uint64_t mask_of(const float tau[EMR_GROUP], const float unified[EMR_GROUP], size_t n)
 {
     uint8_t bits[EMR_GROUP] = {0};
-    uint64_t mask = 0;
     for (size_t i = 0; i < n; i++)
         bits[i] = (uint8_t)agree(tau[i], unified[i]);
-    for (size_t i = 0; i < EMR_GROUP; i += 8) /* eight bytes of 0 or 1 become eight bits */
-        mask |= (emr_load64(bits + i) * 0x0102040810204080u >> 56) << i;
-    return mask;
-}
-
-/* The order of sums: see kernels.h. Lanes of a block's halves, in f32 for L1 and in f64 otherwise, and the
- * chunk's accumulators. */
-typedef struct sum {
-    float lanes[2][16];
-    double wide_lanes[2][16];
-    double a[4];
-} sum;
-
-static void add_group_f32(float lanes[16], const float x[EMR_GROUP])
-{
-    for (size_t j = 0; j < 16; j++) {
-        lanes[j] = lanes[j] + (x[j] + x[16 + j]);
-        lanes[j] = lanes[j] + (x[32 + j] + x[48 + j]);
-    }
-}
-
-static void add_group_f64(double lanes[16], const double x[EMR_GROUP])
-{
-    for (size_t j = 0; j < 16; j++) {
-        lanes[j] = lanes[j] + (x[j] + x[16 + j]);
-        lanes[j] = lanes[j] + (x[32 + j] + x[48 + j]);
-    }
-}
-
-/* Ends a block. Of the two kinds of lanes one is all +0. */
-static void fold_block(sum *s)
-{
-    float l[16], h[8];
-    double wide_l[16], wide_h[8];
-    for (size_t j = 0; j < 16; j++) {
-        l[j] = s->lanes[0][j] + s->lanes[1][j];
-        wide_l[j] = s->wide_lanes[0][j] + s->wide_lanes[1][j];
-    }
-    for (size_t j = 0; j < 8; j++) {
-        h[j] = l[j] + l[j + 8];
-        wide_h[j] = wide_l[j] + wide_l[j + 8];
-    }
-    for (size_t j = 0; j < 4; j++)
-        s->a[j] = s->a[j] + ((double)(h[j] + h[j + 4]) + (wide_h[j] + wide_h[j + 4]));
-    memset(s->lanes, 0, sizeof s->lanes);
-    memset(s->wide_lanes, 0, sizeof s->wide_lanes);
+    return pack_bits(bits);
 }
 
 typedef struct accumulators {
-    sum top, bottom;
+    running_sum top, bottom;
 } accumulators;
-
-static float magnitude(float f)
-{
-    return emr_f32_from_bits(emr_f32_bits(f) & 0x7fffffff);
-}
 
 /* Equation 5's terms of one group, |tau| and |M * unified|, or their products for L2; `in_f64` repeats L1 in
  * f64. Where tau is 0 both terms are +0. */
@@ -223,25 +99,6 @@ static emr_sums sum_range(const emr_chunk *c, size_t task, size_t from, size_t t
     return sums;
 }
 
-/* Looks for the first parameter of a group with a task vector entry that is not finite. */
-static bool find_bad(emr_chunk *c, size_t first, size_t n)
-{
-    float tau[EMR_GROUP];
-    c->bad = c->n;
-    for (size_t t = 0; t < c->n_tasks; t++) {
-        load_task_vector(tau, c, t, first, n);
-        if (all_finite(tau, n))
-            continue;
-        for (size_t i = 0; i < n && first + i < c->bad; i++) {
-            if (!is_finite(tau[i])) {
-                c->bad = first + i;
-                c->bad_task = t;
-            }
-        }
-    }
-    return c->bad < c->n;
-}
-
 static void merge(emr_chunk *c)
 {
     c->bad = c->n;
@@ -256,9 +113,7 @@ static void merge(emr_chunk *c)
         if (zeroed && !c->zero_nonfinite && find_bad(c, first, n))
             return;
         if (!finite) {
-            c->bad_task = c->n_tasks;
-            for (c->bad = first; is_finite(unified[c->bad - first]);)
-                c->bad++;
+            find_overflow(c, first, unified);
             return;
         }
         for (size_t t = 0; t < c->n_tasks; t++) {

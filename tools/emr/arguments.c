@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MERGE = 1, APPLY = 2, INSPECT = 4, VERIFY = 8, EXPORT = 16, ALL = 31 };
+enum { MERGE = 1, APPLY = 2, INSPECT = 4, VERIFY = 8, EXPORT = 16, ADD = 32, DROP = 64, ALL = 127 };
 
 typedef struct option option;
 /* Returns NULL, or what is wrong with the value. */
@@ -166,10 +166,10 @@ static const char *const dtypes[] = {"f32", "f16", "bf16", NULL};
 #define AT(member) offsetof(arguments, member)
 
 static const option options[] = {
-    {"--base", MERGE | APPLY | VERIFY, true, set_text, AT(base), NULL, 0},
-    {"--task", MERGE | APPLY, true, add_task, 0, NULL, 0},
-    {"-o", MERGE | APPLY | EXPORT, true, set_text, AT(output), NULL, 0},
-    {"--output", MERGE | APPLY | EXPORT, true, set_text, AT(output), NULL, 0},
+    {"--base", MERGE | APPLY | VERIFY | ADD, true, set_text, AT(base), NULL, 0},
+    {"--task", MERGE | APPLY | ADD | DROP, true, add_task, 0, NULL, 0},
+    {"-o", MERGE | APPLY | EXPORT | ADD | DROP, true, set_text, AT(output), NULL, 0},
+    {"--output", MERGE | APPLY | EXPORT | ADD | DROP, true, set_text, AT(output), NULL, 0},
     {"--rescale", MERGE, true, set_choice, AT(merge.rescale), rules, 0},
     {"--rescale-per", MERGE, true, set_choice, AT(merge.rescale_per), pers, 0},
     {"--tie", MERGE, true, set_choice, AT(merge.tie), ties, 0},
@@ -179,16 +179,17 @@ static const option options[] = {
     {"--on-nonfinite", MERGE, true, set_choice, AT(merge.on_nonfinite), nonfinites, 0},
     {"--unified-dtype", MERGE, true, set_choice, AT(merge.unified_dtype), dtypes, EMR_F32},
     {"--embed-base", MERGE, false, set_int_flag, AT(merge.embed_base), NULL, 0},
+    {"--extendable", MERGE, false, set_int_flag, AT(merge.extendable), NULL, 0},
     {"--zstd-level", MERGE, true, set_level, AT(merge.compression), NULL, 0},
     {"--block-params", MERGE, true, set_block_params, AT(merge.block_params), NULL, 0},
-    {"--memory", MERGE | APPLY | EXPORT, true, set_size, AT(memory), NULL, 0},
-    {"--threads", MERGE | APPLY | VERIFY | EXPORT, true, set_threads, AT(threads), NULL, 0},
-    {"--dry-run", MERGE, false, set_flag, AT(dry_run), NULL, 0},
+    {"--memory", MERGE | APPLY | EXPORT | ADD, true, set_size, AT(memory), NULL, 0},
+    {"--threads", MERGE | APPLY | VERIFY | EXPORT | ADD | DROP, true, set_threads, AT(threads), NULL, 0},
+    {"--dry-run", MERGE | ADD, false, set_flag, AT(dry_run), NULL, 0},
     {"--dtype", APPLY, true, set_choice, AT(dtype), dtypes, EMR_F32},
     {"--shard-size", APPLY, true, set_size, AT(shard_bytes), NULL, 0},
     {"--unified", EXPORT, false, set_flag, AT(unified), NULL, 0},
     {"--mask", EXPORT, true, set_text, AT(mask), NULL, 0},
-    {"--force", MERGE | APPLY | EXPORT, false, set_flag, AT(force), NULL, 0},
+    {"--force", MERGE | APPLY | EXPORT | ADD | DROP, false, set_flag, AT(force), NULL, 0},
     {"--json", ALL, false, set_flag, AT(json), NULL, 0},
     {"--quiet", ALL, false, set_flag, AT(quiet), NULL, 0},
     {"--version", ALL, false, set_flag, AT(version), NULL, 0},
@@ -197,8 +198,8 @@ static const option options[] = {
 
 static unsigned command_bit(const char *name)
 {
-    static const char *const names[] = {"merge", "apply", "inspect", "verify", "export"};
-    for (unsigned i = 0; i < 5; i++)
+    static const char *const names[] = {"merge", "apply", "inspect", "verify", "export", "add", "drop"};
+    for (unsigned i = 0; i < sizeof names / sizeof names[0]; i++)
         if (strcmp(names[i], name) == 0)
             return 1u << i;
     return 0;

@@ -85,6 +85,7 @@ const char *tie_name(uint32_t tie);
 
 /* The commands; each returns an exit status. */
 int command_merge(const arguments *a);
+int command_add(const arguments *a);
 int command_apply(const arguments *a);
 int command_inspect(const arguments *a);
 int command_verify(const arguments *a);

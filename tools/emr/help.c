@@ -11,6 +11,8 @@ static const char program_help[] =
     "  emr inspect FILE\n"
     "  emr verify BUNDLE [--base CHECKPOINT]\n"
     "  emr export BUNDLE (--unified | --mask NAME) -o OUT.safetensors\n"
+    "  emr add BUNDLE --base CHECKPOINT --task NAME=CHECKPOINT -o OUT.emr\n"
+    "  emr drop BUNDLE --task NAME -o OUT.emr\n"
     "\n"
     "A CHECKPOINT is a .safetensors file, a *.safetensors.index.json, or a directory holding either.\n"
     "Everywhere: --json (result on standard output), --quiet, --help, --version. emr COMMAND --help tells "
@@ -32,6 +34,8 @@ static const char merge_help[] =
     "  --on-nonfinite error|zero       NaN or infinity in a merged tensor (error)\n"
     "  --unified-dtype f32|f16|bf16    stored type of the unified task vector (f32)\n"
     "  --embed-base                    put the base into the bundle too\n"
+    "  --extendable                    keep what emr add needs: about 8 bytes a parameter, before "
+    "compression\n"
     "  --block-params N                parameters of a block, a power of two, 4K to 16M (256K): less for "
     "devices\n"
     "                                  with little memory\n"
@@ -54,6 +58,21 @@ static const char apply_help[] =
     "  --memory SIZE         cap on the writer's working memory (64MiB)\n"
     "  --threads N           (all online processors)\n"
     "  --force               overwrite the output\n"
+    "  --json, --quiet, --help\n";
+
+static const char add_help[] =
+    "emr add BUNDLE --base CHECKPOINT --task NAME=CHECKPOINT [--task ...] -o OUT.emr\n"
+    "\n"
+    "Adds tasks to a bundle that was made with --extendable, without the checkpoints of its tasks: OUT.emr "
+    "has the\n"
+    "same bytes as merging all of them at once, with the options that the bundle was made with. The base "
+    "must be the\n"
+    "bundle's; it may be left out if it is embedded. -o - writes to standard output.\n"
+    "\n"
+    "  --memory SIZE  cap on working memory (256MiB)\n"
+    "  --threads N    (all online processors)\n"
+    "  --dry-run      print the plan: tensors, policies, bytes, peak memory; touch nothing\n"
+    "  --force        overwrite OUT.emr\n"
     "  --json, --quiet, --help\n";
 
 static const char inspect_help[] =
@@ -85,7 +104,7 @@ void print_help(FILE *out, const char *command)
         const char *command, *text;
     } texts[] = {
         {"merge", merge_help},   {"apply", apply_help},   {"inspect", inspect_help},
-        {"verify", verify_help}, {"export", export_help},
+        {"verify", verify_help}, {"export", export_help}, {"add", add_help},
     };
     const char *text = program_help;
     for (size_t i = 0; command && i < sizeof texts / sizeof texts[0]; i++)

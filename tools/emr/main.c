@@ -32,7 +32,7 @@ static const struct {
     int (*run)(const arguments *a);
 } commands[] = {
     {"merge", command_merge},   {"apply", command_apply},   {"inspect", command_inspect},
-    {"verify", command_verify}, {"export", command_export},
+    {"verify", command_verify}, {"export", command_export}, {"add", command_add},
 };
 
 static int help(const char *command)

@@ -1,4 +1,4 @@
-/* merge.c - `emr merge`: checkpoints in, one bundle out. */
+/* merge.c - `emr merge` and `emr add`: checkpoints in, one bundle out. */
 #include "cli.h"
 
 #include <stdlib.h>
@@ -7,27 +7,30 @@
 /* Everything that a merge holds, released in one place. */
 typedef struct job {
     session session;
+    emr_bundle *before; /* `add`: the bundle that is added to */
     emr_model *base, **models;
     emr_merge *merge;
     emr_file *file;
 } job;
 
-static int check_usage(const arguments *a)
+static int check_usage(const arguments *a, bool adds)
 {
-    if (a->n_files)
+    if (adds && !a->n_files)
+        return complain(EXIT_USAGE, "add: the BUNDLE to add to is missing");
+    if (a->n_files > adds)
         return complain(EXIT_USAGE, "%s: not expected here (a task is given as --task NAME=CHECKPOINT)",
-                        a->files[0]);
-    if (!a->base)
+                        a->files[adds]);
+    if (!a->base && !adds) /* it may be in the bundle */
         return complain(EXIT_USAGE, "merge: --base CHECKPOINT is missing");
     if (!a->n_tasks)
-        return complain(EXIT_USAGE, "merge: at least one --task NAME=CHECKPOINT is needed");
+        return complain(EXIT_USAGE, "%s: at least one --task NAME=CHECKPOINT is needed", a->command);
     for (size_t i = 0; i < a->n_tasks; i++)
         if (!a->tasks[i].path)
             return complain(EXIT_USAGE, "--task: '%s' must be NAME=CHECKPOINT", a->tasks[i].name);
     if (!a->output && !a->dry_run)
-        return complain(EXIT_USAGE, "merge: -o OUT.emr is missing");
+        return complain(EXIT_USAGE, "%s: -o OUT.emr is missing", a->command);
     if (a->output && a->json && !a->dry_run && strcmp(a->output, "-") == 0)
-        return complain(EXIT_USAGE, "merge: --json and -o - both want standard output");
+        return complain(EXIT_USAGE, "%s: --json and -o - both want standard output", a->command);
     return EXIT_DONE;
 }
 
@@ -36,7 +39,14 @@ static emr_status open_models(job *j, const arguments *a, emr_error *error)
     j->models = calloc(a->n_tasks, sizeof(emr_model *));
     if (!j->models)
         return EMR_ENOMEM;
-    emr_status status = emr_checkpoint_open(&j->base, a->base, NULL, error);
+    emr_status status = EMR_OK;
+    if (a->n_files)
+        status = emr_bundle_open_file(&j->before, a->files[0], NULL, error);
+    if (!status)
+        status = a->base ? emr_checkpoint_open(&j->base, a->base, NULL, error)
+                         : emr_bundle_base_model(&j->base, j->before, NULL, error);
+    if (!status && j->before)
+        status = emr_merge_extend(j->merge, j->before, error);
     if (!status)
         status = emr_merge_set_base(j->merge, j->base, error);
     for (size_t i = 0; !status && i < a->n_tasks; i++) {
@@ -111,7 +121,13 @@ static int print_report(const job *j, const arguments *a)
     json_t *tasks = json_array();
     emr_merge_plan(j->merge, &s, NULL);
     double params = s.merged_params ? (double)s.merged_params : 1;
-    bool per_model = a->merge.rescale_per == EMR_PER_MODEL;
+    uint32_t per = (uint32_t)a->merge.rescale_per;
+    if (j->before) {
+        emr_bundle_info info = EMR_INIT(emr_bundle_info);
+        emr_bundle_get_info(j->before, &info);
+        per = info.rescale_per;
+    }
+    bool per_model = per == EMR_PER_MODEL;
     bool text = !a->json && !a->quiet && strcmp(a->output, "-") != 0;
     if (text)
         printf("%-20s %12s %8s\n", "task", "rescaler", "density");
@@ -121,7 +137,7 @@ static int print_report(const job *j, const arguments *a)
         if (per_model)
             snprintf(rescaler, sizeof rescaler, "%.6f", (double)r.rescaler);
         else
-            snprintf(rescaler, sizeof rescaler, "per %s", per_name((uint32_t)a->merge.rescale_per));
+            snprintf(rescaler, sizeof rescaler, "per %s", per_name(per));
         if (text) {
             print_name(r.name, 20);
             printf(" %12s %8.4f\n", rescaler, density);
@@ -174,14 +190,14 @@ static emr_status run(job *j, const arguments *a, emr_error *error)
     return status;
 }
 
-int command_merge(const arguments *a)
+static int merge_or_add(const arguments *a, bool adds)
 {
     job j = {0};
     emr_error error = {{0}};
-    int exit_status = check_usage(a);
+    int exit_status = check_usage(a, adds);
     if (exit_status)
         return exit_status;
-    exit_status = session_open(&j.session, a, "merging");
+    exit_status = session_open(&j.session, a, adds ? "adding" : "merging");
     if (exit_status)
         return exit_status;
     emr_merge_options options = a->merge;
@@ -203,8 +219,19 @@ int command_merge(const arguments *a)
     emr_merge_destroy(&j.merge);
     emr_file_close(&j.file);
     emr_model_destroy(&j.base);
+    emr_bundle_destroy(&j.before);
     for (size_t i = 0; j.models && i < a->n_tasks; i++)
         emr_model_destroy(&j.models[i]);
     free(j.models);
     return exit_status;
+}
+
+int command_merge(const arguments *a)
+{
+    return merge_or_add(a, false);
+}
+
+int command_add(const arguments *a)
+{
+    return merge_or_add(a, true);
 }
