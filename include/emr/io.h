@@ -45,6 +45,16 @@ EMR_API emr_status emr_file_open(emr_file **file, const char *path, int map, con
 EMR_API emr_status emr_file_create(emr_file **file, const char *path, int replace,
                                    const emr_allocator *allocator, emr_error *error);
 
+/* The same for work that may be cut off and go on later: until it is committed the file is `path` with
+ * ".partial" behind it, which is still there when it is closed, or the process killed, before; opening it so
+ * again gives what was written, to be read and written. One process at a time: EMR_EIO while another has it
+ * open so. */
+EMR_API emr_status emr_file_resume(emr_file **file, const char *path, int replace,
+                                   const emr_allocator *allocator, emr_error *error);
+
+/* Closes a file that was being created, for good: what was written vanishes. */
+EMR_API void emr_file_discard(emr_file **file);
+
 /* Makes what was written durable and puts it in place of `path` in one step. */
 EMR_API emr_status emr_file_commit(emr_file *file, emr_error *error);
 

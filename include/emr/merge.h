@@ -163,6 +163,17 @@ EMR_API emr_status emr_merge_plan_tensor(const emr_merge *merge, size_t i, emr_p
 EMR_API emr_status emr_merge_to_bundle(emr_merge *merge, const emr_io *io, emr_error *error);
 EMR_API emr_status emr_merge_to_sink(emr_merge *merge, const emr_sink *sink, emr_error *error);
 
+/* Lets a run to a bundle go on after the process was killed, or the run failed: after each `interval` bytes
+ * of input (0: 1 GiB) or somewhat more, what was written is made durable, and then a record of where the
+ * merge stands is appended to the journal. A run that is given what an earlier one left, output and journal,
+ * of the same models and options, goes on from the last record, and the bundle is the same to the last byte;
+ * else it begins anew. After emr_merge_to_bundle, whose I/O then needs read, length and, for what it
+ * promises, sync, as the journal does. Files are known again by sizes and times; that other models (from
+ * memory, say) hold what they did is for the caller to know. emr_file_resume makes such files. Only tensors
+ * that are merged are made durable so: those kept and private come last, and again. Pull only. */
+EMR_API emr_status emr_merge_resume(emr_merge *merge, const emr_io *journal, uint64_t interval,
+                                    emr_error *error);
+
 /* Pull: reads every tensor from its model and finishes. */
 EMR_API emr_status emr_merge_run(emr_merge *merge, emr_error *error);
 

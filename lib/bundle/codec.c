@@ -32,6 +32,11 @@ static void zstd_free(void *user, void *pointer)
     emr_release(user, pointer);
 }
 
+unsigned emr_codec_version(void)
+{
+    return ZSTD_versionNumber();
+}
+
 emr_status emr_decoder_create(emr_decoder **decoder, const emr_allocator *allocator)
 {
     emr_decoder *d = emr_allocate_array(allocator, 1, sizeof *d);
@@ -172,6 +177,11 @@ size_t emr_encoder_memory(int level, size_t n)
 }
 
 #else
+
+unsigned emr_codec_version(void)
+{
+    return 0;
+}
 
 emr_status emr_decoder_create(emr_decoder **decoder, const emr_allocator *allocator)
 {

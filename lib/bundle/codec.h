@@ -4,6 +4,9 @@
 
 #include "core/memory.h"
 
+/* The release of zstd, on which encoded bytes depend; 0 without. */
+unsigned emr_codec_version(void);
+
 /* A decoder with its work memory. NULL in a build without zstd, which is no error until a frame is met. */
 typedef struct emr_decoder emr_decoder;
 emr_status emr_decoder_create(emr_decoder **decoder, const emr_allocator *allocator);

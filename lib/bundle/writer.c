@@ -33,6 +33,7 @@ typedef struct stream_state {
     emr_stream_record record;
     emr_texture texture;
     growing blocks; /* of emr_block_record */
+    size_t n_saved; /* of them */
     uint8_t *pending;
     size_t n_pending;
 } stream_state;
@@ -473,6 +474,79 @@ uint32_t emr_writer_shape(emr_writer *w, uint32_t rank, const uint64_t *shape)
     return (uint32_t)at;
 }
 
+void emr_writer_save(const emr_writer *w, emr_put_fn put_bytes, void *context)
+{
+    put_bytes(context, &w->offset, sizeof w->offset);
+    for (size_t i = 0; i < w->n_streams; i++) {
+        const stream_state *s = &w->streams[i];
+        uint64_t counts[3] = {s->record.bytes, s->blocks.n - s->n_saved, s->n_pending};
+        put_bytes(context, counts, sizeof counts);
+        if (counts[1])
+            put_bytes(context, (emr_block_record *)s->blocks.data + s->n_saved,
+                      (s->blocks.n - s->n_saved) * sizeof(emr_block_record));
+        if (s->n_pending)
+            put_bytes(context, s->pending, s->n_pending);
+    }
+}
+
+void emr_writer_saved(emr_writer *w)
+{
+    for (size_t i = 0; i < w->n_streams; i++)
+        w->streams[i].n_saved = w->streams[i].blocks.n;
+}
+
+static emr_status restore_stream(emr_writer *w, stream_state *s, emr_get_fn get, void *context,
+                                 emr_error *error)
+{
+    uint64_t counts[3];
+    emr_status status = get(context, counts, sizeof counts, error);
+    if (status)
+        return status;
+    size_t n = (size_t)counts[1];
+    if (counts[1] > SIZE_MAX / sizeof(emr_block_record) / 2 || counts[2] > w->limits.loose_bytes)
+        return emr_fail(error, EMR_EFORMAT, "the journal is not this merge's");
+    if (!emr_grow(&w->allocator, &s->blocks.data, &s->blocks.capacity, s->blocks.n + n,
+                  sizeof(emr_block_record)))
+        return no_memory(error);
+    if (n)
+        status = get(context, (emr_block_record *)s->blocks.data + s->blocks.n, n * sizeof(emr_block_record),
+                     error);
+    s->record.bytes = counts[0];
+    s->n_saved = s->blocks.n += n;
+    s->n_pending = (size_t)counts[2];
+    if (s->n_pending && !s->pending && !(s->pending = take_loose(w)))
+        return no_memory(error);
+    return !status && s->n_pending ? get(context, s->pending, s->n_pending, error) : status;
+}
+
+emr_status emr_writer_restore(emr_writer *w, emr_get_fn get, void *context, emr_error *error)
+{
+    emr_status status = get(context, &w->offset, sizeof w->offset, error);
+    for (size_t i = 0; !status && i < w->n_streams; i++)
+        status = restore_stream(w, &w->streams[i], get, context, error);
+    return status;
+}
+
+emr_status emr_writer_check(const emr_writer *w, bool *right, emr_error *error)
+{
+    uint64_t length;
+    uint8_t *stored = emr_allocate(&w->allocator, w->limits.loose_bytes);
+    if (!stored)
+        return no_memory(error);
+    *right = w->io.length(w->io.user, &length) == 0 && length >= w->offset;
+    for (size_t i = 0; *right && i < w->n_streams; i++) {
+        const stream_state *s = &w->streams[i];
+        for (size_t k = 0; *right && k < s->blocks.n; k++) {
+            const emr_block_record *r = &((const emr_block_record *)s->blocks.data)[k];
+            *right = r->stored <= w->limits.loose_bytes &&
+                     w->io.read(w->io.user, r->offset, stored, r->stored) == 0 &&
+                     emr_hash64(stored, r->stored) == r->hash;
+        }
+    }
+    emr_release(&w->allocator, stored);
+    return EMR_OK;
+}
+
 /* The sections that the writer itself knows: streams and their blocks. */
 static emr_status index_streams(emr_writer *w, emr_error *error)
 {
@@ -551,7 +625,11 @@ emr_status emr_writer_finish(emr_writer *w, emr_error *error)
     seal(p);
     status = write_bytes(w, index, (size_t)size, error);
     emr_release(&w->allocator, index);
-    return status ? status : write_bytes(w, p, sizeof p, error);
+    if (!status)
+        status = write_bytes(w, p, sizeof p, error);
+    if (!status && w->io.sync && w->io.sync(w->io.user))
+        status = emr_fail(error, EMR_EIO, "writing the bundle failed: it could not be made durable");
+    return status;
 }
 
 uint64_t emr_writer_memory(const emr_writer_limits *l, size_t workers)

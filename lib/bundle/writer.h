@@ -64,7 +64,18 @@ uint32_t emr_writer_string(emr_writer *writer, const char *text);
 /* Adds a shape to the shapes section: the index of its first dimension, or UINT32_MAX. */
 uint32_t emr_writer_shape(emr_writer *writer, uint32_t rank, const uint64_t *shape);
 
-/* Writes the index and the trailer: the bundle is whole. */
+/* For going on later, with nothing under way (emr_writer_flush): puts what has come since the last time
+ * through `put`; then that has been kept. What was put is given back through `get` to a new writer with the
+ * same streams, time by time. */
+typedef void (*emr_put_fn)(void *context, const void *bytes, size_t n);
+typedef emr_status (*emr_get_fn)(void *context, void *bytes, size_t n, emr_error *error);
+void emr_writer_save(const emr_writer *writer, emr_put_fn put, void *context);
+void emr_writer_saved(emr_writer *writer);
+emr_status emr_writer_restore(emr_writer *writer, emr_get_fn get, void *context, emr_error *error);
+/* Whether all blocks can be read back from the I/O and have the hashes they should. */
+emr_status emr_writer_check(const emr_writer *writer, bool *right, emr_error *error);
+
+/* Writes the index and the trailer, and makes the bundle durable if the I/O has sync: it is whole. */
 emr_status emr_writer_finish(emr_writer *writer, emr_error *error);
 
 /* Work memory of a writer with so many workers, for the plan. */

@@ -3,6 +3,7 @@
 #define _POSIX_C_SOURCE 200809L
 
 #include "checkpoint/safetensors.h"
+#include "io/file.h"
 
 #include <dirent.h>
 #include <string.h>
@@ -49,6 +50,7 @@ static emr_status add_file(emr_model *m, const char *path, emr_error *error)
     emr_status status = emr_file_open(&f->file, path, files->map, &m->allocator, error);
     if (status)
         return status;
+    m->stamp = m->stamp * 31 + emr_file_stamp(f->file);
     emr_io io = emr_file_io(f->file);
     return emr_safetensors_load(m, &io, copy, error);
 }

@@ -5,13 +5,16 @@
 
 #include "emr/io.h"
 
+#include "core/hash.h"
 #include "core/memory.h"
+#include "io/file.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -26,6 +29,8 @@ struct emr_file {
     size_t mapped_bytes;
     bool replace;
     bool created;
+    bool resumed;       /* stays when it is closed before it is committed; */
+    uint64_t written;   /* the end of what was written since it was opened so */
     atomic_int failure; /* errno of the last read or write that failed */
 };
 
@@ -92,6 +97,7 @@ static int file_write(void *user, uint64_t offset, const void *source, size_t n)
         offset += (uint64_t)put;
         n -= (size_t)put;
     }
+    f->written = offset > f->written ? offset : f->written;
     return 0;
 }
 
@@ -281,6 +287,52 @@ emr_status emr_file_create(emr_file **file, const char *path, int replace, const
     return status;
 }
 
+/* Opens the partial file for this process alone. In between, its last owner may have put it in place or
+ * removed it. */
+static emr_status open_partial(emr_file *f, emr_error *error)
+{
+    for (unsigned attempt = 0; attempt < NAMES_TRIED; attempt++) {
+        struct stat opened, named;
+        f->descriptor = open(f->temporary, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0666);
+        if (f->descriptor < 0 || fstat(f->descriptor, &opened))
+            return fail(f->temporary, "cannot be created", error);
+        if (!S_ISREG(opened.st_mode))
+            return emr_fail(error, EMR_EIO, "%s: is no regular file", f->temporary);
+        if (flock(f->descriptor, LOCK_EX | LOCK_NB))
+            return errno == EWOULDBLOCK
+                       ? emr_fail(error, EMR_EIO, "%s: another process is writing it", f->temporary)
+                       : fail(f->temporary, "cannot be locked", error);
+        if (lstat(f->temporary, &named) == 0 && named.st_ino == opened.st_ino &&
+            named.st_dev == opened.st_dev)
+            return EMR_OK;
+        close(f->descriptor);
+        f->descriptor = -1;
+    }
+    return emr_fail(error, EMR_EIO, "%s: cannot be created", f->temporary);
+}
+
+emr_status emr_file_resume(emr_file **file, const char *path, int replace, const emr_allocator *allocator,
+                           emr_error *error)
+{
+    emr_status status = new_file(file, path, allocator, error);
+    if (status)
+        return status;
+    emr_file *f = *file;
+    f->created = f->resumed = true;
+    f->replace = replace != 0;
+    f->directory = directory_of(&f->allocator, path);
+    f->temporary = emr_join_strings(&f->allocator, path, strlen(path), ".partial");
+    if (!f->directory || !f->temporary)
+        status = emr_fail(error, EMR_ENOMEM, "%s: out of memory", path);
+    else
+        status = check_target(path, f->replace, error);
+    if (!status)
+        status = open_partial(f, error);
+    if (status)
+        emr_file_close(file);
+    return status;
+}
+
 /* Gives an unnamed file its temporary name. */
 static int give_name(emr_file *f)
 {
@@ -324,6 +376,8 @@ emr_status emr_file_commit(emr_file *f, emr_error *error)
 {
     if (!f || !f->created || f->descriptor < 0)
         return emr_fail(error, EMR_ESTATE, "only a file that is being created can be committed");
+    if (f->resumed && ftruncate(f->descriptor, (off_t)f->written)) /* more may be left from an earlier time */
+        return fail(f->path, "cannot be cut to its length", error);
     if (fsync(f->descriptor))
         return fail(f->path, "cannot be made durable", error);
     if (!f->temporary && give_name(f))
@@ -352,13 +406,29 @@ void emr_file_close(emr_file **file)
     emr_allocator allocator = f->allocator;
     if (f->mapping)
         munmap(f->mapping, f->mapped_bytes);
+    if (f->temporary && !f->resumed)
+        unlink(f->temporary);
     if (f->descriptor >= 0)
         close(f->descriptor);
-    if (f->temporary)
-        unlink(f->temporary);
     emr_release(&allocator, f->temporary);
     emr_release(&allocator, f->directory);
     emr_release(&allocator, f->path);
     emr_release(&allocator, f);
     *file = NULL;
+}
+
+void emr_file_discard(emr_file **file)
+{
+    if (file && *file && (*file)->descriptor >= 0) /* else it is another process's */
+        (*file)->resumed = false;
+    emr_file_close(file);
+}
+
+uint64_t emr_file_stamp(const emr_file *file)
+{
+    struct stat s;
+    if (fstat(file->descriptor, &s))
+        return 0;
+    int64_t parts[3] = {(int64_t)s.st_size, (int64_t)s.st_mtim.tv_sec, (int64_t)s.st_mtim.tv_nsec};
+    return emr_hash64(parts, sizeof parts);
 }

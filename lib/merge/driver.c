@@ -47,6 +47,9 @@ struct emr_driver {
     uint64_t private_offset;
     bool private_open;
     uint64_t done; /* input bytes */
+    emr_window_fn on_window;
+    void *on_window_context;
+    size_t saved_row; /* rows before it were saved complete */
 };
 
 uint64_t emr_driver_memory(const emr_plan *plan, const emr_layout *l)
@@ -110,8 +113,10 @@ emr_status emr_driver_create(emr_driver **driver, emr_plan *plan, const emr_layo
     if (!status)
         status = check_readable(d, error);
     emr_hasher_init(&d->hasher);
-    for (size_t i = 0; i < plan->n_base; i++)
+    for (size_t i = 0; i < plan->n_base; i++) {
         plan->rows[i].hash = emr_hasher_digest(&d->hasher); /* right as it is for tensors without elements */
+        plan->rows[i].zeroed = plan->rows[i].base_offset = 0;
+    }
     if (status)
         emr_driver_destroy(&d);
     *driver = d;
@@ -223,7 +228,99 @@ static emr_status process_window(emr_driver *d, emr_error *error)
     }
     if (!status)
         status = d->functions->window_end(d->step, error);
-    return status ? status : progress(d, emr_window_bytes(w), error);
+    if (!status)
+        status = progress(d, emr_window_bytes(w), error);
+    return !status && d->on_window ? d->on_window(d->on_window_context, error) : status;
+}
+
+void emr_driver_on_window(emr_driver *d, emr_window_fn fn, void *context)
+{
+    d->on_window = fn;
+    d->on_window_context = context;
+}
+
+size_t emr_driver_row(const emr_driver *d)
+{
+    return d->window->next_row;
+}
+
+uint64_t emr_driver_done(const emr_driver *d)
+{
+    return d->done;
+}
+
+emr_status emr_driver_settle(emr_driver *d, emr_error *error)
+{
+    return hash_base(d, error);
+}
+
+/* What a save says of a row; of the one that is passing, what is known so far. */
+typedef struct saved_row {
+    emr_hash128 hash;
+    uint64_t zeroed, base_offset;
+} saved_row;
+
+/* The end of the rows that are saved. */
+static size_t rows_end(const emr_driver *d)
+{
+    return (size_t)emr_min(d->window->next_row + 1, d->plan->n_merged);
+}
+
+void emr_driver_save(const emr_driver *d, emr_put_fn put, void *context)
+{
+    uint64_t where[3] = {d->window->next_row, d->window->next_first, d->done};
+    put(context, where, sizeof where);
+    for (size_t i = d->saved_row; i < rows_end(d); i++) {
+        const emr_row *row = &d->plan->rows[i];
+        saved_row saved = {row->hash, row->zeroed, row->base_offset};
+        put(context, &saved, sizeof saved);
+    }
+}
+
+void emr_driver_saved(emr_driver *d)
+{
+    d->saved_row = d->window->next_row;
+}
+
+emr_status emr_driver_restore(emr_driver *d, emr_get_fn get, void *context, emr_error *error)
+{
+    uint64_t where[3];
+    emr_status status = get(context, where, sizeof where, error);
+    if (status)
+        return status;
+    if (where[0] > d->plan->n_merged || where[0] < d->saved_row ||
+        (where[0] < d->plan->n_merged && where[1] > d->plan->rows[where[0]].base->count))
+        return emr_fail(error, EMR_EFORMAT, "the journal is not this merge's");
+    d->window->next_row = (size_t)where[0];
+    d->window->next_first = where[1];
+    d->done = where[2];
+    for (size_t i = d->saved_row; !status && i < rows_end(d); i++) {
+        saved_row saved;
+        status = get(context, &saved, sizeof saved, error);
+        d->plan->rows[i].hash = saved.hash;
+        d->plan->rows[i].zeroed = saved.zeroed;
+        d->plan->rows[i].base_offset = saved.base_offset;
+    }
+    d->saved_row = d->window->next_row;
+    return status;
+}
+
+/* The hash of a tensor that was passing is taken anew: so far only the base needs to be read again. */
+emr_status emr_driver_continue(emr_driver *d, emr_error *error)
+{
+    emr_status status = EMR_OK;
+    if (d->window->next_row == d->plan->n_merged)
+        return EMR_OK;
+    const emr_tensor *base = d->plan->rows[d->window->next_row].base;
+    uint64_t end = d->window->next_first * emr_float_size(base->dtype);
+    emr_hasher_init(&d->hasher);
+    for (uint64_t at = 0; !status && end < base->bytes && at < end; at += EMR_IO_BUFFER) {
+        size_t n = (size_t)emr_min(EMR_IO_BUFFER, end - at);
+        status = emr_tensor_read(base, at, d->buffers, n, error);
+        if (!status)
+            emr_hasher_update(&d->hasher, d->buffers, n);
+    }
+    return status;
 }
 
 /* Calls `fn` with a tensor's bytes, front to back. */

@@ -72,6 +72,7 @@ struct emr_step {
     double *tensor_numerators; /* likewise, where the merge grows */
     size_t base_stream, private_stream;
     size_t private_task; /* whose stream private_stream is; SIZE_MAX at first */
+    size_t saved_row;    /* of rows before it the rescalers were saved */
 };
 
 uint64_t emr_step_memory(const emr_plan *plan, const emr_layout *l)
@@ -675,6 +676,78 @@ static emr_status finish(void *user, emr_error *error)
     if (there && s->grows)
         there = index_growth(s);
     return there ? emr_writer_finish(s->writer, error) : no_memory(error);
+}
+
+bool emr_step_rests(const emr_step *s)
+{
+    return s->position == s->written;
+}
+
+/* What a save says of a task. */
+typedef struct saved_task {
+    emr_sums model, tensor, row, means;
+    uint64_t ones, zeroed, nonzero;
+} saved_task;
+
+void emr_step_save(const emr_step *s, size_t row, emr_put_fn put, void *context)
+{
+    size_t n_merged = s->plan->n_merged, n = row - s->saved_row;
+    uint64_t place[2] = {s->position, row};
+    put(context, place, sizeof place);
+    for (size_t t = 0; t < s->plan->n_tasks; t++) {
+        const task_state *state = &s->tasks[t];
+        saved_task saved = {state->model, state->tensor, state->row,    state->means,
+                            state->ones,  state->zeroed, state->nonzero};
+        put(context, &saved, sizeof saved);
+        if (s->rescalers && n)
+            put(context, s->rescalers + t * n_merged + s->saved_row, n * sizeof(float));
+        if (s->tensor_numerators && n)
+            put(context, s->tensor_numerators + t * n_merged + s->saved_row, n * sizeof(double));
+    }
+}
+
+void emr_step_saved(emr_step *s, size_t row)
+{
+    s->saved_row = row;
+}
+
+static emr_status restore_task(emr_step *s, size_t t, size_t row, emr_get_fn get, void *context,
+                               emr_error *error)
+{
+    task_state *state = &s->tasks[t];
+    size_t first = t * s->plan->n_merged + s->saved_row, n = row - s->saved_row;
+    saved_task saved;
+    emr_status status = get(context, &saved, sizeof saved, error);
+    if (status)
+        return status;
+    state->model = saved.model;
+    state->tensor = saved.tensor;
+    state->row = saved.row;
+    state->means = saved.means;
+    state->ones = saved.ones;
+    state->zeroed = saved.zeroed;
+    state->nonzero = saved.nonzero;
+    if (s->rescalers && n)
+        status = get(context, s->rescalers + first, n * sizeof(float), error);
+    if (!status && s->tensor_numerators && n)
+        status = get(context, s->tensor_numerators + first, n * sizeof(double), error);
+    return status;
+}
+
+emr_status emr_step_restore(emr_step *s, emr_get_fn get, void *context, emr_error *error)
+{
+    uint64_t place[2];
+    emr_status status = get(context, place, sizeof place, error);
+    if (!status &&
+        (place[0] > s->plan->flat_params || place[1] > s->plan->n_merged || place[1] < s->saved_row))
+        status = emr_fail(error, EMR_EFORMAT, "the journal is not this merge's");
+    for (size_t t = 0; !status && t < s->plan->n_tasks; t++)
+        status = restore_task(s, t, (size_t)place[1], get, context, error);
+    if (!status) {
+        s->position = s->written = place[0];
+        s->saved_row = (size_t)place[1];
+    }
+    return status;
 }
 
 void emr_step_report(const emr_step *s, size_t task, emr_task_report *report)

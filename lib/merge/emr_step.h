@@ -17,6 +17,14 @@ emr_status emr_step_create(emr_step **step, emr_plan *plan, const emr_layout *la
                            emr_error *error);
 void emr_step_destroy(emr_step **step);
 
+/* Whether everything that was folded has been put, so that the writer holds all results. */
+bool emr_step_rests(const emr_step *step);
+
+/* For going on later, while it rests: as with the writer. `row` is that of the driver's next item. */
+void emr_step_save(const emr_step *step, size_t row, emr_put_fn put, void *context);
+void emr_step_saved(emr_step *step, size_t row);
+emr_status emr_step_restore(emr_step *step, emr_get_fn get, void *context, emr_error *error);
+
 /* After finish. */
 void emr_step_report(const emr_step *step, size_t task, emr_task_report *report);
 

@@ -172,7 +172,8 @@ static size_t column_count(const emr_bundle *b)
 /* Bits of a parameter in all columns. */
 static size_t total_bits(const emr_bundle *b)
 {
-    return (b->summary.unified_dtype == EMR_F32 ? 32u : 16u) + 3u * 32 + N_PLANES * (size_t)b->summary.n_tasks;
+    return (b->summary.unified_dtype == EMR_F32 ? 32u : 16u) + 3u * 32 +
+           N_PLANES * (size_t)b->summary.n_tasks;
 }
 
 /* A cursor's two blocks and its decoder. */

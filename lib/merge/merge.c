@@ -7,8 +7,11 @@
 #include "merge/emr_step.h"
 #include "merge/history.h"
 #include "merge/force.h"
+#include "merge/resume.h"
 
 #include <string.h>
+
+#define INTERVAL_DEFAULT ((uint64_t)1 << 30)
 
 typedef enum state { OPEN, PLANNED, RUNNING, FINISHED, FAILED } state;
 
@@ -25,15 +28,17 @@ struct emr_merge {
     const emr_bundle *before; /* whose tasks come first */
     const char **before_globs;
     emr_model **old_models; /* of its tasks */
-    emr_io output;
+    emr_io output, journal;
+    uint64_t journal_interval;
     emr_sink sink;
-    bool to_bundle, to_sink;
+    bool to_bundle, to_sink, resumable, pulls;
     emr_plan plan;
     emr_layout layout;
     emr_workers workers;
     emr_writer *writer;
     emr_step *step;
     emr_driver *driver;
+    emr_resume *resume;
     state state;
 };
 
@@ -129,6 +134,7 @@ static void stop(emr_merge *m)
     emr_driver_destroy(&m->driver);
     emr_step_destroy(&m->step);
     emr_writer_destroy(&m->writer);
+    emr_resume_destroy(&m->resume);
     emr_workers_destroy(&m->workers);
 }
 
@@ -300,6 +306,56 @@ emr_status emr_merge_to_sink(emr_merge *m, const emr_sink *sink, emr_error *erro
     return status;
 }
 
+emr_status emr_merge_resume(emr_merge *m, const emr_io *journal, uint64_t interval, emr_error *error)
+{
+    if (!m)
+        return emr_fail(error, EMR_EINVAL, "emr_merge_resume: NULL");
+    if (!m->to_bundle || m->resumable || m->state >= RUNNING)
+        return emr_fail(error, EMR_ESTATE,
+                        "a journal is set once, after emr_merge_to_bundle and before the merge runs");
+    emr_status status = emr_io_take(&m->journal, journal, error);
+    if (!status && (!m->journal.read || !m->journal.write || !m->journal.length))
+        status = emr_fail(error, EMR_EINVAL, "the journal's emr_io needs read, write and length");
+    if (!status && (!m->output.read || !m->output.length))
+        status = emr_fail(error, EMR_EINVAL, "to go on later, the output's emr_io needs read and length");
+    m->journal_interval = interval ? interval : INTERVAL_DEFAULT;
+    m->resumable = !status;
+    return status;
+}
+
+/* What works on the tensors, at the front. */
+static emr_status start(emr_merge *m, emr_error *error)
+{
+    emr_status status = EMR_OK;
+    if (m->to_bundle)
+        status =
+            emr_writer_create(&m->writer, &m->output, &m->allocator, &m->workers, &m->layout.writer, error);
+    if (!status)
+        status = emr_step_create(&m->step, &m->plan, &m->layout, m->kernels, m->writer,
+                                 m->to_sink ? &m->sink : NULL, error);
+    if (!status)
+        status = emr_driver_create(&m->driver, &m->plan, &m->layout, &m->workers, &emr_step_functions_emr,
+                                   m->step, error);
+    return status;
+}
+
+/* Goes to where an earlier run came; to the front where nothing of one is left. */
+static emr_status resume(emr_merge *m, emr_error *error)
+{
+    bool stale = false;
+    emr_status status = emr_resume_create(&m->resume, &m->journal, &m->output, m->journal_interval, &m->plan,
+                                          &m->layout, error);
+    if (!status)
+        status = emr_resume_find(m->resume, m->driver, m->step, m->writer, &stale, error);
+    if (!status && stale) {
+        emr_driver_destroy(&m->driver);
+        emr_step_destroy(&m->step);
+        emr_writer_destroy(&m->writer);
+        status = start(m, error);
+    }
+    return status ? status : emr_resume_begin(m->resume, m->driver, m->step, m->writer, error);
+}
+
 /* Everything that a run needs, then as far as it goes without pushed bytes. */
 static emr_status begin(emr_merge *m, emr_error *error)
 {
@@ -315,15 +371,10 @@ static emr_status begin(emr_merge *m, emr_error *error)
         return status;
     m->state = RUNNING;
     status = emr_workers_create(&m->workers, &m->allocator, m->options.executor, m->layout.n_workers, error);
-    if (!status && m->to_bundle)
-        status =
-            emr_writer_create(&m->writer, &m->output, &m->allocator, &m->workers, &m->layout.writer, error);
     if (!status)
-        status = emr_step_create(&m->step, &m->plan, &m->layout, m->kernels, m->writer,
-                                 m->to_sink ? &m->sink : NULL, error);
-    if (!status)
-        status = emr_driver_create(&m->driver, &m->plan, &m->layout, &m->workers, &emr_step_functions_emr,
-                                   m->step, error);
+        status = start(m, error);
+    if (!status && m->resumable)
+        status = resume(m, error);
     return status ? status : emr_driver_pump(m->driver, error);
 }
 
@@ -339,6 +390,8 @@ static emr_status begin_pushing(emr_merge *m, emr_error *error)
 {
     if (m->state == RUNNING)
         return EMR_OK;
+    if (m->resumable && !m->pulls)
+        return emr_fail(error, EMR_ESTATE, "a merge with a journal reads its tensors: emr_merge_run");
     if (m->state == FINISHED) /* which it stays */
         return emr_fail(error, EMR_ESTATE, "the merge is finished");
     return settle(m, begin(m, error));
@@ -350,6 +403,7 @@ emr_status emr_merge_run(emr_merge *m, emr_error *error)
         return emr_fail(error, EMR_EINVAL, "emr_merge_run: NULL");
     if (m->state == RUNNING)
         return emr_fail(error, EMR_ESTATE, "the merge is running: bytes were pushed");
+    m->pulls = true;
     emr_status status = begin_pushing(m, error);
     return status ? status : emr_merge_finish(m, error);
 }

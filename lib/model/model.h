@@ -40,6 +40,7 @@ struct emr_model {
     emr_names names;
     emr_metadata *metadata;
     size_t n_metadata, metadata_capacity;
+    uint64_t stamp; /* of the files it lies in, if it does: changes when they do */
     /* Called once, when the model is destroyed, by whoever built it: closes files, frees views. */
     void (*on_destroy)(void *owner, const emr_allocator *allocator);
     void *owner;

@@ -28,10 +28,10 @@ typedef struct arguments {
     size_t n_globs;
     const char *base, *output, *mask;
     unsigned threads; /* 0: all online */
-    uint64_t memory, shard_bytes;
+    uint64_t memory, shard_bytes, resume_every;
     emr_merge_options merge;
     int dtype;
-    bool unified, dry_run, force, json, quiet, help, version;
+    bool unified, resume, dry_run, force, json, quiet, help, version;
 } arguments;
 
 /* Parses the words after the command. On failure prints the error line and returns EXIT_USAGE. */

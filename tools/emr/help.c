@@ -42,6 +42,11 @@ static const char merge_help[] =
     "  --zstd-level N                  0 (no compression) to 19 (1)\n"
     "  --memory SIZE                   cap on working memory (256MiB)\n"
     "  --threads N                     (all online processors)\n"
+    "  --resume                        go on where a run that was cut off came; give it from the first run "
+    "on: what is\n"
+    "                                  done is kept in OUT.emr.partial and OUT.emr.journal.partial until "
+    "OUT.emr is whole\n"
+    "  --resume-every SIZE             input read between two points to go on from (1GiB)\n"
     "  --dry-run                       print the plan: tensors, policies, bytes, peak memory; touch nothing\n"
     "  --force                         overwrite OUT.emr\n"
     "  --json, --quiet, --help\n";
@@ -71,6 +76,8 @@ static const char add_help[] =
     "\n"
     "  --memory SIZE  cap on working memory (256MiB)\n"
     "  --threads N    (all online processors)\n"
+    "  --resume       go on where a run that was cut off came (see emr merge --help)\n"
+    "  --resume-every SIZE\n"
     "  --dry-run      print the plan: tensors, policies, bytes, peak memory; touch nothing\n"
     "  --force        overwrite OUT.emr\n"
     "  --json, --quiet, --help\n";

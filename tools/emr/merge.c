@@ -11,6 +11,7 @@ typedef struct job {
     emr_model *base, **models;
     emr_merge *merge;
     emr_file *file;
+    emr_file *journal; /* --resume */
 } job;
 
 static int check_usage(const arguments *a, bool adds)
@@ -29,6 +30,8 @@ static int check_usage(const arguments *a, bool adds)
             return complain(EXIT_USAGE, "--task: '%s' must be NAME=CHECKPOINT", a->tasks[i].name);
     if (!a->output && !a->dry_run)
         return complain(EXIT_USAGE, "%s: -o OUT.emr is missing", a->command);
+    if (a->resume && a->output && strcmp(a->output, "-") == 0)
+        return complain(EXIT_USAGE, "%s: --resume needs a file to write to", a->command);
     if (a->output && a->json && !a->dry_run && strcmp(a->output, "-") == 0)
         return complain(EXIT_USAGE, "%s: --json and -o - both want standard output", a->command);
     return EXIT_DONE;
@@ -169,6 +172,33 @@ static void name_output(const job *j, const arguments *a, emr_error *error)
     snprintf(error->text, sizeof error->text, "%.*s", (int)sizeof error->text - 1, text);
 }
 
+/* OUT.emr.partial and OUT.emr.journal.partial: what an earlier run left, or new ones. */
+static emr_status open_resumable(job *j, const arguments *a, emr_error *error)
+{
+    char *path = malloc(strlen(a->output) + sizeof ".journal");
+    if (!path)
+        return EMR_ENOMEM;
+    strcat(strcpy(path, a->output), ".journal");
+    emr_status status = emr_file_resume(&j->file, a->output, a->force, NULL, error);
+    if (!status)
+        status = emr_file_resume(&j->journal, path, 1, NULL, error);
+    free(path);
+    return status;
+}
+
+/* A run that may yet succeed as it is, with more room, say, leaves what it has done. */
+static void close_files(job *j, emr_status status)
+{
+    bool worth = status == EMR_EIO || status == EMR_ENOMEM || status == EMR_ECANCELED;
+    if (worth) {
+        emr_file_close(&j->file);
+        emr_file_close(&j->journal);
+    } else {
+        emr_file_discard(&j->file);
+        emr_file_discard(&j->journal);
+    }
+}
+
 static emr_status run(job *j, const arguments *a, emr_error *error)
 {
     emr_io io;
@@ -176,10 +206,15 @@ static emr_status run(job *j, const arguments *a, emr_error *error)
     bool to_stdout = strcmp(a->output, "-") == 0;
     if (to_stdout)
         io = standard_output();
-    else if ((status = emr_file_create(&j->file, a->output, a->force, NULL, error)) == EMR_OK)
+    else if ((status = a->resume ? open_resumable(j, a, error)
+                                 : emr_file_create(&j->file, a->output, a->force, NULL, error)) == EMR_OK)
         io = emr_file_io(j->file);
     if (!status)
         status = emr_merge_to_bundle(j->merge, &io, error);
+    if (!status && a->resume) {
+        emr_io journal = emr_file_io(j->journal);
+        status = emr_merge_resume(j->merge, &journal, a->resume_every, error);
+    }
     if (!status)
         status = emr_merge_run(j->merge, error);
     if (status == EMR_EIO &&
@@ -217,7 +252,7 @@ static int merge_or_add(const arguments *a, bool adds)
     if (status)
         exit_status = complain_status(status, &error);
     emr_merge_destroy(&j.merge);
-    emr_file_close(&j.file);
+    close_files(&j, status);
     emr_model_destroy(&j.base);
     emr_bundle_destroy(&j.before);
     for (size_t i = 0; j.models && i < a->n_tasks; i++)
