@@ -5,9 +5,8 @@
 #include "emr/export.h"
 
 /* The host's allocator. A NULL pointer to one means malloc and free (EMR_EINVAL in a freestanding build,
- * which has neither). One thing does not pass through it: JSON headers of checkpoints are parsed and written
- * by jansson, which uses malloc while that lasts. The struct is copied; `user` is borrowed until the last
- * handle made with it is gone. Both functions may be called from the executor's threads. */
+ * which has neither). The struct is copied; `user` is borrowed until the last handle made with it is gone.
+ * Both functions may be called from the executor's threads. */
 typedef struct emr_allocator {
     size_t size; /* sizeof(emr_allocator) */
     void *user;

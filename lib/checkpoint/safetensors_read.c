@@ -1,9 +1,9 @@
 /* safetensors_read.c - the safetensors reader: strict, because what it lets through is trusted from here on.
  */
+#include "checkpoint/json.h"
 #include "checkpoint/safetensors.h"
+#include "checkpoint/sort.h"
 
-#include <jansson.h>
-#include <stdlib.h>
 #include <string.h>
 
 enum { HEADER_MAX = 100000000 };
@@ -11,9 +11,18 @@ enum { HEADER_MAX = 100000000 };
 typedef struct entry {
     const char *name;
     uint64_t begin, end; /* relative to the data */
-    const json_t *shape;
+    char *shape;         /* where it stands in the header, after its '[' */
     emr_dtype dtype;
 } entry;
+
+/* The header while it is read. */
+typedef struct reader {
+    emr_model *model;
+    const char *path;
+    emr_json json;
+    entry *entries;
+    size_t n, capacity;
+} reader;
 
 static emr_status bad(const char *path, const char *what, emr_error *error)
 {
@@ -73,72 +82,158 @@ static emr_status read_header(const emr_model *m, const emr_io *io, const char *
     return EMR_OK;
 }
 
-static bool read_size(const json_t *number, uint64_t *value)
+static emr_status bad_json(const reader *r, emr_error *error)
 {
-    if (!json_is_integer(number) || json_integer_value(number) < 0)
-        return false;
-    *value = (uint64_t)json_integer_value(number);
-    return true;
+    return emr_json_fail(&r->json, r->path, "not a valid safetensors file: its header is", error);
 }
 
-static emr_status read_shape(const entry *e, uint64_t shape[EMR_RANK_MAX], uint32_t *rank, const char *path,
-                             emr_error *error)
+/* A value is not what it should be; but if it is no JSON at all, that is said. */
+static emr_status refuse_value(reader *r, emr_json_token first, const char *what, emr_error *error)
 {
-    if (!json_is_array(e->shape))
-        return bad_tensor(path, e->name, "it has no shape", error);
-    if (json_array_size(e->shape) > EMR_RANK_MAX)
-        return bad_tensor(path, e->name, "it has too many dimensions", error);
-    *rank = (uint32_t)json_array_size(e->shape);
-    for (uint32_t i = 0; i < *rank; i++)
-        if (!read_size(json_array_get(e->shape, i), &shape[i]))
-            return bad_tensor(path, e->name, "a dimension is no natural number", error);
-    return EMR_OK;
+    return emr_json_skip(&r->json, first) ? bad(r->path, what, error) : bad_json(r, error);
 }
 
-static emr_status read_entry(entry *e, const char *name, const json_t *value, const char *path,
-                             emr_error *error)
+/* What is wrong where `token` stands instead of a natural number. */
+static const char *not_natural(emr_json_token token, const char *what)
 {
-    uint64_t shape[EMR_RANK_MAX];
-    uint32_t rank;
-    *e = (entry){.name = name, .shape = json_object_get(value, "shape")};
-    if (!json_is_object(value))
-        return bad_tensor(path, name, "its entry is no object", error);
-    const char *dtype = json_string_value(json_object_get(value, "dtype"));
-    if (!dtype)
-        return bad_tensor(path, name, "it has no dtype", error);
-    e->dtype = emr_dtype_from_name(dtype);
-    if (!e->dtype)
-        return emr_fail(error, EMR_EFORMAT, "%s: tensor '%s' has the unknown dtype '%s'", path, name, dtype);
-    emr_status status = read_shape(e, shape, &rank, path, error);
-    if (status)
-        return status;
-    const json_t *offsets = json_object_get(value, "data_offsets");
-    if (!json_is_array(offsets) || json_array_size(offsets) != 2 ||
-        !read_size(json_array_get(offsets, 0), &e->begin) ||
-        !read_size(json_array_get(offsets, 1), &e->end) || e->begin > e->end)
-        return bad_tensor(path, name, "its data_offsets are not two ascending natural numbers", error);
-    uint64_t count, bytes;
-    if (!emr_shape_bytes(e->dtype, rank, shape, &count, &bytes))
-        return bad_tensor(path, name, "its shape is too large or no whole number of bytes", error);
-    if (bytes != e->end - e->begin)
-        return bad_tensor(path, name, "its data_offsets do not fit its shape and dtype", error);
-    return EMR_OK;
+    return token == EMR_JSON_LARGE ? "a JSON number of its entry is 2^63 or more" : what;
 }
 
-static emr_status read_metadata(emr_model *m, json_t *metadata, const char *path, emr_error *error)
+/* The dimensions after a '['. NULL, or what is wrong, unless that is the JSON itself. */
+static const char *read_shape(emr_json *j, uint64_t shape[EMR_RANK_MAX], uint32_t *rank)
 {
-    const char *key;
-    json_t *value;
-    emr_status status = EMR_OK;
-    bool first = m->n_metadata == 0; /* of the shards' metadata the first one's counts */
-    if (!json_is_object(metadata))
-        return bad(path, "its __metadata__ is no object", error);
-    json_object_foreach (metadata, key, value) {
-        if (!json_is_string(value))
-            return bad(path, "its __metadata__ holds something else than strings", error);
-        if (!status && first)
-            status = emr_model_append_metadata(m, key, json_string_value(value), error);
+    emr_json_token token;
+    for (*rank = 0; (token = emr_json_next(j)) == EMR_JSON_NATURAL; ++*rank) {
+        if (*rank == EMR_RANK_MAX)
+            return "it has too many dimensions";
+        shape[*rank] = j->natural;
     }
+    return token == EMR_JSON_ARRAY_END ? NULL : not_natural(token, "a dimension is no natural number");
+}
+
+static const char bad_offsets[] = "its data_offsets are not two ascending natural numbers";
+
+/* The same for the two numbers of data_offsets. */
+static const char *read_offsets(emr_json *j, uint64_t offsets[2])
+{
+    for (size_t i = 0; i < 2; i++) {
+        emr_json_token token = emr_json_next(j);
+        if (token != EMR_JSON_NATURAL)
+            return not_natural(token, bad_offsets);
+        offsets[i] = j->natural;
+    }
+    return emr_json_next(j) == EMR_JSON_ARRAY_END && offsets[0] <= offsets[1] ? NULL : bad_offsets;
+}
+
+/* An entry's members, in whatever order they come. */
+typedef struct members {
+    const char *dtype; /* NULL: none, or no string */
+    char *shape;       /* its '['; NULL: none, or no array */
+    uint64_t dims[EMR_RANK_MAX];
+    uint64_t offsets[2];
+    uint32_t rank;
+    bool has_offsets;
+} members;
+
+/* One member, its key being the last token. Unknown ones are allowed. */
+static emr_status read_member(reader *r, members *found, const char *name, emr_error *error)
+{
+    emr_json *j = &r->json;
+    const char *key = j->string, *wrong = NULL;
+    emr_json_token token = emr_json_next(j);
+    if (token == EMR_JSON_STRING && strcmp(key, "dtype") == 0) {
+        found->dtype = j->string;
+    } else if (token == EMR_JSON_ARRAY && strcmp(key, "shape") == 0) {
+        found->shape = j->text + j->at - 1;
+        wrong = read_shape(j, found->dims, &found->rank);
+    } else if (token == EMR_JSON_ARRAY && strcmp(key, "data_offsets") == 0) {
+        found->has_offsets = true;
+        wrong = read_offsets(j, found->offsets);
+    } else {
+        (void)emr_json_skip(j, token);
+    }
+    if (j->failure)
+        return bad_json(r, error);
+    return wrong ? bad_tensor(r->path, name, wrong, error) : EMR_OK;
+}
+
+static emr_status check_members(const members *found, entry *e, const char *path, emr_error *error)
+{
+    uint64_t count, bytes;
+    if (!found->dtype)
+        return bad_tensor(path, e->name, "it has no dtype", error);
+    e->dtype = emr_dtype_from_name(found->dtype);
+    if (!e->dtype)
+        return emr_fail(error, EMR_EFORMAT, "%s: tensor '%s' has the unknown dtype '%s'", path, e->name,
+                        found->dtype);
+    if (!found->shape)
+        return bad_tensor(path, e->name, "it has no shape", error);
+    if (!found->has_offsets)
+        return bad_tensor(path, e->name, bad_offsets, error);
+    if (!emr_shape_bytes(e->dtype, found->rank, found->dims, &count, &bytes))
+        return bad_tensor(path, e->name, "its shape is too large or no whole number of bytes", error);
+    if (bytes != found->offsets[1] - found->offsets[0])
+        return bad_tensor(path, e->name, "its data_offsets do not fit its shape and dtype", error);
+    e->shape = found->shape;
+    e->begin = found->offsets[0];
+    e->end = found->offsets[1];
+    return EMR_OK;
+}
+
+static emr_status read_entry(reader *r, const char *name, emr_error *error)
+{
+    members found;
+    found.dtype = NULL;
+    found.shape = NULL;
+    found.has_offsets = false;
+    if (!emr_grow(&r->model->allocator, (void **)&r->entries, &r->capacity, r->n + 1, sizeof *r->entries))
+        return emr_fail(error, EMR_ENOMEM, "%s: out of memory for its header", r->path);
+    emr_json_token token = emr_json_next(&r->json);
+    if (token != EMR_JSON_OBJECT)
+        return emr_json_skip(&r->json, token) ? bad_tensor(r->path, name, "its entry is no object", error)
+                                              : bad_json(r, error);
+    while ((token = emr_json_next(&r->json)) == EMR_JSON_KEY) {
+        emr_status status = read_member(r, &found, name, error);
+        if (status)
+            return status;
+    }
+    if (token != EMR_JSON_OBJECT_END)
+        return bad_json(r, error);
+    r->entries[r->n].name = name;
+    return check_members(&found, &r->entries[r->n++], r->path, error);
+}
+
+static emr_status read_metadata(reader *r, emr_error *error)
+{
+    bool first = r->model->n_metadata == 0; /* of the shards' metadata the first one's counts */
+    emr_json_token token = emr_json_next(&r->json);
+    if (token != EMR_JSON_OBJECT)
+        return refuse_value(r, token, "its __metadata__ is no object", error);
+    while ((token = emr_json_next(&r->json)) == EMR_JSON_KEY) {
+        const char *key = r->json.string;
+        token = emr_json_next(&r->json);
+        if (token != EMR_JSON_STRING)
+            return refuse_value(r, token, "its __metadata__ holds something else than strings", error);
+        emr_status status = first ? emr_model_append_metadata(r->model, key, r->json.string, error) : EMR_OK;
+        if (status)
+            return status;
+    }
+    return token == EMR_JSON_OBJECT_END ? EMR_OK : bad_json(r, error);
+}
+
+/* The whole header. */
+static emr_status read_root(reader *r, emr_error *error)
+{
+    emr_json *j = &r->json;
+    emr_status status = EMR_OK;
+    emr_json_token token = emr_json_next(j);
+    if (token != EMR_JSON_OBJECT)
+        return refuse_value(r, token, "the header is no object", error);
+    while (!status && (token = emr_json_next(j)) == EMR_JSON_KEY)
+        status = strcmp(j->string, "__metadata__") == 0 ? read_metadata(r, error)
+                                                        : read_entry(r, j->string, error);
+    if (!status && (token != EMR_JSON_OBJECT_END || emr_json_next(j) != EMR_JSON_END))
+        status = bad_json(r, error);
     return status;
 }
 
@@ -171,75 +266,66 @@ static emr_status check_tiling(const entry *entries, size_t n, uint64_t data_byt
     return at == data_bytes ? EMR_OK : bad(path, "there are bytes after the last tensor", error);
 }
 
-static emr_status add_entries(emr_model *m, const entry *entries, size_t n, const emr_io *io, uint64_t data,
-                              const char *path, emr_error *error)
+/* The shape again, which was read before. */
+static void read_shape_again(const entry *e, const reader *r, uint64_t shape[EMR_RANK_MAX], uint32_t *rank)
 {
-    emr_status status = EMR_OK;
-    for (size_t i = 0; !status && i < n; i++) {
-        uint64_t shape[EMR_RANK_MAX];
-        emr_tensor_desc d = EMR_INIT(emr_tensor_desc);
-        d.name = entries[i].name;
-        d.dtype = (uint32_t)entries[i].dtype;
-        d.shape = shape;
-        (void)read_shape(&entries[i], shape, &d.rank, path, NULL); /* was read before */
-        d.io = io;
-        d.offset = data + entries[i].begin;
-        status = emr_model_add(m, &d, error);
-        if (!status)
-            m->tensors[m->n_tensors - 1]->model_name = path;
-        else if (status == EMR_EEXIST)
-            status = emr_fail(error, EMR_EFORMAT, "%s: tensor '%s' is in two shards", path, entries[i].name);
-    }
-    return status;
+    emr_json again; /* meets no key, so it takes no memory */
+    emr_json_begin(&again, NULL, e->shape, (size_t)(r->json.text + r->json.n - e->shape));
+    (void)emr_json_next(&again);
+    (void)read_shape(&again, shape, rank);
 }
 
-static emr_status read_entries(emr_model *m, json_t *root, const emr_io *io, uint64_t data,
-                               uint64_t data_bytes, const char *path, emr_error *error)
+static emr_status add_entries(const reader *r, const emr_io *io, uint64_t data, emr_error *error)
 {
-    size_t n = 0, capacity = 0;
-    const char *name;
-    json_t *value;
+    emr_model *m = r->model;
+    size_t all = m->n_tensors + r->n;
+    if (!emr_grow(&m->allocator, (void **)&m->tensors, &m->tensors_capacity, all, sizeof *m->tensors) ||
+        emr_names_reserve(&m->names, &m->allocator, all))
+        return emr_fail(error, EMR_ENOMEM, "%s: out of memory for %u tensors", r->path, (uint64_t)r->n);
     emr_status status = EMR_OK;
-    entry *entries = NULL; /* grows with entries found valid, not with what a hostile header promises */
-    json_object_foreach (root, name, value) {
-        if (status)
-            break;
-        if (strcmp(name, "__metadata__") == 0)
-            status = read_metadata(m, value, path, error);
-        else if (!emr_grow(&m->allocator, (void **)&entries, &capacity, n + 1, sizeof *entries))
-            status = emr_fail(error, EMR_ENOMEM, "%s: out of memory for its header", path);
-        else
-            status = read_entry(&entries[n++], name, value, path, error);
+    for (size_t i = 0; !status && i < r->n; i++) {
+        const entry *e = &r->entries[i];
+        uint64_t shape[EMR_RANK_MAX];
+        emr_tensor_desc d = EMR_INIT(emr_tensor_desc);
+        d.name = e->name;
+        d.dtype = (uint32_t)e->dtype;
+        d.shape = shape;
+        read_shape_again(e, r, shape, &d.rank);
+        d.io = io;
+        d.offset = data + e->begin;
+        status = emr_model_add(m, &d, error);
+        if (!status)
+            m->tensors[m->n_tensors - 1]->model_name = r->path;
+        else if (status == EMR_EEXIST)
+            status = emr_fail(error, EMR_EFORMAT, "%s: tensor '%s' is in two shards", r->path, e->name);
     }
-    if (!status) {
-        if (n)
-            qsort(entries, n, sizeof *entries, by_position);
-        status = check_tiling(entries, n, data_bytes, path, error);
-    }
-    if (!status)
-        status = add_entries(m, entries, n, io, data, path, error);
-    emr_release(&m->allocator, entries);
     return status;
 }
 
 emr_status emr_safetensors_load(emr_model *m, const emr_io *io, const char *path, emr_error *error)
 {
+    reader r;
     char *header = NULL;
     size_t size = 0;
     uint64_t file_bytes = 0;
-    json_error_t why;
+    r.model = m;
+    r.path = path;
+    r.entries = NULL; /* grows with entries found valid, not with what a hostile header promises */
+    r.n = r.capacity = 0;
     emr_status status = read_header(m, io, path, &header, &size, &file_bytes, error);
-    json_t *root = status ? NULL : json_loadb(header, size, JSON_REJECT_DUPLICATES, &why);
-    if (!status && !root)
-        status = json_error_code(&why) == json_error_out_of_memory
-                     ? emr_fail(error, EMR_ENOMEM, "%s: out of memory for its header", path)
-                     : emr_fail(error, EMR_EFORMAT,
-                                "%s: not a valid safetensors file: its header is not valid JSON: %s", path,
-                                why.text);
-    emr_release(&m->allocator, header);
+    if (!status) {
+        emr_json_begin(&r.json, &m->allocator, header, size);
+        status = read_root(&r, error);
+        emr_json_free(&r.json); /* before the model grows */
+    }
+    if (!status) {
+        emr_sort(r.entries, r.n, sizeof *r.entries, by_position);
+        status = check_tiling(r.entries, r.n, file_bytes - 8 - size, path, error);
+    }
     if (!status)
-        status = read_entries(m, root, io, 8 + (uint64_t)size, file_bytes - 8 - size, path, error);
-    json_decref(root);
+        status = add_entries(&r, io, 8 + (uint64_t)size, error);
+    emr_release(&m->allocator, r.entries);
+    emr_release(&m->allocator, header);
     return status;
 }
 

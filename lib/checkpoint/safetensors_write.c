@@ -1,15 +1,16 @@
 /* safetensors_write.c - any model as one safetensors file, front to back. Tensors are read (which for a
  * bundle's views means computed) in parallel, a window of the file at a time; while one window is read, the
  * one before it is written. */
+#include "checkpoint/json_text.h"
 #include "checkpoint/safetensors.h"
-
 #include "checkpoint/safetensors_write.h"
 #include "core/bytes.h"
+#include "core/text.h"
 
-#include <jansson.h>
 #include <string.h>
 
 enum {
+    HEADER_MAX = 100000000,
     WINDOW_BYTES = 8 << 20,
     PIECE_BYTES = 256 << 10, /* what one job reads */
     MEMORY_DEFAULT = 64 << 20,
@@ -46,66 +47,91 @@ static emr_status write_bytes(output *o, const void *bytes, size_t n, emr_error 
     return EMR_OK;
 }
 
-static json_t *describe_tensor(const emr_tensor *t, uint64_t begin)
+static void describe_tensor(emr_json_text *t, const emr_tensor *tensor, uint64_t begin)
 {
-    json_t *shape = json_array();
-    for (uint32_t i = 0; i < t->rank; i++)
-        json_array_append_new(shape, json_integer((json_int_t)t->shape[i]));
-    return json_pack("{s:s, s:o, s:[I, I]}", "dtype", emr_dtype_name(t->dtype), "shape", shape,
-                     "data_offsets", (json_int_t)begin, (json_int_t)(begin + t->bytes));
+    emr_json_put_string(t, tensor->name);
+    emr_json_put(t, ":{\"dtype\":");
+    emr_json_put_string(t, emr_dtype_name(tensor->dtype));
+    emr_json_put(t, ",\"shape\":[");
+    for (uint32_t i = 0; i < tensor->rank; i++) {
+        emr_json_put(t, i ? "," : "");
+        emr_json_put_natural(t, tensor->shape[i]);
+    }
+    emr_json_put(t, "],\"data_offsets\":[");
+    emr_json_put_natural(t, begin);
+    emr_json_put(t, ",");
+    emr_json_put_natural(t, begin + tensor->bytes);
+    emr_json_put(t, "]}");
 }
 
-static emr_status describe(const emr_model *m, size_t first, size_t n, json_t *root, emr_error *error)
+static void describe_metadata(emr_json_text *t, const emr_model *m)
+{
+    emr_json_put(t, "\"__metadata__\":{");
+    for (size_t i = 0; i < m->n_metadata; i++) {
+        emr_json_put(t, i ? "," : "");
+        emr_json_put_string(t, m->metadata[i].key);
+        emr_json_put(t, ":");
+        emr_json_put_string(t, m->metadata[i].value);
+    }
+    emr_json_put(t, "}");
+}
+
+/* The header, padded with spaces to a multiple of 8. */
+static void describe(emr_json_text *t, const emr_model *m, size_t first, size_t n)
 {
     uint64_t at = 0;
-    if (m->n_metadata) {
-        json_t *metadata = json_object();
-        for (size_t i = 0; i < m->n_metadata; i++)
-            if (json_object_set_new(metadata, m->metadata[i].key, json_string(m->metadata[i].value)))
-                return json_decref(metadata),
-                       emr_fail(error, EMR_EINVAL, "%s: metadata '%s' is not valid UTF-8", m->name,
-                                m->metadata[i].key);
-        json_object_set_new(root, "__metadata__", metadata);
-    }
+    emr_json_put(t, "{");
+    if (m->n_metadata)
+        describe_metadata(t, m);
     for (size_t i = first; i < first + n; i++) {
-        const emr_tensor *t = m->tensors[i];
-        if (strcmp(t->name, "__metadata__") == 0 ||
-            json_object_set_new(root, t->name, describe_tensor(t, at)))
-            return emr_fail(error, EMR_EINVAL, "%s: the tensor name '%s' cannot be written", m->name,
-                            t->name);
-        at += t->bytes;
+        emr_json_put(t, i > first || m->n_metadata ? "," : "");
+        describe_tensor(t, m->tensors[i], at);
+        at += m->tensors[i]->bytes;
     }
+    emr_json_put(t, "}");
+    while (t->n % 8)
+        emr_json_put(t, " ");
+}
+
+static bool is_text(const char *string)
+{
+    return emr_is_utf8(string, emr_text_length(string));
+}
+
+static emr_status check_texts(const emr_model *m, size_t first, size_t n, emr_error *error)
+{
+    for (size_t i = 0; i < m->n_metadata; i++)
+        if (!is_text(m->metadata[i].key) || !is_text(m->metadata[i].value))
+            return emr_fail(error, EMR_EINVAL, "%s: metadata '%s' is not valid UTF-8", m->name,
+                            m->metadata[i].key);
+    for (size_t i = first; i < first + n; i++)
+        if (strcmp(m->tensors[i]->name, "__metadata__") == 0 || !is_text(m->tensors[i]->name))
+            return emr_fail(error, EMR_EINVAL, "%s: the tensor name '%s' cannot be written", m->name,
+                            m->tensors[i]->name);
     return EMR_OK;
 }
 
-/* Header length and header, padded with spaces to a multiple of 8. */
+/* The header and its length before it. */
 static emr_status write_header(output *o, size_t first, size_t n, emr_error *error)
 {
-    json_t *root = json_object();
-    emr_status status =
-        root ? describe(o->model, first, n, root, error) : emr_fail(error, EMR_ENOMEM, "out of memory");
-    char *text = status ? NULL : json_dumps(root, JSON_COMPACT);
-    if (!status && !text)
-        status = emr_fail(error, EMR_ENOMEM, "%s: out of memory for a header", o->model->name);
-    if (!status) {
-        size_t length = strlen(text);
-        uint8_t size[8];
-        if (length > 100000000 - 8)
-            status = emr_fail(error, EMR_ELIMIT, "%s: a header of %u bytes is longer than safetensors allows",
-                              o->model->name, (uint64_t)length);
-        emr_store64(size, emr_round_up(length, 8));
-        if (!status)
-            status = write_bytes(o, size, sizeof size, error);
-        if (!status)
-            status = write_bytes(o, text, length, error);
-        if (!status)
-            status = write_bytes(o, "       ", (size_t)(emr_round_up(length, 8) - length), error);
-    }
-    json_free_t release;
-    json_get_alloc_funcs(NULL, &release);
-    if (text)
-        release(text);
-    json_decref(root);
+    uint8_t size[8];
+    emr_json_text text = {NULL, 0};
+    emr_status status = check_texts(o->model, first, n, error);
+    if (status)
+        return status;
+    describe(&text, o->model, first, n);
+    if (text.n > HEADER_MAX)
+        return emr_fail(error, EMR_ELIMIT, "%s: a header of %u bytes is longer than safetensors allows",
+                        o->model->name, (uint64_t)text.n);
+    emr_store64(size, text.n);
+    text = (emr_json_text){emr_allocate(&o->allocator, text.n), 0};
+    if (!text.bytes)
+        return emr_fail(error, EMR_ENOMEM, "%s: out of memory for a header", o->model->name);
+    describe(&text, o->model, first, n);
+    status = write_bytes(o, size, sizeof size, error);
+    if (!status)
+        status = write_bytes(o, text.bytes, text.n, error);
+    emr_release(&o->allocator, text.bytes);
     return status;
 }
 

@@ -1,11 +1,50 @@
 /* shard_index.c - *.safetensors.index.json: which shard holds which tensor. */
+#include "checkpoint/json.h"
 #include "checkpoint/safetensors.h"
+#include "checkpoint/sort.h"
 
-#include "core/names.h"
-
-#include <jansson.h>
-#include <stdlib.h>
 #include <string.h>
+
+enum { INDEX_MAX = 100000000 };
+
+/* A line of the weight_map. */
+typedef struct place {
+    const char *tensor;
+    size_t shard;
+} place;
+
+typedef struct shard_index {
+    emr_model *model;
+    const char *path;
+    emr_json json;
+    bool has_map;
+    place *places;
+    size_t n, capacity;
+    emr_names tensors;   /* of the places */
+    const char **shards; /* distinct */
+    size_t n_shards, shards_capacity;
+    emr_names shard_names;
+} shard_index;
+
+static const char *tensor_at(const void *owner, size_t i)
+{
+    return ((const shard_index *)owner)->places[i].tensor;
+}
+
+static const char *shard_at(const void *owner, size_t i)
+{
+    return ((const shard_index *)owner)->shards[i];
+}
+
+static emr_status no_memory(const shard_index *x, emr_error *error)
+{
+    return emr_fail(error, EMR_ENOMEM, "%s: out of memory", x->path);
+}
+
+static emr_status bad_json(const shard_index *x, emr_error *error)
+{
+    return emr_json_fail(&x->json, x->path, "not a valid shard index: it is", error);
+}
 
 static emr_status bad(const char *path, const char *what, emr_error *error)
 {
@@ -23,103 +62,166 @@ static int by_name(const void *a, const void *b)
     return strcmp(*(const char *const *)a, *(const char *const *)b);
 }
 
-/* The distinct shard names, sorted: shards are opened in this order. */
-static emr_status list_shards(const emr_model *m, json_t *map, const char *path, const char ***shards,
-                              size_t *n, emr_error *error)
+/* The number of a shard, which becomes known if it is not. */
+static emr_status note_shard(shard_index *x, const char *name, size_t *number)
 {
-    const char *tensor;
-    json_t *file;
-    size_t all = 0;
-    const char **list = emr_allocate_array(&m->allocator, json_object_size(map), sizeof *list);
-    *shards = list;
-    if (!list)
-        return emr_fail(error, EMR_ENOMEM, "%s: out of memory", path);
-    json_object_foreach (map, tensor, file) {
-        const char *name = json_string_value(file);
-        if (!name)
-            return emr_fail(error, EMR_EFORMAT, "%s: tensor '%s': its shard is no string", path, tensor);
-        if (!is_plain_name(name))
-            return emr_fail(error, EMR_EFORMAT,
-                            "%s: tensor '%s': the shard name '%s' leads out of the directory and is refused",
-                            path, tensor, name);
-        list[all++] = name;
-    }
-    qsort(list, all, sizeof *list, by_name);
-    *n = 0;
-    for (size_t i = 0; i < all; i++)
-        if (i == 0 || strcmp(list[i], list[*n - 1]) != 0)
-            list[(*n)++] = list[i];
+    const emr_allocator *a = &x->model->allocator;
+    *number = emr_names_find(&x->shard_names, shard_at, x, name);
+    if (*number != EMR_NAMES_NONE)
+        return EMR_OK;
+    *number = x->n_shards;
+    if (!emr_grow(a, (void **)&x->shards, &x->shards_capacity, x->n_shards + 1, sizeof *x->shards))
+        return EMR_ENOMEM;
+    x->shards[x->n_shards] = name;
+    emr_status status = emr_names_add(&x->shard_names, a, shard_at, x, x->n_shards);
+    x->n_shards += !status;
+    return status;
+}
+
+/* One line of the weight_map, its tensor being the last token. */
+static emr_status read_place(shard_index *x, emr_error *error)
+{
+    place p = {x->json.string, 0};
+    emr_json_token token = emr_json_next(&x->json);
+    if (!emr_json_skip(&x->json, token))
+        return bad_json(x, error);
+    if (token != EMR_JSON_STRING)
+        return emr_fail(error, EMR_EFORMAT, "%s: tensor '%s': its shard is no string", x->path, p.tensor);
+    if (!is_plain_name(x->json.string))
+        return emr_fail(error, EMR_EFORMAT,
+                        "%s: tensor '%s': the shard name '%s' leads out of the directory and is refused",
+                        x->path, p.tensor, x->json.string);
+    if (note_shard(x, x->json.string, &p.shard) ||
+        !emr_grow(&x->model->allocator, (void **)&x->places, &x->capacity, x->n + 1, sizeof p))
+        return no_memory(x, error);
+    x->places[x->n++] = p;
     return EMR_OK;
 }
 
-/* Opens one shard; each of its tensors must be listed, and listed as its. */
-static emr_status load_shard(emr_model *m, json_t *map, const char *index_path, const char *shard,
-                             emr_add_file add_file, emr_error *error)
+/* The value of "weight_map". */
+static emr_status read_map(shard_index *x, emr_error *error)
 {
-    const char *slash = strrchr(index_path, '/');
-    size_t directory = slash ? (size_t)(slash - index_path) + 1 : 0;
-    char *path = emr_join_strings(&m->allocator, index_path, directory, shard);
-    if (!path)
-        return emr_fail(error, EMR_ENOMEM, "%s: out of memory", index_path);
-    size_t first = m->n_tensors;
-    emr_status status = add_file(m, path, error);
-    for (size_t i = first; !status && i < m->n_tensors; i++) {
-        const char *listed = json_string_value(json_object_get(map, m->tensors[i]->name));
+    emr_status status = EMR_OK;
+    emr_json_token token = emr_json_next(&x->json);
+    if (token != EMR_JSON_OBJECT)
+        return emr_json_skip(&x->json, token) ? EMR_OK : bad_json(x, error);
+    x->has_map = true;
+    while (!status && (token = emr_json_next(&x->json)) == EMR_JSON_KEY)
+        status = read_place(x, error);
+    return status || token == EMR_JSON_OBJECT_END ? status : bad_json(x, error);
+}
+
+/* The whole index. Other members than the weight_map are allowed, and not believed. */
+static emr_status read_root(shard_index *x, emr_error *error)
+{
+    emr_json *j = &x->json;
+    emr_status status = EMR_OK;
+    emr_json_token token = emr_json_next(j);
+    if (token != EMR_JSON_OBJECT)
+        return emr_json_skip(j, token) ? bad(x->path, "it has no weight_map", error) : bad_json(x, error);
+    while (!status && (token = emr_json_next(j)) == EMR_JSON_KEY) {
+        if (strcmp(j->string, "weight_map") == 0)
+            status = read_map(x, error);
+        else if (!emr_json_skip(j, emr_json_next(j)))
+            status = bad_json(x, error);
+    }
+    if (!status && (token != EMR_JSON_OBJECT_END || emr_json_next(j) != EMR_JSON_END))
+        status = bad_json(x, error);
+    if (!status && !x->has_map)
+        status = bad(x->path, "it has no weight_map", error);
+    return status;
+}
+
+/* The model's tensors from `first` on are of that shard: each must be listed, and listed as its. */
+static emr_status check_listed(const shard_index *x, size_t first, const char *shard, emr_error *error)
+{
+    for (size_t i = first; i < x->model->n_tensors; i++) {
+        const char *tensor = x->model->tensors[i]->name;
+        size_t at = emr_names_find(&x->tensors, tensor_at, x, tensor);
+        const char *listed = at == EMR_NAMES_NONE ? NULL : shard_at(x, x->places[at].shard);
         if (!listed || strcmp(listed, shard) != 0)
-            status = emr_fail(error, EMR_EFORMAT,
-                              "%s: tensor '%s' is in the shard '%s', but the index says %s%s%s", index_path,
-                              m->tensors[i]->name, shard, listed ? "'" : "nothing of it",
-                              listed ? listed : "", listed ? "'" : "");
+            return emr_fail(error, EMR_EFORMAT,
+                            "%s: tensor '%s' is in the shard '%s', but the index says %s%s%s", x->path,
+                            tensor, shard, listed ? "'" : "nothing of it", listed ? listed : "",
+                            listed ? "'" : "");
     }
-    emr_release(&m->allocator, path);
+    return EMR_OK;
+}
+
+static emr_status load_shard(const shard_index *x, const char *shard, emr_add_file add_file, emr_error *error)
+{
+    const char *slash = strrchr(x->path, '/');
+    size_t directory = slash ? (size_t)(slash - x->path) + 1 : 0, first = x->model->n_tensors;
+    char *path = emr_join_strings(&x->model->allocator, x->path, directory, shard);
+    if (!path)
+        return no_memory(x, error);
+    emr_status status = add_file(x->model, path, error);
+    if (!status)
+        status = check_listed(x, first, shard, error);
+    emr_release(&x->model->allocator, path);
     return status;
 }
 
-static emr_status load_shards(emr_model *m, json_t *map, const char *path, emr_add_file add_file,
-                              emr_error *error)
+/* The shards are opened in the order of their names. */
+static emr_status load_shards(shard_index *x, emr_add_file add_file, emr_error *error)
 {
-    const char **shards = NULL, *tensor;
-    json_t *file;
-    size_t n = 0;
-    emr_status status = list_shards(m, map, path, &shards, &n, error);
-    for (size_t i = 0; !status && i < n; i++)
-        status = load_shard(m, map, path, shards[i], add_file, error);
-    emr_release(&m->allocator, shards);
-    json_object_foreach (map, tensor, file) {
-        if (!status && !emr_model_find(m, tensor))
-            status = emr_fail(error, EMR_EFORMAT, "%s: tensor '%s' is not in its shard '%s'", path, tensor,
-                              json_string_value(file));
-    }
+    const emr_allocator *a = &x->model->allocator;
+    emr_status status = emr_names_reserve(&x->tensors, a, x->n);
+    for (size_t i = 0; !status && i < x->n; i++)
+        status = emr_names_add(&x->tensors, a, tensor_at, x, i);
+    const char **sorted = status ? NULL : emr_allocate_array(a, x->n_shards, sizeof *sorted);
+    if (!sorted)
+        return no_memory(x, error);
+    if (x->n_shards)
+        memcpy(sorted, x->shards, x->n_shards * sizeof *sorted);
+    emr_sort(sorted, x->n_shards, sizeof *sorted, by_name);
+    for (size_t i = 0; !status && i < x->n_shards; i++)
+        status = load_shard(x, sorted[i], add_file, error);
+    for (size_t i = 0; !status && i < x->n; i++)
+        if (!emr_model_find(x->model, x->places[i].tensor))
+            status = emr_fail(error, EMR_EFORMAT, "%s: tensor '%s' is not in its shard '%s'", x->path,
+                              x->places[i].tensor, shard_at(x, x->places[i].shard));
+    emr_release(a, sorted);
     return status;
 }
 
-emr_status emr_shard_index_load(emr_model *m, const char *path, emr_add_file add_file, emr_error *error)
+/* The file's bytes, in memory of the model's allocator. */
+static emr_status read_text(const emr_model *m, const char *path, char **text, size_t *n, emr_error *error)
 {
-    json_error_t why;
     emr_file *file;
     uint64_t bytes;
     emr_status status = emr_file_open(&file, path, 0, &m->allocator, error);
     if (status)
         return status;
     emr_io io = emr_file_io(file);
-    char *text = NULL;
-    if (io.length(io.user, &bytes) || bytes > 100000000)
+    if (io.length(io.user, &bytes) || bytes > INDEX_MAX)
         status = bad(path, "it is longer than 100,000,000 bytes", error);
-    if (!status && !(text = emr_allocate(&m->allocator, (size_t)bytes)))
+    if (!status && !(*text = emr_allocate(&m->allocator, (size_t)bytes)))
         status = emr_fail(error, EMR_ENOMEM, "%s: out of memory", path);
-    if (!status && io.read(io.user, 0, text, (size_t)bytes))
+    if (!status && io.read(io.user, 0, *text, (size_t)bytes))
         status = emr_fail(error, EMR_EIO, "%s: reading it failed", path);
     emr_file_close(&file);
-    json_t *root = status ? NULL : json_loadb(text, (size_t)bytes, JSON_REJECT_DUPLICATES, &why);
-    if (!status && !root)
-        status =
-            emr_fail(error, EMR_EFORMAT, "%s: not a valid shard index: not valid JSON: %s", path, why.text);
-    emr_release(&m->allocator, text);
-    json_t *map = json_object_get(root, "weight_map");
-    if (!status && !json_is_object(map))
-        status = bad(path, "it has no weight_map", error);
+    *n = status ? 0 : (size_t)bytes;
+    return status;
+}
+
+emr_status emr_shard_index_load(emr_model *m, const char *path, emr_add_file add_file, emr_error *error)
+{
+    shard_index x = {.model = m, .path = path};
+    char *text = NULL;
+    size_t n;
+    emr_status status = read_text(m, path, &text, &n, error);
+    if (!status) {
+        emr_json_begin(&x.json, &m->allocator, text, n);
+        status = read_root(&x, error);
+        emr_json_free(&x.json);
+    }
     if (!status)
-        status = load_shards(m, map, path, add_file, error);
-    json_decref(root);
+        status = load_shards(&x, add_file, error);
+    emr_names_free(&x.tensors, &m->allocator);
+    emr_names_free(&x.shard_names, &m->allocator);
+    emr_release(&m->allocator, x.places);
+    emr_release(&m->allocator, x.shards);
+    emr_release(&m->allocator, text);
     return status;
 }

@@ -2,10 +2,11 @@
  * written. */
 #define _POSIX_C_SOURCE 200809L
 
+#include "checkpoint/json_text.h"
 #include "checkpoint/safetensors.h"
 #include "checkpoint/safetensors_write.h"
+#include "core/text.h"
 
-#include <jansson.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -104,18 +105,48 @@ static emr_status write_shard(shards *s, size_t i, const emr_model *m, const emr
     return status;
 }
 
-static json_t *describe(const shards *s, const emr_model *m)
+/* The file name of a shard's path. */
+static const char *shard_name(const shard *s)
 {
-    json_t *map = json_object();
-    for (size_t i = 0; i < s->n; i++) {
-        const char *slash = strrchr(s->all[i].path, '/');
-        const char *name = slash ? slash + 1 : s->all[i].path;
-        for (size_t k = s->all[i].first; k < s->all[i].first + s->all[i].n; k++)
-            if (json_object_set_new(map, m->tensors[k]->name, json_string(name)))
-                return json_decref(map), NULL; /* a path that is not UTF-8, or no memory */
-    }
-    return json_pack("{s:{s:I}, s:o}", "metadata", "total_size", (json_int_t)emr_model_bytes(m), "weight_map",
-                     map);
+    const char *slash = strrchr(s->path, '/');
+    return slash ? slash + 1 : s->path;
+}
+
+/* The index's text, laid out for people as the writers of such files do. */
+static void describe(emr_json_text *t, const shards *s, const emr_model *m)
+{
+    emr_json_put(t, "{\n  \"metadata\": {\n    \"total_size\": ");
+    emr_json_put_natural(t, emr_model_bytes(m));
+    emr_json_put(t, "\n  },\n  \"weight_map\": {");
+    for (size_t i = 0; i < s->n; i++)
+        for (size_t k = 0; k < s->all[i].n; k++) {
+            emr_json_put(t, i + k ? ",\n    " : "\n    ");
+            emr_json_put_string(t, m->tensors[s->all[i].first + k]->name);
+            emr_json_put(t, ": ");
+            emr_json_put_string(t, shard_name(&s->all[i]));
+        }
+    emr_json_put(t, "\n  }\n}\n");
+}
+
+static emr_status write_text(const emr_io *io, const shards *s, const emr_model *m, const char *path,
+                             emr_error *error)
+{
+    emr_json_text text = {NULL, 0};
+    for (size_t i = 0; i < s->n; i++) /* the tensors' names were checked when their shards were written */
+        if (!emr_is_utf8(shard_name(&s->all[i]), strlen(shard_name(&s->all[i]))))
+            return emr_fail(error, EMR_EINVAL,
+                            "%s: the shard index cannot be written: the file's name is not valid UTF-8",
+                            path);
+    describe(&text, s, m);
+    text = (emr_json_text){emr_allocate(&s->allocator, text.n), 0};
+    if (!text.bytes)
+        return emr_fail(error, EMR_ENOMEM, "%s: out of memory", path);
+    describe(&text, s, m);
+    emr_status status = io->write(io->user, 0, text.bytes, text.n)
+                            ? emr_fail(error, EMR_EIO, "%s: writing it failed", path)
+                            : EMR_OK;
+    emr_release(&s->allocator, text.bytes);
+    return status;
 }
 
 static emr_status write_index(shards *s, const emr_model *m, int replace, emr_error *error)
@@ -123,22 +154,10 @@ static emr_status write_index(shards *s, const emr_model *m, int replace, emr_er
     char *path = emr_join_strings(&s->allocator, s->stem, strlen(s->stem), dot_index);
     emr_status status = path ? emr_file_create(&s->index, path, replace, &s->allocator, error)
                              : emr_fail(error, EMR_ENOMEM, "out of memory");
-    json_t *root = status ? NULL : describe(s, m);
-    char *text = root ? json_dumps(root, JSON_INDENT(2)) : NULL;
-    if (!status && !text)
-        status = emr_fail(error, EMR_EINVAL,
-                          "%s: the shard index cannot be written: is the path valid UTF-8?", path);
     if (!status) {
         emr_io io = emr_file_io(s->index);
-        size_t n = strlen(text);
-        if (io.write(io.user, 0, text, n) || io.write(io.user, n, "\n", 1))
-            status = emr_fail(error, EMR_EIO, "%s: writing it failed", path);
+        status = write_text(&io, s, m, path, error);
     }
-    json_free_t release;
-    json_get_alloc_funcs(NULL, &release);
-    if (text)
-        release(text);
-    json_decref(root);
     emr_release(&s->allocator, path);
     return status;
 }

@@ -1,6 +1,5 @@
 /* test_faults.c - every allocation, read and write of a merge and of taking a model out of a bundle fails
- * once: each time the status says which it was, nothing leaks, and what succeeds is right. (The JSON
- * library's own memory does not pass through the allocator.) */
+ * once: each time the status says which it was, nothing leaks, and what succeeds is right. */
 #include "property.h"
 
 enum { N_MODELS = 3 }; /* the base and two tasks */
