@@ -90,6 +90,25 @@ typedef struct emr_view_options {
     void *progress_user;
 } emr_view_options;
 
+typedef struct emr_drop_options {
+    size_t size; /* sizeof(emr_drop_options) */
+    const emr_allocator *allocator;
+    emr_progress_fn progress;
+    void *progress_user;
+} emr_drop_options;
+
+/* What a merge without the dropped tasks would do otherwise: it would elect anew at most `alone` and `shared`
+ * of the unified values (and where a tie elected nothing), and compute every rescaler from that. */
+typedef struct emr_drop_report {
+    size_t size;      /* sizeof(emr_drop_report) */
+    uint64_t unified; /* values of the unified task vector that are not 0 */
+    uint64_t alone;   /* of them, in the mask of a dropped task and of none that stays: of no use any more */
+    uint64_t shared; /* of them, in the masks of a dropped task and of one that stays: too large, perhaps, for
+                        that */
+    uint32_t lost_growth; /* 1: tasks could be added to the bundle; to the new one they cannot */
+    uint32_t reserved;
+} emr_drop_report;
+
 EMR_BEGIN_DECLS
 
 /* Opens a bundle: reads and checks its header and index, nothing else. `io` needs `read` and `length`; with
@@ -157,6 +176,15 @@ EMR_API emr_status emr_bundle_unified_model(emr_model **model, const emr_bundle 
                                             const emr_view_options *options, emr_error *error);
 EMR_API emr_status emr_bundle_mask_model(emr_model **model, const emr_bundle *bundle, size_t task,
                                          const emr_view_options *options, emr_error *error);
+
+/* Writes a bundle without some tasks: theirs are gone, masks, rescalers, private tensors, names and metadata.
+ * All else is as it was, so the weights of the others are the same to the last bit; blocks are copied as they
+ * are stored. Tasks cannot be added to the new bundle: its sums would be those of all tasks. `tasks` are
+ * numbers, each once; one task at least stays (EMR_EINVAL). `io` needs `write`; `report` may be NULL. Needs
+ * memory for the index twice and two blocks for each task. Concurrent. */
+EMR_API emr_status emr_bundle_drop(const emr_bundle *bundle, const size_t *tasks, size_t n_tasks,
+                                   const emr_io *io, const emr_drop_options *options, emr_drop_report *report,
+                                   emr_error *error);
 
 EMR_END_DECLS
 

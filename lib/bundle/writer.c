@@ -281,21 +281,35 @@ static bool is_packed(const emr_block_record *r)
     return r->codec == EMR_CODEC_ZSTD || r->codec == EMR_CODEC_PLANES;
 }
 
-static emr_status write_slot(emr_writer *w, slot *s, emr_error *error)
+/* Writes a block and notes its record, but for the place. */
+static emr_status write_block(emr_writer *w, stream_state *st, emr_block_record r, const void *stored,
+                              emr_error *error)
 {
-    stream_state *st = &w->streams[s->stream];
     emr_status status = EMR_OK;
-    if (s->record.codec == EMR_CODEC_RAW)
+    if (r.codec == EMR_CODEC_RAW)
         status = write_padding(w, EMR_RAW_ALIGNMENT, error);
-    s->record.offset = w->offset;
+    r.offset = w->offset;
     if (!status)
-        status = write_bytes(w, is_packed(&s->record) ? s->packed : s->bytes, s->record.stored, error);
+        status = write_bytes(w, stored, r.stored, error);
     if (status)
         return status;
-    if (!emr_grow(&w->allocator, &st->blocks.data, &st->blocks.capacity, st->blocks.n + 1, sizeof s->record))
+    if (!emr_grow(&w->allocator, &st->blocks.data, &st->blocks.capacity, st->blocks.n + 1, sizeof r))
         return no_memory(error);
-    ((emr_block_record *)st->blocks.data)[st->blocks.n++] = s->record;
+    ((emr_block_record *)st->blocks.data)[st->blocks.n++] = r;
     return EMR_OK;
+}
+
+static emr_status write_slot(emr_writer *w, const slot *s, emr_error *error)
+{
+    return write_block(w, &w->streams[s->stream], s->record, is_packed(&s->record) ? s->packed : s->bytes,
+                       error);
+}
+
+emr_status emr_writer_copy(emr_writer *w, size_t stream, const emr_block_record *record, const void *stored,
+                           size_t n, emr_error *error)
+{
+    w->streams[stream].record.bytes += n;
+    return write_block(w, &w->streams[stream], *record, stored, error);
 }
 
 static emr_status write_batch(emr_writer *w, batch *b, emr_error *error)

@@ -49,6 +49,10 @@ emr_status emr_writer_flush(emr_writer *writer, emr_error *error);
  * append. */
 emr_status emr_writer_append(emr_writer *writer, size_t stream, const void *bytes, size_t n,
                              emr_error *error);
+/* Writes a block that is stored elsewhere as its record says, and decodes to `n` bytes; at once, so that
+ * nothing may be under way. */
+emr_status emr_writer_copy(emr_writer *writer, size_t stream, const emr_block_record *record,
+                           const void *stored, size_t n, emr_error *error);
 /* Zero bytes up to the next multiple of EMR_TENSOR_ALIGNMENT. */
 emr_status emr_writer_align(emr_writer *writer, size_t stream, emr_error *error);
 /* Writes what append has left over. The stream's buffer is given back. */

@@ -45,15 +45,6 @@ static int print_result(const emr_model *model, const arguments *a)
     return EXIT_DONE;
 }
 
-static emr_status find_task(const emr_bundle *bundle, const char *name, size_t *task, emr_error *error)
-{
-    emr_status status = emr_bundle_find_task(bundle, name, task);
-    if (status == EMR_ENOTFOUND)
-        snprintf(error->text, sizeof error->text,
-                 "task '%s' is not in the bundle (emr inspect lists its tasks)", name);
-    return status;
-}
-
 /* Opens the bundle, lets `make` make a model of it, writes that. */
 typedef emr_status (*make_fn)(emr_model **model, const emr_bundle *bundle, const emr_model *base,
                               const arguments *a, const session *s, emr_error *error);

@@ -183,7 +183,7 @@ static const option options[] = {
     {"--zstd-level", MERGE, true, set_level, AT(merge.compression), NULL, 0},
     {"--block-params", MERGE, true, set_block_params, AT(merge.block_params), NULL, 0},
     {"--memory", MERGE | APPLY | EXPORT | ADD, true, set_size, AT(memory), NULL, 0},
-    {"--threads", MERGE | APPLY | VERIFY | EXPORT | ADD | DROP, true, set_threads, AT(threads), NULL, 0},
+    {"--threads", MERGE | APPLY | VERIFY | EXPORT | ADD, true, set_threads, AT(threads), NULL, 0},
     {"--resume", MERGE | ADD, false, set_flag, AT(resume), NULL, 0},
     {"--resume-every", MERGE | ADD, true, set_size, AT(resume_every), NULL, 0},
     {"--dry-run", MERGE | ADD, false, set_flag, AT(dry_run), NULL, 0},

@@ -49,6 +49,13 @@ int complain(int exit_status, const char *format, ...)
 /* The error line and exit status of a failed call. */
 int complain_status(emr_status status, const emr_error *error);
 
+/* A failed write says what the library does not know: "OUT: writing ... failed: No space left on device".
+ * `file` NULL is standard output. */
+void name_output(const emr_file *file, const char *output, emr_error *error);
+
+/* The number of a task of that name. */
+emr_status find_task(const emr_bundle *bundle, const char *name, size_t *task, emr_error *error);
+
 /* The things that nearly every command needs: a pool, its executor, progress. */
 typedef struct session {
     emr_pool *pool;
@@ -86,6 +93,7 @@ const char *tie_name(uint32_t tie);
 /* The commands; each returns an exit status. */
 int command_merge(const arguments *a);
 int command_add(const arguments *a);
+int command_drop(const arguments *a);
 int command_apply(const arguments *a);
 int command_inspect(const arguments *a);
 int command_verify(const arguments *a);

@@ -214,3 +214,24 @@ const char *tie_name(uint32_t tie)
 {
     return tie == EMR_TIE_ZERO ? "zero" : "negative";
 }
+
+void name_output(const emr_file *file, const char *output, emr_error *error)
+{
+    char reason[128] = "", text[EMR_ERROR_TEXT_SIZE * 2];
+    if (strncmp(error->text, "writing", 7) != 0)
+        return;
+    if (file)
+        emr_file_failure(file, reason, sizeof reason);
+    snprintf(text, sizeof text, "%s: %s%s%s", file ? output : "standard output", error->text,
+             *reason ? ": " : "", reason);
+    snprintf(error->text, sizeof error->text, "%.*s", (int)sizeof error->text - 1, text);
+}
+
+emr_status find_task(const emr_bundle *bundle, const char *name, size_t *task, emr_error *error)
+{
+    emr_status status = emr_bundle_find_task(bundle, name, task);
+    if (status == EMR_ENOTFOUND)
+        snprintf(error->text, sizeof error->text,
+                 "task '%s' is not in the bundle (emr inspect lists its tasks)", name);
+    return status;
+}

@@ -82,6 +82,16 @@ static const char add_help[] =
     "  --force        overwrite OUT.emr\n"
     "  --json, --quiet, --help\n";
 
+static const char drop_help[] = "emr drop BUNDLE --task NAME [--task ...] -o OUT.emr\n"
+                                "\n"
+                                "Writes a bundle without these tasks. The weights of the others are "
+                                "unchanged to the last bit; what merging anew\n"
+                                "without them would change is told. Tasks cannot be added to the result. -o "
+                                "- writes to standard output.\n"
+                                "\n"
+                                "  --force        overwrite OUT.emr\n"
+                                "  --json, --quiet, --help\n";
+
 static const char inspect_help[] =
     "emr inspect FILE\n"
     "\n"
@@ -110,8 +120,8 @@ void print_help(FILE *out, const char *command)
     static const struct {
         const char *command, *text;
     } texts[] = {
-        {"merge", merge_help},   {"apply", apply_help},   {"inspect", inspect_help},
-        {"verify", verify_help}, {"export", export_help}, {"add", add_help},
+        {"merge", merge_help},   {"apply", apply_help}, {"inspect", inspect_help}, {"verify", verify_help},
+        {"export", export_help}, {"add", add_help},     {"drop", drop_help},
     };
     const char *text = program_help;
     for (size_t i = 0; command && i < sizeof texts / sizeof texts[0]; i++)

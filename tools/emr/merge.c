@@ -161,17 +161,6 @@ static int print_report(const job *j, const arguments *a)
     return exit_status;
 }
 
-/* "OUT: writing ... failed: No space left on device" */
-static void name_output(const job *j, const arguments *a, emr_error *error)
-{
-    char reason[128] = "", text[EMR_ERROR_TEXT_SIZE * 2];
-    if (j->file)
-        emr_file_failure(j->file, reason, sizeof reason);
-    snprintf(text, sizeof text, "%s: %s%s%s", j->file ? a->output : "standard output", error->text,
-             *reason ? ": " : "", reason);
-    snprintf(error->text, sizeof error->text, "%.*s", (int)sizeof error->text - 1, text);
-}
-
 /* OUT.emr.partial and OUT.emr.journal.partial: what an earlier run left, or new ones. */
 static emr_status open_resumable(job *j, const arguments *a, emr_error *error)
 {
@@ -217,9 +206,8 @@ static emr_status run(job *j, const arguments *a, emr_error *error)
     }
     if (!status)
         status = emr_merge_run(j->merge, error);
-    if (status == EMR_EIO &&
-        !strncmp(error->text, "writing", 7)) /* the library does not know the output's name */
-        name_output(j, a, error);
+    if (status == EMR_EIO)
+        name_output(j->file, a->output, error);
     if (!status && !to_stdout)
         status = interrupted ? EMR_ECANCELED : emr_file_commit(j->file, error);
     return status;

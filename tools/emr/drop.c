@@ -1,0 +1,100 @@
+/* drop.c - `emr drop`: a bundle without some of its tasks. */
+#include "cli.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static int check_usage(const arguments *a)
+{
+    if (a->n_files != 1)
+        return complain(EXIT_USAGE, "drop: exactly one BUNDLE is needed");
+    if (!a->n_tasks)
+        return complain(EXIT_USAGE, "drop: --task NAME is missing");
+    for (size_t i = 0; i < a->n_tasks; i++)
+        if (a->tasks[i].path)
+            return complain(EXIT_USAGE, "--task: '%s=...': here a name alone is expected", a->tasks[i].name);
+    if (!a->output)
+        return complain(EXIT_USAGE, "drop: -o OUT.emr is missing");
+    if (a->json && strcmp(a->output, "-") == 0)
+        return complain(EXIT_USAGE, "drop: --json and -o - both want standard output");
+    return EXIT_DONE;
+}
+
+static emr_status find_tasks(const emr_bundle *b, const arguments *a, size_t *tasks, emr_error *error)
+{
+    emr_status status = EMR_OK;
+    for (size_t i = 0; !status && i < a->n_tasks; i++)
+        status = find_task(b, a->tasks[i].name, &tasks[i], error);
+    return status;
+}
+
+static emr_status write_bundle(const emr_bundle *b, const arguments *a, const size_t *tasks, const session *s,
+                               emr_drop_report *report, emr_error *error)
+{
+    emr_drop_options options = EMR_INIT(emr_drop_options);
+    bool to_stdout = strcmp(a->output, "-") == 0;
+    emr_file *file = NULL;
+    emr_io io;
+    emr_status status = EMR_OK;
+    options.progress = s->progress;
+    if (to_stdout)
+        io = standard_output();
+    else if ((status = emr_file_create(&file, a->output, a->force, NULL, error)) == EMR_OK)
+        io = emr_file_io(file);
+    if (!status)
+        status = emr_bundle_drop(b, tasks, a->n_tasks, &io, &options, report, error);
+    if (status == EMR_EIO)
+        name_output(file, a->output, error);
+    if (!status && file)
+        status = interrupted ? EMR_ECANCELED : emr_file_commit(file, error);
+    emr_file_close(&file);
+    return status;
+}
+
+static int print_report(const emr_bundle *b, const arguments *a, const emr_drop_report *r)
+{
+    emr_bundle_info info = EMR_INIT(emr_bundle_info);
+    emr_bundle_get_info(b, &info);
+    if (a->json)
+        return print_json(json_pack("{s:o, s:I, s:I, s:I, s:I, s:b}", "output", text_json(a->output),
+                                    "tasks_left", (json_int_t)(info.n_tasks - a->n_tasks), "unified",
+                                    (json_int_t)r->unified, "alone", (json_int_t)r->alone, "shared",
+                                    (json_int_t)r->shared, "lost_growth", (int)r->lost_growth));
+    if (a->quiet || strcmp(a->output, "-") == 0)
+        return EXIT_DONE;
+    printf("%s: %zu tasks are left, their weights are unchanged\n", a->output, info.n_tasks - a->n_tasks);
+    printf(
+        "Merging anew without what was dropped would elect again up to %llu of %llu unified values: %llu "
+        "that no task "
+        "uses any more, and %llu that others share, whose magnitude may shrink and sign may change; and all "
+        "rescalers with them.\n",
+        (unsigned long long)(r->alone + r->shared), (unsigned long long)r->unified,
+        (unsigned long long)r->alone, (unsigned long long)r->shared);
+    if (r->lost_growth)
+        printf("Tasks cannot be added to it any more.\n");
+    return EXIT_DONE;
+}
+
+int command_drop(const arguments *a)
+{
+    session s;
+    emr_bundle *bundle = NULL;
+    emr_error error = {{0}};
+    emr_drop_report report = EMR_INIT(emr_drop_report);
+    int exit_status = check_usage(a);
+    if (!exit_status)
+        exit_status = session_open(&s, a, "dropping");
+    if (exit_status)
+        return exit_status;
+    size_t *tasks = calloc(a->n_tasks, sizeof *tasks);
+    emr_status status = tasks ? emr_bundle_open_file(&bundle, a->files[0], NULL, &error) : EMR_ENOMEM;
+    if (!status)
+        status = find_tasks(bundle, a, tasks, &error);
+    if (!status)
+        status = write_bundle(bundle, a, tasks, &s, &report, &error);
+    session_close(&s);
+    exit_status = status ? complain_status(status, &error) : print_report(bundle, a, &report);
+    emr_bundle_destroy(&bundle);
+    free(tasks);
+    return exit_status;
+}
