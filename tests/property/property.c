@@ -197,7 +197,7 @@ static emr_status push_some(emr_merge *merge, uint32_t source, const test_model 
     return status;
 }
 
-emr_status push_set(emr_merge *merge, const test_set *s, size_t chunk, emr_error *error)
+emr_status push_tasks(emr_merge *merge, const test_set *s, size_t first, size_t chunk, emr_error *error)
 {
     emr_status status = EMR_OK;
     size_t n_done = 0, width = s->base.n + 8;
@@ -207,8 +207,9 @@ emr_status push_set(emr_merge *merge, const test_set *s, size_t chunk, emr_error
         n_done = 0;
         for (size_t k = 0; !status && k <= s->n; k++) {
             bool done;
-            status = push_some(merge, k ? (uint32_t)k - 1 : EMR_SOURCE_BASE, k ? &s->tasks[k - 1] : &s->base,
-                               offsets + k * width, chunk, &done, &moved, error);
+            status =
+                push_some(merge, k ? (uint32_t)(first + k - 1) : EMR_SOURCE_BASE,
+                          k ? &s->tasks[k - 1] : &s->base, offsets + k * width, chunk, &done, &moved, error);
             n_done += done;
         }
         if (!status && !moved && n_done <= s->n)
@@ -216,4 +217,9 @@ emr_status push_set(emr_merge *merge, const test_set *s, size_t chunk, emr_error
     }
     free(offsets);
     return status;
+}
+
+emr_status push_set(emr_merge *merge, const test_set *s, size_t chunk, emr_error *error)
+{
+    return push_tasks(merge, s, 0, chunk, error);
 }

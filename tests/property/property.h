@@ -74,6 +74,8 @@ emr_merge_options rich_options(int rescale_per);
 
 /* Pushes every byte that is expected of a set made with SOURCE_PUSHED, at most `chunk` at a time. */
 emr_status push_set(emr_merge *merge, const test_set *s, size_t chunk, emr_error *error);
+/* The same where the set's tasks are those of the merge from `first` on. */
+emr_status push_tasks(emr_merge *merge, const test_set *s, size_t first, size_t chunk, emr_error *error);
 
 /* Values that are small multiples of 1/16: sums of them are exact in any order, and ties are common. */
 void test_set_on_grid(test_set *s, uint64_t seed);
