@@ -19,6 +19,12 @@ need_command meson meson
 command -v ninja >/dev/null 2>&1 || command -v ninja-build >/dev/null 2>&1 || missing="$missing ninja-build"
 need_command pkg-config pkg-config
 need_command python3 python3
+need_module() { # Python module, Debian package
+    python3 -c "import $1" 2>/dev/null || /usr/bin/python3 -c "import $1" 2>/dev/null || missing="$missing $2"
+}
+need_module numpy python3-numpy
+need_module zstandard python3-zstandard
+need_module xxhash python3-xxhash
 need_library libzstd libzstd-dev
 need_library libxxhash libxxhash-dev
 need_library jansson libjansson-dev

@@ -1,0 +1,459 @@
+#!/usr/bin/env python3
+"""emr_reader.py - a reader of EMR bundles, written from docs/bundle-format.md alone: parses and checks everything, rebuilds the
+weights of a task, and recomputes what an extendable bundle's streams for growth promise. It needs numpy, zstandard and xxhash.
+
+    emr_reader.py verify BUNDLE
+    emr_reader.py apply BUNDLE TASK OUT.safetensors [BASE.safetensors]
+"""
+import json
+import struct
+import sys
+
+import numpy as np
+import xxhash
+import zstandard
+
+# number: (name, bits an element)
+DTYPES = {1: ("F32", 32), 2: ("F16", 16), 3: ("BF16", 16), 4: ("F64", 64), 5: ("F8_E4M3", 8), 6: ("F8_E5M2", 8), 16: ("BOOL", 8),
+          17: ("U8", 8), 18: ("I8", 8), 19: ("U16", 16), 20: ("I16", 16), 21: ("U32", 32), 22: ("I32", 32), 23: ("U64", 64),
+          24: ("I64", 64), 32: ("F8_E8M0", 8), 33: ("F8_E4M3FNUZ", 8), 34: ("F8_E5M2FNUZ", 8), 35: ("F4", 4), 36: ("F6_E2M3", 6),
+          37: ("F6_E3M2", 6), 38: ("C64", 64)}
+F32, F16, BF16, F64, E4M3, E5M2 = range(1, 7)
+# exponent bits, mantissa bits, code of infinity (of NaN for E4M3, which has none)
+NARROW = {F16: (5, 10, 0x7C00), BF16: (8, 7, 0x7F80), E4M3: (4, 3, 0x7F), E5M2: (5, 2, 0x7C)}
+UNIFIED, MASK, BASE, PRIVATE, ROWS, SUMS, OPPOSITES, EXTREMES, NONZEROS, UNDECIDED, ROW_NUMERATORS = range(1, 12)
+OF_BASE = {UNIFIED, BASE, SUMS, OPPOSITES, EXTREMES}
+NO_OWNER = 0xFFFFFFFF
+
+
+class Refused(Exception):
+    """The status that the page gives, and why."""
+
+    def __init__(self, status, why):
+        super().__init__(f"{status}: {why}")
+        self.status = status
+
+
+def refuse_unless(right, why, status="EMR_EFORMAT"):
+    if not right:
+        raise Refused(status, why)
+
+
+def round_up(n, k):
+    return (n + k - 1) // k * k
+
+
+# --- numbers -------------------------------------------------------------------------------------------------------------------
+def load_f64(dtype, data):
+    """Stored values as f64, which holds all of them."""
+    if dtype == F64:
+        return np.frombuffer(data, "<f8").copy()
+    if dtype == F32:
+        return np.frombuffer(data, "<f4").astype(np.float64)
+    exponent_bits, mantissa_bits, infinity = NARROW[dtype]
+    code = np.frombuffer(data, "<u2" if dtype in (F16, BF16) else "u1").astype(np.int64)
+    sign = np.where(code >> (exponent_bits + mantissa_bits), -1.0, 1.0)
+    magnitude = code & ((1 << (exponent_bits + mantissa_bits)) - 1)
+    exponent, mantissa = magnitude >> mantissa_bits, magnitude & ((1 << mantissa_bits) - 1)
+    lowest = 2 - (1 << (exponent_bits - 1))
+    value = np.where(exponent == 0, mantissa, mantissa + (1 << mantissa_bits)).astype(np.float64)
+    value = np.ldexp(value, np.maximum(exponent, 1) - 1 + lowest - mantissa_bits)
+    if dtype == E4M3:
+        value = np.where(magnitude == infinity, np.nan, value)
+    else:
+        value = np.where(magnitude == infinity, np.inf, np.where(magnitude > infinity, np.nan, value))
+    return sign * value
+
+
+def store(dtype, values):
+    """f64 values that are f32 or f64 numbers, rounded once to nearest, ties to even."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        if dtype == F64:
+            return values.astype("<f8").tobytes()
+        if dtype == F32:
+            return values.astype("<f4").tobytes()
+        exponent_bits, mantissa_bits, infinity = NARROW[dtype]
+        lowest = 2 - (1 << (exponent_bits - 1))
+        magnitude = np.abs(values)
+        finite = np.isfinite(magnitude)
+        _, exponent = np.frexp(np.where(finite, magnitude, 1))
+        exponent = np.where(magnitude == 0, lowest, np.maximum(exponent - 1, lowest))
+        steps = np.rint(np.ldexp(np.where(finite, magnitude, 1), mantissa_bits - exponent)).astype(np.int64)
+        code = ((exponent - lowest).astype(np.int64) << mantissa_bits) + steps
+        top = infinity - 1 if dtype == E4M3 else infinity
+        code = np.where(np.isinf(values), top, np.minimum(code, top))
+        code = np.where(np.isnan(values), infinity | 1 << (mantissa_bits - 1), code)
+        code |= np.signbit(values).astype(np.int64) << (exponent_bits + mantissa_bits)
+        return code.astype("<u2" if dtype in (F16, BF16) else "u1").tobytes()
+
+
+# --- safetensors ---------------------------------------------------------------------------------------------------------------
+def read_safetensors(path):
+    """Name -> (dtype number, shape, bytes)."""
+    with open(path, "rb") as f:
+        data = f.read()
+    n = struct.unpack_from("<Q", data)[0]
+    header = json.loads(data[8:8 + n])
+    numbers = {name: number for number, (name, _) in DTYPES.items()}
+    return {name: (numbers[t["dtype"]], tuple(t["shape"]), data[8 + n + t["data_offsets"][0]:8 + n + t["data_offsets"][1]])
+            for name, t in header.items() if name != "__metadata__"}
+
+
+def write_safetensors(path, tensors, metadata):
+    header, at = ({"__metadata__": metadata} if metadata else {}), 0
+    for name, (dtype, shape, data) in tensors.items():
+        header[name] = {"dtype": DTYPES[dtype][0], "shape": list(shape), "data_offsets": [at, at + len(data)]}
+        at += len(data)
+    text = json.dumps(header).encode()
+    with open(path, "wb") as f:
+        f.write(struct.pack("<Q", len(text)) + text)
+        for _, _, data in tensors.values():
+            f.write(data)
+
+
+# --- the bundle ----------------------------------------------------------------------------------------------------------------
+class Bundle:
+    def __init__(self, data):
+        self.data = data
+        self.read_ends()
+        self.read_sections()
+        self.read_streams()
+        self.read_blocks()
+        self.read_tensors()
+        self.read_tasks()
+        self.read_growth()
+
+    def read_ends(self):
+        data = self.data
+        refuse_unless(len(data) >= 128, "shorter than 128 bytes")
+        refuse_unless(data[:8] == b"\x89EMR\r\n\x1a\n", "another magic")
+        major, minor, size, features, sealed = struct.unpack_from("<HHIQ32xQ", data, 8)
+        refuse_unless(sealed == xxhash.xxh3_64_intdigest(data[:56]), "the header's hash differs", "EMR_ECORRUPT")
+        refuse_unless(size == 64, "size of the header")
+        refuse_unless(major == 1 and features == 0, f"version {major}.{minor}", "EMR_EVERSION")
+        end = len(data) - 64
+        offset, size, digest, length, magic, sealed = struct.unpack_from("<QQQQ16x8sQ", data, end)
+        refuse_unless(magic == b"EMRINDEX" and sealed == xxhash.xxh3_64_intdigest(data[end:end + 56]), "the trailer differs",
+                      "EMR_ECORRUPT")
+        refuse_unless(length == len(data) and offset >= 64 and offset % 8 == 0 and offset <= end and size == end - offset,
+                      "where the index lies")
+        self.index_offset, self.index = offset, data[offset:end]
+        refuse_unless(xxhash.xxh3_64_intdigest(self.index) == digest, "the index's hash differs", "EMR_ECORRUPT")
+
+    def read_sections(self):
+        self.sections, at = {}, 0
+        while at < len(self.index):
+            refuse_unless(len(self.index) - at >= 16, "a section is cut short")
+            kind, flags, size = struct.unpack_from("<IIQ", self.index, at)
+            at += 16
+            refuse_unless(round_up(size, 8) <= len(self.index) - at, "a section is cut short")
+            if 1 <= kind <= 12:
+                refuse_unless(kind not in self.sections, "a section occurs twice")
+                self.sections[kind] = self.index[at:at + size]
+            else:
+                refuse_unless(not flags & 1, f"section {kind}", "EMR_EVERSION")
+            at += round_up(size, 8)
+        refuse_unless(all(kind in self.sections for kind in range(1, 12)), "a section is missing")
+        summary = self.sections[1]
+        refuse_unless(len(summary) >= 48, "SUMMARY is short")
+        (self.rule, self.per, self.tie, self.unified_dtype, modulator, self.nonfinite, self.has_base, self.n_tasks, self.n_tensors,
+         self.n_merged, self.merged_params, self.flat_params, self.n_rows) = struct.unpack_from("<7BxIII4xQQQ", summary)
+        refuse_unless(self.rule <= 2 and self.per <= 2 and self.tie <= 1 and self.nonfinite <= 1 and modulator == 1 and
+                      self.unified_dtype in (F32, F16, BF16), "a kind that is unknown", "EMR_EVERSION")
+        strings = self.sections[2]
+        refuse_unless(strings[-1:] == b"\0" and len(self.sections[3]) % 8 == 0, "STRINGS or SHAPES")
+        try:
+            strings.decode("utf-8")
+        except UnicodeDecodeError:
+            raise Refused("EMR_EFORMAT", "a string is not valid UTF-8") from None
+        sizes = {4: (32, self.n_tasks), 5: (64, self.n_tensors), 6: (1, self.n_tasks * self.n_tensors),
+                 7: (4, self.n_tasks * self.n_merged if self.per == 1 else 0)}
+        for kind, (size, n) in sizes.items():
+            refuse_unless(len(self.sections[kind]) == size * n, f"section {kind} has the wrong size")
+        for kind, size in ((8, 24), (9, 32), (10, 24), (11, 12)):
+            refuse_unless(len(self.sections[kind]) % size == 0, f"section {kind} ends within a record")
+        refuse_unless(self.n_merged <= self.n_tensors and self.has_base <= 1, "counts")
+
+    def string(self, offset):
+        strings = self.sections[2]
+        refuse_unless(offset < len(strings), "a string lies outside")
+        return strings[offset:strings.index(b"\0", offset)].decode("utf-8")
+
+    def shape(self, first, rank, dtype):
+        """The shape, its elements, its bytes."""
+        refuse_unless(rank <= 64 and first + rank <= len(self.sections[3]) // 8, "a shape lies outside")
+        refuse_unless(dtype in DTYPES, "an unknown dtype")
+        shape = struct.unpack_from(f"<{rank}Q", self.sections[3], 8 * first)
+        count = 1
+        for dimension in shape:
+            count *= dimension
+        bits = count * DTYPES[dtype][1]
+        refuse_unless(count < 2**63 and bits < 2**64 and bits % 8 == 0, "a shape's size")
+        return shape, count, bits // 8
+
+    def read_streams(self):
+        self.streams, next_block = {}, 0
+        self.all_streams = []
+        n_blocks = len(self.sections[10]) // 24
+        for kind, owner, length, first, block, flags in struct.iter_unpack("<IIQQII", self.sections[9]):
+            refuse_unless(512 <= block <= 1 << 24 and block & (block - 1) == 0, "a stream's block size")
+            n = -(-length // block)
+            refuse_unless(first == next_block and n <= n_blocks - first, "streams do not share out the blocks")
+            next_block += n
+            self.all_streams.append((kind, owner, length, first, block))
+            known = 1 <= kind <= (11 if 12 in self.sections else 5)
+            refuse_unless(known or kind in range(6, 12) or not flags & 1, f"stream kind {kind}", "EMR_EVERSION")
+            refuse_unless(owner < self.n_tasks or owner == NO_OWNER, "a stream's owner")
+            if known:
+                refuse_unless((owner == NO_OWNER) == (kind in OF_BASE), "a stream's owner")
+                refuse_unless((kind, owner) not in self.streams, "a stream occurs twice")
+                self.streams[kind, owner] = (length, first, block)
+        refuse_unless(next_block == n_blocks, "blocks belong to no stream")
+        size = 4 if self.unified_dtype == F32 else 2
+        self.expect(UNIFIED, NO_OWNER, self.flat_params * size)
+        refuse_unless(((BASE, NO_OWNER) in self.streams) == bool(self.has_base), "the base stream")
+        for task in range(self.n_tasks):
+            self.expect(MASK, task, self.flat_params // 8)
+            self.expect(ROWS, task, self.n_rows * 4 if self.per == 2 else 0)
+
+    def expect(self, kind, owner, length):
+        refuse_unless(self.streams.get((kind, owner), (0,))[0] == length, f"stream {kind} has the wrong length")
+
+    def read_blocks(self):
+        self.blocks = list(struct.iter_unpack("<QQIBBxx", self.sections[10]))
+        for _, _, length, first, block in self.all_streams:
+            for i in range(-(-length // block)):
+                n = min(block, length - i * block)
+                offset, _, stored, codec, parameter = self.blocks[first + i]
+                refuse_unless(codec <= 3, f"codec {codec}", "EMR_EVERSION")
+                right = {0: stored == n and offset % 64 == 0 and parameter == 0, 1: 1 <= stored < n and parameter == 0,
+                         2: stored == 0, 3: parameter in (2, 4) and n % max(parameter, 1) == 0 and 1 <= stored < n}[codec]
+                refuse_unless(right and 64 <= offset <= self.index_offset and stored <= self.index_offset - offset,
+                              "a block breaks its codec's rule")
+
+    def read_tensors(self):
+        self.tensors, flat, params, rows, base_end = [], 0, 0, 0, 0
+        base_length = self.streams.get((BASE, NO_OWNER), (0,))[0]
+        for i, t in enumerate(struct.iter_unpack("<IIHHIQQQQQ8x", self.sections[5])):
+            name, shape, rank, dtype, merged, first, base_offset, low, high, first_row = t
+            shape, count, size = self.shape(shape, rank, dtype)
+            refuse_unless(merged == (i < self.n_merged), "merged tensors do not come first")
+            if self.has_base:
+                refuse_unless(base_end <= base_offset and base_offset + size <= base_length, "a tensor outside of the base")
+                base_end = base_offset + size
+            n_rows = 0 if count == 0 else shape[0] if rank > 1 else 1
+            if merged:
+                refuse_unless(dtype <= E5M2 and first == flat and first_row == rows, "a merged tensor's place")
+                flat, params, rows = flat + round_up(count, 64), params + count, rows + n_rows
+            self.tensors.append(dict(name=self.string(name), shape=shape, dtype=dtype, count=count, bytes=size, first=first,
+                                     base_offset=base_offset, hash=high << 64 | low, first_row=first_row, rows=n_rows))
+        refuse_unless((flat, params, rows) == (self.flat_params, self.merged_params, self.n_rows), "sums in SUMMARY")
+        refuse_unless(len({t["name"] for t in self.tensors}) == self.n_tensors, "two tensors of one name")
+
+    def read_tasks(self):
+        self.tasks = []
+        for name, rescaler, ones, _zeroed, _empty in struct.iter_unpack("<IfQQI4x", self.sections[4]):
+            name = self.string(name)
+            refuse_unless(name, "a task without a name")
+            refuse_unless(0 <= rescaler < float("inf") and not np.signbit(rescaler) and ones <= self.merged_params,
+                          "a task's rescaler or count")
+            self.tasks.append(dict(name=name, rescaler=rescaler, ones=ones, private=[], metadata={}))
+        refuse_unless(len({t["name"] for t in self.tasks}) == self.n_tasks, "two tasks of one name")
+        bits = np.frombuffer(self.sections[7], "<u4")
+        refuse_unless(not np.any(bits >= 0x7F800000), "a tensor's rescaler")
+        self.rescalers = bits.view("<f4")
+        for task in range(self.n_tasks):
+            for i, tensor in enumerate(self.tensors):
+                dtype = self.task_dtype(task, i)
+                refuse_unless(dtype == 0 or (1 <= dtype <= E5M2 if i < self.n_merged else dtype == tensor["dtype"]),
+                              "a task's dtype")
+        last, end = 0, 0
+        for task, name, shape, rank, dtype, offset in struct.iter_unpack("<IIIHHQ", self.sections[8]):
+            refuse_unless(last <= task < self.n_tasks, "private tensors are not sorted")
+            last, end = task, end if task == last else 0
+            shape, _, size = self.shape(shape, rank, dtype)
+            refuse_unless(end <= offset and offset + size <= self.streams.get((PRIVATE, task), (0,))[0],
+                          "a private tensor lies outside of its stream")
+            end = offset + size
+            self.tasks[task]["private"].append((self.string(name), dtype, shape, offset, size))
+        self.metadata = {}
+        for owner, key, value in struct.iter_unpack("<III", self.sections[11]):
+            refuse_unless(owner == NO_OWNER or owner < self.n_tasks, "metadata's owner")
+            (self.metadata if owner == NO_OWNER else self.tasks[owner]["metadata"])[self.string(key)] = self.string(value)
+
+    def read_growth(self):
+        section = self.sections.get(12)
+        if section is None:
+            return
+        refuse_unless(len(section) >= 16, "GROWTH is short")
+        mismatch, missing, compression, _params, n_globs = struct.unpack_from("<BB2xiII", section)
+        refuse_unless(mismatch <= 1 and missing <= 1 and -1 <= compression <= 19 and self.rule != 2, "GROWTH", "EMR_EVERSION")
+        first = round_up(16 + 4 * n_globs, 8)
+        n = self.n_tasks * {0: 1, 1: self.n_merged, 2: 0}[self.per]
+        refuse_unless(len(section) == first + 8 * n, "GROWTH has the wrong size")
+        self.globs = [self.string(offset) for offset in struct.unpack_from(f"<{n_globs}I", section, 16)]
+        self.numerators = struct.unpack_from(f"<{n}d", section, first)
+        refuse_unless(all(0 <= x < float("inf") for x in self.numerators), "a numerator")
+        for kind in (SUMS, OPPOSITES, EXTREMES):
+            self.expect(kind, NO_OWNER, self.flat_params * 4)
+        for task in range(self.n_tasks):
+            self.expect(NONZEROS, task, self.flat_params // 8)
+            self.expect(UNDECIDED, task, self.flat_params // 8)
+            self.expect(ROW_NUMERATORS, task, self.n_rows * 8 if self.per == 2 else 0)
+
+    def task_dtype(self, task, i):
+        return self.sections[6][task * self.n_tensors + i]
+
+    def block(self, i, n):
+        """A block that decodes to n bytes."""
+        offset, digest, stored, codec, parameter = self.blocks[i]
+        data = self.data[offset:offset + stored]
+        refuse_unless(xxhash.xxh3_64_intdigest(data) == digest, f"block {i}'s hash differs", "EMR_ECORRUPT")
+        if codec == 0:
+            return data
+        if codec == 2:
+            return bytes([parameter]) * n
+        if codec == 1:
+            return self.frames(data, 1, n)[0]
+        planes = [np.frombuffer(p, "u1") for p in self.frames(data, parameter, n // parameter)]
+        return np.stack(planes, axis=1).tobytes()
+
+    @staticmethod
+    def frames(data, count, n):
+        """That many frames of n bytes each, and nothing after them."""
+        contents = []
+        for _ in range(count):
+            try:
+                parameters = zstandard.get_frame_parameters(data)
+                refuse_unless(parameters.content_size == n and parameters.dict_id == 0, "a frame's declared size", "EMR_ECORRUPT")
+                decoder = zstandard.ZstdDecompressor().decompressobj()
+                contents.append(decoder.decompress(data))
+                data = decoder.unused_data
+            except zstandard.ZstdError as e:
+                raise Refused("EMR_ECORRUPT", f"a frame: {e}") from None
+            refuse_unless(len(contents[-1]) == n, "a frame's size", "EMR_ECORRUPT")
+        refuse_unless(not data, "something after the last frame", "EMR_ECORRUPT")
+        return contents
+
+    def read(self, kind, owner, offset, n):
+        """Any range of a stream, from the blocks that it touches."""
+        if n == 0:
+            return b""
+        length, first, block = self.streams[kind, owner]
+        refuse_unless(offset + n <= length, "a range lies outside of its stream")
+        parts = [self.block(first + i, min(block, length - i * block)) for i in range(offset // block, (offset + n - 1) // block + 1)]
+        start = offset % block
+        return b"".join(parts)[start:start + n]
+
+    def bits(self, kind, task, first, n):
+        packed = np.frombuffer(self.read(kind, task, first // 8, round_up(n, 8) // 8), "u1")
+        return np.unpackbits(packed, bitorder="little")[:n].astype(bool)
+
+    def unified(self, first, n):
+        size = 4 if self.unified_dtype == F32 else 2
+        return load_f64(self.unified_dtype, self.read(UNIFIED, NO_OWNER, first * size, n * size)).astype(np.float32)
+
+    def verify(self):
+        """Every block of every stream, and every gap."""
+        places = []
+        for _, _, length, first, block in self.all_streams:
+            for i in range(-(-length // block)):
+                self.block(first + i, min(block, length - i * block))
+                offset, _, stored, codec, _ = self.blocks[first + i]
+                if codec != 2:
+                    places.append((offset, offset + stored))
+        at = 64
+        for begin, end in sorted(places) + [(self.index_offset, self.index_offset)]:
+            refuse_unless(at <= begin < at + 64, "blocks overlap or leave too large a gap")
+            refuse_unless(not any(self.data[at:begin]), "a gap holds something", "EMR_ECORRUPT")
+            at = end
+        if 12 in self.sections:
+            self.check_growth()
+
+    def check_growth(self):
+        """The page: sums, extremes and signs give the unified values and the masks again."""
+        n = self.flat_params
+        sums, opposite, extreme = (np.frombuffer(self.read(kind, NO_OWNER, 0, 4 * n), "<f4") for kind in (SUMS, OPPOSITES, EXTREMES))
+        unified = self.unified(0, n)
+        won = np.where(extreme != 0, extreme, unified)
+        elected = np.where((sums != 0) | (self.tie == 1), won, 0).astype(np.float32)
+        again = load_f64(self.unified_dtype, store(self.unified_dtype, elected.astype(np.float64))).astype(np.float32)
+        refuse_unless(np.array_equal(again, unified), "the growth streams do not give the unified values")
+        refuse_unless(np.all(np.where(sums > 0, opposite <= 0, opposite >= 0)), "an extreme that lost is on the wrong side")
+        for task in range(self.n_tasks):
+            mask, nonzero, undecided = (self.bits(kind, task, 0, n) for kind in (MASK, NONZEROS, UNDECIDED))
+            refuse_unless(not np.any(mask & ~(nonzero & (unified != 0))), "a mask bit where there is nothing")
+            refuse_unless(not np.any(undecided & ~(nonzero & (unified == 0))), "an undecided sign that is decided")
+
+    def find_task(self, name):
+        return [t["name"] for t in self.tasks].index(name)
+
+    def base_bytes(self, tensor, base):
+        if base is None:
+            refuse_unless(self.has_base, "the base is not embedded", "EMR_ENOTFOUND")
+            data = self.read(BASE, NO_OWNER, tensor["base_offset"], tensor["bytes"])
+        else:
+            dtype, shape, data = base.get(tensor["name"], (0, (), b""))
+            refuse_unless((dtype, shape) == (tensor["dtype"], tensor["shape"]), f"not the base: {tensor['name']}", "EMR_EMISMATCH")
+        refuse_unless(xxhash.xxh3_128_intdigest(data) == tensor["hash"], f"not the base: {tensor['name']}", "EMR_EMISMATCH")
+        return data
+
+    def row_rescalers(self, task, tensor):
+        values = np.frombuffer(self.read(ROWS, task, 4 * tensor["first_row"], 4 * tensor["rows"]), "<u4")
+        refuse_unless(not np.any(values >= 0x7F800000), "a row's rescaler")
+        return np.repeat(values.view("<f4"), tensor["count"] // max(tensor["rows"], 1))
+
+    def weights(self, task, i, dtype, base):
+        """Step 5 of the page, for a merged tensor."""
+        tensor = self.tensors[i]
+        n = tensor["count"]
+        mask, unified = self.bits(MASK, task, tensor["first"], n), self.unified(tensor["first"], n)
+        rescaler = (np.float32(self.tasks[task]["rescaler"]) if self.per == 0 else
+                    self.rescalers[task * self.n_merged + i] if self.per == 1 else self.row_rescalers(task, tensor))
+        w = load_f64(tensor["dtype"], base)
+        with np.errstate(over="ignore", invalid="ignore"):
+            step = (rescaler * unified).astype(np.float32)
+            if tensor["dtype"] == F64:
+                moved = w + step.astype(np.float64)
+            else:
+                moved = (w.astype(np.float32) + step).astype(np.float64)
+        size = DTYPES[dtype][1] // 8
+        out = np.frombuffer(store(dtype, moved), "u1").reshape(n, size).copy()
+        kept = base if dtype == tensor["dtype"] else store(dtype, w)
+        out[~mask] = np.frombuffer(kept, "u1").reshape(n, size)[~mask]
+        return out.tobytes()
+
+    def model(self, name, base=None):
+        """A task's model: name -> (dtype, shape, bytes). `base` is the same of the base, None for the embedded one."""
+        task, model = self.find_task(name), {}
+        for i, tensor in enumerate(self.tensors):
+            dtype = self.task_dtype(task, i)
+            if dtype:
+                data = self.base_bytes(tensor, base)
+                model[tensor["name"]] = (dtype, tensor["shape"], self.weights(task, i, dtype, data) if i < self.n_merged else data)
+        for name, dtype, shape, offset, size in self.tasks[task]["private"]:
+            refuse_unless(name not in model, "private names clash")
+            model[name] = (dtype, shape, self.read(PRIVATE, task, offset, size))
+        return model
+
+
+def main(words):
+    if len(words) == 2 and words[0] == "verify" or len(words) in (4, 5) and words[0] == "apply":
+        with open(words[1], "rb") as f:
+            bundle = Bundle(f.read())
+        if words[0] == "verify":
+            bundle.verify()
+            return 0
+        base = read_safetensors(words[4]) if len(words) == 5 else None
+        write_safetensors(words[3], bundle.model(words[2], base), bundle.tasks[bundle.find_task(words[2])]["metadata"])
+        return 0
+    print(__doc__, file=sys.stderr)
+    return 2
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except Refused as refused:
+        print(refused, file=sys.stderr)
+        sys.exit(1)
