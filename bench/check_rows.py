@@ -4,7 +4,7 @@ import json
 import subprocess
 import sys
 
-GROUPS = ("machine", "kernels", "memory", "files", "masks", "open")
+GROUPS = ("machine", "kernels", "memory", "files", "masks", "open", "access")
 
 
 def check_row(row):

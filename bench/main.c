@@ -23,6 +23,7 @@ static const char help[] =
     "        files    merging and applying file to file, and its peak memory\n"
     "        masks    the size of masks on disk, and how fast they are compressed\n"
     "        open     opening bundles of many tensors\n"
+    "        access   reading one tensor out of a large bundle; adding a task to one\n"
     "\n"
     "  --only PREFIX   only groups whose name begins so\n"
     "  --json          an array of {name, value, unit, bar, met}; bar and met are null where there is none\n"
@@ -123,7 +124,8 @@ static const struct group {
     const char *name;
     void (*run)(const settings *s);
 } groups[] = {{"machine", bench_machine}, {"kernels", bench_kernels}, {"memory", bench_memory},
-              {"files", bench_files},     {"masks", bench_masks},     {"open", bench_open}};
+              {"files", bench_files},     {"masks", bench_masks},     {"open", bench_open},
+              {"access", bench_access}};
 
 enum { GROUPS = sizeof groups / sizeof *groups };
 

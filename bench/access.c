@@ -1,0 +1,217 @@
+/* access.c - what it takes to get one tensor of one task out of a large bundle: it should cost in proportion
+ * to that tensor, not to the bundle; and what it takes to add a task to one. All in memory, so that no disk
+ * is measured. */
+#include "measure.h"
+#include "rows.h"
+#include "settings.h"
+#include "synthetic.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+enum { TENSORS = 4, TASKS = 3, SAMPLES = 9 };
+
+static const char *const names[TENSORS] = {"64 KiB", "1 MiB", "16 MiB",
+                                           "128 MiB"}; /* which are their sizes, too */
+
+/* Models over the synthetic values, cut into tensors of the sizes wanted, the largest first. */
+static emr_model *cut_model(const synthetic_models *m, size_t source, const uint64_t sizes[TENSORS])
+{
+    emr_error error;
+    emr_model *model;
+    size_t at = 0;
+    check(emr_model_create(&model, NULL, NULL, &error), &error);
+    for (size_t i = TENSORS; i-- > 0;) {
+        uint64_t shape = sizes[i] / 4;
+        emr_tensor_desc d = EMR_INIT(emr_tensor_desc);
+        d.name = names[i];
+        d.dtype = EMR_F32;
+        d.rank = 1;
+        d.shape = &shape;
+        d.data = m->sources[source] + at;
+        at += sizes[i];
+        check(emr_model_add(model, &d, &error), &error);
+    }
+    return model;
+}
+
+/* A memory I/O that counts what is read. */
+typedef struct counted {
+    emr_io inner;
+    uint64_t bytes;
+} counted;
+
+static int counted_read(void *user, uint64_t offset, void *to, size_t n)
+{
+    counted *c = user;
+    c->bytes += n;
+    return c->inner.read(c->inner.user, offset, to, n);
+}
+
+static int counted_length(void *user, uint64_t *bytes)
+{
+    const counted *c = user;
+    return c->inner.length(c->inner.user, bytes);
+}
+
+static int counted_map(void *user, uint64_t offset, size_t n, const void **window)
+{
+    const counted *c = user;
+    return c->inner.map(c->inner.user, offset, n, window);
+}
+
+static emr_io counted_io(counted *c, bool map)
+{
+    emr_io io = EMR_INIT(emr_io);
+    io.user = c;
+    io.read = counted_read;
+    io.length = counted_length;
+    if (map)
+        io.map = counted_map;
+    return io;
+}
+
+typedef struct models {
+    synthetic_models values;
+    uint64_t sizes[TENSORS];
+    emr_model *base, *tasks[TASKS];
+} models;
+
+/* The first `n` tasks into the buffer. */
+static double merge(const models *m, const team *t, size_t n, int compression, bool extendable,
+                    emr_buffer *buffer)
+{
+    emr_error error;
+    emr_merge *merge;
+    emr_io io = emr_buffer_io(buffer);
+    emr_merge_options o = EMR_INIT(emr_merge_options);
+    o.executor = &t->executor;
+    o.compression = compression;
+    o.extendable = extendable;
+    double start = now();
+    check(emr_merge_create(&merge, &o, &error), &error);
+    check(emr_merge_set_base(merge, m->base, &error), &error);
+    for (size_t i = 0; i < n; i++) {
+        char name[16];
+        snprintf(name, sizeof name, "task%u", (unsigned)i);
+        check(emr_merge_add_task(merge, name, m->tasks[i], &error), &error);
+    }
+    check(emr_merge_to_bundle(merge, &io, &error), &error);
+    check(emr_merge_run(merge, &error), &error);
+    emr_merge_destroy(&merge);
+    return now() - start;
+}
+
+/* One tensor of a task, from the opened bundle to its weights in memory. */
+static double read_tensor(const emr_bundle *b, const models *m, size_t tensor, void *to)
+{
+    emr_error error;
+    emr_model *view;
+    emr_view_options o = EMR_INIT(emr_view_options);
+    o.trust_base = 1;
+    double start = now();
+    check(emr_bundle_task_model(&view, b, 1, m->base, &o, &error), &error);
+    const emr_tensor *t = emr_model_find(view, names[tensor]);
+    check(emr_tensor_read(t, 0, to, (size_t)emr_tensor_bytes(t), &error), &error);
+    emr_model_destroy(&view);
+    return now() - start;
+}
+
+static void measure_access(const settings *s, const models *m, emr_buffer *buffer, const char *kind, bool map)
+{
+    emr_error error;
+    emr_bundle *b;
+    emr_memory memory = {buffer->data, buffer->bytes};
+    counted c = {.inner = emr_memory_io(&memory)};
+    emr_io io = counted_io(&c, map);
+    unsigned runs = s->quick ? 1 : SAMPLES;
+    void *to = allocate_large((size_t)m->sizes[TENSORS - 1]);
+    check(emr_bundle_open(&b, &io, NULL, NULL, &error), &error);
+    for (size_t i = 0; i < TENSORS; i++) {
+        double seconds[SAMPLES], size = (double)m->sizes[i];
+        c.bytes = 0;
+        for (unsigned k = 0; k < runs; k++)
+            seconds[k] = read_tensor(b, m, i, to);
+        double took = median(seconds, runs);
+        row(took * 1e3, "ms", no_bar(), "access: a tensor of %s, %s, 1 thread", names[i], kind);
+        row(took / size * 1e9, "ns/byte", no_bar(), "access: a tensor of %s, %s, for its size", names[i],
+            kind);
+        row((double)c.bytes / runs / 1024, "KiB", no_bar(),
+            "access: a tensor of %s, %s, read from the bundle", names[i], kind);
+    }
+    emr_bundle_destroy(&b);
+    release_large(to, (size_t)m->sizes[TENSORS - 1]);
+}
+
+/* Adding the last task to a bundle of the others, against merging all anew. */
+static void measure_growth(const settings *s, const models *m, const team *t)
+{
+    emr_error error;
+    emr_buffer all = {0}, grown = {0}, few = {0}, plain = {0};
+    unsigned runs = s->quick ? 1 : 3;
+    double adding[3], anew[3], without[3];
+    merge(m, t, TASKS - 1, 0, true, &few);
+    for (unsigned i = 0; i < runs; i++) {
+        emr_bundle *before;
+        emr_merge *merging;
+        emr_memory memory = {few.data, few.bytes};
+        emr_io from = emr_memory_io(&memory), to = emr_buffer_io(&grown);
+        emr_merge_options o = EMR_INIT(emr_merge_options);
+        emr_buffer_free(&all);
+        emr_buffer_free(&grown);
+        emr_buffer_free(&plain);
+        without[i] = merge(m, t, TASKS, 0, false, &plain);
+        anew[i] = merge(m, t, TASKS, 0, true, &all);
+        o.executor = &t->executor;
+        double start = now();
+        check(emr_bundle_open(&before, &from, NULL, NULL, &error), &error);
+        check(emr_merge_create(&merging, &o, &error), &error);
+        check(emr_merge_extend(merging, before, &error), &error);
+        check(emr_merge_set_base(merging, m->base, &error), &error);
+        check(emr_merge_add_task(merging, "task2", m->tasks[TASKS - 1], &error), &error);
+        check(emr_merge_to_bundle(merging, &to, &error), &error);
+        check(emr_merge_run(merging, &error), &error);
+        emr_merge_destroy(&merging);
+        emr_bundle_destroy(&before);
+        adding[i] = now() - start;
+    }
+    double params = (double)m->values.n;
+    row((double)plain.bytes / params, "bytes/param", no_bar(), "access: a bundle of %d tasks", TASKS);
+    row((double)all.bytes / params, "bytes/param", no_bar(), "access: the same, extendable");
+    row(params / median(without, runs) / 1e6, "Mparam/s", no_bar(), "access: merging %d tasks, in memory",
+        TASKS);
+    row(params / median(anew, runs) / 1e6, "Mparam/s", no_bar(), "access: merging them extendable");
+    row(params / median(adding, runs) / 1e6, "Mparam/s", no_bar(), "access: adding the last of them");
+    emr_buffer_free(&all);
+    emr_buffer_free(&grown);
+    emr_buffer_free(&few);
+    emr_buffer_free(&plain);
+}
+
+void bench_access(const settings *s)
+{
+    static const uint64_t real[TENSORS] = {64 << 10, 1 << 20, 16 << 20, 128 << 20};
+    models m = {.sizes = {0}};
+    uint64_t total = 0;
+    team t = team_create(s->threads);
+    for (size_t i = 0; i < TENSORS; i++)
+        total += m.sizes[i] = s->quick ? (uint64_t)4096 << i : real[i];
+    m.values = synthetic_create(&t, EMR_F32, AT_PAGES, TASKS, (size_t)total * (TASKS + 1), (size_t)total / 4);
+    m.base = cut_model(&m.values, 0, m.sizes);
+    for (size_t i = 0; i < TASKS; i++)
+        m.tasks[i] = cut_model(&m.values, i + 1, m.sizes);
+    emr_buffer raw = {0}, packed = {0};
+    merge(&m, &t, TASKS, EMR_COMPRESSION_NONE, false, &raw);
+    merge(&m, &t, TASKS, 0, false, &packed);
+    measure_access(s, &m, &packed, "compressed", false);
+    measure_access(s, &m, &raw, "raw", false);
+    measure_access(s, &m, &raw, "raw and mapped", true);
+    emr_buffer_free(&raw);
+    emr_buffer_free(&packed);
+    measure_growth(s, &m, &t);
+    emr_model_destroy(&m.base);
+    for (size_t i = 0; i < TASKS; i++)
+        emr_model_destroy(&m.tasks[i]);
+    synthetic_destroy(&m.values);
+    team_destroy(&t);
+}
