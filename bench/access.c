@@ -7,7 +7,7 @@
 #include "synthetic.h"
 
 #include <stdio.h>
-#include <stdlib.h>
+#include <string.h>
 
 enum { TENSORS = 4, TASKS = 3, SAMPLES = 9 };
 
@@ -71,6 +71,40 @@ static emr_io counted_io(counted *c, bool map)
     return io;
 }
 
+/* Memory that is there before it is written, so that none is measured to be had. */
+typedef struct room {
+    uint8_t *data;
+    size_t bytes, capacity;
+} room;
+
+static room room_create(size_t capacity)
+{
+    return (room){allocate_large(capacity), 0, capacity};
+}
+
+static void room_destroy(room *r)
+{
+    release_large(r->data, r->capacity);
+}
+
+static int room_write(void *user, uint64_t offset, const void *bytes, size_t n)
+{
+    room *r = user;
+    if (n > r->capacity - offset)
+        return -1;
+    memcpy(r->data + offset, bytes, n);
+    r->bytes = (size_t)offset + n;
+    return 0;
+}
+
+static emr_io room_io(room *r)
+{
+    emr_io io = EMR_INIT(emr_io);
+    io.user = r;
+    io.write = room_write;
+    return io;
+}
+
 typedef struct models {
     synthetic_models values;
     uint64_t sizes[TENSORS];
@@ -78,12 +112,11 @@ typedef struct models {
 } models;
 
 /* The first `n` tasks into the buffer. */
-static double merge(const models *m, const team *t, size_t n, int compression, bool extendable,
-                    emr_buffer *buffer)
+static double merge(const models *m, const team *t, size_t n, int compression, bool extendable, room *to)
 {
     emr_error error;
     emr_merge *merge;
-    emr_io io = emr_buffer_io(buffer);
+    emr_io io = room_io(to);
     emr_merge_options o = EMR_INIT(emr_merge_options);
     o.executor = &t->executor;
     o.compression = compression;
@@ -117,11 +150,11 @@ static double read_tensor(const emr_bundle *b, const models *m, size_t tensor, v
     return now() - start;
 }
 
-static void measure_access(const settings *s, const models *m, emr_buffer *buffer, const char *kind, bool map)
+static void measure_access(const settings *s, const models *m, const room *bundle, const char *kind, bool map)
 {
     emr_error error;
     emr_bundle *b;
-    emr_memory memory = {buffer->data, buffer->bytes};
+    emr_memory memory = {bundle->data, bundle->bytes};
     counted c = {.inner = emr_memory_io(&memory)};
     emr_io io = counted_io(&c, map);
     unsigned runs = s->quick ? 1 : SAMPLES;
@@ -147,7 +180,9 @@ static void measure_access(const settings *s, const models *m, emr_buffer *buffe
 static void measure_growth(const settings *s, const models *m, const team *t)
 {
     emr_error error;
-    emr_buffer all = {0}, grown = {0}, few = {0}, plain = {0};
+    size_t most = (size_t)m->values.n * 20 + (1 << 20);
+    room all = room_create(most), grown = room_create(most), few = room_create(most),
+         plain = room_create(most);
     unsigned runs = s->quick ? 1 : 3;
     double adding[3], anew[3], without[3];
     merge(m, t, TASKS - 1, 0, true, &few);
@@ -155,11 +190,9 @@ static void measure_growth(const settings *s, const models *m, const team *t)
         emr_bundle *before;
         emr_merge *merging;
         emr_memory memory = {few.data, few.bytes};
-        emr_io from = emr_memory_io(&memory), to = emr_buffer_io(&grown);
+        emr_io from = emr_memory_io(&memory), to = room_io(&grown);
         emr_merge_options o = EMR_INIT(emr_merge_options);
-        emr_buffer_free(&all);
-        emr_buffer_free(&grown);
-        emr_buffer_free(&plain);
+
         without[i] = merge(m, t, TASKS, 0, false, &plain);
         anew[i] = merge(m, t, TASKS, 0, true, &all);
         o.executor = &t->executor;
@@ -182,10 +215,10 @@ static void measure_growth(const settings *s, const models *m, const team *t)
         TASKS);
     row(params / median(anew, runs) / 1e6, "Mparam/s", no_bar(), "access: merging them extendable");
     row(params / median(adding, runs) / 1e6, "Mparam/s", no_bar(), "access: adding the last of them");
-    emr_buffer_free(&all);
-    emr_buffer_free(&grown);
-    emr_buffer_free(&few);
-    emr_buffer_free(&plain);
+    room_destroy(&all);
+    room_destroy(&grown);
+    room_destroy(&few);
+    room_destroy(&plain);
 }
 
 void bench_access(const settings *s)
@@ -200,14 +233,15 @@ void bench_access(const settings *s)
     m.base = cut_model(&m.values, 0, m.sizes);
     for (size_t i = 0; i < TASKS; i++)
         m.tasks[i] = cut_model(&m.values, i + 1, m.sizes);
-    emr_buffer raw = {0}, packed = {0};
+    size_t most = (size_t)total * 2 + (1 << 20);
+    room raw = room_create(most), packed = room_create(most);
     merge(&m, &t, TASKS, EMR_COMPRESSION_NONE, false, &raw);
     merge(&m, &t, TASKS, 0, false, &packed);
     measure_access(s, &m, &packed, "compressed", false);
     measure_access(s, &m, &raw, "raw", false);
     measure_access(s, &m, &raw, "raw and mapped", true);
-    emr_buffer_free(&raw);
-    emr_buffer_free(&packed);
+    room_destroy(&raw);
+    room_destroy(&packed);
     measure_growth(s, &m, &t);
     emr_model_destroy(&m.base);
     for (size_t i = 0; i < TASKS; i++)
