@@ -139,10 +139,12 @@ static emr_status check_summary(emr_bundle *b, emr_error *error)
     return EMR_OK;
 }
 
+/* A reference must lead to the beginning of a string: so names that differ are, all together, no longer than
+ * the section, which ends in a zero byte (checked first). */
 static bool string_fits(const emr_bundle *b, uint32_t offset)
 {
-    return offset <
-           b->sections[EMR_SECTION_STRINGS].size; /* the section ends in a zero byte: checked first */
+    const emr_section *s = &b->sections[EMR_SECTION_STRINGS];
+    return offset < s->size && (offset == 0 || s->data[offset - 1] == 0);
 }
 
 /* Checks a shape reference; gives the number of elements and bytes. */

@@ -3,6 +3,7 @@
  * that grows as needed. Freestanding. */
 #include "bundle/bundle.h"
 
+#include "core/text.h"
 #include "model/model.h"
 #include "numeric/convert.h"
 
@@ -286,14 +287,22 @@ static emr_status take_view(emr_model **model, const emr_bundle *b, emr_view_opt
     return status;
 }
 
+/* Entries may share strings, and copies of what a few bytes refer to could take any amount of memory. */
 static emr_status add_metadata(emr_model *model, const emr_bundle *b, uint32_t owner, emr_error *error)
 {
     emr_status status = EMR_OK;
+    uint64_t left = b->sections[EMR_SECTION_STRINGS].size;
     for (size_t i = 0; !status && i < b->n_metadata; i++) {
         emr_metadata_record m = emr_bundle_metadata_record(b, i);
-        if (m.owner == owner)
-            status = emr_model_append_metadata(model, emr_bundle_string(b, m.key),
-                                               emr_bundle_string(b, m.value), error);
+        if (m.owner != owner)
+            continue;
+        const char *key = emr_bundle_string(b, m.key), *value = emr_bundle_string(b, m.value);
+        uint64_t bytes = (uint64_t)emr_text_length(key) + emr_text_length(value) + 2;
+        if (bytes > left)
+            return emr_fail(error, EMR_EFORMAT,
+                            "%s: not a valid bundle: its metadata is longer than its strings", b->name);
+        left -= bytes;
+        status = emr_model_append_metadata(model, key, value, error);
     }
     return status;
 }

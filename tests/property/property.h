@@ -54,6 +54,10 @@ void reference_destroy(reference *r);
 double reference_rescaler(const reference *r, size_t task, size_t tensor, uint64_t row);
 uint64_t reference_rows(const reference *r, size_t tensor);
 
+/* Compares everything in a bundle that concerns the reference's tensors, and every rebuilt model. `base` NULL
+ * is the embedded one. */
+void assert_bundle_is_formula(const emr_bundle *bundle, const emr_model *base, const reference *r);
+
 /* Merges the set into a bundle and compares everything in it, and every rebuilt model, with the reference. */
 void assert_merge_is_formula(const test_set *s, const emr_merge_options *options);
 

@@ -215,23 +215,28 @@ static void check_tensor(const reference *r, const emr_bundle *bundle, size_t ta
     free(got);
 }
 
-void assert_merge_is_formula(const test_set *s, const emr_merge_options *options)
+void assert_bundle_is_formula(const emr_bundle *bundle, const emr_model *base, const reference *r)
 {
     emr_error error;
+    check_unified(r, bundle);
+    for (size_t task = 0; task < r->set->n; task++) {
+        emr_model *rebuilt;
+        check_mask(r, bundle, task);
+        assert_ok(emr_bundle_task_model(&rebuilt, bundle, task, base, NULL, &error), &error);
+        for (size_t i = 0; i < r->set->base.n; i++)
+            if (r->unified[i])
+                check_tensor(r, bundle, task, i, rebuilt);
+        emr_model_destroy(&rebuilt);
+    }
+}
+
+void assert_merge_is_formula(const test_set *s, const emr_merge_options *options)
+{
     emr_memory memory;
     reference r = reference_make(s, options);
     emr_buffer buffer = test_merge_bundle(s, options);
     emr_bundle *bundle = test_bundle_open(&buffer, &memory);
-    check_unified(&r, bundle);
-    for (size_t task = 0; task < s->n; task++) {
-        emr_model *rebuilt;
-        check_mask(&r, bundle, task);
-        assert_ok(emr_bundle_task_model(&rebuilt, bundle, task, s->base.model, NULL, &error), &error);
-        for (size_t i = 0; i < s->base.n; i++)
-            if (r.unified[i])
-                check_tensor(&r, bundle, task, i, rebuilt);
-        emr_model_destroy(&rebuilt);
-    }
+    assert_bundle_is_formula(bundle, s->base.model, &r);
     emr_bundle_destroy(&bundle);
     emr_buffer_free(&buffer);
     reference_destroy(&r);

@@ -176,7 +176,7 @@ class Bundle:
 
     def string(self, offset):
         strings = self.sections[2]
-        refuse_unless(offset < len(strings), "a string lies outside")
+        refuse_unless(offset < len(strings) and (offset == 0 or strings[offset - 1] == 0), "a string that does not begin there")
         return strings[offset:strings.index(b"\0", offset)].decode("utf-8")
 
     def shape(self, first, rank, dtype):
@@ -276,10 +276,13 @@ class Bundle:
                           "a private tensor lies outside of its stream")
             end = offset + size
             self.tasks[task]["private"].append((self.string(name), dtype, shape, offset, size))
-        self.metadata = {}
+        self.metadata, lengths = {}, {}
         for owner, key, value in struct.iter_unpack("<III", self.sections[11]):
             refuse_unless(owner == NO_OWNER or owner < self.n_tasks, "metadata's owner")
-            (self.metadata if owner == NO_OWNER else self.tasks[owner]["metadata"])[self.string(key)] = self.string(value)
+            key, value = self.string(key), self.string(value)
+            lengths[owner] = lengths.get(owner, 0) + len(key.encode()) + len(value.encode()) + 2
+            refuse_unless(lengths[owner] <= len(self.sections[2]), "metadata is longer than STRINGS")
+            (self.metadata if owner == NO_OWNER else self.tasks[owner]["metadata"])[key] = value
 
     def read_growth(self):
         section = self.sections.get(12)

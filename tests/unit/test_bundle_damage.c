@@ -234,6 +234,16 @@ static void unknown_kinds_need_a_later_version(void **state)
     check_sealed(EMR_EVERSION);
 }
 
+/* Else a few bytes could make names of any length out of one long string. */
+static void strings_are_named_by_their_beginning(void **state)
+{
+    uint64_t size;
+    (void)state;
+    unsigned char *task = section(EMR_SECTION_TASKS, &size);
+    emr_store32(task, emr_load32(task) + 1);
+    check_sealed(EMR_EFORMAT);
+}
+
 /* Asks an opened bundle everything; only that it neither crashes nor hangs counts here. */
 static void ask_everything(const emr_bundle *bundle)
 {
@@ -330,6 +340,7 @@ int main(void)
         with_copy(unknown_sections_are_skipped_unless_required),
         with_copy(sections_may_not_repeat),
         with_copy(unknown_kinds_need_a_later_version),
+        with_copy(strings_are_named_by_their_beginning),
         with_copy(hostile_indexes_are_harmless),
         cmocka_unit_test(base_hashes_are_xxh3_of_the_bytes),
     };

@@ -1,0 +1,422 @@
+/* fuzz_round_trip.c - bytes choose a base, up to five tasks and the options of a merge; the bundle is
+ * compared bit for bit with the plain formulas (tests/property/reference.c), with a second merge that got the
+ * same models in another way, and every tensor that is not merged with what went in. */
+#define _POSIX_C_SOURCE 200809L
+
+#include "fuzz.h"
+#include "property.h"
+
+#include <math.h>
+#include <stdio.h>
+
+enum { TENSORS = 7, TASKS = 5, FEW_PARAMS = 300, MANY_PARAMS = 9000 };
+
+/* The input, taken from its beginning; zeros follow its end. */
+typedef struct choices {
+    const uint8_t *data;
+    size_t size;
+} choices;
+
+static unsigned choose(choices *c, unsigned n)
+{
+    if (!c->size)
+        return 0;
+    c->size--;
+    return *c->data++ % n;
+}
+
+/* What becomes of a tensor of the base. */
+typedef enum fate { MERGED, HEAD, KEPT } fate;
+
+typedef struct plan {
+    test_tensor tensors[TENSORS]; /* the base's; a task's may have other dtypes */
+    fate fates[TENSORS];
+    size_t n, n_tasks;
+    /* NONE: the task has no such tensor. The first task has all: with it a value of the base that is not
+     * finite is refused, as the reference wants it, which does not know what is missing. */
+    emr_dtype dtypes[TASKS][TENSORS];
+    bool pushed; /* everything; so nothing is taken from the base as it is, which cannot be pushed */
+    size_t chunk;
+    emr_merge_options options;
+    uint64_t seed;
+} plan;
+
+static const emr_dtype floats[] = {EMR_F32, EMR_F32, EMR_F16, EMR_BF16, EMR_F64, EMR_F8_E4M3, EMR_F8_E5M2};
+static const emr_dtype others[] = {EMR_I64, EMR_BOOL, EMR_U8, EMR_F8_E8M0};
+
+static emr_dtype choose_float(choices *c)
+{
+    return floats[choose(c, sizeof floats / sizeof floats[0])];
+}
+
+static void choose_shape(choices *c, test_tensor *t)
+{
+    static const uint64_t sizes[] = {0, 1, 2, 3, 5, 8, 31, 33, 63, 64, 65, 130};
+    uint64_t most = choose(c, 40) == 1 ? MANY_PARAMS : FEW_PARAMS;
+    t->rank = choose(c, 4);
+    for (uint32_t d = 0; d < t->rank; d++)
+        t->shape[d] = sizes[choose(c, sizeof sizes / sizeof sizes[0])];
+    if (t->rank && most == MANY_PARAMS)
+        t->shape[0] = 100 + 37 * choose(c, 256);
+    while (test_tensor_count(t) > most)
+        t->rank--;
+}
+
+static emr_merge_options choose_options(choices *c)
+{
+    static const char *const globs[] = {"*.none", "head[0-9]"};
+    static const uint64_t memory[] = {8 << 20, 5 << 20, 16 << 20, 64 << 20};
+    emr_merge_options o = EMR_INIT(emr_merge_options);
+    o.private_globs = globs;
+    o.n_private_globs = 2;
+    o.rescale = (int)choose(c, 3);
+    o.rescale_per = o.rescale == EMR_RESCALE_L1_MEANS ? EMR_PER_MODEL : (int)choose(c, 3);
+    o.tie = (int)choose(c, 2);
+    o.on_missing = EMR_MISSING_BASE;
+    o.on_nonfinite = (int)choose(c, 2);
+    o.unified_dtype = (int)choose(c, 4); /* F32 twice, F16, BF16 */
+    o.embed_base = (int)choose(c, 2);
+    o.extendable = o.rescale != EMR_RESCALE_L2 && choose(c, 3) == 1;
+#ifdef EMR_WITH_ZSTD
+    o.compression = (int)choose(c, 6) - 1;
+#else
+    o.compression = choose(c, 6) ? 0 : EMR_COMPRESSION_NONE;
+#endif
+    o.block_params = choose(c, 2) ? 0 : 4096u << choose(c, 3);
+    o.memory_bytes = memory[choose(c, 4)];
+    return o;
+}
+
+static plan make_plan(choices *c)
+{
+    static const char *const names[] = {"p0", "p1", "p2", "p3", "p4", "p5", "p6"};
+    static const char *const heads[] = {"head0", "head1", "head2", "head3", "head4", "head5", "head6"};
+    plan p = {.options = choose_options(c)};
+    p.pushed = choose(c, 3) == 1;
+    p.chunk = p.pushed ? 1 + choose(c, 256) * 7 : 0;
+    p.n_tasks = 1 + choose(c, TASKS);
+    p.n = 1 + choose(c, TENSORS);
+    p.seed = choose(c, 256) * 256 + choose(c, 256);
+    for (size_t i = 0; i < p.n; i++) {
+        unsigned fate_of = choose(c, 8);
+        p.fates[i] = fate_of == 6 ? HEAD : fate_of == 7 && !p.pushed ? KEPT : MERGED;
+        p.tensors[i] = (test_tensor){p.fates[i] == HEAD ? heads[i] : names[i], EMR_F32, 0, {0}};
+        p.tensors[i].dtype = p.fates[i] == KEPT ? others[choose(c, 4)] : choose_float(c);
+        choose_shape(c, &p.tensors[i]);
+        for (size_t t = 0; t < p.n_tasks; t++) {
+            p.dtypes[t][i] = p.fates[i] == KEPT ? p.tensors[i].dtype : choose_float(c);
+            if (t && choose(c, 16) == 1 && !(p.pushed && p.fates[i] == HEAD))
+                p.dtypes[t][i] = EMR_DTYPE_NONE;
+        }
+    }
+    return p;
+}
+
+static double value_of(const test_model *m, size_t tensor, uint64_t k)
+{
+    double value;
+    emr_dtype dtype = m->tensors[tensor].dtype;
+    emr_convert(EMR_F64, &value, dtype, m->data[tensor] + k * (emr_dtype_bits(dtype) / 8), 1);
+    return value;
+}
+
+static void set_value(test_model *m, size_t tensor, uint64_t k, double value)
+{
+    emr_dtype dtype = m->tensors[tensor].dtype;
+    emr_convert(dtype, m->data[tensor] + k * (emr_dtype_bits(dtype) / 8), EMR_F64, &value, 1);
+}
+
+/* Fills a float tensor in a way that the input chooses; `base` is NULL for the base itself. */
+static void fill(choices *c, test_model *m, size_t i, const test_model *base, rng *r)
+{
+    enum { NORMAL, ZERO, GRID, SAME, SPARSE, BITS, FEW_BITS, INPUT, WAYS };
+    static const double scales[] = {1, 0.01, 1e-6, 1e30, 1e-40};
+    unsigned way = choose(c, WAYS);
+    double scale = scales[choose(c, 5)];
+    size_t size = emr_dtype_bits(m->tensors[i].dtype) / 8;
+    for (uint64_t k = 0, n = test_tensor_count(&m->tensors[i]); k < n; k++) {
+        double near = base ? value_of(base, i, k) : 0;
+        unsigned char *p = m->data[i] + k * size;
+        switch (way) {
+        case NORMAL:
+            set_value(m, i, k, near + scale * (double)rng_normal(r));
+            break;
+        case ZERO:
+            set_value(m, i, k, rng_below(r, 9) ? 0 : -0.0);
+            break;
+        case GRID: /* sums of 0 are common */
+            set_value(m, i, k, near + (double)rng_below(r, 5) / 16 - 0.125);
+            break;
+        case SPARSE:
+            set_value(m, i, k, near + (rng_below(r, 10) ? 0 : scale));
+            break;
+        case BITS: /* NaN and infinity among them */
+        case FEW_BITS:
+            set_value(m, i, k, near);
+            for (size_t b = 0; b < size && (way == BITS || rng_below(r, 50) == 0); b++)
+                p[b] = (unsigned char)rng_next(r);
+            break;
+        case INPUT:
+            for (size_t b = 0; b < size; b++)
+                p[b] = (unsigned char)choose(c, 256);
+            break;
+        default:
+            set_value(m, i, k, near);
+        }
+    }
+}
+
+static void fill_kept(choices *c, test_model *m, size_t i, const test_model *base, rng *r)
+{
+    size_t n = (size_t)(test_tensor_count(&m->tensors[i]) * emr_dtype_bits(m->tensors[i].dtype) / 8);
+    for (size_t k = 0; k < n; k++)
+        m->data[i][k] = base ? base->data[i][k] : (unsigned char)(rng_next(r) & 1);
+    if (n && base && choose(c, 3) == 1)
+        m->data[i][choose(c, 256) % n] ^= 1;
+}
+
+static void fill_model(choices *c, const plan *p, test_model *m, const test_model *base, rng *r)
+{
+    for (size_t i = 0; i < p->n; i++) {
+        if (p->fates[i] == KEPT)
+            fill_kept(c, m, i, base, r);
+        else
+            fill(c, m, i, base, r);
+    }
+}
+
+/* Every model with every tensor; what a task does not have is the base's. */
+static test_set make_full(choices *c, const plan *p)
+{
+    rng r = {p->seed + 1};
+    test_set s = {.n = p->n_tasks, .tasks = calloc(p->n_tasks, sizeof(test_model))};
+    s.base = test_model_create("base", p->tensors, p->n, SOURCE_MEMORY);
+    fill_model(c, p, &s.base, NULL, &r);
+    for (size_t t = 0; t < p->n_tasks; t++) {
+        test_tensor tensors[TENSORS];
+        memcpy(tensors, p->tensors, sizeof tensors);
+        for (size_t i = 0; i < p->n; i++)
+            tensors[i].dtype = p->dtypes[t][i] ? p->dtypes[t][i] : p->tensors[i].dtype;
+        s.tasks[t] = test_model_create("task", tensors, p->n, SOURCE_MEMORY);
+        fill_model(c, p, &s.tasks[t], &s.base, &r);
+        for (size_t i = 0; i < p->n; i++)
+            if (!p->dtypes[t][i])
+                memcpy(s.tasks[t].data[i], s.base.data[i],
+                       (size_t)(test_tensor_count(&tensors[i]) * emr_dtype_bits(tensors[i].dtype) / 8));
+    }
+    return s;
+}
+
+/* Some of a model's tensors: those that `keep` says. */
+static test_model pick(const test_model *m, const bool *keep, test_source source)
+{
+    test_tensor tensors[TENSORS];
+    size_t n = 0;
+    for (size_t i = 0; i < m->n; i++)
+        if (keep[i])
+            tensors[n++] = m->tensors[i];
+    test_model picked = test_model_create(emr_model_name(m->model), tensors, n, source);
+    n = 0;
+    for (size_t i = 0; i < m->n; i++)
+        if (keep[i]) {
+            const test_tensor *t = &m->tensors[i];
+            memcpy(picked.data[n++], m->data[i],
+                   (size_t)(test_tensor_count(t) * emr_dtype_bits(t->dtype) / 8));
+        }
+    return picked;
+}
+
+/* The models as the merge gets them: without what the tasks do not have. */
+static test_set make_given(const plan *p, const test_set *full, test_source source)
+{
+    bool all[TENSORS] = {true, true, true, true, true, true, true}, there[TENSORS];
+    test_set s = {pick(&full->base, all, source), calloc(full->n, sizeof(test_model)), full->n};
+    for (size_t t = 0; t < full->n; t++) {
+        for (size_t i = 0; i < p->n; i++)
+            there[i] = p->dtypes[t][i] != EMR_DTYPE_NONE;
+        s.tasks[t] = pick(&full->tasks[t], there, source);
+    }
+    return s;
+}
+
+/* The merged tensors of all models: what the reference knows. */
+static test_set make_merged(const plan *p, const test_set *full)
+{
+    bool merged[TENSORS];
+    for (size_t i = 0; i < p->n; i++)
+        merged[i] = p->fates[i] == MERGED;
+    test_set s = {pick(&full->base, merged, SOURCE_MEMORY), calloc(full->n, sizeof(test_model)), full->n};
+    for (size_t t = 0; t < full->n; t++)
+        s.tasks[t] = pick(&full->tasks[t], merged, SOURCE_MEMORY);
+    return s;
+}
+
+/* Whether the merge has to refuse: a task vector or a unified value that no f32, or no number of the unified
+ * dtype, is near to. */
+static bool has_overflow(const reference *r)
+{
+    bool found = false;
+    for (size_t i = 0; i < r->set->base.n; i++) {
+        for (uint64_t k = 0; k < test_tensor_count(&r->set->base.tensors[i]); k++) {
+            found = found || !isfinite(r->unified[i][k]);
+            for (size_t t = 0; t < r->set->n; t++)
+                found = found || !isfinite(r->tau[i * r->set->n + t][k]);
+        }
+    }
+    return found;
+}
+
+/* Merges, within the memory that the options give it. */
+static emr_status merge(const test_set *given, const emr_merge_options *wanted, size_t chunk,
+                        emr_buffer *buffer)
+{
+    enum { INDEX_BYTES = 128 << 10 }; /* as in test_identical.c */
+    emr_error error = {""};
+    test_meter meter = {0, 0};
+    emr_allocator allocator = test_meter_make(&meter);
+    emr_merge_options o = *wanted;
+    o.allocator = &allocator;
+    emr_io io = emr_buffer_io(buffer);
+    emr_merge *m = test_merge_create(given, &o);
+    assert_ok(emr_merge_to_bundle(m, &io, &error), &error);
+    emr_status status = chunk ? push_set(m, given, chunk, &error) : emr_merge_run(m, &error);
+    if (!status && chunk)
+        status = emr_merge_finish(m, &error);
+    if (status && status != EMR_ENONFINITE && status != EMR_ELIMIT)
+        fprintf(stderr, "%s\n", error.text);
+    fuzz_status(status, &error);
+    promise(meter.peak <= o.memory_bytes + INDEX_BYTES);
+    emr_merge_destroy(&m);
+    promise(meter.now == 0);
+    return status;
+}
+
+/* The same; where the memory was too little, a second time with plenty. */
+static emr_status merge_somehow(const test_set *given, const emr_merge_options *wanted, size_t chunk,
+                                emr_buffer *buffer)
+{
+    emr_merge_options o = *wanted;
+    emr_status status = merge(given, &o, chunk, buffer);
+    if (status != EMR_ELIMIT)
+        return status;
+    emr_buffer_free(buffer);
+    o.memory_bytes = 256 << 20;
+    status = merge(given, &o, chunk, buffer);
+    promise(status != EMR_ELIMIT);
+    return status;
+}
+
+/* What is not merged comes back as it was, and nothing else. */
+static void check_others(const plan *p, const test_set *full, const emr_bundle *bundle, const emr_model *base)
+{
+    for (size_t t = 0; t < p->n_tasks; t++) {
+        emr_error error;
+        emr_model *rebuilt;
+        assert_ok(emr_bundle_task_model(&rebuilt, bundle, t, base, NULL, &error), &error);
+        promise(emr_model_n_tensors(rebuilt) == p->n);
+        for (size_t i = 0; i < p->n; i++) {
+            const test_tensor *want = &full->tasks[t].tensors[i];
+            const emr_tensor *got = emr_model_find(rebuilt, want->name);
+            promise(got && emr_tensor_dtype(got) == want->dtype && emr_tensor_rank(got) == want->rank);
+            promise(emr_tensor_count(got) == test_tensor_count(want));
+            if (p->fates[i] == MERGED)
+                continue;
+            unsigned char *bytes = tensor_bytes_of(got);
+            promise(memcmp(bytes, full->tasks[t].data[i], (size_t)emr_tensor_bytes(got)) == 0);
+            free(bytes);
+        }
+        emr_model_destroy(&rebuilt);
+    }
+}
+
+static void check_bundle(const plan *p, const test_set *full, const test_set *given, const reference *r,
+                         const emr_buffer *buffer)
+{
+    emr_error error;
+    emr_memory memory;
+    emr_bundle *bundle = test_bundle_open(buffer, &memory);
+    const emr_model *base = p->options.embed_base ? NULL : given->base.model;
+    assert_ok(emr_bundle_verify(bundle, NULL, NULL, NULL, &error), &error);
+    assert_ok(emr_bundle_check_base(bundle, full->base.model, NULL, NULL, NULL, NULL, NULL, &error), &error);
+    assert_bundle_is_formula(bundle, base, r);
+    check_others(p, full, bundle, base);
+    emr_bundle_destroy(&bundle);
+}
+
+/* Pulled through I/O instead of memory or pushed, by another executor, the bytes are the same. */
+static void check_again(const plan *p, const test_set *full, const emr_buffer *first)
+{
+    odd_executor odd = {.order = {p->seed + 1}, .reverse = p->seed % 2};
+    emr_executor executor = odd_executor_make(&odd, 1 + p->seed % 4);
+    emr_buffer second = {0};
+    emr_merge_options o = p->options;
+    test_set given = make_given(p, full, SOURCE_IO);
+    o.executor = &executor;
+    o.memory_bytes = 32 << 20;
+    promise(merge_somehow(&given, &o, 0, &second) == EMR_OK);
+    assert_same_buffer(&second, first, "merged again");
+    emr_buffer_free(&second);
+    test_set_destroy(&given);
+}
+
+/* All but the last task merged, and the last added to the bundle of these: the bytes are the same. */
+static void check_added(const plan *p, const test_set *full, const emr_buffer *all)
+{
+    emr_error error;
+    emr_memory memory;
+    emr_merge *m;
+    emr_buffer earlier = {0}, added = {0};
+    emr_io io = emr_buffer_io(&added);
+    emr_merge_options o = p->options, plain = EMR_INIT(emr_merge_options);
+    test_set given = make_given(p, full, SOURCE_MEMORY);
+    o.memory_bytes = plain.memory_bytes = 64 << 20;
+    plain.on_nonfinite = o.on_nonfinite;
+    given.n--;
+    promise(merge(&given, &o, 0, &earlier) == EMR_OK);
+    emr_bundle *bundle = test_bundle_open(&earlier, &memory);
+    assert_ok(emr_merge_create(&m, &plain, &error), &error);
+    assert_ok(emr_merge_set_base(m, given.base.model, &error), &error);
+    assert_ok(emr_merge_extend(m, bundle, &error), &error);
+    char name[32];
+    snprintf(name, sizeof name, "t%zu", given.n);
+    assert_ok(emr_merge_add_task(m, name, given.tasks[given.n].model, &error), &error);
+    assert_ok(emr_merge_to_bundle(m, &io, &error), &error);
+    assert_ok(emr_merge_run(m, &error), &error);
+    assert_same_buffer(&added, all, "the last task added");
+    emr_merge_destroy(&m);
+    emr_bundle_destroy(&bundle);
+    emr_buffer_free(&earlier);
+    emr_buffer_free(&added);
+    given.n++;
+    test_set_destroy(&given);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    choices c = {data, size};
+    plan p = make_plan(&c);
+    bool again = choose(&c, 2);
+    emr_buffer buffer = {0};
+    setenv("CMOCKA_TEST_ABORT", "1", 1); /* what the property tests assert ends this program too */
+    test_set full = make_full(&c, &p), merged = make_merged(&p, &full);
+    test_set given = make_given(&p, &full, p.pushed ? SOURCE_PUSHED : SOURCE_MEMORY);
+    reference r = reference_make(&merged, &p.options);
+    emr_status status = merge_somehow(&given, &p.options, p.chunk, &buffer);
+    promise(status == EMR_OK || status == EMR_ENONFINITE);
+    promise((status == EMR_ENONFINITE) == has_overflow(&r));
+    if (!status) {
+        test_set readable = make_given(&p, &full, SOURCE_MEMORY);
+        check_bundle(&p, &full, &readable, &r, &buffer);
+        if (again)
+            check_again(&p, &full, &buffer);
+        if (p.options.extendable && p.n_tasks > 1)
+            check_added(&p, &full, &buffer);
+        test_set_destroy(&readable);
+    }
+    reference_destroy(&r);
+    emr_buffer_free(&buffer);
+    test_set_destroy(&given);
+    test_set_destroy(&merged);
+    test_set_destroy(&full);
+    return 0;
+}

@@ -1,0 +1,138 @@
+/* fuzz_safetensors.c - any bytes as a safetensors file: a status, or a model whose tensors tile the file's
+ * data and can be read, that took no more memory than is said below, and that comes back the same when it is
+ * written and opened again. The input's first byte chooses how it is read; the file follows. */
+#include "fuzz.h"
+
+#include "core/hash.h"
+
+enum { CHOICE_MAP = 1 };
+
+/* What the library may take to open a file, as emr/checkpoint.h says. */
+enum { FIXED = 64 << 10, TIMES = 24 };
+
+enum { READ_TENSORS = 60 };
+
+static size_t check_tensors(const emr_model *model, const uint8_t *bytes, size_t size, fuzz_random *r)
+{
+    size_t data = 0, n = emr_model_n_tensors(model);
+    for (size_t i = 0; i < n; i++)
+        data += (size_t)emr_tensor_bytes(emr_model_tensor(model, i));
+    promise(data <= size);
+    for (size_t i = 0, at = size - data; i < n; i++) { /* in the order of their data, which ends the file */
+        const emr_tensor *t = emr_model_tensor(model, i);
+        uint8_t first;
+        emr_error error = {""};
+        promise(emr_model_find(model, emr_tensor_name(t)) == t);
+        if (emr_tensor_bytes(t)) {
+            promise(fuzz_status(emr_tensor_read(t, 0, &first, 1, &error), &error) == EMR_OK);
+            promise(first == bytes[at]);
+        }
+        at += (size_t)emr_tensor_bytes(t);
+        if (i < READ_TENSORS)
+            fuzz_read_tensor(t, r, true);
+    }
+    return data;
+}
+
+static void check_same_tensor(const emr_tensor *a, const emr_tensor *b)
+{
+    emr_error error = {""};
+    size_t n = (size_t)emr_tensor_bytes(a);
+    promise(b && emr_tensor_dtype(a) == emr_tensor_dtype(b) && emr_tensor_rank(a) == emr_tensor_rank(b));
+    promise(emr_tensor_bytes(b) == n && emr_tensor_count(a) == emr_tensor_count(b));
+    for (uint32_t d = 0; d < emr_tensor_rank(a); d++)
+        promise(emr_tensor_shape(a)[d] == emr_tensor_shape(b)[d]);
+    uint8_t *x = malloc(n + 1), *y = malloc(n + 1);
+    promise(x && y);
+    promise(fuzz_status(emr_tensor_read(a, 0, x, n, &error), &error) == EMR_OK);
+    promise(fuzz_status(emr_tensor_read(b, 0, y, n, &error), &error) == EMR_OK);
+    promise(memcmp(x, y, n) == 0);
+    free(x);
+    free(y);
+}
+
+/* Written and opened again it is the same model. */
+static void check_rewritten(const emr_model *model)
+{
+    emr_error error = {""};
+    emr_buffer buffer = {0};
+    emr_io out = emr_buffer_io(&buffer);
+    emr_checkpoint_options options = EMR_INIT(emr_checkpoint_options);
+    emr_model *again;
+    options.memory_bytes = 1 << 20;
+    promise(fuzz_status(emr_safetensors_write(model, &out, &options, &error), &error) == EMR_OK);
+    emr_memory memory = {buffer.data, buffer.bytes};
+    emr_io in = emr_memory_io(&memory);
+    promise(fuzz_status(emr_safetensors_open(&again, &in, "again", NULL, &error), &error) == EMR_OK);
+    promise(emr_model_n_tensors(again) == emr_model_n_tensors(model));
+    for (size_t i = 0; i < emr_model_n_tensors(model); i++) {
+        const emr_tensor *t = emr_model_tensor(model, i);
+        check_same_tensor(t, emr_model_find(again, emr_tensor_name(t)));
+    }
+    promise(emr_model_n_metadata(again) == emr_model_n_metadata(model));
+    for (size_t i = 0; i < emr_model_n_metadata(model); i++) {
+        const char *key, *value, *other_key, *other_value;
+        promise(emr_model_metadata(model, i, &key, &value) == EMR_OK);
+        promise(emr_model_metadata(again, i, &other_key, &other_value) == EMR_OK);
+        promise(strcmp(key, other_key) == 0 && strcmp(value, other_value) == 0);
+    }
+    emr_model_destroy(&again);
+    emr_buffer_free(&buffer);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    if (!size)
+        return 0;
+    emr_error error = {""};
+    emr_model *model;
+    uint8_t *bytes = fuzz_copy(data + 1, size - 1);
+    emr_memory memory = {bytes, size - 1};
+    emr_io io = emr_memory_io(&memory);
+    io.map = data[0] & CHOICE_MAP ? io.map : NULL;
+    fuzz_budget budget = {.cap = FIXED + TIMES * size};
+    emr_allocator allocator = fuzz_allocator(&budget);
+    emr_checkpoint_options options = EMR_INIT(emr_checkpoint_options);
+    options.allocator = &allocator;
+    fuzz_random random = fuzz_random_make(emr_hash64(bytes, size - 1));
+    emr_status status = emr_safetensors_open(&model, &io, "input.safetensors", &options, &error);
+    fuzz_status(status, &error);
+    promise((status == EMR_OK) == (model != NULL));
+    promise(status == EMR_OK || status == EMR_EFORMAT || status == EMR_EUNSUPPORTED);
+    if (model) {
+        check_tensors(model, bytes, size - 1, &random);
+        check_rewritten(model);
+    }
+    emr_model_destroy(&model);
+    promise(budget.now == 0);
+    free(bytes);
+    return 0;
+}
+
+/* Changes the header, the data or both; then, mostly, says the header's length as it is. */
+size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t max_size, unsigned seed)
+{
+    enum { PREFIX = 9 }; /* the choices, the length */
+    fuzz_random r = fuzz_random_make(seed);
+    uint64_t header = 0;
+    for (int i = 7; size >= PREFIX && i >= 0; i--)
+        header = header << 8 | data[1 + i];
+    if (size < PREFIX || header > size - PREFIX || max_size <= size || fuzz_below(&r, 10) == 0)
+        return LLVMFuzzerMutate(data, size, max_size);
+    size_t old = (size_t)header, rest = size - PREFIX - old, now = old;
+    uint8_t *tail = fuzz_copy(data + PREFIX + old, rest);
+    if (fuzz_below(&r, 10) == 0)
+        data[0] = (uint8_t)fuzz_below(&r, 256);
+    if (fuzz_below(&r, 8))
+        now = LLVMFuzzerMutate(data + PREFIX, old, max_size - PREFIX - rest);
+    memcpy(data + PREFIX + now, tail, rest);
+    size = PREFIX + now + rest;
+    if (fuzz_below(&r, 6) == 0) /* more data, or less */
+        size = fuzz_below(&r, 2) && rest ? size - 1 - fuzz_below(&r, rest < 8 ? rest : 8)
+               : size < max_size         ? (data[size] = 7, size + 1)
+                                         : size;
+    for (int i = 0; i < 8; i++)
+        data[1 + i] = (uint8_t)(now >> 8 * i);
+    free(tail);
+    return size;
+}

@@ -1,0 +1,144 @@
+#!/usr/bin/env python3
+"""Makes the first inputs of the fuzz targets: real bundles of every kind, checkpoints, shard indexes.
+
+    tests/fuzz/make_seeds.py build/tools/emr/emr OUT      writes OUT/TARGET/NAME
+
+The corpora in the tree are these, minimised together with what fuzzing found (docs/fuzzing.md)."""
+import json
+import pathlib
+import random
+import struct
+import subprocess
+import sys
+import tempfile
+
+GOLDEN = pathlib.Path(__file__).resolve().parent.parent / "golden"
+
+
+def safetensors(tensors, metadata=None):
+    """Bytes of a file; tensors is a list of name, dtype, shape, bytes."""
+    header, data = {}, b""
+    if metadata is not None:
+        header["__metadata__"] = metadata
+    for name, dtype, shape, raw in tensors:
+        header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [len(data), len(data) + len(raw)]}
+        data += raw
+    text = json.dumps(header, ensure_ascii=False).encode()
+    return struct.pack("<Q", len(text)) + text + data
+
+
+def floats(values):
+    return struct.pack(f"<{len(values)}f", *values)
+
+
+def write_models(folder, models, metadata):
+    for name, tensors in models.items():
+        (folder / f"{name}.safetensors").write_bytes(safetensors(tensors, dict(metadata, of=name)))
+
+
+def tiny_models():
+    """A little of everything, so that bundles are small: they are what fuzzing does most with."""
+    rng = random.Random(5)
+    models = {}
+    for name in ["base", "t0", "t1"]:
+        step = lambda n: floats([i / 8 + (0 if name == "base" else rng.randrange(-1, 2) / 4) for i in range(n)])
+        models[name] = [("w", "F32", [3, 4], step(12)), ("bias", "F32", [2], step(2)), ("s", "F32", [], step(1)),
+                        ("none", "F32", [0, 4], b""), ("ids", "I32", [2], bytes(8)),
+                        ("own", "U8", [3], b"abc" if name == "t1" else b"abd")]
+        if name != "base":
+            models[name].append(("head", "F32", [2], floats([0.5, 0.25])))
+    return models
+
+
+def large_models():
+    """Larger than a block, and they compress: sparse steps on a grid."""
+    rng = random.Random(7)
+    base = [rng.randrange(-8, 8) / 8 for _ in range(9000)]
+    half = bytes(rng.randrange(4) for _ in range(2 * 5000))
+    models = {}
+    for name in ["base", "t0", "t1"]:
+        moved = [w + (rng.randrange(-2, 3) / 16 if name != "base" and rng.random() < 0.1 else 0) for w in base]
+        models[name] = [("wide", "F32", [9, 1000], floats(moved)), ("zeros", "F32", [70, 100], bytes(28000)),
+                        ("steps", "I64", [3], bytes(24)), ("half", "F16", [5000], half)]
+        if name != "base":
+            models[name].append(("head", "F32", [5000], floats([1 / (i % 7 + 1) for i in range(5000)])))
+    return models
+
+
+def merge(emr, folder, options):
+    command = [emr, "merge", "--quiet", "--base", folder / "base.safetensors"]
+    for task in sorted(folder.glob("t*.safetensors")):
+        command += ["--task", f"{task.stem}={task}"]
+    with tempfile.TemporaryDirectory() as out:
+        path = pathlib.Path(out) / "x.emr"
+        subprocess.run([str(part) for part in command + options + ["-o", path]], check=True)
+        return path.read_bytes()
+
+
+TURNS = [["--embed-base"], ["--rescale-per", "row", "--embed-base"], ["--zstd-level", "0"],
+         ["--rescale-per", "tensor", "--unified-dtype", "f16"], ["--unified-dtype", "bf16", "--embed-base"],
+         ["--rescale", "l2", "--rescale-per", "row", "--zstd-level", "0", "--embed-base"],
+         ["--rescale", "l1-means", "--tie", "negative"], ["--private", "*", "--embed-base"],
+         ["--extendable", "--embed-base"], ["--extendable", "--embed-base", "--rescale-per", "row"],
+         ["--extendable", "--embed-base", "--rescale-per", "tensor", "--unified-dtype", "f16", "--zstd-level", "0"]]
+
+
+def bundles(emr):
+    """Tiny ones with every option; some of the golden merges; and two of several blocks."""
+    with tempfile.TemporaryDirectory() as folder:
+        write_models(pathlib.Path(folder), tiny_models(), {})
+        for i, more in enumerate(TURNS):
+            yield f"tiny{i}", i, merge(emr, pathlib.Path(folder), more)
+    with tempfile.TemporaryDirectory() as folder:
+        write_models(pathlib.Path(folder), large_models(), {"format": "pt"})
+        for i, more in enumerate([["--embed-base", "--rescale-per", "row"], ["--unified-dtype", "f16"]]):
+            yield f"blocks{i}", i, merge(emr, pathlib.Path(folder), ["--block-params", "4096"] + more)
+    for i, name in enumerate(["policies", "mixed_grid_f8", "nonfinite_zero", "bf16_per_tensor"]):
+        options = ["--on-missing", "base", "--on-nonfinite", "zero", "--private", "bias"]
+        yield name, i, merge(emr, GOLDEN / name, options + TURNS[i])
+
+
+def checkpoints():
+    for name in ["policies", "mixed_per_row", "mixed_grid_f8"]:
+        for file in ["base.safetensors", "t2.safetensors"]:
+            yield f"{name}_{file.split('.')[0]}", (GOLDEN / name / file).read_bytes()
+    yield "empty", safetensors([])
+    yield "metadata", safetensors([], {"format": "pt", "Ümlaut": "\"\\\n\t\u20ac\U0001f600"})
+    yield "escapes", safetensors([("a\"b\\c\u0001", "U8", [2, 0, 3], b""), ("é", "I16", [], b"ab")])
+    yield "small", safetensors([("f4", "F4", [4], b"ab"), ("f6", "F6_E2M3", [4], b"abc"), ("c", "C64", [1], bytes(8))])
+    yield "tight", b'\x40\0\0\0\0\0\0\0{"a":{"dtype":"F8_E5M2","shape":[ 3 ],"data_offsets":[0,3]}}  abc'
+    yield "pickle", b"PK\x03\x04\x14\0\0\0\x08\0archive/data.pkl"
+
+
+def shard_indexes():
+    a, b, c = "a.safetensors", "b.safetensors", "c.safetensors"
+    right = {"x": a, "y": a, "z": b}
+    yield "right", {"metadata": {"total_size": 14}, "weight_map": right}
+    yield "swapped", {"weight_map": {"x": b, "y": a, "z": a}}
+    yield "missing", {"weight_map": {"x": a, "z": b}}
+    yield "too_many", {"weight_map": dict(right, w=c)}
+    yield "empty", {"weight_map": {}}
+    yield "parent", {"weight_map": {"x": "../" + a}}
+    yield "absent", {"weight_map": {"x": "nothing"}}
+    yield "no_string", {"weight_map": {"x": [a, {"y": None, "z": -1.5e3}], "y": True}}
+
+
+def main():
+    emr, out = sys.argv[1], pathlib.Path(sys.argv[2])
+
+    def put(target, name, content):
+        (out / target).mkdir(parents=True, exist_ok=True)
+        (out / target / name).write_bytes(content)
+
+    for name, i, content in bundles(emr):
+        put("bundle", name, bytes([i % 16]) + content)
+    for i, (name, content) in enumerate(checkpoints()):
+        put("safetensors", name, bytes([i % 2]) + content)
+    for name, content in shard_indexes():
+        put("shard_index", name, json.dumps(content).encode())
+    rng = random.Random(11)
+    for i in range(40):
+        put("round_trip", f"random{i:02}", bytes(rng.randrange(256) for _ in range(40 + 10 * i)))
+
+
+main()
