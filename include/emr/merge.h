@@ -150,7 +150,8 @@ EMR_API emr_status emr_merge_add_task(emr_merge *merge, const char *name, const 
 /* Adds to a bundle that was made extendable: its tasks come first, those added afterwards join them, and the
  * result is to the last bit what merging all of them at once gives; the earlier checkpoints are not needed.
  * Before any task is added; what the bundle was made with replaces the options from `private_globs` to
- * `block_params`, and the result is extendable again. The base must be the bundle's. The bundle is borrowed
+ * `block_params`, and the result is extendable again. The base must be the bundle's, and whole: an
+ * embedded one may lack tensors of which every task has its own copy. The bundle is borrowed
  * until the merge is destroyed. EMR_EUNSUPPORTED if it is not extendable. */
 EMR_API emr_status emr_merge_extend(emr_merge *merge, const emr_bundle *bundle, emr_error *error);
 

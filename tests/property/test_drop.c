@@ -170,6 +170,107 @@ static void everything_else_stays(void **state)
     }
 }
 
+/* Four tasks over a base of zeros; in each run of blocks, each task has one value. */
+static test_set filled_set(void)
+{
+    static const test_tensor tensors[] = {{"w", EMR_F32, 2, {40, 4096}}};
+    static const float values[N_TASKS][5] = {
+        {1, 2, 0, 0.0115f, -1}, {0.5f, -0.25f, 0, 0, 3}, {-0.25f, -0.25f, 0, 0, 2}, {0, 1, 0, 0, -1}};
+    test_set s = test_set_create(tensors, 1, N_TASKS, 5, SOURCE_MEMORY);
+    const uint64_t run = 8 * 4096;
+    for (uint64_t i = 0; i < 5 * run; i++) {
+        test_store(&s.base, 0, i, 0);
+        for (size_t t = 0; t < N_TASKS; t++)
+            test_store(&s.tasks[t], 0, i, values[t][i / run]);
+        if (i / run == 3) /* a unified value whose bytes are equal; and masks that are not filled */
+            memset(s.tasks[0].data[0] + 4 * i, 0x3c, 4);
+    }
+    test_store(&s.tasks[1], 0, 3 * run + 77, 0.001f);
+    return s;
+}
+
+/* Blocks that are one byte over and over are counted without being decoded. */
+static void filled_blocks_count(void **state)
+{
+    (void)state;
+    test_set s = filled_set();
+    emr_merge_options o = small_options();
+    o.block_params = 4096;
+    emr_memory memory;
+    emr_buffer buffer = test_merge_bundle(&s, &o);
+    emr_bundle *b = test_bundle_open(&buffer, &memory);
+    for (unsigned which = 1; which < (1u << N_TASKS) - 1; which++)
+        assert_drop(&s, b, which, false);
+    emr_bundle_destroy(&b);
+    emr_buffer_free(&buffer);
+    test_set_destroy(&s);
+}
+
+/* The most memory that dropping the first of some tasks takes. */
+static size_t peak_with(size_t n_tasks)
+{
+    test_set s = rich_set(9, n_tasks, SOURCE_MEMORY);
+    emr_merge_options o = rich_options(EMR_PER_ROW);
+    emr_error error = {{0}};
+    emr_drop_report report = EMR_INIT(emr_drop_report);
+    emr_drop_options options = EMR_INIT(emr_drop_options);
+    emr_memory memory;
+    emr_buffer buffer = test_merge_bundle(&s, &o), out = {0};
+    emr_io io = emr_buffer_io(&out);
+    emr_bundle *b = test_bundle_open(&buffer, &memory);
+    test_meter meter = {0};
+    emr_allocator allocator = test_meter_make(&meter);
+    options.allocator = &allocator;
+    assert_ok(emr_bundle_drop(b, &(size_t){0}, 1, &io, &options, &report, &error), &error);
+    assert_int_equal(meter.now, 0);
+    emr_bundle_destroy(&b);
+    emr_buffer_free(&buffer);
+    emr_buffer_free(&out);
+    test_set_destroy(&s);
+    return meter.peak;
+}
+
+/* A task's share is its part of the index alone. */
+static void memory_does_not_grow_with_tasks(void **state)
+{
+    (void)state;
+    assert_true(peak_with(18) < peak_with(3) + 15 * 4096);
+}
+
+static void progress_is_told_and_cancels(void **state)
+{
+    (void)state;
+    test_set s = rich_set(9, 3, SOURCE_MEMORY);
+    emr_merge_options o = rich_options(EMR_PER_ROW);
+    emr_drop_options options = EMR_INIT(emr_drop_options);
+    emr_memory memory;
+    emr_buffer buffer = test_merge_bundle(&s, &o);
+    emr_bundle *b = test_bundle_open(&buffer, &memory);
+    emr_status status = EMR_ECANCELED;
+    for (size_t k = 0; status; k++) {
+        emr_error error = {{0}};
+        emr_buffer out = {0};
+        emr_io io = emr_buffer_io(&out);
+        emr_drop_report report = EMR_INIT(emr_drop_report);
+        test_progress progress = {.stop_at = k};
+        options.progress = test_progress_note;
+        options.progress_user = &progress;
+        status = emr_bundle_drop(b, &(size_t){1}, 1, &io, &options, &report, &error);
+        assert_false(progress.backwards);
+        assert_int_equal(status, progress.calls > k ? EMR_ECANCELED : EMR_OK);
+        if (!status) {
+            assert_int_equal(progress.done, progress.total);
+            assert_true(k > 10);
+        } else if (k == 0) {
+            assert_int_equal(out.bytes, 0); /* while it counts */
+        }
+        emr_buffer_free(&out);
+    }
+    emr_bundle_destroy(&b);
+    emr_buffer_free(&buffer);
+    test_set_destroy(&s);
+}
+
 static void one_after_another_is_both_at_once(void **state)
 {
     (void)state;
@@ -193,6 +294,12 @@ static void one_after_another_is_both_at_once(void **state)
     test_set_destroy(&s);
 }
 
+static int refuse_to_sync(void *user)
+{
+    (void)user;
+    return -1;
+}
+
 static void wrong_calls_are_refused(void **state)
 {
     (void)state;
@@ -212,15 +319,24 @@ static void wrong_calls_are_refused(void **state)
     assert_says(&error, "twice");
     assert_int_equal(emr_bundle_drop(b, tasks, 0, &io, NULL, NULL, &error), EMR_EINVAL);
     assert_int_equal(emr_bundle_drop(b, tasks, 1, &mute, NULL, NULL, &error), EMR_EINVAL);
+    emr_drop_report report = EMR_INIT(emr_drop_report);
+    report.size = sizeof report - 1;
+    assert_int_equal(emr_bundle_drop(b, tasks, 1, &io, NULL, &report, &error), EMR_EINVAL);
+    assert_says(&error, "emr_drop_report.size");
     assert_int_equal(out.bytes, 0);
     assert_ok(emr_bundle_drop(b, tasks, 1, &io, NULL, NULL, &error), &error);
+    emr_buffer reported = drop_tasks(b, tasks, 1, &report);
+    assert_same_buffer(&out, &reported, "without a report");
+    emr_buffer_free(&reported);
+    io.sync = refuse_to_sync;
+    assert_int_equal(emr_bundle_drop(b, tasks, 1, &io, NULL, NULL, &error), EMR_EIO);
     emr_bundle_destroy(&b);
     emr_buffer_free(&buffer);
     emr_buffer_free(&out);
     test_set_destroy(&s);
 }
 
-/* Each allocation, read and write fails once; and each byte of the blocks is damaged once. */
+/* Each allocation, read and write fails once; and bytes of the blocks are damaged, here and there. */
 static void failures_are_told(void **state)
 {
     (void)state;
@@ -249,7 +365,8 @@ static void failures_are_told(void **state)
             counts.fail_at = what == 0 ? k : SIZE_MAX;
             in.fail_read = what == 1 ? in.reads + k : SIZE_MAX;
             to.fail_write = what == 2 ? k : SIZE_MAX;
-            emr_status status = emr_bundle_drop(b, &task, 1, &output, &options, NULL, &error);
+            report = EMR_INIT(emr_drop_report);
+            emr_status status = emr_bundle_drop(b, &task, 1, &output, &options, &report, &error);
             failed = status != EMR_OK;
             if (failed) {
                 assert_int_equal(status, what == 0 ? EMR_ENOMEM : EMR_EIO);
@@ -265,6 +382,7 @@ static void failures_are_told(void **state)
     }
     unsigned char *bytes = buffer.data;
     rng r = {3};
+    size_t n_found = 0;
     for (size_t i = 0; i < 300; i++) {
         emr_error error = {{0}};
         emr_buffer out = {0};
@@ -276,10 +394,12 @@ static void failures_are_told(void **state)
         assert_true(status == EMR_ECORRUPT || status == EMR_OK); /* gaps, and what was dropped */
         if (!status)
             assert_same_buffer(&out, &want, "with damage elsewhere");
+        n_found += status != EMR_OK;
         bytes[at] ^= 4;
         emr_bundle_destroy(&b);
         emr_buffer_free(&out);
     }
+    assert_true(n_found > 100);
     emr_buffer_free(&buffer);
     emr_buffer_free(&want);
     test_set_destroy(&s);
@@ -289,6 +409,9 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(everything_else_stays),
+        cmocka_unit_test(filled_blocks_count),
+        cmocka_unit_test(memory_does_not_grow_with_tasks),
+        cmocka_unit_test(progress_is_told_and_cancels),
         cmocka_unit_test(one_after_another_is_both_at_once),
         cmocka_unit_test(wrong_calls_are_refused),
         cmocka_unit_test(failures_are_told),

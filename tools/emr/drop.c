@@ -51,27 +51,41 @@ static emr_status write_bundle(const emr_bundle *b, const arguments *a, const si
     return status;
 }
 
+static json_t *report_json(const arguments *a, size_t left, const emr_drop_report *r)
+{
+    json_t *dropped = json_array();
+    for (size_t i = 0; i < a->n_tasks; i++)
+        json_array_append_new(dropped, text_json(a->tasks[i].name));
+    return json_pack("{s:o, s:o, s:I, s:I, s:I, s:I, s:b}", "output", text_json(a->output), "dropped",
+                     dropped, "tasks_left", (json_int_t)left, "unified", (json_int_t)r->unified, "alone",
+                     (json_int_t)r->alone, "shared", (json_int_t)r->shared, "lost_growth",
+                     (int)r->lost_growth);
+}
+
 static int print_report(const emr_bundle *b, const arguments *a, const emr_drop_report *r)
 {
     emr_bundle_info info = EMR_INIT(emr_bundle_info);
     emr_bundle_get_info(b, &info);
+    size_t left = info.n_tasks - a->n_tasks;
+    const char *gone = a->n_tasks == 1 ? "it" : "they", *without = a->n_tasks == 1 ? "it" : "them";
     if (a->json)
-        return print_json(json_pack("{s:o, s:I, s:I, s:I, s:I, s:b}", "output", text_json(a->output),
-                                    "tasks_left", (json_int_t)(info.n_tasks - a->n_tasks), "unified",
-                                    (json_int_t)r->unified, "alone", (json_int_t)r->alone, "shared",
-                                    (json_int_t)r->shared, "lost_growth", (int)r->lost_growth));
+        return print_json(report_json(a, left, r));
     if (a->quiet || strcmp(a->output, "-") == 0)
         return EXIT_DONE;
-    printf("%s: %zu tasks are left, their weights are unchanged\n", a->output, info.n_tasks - a->n_tasks);
-    printf(
-        "Merging anew without what was dropped would elect again up to %llu of %llu unified values: %llu "
-        "that no task "
-        "uses any more, and %llu that others share, whose magnitude may shrink and sign may change; and all "
-        "rescalers with them.\n",
-        (unsigned long long)(r->alone + r->shared), (unsigned long long)r->unified,
-        (unsigned long long)r->alone, (unsigned long long)r->shared);
+    for (size_t i = 0; i < a->n_tasks; i++) {
+        printf("%s'", i ? ", " : "dropped ");
+        print_name(a->tasks[i].name, 0);
+        printf("'");
+    }
+    printf("; %zu %s, %s weights are unchanged\n", left, left == 1 ? "task stays" : "tasks stay",
+           left == 1 ? "its" : "their");
+    printf("Merging anew without %s would elect anew up to %llu of %llu unified values: %llu that only %s "
+           "used (they are dead weight now), and %llu shared with others (their magnitude may shrink, their "
+           "sign may change); and with them every rescaler of what stays.\n",
+           without, (unsigned long long)(r->alone + r->shared), (unsigned long long)r->unified,
+           (unsigned long long)r->alone, gone, (unsigned long long)r->shared);
     if (r->lost_growth)
-        printf("Tasks cannot be added to it any more.\n");
+        printf("Tasks can no longer be added to it.\n");
     return EXIT_DONE;
 }
 

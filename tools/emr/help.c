@@ -72,7 +72,7 @@ static const char add_help[] =
     "has the\n"
     "same bytes as merging all of them at once, with the options that the bundle was made with. The base "
     "must be the\n"
-    "bundle's; it may be left out if it is embedded. -o - writes to standard output.\n"
+    "bundle's, and whole. -o - writes to standard output.\n"
     "\n"
     "  --memory SIZE  cap on working memory (256MiB)\n"
     "  --threads N    (all online processors)\n"

@@ -21,8 +21,8 @@ static int check_usage(const arguments *a, bool adds)
     if (a->n_files > adds)
         return complain(EXIT_USAGE, "%s: not expected here (a task is given as --task NAME=CHECKPOINT)",
                         a->files[adds]);
-    if (!a->base && !adds) /* it may be in the bundle */
-        return complain(EXIT_USAGE, "merge: --base CHECKPOINT is missing");
+    if (!a->base) /* an embedded one may lack tensors of which every task has its own */
+        return complain(EXIT_USAGE, "%s: --base CHECKPOINT is missing", a->command);
     if (!a->n_tasks)
         return complain(EXIT_USAGE, "%s: at least one --task NAME=CHECKPOINT is needed", a->command);
     for (size_t i = 0; i < a->n_tasks; i++)
@@ -46,8 +46,7 @@ static emr_status open_models(job *j, const arguments *a, emr_error *error)
     if (a->n_files)
         status = emr_bundle_open_file(&j->before, a->files[0], NULL, error);
     if (!status)
-        status = a->base ? emr_checkpoint_open(&j->base, a->base, NULL, error)
-                         : emr_bundle_base_model(&j->base, j->before, NULL, error);
+        status = emr_checkpoint_open(&j->base, a->base, NULL, error);
     if (!status && j->before)
         status = emr_merge_extend(j->merge, j->before, error);
     if (!status)
@@ -175,17 +174,15 @@ static emr_status open_resumable(job *j, const arguments *a, emr_error *error)
     return status;
 }
 
-/* A run that may yet succeed as it is, with more room, say, leaves what it has done. */
+/* A run that failed leaves what it, or one before it, has done. */
 static void close_files(job *j, emr_status status)
 {
-    bool worth = status == EMR_EIO || status == EMR_ENOMEM || status == EMR_ECANCELED;
-    if (worth) {
-        emr_file_close(&j->file);
-        emr_file_close(&j->journal);
-    } else {
+    if (!status) {
         emr_file_discard(&j->file);
         emr_file_discard(&j->journal);
     }
+    emr_file_close(&j->file);
+    emr_file_close(&j->journal);
 }
 
 static emr_status run(job *j, const arguments *a, emr_error *error)
@@ -210,6 +207,8 @@ static emr_status run(job *j, const arguments *a, emr_error *error)
         name_output(j->file, a->output, error);
     if (!status && !to_stdout)
         status = interrupted ? EMR_ECANCELED : emr_file_commit(j->file, error);
+    if (!status)
+        emr_file_discard(&j->journal);
     return status;
 }
 
