@@ -2,6 +2,7 @@
  */
 #define _POSIX_C_SOURCE 200809L
 
+#include "checkpoint/gguf.h"
 #include "checkpoint/safetensors.h"
 #include "io/file.h"
 
@@ -18,7 +19,7 @@ typedef struct open_file {
 
 typedef struct open_files {
     open_file *first;
-    int map;
+    emr_checkpoint_options options;
 } open_files;
 
 static void close_files(void *owner, const emr_allocator *allocator)
@@ -34,6 +35,12 @@ static void close_files(void *owner, const emr_allocator *allocator)
     emr_release(allocator, files);
 }
 
+static bool ends_with(const char *text, const char *end)
+{
+    size_t n = strlen(text), k = strlen(end);
+    return n >= k && strcmp(text + n - k, end) == 0;
+}
+
 static emr_status add_file(emr_model *m, const char *path, emr_error *error)
 {
     open_files *files = m->owner;
@@ -47,18 +54,13 @@ static emr_status add_file(emr_model *m, const char *path, emr_error *error)
     f->path = copy;
     f->next = files->first;
     files->first = f;
-    emr_status status = emr_file_open(&f->file, path, files->map, &m->allocator, error);
+    emr_status status = emr_file_open(&f->file, path, files->options.map, &m->allocator, error);
     if (status)
         return status;
     m->stamp = m->stamp * 31 + emr_file_stamp(f->file);
     emr_io io = emr_file_io(f->file);
-    return emr_safetensors_load(m, &io, copy, error);
-}
-
-static bool ends_with(const char *text, const char *end)
-{
-    size_t n = strlen(text), k = strlen(end);
-    return n >= k && strcmp(text + n - k, end) == 0;
+    bool is_gguf = ends_with(path, ".gguf") || emr_gguf_is_it(&io);
+    return (is_gguf ? emr_gguf_load : emr_safetensors_load)(m, &io, copy, &files->options, error);
 }
 
 static bool is_pickle(const char *path)
@@ -80,9 +82,9 @@ static emr_status refuse_pickle(const char *path, emr_error *error)
 
 /* What a directory holds that could be the checkpoint. */
 typedef struct listing {
-    char *index, *single; /* names; the preferred one if it is there */
-    size_t n_indexes, n_singles;
-    bool has_index, has_single; /* the preferred names themselves */
+    char *index, *single, *gguf; /* names; the preferred one if it is there */
+    size_t n_indexes, n_singles, n_ggufs;
+    bool has_index, has_single, has_gguf; /* the preferred names themselves; no GGUF is preferred */
     bool has_pickle;
 } listing;
 
@@ -109,6 +111,8 @@ static emr_status list_directory(const emr_allocator *a, const char *path, listi
                  strcmp(name, "model.safetensors.index.json") == 0);
         else if (ends_with(name, ".safetensors"))
             note(a, &l->single, &l->n_singles, &l->has_single, name, strcmp(name, "model.safetensors") == 0);
+        else if (ends_with(name, ".gguf"))
+            note(a, &l->gguf, &l->n_ggufs, &l->has_gguf, name, false);
         else if (is_pickle(name))
             l->has_pickle = true;
     }
@@ -123,13 +127,15 @@ static emr_status choose(const listing *l, const char *path, const char **name, 
         *name = l->index;
     else if (l->n_indexes == 0 && (l->has_single || l->n_singles == 1))
         *name = l->single;
-    else if (l->n_indexes || l->n_singles)
+    else if (l->n_indexes + l->n_singles == 0 && l->n_ggufs == 1)
+        *name = l->gguf;
+    else if (l->n_indexes || l->n_singles || l->n_ggufs)
         return emr_fail(error, EMR_EFORMAT, "%s: several checkpoints lie in this directory: name one of them",
                         path);
     else if (l->has_pickle)
         return refuse_pickle(path, error);
     else
-        return emr_fail(error, EMR_EFORMAT, "%s: no .safetensors file lies in this directory", path);
+        return emr_fail(error, EMR_EFORMAT, "%s: no .safetensors or .gguf file lies in this directory", path);
     return *name ? EMR_OK : emr_fail(error, EMR_ENOMEM, "%s: out of memory", path);
 }
 
@@ -139,8 +145,6 @@ static emr_status load_path(emr_model *m, const char *path, emr_error *error)
         return emr_shard_index_load(m, path, add_file, error);
     if (is_pickle(path))
         return refuse_pickle(path, error);
-    if (ends_with(path, ".gguf"))
-        return emr_fail(error, EMR_EUNSUPPORTED, "%s: GGUF files are not read by this version", path);
     return add_file(m, path, error);
 }
 
@@ -163,6 +167,7 @@ static emr_status load_directory(emr_model *m, const char *path, emr_error *erro
     emr_release(&m->allocator, joined);
     emr_release(&m->allocator, l.index);
     emr_release(&m->allocator, l.single);
+    emr_release(&m->allocator, l.gguf);
     return status;
 }
 
@@ -182,7 +187,7 @@ emr_status emr_checkpoint_open(emr_model **model, const char *path, const emr_ch
         return status;
     open_files *files = emr_allocate_array(&allocator, 1, sizeof *files);
     if (files) {
-        files->map = options.map;
+        files->options = options;
         (*model)->owner = files;
         (*model)->on_destroy = close_files;
         status = stat(path, &s) == 0 && S_ISDIR(s.st_mode) ? load_directory(*model, path, error)

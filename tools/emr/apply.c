@@ -25,7 +25,8 @@ static emr_status write_model(const emr_model *model, const arguments *a, const 
     options.progress = s->progress;
     if (strcmp(a->output, "-") == 0) {
         emr_io io = standard_output();
-        return emr_safetensors_write(model, &io, &options, error);
+        bool is_gguf = emr_model_find(model, EMR_GGUF_HEADER) != NULL;
+        return (is_gguf ? emr_gguf_write : emr_safetensors_write)(model, &io, &options, error);
     }
     return emr_checkpoint_write(model, a->output, &options, error);
 }
@@ -60,7 +61,7 @@ static int write_from_bundle(const arguments *a, const char *verb, make_fn make)
         return exit_status;
     emr_status status = emr_bundle_open_file(&bundle, a->files[0], NULL, &error);
     if (!status && a->base)
-        status = emr_checkpoint_open(&base, a->base, NULL, &error);
+        status = open_checkpoint(&base, a->base, a, &error);
     if (!status)
         status = make(&model, bundle, base, a, &s, &error);
     if (!status)

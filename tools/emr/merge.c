@@ -46,13 +46,13 @@ static emr_status open_models(job *j, const arguments *a, emr_error *error)
     if (a->n_files)
         status = emr_bundle_open_file(&j->before, a->files[0], NULL, error);
     if (!status)
-        status = emr_checkpoint_open(&j->base, a->base, NULL, error);
+        status = open_checkpoint(&j->base, a->base, a, error);
     if (!status && j->before)
         status = emr_merge_extend(j->merge, j->before, error);
     if (!status)
         status = emr_merge_set_base(j->merge, j->base, error);
     for (size_t i = 0; !status && i < a->n_tasks; i++) {
-        status = emr_checkpoint_open(&j->models[i], a->tasks[i].path, NULL, error);
+        status = open_checkpoint(&j->models[i], a->tasks[i].path, a, error);
         if (!status)
             status = emr_merge_add_task(j->merge, a->tasks[i].name, j->models[i], error);
     }
