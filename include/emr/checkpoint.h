@@ -81,7 +81,8 @@ EMR_API emr_status emr_safetensors_write(const emr_model *model, const emr_io *i
  * if that is a tensor of blocks with these bytes. Metadata about the tensors' types (general.file_type) stay
  * as they are, even where a type has changed. EMR_EUNSUPPORTED for what GGUF does not have: a model without
  * EMR_GGUF_HEADER, other dtypes and U8 tensors, more than 4 dimensions, names longer than 64 bytes.
- * EMR_EFORMAT if EMR_GGUF_HEADER breaks a rule of the format. */
+ * EMR_EFORMAT if EMR_GGUF_HEADER breaks a rule of the format. Beside memory_bytes, at most 4 times its length
+ * is taken for it, and the new header. */
 EMR_API emr_status emr_gguf_write(const emr_model *model, const emr_io *io,
                                   const emr_checkpoint_options *options, emr_error *error);
 
