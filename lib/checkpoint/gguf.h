@@ -43,7 +43,6 @@ typedef struct emr_gguf_header {
     uint64_t n_kv, n_tensors;
     size_t infos; /* where the tensors' descriptions begin, which is where the metadata ends */
     uint32_t alignment;
-    uint16_t n_splits;                   /* files of which this is one; 0 or 1: it is whole */
     const uint8_t **in_order, **by_name; /* the descriptions */
 } emr_gguf_header;
 

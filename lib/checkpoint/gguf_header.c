@@ -198,7 +198,12 @@ static emr_status heed(emr_gguf_header *h, size_t key, uint32_t type, size_t val
         if (a > ALIGNMENT_MAX)
             return bad_at(h, "key", key, "it is more than 1,048,576", error);
     } else if (is_key(h, key, "split.count") && type == UINT16) {
-        h->n_splits = emr_load16(h->bytes + value);
+        uint16_t n = emr_load16(h->bytes + value);
+        if (n > 1)
+            return emr_fail(error, EMR_EUNSUPPORTED,
+                            "%s: one of %u files of a GGUF model that was split: join them first "
+                            "(llama-gguf-split --merge)",
+                            h->path, (uint64_t)n);
     }
     return EMR_OK;
 }

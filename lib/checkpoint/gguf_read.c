@@ -77,11 +77,6 @@ emr_status emr_gguf_load(emr_model *m, const emr_io *io, const char *path,
 {
     emr_gguf_header h;
     emr_status status = emr_gguf_header_read(&h, &m->allocator, io, path, error);
-    if (!status && h.n_splits > 1)
-        status = emr_fail(error, EMR_EUNSUPPORTED,
-                          "%s: one of %u files of a GGUF model that was split: join them first "
-                          "(llama-gguf-split --merge)",
-                          path, (uint64_t)h.n_splits);
     if (!status && emr_gguf_info_find(&h, EMR_GGUF_HEADER))
         status =
             emr_fail(error, EMR_EUNSUPPORTED,

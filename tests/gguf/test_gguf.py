@@ -182,6 +182,17 @@ def dequantised_values(folder):
                          folder / "no.gguf", status=1), "the base without --dequantise is another one")
 
 
+def tasks_are_added(folder):
+    """The same bytes as merging both at once, though metadata differ in length; also where blocks are unpacked."""
+    one, two = f"a={folder / 'm1.gguf'}", f"b={folder / 'm2.gguf'}"
+    for more in [[], ["--dequantise"]]:
+        common = ["--base", folder / "m0.gguf", "--force", "--quiet", *more]
+        emr("merge", *common, "--extendable", "--task", one, "--task", two, "-o", folder / "both.emr")
+        emr("merge", *common, "--extendable", "--task", one, "-o", folder / "first.emr")
+        emr("add", folder / "first.emr", *common, "--task", two, "-o", folder / "added.emr")
+        check((folder / "added.emr").read_bytes() == (folder / "both.emr").read_bytes(), f"add {more}")
+
+
 def every_type_has_the_size_that_the_package_says(folder):
     w = gguf.GGUFWriter(folder / "types.gguf", "llama")
     shapes = {}
@@ -219,6 +230,7 @@ with tempfile.TemporaryDirectory() as directory:
         merge_and_apply(pathlib.Path(directory), step)
     one_task_comes_back(pathlib.Path(directory))
     dequantised_values(pathlib.Path(directory))
+    tasks_are_added(pathlib.Path(directory))
     every_type_has_the_size_that_the_package_says(pathlib.Path(directory))
     other_byte_orders_and_versions(pathlib.Path(directory))
 print(f"{checks} checks with gguf of Python {sys.version.split()[0]}, numpy {np.__version__}")

@@ -228,6 +228,12 @@ static void headers_are_checked_before_they_are_used(void **state)
     for (size_t k = 0; k < n; k++)
         check_not_written(model_with(file.bytes, k), EMR_EFORMAT, EMR_GGUF_HEADER, __LINE__);
     check_not_written(model_with(file.bytes, n + 1), EMR_EFORMAT, "after its end", __LINE__);
+    part kv = {0};
+    put_key(&kv, "split.count", V_U16);
+    put_number(&kv, 2, 2);
+    crafted split = gguf_of(3, kv, (part){0}, 32, 0, NULL);
+    check_not_written(model_with(split.bytes, split.n), EMR_EUNSUPPORTED, "2 files", __LINE__);
+    crafted_free(&split);
     emr_model *m = model_with(NULL, 0);
     add(m, EMR_GGUF_HEADER, EMR_I8, 1, (uint64_t[]){n}, file.bytes);
     check_not_written(m, EMR_EFORMAT, EMR_GGUF_HEADER, __LINE__);
