@@ -1,234 +1,14 @@
 /* gguf_header.c - the header of GGUF files, versions 2 and 3: read in growing pieces, because nothing says
  * how long it is, and checked to the last byte, because what it lets through is trusted from here on. */
-#include "checkpoint/gguf.h"
+#include "checkpoint/gguf_bytes.h"
 #include "checkpoint/sort.h"
 #include "core/bytes.h"
-#include "core/text.h"
 
 #include <string.h>
 
-enum {
-    FIRST_READ = 32 << 10,
-    KEY_BYTES_MAX = 65535,
-    KV_MIN = 14,     /* bytes of an entry of the metadata, at least */
-    NESTING_MAX = 4, /* arrays in arrays */
-    ALIGNMENT_MAX = 1 << 20,
-};
+enum { KV_MIN = 14 /* bytes of an entry of the metadata, at least */ };
 
 static const uint64_t DATA_MAX = INT64_MAX / 4; /* sums of two are no danger */
-
-/* Types of values. */
-enum { BOOL = 7, STRING = 8, ARRAY = 9, N_VALUE_TYPES = 13, UINT16 = 2, UINT32 = 4 };
-static const uint8_t value_bytes[N_VALUE_TYPES] = {1, 1, 2, 2, 4, 4, 4, 1, 0, 0, 8, 8, 8};
-
-static emr_status bad(const emr_gguf_header *h, const char *what, emr_error *error)
-{
-    return emr_fail(error, EMR_EFORMAT, "%s: %s: %s", h->path, h->what, what);
-}
-
-/* A string of the header as text for a message, cut at a character. */
-static const char *text_at(const emr_gguf_header *h, size_t string, char text[EMR_GGUF_NAME_BYTES + 1])
-{
-    uint64_t n = emr_load64(h->bytes + string);
-    size_t kept = (size_t)emr_min(n, EMR_GGUF_NAME_BYTES);
-    while (kept < n && kept && (h->bytes[string + 8 + kept] & 0xc0) == 0x80)
-        kept--;
-    memcpy(text, h->bytes + string + 8, kept);
-    text[kept] = '\0';
-    return text;
-}
-
-/* About the entry of the metadata or the tensor that begins with that string. */
-static emr_status bad_at(const emr_gguf_header *h, const char *kind, size_t string, const char *what,
-                         emr_error *error)
-{
-    char name[EMR_GGUF_NAME_BYTES + 1];
-    return emr_fail(error, EMR_EFORMAT, "%s: %s: %s '%s': %s", h->path, h->what, kind,
-                    text_at(h, string, name), what);
-}
-
-/* Sees to it that n bytes from where we are can be looked at. They may move. */
-static emr_status need(emr_gguf_header *h, uint64_t n, emr_error *error)
-{
-    if (n > h->limit - h->at)
-        return bad(h,
-                   h->limit == EMR_GGUF_HEADER_MAX ? "its header is longer than 100,000,000 bytes"
-                                                   : "it ends within its header (truncated?)",
-                   error);
-    if (h->at + n <= h->n)
-        return EMR_OK;
-    uint64_t least = h->at + n, wanted = h->n ? 2 * (uint64_t)h->n : FIRST_READ;
-    size_t more = (size_t)emr_min(wanted < least ? least : wanted, h->limit);
-    uint8_t *larger = emr_allocate(&h->allocator, more);
-    if (!larger)
-        return emr_fail(error, EMR_ENOMEM, "%s: out of memory for its header", h->path);
-    if (h->n)
-        memcpy(larger, h->bytes, h->n);
-    emr_release(&h->allocator, h->bytes);
-    h->bytes = larger;
-    if (h->io->read(h->io->user, h->n, h->bytes + h->n, more - h->n))
-        return emr_fail(error, EMR_EIO, "%s: reading its header failed", h->path);
-    h->n = more;
-    return EMR_OK;
-}
-
-static emr_status take32(emr_gguf_header *h, uint32_t *value, emr_error *error)
-{
-    emr_status status = need(h, 4, error);
-    if (!status) {
-        *value = emr_load32(h->bytes + h->at);
-        h->at += 4;
-    }
-    return status;
-}
-
-static emr_status take64(emr_gguf_header *h, uint64_t *value, emr_error *error)
-{
-    emr_status status = need(h, 8, error);
-    if (!status) {
-        *value = emr_load64(h->bytes + h->at);
-        h->at += 8;
-    }
-    return status;
-}
-
-static emr_status skip_string(emr_gguf_header *h, uint64_t *n, emr_error *error)
-{
-    emr_status status = take64(h, n, error);
-    if (!status)
-        status = need(h, *n, error);
-    if (!status)
-        h->at += (size_t)*n;
-    return status;
-}
-
-/* A key or a tensor's name: some bytes of UTF-8, none of them zero. Where it is none, there is no saying its
- * name: what it is called instead is `which` and a number. */
-static emr_status skip_name(emr_gguf_header *h, uint64_t most, const char *which, uint64_t number,
-                            emr_error *error)
-{
-    uint64_t n;
-    emr_status status = skip_string(h, &n, error);
-    if (status)
-        return status;
-    const char *name = (const char *)h->bytes + h->at - n;
-    if (n == 0 || n > most)
-        return emr_fail(error, EMR_EFORMAT,
-                        "%s: %s: the name of %s number %u has %u bytes, which is not 1 to %u", h->path,
-                        h->what, which, number, n, most);
-    if (!emr_is_utf8(name, (size_t)n) || memchr(name, 0, (size_t)n))
-        return emr_fail(error, EMR_EFORMAT, "%s: %s: the name of %s number %u is not valid UTF-8", h->path,
-                        h->what, which, number);
-    return EMR_OK;
-}
-
-/* n values of a type of fixed size. */
-static emr_status skip_fixed(emr_gguf_header *h, uint32_t type, uint64_t n, size_t key, emr_error *error)
-{
-    uint64_t bytes;
-    emr_status status = emr_mul(n, value_bytes[type], &bytes)
-                            ? need(h, bytes, error)
-                            : bad_at(h, "key", key, "its array is too long", error);
-    if (status)
-        return status;
-    for (uint64_t i = 0; type == BOOL && i < n; i++)
-        if (h->bytes[h->at + i] > 1)
-            return bad_at(h, "key", key, "a boolean is neither 0 nor 1", error);
-    h->at += (size_t)bytes;
-    return EMR_OK;
-}
-
-/* What stands before the values of an array. */
-typedef struct array {
-    uint32_t type;
-    uint64_t left; /* values to come */
-} array;
-
-static emr_status begin_array(emr_gguf_header *h, array *a, size_t key, emr_error *error)
-{
-    emr_status status = take32(h, &a->type, error);
-    if (!status)
-        status = take64(h, &a->left, error);
-    if (!status && a->type >= N_VALUE_TYPES)
-        status = bad_at(h, "key", key, "its array is of an unknown type", error);
-    return status;
-}
-
-/* Arrays of arrays are kept on a stack. Every value takes bytes, so that no count can keep us here. */
-static emr_status skip_array(emr_gguf_header *h, size_t key, emr_error *error)
-{
-    array stack[NESTING_MAX];
-    size_t depth = 1;
-    uint64_t n;
-    emr_status status = begin_array(h, &stack[0], key, error);
-    while (!status && depth) {
-        array *top = &stack[depth - 1];
-        if (!top->left) {
-            depth--;
-        } else if (top->type == STRING) {
-            top->left--;
-            status = skip_string(h, &n, error);
-        } else if (top->type == ARRAY) {
-            top->left--;
-            status = depth < NESTING_MAX
-                         ? begin_array(h, &stack[depth++], key, error)
-                         : bad_at(h, "key", key, "its arrays are nested more than 4 deep", error);
-        } else {
-            status = skip_fixed(h, top->type, top->left, key, error);
-            top->left = 0;
-        }
-    }
-    return status;
-}
-
-static bool is_key(const emr_gguf_header *h, size_t key, const char *name)
-{
-    return emr_load64(h->bytes + key) == strlen(name) && memcmp(h->bytes + key + 8, name, strlen(name)) == 0;
-}
-
-/* The entries that say something about the file itself. */
-static emr_status heed(emr_gguf_header *h, size_t key, uint32_t type, size_t value, emr_error *error)
-{
-    if (is_key(h, key, "general.alignment")) {
-        if (type != UINT32)
-            return bad_at(h, "key", key, "it is no 32-bit natural number", error);
-        uint32_t a = h->alignment = emr_load32(h->bytes + value);
-        if (a == 0 || ((a & (a - 1)) != 0 && a % 8 != 0))
-            return bad_at(h, "key", key, "it is neither a power of two nor a multiple of 8", error);
-        if (a > ALIGNMENT_MAX)
-            return bad_at(h, "key", key, "it is more than 1,048,576", error);
-    } else if (is_key(h, key, "split.count") && type == UINT16) {
-        uint16_t n = emr_load16(h->bytes + value);
-        if (n > 1)
-            return emr_fail(error, EMR_EUNSUPPORTED,
-                            "%s: one of %u files of a GGUF model that was split: join them first "
-                            "(llama-gguf-split --merge)",
-                            h->path, (uint64_t)n);
-    }
-    return EMR_OK;
-}
-
-static emr_status read_entry(emr_gguf_header *h, uint64_t number, emr_error *error)
-{
-    uint32_t type = 0;
-    uint64_t n;
-    size_t key = h->at;
-    emr_status status = skip_name(h, KEY_BYTES_MAX, "key", number, error);
-    if (!status)
-        status = take32(h, &type, error);
-    if (status)
-        return status;
-    size_t value = h->at;
-    if (type >= N_VALUE_TYPES)
-        return bad_at(h, "key", key, "its value is of an unknown type", error);
-    if (type == STRING)
-        status = skip_string(h, &n, error);
-    else if (type == ARRAY)
-        status = skip_array(h, key, error);
-    else
-        status = skip_fixed(h, type, 1, key, error);
-    return status ? status : heed(h, key, type, value, error);
-}
 
 emr_gguf_info emr_gguf_info_read(const uint8_t *p)
 {
@@ -263,34 +43,34 @@ static emr_status read_info(emr_gguf_header *h, uint64_t number, uint64_t *next,
     uint64_t dims[EMR_GGUF_DIMS] = {0}, offset = 0, count, bytes;
     char text[EMR_GGUF_NAME_BYTES + 1];
     size_t name = h->at;
-    emr_status status = skip_name(h, EMR_GGUF_NAME_BYTES, "tensor", number, error);
+    emr_status status = emr_gguf_skip_name(h, EMR_GGUF_NAME_BYTES, "tensor", number, error);
     if (!status)
-        status = take32(h, &n_dims, error);
+        status = emr_gguf_take32(h, &n_dims, error);
     if (!status && n_dims > EMR_GGUF_DIMS)
-        status = bad_at(h, "tensor", name, "it has more than 4 dimensions", error);
+        status = emr_gguf_bad_at(h, "tensor", name, "it has more than 4 dimensions", error);
     for (uint32_t i = 0; !status && i < n_dims; i++)
-        status = take64(h, &dims[i], error);
+        status = emr_gguf_take64(h, &dims[i], error);
     if (!status)
-        status = take32(h, &type, error);
+        status = emr_gguf_take32(h, &type, error);
     if (!status)
-        status = take64(h, &offset, error);
+        status = emr_gguf_take64(h, &offset, error);
     if (status)
         return status;
     const emr_gguf_type *t = emr_gguf_type_find(type);
     if (!t)
         return emr_fail(error, EMR_EFORMAT, "%s: %s: tensor '%s' has the unknown type %u", h->path, h->what,
-                        text_at(h, name, text), (uint64_t)type);
+                        emr_gguf_text(h, name, text), (uint64_t)type);
     if ((n_dims ? dims[0] : 1) % t->block)
-        return bad_at(h, "tensor", name, "its rows are no whole number of blocks", error);
+        return emr_gguf_bad_at(h, "tensor", name, "its rows are no whole number of blocks", error);
     if (!emr_shape_bytes(EMR_U8, n_dims, dims, &count, &bytes) ||
         !emr_mul(count / t->block, t->block_bytes, &bytes) || bytes > DATA_MAX || *next > DATA_MAX)
-        return bad_at(h, "tensor", name, "its shape is too large", error);
+        return emr_gguf_bad_at(h, "tensor", name, "its shape is too large", error);
     if (offset != *next)
-        return bad_at(h, "tensor", name,
-                      offset % h->alignment ? "its data are not aligned"
-                      : offset < *next      ? "its data overlap another's"
-                                            : "there is a hole before its data",
-                      error);
+        return emr_gguf_bad_at(h, "tensor", name,
+                               offset % h->alignment ? "its data are not aligned"
+                               : offset < *next      ? "its data overlap another's"
+                                                     : "there is a hole before its data",
+                               error);
     *next = emr_round_up(*next + bytes, h->alignment);
     return EMR_OK;
 }
@@ -310,7 +90,7 @@ static emr_status sort_distinct(const emr_gguf_header *h, const uint8_t **all, u
     emr_sort(all, (size_t)n, sizeof *all, by_string);
     for (uint64_t i = 1; i < n; i++)
         if (by_string(&all[i - 1], &all[i]) == 0)
-            return bad_at(h, kind, (size_t)(all[i] - h->bytes), "it is there twice", error);
+            return emr_gguf_bad_at(h, kind, (size_t)(all[i] - h->bytes), "it is there twice", error);
     return EMR_OK;
 }
 
@@ -322,7 +102,7 @@ static emr_status read_entries(emr_gguf_header *h, const uint8_t **keys, emr_err
     for (uint64_t i = 0; !status && i < h->n_kv; i++) {
         if (keys)
             keys[i] = h->bytes + h->at;
-        status = read_entry(h, i, error);
+        status = emr_gguf_read_entry(h, i, error);
     }
     h->infos = h->at;
     return status;
@@ -366,11 +146,11 @@ static emr_status check_names(emr_gguf_header *h, emr_error *error)
 static emr_status read_start(emr_gguf_header *h, emr_error *error)
 {
     uint32_t version;
-    emr_status status = need(h, EMR_GGUF_START, error);
+    emr_status status = emr_gguf_need(h, EMR_GGUF_START, error);
     if (status)
         return status;
     if (memcmp(h->bytes, "GGUF", 4) != 0)
-        return bad(h, "it does not begin with 'GGUF'", error);
+        return emr_gguf_bad(h, "it does not begin with 'GGUF'", error);
     version = emr_load32(h->bytes + 4);
     h->n_tensors = emr_load64(h->bytes + 8);
     h->n_kv = emr_load64(h->bytes + 16);
@@ -382,9 +162,9 @@ static emr_status read_start(emr_gguf_header *h, emr_error *error)
                         "%s: GGUF files of version %u are not read, only those of versions 2 and 3", h->path,
                         (uint64_t)version);
     if (h->n_kv > (h->limit - h->at) / KV_MIN)
-        return bad(h, "it says that it has more metadata than fit in it (truncated?)", error);
+        return emr_gguf_bad(h, "it says that it has more metadata than fit in it (truncated?)", error);
     if (h->n_tensors > (h->limit - h->at) / EMR_GGUF_INFO_MIN)
-        return bad(h, "it says that it has more tensors than fit in it (truncated?)", error);
+        return emr_gguf_bad(h, "it says that it has more tensors than fit in it (truncated?)", error);
     return EMR_OK;
 }
 
@@ -406,11 +186,11 @@ static emr_status check_data(const emr_gguf_header *h, uint64_t file_bytes, emr_
     for (uint64_t i = 0; i < h->n_tensors; i++) {
         emr_gguf_info info = emr_gguf_info_read(h->in_order[i]);
         if (info.bytes && data + info.offset + info.bytes > file_bytes)
-            return bad_at(h, "tensor", (size_t)(h->in_order[i] - h->bytes),
-                          "its data lie beyond the end of the file (truncated?)", error);
+            return emr_gguf_bad_at(h, "tensor", (size_t)(h->in_order[i] - h->bytes),
+                                   "its data lie beyond the end of the file (truncated?)", error);
         end = emr_round_up(data + info.offset + info.bytes, h->alignment);
     }
-    return file_bytes <= end ? EMR_OK : bad(h, "there are bytes after the last tensor", error);
+    return file_bytes <= end ? EMR_OK : emr_gguf_bad(h, "there are bytes after the last tensor", error);
 }
 
 emr_status emr_gguf_header_read(emr_gguf_header *h, const emr_allocator *allocator, const emr_io *io,
@@ -433,7 +213,7 @@ emr_status emr_gguf_header_take(emr_gguf_header *h, const emr_allocator *allocat
                            .what = "its tensor '" EMR_GGUF_HEADER "' is no header of a GGUF file",
                            .limit = t->bytes};
     if (t->dtype != EMR_U8 || t->rank != 1 || t->bytes > EMR_GGUF_HEADER_MAX)
-        return bad(h, "its type or length is another", error);
+        return emr_gguf_bad(h, "its type or length is another", error);
     h->n = (size_t)t->bytes;
     h->bytes = emr_allocate(allocator, h->n);
     if (!h->bytes)
@@ -441,7 +221,7 @@ emr_status emr_gguf_header_take(emr_gguf_header *h, const emr_allocator *allocat
     emr_status status = emr_tensor_read(t, 0, h->bytes, h->n, error);
     if (!status)
         status = read_all(h, error);
-    return status || h->at == h->n ? status : bad(h, "there are bytes after its end", error);
+    return status || h->at == h->n ? status : emr_gguf_bad(h, "there are bytes after its end", error);
 }
 
 void emr_gguf_header_free(emr_gguf_header *h)

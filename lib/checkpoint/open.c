@@ -35,13 +35,8 @@ static void close_files(void *owner, const emr_allocator *allocator)
     emr_release(allocator, files);
 }
 
-static bool ends_with(const char *text, const char *end)
-{
-    size_t n = strlen(text), k = strlen(end);
-    return n >= k && strcmp(text + n - k, end) == 0;
-}
-
-static emr_status add_file(emr_model *m, const char *path, emr_error *error)
+/* Opens a file for a model, the first of its files now. */
+static emr_status open_for(emr_model *m, const char *path, emr_io *io, emr_error *error)
 {
     open_files *files = m->owner;
     open_file *f = emr_allocate_array(&m->allocator, 1, sizeof *f);
@@ -58,9 +53,35 @@ static emr_status add_file(emr_model *m, const char *path, emr_error *error)
     if (status)
         return status;
     m->stamp = m->stamp * 31 + emr_file_stamp(f->file);
-    emr_io io = emr_file_io(f->file);
+    *io = emr_file_io(f->file);
+    return EMR_OK;
+}
+
+static emr_status add_shard(emr_model *m, const char *path, emr_error *error)
+{
+    const open_files *files = m->owner;
+    emr_io io;
+    emr_status status = open_for(m, path, &io, error);
+    return status ? status : emr_safetensors_load(m, &io, files->first->path, &files->options, error);
+}
+
+static bool ends_with(const char *text, const char *end)
+{
+    size_t n = strlen(text), k = strlen(end);
+    return n >= k && strcmp(text + n - k, end) == 0;
+}
+
+/* A file that is a model by itself: its name, or else how it begins, tells its format. */
+static emr_status add_file(emr_model *m, const char *path, emr_error *error)
+{
+    const open_files *files = m->owner;
+    emr_io io;
+    emr_status status = open_for(m, path, &io, error);
+    if (status)
+        return status;
     bool is_gguf = ends_with(path, ".gguf") || emr_gguf_is_it(&io);
-    return (is_gguf ? emr_gguf_load : emr_safetensors_load)(m, &io, copy, &files->options, error);
+    return (is_gguf ? emr_gguf_load : emr_safetensors_load)(m, &io, files->first->path, &files->options,
+                                                            error);
 }
 
 static bool is_pickle(const char *path)
@@ -142,7 +163,7 @@ static emr_status choose(const listing *l, const char *path, const char **name, 
 static emr_status load_path(emr_model *m, const char *path, emr_error *error)
 {
     if (ends_with(path, ".json"))
-        return emr_shard_index_load(m, path, add_file, error);
+        return emr_shard_index_load(m, path, add_shard, error);
     if (is_pickle(path))
         return refuse_pickle(path, error);
     return add_file(m, path, error);
