@@ -124,7 +124,7 @@ static void products_are_rounded_before_they_are_added(void **state)
 {
     const uint8_t mask = 1;
     float unified = 1 + 0x1p-12f, rescaler = 1 + 0x1p-12f, base = -1, out;
-    emr_run run = {1, &base, &unified, &mask, 0, rescaler, EMR_F32, EMR_F32, EMR_F32, &out};
+    emr_run run = {1, &base, &unified, &mask, 0, rescaler, EMR_F32, EMR_F32, EMR_F32, &out, 0};
     (void)state;
     apply(&run);
     assert_true(out == 0x1p-11f);
@@ -139,7 +139,7 @@ static void f64_bases_are_added_to_in_f64(void **state)
     const double base[] = {1 + 0x1p-45, -3};
     double out[2];
     float narrow[2];
-    emr_run run = {2, base, unified, &mask, 0, 0.1f, EMR_F64, EMR_F32, EMR_F64, out};
+    emr_run run = {2, base, unified, &mask, 0, 0.1f, EMR_F64, EMR_F32, EMR_F64, out, 0};
     (void)state;
     apply(&run);
     assert_true(out[0] == (1 + 0x1p-45) + (double)0.1f);
@@ -161,9 +161,9 @@ static void unmasked_base_bits_are_kept(void **state)
     uint32_t out[7];
     uint64_t wide_out[3];
     (void)state;
-    apply(&(emr_run){7, bits, unified, &mask, 0, INFINITY, EMR_F32, EMR_F32, EMR_F32, out});
+    apply(&(emr_run){7, bits, unified, &mask, 0, INFINITY, EMR_F32, EMR_F32, EMR_F32, out, 0});
     assert_memory_equal(out, bits, sizeof bits);
-    apply(&(emr_run){3, wide, unified, &mask, 0, NAN, EMR_F64, EMR_F32, EMR_F64, wide_out});
+    apply(&(emr_run){3, wide, unified, &mask, 0, NAN, EMR_F64, EMR_F32, EMR_F64, wide_out, 0});
     assert_memory_equal(wide_out, wide, sizeof wide);
     for (size_t k = 1; k < 6; k++) { /* every code of the smaller types */
         size_t size = size_of(floats[k]), n = size == 1 ? 256 : 65536;
@@ -173,7 +173,7 @@ static void unmasked_base_bits_are_kept(void **state)
             base[i] = (uint8_t)(i % size ? i / size >> 8 : i / size);
         if (floats[k] != EMR_F64) {
             apply(&(emr_run){n, base, zeros, none, 0, 1, (uint8_t)floats[k], EMR_F32, (uint8_t)floats[k],
-                             result});
+                             result, 0});
             assert_memory_equal(result, base, n * size);
         }
         free(base);
