@@ -34,6 +34,7 @@
 #include "emr/merge.h"
 #include "emr/model.h"
 #include "emr/modulator.h"
+#include "emr/product.h"
 #include "emr/progress.h"
 #include "emr/status.h"
 #include "emr/tensor.h"
