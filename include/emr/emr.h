@@ -36,6 +36,7 @@
 #include "emr/modulator.h"
 #include "emr/product.h"
 #include "emr/progress.h"
+#include "emr/session.h"
 #include "emr/status.h"
 #include "emr/tensor.h"
 #include "emr/version.h"
