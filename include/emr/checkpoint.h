@@ -73,7 +73,7 @@ EMR_API emr_status emr_checkpoint_write(const emr_model *model, const char *path
  * for that. The order of keys never counts, nor, right at the top, that of lists named exclude_modules,
  * feedforward_modules, layers_pattern, layers_to_transform, modules_to_save, target_modules,
  * target_parameters: they are sets. Numbers are compared by value. Keeps two configurations in memory at a
- * time, at most 160 times their length + 64 KiB. Concurrent. */
+ * time, at most 50 times their length + 64 KiB. Concurrent. */
 EMR_API emr_status emr_adapters_agree(const emr_model *const *models, const char *const *names, size_t n,
                                       const emr_allocator *allocator, emr_error *error);
 

@@ -25,6 +25,7 @@ typedef struct shards {
     char *stem; /* path without ".safetensors" */
     emr_file *index;
     emr_file *config; /* an adapter's */
+    char *old_index;  /* where one would be in the way */
     bool made_directory;
 } shards;
 
@@ -174,24 +175,27 @@ static void free_shards(shards *s, const char *path, bool failed)
     emr_file_close(&s->config);
     emr_release(&s->allocator, s->all);
     emr_release(&s->allocator, s->stem);
+    emr_release(&s->allocator, s->old_index);
     if (failed && s->made_directory)
         (void)remove(path);
 }
 
-/* An index beside a single file would hide it from readers: one that is there counts as the output too. */
-static emr_status settle_old_index(const shards *s, int replace, bool written, emr_error *error)
+/* An index beside a single file would hide it from readers: one that is there counts as the output too. It
+ * goes when all is in place, when nothing that could fail for want of memory is left. */
+static emr_status settle_old_index(shards *s, int replace, bool written, emr_error *error)
 {
     struct stat st;
-    char *path = emr_join_strings(&s->allocator, s->stem, strlen(s->stem), dot_index);
-    emr_status status = path ? EMR_OK : emr_fail(error, EMR_ENOMEM, "out of memory");
-    if (!status && lstat(path, &st) == 0) {
-        if (!replace)
-            status = emr_fail(error, EMR_EEXIST, "%s: already exists", path);
-        else if (written && remove(path))
-            status = emr_fail(error, EMR_EIO, "%s: the index of earlier shards cannot be removed", path);
-    }
-    emr_release(&s->allocator, path);
-    return status;
+    if (!s->old_index)
+        s->old_index = emr_join_strings(&s->allocator, s->stem, strlen(s->stem), dot_index);
+    if (!s->old_index)
+        return emr_fail(error, EMR_ENOMEM, "out of memory");
+    if (lstat(s->old_index, &st) != 0)
+        return EMR_OK;
+    if (!replace)
+        return emr_fail(error, EMR_EEXIST, "%s: already exists", s->old_index);
+    if (written && remove(s->old_index))
+        return emr_fail(error, EMR_EIO, "%s: the index of earlier shards cannot be removed", s->old_index);
+    return EMR_OK;
 }
 
 /* The last of an adapter's two files. Weights without it would be no adapter: they go, if nothing was in
