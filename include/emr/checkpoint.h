@@ -39,8 +39,8 @@ EMR_BEGIN_DECLS
  * otherwise. Pickle files (.bin, .pt, .pth, .ckpt) are refused with EMR_EUNSUPPORTED. Headers and indexes are
  * JSON by the letter of RFC 8259, with distinct keys in every object, nested at most 64 deep; members that
  * the format does not know are passed over. A header or an index longer than 100,000,000 bytes is refused.
- * Reading one takes at most 24 times its length + 64 KiB of memory, whatever stands in it; the model's
- * tensors and metadata are part of that. */
+ * Reading one, or a configuration, takes at most 24 times its length + 64 KiB of memory, whatever stands in
+ * it; the model's tensors and metadata are part of that. */
 EMR_API emr_status emr_checkpoint_open(emr_model **model, const char *path,
                                        const emr_checkpoint_options *options, emr_error *error);
 

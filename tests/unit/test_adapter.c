@@ -194,6 +194,32 @@ static void the_cap_is_what_it_says(void **state)
     free(text);
 }
 
+/* What opening takes for the longest configuration, of as many keys as fit. */
+static void memory_is_bounded(void **state)
+{
+    char *text = malloc(EMR_ADAPTER_CONFIG_MAX + 20), *path = test_path(directory, WEIGHTS);
+    test_meter meter = {0};
+    emr_allocator allocator = test_meter_make(&meter);
+    emr_checkpoint_options options = EMR_INIT(emr_checkpoint_options);
+    emr_error error;
+    emr_model *m;
+    (void)state;
+    size_t n = (size_t)snprintf(text, 20, "{\"\":1");
+    for (unsigned i = 0; n < EMR_ADAPTER_CONFIG_MAX - 20; i++)
+        n += (size_t)snprintf(text + n, 20, ",\"%x\":1", i);
+    snprintf(text + n, 20, "}");
+    put_weights(WEIGHTS, "");
+    put(CONFIG, text);
+    options.allocator = &allocator;
+    assert_ok(emr_checkpoint_open(&m, path, &options, &error), &error);
+    assert_string_equal(carried(m), text);
+    assert_true(meter.peak <= 24 * strlen(text) + 65536);
+    emr_model_destroy(&m);
+    assert_int_equal(meter.now, 0);
+    free(path);
+    free(text);
+}
+
 /* A link that leads nowhere is a mistake, not an absent file. */
 static void a_dangling_link_is_refused(void **state)
 {
@@ -396,6 +422,7 @@ int main(void)
         with_directory(it_belongs_to_weights_of_that_name_alone),
         with_directory(what_is_no_configuration_is_refused),
         with_directory(the_cap_is_what_it_says),
+        with_directory(memory_is_bounded),
         with_directory(a_dangling_link_is_refused),
         with_directory(a_directory_gets_both_files),
         with_directory(a_file_of_that_name_gets_the_other_beside_it),
