@@ -225,7 +225,7 @@ def main(program):
     tests = [lora_tests, difference_tests, agreement_tests, ia3_tests]
     for test in tests:
         with tempfile.TemporaryDirectory() as folder:
-            test(Emr(program, pathlib.Path(folder)))
+            test(Emr(pathlib.Path(program).resolve(), pathlib.Path(folder)))
     print(f"{len(tests)} ways with adapters")
 
 
