@@ -162,6 +162,9 @@ def difference_tests(emr):
     assert "head.weight" not in read_safetensors(emr.folder / "headless" / WEIGHTS)[0]
     emr("merge", "--base", "zeros", "--task", "b=headed", "--task", "a=plain", "-o", "never.emr", status=1,
         says=["task 'a'", "head.weight", "absent"])
+    emr("merge", "--base", "zeros", "--on-missing", "base", "--task", "b=headed", "--task", "a=plain", "-o", "given.emr")
+    emr("apply", "given.emr", "--task", "a", "-o", "given-out")
+    assert read_safetensors(emr.folder / "given-out" / WEIGHTS)[0]["head.weight"] == ([3], [0, 0, 0])
 
     # private tensors, and adding to them: the same bytes as at once
     merge = ["merge", "--base", "zeros", "--private", "head*", "--extendable", "--task", "b=headed"]
