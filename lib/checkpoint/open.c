@@ -2,6 +2,7 @@
  */
 #define _POSIX_C_SOURCE 200809L
 
+#include "checkpoint/adapter.h"
 #include "checkpoint/safetensors.h"
 #include "io/file.h"
 
@@ -83,6 +84,7 @@ typedef struct listing {
     char *index, *single; /* names; the preferred one if it is there */
     size_t n_indexes, n_singles;
     bool has_index, has_single; /* the preferred names themselves */
+    bool has_adapter;           /* the second choice among single files */
     bool has_pickle;
 } listing;
 
@@ -111,6 +113,7 @@ static emr_status list_directory(const emr_allocator *a, const char *path, listi
             note(a, &l->single, &l->n_singles, &l->has_single, name, strcmp(name, "model.safetensors") == 0);
         else if (is_pickle(name))
             l->has_pickle = true;
+        l->has_adapter = l->has_adapter || strcmp(name, EMR_ADAPTER_STEM ".safetensors") == 0;
     }
     closedir(directory);
     return EMR_OK;
@@ -123,6 +126,8 @@ static emr_status choose(const listing *l, const char *path, const char **name, 
         *name = l->index;
     else if (l->n_indexes == 0 && (l->has_single || l->n_singles == 1))
         *name = l->single;
+    else if (l->n_indexes == 0 && l->has_adapter)
+        *name = EMR_ADAPTER_STEM ".safetensors";
     else if (l->n_indexes || l->n_singles)
         return emr_fail(error, EMR_EFORMAT, "%s: several checkpoints lie in this directory: name one of them",
                         path);
@@ -141,7 +146,8 @@ static emr_status load_path(emr_model *m, const char *path, emr_error *error)
         return refuse_pickle(path, error);
     if (ends_with(path, ".gguf"))
         return emr_fail(error, EMR_EUNSUPPORTED, "%s: GGUF files are not read by this version", path);
-    return add_file(m, path, error);
+    emr_status status = add_file(m, path, error);
+    return status ? status : emr_adapter_load(m, path, error);
 }
 
 static emr_status load_directory(emr_model *m, const char *path, emr_error *error)

@@ -3,6 +3,7 @@
 #include "session/session.h"
 
 #include "modulator/multiply.h"
+#include "numeric/convert.h"
 
 enum { VECTORS = 64 }; /* of a batch, at a time */
 
@@ -110,13 +111,14 @@ emr_status emr_session_multiply(emr_session *s, const size_t *tasks, const emr_p
     const emr_session_tensor *t = &s->tensors[whole.tensor];
     status = emr_product_take(&whole, given, emr_bundle_tensor_name(s->bundle, whole.tensor), t->n_rows,
                               t->n_columns, error);
-    product p = {.session = s,
-                 .m = {.kernels = s->bundle->kernels,
-                       .n_columns = t->n_columns,
-                       .base = t->base + whole.first_row * t->n_columns * emr_dtype_bits(t->dtype) / 8,
-                       .base_dtype = t->dtype,
-                       .window = emr_session_window,
-                       .users = users}};
+    product p = {
+        .session = s,
+        .m = {.kernels = s->bundle->kernels,
+              .n_columns = t->n_columns,
+              .base = t->base ? t->base + whole.first_row * t->n_columns * emr_float_size(t->dtype) : NULL,
+              .base_dtype = t->dtype,
+              .window = emr_session_window,
+              .users = users}};
     for (size_t b = 0; !status && b < whole.batch; b += VECTORS) {
         p.m.product = whole;
         p.m.product.batch = (size_t)emr_min(whole.batch - b, VECTORS);

@@ -246,7 +246,7 @@ int command_verify(const arguments *a)
     if (!status)
         status = emr_bundle_verify(bundle, &s.executor, s.progress, NULL, &error);
     if (!status && a->base)
-        status = emr_checkpoint_open(&base, a->base, NULL, &error);
+        status = open_base(&base, a, bundle, NULL, &error);
     if (!status && a->base)
         status =
             emr_bundle_check_base(bundle, base, &s.executor, s.progress, NULL, note_difference, &d, &error);
