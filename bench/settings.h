@@ -30,6 +30,7 @@ void bench_files(const settings *s);
 void bench_masks(const settings *s);
 void bench_open(const settings *s);
 void bench_access(const settings *s);
+void bench_session(const settings *s);
 
 /* Rows that name the machine, before all groups. */
 void describe_machine(const settings *s);

@@ -17,6 +17,12 @@ EMR_API emr_status emr_model_create(emr_model **model, const char *name, const e
                                     emr_error *error);
 EMR_API void emr_model_destroy(emr_model **model);
 
+/* A model named "zeros" with the float tensors of another one: names, shapes, dtypes and order, and all
+ * values +0. It is the base of models that were not fine-tuned from one, such as adapters. It takes memory
+ * for names and shapes alone, has no metadata, and does not need `like` afterwards. */
+EMR_API emr_status emr_model_zeros(emr_model **model, const emr_model *like, const emr_allocator *allocator,
+                                   emr_error *error);
+
 /* Appends a tensor. EMR_EEXIST if the name is taken; EMR_EINVAL for an unknown dtype, a size that does not
  * fit in 63 bits or is no whole number of bytes, or more than one source of bytes. After a failure the model
  * is as before. Tensors got from the model earlier stay valid. */

@@ -7,13 +7,15 @@
  * output's dtype. Where the mask is 0 the base comes out bit for bit, converted where dtypes differ.
  *
  * A modulator comes from a bundle (emr_bundle_modulator) or is made by the host over its own memory. It holds
- * its work memory, so applying allocates nothing; use one modulator per thread. Freestanding. */
+ * its work memory, so applying allocates nothing; use one modulator per thread. Applying and multiplying by
+ * one that the host made over its own memory is concurrent. Freestanding. */
 #ifndef EMR_MODULATOR_H
 #define EMR_MODULATOR_H
 
 #include "emr/allocator.h"
 #include "emr/dtype.h"
 #include "emr/export.h"
+#include "emr/product.h"
 #include "emr/status.h"
 
 typedef struct emr_modulator emr_modulator;
@@ -62,6 +64,16 @@ EMR_API uint64_t emr_modulator_count(const emr_modulator *modulator, size_t tens
 EMR_API emr_status emr_modulator_apply(emr_modulator *modulator, size_t tensor, uint64_t first,
                                        uint64_t count, emr_dtype base_dtype, const void *base,
                                        emr_dtype out_dtype, void *out, emr_error *error);
+
+/* Multiplies rows of a tensor by a batch of vectors, without materialising the weights: product.h says what
+ * is computed. modulators[b] is that of vector b's task; it may come more than once, and all must be over the
+ * same unified values: one bundle's, or the same memory. The tensor is a matrix of so many columns, which
+ * divide its parameters; with rescalers per row, its rows are those. `base` holds the base's values of the
+ * product's rows. Allocates nothing for up to 64
+ * vectors. Blocks of a bundle are decoded as they are reached; a session (session.h) holds them ready. */
+EMR_API emr_status emr_modulator_multiply(emr_modulator *const *modulators, const emr_product *product,
+                                          uint64_t n_columns, emr_dtype base_dtype, const void *base,
+                                          emr_error *error);
 
 /* Counts the tensor's mask bits. Set stats->size first. */
 EMR_API emr_status emr_modulator_stats(emr_modulator *modulator, size_t tensor, emr_modulation_stats *stats,

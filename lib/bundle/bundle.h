@@ -102,6 +102,22 @@ uint64_t emr_bundle_count(const emr_bundle *b, const emr_tensor_record *t);
  */
 uint64_t emr_shape_rows(uint32_t rank, const uint64_t *shape);
 
+/* Reads one block of a stream, checks and decodes it: *data is `into`, or where raw bytes lie in a window of
+ * the I/O, of the block's length, which the caller unmaps. `packed` and `into` have room for a block each.
+ * Concurrent, with a decoder each. */
+emr_status emr_block_read(const emr_bundle *bundle, const emr_stream_record *stream, uint64_t block,
+                          emr_decoder *decoder, uint8_t *packed, uint8_t *into, const uint8_t **data,
+                          emr_error *error);
+
+/* Tensor i of the bundle in a model that is to be its base: EMR_EMISMATCH if it is absent or of another dtype
+ * or shape. */
+emr_status emr_bundle_base_tensor(const emr_bundle *bundle, const emr_model *base, size_t i,
+                                  const emr_tensor **tensor, emr_error *error);
+
+/* A rescaler as it is stored: EMR_EFORMAT, naming task and tensor, if it is negative or not finite. */
+emr_status emr_bundle_check_rescaler(const emr_bundle *bundle, size_t task, size_t tensor, uint32_t bits,
+                                     emr_error *error);
+
 /* Reads one stream, block by block, verifying each as it is reached. One user at a time. */
 typedef struct emr_cursor {
     const emr_bundle *bundle;

@@ -33,6 +33,24 @@ static size_t find(const void *user, const char *wanted)
     return emr_bundle_find_tensor(b, wanted, &i) || i >= b->summary.n_merged ? EMR_NAMES_NONE : i;
 }
 
+static uint64_t rescaled(const void *user, size_t tensor)
+{
+    const emr_bundle *b = ((const bundle_source *)user)->bundle;
+    emr_tensor_record t = emr_bundle_tensor_record(b, tensor);
+    uint64_t all = emr_bundle_count(b, &t), rows = emr_shape_rows(t.rank, emr_bundle_shape(b, t.shape));
+    return b->summary.rescale_per == EMR_PER_ROW_BYTE && rows ? all / rows : all;
+}
+
+/* As on opening for rescalers that are not per row. */
+emr_status emr_bundle_check_rescaler(const emr_bundle *b, size_t task, size_t tensor, uint32_t bits,
+                                     emr_error *error)
+{
+    if (bits < 0x7f800000)
+        return EMR_OK;
+    return emr_fail(error, EMR_EFORMAT, "%s: task '%s': tensor '%s' has an impossible rescaler", b->name,
+                    emr_bundle_task_name(b, task), emr_bundle_tensor_name(b, tensor));
+}
+
 /* Shortens the window to the part that has one rescaler, and gives that. */
 static emr_status rescale(bundle_source *s, size_t tensor, const emr_tensor_record *t, uint64_t first,
                           emr_mask_window *w, emr_error *error)
@@ -42,18 +60,17 @@ static emr_status rescale(bundle_source *s, size_t tensor, const emr_tensor_reco
         w->rescaler = emr_bundle_rescaler(b, s->task, tensor);
         return EMR_OK;
     }
-    uint64_t row_length = emr_bundle_count(b, t) / emr_shape_rows(t->rank, emr_bundle_shape(b, t->shape));
+    uint64_t row_length = rescaled(s, tensor);
     uint8_t bytes[4] = {0};
     emr_status status = emr_cursor_read(&s->rows, (t->first_row + first / row_length) * 4, bytes, 4, error);
     w->rescaler = emr_f32_from_bits(emr_load32(bytes));
-    if (!status && emr_load32(bytes) >= 0x7f800000) /* as on opening for the others: finite, not negative */
-        return emr_fail(error, EMR_EFORMAT, "%s: task '%s': tensor '%s' has an impossible rescaler", b->name,
-                        emr_bundle_task_name(b, s->task), emr_bundle_tensor_name(b, tensor));
+    if (!status)
+        status = emr_bundle_check_rescaler(b, s->task, tensor, emr_load32(bytes), error);
     w->n = (size_t)emr_min(w->n, row_length - first % row_length);
     return status;
 }
 
-static emr_status window(void *user, size_t tensor, uint64_t first, uint64_t want, bool mask_only,
+static emr_status window(void *user, size_t tensor, uint64_t first, uint64_t want, emr_window_parts parts,
                          emr_mask_window *w, emr_error *error)
 {
     bundle_source *s = user;
@@ -67,14 +84,20 @@ static emr_status window(void *user, size_t tensor, uint64_t first, uint64_t wan
     if (status)
         return status;
     w->n = (size_t)emr_min(want, (uint64_t)available * 8 - w->bit);
-    if (mask_only)
-        return EMR_OK;
-    status = emr_cursor_at(&s->unified, flat * size, &bytes, &available, error);
-    if (status)
-        return status;
-    w->unified = bytes;
-    w->n = (size_t)emr_min(w->n, available / size);
-    return rescale(s, tensor, &t, first, w, error);
+    if (parts == EMR_WINDOW_ALL) {
+        status = emr_cursor_at(&s->unified, flat * size, &bytes, &available, error);
+        if (status)
+            return status;
+        w->unified = bytes;
+        w->n = (size_t)emr_min(w->n, available / size);
+    }
+    return parts == EMR_WINDOW_MASK ? EMR_OK : rescale(s, tensor, &t, first, w, error);
+}
+
+static const void *unified_of(const void *user, size_t tensor)
+{
+    (void)tensor;
+    return ((const bundle_source *)user)->bundle;
 }
 
 static void destroy(void *user, const emr_allocator *allocator)
@@ -86,7 +109,8 @@ static void destroy(void *user, const emr_allocator *allocator)
     emr_release(allocator, s);
 }
 
-static const emr_modulator_source over_bundle = {n_tensors, name, count, find, window, destroy};
+static const emr_modulator_source over_bundle = {n_tensors, name,     count,      find,
+                                                 window,    rescaled, unified_of, destroy};
 
 emr_status emr_bundle_modulator(emr_modulator **modulator, const emr_bundle *b, size_t task,
                                 const emr_allocator *given, emr_error *error)

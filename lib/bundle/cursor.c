@@ -10,14 +10,13 @@ static const char *const stream_names[EMR_N_STREAM_KINDS] = {
     "sums", "opposites", "extremes", "non-zeros", "undecided signs", "row numerators"};
 
 /* Fails with a sentence that says which stream, task and block. */
-static emr_status fail(const emr_cursor *c, uint64_t block, emr_status status, const char *what,
-                       emr_error *error)
+static emr_status fail(const emr_bundle *b, const emr_stream_record *s, uint64_t block, emr_status status,
+                       const char *what, emr_error *error)
 {
-    const emr_bundle *b = c->bundle;
-    const char *kind = c->stream.kind < EMR_N_STREAM_KINDS ? stream_names[c->stream.kind] : "unknown";
-    if (c->stream.owner == EMR_OWNER_BASE)
+    const char *kind = s->kind < EMR_N_STREAM_KINDS ? stream_names[s->kind] : "unknown";
+    if (s->owner == EMR_OWNER_BASE)
         return emr_fail(error, status, "%s: block %u of the %s stream: %s", b->name, block, kind, what);
-    emr_task_record task = emr_bundle_task_record(b, c->stream.owner);
+    emr_task_record task = emr_bundle_task_record(b, s->owner);
     return emr_fail(error, status, "%s: task '%s': block %u of its %s stream: %s", b->name,
                     emr_bundle_string(b, task.name), block, kind, what);
 }
@@ -57,16 +56,14 @@ void emr_cursor_close(emr_cursor *c)
     *c = (emr_cursor){0};
 }
 
-/* The block's stored bytes: a mapped window where the I/O offers one, else read into `into`. */
-static emr_status fetch(emr_cursor *c, const emr_block_record *r, uint8_t *into, const uint8_t **stored)
+/* The block's stored bytes: a mapped window where they are raw and the I/O offers one, else read into `into`.
+ */
+static emr_status fetch(const emr_io *io, const emr_block_record *r, uint8_t *into, const uint8_t **stored)
 {
-    const emr_io *io = &c->bundle->io;
     if (io->map && r->codec == EMR_CODEC_RAW) {
         const void *window;
         if (io->map(io->user, r->offset, r->stored, &window))
             return EMR_EIO;
-        c->window = window;
-        c->window_size = r->stored;
         *stored = window;
         return EMR_OK;
     }
@@ -74,42 +71,55 @@ static emr_status fetch(emr_cursor *c, const emr_block_record *r, uint8_t *into,
     return io->read(io->user, r->offset, into, r->stored) ? EMR_EIO : EMR_OK;
 }
 
-/* From the buffer, where the stored bytes are, by way of the packed one back into the buffer. */
-static emr_status decode_planes(emr_cursor *c, const emr_block_record *r, size_t length)
+static const char *why_not_decoded(emr_status status)
 {
-    return emr_decode(c->decoder, c->buffer, length, r->parameter, c->buffer, r->stored, c->packed);
+    return status == EMR_EUNSUPPORTED ? "it is compressed, and this build has no zstd"
+           : status == EMR_ENOMEM     ? "out of memory"
+                                      : "its zstd frame cannot be decoded";
+}
+
+emr_status emr_block_read(const emr_bundle *b, const emr_stream_record *s, uint64_t block,
+                          emr_decoder *decoder, uint8_t *packed, uint8_t *into, const uint8_t **data,
+                          emr_error *error)
+{
+    emr_block_record r = emr_bundle_block_record(b, (size_t)(s->first_block + block));
+    size_t length = emr_stream_block_length(s, block);
+    const uint8_t *stored;
+    *data = into;
+    if (r.codec == EMR_CODEC_FILL) {
+        memset(into, r.parameter, length);
+        return EMR_OK;
+    }
+    emr_status status = fetch(&b->io, &r, r.codec == EMR_CODEC_ZSTD ? packed : into, &stored);
+    if (status)
+        return fail(b, s, block, status, "reading it failed", error);
+    if (emr_hash64(stored, r.stored) != r.hash) {
+        if (stored != into && stored != packed && b->io.unmap)
+            b->io.unmap(b->io.user, stored, r.stored);
+        return fail(b, s, block, EMR_ECORRUPT, "its checksum differs, the file is damaged", error);
+    }
+    if (r.codec == EMR_CODEC_RAW) {
+        *data = stored;
+        return EMR_OK;
+    }
+    /* planes: from `into`, where the stored bytes are, by way of `packed` back into it */
+    status = r.codec == EMR_CODEC_ZSTD
+                 ? emr_decode(decoder, into, length, 1, stored, r.stored, NULL)
+                 : emr_decode(decoder, into, length, r.parameter, into, r.stored, packed);
+    return status ? fail(b, s, block, status, why_not_decoded(status), error) : EMR_OK;
 }
 
 static emr_status load(emr_cursor *c, uint64_t block, emr_error *error)
 {
-    emr_block_record r = emr_bundle_block_record(c->bundle, (size_t)(c->stream.first_block + block));
-    size_t length = emr_stream_block_length(&c->stream, block);
-    const uint8_t *stored;
     c->block = UINT64_MAX;
     unmap(c);
-    if (r.codec == EMR_CODEC_FILL) {
-        memset(c->buffer, r.parameter, length);
-        c->data = c->buffer;
-        c->block = block;
-        return EMR_OK;
-    }
-    emr_status status = fetch(c, &r, r.codec == EMR_CODEC_ZSTD ? c->packed : c->buffer, &stored);
+    emr_status status =
+        emr_block_read(c->bundle, &c->stream, block, c->decoder, c->packed, c->buffer, &c->data, error);
     if (status)
-        return fail(c, block, status, "reading it failed", error);
-    if (emr_hash64(stored, r.stored) != r.hash)
-        return fail(c, block, EMR_ECORRUPT, "its checksum differs, the file is damaged", error);
-    c->data = stored;
-    if (r.codec != EMR_CODEC_RAW) {
-        status = r.codec == EMR_CODEC_ZSTD
-                     ? emr_decode(c->decoder, c->buffer, length, 1, stored, r.stored, NULL)
-                     : decode_planes(c, &r, length);
-        if (status)
-            return fail(c, block, status,
-                        status == EMR_EUNSUPPORTED ? "it is compressed, and this build has no zstd"
-                        : status == EMR_ENOMEM     ? "out of memory"
-                                                   : "its zstd frame cannot be decoded",
-                        error);
-        c->data = c->buffer;
+        return status;
+    if (c->data != c->buffer) {
+        c->window = c->data;
+        c->window_size = emr_stream_block_length(&c->stream, block);
     }
     c->block = block;
     return EMR_OK;

@@ -283,7 +283,7 @@ typedef struct emr_growth_record {
     uint32_t block_params, n_globs;
 } emr_growth_record;
 
-enum { EMR_GROWTH_SIZE = 16 };
+enum { EMR_GROWTH_SIZE = 16, EMR_LEVEL_MAX = 19 /* of zstd */ };
 
 static inline void emr_encode_growth(uint8_t *p, const emr_growth_record *g)
 {

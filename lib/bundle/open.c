@@ -40,12 +40,10 @@ static emr_status read_header(emr_bundle *b, emr_error *error)
                         b->name);
     b->version_major = emr_load16(p + 8);
     b->version_minor = emr_load16(p + 10);
-    if (emr_load32(p + 12) != EMR_HEADER_SIZE)
-        return bad(b, "its header has the wrong size", error);
     if (b->version_major != EMR_FORMAT_MAJOR || emr_load64(p + 16) != 0)
         return emr_fail(error, EMR_EVERSION, "%s: bundle format %u.%u needs a newer libemr", b->name,
                         (uint64_t)b->version_major, (uint64_t)b->version_minor);
-    return EMR_OK;
+    return emr_load32(p + 12) == EMR_HEADER_SIZE ? EMR_OK : bad(b, "its header has the wrong size", error);
 }
 
 static emr_status read_index(emr_bundle *b, size_t *index_size, emr_error *error)
@@ -213,9 +211,9 @@ static bool is_block_right(const emr_block_record *r, size_t length)
     bool shrunk = r->stored > 0 && r->stored < length;
     switch ((enum emr_codec)r->codec) {
     case EMR_CODEC_RAW:
-        return r->stored == length && r->offset % EMR_RAW_ALIGNMENT == 0;
+        return r->stored == length && r->offset % EMR_RAW_ALIGNMENT == 0 && r->parameter == 0;
     case EMR_CODEC_ZSTD:
-        return shrunk;
+        return shrunk && r->parameter == 0;
     case EMR_CODEC_FILL:
         return r->stored == 0;
     case EMR_CODEC_PLANES:
@@ -298,6 +296,12 @@ static emr_status check_sizes(const emr_bundle *b, emr_error *error)
     return right ? EMR_OK : bad(b, "a stream has the wrong size", error);
 }
 
+/* A mask has a bit for each parameter of its block; other streams have blocks of as many bytes. */
+static bool are_block_params(uint32_t n)
+{
+    return n / 8 >= EMR_BLOCK_BYTES_MIN && n <= EMR_BLOCK_BYTES_MAX && (n & (n - 1)) == 0;
+}
+
 /* What adding a task needs: all of it, or none. */
 static emr_status check_growth(const emr_bundle *b, emr_error *error)
 {
@@ -314,8 +318,11 @@ static emr_status check_growth(const emr_bundle *b, emr_error *error)
     uint64_t first = emr_growth_numerators(g.n_globs);
     if (section->size < first || (section->size - first) / 8 != numerators || section->size % 8)
         return bad(b, "the growth section has the wrong size", error);
-    if (g.on_mismatch > 1 || g.on_missing > 1 || g.compression < -1 || s->rescale == EMR_RESCALE_L2_BYTE)
+    if (g.on_mismatch > 1 || g.on_missing > 1 || g.compression < -1 || g.compression > EMR_LEVEL_MAX ||
+        s->rescale == EMR_RESCALE_L2_BYTE)
         return emr_fail(error, EMR_EVERSION, "%s: adding to it needs a newer libemr", b->name);
+    if (g.block_params && !are_block_params(g.block_params))
+        return bad(b, "tasks would be added in blocks of an impossible size", error);
     for (uint32_t i = 0; i < g.n_globs; i++)
         if (!string_fits(b, emr_load32(section->data + EMR_GROWTH_SIZE + 4 * i)))
             return bad(b, "a private pattern is no string", error);
@@ -351,19 +358,26 @@ static emr_status check_rescalers(const emr_bundle *b, emr_error *error)
     return EMR_OK;
 }
 
+static bool is_task_right(const emr_bundle *b, const emr_task_record *t)
+{
+    const emr_summary *s = &b->summary;
+    return is_rescaler(t->rescaler) && (s->rescale_per == EMR_PER_MODEL_BYTE || t->rescaler == 0) &&
+           t->ones <= s->merged_params && (s->on_nonfinite || t->zeroed == 0) && t->empty_mask <= 1;
+}
+
 static emr_status check_tasks(const emr_bundle *b, emr_error *error)
 {
     for (size_t t = 0; t < b->summary.n_tasks; t++) {
         emr_task_record task = emr_bundle_task_record(b, t);
         if (!string_fits(b, task.name) || !*emr_bundle_string(b, task.name))
             return bad(b, "a task has an impossible name", error);
-        if (!is_rescaler(task.rescaler) || task.ones > b->summary.merged_params)
+        if (!is_task_right(b, &task))
             return bad(b, "a task has an impossible rescaler or count", error);
         for (size_t i = 0; i < b->summary.n_tensors; i++) {
             emr_dtype dtype = emr_bundle_task_dtype(b, t, i);
             emr_tensor_record tensor = emr_bundle_tensor_record(b, i);
-            bool right = dtype == EMR_DTYPE_NONE ||
-                         (tensor.merged ? emr_dtype_is_float(dtype) : (unsigned)dtype == tensor.dtype);
+            bool right = tensor.merged ? emr_dtype_is_float(dtype)
+                                       : dtype == EMR_DTYPE_NONE || (unsigned)dtype == tensor.dtype;
             if (!right)
                 return bad(b, "a task has a tensor of an impossible dtype", error);
         }

@@ -378,23 +378,34 @@ emr_status emr_bundle_mask_model(emr_model **model, const emr_bundle *b, size_t 
     return finish_view(model, status);
 }
 
+emr_status emr_bundle_base_tensor(const emr_bundle *b, const emr_model *base, size_t i,
+                                  const emr_tensor **tensor, emr_error *error)
+{
+    emr_tensor_record r = emr_bundle_tensor_record(b, i);
+    const char *name = emr_bundle_string(b, r.name);
+    const emr_tensor *t = emr_model_find(base, name);
+    *tensor = t;
+    if (t && (unsigned)t->dtype == r.dtype && t->rank == r.rank &&
+        (!r.rank || memcmp(t->shape, emr_bundle_shape(b, r.shape), r.rank * 8u) == 0))
+        return EMR_OK;
+    return emr_fail(
+        error, EMR_EMISMATCH,
+        "%s: %s is not the base of this bundle: tensor '%s' is absent or of another dtype or shape", b->name,
+        base->name, name);
+}
+
 /* One tensor that the task's model takes from the base, merged or kept. */
 static emr_status add_from_base(emr_model *model, view *v, size_t i, const emr_model *base, emr_dtype dtype,
                                 emr_error *error)
 {
     const emr_bundle *b = v->bundle;
     emr_tensor_record r = emr_bundle_tensor_record(b, i);
-    const char *name = emr_bundle_string(b, r.name);
-    const emr_tensor *from = emr_model_find(base, name);
-    if (!from || (unsigned)from->dtype != r.dtype || from->rank != r.rank ||
-        (r.rank && memcmp(from->shape, emr_bundle_shape(b, r.shape), r.rank * 8u) != 0))
-        return emr_fail(error, EMR_EMISMATCH,
-                        "%s: %s is not the base of this bundle: tensor '%s' is absent or of "
-                        "another dtype or shape",
-                        b->name, base->name, name);
-    view_tensor t = {.base = from, .tensor = i, .stream = EMR_NO_STREAM, .dtype = dtype};
+    view_tensor t = {.tensor = i, .stream = EMR_NO_STREAM, .dtype = dtype};
+    emr_status status = emr_bundle_base_tensor(b, base, i, &t.base, error);
+    if (status)
+        return status;
     t.produce = r.merged ? produce_weights : NULL;
-    return add_tensor(model, v, t, name, r.rank, emr_bundle_shape(b, r.shape), error);
+    return add_tensor(model, v, t, emr_bundle_string(b, r.name), r.rank, emr_bundle_shape(b, r.shape), error);
 }
 
 static emr_status add_private(emr_model *model, view *v, size_t task, const emr_view_options *options,

@@ -12,6 +12,7 @@ void emr_json_begin(emr_json *j, const emr_allocator *allocator, char *text, siz
 {
     j->string = NULL;
     j->natural = 0;
+    j->begin = 0;
     j->allocator = allocator;
     j->text = text;
     j->n = n;
@@ -208,7 +209,7 @@ static emr_status add_key(emr_json *j, size_t begin)
 /* A key and the colon after it. */
 static emr_json_token read_key(emr_json *j)
 {
-    size_t begin = j->at;
+    size_t begin = j->begin = j->at;
     if (here(j) != '"')
         return fail(j, "no key in quotes");
     if (!read_string(j))
@@ -312,6 +313,7 @@ static emr_json_token close_level(emr_json *j)
 static emr_json_token read_value(emr_json *j)
 {
     char c = here(j);
+    j->begin = j->at;
     if (c == '{' || c == '[')
         return open_level(j, c == '{');
     j->state = EMR_JSON_MORE_NEXT;

@@ -36,6 +36,7 @@ typedef struct emr_json_level {
 typedef struct emr_json {
     const char *string; /* of the last key or string: valid UTF-8, as long as the text is there */
     uint64_t natural;
+    size_t begin; /* the byte of the text at which the last key or value begins */
     /* the rest is the parser's own */
     const emr_allocator *allocator;
     char *text;

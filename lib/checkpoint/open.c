@@ -2,6 +2,7 @@
  */
 #define _POSIX_C_SOURCE 200809L
 
+#include "checkpoint/adapter.h"
 #include "checkpoint/gguf.h"
 #include "checkpoint/safetensors.h"
 #include "io/file.h"
@@ -106,6 +107,7 @@ typedef struct listing {
     char *index, *single, *gguf; /* names; the preferred one if it is there */
     size_t n_indexes, n_singles, n_ggufs;
     bool has_index, has_single, has_gguf; /* the preferred names themselves; no GGUF is preferred */
+    bool has_adapter;                     /* the second choice among single files */
     bool has_pickle;
 } listing;
 
@@ -136,6 +138,7 @@ static emr_status list_directory(const emr_allocator *a, const char *path, listi
             note(a, &l->gguf, &l->n_ggufs, &l->has_gguf, name, false);
         else if (is_pickle(name))
             l->has_pickle = true;
+        l->has_adapter = l->has_adapter || strcmp(name, EMR_ADAPTER_STEM ".safetensors") == 0;
     }
     closedir(directory);
     return EMR_OK;
@@ -148,6 +151,8 @@ static emr_status choose(const listing *l, const char *path, const char **name, 
         *name = l->index;
     else if (l->n_indexes == 0 && (l->has_single || l->n_singles == 1))
         *name = l->single;
+    else if (l->n_indexes == 0 && l->has_adapter)
+        *name = EMR_ADAPTER_STEM ".safetensors";
     else if (l->n_indexes + l->n_singles == 0 && l->n_ggufs == 1)
         *name = l->gguf;
     else if (l->n_indexes || l->n_singles || l->n_ggufs)
@@ -156,7 +161,8 @@ static emr_status choose(const listing *l, const char *path, const char **name, 
     else if (l->has_pickle)
         return refuse_pickle(path, error);
     else
-        return emr_fail(error, EMR_EFORMAT, "%s: no .safetensors or .gguf file lies in this directory", path);
+        return emr_fail(error, EMR_EFORMAT,
+                        "%s: no .safetensors file and no .gguf file lies in this directory", path);
     return *name ? EMR_OK : emr_fail(error, EMR_ENOMEM, "%s: out of memory", path);
 }
 
@@ -166,7 +172,8 @@ static emr_status load_path(emr_model *m, const char *path, emr_error *error)
         return emr_shard_index_load(m, path, add_shard, error);
     if (is_pickle(path))
         return refuse_pickle(path, error);
-    return add_file(m, path, error);
+    emr_status status = add_file(m, path, error);
+    return status ? status : emr_adapter_load(m, path, error);
 }
 
 static emr_status load_directory(emr_model *m, const char *path, emr_error *error)

@@ -185,32 +185,14 @@ static emr_status load_shards(shard_index *x, emr_add_file add_file, emr_error *
     return status;
 }
 
-/* The file's bytes, in memory of the model's allocator. */
-static emr_status read_text(const emr_model *m, const char *path, char **text, size_t *n, emr_error *error)
-{
-    emr_file *file;
-    uint64_t bytes;
-    emr_status status = emr_file_open(&file, path, 0, &m->allocator, error);
-    if (status)
-        return status;
-    emr_io io = emr_file_io(file);
-    if (io.length(io.user, &bytes) || bytes > INDEX_MAX)
-        status = bad(path, "it is longer than 100,000,000 bytes", error);
-    if (!status && !(*text = emr_allocate(&m->allocator, (size_t)bytes)))
-        status = emr_fail(error, EMR_ENOMEM, "%s: out of memory", path);
-    if (!status && io.read(io.user, 0, *text, (size_t)bytes))
-        status = emr_fail(error, EMR_EIO, "%s: reading it failed", path);
-    emr_file_close(&file);
-    *n = status ? 0 : (size_t)bytes;
-    return status;
-}
-
 emr_status emr_shard_index_load(emr_model *m, const char *path, emr_add_file add_file, emr_error *error)
 {
     shard_index x = {.model = m, .path = path};
     char *text = NULL;
     size_t n;
-    emr_status status = read_text(m, path, &text, &n, error);
+    emr_status status = emr_read_text(&m->allocator, path, INDEX_MAX, &text, &n, NULL, error);
+    if (status == EMR_ELIMIT)
+        return bad(path, "it is longer than 100,000,000 bytes", error);
     if (!status) {
         emr_json_begin(&x.json, &m->allocator, text, n);
         status = read_root(&x, error);

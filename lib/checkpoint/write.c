@@ -2,6 +2,7 @@
  * written. */
 #define _POSIX_C_SOURCE 200809L
 
+#include "checkpoint/adapter.h"
 #include "checkpoint/json_text.h"
 #include "checkpoint/safetensors.h"
 #include "checkpoint/safetensors_write.h"
@@ -24,6 +25,8 @@ typedef struct shards {
     size_t n, capacity;
     char *stem; /* path without ".safetensors" */
     emr_file *index;
+    emr_file *config; /* an adapter's */
+    char *old_index;  /* where one would be in the way */
     bool made_directory;
 } shards;
 
@@ -72,7 +75,7 @@ static bool share_out(shards *s, const emr_model *m, uint64_t shard_bytes)
 }
 
 /* Finds the stem, and makes the directory where the path is to be one. */
-static emr_status find_stem(shards *s, const char *path, bool sharding, emr_error *error)
+static emr_status find_stem(shards *s, const char *path, bool sharding, bool adapter, emr_error *error)
 {
     bool there = is_directory(path);
     s->stem = emr_copy_string(&s->allocator, path);
@@ -80,13 +83,13 @@ static emr_status find_stem(shards *s, const char *path, bool sharding, emr_erro
         return emr_fail(error, EMR_ENOMEM, "%s: out of memory", path);
     if (!there && (cut_ending(s->stem, dot_index) || cut_ending(s->stem, dot_safetensors)))
         return EMR_OK;
-    if (!there && !sharding)
+    if (!there && !sharding && !adapter)
         return emr_fail(error, EMR_EINVAL, "%s: the output's name must end in .safetensors or .gguf", path);
     if (!there && mkdir(path, 0777))
         return emr_fail(error, EMR_EIO, "%s: the directory cannot be made", path);
     s->made_directory = !there;
     emr_release(&s->allocator, s->stem);
-    s->stem = emr_join_strings(&s->allocator, path, strlen(path), "/model");
+    s->stem = emr_join_strings(&s->allocator, path, strlen(path), adapter ? "/" EMR_ADAPTER_STEM : "/model");
     return s->stem ? EMR_OK : emr_fail(error, EMR_ENOMEM, "%s: out of memory", path);
 }
 
@@ -187,25 +190,39 @@ static void free_shards(shards *s, const char *path, bool failed)
         emr_release(&s->allocator, s->all[i].path);
     }
     emr_file_close(&s->index);
+    emr_file_close(&s->config);
     emr_release(&s->allocator, s->all);
     emr_release(&s->allocator, s->stem);
+    emr_release(&s->allocator, s->old_index);
     if (failed && s->made_directory)
         (void)remove(path);
 }
 
-/* An index beside a single file would hide it from readers: one that is there counts as the output too. */
-static emr_status settle_old_index(const shards *s, int replace, bool written, emr_error *error)
+/* An index beside a single file would hide it from readers: one that is there counts as the output too. It
+ * goes when all is in place, when nothing that could fail for want of memory is left. */
+static emr_status settle_old_index(shards *s, int replace, bool written, emr_error *error)
 {
     struct stat st;
-    char *path = emr_join_strings(&s->allocator, s->stem, strlen(s->stem), dot_index);
-    emr_status status = path ? EMR_OK : emr_fail(error, EMR_ENOMEM, "out of memory");
-    if (!status && lstat(path, &st) == 0) {
-        if (!replace)
-            status = emr_fail(error, EMR_EEXIST, "%s: already exists", path);
-        else if (written && remove(path))
-            status = emr_fail(error, EMR_EIO, "%s: the index of earlier shards cannot be removed", path);
-    }
-    emr_release(&s->allocator, path);
+    if (!s->old_index)
+        s->old_index = emr_join_strings(&s->allocator, s->stem, strlen(s->stem), dot_index);
+    if (!s->old_index)
+        return emr_fail(error, EMR_ENOMEM, "out of memory");
+    if (lstat(s->old_index, &st) != 0)
+        return EMR_OK;
+    if (!replace)
+        return emr_fail(error, EMR_EEXIST, "%s: already exists", s->old_index);
+    if (written && remove(s->old_index))
+        return emr_fail(error, EMR_EIO, "%s: the index of earlier shards cannot be removed", s->old_index);
+    return EMR_OK;
+}
+
+/* The last of an adapter's two files. Weights without it would be no adapter: they go, if nothing was in
+ * their place before. */
+static emr_status commit_config(shards *s, int replace, emr_error *error)
+{
+    emr_status status = emr_file_commit(s->config, error);
+    if (status && !replace)
+        (void)remove(s->all[0].path);
     return status;
 }
 
@@ -243,7 +260,9 @@ emr_status emr_checkpoint_write(const emr_model *m, const char *path, const emr_
     if (!share_out(&s, m, options.shard_bytes))
         status = emr_fail(error, EMR_ENOMEM, "%s: out of memory", path);
     if (!status)
-        status = find_stem(&s, path, options.shard_bytes > 0, error);
+        status = find_stem(&s, path, options.shard_bytes > 0, emr_adapter_config(m) != NULL, error);
+    if (!status)
+        status = emr_adapter_create(&s.config, m, s.stem, s.n, options.replace, &s.allocator, error);
     if (!status && s.n == 1)
         status = settle_old_index(&s, options.replace, false, error);
     for (size_t i = 0; !status && i < s.n; i++)
@@ -254,6 +273,8 @@ emr_status emr_checkpoint_write(const emr_model *m, const char *path, const emr_
         status = emr_file_commit(s.all[i].file, error);
     if (!status && s.index)
         status = emr_file_commit(s.index, error);
+    if (!status && s.config)
+        status = commit_config(&s, options.replace, error);
     if (!status && s.n == 1)
         status = settle_old_index(&s, options.replace, true, error);
     free_shards(&s, path, status != EMR_OK);

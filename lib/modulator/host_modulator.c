@@ -30,13 +30,19 @@ static size_t find(const void *user, const char *wanted)
     return emr_names_find(&((const host_source *)user)->names, name, user, wanted);
 }
 
-static emr_status window(void *user, size_t tensor, uint64_t first, uint64_t want, bool mask_only,
+static uint64_t rescaled(const void *user, size_t tensor)
+{
+    const emr_modulation *m = &((const host_source *)user)->tensors[tensor];
+    return m->count / m->n_rescalers;
+}
+
+static emr_status window(void *user, size_t tensor, uint64_t first, uint64_t want, emr_window_parts parts,
                          emr_mask_window *w, emr_error *error)
 {
     const emr_modulation *m = &((const host_source *)user)->tensors[tensor];
-    uint64_t row = m->count / m->n_rescalers;
+    uint64_t row = rescaled(user, tensor);
     (void)error;
-    (void)mask_only;
+    (void)parts;
     *w = (emr_mask_window){
         .n = (size_t)emr_min(emr_min(want, row - first % row), SIZE_MAX / 16),
         .unified = (const uint8_t *)m->unified + first * emr_float_size((emr_dtype)m->unified_dtype),
@@ -48,6 +54,11 @@ static emr_status window(void *user, size_t tensor, uint64_t first, uint64_t wan
     return EMR_OK;
 }
 
+static const void *unified_of(const void *user, size_t tensor)
+{
+    return ((const host_source *)user)->tensors[tensor].unified;
+}
+
 static void destroy(void *user, const emr_allocator *allocator)
 {
     host_source *h = user;
@@ -56,7 +67,7 @@ static void destroy(void *user, const emr_allocator *allocator)
     emr_release(allocator, h);
 }
 
-static const emr_modulator_source host_modulator = {n_tensors, name, count, find, window, destroy};
+static const emr_modulator_source host_modulator = {n_tensors, name, count, find, window, rescaled, unified_of, destroy};
 
 emr_status emr_modulator_create(emr_modulator **modulator, const emr_allocator *given, emr_error *error)
 {

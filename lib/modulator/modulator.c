@@ -4,7 +4,10 @@
 
 #include "core/bytes.h"
 #include "core/names.h"
+#include "modulator/multiply.h"
 #include "numeric/convert.h"
+
+enum { FEW_MODULATORS = 64 };
 
 emr_status emr_modulator_over(emr_modulator **modulator, const emr_allocator *allocator,
                               const emr_kernels *kernels, const emr_modulator_source *source, void *user,
@@ -65,6 +68,31 @@ static emr_status check_range(const emr_modulator *m, size_t tensor, uint64_t fi
     return EMR_OK;
 }
 
+emr_status emr_apply_windows(const emr_application *a, uint64_t first, uint64_t count, const void *base,
+                             void *out, emr_error *error)
+{
+    size_t base_size = emr_float_size(a->base_dtype), out_size = emr_float_size(a->out_dtype);
+    emr_run run = {
+        .base_dtype = (uint8_t)a->base_dtype, .out_dtype = (uint8_t)a->out_dtype, .stream = a->stream};
+    for (uint64_t done = 0; done < count; done += run.n) {
+        emr_mask_window w;
+        emr_status status =
+            a->window(a->user, a->tensor, first + done, count - done, EMR_WINDOW_ALL, &w, error);
+        if (status)
+            return status;
+        run.n = w.n;
+        run.base = (const uint8_t *)base + done * base_size;
+        run.unified = w.unified;
+        run.mask = w.mask;
+        run.bit = w.bit;
+        run.rescaler = w.rescaler;
+        run.unified_dtype = w.unified_dtype;
+        run.out = (uint8_t *)out + done * out_size;
+        a->kernels->apply(&run);
+    }
+    return EMR_OK;
+}
+
 emr_status emr_modulator_apply(emr_modulator *m, size_t tensor, uint64_t first, uint64_t count,
                                emr_dtype base_dtype, const void *base, emr_dtype out_dtype, void *out,
                                emr_error *error)
@@ -77,23 +105,73 @@ emr_status emr_modulator_apply(emr_modulator *m, size_t tensor, uint64_t first, 
                           m->source->name(m->user, tensor));
     if (!status && count && (!base || !out))
         status = emr_fail(error, EMR_EINVAL, "emr_modulator_apply: NULL");
-    for (uint64_t done = 0; !status && done < count;) {
-        emr_mask_window w;
-        status = m->source->window(m->user, tensor, first + done, count - done, false, &w, error);
-        if (status)
-            break;
-        m->kernels->apply(&(emr_run){.n = w.n,
-                                     .base = (const uint8_t *)base + done * emr_float_size(base_dtype),
-                                     .unified = w.unified,
-                                     .mask = w.mask,
-                                     .bit = w.bit,
-                                     .rescaler = w.rescaler,
-                                     .base_dtype = (uint8_t)base_dtype,
-                                     .unified_dtype = w.unified_dtype,
-                                     .out_dtype = (uint8_t)out_dtype,
-                                     .out = (uint8_t *)out + done * emr_float_size(out_dtype)});
-        done += w.n;
+    const emr_application to = {.kernels = m->kernels,
+                                .window = m->source->window,
+                                .user = m->user,
+                                .tensor = tensor,
+                                .base_dtype = base_dtype,
+                                .out_dtype = out_dtype};
+    return status ? status : emr_apply_windows(&to, first, count, base, out, error);
+}
+
+/* Whether all modulators can be multiplied by together. */
+static emr_status check_modulators(emr_modulator *const *modulators, size_t n, size_t tensor,
+                                   emr_error *error)
+{
+    const emr_modulator *first = modulators[0];
+    for (size_t i = 0; i < n; i++) {
+        const emr_modulator *m = modulators[i];
+        if (!m)
+            return emr_fail(error, EMR_EINVAL, "emr_modulator_multiply: NULL");
+        if (tensor >= emr_modulator_n_tensors(m))
+            return emr_fail(error, EMR_EINVAL, "there is no merged tensor %u", (uint64_t)tensor);
+        if (m->source != first->source ||
+            m->source->unified_of(m->user, tensor) != first->source->unified_of(first->user, tensor) ||
+            m->source->count(m->user, tensor) != first->source->count(first->user, tensor))
+            return emr_fail(error, EMR_EMISMATCH, "tensor '%s': modulators have other unified values",
+                            m->source->name(m->user, tensor));
     }
+    return EMR_OK;
+}
+
+emr_status emr_modulator_multiply(emr_modulator *const *modulators, const emr_product *given,
+                                  uint64_t n_columns, emr_dtype base_dtype, const void *base,
+                                  emr_error *error)
+{
+    void *few[FEW_MODULATORS], **users = few;
+    emr_product p;
+    if (!modulators || !given)
+        return emr_fail(error, EMR_EINVAL, "emr_modulator_multiply: NULL");
+    emr_status status = emr_take_struct(&p, sizeof p, sizeof(emr_product), given, "emr_product", error);
+    if (status || !p.batch)
+        return status;
+    status = check_modulators(modulators, p.batch, p.tensor, error);
+    if (status)
+        return status;
+    emr_modulator *first = modulators[0];
+    const char *name = first->source->name(first->user, p.tensor);
+    uint64_t count = first->source->count(first->user, p.tensor), n_rows = n_columns ? count / n_columns : 0;
+    if (n_columns ? count % n_columns : count)
+        return emr_fail(error, EMR_EINVAL, "tensor '%s': %u columns do not divide %u parameters", name,
+                        n_columns, count);
+    if (n_columns && first->source->rescaled(first->user, p.tensor) % n_columns)
+        return emr_fail(error, EMR_EINVAL, "tensor '%s': a row of %u columns has more than one rescaler",
+                        name, n_columns);
+    if (!emr_dtype_is_float(base_dtype) || (count && !base))
+        return emr_fail(error, EMR_EINVAL, "tensor '%s': the base needs a float dtype and values", name);
+    status = emr_product_take(&p, given, name, n_rows, n_columns, error);
+    if (!status && p.batch > FEW_MODULATORS)
+        users = emr_allocate_array(&first->allocator, p.batch, sizeof *users);
+    if (!users)
+        status = emr_fail(error, EMR_ENOMEM, "tensor '%s': out of memory", name);
+    if (status)
+        return status;
+    for (size_t i = 0; i < p.batch; i++)
+        users[i] = modulators[i]->user;
+    emr_multiplication m = {first->kernels, p, n_columns, base, base_dtype, first->source->window, users};
+    status = emr_multiply_rows(&m, 0, p.n_rows, error);
+    if (users != few)
+        emr_release(&first->allocator, users);
     return status;
 }
 
@@ -117,7 +195,7 @@ emr_status emr_modulator_stats(emr_modulator *m, size_t tensor, emr_modulation_s
     emr_modulation_stats known = {.count = emr_modulator_count(m, tensor)};
     for (uint64_t done = 0; !status && done < known.count;) {
         emr_mask_window w;
-        status = m->source->window(m->user, tensor, done, known.count - done, true, &w, error);
+        status = m->source->window(m->user, tensor, done, known.count - done, EMR_WINDOW_MASK, &w, error);
         if (status)
             break;
         known.ones += emr_count_ones(w.mask, w.bit, w.n);

@@ -15,6 +15,22 @@ static const small_float small_bf16 = {8, 7, 0x7f7f, 0x7f80, 0x7fc0};
 static const small_float small_e4m3 = {4, 3, 0x7e, 0x7e, 0x7f}; /* no infinity: saturates */
 static const small_float small_e5m2 = {5, 2, 0x7b, 0x7c, 0x7e};
 
+/* Between f64 and f32. Processors differ in what they make of a NaN: here its sign and the upper bits of its
+ * payload stay, and it becomes quiet. */
+static double widen(float f)
+{
+    uint64_t u = emr_f32_bits(f);
+    return f == f ? (double)f
+                  : emr_f64_from_bits(u >> 31 << 63 | (uint64_t)0x7ff8 << 48 | (u & 0x7fffff) << 29);
+}
+
+static float narrow(double d)
+{
+    uint64_t u = emr_f64_bits(d);
+    return d == d ? (float)d
+                  : emr_f32_from_bits((uint32_t)(u >> 63) << 31 | 0x7fc00000 | (u >> 29 & 0x7fffff));
+}
+
 /* Rounds an f64 to nearest even in the small format; returns its bits. */
 static uint32_t round_small(const small_float *format, double value)
 {
@@ -113,7 +129,7 @@ void emr_load_f32(float *to, emr_dtype from, const void *source, size_t n)
         return;
     case EMR_F64:
         for (size_t i = 0; i < n; i++)
-            to[i] = (float)emr_f64_from_bits(emr_load64(s + 8 * i));
+            to[i] = narrow(emr_f64_from_bits(emr_load64(s + 8 * i)));
         return;
     case EMR_F8_E4M3:
         for (size_t i = 0; i < n; i++)
@@ -139,7 +155,7 @@ void emr_load_f64(double *to, emr_dtype from, const void *source, size_t n)
         size_t m = n - done < LOAD_BLOCK ? n - done : LOAD_BLOCK;
         emr_load_f32(block, from, (const uint8_t *)source + done * emr_float_size(from), m);
         for (size_t i = 0; i < m; i++)
-            to[done + i] = (double)block[i];
+            to[done + i] = widen(block[i]);
     }
 }
 
@@ -164,11 +180,11 @@ void emr_store_f32(emr_dtype to, void *destination, const float *from, size_t n)
         return;
     case EMR_F64:
         for (size_t i = 0; i < n; i++)
-            emr_store64(d + 8 * i, emr_f64_bits((double)from[i]));
+            emr_store64(d + 8 * i, emr_f64_bits(widen(from[i])));
         return;
     default:
         for (size_t i = 0; i < n; i++)
-            d[i] = (uint8_t)round_small(to == EMR_F8_E4M3 ? &small_e4m3 : &small_e5m2, (double)from[i]);
+            d[i] = (uint8_t)round_small(to == EMR_F8_E4M3 ? &small_e4m3 : &small_e5m2, widen(from[i]));
     }
 }
 
@@ -181,7 +197,7 @@ void emr_store_f64(emr_dtype to, void *destination, const double *from, size_t n
             emr_store64(d + 8 * i, emr_f64_bits(from[i]));
             break;
         case EMR_F32:
-            emr_store32(d + 4 * i, emr_f32_bits((float)from[i]));
+            emr_store32(d + 4 * i, emr_f32_bits(narrow(from[i])));
             break;
         case EMR_F16:
             emr_store16(d + 2 * i, (uint16_t)round_small(&small_f16, from[i]));
@@ -208,7 +224,7 @@ emr_status emr_convert(emr_dtype to, void *destination, emr_dtype from, const vo
         return EMR_OK;
     }
     double wide[LOAD_BLOCK];
-    float narrow[LOAD_BLOCK];
+    float single[LOAD_BLOCK];
     for (size_t done = 0; done < n; done += LOAD_BLOCK) {
         size_t m = n - done < LOAD_BLOCK ? n - done : LOAD_BLOCK;
         const uint8_t *s = (const uint8_t *)source + done * emr_float_size(from);
@@ -217,8 +233,8 @@ emr_status emr_convert(emr_dtype to, void *destination, emr_dtype from, const vo
             emr_load_f64(wide, from, s, m);
             emr_store_f64(to, d, wide, m);
         } else {
-            emr_load_f32(narrow, from, s, m);
-            emr_store_f32(to, d, narrow, m);
+            emr_load_f32(single, from, s, m);
+            emr_store_f32(to, d, single, m);
         }
     }
     return EMR_OK;

@@ -33,6 +33,11 @@ enum {
     EMR_GROUP = 64,    /* parameters in one 64-bit word of a mask */
     EMR_BLOCK = 256,   /* parameters whose sums are folded together */
     EMR_CHUNK = 16384, /* parameters at most that one kernel call sees */
+
+    EMR_LANES = 32,        /* accumulators of a product, see emr/product.h */
+    EMR_DOT_COLUMNS = 512, /* at most that one call of dot sees: what it needs stays in level 1 */
+    EMR_DOT_VECTORS = 8,   /* likewise */
+    EMR_DOT_WORDS = EMR_DOT_COLUMNS / 32,
 };
 
 /* The two sums that a rescaler is the ratio of: numerator and denominator. */
@@ -88,8 +93,24 @@ typedef struct emr_run {
     size_t bit;
     float rescaler;
     uint8_t base_dtype, unified_dtype, out_dtype;
-    void *out; /* may equal `base` if the dtypes are equal */
+    void *out;      /* may equal `base` if the dtypes are equal */
+    uint8_t stream; /* 1: the output is larger than the caches, keep it out of them */
 } emr_run;
+
+/* Some columns of one row of W, times some vectors: adds W[c] * x[c] to accumulator c mod EMR_LANES of each
+ * vector, in order of c, where W is what apply() gives in F32. */
+typedef struct emr_dot {
+    size_t n;         /* columns, a multiple of EMR_LANES, at most EMR_DOT_COLUMNS */
+    size_t n_vectors; /* 1 to EMR_DOT_VECTORS */
+    const void *base, *unified;
+    const uint32_t *masks;  /* EMR_DOT_WORDS words each: column c is bit c mod 32 of word c / 32 */
+    const float *rescalers; /* one a mask */
+    const float *x;         /* vector b begins at x + b * stride */
+    size_t stride;
+    float (*lanes)[EMR_LANES]; /* in and out, one row a vector */
+    uint8_t base_dtype, unified_dtype;
+    uint8_t shared; /* 1: there is one mask, for all vectors; 0: one each */
+} emr_dot;
 
 typedef struct emr_kernels {
     const char *name;
@@ -102,6 +123,8 @@ typedef struct emr_kernels {
     void (*apply)(const emr_run *run);
     /* emr_convert() of float dtypes; the buffers do not overlap. */
     void (*convert)(emr_dtype to, void *destination, emr_dtype from, const void *source, size_t n);
+    /* Multiplies without materialising. */
+    void (*dot)(const emr_dot *dot);
 } emr_kernels;
 
 extern const emr_kernels emr_kernels_c;

@@ -205,6 +205,13 @@ static inline v16 v_select(uint16_t bits, v16 x, v16 y)
                  _mm256_blendv_ps(y.b, x.b, bits_to_lanes(bits >> 8u))};
 }
 
+/* x, plus y where the bit is 1. */
+static inline v16 v_add_where(uint16_t bits, v16 x, v16 y)
+{
+    return (v16){_mm256_add_ps(x.a, _mm256_and_ps(y.a, bits_to_lanes(bits & 255u))),
+                 _mm256_add_ps(x.b, _mm256_and_ps(y.b, bits_to_lanes(bits >> 8u)))};
+}
+
 /* Rounds to a 16-bit dtype and stores. */
 static inline void v_store_narrow(unsigned dtype, uint8_t *p, v16 x)
 {
@@ -220,6 +227,20 @@ static inline void v_store_rounded_where(unsigned dtype, uint8_t *p, v16 x, uint
     __m256i lanes = _mm256_cmpeq_epi16(_mm256_and_si256(_mm256_set1_epi16((short)bits), select), select);
     __m256i old = _mm256_loadu_si256((const __m256i *)(const void *)other);
     _mm256_storeu_si256((__m256i *)(void *)p, _mm256_blendv_epi8(old, narrow(dtype, x), lanes));
+}
+
+/* 32 or 64 bytes past the caches, to where such a line begins. */
+static inline void v_stream(uint8_t *to, const uint8_t *line, size_t n)
+{
+    for (size_t i = 0; i < n; i += 32)
+        _mm256_stream_si256((__m256i *)(void *)(to + i),
+                            _mm256_load_si256((const __m256i *)(const void *)(line + i)));
+}
+
+/* Other threads see what was stored. */
+static inline void v_stream_end(void)
+{
+    _mm_sfence();
 }
 
 static inline uint64_t v_popcount(uint64_t x)
@@ -256,8 +277,10 @@ static inline void v_add_products(double lanes[16], v16 x0, v16 y0, v16 x1, v16 
     }
 }
 
+enum { V_DOT_VECTORS = 2 }; /* whose accumulators stay in registers */
+
 #include "numeric/kernels_template.h"
 
-const emr_kernels emr_kernels_avx2 = {"avx2", merge, sum_range, apply, convert};
+const emr_kernels emr_kernels_avx2 = {"avx2", merge, sum_range, apply, convert, dot};
 
 #endif

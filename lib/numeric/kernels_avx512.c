@@ -166,6 +166,12 @@ static inline v16 v_select(uint16_t bits, v16 x, v16 y)
     return _mm512_mask_blend_ps((m16)bits, y, x);
 }
 
+/* x, plus y where the bit is 1. */
+static inline v16 v_add_where(uint16_t bits, v16 x, v16 y)
+{
+    return _mm512_mask_add_ps(x, (m16)bits, x, y);
+}
+
 /* Rounds to a 16-bit dtype and stores. */
 static inline void v_store_narrow(unsigned dtype, uint8_t *p, v16 x)
 {
@@ -178,6 +184,21 @@ static inline void v_store_rounded_where(unsigned dtype, uint8_t *p, v16 x, uint
 {
     __m256i kept = _mm256_mask_blend_epi16((m16)bits, load_half(other), narrow(dtype, x));
     _mm256_storeu_si256((__m256i *)(void *)p, kept);
+}
+
+/* 32 or 64 bytes past the caches, to where such a line begins. */
+static inline void v_stream(uint8_t *to, const uint8_t *line, size_t n)
+{
+    if (n == 64)
+        _mm512_stream_si512((__m512i *)(void *)to, _mm512_load_si512((const void *)line));
+    else
+        _mm256_stream_si256((__m256i *)(void *)to, _mm256_load_si256((const __m256i *)(const void *)line));
+}
+
+/* Other threads see what was stored. */
+static inline void v_stream_end(void)
+{
+    _mm_sfence();
 }
 
 static inline uint64_t v_popcount(uint64_t x)
@@ -215,8 +236,10 @@ static inline void v_add_products(double lanes[16], v16 x0, v16 y0, v16 x1, v16 
     add_products(lanes + 8, upper_half(x0), upper_half(y0), upper_half(x1), upper_half(y1));
 }
 
+enum { V_DOT_VECTORS = 8 }; /* whose accumulators stay in registers */
+
 #include "numeric/kernels_template.h"
 
-const emr_kernels emr_kernels_avx512 = {"avx512", merge, sum_range, apply, convert};
+const emr_kernels emr_kernels_avx512 = {"avx512", merge, sum_range, apply, convert, dot};
 
 #endif

@@ -170,9 +170,45 @@ static void apply(const emr_run *r)
     }
 }
 
+/* Equation 6 for EMR_LANES columns, in f32. */
+static void task_weights(const emr_dot *d, size_t first, size_t mask, float w[EMR_LANES])
+{
+    emr_dtype base_dtype = (emr_dtype)d->base_dtype, unified_dtype = (emr_dtype)d->unified_dtype;
+    const uint8_t *base = (const uint8_t *)d->base + first * emr_float_size(base_dtype);
+    float step[EMR_LANES];
+    double wide[EMR_LANES];
+    uint32_t bits = d->masks[mask * EMR_DOT_WORDS + first / EMR_LANES];
+    emr_load_f32(step, unified_dtype, (const uint8_t *)d->unified + first * emr_float_size(unified_dtype),
+                 EMR_LANES);
+    for (size_t j = 0; j < EMR_LANES; j++)
+        step[j] = d->rescalers[mask] * step[j];
+    if (base_dtype == EMR_F64) {
+        emr_load_f64(wide, base_dtype, base, EMR_LANES);
+        for (size_t j = 0; j < EMR_LANES; j++)
+            w[j] = (float)(bits >> j & 1 ? wide[j] + (double)step[j] : wide[j]);
+        return;
+    }
+    emr_load_f32(w, base_dtype, base, EMR_LANES);
+    for (size_t j = 0; j < EMR_LANES; j++)
+        w[j] = bits >> j & 1 ? w[j] + step[j] : w[j];
+}
+
+static void dot(const emr_dot *d)
+{
+    float w[EMR_LANES];
+    for (size_t first = 0; first < d->n; first += EMR_LANES)
+        for (size_t b = 0; b < d->n_vectors; b++) {
+            const float *x = d->x + b * d->stride + first;
+            if (b == 0 || !d->shared)
+                task_weights(d, first, d->shared ? 0 : b, w);
+            for (size_t j = 0; j < EMR_LANES; j++)
+                d->lanes[b][j] = d->lanes[b][j] + w[j] * x[j];
+        }
+}
+
 static void convert(emr_dtype to, void *destination, emr_dtype from, const void *source, size_t n)
 {
     (void)emr_convert(to, destination, from, source, n);
 }
 
-const emr_kernels emr_kernels_c = {"c", merge, sum_range, apply, convert};
+const emr_kernels emr_kernels_c = {"c", merge, sum_range, apply, convert, dot};

@@ -206,6 +206,12 @@ static inline v16 v_select(uint16_t bits, v16 x, v16 y)
     EACH(vbslq_f32(bits_to_lanes(bits, i), x.r[i], y.r[i]));
 }
 
+/* x, plus y where the bit is 1. */
+static inline v16 v_add_where(uint16_t bits, v16 x, v16 y)
+{
+    EACH(vaddq_f32(x.r[i], and_bits(y.r[i], bits_to_lanes(bits, i))));
+}
+
 /* Rounds and stores where the bit is 1; elsewhere stores the 16-bit elements of `other`. */
 static inline void v_store_rounded_where(unsigned dtype, uint8_t *p, v16 x, uint16_t bits,
                                          const uint8_t *other)
@@ -215,6 +221,16 @@ static inline void v_store_rounded_where(unsigned dtype, uint8_t *p, v16 x, uint
         uint16x4_t kept = vbsl_u16(lanes, narrow(dtype, x.r[i]), load_half(other + 8 * i));
         vst1_u8(p + 8 * i, vreinterpret_u8_u16(kept));
     }
+}
+
+/* There are no such stores here. */
+static inline void v_stream(uint8_t *to, const uint8_t *line, size_t n)
+{
+    memcpy(to, line, n);
+}
+
+static inline void v_stream_end(void)
+{
 }
 
 static inline uint64_t v_popcount(uint64_t x)
@@ -254,8 +270,10 @@ static inline void v_add_products(double lanes[16], v16 x0, v16 y0, v16 x1, v16 
 
 #undef EACH
 
+enum { V_DOT_VECTORS = 2 }; /* whose accumulators stay in registers */
+
 #include "numeric/kernels_template.h"
 
-const emr_kernels emr_kernels_neon = {"neon", merge, sum_range, apply, convert};
+const emr_kernels emr_kernels_neon = {"neon", merge, sum_range, apply, convert, dot};
 
 #endif

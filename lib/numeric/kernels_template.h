@@ -11,6 +11,11 @@
 /* Each kind of chunk gets code of its own, in which `kind` is a constant. */
 #define INLINE inline __attribute__((always_inline))
 #define ALONE  __attribute__((noinline)) /* registers are for it alone */
+#ifdef __clang__
+#define UNROLL _Pragma("clang loop unroll(full)") /* arrays of vectors become registers */
+#else
+#define UNROLL _Pragma("GCC unroll 8")
+#endif
 
 enum {
     BLOCK = EMR_BLOCK,
@@ -478,28 +483,35 @@ static void apply_by(const emr_kernels *kernels, const emr_run *r, size_t from, 
         kernels->apply(&part);
 }
 
-/* Equation 6 for whole vectors; the mask's first bit is the first of a byte. */
-static void apply_vectors(const emr_run *r, size_t from, size_t to)
+/* Equation 6 for whole vectors; the mask's first bit is the first of a byte. With `stream`, a constant, what
+ * is stored goes past the caches; `out` is aligned then. */
+static INLINE void apply_vectors(const emr_run *r, size_t from, size_t to, bool stream)
 {
-    size_t base_size = emr_float_size((emr_dtype)r->base_dtype),
-           out_size = emr_float_size((emr_dtype)r->out_dtype);
+    size_t base_size = emr_float_size((emr_dtype)r->base_dtype);
+    size_t out_size = emr_float_size((emr_dtype)r->out_dtype);
     size_t unified_size = emr_float_size((emr_dtype)r->unified_dtype);
     const uint8_t *base = r->base, *unified = r->unified, *mask = r->mask + r->bit / 8;
     uint8_t *out = r->out;
+    _Alignas(64) uint8_t line[64];
     v16 rescaler = v_set(r->rescaler);
     size_t bit = r->bit % 8;
     for (size_t i = from; i < to; i += 16) {
+        uint8_t *at = stream ? line : out + i * out_size;
         uint16_t bits = emr_load16(mask + (bit + i) / 8);
         v16 w0 = load16(r->base_dtype, base + i * base_size);
         v16 step = v_mul(rescaler, load16(r->unified_dtype, unified + i * unified_size));
         v16 w = v_select(bits, v_add(w0, step), w0);
         if (r->out_dtype == EMR_F32)
-            v_store_f32(out + i * out_size, w); /* an F32 base comes through with its own bits */
+            v_store_f32(at, w); /* an F32 base comes through with its own bits */
         else if (r->out_dtype == r->base_dtype)
-            v_store_rounded_where(r->out_dtype, out + i * out_size, w, bits, base + i * base_size);
+            v_store_rounded_where(r->out_dtype, at, w, bits, base + i * base_size);
         else
-            v_store_rounded(r->out_dtype, out + i * out_size, w);
+            v_store_rounded(r->out_dtype, at, w);
+        if (stream)
+            v_stream(out + i * out_size, line, 16 * out_size);
     }
+    if (stream)
+        v_stream_end();
 }
 
 static void apply(const emr_run *r)
@@ -512,8 +524,105 @@ static void apply(const emr_run *r)
     head = head < r->n ? head : r->n;
     size_t body = (r->n - head) / 16 * 16;
     apply_by(&emr_kernels_c, r, 0, head);
-    apply_vectors(r, head, head + body);
+    if (r->stream && ((uintptr_t)r->out + head * emr_float_size((emr_dtype)r->out_dtype)) % 64 == 0)
+        apply_vectors(r, head, head + body, true);
+    else
+        apply_vectors(r, head, head + body, false);
     apply_by(&emr_kernels_c, r, head + body, r->n - head - body);
+}
+
+/* Accumulators of some vectors for every other 16 columns. */
+typedef struct dot_sums {
+    v16 of[V_DOT_VECTORS];
+} dot_sums;
+
+static INLINE void dot_load(const emr_dot *d, size_t from, size_t k, size_t half, dot_sums *s)
+{
+    UNROLL
+    for (size_t b = 0; b < k; b++)
+        s->of[b] = v_load_f32(d->lanes[from + b] + 16 * half);
+}
+
+static INLINE void dot_store(const emr_dot *d, size_t from, size_t k, size_t half, const dot_sums *s)
+{
+    UNROLL
+    for (size_t b = 0; b < k; b++)
+        v_store_f32(d->lanes[from + b] + 16 * half, s->of[b]);
+}
+
+/* Equation 6 in f32 for 16 columns, `at` on. W may come out as +0 where the specification has -0: either
+ * zero, times anything, leaves an accumulator as it is, which begins at +0 and is never -0. */
+static INLINE v16 dot_weights(const emr_dot *d, size_t at, size_t mask, v16 w0, v16 unified)
+{
+    uint32_t bits = d->masks[mask * EMR_DOT_WORDS + at / 32] >> at % 32;
+    return v_add_where((uint16_t)bits, w0, v_mul(v_set(d->rescalers[mask]), unified));
+}
+
+static INLINE void dot_columns(const emr_dot *d, size_t from, size_t k, size_t at, dot_sums *s)
+{
+    const uint8_t *base = d->base, *unified = d->unified;
+    const float *x = d->x + from * d->stride + at;
+    v16 w0 = load16(d->base_dtype, base + at * emr_float_size((emr_dtype)d->base_dtype));
+    v16 u = load16(d->unified_dtype, unified + at * emr_float_size((emr_dtype)d->unified_dtype)), w = w0;
+    UNROLL
+    for (size_t b = 0; b < k; b++, x += d->stride) {
+        if (b == 0 || !d->shared)
+            w = dot_weights(d, at, d->shared ? 0 : from + b, w0, u);
+        s->of[b] = v_add(s->of[b], v_mul(w, v_load_f32(x)));
+    }
+}
+
+/* `k` vectors, a constant. By value, so that what is stored cannot change it. */
+static INLINE void dot_vectors(emr_dot d, size_t from, size_t k)
+{
+    dot_sums low, high;
+    dot_load(&d, from, k, 0, &low);
+    dot_load(&d, from, k, 1, &high);
+    for (size_t at = 0; at < d.n; at += EMR_LANES) {
+        dot_columns(&d, from, k, at, &low);
+        dot_columns(&d, from, k, at + 16, &high);
+    }
+    dot_store(&d, from, k, 0, &low);
+    dot_store(&d, from, k, 1, &high);
+}
+
+/* The dtypes and whether there is one mask are constants in the code that each case gets. */
+static INLINE void dot_by(const emr_dot *given, emr_dtype base_dtype, emr_dtype unified_dtype, bool shared)
+{
+    emr_dot d = *given;
+    size_t from = 0;
+    d.base_dtype = (uint8_t)base_dtype;
+    d.unified_dtype = (uint8_t)unified_dtype;
+    d.shared = shared;
+    for (; V_DOT_VECTORS >= 8 && d.n_vectors - from >= 8; from += 8)
+        dot_vectors(d, from, V_DOT_VECTORS >= 8 ? 8 : 1);
+    for (; V_DOT_VECTORS >= 4 && d.n_vectors - from >= 4; from += 4)
+        dot_vectors(d, from, V_DOT_VECTORS >= 4 ? 4 : 1);
+    for (; d.n_vectors - from >= 2; from += 2)
+        dot_vectors(d, from, 2);
+    if (from < d.n_vectors)
+        dot_vectors(d, from, 1);
+}
+
+static void dot(const emr_dot *d)
+{
+    emr_dtype base = (emr_dtype)d->base_dtype, unified = (emr_dtype)d->unified_dtype;
+    if (!is_narrow(d->base_dtype))
+        emr_kernels_c.dot(d);
+    else if (base == EMR_F32 && unified == EMR_F32 && d->shared)
+        dot_by(d, EMR_F32, EMR_F32, true);
+    else if (base == EMR_F32 && unified == EMR_F32)
+        dot_by(d, EMR_F32, EMR_F32, false);
+    else if (base == EMR_BF16 && unified == EMR_F32 && d->shared)
+        dot_by(d, EMR_BF16, EMR_F32, true);
+    else if (base == EMR_BF16 && unified == EMR_F32)
+        dot_by(d, EMR_BF16, EMR_F32, false);
+    else if (base == EMR_BF16 && unified == EMR_BF16 && d->shared)
+        dot_by(d, EMR_BF16, EMR_BF16, true);
+    else if (base == EMR_BF16 && unified == EMR_BF16)
+        dot_by(d, EMR_BF16, EMR_BF16, false);
+    else
+        dot_by(d, base, unified, d->shared);
 }
 
 static void convert(emr_dtype to, void *destination, emr_dtype from, const void *source, size_t n)
@@ -536,3 +645,4 @@ static void convert(emr_dtype to, void *destination, emr_dtype from, const void 
 
 #undef INLINE
 #undef ALONE
+#undef UNROLL

@@ -4,7 +4,7 @@ import pathlib
 import re
 import sys
 
-LAYERS = ["core", "numeric", "model", "modulator", "bundle", "merge", "io", "checkpoint", "parallel"]
+LAYERS = ["core", "numeric", "model", "modulator", "bundle", "session", "merge", "io", "checkpoint", "parallel"]
 
 # A firmware's compiler brings the first line, and every C library, however small, string.h.
 EVERYWHERE = {"float.h", "limits.h", "stdarg.h", "stdatomic.h", "stdbool.h", "stddef.h", "stdint.h",

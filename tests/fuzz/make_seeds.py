@@ -162,6 +162,19 @@ def shard_indexes():
     yield "no_string", {"weight_map": {"x": [a, {"y": None, "z": -1.5e3}], "y": True}}
 
 
+def adapters():
+    """Two configurations each."""
+    lora = {"peft_type": "LORA", "r": 8, "lora_alpha": 16, "target_modules": ["q", "v"], "rank_pattern": {"q": 4, "k": [1, 2]}}
+    yield "same", lora, lora
+    yield "order", lora, dict(reversed(lora.items()), target_modules=["v", "q"], rank_pattern={"k": [1, 2], "q": 4})
+    yield "rank", lora, dict(lora, r=16)
+    yield "numbers", {"x": [16, 0.5, -0.0, 1e23]}, {"x": [16.0, 5e-1, 0, 100000000000000000000000]}
+    yield "unset", {"a": None, "b": False, "c": [], "d": {}}, {}
+    yield "ignored", dict(lora, task_type="A", peft_version="1"), lora
+    yield "texts", {"ü": "\u20ac\U0001f600\n/"}, {"ü": "x" * 100}
+    yield "no_object", [1], {}
+
+
 def main():
     emr, out = sys.argv[1], pathlib.Path(sys.argv[2])
 
@@ -178,6 +191,8 @@ def main():
             put("gguf", f"{name}{choices}", bytes([choices]) + content)
     for name, content in shard_indexes():
         put("shard_index", name, json.dumps(content).encode())
+    for name, *configs in adapters():
+        put("adapter", name, b"\0".join(json.dumps(c, ensure_ascii=name != "texts").encode() for c in configs))
     rng = random.Random(11)
     for i in range(40):
         put("round_trip", f"random{i:02}", bytes(rng.randrange(256) for _ in range(40 + 10 * i)))

@@ -4,11 +4,7 @@
 To regenerate them:  python3 tests/golden/make_golden.py     (needs numpy; writes the same bytes each time)
 
 Each line of cases.txt names a directory with the checkpoints base.safetensors, t0.safetensors, ... and with
-expected.safetensors, whose metadata are the options of the merge and whose tensors are
-    unified/TENSOR          the stored unified task vector, flat, in the unified dtype
-    mask/TASK/TENSOR        packed bits, U8
-    rescalers/TASK/TENSOR   F64; per model there is one, rescalers/TASK
-    weights/TASK/TENSOR     the task's whole model rebuilt, every rescaler rounded to f32
+expected.safetensors: what a merge of them must give. README.md says what is in it.
 """
 import json
 import os
@@ -18,10 +14,13 @@ import numpy as np
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 STORAGE = {"F64": "<f8", "F32": "<f4", "F16": "<u2", "BF16": "<u2", "F8_E4M3": "u1", "F8_E5M2": "u1",
-           "BOOL": "u1", "U8": "u1", "I32": "<i4", "I64": "<i8"}
+           "BOOL": "u1", "U8": "u1", "I32": "<i4", "I64": "<i8", "F8_E8M0": "u1",
+           "F4": "u1", "F6_E2M3": "u1", "F6_E3M2": "u1", "C64": "u1"}  # the last four: bytes, not elements
 # Formats narrower than f32: bits of the exponent and of the fraction, and the code after the largest finite.
 NARROW = {"F16": (5, 10, 0x7C00), "BF16": (8, 7, 0x7F80), "F8_E4M3": (4, 3, 0x7F), "F8_E5M2": (5, 2, 0x7C)}
 FLOATS = {"F64", "F32", *NARROW}
+FRACTION_BITS = {"F64": 52, "F32": 23, **{dtype: bits for dtype, (_, bits, _) in NARROW.items()}}
+SIZE = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "F8_E4M3": 1, "F8_E5M2": 1}
 
 
 class Tensor:
@@ -44,7 +43,8 @@ def magnitudes(dtype):
 def decode(t):
     """Every element as an exact f64."""
     if t.dtype in ("F64", "F32"):
-        return t.codes.astype(np.float64)
+        with np.errstate(invalid="ignore"):  # NaNs that are not quiet
+            return t.codes.astype(np.float64)
     exponent_bits, fraction_bits, end = NARROW[t.dtype]
     sign_bit = 1 << (exponent_bits + fraction_bits)
     table = magnitudes(t.dtype)
@@ -69,6 +69,38 @@ def encode(dtype, values):
     if dtype == "F8_E4M3":  # has no infinity
         code = np.minimum(code, end - 1)
     return code | np.where(np.signbit(values), 1 << (exponent_bits + fraction_bits), 0)
+
+
+def nan_codes(t, dtype):
+    """What NaNs become in another dtype, code by code; elsewhere anything."""
+    codes = [int(c) for c in t.codes.view(f"<u{SIZE[t.dtype]}")]
+    have, want = FRACTION_BITS[t.dtype], FRACTION_BITS[dtype]
+    bits = 8 * SIZE[dtype]
+    ones, quiet = (1 << (bits - 1)) - (1 << want), 1 << (want - 1)
+    out = []
+    for code in codes:
+        sign = code >> (8 * SIZE[t.dtype] - 1) << (bits - 1)
+        payload = (code & ((1 << have) - 1)) << want >> have
+        if dtype == "F8_E4M3":
+            payload = 7
+        elif t.dtype == "F8_E4M3" or dtype == "F8_E5M2" or (t.dtype == "F64" and dtype in ("F16", "BF16")):
+            payload = quiet
+        elif not (t.dtype == "BF16" and dtype == "F32"):
+            payload |= quiet
+        out.append(sign | ones | payload)
+    return np.array(out, f"<u{SIZE[dtype]}").view(STORAGE[dtype])
+
+
+def convert(t, dtype):
+    """Codes of a tensor in another dtype."""
+    if dtype == t.dtype:
+        return t.codes
+    values = decode(t)
+    with np.errstate(over="ignore", invalid="ignore"):
+        rounded = encode(dtype, values if t.dtype == "F64" else values.astype(np.float32))
+    codes = np.where(np.isnan(values), 0, rounded).astype(STORAGE[dtype])
+    codes[np.isnan(values)] = nan_codes(t, dtype)[np.isnan(values)]
+    return codes
 
 
 def make(dtype, shape, values):
@@ -123,10 +155,11 @@ class Case:
     """One merge: inputs, options, and everything that must come out."""
 
     def __init__(self, name, base, tasks, rescale="l1", per="model", tie="zero", unified="F32",
-                 nonfinite="error", missing="error", private="", exact=False):
+                 nonfinite="error", missing="error", private="", exact=False, metadata=()):
         self.name, self.base, self.tasks = name, base, tasks
         self.rescale, self.per, self.tie, self.unified = rescale, per, tie, unified
         self.nonfinite, self.missing, self.private, self.exact = nonfinite, missing, private, exact
+        self.metadata = metadata or [None] * (1 + len(tasks))  # of the base, then of each task
 
     def rows(self, name):
         shape = self.base[name].shape
@@ -177,9 +210,11 @@ class Case:
         step = np.repeat(rescalers.astype(np.float32), width) * self.elected[name]
         work = np.float64 if base.dtype == "F64" else np.float32
         w0 = decode(base).astype(work)
-        rebuilt = encode(own.dtype, np.where(self.mask[name][task], w0 + step.astype(work), w0))
-        kept = base.codes if own.dtype == base.dtype else rebuilt
-        return Tensor(own.dtype, base.shape, np.where(self.mask[name][task], rebuilt, kept))
+        mask = self.mask[name][task]
+        codes = convert(base, own.dtype).copy()
+        with np.errstate(invalid="ignore"):
+            codes[mask] = encode(own.dtype, w0 + step.astype(work))[mask]
+        return Tensor(own.dtype, base.shape, codes)
 
     def expected(self):
         self.merge()
@@ -187,7 +222,7 @@ class Case:
         for task, model in enumerate(self.tasks):
             rescalers = self.rescalers(task)
             if self.per == "model":
-                out[f"rescalers/t{task}"] = make("F64", [1], rescalers["weight"][:1])
+                out[f"rescalers/t{task}"] = make("F64", [1], next(r for r in rescalers.values() if r.size)[:1])
             for n in self.tau:
                 bits = np.packbits(self.mask[n][task], bitorder="little")
                 out[f"mask/t{task}/{n}"] = Tensor("U8", bits.shape, bits)
@@ -204,9 +239,9 @@ class Case:
         folder = os.path.join(HERE, self.name)
         shutil.rmtree(folder, ignore_errors=True)
         os.mkdir(folder)
-        write_safetensors(os.path.join(folder, "base.safetensors"), self.base)
+        write_safetensors(os.path.join(folder, "base.safetensors"), self.base, self.metadata[0])
         for i, t in enumerate(self.tasks):
-            write_safetensors(os.path.join(folder, f"t{i}.safetensors"), t)
+            write_safetensors(os.path.join(folder, f"t{i}.safetensors"), t, self.metadata[1 + i])
         options = {"tasks": str(len(self.tasks)), "rescale": self.rescale, "per": self.per, "tie": self.tie,
                    "unified_dtype": self.unified, "on_nonfinite": self.nonfinite, "on_missing": self.missing,
                    "private": self.private, "exact": "yes" if self.exact else "no"}
@@ -280,6 +315,62 @@ def rounded_away():
     return Case("unified_f16", base, tasks, unified="F16", rescale="l2", per="tensor")
 
 
+def several_blocks():
+    """With blocks of 4096 parameters, two of every mask, the second shorter; and a middle where nothing moves."""
+    base, tasks = random_models(17, 2, ["F8_E4M3"], ["F8_E4M3", "F8_E5M2"], grid=1 / 4,
+                                shapes={"long": (1050, 4), "bias": (5,)})
+    for task in tasks:
+        moved = decode(task["long"])
+        moved[2048:4096] = decode(base["long"])[2048:4096]
+        task["long"] = make(task["long"].dtype, (1050, 4), moved)
+    return Case("several_blocks", base, tasks, unified="BF16", exact=True)
+
+
+def nan_bits(dtype, n, rng):
+    """n codes of NaNs: the smallest and largest payloads, quiet and not, of both signs, then random ones."""
+    size, fraction = SIZE[dtype], FRACTION_BITS[dtype]
+    exponent, most = (1 << (8 * size - 1)) - (1 << fraction), (1 << fraction) - 1
+    payloads = [1, most, (most + 1) // 2, most // 2, (most + 1) // 2 | 1, most - 1, 2]
+    payloads += [int(rng.integers(1, most + 1)) for _ in range(n - len(payloads))]
+    codes = [exponent | (7 if dtype == "F8_E4M3" else p) | i % 2 << (8 * size - 1) for i, p in enumerate(payloads)]
+    return np.array(codes, f"<u{size}").view(STORAGE[dtype])
+
+
+def with_nan_payloads():
+    """NaNs and infinities in a base of every dtype, and tasks that have each tensor in every dtype."""
+    rng = np.random.default_rng(18)
+    dtypes = ["F32", "F16", "BF16", "F64", "F8_E4M3", "F8_E5M2"]
+    base, tasks = {}, [{} for _ in dtypes]
+    for i, dtype in enumerate(dtypes):
+        values = rng.integers(-3, 4, 37) / 4
+        base[dtype] = make(dtype, (37,), values)
+        base[dtype].codes[4:30] = nan_bits(dtype, 26, rng)
+        if dtype != "F8_E4M3":
+            base[dtype].codes[30:32] = encode(dtype, np.array([np.inf, -np.inf]))
+        for k, task in enumerate(tasks):
+            moved = values + rng.integers(-1, 2, 37) / 4
+            task[dtype] = make(dtypes[(i + k) % len(dtypes)], (37,), moved)
+    return Case("nan_payloads", base, tasks, nonfinite="zero", exact=True)
+
+
+def carried():
+    """What is no float: elements of 4, 6 and 64 bits, kept or private; and metadata of every model."""
+    rng = np.random.default_rng(19)
+    raw = lambda dtype, shape, n: Tensor(dtype, shape, rng.integers(0, 256, n, np.uint8))
+    base, tasks = random_models(20, 3, ["F32"], ["F32"], grid=1 / 8, shapes={"weight": (6, 5), "bias": (5,)})
+    base["scales"], base["packed"] = raw("F8_E8M0", (4,), 4), raw("F4", (3, 4), 6)
+    for task in tasks:
+        task["scales"], task["packed"] = base["scales"], base["packed"]
+    tasks[1]["packed"] = raw("F4", (3, 4), 6)
+    tasks[0].update({"own.f4": raw("F4", (1, 2), 1), "own.f6": raw("F6_E2M3", (4, 3), 9), "own.none": raw("F4", (0, 3), 0),
+                     "own.f6.too": raw("F6_E3M2", (2, 4), 6), "own.phase": raw("C64", (3,), 24), "own.one": raw("C64", (), 8)})
+    tasks[2].update({"own.none": raw("C64", (2, 0), 0)})
+    tasks[1]["own.table"] = Tensor("U8", (4200,), rng.integers(0, 2, 4200, np.uint8))
+    metadata = [{"format": "pt", "of": "the base \u2013 gr\u00f6\u00dfer", "": "an empty key"}, {"format": "pt", "none": ""}, None,
+                {"task": "t2", "text": "line\nand \"quotes\"", "format": "pt", "repeated": "pt"}]
+    return Case("carried", base, tasks, exact=True, metadata=metadata)
+
+
 def all_cases():
     narrow = ["BF16", "F32", "F64", "F16", "F8_E4M3", "F8_E5M2", "F32", "BF16", "F64"]
     yield Case("f32", *random_models(1, 3, ["F32"], ["F32"]))
@@ -302,6 +393,9 @@ def all_cases():
     yield with_policies()
     yield with_nonfinite()
     yield degenerate()
+    yield several_blocks()
+    yield with_nan_payloads()
+    yield carried()
 
 
 if __name__ == "__main__":

@@ -192,14 +192,16 @@ static bool check_merge(const emr_kernels *k, size_t n_tasks)
 
 static bool check_apply(const emr_kernels *k)
 {
-    static uint8_t unified[N_MAX * 4 + 8], mask[N_MAX / 8 + 16], a[N_MAX * 8 + 2 * GUARD],
-        b[N_MAX * 8 + 2 * GUARD];
+    static uint8_t unified[N_MAX * 4 + 8], mask[N_MAX / 8 + 16];
+    static _Alignas(64) uint8_t a[N_MAX * 8 + 2 * GUARD], b[N_MAX * 8 + 2 * GUARD];
     bool wide = chance(6);
     emr_dtype base = wide ? all_dtypes[below(6)] : narrow_dtypes[below(3)];
     emr_dtype out = chance(2) ? base : wide ? all_dtypes[below(6)] : narrow_dtypes[below(3)];
     emr_run r = {.n = 1 + below(chance(2) ? 200 : N_MAX), .bit = below(64), .rescaler = ordinary() * 2};
     flavour f = (flavour)below(N_FLAVOURS);
     size_t offset = below(8);
+    r.stream = chance(2); /* takes effect where the bits begin at a byte */
+    r.bit = chance(2) ? r.bit / 8 * 8 : r.bit;
     r.base_dtype = (uint8_t)base;
     r.out_dtype = (uint8_t)out;
     r.unified_dtype = (uint8_t)narrow_dtypes[below(3)];
@@ -228,6 +230,62 @@ static bool check_apply(const emr_kernels *k)
     printf("%s: apply differs: %zu parameters, base %s, out %s, unified %s, flavour %d\n", k->name, r.n,
            emr_dtype_name(base), emr_dtype_name(out), emr_dtype_name((emr_dtype)r.unified_dtype), (int)f);
     return false;
+}
+
+static bool same_lane(float a, float b)
+{
+    return a != a ? b != b : emr_f32_bits(a) == emr_f32_bits(b); /* of NaNs the payload may differ */
+}
+
+/* Lanes that go on from whatever they hold, with guards, vectors apart, and a kernel that may not read past
+ * what it is given. */
+static bool check_dot(const emr_kernels *k)
+{
+    enum { STRIDE_MAX = EMR_DOT_COLUMNS + 40 };
+    static float x[EMR_DOT_VECTORS * STRIDE_MAX + 1], a[EMR_DOT_VECTORS + 1][EMR_LANES],
+        b[EMR_DOT_VECTORS + 1][EMR_LANES];
+    static uint8_t unified[EMR_DOT_COLUMNS * 4 + 8];
+    uint32_t masks[EMR_DOT_VECTORS * EMR_DOT_WORDS];
+    float rescalers[EMR_DOT_VECTORS];
+    emr_dtype base = chance(6) ? all_dtypes[below(6)] : narrow_dtypes[below(3)];
+    flavour f = (flavour)below(N_FLAVOURS);
+    emr_dot d = {.n = (1 + below(EMR_DOT_COLUMNS / EMR_LANES)) * EMR_LANES,
+                 .n_vectors = 1 + below(EMR_DOT_VECTORS),
+                 .base = sources[0] + below(8),
+                 .unified = unified + below(8),
+                 .masks = masks,
+                 .rescalers = rescalers,
+                 .x = x + 1,
+                 .base_dtype = (uint8_t)base,
+                 .unified_dtype = (uint8_t)narrow_dtypes[below(3)],
+                 .shared = (uint8_t)below(2)};
+    d.stride = d.n + below(40);
+    fill(sources[0] + ((const uint8_t *)d.base - sources[0]), base, d.n, f);
+    fill(unified + ((const uint8_t *)d.unified - unified), (emr_dtype)d.unified_dtype, d.n,
+         f == ANY_BITS ? ORDINARY : f);
+    for (size_t i = 0; i < sizeof masks / sizeof *masks; i++)
+        masks[i] = (uint32_t)(next() >> 32);
+    for (size_t i = 0; i < EMR_DOT_VECTORS; i++)
+        rescalers[i] = ordinary() * 2;
+    for (size_t i = 0; i < sizeof x / sizeof *x; i++)
+        x[i] = value_of(f == ANY_BITS ? ORDINARY : f);
+    for (size_t v = 0; v <= EMR_DOT_VECTORS; v++)
+        for (size_t j = 0; j < EMR_LANES; j++)
+            a[v][j] = b[v][j] = v < d.n_vectors ? ordinary() : (float)v;
+    d.lanes = a;
+    emr_kernels_c.dot(&d);
+    d.lanes = b;
+    k->dot(&d);
+    for (size_t v = 0; v <= EMR_DOT_VECTORS; v++)
+        for (size_t j = 0; j < EMR_LANES; j++)
+            if (!same_lane(a[v][j], b[v][j])) {
+                printf(
+                    "%s: dot differs: %zu columns, %zu vectors, base %s, unified %s, shared %d, flavour %d\n",
+                    k->name, d.n, d.n_vectors, emr_dtype_name(base),
+                    emr_dtype_name((emr_dtype)d.unified_dtype), d.shared, (int)f);
+                return false;
+            }
+    return true;
 }
 
 /* Buffers of a conversion, with room for all codes of 16 bits. */
@@ -295,6 +353,8 @@ static counts check_variant(const emr_kernels *k)
         count(&n, check_merge(k, many[i / 2]));
     for (int i = 0; i < 600; i++)
         count(&n, check_apply(k));
+    for (int i = 0; i < 600; i++)
+        count(&n, check_dot(k));
     for (int i = 0; i < 400; i++)
         count(&n, check_convert(k));
     count(&n, check_all_codes(k));

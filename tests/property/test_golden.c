@@ -63,6 +63,7 @@ static golden_case open_case(const char *name)
         c.tasks[t] = open_model(&c, file);
     }
     c.options.memory_bytes = 8 << 20;
+    c.options.block_params = 4096; /* one case has more parameters */
     c.options.rescale = CHOICE(&c, "rescale", "l1", "l1-means", "l2");
     c.options.rescale_per = CHOICE(&c, "per", "model", "tensor", "row");
     c.options.tie = CHOICE(&c, "tie", "zero", "negative");

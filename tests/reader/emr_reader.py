@@ -49,7 +49,8 @@ def load_f64(dtype, data):
     if dtype == F64:
         return np.frombuffer(data, "<f8").copy()
     if dtype == F32:
-        return np.frombuffer(data, "<f4").astype(np.float64)
+        with np.errstate(invalid="ignore"):  # NaNs that are not quiet
+            return np.frombuffer(data, "<f4").astype(np.float64)
     exponent_bits, mantissa_bits, infinity = NARROW[dtype]
     code = np.frombuffer(data, "<u2" if dtype in (F16, BF16) else "u1").astype(np.int64)
     sign = np.where(code >> (exponent_bits + mantissa_bits), -1.0, 1.0)
@@ -63,6 +64,32 @@ def load_f64(dtype, data):
     else:
         value = np.where(magnitude == infinity, np.inf, np.where(magnitude > infinity, np.nan, value))
     return sign * value
+
+
+LAYOUTS = {F32: (8, 23, "<u4"), F64: (11, 52, "<u8"), F16: (5, 10, "<u2"), BF16: (8, 7, "<u2"), E4M3: (4, 3, "u1"), E5M2: (5, 2, "u1")}
+
+
+def convert(to, source, data):
+    """Stored values in another dtype; of a NaN the bits are what the page says."""
+    if to == source:
+        return data
+    exponent, mantissa, code = LAYOUTS[to]
+    source_exponent, source_mantissa, source_code = LAYOUTS[source]
+    values = load_f64(source, data)
+    out = np.frombuffer(store(to, values), code).astype(np.uint64)
+    codes = np.frombuffer(data, source_code).astype(np.uint64)
+    sign = codes >> np.uint64(source_exponent + source_mantissa) << np.uint64(exponent + mantissa)
+    upper = codes & np.uint64((1 << source_mantissa) - 1)
+    shift = mantissa - source_mantissa
+    upper = upper << np.uint64(shift) if shift >= 0 else upper >> np.uint64(-shift)
+    quiet, infinity = 1 << mantissa - 1, ((1 << exponent) - 1) << mantissa
+    if to == E4M3:
+        upper = np.uint64(0x7F - infinity)
+    elif source == E4M3 or to == E5M2 or (source == F64 and to != F32):
+        upper = np.uint64(quiet)
+    elif (source, to) != (BF16, F32):
+        upper = upper | np.uint64(quiet)
+    return np.where(np.isnan(values), sign | np.uint64(infinity) | upper, out).astype(code).tobytes()
 
 
 def store(dtype, values):
@@ -88,14 +115,24 @@ def store(dtype, values):
 
 
 # --- safetensors ---------------------------------------------------------------------------------------------------------------
+def read_header(data):
+    """A file's header, and where its data begins."""
+    n = struct.unpack_from("<Q", data)[0]
+    return json.loads(data[8:8 + n]), 8 + n
+
+
+def read_metadata(path):
+    with open(path, "rb") as f:
+        return read_header(f.read())[0].get("__metadata__", {})
+
+
 def read_safetensors(path):
     """Name -> (dtype number, shape, bytes)."""
     with open(path, "rb") as f:
         data = f.read()
-    n = struct.unpack_from("<Q", data)[0]
-    header = json.loads(data[8:8 + n])
+    header, begin = read_header(data)
     numbers = {name: number for number, (name, _) in DTYPES.items()}
-    return {name: (numbers[t["dtype"]], tuple(t["shape"]), data[8 + n + t["data_offsets"][0]:8 + n + t["data_offsets"][1]])
+    return {name: (numbers[t["dtype"]], tuple(t["shape"]), data[begin + t["data_offsets"][0]:begin + t["data_offsets"][1]])
             for name, t in header.items() if name != "__metadata__"}
 
 
@@ -129,8 +166,8 @@ class Bundle:
         refuse_unless(data[:8] == b"\x89EMR\r\n\x1a\n", "another magic")
         major, minor, size, features, sealed = struct.unpack_from("<HHIQ32xQ", data, 8)
         refuse_unless(sealed == xxhash.xxh3_64_intdigest(data[:56]), "the header's hash differs", "EMR_ECORRUPT")
-        refuse_unless(size == 64, "size of the header")
         refuse_unless(major == 1 and features == 0, f"version {major}.{minor}", "EMR_EVERSION")
+        refuse_unless(size == 64, "size of the header")
         end = len(data) - 64
         offset, size, digest, length, magic, sealed = struct.unpack_from("<QQQQ16x8sQ", data, end)
         refuse_unless(magic == b"EMRINDEX" and sealed == xxhash.xxh3_64_intdigest(data[end:end + 56]), "the trailer differs",
@@ -159,7 +196,8 @@ class Bundle:
         (self.rule, self.per, self.tie, self.unified_dtype, modulator, self.nonfinite, self.has_base, self.n_tasks, self.n_tensors,
          self.n_merged, self.merged_params, self.flat_params, self.n_rows) = struct.unpack_from("<7BxIII4xQQQ", summary)
         refuse_unless(self.rule <= 2 and self.per <= 2 and self.tie <= 1 and self.nonfinite <= 1 and modulator == 1 and
-                      self.unified_dtype in (F32, F16, BF16), "a kind that is unknown", "EMR_EVERSION")
+                      self.unified_dtype in (F32, F16, BF16) and (self.rule != 1 or self.per == 0), "a kind that is unknown",
+                      "EMR_EVERSION")
         strings = self.sections[2]
         refuse_unless(strings[-1:] == b"\0" and len(self.sections[3]) % 8 == 0, "STRINGS or SHAPES")
         try:
@@ -252,11 +290,11 @@ class Bundle:
 
     def read_tasks(self):
         self.tasks = []
-        for name, rescaler, ones, _zeroed, _empty in struct.iter_unpack("<IfQQI4x", self.sections[4]):
+        for name, rescaler, ones, zeroed, empty in struct.iter_unpack("<IfQQI4x", self.sections[4]):
             name = self.string(name)
             refuse_unless(name, "a task without a name")
-            refuse_unless(0 <= rescaler < float("inf") and not np.signbit(rescaler) and ones <= self.merged_params,
-                          "a task's rescaler or count")
+            refuse_unless(0 <= rescaler < float("inf") and not np.signbit(rescaler) and (self.per == 0 or rescaler == 0) and
+                          ones <= self.merged_params and (self.nonfinite or zeroed == 0) and empty <= 1, "a task's rescaler or count")
             self.tasks.append(dict(name=name, rescaler=rescaler, ones=ones, private=[], metadata={}))
         refuse_unless(len({t["name"] for t in self.tasks}) == self.n_tasks, "two tasks of one name")
         bits = np.frombuffer(self.sections[7], "<u4")
@@ -265,8 +303,7 @@ class Bundle:
         for task in range(self.n_tasks):
             for i, tensor in enumerate(self.tensors):
                 dtype = self.task_dtype(task, i)
-                refuse_unless(dtype == 0 or (1 <= dtype <= E5M2 if i < self.n_merged else dtype == tensor["dtype"]),
-                              "a task's dtype")
+                refuse_unless(1 <= dtype <= E5M2 if i < self.n_merged else dtype in (0, tensor["dtype"]), "a task's dtype")
         last, end = 0, 0
         for task, name, shape, rank, dtype, offset in struct.iter_unpack("<IIIHHQ", self.sections[8]):
             refuse_unless(last <= task < self.n_tasks, "private tensors are not sorted")
@@ -289,14 +326,15 @@ class Bundle:
         if section is None:
             return
         refuse_unless(len(section) >= 16, "GROWTH is short")
-        mismatch, missing, compression, _params, n_globs = struct.unpack_from("<BB2xiII", section)
+        mismatch, missing, compression, params, n_globs = struct.unpack_from("<BB2xiII", section)
         refuse_unless(mismatch <= 1 and missing <= 1 and -1 <= compression <= 19 and self.rule != 2, "GROWTH", "EMR_EVERSION")
+        refuse_unless(params == 0 or 4096 <= params <= 1 << 24 and params & (params - 1) == 0, "GROWTH's block parameters")
         first = round_up(16 + 4 * n_globs, 8)
         n = self.n_tasks * {0: 1, 1: self.n_merged, 2: 0}[self.per]
         refuse_unless(len(section) == first + 8 * n, "GROWTH has the wrong size")
         self.globs = [self.string(offset) for offset in struct.unpack_from(f"<{n_globs}I", section, 16)]
         self.numerators = struct.unpack_from(f"<{n}d", section, first)
-        refuse_unless(all(0 <= x < float("inf") for x in self.numerators), "a numerator")
+        refuse_unless(all(0 <= x < float("inf") and not np.signbit(x) for x in self.numerators), "a numerator")
         for kind in (SUMS, OPPOSITES, EXTREMES):
             self.expect(kind, NO_OWNER, self.flat_params * 4)
         for task in range(self.n_tasks):
@@ -310,12 +348,12 @@ class Bundle:
     def block(self, i, n):
         """A block that decodes to n bytes."""
         offset, digest, stored, codec, parameter = self.blocks[i]
+        if codec == 2:
+            return bytes([parameter]) * n
         data = self.data[offset:offset + stored]
         refuse_unless(xxhash.xxh3_64_intdigest(data) == digest, f"block {i}'s hash differs", "EMR_ECORRUPT")
         if codec == 0:
             return data
-        if codec == 2:
-            return bytes([parameter]) * n
         if codec == 1:
             return self.frames(data, 1, n)[0]
         planes = [np.frombuffer(p, "u1") for p in self.frames(data, parameter, n // parameter)]
@@ -422,8 +460,7 @@ class Bundle:
                 moved = (w.astype(np.float32) + step).astype(np.float64)
         size = DTYPES[dtype][1] // 8
         out = np.frombuffer(store(dtype, moved), "u1").reshape(n, size).copy()
-        kept = base if dtype == tensor["dtype"] else store(dtype, w)
-        out[~mask] = np.frombuffer(kept, "u1").reshape(n, size)[~mask]
+        out[~mask] = np.frombuffer(convert(dtype, tensor["dtype"], base), "u1").reshape(n, size)[~mask]
         return out.tobytes()
 
     def model(self, name, base=None):

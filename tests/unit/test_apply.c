@@ -124,7 +124,7 @@ static void products_are_rounded_before_they_are_added(void **state)
 {
     const uint8_t mask = 1;
     float unified = 1 + 0x1p-12f, rescaler = 1 + 0x1p-12f, base = -1, out;
-    emr_run run = {1, &base, &unified, &mask, 0, rescaler, EMR_F32, EMR_F32, EMR_F32, &out};
+    emr_run run = {1, &base, &unified, &mask, 0, rescaler, EMR_F32, EMR_F32, EMR_F32, &out, 0};
     (void)state;
     apply(&run);
     assert_true(out == 0x1p-11f);
@@ -139,7 +139,7 @@ static void f64_bases_are_added_to_in_f64(void **state)
     const double base[] = {1 + 0x1p-45, -3};
     double out[2];
     float narrow[2];
-    emr_run run = {2, base, unified, &mask, 0, 0.1f, EMR_F64, EMR_F32, EMR_F64, out};
+    emr_run run = {2, base, unified, &mask, 0, 0.1f, EMR_F64, EMR_F32, EMR_F64, out, 0};
     (void)state;
     apply(&run);
     assert_true(out[0] == (1 + 0x1p-45) + (double)0.1f);
@@ -161,9 +161,9 @@ static void unmasked_base_bits_are_kept(void **state)
     uint32_t out[7];
     uint64_t wide_out[3];
     (void)state;
-    apply(&(emr_run){7, bits, unified, &mask, 0, INFINITY, EMR_F32, EMR_F32, EMR_F32, out});
+    apply(&(emr_run){7, bits, unified, &mask, 0, INFINITY, EMR_F32, EMR_F32, EMR_F32, out, 0});
     assert_memory_equal(out, bits, sizeof bits);
-    apply(&(emr_run){3, wide, unified, &mask, 0, NAN, EMR_F64, EMR_F32, EMR_F64, wide_out});
+    apply(&(emr_run){3, wide, unified, &mask, 0, NAN, EMR_F64, EMR_F32, EMR_F64, wide_out, 0});
     assert_memory_equal(wide_out, wide, sizeof wide);
     for (size_t k = 1; k < 6; k++) { /* every code of the smaller types */
         size_t size = size_of(floats[k]), n = size == 1 ? 256 : 65536;
@@ -173,7 +173,7 @@ static void unmasked_base_bits_are_kept(void **state)
             base[i] = (uint8_t)(i % size ? i / size >> 8 : i / size);
         if (floats[k] != EMR_F64) {
             apply(&(emr_run){n, base, zeros, none, 0, 1, (uint8_t)floats[k], EMR_F32, (uint8_t)floats[k],
-                             result});
+                             result, 0});
             assert_memory_equal(result, base, n * size);
         }
         free(base);
@@ -181,6 +181,78 @@ static void unmasked_base_bits_are_kept(void **state)
         free(result);
         free(zeros);
     }
+}
+
+/* A float dtype's bits: of its exponent, and of its mantissa. */
+typedef struct layout {
+    emr_dtype dtype;
+    unsigned exponent, mantissa;
+} layout;
+
+static const layout layouts[] = {{EMR_F32, 8, 23},  {EMR_F16, 5, 10},    {EMR_BF16, 8, 7},
+                                 {EMR_F64, 11, 52}, {EMR_F8_E4M3, 4, 3}, {EMR_F8_E5M2, 5, 2}};
+
+/* What bundle-format.md says becomes of a NaN in another dtype. */
+static uint64_t expect_nan(const layout *from, const layout *to, uint64_t code)
+{
+    uint64_t sign = code >> (from->exponent + from->mantissa), quiet = (uint64_t)1 << (to->mantissa - 1);
+    uint64_t mantissa = code & (((uint64_t)1 << from->mantissa) - 1);
+    uint64_t exponent = (((uint64_t)1 << to->exponent) - 1) << to->mantissa;
+    uint64_t upper = from->mantissa > to->mantissa ? mantissa >> (from->mantissa - to->mantissa)
+                                                   : mantissa << (to->mantissa - from->mantissa);
+    sign <<= to->exponent + to->mantissa;
+    if (to->dtype == EMR_F8_E4M3)
+        return sign | 0x7f;
+    if (from->dtype == EMR_F8_E4M3 || to->dtype == EMR_F8_E5M2 ||
+        (from->dtype == EMR_F64 && to->dtype != EMR_F32))
+        return sign | exponent | quiet;
+    return sign | exponent | upper | (from->dtype == EMR_BF16 && to->dtype == EMR_F32 ? 0 : quiet);
+}
+
+static void put_code(uint8_t *p, uint64_t code, size_t size)
+{
+    for (size_t i = 0; i < size; i++)
+        p[i] = (uint8_t)(code >> 8 * i);
+}
+
+/* The i-th of some NaNs: every one of a small dtype, then again from the first. */
+static uint64_t nan_code(const layout *l, size_t i, rng *r)
+{
+    uint64_t most = ((uint64_t)1 << l->mantissa) - 1, sign = (uint64_t)(i % 2) << (l->exponent + l->mantissa);
+    uint64_t exponent = (((uint64_t)1 << l->exponent) - 1) << l->mantissa;
+    if (l->dtype == EMR_F8_E4M3)
+        return sign | 0x7f;
+    uint64_t mantissa = i / 2 < most ? i / 2 + 1 : rng_next(r) & most;
+    return sign | exponent | (mantissa ? mantissa : 1);
+}
+
+/* NaNs where the mask is 0, in an output of another dtype: the same bits on every processor. */
+static void nans_keep_what_the_text_says(void **state)
+{
+    static memory m;
+    static const uint8_t none[MOST / 8 + 2];
+    static uint8_t want[8 * MOST];
+    rng r = {7};
+    (void)state;
+    for (size_t f = 0; f < 6; f++)
+        for (size_t t = 0; t < 6; t++) {
+            const layout *from = &layouts[f], *to = &layouts[t];
+            uint64_t codes[MOST];
+            for (size_t i = 0; i < MOST; i++) {
+                codes[i] = nan_code(from, i, &r);
+                put_code(m.base + i * size_of(from->dtype), codes[i], size_of(from->dtype));
+            }
+            memset(m.unified, 0, sizeof m.unified);
+            for (size_t i = 0; i < MOST; i++)
+                put_code(want + i * size_of(to->dtype), f == t ? codes[i] : expect_nan(from, to, codes[i]),
+                         size_of(to->dtype));
+            apply(&(emr_run){MOST, m.base, m.unified, none, 0, 1, (uint8_t)from->dtype, EMR_F32,
+                             (uint8_t)to->dtype, m.out});
+            assert_memory_equal(m.out, want, MOST * size_of(to->dtype));
+            memset(m.out, 0xee, sizeof m.out);
+            chunk_kernels->convert(to->dtype, m.out, from->dtype, m.base, MOST);
+            assert_memory_equal(m.out, want, MOST * size_of(to->dtype));
+        }
 }
 
 int main(void)
@@ -191,6 +263,7 @@ int main(void)
         cmocka_unit_test(products_are_rounded_before_they_are_added),
         cmocka_unit_test(f64_bases_are_added_to_in_f64),
         cmocka_unit_test(unmasked_base_bits_are_kept),
+        cmocka_unit_test(nans_keep_what_the_text_says),
     };
     return run_for_every_variant(tests);
 }

@@ -2,6 +2,7 @@
  * versions. */
 #include "fixture.h"
 
+#include "bundle/codec.h"
 #include "bundle/format.h"
 #include "core/hash.h"
 
@@ -168,6 +169,10 @@ static void later_major_versions_are_refused_as_such(void **state)
     check_sealed(EMR_OK);
     emr_store64(bytes + 16, 1); /* a flag that may not */
     check_sealed(EMR_EVERSION);
+    emr_store32(bytes + 12, 2 * EMR_HEADER_SIZE); /* may be right in the version that knows the flag */
+    check_sealed(EMR_EVERSION);
+    emr_store64(bytes + 16, 0);
+    check_sealed(EMR_EFORMAT);
 }
 
 /* The section of a kind: where its data begins. */
@@ -232,6 +237,86 @@ static void unknown_kinds_need_a_later_version(void **state)
     emr_store32(streams, 99);
     emr_store32(streams + 28, EMR_STREAM_REQUIRED);
     check_sealed(EMR_EVERSION);
+}
+
+/* A number in the index that no file may have. */
+typedef struct impossible {
+    uint32_t section, at, width;
+    uint64_t value;
+    emr_status status;
+} impossible;
+
+static void check_impossible(const impossible *all, size_t n)
+{
+    check_sealed(EMR_OK);
+    for (size_t i = 0; i < n; i++) {
+        uint64_t size;
+        unsigned char old[8], *p = section(all[i].section, &size) + all[i].at;
+        assert_true(all[i].at + all[i].width <= size);
+        memcpy(old, p, sizeof old);
+        for (uint32_t k = 0; k < all[i].width; k++)
+            p[k] = (unsigned char)(all[i].value >> 8 * k);
+        check_sealed(all[i].status);
+        memcpy(p, old, sizeof old);
+    }
+    check_sealed(EMR_OK);
+}
+
+static void impossible_numbers_are_refused(void **state)
+{
+    static const impossible numbers[] = {
+        {EMR_SECTION_SUMMARY, 0, 1, 1, EMR_EVERSION},       /* l1-means, yet per row */
+        {EMR_SECTION_SUMMARY, 6, 1, 2, EMR_EFORMAT},        /* the base is embedded, or not */
+        {EMR_SECTION_TASKS, 4, 4, 0x3f800000, EMR_EFORMAT}, /* a rescaler for the model, yet per row */
+        {EMR_SECTION_TASKS, 4, 4, 0x80000000, EMR_EFORMAT}, /* -0 */
+        {EMR_SECTION_TASKS, 16, 8, 1, EMR_EFORMAT},         /* not finite, under the policy "error" */
+        {EMR_SECTION_TASKS, 24, 4, 2, EMR_EFORMAT},
+        {EMR_SECTION_TENSORS, 12, 4, 2, EMR_EFORMAT},    /* merged, or not */
+        {EMR_SECTION_TASK_DTYPES, 0, 1, 0, EMR_EFORMAT}, /* a task without a merged tensor */
+    };
+    uint64_t size;
+    bool tried[2] = {false, false};
+    (void)state;
+    check_impossible(numbers, sizeof numbers / sizeof numbers[0]);
+    unsigned char *blocks = section(EMR_SECTION_BLOCKS, &size);
+    for (uint64_t i = 0; i < size / EMR_BLOCK_SIZE; i++) { /* a parameter where the codec has none */
+        unsigned char *block = blocks + i * EMR_BLOCK_SIZE;
+        if (block[20] != EMR_CODEC_RAW && block[20] != EMR_CODEC_ZSTD)
+            continue;
+        tried[block[20]] = true;
+        block[21] = 4;
+        check_sealed(EMR_EFORMAT);
+        block[21] = 0;
+    }
+    assert_true(tried[EMR_CODEC_RAW] && (tried[EMR_CODEC_ZSTD] || emr_codec_version() == 0));
+}
+
+static void impossible_plans_for_growth_are_refused(void **state)
+{
+    static const impossible numbers[] = {
+        {EMR_SECTION_GROWTH, 0, 1, 2, EMR_EVERSION},
+        {EMR_SECTION_GROWTH, 1, 1, 2, EMR_EVERSION},
+        {EMR_SECTION_GROWTH, 4, 4, 20, EMR_EVERSION},
+        {EMR_SECTION_GROWTH, 4, 4, 0xfffffffe, EMR_EVERSION},
+        {EMR_SECTION_GROWTH, 8, 4, 2048, EMR_EFORMAT},
+        {EMR_SECTION_GROWTH, 8, 4, 4097, EMR_EFORMAT},
+        {EMR_SECTION_GROWTH, 8, 4, 32 << 20, EMR_EFORMAT},
+        {EMR_SECTION_GROWTH, 8, 4, 4096, EMR_OK},
+        {EMR_SECTION_GROWTH, 8, 4, 16 << 20, EMR_OK},
+        {EMR_SECTION_TASKS, 7, 1, 0x80, EMR_EFORMAT},
+        {EMR_SECTION_SUMMARY, 0, 1, EMR_RESCALE_L2_BYTE, EMR_EVERSION},
+    };
+    emr_merge_options options = EMR_INIT(emr_merge_options);
+    fixture grows;
+    (void)state;
+    options.extendable = 1;
+    fixture_create(&grows, &options, false);
+    free(bytes);
+    n_bytes = grows.buffer.bytes;
+    bytes = malloc(n_bytes);
+    memcpy(bytes, grows.buffer.data, n_bytes);
+    check_impossible(numbers, sizeof numbers / sizeof numbers[0]);
+    fixture_destroy(&grows);
 }
 
 /* Else a few bytes could make names of any length out of one long string. */
@@ -340,6 +425,8 @@ int main(void)
         with_copy(unknown_sections_are_skipped_unless_required),
         with_copy(sections_may_not_repeat),
         with_copy(unknown_kinds_need_a_later_version),
+        with_copy(impossible_numbers_are_refused),
+        with_copy(impossible_plans_for_growth_are_refused),
         with_copy(strings_are_named_by_their_beginning),
         with_copy(hostile_indexes_are_harmless),
         cmocka_unit_test(base_hashes_are_xxh3_of_the_bytes),

@@ -21,6 +21,73 @@ static emr_tensor_desc describe(const char *name, emr_dtype dtype, uint32_t rank
     return d;
 }
 
+/* Zeros in another model's shapes, which need it no more once they are there. */
+static void zeros_are_like_another_model(void **state)
+{
+    static const uint64_t shape[] = {1000, 1000000, 4096};
+    static const emr_dtype dtypes[] = {EMR_BF16,    EMR_I32,  EMR_F64, EMR_F8_E4M3,
+                                       EMR_F8_E8M0, EMR_BOOL, EMR_F32};
+    static const char *const left[] = {"t0", "t2", "t3", "t6"};
+    test_meter meter = {0};
+    emr_allocator allocator = test_meter_make(&meter);
+    unsigned char got[100];
+    emr_error error;
+    emr_model *zeros, *model = make_model();
+    (void)state;
+    for (size_t i = 0; i < 7; i++) {
+        char name[] = {'t', (char)('0' + i), '\0'};
+        emr_tensor_desc d = describe(name, dtypes[i], (uint32_t)(i % 4), shape);
+        assert_ok(emr_model_add(model, &d, &error), &error);
+    }
+    assert_ok(emr_model_set_metadata(model, "format", "pt", &error), &error);
+    assert_ok(emr_model_zeros(&zeros, model, &allocator, &error), &error);
+    assert_string_equal(emr_model_name(zeros), "zeros");
+    assert_int_equal(emr_model_n_metadata(zeros), 0);
+    assert_int_equal(emr_model_n_tensors(zeros), 4);
+    for (size_t i = 0; i < 4; i++) {
+        const emr_tensor *t = emr_model_tensor(zeros, i), *of = emr_model_find(model, left[i]);
+        assert_string_equal(emr_tensor_name(t), left[i]);
+        assert_int_equal(emr_tensor_dtype(t), emr_tensor_dtype(of));
+        assert_int_equal(emr_tensor_rank(t), emr_tensor_rank(of));
+        assert_int_equal(emr_tensor_bytes(t), emr_tensor_bytes(of));
+    }
+    emr_model_destroy(&model);
+    assert_true(meter.peak < 10000); /* of terabytes */
+    const emr_tensor *t = emr_model_find(zeros, "t3");
+    assert_int_equal(emr_tensor_count(t), 4096000000000);
+    assert_int_equal(emr_tensor_shape(t)[2], 4096);
+    memset(got, 0xff, sizeof got);
+    assert_ok(emr_tensor_read(t, 4095999999901, got, 99, &error), &error);
+    for (size_t i = 0; i < sizeof got; i++)
+        assert_int_equal(got[i], i < 99 ? 0 : 0xff);
+    assert_int_equal(emr_tensor_read(t, 4095999999902, got, 99, &error), EMR_EINVAL);
+    emr_model_destroy(&zeros);
+    assert_int_equal(meter.now, 0);
+    assert_int_equal(emr_model_zeros(&zeros, NULL, NULL, &error), EMR_EINVAL);
+    assert_int_equal(emr_model_zeros(NULL, NULL, NULL, &error), EMR_EINVAL);
+}
+
+static void zeros_may_run_out_of_memory(void **state)
+{
+    test_allocator counts = {.fail_at = SIZE_MAX};
+    emr_allocator allocator = test_allocator_make(&counts);
+    test_model like = test_model_create("like", mixed_tensors, n_mixed_tensors, SOURCE_MEMORY);
+    emr_status status = EMR_ENOMEM;
+    emr_error error;
+    size_t k = 0;
+    (void)state;
+    for (; status; k++) {
+        emr_model *zeros = (emr_model *)&counts;
+        counts = (test_allocator){.fail_at = k};
+        status = emr_model_zeros(&zeros, like.model, &allocator, &error);
+        assert_int_equal(status, zeros ? EMR_OK : EMR_ENOMEM);
+        emr_model_destroy(&zeros);
+        assert_int_equal(counts.alive, 0);
+    }
+    assert_true(k > n_mixed_tensors);
+    test_model_destroy(&like);
+}
+
 static void names_shapes_and_order_are_kept(void **state)
 {
     const uint64_t shape[] = {3, 0x100000000, 5};
@@ -348,6 +415,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(names_shapes_and_order_are_kept),
+        cmocka_unit_test(zeros_are_like_another_model),
+        cmocka_unit_test(zeros_may_run_out_of_memory),
         cmocka_unit_test(a_model_without_a_name_is_called_model),
         cmocka_unit_test(tensors_got_earlier_stay_valid),
         cmocka_unit_test(every_source_gives_every_range),

@@ -61,7 +61,7 @@ static int write_from_bundle(const arguments *a, const char *verb, make_fn make)
         return exit_status;
     emr_status status = emr_bundle_open_file(&bundle, a->files[0], NULL, &error);
     if (!status && a->base)
-        status = open_checkpoint(&base, a->base, a, &error);
+        status = open_base(&base, a, bundle, NULL, &error);
     if (!status)
         status = make(&model, bundle, base, a, &s, &error);
     if (!status)

@@ -59,6 +59,17 @@ emr_status open_checkpoint(emr_model **model, const char *path, const arguments 
 /* The number of a task of that name. */
 emr_status find_task(const emr_bundle *bundle, const char *name, size_t *task, emr_error *error);
 
+/* The model that --base names. "zeros" is no path: with a bundle it is zeros for what the bundle takes from
+ * its base, else for the float tensors of `first`. */
+bool base_is_zeros(const arguments *a);
+emr_status open_base(emr_model **base, const arguments *a, const emr_bundle *bundle, const emr_model *first,
+                     emr_error *error);
+
+/* Whether the tasks to be merged, those of the bundle that is added to (or NULL) and an adapter as base are
+ * adapters of one kind, or none. */
+emr_status check_adapters(const arguments *a, emr_model *const *models, const emr_model *base,
+                          const emr_bundle *before, emr_error *error);
+
 /* The things that nearly every command needs: a pool, its executor, progress. */
 typedef struct session {
     emr_pool *pool;

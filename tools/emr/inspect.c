@@ -246,7 +246,7 @@ int command_verify(const arguments *a)
     if (!status)
         status = emr_bundle_verify(bundle, &s.executor, s.progress, NULL, &error);
     if (!status && a->base)
-        status = open_checkpoint(&base, a->base, a, &error);
+        status = open_base(&base, a, bundle, NULL, &error);
     if (!status && a->base)
         status =
             emr_bundle_check_base(bundle, base, &s.executor, s.progress, NULL, note_difference, &d, &error);

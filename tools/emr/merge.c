@@ -45,17 +45,26 @@ static emr_status open_models(job *j, const arguments *a, emr_error *error)
     emr_status status = EMR_OK;
     if (a->n_files)
         status = emr_bundle_open_file(&j->before, a->files[0], NULL, error);
-    if (!status)
-        status = open_checkpoint(&j->base, a->base, a, error);
-    if (!status && j->before)
+    if (!status && !base_is_zeros(a))
+        status = open_base(&j->base, a, NULL, NULL, error);
+    for (size_t i = 0; !status && i < a->n_tasks; i++)
+        status = open_checkpoint(&j->models[i], a->tasks[i].path, a, error);
+    if (!status && base_is_zeros(a))
+        status = open_base(&j->base, a, j->before, j->models[0], error);
+    return status;
+}
+
+static emr_status set_models(job *j, const arguments *a, emr_error *error)
+{
+    emr_status status = EMR_OK;
+    if (j->before)
         status = emr_merge_extend(j->merge, j->before, error);
     if (!status)
+        status = check_adapters(a, j->models, j->base, j->before, error);
+    if (!status)
         status = emr_merge_set_base(j->merge, j->base, error);
-    for (size_t i = 0; !status && i < a->n_tasks; i++) {
-        status = open_checkpoint(&j->models[i], a->tasks[i].path, a, error);
-        if (!status)
-            status = emr_merge_add_task(j->merge, a->tasks[i].name, j->models[i], error);
-    }
+    for (size_t i = 0; !status && i < a->n_tasks; i++)
+        status = emr_merge_add_task(j->merge, a->tasks[i].name, j->models[i], error);
     return status;
 }
 
@@ -87,16 +96,21 @@ static emr_status print_plan(const job *j, const arguments *a, emr_error *error)
     if (status)
         return status;
     if (a->json) {
-        print_json(json_pack("{s:o, s:I, s:I, s:I, s:I}", "tensors", tensors_json(j->merge), "merged_params",
-                             (json_int_t)s.merged_params, "bytes_in", (json_int_t)s.bytes_in,
-                             "bytes_out_at_most", (json_int_t)s.bytes_out, "peak_memory",
-                             (json_int_t)s.peak_memory));
+        print_json(json_pack("{s:o, s:o, s:I, s:I, s:I, s:I}", "base", text_json(a->base), "tensors",
+                             tensors_json(j->merge), "merged_params", (json_int_t)s.merged_params, "bytes_in",
+                             (json_int_t)s.bytes_in, "bytes_out_at_most", (json_int_t)s.bytes_out,
+                             "peak_memory", (json_int_t)s.peak_memory));
         return EMR_OK;
     }
     for (size_t i = 0; emr_merge_plan_tensor(j->merge, i, &t) == EMR_OK; i++) {
         printf("%-8s %-8s ", action_name(t.action), emr_dtype_name((emr_dtype)t.dtype));
         print_name(t.name, 0);
         printf(" %s: %s\n", shape_text(t.rank, t.shape, shape), t.reason);
+    }
+    if (base_is_zeros(a)) {
+        printf("the base is zeros for ");
+        print_name(j->before ? "what the bundle takes from it" : a->tasks[0].name, 0);
+        puts(j->before ? "" : "'s float tensors, and is embedded");
     }
     printf("%zu tensors, %zu merged with %llu parameters; reads %s, writes at most %s, works in %s\n",
            s.n_tensors, s.n_merged, (unsigned long long)s.merged_params, size_text(s.bytes_in, in),
@@ -228,9 +242,13 @@ static int merge_or_add(const arguments *a, bool adds)
     options.n_private_globs = a->n_globs;
     options.memory_bytes = a->memory;
     options.progress = j.session.progress;
+    if (base_is_zeros(a)) /* they cost nothing, and applying needs no --base */
+        options.embed_base = 1;
     emr_status status = emr_merge_create(&j.merge, &options, &error);
     if (!status)
         status = open_models(&j, a, &error);
+    if (!status)
+        status = set_models(&j, a, &error);
     if (!status)
         status = a->dry_run ? print_plan(&j, a, &error) : run(&j, a, &error);
     session_close(&j.session);

@@ -1,0 +1,288 @@
+/* session.c - an engine at work: switching all tensors of a model to another task, multiplying by a task's
+ * weights without materialising them, and a batch whose vectors have tasks of their own. The base lies in
+ * host memory, the bundle in a mapping, raw but for where it says otherwise.
+ *
+ * What is counted: switching, bytes of base, unified values, mask and output, against memcpy, bytes read and
+ * bytes written; multiplying, bytes of base, unified values and masks, against adding up as many. */
+#include "bandwidth.h"
+#include "measure.h"
+#include "rows.h"
+#include "settings.h"
+#include "synthetic.h"
+
+#include <stdio.h>
+#include <string.h>
+
+enum { TENSORS = 8, TASKS = 8, COLUMNS = 4096 };
+
+typedef struct engine {
+    const team *team;
+    synthetic_models values;
+    emr_dtype unified_dtype;
+    size_t unified_size;
+    emr_model *base, *tasks[TASKS];
+    emr_buffer file;
+    emr_memory memory;
+    emr_bundle *bundle;
+    emr_session *session;
+    uint8_t *weights; /* the engine's own */
+    emr_weights targets[TENSORS];
+    char names[TENSORS][32];
+    float *x, *y;
+    size_t task;
+    size_t batch[TASKS]; /* tasks of a batch */
+    size_t n_vectors;
+    uint64_t sums[THREADS_MAX];
+} engine;
+
+static size_t tensor_params(const engine *e)
+{
+    return e->values.n / TENSORS;
+}
+
+static emr_model *model_of(engine *e, size_t source)
+{
+    emr_error error;
+    emr_model *model;
+    uint64_t shape[2] = {tensor_params(e) / COLUMNS, COLUMNS};
+    check(emr_model_create(&model, NULL, NULL, &error), &error);
+    for (size_t i = 0; i < TENSORS; i++) {
+        emr_tensor_desc d = EMR_INIT(emr_tensor_desc);
+        snprintf(e->names[i], sizeof e->names[i], "layers.%zu.weight", i);
+        d.name = e->names[i];
+        d.dtype = (uint32_t)e->values.dtype;
+        d.rank = 2;
+        d.shape = shape;
+        d.data = e->values.sources[source] + i * tensor_params(e) * e->values.size;
+        check(emr_model_add(model, &d, &error), &error);
+    }
+    return model;
+}
+
+static void make_bundle(engine *e, int compression)
+{
+    emr_error error;
+    emr_merge *merge;
+    emr_io io = emr_buffer_io(&e->file);
+    emr_merge_options o = EMR_INIT(emr_merge_options);
+    o.executor = &e->team->executor;
+    o.compression = compression;
+    o.unified_dtype = (int)e->unified_dtype;
+    check(emr_merge_create(&merge, &o, &error), &error);
+    check(emr_merge_set_base(merge, e->base, &error), &error);
+    for (size_t i = 0; i < TASKS; i++) {
+        char name[16];
+        snprintf(name, sizeof name, "task%zu", i);
+        check(emr_merge_add_task(merge, name, e->tasks[i], &error), &error);
+    }
+    check(emr_merge_to_bundle(merge, &io, &error), &error);
+    check(emr_merge_run(merge, &error), &error);
+    emr_merge_destroy(&merge);
+}
+
+static void open_session(engine *e, uint64_t mask_bytes)
+{
+    emr_error error;
+    emr_session_options o = EMR_INIT(emr_session_options);
+    o.executor = &e->team->executor;
+    o.trust_base = 1;
+    o.mask_bytes = mask_bytes;
+    check(emr_session_create(&e->session, e->bundle, e->base, &o, &error), &error);
+}
+
+static void switch_task(void *arg)
+{
+    engine *e = arg;
+    emr_error error;
+    e->task = (e->task + 1) % TASKS;
+    check(emr_session_apply(e->session, e->task, e->targets, TENSORS, &error), &error);
+}
+
+static void copy_share(void *arg, size_t i)
+{
+    const engine *e = arg;
+    size_t bytes = e->values.n * e->values.size, k = e->team->executor.concurrency;
+    size_t begin = share_begin(bytes, i, k, READ_UNIT), end = share_begin(bytes, i + 1, k, READ_UNIT);
+    memcpy(e->weights + begin, e->values.sources[0] + begin, end - begin);
+}
+
+static void copy_all(void *arg)
+{
+    const engine *e = arg;
+    team_run(e->team, e->team->executor.concurrency, copy_share, arg);
+}
+
+static void multiply(void *arg)
+{
+    engine *e = arg;
+    emr_error error;
+    emr_product p = EMR_INIT(emr_product);
+    p.n_rows = tensor_params(e) / COLUMNS;
+    p.x = e->x;
+    p.y = e->y;
+    p.batch = e->n_vectors;
+    for (p.tensor = 0; p.tensor < TENSORS; p.tensor++)
+        check(emr_session_multiply(e->session, e->batch, &p, &error), &error);
+}
+
+/* Bytes that multiplying by `masks` tasks reads. */
+static double bytes_read(const engine *e, double masks)
+{
+    return (double)e->values.n * ((double)e->values.size + (double)e->unified_size + masks / 8);
+}
+
+static void read_share(void *arg, size_t i)
+{
+    engine *e = arg;
+    size_t k = e->team->executor.concurrency;
+    const size_t bytes[3] = {e->values.n * e->values.size, e->values.n * e->unified_size, e->values.n / 8};
+    uint64_t sum = 0;
+    for (size_t part = 0; part < 3; part++) {
+        size_t begin = share_begin(bytes[part], i, k, READ_UNIT),
+               end = share_begin(bytes[part], i + 1, k, READ_UNIT);
+        for (size_t at = begin, n; at < end;
+             at += n) { /* sources 1 and on are longer than one alone, together */
+            size_t source = part + (part == 1 ? at / bytes[0] : part),
+                   within = part == 1 ? at % bytes[0] : at;
+            n = end - at < bytes[0] - within ? end - at : bytes[0] - within;
+            sum += read_through(e->values.sources[source] + within, n);
+        }
+    }
+    e->sums[i] = sum;
+}
+
+static void read_all(void *arg)
+{
+    const engine *e = arg;
+    team_run(e->team, e->team->executor.concurrency, read_share, arg);
+}
+
+/* The product the slow way, to compare with: every weight is written first. */
+static void switch_and_multiply(void *arg)
+{
+    switch_task(arg);
+    multiply(arg);
+}
+
+static void set_batch(engine *e, size_t n_vectors, size_t n_tasks)
+{
+    e->n_vectors = n_vectors;
+    for (size_t i = 0; i < n_vectors; i++)
+        e->batch[i] = i % n_tasks;
+}
+
+static const char *dtypes_of(const engine *e)
+{
+    return e->values.dtype == EMR_F32    ? "F32"
+           : e->unified_dtype == EMR_F32 ? "BF16 with F32 unified"
+                                         : "BF16";
+}
+
+static void measure_switching(const settings *s, engine *e)
+{
+    double moved = (double)e->values.n * (2.0 * (double)e->values.size + (double)e->unified_size + 0.125);
+    double copied = 2.0 * (double)(e->values.n * e->values.size);
+    unsigned threads = e->team->executor.concurrency;
+    comparison c = take_turns(s->runs, switch_task, copy_all, e);
+    row(moved / c.subject / 1e9, "GB/s", no_bar(), "session: switch all tensors, %s, %s", dtypes_of(e),
+        threads_of(threads).text);
+    row(moved / copied / c.ratio, "of copy", at_least(0.85), "session: switch all tensors, %s, %s, ratio",
+        dtypes_of(e), threads_of(threads).text);
+}
+
+static void measure_products(const settings *s, engine *e)
+{
+    const char *threads = threads_of(e->team->executor.concurrency).text;
+    bool all = e->team->executor.concurrency == s->threads;
+    set_batch(e, 1, 1);
+    comparison c = take_turns(s->runs, multiply, read_all, e);
+    row(bytes_read(e, 1) / c.subject / 1e9, "GB/s", no_bar(), "session: matrix times vector, %s, %s",
+        dtypes_of(e), threads);
+    row(1 / c.ratio, "of read", all ? at_least(0.85) : no_bar(),
+        "session: matrix times vector, %s, %s, ratio", dtypes_of(e), threads);
+    double seconds[RUNS_MAX][2], ratios[RUNS_MAX], one[RUNS_MAX];
+    for (unsigned i = 0; i < s->runs; i++) {
+        for (size_t k = 0; k < 2; k++) {
+            set_batch(e, 8, k ? TASKS : 1);
+            multiply(e);
+            double start = now();
+            multiply(e);
+            seconds[i][k] = now() - start;
+        }
+        ratios[i] = seconds[i][1] / seconds[i][0];
+        one[i] = seconds[i][0];
+    }
+    row(median(one, s->runs) / c.subject, "times", no_bar(), "session: 8 vectors of one task to 1, %s, %s",
+        dtypes_of(e), threads);
+    row(median(ratios, s->runs), "times", at_most(2.0), "session: 8 vectors of 8 tasks to 8 of one, %s, %s",
+        dtypes_of(e), threads);
+}
+
+/* From how many vectors on it is cheaper to switch and multiply by what was written: multiplying itself costs
+ * at least reading the weights. */
+static void measure_break_even(const settings *s, engine *e)
+{
+    set_batch(e, 1, 1);
+    comparison c = take_turns(s->runs, switch_task, multiply, e);
+    row(c.ratio, "times", no_bar(), "session: a switch to a matrix times vector, %s, %s", dtypes_of(e),
+        threads_of(e->team->executor.concurrency).text);
+    (void)switch_and_multiply;
+}
+
+static void open_bundle(engine *e)
+{
+    emr_error error;
+    e->memory = (emr_memory){e->file.data, e->file.bytes};
+    emr_io io = emr_memory_io(&e->memory);
+    check(emr_bundle_open(&e->bundle, &io, NULL, NULL, &error), &error);
+}
+
+static void measure_dtype(const settings *s, emr_dtype dtype, emr_dtype unified)
+{
+    team teams[2] = {team_create(1), team_create(s->threads)};
+    engine e = {.team = &teams[1], .unified_dtype = unified, .unified_size = emr_dtype_bits(unified) / 8};
+    size_t n = (size_t)size_of_run(s, 32 << 20, 1 << 18), size = emr_dtype_bits(dtype) / 8;
+    e.values =
+        synthetic_create(e.team, dtype, AT_PAGES, TASKS, n * size * (TASKS + 1), TENSORS * COLUMNS * 8);
+    n = e.values.n;
+    e.weights = allocate_large(n * size);
+    e.x = allocate_large(TASKS * COLUMNS * sizeof *e.x);
+    e.y = allocate_large(TASKS * (n / TENSORS / COLUMNS) * sizeof *e.y);
+    synthetic_values(EMR_F32, e.x, 3, 0, TASKS * COLUMNS);
+    e.base = model_of(&e, 0);
+    for (size_t i = 0; i < TASKS; i++)
+        e.tasks[i] = model_of(&e, i + 1);
+    for (size_t i = 0; i < TENSORS; i++)
+        e.targets[i] = (emr_weights){.size = sizeof(emr_weights),
+                                     .name = e.names[i],
+                                     .data = e.weights + i * (n / TENSORS) * size,
+                                     .dtype = (int)dtype};
+    make_bundle(&e, EMR_COMPRESSION_NONE);
+    open_bundle(&e);
+    for (size_t k = s->threads > 1 ? 0 : 1; k < 2; k++) {
+        e.team = &teams[k];
+        open_session(&e, 0);
+        measure_switching(s, &e);
+        measure_products(s, &e);
+        measure_break_even(s, &e);
+        emr_session_destroy(&e.session);
+    }
+    emr_bundle_destroy(&e.bundle);
+    emr_buffer_free(&e.file);
+    emr_model_destroy(&e.base);
+    for (size_t i = 0; i < TASKS; i++)
+        emr_model_destroy(&e.tasks[i]);
+    release_large(e.weights, n * size);
+    release_large(e.x, TASKS * COLUMNS * sizeof *e.x);
+    release_large(e.y, TASKS * (n / TENSORS / COLUMNS) * sizeof *e.y);
+    synthetic_destroy(&e.values);
+    team_destroy(&teams[0]);
+    team_destroy(&teams[1]);
+}
+
+void bench_session(const settings *s)
+{
+    measure_dtype(s, EMR_F32, EMR_F32);
+    measure_dtype(s, EMR_BF16, EMR_F32);
+    measure_dtype(s, EMR_BF16, EMR_BF16);
+}

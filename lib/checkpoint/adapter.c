@@ -1,0 +1,140 @@
+/* adapter.c - see adapter.h. The text is carried as it stands, byte for byte: what PEFT wrote is what it gets
+ * back. That it is a JSON object is checked on the way in and on the way out. POSIX. */
+#define _POSIX_C_SOURCE 200809L
+
+#include "checkpoint/adapter.h"
+
+#include "checkpoint/json.h"
+#include "checkpoint/safetensors.h"
+#include "core/text.h"
+
+#include <string.h>
+#include <sys/stat.h>
+
+static const char dot_safetensors[] = ".safetensors";
+
+const char *emr_adapter_config(const emr_model *m)
+{
+    for (size_t i = 0; i < m->n_metadata; i++)
+        if (emr_same_text(m->metadata[i].key, EMR_ADAPTER_CONFIG))
+            return m->metadata[i].value;
+    return NULL;
+}
+
+/* How many bytes of a path come before its file name. */
+static size_t directory_length(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    return slash ? (size_t)(slash - path) + 1 : 0;
+}
+
+static emr_status too_long(const char *path, emr_error *error)
+{
+    return emr_fail(error, EMR_EFORMAT,
+                    "%s: an adapter's configuration has at most %u bytes, and this has more", path,
+                    (uint64_t)EMR_ADAPTER_CONFIG_MAX);
+}
+
+/* Whether the `n` bytes at `text`, which are changed, are a JSON object: so they hold no zero byte, and no
+ * string that is not valid UTF-8. */
+static emr_status check(char *text, size_t n, const char *path, const emr_allocator *allocator,
+                        emr_error *error)
+{
+    emr_json json;
+    emr_status status = EMR_OK;
+    emr_json_begin(&json, allocator, text, n);
+    emr_json_token first = emr_json_next(&json);
+    if (!emr_json_skip(&json, first) || emr_json_next(&json) != EMR_JSON_END)
+        status = emr_json_fail(&json, path, "an adapter's configuration, but", error);
+    else if (first != EMR_JSON_OBJECT)
+        status = emr_fail(error, EMR_EFORMAT, "%s: an adapter's configuration, but no JSON object", path);
+    emr_json_free(&json);
+    return status;
+}
+
+/* The bytes of a file, which the model gets as a string. */
+static emr_status take(emr_model *m, char *text, size_t n, const char *path, emr_error *error)
+{
+    char *copy = emr_join_strings(&m->allocator, text, n, "");
+    emr_status status = copy ? check(text, n, path, &m->allocator, error)
+                             : emr_fail(error, EMR_ENOMEM, "%s: out of memory", path);
+    if (!status)
+        status = emr_model_set_metadata(m, EMR_ADAPTER_CONFIG, copy, error);
+    emr_release(&m->allocator, copy);
+    return status;
+}
+
+emr_status emr_adapter_load(emr_model *m, const char *path, emr_error *error)
+{
+    size_t directory = directory_length(path), n;
+    struct stat s;
+    char *text = NULL;
+    uint64_t stamp;
+    if (strcmp(path + directory, EMR_ADAPTER_STEM ".safetensors") != 0)
+        return EMR_OK;
+    char *beside = emr_join_strings(&m->allocator, path, directory, EMR_ADAPTER_CONFIG);
+    if (!beside)
+        return emr_fail(error, EMR_ENOMEM, "%s: out of memory", path);
+    emr_status status = EMR_OK;
+    if (lstat(beside, &s) == 0) { /* a link that leads nowhere is not as good as none */
+        status = emr_read_text(&m->allocator, beside, EMR_ADAPTER_CONFIG_MAX, &text, &n, &stamp, error);
+        if (status == EMR_ELIMIT)
+            status = too_long(beside, error);
+        if (!status)
+            status = take(m, text, n, beside, error);
+        if (!status)
+            m->stamp = m->stamp * 31 + stamp;
+        emr_release(&m->allocator, text);
+    }
+    emr_release(&m->allocator, beside);
+    return status;
+}
+
+static emr_status write_config(const emr_file *file, const emr_io *io, const char *config, size_t n,
+                               const char *path, emr_error *error)
+{
+    char reason[128];
+    if (io->write(io->user, 0, config, n) == 0)
+        return EMR_OK;
+    emr_file_failure(file, reason, sizeof reason);
+    return emr_fail(error, EMR_EIO, "%s: writing it failed: %s", path, reason);
+}
+
+/* What a model carries may come from a bundle, or from a host, that nobody has checked. */
+static emr_status check_carried(const char *config, size_t n, const emr_model *m,
+                                const emr_allocator *allocator, emr_error *error)
+{
+    if (n > EMR_ADAPTER_CONFIG_MAX)
+        return too_long(m->name, error);
+    char *copy = emr_copy_string(allocator, config);
+    emr_status status = copy ? check(copy, n, m->name, allocator, error)
+                             : emr_fail(error, EMR_ENOMEM, "%s: out of memory", m->name);
+    emr_release(allocator, copy);
+    return status;
+}
+
+emr_status emr_adapter_create(emr_file **file, const emr_model *m, const char *stem, size_t n_files,
+                              int replace, const emr_allocator *allocator, emr_error *error)
+{
+    const char *config = emr_adapter_config(m);
+    size_t directory = directory_length(stem);
+    *file = NULL;
+    if (!config || strcmp(stem + directory, EMR_ADAPTER_STEM) != 0)
+        return EMR_OK;
+    size_t n = strlen(config);
+    if (n_files > 1)
+        return emr_fail(error, EMR_EINVAL, "%s%s: an adapter is one file, and would be %u shards", stem,
+                        dot_safetensors, (uint64_t)n_files);
+    emr_status status = check_carried(config, n, m, allocator, error);
+    char *path = status ? NULL : emr_join_strings(allocator, stem, directory, EMR_ADAPTER_CONFIG);
+    if (!status && !path)
+        status = emr_fail(error, EMR_ENOMEM, "%s: out of memory", stem);
+    if (!status)
+        status = emr_file_create(file, path, replace, allocator, error);
+    if (!status) {
+        emr_io io = emr_file_io(*file);
+        status = write_config(*file, &io, config, n, path, error);
+    }
+    emr_release(allocator, path);
+    return status;
+}

@@ -1,0 +1,133 @@
+/* product.c - products with the weights of tasks that a session holds, rows shared out over the executor.
+ * Freestanding. */
+#include "session/session.h"
+
+#include "modulator/multiply.h"
+#include "numeric/convert.h"
+
+enum { VECTORS = 64 }; /* of a batch, at a time */
+
+typedef struct product {
+    emr_session *session;
+    emr_multiplication m;
+    size_t n_distinct; /* tasks, in session->distinct */
+} product;
+
+static emr_status multiply_piece(void *context, size_t job, size_t worker, emr_error *error)
+{
+    const product *p = context;
+    const emr_piece *piece = &p->session->pieces[job];
+    (void)worker;
+    return emr_multiply_rows(&p->m, piece->first, piece->first + piece->n, error);
+}
+
+static emr_status flush(product *p, emr_error *error)
+{
+    emr_session *s = p->session;
+    emr_status status = emr_session_load(s, error);
+    if (!status)
+        status = emr_session_run(s, multiply_piece, p, error);
+    s->n_pieces = 0;
+    emr_mask_cache_begin(&s->masks);
+    return status;
+}
+
+/* Wants the masks of all tasks for some rows. */
+static bool want_rows(const product *p, uint64_t first, uint64_t n)
+{
+    emr_session *s = p->session;
+    uint64_t columns = p->m.n_columns;
+    for (size_t i = 0; i < p->n_distinct; i++)
+        if (!emr_session_want(s, &s->tasks[s->distinct[i]], p->m.product.tensor,
+                              (p->m.product.first_row + first) * columns, n * columns))
+            return false;
+    return true;
+}
+
+static emr_status multiply_rows(product *p, emr_error *error)
+{
+    emr_session *s = p->session;
+    uint64_t n_rows = p->m.product.n_rows;
+    uint64_t columns = p->m.n_columns ? p->m.n_columns : 1;
+    /* enough pieces that workers finish together, none of them tiny */
+    uint64_t shared = n_rows / (8 * s->workers.n) + 1, large = EMR_PIECE_PARAMS / columns + 1;
+    uint64_t rows = emr_min(shared, large);
+    emr_status status = EMR_OK;
+    emr_mask_cache_begin(&s->masks);
+    for (uint64_t at = 0, n; !status && at < n_rows; at += n) {
+        n = emr_min(n_rows - at, rows);
+        if (s->n_pieces == EMR_PIECES || !want_rows(p, at, n)) {
+            status = flush(p, error);
+            while (!status && !want_rows(p, at, n)) {
+                if (n == 1)
+                    return emr_fail(error, EMR_ELIMIT,
+                                    "%s: mask_bytes has no room for the masks of a row of %u columns for %u "
+                                    "tasks at a time",
+                                    s->bundle->name, columns, (uint64_t)p->n_distinct);
+                n = (n + 1) / 2;
+                emr_mask_cache_begin(&s->masks);
+            }
+        }
+        if (!status)
+            s->pieces[s->n_pieces++] = (emr_piece){0, p->m.product.tensor, at, n};
+    }
+    return status ? status : flush(p, error);
+}
+
+/* The vectors' tasks as windows want them, and each task that has a mask once. */
+static emr_status take_tasks(product *p, const size_t *tasks, void **users, emr_error *error)
+{
+    emr_session *s = p->session;
+    s->n_calls++;
+    p->n_distinct = 0;
+    for (size_t b = 0; b < p->m.product.batch; b++) {
+        emr_session_task *t = emr_session_find_task(s, tasks[b], error);
+        if (!t)
+            return EMR_ENOTFOUND;
+        users[b] = t;
+        if (t->task != EMR_TASK_BASE && t->wanted != s->n_calls)
+            s->distinct[p->n_distinct++] = (size_t)(t - s->tasks);
+        t->wanted = s->n_calls;
+    }
+    return EMR_OK;
+}
+
+emr_status emr_session_multiply(emr_session *s, const size_t *tasks, const emr_product *given,
+                                emr_error *error)
+{
+    void *users[VECTORS];
+    emr_product whole;
+    if (!s || !given)
+        return emr_fail(error, EMR_EINVAL, "emr_session_multiply: NULL");
+    emr_status status =
+        emr_take_struct(&whole, sizeof whole, sizeof(emr_product), given, "emr_product", error);
+    if (!status && whole.tensor >= s->bundle->summary.n_merged)
+        status = emr_fail(error, EMR_EINVAL, "%s: there is no merged tensor %u", s->bundle->name,
+                          (uint64_t)whole.tensor);
+    if (!status && whole.batch && !tasks)
+        status = emr_fail(error, EMR_EINVAL, "emr_session_multiply: NULL");
+    if (status)
+        return status;
+    const emr_session_tensor *t = &s->tensors[whole.tensor];
+    status = emr_product_take(&whole, given, emr_bundle_tensor_name(s->bundle, whole.tensor), t->n_rows,
+                              t->n_columns, error);
+    product p = {
+        .session = s,
+        .m = {.kernels = s->bundle->kernels,
+              .n_columns = t->n_columns,
+              .base = t->base ? t->base + whole.first_row * t->n_columns * emr_float_size(t->dtype) : NULL,
+              .base_dtype = t->dtype,
+              .window = emr_session_window,
+              .users = users}};
+    for (size_t b = 0; !status && b < whole.batch; b += VECTORS) {
+        p.m.product = whole;
+        p.m.product.batch = (size_t)emr_min(whole.batch - b, VECTORS);
+        p.m.product.x += b * whole.x_stride;
+        p.m.product.y += b * whole.y_stride;
+        s->n_pieces = 0;
+        status = take_tasks(&p, tasks + b, users, error);
+        if (!status)
+            status = multiply_rows(&p, error);
+    }
+    return status;
+}
