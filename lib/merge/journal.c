@@ -12,7 +12,7 @@ enum {
     BUFFER = 64 << 10,
 };
 
-#define MAGIC "EMRJRNL1"
+#define MAGIC "EMRJRNL2"
 
 struct emr_journal {
     emr_allocator allocator;

@@ -327,6 +327,7 @@ emr_status emr_merge_resume(emr_merge *m, const emr_io *journal, uint64_t interv
 static emr_status start(emr_merge *m, emr_error *error)
 {
     emr_status status = EMR_OK;
+    m->layout.writer.hashes = m->resumable;
     if (m->to_bundle)
         status =
             emr_writer_create(&m->writer, &m->output, &m->allocator, &m->workers, &m->layout.writer, error);

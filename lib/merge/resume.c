@@ -129,6 +129,8 @@ emr_status emr_resume_find(emr_resume *r, emr_driver *driver, emr_step *step, em
         if (!status)
             status = emr_writer_restore(writer, get, r->journal, error);
     }
+    if (!status && emr_driver_flat(driver) != emr_step_flat(step))
+        status = EMR_EFORMAT;
     if (!status && r->continues)
         status = emr_writer_check(writer, &right, error);
     *stale = status == EMR_EFORMAT || (!status && !right);
