@@ -171,6 +171,17 @@ emr_status emr_merge_set_base(emr_merge *m, const emr_model *base, emr_error *er
     return EMR_OK;
 }
 
+static emr_status name_is_taken(const emr_merge *m, size_t task, emr_error *error)
+{
+    const char *name = m->tasks[task].name;
+    if (m->before && task < m->before->summary.n_tasks)
+        return emr_fail(error, EMR_EEXIST,
+                        "%s: has a task '%s' already: give the new one another name, or, to replace it, "
+                        "merge anew",
+                        m->before->name, name);
+    return emr_fail(error, EMR_EEXIST, "two tasks are named '%s'", name);
+}
+
 emr_status emr_merge_extend(emr_merge *m, const emr_bundle *bundle, emr_error *error)
 {
     if (!m || !bundle)
@@ -207,7 +218,7 @@ emr_status emr_merge_add_task(emr_merge *m, const char *name, const emr_model *m
         return emr_fail(error, EMR_EINVAL, "the task name '%s' is not valid UTF-8", name);
     for (size_t t = 0; t < m->n_tasks; t++)
         if (strcmp(m->tasks[t].name, name) == 0)
-            return emr_fail(error, EMR_EEXIST, "two tasks are named '%s'", name);
+            return name_is_taken(m, t, error);
     if (m->n_tasks >= UINT32_MAX - 1)
         return emr_fail(error, EMR_ELIMIT, "too many tasks");
     char *copy = emr_copy_string(&m->allocator, name);
