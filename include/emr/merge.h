@@ -104,9 +104,10 @@ typedef struct emr_plan_summary {
     size_t n_tensors; /* rows for emr_merge_plan_tensor */
     size_t n_merged;
     uint64_t merged_params;
-    uint64_t bytes_in;    /* what a run reads */
-    uint64_t bytes_out;   /* at most this is written, before compression */
-    uint64_t peak_memory; /* working memory of the run, at most options.memory_bytes */
+    uint64_t bytes_in;  /* what a run reads */
+    uint64_t bytes_out; /* at most this is written, before compression */
+    uint64_t
+        peak_memory; /* working memory of the run as it is set up by then, at most options.memory_bytes */
 } emr_plan_summary;
 
 typedef struct emr_task_report {

@@ -85,6 +85,11 @@ emr_status emr_journal_create(emr_journal **journal, const emr_io *io, emr_hash1
     return EMR_OK;
 }
 
+uint64_t emr_journal_memory(void)
+{
+    return sizeof(emr_journal) + BUFFER;
+}
+
 void emr_journal_destroy(emr_journal **journal)
 {
     emr_journal *j = *journal;

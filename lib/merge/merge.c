@@ -248,13 +248,19 @@ static emr_status make_plan(emr_merge *m, emr_error *error)
     return status;
 }
 
+static emr_status choose_layout(emr_merge *m, emr_error *error)
+{
+    uint64_t besides = m->resumable ? emr_resume_memory() : 0;
+    return emr_layout_choose(&m->layout, &m->plan, !m->to_sink, besides, error);
+}
+
 emr_status emr_merge_plan(emr_merge *m, emr_plan_summary *summary, emr_error *error)
 {
     if (!m || !summary)
         return emr_fail(error, EMR_EINVAL, "emr_merge_plan: NULL");
     emr_status status = make_plan(m, error);
     if (!status && m->state == PLANNED)
-        status = emr_layout_choose(&m->layout, &m->plan, !m->to_sink, error);
+        status = choose_layout(m, error);
     if (status)
         return status;
     emr_plan_summary known = {.n_tensors = m->plan.n_rows,
@@ -378,7 +384,7 @@ static emr_status begin(emr_merge *m, emr_error *error)
                         "a merge needs an output: emr_merge_to_bundle or emr_merge_to_sink");
     emr_status status = make_plan(m, error);
     if (!status)
-        status = emr_layout_choose(&m->layout, &m->plan, !m->to_sink, error);
+        status = choose_layout(m, error);
     if (status)
         return status;
     m->state = RUNNING;

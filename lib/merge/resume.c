@@ -95,6 +95,11 @@ emr_status emr_resume_create(emr_resume **resume, const emr_io *journal, const e
     return status;
 }
 
+uint64_t emr_resume_memory(void)
+{
+    return sizeof(emr_resume) + emr_journal_memory();
+}
+
 void emr_resume_destroy(emr_resume **resume)
 {
     emr_resume *r = *resume;
