@@ -12,8 +12,7 @@ enum {
     CHOICE_REPORT = 128,
     ASKED_TASKS = 3,
     ASKED = 40 /* tensors of each model */,
-    FIXED = 16 << 10,
-    DECODER = 192 << 10,
+    FIXED = 256 << 10, /* of memory, besides the index and blocks */
     PATTERN_BYTES = 8 << 20,
     PIECE = 9000
 };
@@ -171,7 +170,7 @@ static void drop(subject *s)
     emr_io io = emr_buffer_io(&out);
     emr_drop_report report = EMR_INIT(emr_drop_report);
     emr_drop_options options = EMR_INIT(emr_drop_options);
-    fuzz_budget budget = {0, FIXED + 6 * s->index_bytes + 4 * s->largest_block + DECODER};
+    fuzz_budget budget = {0, FIXED + 6 * s->index_bytes + 4 * s->largest_block};
     emr_allocator allocator = fuzz_allocator(&budget);
     progress p = make_progress(s);
     size_t n_gone = 0, *gone = calloc(s->info.n_tasks + 1, sizeof *gone);
