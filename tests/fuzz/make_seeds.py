@@ -145,6 +145,7 @@ def main():
 
     for name, i, content in bundles(emr):
         put("bundle", name, bytes([i % 16]) + content)
+        put("drop", name, bytes([[1, 2, 129, 130][i % 4]]) + content)
     for i, (name, content) in enumerate(checkpoints()):
         put("safetensors", name, bytes([i % 2]) + content)
     for name, content in shard_indexes():
@@ -154,6 +155,9 @@ def main():
     rng = random.Random(11)
     for i in range(40):
         put("round_trip", f"random{i:02}", bytes(rng.randrange(256) for _ in range(40 + 10 * i)))
+    for i in range(60):  # a merge that is cut off here and there, and what becomes of its files
+        edits = bytes(rng.randrange(256) for _ in range(i % 6 * 8))
+        put("journal", f"random{i:02}", bytes([i % 4, rng.randrange(256), i % 3]) + edits)
 
 
 main()
