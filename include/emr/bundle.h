@@ -182,8 +182,8 @@ EMR_API emr_status emr_bundle_mask_model(emr_model **model, const emr_bundle *bu
  * are stored, and checked on the way. Tasks cannot be added to the new bundle: its sums would be those of all
  * tasks. `tasks` are numbers, each once (EMR_ENOTFOUND, EMR_EINVAL); one task at least stays (EMR_EINVAL).
  * `io` needs `write`, which is called front to back; `sync` is called at the end if it is there. Every mask
- * is read a second time for `report`, which may be NULL. Needs memory for the index six times and four
- * blocks, whatever the number of tasks. Concurrent. */
+ * is read a second time for `report`, which may be NULL. Needs memory for the index six times, four blocks
+ * and 256 KiB, whatever the number of tasks. Concurrent. */
 EMR_API emr_status emr_bundle_drop(const emr_bundle *bundle, const size_t *tasks, size_t n_tasks,
                                    const emr_io *io, const emr_drop_options *options, emr_drop_report *report,
                                    emr_error *error);

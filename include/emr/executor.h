@@ -7,7 +7,8 @@
 #include "emr/status.h"
 
 /* Runs fn(arg, i) once for every i in [0, n), in any order, on any threads, and returns when all are done.
- * Never called from within fn. */
+ * Never called from within fn. A thread needs 48 KiB of stack for fn, in builds that optimise (without, and
+ * with sanitizers, more), and what the host's own callbacks take: allocator, I/O, tensors' read. */
 typedef struct emr_executor {
     size_t size; /* sizeof(emr_executor) */
     void *user;

@@ -104,9 +104,10 @@ typedef struct emr_plan_summary {
     size_t n_tensors; /* rows for emr_merge_plan_tensor */
     size_t n_merged;
     uint64_t merged_params;
-    uint64_t bytes_in;    /* what a run reads */
-    uint64_t bytes_out;   /* at most this is written, before compression */
-    uint64_t peak_memory; /* working memory of the run, at most options.memory_bytes */
+    uint64_t bytes_in;  /* what a run reads */
+    uint64_t bytes_out; /* at most this is written, before compression */
+    uint64_t
+        peak_memory; /* working memory of the run as it is set up by then, at most options.memory_bytes */
 } emr_plan_summary;
 
 typedef struct emr_task_report {
@@ -169,9 +170,10 @@ EMR_API emr_status emr_merge_to_sink(emr_merge *merge, const emr_sink *sink, emr
  * merge stands is appended to the journal. A run that is given what an earlier one left, output and journal,
  * of the same models and options, goes on from the last record, and the bundle is the same to the last byte;
  * else it begins anew. After emr_merge_to_bundle, whose I/O then needs read, length and, for what it
- * promises, sync, as the journal does. Files are known again by sizes and times; that other models (from
- * memory, say) hold what they did is for the caller to know. emr_file_resume makes such files. Only tensors
- * that are merged are made durable so: those kept and private come last, and again. Pull only. */
+ * promises, sync, as the journal does. Files are known again by their sizes and the times when they were last
+ * written and last changed in any way (renamed, say); that other models (from memory, say) hold what they did
+ * is for the caller to know. emr_file_resume makes such files. Only tensors that are merged are made durable
+ * so: those kept and private come last, and again. Pull only. */
 EMR_API emr_status emr_merge_resume(emr_merge *merge, const emr_io *journal, uint64_t interval,
                                     emr_error *error);
 

@@ -96,6 +96,10 @@ static inline float emr_bundle_rescaler(const emr_bundle *b, size_t task, size_t
 const char *emr_bundle_task_name(const void *owner, size_t i);
 const char *emr_bundle_tensor_name(const void *owner, size_t i);
 
+/* Gives a model the metadata of an owner. Entries may share strings, and copies of what a few bytes refer to
+ * could take any amount of memory: EMR_EFORMAT where they are longer than all strings. */
+emr_status emr_bundle_add_metadata(emr_model *model, const emr_bundle *b, uint32_t owner, emr_error *error);
+
 /* Elements of a record's shape; its product was checked on opening. */
 uint64_t emr_bundle_count(const emr_bundle *b, const emr_tensor_record *t);
 /* Rows of a merged tensor: the first dimension; 1 where the rank is below 2; 0 where there are no elements.

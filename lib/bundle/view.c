@@ -287,8 +287,7 @@ static emr_status take_view(emr_model **model, const emr_bundle *b, emr_view_opt
     return status;
 }
 
-/* Entries may share strings, and copies of what a few bytes refer to could take any amount of memory. */
-static emr_status add_metadata(emr_model *model, const emr_bundle *b, uint32_t owner, emr_error *error)
+emr_status emr_bundle_add_metadata(emr_model *model, const emr_bundle *b, uint32_t owner, emr_error *error)
 {
     emr_status status = EMR_OK;
     uint64_t left = b->sections[EMR_SECTION_STRINGS].size;
@@ -327,7 +326,7 @@ emr_status emr_bundle_base_model(emr_model **model, const emr_bundle *b, const e
                             error);
     }
     if (!status)
-        status = add_metadata(*model, b, EMR_OWNER_BASE, error);
+        status = emr_bundle_add_metadata(*model, b, EMR_OWNER_BASE, error);
     return finish_view(model, status);
 }
 
@@ -461,6 +460,6 @@ emr_status emr_bundle_task_model(emr_model **model, const emr_bundle *b, size_t 
     if (!status)
         status = add_private(*model, v, task, &options, error);
     if (!status)
-        status = add_metadata(*model, b, (uint32_t)task, error);
+        status = emr_bundle_add_metadata(*model, b, (uint32_t)task, error);
     return finish_view(model, status);
 }

@@ -44,6 +44,8 @@ struct emr_writer {
     const emr_workers *workers;
     uint64_t offset;
     emr_writer_limits limits;
+    emr_hasher written;   /* of everything up to `offset`, where limits.hashes */
+    emr_hash128 restored; /* what it must be */
     batch batches[N_STATIONS];
     uint8_t *arenas[2]; /* what put blocks are compressed into: one batch's, and the one's before it */
     unsigned turn;      /* of the arenas */
@@ -66,6 +68,8 @@ static emr_status write_bytes(emr_writer *w, const void *bytes, size_t n, emr_er
         return emr_fail(error, EMR_EIO, "writing %u bytes of the bundle at byte %u failed", (uint64_t)n,
                         w->offset);
     w->offset += n;
+    if (w->limits.hashes)
+        emr_hasher_update(&w->written, bytes, n);
     return EMR_OK;
 }
 
@@ -117,6 +121,7 @@ emr_status emr_writer_create(emr_writer **writer, const emr_io *io, const emr_al
     w->io = *io;
     w->workers = workers;
     w->limits = *limits;
+    emr_hasher_init(&w->written);
     w->encoders = emr_allocate_array(allocator, w->workers->n, sizeof *w->encoders);
     bool there = w->encoders != NULL;
     for (size_t i = 0; there && i < N_STATIONS; i++)
@@ -490,7 +495,9 @@ uint32_t emr_writer_shape(emr_writer *w, uint32_t rank, const uint64_t *shape)
 
 void emr_writer_save(const emr_writer *w, emr_put_fn put_bytes, void *context)
 {
+    emr_hash128 hash = emr_hasher_digest(&w->written);
     put_bytes(context, &w->offset, sizeof w->offset);
+    put_bytes(context, &hash, sizeof hash);
     for (size_t i = 0; i < w->n_streams; i++) {
         const stream_state *s = &w->streams[i];
         uint64_t counts[3] = {s->record.bytes, s->blocks.n - s->n_saved, s->n_pending};
@@ -509,54 +516,71 @@ void emr_writer_saved(emr_writer *w)
         w->streams[i].n_saved = w->streams[i].blocks.n;
 }
 
+/* Memory is taken as records come, not as many as are said to come. */
+static emr_status restore_blocks(emr_writer *w, growing *blocks, uint64_t n, emr_get_fn get, void *context,
+                                 emr_error *error)
+{
+    enum { SOME = 256 };
+    emr_status status = EMR_OK;
+    while (!status && n) {
+        size_t some = (size_t)emr_min(n, SOME);
+        if (!emr_grow(&w->allocator, &blocks->data, &blocks->capacity, blocks->n + some,
+                      sizeof(emr_block_record)))
+            return no_memory(error);
+        status = get(context, (emr_block_record *)blocks->data + blocks->n, some * sizeof(emr_block_record),
+                     error);
+        blocks->n += some;
+        n -= some;
+    }
+    return status;
+}
+
 static emr_status restore_stream(emr_writer *w, stream_state *s, emr_get_fn get, void *context,
                                  emr_error *error)
 {
     uint64_t counts[3];
     emr_status status = get(context, counts, sizeof counts, error);
+    if (!status && (counts[2] > counts[0] || (counts[2] && counts[2] >= s->record.block_bytes)))
+        status = emr_fail(error, EMR_EFORMAT, "the journal is not this merge's");
+    if (!status)
+        status = restore_blocks(w, &s->blocks, counts[1], get, context, error);
     if (status)
         return status;
-    size_t n = (size_t)counts[1];
-    if (counts[1] > SIZE_MAX / sizeof(emr_block_record) / 2 || counts[2] > w->limits.loose_bytes)
-        return emr_fail(error, EMR_EFORMAT, "the journal is not this merge's");
-    if (!emr_grow(&w->allocator, &s->blocks.data, &s->blocks.capacity, s->blocks.n + n,
-                  sizeof(emr_block_record)))
-        return no_memory(error);
-    if (n)
-        status = get(context, (emr_block_record *)s->blocks.data + s->blocks.n, n * sizeof(emr_block_record),
-                     error);
     s->record.bytes = counts[0];
-    s->n_saved = s->blocks.n += n;
+    s->n_saved = s->blocks.n;
     s->n_pending = (size_t)counts[2];
     if (s->n_pending && !s->pending && !(s->pending = take_loose(w)))
         return no_memory(error);
-    return !status && s->n_pending ? get(context, s->pending, s->n_pending, error) : status;
+    return s->n_pending ? get(context, s->pending, s->n_pending, error) : EMR_OK;
 }
 
 emr_status emr_writer_restore(emr_writer *w, emr_get_fn get, void *context, emr_error *error)
 {
     emr_status status = get(context, &w->offset, sizeof w->offset, error);
+    if (!status)
+        status = get(context, &w->restored, sizeof w->restored, error);
     for (size_t i = 0; !status && i < w->n_streams; i++)
         status = restore_stream(w, &w->streams[i], get, context, error);
     return status;
 }
 
-emr_status emr_writer_check(const emr_writer *w, bool *right, emr_error *error)
+emr_status emr_writer_check(emr_writer *w, bool *right, emr_error *error)
 {
     uint64_t length;
-    uint8_t *stored = emr_allocate(&w->allocator, w->limits.loose_bytes);
+    size_t room = w->limits.loose_bytes;
+    uint8_t *stored = emr_allocate(&w->allocator, room);
     if (!stored)
         return no_memory(error);
+    emr_hasher_init(&w->written);
     *right = w->io.length(w->io.user, &length) == 0 && length >= w->offset;
-    for (size_t i = 0; *right && i < w->n_streams; i++) {
-        const stream_state *s = &w->streams[i];
-        for (size_t k = 0; *right && k < s->blocks.n; k++) {
-            const emr_block_record *r = &((const emr_block_record *)s->blocks.data)[k];
-            *right = r->stored <= w->limits.loose_bytes &&
-                     w->io.read(w->io.user, r->offset, stored, r->stored) == 0 &&
-                     emr_hash64(stored, r->stored) == r->hash;
-        }
+    for (uint64_t at = 0; *right && at < w->offset; at += room) {
+        size_t n = (size_t)emr_min(room, w->offset - at);
+        *right = w->io.read(w->io.user, at, stored, n) == 0;
+        if (*right)
+            emr_hasher_update(&w->written, stored, n);
     }
+    emr_hash128 hash = emr_hasher_digest(&w->written);
+    *right = *right && hash.low == w->restored.low && hash.high == w->restored.high;
     emr_release(&w->allocator, stored);
     return EMR_OK;
 }

@@ -22,6 +22,7 @@ typedef struct emr_writer_limits {
     size_t loose_blocks;          /* appended and not yet written; at least 1 */
     int compression;              /* as in emr_merge_options */
     bool overlap;                 /* false: the caller flushes before it begins the next round */
+    bool hashes;                  /* everything, for save and check */
 } emr_writer_limits;
 
 /* Writes the header. `io` must have write; the workers are borrowed. */
@@ -76,8 +77,9 @@ typedef emr_status (*emr_get_fn)(void *context, void *bytes, size_t n, emr_error
 void emr_writer_save(const emr_writer *writer, emr_put_fn put, void *context);
 void emr_writer_saved(emr_writer *writer);
 emr_status emr_writer_restore(emr_writer *writer, emr_get_fn get, void *context, emr_error *error);
-/* Whether all blocks can be read back from the I/O and have the hashes they should. */
-emr_status emr_writer_check(const emr_writer *writer, bool *right, emr_error *error);
+/* Whether everything up to where the writer stands can be read back from the I/O and has the hash it should.
+ */
+emr_status emr_writer_check(emr_writer *writer, bool *right, emr_error *error);
 
 /* Writes the index and the trailer, and makes the bundle durable if the I/O has sync: it is whole. */
 emr_status emr_writer_finish(emr_writer *writer, emr_error *error);

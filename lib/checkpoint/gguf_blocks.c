@@ -5,7 +5,7 @@
 
 #include <string.h>
 
-enum { BLOCK = 32, BLOCK_BYTES_MAX = 34, BATCH = 480 /* blocks on the stack */ };
+enum { BLOCK = 32, BLOCK_BYTES_MAX = 34, BATCH = 240 /* blocks on the stack, which is small */ };
 
 static float half_at(const uint8_t *p)
 {

@@ -429,6 +429,9 @@ uint64_t emr_file_stamp(const emr_file *file)
     struct stat s;
     if (fstat(file->descriptor, &s))
         return 0;
-    int64_t parts[3] = {(int64_t)s.st_size, (int64_t)s.st_mtim.tv_sec, (int64_t)s.st_mtim.tv_nsec};
+    /* The time of the last change cannot be set, and replacing a file sets it. Neither device nor inode: they
+     * may be others after a restart, when going on is wanted most. */
+    int64_t parts[5] = {(int64_t)s.st_size, (int64_t)s.st_mtim.tv_sec, (int64_t)s.st_mtim.tv_nsec,
+                        (int64_t)s.st_ctim.tv_sec, (int64_t)s.st_ctim.tv_nsec};
     return emr_hash64(parts, sizeof parts);
 }

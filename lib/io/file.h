@@ -4,7 +4,8 @@
 
 #include "emr/io.h"
 
-/* Changes with the file's size and time of modification: whether it is likely to hold what it did. */
+/* Changes with the file's size, time of writing and time of change: whether it is likely to hold what it did.
+ */
 uint64_t emr_file_stamp(const emr_file *file);
 
 #endif

@@ -282,14 +282,30 @@ void emr_driver_saved(emr_driver *d)
     d->saved_row = d->window->next_row;
 }
 
+/* Whether a window can begin there. */
+static bool is_place(const emr_driver *d, uint64_t row, uint64_t first)
+{
+    if (row == d->plan->n_merged)
+        return first == 0;
+    uint64_t count = d->plan->rows[row].base->count;
+    return first == count || (first < count && first % EMR_GROUP == 0);
+}
+
+uint64_t emr_driver_flat(const emr_driver *d)
+{
+    const emr_window *w = d->window;
+    return w->next_row == d->plan->n_merged
+               ? d->plan->flat_params
+               : d->plan->rows[w->next_row].first_param + emr_round_up(w->next_first, EMR_GROUP);
+}
+
 emr_status emr_driver_restore(emr_driver *d, emr_get_fn get, void *context, emr_error *error)
 {
     uint64_t where[3];
     emr_status status = get(context, where, sizeof where, error);
     if (status)
         return status;
-    if (where[0] > d->plan->n_merged || where[0] < d->saved_row ||
-        (where[0] < d->plan->n_merged && where[1] > d->plan->rows[where[0]].base->count))
+    if (where[0] > d->plan->n_merged || where[0] < d->saved_row || !is_place(d, where[0], where[1]))
         return emr_fail(error, EMR_EFORMAT, "the journal is not this merge's");
     d->window->next_row = (size_t)where[0];
     d->window->next_first = where[1];
@@ -297,6 +313,8 @@ emr_status emr_driver_restore(emr_driver *d, emr_get_fn get, void *context, emr_
     for (size_t i = d->saved_row; !status && i < rows_end(d); i++) {
         saved_row saved;
         status = get(context, &saved, sizeof saved, error);
+        if (status)
+            break;
         d->plan->rows[i].hash = saved.hash;
         d->plan->rows[i].zeroed = saved.zeroed;
         d->plan->rows[i].base_offset = saved.base_offset;

@@ -27,6 +27,9 @@ void emr_driver_on_window(emr_driver *driver, emr_window_fn fn, void *context);
 /* The row of the next item. */
 size_t emr_driver_row(const emr_driver *driver);
 
+/* The flat position at which it begins. */
+uint64_t emr_driver_flat(const emr_driver *driver);
+
 /* Input bytes that have passed. */
 uint64_t emr_driver_done(const emr_driver *driver);
 

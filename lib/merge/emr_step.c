@@ -678,6 +678,11 @@ static emr_status finish(void *user, emr_error *error)
     return there ? emr_writer_finish(s->writer, error) : no_memory(error);
 }
 
+uint64_t emr_step_flat(const emr_step *s)
+{
+    return s->position;
+}
+
 bool emr_step_rests(const emr_step *s)
 {
     return s->position == s->written;
@@ -739,7 +744,8 @@ emr_status emr_step_restore(emr_step *s, emr_get_fn get, void *context, emr_erro
     uint64_t place[2];
     emr_status status = get(context, place, sizeof place, error);
     if (!status &&
-        (place[0] > s->plan->flat_params || place[1] > s->plan->n_merged || place[1] < s->saved_row))
+        ((place[0] % s->layout->block_params && place[0] != s->plan->flat_params) ||
+         place[0] > s->plan->flat_params || place[1] > s->plan->n_merged || place[1] < s->saved_row))
         status = emr_fail(error, EMR_EFORMAT, "the journal is not this merge's");
     for (size_t t = 0; !status && t < s->plan->n_tasks; t++)
         status = restore_task(s, t, (size_t)place[1], get, context, error);

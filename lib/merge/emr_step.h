@@ -17,6 +17,9 @@ emr_status emr_step_create(emr_step **step, emr_plan *plan, const emr_layout *la
                            emr_error *error);
 void emr_step_destroy(emr_step **step);
 
+/* Flat end of what was folded. */
+uint64_t emr_step_flat(const emr_step *step);
+
 /* Whether everything that was folded has been put, so that the writer holds all results. */
 bool emr_step_rests(const emr_step *step);
 

@@ -111,13 +111,7 @@ static emr_status fill_model(emr_model *model, old_task *task, old_tensor *tenso
         *tensors = (old_tensor){task, p.offset};
         status = add_tensor(model, tensors++, b, p.name, p.shape, p.rank, p.dtype, error);
     }
-    for (size_t i = 0; !status && i < b->n_metadata; i++) {
-        emr_metadata_record m = emr_bundle_metadata_record(b, i);
-        if (m.owner == number)
-            status = emr_model_append_metadata(model, emr_bundle_string(b, m.key),
-                                               emr_bundle_string(b, m.value), error);
-    }
-    return status;
+    return status ? status : emr_bundle_add_metadata(model, b, (uint32_t)number, error);
 }
 
 emr_status emr_history_task(emr_model **model, const emr_bundle *b, size_t number,

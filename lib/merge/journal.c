@@ -12,7 +12,7 @@ enum {
     BUFFER = 64 << 10,
 };
 
-#define MAGIC "EMRJRNL1"
+#define MAGIC "EMRJRNL2"
 
 struct emr_journal {
     emr_allocator allocator;
@@ -83,6 +83,11 @@ emr_status emr_journal_create(emr_journal **journal, const emr_io *io, emr_hash1
     read_head(j);
     *journal = j;
     return EMR_OK;
+}
+
+uint64_t emr_journal_memory(void)
+{
+    return sizeof(emr_journal) + BUFFER;
 }
 
 void emr_journal_destroy(emr_journal **journal)

@@ -16,6 +16,9 @@ emr_status emr_journal_create(emr_journal **journal, const emr_io *io, emr_hash1
                               const emr_allocator *allocator, emr_error *error);
 void emr_journal_destroy(emr_journal **journal);
 
+/* Its memory, for the plan. */
+uint64_t emr_journal_memory(void);
+
 /* Reading, before anything is appended: goes to the next record, false if there is none. Then its bytes, in
  * the order in which they were put. */
 bool emr_journal_next(emr_journal *journal);

@@ -46,7 +46,7 @@ static size_t base_blocks(const emr_layout *l, const emr_plan *plan)
     return 3 * (l->window_params * size / l->value_block_bytes);
 }
 
-static void measure(emr_layout *l, const emr_plan *plan, bool writes)
+static void measure(emr_layout *l, const emr_plan *plan, bool writes, uint64_t besides)
 {
     size_t value_size = emr_value_size(plan), n_planes = emr_plane_count(plan);
     l->max_items = (size_t)emr_min(l->window_params / 256, 1024);
@@ -68,7 +68,7 @@ static void measure(emr_layout *l, const emr_plan *plan, bool writes)
         l->writer.put_bytes = (size_t)emr_min(l->writer.put_bytes, few * l->value_block_bytes);
         l->writer.put_blocks = (size_t)emr_min(l->writer.put_blocks, 8 * few);
     }
-    l->memory = emr_driver_memory(plan, l) + emr_step_memory(plan, l) + l->n_workers * WORKER_BYTES;
+    l->memory = emr_driver_memory(plan, l) + emr_step_memory(plan, l) + l->n_workers * WORKER_BYTES + besides;
     if (writes)
         l->memory += emr_writer_memory(&l->writer, l->n_workers);
 }
@@ -122,14 +122,16 @@ static size_t source_bytes(const emr_plan *plan)
     return size;
 }
 
-static bool fits(emr_layout *l, const emr_plan *plan, bool writes, uint64_t cap, size_t n_buffers)
+static bool fits(emr_layout *l, const emr_plan *plan, bool writes, uint64_t besides, uint64_t cap,
+                 size_t n_buffers)
 {
     l->n_buffers = n_buffers;
-    measure(l, plan, writes);
+    measure(l, plan, writes, besides);
     return l->memory <= cap;
 }
 
-emr_status emr_layout_choose(emr_layout *l, const emr_plan *plan, bool writes, emr_error *error)
+emr_status emr_layout_choose(emr_layout *l, const emr_plan *plan, bool writes, uint64_t besides,
+                             emr_error *error)
 {
     uint64_t cap = plan->options->memory_bytes ? plan->options->memory_bytes : DEFAULT_MEMORY;
     size_t concurrency = plan->options->executor ? plan->options->executor->concurrency : 1;
@@ -150,7 +152,7 @@ emr_status emr_layout_choose(emr_layout *l, const emr_plan *plan, bool writes, e
         for (; l->window_params >= smallest; l->window_params /= 2) {
             l->job_params = l->job_params < l->window_params ? l->job_params : l->window_params;
             bool one = l->window_params >= plan->flat_params; /* window: nothing to overlap with */
-            if ((!one && fits(l, plan, writes, cap, 3)) || fits(l, plan, writes, cap, 1))
+            if ((!one && fits(l, plan, writes, besides, cap, 3)) || fits(l, plan, writes, besides, cap, 1))
                 return EMR_OK;
         }
     }

@@ -38,7 +38,8 @@ uint64_t emr_block_entries(const emr_plan *plan, size_t block_params);
 uint64_t emr_layout_table_bytes(const emr_layout *layout, const emr_plan *plan);
 
 /* The fastest layout within the cap; EMR_ELIMIT says how much would do. `writes` tells whether a bundle is
- * written. */
-emr_status emr_layout_choose(emr_layout *layout, const emr_plan *plan, bool writes, emr_error *error);
+ * written; `besides` are bytes that the merge needs besides, in any layout. */
+emr_status emr_layout_choose(emr_layout *layout, const emr_plan *plan, bool writes, uint64_t besides,
+                             emr_error *error);
 
 #endif

@@ -171,6 +171,17 @@ emr_status emr_merge_set_base(emr_merge *m, const emr_model *base, emr_error *er
     return EMR_OK;
 }
 
+static emr_status name_is_taken(const emr_merge *m, size_t task, emr_error *error)
+{
+    const char *name = m->tasks[task].name;
+    if (m->before && task < m->before->summary.n_tasks)
+        return emr_fail(error, EMR_EEXIST,
+                        "%s: has a task '%s' already: give the new one another name, or, to replace it, "
+                        "merge anew",
+                        m->before->name, name);
+    return emr_fail(error, EMR_EEXIST, "two tasks are named '%s'", name);
+}
+
 emr_status emr_merge_extend(emr_merge *m, const emr_bundle *bundle, emr_error *error)
 {
     if (!m || !bundle)
@@ -207,7 +218,7 @@ emr_status emr_merge_add_task(emr_merge *m, const char *name, const emr_model *m
         return emr_fail(error, EMR_EINVAL, "the task name '%s' is not valid UTF-8", name);
     for (size_t t = 0; t < m->n_tasks; t++)
         if (strcmp(m->tasks[t].name, name) == 0)
-            return emr_fail(error, EMR_EEXIST, "two tasks are named '%s'", name);
+            return name_is_taken(m, t, error);
     if (m->n_tasks >= UINT32_MAX - 1)
         return emr_fail(error, EMR_ELIMIT, "too many tasks");
     char *copy = emr_copy_string(&m->allocator, name);
@@ -237,13 +248,19 @@ static emr_status make_plan(emr_merge *m, emr_error *error)
     return status;
 }
 
+static emr_status choose_layout(emr_merge *m, emr_error *error)
+{
+    uint64_t besides = m->resumable ? emr_resume_memory() : 0;
+    return emr_layout_choose(&m->layout, &m->plan, !m->to_sink, besides, error);
+}
+
 emr_status emr_merge_plan(emr_merge *m, emr_plan_summary *summary, emr_error *error)
 {
     if (!m || !summary)
         return emr_fail(error, EMR_EINVAL, "emr_merge_plan: NULL");
     emr_status status = make_plan(m, error);
     if (!status && m->state == PLANNED)
-        status = emr_layout_choose(&m->layout, &m->plan, !m->to_sink, error);
+        status = choose_layout(m, error);
     if (status)
         return status;
     emr_plan_summary known = {.n_tensors = m->plan.n_rows,
@@ -327,6 +344,7 @@ emr_status emr_merge_resume(emr_merge *m, const emr_io *journal, uint64_t interv
 static emr_status start(emr_merge *m, emr_error *error)
 {
     emr_status status = EMR_OK;
+    m->layout.writer.hashes = m->resumable;
     if (m->to_bundle)
         status =
             emr_writer_create(&m->writer, &m->output, &m->allocator, &m->workers, &m->layout.writer, error);
@@ -366,7 +384,7 @@ static emr_status begin(emr_merge *m, emr_error *error)
                         "a merge needs an output: emr_merge_to_bundle or emr_merge_to_sink");
     emr_status status = make_plan(m, error);
     if (!status)
-        status = emr_layout_choose(&m->layout, &m->plan, !m->to_sink, error);
+        status = choose_layout(m, error);
     if (status)
         return status;
     m->state = RUNNING;

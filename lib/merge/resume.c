@@ -95,6 +95,11 @@ emr_status emr_resume_create(emr_resume **resume, const emr_io *journal, const e
     return status;
 }
 
+uint64_t emr_resume_memory(void)
+{
+    return sizeof(emr_resume) + emr_journal_memory();
+}
+
 void emr_resume_destroy(emr_resume **resume)
 {
     emr_resume *r = *resume;
@@ -129,6 +134,8 @@ emr_status emr_resume_find(emr_resume *r, emr_driver *driver, emr_step *step, em
         if (!status)
             status = emr_writer_restore(writer, get, r->journal, error);
     }
+    if (!status && emr_driver_flat(driver) != emr_step_flat(step))
+        status = EMR_EFORMAT;
     if (!status && r->continues)
         status = emr_writer_check(writer, &right, error);
     *stale = status == EMR_EFORMAT || (!status && !right);

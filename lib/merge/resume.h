@@ -15,6 +15,9 @@ emr_status emr_resume_create(emr_resume **resume, const emr_io *journal, const e
                              emr_error *error);
 void emr_resume_destroy(emr_resume **resume);
 
+/* Its memory, for the plan. */
+uint64_t emr_resume_memory(void);
+
 /* Goes to where an earlier run of the same merge came, if there was one: driver, step and writer are new.
  * *stale: there was one, but what it left is not there; then they are of no more use, and new ones must begin
  * from the front. */

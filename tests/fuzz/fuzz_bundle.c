@@ -2,6 +2,7 @@
  * bounds, takes no more memory than is said below, and never contradicts itself. The input's first byte
  * chooses how the bundle is read; the bundle follows. */
 #include "fuzz.h"
+#include "fuzz_base.h"
 #include "image.h"
 
 #include "core/hash.h"
@@ -43,9 +44,9 @@ typedef struct subject {
     emr_bundle *bundle;
     emr_bundle_info info;
     size_t largest_block;
-    size_t reads_left;     /* of tensors; fewer where blocks are large */
-    uint64_t pattern_left; /* bytes that the made-up base still gives */
-    bool intact;           /* verified: nothing may be found damaged from now on */
+    size_t reads_left;    /* of tensors; fewer where blocks are large */
+    fuzz_pattern pattern; /* the made-up base's bytes */
+    bool intact;          /* verified: nothing may be found damaged from now on */
 } subject;
 
 static void allow(subject *s, size_t models, size_t cursors)
@@ -122,54 +123,6 @@ static void verify(subject *s)
             status == EMR_EUNSUPPORTED);
 }
 
-/* The bytes of a base that is made up: no memory holds them. */
-static emr_status read_pattern(void *user, uint64_t offset, void *destination, size_t n, emr_error *error)
-{
-    subject *s = user;
-    if (n > s->pattern_left) {
-        strcpy(error ? error->text : (char[32]){0}, "the pattern ends here");
-        return EMR_EIO;
-    }
-    s->pattern_left -= n;
-    for (size_t i = 0; i < n; i++)
-        ((uint8_t *)destination)[i] = (uint8_t)((offset + i) * 37 >> 2);
-    return EMR_OK;
-}
-
-/* A base with the tensors that the bundle wants, but for one of them, if there is to be a wrong one. */
-static emr_model *make_base(subject *s, size_t wrong)
-{
-    static const uint64_t other_shape[] = {3, 1, 7};
-    emr_error error = {""};
-    emr_model *base;
-    promise(emr_model_create(&base, "made-up", NULL, &error) == EMR_OK);
-    for (size_t i = 0; i < s->info.n_tensors; i++) {
-        emr_tensor_info info = EMR_INIT(emr_tensor_info);
-        emr_tensor_desc desc = EMR_INIT(emr_tensor_desc);
-        promise(emr_bundle_tensor(s->bundle, i, &info) == EMR_OK);
-        desc.name = info.name;
-        desc.dtype = info.dtype;
-        desc.rank = info.rank;
-        desc.shape = info.shape;
-        desc.read = read_pattern;
-        desc.user = s;
-        size_t fault = i == wrong ? fuzz_below(&s->random, 3) : 3;
-        if (fault == 0)
-            continue;
-        if (fault == 1)
-            desc.dtype = info.dtype == EMR_C64 ? EMR_U8 : EMR_C64;
-        if (fault == 2) {
-            desc.shape = other_shape;
-            desc.rank = info.rank == 2 ? 3 : 2;
-            desc.dtype = EMR_F64;
-        }
-        if (fault == 1 && emr_model_add(base, &desc, &error) == EMR_EINVAL)
-            continue; /* so large that other elements make it too large */
-        promise(fault == 1 || emr_model_add(base, &desc, &error) == EMR_OK);
-    }
-    return base;
-}
-
 static void count_faults(void *user, const char *tensor, const char *why)
 {
     promise(strlen(tensor) + 1 > 0 && *why); /* both can be read */
@@ -180,22 +133,23 @@ static void check_base(subject *s, const emr_model *base)
 {
     emr_error error = {""};
     size_t faults = 0;
-    s->pattern_left = 1 << 20;
+    s->pattern.left = 1 << 20;
     emr_status status =
         emr_bundle_check_base(s->bundle, base, NULL, NULL, NULL, count_faults, &faults, &error);
     promise((fuzz_status(status, &error) == EMR_OK) == (faults == 0));
     promise(status == EMR_OK || status == EMR_EMISMATCH || status == EMR_EIO);
-    s->pattern_left = PATTERN_BYTES;
+    s->pattern.left = PATTERN_BYTES;
 }
 
 /* A base that lacks something, or has it in another form, is refused, or the task does without. */
 static void try_wrong_base(subject *s)
 {
     emr_error error = {""};
-    emr_model *model, *base = make_base(s, fuzz_below(&s->random, s->info.n_tensors));
+    emr_model *model, *base = fuzz_made_up_base(s->bundle, &s->pattern,
+                                                fuzz_below(&s->random, s->info.n_tensors), &s->random);
     emr_view_options options = EMR_INIT(emr_view_options);
     check_base(s, base);
-    s->pattern_left = 1 << 20;
+    s->pattern.left = 1 << 20;
     emr_status status = emr_bundle_task_model(&model, s->bundle, 0, base, NULL, &error);
     promise(fuzz_status(status, &error) == EMR_EMISMATCH || status == EMR_EIO);
     options.trust_base = 1;
@@ -212,7 +166,7 @@ static void read_model(subject *s, const emr_model *model)
     for (size_t i = 0; i < n && i < ASKED && may_read(s); i++) {
         const emr_tensor *t = emr_model_tensor(model, i);
         promise(emr_model_find(model, emr_tensor_name(t)) == t);
-        s->pattern_left = PATTERN_BYTES;
+        s->pattern.left = PATTERN_BYTES;
         fuzz_read_tensor(t, &s->random, s->intact);
     }
     for (size_t i = 0; i < emr_model_n_metadata(model); i++) {
@@ -301,7 +255,7 @@ static void examine_modulator(subject *s, size_t task, const emr_model *base, co
         promise(emr_modulator_find(modulator, name, &found) == EMR_OK && found == i);
         ask_rescalers(s, task, i);
         compare_mask(s, modulator, i, emr_model_find(mask, name));
-        s->pattern_left = PATTERN_BYTES;
+        s->pattern.left = PATTERN_BYTES;
         if (rebuilt && !is_private(s, task, name))
             compare_apply(s, modulator, i, emr_model_find(base, name), rebuilt);
     }
@@ -390,7 +344,7 @@ static void examine_bundle(subject *s)
     emr_model *base, *model;
     promise(emr_bundle_get_info(s->bundle, &s->info) == EMR_OK);
     ask_tensors(s);
-    base = make_base(s, SIZE_MAX);
+    base = fuzz_made_up_base(s->bundle, &s->pattern, SIZE_MAX, &s->random);
     allow(s, 1, 1); /* verifying takes less than a model; comparing with a base takes a buffer of its size */
     if (!(s->choices & CHOICE_VERIFY_LAST))
         verify(s);
@@ -426,7 +380,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     s.random = fuzz_random_make(emr_hash64(bytes, size - 1));
     s.largest_block = image_largest_block(&(image){bytes, size - 1, size - 1});
     s.reads_left = 8 + (64 << 20) / (s.largest_block + (64 << 10));
-    s.pattern_left = PATTERN_BYTES;
+    s.pattern.left = PATTERN_BYTES;
     emr_allocator allocator = fuzz_allocator(&s.budget);
     emr_bundle_options options = EMR_INIT(emr_bundle_options);
     options.allocator = &allocator;

@@ -184,6 +184,7 @@ def main():
 
     for name, i, content in bundles(emr):
         put("bundle", name, bytes([i % 16]) + content)
+        put("drop", name, bytes([[1, 2, 129, 130][i % 4]]) + content)
     for i, (name, content) in enumerate(checkpoints()):
         put("safetensors", name, bytes([i % 2]) + content)
     for i, (name, content) in enumerate(gguf_files()):
@@ -196,6 +197,9 @@ def main():
     rng = random.Random(11)
     for i in range(40):
         put("round_trip", f"random{i:02}", bytes(rng.randrange(256) for _ in range(40 + 10 * i)))
+    for i in range(60):  # a merge that is cut off here and there, and what becomes of its files
+        edits = bytes(rng.randrange(256) for _ in range(i % 6 * 8))
+        put("journal", f"random{i:02}", bytes([i % 4, rng.randrange(256), i % 3]) + edits)
 
 
 main()

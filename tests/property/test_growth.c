@@ -220,7 +220,8 @@ static void what_cannot_be_added_is_refused(void **state)
     o.on_mismatch = EMR_MISMATCH_PRIVATE;
     b = small_bundle(&two, &o, &buffer, &memory);
 
-    assert_refused(b, &s, 1, EMR_EEXIST, "t1");
+    assert_refused(b, &s, 1, EMR_EEXIST,
+                   "test bundle: has a task 't1' already: give the new one another name");
     assert_refused(b, &two, 2, EMR_ESTATE, "no task to add");
     s.base.data[1][7] ^= 1; /* of tensor b; then of a, which comes first */
     assert_refused(b, &s, 2, EMR_EMISMATCH, "tensor 'b': its bytes differ");

@@ -232,6 +232,63 @@ static void working_memory_holds_the_block_table(void **state)
     }
 }
 
+/* A merge within the least memory that is accepted; the most that it takes. */
+static size_t peak_of(const test_set *s, emr_merge_options o, emr_io *out, emr_io *journal, emr_status want)
+{
+    emr_error error;
+    emr_plan_summary plan = EMR_INIT(emr_plan_summary);
+    test_meter m = {0, 0};
+    emr_allocator allocator = test_meter_make(&m);
+    size_t before, peak;
+    o.allocator = &allocator;
+    for (o.memory_bytes = 200000;;) { /* too little at first: the sentence says how much would do */
+        emr_merge *merge = test_merge_create(s, &o);
+        assert_ok(emr_merge_to_bundle(merge, out, &error), &error);
+        if (journal)
+            assert_ok(emr_merge_resume(merge, journal, 500000, &error), &error);
+        emr_status status = emr_merge_plan(merge, &plan, &error);
+        if (!status) {
+            m.peak = before = m.now;
+            assert_int_equal(emr_merge_run(merge, &error), want);
+            peak = m.peak - before;
+            assert_in_range(peak, 1, o.memory_bytes);
+            emr_merge_destroy(&merge);
+            assert_int_equal(m.now, 0);
+            return peak;
+        }
+        emr_merge_destroy(&merge);
+        assert_int_equal(status, EMR_ELIMIT);
+        o.memory_bytes = strtoull(strstr(error.text, " tasks, ") + strlen(" tasks, "), NULL, 10);
+    }
+}
+
+/* What a merge that can go on needs besides, too: when it begins, is cut off, and goes on. */
+static void working_memory_holds_the_journal(void **state)
+{
+    static const test_tensor tensor = {"a", EMR_F32, 1, {400000}};
+    (void)state;
+    test_set s = test_set_create(&tensor, 1, 2, 5, SOURCE_READ);
+    for (int turn = 0; turn < 4; turn++) {
+        emr_merge_options o = EMR_INIT(emr_merge_options);
+        emr_buffer whole = {0}, buffer = {0}, log = {0};
+        test_io cut = {.inner = emr_buffer_io(&buffer), .fail_read = SIZE_MAX, .fail_write = 350};
+        emr_io first = emr_buffer_io(&whole), out = test_io_make(&cut), journal = emr_buffer_io(&log);
+        o.compression = turn & 1 ? 0 : EMR_COMPRESSION_NONE;
+        o.block_params = 4096;
+        o.extendable = turn >> 1;
+        size_t plain = peak_of(&s, o, &first, NULL, EMR_OK);
+        peak_of(&s, o, &out, &journal, EMR_EIO);
+        assert_true(log.bytes > 64);
+        cut.fail_write = SIZE_MAX;
+        assert_true(peak_of(&s, o, &out, &journal, EMR_OK) >= plain);
+        assert_memory_equal(buffer.data, whole.data, whole.bytes);
+        emr_buffer_free(&whole);
+        emr_buffer_free(&buffer);
+        emr_buffer_free(&log);
+    }
+    test_set_destroy(&s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -242,6 +299,7 @@ int main(void)
         cmocka_unit_test(random_models),
         cmocka_unit_test(working_memory_stays_within_the_limit),
         cmocka_unit_test(working_memory_holds_the_block_table),
+        cmocka_unit_test(working_memory_holds_the_journal),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

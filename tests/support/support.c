@@ -265,10 +265,18 @@ int test_progress_note(void *user, uint64_t done, uint64_t total)
     return p->calls++ == p->stop_at;
 }
 
+static const emr_io *look(test_io *t)
+{
+    return t->looks++ >= t->other_at && t->other.read ? &t->other : &t->inner;
+}
+
 static int io_read(void *user, uint64_t offset, void *destination, size_t n)
 {
     test_io *t = user;
-    return t->reads++ >= t->fail_read ? -1 : t->inner.read(t->inner.user, offset, destination, n);
+    const emr_io *io = look(t);
+    bool fails = t->reads++ >= t->fail_read;
+    int failed = io->read(io->user, offset, destination, fails ? n / 2 : n);
+    return fails ? -1 : failed;
 }
 
 static int io_write(void *user, uint64_t offset, const void *source, size_t n)
@@ -279,8 +287,8 @@ static int io_write(void *user, uint64_t offset, const void *source, size_t n)
 
 static int io_length(void *user, uint64_t *bytes)
 {
-    test_io *t = user;
-    return t->inner.length(t->inner.user, bytes);
+    const emr_io *io = look(user);
+    return io->length(io->user, bytes);
 }
 
 emr_io test_io_make(test_io *state)

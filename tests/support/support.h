@@ -100,11 +100,14 @@ typedef struct test_progress {
 } test_progress;
 int test_progress_note(void *user, uint64_t done, uint64_t total);
 
-/* An emr_io over another that fails from its k-th read on, or its k-th write (SIZE_MAX: never), and counts
- * them. */
+/* An emr_io over another that fails from its k-th read on, having read the first half, or its k-th write
+ * (SIZE_MAX: never), and counts them. From the `other_at`-th read or length on it is another object, if there
+ * is one. */
 typedef struct test_io {
     emr_io inner;
     size_t reads, writes, fail_read, fail_write;
+    emr_io other;
+    size_t other_at, looks; /* reads and lengths */
 } test_io;
 emr_io test_io_make(test_io *state);
 

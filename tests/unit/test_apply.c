@@ -247,7 +247,7 @@ static void nans_keep_what_the_text_says(void **state)
                 put_code(want + i * size_of(to->dtype), f == t ? codes[i] : expect_nan(from, to, codes[i]),
                          size_of(to->dtype));
             apply(&(emr_run){MOST, m.base, m.unified, none, 0, 1, (uint8_t)from->dtype, EMR_F32,
-                             (uint8_t)to->dtype, m.out});
+                             (uint8_t)to->dtype, m.out, 0});
             assert_memory_equal(m.out, want, MOST * size_of(to->dtype));
             memset(m.out, 0xee, sizeof m.out);
             chunk_kernels->convert(to->dtype, m.out, from->dtype, m.base, MOST);

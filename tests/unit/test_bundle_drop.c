@@ -1,5 +1,5 @@
-/* test_bundle_drop.c - dropping tasks from bundles that no merge writes: records that share their strings,
- * which the format allows. */
+/* test_bundle_drop.c - dropping tasks from bundles that no merge writes, and adding tasks to them: records
+ * that share their strings, which the format allows. */
 #include "fixture.h"
 
 #include "../fuzz/image.h"
@@ -9,13 +9,27 @@ static image made; /* a copy of the fixture's bundle, to change */
 
 enum { ROOM = 4 << 20 };
 
+static int copy_fixture(void)
+{
+    made = (image){malloc(ROOM), f.buffer.bytes, ROOM};
+    memcpy(made.bytes, f.buffer.data, made.n);
+    return 0;
+}
+
 static int set_up(void **state)
 {
     (void)state;
     fixture_create_rich(&f);
-    made = (image){malloc(ROOM), f.buffer.bytes, ROOM};
-    memcpy(made.bytes, f.buffer.data, made.n);
-    return 0;
+    return copy_fixture();
+}
+
+static int set_up_extendable(void **state)
+{
+    emr_merge_options options = EMR_INIT(emr_merge_options);
+    (void)state;
+    options.extendable = 1;
+    fixture_create(&f, &options, false);
+    return copy_fixture();
 }
 
 static int tear_down(void **state)
@@ -119,11 +133,40 @@ static void entries_stay_readable(void **state)
     emr_buffer_free(&out);
 }
 
+/* 500 references of one task to 64 KiB are no metadata that a merge takes over; one is. */
+static void adding_takes_over_no_more_than_there_is(void **state)
+{
+    test_meter meter = {0};
+    emr_allocator allocator = test_meter_make(&meter);
+    emr_merge_options options = EMR_INIT(emr_merge_options);
+    emr_memory memory;
+    emr_error error = {{0}};
+    emr_merge *merge;
+    (void)state;
+    options.allocator = &allocator;
+    uint32_t text = add_string(64 << 10), key = add_string(3);
+    for (int i = 0; i < 2; i++) {
+        add_metadata(i ? 500 : 1, 1, key, text);
+        image_seal(&made, false);
+        emr_buffer bytes = {.data = made.bytes, .bytes = made.n};
+        emr_bundle *b = test_bundle_open(&bytes, &memory);
+        assert_ok(emr_merge_create(&merge, &options, &error), &error);
+        assert_int_equal(emr_merge_extend(merge, b, &error), i ? EMR_EFORMAT : EMR_OK);
+        assert_true(i == 0 || strstr(error.text, "metadata"));
+        emr_merge_destroy(&merge);
+        emr_bundle_destroy(&b);
+        assert_true(meter.peak < 2 * made.n + (64 << 10));
+        assert_int_equal(meter.now, 0);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(shared_strings_stay_shared, set_up, tear_down),
         cmocka_unit_test_setup_teardown(entries_stay_readable, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(adding_takes_over_no_more_than_there_is, set_up_extendable,
+                                        tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -206,7 +206,7 @@ static void every_read_that_fails_is_an_io_error(void **state)
     emr_error error;
     (void)state;
     for (bool failed = true; failed; k++) {
-        test_io counts = {emr_memory_io(&f.memory), 0, 0, k, SIZE_MAX};
+        test_io counts = {.inner = emr_memory_io(&f.memory), .fail_read = k, .fail_write = SIZE_MAX};
         emr_io io = test_io_make(&counts);
         emr_status status = do_everything(&io, NULL, &error);
         failed = status != EMR_OK;

@@ -152,7 +152,7 @@ static void long_headers_are_read_in_pieces(void **state)
 {
     crafted file = long_header();
     emr_memory memory = {file.bytes, file.n};
-    test_io counts = {emr_memory_io(&memory), 0, 0, SIZE_MAX, SIZE_MAX};
+    test_io counts = {.inner = emr_memory_io(&memory), .fail_read = SIZE_MAX, .fail_write = SIZE_MAX};
     emr_io io = test_io_make(&counts);
     emr_model *m;
     unsigned char x[32];
@@ -179,7 +179,7 @@ static void reads_that_fail_are_said(void **state)
     size_t k = 0;
     (void)state;
     for (;; k++) {
-        test_io counts = {emr_memory_io(&memory), 0, 0, k, SIZE_MAX};
+        test_io counts = {.inner = emr_memory_io(&memory), .fail_read = k, .fail_write = SIZE_MAX};
         emr_io io = test_io_make(&counts);
         emr_status status = emr_gguf_open(&m, &io, GGUF_NAME, NULL, &error);
         if (!status)

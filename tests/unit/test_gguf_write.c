@@ -276,7 +276,7 @@ static void failures_are_said_and_leak_nothing(void **state)
     options.memory_bytes = 64 << 10;
     for (bool failed = true; failed; writes++) {
         emr_buffer buffer = {0};
-        test_io counts = {emr_buffer_io(&buffer), 0, 0, SIZE_MAX, writes};
+        test_io counts = {.inner = emr_buffer_io(&buffer), .fail_read = SIZE_MAX, .fail_write = writes};
         emr_io io = test_io_make(&counts);
         emr_error error;
         emr_status status = emr_gguf_write(m, &io, &options, &error);

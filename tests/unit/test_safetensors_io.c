@@ -15,7 +15,7 @@ static void reads_that_fail_are_said(void **state)
     size_t k = 0;
     (void)state;
     for (;; k++) {
-        test_io counts = {emr_memory_io(&memory), 0, 0, k, SIZE_MAX};
+        test_io counts = {.inner = emr_memory_io(&memory), .fail_read = k, .fail_write = SIZE_MAX};
         emr_io io = test_io_make(&counts);
         emr_status status = emr_safetensors_open(&model, &io, CRAFTED_NAME, NULL, &error);
         if (!status)

@@ -208,7 +208,7 @@ static void every_failing_write_is_said(void **state)
     (void)state;
     for (bool failed = true; failed; k++) {
         emr_buffer buffer = {0};
-        test_io counts = {emr_buffer_io(&buffer), 0, 0, SIZE_MAX, k};
+        test_io counts = {.inner = emr_buffer_io(&buffer), .fail_read = SIZE_MAX, .fail_write = k};
         emr_io io = test_io_make(&counts);
         emr_error error;
         emr_status status = emr_safetensors_write(m.model, &io, NULL, &error);

@@ -98,10 +98,12 @@ static void print_bundle(const emr_bundle *b, const emr_bundle_info *info, const
     char size[32], shape[256];
     printf("%s: EMR bundle %u.%u, %s\n", path, info->version_major, info->version_minor,
            size_text(info->bytes, size));
-    printf("rescaler %s per %s, tie %s, unified %s, base %s; %llu merged parameters in %zu tensors\n\n",
+    printf("rescaler %s per %s, tie %s, unified %s; %llu merged parameters in %zu tensors\n",
            rule_name(info->rescale), per_name(info->rescale_per), tie_name(info->tie),
-           emr_dtype_name((emr_dtype)info->unified_dtype), info->has_base ? "embedded" : "apart",
-           (unsigned long long)info->merged_params, info->n_merged);
+           emr_dtype_name((emr_dtype)info->unified_dtype), (unsigned long long)info->merged_params,
+           info->n_merged);
+    printf("the base is %s; tasks can%s be added\n\n", info->has_base ? "embedded" : "not embedded",
+           info->extendable ? "" : "not");
     printf("%-24s %10s %8s %12s %8s\n", "task", "rescaler", "density", "mask bytes", "private");
     for (size_t i = 0; emr_bundle_task(b, i, &t) == EMR_OK; i++) {
         char rescaler[16];
@@ -132,10 +134,11 @@ static int inspect_bundle(const arguments *a, const emr_bundle *b)
         return EXIT_DONE;
     }
     json_t *root = json_pack(
-        "{s:[i, i], s:s, s:s, s:s, s:s, s:b, s:I, s:I}", "format_version", (int)info.version_major,
+        "{s:[i, i], s:s, s:s, s:s, s:s, s:b, s:b, s:I, s:I}", "format_version", (int)info.version_major,
         (int)info.version_minor, "rule", rule_name(info.rescale), "per", per_name(info.rescale_per), "tie",
         tie_name(info.tie), "unified_dtype", emr_dtype_name((emr_dtype)info.unified_dtype), "base_embedded",
-        (int)info.has_base, "merged_params", (json_int_t)info.merged_params, "bytes", (json_int_t)info.bytes);
+        (int)info.has_base, "extendable", (int)info.extendable, "merged_params",
+        (json_int_t)info.merged_params, "bytes", (json_int_t)info.bytes);
     emr_status status = bundle_json(root, b, &info, &error);
     if (!status)
         return print_json(root);

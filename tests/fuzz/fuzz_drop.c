@@ -1,0 +1,222 @@
+/* fuzz_drop.c - tasks dropped from any bytes as a bundle: a status, or a bundle that opens, verifies as the
+ * old one did, and has the tasks that stayed with the same weights, masks and rescalers to the last bit. The
+ * input's first byte says which tasks go (bit task % 7) and whether there is a report (bit 7); the bundle
+ * follows. */
+#include "fuzz.h"
+#include "fuzz_base.h"
+#include "image.h"
+
+#include "core/hash.h"
+
+enum {
+    CHOICE_REPORT = 128,
+    ASKED_TASKS = 3,
+    ASKED = 40 /* tensors of each model */,
+    FIXED = 256 << 10, /* of memory, besides the index and blocks */
+    PATTERN_BYTES = 8 << 20,
+    PIECE = 9000
+};
+
+typedef struct subject {
+    uint8_t choices;
+    emr_memory memory;
+    fuzz_random random;
+    size_t largest_block, index_bytes;
+    size_t reads_left;
+    fuzz_pattern pattern;
+    emr_bundle *bundle;
+    emr_bundle_info info;
+    bool intact; /* verified */
+} subject;
+
+static bool goes(const subject *s, size_t task)
+{
+    return s->choices >> task % 7 & 1;
+}
+
+/* Where blocks are large and many, a small file can stand for more work than there is time. */
+typedef struct progress {
+    uint64_t done;
+    size_t calls_left;
+} progress;
+
+static int note(void *user, uint64_t done, uint64_t total)
+{
+    progress *p = user;
+    promise(done >= p->done && done <= total);
+    p->done = done;
+    return p->calls_left-- == 1;
+}
+
+static progress make_progress(const subject *s)
+{
+    return (progress){0, 4 + (256 << 20) / (s->largest_block + (64 << 10))};
+}
+
+static emr_status verify(const subject *s, const emr_bundle *bundle)
+{
+    emr_error error = {""};
+    progress p = make_progress(s);
+    return fuzz_status(emr_bundle_verify(bundle, NULL, note, &p, &error), &error);
+}
+
+/* A piece of two tensors that must be equal, or cannot be read for the same reason. */
+static void compare_piece(subject *s, const emr_tensor *old, const emr_tensor *new, uint64_t at, size_t n)
+{
+    emr_error error = {""};
+    uint8_t a[PIECE], b[PIECE];
+    s->pattern.left = PATTERN_BYTES;
+    emr_status status = fuzz_status(emr_tensor_read(old, at, a, n, &error), &error);
+    s->pattern.left = PATTERN_BYTES;
+    promise(fuzz_status(emr_tensor_read(new, at, b, n, &error), &error) == status);
+    promise(status || memcmp(a, b, n) == 0);
+    promise(!s->intact || status != EMR_ECORRUPT);
+}
+
+static void compare_models(subject *s, const emr_model *old, const emr_model *new)
+{
+    size_t n = emr_model_n_tensors(old);
+    promise(emr_model_n_tensors(new) == n && emr_model_n_metadata(new) == emr_model_n_metadata(old));
+    for (size_t i = 0; i < n && i < ASKED && s->reads_left; i++, s->reads_left--) {
+        const emr_tensor *a = emr_model_tensor(old, i), *b = emr_model_tensor(new, i);
+        uint64_t all = emr_tensor_bytes(a);
+        size_t some = all < PIECE ? (size_t)all : PIECE;
+        promise(strcmp(emr_tensor_name(a), emr_tensor_name(b)) == 0 && emr_tensor_bytes(b) == all);
+        promise(emr_tensor_dtype(a) == emr_tensor_dtype(b));
+        compare_piece(s, a, b, 0, some);
+        compare_piece(s, a, b, all - some, some);
+        if (all > some)
+            compare_piece(s, a, b, fuzz_below(&s->random, all < SIZE_MAX ? (size_t)all - some : SIZE_MAX),
+                          some);
+    }
+    for (size_t i = 0; i < emr_model_n_metadata(old); i++) {
+        const char *key_a, *value_a, *key_b, *value_b;
+        promise(emr_model_metadata(old, i, &key_a, &value_a) == EMR_OK);
+        promise(emr_model_metadata(new, i, &key_b, &value_b) == EMR_OK);
+        promise(strcmp(key_a, key_b) == 0 && strcmp(value_a, value_b) == 0);
+    }
+}
+
+static void compare_rescalers(subject *s, const emr_bundle *new, size_t was, size_t is)
+{
+    emr_error error = {""};
+    for (size_t i = 0; i < s->info.n_merged && i < ASKED; i++) {
+        float a[9], b[9];
+        uint64_t n = emr_bundle_n_rescalers(s->bundle, i);
+        size_t some = n < 9 ? (size_t)n : 9;
+        promise(emr_bundle_n_rescalers(new, i) == n);
+        emr_status status = emr_bundle_rescalers(s->bundle, was, i, n - some, some, a, &error);
+        fuzz_status(status, &error);
+        promise(emr_bundle_rescalers(new, is, i, n - some, some, b, &error) == status);
+        promise(status || memcmp(a, b, some * sizeof *a) == 0);
+    }
+}
+
+static void compare_task(subject *s, const emr_bundle *new, size_t was, size_t is, const emr_model *base)
+{
+    emr_error error = {""};
+    emr_view_options options = EMR_INIT(emr_view_options);
+    emr_task_info a = EMR_INIT(emr_task_info), b = EMR_INIT(emr_task_info);
+    emr_model *old_model, *new_model;
+    options.trust_base = 1;
+    promise(emr_bundle_task(s->bundle, was, &a) == EMR_OK && emr_bundle_task(new, is, &b) == EMR_OK);
+    promise(strcmp(a.name, b.name) == 0 && a.mask_ones == b.mask_ones && a.n_private == b.n_private);
+    promise(memcmp(&a.rescaler, &b.rescaler, sizeof a.rescaler) == 0);
+    compare_rescalers(s, new, was, is);
+    emr_status status = emr_bundle_task_model(&old_model, s->bundle, was, base, &options, &error);
+    fuzz_status(status, &error);
+    promise(emr_bundle_task_model(&new_model, new, is, base, &options, &error) == status);
+    if (!status)
+        compare_models(s, old_model, new_model);
+    emr_model_destroy(&old_model);
+    emr_model_destroy(&new_model);
+    promise(emr_bundle_mask_model(&old_model, s->bundle, was, NULL, &error) == EMR_OK);
+    promise(emr_bundle_mask_model(&new_model, new, is, NULL, &error) == EMR_OK);
+    compare_models(s, old_model, new_model);
+    emr_model_destroy(&old_model);
+    emr_model_destroy(&new_model);
+}
+
+static void examine(subject *s, emr_buffer *out, size_t n_gone)
+{
+    emr_error error = {""};
+    emr_memory memory = {out->data, out->bytes};
+    emr_io io = emr_memory_io(&memory);
+    emr_bundle *new;
+    emr_bundle_info info = EMR_INIT(emr_bundle_info);
+    promise(fuzz_status(emr_bundle_open(&new, &io, "dropped", NULL, &error), &error) == EMR_OK);
+    promise(emr_bundle_get_info(new, &info) == EMR_OK);
+    promise(info.n_tasks == s->info.n_tasks - n_gone && info.n_tensors == s->info.n_tensors);
+    promise(info.n_merged == s->info.n_merged && info.has_base == s->info.has_base && !info.extendable);
+    emr_status verified = verify(s, new);
+    promise(!s->intact || verified == EMR_OK || verified == EMR_ECANCELED);
+    emr_model *base =
+        s->info.has_base ? NULL : fuzz_made_up_base(s->bundle, &s->pattern, SIZE_MAX, &s->random);
+    size_t asked = 0;
+    for (size_t was = 0, is = 0; was < s->info.n_tasks && asked < ASKED_TASKS; was++) {
+        if (goes(s, was))
+            continue;
+        compare_task(s, new, was, is++, base);
+        asked++;
+    }
+    emr_model_destroy(&base);
+    emr_bundle_destroy(&new);
+}
+
+static void drop(subject *s)
+{
+    emr_error error = {""};
+    emr_buffer out = {0};
+    emr_io io = emr_buffer_io(&out);
+    emr_drop_report report = EMR_INIT(emr_drop_report);
+    emr_drop_options options = EMR_INIT(emr_drop_options);
+    fuzz_budget budget = {0, FIXED + 6 * s->index_bytes + 4 * s->largest_block};
+    emr_allocator allocator = fuzz_allocator(&budget);
+    progress p = make_progress(s);
+    size_t n_gone = 0, *gone = calloc(s->info.n_tasks + 1, sizeof *gone);
+    promise(gone != NULL);
+    for (size_t t = 0; t < s->info.n_tasks; t++)
+        if (goes(s, t))
+            gone[n_gone++] = t;
+    options.allocator = &allocator;
+    options.progress = note;
+    options.progress_user = &p;
+    emr_status status = emr_bundle_drop(s->bundle, gone, n_gone, &io, &options,
+                                        s->choices & CHOICE_REPORT ? &report : NULL, &error);
+    fuzz_status(status, &error);
+    promise(budget.now == 0);
+    promise((status == EMR_EINVAL) == (n_gone == 0 || n_gone == s->info.n_tasks));
+    promise(status == EMR_OK || status == EMR_EINVAL || status == EMR_ECORRUPT || status == EMR_ECANCELED ||
+            status == EMR_EUNSUPPORTED /* without zstd */);
+    promise(!s->intact || status != EMR_ECORRUPT);
+    promise(status || report.alone <= s->info.merged_params + 512 * s->info.n_merged);
+    if (!status)
+        examine(s, &out, n_gone);
+    free(gone);
+    emr_buffer_free(&out);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    if (!size)
+        return 0;
+    emr_error error = {""};
+    uint8_t *bytes = fuzz_copy(data + 1, size - 1);
+    image im = {bytes, size - 1, size - 1};
+    subject s = {.choices = data[0], .memory = {bytes, size - 1}, .info = EMR_INIT(emr_bundle_info)};
+    s.random = fuzz_random_make(emr_hash64(bytes, size - 1));
+    s.largest_block = image_largest_block(&im);
+    s.reads_left = 8 + (64 << 20) / (s.largest_block + (64 << 10));
+    emr_io io = emr_memory_io(&s.memory);
+    emr_status status = emr_bundle_open(&s.bundle, &io, "input", NULL, &error);
+    fuzz_status(status, &error);
+    if (!status) {
+        promise(emr_bundle_get_info(s.bundle, &s.info) == EMR_OK);
+        s.index_bytes = (size_t)emr_load64(bytes + s.memory.bytes - EMR_TRAILER_SIZE + 8);
+        s.intact = verify(&s, s.bundle) == EMR_OK;
+        drop(&s);
+    }
+    emr_bundle_destroy(&s.bundle);
+    free(bytes);
+    return 0;
+}

@@ -1,0 +1,224 @@
+/* fuzz_journal.c - a merge that was cut off goes on over a journal and an output of which bytes choose what
+ * became of them: it ends with the bytes of a merge that was never cut off, or with a status. Where the
+ * journal's hashes were made right again, which damage does not do, the bytes may be others; nothing else. */
+#include "fuzz.h"
+#include "property.h"
+
+#include "core/bytes.h"
+#include "core/hash.h"
+
+enum {
+    EVERY = 3000 /* bytes of input between records */,
+    MOST_EDITS = 24,
+    ROOM = 256 << 10 /* of a store; a merge writes less */
+};
+
+/* The input, taken from its beginning; zeros follow its end. */
+typedef struct choices {
+    const uint8_t *data;
+    size_t size;
+} choices;
+
+static size_t choose(choices *c, size_t n)
+{
+    if (!c->size)
+        return 0;
+    c->size--;
+    return *c->data++ % n;
+}
+
+static size_t choose_wide(choices *c, size_t n)
+{
+    size_t value = choose(c, 256);
+    value = value << 8 | choose(c, 256);
+    value = value << 8 | choose(c, 256);
+    return n ? value % n : 0;
+}
+
+/* What a disk holds; its writes fail once `left` of them are done, and nothing may be written far away. */
+typedef struct store {
+    uint8_t *bytes;
+    size_t n;
+    size_t *left;
+} store;
+
+static int store_read(void *user, uint64_t offset, void *to, size_t n)
+{
+    const store *s = user;
+    if (offset > s->n || n > s->n - offset)
+        return -1;
+    memcpy(to, s->bytes + offset, n);
+    return 0;
+}
+
+static int store_write(void *user, uint64_t offset, const void *from, size_t n)
+{
+    store *s = user;
+    if (!*s->left || offset > ROOM || n > ROOM - offset)
+        return -1;
+    --*s->left;
+    memcpy(s->bytes + offset, from, n);
+    s->n = offset + n > s->n ? (size_t)offset + n : s->n;
+    return 0;
+}
+
+static int store_length(void *user, uint64_t *n)
+{
+    *n = ((const store *)user)->n;
+    return 0;
+}
+
+static emr_io store_io(store *s)
+{
+    emr_io io = EMR_INIT(emr_io);
+    io.user = s;
+    io.read = store_read;
+    io.write = store_write;
+    io.length = store_length;
+    return io;
+}
+
+static const test_tensor tensors[] = {{"a", EMR_F32, 2, {9, 700}}, {"b", EMR_BF16, 1, {65}},
+                                      {"c", EMR_F32, 1, {0}},      {"d", EMR_F32, 2, {30, 90}},
+                                      {"e", EMR_I32, 1, {50}},     {"f.head", EMR_F32, 1, {500}}};
+enum { N_TENSORS = sizeof tensors / sizeof tensors[0], KINDS = 4 };
+
+/* The models and, for each kind of merge, what it gives; made once. */
+typedef struct kind {
+    emr_merge_options options;
+    emr_buffer want;
+} kind;
+static test_set set;
+static kind kinds[KINDS];
+
+static void prepare(void)
+{
+    static const char *const globs[] = {"*.head"};
+    if (set.n)
+        return;
+    set = test_set_create(tensors, N_TENSORS, 2, 5, SOURCE_READ);
+    for (int i = 0; i < KINDS; i++) {
+        emr_merge_options o = EMR_INIT(emr_merge_options);
+        o.rescale_per = i % 3;
+        o.block_params = 4096;
+        o.memory_bytes = 4 << 20;
+        o.private_globs = globs;
+        o.n_private_globs = 1;
+        o.extendable = i & 1;
+        o.embed_base = i == 2;
+        o.compression = i == 3 ? EMR_COMPRESSION_NONE : 0;
+#ifndef EMR_WITH_ZSTD
+        o.compression = EMR_COMPRESSION_NONE;
+#endif
+        kinds[i] = (kind){o, test_merge_bundle(&set, &o)};
+        promise(kinds[i].want.bytes < ROOM);
+    }
+}
+
+static emr_status run(const kind *k, store *output, store *journal, fuzz_budget *budget)
+{
+    emr_error error = {""};
+    emr_io to = store_io(output), log = store_io(journal);
+    emr_merge_options o = k->options;
+    emr_allocator allocator = fuzz_allocator(budget);
+    emr_merge *merge;
+    o.allocator = &allocator;
+    merge = test_merge_create(&set, &o);
+    promise(emr_merge_to_bundle(merge, &to, &error) == EMR_OK);
+    promise(emr_merge_resume(merge, &log, EVERY, &error) == EMR_OK);
+    emr_status status = fuzz_status(emr_merge_run(merge, &error), &error);
+    emr_merge_destroy(&merge);
+    promise(budget->now == 0);
+    return status;
+}
+
+/* The journal's hashes, as far as its records reach. */
+static void seal(store *journal)
+{
+    enum { HEAD = 64, HASH = 16 };
+    if (journal->n < HEAD)
+        return;
+    emr_store64(journal->bytes + HEAD - 8, emr_hash64(journal->bytes, HEAD - 8));
+    emr_hasher h;
+    emr_hasher_init(&h);
+    emr_hasher_update(&h, journal->bytes, HEAD);
+    emr_hash128 chain = emr_hasher_digest(&h);
+    for (size_t at = HEAD; journal->n - at >= 8 + HASH;) {
+        uint64_t n = emr_load64(journal->bytes + at);
+        if (n > journal->n - at - 8 - HASH)
+            return;
+        emr_hasher_init(&h);
+        emr_hasher_update(&h, &chain, sizeof chain);
+        emr_hasher_update(&h, journal->bytes + at, 8 + (size_t)n);
+        chain = emr_hasher_digest(&h);
+        at += 8 + (size_t)n;
+        memcpy(journal->bytes + at, &chain, sizeof chain);
+        at += HASH;
+    }
+}
+
+static void edit(choices *c, store *s, const store *other)
+{
+    size_t at = choose_wide(c, s->n + 1), n = choose(c, 64);
+    n = n < s->n - at ? n : s->n - at;
+    switch (choose(c, 8)) {
+    case 0: /* torn off */
+        s->n = at;
+        break;
+    case 1: /* longer */
+        memset(s->bytes + s->n, (int)choose(c, 256), ROOM - s->n < 4096 ? ROOM - s->n : 4096);
+        s->n += ROOM - s->n < 4096 ? ROOM - s->n : 4096;
+        break;
+    case 2: /* never written */
+        memset(s->bytes + at, 0, n * 64 < s->n - at ? n * 64 : s->n - at);
+        break;
+    case 3: /* written elsewhere */
+        memmove(s->bytes + choose_wide(c, s->n - n + 1), s->bytes + at, n);
+        break;
+    case 4: /* of the other file */
+        n = n < other->n ? n : other->n;
+        memcpy(s->bytes + at, other->bytes + choose_wide(c, other->n - n + 1), n);
+        break;
+    case 5: /* a number that is somewhat larger or smaller, or far away */
+        at = at / 8 * 8;
+        if (s->n - at >= 8)
+            emr_store64(s->bytes + at, emr_load64(s->bytes + at) + choose(c, 256) - 128);
+        break;
+    case 6:
+        at = at / 8 * 8;
+        if (s->n - at >= 8)
+            emr_store64(s->bytes + at, (uint64_t)choose(c, 256) << choose(c, 64));
+        break;
+    default:
+        if (at < s->n)
+            s->bytes[at] ^= (uint8_t)(1 + choose(c, 255));
+    }
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    prepare();
+    choices c = {data, size};
+    const kind *k = &kinds[choose(&c, KINDS)];
+    size_t left = choose(&c, 256), unlimited = SIZE_MAX;
+    bool forged = choose(&c, 3) == 1;
+    fuzz_budget budget = {0, 8 << 20};
+    store output = {calloc(1, ROOM), 0, &left}, journal = {calloc(1, ROOM), 0, &left};
+    promise(output.bytes && journal.bytes);
+    run(k, &output, &journal, &budget);
+    for (size_t i = 0; c.size && i < MOST_EDITS; i++) {
+        if (choose(&c, 4))
+            edit(&c, &journal, &output);
+        else
+            edit(&c, &output, &journal);
+    }
+    if (forged)
+        seal(&journal);
+    output.left = journal.left = &unlimited;
+    emr_status status = run(k, &output, &journal, &budget);
+    promise(forged || status == EMR_OK);
+    promise(forged || (output.n >= k->want.bytes && memcmp(output.bytes, k->want.data, k->want.bytes) == 0));
+    free(output.bytes);
+    free(journal.bytes);
+    return 0;
+}

@@ -1,0 +1,144 @@
+/* test_stack.c - how much stack an executor's threads need, whatever the kernels: no more than emr/executor.h
+ * says. Each piece of work runs in a thread of its own, on a stack that was painted. */
+#define _XOPEN_SOURCE 700
+
+#include "property.h"
+
+#include "bundle/bundle.h"
+#include "merge/force.h"
+
+#include <pthread.h>
+
+/* In a build that optimises; others take more, and with sanitizers there is no telling. */
+enum {
+    STACK = 512 << 10,
+    OWN = 8 << 10, /* of the thread itself: its descriptor and its start */
+    PAINT = 0xa5,
+#ifdef __OPTIMIZE__
+    PROMISED = 48 << 10,
+#else
+    PROMISED = 128 << 10,
+#endif
+};
+
+#if defined __SANITIZE_ADDRESS__
+#define SANITIZED 1
+#elif defined __has_feature
+#if __has_feature(address_sanitizer) || __has_feature(memory_sanitizer) || __has_feature(thread_sanitizer)
+#define SANITIZED 1
+#endif
+#endif
+
+typedef struct painted {
+    unsigned char *stack;
+    size_t most;
+    void (*fn)(void *arg, size_t i);
+    void *arg;
+    size_t i;
+} painted;
+
+static void *run(void *user)
+{
+    painted *p = user;
+    p->fn(p->arg, p->i);
+    return NULL;
+}
+
+static void parallel_for(void *user, size_t n, void (*fn)(void *arg, size_t i), void *arg)
+{
+    painted *p = user;
+    p->fn = fn;
+    p->arg = arg;
+    for (p->i = 0; p->i < n; p->i++) {
+        pthread_t thread;
+        pthread_attr_t attributes;
+        size_t untouched = 0;
+        memset(p->stack, PAINT, STACK);
+        pthread_attr_init(&attributes);
+        assert_int_equal(pthread_attr_setstack(&attributes, p->stack, STACK), 0);
+        assert_int_equal(pthread_create(&thread, &attributes, run, p), 0);
+        assert_int_equal(pthread_join(thread, NULL), 0);
+        pthread_attr_destroy(&attributes);
+        while (untouched < STACK && p->stack[untouched] == PAINT)
+            untouched++;
+        p->most = STACK - untouched > p->most ? STACK - untouched : p->most;
+    }
+}
+
+/* Merges, adds, verifies, compares the base, and gives a task's weights back. */
+static void work(const test_set *s, emr_merge_options o, const emr_kernels *kernels, painted *p)
+{
+    emr_error error = {{0}};
+    emr_executor executor = {sizeof executor, p, parallel_for, 3};
+    emr_buffer buffer = {0}, grown = {0}, weights = {0};
+    emr_io io = emr_buffer_io(&buffer), more = emr_buffer_io(&grown), out = emr_buffer_io(&weights);
+    emr_memory memory;
+    emr_model *model;
+    emr_view_options view = EMR_INIT(emr_view_options);
+    emr_checkpoint_options write = EMR_INIT(emr_checkpoint_options);
+    view.executor = write.executor = o.executor = &executor;
+    emr_merge *merge = test_merge_create(s, &o);
+    emr_merge_force_kernels(merge, kernels);
+    assert_ok(emr_merge_to_bundle(merge, &io, &error), &error);
+    assert_ok(emr_merge_run(merge, &error), &error);
+    emr_merge_destroy(&merge);
+    emr_bundle *b = test_bundle_open(&buffer, &memory);
+    b->kernels = kernels;
+    assert_ok(emr_bundle_verify(b, &executor, NULL, NULL, &error), &error);
+    assert_ok(emr_bundle_task_model(&model, b, 0, s->base.model, &view, &error), &error);
+    assert_ok(emr_safetensors_write(model, &out, &write, &error), &error);
+    emr_model_destroy(&model);
+    if (o.extendable) {
+        assert_ok(emr_merge_create(&merge, &o, &error), &error);
+        assert_ok(emr_merge_set_base(merge, s->base.model, &error), &error);
+        assert_ok(emr_merge_extend(merge, b, &error), &error);
+        assert_ok(emr_merge_add_task(merge, "another", s->tasks[0].model, &error), &error);
+        emr_merge_force_kernels(merge, kernels);
+        assert_ok(emr_merge_to_bundle(merge, &more, &error), &error);
+        assert_ok(emr_merge_run(merge, &error), &error);
+        emr_merge_destroy(&merge);
+    }
+    emr_bundle_destroy(&b);
+    emr_buffer_free(&buffer);
+    emr_buffer_free(&grown);
+    emr_buffer_free(&weights);
+}
+
+static void threads_need_no_more_stack_than_is_said(void **state)
+{
+    painted p = {.stack = aligned_alloc(4096, STACK)};
+    (void)state;
+#ifdef SANITIZED
+    free(p.stack);
+    skip();
+#endif
+    assert_non_null(p.stack);
+    for (const emr_kernels *const *k = emr_kernels_available(); *k; k++) {
+        p.most = 0;
+        for (int way = 0; way < 4; way++) {
+            test_set s = way < 3 ? rich_set(3, 18, SOURCE_IO) : random_set(4, 18, true);
+            emr_merge_options o = rich_options(way % 3);
+            o.memory_bytes = 64 << 20;
+            o.rescale = way == 2 ? EMR_RESCALE_L2 : EMR_RESCALE_L1;
+            o.extendable = way < 2;
+#ifdef EMR_WITH_ZSTD
+            o.compression = way == 1 ? 9 : 0;
+#endif
+            work(&s, o, *k, &p);
+            test_set_destroy(&s);
+        }
+        print_message("%s: %zu bytes\n", (*k)->name, p.most);
+        if (p.most > PROMISED + OWN)
+            fail_msg("%s: %zu bytes of stack", (*k)->name, p.most);
+        assert_true(p.most > 4096);
+    }
+    free(p.stack);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(threads_need_no_more_stack_than_is_said),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,204 @@
+/* test_writes.c - what emr/io.h promises of `write`, while several threads work: one call at a time, front to
+ * back, without gaps, something each time; and `sync` comes last. */
+#define _POSIX_C_SOURCE 200809L
+
+#include "property.h"
+
+#include <stdatomic.h>
+#include <time.h>
+
+/* An output that watches how it is written. Calls may come from any thread, where no test may fail: what is
+ * wrong is noted. */
+typedef struct watched {
+    emr_buffer buffer;
+    atomic_bool busy;
+    atomic_bool overlaps, jumps, empty, late; /* what was wrong */
+    uint64_t end;
+    size_t writes, syncs;
+} watched;
+
+static void wait_a_little(void)
+{
+    nanosleep(&(struct timespec){.tv_nsec = 20000}, NULL);
+}
+
+static int watched_write(void *user, uint64_t offset, const void *source, size_t n)
+{
+    watched *w = user;
+    if (atomic_exchange(&w->busy, true))
+        atomic_store(&w->overlaps, true);
+    if (w->writes++ % 8 == 0)
+        wait_a_little(); /* so that another thread could come in between */
+    if (offset != w->end)
+        atomic_store(&w->jumps, true);
+    if (n == 0)
+        atomic_store(&w->empty, true);
+    if (w->syncs)
+        atomic_store(&w->late, true);
+    w->end = offset + n;
+    emr_io io = emr_buffer_io(&w->buffer);
+    int failed = io.write(io.user, offset, source, n);
+    atomic_store(&w->busy, false);
+    return failed;
+}
+
+static int watched_sync(void *user)
+{
+    watched *w = user;
+    if (atomic_load(&w->busy))
+        atomic_store(&w->overlaps, true);
+    w->syncs++;
+    return 0;
+}
+
+static emr_io watched_io(watched *w)
+{
+    emr_io io = EMR_INIT(emr_io);
+    *w = (watched){.end = 0};
+    io.user = w;
+    io.write = watched_write;
+    io.sync = watched_sync;
+    return io;
+}
+
+/* Ends the watch; the same bytes come out of one thread. */
+static void assert_watched(watched *w, const emr_buffer *want, const char *what)
+{
+    if (w->overlaps || w->jumps || w->empty || w->late)
+        fail_msg("%s: write was called %s", what,
+                 w->overlaps ? "from two threads at a time"
+                 : w->jumps  ? "elsewhere than where the last call ended"
+                 : w->empty  ? "with nothing"
+                             : "after sync");
+    assert_true(w->writes > 1 && w->syncs <= 1);
+    assert_same_buffer(&w->buffer, want, what);
+    emr_buffer_free(&w->buffer);
+}
+
+enum { N_TASKS = 3, WAYS = 8 };
+
+static emr_merge_options way_of(int i)
+{
+    emr_merge_options o = rich_options(i % 3);
+    o.memory_bytes = i % 2 ? 16 << 20 : 64 << 20;
+    o.block_params = i % 4 ? 4096 : 0;
+    o.extendable = i % 2;
+    o.embed_base = i % 3 != 1;
+    o.compression = i == 4 ? EMR_COMPRESSION_NONE : 0;
+    return o;
+}
+
+static void merges(const emr_executor *executor)
+{
+    for (int i = 0; i < WAYS; i++) {
+        emr_error error = {{0}};
+        watched w;
+        emr_io io = watched_io(&w);
+        test_set s = rich_set(2, N_TASKS, i % 2 ? SOURCE_IO : SOURCE_MEMORY);
+        emr_merge_options o = way_of(i);
+        emr_buffer want = test_merge_bundle(&s, &o);
+        o.executor = executor;
+        emr_merge *merge = test_merge_create(&s, &o);
+        assert_ok(emr_merge_to_bundle(merge, &io, &error), &error);
+        assert_ok(emr_merge_run(merge, &error), &error);
+        emr_merge_destroy(&merge);
+        assert_watched(&w, &want, "a merge");
+        emr_buffer_free(&want);
+        test_set_destroy(&s);
+    }
+}
+
+/* Float tensors alone: others that are kept cannot be pushed. */
+static void pushed_merges(const emr_executor *executor)
+{
+    for (int i = 0; i < WAYS; i++) {
+        emr_error error = {{0}};
+        watched w;
+        emr_io io = watched_io(&w);
+        test_set s = test_set_create(mixed_tensors, n_mixed_tensors, N_TASKS, 7, SOURCE_PUSHED),
+                 readable = test_set_copy(&s, SOURCE_MEMORY);
+        emr_merge_options o = way_of(i);
+        emr_buffer want = test_merge_bundle(&readable, &o);
+        o.executor = executor;
+        emr_merge *merge = test_merge_create(&s, &o);
+        assert_ok(emr_merge_to_bundle(merge, &io, &error), &error);
+        assert_ok(push_set(merge, &s, 50000, &error), &error);
+        assert_ok(emr_merge_finish(merge, &error), &error);
+        emr_merge_destroy(&merge);
+        assert_watched(&w, &want, "a pushed merge");
+        emr_buffer_free(&want);
+        test_set_destroy(&s);
+        test_set_destroy(&readable);
+    }
+}
+
+/* Adds a task to a bundle, drops one from it, and writes a task's checkpoint. */
+static void others(const emr_executor *executor)
+{
+    emr_error error = {{0}};
+    watched w;
+    emr_io io = watched_io(&w);
+    emr_memory memory;
+    test_set s = rich_set(2, N_TASKS, SOURCE_IO), fewer = s;
+    emr_merge_options o = way_of(3);
+    emr_checkpoint_options c = EMR_INIT(emr_checkpoint_options);
+    fewer.n = N_TASKS - 1;
+    emr_buffer want = test_merge_bundle(&s, &o), before = test_merge_bundle(&fewer, &o), plain = {0};
+    emr_bundle *b = test_bundle_open(&before, &memory);
+    emr_merge *merge;
+    o.executor = executor;
+    assert_ok(emr_merge_create(&merge, &o, &error), &error);
+    assert_ok(emr_merge_set_base(merge, s.base.model, &error), &error);
+    assert_ok(emr_merge_extend(merge, b, &error), &error);
+    assert_ok(emr_merge_add_task(merge, "t2", s.tasks[N_TASKS - 1].model, &error), &error);
+    assert_ok(emr_merge_to_bundle(merge, &io, &error), &error);
+    assert_ok(emr_merge_run(merge, &error), &error);
+    emr_merge_destroy(&merge);
+    assert_watched(&w, &want, "adding");
+
+    emr_io to = emr_buffer_io(&plain);
+    const size_t task = 0;
+    io = watched_io(&w);
+    assert_ok(emr_bundle_drop(b, &task, 1, &to, NULL, NULL, &error), &error);
+    assert_ok(emr_bundle_drop(b, &task, 1, &io, NULL, NULL, &error), &error);
+    assert_watched(&w, &plain, "dropping");
+    emr_buffer_free(&plain);
+
+    emr_model *model;
+    assert_ok(emr_bundle_task_model(&model, b, 1, s.base.model, NULL, &error), &error);
+    c.memory_bytes = 256 << 10; /* many rounds */
+    assert_ok(emr_safetensors_write(model, &to, &c, &error), &error);
+    c.executor = executor;
+    io = watched_io(&w);
+    assert_ok(emr_safetensors_write(model, &io, &c, &error), &error);
+    assert_watched(&w, &plain, "writing a checkpoint");
+    emr_model_destroy(&model);
+    emr_bundle_destroy(&b);
+    emr_buffer_free(&plain);
+    emr_buffer_free(&want);
+    emr_buffer_free(&before);
+    test_set_destroy(&s);
+}
+
+static void writes_are_in_order_whatever_the_threads(void **state)
+{
+    (void)state;
+    for (unsigned threads = 2; threads <= 5; threads += 3) {
+        emr_error error;
+        emr_pool *pool;
+        assert_ok(emr_pool_create(&pool, threads, NULL, &error), &error);
+        emr_executor executor = emr_pool_executor(pool);
+        merges(&executor);
+        pushed_merges(&executor);
+        others(&executor);
+        emr_pool_destroy(&pool);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(writes_are_in_order_whatever_the_threads),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
