@@ -203,6 +203,49 @@ static void reads_that_fail_are_said(void **state)
     crafted_free(&file);
 }
 
+/* A file that becomes another one, cut off or of another length, from each look at it on. */
+static void files_that_change_stay_safe(void **state)
+{
+    crafted file = long_header(), other = gguf_rich();
+    const size_t lengths[] = {0, 23, 100, 40000, file.n - 1};
+    size_t n_opened = 0;
+    (void)state;
+    for (size_t i = 0; i < 6; i++) {
+        emr_memory now = {file.bytes, file.n};
+        emr_memory then = {i < 5 ? file.bytes : other.bytes, i < 5 ? lengths[i] : other.n};
+        for (size_t at = 0; at < 12; at++) {
+            test_allocator counts = {0, 0, SIZE_MAX};
+            emr_allocator allocator = test_allocator_make(&counts);
+            emr_checkpoint_options options = unpacking;
+            test_io looks = {.inner = emr_memory_io(&now), .fail_read = SIZE_MAX, .fail_write = SIZE_MAX};
+            looks.other = emr_memory_io(&then);
+            looks.other_at = at;
+            emr_io io = test_io_make(&looks);
+            emr_model *m;
+            emr_error error = {""};
+            options.allocator = &allocator;
+            emr_status status = emr_gguf_open(&m, &io, GGUF_NAME, &options, &error);
+            assert_true(status == EMR_OK || status == EMR_EIO || status == EMR_EFORMAT);
+            assert_true(status == EMR_OK || is_sentence(&error, GGUF_NAME, ""));
+            n_opened += !status;
+            if (!status) { /* what is written, if anything is, is a GGUF file */
+                emr_buffer buffer = {0};
+                emr_io out = emr_buffer_io(&buffer);
+                status = emr_gguf_write(m, &out, NULL, &error);
+                crafted written = {buffer.data, buffer.bytes};
+                if (!status)
+                    emr_model_destroy(&(emr_model *){assert_gguf(&written, &(emr_memory){0})});
+                emr_buffer_free(&buffer);
+            }
+            emr_model_destroy(&m);
+            assert_int_equal(counts.alive, 0);
+        }
+    }
+    assert_true(n_opened > 10);
+    crafted_free(&file);
+    crafted_free(&other);
+}
+
 static int no_length(void *user, uint64_t *bytes)
 {
     (void)user, (void)bytes;
@@ -326,6 +369,7 @@ int main(void)
         cmocka_unit_test(other_types_stay_what_they_are),
         cmocka_unit_test(long_headers_are_read_in_pieces),
         cmocka_unit_test(reads_that_fail_are_said),
+        cmocka_unit_test(files_that_change_stay_safe),
         cmocka_unit_test(incomplete_calls_are_refused),
         cmocka_unit_test(running_out_of_memory_is_said_and_leaks_nothing),
         cmocka_unit_test(files_open_by_path),
