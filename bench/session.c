@@ -157,13 +157,6 @@ static void read_all(void *arg)
     team_run(e->team, e->team->executor.concurrency, read_share, arg);
 }
 
-/* The product the slow way, to compare with: every weight is written first. */
-static void switch_and_multiply(void *arg)
-{
-    switch_task(arg);
-    multiply(arg);
-}
-
 static void set_batch(engine *e, size_t n_vectors, size_t n_tasks)
 {
     e->n_vectors = n_vectors;
@@ -218,15 +211,14 @@ static void measure_products(const settings *s, engine *e)
         dtypes_of(e), threads);
 }
 
-/* From how many vectors on it is cheaper to switch and multiply by what was written: multiplying itself costs
- * at least reading the weights. */
+/* When multiplying without materialising pays: a switch costs so many products, and a product by what it
+ * wrote still has to read it. */
 static void measure_break_even(const settings *s, engine *e)
 {
     set_batch(e, 1, 1);
     comparison c = take_turns(s->runs, switch_task, multiply, e);
     row(c.ratio, "times", no_bar(), "session: a switch to a matrix times vector, %s, %s", dtypes_of(e),
         threads_of(e->team->executor.concurrency).text);
-    (void)switch_and_multiply;
 }
 
 static void open_bundle(engine *e)
@@ -235,6 +227,44 @@ static void open_bundle(engine *e)
     e->memory = (emr_memory){e->file.data, e->file.bytes};
     emr_io io = emr_memory_io(&e->memory);
     check(emr_bundle_open(&e->bundle, &io, NULL, NULL, &error), &error);
+}
+
+/* Two sessions, over raw masks in place and over compressed ones, of which no more is kept than one task's:
+ * every switch decodes all of its own. */
+typedef struct packed_and_raw {
+    engine packed, raw;
+} packed_and_raw;
+
+static void switch_packed(void *arg)
+{
+    switch_task(&((packed_and_raw *)arg)->packed);
+}
+
+static void switch_raw(void *arg)
+{
+    switch_task(&((packed_and_raw *)arg)->raw);
+}
+
+static void measure_compressed(const settings *s, const engine *raw)
+{
+    emr_task_info info = EMR_INIT(emr_task_info);
+    packed_and_raw both = {*raw, *raw};
+    both.packed.file = (emr_buffer){0};
+    make_bundle(&both.packed, 0);
+    open_bundle(&both.packed);
+    open_session(&both.packed, (raw->values.n + 7) / 8 + (1 << 16));
+    emr_bundle_task(both.packed.bundle, 0, &info);
+    comparison c = take_turns(s->runs, switch_packed, switch_raw, &both);
+    bool all = raw->team->executor.concurrency == s->threads;
+    if (all)
+        row((double)info.mask_bytes * 8 / (double)raw->values.n, "bit/param", no_bar(),
+            "session: compressed masks, %s", dtypes_of(raw));
+    row(c.ratio, "times", all ? at_most(1.5) : no_bar(),
+        "session: switch with compressed masks to raw ones, %s, %s", dtypes_of(raw),
+        threads_of(raw->team->executor.concurrency).text);
+    emr_session_destroy(&both.packed.session);
+    emr_bundle_destroy(&both.packed.bundle);
+    emr_buffer_free(&both.packed.file);
 }
 
 static void measure_dtype(const settings *s, emr_dtype dtype, emr_dtype unified)
@@ -265,6 +295,7 @@ static void measure_dtype(const settings *s, emr_dtype dtype, emr_dtype unified)
         measure_switching(s, &e);
         measure_products(s, &e);
         measure_break_even(s, &e);
+        measure_compressed(s, &e);
         emr_session_destroy(&e.session);
     }
     emr_bundle_destroy(&e.bundle);

@@ -1,11 +1,16 @@
-/* push_stream.c - push mode: weights arrive in packets and never form a file; the results go to a sink, and
- * from there, as a modulator over the host's own memory, straight to use. */
+/* push_stream.c - push mode: weights arrive chunk by chunk from pipes, at whose far ends other processes
+ * write, and never form a file; the results go to a sink, and from there, as a modulator over the host's own
+ * memory, straight to use. */
+#define _POSIX_C_SOURCE 200809L /* pipe, fork */
+
 #include <emr/emr.h>
 
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 enum { COUNT = 300000, N_TASKS = 2, N_SOURCES = 1 + N_TASKS };
 
@@ -19,25 +24,61 @@ static void must(emr_status status)
     }
 }
 
-/* Where weights come from: a network, a sensor bus. */
+/* Where weights come from: here a pipe; a socket or a sensor bus looks the same. */
 typedef struct stream {
-    float weights[COUNT]; /* what is at the far end */
-    size_t sent;          /* bytes of it */
+    float weights[COUNT]; /* what is at the far end; looked at here only to check the result */
+    pid_t sender;
+    int pipe;
     unsigned char packet[1500];
     size_t begin, end; /* the bytes of the packet that are still to be pushed */
 } stream;
 
-/* The next packet; an empty one at the end. */
-static void receive(stream *s)
+static void fail(const char *what)
 {
-    size_t left = sizeof s->weights - s->sent;
-    s->begin = 0;
-    s->end = left < sizeof s->packet ? left : sizeof s->packet;
-    memcpy(s->packet, (const unsigned char *)s->weights + s->sent, s->end);
-    s->sent += s->end;
+    perror(what);
+    exit(EXIT_FAILURE);
 }
 
-/* Pushes packets as they come in. What is not taken is ahead of the other sources and waits for them. */
+/* Starts a process that writes the weights into a pipe, in pieces of odd sizes. */
+static void send(stream *s)
+{
+    int ends[2];
+    if (pipe(ends) || (s->sender = fork()) < 0)
+        fail("push_stream");
+    if (s->sender == 0) {
+        const unsigned char *next = (const unsigned char *)s->weights, *end = next + sizeof s->weights;
+        close(ends[0]);
+        for (size_t n = 1; next < end; n = n % 4000 + 777) {
+            ssize_t wrote = write(ends[1], next, n < (size_t)(end - next) ? n : (size_t)(end - next));
+            if (wrote < 0)
+                _exit(EXIT_FAILURE);
+            next += wrote;
+        }
+        _exit(EXIT_SUCCESS);
+    }
+    close(ends[1]);
+    s->pipe = ends[0];
+}
+
+/* What has arrived next; nothing at the end. */
+static void receive(stream *s)
+{
+    ssize_t n = read(s->pipe, s->packet, sizeof s->packet);
+    if (n < 0)
+        fail("push_stream");
+    s->begin = 0;
+    s->end = (size_t)n;
+}
+
+/* Whether the sender sent all. */
+static int finish(stream *s)
+{
+    int status = -1;
+    close(s->pipe);
+    return waitpid(s->sender, &status, 0) == s->sender && status == 0;
+}
+
+/* Pushes chunks as they come in. What is not taken is ahead of the other sources and waits for them. */
 static void push_all(emr_merge *merge, stream *streams)
 {
     for (int open = 1; open;) {
@@ -125,12 +166,15 @@ int main(void)
     for (size_t s = 0; s < N_SOURCES; s++) {
         for (size_t i = 0; i < COUNT; i++) /* any numbers of both signs */
             streams[s].weights[i] = (float)((i * (17 + 2 * s) + s) % 1009) / 1024 - 0.5f;
+        send(&streams[s]);
         models[s] = describe(names[s]);
         must(s == 0 ? emr_merge_set_base(merge, models[s], &error)
                     : emr_merge_add_task(merge, names[s], models[s], &error));
     }
     must(emr_merge_to_sink(merge, &sink, &error));
     push_all(merge, streams);
+    for (size_t s = 0; s < N_SOURCES; s++)
+        wrong += !finish(&streams[s]);
 
     for (size_t t = 0; t < N_TASKS; t++) {
         emr_task_report report = EMR_INIT(emr_task_report);

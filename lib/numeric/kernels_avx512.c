@@ -135,15 +135,18 @@ static inline v16 v_elect(v16 sum, v16 high, v16 low, int tie_high)
     return _mm512_mask_mov_ps(_mm512_maskz_mov_ps(down, low), up, high);
 }
 
-/* The upper halves, rounded to nearest even; NaN stays NaN and becomes quiet. */
+/* The upper halves, rounded to nearest even; NaN stays NaN and becomes quiet. Adding half of what is cut off,
+ * less one where the result would be even, carries where it has to. */
 static inline __m256i round_bf16(v16 x)
 {
-    __m512i u = _mm512_castps_si512(x), upper = _mm512_srli_epi32(u, 16);
-    __m512i bias = _mm512_add_epi32(_mm512_and_si512(upper, _mm512_set1_epi32(1)), _mm512_set1_epi32(0x7fff));
-    __m512i rounded = _mm512_srli_epi32(_mm512_add_epi32(u, bias), 16);
-    __m512i quiet = _mm512_or_si512(upper, _mm512_set1_epi32(0x40));
-    m16 nan = _mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q);
-    return _mm512_cvtepi32_epi16(_mm512_mask_mov_epi32(rounded, nan, quiet));
+    const __m512i odd_words = _mm512_set_epi16(31, 29, 27, 25, 23, 21, 19, 17, 15, 13, 11, 9, 7, 5, 3, 1, 31,
+                                               29, 27, 25, 23, 21, 19, 17, 15, 13, 11, 9, 7, 5, 3, 1);
+    __m512i u = _mm512_castps_si512(x), rounded = _mm512_add_epi32(u, _mm512_set1_epi32(0x7fff));
+    m16 odd = _mm512_test_epi32_mask(u, _mm512_set1_epi32(0x10000)),
+        nan = _mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q);
+    rounded = _mm512_mask_add_epi32(rounded, odd, rounded, _mm512_set1_epi32(1));
+    rounded = _mm512_mask_or_epi32(rounded, nan, u, _mm512_set1_epi32(0x400000));
+    return _mm512_castsi512_si256(_mm512_permutexvar_epi16(odd_words, rounded));
 }
 
 /* 16 elements in a 16-bit dtype. */

@@ -33,18 +33,6 @@ static inline __m512i emulated_cvtepu16_epi32(__m256i h)
     return _mm512_loadu_si512(to);
 }
 
-static inline __m256i emulated_cvtepi32_epi16(__m512i x)
-{
-    uint32_t from[16];
-    uint16_t to[16];
-    __m256i result;
-    memcpy(from, &x, sizeof from);
-    for (int i = 0; i < 16; i++)
-        to[i] = (uint16_t)from[i];
-    memcpy(&result, to, sizeof result);
-    return result;
-}
-
 static inline __m512 emulated_cvtph_ps(__m256i h)
 {
     uint16_t from[16];
@@ -77,8 +65,13 @@ static inline __m512d emulated_cvtps_pd(__m256 x)
     return _mm512_loadu_pd(to);
 }
 
+static inline void emulated_stream(void *to, __m512i x)
+{
+    memcpy(to, &x, sizeof x);
+}
+
+#define _mm512_stream_si512(to, x)   emulated_stream(to, x)
 #define _mm512_cvtepu16_epi32(h)     emulated_cvtepu16_epi32(h)
-#define _mm512_cvtepi32_epi16(x)     emulated_cvtepi32_epi16(x)
 #define _mm512_cvtph_ps(h)           emulated_cvtph_ps(h)
 #define _mm512_cvtps_ph(x, rounding) emulated_cvtps_ph(x)
 #define _mm512_cvtps_pd(x)           emulated_cvtps_pd(x)
