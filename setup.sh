@@ -1,7 +1,9 @@
 #!/bin/sh
 # setup.sh - installs what the build needs and finds missing, through the system's package manager.
-# Does nothing, and needs no root, where everything is there.
+# Does nothing, and needs no root, where everything is there. The Python package gguf, which one test needs and Debian
+# has not, goes into .venv beside this file.
 set -eu
+here=$(cd "$(dirname "$0")" && pwd)
 
 missing=""
 need_command() { # command, Debian package
@@ -30,7 +32,35 @@ need_library libxxhash libxxhash-dev
 need_library jansson libjansson-dev
 need_library cmocka libcmocka-dev
 
-[ -n "$missing" ] || exit 0
+# A python3 that has the package, or could have it in a virtual environment.
+have_gguf() {
+    for python in python3 /usr/bin/python3 "$here/.venv/bin/python"; do
+        if "$python" -c 'import gguf, numpy' 2>/dev/null; then
+            return 0
+        fi
+    done
+    return 1
+}
+system_python() {
+    if [ -x /usr/bin/python3 ]; then echo /usr/bin/python3; else command -v python3; fi
+}
+# Without it (no network, say) everything can be built, and the test that needs it says why it fails.
+get_gguf() {
+    if have_gguf; then return 0; fi
+    echo "setup: installing the Python package gguf into .venv"
+    rm -rf "$here/.venv"
+    if ! "$(system_python)" -m venv --system-site-packages "$here/.venv" ||
+        ! "$here/.venv/bin/python" -m pip install --quiet --retries 1 --disable-pip-version-check \
+            'gguf==0.19.0'; then
+        echo "setup: that failed: the test gguf_package will fail too" >&2
+    fi
+}
+have_gguf || "$(system_python || echo python3)" -c 'import ensurepip' 2>/dev/null || missing="$missing python3-venv"
+
+if [ -z "$missing" ]; then
+    get_gguf
+    exit 0
+fi
 
 if ! command -v apt-get >/dev/null 2>&1; then
     echo "setup: these Debian packages, or what your system calls them, are needed:$missing" >&2
@@ -52,3 +82,4 @@ export DEBIAN_FRONTEND=noninteractive
 $as_root apt-get update -qq
 # shellcheck disable=SC2086
 $as_root apt-get install -y -qq --no-install-recommends $missing
+get_gguf

@@ -3,6 +3,7 @@
 #define _POSIX_C_SOURCE 200809L
 
 #include "checkpoint/adapter.h"
+#include "checkpoint/gguf.h"
 #include "checkpoint/safetensors.h"
 #include "io/file.h"
 
@@ -19,7 +20,7 @@ typedef struct open_file {
 
 typedef struct open_files {
     open_file *first;
-    int map;
+    emr_checkpoint_options options;
 } open_files;
 
 static void close_files(void *owner, const emr_allocator *allocator)
@@ -35,7 +36,8 @@ static void close_files(void *owner, const emr_allocator *allocator)
     emr_release(allocator, files);
 }
 
-static emr_status add_file(emr_model *m, const char *path, emr_error *error)
+/* Opens a file for a model, the first of its files now. */
+static emr_status open_for(emr_model *m, const char *path, emr_io *io, emr_error *error)
 {
     open_files *files = m->owner;
     open_file *f = emr_allocate_array(&m->allocator, 1, sizeof *f);
@@ -48,18 +50,39 @@ static emr_status add_file(emr_model *m, const char *path, emr_error *error)
     f->path = copy;
     f->next = files->first;
     files->first = f;
-    emr_status status = emr_file_open(&f->file, path, files->map, &m->allocator, error);
+    emr_status status = emr_file_open(&f->file, path, files->options.map, &m->allocator, error);
     if (status)
         return status;
     m->stamp = m->stamp * 31 + emr_file_stamp(f->file);
-    emr_io io = emr_file_io(f->file);
-    return emr_safetensors_load(m, &io, copy, error);
+    *io = emr_file_io(f->file);
+    return EMR_OK;
+}
+
+static emr_status add_shard(emr_model *m, const char *path, emr_error *error)
+{
+    const open_files *files = m->owner;
+    emr_io io;
+    emr_status status = open_for(m, path, &io, error);
+    return status ? status : emr_safetensors_load(m, &io, files->first->path, &files->options, error);
 }
 
 static bool ends_with(const char *text, const char *end)
 {
     size_t n = strlen(text), k = strlen(end);
     return n >= k && strcmp(text + n - k, end) == 0;
+}
+
+/* A file that is a model by itself: its name, or else how it begins, tells its format. */
+static emr_status add_file(emr_model *m, const char *path, emr_error *error)
+{
+    const open_files *files = m->owner;
+    emr_io io;
+    emr_status status = open_for(m, path, &io, error);
+    if (status)
+        return status;
+    bool is_gguf = ends_with(path, ".gguf") || emr_gguf_is_it(&io);
+    return (is_gguf ? emr_gguf_load : emr_safetensors_load)(m, &io, files->first->path, &files->options,
+                                                            error);
 }
 
 static bool is_pickle(const char *path)
@@ -81,10 +104,10 @@ static emr_status refuse_pickle(const char *path, emr_error *error)
 
 /* What a directory holds that could be the checkpoint. */
 typedef struct listing {
-    char *index, *single; /* names; the preferred one if it is there */
-    size_t n_indexes, n_singles;
-    bool has_index, has_single; /* the preferred names themselves */
-    bool has_adapter;           /* the second choice among single files */
+    char *index, *single, *gguf; /* names; the preferred one if it is there */
+    size_t n_indexes, n_singles, n_ggufs;
+    bool has_index, has_single, has_gguf; /* the preferred names themselves; no GGUF is preferred */
+    bool has_adapter;                     /* the second choice among single files */
     bool has_pickle;
 } listing;
 
@@ -111,6 +134,8 @@ static emr_status list_directory(const emr_allocator *a, const char *path, listi
                  strcmp(name, "model.safetensors.index.json") == 0);
         else if (ends_with(name, ".safetensors"))
             note(a, &l->single, &l->n_singles, &l->has_single, name, strcmp(name, "model.safetensors") == 0);
+        else if (ends_with(name, ".gguf"))
+            note(a, &l->gguf, &l->n_ggufs, &l->has_gguf, name, false);
         else if (is_pickle(name))
             l->has_pickle = true;
         l->has_adapter = l->has_adapter || strcmp(name, EMR_ADAPTER_STEM ".safetensors") == 0;
@@ -128,24 +153,25 @@ static emr_status choose(const listing *l, const char *path, const char **name, 
         *name = l->single;
     else if (l->n_indexes == 0 && l->has_adapter)
         *name = EMR_ADAPTER_STEM ".safetensors";
-    else if (l->n_indexes || l->n_singles)
+    else if (l->n_indexes + l->n_singles == 0 && l->n_ggufs == 1)
+        *name = l->gguf;
+    else if (l->n_indexes || l->n_singles || l->n_ggufs)
         return emr_fail(error, EMR_EFORMAT, "%s: several checkpoints lie in this directory: name one of them",
                         path);
     else if (l->has_pickle)
         return refuse_pickle(path, error);
     else
-        return emr_fail(error, EMR_EFORMAT, "%s: no .safetensors file lies in this directory", path);
+        return emr_fail(error, EMR_EFORMAT,
+                        "%s: no .safetensors file and no .gguf file lies in this directory", path);
     return *name ? EMR_OK : emr_fail(error, EMR_ENOMEM, "%s: out of memory", path);
 }
 
 static emr_status load_path(emr_model *m, const char *path, emr_error *error)
 {
     if (ends_with(path, ".json"))
-        return emr_shard_index_load(m, path, add_file, error);
+        return emr_shard_index_load(m, path, add_shard, error);
     if (is_pickle(path))
         return refuse_pickle(path, error);
-    if (ends_with(path, ".gguf"))
-        return emr_fail(error, EMR_EUNSUPPORTED, "%s: GGUF files are not read by this version", path);
     emr_status status = add_file(m, path, error);
     return status ? status : emr_adapter_load(m, path, error);
 }
@@ -169,6 +195,7 @@ static emr_status load_directory(emr_model *m, const char *path, emr_error *erro
     emr_release(&m->allocator, joined);
     emr_release(&m->allocator, l.index);
     emr_release(&m->allocator, l.single);
+    emr_release(&m->allocator, l.gguf);
     return status;
 }
 
@@ -188,7 +215,7 @@ emr_status emr_checkpoint_open(emr_model **model, const char *path, const emr_ch
         return status;
     open_files *files = emr_allocate_array(&allocator, 1, sizeof *files);
     if (files) {
-        files->map = options.map;
+        files->options = options;
         (*model)->owner = files;
         (*model)->on_destroy = close_files;
         status = stat(path, &s) == 0 && S_ISDIR(s.st_mode) ? load_directory(*model, path, error)

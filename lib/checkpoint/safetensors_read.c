@@ -302,8 +302,10 @@ static emr_status add_entries(const reader *r, const emr_io *io, uint64_t data, 
     return status;
 }
 
-emr_status emr_safetensors_load(emr_model *m, const emr_io *io, const char *path, emr_error *error)
+emr_status emr_safetensors_load(emr_model *m, const emr_io *io, const char *path,
+                                const emr_checkpoint_options *options, emr_error *error)
 {
+    (void)options; /* they say nothing about this format */
     reader r;
     char *header = NULL;
     size_t size = 0;
@@ -332,19 +334,20 @@ emr_status emr_safetensors_load(emr_model *m, const emr_io *io, const char *path
 emr_status emr_checkpoint_take(emr_checkpoint_options *taken, emr_allocator *allocator,
                                const emr_checkpoint_options *given, emr_error *error)
 {
-    emr_status status = emr_take_struct(taken, sizeof *taken, sizeof(emr_checkpoint_options), given,
-                                        "emr_checkpoint_options", error);
+    emr_status status = emr_take_struct(taken, sizeof *taken, offsetof(emr_checkpoint_options, dequantise),
+                                        given, "emr_checkpoint_options", error);
     return status ? status : emr_allocator_take(allocator, taken->allocator, error);
 }
 
-emr_status emr_safetensors_open(emr_model **model, const emr_io *given, const char *name,
-                                const emr_checkpoint_options *options, emr_error *error)
+emr_status emr_checkpoint_open_io(emr_model **model, const emr_io *given, const char *name,
+                                  const emr_checkpoint_options *options, emr_load_file load, const char *what,
+                                  emr_error *error)
 {
     emr_checkpoint_options known;
     emr_allocator allocator;
     emr_io io;
     if (!model)
-        return emr_fail(error, EMR_EINVAL, "emr_safetensors_open: NULL");
+        return emr_fail(error, EMR_EINVAL, "%s: NULL", what);
     *model = NULL;
     emr_status status = emr_checkpoint_take(&known, &allocator, options, error);
     if (!status)
@@ -354,8 +357,15 @@ emr_status emr_safetensors_open(emr_model **model, const emr_io *given, const ch
     if (!status)
         status = emr_model_create(model, name, &allocator, error);
     if (!status)
-        status = emr_safetensors_load(*model, &io, (*model)->name, error);
+        status = load(*model, &io, (*model)->name, &known, error);
     if (status)
         emr_model_destroy(model);
     return status;
+}
+
+emr_status emr_safetensors_open(emr_model **model, const emr_io *io, const char *name,
+                                const emr_checkpoint_options *options, emr_error *error)
+{
+    return emr_checkpoint_open_io(model, io, name, options, emr_safetensors_load, "emr_safetensors_open",
+                                  error);
 }

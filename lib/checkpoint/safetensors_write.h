@@ -3,7 +3,6 @@
 #define EMR_CHECKPOINT_SAFETENSORS_WRITE_H
 
 #include "emr/checkpoint.h"
-#include "core/work.h"
 #include "model/model.h"
 
 /* Tensors [first, first + n) of a model as one file. *done goes up by the bytes written, for progress out of
@@ -11,8 +10,5 @@
 emr_status emr_safetensors_write_range(const emr_model *model, size_t first, size_t n, const emr_io *io,
                                        const emr_checkpoint_options *options, const emr_allocator *allocator,
                                        uint64_t *done, uint64_t total, emr_error *error);
-
-/* Bytes of all tensors. */
-uint64_t emr_model_bytes(const emr_model *model);
 
 #endif

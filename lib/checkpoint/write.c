@@ -6,6 +6,7 @@
 #include "checkpoint/json_text.h"
 #include "checkpoint/safetensors.h"
 #include "checkpoint/safetensors_write.h"
+#include "checkpoint/stream.h"
 #include "core/text.h"
 
 #include <stdio.h>
@@ -40,6 +41,18 @@ static bool cut_ending(char *text, const char *end)
     return true;
 }
 
+static bool is_directory(const char *path)
+{
+    struct stat st;
+    return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
+}
+
+static bool is_gguf(const char *path)
+{
+    size_t n = strlen(path);
+    return n >= 5 && strcmp(path + n - 5, ".gguf") == 0 && !is_directory(path);
+}
+
 /* Shares the tensors out: a new shard where the next tensor would make this one too large. */
 static bool share_out(shards *s, const emr_model *m, uint64_t shard_bytes)
 {
@@ -64,21 +77,32 @@ static bool share_out(shards *s, const emr_model *m, uint64_t shard_bytes)
 /* Finds the stem, and makes the directory where the path is to be one. */
 static emr_status find_stem(shards *s, const char *path, bool sharding, bool adapter, emr_error *error)
 {
-    struct stat st;
-    bool is_directory = stat(path, &st) == 0 && S_ISDIR(st.st_mode);
+    bool there = is_directory(path);
     s->stem = emr_copy_string(&s->allocator, path);
     if (!s->stem)
         return emr_fail(error, EMR_ENOMEM, "%s: out of memory", path);
-    if (!is_directory && (cut_ending(s->stem, dot_index) || cut_ending(s->stem, dot_safetensors)))
+    if (!there && (cut_ending(s->stem, dot_index) || cut_ending(s->stem, dot_safetensors)))
         return EMR_OK;
-    if (!is_directory && !sharding && !adapter)
-        return emr_fail(error, EMR_EINVAL, "%s: the output's name must end in .safetensors", path);
-    if (!is_directory && mkdir(path, 0777))
+    if (!there && !sharding && !adapter)
+        return emr_fail(error, EMR_EINVAL, "%s: the output's name must end in .safetensors or .gguf", path);
+    if (!there && mkdir(path, 0777))
         return emr_fail(error, EMR_EIO, "%s: the directory cannot be made", path);
-    s->made_directory = !is_directory;
+    s->made_directory = !there;
     emr_release(&s->allocator, s->stem);
     s->stem = emr_join_strings(&s->allocator, path, strlen(path), adapter ? "/" EMR_ADAPTER_STEM : "/model");
     return s->stem ? EMR_OK : emr_fail(error, EMR_ENOMEM, "%s: out of memory", path);
+}
+
+/* Says which file it was whose writing failed, which the writer does not know. */
+static emr_status name_file(const emr_file *file, const char *path, emr_status status, emr_error *error)
+{
+    char reason[128];
+    emr_file_failure(file, reason, sizeof reason);
+    if (status == EMR_EIO && *reason) {
+        emr_error what = error ? *error : (emr_error){{0}};
+        emr_fail(error, status, "%s: %s: %s", path, what.text, reason);
+    }
+    return status;
 }
 
 static emr_status write_shard(shards *s, size_t i, const emr_model *m, const emr_checkpoint_options *options,
@@ -99,13 +123,7 @@ static emr_status write_shard(shards *s, size_t i, const emr_model *m, const emr
     emr_io io = emr_file_io(part->file);
     status = emr_safetensors_write_range(m, part->first, part->n, &io, options, &s->allocator, done,
                                          emr_model_bytes(m), error);
-    char reason[128];
-    emr_file_failure(part->file, reason, sizeof reason);
-    if (status == EMR_EIO && *reason) { /* it was this file, whose name the writer does not know */
-        emr_error what = error ? *error : (emr_error){{0}};
-        emr_fail(error, status, "%s: %s: %s", part->path, what.text, reason);
-    }
-    return status;
+    return name_file(part->file, part->path, status, error);
 }
 
 /* The file name of a shard's path. */
@@ -208,6 +226,24 @@ static emr_status commit_config(shards *s, int replace, emr_error *error)
     return status;
 }
 
+/* One file, which appears under its name when it is whole. */
+static emr_status write_gguf(const emr_model *m, const char *path, const emr_checkpoint_options *options,
+                             const emr_allocator *allocator, emr_error *error)
+{
+    emr_file *file;
+    if (options->shard_bytes)
+        return emr_fail(error, EMR_EUNSUPPORTED, "%s: GGUF files are not written in shards", path);
+    emr_status status = emr_file_create(&file, path, options->replace, allocator, error);
+    if (status)
+        return status;
+    emr_io io = emr_file_io(file);
+    status = name_file(file, path, emr_gguf_write(m, &io, options, error), error);
+    if (!status)
+        status = emr_file_commit(file, error);
+    emr_file_close(&file);
+    return status;
+}
+
 emr_status emr_checkpoint_write(const emr_model *m, const char *path, const emr_checkpoint_options *given,
                                 emr_error *error)
 {
@@ -219,6 +255,8 @@ emr_status emr_checkpoint_write(const emr_model *m, const char *path, const emr_
     emr_status status = emr_checkpoint_take(&options, &s.allocator, given, error);
     if (status)
         return status;
+    if (is_gguf(path))
+        return write_gguf(m, path, &options, &s.allocator, error);
     if (!share_out(&s, m, options.shard_bytes))
         status = emr_fail(error, EMR_ENOMEM, "%s: out of memory", path);
     if (!status)

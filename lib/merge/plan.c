@@ -1,6 +1,7 @@
 /* plan.c - see plan.h. The policy table is that of docs/algorithm.md, "Which tensors are merged". */
 #include "merge/plan.h"
 
+#include "emr/checkpoint.h"
 #include "bundle/bundle.h"
 #include "core/text.h"
 #include "merge/glob.h"
@@ -113,6 +114,13 @@ static bool has_own(const emr_plan *plan, const emr_row *row, size_t task)
            emr_bundle_task_dtype(plan->before, task, i) == EMR_DTYPE_NONE;
 }
 
+/* The metadata of a GGUF file, which are as long as they are: where lengths differ, so do bytes, and no more
+ * is meant by it. */
+static bool is_gguf_header(const emr_tensor *t)
+{
+    return t->dtype == EMR_U8 && t->rank == 1 && emr_same_text(t->name, EMR_GGUF_HEADER);
+}
+
 /* Decides about one tensor of the base. */
 static emr_status classify(const emr_plan *plan, emr_row *row, emr_error *error)
 {
@@ -130,7 +138,7 @@ static emr_status classify(const emr_plan *plan, emr_row *row, emr_error *error)
                 return missing(plan, base, t, error);
             continue;
         }
-        if (glob)
+        if (glob || (is_gguf_header(base) && is_gguf_header(own)))
             continue;
         if (!emr_same_shape(base, own) || is_float != emr_dtype_is_float(own->dtype)) {
             if (plan->options->on_mismatch == EMR_MISMATCH_ERROR)

@@ -110,6 +110,45 @@ def checkpoints():
     yield "pickle", b"PK\x03\x04\x14\0\0\0\x08\0archive/data.pkl"
 
 
+def gguf_string(text):
+    raw = text if isinstance(text, bytes) else text.encode()
+    return struct.pack("<Q", len(raw)) + raw
+
+
+def gguf(entries, tensors, alignment=32, version=3):
+    """Bytes of a file; entries are key, type, bytes; tensors are name, dimensions (the fastest first), type, bytes."""
+    infos, data = b"", b""
+    for name, dims, kind, raw in tensors:
+        data += bytes(-len(data) % alignment)
+        infos += gguf_string(name) + struct.pack(f"<I{len(dims)}QIQ", len(dims), *dims, kind, len(data))
+        data += raw
+    header = struct.pack("<4sIQQ", b"GGUF", version, len(tensors), len(entries))
+    header += b"".join(gguf_string(key) + struct.pack("<I", kind) + raw for key, kind, raw in entries) + infos
+    return header + bytes(-len(header) % alignment) + data + bytes(-len(data) % alignment)
+
+
+def gguf_files():
+    align = lambda n: ("general.alignment", 4, struct.pack("<I", n))
+    name = ("general.name", 8, gguf_string("a model"))
+    yield "empty", gguf([], [])
+    yield "small", gguf([], [("f", [2, 3], 0, floats(range(6))), ("q", [32], 8, bytes(range(34)))])
+    yield "version2", gguf([name], [("f", [2, 3], 1, bytes(12))], version=2)
+    yield "scalars", gguf([(f"k{i}", i, bytes([1]) + bytes(n - 1)) for i, n in
+                           [(0, 1), (1, 1), (2, 2), (3, 2), (4, 4), (5, 4), (6, 4), (7, 1), (10, 8), (11, 8), (12, 8)]],
+                          [("n", [], 24, b"x"), ("none", [4, 0], 0, b"")])
+    yield "arrays", gguf([name, ("tokens", 9, struct.pack("<IQ", 8, 3) + b"".join(map(gguf_string, ["", "a", b"\xff"]))),
+                          ("deep", 9, struct.pack("<IQIQIQ", 9, 1, 9, 1, 7, 2) + b"\0\1"),
+                          ("floats", 9, struct.pack("<IQ", 6, 2) + floats([1, 2]))], [("x", [1], 28, bytes(8))])
+    for n in [8, 24, 64]:
+        yield f"align{n}", gguf([align(n), name], [("a", [3], 0, bytes(12)), ("b", [5], 30, bytes(10))], n)
+    sizes = {2: 18, 3: 20, 6: 22, 7: 24, 8: 34, 12: 144, 14: 210, 39: 17}
+    yield "blocks", gguf([name], [(f"t{kind}", [256 if size > 34 else 32, 2], kind, bytes(i % 64 for i in range(2 * size)))
+                                  for kind, size in sizes.items()])
+    yield "split", gguf([("split.count", 2, b"\2\0")], [])
+    yield "header", gguf([], [("gguf.header", [1], 24, b"x")])
+    yield "lent", gguf([name], [("q", [32], 8, bytes(34))])[:24 + 8 + 12 + 4 + 8 + 7 + 8 + 1 + 4 + 8 + 4 + 8]
+
+
 def shard_indexes():
     a, b, c = "a.safetensors", "b.safetensors", "c.safetensors"
     right = {"x": a, "y": a, "z": b}
@@ -148,6 +187,9 @@ def main():
         put("drop", name, bytes([[1, 2, 129, 130][i % 4]]) + content)
     for i, (name, content) in enumerate(checkpoints()):
         put("safetensors", name, bytes([i % 2]) + content)
+    for i, (name, content) in enumerate(gguf_files()):
+        for choices in range(4) if name in ("blocks", "small") else [i % 4]:
+            put("gguf", f"{name}{choices}", bytes([choices]) + content)
     for name, content in shard_indexes():
         put("shard_index", name, json.dumps(content).encode())
     for name, *configs in adapters():

@@ -25,7 +25,8 @@ static emr_status write_model(const emr_model *model, const arguments *a, const 
     options.progress = s->progress;
     if (strcmp(a->output, "-") == 0) {
         emr_io io = standard_output();
-        return emr_safetensors_write(model, &io, &options, error);
+        bool is_gguf = emr_model_find(model, EMR_GGUF_HEADER) != NULL;
+        return (is_gguf ? emr_gguf_write : emr_safetensors_write)(model, &io, &options, error);
     }
     return emr_checkpoint_write(model, a->output, &options, error);
 }

@@ -187,6 +187,7 @@ static const option options[] = {
     {"--resume", MERGE | ADD, false, set_flag, AT(resume), NULL, 0},
     {"--resume-every", MERGE | ADD, true, set_size, AT(resume_every), NULL, 0},
     {"--dry-run", MERGE | ADD, false, set_flag, AT(dry_run), NULL, 0},
+    {"--dequantise", MERGE | APPLY | VERIFY | ADD, false, set_flag, AT(dequantise), NULL, 0},
     {"--dtype", APPLY, true, set_choice, AT(dtype), dtypes, EMR_F32},
     {"--shard-size", APPLY, true, set_size, AT(shard_bytes), NULL, 0},
     {"--unified", EXPORT, false, set_flag, AT(unified), NULL, 0},

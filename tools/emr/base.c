@@ -38,7 +38,7 @@ emr_status open_base(emr_model **base, const arguments *a, const emr_bundle *bun
     emr_model *own = NULL;
     emr_status status = EMR_OK;
     if (!base_is_zeros(a))
-        return emr_checkpoint_open(base, a->base, NULL, error);
+        return open_checkpoint(base, a->base, a, error);
     if (bundle)
         status = tensors_of(&own, bundle, error);
     if (!status)

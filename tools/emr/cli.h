@@ -31,7 +31,7 @@ typedef struct arguments {
     uint64_t memory, shard_bytes, resume_every;
     emr_merge_options merge;
     int dtype;
-    bool unified, resume, dry_run, force, json, quiet, help, version;
+    bool dequantise, unified, resume, dry_run, force, json, quiet, help, version;
 } arguments;
 
 /* Parses the words after the command. On failure prints the error line and returns EXIT_USAGE. */
@@ -52,6 +52,9 @@ int complain_status(emr_status status, const emr_error *error);
 /* A failed write says what the library does not know: "OUT: writing ... failed: No space left on device".
  * `file` NULL is standard output. */
 void name_output(const emr_file *file, const char *output, emr_error *error);
+
+/* A checkpoint as the command line wants it read. */
+emr_status open_checkpoint(emr_model **model, const char *path, const arguments *a, emr_error *error);
 
 /* The number of a task of that name. */
 emr_status find_task(const emr_bundle *bundle, const char *name, size_t *task, emr_error *error);

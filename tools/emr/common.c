@@ -227,6 +227,13 @@ void name_output(const emr_file *file, const char *output, emr_error *error)
     snprintf(error->text, sizeof error->text, "%.*s", (int)sizeof error->text - 1, text);
 }
 
+emr_status open_checkpoint(emr_model **model, const char *path, const arguments *a, emr_error *error)
+{
+    emr_checkpoint_options options = EMR_INIT(emr_checkpoint_options);
+    options.dequantise = a->dequantise;
+    return emr_checkpoint_open(model, path, &options, error);
+}
+
 emr_status find_task(const emr_bundle *bundle, const char *name, size_t *task, emr_error *error)
 {
     emr_status status = emr_bundle_find_task(bundle, name, task);

@@ -154,7 +154,7 @@ static int inspect_checkpoint(const arguments *a, const emr_model *m)
     const char *key, *value;
     for (size_t i = 0; i < emr_model_n_tensors(m); i++) {
         const emr_tensor *t = emr_model_tensor(m, i);
-        params += emr_tensor_count(t);
+        params += strcmp(emr_tensor_name(t), EMR_GGUF_HEADER) == 0 ? 0 : emr_tensor_count(t);
         bytes += emr_tensor_bytes(t);
         if (!a->json) {
             print_name(emr_tensor_name(t), 48);

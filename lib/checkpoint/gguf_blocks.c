@@ -1,0 +1,129 @@
+/* gguf_blocks.c - the tensor types of ggml, and floats made of blocks of the plainer ones as they are read.
+ */
+#include "checkpoint/gguf.h"
+#include "numeric/convert.h"
+
+#include <string.h>
+
+enum { BLOCK = 32, BLOCK_BYTES_MAX = 34, BATCH = 240 /* blocks on the stack, which is small */ };
+
+static float half_at(const uint8_t *p)
+{
+    return emr_f16_to_f32(emr_load16(p));
+}
+
+static void unpack_q8_0(const uint8_t *b, float values[BLOCK])
+{
+    float scale = half_at(b);
+    for (size_t i = 0; i < BLOCK; i++)
+        values[i] = (float)(int8_t)b[2 + i] * scale;
+}
+
+/* Of 4-bit types, the lower halves of 16 bytes are the first 16 elements, the upper ones the others. */
+static int nibble(const uint8_t *b, size_t i)
+{
+    return i < BLOCK / 2 ? b[i] & 15 : b[i - BLOCK / 2] >> 4;
+}
+
+/* The same with a fifth bit, which 32 bits before the bytes hold. */
+static int five_bits(const uint8_t *b, size_t i)
+{
+    return nibble(b + 4, i) | (int)(emr_load32(b) >> i & 1) << 4;
+}
+
+static void unpack_q4_0(const uint8_t *b, float values[BLOCK])
+{
+    float scale = half_at(b);
+    for (size_t i = 0; i < BLOCK; i++)
+        values[i] = (float)(nibble(b + 2, i) - 8) * scale;
+}
+
+static void unpack_q4_1(const uint8_t *b, float values[BLOCK])
+{
+    float scale = half_at(b), least = half_at(b + 2);
+    for (size_t i = 0; i < BLOCK; i++)
+        values[i] = (float)nibble(b + 4, i) * scale + least;
+}
+
+static void unpack_q5_0(const uint8_t *b, float values[BLOCK])
+{
+    float scale = half_at(b);
+    for (size_t i = 0; i < BLOCK; i++)
+        values[i] = (float)(five_bits(b + 2, i) - 16) * scale;
+}
+
+static void unpack_q5_1(const uint8_t *b, float values[BLOCK])
+{
+    float scale = half_at(b), least = half_at(b + 2);
+    for (size_t i = 0; i < BLOCK; i++)
+        values[i] = (float)five_bits(b + 4, i) * scale + least;
+}
+
+/* Numbers that are absent were types once, and are so no more. */
+static const emr_gguf_type types[] = {
+    {"F32", 0, 1, 4, EMR_F32, NULL},          {"F16", 1, 1, 2, EMR_F16, NULL},
+    {"Q4_0", 2, 32, 18, EMR_U8, unpack_q4_0}, {"Q4_1", 3, 32, 20, EMR_U8, unpack_q4_1},
+    {"Q5_0", 6, 32, 22, EMR_U8, unpack_q5_0}, {"Q5_1", 7, 32, 24, EMR_U8, unpack_q5_1},
+    {"Q8_0", 8, 32, 34, EMR_U8, unpack_q8_0}, {"Q8_1", 9, 32, 36, EMR_U8, NULL},
+    {"Q2_K", 10, 256, 84, EMR_U8, NULL},      {"Q3_K", 11, 256, 110, EMR_U8, NULL},
+    {"Q4_K", 12, 256, 144, EMR_U8, NULL},     {"Q5_K", 13, 256, 176, EMR_U8, NULL},
+    {"Q6_K", 14, 256, 210, EMR_U8, NULL},     {"Q8_K", 15, 256, 292, EMR_U8, NULL},
+    {"IQ2_XXS", 16, 256, 66, EMR_U8, NULL},   {"IQ2_XS", 17, 256, 74, EMR_U8, NULL},
+    {"IQ3_XXS", 18, 256, 98, EMR_U8, NULL},   {"IQ1_S", 19, 256, 50, EMR_U8, NULL},
+    {"IQ4_NL", 20, 32, 18, EMR_U8, NULL},     {"IQ3_S", 21, 256, 110, EMR_U8, NULL},
+    {"IQ2_S", 22, 256, 82, EMR_U8, NULL},     {"IQ4_XS", 23, 256, 136, EMR_U8, NULL},
+    {"I8", 24, 1, 1, EMR_I8, NULL},           {"I16", 25, 1, 2, EMR_I16, NULL},
+    {"I32", 26, 1, 4, EMR_I32, NULL},         {"I64", 27, 1, 8, EMR_I64, NULL},
+    {"F64", 28, 1, 8, EMR_F64, NULL},         {"IQ1_M", 29, 256, 56, EMR_U8, NULL},
+    {"BF16", 30, 1, 2, EMR_BF16, NULL},       {"TQ1_0", 34, 256, 54, EMR_U8, NULL},
+    {"TQ2_0", 35, 256, 66, EMR_U8, NULL},     {"MXFP4", 39, 32, 17, EMR_U8, NULL},
+    {"NVFP4", 40, 64, 36, EMR_U8, NULL},      {"Q1_0", 41, 128, 18, EMR_U8, NULL},
+    {"Q2_0", 42, 64, 18, EMR_U8, NULL},
+};
+enum { N_TYPES = sizeof types / sizeof types[0] };
+
+const emr_gguf_type *emr_gguf_type_find(uint32_t number)
+{
+    for (size_t i = 0; i < N_TYPES; i++)
+        if (types[i].number == number)
+            return &types[i];
+    return NULL;
+}
+
+const emr_gguf_type *emr_gguf_type_of(emr_dtype dtype)
+{
+    for (size_t i = 0; i < N_TYPES; i++)
+        if (types[i].block == 1 && types[i].dtype == dtype)
+            return &types[i];
+    return NULL;
+}
+
+emr_status emr_gguf_read_unpacked(void *user, uint64_t offset, void *destination, size_t n, emr_error *error)
+{
+    enum { FLOATS_BYTES = BLOCK * 4 };
+    const emr_tensor *t = user;
+    const emr_gguf_type *type = t->data;
+    uint8_t blocks[BATCH * BLOCK_BYTES_MAX], *to = destination;
+    while (n) {
+        uint64_t first = offset / FLOATS_BYTES, at = t->offset + first * type->block_bytes;
+        size_t skip = (size_t)(offset % FLOATS_BYTES);
+        size_t count = (size_t)emr_min(BATCH, (skip + (uint64_t)n + FLOATS_BYTES - 1) / FLOATS_BYTES);
+        if (t->io.read(t->io.user, at, blocks, count * type->block_bytes))
+            return emr_fail(error, EMR_EIO, "%s: tensor '%s': reading %u bytes at byte %u failed",
+                            t->model_name, t->name, (uint64_t)count * type->block_bytes, at);
+        for (size_t i = 0; i < count; i++) {
+            float values[BLOCK];
+            uint8_t bytes[FLOATS_BYTES];
+            size_t part = (size_t)emr_min(n, FLOATS_BYTES - skip);
+            type->unpack(blocks + i * type->block_bytes, values);
+            for (size_t k = 0; k < BLOCK; k++)
+                emr_store32(bytes + 4 * k, emr_f32_bits(values[k]));
+            memcpy(to, bytes + skip, part);
+            to += part;
+            offset += part;
+            n -= part;
+            skip = 0;
+        }
+    }
+    return EMR_OK;
+}

@@ -1,0 +1,94 @@
+/* gguf_read.c - a GGUF file as a model: its tensors, and its header as one more. */
+#include "checkpoint/gguf.h"
+#include "checkpoint/safetensors.h"
+#include "core/bytes.h"
+
+#include <string.h>
+
+static emr_status add(emr_model *m, const emr_tensor_desc *desc, const char *path, emr_error *error)
+{
+    emr_status status = emr_model_add(m, desc, error);
+    if (!status)
+        m->tensors[m->n_tensors - 1]->model_name = path;
+    else if (status == EMR_EINVAL) /* in bytes a shape can be too large that is none in blocks */
+        status = EMR_EFORMAT;
+    return status;
+}
+
+static emr_status add_tensor(emr_model *m, const emr_gguf_info *info, const emr_io *io, uint64_t data,
+                             const char *path, bool dequantise, emr_error *error)
+{
+    uint64_t shape[EMR_GGUF_DIMS];
+    bool unpack = dequantise && info->type->unpack;
+    emr_tensor_desc d = EMR_INIT(emr_tensor_desc);
+    d.name = info->name;
+    d.dtype = (uint32_t)(unpack ? EMR_F32 : info->type->dtype);
+    d.shape = shape;
+    d.rank = info->n_dims;
+    emr_gguf_shape(info, info->type->block > 1 && !unpack, shape);
+    if (unpack) {
+        d.read = emr_gguf_read_unpacked;
+    } else {
+        d.io = io;
+        d.offset = data + info->offset;
+    }
+    emr_status status = add(m, &d, path, error);
+    if (!status && unpack) {
+        emr_tensor *t = m->tensors[m->n_tensors - 1];
+        t->user = t; /* it has all that unpacking needs, and lives as long */
+        t->io = *io;
+        t->offset = data + info->offset;
+        t->data = info->type;
+    }
+    return status;
+}
+
+/* Not held in memory: read from the file when it is asked for. */
+static emr_status add_header(emr_model *m, const emr_io *io, uint64_t bytes, const char *path,
+                             emr_error *error)
+{
+    emr_tensor_desc d = EMR_INIT(emr_tensor_desc);
+    d.name = EMR_GGUF_HEADER;
+    d.dtype = EMR_U8;
+    d.shape = &bytes;
+    d.rank = 1;
+    d.io = io;
+    return add(m, &d, path, error);
+}
+
+static emr_status add_all(emr_model *m, const emr_gguf_header *h, const emr_io *io, bool dequantise,
+                          emr_error *error)
+{
+    uint64_t data = emr_round_up(h->at, h->alignment);
+    size_t all = m->n_tensors + (size_t)h->n_tensors + 1;
+    if (!emr_grow(&m->allocator, (void **)&m->tensors, &m->tensors_capacity, all, sizeof *m->tensors) ||
+        emr_names_reserve(&m->names, &m->allocator, all))
+        return emr_fail(error, EMR_ENOMEM, "%s: out of memory for %u tensors", h->path, h->n_tensors);
+    emr_status status = EMR_OK;
+    for (uint64_t i = 0; !status && i < h->n_tensors; i++) {
+        emr_gguf_info info = emr_gguf_info_read(h->in_order[i]);
+        status = add_tensor(m, &info, io, data, h->path, dequantise, error);
+    }
+    return status ? status : add_header(m, io, h->at, h->path, error);
+}
+
+emr_status emr_gguf_load(emr_model *m, const emr_io *io, const char *path,
+                         const emr_checkpoint_options *options, emr_error *error)
+{
+    emr_gguf_header h;
+    emr_status status = emr_gguf_header_read(&h, &m->allocator, io, path, error);
+    if (!status && emr_gguf_info_find(&h, EMR_GGUF_HEADER))
+        status =
+            emr_fail(error, EMR_EUNSUPPORTED,
+                     "%s: it has a tensor '" EMR_GGUF_HEADER "', a name that is needed for its header", path);
+    if (!status)
+        status = add_all(m, &h, io, options->dequantise != 0, error);
+    emr_gguf_header_free(&h);
+    return status;
+}
+
+emr_status emr_gguf_open(emr_model **model, const emr_io *io, const char *name,
+                         const emr_checkpoint_options *options, emr_error *error)
+{
+    return emr_checkpoint_open_io(model, io, name, options, emr_gguf_load, "emr_gguf_open", error);
+}

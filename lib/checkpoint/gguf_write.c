@@ -1,0 +1,177 @@
+/* gguf_write.c - a model that came from GGUF as one GGUF file, front to back: the metadata of its header as
+ * they are, the tensors described anew. */
+#include "checkpoint/gguf.h"
+#include "checkpoint/stream.h"
+#include "core/bytes.h"
+
+#include <string.h>
+
+/* What a tensor is called in the file. Its own header is in no file: that is how it is skipped. */
+static bool is_written(const emr_tensor *t)
+{
+    return strcmp(t->name, EMR_GGUF_HEADER) != 0;
+}
+
+/* The tensor of blocks that the header says it is, if the shape is that of its bytes. */
+static bool find_blocks(const emr_gguf_header *h, const emr_tensor *t, emr_gguf_info *info)
+{
+    uint64_t shape[EMR_GGUF_DIMS];
+    const uint8_t *description = emr_gguf_info_find(h, t->name);
+    if (!description)
+        return false;
+    *info = emr_gguf_info_read(description);
+    if (info->type->block == 1 || info->n_dims != t->rank)
+        return false;
+    emr_gguf_shape(info, true, shape);
+    return memcmp(shape, t->shape, t->rank * sizeof *shape) == 0;
+}
+
+/* Its description, but for the offset. */
+static emr_status describe(const emr_gguf_header *h, const emr_tensor *t, emr_gguf_info *info,
+                           emr_error *error)
+{
+    size_t n = strlen(t->name);
+    if (n == 0 || n > EMR_GGUF_NAME_BYTES || t->rank > EMR_GGUF_DIMS)
+        return emr_fail(
+            error, EMR_EUNSUPPORTED,
+            "%s: tensor '%s' cannot be written as GGUF: names have 1 to 64 bytes there, and tensors "
+            "at most 4 dimensions",
+            h->path, t->name);
+    if (t->dtype == EMR_U8)
+        return find_blocks(h, t, info)
+                   ? EMR_OK
+                   : emr_fail(
+                         error, EMR_EUNSUPPORTED,
+                         "%s: tensor '%s' has dtype U8, which GGUF has not, and is no quantised tensor of "
+                         "the file that its '" EMR_GGUF_HEADER "' is of",
+                         h->path, t->name);
+    *info = (emr_gguf_info){.n_dims = t->rank, .type = emr_gguf_type_of(t->dtype)};
+    if (!info->type)
+        return emr_fail(error, EMR_EUNSUPPORTED, "%s: tensor '%s' has dtype %s, which GGUF has not", h->path,
+                        t->name, emr_dtype_name(t->dtype));
+    memcpy(info->name, t->name, n + 1);
+    for (uint32_t i = 0; i < t->rank; i++)
+        info->dims[i] = t->shape[t->rank - 1 - i];
+    return EMR_OK;
+}
+
+static size_t info_bytes(const emr_gguf_info *info)
+{
+    return 8 + strlen(info->name) + 4 + 8 * info->n_dims + 4 + 8;
+}
+
+static uint8_t *put_info(uint8_t *p, const emr_gguf_info *info)
+{
+    size_t n = strlen(info->name);
+    emr_store64(p, n);
+    memcpy(p + 8, info->name, n);
+    p += 8 + n;
+    emr_store32(p, info->n_dims);
+    for (uint32_t i = 0; i < info->n_dims; i++)
+        emr_store64(p + 4 + 8 * i, info->dims[i]);
+    p += 4 + 8 * info->n_dims;
+    emr_store32(p, info->type->number);
+    emr_store64(p + 4, info->offset);
+    return p + 12;
+}
+
+/* How long the new header will be, and the data with their padding. Refuses what cannot be written. */
+static emr_status measure(const emr_gguf_header *h, const emr_model *m, uint64_t *header, uint64_t *data,
+                          emr_error *error)
+{
+    emr_status status = EMR_OK;
+    emr_gguf_info info;
+    *header = h->infos;
+    *data = 0;
+    for (size_t i = 0; !status && i < m->n_tensors; i++) {
+        const emr_tensor *t = m->tensors[i];
+        if (!is_written(t))
+            continue;
+        status = describe(h, t, &info, error);
+        if (status)
+            break;
+        *header += info_bytes(&info);
+        if (t->bytes > INT64_MAX / 4 || *data > INT64_MAX / 4 || *header > EMR_GGUF_HEADER_MAX)
+            status = emr_fail(error, EMR_ELIMIT, "%s: the model is too large for a GGUF file", h->path);
+        else
+            *data = emr_round_up(*data + t->bytes, h->alignment);
+    }
+    return status;
+}
+
+/* The header, with the padding that follows it. */
+static emr_status write_header(emr_stream *s, const emr_gguf_header *h, const emr_model *m, uint64_t header,
+                               emr_error *error)
+{
+    size_t n = (size_t)emr_round_up(header, h->alignment);
+    uint64_t at = 0;
+    uint8_t *bytes = emr_allocate(&s->allocator, n), *end = bytes;
+    if (!bytes)
+        return emr_fail(error, EMR_ENOMEM, "%s: out of memory for a header", h->path);
+    memcpy(bytes, h->bytes, h->infos);
+    emr_store64(bytes + 8, m->n_tensors - 1);
+    end += h->infos;
+    emr_status status = EMR_OK;
+    for (size_t i = 0; !status && i < m->n_tensors; i++) {
+        emr_gguf_info info;
+        if (!is_written(m->tensors[i]))
+            continue;
+        status = describe(h, m->tensors[i], &info, error);
+        if (status)
+            break;
+        info.offset = at;
+        end = put_info(end, &info);
+        at = emr_round_up(at + m->tensors[i]->bytes, h->alignment);
+    }
+    memset(end, 0, n - (size_t)(end - bytes));
+    if (!status)
+        status = emr_stream_put(s, bytes, n, error);
+    emr_release(&s->allocator, bytes);
+    return status;
+}
+
+static emr_status write_all(const emr_gguf_header *h, const emr_model *m, const emr_io *io,
+                            const emr_checkpoint_options *options, const emr_allocator *allocator,
+                            emr_error *error)
+{
+    emr_stream s;
+    uint64_t done = 0, header, data;
+    emr_status status = measure(h, m, &header, &data, error);
+    if (status)
+        return status;
+    status = emr_stream_begin(&s, h->path, io, options, allocator, &done, data, error);
+    if (!status)
+        status = write_header(&s, h, m, header, error);
+    for (size_t i = 0; !status && i < m->n_tensors; i++) {
+        const emr_tensor *t = m->tensors[i];
+        if (!is_written(t))
+            continue;
+        status = emr_stream_tensor(&s, t, error);
+        if (!status)
+            status = emr_stream_zeros(&s, emr_round_up(t->bytes, h->alignment) - t->bytes, error);
+    }
+    return emr_stream_end(&s, status, error);
+}
+
+emr_status emr_gguf_write(const emr_model *m, const emr_io *given, const emr_checkpoint_options *options,
+                          emr_error *error)
+{
+    emr_checkpoint_options known;
+    emr_allocator allocator;
+    emr_io io;
+    emr_gguf_header h;
+    emr_status status = emr_stream_take(&known, &allocator, &io, m, options, given, "emr_gguf_write", error);
+    if (status)
+        return status;
+    const emr_tensor *header = emr_model_find(m, EMR_GGUF_HEADER);
+    if (!header)
+        return emr_fail(error, EMR_EUNSUPPORTED,
+                        "%s: it cannot be written as GGUF: only a model that came from a GGUF file has the "
+                        "metadata, in a tensor '" EMR_GGUF_HEADER "'",
+                        m->name);
+    status = emr_gguf_header_take(&h, &allocator, header, m->name, error);
+    if (!status)
+        status = write_all(&h, m, &io, &known, &allocator, error);
+    emr_gguf_header_free(&h);
+    return status;
+}

@@ -1,0 +1,236 @@
+"""test_gguf.py EMR - GGUF files written and read by another hand, the Python package `gguf`: merged and applied by
+the program, they come back with the same metadata and quantised bytes, and the values that they should have.
+
+The package lies in .venv of the source tree, where `make setup` puts it if no python3 has it."""
+import json
+import os
+import pathlib
+import struct
+import subprocess
+import sys
+import tempfile
+
+try:
+    import gguf
+    import numpy as np
+except ImportError:
+    HERE = pathlib.Path(__file__).resolve()
+    for other in [HERE.parents[2] / ".venv/bin/python", pathlib.Path("/usr/bin/python3")]:
+        if other.exists() and os.environ.get("EMR_TEST_PYTHON") != str(other):
+            if subprocess.run([other, "-c", "import gguf, numpy"], capture_output=True).returncode == 0:
+                os.environ["EMR_TEST_PYTHON"] = str(other)
+                os.execv(other, [str(other), *sys.argv])
+    sys.exit("no python3 has the package gguf (make setup puts it into .venv)")
+
+from gguf import GGMLQuantizationType as T, GGUFValueType as V
+
+EMR = sys.argv[1]
+checks = 0
+
+
+def check(condition, what):
+    global checks
+    checks += 1
+    if not condition:
+        sys.exit(f"failed: {what}")
+
+
+def emr(*words, status=0):
+    done = subprocess.run([EMR, *map(str, words)], capture_output=True, text=True)
+    check(done.returncode == status, f"emr {' '.join(map(str, words))}: {done.returncode}, {done.stderr}")
+    return done.stdout if status == 0 else done.stderr
+
+
+def safetensors(path):
+    """name -> (dtype, shape, bytes)"""
+    raw = pathlib.Path(path).read_bytes()
+    size, = struct.unpack("<Q", raw[:8])
+    header = json.loads(raw[8:8 + size])
+    header.pop("__metadata__", None)
+    return {name: (t["dtype"], t["shape"], raw[8 + size + t["data_offsets"][0]:8 + size + t["data_offsets"][1]])
+            for name, t in header.items()}
+
+
+def bfloat16(values):
+    """Rounded by cutting: any BF16 values will do."""
+    return (values.astype(np.float32).view(np.uint32) >> 16).astype(np.uint16)
+
+
+def put_metadata(w, number):
+    w.add_name(f"model {number}" + " with a longer name" * number)
+    w.add_file_type(0)
+    for i, add in enumerate([w.add_uint8, w.add_int8, w.add_uint16, w.add_int16, w.add_uint32, w.add_int32,
+                             w.add_uint64, w.add_int64, w.add_float32, w.add_float64]):
+        add(f"test.number{i}", 100 + number + (0.25 if i >= 8 else 0))
+    w.add_bool("test.yes", True)
+    w.add_bool("test.no", False)
+    w.add_string("test.string", "Grüße, 世界")
+    w.add_array("test.strings", ["", "a", "tokens", "▁with"] * 30)
+    w.add_array("test.integers", list(range(-5, 50)))
+    w.add_array("test.floats", [0.5, -1.25, 1e30])
+    w.add_array("test.booleans", [True, False, True])
+    w.add_array("test.bytes", bytes(range(20)))
+
+
+def write_model(path, number, alignment=None):
+    """Model 0 is the base; the others are near it."""
+    rng, own = np.random.default_rng(5), np.random.default_rng(50 + number)
+    w = gguf.GGUFWriter(path, "llama")
+    if alignment:
+        w.add_custom_alignment(alignment)
+    put_metadata(w, number)
+
+    def values(shape):
+        base = rng.standard_normal(shape).astype(np.float32)
+        return base if number == 0 else base + np.float32(0.1) * own.standard_normal(shape).astype(np.float32)
+
+    w.add_tensor("f32.weight", values((24, 96)))
+    w.add_tensor("f16.weight", values((5, 3, 33)).astype(np.float16))
+    w.add_tensor("bf16.weight", bfloat16(values((7, 64))).view(np.uint8), raw_dtype=T.BF16)
+    w.add_tensor("norm.bias", values((13,)))
+    for kind in [T.Q8_0, T.Q4_0, T.Q4_1, T.Q5_0, T.Q5_1]:
+        w.add_tensor(f"{kind.name.lower()}.weight", gguf.quants.quantize(values((6, 128)), kind), raw_dtype=kind)
+    w.add_tensor("q6_k.weight", own.integers(0, 256, (2, 2 * 210), dtype=np.uint8), raw_dtype=T.Q6_K)
+    w.add_tensor("ids", np.arange(9, dtype=np.int32))
+    w.write_header_to_file()
+    w.write_kv_data_to_file()
+    w.write_tensors_to_file()
+    w.close()
+
+
+QUANTISED = ["q8_0", "q4_0", "q4_1", "q5_0", "q5_1"]
+
+
+def fields(reader):
+    """Everything that the metadata say, but the counts and the version."""
+    return {name: (field.types, [bytes(part) for part in field.parts])
+            for name, field in reader.fields.items() if not name.startswith("GGUF.")}
+
+
+def tensors(reader):
+    return {t.name: t for t in reader.tensors}
+
+
+def check_metadata(written, original, what):
+    check(fields(written) == fields(original), f"{what}: metadata differ")
+    check(written.alignment == original.alignment, f"{what}: alignment")
+    seen = {field.types[0] for field in written.fields.values() if field.types}
+    check(seen >= set(V), f"{what}: value types {set(V) - seen} are not tried")
+
+
+def raw(tensor):
+    return np.ascontiguousarray(tensor.data).tobytes()
+
+
+def merge_and_apply(folder, alignment):
+    """Three models: carried tensors are the task's, merged ones what safetensors give."""
+    for i in range(3):
+        write_model(folder / f"m{i}.gguf", i, alignment)
+    emr("merge", "--base", folder / "m0.gguf", "--task", f"a={folder / 'm1.gguf'}", "--task", f"b={folder / 'm2.gguf'}",
+        "-o", folder / "all.emr", "--force", "--quiet")
+    for task, number in [("a", 1), ("b", 2)]:
+        common = ["apply", folder / "all.emr", "--base", folder / "m0.gguf", "--task", task, "--force", "--quiet", "-o"]
+        emr(*common, folder / "out.gguf")
+        emr(*common, folder / "out.safetensors")
+        piped = subprocess.run([EMR, *map(str, common), "-"], capture_output=True, check=True).stdout
+        check(piped == (folder / "out.gguf").read_bytes(), "-o - is GGUF too")
+        out, original = gguf.GGUFReader(folder / "out.gguf"), gguf.GGUFReader(folder / f"m{number}.gguf")
+        check_metadata(out, original, f"task {task}")
+        plain, got, was = safetensors(folder / "out.safetensors"), tensors(out), tensors(original)
+        check(got.keys() == was.keys(), f"task {task}: tensors {got.keys() ^ was.keys()}")
+        for name, t in got.items():
+            check(t.tensor_type == was[name].tensor_type, f"{name}: type {t.tensor_type}")
+            check(list(t.shape) == list(was[name].shape), f"{name}: shape {t.shape}")
+            check(raw(t) == plain[name][2], f"{name}: other bytes than in safetensors")
+            if t.tensor_type not in (T.F32, T.F16, T.BF16):
+                check(raw(t) == raw(was[name]), f"{name}: bytes of {t.tensor_type.name} differ")
+            check(t.data_offset % out.alignment == 0, f"{name}: not aligned")
+
+
+def one_task_comes_back(folder):
+    """With one task the rescaler is 1 and every mask bit set: the task's own values, to a rounding."""
+    emr("merge", "--base", folder / "m0.gguf", "--task", f"a={folder / 'm1.gguf'}", "-o", folder / "one.emr", "--force",
+        "--quiet")
+    emr("apply", folder / "one.emr", "--base", folder / "m0.gguf", "--task", "a", "-o", folder / "out.gguf", "--force",
+        "--quiet")
+    got, was = (tensors(gguf.GGUFReader(folder / name)) for name in ["out.gguf", "m1.gguf"])
+    for name, tolerance in [("f32.weight", 1e-6), ("f16.weight", 1e-3), ("bf16.weight", 1e-2), ("norm.bias", 1e-6)]:
+        a, b = (gguf.quants.dequantize(t[name].data, t[name].tensor_type) for t in (got, was))
+        check(np.allclose(a, b, rtol=tolerance, atol=tolerance), f"{name}: far from the task's")
+
+
+def dequantised_values(folder):
+    """Private tensors pass as they are: what the program makes of blocks, to the last bit. Merged ones are F32."""
+    common = ["--base", folder / "m0.gguf", "--dequantise", "--force", "--quiet"]
+    for private in [True, False]:
+        emr("merge", *common, "--task", f"a={folder / 'm1.gguf'}", *(["--private", "q*"] if private else []), "-o",
+            folder / "d.emr")
+        for out in ["d.safetensors", "d.gguf"]:
+            emr("apply", *common, folder / "d.emr", "--task", "a", "-o", folder / out)
+        emr("verify", folder / "d.emr", "--base", folder / "m0.gguf", "--dequantise")
+        plain, written = safetensors(folder / "d.safetensors"), tensors(gguf.GGUFReader(folder / "d.gguf"))
+        was = tensors(gguf.GGUFReader(folder / "m1.gguf"))
+        for name in [f"{q}.weight" for q in QUANTISED]:
+            want = gguf.quants.dequantize(was[name].data, was[name].tensor_type).astype("<f4")
+            check(plain[name][:2] == ("F32", list(want.shape)), f"{name}: {plain[name][:2]}")
+            got = np.frombuffer(plain[name][2], "<f4").reshape(want.shape)
+            check(plain[name][2] == want.tobytes() if private else np.allclose(got, want, rtol=1e-5, atol=1e-5),
+                  f"{name}: other values than gguf.quants.dequantize")
+            check(written[name].tensor_type == T.F32 and raw(written[name]) == plain[name][2], f"{name}: as GGUF")
+        check(raw(written["q6_k.weight"]) == raw(was["q6_k.weight"]), "q6_k: carried")
+    check("dtype" in emr("apply", folder / "d.emr", "--base", folder / "m0.gguf", "--task", "a", "-o",
+                         folder / "no.gguf", status=1), "the base without --dequantise is another one")
+
+
+def tasks_are_added(folder):
+    """The same bytes as merging both at once, though metadata differ in length; also where blocks are unpacked."""
+    one, two = f"a={folder / 'm1.gguf'}", f"b={folder / 'm2.gguf'}"
+    for more in [[], ["--dequantise"]]:
+        common = ["--base", folder / "m0.gguf", "--force", "--quiet", *more]
+        emr("merge", *common, "--extendable", "--task", one, "--task", two, "-o", folder / "both.emr")
+        emr("merge", *common, "--extendable", "--task", one, "-o", folder / "first.emr")
+        emr("add", folder / "first.emr", *common, "--task", two, "-o", folder / "added.emr")
+        check((folder / "added.emr").read_bytes() == (folder / "both.emr").read_bytes(), f"add {more}")
+
+
+def every_type_has_the_size_that_the_package_says(folder):
+    w = gguf.GGUFWriter(folder / "types.gguf", "llama")
+    shapes = {}
+    for kind in T:
+        block, size = gguf.GGML_QUANT_SIZES[kind]
+        if kind == T.Q8_1:  # 40 in the package, 36 in ggml; never in a file
+            continue
+        w.add_tensor(kind.name, np.zeros((3, 2 * size), np.uint8), raw_dtype=kind)
+        shapes[kind.name] = [3, 2 * size if block > 1 else 2]
+    w.write_header_to_file()
+    w.write_kv_data_to_file()
+    w.write_tensors_to_file()
+    w.close()
+    found = {t["name"]: t["shape"] for t in json.loads(emr("inspect", folder / "types.gguf", "--json"))["tensors"]}
+    found.pop("gguf.header")
+    check(found == shapes, f"{found} instead of {shapes}")
+
+
+def other_byte_orders_and_versions(folder):
+    w = gguf.GGUFWriter(folder / "big.gguf", "llama", endianess=gguf.GGUFEndian.BIG)
+    w.add_tensor("x", np.zeros(4, np.float32))
+    w.write_header_to_file()
+    w.write_kv_data_to_file()
+    w.write_tensors_to_file()
+    w.close()
+    check("big-endian" in emr("inspect", folder / "big.gguf", status=1), "a big-endian file")
+    content = bytearray((folder / "m0.gguf").read_bytes())
+    content[4] = 2
+    (folder / "two.gguf").write_bytes(content)
+    emr("inspect", folder / "two.gguf")
+
+
+with tempfile.TemporaryDirectory() as directory:
+    for step in [None, 64, 8]:
+        merge_and_apply(pathlib.Path(directory), step)
+    one_task_comes_back(pathlib.Path(directory))
+    dequantised_values(pathlib.Path(directory))
+    tasks_are_added(pathlib.Path(directory))
+    every_type_has_the_size_that_the_package_says(pathlib.Path(directory))
+    other_byte_orders_and_versions(pathlib.Path(directory))
+print(f"{checks} checks with gguf of Python {sys.version.split()[0]}, numpy {np.__version__}")

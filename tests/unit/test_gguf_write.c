@@ -1,0 +1,375 @@
+/* test_gguf_write.c - models written as GGUF: the same bytes where nothing changed, and what cannot be
+ * written.
+ */
+#include "gguf_craft.h"
+
+#include <stdio.h>
+
+/* Takes writes front to back only. */
+typedef struct pipe_end {
+    emr_buffer buffer;
+} pipe_end;
+
+static int pipe_write(void *user, uint64_t offset, const void *source, size_t n)
+{
+    pipe_end *p = user;
+    emr_io io = emr_buffer_io(&p->buffer);
+    return offset == p->buffer.bytes && n ? io.write(io.user, offset, source, n) : -1;
+}
+
+static emr_status write_to(emr_buffer *buffer, const emr_model *m, const emr_checkpoint_options *options,
+                           emr_error *error)
+{
+    pipe_end p = {{0}};
+    emr_io io = {.size = sizeof io, .user = &p, .write = pipe_write};
+    emr_status status = emr_gguf_write(m, &io, options, error);
+    *buffer = p.buffer;
+    return status;
+}
+
+static void check_unchanged(const crafted *file, const emr_checkpoint_options *options)
+{
+    emr_memory memory;
+    emr_model *m = assert_gguf(file, &memory);
+    emr_buffer written;
+    emr_error error;
+    assert_ok(write_to(&written, m, options, &error), &error);
+    assert_int_equal(written.bytes, file->n);
+    assert_memory_equal(written.data, file->bytes, file->n);
+    emr_buffer_free(&written);
+    emr_model_destroy(&m);
+}
+
+/* A file with that alignment whose tensors are longer than a window. */
+static crafted wide(uint32_t alignment)
+{
+    part kv = {0}, infos = {0};
+    size_t at = 0;
+    put_key(&kv, "general.alignment", V_U32);
+    put_number(&kv, alignment, 4);
+    for (unsigned i = 0; i < 40; i++) {
+        char name[8];
+        snprintf(name, sizeof name, "t%u", i);
+        put_tensor(&infos, name, 1, (uint64_t[]){1 + 777 * i}, T_F16, at);
+        at = (at + 2 * (1 + 777 * i) + alignment - 1) / alignment * alignment;
+    }
+    crafted file = gguf_of(3, kv, infos, alignment, at, NULL);
+    for (size_t i = 0, begin = file.n - at; i < 40; i++) {
+        size_t end = begin + 2 * (1 + 777 * i), next = file.n - at;
+        while (next < end)
+            next += alignment;
+        memset(file.bytes + end, 0, next - end);
+        begin = next;
+    }
+    return file;
+}
+
+static void what_is_not_changed_is_written_as_it_was(void **state)
+{
+    static const uint32_t alignments[] = {32, 8, 1, 24, 4096};
+    static const size_t sizes[] = {0, 64 << 10, 300000};
+    emr_pool *pool;
+    (void)state;
+    assert_int_equal(emr_pool_create(&pool, 3, NULL, NULL), EMR_OK);
+    emr_executor executor = emr_pool_executor(pool);
+    for (size_t i = 0; i < 6; i++) {
+        crafted file = i < 5 ? wide(alignments[i]) : gguf_rich();
+        for (size_t k = 0; k < 6; k++) {
+            emr_checkpoint_options options = EMR_INIT(emr_checkpoint_options);
+            options.memory_bytes = sizes[k / 2];
+            options.executor = k % 2 ? &executor : NULL;
+            check_unchanged(&file, &options);
+        }
+        file.bytes[4] = 2; /* the version stays too */
+        check_unchanged(&file, NULL);
+        crafted_free(&file);
+    }
+    crafted empty = gguf_of(3, (part){0}, (part){0}, 32, 0, NULL);
+    emr_memory memory;
+    emr_model *m = assert_gguf(&empty, &memory);
+    emr_buffer written;
+    assert_int_equal(write_to(&written, m, NULL, NULL), EMR_OK);
+    assert_int_equal(written.bytes, 32); /* padded where the data would begin */
+    assert_memory_equal(written.data, empty.bytes, empty.n);
+    emr_buffer_free(&written);
+    emr_model_destroy(&m);
+    crafted_free(&empty);
+    emr_pool_destroy(&pool);
+}
+
+/* The bytes of a file's header. */
+static size_t header_bytes(const crafted *file)
+{
+    emr_memory memory;
+    emr_model *m = assert_gguf(file, &memory);
+    size_t n = (size_t)emr_tensor_bytes(emr_model_find(m, EMR_GGUF_HEADER));
+    emr_model_destroy(&m);
+    return n;
+}
+
+static void add(emr_model *m, const char *name, emr_dtype dtype, uint32_t rank, const uint64_t *shape,
+                const void *data)
+{
+    emr_error error;
+    emr_tensor_desc d = EMR_INIT(emr_tensor_desc);
+    d.name = name;
+    d.dtype = (uint32_t)dtype;
+    d.rank = rank;
+    d.shape = shape;
+    d.data = data;
+    assert_ok(emr_model_add(m, &d, &error), &error);
+}
+
+/* A model with these bytes as its header. */
+static emr_model *model_with(const void *header, size_t n)
+{
+    emr_model *m;
+    uint64_t shape = n;
+    assert_int_equal(emr_model_create(&m, "made", NULL, NULL), EMR_OK);
+    if (header)
+        add(m, EMR_GGUF_HEADER, EMR_U8, 1, &shape, header);
+    return m;
+}
+
+static void check_not_written(emr_model *m, emr_status expected, const char *word, int line)
+{
+    emr_buffer written;
+    emr_error error = {""};
+    emr_status status = write_to(&written, m, NULL, &error);
+    if (status != expected || !is_sentence(&error, "made", word)) {
+        print_error("line %d: %s, \"%s\" without '%s'\n", line, emr_status_name(status), error.text, word);
+        fail();
+    }
+    emr_buffer_free(&written);
+    emr_model_destroy(&m);
+}
+
+static const unsigned char bytes[4096];
+
+/* Tensors in another order, of other types and new ones: what is read back is what was written. */
+static void changed_models_are_described_anew(void **state)
+{
+    static const emr_dtype dtypes[] = {EMR_F32, EMR_F16, EMR_BF16, EMR_F64,
+                                       EMR_I8,  EMR_I16, EMR_I32,  EMR_I64};
+    crafted file = gguf_rich();
+    emr_model *m = model_with(file.bytes, header_bytes(&file)), *back;
+    emr_buffer written;
+    emr_error error;
+    (void)state;
+    add(m, "q4_k", EMR_U8, 1, (uint64_t[]){144}, bytes + 7);
+    add(m, "f32", EMR_BF16, 2, (uint64_t[]){3, 2}, bytes);
+    add(m, "q8_0", EMR_F32, 2, (uint64_t[]){2, 64}, bytes);
+    for (size_t i = 0; i < 8; i++)
+        add(m, emr_dtype_name(dtypes[i]), dtypes[i], 4, (uint64_t[]){2, 3, i, 5}, bytes + i);
+    assert_ok(write_to(&written, m, NULL, &error), &error);
+    crafted again = {written.data, written.bytes};
+    emr_memory memory;
+    back = assert_gguf(&again, &memory);
+    assert_int_equal(emr_model_n_tensors(back), emr_model_n_tensors(m));
+    assert_string_equal(emr_tensor_name(emr_model_tensor(back, 0)), "q4_k");
+    for (size_t i = 1; i < emr_model_n_tensors(m); i++) {
+        const emr_tensor *a = emr_model_tensor(m, i), *b = emr_model_tensor(back, i - 1);
+        assert_string_equal(emr_tensor_name(a), emr_tensor_name(b));
+        assert_int_equal(emr_tensor_dtype(a), emr_tensor_dtype(b));
+        assert_int_equal(emr_tensor_rank(a), emr_tensor_rank(b));
+        for (uint32_t d = 0; d < emr_tensor_rank(a); d++)
+            assert_true(emr_tensor_shape(a)[d] == emr_tensor_shape(b)[d]);
+    }
+    emr_model_destroy(&back);
+    emr_buffer_free(&written);
+    emr_model_destroy(&m);
+    crafted_free(&file);
+}
+
+static void what_gguf_has_not_is_refused(void **state)
+{
+    static const emr_dtype dtypes[] = {EMR_F8_E4M3, EMR_F8_E5M2, EMR_BOOL, EMR_U16, EMR_U32,
+                                       EMR_U64,     EMR_F8_E8M0, EMR_F4,   EMR_C64};
+    crafted file = gguf_rich();
+    size_t n = header_bytes(&file);
+    char long_name[66] = "";
+    emr_model *m;
+    (void)state;
+    check_not_written(model_with(NULL, 0), EMR_EUNSUPPORTED, EMR_GGUF_HEADER, __LINE__);
+    for (size_t i = 0; i < sizeof dtypes / sizeof dtypes[0]; i++) {
+        m = model_with(file.bytes, n);
+        add(m, "strange", dtypes[i], 1, (uint64_t[]){4}, bytes);
+        check_not_written(m, EMR_EUNSUPPORTED, emr_dtype_name(dtypes[i]), __LINE__);
+    }
+    static const struct {
+        const char *name;
+        uint32_t rank;
+        uint64_t shape[2];
+    } wrong[] = {{"new", 1, {68, 0}}, {"q8_0", 1, {136, 0}}, {"q8_0", 2, {2, 34}}, {"f32", 2, {3, 2}}};
+    for (size_t i = 0; i < 4; i++) {
+        m = model_with(file.bytes, n);
+        add(m, wrong[i].name, EMR_U8, wrong[i].rank, wrong[i].shape, bytes);
+        check_not_written(m, EMR_EUNSUPPORTED, wrong[i].name, __LINE__);
+    }
+    memset(long_name, 'n', 65);
+    m = model_with(file.bytes, n);
+    add(m, long_name, EMR_F32, 1, (uint64_t[]){4}, bytes);
+    check_not_written(m, EMR_EUNSUPPORTED, long_name, __LINE__);
+    m = model_with(file.bytes, n);
+    add(m, "", EMR_F32, 1, (uint64_t[]){4}, bytes);
+    check_not_written(m, EMR_EUNSUPPORTED, "names", __LINE__);
+    m = model_with(file.bytes, n);
+    add(m, "deep", EMR_F32, 5, (uint64_t[]){1, 1, 1, 1, 1}, bytes);
+    check_not_written(m, EMR_EUNSUPPORTED, "'deep'", __LINE__);
+    crafted_free(&file);
+}
+
+/* The header may come out of a hostile bundle: cut anywhere, longer, or of another type. */
+static void headers_are_checked_before_they_are_used(void **state)
+{
+    crafted file = gguf_rich();
+    size_t n = header_bytes(&file);
+    (void)state;
+    for (size_t k = 0; k < n; k++)
+        check_not_written(model_with(file.bytes, k), EMR_EFORMAT, EMR_GGUF_HEADER, __LINE__);
+    check_not_written(model_with(file.bytes, n + 1), EMR_EFORMAT, "after its end", __LINE__);
+    part kv = {0};
+    put_key(&kv, "split.count", V_U16);
+    put_number(&kv, 2, 2);
+    crafted split = gguf_of(3, kv, (part){0}, 32, 0, NULL);
+    check_not_written(model_with(split.bytes, split.n), EMR_EUNSUPPORTED, "2 files", __LINE__);
+    crafted_free(&split);
+    emr_model *m = model_with(NULL, 0);
+    add(m, EMR_GGUF_HEADER, EMR_I8, 1, (uint64_t[]){n}, file.bytes);
+    check_not_written(m, EMR_EFORMAT, EMR_GGUF_HEADER, __LINE__);
+    m = model_with(NULL, 0);
+    add(m, EMR_GGUF_HEADER, EMR_U8, 2, (uint64_t[]){1, n}, file.bytes);
+    check_not_written(m, EMR_EFORMAT, EMR_GGUF_HEADER, __LINE__);
+    crafted_free(&file);
+}
+
+static void calls_that_are_wrong_are_refused(void **state)
+{
+    crafted file = gguf_rich();
+    emr_memory memory;
+    emr_model *m = assert_gguf(&file, &memory);
+    emr_buffer buffer = {0};
+    const emr_io good = emr_buffer_io(&buffer);
+    emr_io io = good;
+    emr_checkpoint_options options = EMR_INIT(emr_checkpoint_options);
+    (void)state;
+    io.write = NULL;
+    assert_int_equal(emr_gguf_write(m, &io, NULL, NULL), EMR_EINVAL);
+    assert_int_equal(emr_gguf_write(m, NULL, NULL, NULL), EMR_EINVAL);
+    assert_int_equal(emr_gguf_write(NULL, &good, NULL, NULL), EMR_EINVAL);
+    options.memory_bytes = 1;
+    assert_int_equal(emr_gguf_write(m, &good, &options, NULL), EMR_ELIMIT);
+    emr_model_destroy(&m);
+    emr_buffer_free(&buffer);
+    crafted_free(&file);
+}
+
+/* Every write, and every allocation, is made to fail once. */
+static void failures_are_said_and_leak_nothing(void **state)
+{
+    crafted file = wide(64);
+    emr_memory memory;
+    emr_model *m = assert_gguf(&file, &memory);
+    emr_checkpoint_options options = EMR_INIT(emr_checkpoint_options);
+    size_t writes = 0, requests = 0;
+    (void)state;
+    options.memory_bytes = 64 << 10;
+    for (bool failed = true; failed; writes++) {
+        emr_buffer buffer = {0};
+        test_io counts = {.inner = emr_buffer_io(&buffer), .fail_read = SIZE_MAX, .fail_write = writes};
+        emr_io io = test_io_make(&counts);
+        emr_error error;
+        emr_status status = emr_gguf_write(m, &io, &options, &error);
+        failed = status != EMR_OK;
+        assert_true(!failed || (status == EMR_EIO && is_sentence(&error, "writ", "failed")));
+        assert_true(!failed || counts.writes == writes + 1);
+        emr_buffer_free(&buffer);
+    }
+    assert_true(writes > 10);
+    for (bool failed = true; failed; requests++) {
+        test_allocator counts = {0, 0, requests};
+        emr_allocator allocator = test_allocator_make(&counts);
+        emr_buffer buffer;
+        options.allocator = &allocator;
+        emr_status status = write_to(&buffer, m, &options, NULL);
+        failed = status != EMR_OK;
+        assert_true(!failed || status == EMR_ENOMEM);
+        assert_int_equal(counts.alive, 0);
+        emr_buffer_free(&buffer);
+    }
+    assert_true(requests > 6);
+    emr_model_destroy(&m);
+    crafted_free(&file);
+}
+
+static void progress_goes_up_to_the_total_and_can_stop(void **state)
+{
+    crafted file = wide(64);
+    emr_memory memory;
+    emr_model *m = assert_gguf(&file, &memory);
+    test_progress counted = {0, 0, 0, SIZE_MAX, false};
+    emr_checkpoint_options options = EMR_INIT(emr_checkpoint_options);
+    emr_buffer buffer;
+    (void)state;
+    options.progress = test_progress_note;
+    options.progress_user = &counted;
+    options.memory_bytes = 64 << 10;
+    assert_int_equal(write_to(&buffer, m, &options, NULL), EMR_OK);
+    assert_true(counted.done == counted.total && counted.total > 0 && !counted.backwards);
+    emr_buffer_free(&buffer);
+    for (size_t k = 0; k < counted.calls; k++) {
+        test_progress stopping = {0, 0, 0, k, false};
+        options.progress_user = &stopping;
+        assert_int_equal(write_to(&buffer, m, &options, NULL), EMR_ECANCELED);
+        emr_buffer_free(&buffer);
+    }
+    emr_model_destroy(&m);
+    crafted_free(&file);
+}
+
+static void files_appear_whole_or_not_at_all(void **state)
+{
+    char *directory = test_directory_make(), *path = test_path(directory, "out.gguf");
+    crafted file = gguf_rich();
+    emr_memory memory;
+    emr_model *m = assert_gguf(&file, &memory), *other = model_with(NULL, 0);
+    emr_checkpoint_options options = EMR_INIT(emr_checkpoint_options);
+    emr_error error;
+    size_t n;
+    (void)state;
+    assert_int_equal(emr_checkpoint_write(other, path, NULL, &error), EMR_EUNSUPPORTED);
+    options.shard_bytes = 1 << 20;
+    assert_int_equal(emr_checkpoint_write(m, path, &options, &error), EMR_EUNSUPPORTED);
+    assert_true(is_sentence(&error, path, "shards"));
+    assert_int_equal(test_directory_entries(directory), 0);
+    options.shard_bytes = 0;
+    assert_ok(emr_checkpoint_write(m, path, &options, &error), &error);
+    unsigned char *written = test_read_file(path, &n);
+    assert_int_equal(n, file.n);
+    assert_memory_equal(written, file.bytes, n);
+    free(written);
+    assert_int_equal(emr_checkpoint_write(m, path, &options, &error), EMR_EEXIST);
+    options.replace = 1;
+    assert_ok(emr_checkpoint_write(m, path, &options, &error), &error);
+    assert_int_equal(test_directory_entries(directory), 1);
+    emr_model_destroy(&m);
+    emr_model_destroy(&other);
+    crafted_free(&file);
+    free(path);
+    test_directory_remove(directory);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(what_is_not_changed_is_written_as_it_was),
+        cmocka_unit_test(changed_models_are_described_anew),
+        cmocka_unit_test(what_gguf_has_not_is_refused),
+        cmocka_unit_test(headers_are_checked_before_they_are_used),
+        cmocka_unit_test(calls_that_are_wrong_are_refused),
+        cmocka_unit_test(failures_are_said_and_leak_nothing),
+        cmocka_unit_test(progress_goes_up_to_the_total_and_can_stop),
+        cmocka_unit_test(files_appear_whole_or_not_at_all),
+    };
+    return cmocka_run_group_tests_name("GGUF writer", tests, NULL, NULL);
+}
