@@ -177,13 +177,15 @@ static emr_status hold_tensor(emr_session *s, size_t i, emr_error *error)
     emr_status status = EMR_OK;
     if (t->kind == EMR_TENSOR_MEMORY)
         return EMR_OK;
+    if (t->bytes > SIZE_MAX)
+        return out_of_memory(s, error);
     if (t->kind == EMR_TENSOR_IO && t->io.map) {
         if (t->bytes && t->io.map(t->io.user, t->offset, (size_t)t->bytes, &held->window))
             return emr_fail(error, EMR_EIO, "%s: tensor '%s' cannot be mapped", s->base->name, t->name);
         held->base = held->window;
         return EMR_OK;
     }
-    held->held = t->bytes <= SIZE_MAX ? emr_allocate(&s->allocator, (size_t)t->bytes) : NULL;
+    held->held = emr_allocate(&s->allocator, (size_t)t->bytes);
     held->base = held->held;
     if (!held->held)
         return out_of_memory(s, error);

@@ -213,6 +213,53 @@ static void nothing_is_allocated_after_creation(void **state)
     }
 }
 
+/* Output larger than the caches, which goes past them where it is aligned, beside output that is not. */
+static void large_output_is_the_same(void **state)
+{
+    enum { SIDE = 1200, COUNT = SIDE * SIDE };
+    static const test_tensor large[] = {{"a", EMR_F32, 2, {SIDE, SIDE}}, {"b", EMR_BF16, 2, {SIDE, SIDE}}};
+    static _Alignas(64) unsigned char a[COUNT * 4 + 64], b[COUNT * 4 + 64], want[COUNT * 4];
+    emr_error error;
+    emr_memory memory;
+    emr_merge_options options = {.size = sizeof options, .rescale_per = EMR_PER_ROW};
+    emr_pool *pool;
+    emr_session *session;
+    emr_session_options o = EMR_INIT(emr_session_options);
+    (void)state;
+    test_set set = test_set_create(large, 2, 2, 8, SOURCE_MEMORY);
+    emr_buffer buffer = test_merge_bundle(&set, &options);
+    emr_bundle *bundle = test_bundle_open(&buffer, &memory);
+    assert_ok(emr_pool_create(&pool, 2, NULL, &error), &error);
+    emr_executor executor = emr_pool_executor(pool);
+    o.executor = &executor;
+    assert_ok(emr_session_create(&session, bundle, set.base.model, &o, &error), &error);
+    for (size_t task = 0; task < 2; task++)
+        for (size_t off = 0; off < 3; off++) {
+            const emr_dtype dtype = task ? EMR_F32 : EMR_DTYPE_NONE;
+            const emr_weights weights[] = {{sizeof *weights, "a", a + off % 2, 0, 0, (int)dtype},
+                                           {sizeof *weights, "b", b + off * 32, 0, 0, (int)dtype}};
+            emr_view_options view = {.size = sizeof view, .dtype = (int)dtype};
+            emr_model *model;
+            memset(a, 0xa5, sizeof a);
+            memset(b, 0xa5, sizeof b);
+            assert_ok(emr_session_apply(session, task, weights, 2, &error), &error);
+            assert_ok(emr_bundle_task_model(&model, bundle, task, set.base.model, &view, &error), &error);
+            for (size_t i = 0; i < 2; i++) {
+                const emr_tensor *t = emr_model_find(model, weights[i].name);
+                size_t bytes = (size_t)emr_tensor_bytes(t);
+                assert_ok(emr_tensor_read(t, 0, want, bytes, &error), &error);
+                assert_true(memcmp(weights[i].data, want, bytes) == 0);
+                assert_true(i ? off == 2 || b[off * 32 + bytes] == 0xa5 : a[off % 2 + bytes] == 0xa5);
+            }
+            emr_model_destroy(&model);
+        }
+    emr_session_destroy(&session);
+    emr_pool_destroy(&pool);
+    emr_bundle_destroy(&bundle);
+    emr_buffer_free(&buffer);
+    test_set_destroy(&set);
+}
+
 /* The base's own weights come out bit for bit. */
 static void the_base_is_a_task_too(void **state)
 {
@@ -723,6 +770,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(weights_are_those_of_the_tasks_model),
+        cmocka_unit_test(large_output_is_the_same),
         cmocka_unit_test(the_base_is_a_task_too),
         cmocka_unit_test(products_are_those_of_the_weights),
         cmocka_unit_test(modulators_multiply_too),
