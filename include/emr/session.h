@@ -3,8 +3,7 @@
  * anywhere, for a batch whose vectors belong to different tasks.
  *
  *     emr_session_create(&session, bundle, base, &options, error);
- *     emr_weights weights[] = {{.size = sizeof *weights, .name = "layer.0.weight", .data = layer0, .dtype =
- * EMR_BF16},
+ *     emr_weights weights[] = {{.size = sizeof *weights, .name = "layer.0.weight", .data = layer0},
  *                              ...};
  *     emr_session_apply(session, french, weights, n, error);           // act as `french`
  *     emr_session_apply(session, german, weights, n, error);           // and now as `german`
