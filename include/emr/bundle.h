@@ -120,7 +120,7 @@ EMR_API emr_status emr_bundle_open(emr_bundle **bundle, const emr_io *io, const 
 EMR_API emr_status emr_bundle_open_file(emr_bundle **bundle, const char *path,
                                         const emr_bundle_options *options, emr_error *error);
 
-/* Models and modulators made from the bundle must be destroyed before it. */
+/* Models, modulators and sessions made from the bundle must be destroyed before it. */
 EMR_API void emr_bundle_destroy(emr_bundle **bundle);
 
 /* Set the struct's size first. EMR_ENOTFOUND past the end. */

@@ -67,10 +67,10 @@ EMR_API emr_status emr_modulator_apply(emr_modulator *modulator, size_t tensor, 
 
 /* Multiplies rows of a tensor by a batch of vectors, without materialising the weights: product.h says what
  * is computed. modulators[b] is that of vector b's task; it may come more than once, and all must be over the
- * same unified values: one bundle's, or the same memory. The tensor is a matrix of so many columns, which
- * divide its parameters; with rescalers per row, its rows are those. `base` holds the base's values of the
- * product's rows. Allocates nothing for up to 64
- * vectors. Blocks of a bundle are decoded as they are reached; a session (session.h) holds them ready. */
+ * same unified values: one bundle's, or the same memory (EMR_EMISMATCH). The tensor is a matrix of so many
+ * columns, which divide its parameters and, for every modulator, those that share a rescaler. `base` holds
+ * the base's values of the product's rows; any alignment. Allocates nothing for up to 64 vectors. Blocks of a
+ * bundle are decoded as they are reached; a session (session.h) holds them ready. */
 EMR_API emr_status emr_modulator_multiply(emr_modulator *const *modulators, const emr_product *product,
                                           uint64_t n_columns, emr_dtype base_dtype, const void *base,
                                           emr_error *error);

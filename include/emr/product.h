@@ -13,8 +13,8 @@
  * once for the whole batch, each task's mask, one bit a parameter, once for all vectors of that task.
  *
  * A tensor's rows are its first dimension and its columns all others together; a tensor of rank below 2 is
- * one row. W is in f32, as emr_modulator_apply gives it for F32 output: it is not rounded to a narrower
- * dtype.
+ * one row, one without elements has none. W is in f32, as emr_modulator_apply gives it for F32 output: it is
+ * not rounded to a narrower dtype.
  *
  * Order of sums, the same for every instruction set, thread count, batch and split into rows: 32 accumulators
  * in f32 from +0, of which number j adds up W[c] * x[c] (each product rounded, no fused multiply-add) for all

@@ -3,8 +3,7 @@
  * anywhere, for a batch whose vectors belong to different tasks.
  *
  *     emr_session_create(&session, bundle, base, &options, error);
- *     emr_weights weights[] = {{.size = sizeof *weights, .name = "layer.0.weight", .data = layer0, .dtype =
- * EMR_BF16},
+ *     emr_weights weights[] = {{.size = sizeof *weights, .name = "layer.0.weight", .data = layer0},
  *                              ...};
  *     emr_session_apply(session, french, weights, n, error);           // act as `french`
  *     emr_session_apply(session, german, weights, n, error);           // and now as `german`
@@ -38,10 +37,11 @@ typedef struct emr_session_options {
     const emr_executor
         *executor;            /* NULL: the calling thread alone. Borrowed until the session is destroyed. */
     uint64_t mask_bytes;      /* cap on decoded masks; 0: room for those of all tasks. At least one block
-                                 (32 KiB, or what block_params of the merge says) for each vector's task that
-                                 one product names, and two where rows lie across blocks. */
+                                 (32 KiB, or what block_params of the merge says); and to multiply, for each
+                                 task that a product names (64 vectors of it are looked at at a time), as many
+                                 as one row lies in: two where rows are shorter than blocks. */
     uint64_t memory_bytes;    /* cap on all memory of the session; 0: none. EMR_ELIMIT, saying how much is
-                                 needed,    before anything large is allocated. */
+                                 needed, before more than its tables are allocated. */
     int trust_base;           /* non-zero: do not check that the base is the one the bundle was made with */
     emr_progress_fn progress; /* of creating: bytes of that check */
     void *progress_user;
@@ -55,20 +55,22 @@ typedef struct emr_weights {
     size_t size; /* sizeof(emr_weights), the same for all in an array */
     const char
         *name;      /* of any tensor that the task's checkpoint had: merged, kept from the base, or private */
-    void *data;     /* out: `count` elements in `dtype`. May hold anything; may not be the base's memory. */
+    void *data;     /* out: `count` elements in `dtype`, at any alignment. May hold anything; may not be the
+                       base's memory, nor overlap another's of the same call. */
     uint64_t first; /* element of the tensor with which they begin */
     uint64_t count; /* 0: all from `first` on */
-    int dtype;      /* a float emr_dtype; 0: that of the task's checkpoint (of the base for EMR_TASK_BASE) */
+    int dtype; /* a float emr_dtype, where the tensor is a float; 0: that of the task's checkpoint (of the
+                  base for EMR_TASK_BASE) */
 } emr_weights;
 
 typedef struct emr_session_info {
     size_t size;            /* sizeof(emr_session_info) */
-    uint64_t memory_bytes;  /* all that the session has allocated */
+    uint64_t memory_bytes;  /* what memory_bytes of the options must be at least; no more is ever allocated */
     uint64_t base_bytes;    /* of it: base tensors that could not be used in place */
     uint64_t unified_bytes; /* unified values, likewise */
     uint64_t mask_bytes;    /* room for decoded masks */
-    uint64_t masks_found;   /* blocks of masks that were in memory when a call needed them, */
-    uint64_t masks_read;    /* and that had to be read first */
+    uint64_t masks_found;   /* how often a piece of work needed a block of a mask that was in memory, */
+    uint64_t masks_read;    /* and blocks that had to be read first */
 } emr_session_info;
 
 EMR_BEGIN_DECLS
@@ -80,8 +82,9 @@ EMR_API emr_status emr_session_create(emr_session **session, const emr_bundle *b
 EMR_API void emr_session_destroy(emr_session **session);
 
 /* Writes a task's weights into the engine's memory, tensor by tensor, each shared out over the executor. With
- * a tensor that the task does not have: EMR_ENOTFOUND. Private tensors of a task are read from the bundle
- * each time. */
+ * a tensor that the task does not have: EMR_ENOTFOUND. Elements of less than a byte: EMR_EUNSUPPORTED. Where
+ * `weights` cannot be right, nothing is written. Private tensors of a task are read from the bundle each
+ * time. */
 EMR_API emr_status emr_session_apply(emr_session *session, size_t task, const emr_weights *weights,
                                      size_t n_weights, emr_error *error);
 

@@ -94,10 +94,10 @@ static emr_status window(void *user, size_t tensor, uint64_t first, uint64_t wan
     return parts == EMR_WINDOW_MASK ? EMR_OK : rescale(s, tensor, &t, first, w, error);
 }
 
-static const void *unified_of(const void *user, size_t tensor)
+static bool share_unified(const void *user, const void *other, size_t tensor)
 {
     (void)tensor;
-    return ((const bundle_source *)user)->bundle;
+    return ((const bundle_source *)user)->bundle == ((const bundle_source *)other)->bundle;
 }
 
 static void destroy(void *user, const emr_allocator *allocator)
@@ -109,8 +109,8 @@ static void destroy(void *user, const emr_allocator *allocator)
     emr_release(allocator, s);
 }
 
-static const emr_modulator_source over_bundle = {n_tensors, name,     count,      find,
-                                                 window,    rescaled, unified_of, destroy};
+static const emr_modulator_source over_bundle = {n_tensors, name,     count,         find,
+                                                 window,    rescaled, share_unified, destroy};
 
 emr_status emr_bundle_modulator(emr_modulator **modulator, const emr_bundle *b, size_t task,
                                 const emr_allocator *given, emr_error *error)

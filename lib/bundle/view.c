@@ -129,6 +129,17 @@ static emr_status produce_weights(const view_tensor *t, reader *r, uint64_t firs
                                         out, error);
 }
 
+/* A float tensor that is kept from the base, given out in another dtype. */
+static emr_status produce_kept(const view_tensor *t, reader *r, uint64_t first, size_t n, uint8_t *out,
+                               emr_error *error)
+{
+    size_t size = emr_float_size(t->base->dtype);
+    emr_status status = emr_tensor_read(t->base, first * size, r->base, n * size, error);
+    if (!status)
+        t->view->bundle->kernels->convert(t->dtype, out, t->base->dtype, r->base, n);
+    return status;
+}
+
 /* A private float tensor, given out in another dtype. */
 static emr_status produce_converted(const view_tensor *t, reader *r, uint64_t first, size_t n, uint8_t *out,
                                     emr_error *error)
@@ -330,6 +341,20 @@ emr_status emr_bundle_base_model(emr_model **model, const emr_bundle *b, const e
     return finish_view(model, status);
 }
 
+uint64_t emr_bundle_base_model_memory(const emr_bundle *b)
+{
+    size_t n = b->summary.n_tensors;
+    uint64_t bytes = sizeof(emr_model) + sizeof(view) + emr_text_length(b->name) + 1 + emr_names_memory(n);
+    for (size_t i = 0; i < n; i++) {
+        emr_tensor_record r = emr_bundle_tensor_record(b, i);
+        bytes += sizeof(emr_tensor) + r.rank * sizeof(uint64_t) + sizeof(view_tensor) +
+                 emr_text_length(emr_bundle_string(b, r.name)) + 1;
+    }
+    /* arrays that grow by doubling; entries are no longer than all strings */
+    bytes += (2 * n + 8) * sizeof(emr_tensor *) + (2 * b->n_metadata + 8) * sizeof(emr_metadata);
+    return bytes + b->sections[EMR_SECTION_STRINGS].size;
+}
+
 emr_status emr_bundle_unified_model(emr_model **model, const emr_bundle *b, const emr_view_options *given,
                                     emr_error *error)
 {
@@ -403,7 +428,7 @@ static emr_status add_from_base(emr_model *model, view *v, size_t i, const emr_m
     emr_status status = emr_bundle_base_tensor(b, base, i, &t.base, error);
     if (status)
         return status;
-    t.produce = r.merged ? produce_weights : NULL;
+    t.produce = r.merged ? produce_weights : dtype != t.base->dtype ? produce_kept : NULL;
     return add_tensor(model, v, t, emr_bundle_string(b, r.name), r.rank, emr_bundle_shape(b, r.shape), error);
 }
 

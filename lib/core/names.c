@@ -34,11 +34,23 @@ size_t emr_names_find(const emr_names *names, emr_name_at at, const void *owner,
     return entry ? entry - 1 : EMR_NAMES_NONE;
 }
 
-emr_status emr_names_reserve(emr_names *names, const emr_allocator *allocator, size_t n)
+/* Slots for n names: at most half of them are used. */
+static size_t slots_for(size_t n)
 {
     size_t wanted = 16;
-    while (wanted / 2 < n) /* at most half full */
+    while (wanted / 2 < n)
         wanted *= 2;
+    return wanted;
+}
+
+uint64_t emr_names_memory(size_t n)
+{
+    return (uint64_t)slots_for(n) * sizeof(slot);
+}
+
+emr_status emr_names_reserve(emr_names *names, const emr_allocator *allocator, size_t n)
+{
+    size_t wanted = slots_for(n);
     if (wanted <= names->n_slots)
         return EMR_OK;
     slot *larger = emr_allocate_array(allocator, wanted, sizeof *larger);

@@ -24,6 +24,9 @@ size_t emr_names_find(const emr_names *names, emr_name_at at, const void *owner,
 emr_status emr_names_add(emr_names *names, const emr_allocator *allocator, emr_name_at at, const void *owner,
                          size_t i);
 
+/* Bytes that a table has allocated after n names, or once there is room for them. */
+uint64_t emr_names_memory(size_t n);
+
 /* Room for n names without growing on the way. */
 emr_status emr_names_reserve(emr_names *names, const emr_allocator *allocator, size_t n);
 

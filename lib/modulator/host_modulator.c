@@ -54,9 +54,11 @@ static emr_status window(void *user, size_t tensor, uint64_t first, uint64_t wan
     return EMR_OK;
 }
 
-static const void *unified_of(const void *user, size_t tensor)
+static bool share_unified(const void *user, const void *other, size_t tensor)
 {
-    return ((const host_source *)user)->tensors[tensor].unified;
+    const emr_modulation *a = &((const host_source *)user)->tensors[tensor];
+    const emr_modulation *b = &((const host_source *)other)->tensors[tensor];
+    return a->unified == b->unified && a->unified_dtype == b->unified_dtype && a->count == b->count;
 }
 
 static void destroy(void *user, const emr_allocator *allocator)
@@ -67,7 +69,8 @@ static void destroy(void *user, const emr_allocator *allocator)
     emr_release(allocator, h);
 }
 
-static const emr_modulator_source host_modulator = {n_tensors, name, count, find, window, rescaled, unified_of, destroy};
+static const emr_modulator_source host_modulator = {n_tensors, name,     count,         find,
+                                                    window,    rescaled, share_unified, destroy};
 
 emr_status emr_modulator_create(emr_modulator **modulator, const emr_allocator *given, emr_error *error)
 {

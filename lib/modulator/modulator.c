@@ -125,11 +125,22 @@ static emr_status check_modulators(emr_modulator *const *modulators, size_t n, s
             return emr_fail(error, EMR_EINVAL, "emr_modulator_multiply: NULL");
         if (tensor >= emr_modulator_n_tensors(m))
             return emr_fail(error, EMR_EINVAL, "there is no merged tensor %u", (uint64_t)tensor);
-        if (m->source != first->source ||
-            m->source->unified_of(m->user, tensor) != first->source->unified_of(first->user, tensor) ||
-            m->source->count(m->user, tensor) != first->source->count(first->user, tensor))
+        if (m->source != first->source || !m->source->share_unified(m->user, first->user, tensor))
             return emr_fail(error, EMR_EMISMATCH, "tensor '%s': modulators have other unified values",
                             m->source->name(m->user, tensor));
+    }
+    return EMR_OK;
+}
+
+/* Whether no row has more than one rescaler, whichever the modulator. */
+static emr_status check_rows(emr_modulator *const *modulators, size_t n, size_t tensor, uint64_t n_columns,
+                             emr_error *error)
+{
+    for (size_t i = 0; n_columns && i < n; i++) {
+        const emr_modulator *m = modulators[i];
+        if (m->source->rescaled(m->user, tensor) % n_columns)
+            return emr_fail(error, EMR_EINVAL, "tensor '%s': a row of %u columns has more than one rescaler",
+                            m->source->name(m->user, tensor), n_columns);
     }
     return EMR_OK;
 }
@@ -154,9 +165,9 @@ emr_status emr_modulator_multiply(emr_modulator *const *modulators, const emr_pr
     if (n_columns ? count % n_columns : count)
         return emr_fail(error, EMR_EINVAL, "tensor '%s': %u columns do not divide %u parameters", name,
                         n_columns, count);
-    if (n_columns && first->source->rescaled(first->user, p.tensor) % n_columns)
-        return emr_fail(error, EMR_EINVAL, "tensor '%s': a row of %u columns has more than one rescaler",
-                        name, n_columns);
+    status = check_rows(modulators, p.batch, p.tensor, n_columns, error);
+    if (status)
+        return status;
     if (!emr_dtype_is_float(base_dtype) || (count && !base))
         return emr_fail(error, EMR_EINVAL, "tensor '%s': the base needs a float dtype and values", name);
     status = emr_product_take(&p, given, name, n_rows, n_columns, error);

@@ -36,8 +36,8 @@ typedef struct emr_modulator_source {
     emr_window_fn window;
     /* Parameters from the first on that share a rescaler; so many more share the next. */
     uint64_t (*rescaled)(const void *user, size_t tensor);
-    /* The same for two modulators of one source if one's unified values are the other's. */
-    const void *(*unified_of)(const void *user, size_t tensor);
+    /* Whether one's unified values of a tensor are the other's. */
+    bool (*share_unified)(const void *user, const void *other, size_t tensor);
     void (*destroy)(void *user, const emr_allocator *allocator);
 } emr_modulator_source;
 

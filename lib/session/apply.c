@@ -96,9 +96,14 @@ static emr_status take(const application *a, size_t i, target *t, emr_error *err
     if (emr_dtype_bits(t->stored) % 8)
         return emr_fail(error, EMR_EUNSUPPORTED, "%s: tensor '%s' has elements of less than a byte", b->name,
                         to->name);
+    if (to->count > SIZE_MAX / 8)
+        return emr_fail(error, EMR_EINVAL, "%s: tensor '%s': %u elements do not fit in memory", b->name,
+                        to->name, to->count);
+    if (t->from != MERGED)
+        return EMR_OK;
     const emr_session_tensor *m = &a->session->tensors[t->i];
-    if (t->from == MERGED && overlaps(to->data, to->count * (emr_dtype_bits(t->dtype) / 8), m->base,
-                                      m->count * emr_float_size(m->dtype)))
+    if (overlaps(to->data, to->count * emr_float_size(t->dtype), m->base,
+                 m->count * emr_float_size(m->dtype)))
         return emr_fail(error, EMR_EINVAL, "%s: tensor '%s': its weights would overwrite the base's", b->name,
                         to->name);
     return EMR_OK;
@@ -160,42 +165,94 @@ static emr_status add_merged(application *a, size_t i, const target *t, emr_erro
     return status;
 }
 
-static emr_status give_kept(const target *t, emr_error *error)
+/* Where bytes of a tensor go that is not merged, a part at a time. */
+typedef struct outlet {
+    const emr_kernels *kernels;
+    emr_dtype from, to;
+    uint8_t *next;
+    uint8_t cut[8]; /* an element of which the end is still to come */
+    size_t n_cut;
+} outlet;
+
+static outlet outlet_of(const application *a, const target *t)
 {
-    size_t size = emr_dtype_bits(t->stored) / 8;
-    return emr_tensor_read(t->kept, t->to.first * size, t->to.data, (size_t)t->to.count * size, error);
+    return (outlet){a->session->bundle->kernels, t->stored, t->dtype, t->to.data, {0}, 0};
 }
 
-/* Block by block of the private stream; elements do not lie across blocks of a whole number of them. */
+static void pour_elements(outlet *o, const uint8_t *data, size_t n)
+{
+    o->kernels->convert(o->to, o->next, o->from, data, n);
+    o->next += n * emr_float_size(o->to);
+}
+
+static void pour(outlet *o, const uint8_t *data, size_t n)
+{
+    if (o->from == o->to) {
+        memcpy(o->next, data, n);
+        o->next += n;
+        return;
+    }
+    size_t size = emr_float_size(o->from);
+    if (o->n_cut) {
+        size_t more = (size_t)emr_min(size - o->n_cut, n);
+        memcpy(o->cut + o->n_cut, data, more);
+        o->n_cut += more;
+        if (o->n_cut < size)
+            return;
+        pour_elements(o, o->cut, 1);
+        data += more;
+        n -= more;
+    }
+    o->n_cut = n % size;
+    pour_elements(o, data, n / size);
+    memcpy(o->cut, data + (n - o->n_cut), o->n_cut);
+}
+
+static emr_status give_kept(const application *a, const target *t, emr_error *error)
+{
+    uint8_t part[4096];
+    size_t size = emr_dtype_bits(t->stored) / 8;
+    uint64_t at = t->to.first * size, end = at + t->to.count * size;
+    outlet o = outlet_of(a, t);
+    emr_status status = EMR_OK;
+    if (t->dtype == t->stored)
+        return emr_tensor_read(t->kept, at, t->to.data, (size_t)(end - at), error);
+    for (size_t n; !status && at < end; at += n) {
+        n = (size_t)emr_min(end - at, sizeof part);
+        status = emr_tensor_read(t->kept, at, part, n, error);
+        if (!status)
+            pour(&o, part, n);
+    }
+    return status;
+}
+
+/* Block by block of the private stream. A tensor may begin at any byte of it, and elements lie across blocks.
+ */
 static emr_status give_private(const application *a, const target *t, emr_error *error)
 {
     emr_session *s = a->session;
     const emr_bundle *b = s->bundle;
-    size_t size = emr_dtype_bits(t->stored) / 8, out_size = emr_dtype_bits(t->dtype) / 8;
+    size_t size = emr_dtype_bits(t->stored) / 8;
     if (!t->to.count)
         return EMR_OK;
     emr_stream_record stream =
         emr_bundle_stream_record(b, b->task_streams[EMR_STREAM_PRIVATE][a->task->task]);
     uint64_t at = emr_bundle_private_record(b, t->i).offset + t->to.first * size;
     uint64_t end = at + t->to.count * size;
-    uint8_t *to = t->to.data;
+    outlet o = outlet_of(a, t);
     while (at < end) {
         uint64_t block = at / stream.block_bytes;
-        size_t within = (size_t)(at % stream.block_bytes);
-        size_t bytes = (size_t)emr_min(emr_stream_block_length(&stream, block) - within, end - at);
+        size_t within = (size_t)(at % stream.block_bytes), length = emr_stream_block_length(&stream, block);
+        size_t n = (size_t)emr_min(length - within, end - at);
         const uint8_t *data;
         emr_status status = emr_block_read(b, &stream, block, s->work[0].decoder, s->work[0].packed,
                                            s->private_block, &data, error);
         if (status)
             return status;
-        if (t->dtype == t->stored)
-            memcpy(to, data + within, bytes);
-        else
-            b->kernels->convert(t->dtype, to, t->stored, data + within, bytes / size);
+        pour(&o, data + within, n);
         if (data != s->private_block && b->io.unmap)
-            b->io.unmap(b->io.user, data, emr_stream_block_length(&stream, block));
-        to += bytes / size * out_size;
-        at += bytes;
+            b->io.unmap(b->io.user, data, length);
+        at += n;
     }
     return EMR_OK;
 }
@@ -224,7 +281,7 @@ emr_status emr_session_apply(emr_session *s, size_t task, const emr_weights *wei
         status = take(&a, i, &t, error);
         if (!status)
             status = t.from == MERGED ? add_merged(&a, i, &t, error)
-                     : t.from == KEPT ? give_kept(&t, error)
+                     : t.from == KEPT ? give_kept(&a, &t, error)
                                       : give_private(&a, &t, error);
     }
     return status ? status : flush(&a, error);

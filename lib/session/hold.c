@@ -8,9 +8,8 @@
 enum {
     READ_BYTES = 1 << 20,      /* of the base, at a time */
     DECODER_BYTES = 192 << 10, /* about what zstd allocates for one */
-    VIEW_BYTES = 160 << 10,  /* about what one thread takes that reads an embedded base, beside two blocks */
-    WORKER_BYTES = 1 << 10,  /* of tables */
-    PRIVATE_NAME_BYTES = 64, /* about what finding one takes */
+    VIEW_BYTES = 160 << 10, /* about what one thread takes that reads an embedded base, beside two blocks */
+    WORKER_BYTES = 1 << 10, /* of tables */
 };
 
 static bool in_place(const emr_bundle *b, const emr_block_record *r)
@@ -84,7 +83,7 @@ static void add_task(const emr_session *s, size_t task, size_t *first_block, nee
     const emr_bundle *b = s->bundle;
     size_t mask = b->task_streams[EMR_STREAM_MASK][task], private = b->task_streams[EMR_STREAM_PRIVATE][task];
     first_block[task + 1] = first_block[task];
-    n->tables += (b->first_private[task + 1] - b->first_private[task]) * PRIVATE_NAME_BYTES;
+    n->tables += emr_names_memory(b->first_private[task + 1] - b->first_private[task]);
     size_t rows = b->task_streams[EMR_STREAM_ROW_RESCALERS][task];
     if (b->summary.rescale_per == EMR_PER_ROW_BYTE && rows != EMR_NO_STREAM) {
         emr_stream_record stream = emr_bundle_stream_record(b, rows);
@@ -178,13 +177,15 @@ static emr_status hold_tensor(emr_session *s, size_t i, emr_error *error)
     emr_status status = EMR_OK;
     if (t->kind == EMR_TENSOR_MEMORY)
         return EMR_OK;
+    if (t->bytes > SIZE_MAX)
+        return out_of_memory(s, error);
     if (t->kind == EMR_TENSOR_IO && t->io.map) {
         if (t->bytes && t->io.map(t->io.user, t->offset, (size_t)t->bytes, &held->window))
             return emr_fail(error, EMR_EIO, "%s: tensor '%s' cannot be mapped", s->base->name, t->name);
         held->base = held->window;
         return EMR_OK;
     }
-    held->held = t->bytes <= SIZE_MAX ? emr_allocate(&s->allocator, (size_t)t->bytes) : NULL;
+    held->held = emr_allocate(&s->allocator, (size_t)t->bytes);
     held->base = held->held;
     if (!held->held)
         return out_of_memory(s, error);
@@ -304,6 +305,7 @@ static emr_status describe(emr_session *s, size_t *first_block, needs *n, emr_er
         status = describe_tensor(s, i, n, error);
     if (s->own_base && b->base_streams[EMR_STREAM_BASE] != EMR_NO_STREAM) {
         emr_stream_record stream = emr_bundle_stream_record(b, b->base_streams[EMR_STREAM_BASE]);
+        n->tables += emr_bundle_base_model_memory(b);
         n->base_reader = VIEW_BYTES + DECODER_BYTES + 2 * block_length(&stream);
     }
     s->unified.block_bytes = 1; /* of a stream that is not there */

@@ -9,8 +9,8 @@ typedef struct emr_mask_slot {
 
 uint64_t emr_mask_cache_memory(size_t n_tasks, uint64_t n_blocks, uint64_t n_slots, size_t slot_bytes)
 {
-    return n_blocks * sizeof(emr_mask_block) + (n_tasks + 1) * sizeof(size_t) +
-           n_slots * (sizeof(emr_mask_slot) + slot_bytes) + EMR_MASK_WANTED * sizeof(size_t);
+    return n_blocks * (sizeof(emr_mask_block) + sizeof(size_t)) + (n_tasks + 1) * sizeof(size_t) +
+           n_slots * (sizeof(emr_mask_slot) + slot_bytes);
 }
 
 emr_status emr_mask_cache_create(emr_mask_cache *c, const emr_allocator *allocator, size_t *first_block,
@@ -25,7 +25,7 @@ emr_status emr_mask_cache_create(emr_mask_cache *c, const emr_allocator *allocat
                           .oldest = EMR_NO_SLOT};
     c->blocks = emr_allocate_array(allocator, n_blocks, sizeof *c->blocks);
     c->slots = emr_allocate_array(allocator, n_slots, sizeof *c->slots);
-    c->wanted = emr_allocate_array(allocator, EMR_MASK_WANTED, sizeof *c->wanted);
+    c->wanted = emr_allocate_array(allocator, n_blocks, sizeof *c->wanted);
     uint64_t bytes;
     if (emr_mul(n_slots, slot_bytes, &bytes) && bytes <= SIZE_MAX)
         c->memory = emr_allocate(allocator, (size_t)bytes);
@@ -112,7 +112,7 @@ bool emr_mask_cache_want(emr_mask_cache *c, size_t block, bool needs_slot)
             touch(c, b->slot);
         return true;
     }
-    if (c->n_wanted == EMR_MASK_WANTED || (needs_slot && !give_slot(c, block)))
+    if (needs_slot && !give_slot(c, block))
         return false;
     if (!needs_slot)
         b->slot = EMR_IN_PLACE;

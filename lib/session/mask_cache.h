@@ -5,8 +5,6 @@
 
 #include "core/memory.h"
 
-enum { EMR_MASK_WANTED = 4096 }; /* blocks that can be wanted at a time */
-
 /* One block of a task's mask. */
 typedef struct emr_mask_block {
     const uint8_t *bits; /* NULL: not in memory */

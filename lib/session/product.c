@@ -111,6 +111,8 @@ emr_status emr_session_multiply(emr_session *s, const size_t *tasks, const emr_p
     const emr_session_tensor *t = &s->tensors[whole.tensor];
     status = emr_product_take(&whole, given, emr_bundle_tensor_name(s->bundle, whole.tensor), t->n_rows,
                               t->n_columns, error);
+    if (status)
+        return status;
     product p = {
         .session = s,
         .m = {.kernels = s->bundle->kernels,

@@ -3,6 +3,7 @@
  * chooses how the bundle is read; the bundle follows. */
 #include "fuzz.h"
 #include "fuzz_base.h"
+#include "fuzz_session.h"
 #include "image.h"
 
 #include "core/hash.h"
@@ -356,6 +357,8 @@ static void examine_bundle(subject *s)
     allow(s, embedded ? 4 : 2, embedded ? 10 : 8);
     for (size_t task = 0; task < s->info.n_tasks && task < ASKED_TASKS; task++)
         examine_task(s, task, embedded ? NULL : base);
+    fuzz_session(s->bundle, embedded ? NULL : base, &s->pattern, FIXED + s->size * MODEL_TIMES + MODEL,
+                 &s->random, s->intact);
     if (s->info.extendable && s->info.has_base && s->info.n_tasks)
         extend(s);
     emr_status status = emr_bundle_unified_model(&model, s->bundle, NULL, &error);

@@ -1,9 +1,11 @@
 /* fuzz_round_trip.c - bytes choose a base, up to five tasks and the options of a merge; the bundle is
  * compared bit for bit with the plain formulas (tests/property/reference.c), with a second merge that got the
- * same models in another way, and every tensor that is not merged with what went in. */
+ * same models in another way, every tensor that is not merged with what went in, and a session with the
+ * bundle's models. */
 #define _POSIX_C_SOURCE 200809L
 
 #include "fuzz.h"
+#include "fuzz_session.h"
 #include "property.h"
 
 #include <math.h>
@@ -340,6 +342,9 @@ static void check_bundle(const plan *p, const test_set *full, const test_set *gi
     assert_ok(emr_bundle_check_base(bundle, full->base.model, NULL, NULL, NULL, NULL, NULL, &error), &error);
     assert_bundle_is_formula(bundle, base, r);
     check_others(p, full, bundle, base);
+    fuzz_pattern none = {0};
+    fuzz_random random = fuzz_random_make(p->seed);
+    fuzz_session(bundle, base, &none, 1 << 20, &random, true);
     emr_bundle_destroy(&bundle);
 }
 

@@ -189,7 +189,8 @@ static void weights_are_those_of_the_tasks_model(void **state)
 /* Switching and multiplying allocate nothing, whatever has to be read. */
 static void nothing_is_allocated_after_creation(void **state)
 {
-    static float room[13 * 1031], x[3 * 1031], y[3 * 13];
+    static float room[13 * 1031], head[3 * 11000], narrow[13 * 1031], x[3 * 1031], y[3 * 13];
+    static int32_t ids[1000];
     const size_t tasks[] = {2, 0, 1};
     (void)state;
     for (size_t i = 0; i < N_SETTINGS; i++) {
@@ -199,16 +200,64 @@ static void nothing_is_allocated_after_creation(void **state)
         open_session(&f, &s);
         size_t before = f.counts.requests;
         const emr_weights weights[] = {{sizeof *weights, "wide", room, 0, 0, EMR_F32},
-                                       {sizeof *weights, "head.b", room, 0, 0, EMR_F32},
-                                       {sizeof *weights, "wide", room, 0, 0, EMR_BF16}};
+                                       {sizeof *weights, "head.b", head, 0, 0, EMR_F32},
+                                       {sizeof *weights, "ids", ids, 0, 0, 0},
+                                       {sizeof *weights, "wide", narrow, 0, 0, EMR_BF16}};
         emr_product p = {.size = sizeof p, .n_rows = 13, .x = x, .y = y, .batch = 3};
         assert_int_equal(emr_bundle_find_tensor(f.bundle, "wide", &p.tensor), EMR_OK);
         for (size_t t = 0; t < N_TASKS; t++)
-            assert_ok(emr_session_apply(f.session, t, weights, 3, &f.error), &f.error);
+            assert_ok(emr_session_apply(f.session, t, weights, 4, &f.error), &f.error);
         assert_ok(emr_session_multiply(f.session, tasks, &p, &f.error), &f.error);
         assert_int_equal(f.counts.requests, before);
         destroy(&f);
     }
+}
+
+/* Output larger than the caches, which goes past them where it is aligned, beside output that is not. */
+static void large_output_is_the_same(void **state)
+{
+    enum { SIDE = 1200, COUNT = SIDE * SIDE };
+    static const test_tensor large[] = {{"a", EMR_F32, 2, {SIDE, SIDE}}, {"b", EMR_BF16, 2, {SIDE, SIDE}}};
+    static _Alignas(64) unsigned char a[COUNT * 4 + 64], b[COUNT * 4 + 64], want[COUNT * 4];
+    emr_error error;
+    emr_memory memory;
+    emr_merge_options options = {.size = sizeof options, .rescale_per = EMR_PER_ROW};
+    emr_pool *pool;
+    emr_session *session;
+    emr_session_options o = EMR_INIT(emr_session_options);
+    (void)state;
+    test_set set = test_set_create(large, 2, 2, 8, SOURCE_MEMORY);
+    emr_buffer buffer = test_merge_bundle(&set, &options);
+    emr_bundle *bundle = test_bundle_open(&buffer, &memory);
+    assert_ok(emr_pool_create(&pool, 2, NULL, &error), &error);
+    emr_executor executor = emr_pool_executor(pool);
+    o.executor = &executor;
+    assert_ok(emr_session_create(&session, bundle, set.base.model, &o, &error), &error);
+    for (size_t task = 0; task < 2; task++)
+        for (size_t off = 0; off < 3; off++) {
+            const emr_dtype dtype = task ? EMR_F32 : EMR_DTYPE_NONE;
+            const emr_weights weights[] = {{sizeof *weights, "a", a + off % 2, 0, 0, (int)dtype},
+                                           {sizeof *weights, "b", b + off * 32, 0, 0, (int)dtype}};
+            emr_view_options view = {.size = sizeof view, .dtype = (int)dtype};
+            emr_model *model;
+            memset(a, 0xa5, sizeof a);
+            memset(b, 0xa5, sizeof b);
+            assert_ok(emr_session_apply(session, task, weights, 2, &error), &error);
+            assert_ok(emr_bundle_task_model(&model, bundle, task, set.base.model, &view, &error), &error);
+            for (size_t i = 0; i < 2; i++) {
+                const emr_tensor *t = emr_model_find(model, weights[i].name);
+                size_t bytes = (size_t)emr_tensor_bytes(t);
+                assert_ok(emr_tensor_read(t, 0, want, bytes, &error), &error);
+                assert_true(memcmp(weights[i].data, want, bytes) == 0);
+                assert_true(i ? off == 2 || b[off * 32 + bytes] == 0xa5 : a[off % 2 + bytes] == 0xa5);
+            }
+            emr_model_destroy(&model);
+        }
+    emr_session_destroy(&session);
+    emr_pool_destroy(&pool);
+    emr_bundle_destroy(&bundle);
+    emr_buffer_free(&buffer);
+    test_set_destroy(&set);
 }
 
 /* The base's own weights come out bit for bit. */
@@ -631,6 +680,8 @@ static void wrong_calls_are_refused(void **state)
     p.tensor = wide;
     p.first_row = 1;
     assert_refused(&f, emr_session_multiply(f.session, tasks, &p, e), EMR_EINVAL, "'wide' has 13 rows");
+    p.first_row = UINT64_MAX / 1031 / 2;
+    assert_refused(&f, emr_session_multiply(f.session, tasks, &p, e), EMR_EINVAL, "'wide' has 13 rows");
     p.first_row = 0;
     p.x = NULL;
     assert_refused(&f, emr_session_multiply(f.session, tasks, &p, e), EMR_EINVAL, "required");
@@ -639,6 +690,9 @@ static void wrong_calls_are_refused(void **state)
     assert_refused(&f, emr_session_multiply(f.session, tasks, &p, e), EMR_EINVAL, "overlap");
     p.x_stride = 0;
     assert_refused(&f, emr_session_multiply(f.session, NULL, &p, e), EMR_EINVAL, "NULL");
+    p.size = sizeof p - 1;
+    assert_refused(&f, emr_session_multiply(f.session, tasks, &p, e), EMR_EINVAL, "emr_product");
+    p.size = sizeof p;
     p.batch = 1;
     assert_refused(&f, emr_session_multiply(f.session, bad, &p, e), EMR_ENOTFOUND, "task 3");
     emr_session_options o = EMR_INIT(emr_session_options);
@@ -659,16 +713,72 @@ static void wrong_calls_are_refused(void **state)
     destroy(&f);
 }
 
+/* What lies in memory is not copied. */
+static void memory_is_used_where_it_is(void **state)
+{
+    (void)state;
+    for (int mapped = 0; mapped < 2; mapped++) {
+        setting s = {.compression = EMR_COMPRESSION_NONE, .mapped = mapped};
+        emr_session_info info = EMR_INIT(emr_session_info);
+        s.source = mapped ? SOURCE_MEMORY : SOURCE_READ;
+        fixture f = create(&s, 6);
+        open_session(&f, &s);
+        assert_int_equal(emr_session_get_info(f.session, &info), EMR_OK);
+        assert_true((info.base_bytes == 0) == mapped);
+        assert_true((info.unified_bytes == 0) == mapped);
+        assert_true((info.mask_bytes == 0) == mapped);
+        destroy(&f);
+    }
+}
+
+/* Checking the base can be watched, canceled, and left out. */
+static void the_base_is_checked_unless_trusted(void **state)
+{
+    static float room[13 * 1031];
+    setting s = {.threads = 2};
+    (void)state;
+    fixture f = create(&s, 7);
+    open_session(&f, &s);
+    emr_session *other = NULL;
+    test_progress progress = {.stop_at = SIZE_MAX};
+    emr_session_options o = EMR_INIT(emr_session_options);
+    o.progress = test_progress_note;
+    o.progress_user = &progress;
+    assert_ok(emr_session_create(&other, f.bundle, f.set.base.model, &o, &f.error), &f.error);
+    emr_session_destroy(&other);
+    assert_true(progress.calls > 0 && progress.done == progress.total && !progress.backwards);
+    progress = (test_progress){.stop_at = 0};
+    assert_int_equal(emr_session_create(&other, f.bundle, f.set.base.model, &o, &f.error), EMR_ECANCELED);
+    assert_null(other);
+
+    f.set.base.data[0][2] ^= 1;
+    progress = (test_progress){.stop_at = SIZE_MAX};
+    assert_int_equal(emr_session_create(&other, f.bundle, f.set.base.model, &o, &f.error), EMR_EMISMATCH);
+    assert_says(&f.error, "'wide'");
+    progress = (test_progress){.stop_at = SIZE_MAX};
+    o.trust_base = 1;
+    assert_ok(emr_session_create(&other, f.bundle, f.set.base.model, &o, &f.error), &f.error);
+    assert_int_equal(progress.calls, 0);
+    emr_weights w = {sizeof w, "wide", room, 0, 0, 0};
+    assert_ok(emr_session_apply(other, EMR_TASK_BASE, &w, 1, &f.error), &f.error);
+    assert_memory_equal(room, f.set.base.data[0], sizeof room);
+    emr_session_destroy(&other);
+    destroy(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(weights_are_those_of_the_tasks_model),
+        cmocka_unit_test(large_output_is_the_same),
         cmocka_unit_test(the_base_is_a_task_too),
         cmocka_unit_test(products_are_those_of_the_weights),
         cmocka_unit_test(modulators_multiply_too),
         cmocka_unit_test(nothing_is_allocated_after_creation),
         cmocka_unit_test(masks_are_kept_by_use),
         cmocka_unit_test(memory_is_capped),
+        cmocka_unit_test(memory_is_used_where_it_is),
+        cmocka_unit_test(the_base_is_checked_unless_trusted),
         cmocka_unit_test(creation_without_memory),
         cmocka_unit_test(failing_reads_can_be_tried_again),
         cmocka_unit_test(a_damaged_mask_is_told),

@@ -1,0 +1,198 @@
+/* fuzz_session.c - see fuzz_session.h. */
+#include "fuzz_session.h"
+
+enum {
+    LANES = 32,
+    BATCH = 3,
+    ASKED = 12,           /* tensors of each kind */
+    MOST_BYTES = 8 << 20, /* sessions that need more are not made */
+    PATTERN_BYTES = 8 << 20,
+    MOST_ELEMENTS = 1 << 14 /* looked at of a tensor */
+};
+
+typedef struct holder {
+    const emr_bundle *bundle;
+    const emr_model *base;
+    fuzz_pattern *pattern;
+    fuzz_random *random;
+    emr_bundle_info info;
+    emr_session *session;
+    size_t task;
+    emr_model *weights; /* the task's; NULL where names clash */
+    bool intact;
+} holder;
+
+static emr_status create(holder *h, fuzz_budget *budget, uint64_t mask_bytes, uint64_t memory_bytes,
+                         emr_error *error)
+{
+    emr_allocator allocator = fuzz_allocator(budget);
+    emr_session_options o = EMR_INIT(emr_session_options);
+    o.allocator = &allocator;
+    o.mask_bytes = mask_bytes;
+    o.memory_bytes = memory_bytes;
+    o.trust_base = 1;
+    h->pattern->left = PATTERN_BYTES;
+    emr_status status = emr_session_create(&h->session, h->bundle, h->base, &o, error);
+    promise((status == EMR_OK) == (h->session != NULL));
+    promise(status == EMR_OK || budget->now == 0);
+    promise(!h->intact || (status != EMR_ECORRUPT && (status != EMR_EIO || h->base)));
+    return status;
+}
+
+/* Elements [first, first + n) of the task's tensor `name`, if its model has it so, in a dtype or its own. */
+static void compare_weights(holder *h, const char *name, emr_dtype dtype)
+{
+    emr_error error = {""};
+    const emr_tensor *t = h->weights ? emr_model_find(h->weights, name) : NULL;
+    emr_weights w = EMR_INIT(emr_weights);
+    if (!t || emr_dtype_bits(emr_tensor_dtype(t)) % 8)
+        return;
+    uint64_t count = emr_tensor_count(t);
+    size_t size = emr_dtype_bits(emr_tensor_dtype(t)) / 8;
+    uint64_t first = count ? fuzz_below(h->random, (size_t)count) : 0;
+    uint64_t n = count - first < MOST_ELEMENTS ? count - first : MOST_ELEMENTS;
+    uint8_t *got = malloc((size_t)n * size + 1), *want = malloc((size_t)n * size + 1);
+    promise(got && want);
+    w.name = name;
+    w.data = got;
+    w.first = first;
+    w.count = n;
+    w.dtype = emr_dtype_is_float(emr_tensor_dtype(t)) ? (int)dtype : 0;
+    h->pattern->left = PATTERN_BYTES;
+    emr_status status = emr_session_apply(h->session, h->task, &w, 1, &error);
+    fuzz_status(status, &error);
+    promise(!h->intact || status == EMR_OK);
+    h->pattern->left = PATTERN_BYTES;
+    emr_status other = emr_tensor_read(t, first * size, want, (size_t)n * size, &error);
+    promise(fuzz_status(other, &error) == status);
+    promise(status || memcmp(got, want, (size_t)n * size) == 0);
+    free(got);
+    free(want);
+}
+
+/* In the order that product.h says. */
+static float multiplied(const float *w, const float *x, uint64_t n)
+{
+    volatile float lanes[LANES] = {0};
+    for (uint64_t c = 0; c < n; c++) {
+        volatile float term = w[c] * x[c];
+        lanes[c % LANES] = lanes[c % LANES] + term;
+    }
+    for (size_t half = LANES / 2; half; half /= 2)
+        for (size_t j = 0; j < half; j++)
+            lanes[j] = lanes[j] + lanes[j + half];
+    return lanes[0];
+}
+
+/* Weights of the product's rows in F32; false where they cannot be had. */
+static bool rows_of(holder *h, size_t task, const emr_product *p, const char *name, uint64_t columns,
+                    float *to)
+{
+    emr_error error = {""};
+    emr_weights w = EMR_INIT(emr_weights);
+    w.name = name;
+    w.data = to;
+    w.first = p->first_row * columns;
+    w.count = p->n_rows * columns;
+    w.dtype = EMR_F32;
+    return fuzz_status(emr_session_apply(h->session, task, &w, 1, &error), &error) == EMR_OK;
+}
+
+static void compare_rows(const float *weights, const emr_product *p, size_t vector, uint64_t columns)
+{
+    for (uint64_t row = 0; row < p->n_rows; row++) {
+        float want = multiplied(weights + row * columns, p->x + vector * columns, columns);
+        float got = p->y[vector * p->n_rows + row];
+        promise(memcmp(&got, &want, sizeof got) == 0 || (got != got && want != want));
+    }
+}
+
+static void compare_product(holder *h, size_t tensor)
+{
+    emr_error error = {""};
+    emr_tensor_info t = EMR_INIT(emr_tensor_info);
+    promise(emr_bundle_tensor(h->bundle, tensor, &t) == EMR_OK);
+    uint64_t rows = !t.count ? 0 : t.rank < 2 ? 1 : t.shape[0], columns = rows ? t.count / rows : 0;
+    const size_t tasks[BATCH] = {h->task, fuzz_below(h->random, 2) ? EMR_TASK_BASE : 0, h->task};
+    emr_product p = EMR_INIT(emr_product);
+    p.tensor = tensor;
+    p.batch = BATCH;
+    p.n_rows = rows + 1;
+    promise(emr_session_multiply(h->session, tasks, &p, &error) == EMR_EINVAL);
+    if (!columns || columns > MOST_ELEMENTS)
+        return;
+    p.first_row = fuzz_below(h->random, (size_t)rows);
+    p.n_rows = 1 + fuzz_below(h->random, (size_t)(MOST_ELEMENTS / columns));
+    p.n_rows = p.n_rows < rows - p.first_row ? p.n_rows : rows - p.first_row;
+    float *x = malloc(BATCH * (size_t)columns * sizeof *x), *y = malloc(BATCH * (size_t)p.n_rows * sizeof *y);
+    float *weights = malloc((size_t)(p.n_rows * columns) * sizeof *weights);
+    promise(x && y && weights);
+    for (size_t i = 0; i < BATCH * columns; i++)
+        x[i] = (float)fuzz_below(h->random, 2001) / 1000 - 1;
+    p.x = x;
+    p.y = y;
+    emr_status status = emr_session_multiply(h->session, tasks, &p, &error);
+    fuzz_status(status, &error);
+    promise(status == EMR_OK || status == EMR_ELIMIT || (!h->intact && status == EMR_ECORRUPT));
+    for (size_t b = 0; !status && b < BATCH; b++)
+        if (rows_of(h, tasks[b], &p, t.name, columns, weights))
+            compare_rows(weights, &p, b, columns);
+    free(x);
+    free(y);
+    free(weights);
+}
+
+static void use(holder *h)
+{
+    static const emr_dtype dtypes[] = {EMR_DTYPE_NONE, EMR_F32, EMR_BF16, EMR_F64};
+    emr_error error = {""};
+    emr_tensor_info tensor = EMR_INIT(emr_tensor_info);
+    emr_private_info own = EMR_INIT(emr_private_info);
+    emr_view_options view = EMR_INIT(emr_view_options);
+    h->task = fuzz_below(h->random, h->info.n_tasks);
+    emr_dtype dtype = dtypes[fuzz_below(h->random, 4)];
+    view.dtype = (int)dtype;
+    view.trust_base = 1;
+    fuzz_status(emr_bundle_task_model(&h->weights, h->bundle, h->task, h->base, &view, &error), &error);
+    for (size_t i = 0; i < ASKED && emr_bundle_private(h->bundle, h->task, i, &own) == EMR_OK; i++)
+        compare_weights(h, own.name, dtype);
+    size_t n = h->info.n_tensors < ASKED ? h->info.n_tensors : ASKED;
+    for (size_t i = 0; i < n; i++) {
+        size_t one = h->info.n_tensors <= ASKED ? i : fuzz_below(h->random, h->info.n_tensors);
+        promise(emr_bundle_tensor(h->bundle, one, &tensor) == EMR_OK);
+        compare_weights(h, tensor.name, dtype);
+        if (tensor.merged)
+            compare_product(h, one);
+    }
+    emr_model_destroy(&h->weights);
+}
+
+void fuzz_session(const emr_bundle *bundle, const emr_model *base, fuzz_pattern *pattern, size_t slack,
+                  fuzz_random *random, bool intact)
+{
+    holder h = {.bundle = bundle,
+                .base = base,
+                .pattern = pattern,
+                .random = random,
+                .info = EMR_INIT(emr_bundle_info),
+                .intact = intact};
+    emr_session_info info = EMR_INIT(emr_session_info);
+    emr_error error = {""};
+    uint64_t mask_bytes = (uint64_t)fuzz_below(random, 4) << (9 + fuzz_below(random, 8));
+    fuzz_budget budget = {.cap = MOST_BYTES > slack ? MOST_BYTES : slack};
+    promise(emr_bundle_get_info(bundle, &h.info) == EMR_OK);
+    if (!h.info.n_tasks || fuzz_status(create(&h, &budget, mask_bytes, MOST_BYTES, &error), &error))
+        return;
+    promise(emr_session_get_info(h.session, &info) == EMR_OK);
+    promise(info.memory_bytes <= MOST_BYTES && (!mask_bytes || info.mask_bytes <= mask_bytes));
+    emr_session_destroy(&h.session);
+    promise(budget.now == 0);
+    budget.cap = slack > info.memory_bytes ? slack : (size_t)info.memory_bytes;
+    promise(fuzz_status(create(&h, &budget, mask_bytes, info.memory_bytes - 1, &error), &error) ==
+            EMR_ELIMIT);
+    budget.cap = (size_t)info.memory_bytes;
+    promise(fuzz_status(create(&h, &budget, mask_bytes, info.memory_bytes, &error), &error) == EMR_OK);
+    use(&h);
+    emr_session_destroy(&h.session);
+    promise(budget.now == 0);
+}
