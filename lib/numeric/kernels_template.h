@@ -471,7 +471,17 @@ static emr_sums sum_range(const emr_chunk *c, size_t task, size_t from, size_t t
     return is_finite(sums) ? sums : emr_kernels_c.sum_range(c, task, from, to);
 }
 
-static void apply_by(const emr_kernels *kernels, const emr_run *r, size_t from, size_t n)
+/* Asks for bytes that are needed soon, into level 2. Far ahead, because a processor's own looking ahead ends
+ * with each page of 4 KiB; measured on Zen 4, two streams of BF16 in pages of 4 KiB: 0.8 of plain reading
+ * without, 0.9 with what comes 2 KiB later in level 1, 1.1 to 1.2 with what comes 8 KiB later in level 2.
+ * Past the end nothing happens. */
+static INLINE void prefetch_stream(const uint8_t *at, size_t n)
+{
+    for (size_t line = 0; line < n; line += 64)
+        __builtin_prefetch(at + 8192 + line, 0, 2);
+}
+
+static void apply_part(const emr_kernels *kernels, const emr_run *r, size_t from, size_t n)
 {
     emr_run part = *r;
     part.n = n;
@@ -484,34 +494,70 @@ static void apply_by(const emr_kernels *kernels, const emr_run *r, size_t from, 
 }
 
 /* Equation 6 for whole vectors; the mask's first bit is the first of a byte. With `stream`, a constant, what
- * is stored goes past the caches; `out` is aligned then. */
-static INLINE void apply_vectors(const emr_run *r, size_t from, size_t to, bool stream)
+ * is stored goes past the caches; `out` is aligned then. By value, so that what is stored cannot change it.
+ */
+static INLINE void apply_vectors(emr_run r, size_t from, size_t to, bool stream)
 {
-    size_t base_size = emr_float_size((emr_dtype)r->base_dtype);
-    size_t out_size = emr_float_size((emr_dtype)r->out_dtype);
-    size_t unified_size = emr_float_size((emr_dtype)r->unified_dtype);
-    const uint8_t *base = r->base, *unified = r->unified, *mask = r->mask + r->bit / 8;
-    uint8_t *out = r->out;
+    size_t base_size = emr_float_size((emr_dtype)r.base_dtype);
+    size_t out_size = emr_float_size((emr_dtype)r.out_dtype);
+    size_t unified_size = emr_float_size((emr_dtype)r.unified_dtype);
+    const uint8_t *base = r.base, *unified = r.unified, *mask = r.mask + r.bit / 8;
+    uint8_t *out = r.out;
     _Alignas(64) uint8_t line[64];
-    v16 rescaler = v_set(r->rescaler);
-    size_t bit = r->bit % 8;
+    v16 rescaler = v_set(r.rescaler);
+    size_t bit = r.bit % 8;
     for (size_t i = from; i < to; i += 16) {
+        if ((i - from) % EMR_GROUP == 0) {
+            prefetch_stream(base + i * base_size, EMR_GROUP * base_size);
+            prefetch_stream(unified + i * unified_size, EMR_GROUP * unified_size);
+        }
         uint8_t *at = stream ? line : out + i * out_size;
         uint16_t bits = emr_load16(mask + (bit + i) / 8);
-        v16 w0 = load16(r->base_dtype, base + i * base_size);
-        v16 step = v_mul(rescaler, load16(r->unified_dtype, unified + i * unified_size));
-        v16 w = v_select(bits, v_add(w0, step), w0);
-        if (r->out_dtype == EMR_F32)
-            v_store_f32(at, w); /* an F32 base comes through with its own bits */
-        else if (r->out_dtype == r->base_dtype)
-            v_store_rounded_where(r->out_dtype, at, w, bits, base + i * base_size);
+        v16 w0 = load16(r.base_dtype, base + i * base_size);
+        v16 w = v_add(w0, v_mul(rescaler, load16(r.unified_dtype, unified + i * unified_size)));
+        if (r.out_dtype == EMR_F32)
+            v_store_f32(at, v_select(bits, w, w0)); /* an F32 base comes through with its own bits */
+        else if (r.out_dtype == r.base_dtype)
+            v_store_rounded_where(r.out_dtype, at, w, bits, base + i * base_size);
         else
-            v_store_rounded(r->out_dtype, at, w);
+            v_store_rounded(r.out_dtype, at, v_select(bits, w, w0));
         if (stream)
             v_stream(out + i * out_size, line, 16 * out_size);
     }
     if (stream)
         v_stream_end();
+}
+
+/* Dtypes are constants in the code that each case gets. */
+static INLINE void apply_by_dtypes(const emr_run *given, emr_dtype base, emr_dtype unified, emr_dtype out,
+                                   size_t from, size_t to, bool stream)
+{
+    emr_run r = *given;
+    r.base_dtype = (uint8_t)base;
+    r.unified_dtype = (uint8_t)unified;
+    r.out_dtype = (uint8_t)out;
+    if (stream)
+        apply_vectors(r, from, to, true);
+    else
+        apply_vectors(r, from, to, false);
+}
+
+static void apply_body(const emr_run *r, size_t from, size_t to, bool stream)
+{
+    emr_dtype base = (emr_dtype)r->base_dtype, unified = (emr_dtype)r->unified_dtype;
+    emr_dtype out = (emr_dtype)r->out_dtype;
+    if (base == EMR_F32 && unified == EMR_F32 && out == EMR_F32)
+        apply_by_dtypes(r, EMR_F32, EMR_F32, EMR_F32, from, to, stream);
+    else if (base == EMR_BF16 && unified == EMR_F32 && out == EMR_BF16)
+        apply_by_dtypes(r, EMR_BF16, EMR_F32, EMR_BF16, from, to, stream);
+    else if (base == EMR_BF16 && unified == EMR_BF16 && out == EMR_BF16)
+        apply_by_dtypes(r, EMR_BF16, EMR_BF16, EMR_BF16, from, to, stream);
+    else if (base == EMR_F16 && unified == EMR_F32 && out == EMR_F16)
+        apply_by_dtypes(r, EMR_F16, EMR_F32, EMR_F16, from, to, stream);
+    else if (base == EMR_F16 && unified == EMR_F16 && out == EMR_F16)
+        apply_by_dtypes(r, EMR_F16, EMR_F16, EMR_F16, from, to, stream);
+    else
+        apply_by_dtypes(r, base, unified, out, from, to, stream);
 }
 
 static void apply(const emr_run *r)
@@ -523,12 +569,10 @@ static void apply(const emr_run *r)
     size_t head = (8 - r->bit % 8) % 8;
     head = head < r->n ? head : r->n;
     size_t body = (r->n - head) / 16 * 16;
-    apply_by(&emr_kernels_c, r, 0, head);
-    if (r->stream && ((uintptr_t)r->out + head * emr_float_size((emr_dtype)r->out_dtype)) % 64 == 0)
-        apply_vectors(r, head, head + body, true);
-    else
-        apply_vectors(r, head, head + body, false);
-    apply_by(&emr_kernels_c, r, head + body, r->n - head - body);
+    apply_part(&emr_kernels_c, r, 0, head);
+    apply_body(r, head, head + body,
+               r->stream && ((uintptr_t)r->out + head * emr_float_size((emr_dtype)r->out_dtype)) % 64 == 0);
+    apply_part(&emr_kernels_c, r, head + body, r->n - head - body);
 }
 
 /* Accumulators of some vectors for every other 16 columns. */
@@ -579,6 +623,12 @@ static INLINE void dot_vectors(emr_dot d, size_t from, size_t k)
     dot_load(&d, from, k, 0, &low);
     dot_load(&d, from, k, 1, &high);
     for (size_t at = 0; at < d.n; at += EMR_LANES) {
+        if (from == 0) { /* the other vectors find it there */
+            size_t base_size = emr_float_size((emr_dtype)d.base_dtype);
+            size_t unified_size = emr_float_size((emr_dtype)d.unified_dtype);
+            prefetch_stream((const uint8_t *)d.base + at * base_size, EMR_LANES * base_size);
+            prefetch_stream((const uint8_t *)d.unified + at * unified_size, EMR_LANES * unified_size);
+        }
         dot_columns(&d, from, k, at, &low);
         dot_columns(&d, from, k, at + 16, &high);
     }
