@@ -39,7 +39,7 @@ class Executor(Structure):
 
 class Io(Structure):
     _fields_ = [("size", c_size_t)] + [(name, c_void_p) for name in ("user", "read", "write", "length", "map", "unmap",
-                                                                     "sync")]
+                                                                     "sync", "will_need")]
 
 
 class Buffer(Structure):
@@ -57,7 +57,8 @@ class MergeOptions(Structure):
                 ("private_globs", c_void_p), ("n_private_globs", c_size_t), ("memory_bytes", c_uint64),
                 ("progress", c_void_p), ("progress_user", c_void_p)] + [
                     (name, c_int) for name in ("rescale", "rescale_per", "tie", "on_mismatch", "on_missing",
-                                               "on_nonfinite", "unified_dtype", "embed_base", "compression")] + [
+                                               "on_nonfinite", "unified_dtype", "embed_base", "extendable",
+                                               "compression")] + [
                     ("block_params", c_uint32)]
 
 

@@ -34,14 +34,14 @@ typedef struct emr_session emr_session;
 typedef struct emr_session_options {
     size_t size;                    /* sizeof(emr_session_options) */
     const emr_allocator *allocator; /* NULL: the bundle's */
-    const emr_executor
-        *executor;            /* NULL: the calling thread alone. Borrowed until the session is destroyed. */
-    uint64_t mask_bytes;      /* cap on decoded masks; 0: room for those of all tasks. At least one block
-                                 (32 KiB, or what block_params of the merge says); and to multiply, for each
-                                 task that a product names (64 vectors of it are looked at at a time), as many
-                                 as one row lies in: two where rows are shorter than blocks. */
-    uint64_t memory_bytes;    /* cap on all memory of the session; 0: none. EMR_ELIMIT, saying how much is
-                                 needed, before more than its tables are allocated. */
+    const emr_executor *executor;   /* NULL: the calling thread alone. Copied; its `user` is borrowed. */
+    /* Cap on decoded masks; 0: room for those of all tasks. At least one block (32 KiB, or what block_params
+     * of the merge says); and to multiply, for each task that a product names (64 vectors of it are looked at
+     * at a time), as many as one row lies in: two where rows are shorter than blocks. */
+    uint64_t mask_bytes;
+    /* Cap on all memory of the session; 0: none. EMR_ELIMIT, saying how much is needed, before more than its
+     * tables are allocated. */
+    uint64_t memory_bytes;
     int trust_base;           /* non-zero: do not check that the base is the one the bundle was made with */
     emr_progress_fn progress; /* of creating: bytes of that check */
     void *progress_user;
@@ -53,14 +53,17 @@ typedef struct emr_session_options {
 /* Where an engine keeps the weights of one tensor, or of a part of it. */
 typedef struct emr_weights {
     size_t size; /* sizeof(emr_weights), the same for all in an array */
-    const char
-        *name;      /* of any tensor that the task's checkpoint had: merged, kept from the base, or private */
-    void *data;     /* out: `count` elements in `dtype`, at any alignment. May hold anything; may not be the
-                       base's memory, nor overlap another's of the same call. */
+    /* Of any tensor that the task's checkpoint had: merged, kept from the base, or private. Borrowed for the
+     * call. */
+    const char *name;
+    /* Out: `count` elements in `dtype`, at any alignment. May hold anything; may not be the base's memory,
+     * nor overlap another's of the same call. */
+    void *data;
     uint64_t first; /* element of the tensor with which they begin */
     uint64_t count; /* 0: all from `first` on */
-    int dtype; /* a float emr_dtype, where the tensor is a float; 0: that of the task's checkpoint (of the
-                  base for EMR_TASK_BASE) */
+    /* A float emr_dtype, where the tensor is a float; 0: that of the task's checkpoint (of the base for
+     * EMR_TASK_BASE). */
+    int dtype;
 } emr_weights;
 
 typedef struct emr_session_info {

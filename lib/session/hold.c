@@ -317,6 +317,20 @@ static emr_status describe(emr_session *s, size_t *first_block, needs *n, emr_er
     return status;
 }
 
+/* Reads something of a kept tensor, so that a base that is the bundle's own has what reading takes before any
+ * call wants it. */
+static emr_status read_kept(emr_session *s, emr_error *error)
+{
+    const emr_bundle *b = s->bundle;
+    uint8_t byte;
+    for (size_t i = b->summary.n_merged; s->own_base && i < b->summary.n_tensors; i++) {
+        const emr_tensor *t = emr_model_find(s->own_base, emr_bundle_tensor_name(b, i));
+        if (t && t->bytes)
+            return emr_tensor_read(t, 0, &byte, 1, error);
+    }
+    return EMR_OK;
+}
+
 static emr_status read_all(emr_session *s, const needs *n, emr_error *error)
 {
     const emr_bundle *b = s->bundle;
@@ -325,6 +339,8 @@ static emr_status read_all(emr_session *s, const needs *n, emr_error *error)
         status = hold_tensor(s, i, error);
     if (!status)
         status = emr_session_run(s, read_base_piece, s, error);
+    if (!status)
+        status = read_kept(s, error);
     if (!status)
         status = hold_unified(s, n, error);
     for (size_t t = 0; !status && t < b->summary.n_tasks; t++) {

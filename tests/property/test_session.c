@@ -562,11 +562,14 @@ static void failing_reads_can_be_tried_again(void **state)
         emr_session_destroy(&f.session);
         size_t n_failed = 0;
         emr_status status;
-        for (f.input.reads = 0, f.input.fail_read = 0;
-             (status = emr_session_create(&f.session, f.bundle, base, &o, &f.error)) == EMR_EIO;
-             f.input.reads = 0, f.input.fail_read++, n_failed++) {
+        f.input.reads = 0;
+        f.input.fail_read = 0;
+        while ((status = emr_session_create(&f.session, f.bundle, base, &o, &f.error)) == EMR_EIO) {
             assert_null(f.session);
             assert_says(&f.error, "test.emr");
+            f.input.reads = 0;
+            f.input.fail_read++;
+            n_failed++;
         }
         assert_ok(status, &f.error);
         assert_true(n_failed > 0);

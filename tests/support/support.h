@@ -6,6 +6,7 @@
 
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -105,9 +106,11 @@ int test_progress_note(void *user, uint64_t done, uint64_t total);
  * is one. */
 typedef struct test_io {
     emr_io inner;
-    size_t reads, writes, fail_read, fail_write;
+    atomic_size_t reads, writes; /* readers are many */
+    size_t fail_read, fail_write;
     emr_io other;
-    size_t other_at, looks; /* reads and lengths */
+    size_t other_at;
+    atomic_size_t looks; /* reads and lengths */
 } test_io;
 emr_io test_io_make(test_io *state);
 
