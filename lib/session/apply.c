@@ -131,18 +131,6 @@ static emr_status apply_piece(void *context, size_t job, size_t worker, emr_erro
                              (uint8_t *)t.to.data + (p->first - t.to.first) * emr_float_size(t.dtype), error);
 }
 
-/* Does what has been collected, and begins anew. */
-static emr_status flush(application *a, emr_error *error)
-{
-    emr_session *s = a->session;
-    emr_status status = emr_session_load(s, error);
-    if (!status)
-        status = emr_session_run(s, apply_piece, a, error);
-    s->n_pieces = 0;
-    emr_mask_cache_begin(&s->masks);
-    return status;
-}
-
 /* Cuts a merged tensor into pieces, at multiples of a piece in flat space, so that none lies in two blocks of
  * a mask unless blocks are smaller. */
 static emr_status add_merged(application *a, size_t i, const target *t, emr_error *error)
@@ -154,7 +142,7 @@ static emr_status add_merged(application *a, size_t i, const target *t, emr_erro
         n = emr_min(end - at, EMR_PIECE_PARAMS - (first_param + at) % EMR_PIECE_PARAMS);
         bool room = s->n_pieces < EMR_PIECES && emr_session_want(s, a->task, t->i, at, n);
         if (!room) {
-            status = flush(a, error);
+            status = emr_session_run(s, apply_piece, a, error);
             for (; !status && !emr_session_want(s, a->task, t->i, at, n); n = (n + 1) / 2)
                 if (n == 1)
                     return emr_fail(error, EMR_ELIMIT, "%s: no room for a block of a mask", s->bundle->name);
@@ -284,5 +272,5 @@ emr_status emr_session_apply(emr_session *s, size_t task, const emr_weights *wei
                      : t.from == KEPT ? give_kept(&a, &t, error)
                                       : give_private(&a, &t, error);
     }
-    return status ? status : flush(&a, error);
+    return status ? status : emr_session_run(s, apply_piece, &a, error);
 }

@@ -21,17 +21,6 @@ static emr_status multiply_piece(void *context, size_t job, size_t worker, emr_e
     return emr_multiply_rows(&p->m, piece->first, piece->first + piece->n, error);
 }
 
-static emr_status flush(product *p, emr_error *error)
-{
-    emr_session *s = p->session;
-    emr_status status = emr_session_load(s, error);
-    if (!status)
-        status = emr_session_run(s, multiply_piece, p, error);
-    s->n_pieces = 0;
-    emr_mask_cache_begin(&s->masks);
-    return status;
-}
-
 /* Wants the masks of all tasks for some rows. */
 static bool want_rows(const product *p, uint64_t first, uint64_t n)
 {
@@ -57,7 +46,7 @@ static emr_status multiply_rows(product *p, emr_error *error)
     for (uint64_t at = 0, n; !status && at < n_rows; at += n) {
         n = emr_min(n_rows - at, rows);
         if (s->n_pieces == EMR_PIECES || !want_rows(p, at, n)) {
-            status = flush(p, error);
+            status = emr_session_run(s, multiply_piece, p, error);
             while (!status && !want_rows(p, at, n)) {
                 if (n == 1)
                     return emr_fail(error, EMR_ELIMIT,
@@ -71,7 +60,7 @@ static emr_status multiply_rows(product *p, emr_error *error)
         if (!status)
             s->pieces[s->n_pieces++] = (emr_piece){0, p->m.product.tensor, at, n};
     }
-    return status ? status : flush(p, error);
+    return status ? status : emr_session_run(s, multiply_piece, p, error);
 }
 
 /* The vectors' tasks as windows want them, and each task that has a mask once. */

@@ -82,7 +82,10 @@ emr_session_task *emr_session_find_task(emr_session *s, size_t task, emr_error *
 
 emr_status emr_session_run(emr_session *s, emr_job_fn fn, void *context, emr_error *error)
 {
-    size_t n = s->n_pieces;
+    emr_status status = emr_session_load(s, error);
+    if (!status && s->n_pieces)
+        status = emr_work(&s->workers, s->n_pieces, fn, context, error);
     s->n_pieces = 0;
-    return n ? emr_work(&s->workers, n, fn, context, error) : EMR_OK;
+    emr_mask_cache_begin(&s->masks);
+    return status;
 }

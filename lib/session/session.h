@@ -83,7 +83,7 @@ static inline bool emr_mask_needs_slot(const emr_bundle *b, const emr_block_reco
     return r->codec != EMR_CODEC_RAW || !b->io.map;
 }
 
-/* Runs the pieces there are and begins anew. */
+/* Reads the masks that were wanted, runs the pieces there are, and begins anew. */
 emr_status emr_session_run(emr_session *session, emr_job_fn fn, void *context, emr_error *error);
 
 /* The task's place in session->tasks, or NULL: EMR_ENOTFOUND. */
@@ -94,7 +94,7 @@ emr_status emr_session_window(void *user, size_t tensor, uint64_t first, uint64_
                               emr_window_parts parts, emr_mask_window *window, emr_error *error);
 
 /* masks.c: sees to it that a task's mask of parameters [first, first + n) of a tensor will be in memory once
- * emr_session_load has run. False if there is no room for it beside what else was wanted since. */
+ * emr_session_run gets to the pieces. False if there is no room for it beside what else was wanted since. */
 bool emr_session_want(emr_session *session, const emr_session_task *task, size_t tensor, uint64_t first,
                       uint64_t n);
 
