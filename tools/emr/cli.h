@@ -64,6 +64,8 @@ emr_status find_task(const emr_bundle *bundle, const char *name, size_t *task, e
 bool base_is_zeros(const arguments *a);
 emr_status open_base(emr_model **base, const arguments *a, const emr_bundle *bundle, const emr_model *first,
                      emr_error *error);
+/* Adds what --dequantise has to do with it, where a GGUF base (or NULL) fits badly. */
+void hint_at_dequantise(const arguments *a, const emr_model *base, emr_status status, emr_error *error);
 
 /* Whether the tasks to be merged, those of the bundle that is added to (or NULL) and an adapter as base are
  * adapters of one kind, or none. */

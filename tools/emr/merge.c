@@ -251,6 +251,7 @@ static int merge_or_add(const arguments *a, bool adds)
         status = set_models(&j, a, &error);
     if (!status)
         status = a->dry_run ? print_plan(&j, a, &error) : run(&j, a, &error);
+    hint_at_dequantise(a, j.base, status, &error);
     session_close(&j.session);
     if (!status && !a->dry_run)
         exit_status = print_report(&j, a);
