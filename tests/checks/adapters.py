@@ -175,6 +175,17 @@ def difference_tests(emr):
     emr("apply", "private.emr", "--task", "c", "-o", "private-out")
     assert read_safetensors(emr.folder / "private-out" / WEIGHTS)[0]["head.weight"] == ([3], [4.0, 5.0, 6.0])
 
+    # what every task has of its own is of the base too, though the bundle need not hold it: as at once, none may lack it
+    lacking = ["--task", "d=plain"]
+    emr(*merge, *lacking, "-o", "never.emr", status=1, says=["task 'd'", "head.weight", "absent"])
+    emr("add", "one.emr", "--base", "zeros", *lacking, "-o", "never.emr", status=1,
+        says=["task 'd'", "head.weight", "absent"])
+    merge += ["--on-missing", "base"]
+    emr(*merge, *lacking, "-o", "at-once.emr")
+    emr(*merge, "-o", "lenient.emr")
+    emr("add", "lenient.emr", "--base", "zeros", *lacking, "-o", "later.emr")
+    assert (emr.folder / "later.emr").read_bytes() == (emr.folder / "at-once.emr").read_bytes()
+
     # zeros are not the base of a bundle that was made with another one
     emr("merge", "--base", "plain", "--task", "b=headed", "--extendable", "-o", "other.emr")
     emr("verify", "other.emr", "--base", "zeros", status=1, says="differs")
