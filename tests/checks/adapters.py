@@ -135,7 +135,8 @@ def lora_tests(emr):
 
     # growing and shrinking
     emr(*merge_words(names[:2], "--extendable", "-o", "two.emr"))
-    emr("add", "two.emr", "--base", "zeros", "--task", "italian=italian", "--dry-run", says="the base is zeros for what")
+    emr("add", "two.emr", "--base", "zeros", "--task", "italian=italian", "--dry-run",
+        says="the base is zeros for the bundle's first task's float tensors")
     emr("add", "two.emr", "--base", "zeros", "--task", "italian=italian", "-o", "three.emr")
     assert (emr.folder / "three.emr").read_bytes() == (emr.folder / "all.emr").read_bytes()
     emr("drop", "all.emr", "--task", "french", "-o", "less.emr")

@@ -109,8 +109,8 @@ static emr_status print_plan(const job *j, const arguments *a, emr_error *error)
     }
     if (base_is_zeros(a)) {
         printf("the base is zeros for ");
-        print_name(j->before ? "what the bundle takes from it" : a->tasks[0].name, 0);
-        puts(j->before ? "" : "'s float tensors, and is embedded");
+        print_name(j->before ? "the bundle's first task" : a->tasks[0].name, 0);
+        puts(j->before ? "'s float tensors" : "'s float tensors, and is embedded");
     }
     printf("%zu tensors, %zu merged with %llu parameters; reads %s, writes at most %s, works in %s\n",
            s.n_tensors, s.n_merged, (unsigned long long)s.merged_params, size_text(s.bytes_in, in),
