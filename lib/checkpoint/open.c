@@ -168,12 +168,17 @@ static emr_status choose(const listing *l, const char *path, const char **name, 
 
 static emr_status load_path(emr_model *m, const char *path, emr_error *error)
 {
+    const open_files *files = m->owner;
+    emr_status status;
     if (ends_with(path, ".json"))
-        return emr_shard_index_load(m, path, add_shard, error);
-    if (is_pickle(path))
+        status = emr_shard_index_load(m, path, add_shard, error);
+    else if (is_pickle(path))
         return refuse_pickle(path, error);
-    emr_status status = add_file(m, path, error);
-    return status ? status : emr_adapter_load(m, path, error);
+    else
+        status = add_file(m, path, error);
+    for (const open_file *f = files->first; !status && f; f = f->next) /* one at most is an adapter's */
+        status = emr_adapter_load(m, f->path, error);
+    return status;
 }
 
 static emr_status load_directory(emr_model *m, const char *path, emr_error *error)

@@ -135,7 +135,8 @@ def lora_tests(emr):
 
     # growing and shrinking
     emr(*merge_words(names[:2], "--extendable", "-o", "two.emr"))
-    emr("add", "two.emr", "--base", "zeros", "--task", "italian=italian", "--dry-run", says="the base is zeros for what")
+    emr("add", "two.emr", "--base", "zeros", "--task", "italian=italian", "--dry-run",
+        says="the base is zeros for the bundle's first task's float tensors")
     emr("add", "two.emr", "--base", "zeros", "--task", "italian=italian", "-o", "three.emr")
     assert (emr.folder / "three.emr").read_bytes() == (emr.folder / "all.emr").read_bytes()
     emr("drop", "all.emr", "--task", "french", "-o", "less.emr")
@@ -174,6 +175,17 @@ def difference_tests(emr):
     assert (emr.folder / "private-too.emr").read_bytes() == (emr.folder / "private.emr").read_bytes()
     emr("apply", "private.emr", "--task", "c", "-o", "private-out")
     assert read_safetensors(emr.folder / "private-out" / WEIGHTS)[0]["head.weight"] == ([3], [4.0, 5.0, 6.0])
+
+    # what every task has of its own is of the base too, though the bundle need not hold it: as at once, none may lack it
+    lacking = ["--task", "d=plain"]
+    emr(*merge, *lacking, "-o", "never.emr", status=1, says=["task 'd'", "head.weight", "absent"])
+    emr("add", "one.emr", "--base", "zeros", *lacking, "-o", "never.emr", status=1,
+        says=["task 'd'", "head.weight", "absent"])
+    merge += ["--on-missing", "base"]
+    emr(*merge, *lacking, "-o", "at-once.emr")
+    emr(*merge, "-o", "lenient.emr")
+    emr("add", "lenient.emr", "--base", "zeros", *lacking, "-o", "later.emr")
+    assert (emr.folder / "later.emr").read_bytes() == (emr.folder / "at-once.emr").read_bytes()
 
     # zeros are not the base of a bundle that was made with another one
     emr("merge", "--base", "plain", "--task", "b=headed", "--extendable", "-o", "other.emr")

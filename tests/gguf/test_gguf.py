@@ -178,8 +178,15 @@ def dequantised_values(folder):
                   f"{name}: other values than gguf.quants.dequantize")
             check(written[name].tensor_type == T.F32 and raw(written[name]) == plain[name][2], f"{name}: as GGUF")
         check(raw(written["q6_k.weight"]) == raw(was["q6_k.weight"]), "q6_k: carried")
-    check("dtype" in emr("apply", folder / "d.emr", "--base", folder / "m0.gguf", "--task", "a", "-o",
-                         folder / "no.gguf", status=1), "the base without --dequantise is another one")
+    base = ["--base", folder / "m0.gguf"]
+    for words in [["apply", "--task", "a", "-o", folder / "no.gguf"], ["verify"]]:
+        said = emr(*words, folder / "d.emr", *base, status=1)
+        check("dtype" in said and "--dequantise was not given" in said, f"what was forgotten is not said: {said}")
+    emr("merge", *base, "--task", f"a={folder / 'm0.gguf'}", "--extendable", "-o", folder / "bytes.emr")
+    for words in [["apply", "--task", "a", "-o", folder / "no.gguf"], ["verify"],
+                  ["add", "--task", f"b={folder / 'm2.gguf'}", "-o", folder / "no.emr"]]:
+        said = emr(*words, folder / "bytes.emr", *base, "--dequantise", status=1)
+        check("--dequantise was given" in said, f"what was too much is not said: {said}")
 
 
 def tasks_are_added(folder):

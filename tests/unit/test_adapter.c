@@ -155,6 +155,21 @@ static void it_belongs_to_weights_of_that_name_alone(void **state)
     check_opens(WEIGHTS, WEIGHTS, config);
 }
 
+/* An index that lists the one file, as some tools leave it, does not hide what the adapter is. */
+static void it_is_found_through_an_index_too(void **state)
+{
+    (void)state;
+    put_weights(WEIGHTS, "\"" CONFIG "\":\"{ }\"");
+    put_weights("z.safetensors", "\"" CONFIG "\":\"{  }\"");
+    put("a.safetensors.index.json",
+        "{\"weight_map\":{\"" WEIGHTS "\":\"" WEIGHTS "\",\"z.safetensors\":\"z.safetensors\"}}");
+    put(CONFIG, config);
+    check_opens("a.safetensors.index.json", WEIGHTS, config);
+    check_opens("", WEIGHTS, config);
+    put(CONFIG, "[]");
+    check_refused("", EMR_EFORMAT, "no JSON object");
+}
+
 static void what_is_no_configuration_is_refused(void **state)
 {
     static const char zero_within[] = "{\"r\":\"a\0b\"}", zero_behind[] = "{}\0";
@@ -420,6 +435,7 @@ int main(void)
         with_directory(the_configuration_is_carried_as_it_stands),
         with_directory(the_file_counts_more_than_metadata),
         with_directory(it_belongs_to_weights_of_that_name_alone),
+        with_directory(it_is_found_through_an_index_too),
         with_directory(what_is_no_configuration_is_refused),
         with_directory(the_cap_is_what_it_says),
         with_directory(memory_is_bounded),

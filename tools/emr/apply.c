@@ -64,6 +64,7 @@ static int write_from_bundle(const arguments *a, const char *verb, make_fn make)
         status = open_base(&base, a, bundle, NULL, &error);
     if (!status)
         status = make(&model, bundle, base, a, &s, &error);
+    hint_at_dequantise(a, base, status, &error);
     if (!status)
         status = write_model(model, a, &s, &error);
     session_close(&s);

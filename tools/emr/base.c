@@ -29,9 +29,33 @@ static emr_status tensors_of(emr_model **model, const emr_bundle *bundle, emr_er
  * from it, so that what holds for any base holds for this one. A float tensor that only later tasks have is
  * private to them, one that a later task lacks is an error or, with --on-missing base, zeros. The tensors of
  * all tasks together would do worse: what one task alone has (its head, say) would be missing in every other,
- * and
- * --on-missing base would give it to them. And the bundle holds the first task, so adding sees the same base.
- */
+ * and --on-missing base would give it to them.
+ *
+ * A bundle that is added to holds its first task, so adding sees the same base: besides what the bundle takes
+ * from it, what every task has of its own. */
+static emr_status complete(emr_model *own, const emr_bundle *bundle, emr_error *error)
+{
+    emr_model *base = NULL, *first = NULL;
+    emr_view_options options = EMR_INIT(emr_view_options);
+    options.trust_base = 1; /* adding checks it */
+    emr_status status = emr_model_zeros(&base, own, NULL, error);
+    if (!status)
+        status = emr_bundle_task_model(&first, bundle, 0, base, &options, error);
+    for (size_t i = 0; !status && i < emr_model_n_tensors(first); i++) {
+        const emr_tensor *t = emr_model_tensor(first, i);
+        emr_tensor_desc desc = EMR_INIT(emr_tensor_desc);
+        desc.name = emr_tensor_name(t);
+        desc.shape = emr_tensor_shape(t);
+        desc.rank = emr_tensor_rank(t);
+        desc.dtype = (uint32_t)emr_tensor_dtype(t);
+        if (!emr_model_find(own, desc.name))
+            status = emr_model_add(own, &desc, error);
+    }
+    emr_model_destroy(&first);
+    emr_model_destroy(&base);
+    return status;
+}
+
 emr_status open_base(emr_model **base, const arguments *a, const emr_bundle *bundle, const emr_model *first,
                      emr_error *error)
 {
@@ -41,8 +65,39 @@ emr_status open_base(emr_model **base, const arguments *a, const emr_bundle *bun
         return open_checkpoint(base, a->base, a, error);
     if (bundle)
         status = tensors_of(&own, bundle, error);
+    if (!status && bundle && first)
+        status = complete(own, bundle, error);
     if (!status)
         status = emr_model_zeros(base, bundle ? own : first, NULL, error);
     emr_model_destroy(&own);
     return status;
+}
+
+/* GGUF has no U8: besides the header, that is what quantised tensors are if they are not made floats. */
+static bool holds_quantised(const emr_model *m)
+{
+    for (size_t i = 0; i < emr_model_n_tensors(m); i++) {
+        const emr_tensor *t = emr_model_tensor(m, i);
+        if (emr_tensor_dtype(t) == EMR_U8 && strcmp(emr_tensor_name(t), EMR_GGUF_HEADER) != 0)
+            return true;
+    }
+    return false;
+}
+
+/* A bundle does not know whether quantised tensors were made floats: that the commands are told alike is left
+ * to the user. */
+void hint_at_dequantise(const arguments *a, const emr_model *base, emr_status status, emr_error *error)
+{
+    const char *hint = NULL;
+    size_t n = strlen(error->text);
+    bool merges = strcmp(a->command, "merge") == 0;
+    if (status != EMR_EMISMATCH || !base || !emr_model_find(base, EMR_GGUF_HEADER))
+        return;
+    if (a->dequantise && !merges)
+        hint = "--dequantise was given: was it to emr merge?";
+    else if (!a->dequantise && holds_quantised(base))
+        hint = merges ? "--dequantise merges quantised tensors"
+                      : "--dequantise was not given: was it to emr merge?";
+    if (hint)
+        snprintf(error->text + n, sizeof error->text - n, " (%s)", hint);
 }

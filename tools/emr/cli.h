@@ -59,11 +59,14 @@ emr_status open_checkpoint(emr_model **model, const char *path, const arguments 
 /* The number of a task of that name. */
 emr_status find_task(const emr_bundle *bundle, const char *name, size_t *task, emr_error *error);
 
-/* The model that --base names. "zeros" is no path: with a bundle it is zeros for what the bundle takes from
- * its base, else for the float tensors of `first`. */
+/* The model that --base names. "zeros" is no path: it is zeros for the float tensors of `first`, the first
+ * task to be merged; with a bundle, for what this takes from its base; with both, which is adding, also for
+ * all other float tensors of the bundle's first task. */
 bool base_is_zeros(const arguments *a);
 emr_status open_base(emr_model **base, const arguments *a, const emr_bundle *bundle, const emr_model *first,
                      emr_error *error);
+/* Adds what --dequantise has to do with it, where a GGUF base (or NULL) fits badly. */
+void hint_at_dequantise(const arguments *a, const emr_model *base, emr_status status, emr_error *error);
 
 /* Whether the tasks to be merged, those of the bundle that is added to (or NULL) and an adapter as base are
  * adapters of one kind, or none. */

@@ -253,6 +253,7 @@ int command_verify(const arguments *a)
     if (!status && a->base)
         status =
             emr_bundle_check_base(bundle, base, &s.executor, s.progress, NULL, note_difference, &d, &error);
+    hint_at_dequantise(a, base, status, &error);
     session_close(&s);
     if (a->json)
         exit_status = print_json(json_pack("{s:b, s:o, s:O}", "ok", status == EMR_OK, "why",

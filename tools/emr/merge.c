@@ -109,8 +109,8 @@ static emr_status print_plan(const job *j, const arguments *a, emr_error *error)
     }
     if (base_is_zeros(a)) {
         printf("the base is zeros for ");
-        print_name(j->before ? "what the bundle takes from it" : a->tasks[0].name, 0);
-        puts(j->before ? "" : "'s float tensors, and is embedded");
+        print_name(j->before ? "the bundle's first task" : a->tasks[0].name, 0);
+        puts(j->before ? "'s float tensors" : "'s float tensors, and is embedded");
     }
     printf("%zu tensors, %zu merged with %llu parameters; reads %s, writes at most %s, works in %s\n",
            s.n_tensors, s.n_merged, (unsigned long long)s.merged_params, size_text(s.bytes_in, in),
@@ -251,6 +251,7 @@ static int merge_or_add(const arguments *a, bool adds)
         status = set_models(&j, a, &error);
     if (!status)
         status = a->dry_run ? print_plan(&j, a, &error) : run(&j, a, &error);
+    hint_at_dequantise(a, j.base, status, &error);
     session_close(&j.session);
     if (!status && !a->dry_run)
         exit_status = print_report(&j, a);
