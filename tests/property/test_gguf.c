@@ -211,6 +211,23 @@ static void gguf_gives_what_safetensors_give(void **state)
     }
 }
 
+/* A base and its tasks, each with metadata of its own length. */
+static void open_all(gguf_model files[TASKS + 1], emr_model *models[TASKS + 1])
+{
+    for (unsigned i = 0; i <= TASKS; i++) {
+        files[i] = make(i);
+        models[i] = open_gguf(&files[i], NULL);
+    }
+}
+
+static void close_all(gguf_model files[TASKS + 1], emr_model *models[TASKS + 1])
+{
+    for (size_t i = 0; i <= TASKS; i++) {
+        emr_model_destroy(&models[i]);
+        crafted_free(&files[i].file);
+    }
+}
+
 /* Also where its metadata are longer or shorter, which no other tensor may be. */
 static void a_task_can_be_added_later(void **state)
 {
@@ -218,20 +235,14 @@ static void a_task_can_be_added_later(void **state)
     emr_model *models[TASKS + 1];
     emr_memory memory;
     (void)state;
-    for (unsigned i = 0; i <= TASKS; i++) {
-        files[i] = make(i);
-        models[i] = open_gguf(&files[i], NULL);
-    }
+    open_all(files, models);
     emr_buffer all = merge(models, NULL, 1, TASKS), some = merge(models, NULL, 1, 1);
     emr_bundle *before = test_bundle_open(&some, &memory);
     emr_buffer grown = merge(models, before, 2, TASKS);
     assert_int_equal(grown.bytes, all.bytes);
     assert_memory_equal(grown.data, all.data, all.bytes);
     emr_bundle_destroy(&before);
-    for (size_t i = 0; i <= TASKS; i++) {
-        emr_model_destroy(&models[i]);
-        crafted_free(&files[i].file);
-    }
+    close_all(files, models);
     emr_buffer_free(&all);
     emr_buffer_free(&some);
     emr_buffer_free(&grown);
@@ -244,10 +255,7 @@ static void headers_are_shared_where_they_are_equal(void **state)
     emr_model *models[TASKS + 1];
     emr_memory memory;
     (void)state;
-    for (unsigned i = 0; i <= TASKS; i++) {
-        files[i] = make(i);
-        models[i] = open_gguf(&files[i], NULL);
-    }
+    open_all(files, models);
     emr_buffer merged = merge(models, NULL, 1, TASKS);
     emr_bundle *b = test_bundle_open(&merged, &memory);
     for (size_t t = 0; t < TASKS; t++) {
@@ -258,10 +266,7 @@ static void headers_are_shared_where_they_are_equal(void **state)
         assert_int_equal(has_own, t > 0);
     }
     emr_bundle_destroy(&b);
-    for (size_t i = 0; i <= TASKS; i++) {
-        emr_model_destroy(&models[i]);
-        crafted_free(&files[i].file);
-    }
+    close_all(files, models);
     emr_buffer_free(&merged);
 }
 
