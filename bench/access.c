@@ -25,7 +25,7 @@ static emr_model *cut_model(const synthetic_models *m, size_t source, const uint
         uint64_t shape = sizes[i] / 4;
         emr_tensor_desc d = EMR_INIT(emr_tensor_desc);
         d.name = names[i];
-        d.dtype = EMR_F32;
+        d.dtype = EMR_DTYPE_F32;
         d.rank = 1;
         d.shape = &shape;
         d.data = m->sources[source] + at;
@@ -129,7 +129,7 @@ static double merge(const models *m, const team *t, size_t n, int compression, b
         snprintf(name, sizeof name, "task%u", (unsigned)i);
         check(emr_merge_add_task(merge, name, m->tasks[i], &error), &error);
     }
-    check(emr_merge_to_bundle(merge, &io, &error), &error);
+    check(emr_merge_set_output(merge, &io, &error), &error);
     check(emr_merge_run(merge, &error), &error);
     emr_merge_destroy(&merge);
     return now() - start;
@@ -143,7 +143,7 @@ static double read_tensor(const emr_bundle *b, const models *m, size_t tensor, v
     emr_view_options o = EMR_INIT(emr_view_options);
     o.trust_base = 1;
     double start = now();
-    check(emr_bundle_task_model(&view, b, 1, m->base, &o, &error), &error);
+    check(emr_bundle_open_task(&view, b, 1, m->base, &o, &error), &error);
     const emr_tensor *t = emr_model_find(view, names[tensor]);
     check(emr_tensor_read(t, 0, to, (size_t)emr_tensor_bytes(t), &error), &error);
     emr_model_destroy(&view);
@@ -202,7 +202,7 @@ static void measure_growth(const settings *s, const models *m, const team *t)
         check(emr_merge_extend(merging, before, &error), &error);
         check(emr_merge_set_base(merging, m->base, &error), &error);
         check(emr_merge_add_task(merging, "task2", m->tasks[TASKS - 1], &error), &error);
-        check(emr_merge_to_bundle(merging, &to, &error), &error);
+        check(emr_merge_set_output(merging, &to, &error), &error);
         check(emr_merge_run(merging, &error), &error);
         emr_merge_destroy(&merging);
         emr_bundle_destroy(&before);
@@ -229,7 +229,7 @@ void bench_access(const settings *s)
     team t = team_create(s->threads);
     for (size_t i = 0; i < TENSORS; i++)
         total += m.sizes[i] = s->quick ? (uint64_t)4096 << i : real[i];
-    m.values = synthetic_create(&t, EMR_F32, AT_PAGES, TASKS, (size_t)total * (TASKS + 1), (size_t)total / 4);
+    m.values = synthetic_create(&t, EMR_DTYPE_F32, AT_PAGES, TASKS, (size_t)total * (TASKS + 1), (size_t)total / 4);
     m.base = cut_model(&m.values, 0, m.sizes);
     for (size_t i = 0; i < TASKS; i++)
         m.tasks[i] = cut_model(&m.values, i + 1, m.sizes);

@@ -31,7 +31,7 @@ static void fill_share(void *arg, size_t i)
     size_t begin = share_begin(a->n, i, a->team->executor.concurrency, PIECE);
     size_t end = share_begin(a->n, i + 1, a->team->executor.concurrency, PIECE);
     synthetic_values(a->dtype, a->base + begin * a->size, 0, begin, end - begin);
-    synthetic_values(EMR_F32, a->unified + begin * 4, 1, begin, end - begin);
+    synthetic_values(EMR_DTYPE_F32, a->unified + begin * 4, 1, begin, end - begin);
     for (size_t byte = begin / PER_BYTE; byte < end / PER_BYTE;
          byte++) /* density 0.75: two random bits, or'd */
         a->mask[byte] = (uint8_t)(mix64(byte) | mix64(byte) >> 8);
@@ -49,7 +49,7 @@ static void apply_share(void *arg, size_t i)
                                      .mask = a->mask + at / 8,
                                      .rescaler = 0.75f,
                                      .base_dtype = (uint8_t)a->dtype,
-                                     .unified_dtype = EMR_F32,
+                                     .unified_dtype = EMR_DTYPE_F32,
                                      .out_dtype = (uint8_t)a->dtype,
                                      .out = a->out + at * a->size});
 }
@@ -100,7 +100,7 @@ void bench_apply_kernels(const settings *s, const team *teams, size_t n_teams, e
         a.kernels = *k;
         for (size_t t = 0; t < n_teams; t++) {
             a.team = &teams[t];
-            if (*k == emr_kernels_select() || dtype != EMR_F16)
+            if (*k == emr_kernels_select() || dtype != EMR_DTYPE_F16)
                 measure(s, &a);
         }
     }

@@ -115,14 +115,14 @@ class Emr:
         result = []
         for i in range(len(self.models) - 1):
             report = TaskReport(ctypes.sizeof(TaskReport))
-            self.library.emr_merge_task_report(merging, c_size_t(i), byref(report))
+            self.library.emr_merge_get_task_report(merging, c_size_t(i), byref(report))
             result.append((report.mask_ones, report.rescaler))
         self.library.emr_merge_destroy(byref(merging))
         return result
 
     def merge_to_nobody(self):
         sink = Sink(ctypes.sizeof(Sink))
-        self.merge(lambda merging: self.call("emr_merge_to_sink", merging, byref(sink)))
+        self.merge(lambda merging: self.call("emr_merge_set_sink", merging, byref(sink)))
 
     def merge_to_arrays(self, params):
         unified = numpy.empty(params, dtype=numpy.float32)
@@ -137,13 +137,13 @@ class Emr:
             return 0
 
         sink = Sink(ctypes.sizeof(Sink), None, UNIFIED(keep_unified), MASK(keep_mask), None)
-        reports = self.merge(lambda merging: self.call("emr_merge_to_sink", merging, byref(sink)))
+        reports = self.merge(lambda merging: self.call("emr_merge_set_sink", merging, byref(sink)))
         return unified, masks, reports
 
     def merge_to_bundle(self):
         buffer = Buffer()
         io = self.library.emr_buffer_io(byref(buffer))
-        self.merge(lambda merging: self.call("emr_merge_to_bundle", merging, byref(io)))
+        self.merge(lambda merging: self.call("emr_merge_set_output", merging, byref(io)))
         self.library.emr_buffer_free(byref(buffer))
 
 

@@ -53,7 +53,7 @@ static void merge(void *arg)
         check(emr_merge_add_task(merge, name, models[i], &error), &error);
     }
     emr_io io = plain_output(w->output, &descriptor);
-    check(emr_merge_to_bundle(merge, &io, &error), &error);
+    check(emr_merge_set_output(merge, &io, &error), &error);
     check(emr_merge_run(merge, &error), &error);
     close(descriptor);
     emr_merge_destroy(&merge);
@@ -73,7 +73,7 @@ static void apply(void *arg)
     check(emr_bundle_open_file(&bundle, w->bundle, NULL, &error), &error);
     emr_view_options view = EMR_INIT(emr_view_options);
     view.executor = &t.executor;
-    check(emr_bundle_task_model(&model, bundle, 0, base, &view, &error), &error);
+    check(emr_bundle_open_task(&model, bundle, 0, base, &view, &error), &error);
     emr_checkpoint_options options = EMR_INIT(emr_checkpoint_options);
     options.executor = &t.executor;
     emr_io io = plain_output(w->output, &descriptor);
@@ -172,7 +172,7 @@ static void measure_files(const settings *s, const model_recipe *recipe, const u
 /* What memory a merge of very large models takes: 64 tasks of one tensor. */
 static void measure_sparse(const settings *s, uint64_t params)
 {
-    model_recipe recipe = {s->directory, MODEL_SPARSE, EMR_F32, s->quick ? 4 : 64, params};
+    model_recipe recipe = {s->directory, MODEL_SPARSE, EMR_DTYPE_F32, s->quick ? 4 : 64, params};
     path_text output;
     models_create(&recipe, NULL);
     snprintf(output.text, sizeof output.text, "%s/output", recipe.directory);
@@ -194,11 +194,11 @@ static void measure_table(const settings *s)
         model_recipe recipe;
         size_t n_memories;
     } table[] = {
-        {{s->directory, MODEL_EVEN, EMR_F32, 8, 64 << 20}, 2},
-        {{s->directory, MODEL_EVEN, EMR_BF16, 8, 64 << 20}, 1},
-        {{s->directory, MODEL_EVEN, EMR_F32, 64, 4 << 20}, 1},
-        {{s->directory, MODEL_SMALL, EMR_F32, 8, 2560000}, 1},
-        {{s->directory, MODEL_TRANSFORMER, EMR_BF16, 8, 110000000}, 1},
+        {{s->directory, MODEL_EVEN, EMR_DTYPE_F32, 8, 64 << 20}, 2},
+        {{s->directory, MODEL_EVEN, EMR_DTYPE_BF16, 8, 64 << 20}, 1},
+        {{s->directory, MODEL_EVEN, EMR_DTYPE_F32, 64, 4 << 20}, 1},
+        {{s->directory, MODEL_SMALL, EMR_DTYPE_F32, 8, 2560000}, 1},
+        {{s->directory, MODEL_TRANSFORMER, EMR_DTYPE_BF16, 8, 110000000}, 1},
     };
     for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
         if (s->quick)
@@ -216,6 +216,6 @@ void bench_files(const settings *s)
         measure_table(s);
         return;
     }
-    model_recipe recipe = {s->directory, MODEL_EVEN, EMR_F32, s->tasks, s->params};
+    model_recipe recipe = {s->directory, MODEL_EVEN, EMR_DTYPE_F32, s->tasks, s->params};
     measure_files(s, &recipe, &s->memory, 1);
 }

@@ -78,7 +78,7 @@ static void merge_chunk(const merging *g, const output *o, size_t at, const uint
                                    .tasks = tasks,
                                    .task_dtypes = dtypes,
                                    .base_dtype = (uint8_t)m->dtype,
-                                   .unified_dtype = EMR_F32,
+                                   .unified_dtype = EMR_DTYPE_F32,
                                    .unified = o->unified + at % o->params * 4,
                                    .masks = masks,
                                    .results = results});
@@ -110,7 +110,7 @@ static void read_all(void *arg)
 /* The C reference takes its time: where it is not the best there is, it merges 8 tasks in two dtypes. */
 static bool is_measured(const emr_kernels *k, const synthetic_models *m)
 {
-    return k != &emr_kernels_c || k == emr_kernels_select() || (m->n_tasks == 8 && m->dtype != EMR_F16);
+    return k != &emr_kernels_c || k == emr_kernels_select() || (m->n_tasks == 8 && m->dtype != EMR_DTYPE_F16);
 }
 
 static void measure_merge(const settings *s, merging *g, const char *suffix, bar ratio_bar)
@@ -129,12 +129,12 @@ static void measure_merge(const settings *s, merging *g, const char *suffix, bar
 /* 8 tasks by the best variant are the case that the bar is about, and that is looked at from more sides. */
 static bool is_main_case(const merging *g)
 {
-    return g->kernels == emr_kernels_select() && g->models->n_tasks == 8 && g->models->dtype != EMR_F16;
+    return g->kernels == emr_kernels_select() && g->models->n_tasks == 8 && g->models->dtype != EMR_DTYPE_F16;
 }
 
 static void measure_windowed(const settings *s, merging *g, const char *suffix)
 {
-    bool judged = is_main_case(g) && g->models->dtype == EMR_F32;
+    bool judged = is_main_case(g) && g->models->dtype == EMR_DTYPE_F32;
     outputs_create(g, g->team->executor.concurrency, WINDOW);
     measure_merge(s, g, suffix, judged ? at_least(0.90) : no_bar());
     outputs_destroy(g);
@@ -213,8 +213,8 @@ static void compare_dtypes(const settings *s, const team *teams, size_t n_teams)
 {
     size_t bytes = bytes_of_models(s);
     const team *all = &teams[n_teams - 1];
-    synthetic_models bf16 = synthetic_create(all, EMR_BF16, AT_PAGES, 8, bytes / 2, EMR_CHUNK);
-    synthetic_models f32 = synthetic_create(all, EMR_F32, AT_PAGES, 8, bytes, EMR_CHUNK);
+    synthetic_models bf16 = synthetic_create(all, EMR_DTYPE_BF16, AT_PAGES, 8, bytes / 2, EMR_CHUNK);
+    synthetic_models f32 = synthetic_create(all, EMR_DTYPE_F32, AT_PAGES, 8, bytes, EMR_CHUNK);
     for (size_t t = 0; t < n_teams; t++)
         measure_pair(s, &bf16, &f32, &teams[t]);
     synthetic_destroy(&bf16);
@@ -223,7 +223,7 @@ static void compare_dtypes(const settings *s, const team *teams, size_t n_teams)
 
 void bench_kernels(const settings *s)
 {
-    static const emr_dtype dtypes[] = {EMR_F32, EMR_F16, EMR_BF16};
+    static const emr_dtype dtypes[] = {EMR_DTYPE_F32, EMR_DTYPE_F16, EMR_DTYPE_BF16};
     static const size_t counts[] = {1, 2, 8, 30, 64};
     team teams[2] = {team_create(1)};
     size_t n_teams = 1;
@@ -231,10 +231,10 @@ void bench_kernels(const settings *s)
         teams[n_teams++] = team_create(s->threads);
     for (size_t d = 0; d < 3; d++)
         for (size_t c = 0; c < 5; c++)
-            if (counts[c] < 64 || dtypes[d] == EMR_F32)
+            if (counts[c] < 64 || dtypes[d] == EMR_DTYPE_F32)
                 measure_at_pages(s, teams, n_teams, dtypes[d], counts[c]);
-    measure_spread(s, teams, n_teams, EMR_F32);
-    measure_spread(s, teams, n_teams, EMR_BF16);
+    measure_spread(s, teams, n_teams, EMR_DTYPE_F32);
+    measure_spread(s, teams, n_teams, EMR_DTYPE_BF16);
     compare_dtypes(s, teams, n_teams);
     for (size_t d = 0; d < 3; d++)
         bench_apply_kernels(s, teams, n_teams, dtypes[d]);

@@ -49,7 +49,7 @@ static emr_model *crafted_model(const crafted *c, uint64_t params)
     check(emr_model_create(&model, NULL, NULL, &error), &error);
     emr_tensor_desc d = EMR_INIT(emr_tensor_desc);
     d.name = "weight";
-    d.dtype = EMR_F32;
+    d.dtype = EMR_DTYPE_F32;
     d.rank = 1;
     d.shape = &params;
     d.read = read_crafted;
@@ -79,7 +79,7 @@ static void merge_crafted(const settings *s, uint64_t params, emr_buffer *buffer
               &error);
     }
     emr_io io = emr_buffer_io(buffer);
-    check(emr_merge_to_bundle(merge, &io, &error), &error);
+    check(emr_merge_set_output(merge, &io, &error), &error);
     check(emr_merge_run(merge, &error), &error);
     emr_merge_destroy(&merge);
     for (unsigned i = 0; i < DENSITIES + 2; i++)
@@ -103,7 +103,7 @@ static emr_task_info task_info(const emr_bundle *bundle, unsigned tenths)
 {
     emr_task_info info = EMR_INIT(emr_task_info);
     emr_error error = {"the bundle lacks a task"};
-    check(emr_bundle_task(bundle, tenths + 1, &info), &error);
+    check(emr_bundle_get_task(bundle, tenths + 1, &info), &error);
     return info;
 }
 

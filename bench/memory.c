@@ -51,7 +51,7 @@ static void merge(void *arg)
         snprintf(name, sizeof name, "task%zu", t + 1);
         check(emr_merge_add_task(merge, name, h->models[t + 1], &error), &error);
     }
-    check(emr_merge_to_sink(merge, &sink, &error), &error);
+    check(emr_merge_set_sink(merge, &sink, &error), &error);
     check(emr_merge_run(merge, &error), &error);
     emr_merge_destroy(&merge);
 }
@@ -94,6 +94,6 @@ static void measure_dtype(const settings *s, emr_dtype dtype)
 
 void bench_memory(const settings *s)
 {
-    measure_dtype(s, EMR_F32);
-    measure_dtype(s, EMR_BF16);
+    measure_dtype(s, EMR_DTYPE_F32);
+    measure_dtype(s, EMR_DTYPE_BF16);
 }

@@ -81,7 +81,7 @@ static void add_small(building *b, const model_recipe *r)
     for (unsigned i = 0; i < r->params / 256; i++) {
         char name[48];
         snprintf(name, sizeof name, "model.layers.%u.block.weight", i);
-        add(b, EMR_F32, 1, 256, name);
+        add(b, EMR_DTYPE_F32, 1, 256, name);
     }
 }
 
@@ -90,18 +90,18 @@ static void add_linear(building *b, unsigned layer, const char *of, uint64_t row
 {
     char name[64];
     snprintf(name, sizeof name, "encoder.layer.%u.%s.weight", layer, of);
-    add(b, EMR_BF16, rows, columns, name);
+    add(b, EMR_DTYPE_BF16, rows, columns, name);
     snprintf(name, sizeof name, "encoder.layer.%u.%s.bias", layer, of);
-    add(b, EMR_F32, 1, rows, name);
+    add(b, EMR_DTYPE_F32, 1, rows, name);
 }
 
 static void add_norm(building *b, unsigned layer, const char *of, uint64_t width)
 {
     char name[64];
     snprintf(name, sizeof name, "encoder.layer.%u.%s.norm.weight", layer, of);
-    add(b, EMR_F32, 1, width, name);
+    add(b, EMR_DTYPE_F32, 1, width, name);
     snprintf(name, sizeof name, "encoder.layer.%u.%s.norm.bias", layer, of);
-    add(b, EMR_F32, 1, width, name);
+    add(b, EMR_DTYPE_F32, 1, width, name);
 }
 
 /* As many layers of width 768 as the parameters asked for have room for, and an embedding of 30,522 words
@@ -113,9 +113,9 @@ static void add_transformer(building *b, const model_recipe *r)
     const uint64_t width = 768, per_layer = 12 * width * width;
     uint64_t words = r->params > 64 << 20 ? 30522 : 512;
     unsigned n_layers = (unsigned)((r->params - words * width) / per_layer);
-    add(b, EMR_BF16, words, width, "embeddings.word");
-    add(b, EMR_I64, 1, 512, "embeddings.position_ids");
-    add(b, EMR_BF16, 512, width, "embeddings.position");
+    add(b, EMR_DTYPE_BF16, words, width, "embeddings.word");
+    add(b, EMR_DTYPE_I64, 1, 512, "embeddings.position_ids");
+    add(b, EMR_DTYPE_BF16, 512, width, "embeddings.position");
     for (unsigned i = 0; i < n_layers; i++) {
         for (size_t m = 0; m < 4; m++)
             add_linear(b, i, square[m], width, width);
@@ -125,7 +125,7 @@ static void add_transformer(building *b, const model_recipe *r)
         add_norm(b, i, "output", width);
     }
     if (b->source)
-        add(b, EMR_F32, 10, width, "classifier.weight");
+        add(b, EMR_DTYPE_F32, 10, width, "classifier.weight");
 }
 
 static void write_model(const model_recipe *r, size_t source, part *parts, const team *t)
@@ -169,7 +169,7 @@ static void write_sparse(const model_recipe *r, size_t source)
         die("a sparse model could not be written");
     for (uint64_t i = 0; i < PAGES; i++) {
         uint64_t first = r->params / PAGES * i / PAGE_PARAMS * PAGE_PARAMS;
-        synthetic_values(EMR_F32, page, source, first, PAGE_PARAMS);
+        synthetic_values(EMR_DTYPE_F32, page, source, first, PAGE_PARAMS);
         if (io.write(io.user, 8 + HEADER + first * 4, page, sizeof page))
             die("a sparse model could not be written");
     }

@@ -29,7 +29,7 @@ static emr_model *tiny_tensors(size_t n, const float values[PARAMS])
         tensor_name(i, name);
         emr_tensor_desc d = EMR_INIT(emr_tensor_desc);
         d.name = name;
-        d.dtype = EMR_F32;
+        d.dtype = EMR_DTYPE_F32;
         d.rank = 1;
         d.shape = &shape;
         d.data = values;
@@ -60,7 +60,7 @@ static void make_bundle(void *arg)
         check(emr_merge_add_task(merge, t ? "second" : "first", tasks[t], &error), &error);
     }
     emr_io io = plain_output(o->path, &descriptor);
-    check(emr_merge_to_bundle(merge, &io, &error), &error);
+    check(emr_merge_set_output(merge, &io, &error), &error);
     check(emr_merge_run(merge, &error), &error);
     close(descriptor);
     emr_merge_destroy(&merge);
@@ -94,9 +94,9 @@ static void read_tensor(const emr_bundle *bundle, const char *name)
     emr_modulator *modulator;
     size_t tensor;
     float out[PARAMS];
-    check(emr_bundle_modulator(&modulator, bundle, 1, NULL, &error), &error);
-    check(emr_modulator_find(modulator, name, &tensor), &error);
-    check(emr_modulator_apply(modulator, tensor, 0, PARAMS, EMR_F32, base_values, EMR_F32, out, &error),
+    check(emr_bundle_open_modulator(&modulator, bundle, 1, NULL, &error), &error);
+    check(emr_modulator_find_tensor(modulator, name, &tensor), &error);
+    check(emr_modulator_apply(modulator, tensor, 0, PARAMS, EMR_DTYPE_F32, base_values, EMR_DTYPE_F32, out, &error),
           &error);
     emr_modulator_destroy(&modulator);
 }

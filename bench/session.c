@@ -75,7 +75,7 @@ static void make_bundle(engine *e, int compression)
         snprintf(name, sizeof name, "task%zu", i);
         check(emr_merge_add_task(merge, name, e->tasks[i], &error), &error);
     }
-    check(emr_merge_to_bundle(merge, &io, &error), &error);
+    check(emr_merge_set_output(merge, &io, &error), &error);
     check(emr_merge_run(merge, &error), &error);
     emr_merge_destroy(&merge);
 }
@@ -166,8 +166,8 @@ static void set_batch(engine *e, size_t n_vectors, size_t n_tasks)
 
 static const char *dtypes_of(const engine *e)
 {
-    return e->values.dtype == EMR_F32    ? "F32"
-           : e->unified_dtype == EMR_F32 ? "BF16 with F32 unified"
+    return e->values.dtype == EMR_DTYPE_F32    ? "F32"
+           : e->unified_dtype == EMR_DTYPE_F32 ? "BF16 with F32 unified"
                                          : "BF16";
 }
 
@@ -253,7 +253,7 @@ static void measure_compressed(const settings *s, const engine *raw)
     make_bundle(&both.packed, 0);
     open_bundle(&both.packed);
     open_session(&both.packed, (raw->values.n + 7) / 8 + (1 << 16));
-    emr_bundle_task(both.packed.bundle, 0, &info);
+    emr_bundle_get_task(both.packed.bundle, 0, &info);
     comparison c = take_turns(s->runs, switch_packed, switch_raw, &both);
     bool all = raw->team->executor.concurrency == s->threads;
     if (all)
@@ -278,7 +278,7 @@ static void measure_dtype(const settings *s, emr_dtype dtype, emr_dtype unified)
     e.weights = allocate_large(n * size);
     e.x = allocate_large(TASKS * COLUMNS * sizeof *e.x);
     e.y = allocate_large(TASKS * (n / TENSORS / COLUMNS) * sizeof *e.y);
-    synthetic_values(EMR_F32, e.x, 3, 0, TASKS * COLUMNS);
+    synthetic_values(EMR_DTYPE_F32, e.x, 3, 0, TASKS * COLUMNS);
     e.base = model_of(&e, 0);
     for (size_t i = 0; i < TASKS; i++)
         e.tasks[i] = model_of(&e, i + 1);
@@ -313,7 +313,7 @@ static void measure_dtype(const settings *s, emr_dtype dtype, emr_dtype unified)
 
 void bench_session(const settings *s)
 {
-    measure_dtype(s, EMR_F32, EMR_F32);
-    measure_dtype(s, EMR_BF16, EMR_F32);
-    measure_dtype(s, EMR_BF16, EMR_BF16);
+    measure_dtype(s, EMR_DTYPE_F32, EMR_DTYPE_F32);
+    measure_dtype(s, EMR_DTYPE_BF16, EMR_DTYPE_F32);
+    measure_dtype(s, EMR_DTYPE_BF16, EMR_DTYPE_BF16);
 }

@@ -25,7 +25,7 @@ void synthetic_values(emr_dtype dtype, void *to, size_t source, uint64_t first, 
             if (source)
                 values[i] += 0.002f * normal(first + done + i, source);
         }
-        emr_convert(dtype, out, EMR_F32, values, count);
+        emr_convert(dtype, out, EMR_DTYPE_F32, values, count);
         out += count * emr_dtype_bits(dtype) / 8;
     }
 }

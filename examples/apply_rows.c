@@ -49,8 +49,8 @@ static double switch_task(layer *l, size_t task)
     double sum = 0;
     for (uint64_t row = 0; row < ROWS; row++) {
         uint64_t first = row * COLUMNS;
-        must(emr_modulator_apply(l->modulators[task], l->tensor, first, COLUMNS, EMR_F32, l->base + first,
-                                 EMR_F32, l->weights + first, &error));
+        must(emr_modulator_apply(l->modulators[task], l->tensor, first, COLUMNS, EMR_DTYPE_F32, l->base + first,
+                                 EMR_DTYPE_F32, l->weights + first, &error));
         for (size_t i = 0; i < COLUMNS; i++)
             sum += (double)l->weights[first + i];
     }
@@ -72,7 +72,7 @@ static emr_model *model_over(const float *values)
                                     .name = "layer.weight",
                                     .shape = shape,
                                     .rank = 2,
-                                    .dtype = EMR_F32,
+                                    .dtype = EMR_DTYPE_F32,
                                     .data = values};
     emr_model *model;
     must(emr_model_create(&model, NULL, NULL, &error));
@@ -96,7 +96,7 @@ static emr_buffer make_bundle(const layer *l)
         tasks[t] = model_over(values[t]);
         must(emr_merge_add_task(merge, names[t], tasks[t], &error));
     }
-    must(emr_merge_to_bundle(merge, &output, &error));
+    must(emr_merge_set_output(merge, &output, &error));
     must(emr_merge_run(merge, &error));
     emr_merge_destroy(&merge);
     for (size_t t = 0; t < N_TASKS; t++)
@@ -120,8 +120,8 @@ int main(void)
     emr_bundle *bundle;
     must(emr_bundle_open(&bundle, &io, NULL, &options, &error));
     for (size_t t = 0; t < N_TASKS; t++)
-        must(emr_bundle_modulator(&l.modulators[t], bundle, t, &counting, &error));
-    must(emr_modulator_find(l.modulators[0], "layer.weight", &l.tensor));
+        must(emr_bundle_open_modulator(&l.modulators[t], bundle, t, &counting, &error));
+    must(emr_modulator_find_tensor(l.modulators[0], "layer.weight", &l.tensor));
 
     /* run: a request for one task, then for the other, and again */
     size_t allocated = n_allocations;

@@ -68,7 +68,7 @@ static emr_status make_model(emr_model **model, const float *values, const emr_a
 {
     const uint64_t shape[] = {COUNT};
     const emr_tensor_desc weight = {
-        .size = sizeof weight, .name = "weight", .shape = shape, .rank = 1, .dtype = EMR_F32, .data = values};
+        .size = sizeof weight, .name = "weight", .shape = shape, .rank = 1, .dtype = EMR_DTYPE_F32, .data = values};
     emr_status status = emr_model_create(model, NULL, allocator, error);
     return status ? status : emr_model_add(*model, &weight, error);
 }
@@ -98,7 +98,7 @@ static emr_status merge_and_apply(arena *a, float values[N_MODELS][COUNT], float
                                : emr_merge_add_task(merge, names[i], models[i], error);
     }
     if (!status)
-        status = emr_merge_to_bundle(merge, &output, error);
+        status = emr_merge_set_output(merge, &output, error);
     if (!status)
         status = emr_merge_run(merge, error);
 
@@ -107,9 +107,9 @@ static emr_status merge_and_apply(arena *a, float values[N_MODELS][COUNT], float
     if (!status)
         status = emr_bundle_open(&bundle, &input, NULL, &bundle_options, error);
     if (!status)
-        status = emr_bundle_modulator(&modulator, bundle, 0, &allocator, error);
+        status = emr_bundle_open_modulator(&modulator, bundle, 0, &allocator, error);
     if (!status)
-        status = emr_modulator_apply(modulator, 0, 0, COUNT, EMR_F32, values[BASE], EMR_F32, weights, error);
+        status = emr_modulator_apply(modulator, 0, 0, COUNT, EMR_DTYPE_F32, values[BASE], EMR_DTYPE_F32, weights, error);
 
     emr_modulator_destroy(&modulator);
     emr_bundle_destroy(&bundle);

@@ -76,7 +76,7 @@ static void store(const emr_io *io, const float values[4])
 {
     const uint64_t shape[] = {4};
     const emr_tensor_desc weight = {
-        .size = sizeof weight, .name = "weight", .shape = shape, .rank = 1, .dtype = EMR_F32, .data = values};
+        .size = sizeof weight, .name = "weight", .shape = shape, .rank = 1, .dtype = EMR_DTYPE_F32, .data = values};
     emr_model *model;
     must(emr_model_create(&model, NULL, NULL, &error));
     must(emr_model_add(model, &weight, &error));
@@ -100,7 +100,7 @@ static void merge_entries(const emr_io *io)
         must(i == BASE ? emr_merge_set_base(merge, models[i], &error)
                        : emr_merge_add_task(merge, names[i], models[i], &error));
     }
-    must(emr_merge_to_bundle(merge, &io[BUNDLE], &error));
+    must(emr_merge_set_output(merge, &io[BUNDLE], &error));
     must(emr_merge_run(merge, &error));
     emr_merge_destroy(&merge);
     for (int i = 0; i < N_MODELS; i++)
@@ -116,7 +116,7 @@ static void read_task(const emr_io *io, const char *name, float weight[4])
     must(emr_safetensors_open(&base, &io[BASE], "base", NULL, &error));
     must(emr_bundle_open(&bundle, &io[BUNDLE], "bundle", NULL, &error));
     must(emr_bundle_find_task(bundle, name, &task));
-    must(emr_bundle_task_model(&model, bundle, task, base, NULL, &error));
+    must(emr_bundle_open_task(&model, bundle, task, base, NULL, &error));
     must(emr_tensor_read(emr_model_find(model, "weight"), 0, weight, 4 * sizeof *weight, &error));
     emr_model_destroy(&model);
     emr_bundle_destroy(&bundle);

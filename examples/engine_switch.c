@@ -35,9 +35,9 @@ static void start(engine *e, const toy *t)
         e->targets[i] = EMR_INIT(emr_weights);
         e->targets[i].name = toy_tensors[i].name;
         e->targets[i].data = e->weights + toy_offset(i);
-        e->targets[i].dtype = EMR_F32; /* or EMR_BF16, EMR_F16: what the engine computes in */
+        e->targets[i].dtype = EMR_DTYPE_F32; /* or EMR_DTYPE_BF16, EMR_DTYPE_F16: what the engine computes in */
     }
-    e->task = EMR_TASK_BASE;
+    e->task = EMR_BASE;
 }
 
 static void stop(engine *e)
@@ -78,7 +78,7 @@ static void expect(const engine *e, const toy *t, size_t task, float *weights)
 {
     emr_error error;
     emr_model *model;
-    toy_must(emr_bundle_task_model(&model, e->bundle, task, t->model, NULL, &error), &error);
+    toy_must(emr_bundle_open_task(&model, e->bundle, task, t->model, NULL, &error), &error);
     for (size_t i = 0; i < TOY_TENSORS; i++) {
         const emr_tensor *tensor = emr_model_find(model, toy_tensors[i].name);
         toy_must(

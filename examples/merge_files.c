@@ -29,7 +29,7 @@ static int merge_files(const char *base_path, const char *bundle_path, const cha
                  emr_merge_add_task(merge, task_paths[t], tasks[t], error);
     if (!failed && !(failed = emr_file_create(&file, bundle_path, 1, NULL, error))) {
         emr_io output = emr_file_io(file);
-        failed = emr_merge_to_bundle(merge, &output, error) || emr_merge_run(merge, error) ||
+        failed = emr_merge_set_output(merge, &output, error) || emr_merge_run(merge, error) ||
                  emr_file_commit(file, error); /* only now does the bundle have its name */
     }
     emr_merge_destroy(&merge);
@@ -49,7 +49,7 @@ static int apply_file(const char *base_path, const char *bundle_path, size_t tas
     emr_model *base = NULL, *model = NULL;
     int failed = emr_bundle_open_file(&bundle, bundle_path, NULL, error) ||
                  emr_checkpoint_open(&base, base_path, NULL, error) ||
-                 emr_bundle_task_model(&model, bundle, task, base, NULL, error) ||
+                 emr_bundle_open_task(&model, bundle, task, base, NULL, error) ||
                  emr_checkpoint_write(model, out_path, &options, error);
     emr_model_destroy(&model);
     emr_model_destroy(&base);
@@ -73,7 +73,7 @@ static int write_checkpoint(const char *path, const float values[4], emr_error *
 {
     const uint64_t shape[] = {2, 2};
     const emr_tensor_desc weight = {
-        .size = sizeof weight, .name = "weight", .shape = shape, .rank = 2, .dtype = EMR_F32, .data = values};
+        .size = sizeof weight, .name = "weight", .shape = shape, .rank = 2, .dtype = EMR_DTYPE_F32, .data = values};
     emr_model *model = NULL;
     int failed = emr_model_create(&model, path, NULL, error) || emr_model_add(model, &weight, error) ||
                  emr_checkpoint_write(model, path, NULL, error);

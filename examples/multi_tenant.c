@@ -37,7 +37,7 @@ static void start(server *s, const toy *t)
         emr_weights head = EMR_INIT(emr_weights);
         head.name = "head.weight";
         head.data = s->heads[task];
-        head.dtype = EMR_F32;
+        head.dtype = EMR_DTYPE_F32;
         toy_must(emr_session_apply(s->session, task, &head, 1, &error), &error);
     }
 }
@@ -80,7 +80,7 @@ static void run_plainly(const server *s, size_t task, const float *input, float 
     memcpy(x, input, TOY_INPUTS * sizeof *input);
     for (size_t i = 0; i < TOY_LAYERS; i++) {
         const emr_weights layer = {
-            .size = sizeof layer, .name = toy_tensors[i].name, .data = weights, .dtype = EMR_F32};
+            .size = sizeof layer, .name = toy_tensors[i].name, .data = weights, .dtype = EMR_DTYPE_F32};
         toy_must(emr_session_apply(s->session, task, &layer, 1, &error), &error);
         toy_multiply(weights, toy_tensors[i].rows, toy_tensors[i].columns, x, y);
         toy_activate(y, toy_tensors[i].rows);

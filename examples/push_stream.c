@@ -88,7 +88,7 @@ static void push_all(emr_merge *merge, stream *streams)
             size_t taken;
             if (from->begin == from->end)
                 receive(from);
-            must(emr_merge_push(merge, s == 0 ? EMR_SOURCE_BASE : s - 1, from->packet + from->begin,
+            must(emr_merge_push(merge, s == 0 ? EMR_BASE : s - 1, from->packet + from->begin,
                                 from->end - from->begin, &taken, &error));
             from->begin += taken;
             open |= from->end > 0;
@@ -142,7 +142,7 @@ static emr_model *describe(const char *name)
 {
     const uint64_t shape[] = {COUNT};
     const emr_tensor_desc weight = {
-        .size = sizeof weight, .name = "weight", .shape = shape, .rank = 1, .dtype = EMR_F32};
+        .size = sizeof weight, .name = "weight", .shape = shape, .rank = 1, .dtype = EMR_DTYPE_F32};
     emr_model *model;
     must(emr_model_create(&model, name, NULL, &error));
     must(emr_model_add(model, &weight, &error));
@@ -171,26 +171,26 @@ int main(void)
         must(s == 0 ? emr_merge_set_base(merge, models[s], &error)
                     : emr_merge_add_task(merge, names[s], models[s], &error));
     }
-    must(emr_merge_to_sink(merge, &sink, &error));
+    must(emr_merge_set_sink(merge, &sink, &error));
     push_all(merge, streams);
     for (size_t s = 0; s < N_SOURCES; s++)
         wrong += !finish(&streams[s]);
 
     for (size_t t = 0; t < N_TASKS; t++) {
         emr_task_report report = EMR_INIT(emr_task_report);
-        must(emr_merge_task_report(merge, t, &report));
+        must(emr_merge_get_task_report(merge, t, &report));
         const emr_modulation modulation = {.size = sizeof modulation,
                                            .name = "weight",
                                            .count = COUNT,
                                            .unified = merged.unified,
-                                           .unified_dtype = EMR_F32,
+                                           .unified_dtype = EMR_DTYPE_F32,
                                            .mask = merged.masks[t],
                                            .rescalers = &report.rescaler,
                                            .n_rescalers = 1};
         emr_modulator *modulator;
         must(emr_modulator_create(&modulator, NULL, &error));
         must(emr_modulator_add(modulator, &modulation, &error));
-        must(emr_modulator_apply(modulator, 0, 0, COUNT, EMR_F32, streams[0].weights, EMR_F32, weights,
+        must(emr_modulator_apply(modulator, 0, 0, COUNT, EMR_DTYPE_F32, streams[0].weights, EMR_DTYPE_F32, weights,
                                  &error));
         emr_modulator_destroy(&modulator);
         wrong += check(streams, t, report.rescaler, weights);

@@ -46,7 +46,7 @@ static emr_model *model_over(const float *weights, size_t n)
         const uint64_t shape[] = {toy_tensors[i].rows, toy_tensors[i].columns};
         emr_tensor_desc d = EMR_INIT(emr_tensor_desc);
         d.name = toy_tensors[i].name;
-        d.dtype = EMR_F32;
+        d.dtype = EMR_DTYPE_F32;
         d.rank = 2;
         d.shape = shape;
         d.data = weights + toy_offset(i);
@@ -84,7 +84,7 @@ toy toy_create(void)
         tasks[i] = model_over(weights[i], TOY_TENSORS);
         toy_must(emr_merge_add_task(merge, name, tasks[i], &error), &error);
     }
-    toy_must(emr_merge_to_bundle(merge, &output, &error), &error);
+    toy_must(emr_merge_set_output(merge, &output, &error), &error);
     toy_must(emr_merge_run(merge, &error), &error);
     emr_merge_destroy(&merge);
     for (size_t i = 0; i < TOY_TASKS; i++) {

@@ -89,7 +89,7 @@ static emr_status write_bundle(const demo *d, const char *path, emr_error *error
         status = emr_file_create(&file, path, 0, NULL, error);
     if (!status) {
         emr_io io = emr_file_io(file);
-        status = emr_merge_to_bundle(merge, &io, error);
+        status = emr_merge_set_output(merge, &io, error);
     }
     if (!status)
         status = emr_merge_run(merge, error);
@@ -113,7 +113,7 @@ static emr_status open_bundle(demo *d, const char *path, emr_error *error)
     d->results.bundle_bytes = bundle.bytes;
     d->results.unified_dtype = emr_dtype_name((emr_dtype)bundle.unified_dtype);
     for (size_t t = 0; !status && t < N_TASKS; t++) {
-        status = emr_bundle_task(d->bundle, t, &task);
+        status = emr_bundle_get_task(d->bundle, t, &task);
         d->results.rescaler[t] = (double)task.rescaler;
         d->results.density[t] = (double)task.mask_ones / (double)bundle.merged_params;
         d->results.mask_bytes[t] = task.mask_bytes;
@@ -138,7 +138,7 @@ static int same_tensors(const emr_model *a, const emr_model *b)
 static emr_status rebuild(network *net, const demo *d, size_t task, emr_error *error)
 {
     emr_model *model = NULL;
-    emr_status status = emr_bundle_task_model(&model, d->bundle, task, d->base, NULL, error);
+    emr_status status = emr_bundle_open_task(&model, d->bundle, task, d->base, NULL, error);
     if (!status && !same_tensors(model, d->tasks[task])) {
         snprintf(error->text, sizeof error->text, "task '%s' came back with other tensors", task_names[task]);
         status = EMR_EMISMATCH;

@@ -35,10 +35,10 @@ emr_status network_read(network *net, const emr_model *model, emr_error *error)
     emr_status status = EMR_OK;
     float *next = net->parameters;
     for (const struct layer *l = layers; !status && l < layers + N_LAYERS; l++) {
-        status = read_tensor(model, l->weight, EMR_F32, l->n_out, l->n_in, next, error);
+        status = read_tensor(model, l->weight, EMR_DTYPE_F32, l->n_out, l->n_in, next, error);
         next += l->n_out * l->n_in;
         if (!status)
-            status = read_tensor(model, l->bias, EMR_F32, l->n_out, 0, next, error);
+            status = read_tensor(model, l->bias, EMR_DTYPE_F32, l->n_out, 0, next, error);
         next += l->n_out;
     }
     return status;
@@ -48,11 +48,11 @@ emr_status samples_read(samples *set, const emr_model *model, const char *task, 
 {
     char name[64];
     snprintf(name, sizeof name, "%s.pixels", task);
-    emr_status status = read_tensor(model, name, EMR_U8, N_SAMPLES, N_PIXELS, set->pixels, error);
+    emr_status status = read_tensor(model, name, EMR_DTYPE_U8, N_SAMPLES, N_PIXELS, set->pixels, error);
     if (status)
         return status;
     snprintf(name, sizeof name, "%s.labels", task);
-    return read_tensor(model, name, EMR_U8, N_SAMPLES, 0, set->labels, error);
+    return read_tensor(model, name, EMR_DTYPE_U8, N_SAMPLES, 0, set->labels, error);
 }
 
 /* out = W in + b for a batch of samples, one a column. The innermost loop runs over the samples, which a

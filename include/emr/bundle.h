@@ -5,7 +5,7 @@
  *
  *     emr_bundle_open_file(&bundle, "all.emr", NULL, error);
  *     emr_checkpoint_open(&base, "base.safetensors", NULL, error);
- *     emr_bundle_task_model(&model, bundle, 0, base, NULL, error);
+ *     emr_bundle_open_task(&model, bundle, 0, base, NULL, error);
  *     emr_checkpoint_write(model, "task.safetensors", NULL, error);
  *
  * After opening, a bundle does not change: every call on it but destroy is concurrent. */
@@ -125,9 +125,9 @@ EMR_API void emr_bundle_destroy(emr_bundle **bundle);
 
 /* Set the struct's size first. EMR_ENOTFOUND past the end. */
 EMR_API emr_status emr_bundle_get_info(const emr_bundle *bundle, emr_bundle_info *info);
-EMR_API emr_status emr_bundle_task(const emr_bundle *bundle, size_t task, emr_task_info *info);
-EMR_API emr_status emr_bundle_tensor(const emr_bundle *bundle, size_t tensor, emr_tensor_info *info);
-EMR_API emr_status emr_bundle_private(const emr_bundle *bundle, size_t task, size_t i,
+EMR_API emr_status emr_bundle_get_task(const emr_bundle *bundle, size_t task, emr_task_info *info);
+EMR_API emr_status emr_bundle_get_tensor(const emr_bundle *bundle, size_t tensor, emr_tensor_info *info);
+EMR_API emr_status emr_bundle_get_private(const emr_bundle *bundle, size_t task, size_t i,
                                       emr_private_info *info);
 
 /* The number of the task or tensor of that name, or EMR_ENOTFOUND. */
@@ -143,7 +143,7 @@ EMR_API emr_status emr_bundle_rescalers(const emr_bundle *bundle, size_t task, s
                                         size_t n, float *rescalers, emr_error *error);
 
 /* One task's modulator; its tensors are numbered as the bundle's merged ones. Use one per thread. */
-EMR_API emr_status emr_bundle_modulator(emr_modulator **modulator, const emr_bundle *bundle, size_t task,
+EMR_API emr_status emr_bundle_open_modulator(emr_modulator **modulator, const emr_bundle *bundle, size_t task,
                                         const emr_allocator *allocator, emr_error *error);
 
 /* Reads every byte of the file and checks every checksum, every padding byte and that nothing lies between.
@@ -163,18 +163,18 @@ EMR_API emr_status emr_bundle_check_base(const emr_bundle *bundle, const emr_mod
 /* One task's model, computed as it is read: tensors in any range, from any number of threads at a time.
  * `base` NULL means the embedded one; otherwise it is checked first, unless trusted. Bundle and base must
  * outlive the model. */
-EMR_API emr_status emr_bundle_task_model(emr_model **model, const emr_bundle *bundle, size_t task,
+EMR_API emr_status emr_bundle_open_task(emr_model **model, const emr_bundle *bundle, size_t task,
                                          const emr_model *base, const emr_view_options *options,
                                          emr_error *error);
 
 /* The embedded base as a model (EMR_ENOTFOUND where there is none) with all tensors that tasks take from it;
  * the unified task vector (F32) and one task's mask (BOOL), with the merged tensors' names and shapes. Of the
  * options the allocator alone counts. */
-EMR_API emr_status emr_bundle_base_model(emr_model **model, const emr_bundle *bundle,
+EMR_API emr_status emr_bundle_open_base(emr_model **model, const emr_bundle *bundle,
                                          const emr_view_options *options, emr_error *error);
-EMR_API emr_status emr_bundle_unified_model(emr_model **model, const emr_bundle *bundle,
+EMR_API emr_status emr_bundle_open_unified(emr_model **model, const emr_bundle *bundle,
                                             const emr_view_options *options, emr_error *error);
-EMR_API emr_status emr_bundle_mask_model(emr_model **model, const emr_bundle *bundle, size_t task,
+EMR_API emr_status emr_bundle_open_mask(emr_model **model, const emr_bundle *bundle, size_t task,
                                          const emr_view_options *options, emr_error *error);
 
 /* Writes a bundle without some tasks: theirs are gone, masks, rescalers, private tensors, names and metadata.

@@ -9,28 +9,28 @@
  * others are carried as bytes. */
 typedef enum emr_dtype {
     EMR_DTYPE_NONE = 0, /* "not set": the default wherever a dtype is optional */
-    EMR_F32 = 1,
-    EMR_F16 = 2,
-    EMR_BF16 = 3,
-    EMR_F64 = 4,
-    EMR_F8_E4M3 = 5, /* e4m3fn: no infinities, largest value 448 */
-    EMR_F8_E5M2 = 6,
-    EMR_BOOL = 16,
-    EMR_U8 = 17,
-    EMR_I8 = 18,
-    EMR_U16 = 19,
-    EMR_I16 = 20,
-    EMR_U32 = 21,
-    EMR_I32 = 22,
-    EMR_U64 = 23,
-    EMR_I64 = 24,
-    EMR_F8_E8M0 = 32, /* from here on opaque: block scales and sub-byte types */
-    EMR_F8_E4M3FNUZ = 33,
-    EMR_F8_E5M2FNUZ = 34,
-    EMR_F4 = 35,
-    EMR_F6_E2M3 = 36,
-    EMR_F6_E3M2 = 37,
-    EMR_C64 = 38
+    EMR_DTYPE_F32 = 1,
+    EMR_DTYPE_F16 = 2,
+    EMR_DTYPE_BF16 = 3,
+    EMR_DTYPE_F64 = 4,
+    EMR_DTYPE_F8_E4M3 = 5, /* e4m3fn: no infinities, largest value 448 */
+    EMR_DTYPE_F8_E5M2 = 6,
+    EMR_DTYPE_BOOL = 16,
+    EMR_DTYPE_U8 = 17,
+    EMR_DTYPE_I8 = 18,
+    EMR_DTYPE_U16 = 19,
+    EMR_DTYPE_I16 = 20,
+    EMR_DTYPE_U32 = 21,
+    EMR_DTYPE_I32 = 22,
+    EMR_DTYPE_U64 = 23,
+    EMR_DTYPE_I64 = 24,
+    EMR_DTYPE_F8_E8M0 = 32, /* from here on opaque: block scales and sub-byte types */
+    EMR_DTYPE_F8_E4M3FNUZ = 33,
+    EMR_DTYPE_F8_E5M2FNUZ = 34,
+    EMR_DTYPE_F4 = 35,
+    EMR_DTYPE_F6_E2M3 = 36,
+    EMR_DTYPE_F6_E3M2 = 37,
+    EMR_DTYPE_C64 = 38
 } emr_dtype;
 
 EMR_BEGIN_DECLS

@@ -25,6 +25,9 @@
 #define EMR_END_DECLS
 #endif
 
+/* The number of the base wherever the number of a task is asked for. */
+#define EMR_BASE UINT32_MAX
+
 /* An option struct with its size set and every member zero (the default):
  *     emr_merge_options options = EMR_INIT(emr_merge_options);
  * In C, this says the same and sets members too:

@@ -17,7 +17,7 @@ typedef struct emr_io {
      * bytes between them; where that fails, one by one. */
     int (*read)(void *user, uint64_t offset, void *destination, size_t n);
     /* Exactly `n` bytes at `offset`. Every writer of this library writes front to back without gaps or
-     * rewriting, one call at a time, so that a pipe or a socket will do; only what emr_merge_resume is given
+     * rewriting, one call at a time, so that a pipe or a socket will do; only what emr_merge_set_journal is given
      * is written anew in part. With an executor the calls come from its threads, while others read. */
     int (*write)(void *user, uint64_t offset, const void *source, size_t n);
     int (*length)(void *user, uint64_t *bytes);

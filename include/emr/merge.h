@@ -5,7 +5,7 @@
  *     emr_merge_set_base(merge, base, error);
  *     emr_merge_add_task(merge, "french", french, error);      // in this order, which is the order of sums
  *     emr_merge_add_task(merge, "german", german, error);
- *     emr_merge_to_bundle(merge, &io, error);                  // or emr_merge_to_sink
+ *     emr_merge_set_output(merge, &io, error);                  // or emr_merge_set_sink
  *     emr_merge_run(merge, error);                             // or emr_merge_push ... emr_merge_finish
  *     emr_merge_destroy(&merge);
  *
@@ -35,9 +35,9 @@ typedef enum emr_rescale {
 } emr_rescale;
 
 typedef enum emr_rescale_per {
-    EMR_PER_MODEL = 0, /* the paper */
-    EMR_PER_TENSOR = 1,
-    EMR_PER_ROW = 2 /* per index of the first dimension; tensors of rank < 2 are one row,
+    EMR_RESCALE_PER_MODEL = 0, /* the paper */
+    EMR_RESCALE_PER_TENSOR = 1,
+    EMR_RESCALE_PER_ROW = 2 /* per index of the first dimension; tensors of rank < 2 are one row,
                          tensors without elements have none */
 } emr_rescale_per;
 
@@ -47,9 +47,9 @@ typedef enum emr_tie {
     EMR_TIE_NEGATIVE = 1 /* the negative side (the authors' program) */
 } emr_tie;
 
-typedef enum emr_on_mismatch { EMR_MISMATCH_ERROR = 0, EMR_MISMATCH_PRIVATE = 1 } emr_on_mismatch;
-typedef enum emr_on_missing { EMR_MISSING_ERROR = 0, EMR_MISSING_BASE = 1 } emr_on_missing;
-typedef enum emr_on_nonfinite { EMR_NONFINITE_ERROR = 0, EMR_NONFINITE_ZERO = 1 } emr_on_nonfinite;
+typedef enum emr_on_mismatch { EMR_ON_MISMATCH_ERROR = 0, EMR_ON_MISMATCH_PRIVATE = 1 } emr_on_mismatch;
+typedef enum emr_on_missing { EMR_ON_MISSING_ERROR = 0, EMR_ON_MISSING_BASE = 1 } emr_on_missing;
+typedef enum emr_on_nonfinite { EMR_ON_NONFINITE_ERROR = 0, EMR_ON_NONFINITE_ZERO = 1 } emr_on_nonfinite;
 
 #define EMR_COMPRESSION_NONE (-1) /* every block raw: for devices without zstd */
 
@@ -68,7 +68,7 @@ typedef struct emr_merge_options {
     int on_mismatch;   /* a tensor's shapes (or float and not float) differ: an emr_on_mismatch */
     int on_missing;    /* a tensor of the base is absent from a task: an emr_on_missing */
     int on_nonfinite;  /* a NaN or infinity in a merged tensor: an emr_on_nonfinite */
-    int unified_dtype; /* EMR_F32 (also 0), EMR_F16 or EMR_BF16 */
+    int unified_dtype; /* EMR_DTYPE_F32 (also 0), EMR_DTYPE_F16 or EMR_DTYPE_BF16 */
     int embed_base;    /* non-zero: the bundle holds the base too */
     int extendable; /* non-zero: the bundle holds what emr_merge_extend needs, about 8 bytes a parameter more.
                        Not with EMR_RESCALE_L2, which needs every task vector itself. */
@@ -92,7 +92,7 @@ typedef struct emr_plan_tensor {
     const char *reason; /* why, in a few words: "float in the base and every task", "matches heads.*" */
     const uint64_t *shape;
     uint64_t count;
-    uint64_t zeroed; /* after the run: task values that counted as 0 under EMR_NONFINITE_ZERO */
+    uint64_t zeroed; /* after the run: task values that counted as 0 under EMR_ON_NONFINITE_ZERO */
     uint32_t rank;
     uint32_t dtype;     /* the base's, or the first task's that has it */
     uint32_t action;    /* an emr_action */
@@ -101,7 +101,7 @@ typedef struct emr_plan_tensor {
 
 typedef struct emr_plan_summary {
     size_t size;      /* sizeof(emr_plan_summary) */
-    size_t n_tensors; /* rows for emr_merge_plan_tensor */
+    size_t n_tensors; /* rows for emr_merge_get_plan_tensor */
     size_t n_merged;
     uint64_t merged_params;
     uint64_t bytes_in;  /* what a run reads */
@@ -114,7 +114,7 @@ typedef struct emr_task_report {
     size_t size; /* sizeof(emr_task_report) */
     const char *name;
     uint64_t mask_ones; /* merged parameters whose mask bit is set; density = ones / merged_params */
-    uint64_t zeroed;    /* values that counted as 0 under EMR_NONFINITE_ZERO */
+    uint64_t zeroed;    /* values that counted as 0 under EMR_ON_NONFINITE_ZERO */
     float rescaler;     /* per model; 0 otherwise */
     int empty_mask;     /* 1: the task differs from the base, yet nothing of it was elected */
 } emr_task_report;
@@ -135,8 +135,6 @@ typedef struct emr_sink {
     int (*rescalers)(void *user, size_t tensor, size_t task, uint64_t first, size_t n, const float *values);
 } emr_sink;
 
-/* A model as the source of pushed bytes: the base, or task 0, 1, ... */
-#define EMR_SOURCE_BASE UINT32_MAX
 
 EMR_BEGIN_DECLS
 
@@ -157,46 +155,46 @@ EMR_API emr_status emr_merge_add_task(emr_merge *merge, const char *name, const 
 EMR_API emr_status emr_merge_extend(emr_merge *merge, const emr_bundle *bundle, emr_error *error);
 
 /* What a run would do, without reading any tensor. May be called once base and tasks are set; fixes both. */
-EMR_API emr_status emr_merge_plan(emr_merge *merge, emr_plan_summary *summary, emr_error *error);
-EMR_API emr_status emr_merge_plan_tensor(const emr_merge *merge, size_t i, emr_plan_tensor *row);
+EMR_API emr_status emr_merge_get_plan(emr_merge *merge, emr_plan_summary *summary, emr_error *error);
+EMR_API emr_status emr_merge_get_plan_tensor(const emr_merge *merge, size_t i, emr_plan_tensor *row);
 
 /* Where the result goes. `io` needs `write` alone; the bundle is whole when the run returns EMR_OK, and what
  * was written is worthless otherwise. */
-EMR_API emr_status emr_merge_to_bundle(emr_merge *merge, const emr_io *io, emr_error *error);
-EMR_API emr_status emr_merge_to_sink(emr_merge *merge, const emr_sink *sink, emr_error *error);
+EMR_API emr_status emr_merge_set_output(emr_merge *merge, const emr_io *io, emr_error *error);
+EMR_API emr_status emr_merge_set_sink(emr_merge *merge, const emr_sink *sink, emr_error *error);
 
 /* Lets a run to a bundle go on after the process was killed, or the run failed: after each `interval` bytes
  * of input (0: 1 GiB) or somewhat more, what was written is made durable, and then a record of where the
  * merge stands is appended to the journal. A run that is given what an earlier one left, output and journal,
  * of the same models and options, goes on from the last record, and the bundle is the same to the last byte;
- * else it begins anew. After emr_merge_to_bundle, whose I/O then needs read, length and, for what it
+ * else it begins anew. After emr_merge_set_output, whose I/O then needs read, length and, for what it
  * promises, sync, as the journal does. Files are known again by their sizes and the times when they were last
  * written and last changed in any way (renamed, say); that other models (from memory, say) hold what they did
  * is for the caller to know. emr_file_resume makes such files. Only tensors that are merged are made durable
  * so: those kept and private come last, and again. Pull only. */
-EMR_API emr_status emr_merge_resume(emr_merge *merge, const emr_io *journal, uint64_t interval,
+EMR_API emr_status emr_merge_set_journal(emr_merge *merge, const emr_io *journal, uint64_t interval,
                                     emr_error *error);
 
 /* Pull: reads every tensor from its model and finishes. */
 EMR_API emr_status emr_merge_run(emr_merge *merge, emr_error *error);
 
-/* Push: hands over the next `n` bytes of one source (EMR_SOURCE_BASE or a task's number), any number at a
+/* Push: hands over the next `n` bytes of one source (EMR_BASE or a task's number), any number at a
  * time. A source's bytes are those of its tensors that have no bytes of their own, one tensor after another
- * in the order of emr_merge_expects. *taken of them were used; fewer than `n` means that this source is as
+ * in the order of emr_merge_get_expected. *taken of them were used; fewer than `n` means that this source is as
  * far ahead of the others as memory allows: push the others, then go on. */
 EMR_API emr_status emr_merge_push(emr_merge *merge, uint32_t source, const void *data, size_t n,
                                   size_t *taken, emr_error *error);
 
 /* What emr_merge_push wants next from a source: the tensor (borrowed), and how many of its bytes it would
  * take now, 0 if the source has to wait. *tensor is NULL when the source is done. */
-EMR_API emr_status emr_merge_expects(emr_merge *merge, uint32_t source, const char **tensor, uint64_t *bytes,
+EMR_API emr_status emr_merge_get_expected(emr_merge *merge, uint32_t source, const char **tensor, uint64_t *bytes,
                                      emr_error *error);
 
 /* Ends a pushed merge. EMR_ESTATE, naming the source and tensor, while bytes are missing. */
 EMR_API emr_status emr_merge_finish(emr_merge *merge, emr_error *error);
 
 /* After the run. */
-EMR_API emr_status emr_merge_task_report(const emr_merge *merge, size_t task, emr_task_report *report);
+EMR_API emr_status emr_merge_get_task_report(const emr_merge *merge, size_t task, emr_task_report *report);
 
 EMR_END_DECLS
 

@@ -20,7 +20,7 @@ EMR_API void emr_model_destroy(emr_model **model);
 /* A model named "zeros" with the float tensors of another one: names, shapes, dtypes and order, and all
  * values +0. It is the base of models that were not fine-tuned from one, such as adapters. It takes memory
  * for names and shapes alone, has no metadata, and does not need `like` afterwards. */
-EMR_API emr_status emr_model_zeros(emr_model **model, const emr_model *like, const emr_allocator *allocator,
+EMR_API emr_status emr_model_create_zeros(emr_model **model, const emr_model *like, const emr_allocator *allocator,
                                    emr_error *error);
 
 /* Appends a tensor. EMR_EEXIST if the name is taken; EMR_EINVAL for an unknown dtype, a size that does not
@@ -44,7 +44,7 @@ EMR_API const emr_tensor *emr_model_find(const emr_model *model, const char *nam
 EMR_API size_t emr_model_n_metadata(const emr_model *model);
 
 /* The i-th entry, in order of keys added. EMR_ENOTFOUND past the end. */
-EMR_API emr_status emr_model_metadata(const emr_model *model, size_t i, const char **key, const char **value);
+EMR_API emr_status emr_model_get_metadata(const emr_model *model, size_t i, const char **key, const char **value);
 
 EMR_END_DECLS
 

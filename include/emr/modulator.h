@@ -6,7 +6,7 @@
  * computed in f32 as multiply, round, add, round (in f64 where the base is f64), then one rounding into the
  * output's dtype. Where the mask is 0 the base comes out bit for bit, converted where dtypes differ.
  *
- * A modulator comes from a bundle (emr_bundle_modulator) or is made by the host over its own memory. It holds
+ * A modulator comes from a bundle (emr_bundle_open_modulator) or is made by the host over its own memory. It holds
  * its work memory, so applying allocates nothing; use one modulator per thread. Applying and multiplying by
  * one that the host made over its own memory is concurrent. Freestanding. */
 #ifndef EMR_MODULATOR_H
@@ -29,7 +29,7 @@ typedef struct emr_modulation {
     const uint8_t *mask;    /* packed bits: parameter i is bit i % 8 of byte i / 8 */
     const float *rescalers; /* `n_rescalers` numbers: one for the tensor, or one per row */
     uint64_t n_rescalers;   /* divides `count` */
-    uint32_t unified_dtype; /* EMR_F32, EMR_F16 or EMR_BF16 */
+    uint32_t unified_dtype; /* EMR_DTYPE_F32, EMR_DTYPE_F16 or EMR_DTYPE_BF16 */
 } emr_modulation;
 
 typedef struct emr_modulation_stats {
@@ -50,13 +50,13 @@ EMR_API void emr_modulator_destroy(emr_modulator **modulator);
 EMR_API size_t emr_modulator_n_tensors(const emr_modulator *modulator);
 
 /* The index of the merged tensor of that name in *tensor, or EMR_ENOTFOUND. */
-EMR_API emr_status emr_modulator_find(const emr_modulator *modulator, const char *name, size_t *tensor);
+EMR_API emr_status emr_modulator_find_tensor(const emr_modulator *modulator, const char *name, size_t *tensor);
 
 /* The name of tensor i, or NULL past the end. */
-EMR_API const char *emr_modulator_name(const emr_modulator *modulator, size_t tensor);
+EMR_API const char *emr_modulator_tensor_name(const emr_modulator *modulator, size_t tensor);
 
 /* The number of parameters of tensor i; 0 past the end. */
-EMR_API uint64_t emr_modulator_count(const emr_modulator *modulator, size_t tensor);
+EMR_API uint64_t emr_modulator_tensor_count(const emr_modulator *modulator, size_t tensor);
 
 /* Writes the task's weights of parameters [first, first + count) of a tensor to `out`. `base` holds the
  * base's values of that same range; any alignment. `out` may be equal to `base` if the dtypes are equal, and
@@ -76,7 +76,7 @@ EMR_API emr_status emr_modulator_multiply(emr_modulator *const *modulators, cons
                                           emr_error *error);
 
 /* Counts the tensor's mask bits. Set stats->size first. */
-EMR_API emr_status emr_modulator_stats(emr_modulator *modulator, size_t tensor, emr_modulation_stats *stats,
+EMR_API emr_status emr_modulator_get_stats(emr_modulator *modulator, size_t tensor, emr_modulation_stats *stats,
                                        emr_error *error);
 
 EMR_END_DECLS

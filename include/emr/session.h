@@ -47,8 +47,6 @@ typedef struct emr_session_options {
     void *progress_user;
 } emr_session_options;
 
-/* The number of a task that is none: the base's own weights. */
-#define EMR_TASK_BASE SIZE_MAX
 
 /* Where an engine keeps the weights of one tensor, or of a part of it. */
 typedef struct emr_weights {
@@ -62,7 +60,7 @@ typedef struct emr_weights {
     uint64_t first; /* element of the tensor with which they begin */
     uint64_t count; /* 0: all from `first` on */
     /* A float emr_dtype, where the tensor is a float; 0: that of the task's checkpoint (of the base for
-     * EMR_TASK_BASE). */
+     * EMR_BASE). */
     int dtype;
 } emr_weights;
 
@@ -92,7 +90,7 @@ EMR_API emr_status emr_session_apply(emr_session *session, size_t task, const em
                                      size_t n_weights, emr_error *error);
 
 /* Multiplies rows of a merged tensor by a batch of vectors; tasks[b] is the task of vector b, or
- * EMR_TASK_BASE. EMR_ELIMIT if mask_bytes has no room for the masks of so many tasks at a time. */
+ * EMR_BASE. EMR_ELIMIT if mask_bytes has no room for the masks of so many tasks at a time. */
 EMR_API emr_status emr_session_multiply(emr_session *session, const size_t *tasks, const emr_product *product,
                                         emr_error *error);
 

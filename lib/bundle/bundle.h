@@ -113,8 +113,8 @@ emr_status emr_block_read(const emr_bundle *bundle, const emr_stream_record *str
                           emr_decoder *decoder, uint8_t *packed, uint8_t *into, const uint8_t **data,
                           emr_error *error);
 
-/* About what emr_bundle_base_model allocates, without what those take who read from it. */
-uint64_t emr_bundle_base_model_memory(const emr_bundle *bundle);
+/* About what emr_bundle_open_base allocates, without what those take who read from it. */
+uint64_t emr_bundle_base_memory(const emr_bundle *bundle);
 
 /* Tensor i of the bundle in a model that is to be its base: EMR_EMISMATCH if it is absent or of another dtype
  * or shape. */

@@ -76,7 +76,7 @@ static emr_status window(void *user, size_t tensor, uint64_t first, uint64_t wan
     bundle_source *s = user;
     emr_tensor_record t = emr_bundle_tensor_record(s->bundle, tensor);
     uint64_t flat = t.first_param + first;
-    unsigned size = s->bundle->summary.unified_dtype == EMR_F32 ? 4 : 2;
+    unsigned size = s->bundle->summary.unified_dtype == EMR_DTYPE_F32 ? 4 : 2;
     size_t available;
     const uint8_t *bytes;
     *w = (emr_mask_window){.bit = flat % 8, .unified_dtype = s->bundle->summary.unified_dtype};
@@ -112,12 +112,12 @@ static void destroy(void *user, const emr_allocator *allocator)
 static const emr_modulator_source over_bundle = {n_tensors, name,     count,         find,
                                                  window,    rescaled, share_unified, destroy};
 
-emr_status emr_bundle_modulator(emr_modulator **modulator, const emr_bundle *b, size_t task,
+emr_status emr_bundle_open_modulator(emr_modulator **modulator, const emr_bundle *b, size_t task,
                                 const emr_allocator *given, emr_error *error)
 {
     emr_allocator allocator;
     if (!modulator || !b)
-        return emr_fail(error, EMR_EINVAL, "emr_bundle_modulator: NULL");
+        return emr_fail(error, EMR_EINVAL, "emr_bundle_open_modulator: NULL");
     *modulator = NULL;
     if (task >= b->summary.n_tasks)
         return emr_fail(error, EMR_ENOTFOUND, "%s: there is no task %u", b->name, (uint64_t)task);

@@ -14,7 +14,7 @@ static emr_status fail(const emr_bundle *b, const emr_stream_record *s, uint64_t
                        const char *what, emr_error *error)
 {
     const char *kind = s->kind < EMR_N_STREAM_KINDS ? stream_names[s->kind] : "unknown";
-    if (s->owner == EMR_OWNER_BASE)
+    if (s->owner == EMR_BASE)
         return emr_fail(error, status, "%s: block %u of the %s stream: %s", b->name, block, kind, what);
     emr_task_record task = emr_bundle_task_record(b, s->owner);
     return emr_fail(error, status, "%s: task '%s': block %u of its %s stream: %s", b->name,

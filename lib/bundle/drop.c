@@ -39,7 +39,7 @@ static emr_status no_memory(const drop *d, emr_error *error)
 static bool stays(const drop *d, const emr_stream_record *s)
 {
     bool known = s->kind > 0 && s->kind < EMR_N_STREAM_KINDS && !emr_is_growth_stream(s->kind);
-    return known && (s->owner == EMR_OWNER_BASE || !d->dropped[s->owner]);
+    return known && (s->owner == EMR_BASE || !d->dropped[s->owner]);
 }
 
 static emr_status mark(drop *d, const size_t *tasks, size_t n, emr_error *error)
@@ -105,7 +105,7 @@ static emr_status count_unified(drop *d, emr_error *error)
 {
     const emr_bundle *b = d->bundle;
     size_t stream = b->base_streams[EMR_STREAM_UNIFIED], n;
-    unsigned size = b->summary.unified_dtype == EMR_F32 ? 4 : 2;
+    unsigned size = b->summary.unified_dtype == EMR_DTYPE_F32 ? 4 : 2;
     emr_cursor c;
     emr_status status = emr_cursor_open(&c, b, stream, &d->allocator, error);
     for (uint64_t at = 0; !status && at < c.stream.bytes; at += n) {
@@ -248,7 +248,7 @@ static emr_status declare_streams(drop *d, emr_error *error)
         d->streams[i] = EMR_NO_STREAM;
         if (!stays(d, &s))
             continue;
-        uint32_t owner = s.owner == EMR_OWNER_BASE ? s.owner : d->numbers[s.owner];
+        uint32_t owner = s.owner == EMR_BASE ? s.owner : d->numbers[s.owner];
         d->streams[i] = emr_writer_stream(d->writer, (enum emr_stream_kind)s.kind, owner, s.block_bytes,
                                           EMR_TEXTURE_UNKNOWN);
         if (d->streams[i] == EMR_NO_MEMORY_STREAM)
@@ -404,12 +404,12 @@ static bool index_metadata(drop *d)
     uint64_t referred = 0, enough = b->sections[EMR_SECTION_STRINGS].size;
     for (size_t i = 0; i < b->n_metadata; i++) {
         emr_metadata_record r = emr_bundle_metadata_record(b, i);
-        if (r.owner != EMR_OWNER_BASE && d->dropped[r.owner])
+        if (r.owner != EMR_BASE && d->dropped[r.owner])
             continue;
         if (referred < enough)
             referred += strlen(emr_bundle_string(b, r.key)) + strlen(emr_bundle_string(b, r.value)) + 2;
         uint8_t *p = emr_writer_record(d->writer, EMR_SECTION_METADATA, EMR_METADATA_SIZE);
-        r.owner = r.owner == EMR_OWNER_BASE ? r.owner : d->numbers[r.owner];
+        r.owner = r.owner == EMR_BASE ? r.owner : d->numbers[r.owner];
         if (!p || !copy_string(d, &r.key) || !copy_string(d, &r.value))
             return false;
         emr_encode_metadata(p, &r);

@@ -85,7 +85,6 @@ enum { EMR_RESCALE_L2_BYTE = 2 };
 /* rescale_per, as stored */
 enum { EMR_PER_MODEL_BYTE = 0, EMR_PER_TENSOR_BYTE = 1, EMR_PER_ROW_BYTE = 2 };
 
-#define EMR_OWNER_BASE UINT32_MAX /* streams and metadata that belong to no task */
 
 typedef struct emr_summary {
     uint8_t rescale, rescale_per, tie, unified_dtype, modulator, on_nonfinite, has_base;

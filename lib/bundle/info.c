@@ -55,7 +55,7 @@ emr_status emr_bundle_get_info(const emr_bundle *b, emr_bundle_info *info)
     return emr_give_struct(info, &known, sizeof known, sizeof(emr_bundle_info));
 }
 
-emr_status emr_bundle_task(const emr_bundle *b, size_t task, emr_task_info *info)
+emr_status emr_bundle_get_task(const emr_bundle *b, size_t task, emr_task_info *info)
 {
     if (task >= b->summary.n_tasks)
         return EMR_ENOTFOUND;
@@ -70,7 +70,7 @@ emr_status emr_bundle_task(const emr_bundle *b, size_t task, emr_task_info *info
     return emr_give_struct(info, &known, sizeof known, sizeof(emr_task_info));
 }
 
-emr_status emr_bundle_tensor(const emr_bundle *b, size_t tensor, emr_tensor_info *info)
+emr_status emr_bundle_get_tensor(const emr_bundle *b, size_t tensor, emr_tensor_info *info)
 {
     if (tensor >= b->summary.n_tensors)
         return EMR_ENOTFOUND;
@@ -85,14 +85,14 @@ emr_status emr_bundle_tensor(const emr_bundle *b, size_t tensor, emr_tensor_info
         .merged = t.merged,
     };
     if (t.merged) {
-        unsigned size = b->summary.unified_dtype == EMR_F32 ? 4 : 2;
+        unsigned size = b->summary.unified_dtype == EMR_DTYPE_F32 ? 4 : 2;
         known.unified_bytes = stored_bytes(b, b->base_streams[EMR_STREAM_UNIFIED], t.first_param * size,
                                            (t.first_param + known.count) * size);
     }
     return emr_give_struct(info, &known, sizeof known, sizeof(emr_tensor_info));
 }
 
-emr_status emr_bundle_private(const emr_bundle *b, size_t task, size_t i, emr_private_info *info)
+emr_status emr_bundle_get_private(const emr_bundle *b, size_t task, size_t i, emr_private_info *info)
 {
     if (task >= b->summary.n_tasks || i >= b->first_private[task + 1] - b->first_private[task])
         return EMR_ENOTFOUND;

@@ -114,7 +114,7 @@ static emr_status check_summary(emr_bundle *b, emr_error *error)
         s->on_nonfinite > 1 || (s->rescale == 1 && s->rescale_per != EMR_PER_MODEL_BYTE))
         return emr_fail(error, EMR_EVERSION, "%s: its modulators are of a kind that needs a newer libemr",
                         b->name);
-    if (s->unified_dtype != EMR_F32 && s->unified_dtype != EMR_F16 && s->unified_dtype != EMR_BF16)
+    if (s->unified_dtype != EMR_DTYPE_F32 && s->unified_dtype != EMR_DTYPE_F16 && s->unified_dtype != EMR_DTYPE_BF16)
         return emr_fail(error, EMR_EVERSION, "%s: unified dtype %u needs a newer libemr", b->name,
                         (uint64_t)s->unified_dtype);
     size_t n_tasks, n_tensors;
@@ -191,12 +191,12 @@ static emr_status check_streams(emr_bundle *b, emr_error *error)
             if (!known && s.flags & EMR_STREAM_REQUIRED)
                 return emr_fail(error, EMR_EVERSION, "%s: stream kind %u needs a newer libemr", b->name,
                                 (uint64_t)s.kind);
-            if (s.owner != EMR_OWNER_BASE && s.owner >= b->summary.n_tasks)
+            if (s.owner != EMR_BASE && s.owner >= b->summary.n_tasks)
                 return bad(b, "a stream belongs to no task", error);
             continue;
         }
         bool of_base = emr_is_base_stream(s.kind);
-        if (of_base ? s.owner != EMR_OWNER_BASE : s.owner >= b->summary.n_tasks)
+        if (of_base ? s.owner != EMR_BASE : s.owner >= b->summary.n_tasks)
             return bad(b, "a stream belongs to no task", error);
         size_t *slot = of_base ? &b->base_streams[s.kind] : &b->task_streams[s.kind][s.owner];
         if (*slot != EMR_NO_STREAM)
@@ -286,7 +286,7 @@ static emr_status check_sizes(const emr_bundle *b, emr_error *error)
     uint64_t unified, rows;
     if (s->flat_params > UINT64_MAX / 8 || s->n_rows > UINT64_MAX / 8)
         return bad(b, "it has too many parameters", error);
-    unified = s->flat_params * (s->unified_dtype == EMR_F32 ? 4 : 2);
+    unified = s->flat_params * (s->unified_dtype == EMR_DTYPE_F32 ? 4 : 2);
     rows = s->rescale_per == EMR_PER_ROW_BYTE ? s->n_rows * 4 : 0;
     bool right = stream_bytes(b, b->base_streams[EMR_STREAM_UNIFIED]) == unified &&
                  (s->has_base != 0) == (b->base_streams[EMR_STREAM_BASE] != EMR_NO_STREAM);
@@ -385,7 +385,7 @@ static emr_status check_tasks(const emr_bundle *b, emr_error *error)
     for (size_t i = 0; i < b->n_metadata; i++) {
         emr_metadata_record m = emr_bundle_metadata_record(b, i);
         if (!string_fits(b, m.key) || !string_fits(b, m.value) ||
-            (m.owner != EMR_OWNER_BASE && m.owner >= b->summary.n_tasks))
+            (m.owner != EMR_BASE && m.owner >= b->summary.n_tasks))
             return bad(b, "its metadata is impossible", error);
     }
     return EMR_OK;

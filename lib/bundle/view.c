@@ -80,7 +80,7 @@ static emr_status create_reader(view *v, reader **made, emr_error *error)
     if (!r->base || !r->out)
         status = emr_fail(error, EMR_ENOMEM, "%s: out of memory", v->bundle->name);
     if (!status && v->task != SIZE_MAX)
-        status = emr_bundle_modulator(&r->modulator, v->bundle, v->task, &v->allocator, error);
+        status = emr_bundle_open_modulator(&r->modulator, v->bundle, v->task, &v->allocator, error);
     if (status) {
         destroy_reader(r, &v->allocator);
         return status;
@@ -158,7 +158,7 @@ static emr_status produce_unified(const view_tensor *t, reader *r, uint64_t firs
     size_t size = emr_float_size(from);
     emr_status status = emr_cursor_read(&r->cursor, t->offset + first * size, r->base, n * size, error);
     if (!status)
-        t->view->bundle->kernels->convert(EMR_F32, out, from, r->base, n);
+        t->view->bundle->kernels->convert(EMR_DTYPE_F32, out, from, r->base, n);
     return status;
 }
 
@@ -317,7 +317,7 @@ emr_status emr_bundle_add_metadata(emr_model *model, const emr_bundle *b, uint32
     return status;
 }
 
-emr_status emr_bundle_base_model(emr_model **model, const emr_bundle *b, const emr_view_options *given,
+emr_status emr_bundle_open_base(emr_model **model, const emr_bundle *b, const emr_view_options *given,
                                  emr_error *error)
 {
     emr_view_options options;
@@ -337,11 +337,11 @@ emr_status emr_bundle_base_model(emr_model **model, const emr_bundle *b, const e
                             error);
     }
     if (!status)
-        status = emr_bundle_add_metadata(*model, b, EMR_OWNER_BASE, error);
+        status = emr_bundle_add_metadata(*model, b, EMR_BASE, error);
     return finish_view(model, status);
 }
 
-uint64_t emr_bundle_base_model_memory(const emr_bundle *b)
+uint64_t emr_bundle_base_memory(const emr_bundle *b)
 {
     size_t n = b->summary.n_tensors;
     uint64_t bytes = sizeof(emr_model) + sizeof(view) + emr_text_length(b->name) + 1 + emr_names_memory(n);
@@ -355,7 +355,7 @@ uint64_t emr_bundle_base_model_memory(const emr_bundle *b)
     return bytes + b->sections[EMR_SECTION_STRINGS].size;
 }
 
-emr_status emr_bundle_unified_model(emr_model **model, const emr_bundle *b, const emr_view_options *given,
+emr_status emr_bundle_open_unified(emr_model **model, const emr_bundle *b, const emr_view_options *given,
                                     emr_error *error)
 {
     emr_view_options options;
@@ -371,14 +371,14 @@ emr_status emr_bundle_unified_model(emr_model **model, const emr_bundle *b, cons
         view_tensor t = {.produce = produce_unified,
                          .stream = b->base_streams[EMR_STREAM_UNIFIED],
                          .offset = r.first_param * size,
-                         .dtype = EMR_F32};
+                         .dtype = EMR_DTYPE_F32};
         status = add_tensor(*model, v, t, emr_bundle_string(b, r.name), r.rank, emr_bundle_shape(b, r.shape),
                             error);
     }
     return finish_view(model, status);
 }
 
-emr_status emr_bundle_mask_model(emr_model **model, const emr_bundle *b, size_t task,
+emr_status emr_bundle_open_mask(emr_model **model, const emr_bundle *b, size_t task,
                                  const emr_view_options *given, emr_error *error)
 {
     emr_view_options options;
@@ -395,7 +395,7 @@ emr_status emr_bundle_mask_model(emr_model **model, const emr_bundle *b, size_t 
         view_tensor t = {.produce = produce_mask,
                          .stream = b->task_streams[EMR_STREAM_MASK][task],
                          .offset = r.first_param,
-                         .dtype = EMR_BOOL};
+                         .dtype = EMR_DTYPE_BOOL};
         status = add_tensor(*model, v, t, emr_bundle_string(b, r.name), r.rank, emr_bundle_shape(b, r.shape),
                             error);
     }
@@ -453,7 +453,7 @@ static emr_status add_private(emr_model *model, view *v, size_t task, const emr_
     return status;
 }
 
-emr_status emr_bundle_task_model(emr_model **model, const emr_bundle *b, size_t task, const emr_model *base,
+emr_status emr_bundle_open_task(emr_model **model, const emr_bundle *b, size_t task, const emr_model *base,
                                  const emr_view_options *given, emr_error *error)
 {
     emr_view_options options;
@@ -471,7 +471,7 @@ emr_status emr_bundle_task_model(emr_model **model, const emr_bundle *b, size_t 
     if (status)
         return status;
     if (!base) {
-        status = emr_bundle_base_model(&v->own_base, b, &options, error);
+        status = emr_bundle_open_base(&v->own_base, b, &options, error);
         base = v->own_base;
     }
     for (size_t i = 0; !status && i < b->summary.n_tensors; i++) {

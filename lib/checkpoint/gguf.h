@@ -19,7 +19,7 @@ typedef struct emr_gguf_type {
     const char *name;
     uint32_t number;
     uint16_t block, block_bytes;
-    emr_dtype dtype; /* of blocks of one element; else EMR_U8: carried as bytes */
+    emr_dtype dtype; /* of blocks of one element; else EMR_DTYPE_U8: carried as bytes */
     /* Makes floats of a block of 32; NULL where that is not done. */
     void (*unpack)(const uint8_t *block, float values[32]);
 } emr_gguf_type;

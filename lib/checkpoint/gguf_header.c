@@ -23,7 +23,7 @@ emr_gguf_info emr_gguf_info_read(const uint8_t *p)
     info.type = emr_gguf_type_find(emr_load32(p));
     info.offset = emr_load64(p + 4);
     uint64_t count;
-    if (info.type && emr_shape_bytes(EMR_U8, info.n_dims, info.dims, &count, &info.bytes))
+    if (info.type && emr_shape_bytes(EMR_DTYPE_U8, info.n_dims, info.dims, &count, &info.bytes))
         info.bytes = count / info.type->block * info.type->block_bytes;
     return info;
 }
@@ -62,7 +62,7 @@ static emr_status read_info(emr_gguf_header *h, uint64_t number, uint64_t *next,
                         emr_gguf_text(h, name, text), (uint64_t)type);
     if ((n_dims ? dims[0] : 1) % t->block)
         return emr_gguf_bad_at(h, "tensor", name, "its rows are no whole number of blocks", error);
-    if (!emr_shape_bytes(EMR_U8, n_dims, dims, &count, &bytes) ||
+    if (!emr_shape_bytes(EMR_DTYPE_U8, n_dims, dims, &count, &bytes) ||
         !emr_mul(count / t->block, t->block_bytes, &bytes) || bytes > DATA_MAX || *next > DATA_MAX)
         return emr_gguf_bad_at(h, "tensor", name, "its shape is too large", error);
     if (offset != *next)
@@ -212,7 +212,7 @@ emr_status emr_gguf_header_take(emr_gguf_header *h, const emr_allocator *allocat
                            .path = path,
                            .what = "its tensor '" EMR_GGUF_HEADER "' is no header of a GGUF file",
                            .limit = t->bytes};
-    if (t->dtype != EMR_U8 || t->rank != 1 || t->bytes > EMR_GGUF_HEADER_MAX)
+    if (t->dtype != EMR_DTYPE_U8 || t->rank != 1 || t->bytes > EMR_GGUF_HEADER_MAX)
         return emr_gguf_bad(h, "its type or length is another", error);
     h->n = (size_t)t->bytes;
     h->bytes = emr_allocate(allocator, h->n);

@@ -22,7 +22,7 @@ static emr_status add_tensor(emr_model *m, const emr_gguf_info *info, const emr_
     bool unpack = dequantise && info->type->unpack;
     emr_tensor_desc d = EMR_INIT(emr_tensor_desc);
     d.name = info->name;
-    d.dtype = (uint32_t)(unpack ? EMR_F32 : info->type->dtype);
+    d.dtype = (uint32_t)(unpack ? EMR_DTYPE_F32 : info->type->dtype);
     d.shape = shape;
     d.rank = info->n_dims;
     emr_gguf_shape(info, info->type->block > 1 && !unpack, shape);
@@ -49,7 +49,7 @@ static emr_status add_header(emr_model *m, const emr_io *io, uint64_t bytes, con
 {
     emr_tensor_desc d = EMR_INIT(emr_tensor_desc);
     d.name = EMR_GGUF_HEADER;
-    d.dtype = EMR_U8;
+    d.dtype = EMR_DTYPE_U8;
     d.shape = &bytes;
     d.rank = 1;
     d.io = io;

@@ -37,7 +37,7 @@ static emr_status describe(const emr_gguf_header *h, const emr_tensor *t, emr_gg
             "%s: tensor '%s' cannot be written as GGUF: names have 1 to 64 bytes there, and tensors "
             "at most 4 dimensions",
             h->path, t->name);
-    if (t->dtype == EMR_U8)
+    if (t->dtype == EMR_DTYPE_U8)
         return find_blocks(h, t, info)
                    ? EMR_OK
                    : emr_fail(

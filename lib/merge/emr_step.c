@@ -80,9 +80,9 @@ uint64_t emr_step_memory(const emr_plan *plan, const emr_layout *l)
     uint64_t per_item = sizeof(item_state) + plan->n_tasks * (sizeof(emr_chunk_task) + sizeof(uint8_t *));
     uint64_t ring = (uint64_t)l->n_buffers * l->buffer_params;
     uint64_t per_task = sizeof(task_state) + l->max_rows * sizeof(emr_sums), pending = 2;
-    if (plan->options->rescale_per == EMR_PER_ROW)
+    if (plan->options->rescale_per == EMR_RESCALE_PER_ROW)
         pending += plan->n_tasks * (plan->options->extendable ? 2u : 1u);
-    if (plan->options->rescale_per == EMR_PER_TENSOR)
+    if (plan->options->rescale_per == EMR_RESCALE_PER_TENSOR)
         per_task += plan->n_merged * (sizeof(float) + (plan->options->extendable ? sizeof(double) : 0));
     return sizeof(emr_step) + l->max_items * per_item + plan->n_tasks * per_task +
            (l->max_rows ? ROWS_MAX * (sizeof(float) + (plan->options->extendable ? sizeof(double) : 0)) : 0) +
@@ -106,7 +106,7 @@ static bool declare(emr_step *s, size_t *stream, enum emr_stream_kind kind, uint
 
 static bool declare_value(emr_step *s, size_t i)
 {
-    return declare(s, &s->value_streams[i], value_kinds[i], EMR_OWNER_BASE, s->layout->value_block_bytes,
+    return declare(s, &s->value_streams[i], value_kinds[i], EMR_BASE, s->layout->value_block_bytes,
                    s->value_sizes[i] == 4 ? EMR_TEXTURE_WORDS4 : EMR_TEXTURE_WORDS2);
 }
 
@@ -119,7 +119,7 @@ static bool declare_plane(emr_step *s, size_t i, uint32_t task)
 static bool declare_streams(emr_step *s)
 {
     uint32_t n_tasks = (uint32_t)s->plan->n_tasks, value_block = s->layout->value_block_bytes;
-    bool there = declare_value(s, 0), per_row = s->plan->options->rescale_per == EMR_PER_ROW;
+    bool there = declare_value(s, 0), per_row = s->plan->options->rescale_per == EMR_RESCALE_PER_ROW;
     for (uint32_t t = 0; there && t < n_tasks; t++)
         there = declare_plane(s, 0, t);
     for (uint32_t t = 0; there && per_row && t < n_tasks; t++)
@@ -133,7 +133,7 @@ static bool declare_streams(emr_step *s)
         there = declare(s, &s->tasks[t].numerator_stream, EMR_STREAM_ROW_NUMERATORS, t, value_block,
                         EMR_TEXTURE_BYTES);
     if (there && s->plan->options->embed_base)
-        there = declare(s, &s->base_stream, EMR_STREAM_BASE, EMR_OWNER_BASE, s->layout->value_block_bytes,
+        there = declare(s, &s->base_stream, EMR_STREAM_BASE, EMR_BASE, s->layout->value_block_bytes,
                         EMR_TEXTURE_UNKNOWN);
     return there;
 }
@@ -157,7 +157,7 @@ static bool allocate(emr_step *s)
         s->row_rescalers = emr_allocate_array(a, ROWS_MAX, sizeof *s->row_rescalers);
         there = s->row_rescalers != NULL;
     }
-    if (there && s->plan->options->rescale_per == EMR_PER_TENSOR)
+    if (there && s->plan->options->rescale_per == EMR_RESCALE_PER_TENSOR)
         there = (s->rescalers = emr_allocate_array(a, n_tasks, s->plan->n_merged * sizeof(float))) != NULL;
     if (there && s->layout->max_rows && s->grows)
         there = (s->numerators = emr_allocate_array(a, ROWS_MAX, sizeof *s->numerators)) != NULL;
@@ -181,7 +181,7 @@ emr_status emr_step_create(emr_step **step, emr_plan *plan, const emr_layout *la
     s->writer = writer;
     s->sink = sink;
     s->grows = plan->options->extendable != 0;
-    s->value_sizes[0] = plan->options->unified_dtype == EMR_F32 ? 4 : 2;
+    s->value_sizes[0] = plan->options->unified_dtype == EMR_DTYPE_F32 ? 4 : 2;
     for (size_t i = 1; i < N_VALUES; i++)
         s->value_sizes[i] = sizeof(float);
     s->ring_params = (uint64_t)layout->n_buffers * layout->buffer_params;
@@ -334,9 +334,9 @@ static void compute(void *user, const emr_item *item, size_t index)
         .base_dtype = (uint8_t)s->plan->rows[item->row].base->dtype,
         .unified_dtype = (uint8_t)o->unified_dtype,
         .tie_negative = o->tie == EMR_TIE_NEGATIVE,
-        .zero_nonfinite = o->on_nonfinite == EMR_NONFINITE_ZERO,
+        .zero_nonfinite = o->on_nonfinite == EMR_ON_NONFINITE_ZERO,
         .l2 = o->rescale == EMR_RESCALE_L2,
-        .skip_sums = o->rescale_per == EMR_PER_ROW,
+        .skip_sums = o->rescale_per == EMR_RESCALE_PER_ROW,
         .unified = s->values[0] + at * s->value_sizes[0],
         .masks = masks,
         .results = s->results + index * n_tasks,
@@ -347,7 +347,7 @@ static void compute(void *user, const emr_item *item, size_t index)
         s->kernels->merge(&state->chunk);
     if (state->chunk.bad < item->n)
         examine_bad(state);
-    else if (o->rescale_per == EMR_PER_ROW)
+    else if (o->rescale_per == EMR_RESCALE_PER_ROW)
         sum_rows(s, item, state);
 }
 
@@ -358,7 +358,7 @@ static emr_status report_bad(const emr_step *s, const emr_item *item, const item
     const emr_chunk *c = &state->chunk;
     const emr_tensor *base = s->plan->rows[item->row].base;
     uint64_t index = item->first + c->bad;
-    if (c->bad_task == c->n_tasks && s->history && c->unified_dtype == EMR_F32)
+    if (c->bad_task == c->n_tasks && s->history && c->unified_dtype == EMR_DTYPE_F32)
         return emr_fail(error, EMR_EFORMAT,
                         "%s: tensor '%s': what was kept for adding tasks is not finite at index %u",
                         s->plan->before->name, base->name, index);
@@ -570,7 +570,7 @@ static emr_status fold(void *user, const emr_item *item, size_t index, emr_error
         row->zeroed += c->results[t].zeroed;
         add_sums(&state->tensor, c->results[t].sums);
     }
-    if (!status && s->plan->options->rescale_per == EMR_PER_ROW)
+    if (!status && s->plan->options->rescale_per == EMR_RESCALE_PER_ROW)
         status = fold_rows(s, item, index, error);
     if (!status && s->sink)
         status = give_to_sink(s, item, c, error);
@@ -593,17 +593,17 @@ static emr_status merged_end(void *user, emr_error *error)
     emr_status status = EMR_OK;
     for (size_t t = 0; t < s->plan->n_tasks; t++) {
         task_state *state = &s->tasks[t];
-        if (s->plan->options->rescale_per == EMR_PER_MODEL) {
+        if (s->plan->options->rescale_per == EMR_RESCALE_PER_MODEL) {
             emr_sums sums = s->plan->options->rescale == EMR_RESCALE_L1_MEANS ? state->means : state->model;
             if (t < s->plan->n_old)
                 sums.top = emr_history_numerator(s->history, t, 0);
             state->numerator = sums.top;
             state->rescaler = rescaler(sums);
         }
-        if (!status && s->writer && s->plan->options->rescale_per == EMR_PER_ROW)
+        if (!status && s->writer && s->plan->options->rescale_per == EMR_RESCALE_PER_ROW)
             status = emr_writer_end(s->writer, state->row_stream, error);
     }
-    for (size_t t = 0; !status && s->writer && s->grows && s->plan->options->rescale_per == EMR_PER_ROW &&
+    for (size_t t = 0; !status && s->writer && s->grows && s->plan->options->rescale_per == EMR_RESCALE_PER_ROW &&
                        t < s->plan->n_tasks;
          t++)
         status = emr_writer_end(s->writer, s->tasks[t].numerator_stream, error);
@@ -653,7 +653,7 @@ static emr_status private_bytes(void *user, const void *bytes, size_t n, emr_err
 /* The numerators per model or per tensor; per row they are a stream. */
 static bool index_growth(emr_step *s)
 {
-    size_t n = s->plan->options->rescale_per == EMR_PER_ROW ? 0 : s->plan->n_tasks;
+    size_t n = s->plan->options->rescale_per == EMR_RESCALE_PER_ROW ? 0 : s->plan->n_tasks;
     if (s->rescalers)
         n *= s->plan->n_merged;
     uint8_t *p = emr_index_growth(s->writer, s->plan, n);

@@ -166,7 +166,7 @@ static size_t column_count(const emr_bundle *b)
 /* Bits of a parameter in all columns. */
 static size_t total_bits(const emr_bundle *b)
 {
-    return (b->summary.unified_dtype == EMR_F32 ? 32u : 16u) + 3u * 32 +
+    return (b->summary.unified_dtype == EMR_DTYPE_F32 ? 32u : 16u) + 3u * 32 +
            N_PLANES * (size_t)b->summary.n_tasks;
 }
 
@@ -207,7 +207,7 @@ static emr_status open_columns(emr_history *h, emr_error *error)
         size_t plane = i < N_VALUES ? 0 : i - N_VALUES, n_tasks = b->summary.n_tasks;
         size_t stream = i < N_VALUES ? b->base_streams[value_kinds[i]]
                                      : b->task_streams[plane_kinds[plane / n_tasks]][plane % n_tasks];
-        c->bits = i >= N_VALUES ? 1 : i == 0 && b->summary.unified_dtype != EMR_F32 ? 16 : 32;
+        c->bits = i >= N_VALUES ? 1 : i == 0 && b->summary.unified_dtype != EMR_DTYPE_F32 ? 16 : 32;
         c->window = window;
         window += c->bits * h->plane_bytes;
         status = emr_cursor_open(&c->cursor, b, stream, &h->allocator, error);

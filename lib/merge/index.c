@@ -105,13 +105,13 @@ bool emr_index_plan(emr_writer *w, const emr_plan *plan, const float *rescalers)
                 *dtypes++ = (uint8_t)task_dtype(plan, t, &plan->rows[i]);
     p = rescalers ? emr_writer_record(w, EMR_SECTION_RESCALERS, plan->n_tasks * plan->n_merged * 4) : NULL;
     if (p)
-        emr_store_f32(EMR_F32, p, rescalers, plan->n_tasks * plan->n_merged);
+        emr_store_f32(EMR_DTYPE_F32, p, rescalers, plan->n_tasks * plan->n_merged);
     if (!dtypes || (rescalers && !p))
         return false;
     p = emr_writer_record(w, EMR_SECTION_SUMMARY, EMR_SUMMARY_SIZE);
     if (p)
         emr_encode_summary(p, &summary);
-    return p && index_metadata(w, plan->base, EMR_OWNER_BASE);
+    return p && index_metadata(w, plan->base, EMR_BASE);
 }
 
 uint8_t *emr_index_growth(emr_writer *w, const emr_plan *plan, size_t n_numerators)

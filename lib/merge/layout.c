@@ -33,7 +33,7 @@ static void measure_sources(emr_layout *l, const emr_plan *plan)
 /* Rows that the items of a window touch at most: each item may begin and end within one. */
 static size_t count_rows(const emr_layout *l, const emr_plan *plan)
 {
-    if (plan->options->rescale_per != EMR_PER_ROW)
+    if (plan->options->rescale_per != EMR_RESCALE_PER_ROW)
         return 0;
     uint64_t most = emr_min(l->window_params / plan->shortest_row, plan->row_count);
     return (size_t)most + 2 * l->max_items;

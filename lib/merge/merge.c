@@ -44,9 +44,9 @@ struct emr_merge {
 
 static emr_status check_options(emr_merge_options *o, emr_error *error)
 {
-    if (o->rescale < 0 || o->rescale > EMR_RESCALE_L2 || o->rescale_per < 0 || o->rescale_per > EMR_PER_ROW)
+    if (o->rescale < 0 || o->rescale > EMR_RESCALE_L2 || o->rescale_per < 0 || o->rescale_per > EMR_RESCALE_PER_ROW)
         return emr_fail(error, EMR_EINVAL, "emr_merge_options: unknown rescale or rescale_per");
-    if (o->rescale == EMR_RESCALE_L1_MEANS && o->rescale_per != EMR_PER_MODEL)
+    if (o->rescale == EMR_RESCALE_L1_MEANS && o->rescale_per != EMR_RESCALE_PER_MODEL)
         return emr_fail(error, EMR_EINVAL, "the rescaler l1-means is per model only");
     if (o->tie < 0 || o->tie > 1 || o->on_mismatch < 0 || o->on_mismatch > 1 || o->on_missing < 0 ||
         o->on_missing > 1 || o->on_nonfinite < 0 || o->on_nonfinite > 1)
@@ -71,8 +71,8 @@ static emr_status check_options(emr_merge_options *o, emr_error *error)
     o->compression = EMR_COMPRESSION_NONE;
 #endif
     if (!o->unified_dtype)
-        o->unified_dtype = EMR_F32;
-    if (o->unified_dtype != EMR_F32 && o->unified_dtype != EMR_F16 && o->unified_dtype != EMR_BF16)
+        o->unified_dtype = EMR_DTYPE_F32;
+    if (o->unified_dtype != EMR_DTYPE_F32 && o->unified_dtype != EMR_DTYPE_F16 && o->unified_dtype != EMR_DTYPE_BF16)
         return emr_fail(error, EMR_EINVAL, "emr_merge_options: unified_dtype must be F32, F16 or BF16");
     return EMR_OK;
 }
@@ -254,10 +254,10 @@ static emr_status choose_layout(emr_merge *m, emr_error *error)
     return emr_layout_choose(&m->layout, &m->plan, !m->to_sink, besides, error);
 }
 
-emr_status emr_merge_plan(emr_merge *m, emr_plan_summary *summary, emr_error *error)
+emr_status emr_merge_get_plan(emr_merge *m, emr_plan_summary *summary, emr_error *error)
 {
     if (!m || !summary)
-        return emr_fail(error, EMR_EINVAL, "emr_merge_plan: NULL");
+        return emr_fail(error, EMR_EINVAL, "emr_merge_get_plan: NULL");
     emr_status status = make_plan(m, error);
     if (!status && m->state == PLANNED)
         status = choose_layout(m, error);
@@ -272,7 +272,7 @@ emr_status emr_merge_plan(emr_merge *m, emr_plan_summary *summary, emr_error *er
     return emr_give_struct(summary, &known, sizeof known, sizeof(emr_plan_summary));
 }
 
-emr_status emr_merge_plan_tensor(const emr_merge *m, size_t i, emr_plan_tensor *out)
+emr_status emr_merge_get_plan_tensor(const emr_merge *m, size_t i, emr_plan_tensor *out)
 {
     if (!m || m->state == OPEN)
         return EMR_ESTATE;
@@ -299,10 +299,10 @@ static emr_status check_output_state(const emr_merge *m, emr_error *error)
     return EMR_OK;
 }
 
-emr_status emr_merge_to_bundle(emr_merge *m, const emr_io *io, emr_error *error)
+emr_status emr_merge_set_output(emr_merge *m, const emr_io *io, emr_error *error)
 {
     if (!m)
-        return emr_fail(error, EMR_EINVAL, "emr_merge_to_bundle: NULL");
+        return emr_fail(error, EMR_EINVAL, "emr_merge_set_output: NULL");
     emr_status status = check_output_state(m, error);
     if (!status)
         status = emr_io_take(&m->output, io, error);
@@ -312,10 +312,10 @@ emr_status emr_merge_to_bundle(emr_merge *m, const emr_io *io, emr_error *error)
     return status;
 }
 
-emr_status emr_merge_to_sink(emr_merge *m, const emr_sink *sink, emr_error *error)
+emr_status emr_merge_set_sink(emr_merge *m, const emr_sink *sink, emr_error *error)
 {
     if (!m || !sink)
-        return emr_fail(error, EMR_EINVAL, "emr_merge_to_sink: NULL");
+        return emr_fail(error, EMR_EINVAL, "emr_merge_set_sink: NULL");
     emr_status status = check_output_state(m, error);
     if (!status)
         status = emr_take_struct(&m->sink, sizeof m->sink, sizeof(emr_sink), sink, "emr_sink", error);
@@ -323,13 +323,13 @@ emr_status emr_merge_to_sink(emr_merge *m, const emr_sink *sink, emr_error *erro
     return status;
 }
 
-emr_status emr_merge_resume(emr_merge *m, const emr_io *journal, uint64_t interval, emr_error *error)
+emr_status emr_merge_set_journal(emr_merge *m, const emr_io *journal, uint64_t interval, emr_error *error)
 {
     if (!m)
-        return emr_fail(error, EMR_EINVAL, "emr_merge_resume: NULL");
+        return emr_fail(error, EMR_EINVAL, "emr_merge_set_journal: NULL");
     if (!m->to_bundle || m->resumable || m->state >= RUNNING)
         return emr_fail(error, EMR_ESTATE,
-                        "a journal is set once, after emr_merge_to_bundle and before the merge runs");
+                        "a journal is set once, after emr_merge_set_output and before the merge runs");
     emr_status status = emr_io_take(&m->journal, journal, error);
     if (!status && (!m->journal.read || !m->journal.write || !m->journal.length))
         status = emr_fail(error, EMR_EINVAL, "the journal's emr_io needs read, write and length");
@@ -381,7 +381,7 @@ static emr_status begin(emr_merge *m, emr_error *error)
         return emr_fail(error, EMR_ESTATE, "a merge runs once");
     if (!m->to_bundle && !m->to_sink)
         return emr_fail(error, EMR_ESTATE,
-                        "a merge needs an output: emr_merge_to_bundle or emr_merge_to_sink");
+                        "a merge needs an output: emr_merge_set_output or emr_merge_set_sink");
     emr_status status = make_plan(m, error);
     if (!status)
         status = choose_layout(m, error);
@@ -428,7 +428,7 @@ emr_status emr_merge_run(emr_merge *m, emr_error *error)
 
 static emr_status check_source(const emr_merge *m, uint32_t source, emr_error *error)
 {
-    if (source != EMR_SOURCE_BASE && source >= m->n_tasks)
+    if (source != EMR_BASE && source >= m->n_tasks)
         return emr_fail(error, EMR_EINVAL, "there is no task %u to push for", (uint64_t)source);
     return EMR_OK;
 }
@@ -444,7 +444,7 @@ emr_status emr_merge_push(emr_merge *m, uint32_t source, const void *data, size_
         status = begin_pushing(m, error);
     if (status)
         return status;
-    size_t s = source == EMR_SOURCE_BASE ? 0 : (size_t)source + 1;
+    size_t s = source == EMR_BASE ? 0 : (size_t)source + 1;
     status = emr_driver_push(m->driver, s, data, n, taken, error);
     uint64_t room;
     if (!status && *taken < n && !emr_driver_expects(m->driver, s, &room))
@@ -453,18 +453,18 @@ emr_status emr_merge_push(emr_merge *m, uint32_t source, const void *data, size_
     return settle(m, status);
 }
 
-emr_status emr_merge_expects(emr_merge *m, uint32_t source, const char **tensor, uint64_t *bytes,
+emr_status emr_merge_get_expected(emr_merge *m, uint32_t source, const char **tensor, uint64_t *bytes,
                              emr_error *error)
 {
     if (!m || !tensor || !bytes)
-        return emr_fail(error, EMR_EINVAL, "emr_merge_expects: NULL");
+        return emr_fail(error, EMR_EINVAL, "emr_merge_get_expected: NULL");
     emr_status status = check_source(m, source, error);
     if (!status)
         status = begin_pushing(m, error);
     if (status)
         return status;
     const emr_tensor *t =
-        emr_driver_expects(m->driver, source == EMR_SOURCE_BASE ? 0 : (size_t)source + 1, bytes);
+        emr_driver_expects(m->driver, source == EMR_BASE ? 0 : (size_t)source + 1, bytes);
     *tensor = t ? t->name : NULL;
     return EMR_OK;
 }
@@ -481,7 +481,7 @@ emr_status emr_merge_finish(emr_merge *m, emr_error *error)
     return status;
 }
 
-emr_status emr_merge_task_report(const emr_merge *m, size_t task, emr_task_report *report)
+emr_status emr_merge_get_task_report(const emr_merge *m, size_t task, emr_task_report *report)
 {
     if (!m || m->state != FINISHED)
         return EMR_ESTATE;

@@ -118,7 +118,7 @@ static bool has_own(const emr_plan *plan, const emr_row *row, size_t task)
  * is meant by it. */
 static bool is_gguf_header(const emr_tensor *t)
 {
-    return t->dtype == EMR_U8 && t->rank == 1 && emr_same_text(t->name, EMR_GGUF_HEADER);
+    return t->dtype == EMR_DTYPE_U8 && t->rank == 1 && emr_same_text(t->name, EMR_GGUF_HEADER);
 }
 
 /* Decides about one tensor of the base. */
@@ -134,14 +134,14 @@ static emr_status classify(const emr_plan *plan, emr_row *row, emr_error *error)
     for (size_t t = 0; t < plan->n_tasks; t++) {
         const emr_tensor *own = emr_model_find(plan->tasks[t].model, base->name);
         if (!own) {
-            if (plan->options->on_missing == EMR_MISSING_ERROR && t >= plan->n_old)
+            if (plan->options->on_missing == EMR_ON_MISSING_ERROR && t >= plan->n_old)
                 return missing(plan, base, t, error);
             continue;
         }
         if (glob || (is_gguf_header(base) && is_gguf_header(own)))
             continue;
         if (!emr_same_shape(base, own) || is_float != emr_dtype_is_float(own->dtype)) {
-            if (plan->options->on_mismatch == EMR_MISMATCH_ERROR)
+            if (plan->options->on_mismatch == EMR_ON_MISMATCH_ERROR)
                 return mismatch(plan, base, own, t, error);
             if (fits && plan->n_old && t >= plan->n_old)
                 return too_late(plan, base, t, error);
@@ -236,7 +236,7 @@ static uint64_t index_bytes_of(const emr_plan *plan, const emr_row *row)
 {
     uint64_t entry =
         EMR_TENSOR_SIZE + emr_text_length(row->sample->name) + 1 + 8 * (uint64_t)row->sample->rank;
-    uint64_t rescaler = plan->options->rescale_per == EMR_PER_TENSOR ? sizeof(float) : 0;
+    uint64_t rescaler = plan->options->rescale_per == EMR_RESCALE_PER_TENSOR ? sizeof(float) : 0;
     return entry + plan->n_tasks * (1 + (row->action == EMR_ACTION_MERGE ? rescaler : entry));
 }
 
@@ -285,7 +285,7 @@ static void count_row(emr_plan *plan, const emr_row *row)
 
 size_t emr_value_size(const emr_plan *plan)
 {
-    return (plan->options->unified_dtype == EMR_F32 ? 4 : 2) +
+    return (plan->options->unified_dtype == EMR_DTYPE_F32 ? 4 : 2) +
            (plan->options->extendable ? 3 * sizeof(float) : 0);
 }
 
@@ -300,9 +300,9 @@ static uint64_t growth_bytes(const emr_plan *plan)
     uint64_t bytes = EMR_GROWTH_SIZE + 8 + (3 + 3 * plan->n_tasks) * EMR_STREAM_SIZE;
     for (size_t i = 0; i < plan->options->n_private_globs; i++)
         bytes += 4 + emr_text_length(plan->options->private_globs[i]) + 1;
-    if (plan->options->rescale_per != EMR_PER_ROW)
+    if (plan->options->rescale_per != EMR_RESCALE_PER_ROW)
         bytes += plan->n_tasks * sizeof(double) *
-                 (plan->options->rescale_per == EMR_PER_TENSOR ? plan->n_merged : 1);
+                 (plan->options->rescale_per == EMR_RESCALE_PER_TENSOR ? plan->n_merged : 1);
     return bytes;
 }
 
@@ -316,7 +316,7 @@ static void count_bytes(emr_plan *plan)
                              metadata_bytes(plan->tasks[t].model);
     if (plan->options->extendable)
         plan->index_bytes += growth_bytes(plan);
-    if (plan->options->rescale_per == EMR_PER_ROW)
+    if (plan->options->rescale_per == EMR_RESCALE_PER_ROW)
         plan->loose_bytes = plan->row_count * plan->n_tasks *
                             (sizeof(float) + (plan->options->extendable ? sizeof(double) : 0));
     for (size_t i = 0; i < plan->n_rows; i++)

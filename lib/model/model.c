@@ -204,7 +204,7 @@ size_t emr_model_n_metadata(const emr_model *model)
     return model->n_metadata;
 }
 
-emr_status emr_model_metadata(const emr_model *model, size_t i, const char **key, const char **value)
+emr_status emr_model_get_metadata(const emr_model *model, size_t i, const char **key, const char **value)
 {
     if (i >= model->n_metadata)
         return EMR_ENOTFOUND;

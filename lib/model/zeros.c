@@ -10,11 +10,11 @@ static emr_status read_zeros(void *user, uint64_t offset, void *destination, siz
     return EMR_OK;
 }
 
-emr_status emr_model_zeros(emr_model **model, const emr_model *like, const emr_allocator *allocator,
+emr_status emr_model_create_zeros(emr_model **model, const emr_model *like, const emr_allocator *allocator,
                            emr_error *error)
 {
     if (!model || !like)
-        return emr_fail(error, EMR_EINVAL, "emr_model_zeros: NULL");
+        return emr_fail(error, EMR_EINVAL, "emr_model_create_zeros: NULL");
     emr_status status = emr_model_create(model, "zeros", allocator, error);
     for (size_t i = 0; !status && i < like->n_tensors; i++) {
         const emr_tensor *t = like->tensors[i];

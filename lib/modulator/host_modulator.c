@@ -99,7 +99,7 @@ emr_status emr_modulator_add(emr_modulator *modulator, const emr_modulation *giv
         return status;
     if (!m.name || !m.rescalers || (m.count && (!m.unified || !m.mask)))
         return emr_fail(error, EMR_EINVAL, "emr_modulation: name, unified, mask and rescalers are required");
-    if (m.unified_dtype != EMR_F32 && m.unified_dtype != EMR_F16 && m.unified_dtype != EMR_BF16)
+    if (m.unified_dtype != EMR_DTYPE_F32 && m.unified_dtype != EMR_DTYPE_F16 && m.unified_dtype != EMR_DTYPE_BF16)
         return emr_fail(error, EMR_EINVAL, "tensor '%s': unified_dtype must be F32, F16 or BF16", m.name);
     if (!m.n_rescalers || m.count % m.n_rescalers || m.count > UINT64_MAX / 8)
         return emr_fail(error, EMR_EINVAL, "tensor '%s': %u rescalers do not divide %u parameters", m.name,

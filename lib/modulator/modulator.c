@@ -38,7 +38,7 @@ size_t emr_modulator_n_tensors(const emr_modulator *m)
     return m->source->n_tensors(m->user);
 }
 
-emr_status emr_modulator_find(const emr_modulator *m, const char *name, size_t *tensor)
+emr_status emr_modulator_find_tensor(const emr_modulator *m, const char *name, size_t *tensor)
 {
     if (!name || !tensor)
         return EMR_EINVAL;
@@ -46,12 +46,12 @@ emr_status emr_modulator_find(const emr_modulator *m, const char *name, size_t *
     return *tensor == EMR_NAMES_NONE ? EMR_ENOTFOUND : EMR_OK;
 }
 
-const char *emr_modulator_name(const emr_modulator *m, size_t tensor)
+const char *emr_modulator_tensor_name(const emr_modulator *m, size_t tensor)
 {
     return tensor < emr_modulator_n_tensors(m) ? m->source->name(m->user, tensor) : NULL;
 }
 
-uint64_t emr_modulator_count(const emr_modulator *m, size_t tensor)
+uint64_t emr_modulator_tensor_count(const emr_modulator *m, size_t tensor)
 {
     return tensor < emr_modulator_n_tensors(m) ? m->source->count(m->user, tensor) : 0;
 }
@@ -198,12 +198,12 @@ uint64_t emr_count_ones(const uint8_t *mask, size_t bit, size_t n)
     return ones;
 }
 
-emr_status emr_modulator_stats(emr_modulator *m, size_t tensor, emr_modulation_stats *stats, emr_error *error)
+emr_status emr_modulator_get_stats(emr_modulator *m, size_t tensor, emr_modulation_stats *stats, emr_error *error)
 {
     if (!m || !stats)
-        return emr_fail(error, EMR_EINVAL, "emr_modulator_stats: NULL");
+        return emr_fail(error, EMR_EINVAL, "emr_modulator_get_stats: NULL");
     emr_status status = check_range(m, tensor, 0, 0, error);
-    emr_modulation_stats known = {.count = emr_modulator_count(m, tensor)};
+    emr_modulation_stats known = {.count = emr_modulator_tensor_count(m, tensor)};
     for (uint64_t done = 0; !status && done < known.count;) {
         emr_mask_window w;
         status = m->source->window(m->user, tensor, done, known.count - done, EMR_WINDOW_MASK, &w, error);

@@ -112,26 +112,26 @@ void emr_load_f32(float *to, emr_dtype from, const void *source, size_t n)
 {
     const uint8_t *s = source;
     switch ((int)from) {
-    case EMR_F32:
+    case EMR_DTYPE_F32:
         if (emr_is_little_endian())
             memcpy(to, source, n * sizeof *to);
         else
             for (size_t i = 0; i < n; i++)
                 to[i] = emr_f32_from_bits(emr_load32(s + 4 * i));
         return;
-    case EMR_F16:
+    case EMR_DTYPE_F16:
         for (size_t i = 0; i < n; i++)
             to[i] = emr_f16_to_f32(emr_load16(s + 2 * i));
         return;
-    case EMR_BF16:
+    case EMR_DTYPE_BF16:
         for (size_t i = 0; i < n; i++)
             to[i] = emr_bf16_to_f32(emr_load16(s + 2 * i));
         return;
-    case EMR_F64:
+    case EMR_DTYPE_F64:
         for (size_t i = 0; i < n; i++)
             to[i] = narrow(emr_f64_from_bits(emr_load64(s + 8 * i)));
         return;
-    case EMR_F8_E4M3:
+    case EMR_DTYPE_F8_E4M3:
         for (size_t i = 0; i < n; i++)
             to[i] = e4m3_to_f32(s[i]);
         return;
@@ -145,7 +145,7 @@ void emr_load_f32(float *to, emr_dtype from, const void *source, size_t n)
 
 void emr_load_f64(double *to, emr_dtype from, const void *source, size_t n)
 {
-    if (from == EMR_F64) {
+    if (from == EMR_DTYPE_F64) {
         for (size_t i = 0; i < n; i++)
             to[i] = emr_f64_from_bits(emr_load64((const uint8_t *)source + 8 * i));
         return;
@@ -163,28 +163,28 @@ void emr_store_f32(emr_dtype to, void *destination, const float *from, size_t n)
 {
     uint8_t *d = destination;
     switch ((int)to) {
-    case EMR_F32:
+    case EMR_DTYPE_F32:
         if (emr_is_little_endian())
             memcpy(destination, from, n * sizeof *from);
         else
             for (size_t i = 0; i < n; i++)
                 emr_store32(d + 4 * i, emr_f32_bits(from[i]));
         return;
-    case EMR_F16:
+    case EMR_DTYPE_F16:
         for (size_t i = 0; i < n; i++)
             emr_store16(d + 2 * i, emr_f32_to_f16(from[i]));
         return;
-    case EMR_BF16:
+    case EMR_DTYPE_BF16:
         for (size_t i = 0; i < n; i++)
             emr_store16(d + 2 * i, emr_f32_to_bf16(from[i]));
         return;
-    case EMR_F64:
+    case EMR_DTYPE_F64:
         for (size_t i = 0; i < n; i++)
             emr_store64(d + 8 * i, emr_f64_bits(widen(from[i])));
         return;
     default:
         for (size_t i = 0; i < n; i++)
-            d[i] = (uint8_t)round_small(to == EMR_F8_E4M3 ? &small_e4m3 : &small_e5m2, widen(from[i]));
+            d[i] = (uint8_t)round_small(to == EMR_DTYPE_F8_E4M3 ? &small_e4m3 : &small_e5m2, widen(from[i]));
     }
 }
 
@@ -193,19 +193,19 @@ void emr_store_f64(emr_dtype to, void *destination, const double *from, size_t n
     uint8_t *d = destination;
     for (size_t i = 0; i < n; i++) {
         switch ((int)to) {
-        case EMR_F64:
+        case EMR_DTYPE_F64:
             emr_store64(d + 8 * i, emr_f64_bits(from[i]));
             break;
-        case EMR_F32:
+        case EMR_DTYPE_F32:
             emr_store32(d + 4 * i, emr_f32_bits(narrow(from[i])));
             break;
-        case EMR_F16:
+        case EMR_DTYPE_F16:
             emr_store16(d + 2 * i, (uint16_t)round_small(&small_f16, from[i]));
             break;
-        case EMR_BF16:
+        case EMR_DTYPE_BF16:
             emr_store16(d + 2 * i, (uint16_t)round_small(&small_bf16, from[i]));
             break;
-        case EMR_F8_E4M3:
+        case EMR_DTYPE_F8_E4M3:
             d[i] = (uint8_t)round_small(&small_e4m3, from[i]);
             break;
         default:
@@ -229,7 +229,7 @@ emr_status emr_convert(emr_dtype to, void *destination, emr_dtype from, const vo
         size_t m = n - done < LOAD_BLOCK ? n - done : LOAD_BLOCK;
         const uint8_t *s = (const uint8_t *)source + done * emr_float_size(from);
         uint8_t *d = (uint8_t *)destination + done * emr_float_size(to);
-        if (from == EMR_F64) {
+        if (from == EMR_DTYPE_F64) {
             emr_load_f64(wide, from, s, m);
             emr_store_f64(to, d, wide, m);
         } else {

@@ -35,7 +35,7 @@ static inline void load_task_vector(float tau[EMR_GROUP], const emr_chunk *c, si
     }
     const uint8_t *base = (const uint8_t *)c->base + first * emr_float_size(base_dtype);
     const uint8_t *weights = (const uint8_t *)c->tasks[task] + first * emr_float_size(task_dtype);
-    if (base_dtype == EMR_F64 || task_dtype == EMR_F64) {
+    if (base_dtype == EMR_DTYPE_F64 || task_dtype == EMR_DTYPE_F64) {
         double w0[EMR_GROUP], w[EMR_GROUP];
         emr_load_f64(w0, base_dtype, base, n);
         emr_load_f64(w, task_dtype, weights, n);
@@ -71,7 +71,7 @@ static inline bool store_elected(const emr_chunk *c, size_t first, size_t n, flo
 {
     emr_dtype dtype = (emr_dtype)c->unified_dtype;
     uint8_t *stored = (uint8_t *)c->unified + first * emr_float_size(dtype);
-    if (dtype != EMR_F32) {
+    if (dtype != EMR_DTYPE_F32) {
         emr_store_f32(dtype, stored, unified, n);
         emr_load_f32(unified, dtype, stored, n);
     }

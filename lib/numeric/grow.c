@@ -50,9 +50,9 @@ static void load_before(const emr_growth *g, group *p)
     emr_dtype dtype = (emr_dtype)g->chunk->unified_dtype;
     float opposite[EMR_GROUP], extreme[EMR_GROUP];
     emr_load_f32(p->unified, dtype, (const uint8_t *)b->unified + p->first * emr_float_size(dtype), p->n);
-    emr_load_f32(p->sum, EMR_F32, at_f32(b->sums, p->first), p->n);
-    emr_load_f32(opposite, EMR_F32, at_f32(b->opposites, p->first), p->n);
-    emr_load_f32(extreme, EMR_F32, at_f32(b->extremes, p->first), p->n);
+    emr_load_f32(p->sum, EMR_DTYPE_F32, at_f32(b->sums, p->first), p->n);
+    emr_load_f32(opposite, EMR_DTYPE_F32, at_f32(b->opposites, p->first), p->n);
+    emr_load_f32(extreme, EMR_DTYPE_F32, at_f32(b->extremes, p->first), p->n);
     for (size_t i = 0; i < p->n; i++) {
         float won = extreme[i] != 0 ? extreme[i] : p->unified[i];
         p->most[i] = p->sum[i] > 0 ? won : opposite[i];
@@ -100,9 +100,9 @@ static bool elect(const emr_growth *g, group *p)
     bool finite = store_elected(c, p->first, p->n, p->unified);
     for (size_t i = 0; i < p->n; i++)
         extreme[i] = extreme[i] == p->unified[i] ? 0 : extreme[i];
-    emr_store_f32(EMR_F32, (uint8_t *)g->after.sums + p->first * 4, p->sum, p->n);
-    emr_store_f32(EMR_F32, (uint8_t *)g->after.opposites + p->first * 4, opposite, p->n);
-    emr_store_f32(EMR_F32, (uint8_t *)g->after.extremes + p->first * 4, extreme, p->n);
+    emr_store_f32(EMR_DTYPE_F32, (uint8_t *)g->after.sums + p->first * 4, p->sum, p->n);
+    emr_store_f32(EMR_DTYPE_F32, (uint8_t *)g->after.opposites + p->first * 4, opposite, p->n);
+    emr_store_f32(EMR_DTYPE_F32, (uint8_t *)g->after.extremes + p->first * 4, extreme, p->n);
     p->positive = above_zero(p->unified, p->n);
     p->negative = below_zero(p->unified, p->n);
     return finite;

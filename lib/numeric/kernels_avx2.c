@@ -183,7 +183,7 @@ static inline __m256i round_bf16(__m256 x)
 /* 16 elements in a 16-bit dtype. */
 static inline __m256i narrow(unsigned dtype, v16 x)
 {
-    if (dtype == EMR_BF16) /* packing works in each half; put the quarters in order */
+    if (dtype == EMR_DTYPE_BF16) /* packing works in each half; put the quarters in order */
         return _mm256_permute4x64_epi64(_mm256_packus_epi32(round_bf16(x.a), round_bf16(x.b)), 0xd8);
     return _mm256_set_m128i(_mm256_cvtps_ph(x.b, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC),
                             _mm256_cvtps_ph(x.a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));

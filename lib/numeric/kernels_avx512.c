@@ -152,7 +152,7 @@ static inline __m256i round_bf16(v16 x)
 /* 16 elements in a 16-bit dtype. */
 static inline __m256i narrow(unsigned dtype, v16 x)
 {
-    if (dtype == EMR_BF16)
+    if (dtype == EMR_DTYPE_BF16)
         return round_bf16(x);
     return _mm512_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
 }

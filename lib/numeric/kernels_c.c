@@ -152,7 +152,7 @@ static void apply(const emr_run *r)
             mask[i] = r->mask[bit / 8] >> bit % 8 & 1;
             step[i] = r->rescaler * step[i];
         }
-        if (base_dtype == EMR_F64) {
+        if (base_dtype == EMR_DTYPE_F64) {
             emr_load_f64(wide, base_dtype, base, n);
             for (size_t i = 0; i < n; i++)
                 wide[i] = mask[i] ? wide[i] + (double)step[i] : wide[i];
@@ -182,7 +182,7 @@ static void task_weights(const emr_dot *d, size_t first, size_t mask, float w[EM
                  EMR_LANES);
     for (size_t j = 0; j < EMR_LANES; j++)
         step[j] = d->rescalers[mask] * step[j];
-    if (base_dtype == EMR_F64) {
+    if (base_dtype == EMR_DTYPE_F64) {
         emr_load_f64(wide, base_dtype, base, EMR_LANES);
         for (size_t j = 0; j < EMR_LANES; j++)
             w[j] = (float)(bits >> j & 1 ? wide[j] + (double)step[j] : wide[j]);

@@ -182,7 +182,7 @@ static inline uint16x4_t round_bf16(float32x4_t x)
 
 static inline uint16x4_t narrow(unsigned dtype, float32x4_t x)
 {
-    return dtype == EMR_BF16 ? round_bf16(x) : vreinterpret_u16_f16(vcvt_f16_f32(x));
+    return dtype == EMR_DTYPE_BF16 ? round_bf16(x) : vreinterpret_u16_f16(vcvt_f16_f32(x));
 }
 
 /* Rounds to the dtype and stores. */

@@ -27,18 +27,18 @@ enum {
 
 static bool is_narrow(unsigned dtype)
 {
-    return dtype == EMR_F32 || dtype == EMR_F16 || dtype == EMR_BF16;
+    return dtype == EMR_DTYPE_F32 || dtype == EMR_DTYPE_F16 || dtype == EMR_DTYPE_BF16;
 }
 
 static INLINE v16 load16(unsigned dtype, const uint8_t *p)
 {
-    return dtype == EMR_F32 ? v_load_f32(p) : dtype == EMR_BF16 ? v_load_bf16(p) : v_load_f16(p);
+    return dtype == EMR_DTYPE_F32 ? v_load_f32(p) : dtype == EMR_DTYPE_BF16 ? v_load_bf16(p) : v_load_f16(p);
 }
 
 /* Rounds to the dtype and stores. */
 static INLINE void v_store_rounded(unsigned dtype, uint8_t *p, v16 x)
 {
-    if (dtype == EMR_F32)
+    if (dtype == EMR_DTYPE_F32)
         v_store_f32(p, x);
     else
         v_store_narrow(dtype, p, x);
@@ -48,7 +48,7 @@ static INLINE void v_store_rounded(unsigned dtype, uint8_t *p, v16 x)
 static INLINE v16 v_round(unsigned dtype, v16 x)
 {
     uint8_t p[32];
-    if (dtype == EMR_F32)
+    if (dtype == EMR_DTYPE_F32)
         return x;
     v_store_narrow(dtype, p, x);
     return load16(dtype, p);
@@ -295,17 +295,17 @@ static INLINE void merge_blocks(kind k, const emr_chunk *c, block *b)
 
 static ALONE void merge_f32(const emr_chunk *c, block *b)
 {
-    merge_blocks((kind){.dtype = EMR_F32}, c, b);
+    merge_blocks((kind){.dtype = EMR_DTYPE_F32}, c, b);
 }
 
 static ALONE void merge_f16(const emr_chunk *c, block *b)
 {
-    merge_blocks((kind){.dtype = EMR_F16}, c, b);
+    merge_blocks((kind){.dtype = EMR_DTYPE_F16}, c, b);
 }
 
 static ALONE void merge_bf16(const emr_chunk *c, block *b)
 {
-    merge_blocks((kind){.dtype = EMR_BF16, .even_odd = true}, c, b);
+    merge_blocks((kind){.dtype = EMR_DTYPE_BF16, .even_odd = true}, c, b);
 }
 
 static ALONE void merge_mixed(const emr_chunk *c, block *b)
@@ -365,9 +365,9 @@ static void merge(emr_chunk *c)
     c->bad_task = 0;
     if (mixed)
         merge_mixed(c, &b);
-    else if (c->base_dtype == EMR_F32)
+    else if (c->base_dtype == EMR_DTYPE_F32)
         merge_f32(c, &b);
-    else if (c->base_dtype == EMR_BF16)
+    else if (c->base_dtype == EMR_DTYPE_BF16)
         merge_bf16(c, &b);
     else
         merge_f16(c, &b);
@@ -515,7 +515,7 @@ static INLINE void apply_vectors(emr_run r, size_t from, size_t to, bool stream)
         uint16_t bits = emr_load16(mask + (bit + i) / 8);
         v16 w0 = load16(r.base_dtype, base + i * base_size);
         v16 w = v_add(w0, v_mul(rescaler, load16(r.unified_dtype, unified + i * unified_size)));
-        if (r.out_dtype == EMR_F32)
+        if (r.out_dtype == EMR_DTYPE_F32)
             v_store_f32(at, v_select(bits, w, w0)); /* an F32 base comes through with its own bits */
         else if (r.out_dtype == r.base_dtype)
             v_store_rounded_where(r.out_dtype, at, w, bits, base + i * base_size);
@@ -546,16 +546,16 @@ static void apply_body(const emr_run *r, size_t from, size_t to, bool stream)
 {
     emr_dtype base = (emr_dtype)r->base_dtype, unified = (emr_dtype)r->unified_dtype;
     emr_dtype out = (emr_dtype)r->out_dtype;
-    if (base == EMR_F32 && unified == EMR_F32 && out == EMR_F32)
-        apply_by_dtypes(r, EMR_F32, EMR_F32, EMR_F32, from, to, stream);
-    else if (base == EMR_BF16 && unified == EMR_F32 && out == EMR_BF16)
-        apply_by_dtypes(r, EMR_BF16, EMR_F32, EMR_BF16, from, to, stream);
-    else if (base == EMR_BF16 && unified == EMR_BF16 && out == EMR_BF16)
-        apply_by_dtypes(r, EMR_BF16, EMR_BF16, EMR_BF16, from, to, stream);
-    else if (base == EMR_F16 && unified == EMR_F32 && out == EMR_F16)
-        apply_by_dtypes(r, EMR_F16, EMR_F32, EMR_F16, from, to, stream);
-    else if (base == EMR_F16 && unified == EMR_F16 && out == EMR_F16)
-        apply_by_dtypes(r, EMR_F16, EMR_F16, EMR_F16, from, to, stream);
+    if (base == EMR_DTYPE_F32 && unified == EMR_DTYPE_F32 && out == EMR_DTYPE_F32)
+        apply_by_dtypes(r, EMR_DTYPE_F32, EMR_DTYPE_F32, EMR_DTYPE_F32, from, to, stream);
+    else if (base == EMR_DTYPE_BF16 && unified == EMR_DTYPE_F32 && out == EMR_DTYPE_BF16)
+        apply_by_dtypes(r, EMR_DTYPE_BF16, EMR_DTYPE_F32, EMR_DTYPE_BF16, from, to, stream);
+    else if (base == EMR_DTYPE_BF16 && unified == EMR_DTYPE_BF16 && out == EMR_DTYPE_BF16)
+        apply_by_dtypes(r, EMR_DTYPE_BF16, EMR_DTYPE_BF16, EMR_DTYPE_BF16, from, to, stream);
+    else if (base == EMR_DTYPE_F16 && unified == EMR_DTYPE_F32 && out == EMR_DTYPE_F16)
+        apply_by_dtypes(r, EMR_DTYPE_F16, EMR_DTYPE_F32, EMR_DTYPE_F16, from, to, stream);
+    else if (base == EMR_DTYPE_F16 && unified == EMR_DTYPE_F16 && out == EMR_DTYPE_F16)
+        apply_by_dtypes(r, EMR_DTYPE_F16, EMR_DTYPE_F16, EMR_DTYPE_F16, from, to, stream);
     else
         apply_by_dtypes(r, base, unified, out, from, to, stream);
 }
@@ -659,18 +659,18 @@ static void dot(const emr_dot *d)
     emr_dtype base = (emr_dtype)d->base_dtype, unified = (emr_dtype)d->unified_dtype;
     if (!is_narrow(d->base_dtype))
         emr_kernels_c.dot(d);
-    else if (base == EMR_F32 && unified == EMR_F32 && d->shared)
-        dot_by(d, EMR_F32, EMR_F32, true);
-    else if (base == EMR_F32 && unified == EMR_F32)
-        dot_by(d, EMR_F32, EMR_F32, false);
-    else if (base == EMR_BF16 && unified == EMR_F32 && d->shared)
-        dot_by(d, EMR_BF16, EMR_F32, true);
-    else if (base == EMR_BF16 && unified == EMR_F32)
-        dot_by(d, EMR_BF16, EMR_F32, false);
-    else if (base == EMR_BF16 && unified == EMR_BF16 && d->shared)
-        dot_by(d, EMR_BF16, EMR_BF16, true);
-    else if (base == EMR_BF16 && unified == EMR_BF16)
-        dot_by(d, EMR_BF16, EMR_BF16, false);
+    else if (base == EMR_DTYPE_F32 && unified == EMR_DTYPE_F32 && d->shared)
+        dot_by(d, EMR_DTYPE_F32, EMR_DTYPE_F32, true);
+    else if (base == EMR_DTYPE_F32 && unified == EMR_DTYPE_F32)
+        dot_by(d, EMR_DTYPE_F32, EMR_DTYPE_F32, false);
+    else if (base == EMR_DTYPE_BF16 && unified == EMR_DTYPE_F32 && d->shared)
+        dot_by(d, EMR_DTYPE_BF16, EMR_DTYPE_F32, true);
+    else if (base == EMR_DTYPE_BF16 && unified == EMR_DTYPE_F32)
+        dot_by(d, EMR_DTYPE_BF16, EMR_DTYPE_F32, false);
+    else if (base == EMR_DTYPE_BF16 && unified == EMR_DTYPE_BF16 && d->shared)
+        dot_by(d, EMR_DTYPE_BF16, EMR_DTYPE_BF16, true);
+    else if (base == EMR_DTYPE_BF16 && unified == EMR_DTYPE_BF16)
+        dot_by(d, EMR_DTYPE_BF16, EMR_DTYPE_BF16, false);
     else
         dot_by(d, base, unified, d->shared);
 }

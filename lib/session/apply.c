@@ -28,7 +28,7 @@ typedef struct application {
 
 static const char *task_name(const application *a)
 {
-    return a->task->task == EMR_TASK_BASE ? "base" : emr_bundle_task_name(a->session->bundle, a->task->task);
+    return a->task->task == EMR_BASE ? "base" : emr_bundle_task_name(a->session->bundle, a->task->task);
 }
 
 /* Sets where the weights come from, and how many there are. */
@@ -39,11 +39,11 @@ static emr_status resolve(const application *a, target *t, uint64_t *count, emr_
     size_t task = a->task->task;
     emr_status status = EMR_OK;
     if (emr_bundle_find_tensor(b, t->to.name, &t->i) == EMR_OK &&
-        (task == EMR_TASK_BASE || emr_bundle_task_dtype(b, task, t->i) != EMR_DTYPE_NONE)) {
+        (task == EMR_BASE || emr_bundle_task_dtype(b, task, t->i) != EMR_DTYPE_NONE)) {
         emr_tensor_record r = emr_bundle_tensor_record(b, t->i);
         t->from = r.merged ? MERGED : KEPT;
         t->stored = (emr_dtype)r.dtype;
-        t->dtype = task == EMR_TASK_BASE ? t->stored : emr_bundle_task_dtype(b, task, t->i);
+        t->dtype = task == EMR_BASE ? t->stored : emr_bundle_task_dtype(b, task, t->i);
         *count = emr_bundle_count(b, &r);
         return r.merged ? EMR_OK : emr_bundle_base_tensor(b, s->base, t->i, &t->kept, error);
     }

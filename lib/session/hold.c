@@ -276,7 +276,7 @@ static const char *private_name(const void *owner, size_t i)
 
 size_t emr_session_find_private(const emr_session_task *t, const char *name)
 {
-    size_t i = t->task == EMR_TASK_BASE ? EMR_NAMES_NONE : emr_names_find(&t->private, private_name, t, name);
+    size_t i = t->task == EMR_BASE ? EMR_NAMES_NONE : emr_names_find(&t->private, private_name, t, name);
     return i == EMR_NAMES_NONE ? i : t->session->bundle->first_private[t->task] + i;
 }
 
@@ -305,7 +305,7 @@ static emr_status describe(emr_session *s, size_t *first_block, needs *n, emr_er
         status = describe_tensor(s, i, n, error);
     if (s->own_base && b->base_streams[EMR_STREAM_BASE] != EMR_NO_STREAM) {
         emr_stream_record stream = emr_bundle_stream_record(b, b->base_streams[EMR_STREAM_BASE]);
-        n->tables += emr_bundle_base_model_memory(b);
+        n->tables += emr_bundle_base_memory(b);
         n->base_reader = VIEW_BYTES + DECODER_BYTES + 2 * block_length(&stream);
     }
     s->unified.block_bytes = 1; /* of a stream that is not there */
@@ -374,7 +374,7 @@ emr_status emr_session_hold(emr_session *s, const emr_session_options *options, 
         return status;
     }
     for (size_t t = 0; t <= n_tasks; t++)
-        s->tasks[t] = (emr_session_task){.session = s, .task = t < n_tasks ? t : EMR_TASK_BASE};
+        s->tasks[t] = (emr_session_task){.session = s, .task = t < n_tasks ? t : EMR_BASE};
     s->unified_blocks =
         emr_allocate_array(a, (size_t)emr_stream_blocks(&s->unified), sizeof *s->unified_blocks);
     status = emr_mask_cache_create(&s->masks, a, first_block, n_tasks, (size_t)n.mask_slots, n.slot);

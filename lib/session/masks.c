@@ -12,7 +12,7 @@ static emr_stream_record mask_stream(const emr_bundle *b, size_t task)
 bool emr_session_want(emr_session *s, const emr_session_task *t, size_t tensor, uint64_t first, uint64_t n)
 {
     uint64_t flat = s->tensors[tensor].first_param + first;
-    if (!n || t->task == EMR_TASK_BASE)
+    if (!n || t->task == EMR_BASE)
         return true;
     emr_stream_record stream = mask_stream(s->bundle, t->task);
     uint64_t last = (flat + n - 1) / 8 / stream.block_bytes;
@@ -59,7 +59,7 @@ emr_status emr_session_load(emr_session *s, emr_error *error)
 static void find_mask(const emr_session_task *t, uint64_t flat, emr_mask_window *w)
 {
     const emr_session *s = t->session;
-    if (t->task == EMR_TASK_BASE) {
+    if (t->task == EMR_BASE) {
         w->mask = s->zeros;
         w->bit = 0;
         w->n = (size_t)s->zeros_bytes * 8;
@@ -77,7 +77,7 @@ static float rescaler(const emr_session_task *t, size_t tensor, uint64_t first, 
 {
     const emr_session *s = t->session;
     const emr_session_tensor *held = &s->tensors[tensor];
-    if (t->task == EMR_TASK_BASE)
+    if (t->task == EMR_BASE)
         return 0;
     if (!t->rows)
         return emr_bundle_rescaler(s->bundle, t->task, tensor);

@@ -74,7 +74,7 @@ static emr_status take_tasks(product *p, const size_t *tasks, void **users, emr_
         if (!t)
             return EMR_ENOTFOUND;
         users[b] = t;
-        if (t->task != EMR_TASK_BASE && t->wanted != s->n_calls)
+        if (t->task != EMR_BASE && t->wanted != s->n_calls)
             s->distinct[p->n_distinct++] = (size_t)(t - s->tasks);
         t->wanted = s->n_calls;
     }

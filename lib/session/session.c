@@ -13,7 +13,7 @@ static emr_status take_base(emr_session *s, const emr_model *base, const emr_ses
                                                      o->progress_user, NULL, NULL, error);
     emr_view_options view = EMR_INIT(emr_view_options);
     view.allocator = &s->allocator;
-    emr_status status = emr_bundle_base_model(&s->own_base, s->bundle, &view, error);
+    emr_status status = emr_bundle_open_base(&s->own_base, s->bundle, &view, error);
     s->base = s->own_base;
     return status;
 }
@@ -74,7 +74,7 @@ emr_status emr_session_get_info(const emr_session *s, emr_session_info *info)
 emr_session_task *emr_session_find_task(emr_session *s, size_t task, emr_error *error)
 {
     size_t n = s->bundle->summary.n_tasks;
-    if (task < n || task == EMR_TASK_BASE)
+    if (task < n || task == EMR_BASE)
         return &s->tasks[task < n ? task : n];
     emr_fail(error, EMR_ENOTFOUND, "%s: there is no task %u", s->bundle->name, (uint64_t)task);
     return NULL;

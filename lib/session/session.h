@@ -22,7 +22,7 @@ typedef struct emr_session_tensor {
 /* A task, or the base as one; windows are asked of it. */
 typedef struct emr_session_task {
     const struct emr_session *session;
-    size_t task;       /* or EMR_TASK_BASE */
+    uint32_t task;     /* or EMR_BASE */
     float *rows;       /* rescalers per row */
     emr_names private; /* of names in the bundle's private section, from the task's first on */
     uint64_t wanted;   /* by the call of that number */

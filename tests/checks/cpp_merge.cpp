@@ -40,7 +40,7 @@ model_ptr model_over(const char *name, const std::vector<float> &values)
     const std::uint64_t shape[] = {values.size()};
     emr_tensor_desc weight = EMR_INIT(emr_tensor_desc);
     weight.name = "weight";
-    weight.dtype = EMR_F32;
+    weight.dtype = EMR_DTYPE_F32;
     weight.rank = 1;
     weight.shape = shape;
     weight.data = values.data();
@@ -54,7 +54,7 @@ void merge(const std::vector<float> &base, std::initializer_list<const std::vect
 {
     std::vector<model_ptr> models; // borrowed by the merge, so declared before it
     emr_merge_options options = EMR_INIT(emr_merge_options);
-    options.rescale_per = EMR_PER_TENSOR;
+    options.rescale_per = EMR_RESCALE_PER_TENSOR;
     options.compression = EMR_COMPRESSION_NONE;
     emr_merge *handle;
     must(emr_merge_create(&handle, &options, &error));
@@ -67,7 +67,7 @@ void merge(const std::vector<float> &base, std::initializer_list<const std::vect
         must(emr_merge_add_task(handle, name.c_str(), models.back().get(), &error));
     }
     const emr_io output = emr_buffer_io(&buffer);
-    must(emr_merge_to_bundle(handle, &output, &error));
+    must(emr_merge_set_output(handle, &output, &error));
     must(emr_merge_run(handle, &error));
 }
 
@@ -79,10 +79,10 @@ std::vector<float> apply(const emr_buffer &buffer, const std::vector<float> &bas
     must(emr_bundle_open(&bundle, &input, "buffer", nullptr, &error));
     bundle_ptr bundle_owner(bundle);
     emr_modulator *modulator;
-    must(emr_bundle_modulator(&modulator, bundle, task, nullptr, &error));
+    must(emr_bundle_open_modulator(&modulator, bundle, task, nullptr, &error));
     modulator_ptr modulator_owner(modulator);
     std::vector<float> weights(base.size());
-    must(emr_modulator_apply(modulator, 0, 0, base.size(), EMR_F32, base.data(), EMR_F32, weights.data(),
+    must(emr_modulator_apply(modulator, 0, 0, base.size(), EMR_DTYPE_F32, base.data(), EMR_DTYPE_F32, weights.data(),
                              &error));
     return weights;
 }

@@ -163,7 +163,7 @@ def merge(emr, base, tasks, output):
     emr.call("emr_merge_set_base", merging, handles["base"])
     for name in tasks:
         emr.call("emr_merge_add_task", merging, name.encode(), handles[name])
-    emr.call("emr_merge_to_bundle", merging, byref(output.io))
+    emr.call("emr_merge_set_output", merging, byref(output.io))
     emr.call("emr_merge_run", merging)
     emr.destroy("merge", merging)
     for handle in handles.values():
@@ -172,11 +172,11 @@ def merge(emr, base, tasks, output):
 
 def apply(emr, bundle, task, base):
     """The task's weights in f32, a few parameters at a time, in the order of the base's tensors."""
-    modulator = emr.make("emr_bundle_modulator", bundle, c_size_t(task), None)
+    modulator = emr.make("emr_bundle_open_modulator", bundle, c_size_t(task), None)
     result = []
     for name, (dtype, _, data) in base.items():
         tensor = c_size_t()
-        check(emr.library.emr_modulator_find(modulator, name.encode(), byref(tensor)) == 0, name)
+        check(emr.library.emr_modulator_find_tensor(modulator, name.encode(), byref(tensor)) == 0, name)
         width, count = (4, len(data) // 4) if dtype == F32 else (2, len(data) // 2)
         for first in range(0, count, 100):
             n = min(100, count - first)
@@ -191,7 +191,7 @@ def apply(emr, bundle, task, base):
 def check_task(emr, bundle, t, base, formula):
     unified, masks, rescalers = formula
     info = TaskInfo(sizeof(TaskInfo))
-    check(emr.library.emr_bundle_task(bundle, c_size_t(t), byref(info)) == 0)
+    check(emr.library.emr_bundle_get_task(bundle, c_size_t(t), byref(info)) == 0)
     check(abs(info.rescaler - rescalers[t]) <= 1e-6 * rescalers[t], info.rescaler, rescalers[t])
     check(info.mask_ones == sum(masks[t]), info.mask_ones, sum(masks[t]))
     expected = [f32(b + f32(info.rescaler * u)) if m else b for b, u, m in zip(values(base), unified, masks[t])]

@@ -27,7 +27,7 @@ emr_model *fuzz_made_up_base(const emr_bundle *bundle, fuzz_pattern *pattern, si
     for (size_t i = 0; i < all.n_tensors; i++) {
         emr_tensor_info info = EMR_INIT(emr_tensor_info);
         emr_tensor_desc desc = EMR_INIT(emr_tensor_desc);
-        promise(emr_bundle_tensor(bundle, i, &info) == EMR_OK);
+        promise(emr_bundle_get_tensor(bundle, i, &info) == EMR_OK);
         desc.name = info.name;
         desc.dtype = info.dtype;
         desc.rank = info.rank;
@@ -38,11 +38,11 @@ emr_model *fuzz_made_up_base(const emr_bundle *bundle, fuzz_pattern *pattern, si
         if (fault == 0)
             continue;
         if (fault == 1)
-            desc.dtype = info.dtype == EMR_C64 ? EMR_U8 : EMR_C64;
+            desc.dtype = info.dtype == EMR_DTYPE_C64 ? EMR_DTYPE_U8 : EMR_DTYPE_C64;
         if (fault == 2) {
             desc.shape = other_shape;
             desc.rank = info.rank == 2 ? 3 : 2;
-            desc.dtype = EMR_F64;
+            desc.dtype = EMR_DTYPE_F64;
         }
         if (fault == 1 && emr_model_add(base, &desc, &error) == EMR_EINVAL)
             continue; /* so large that other elements make it too large */

@@ -67,7 +67,7 @@ static void ask_tensors(subject *s)
     size_t found;
     uint64_t params = 0;
     for (size_t i = 0; i < s->info.n_tensors; i++) {
-        promise(emr_bundle_tensor(s->bundle, i, &info) == EMR_OK);
+        promise(emr_bundle_get_tensor(s->bundle, i, &info) == EMR_OK);
         promise(strlen(info.name) < s->size && info.rank <= EMR_RANK_MAX);
         promise(info.merged == (i < s->info.n_merged) && (info.merged || !info.unified_bytes));
         promise(info.unified_bytes <= s->info.bytes);
@@ -75,7 +75,7 @@ static void ask_tensors(subject *s)
         params += info.merged ? info.count : 0;
     }
     promise(params == s->info.merged_params);
-    promise(emr_bundle_tensor(s->bundle, s->info.n_tensors, &info) == EMR_ENOTFOUND);
+    promise(emr_bundle_get_tensor(s->bundle, s->info.n_tensors, &info) == EMR_ENOTFOUND);
 }
 
 static void ask_task(subject *s, size_t task)
@@ -83,15 +83,15 @@ static void ask_task(subject *s, size_t task)
     emr_task_info info = EMR_INIT(emr_task_info);
     emr_private_info own = EMR_INIT(emr_private_info);
     size_t found;
-    promise(emr_bundle_task(s->bundle, task, &info) == EMR_OK);
+    promise(emr_bundle_get_task(s->bundle, task, &info) == EMR_OK);
     promise(strlen(info.name) < s->size && info.mask_ones <= s->info.merged_params);
     promise(info.rescaler >= 0 && info.mask_bytes <= s->info.bytes);
     promise(emr_bundle_find_task(s->bundle, info.name, &found) == EMR_OK && found == task);
     for (size_t i = 0; i < info.n_private; i++) {
-        promise(emr_bundle_private(s->bundle, task, i, &own) == EMR_OK);
+        promise(emr_bundle_get_private(s->bundle, task, i, &own) == EMR_OK);
         promise(strlen(own.name) < s->size && own.rank <= EMR_RANK_MAX);
     }
-    promise(emr_bundle_private(s->bundle, task, info.n_private, &own) == EMR_ENOTFOUND);
+    promise(emr_bundle_get_private(s->bundle, task, info.n_private, &own) == EMR_ENOTFOUND);
 }
 
 static void ask_rescalers(subject *s, size_t task, size_t tensor)
@@ -151,10 +151,10 @@ static void try_wrong_base(subject *s)
     emr_view_options options = EMR_INIT(emr_view_options);
     check_base(s, base);
     s->pattern.left = 1 << 20;
-    emr_status status = emr_bundle_task_model(&model, s->bundle, 0, base, NULL, &error);
+    emr_status status = emr_bundle_open_task(&model, s->bundle, 0, base, NULL, &error);
     promise(fuzz_status(status, &error) == EMR_EMISMATCH || status == EMR_EIO);
     options.trust_base = 1;
-    status = emr_bundle_task_model(&model, s->bundle, 0, base, &options, &error);
+    status = emr_bundle_open_task(&model, s->bundle, 0, base, &options, &error);
     fuzz_status(status, &error);
     promise(status == EMR_OK || status == EMR_EMISMATCH || status == EMR_EFORMAT);
     emr_model_destroy(&model);
@@ -172,7 +172,7 @@ static void read_model(subject *s, const emr_model *model)
     }
     for (size_t i = 0; i < emr_model_n_metadata(model); i++) {
         const char *key, *value;
-        promise(emr_model_metadata(model, i, &key, &value) == EMR_OK);
+        promise(emr_model_get_metadata(model, i, &key, &value) == EMR_OK);
         promise(strlen(key) < s->size && strlen(value) < s->size);
     }
 }
@@ -186,7 +186,7 @@ static void compare_apply(subject *s, emr_modulator *modulator, size_t tensor, c
     emr_error error = {""};
     emr_dtype in_dtype = emr_tensor_dtype(base), out_dtype = emr_tensor_dtype(weights);
     size_t in_size = emr_dtype_bits(in_dtype) / 8, out_size = emr_dtype_bits(out_dtype) / 8;
-    uint64_t count = emr_modulator_count(modulator, tensor);
+    uint64_t count = emr_modulator_tensor_count(modulator, tensor);
     promise(count == emr_tensor_count(base) && count == emr_tensor_count(weights));
     if (!count)
         return;
@@ -215,7 +215,7 @@ static void compare_mask(subject *s, emr_modulator *modulator, size_t tensor, co
     uint64_t count = emr_tensor_count(mask), ones = 0;
     if (count > MOST)
         return;
-    emr_status status = emr_modulator_stats(modulator, tensor, &stats, &error);
+    emr_status status = emr_modulator_get_stats(modulator, tensor, &stats, &error);
     fuzz_status(status, &error);
     promise(!s->intact || status == EMR_OK);
     uint8_t *bits = malloc((size_t)count + 1);
@@ -234,7 +234,7 @@ static void compare_mask(subject *s, emr_modulator *modulator, size_t tensor, co
 static bool is_private(const subject *s, size_t task, const char *name)
 {
     emr_private_info own = EMR_INIT(emr_private_info);
-    for (size_t i = 0; emr_bundle_private(s->bundle, task, i, &own) == EMR_OK; i++)
+    for (size_t i = 0; emr_bundle_get_private(s->bundle, task, i, &own) == EMR_OK; i++)
         if (strcmp(own.name, name) == 0)
             return true;
     return false;
@@ -246,14 +246,14 @@ static void examine_modulator(subject *s, size_t task, const emr_model *base, co
     emr_error error = {""};
     emr_modulator *modulator;
     emr_model *mask;
-    promise(fuzz_status(emr_bundle_modulator(&modulator, s->bundle, task, NULL, &error), &error) == EMR_OK);
-    promise(fuzz_status(emr_bundle_mask_model(&mask, s->bundle, task, NULL, &error), &error) == EMR_OK);
+    promise(fuzz_status(emr_bundle_open_modulator(&modulator, s->bundle, task, NULL, &error), &error) == EMR_OK);
+    promise(fuzz_status(emr_bundle_open_mask(&mask, s->bundle, task, NULL, &error), &error) == EMR_OK);
     promise(emr_modulator_n_tensors(modulator) == s->info.n_merged);
     for (size_t i = 0; i < s->info.n_merged && i < ASKED && may_read(s); i++) {
-        const char *name = emr_modulator_name(modulator, i);
+        const char *name = emr_modulator_tensor_name(modulator, i);
         const emr_tensor *rebuilt = weights ? emr_model_find(weights, name) : NULL;
         size_t found;
-        promise(emr_modulator_find(modulator, name, &found) == EMR_OK && found == i);
+        promise(emr_modulator_find_tensor(modulator, name, &found) == EMR_OK && found == i);
         ask_rescalers(s, task, i);
         compare_mask(s, modulator, i, emr_model_find(mask, name));
         s->pattern.left = PATTERN_BYTES;
@@ -267,7 +267,7 @@ static void examine_modulator(subject *s, size_t task, const emr_model *base, co
 /* One task's model over a base (NULL: the embedded one). */
 static void examine_task(subject *s, size_t task, const emr_model *base)
 {
-    static const emr_dtype dtypes[] = {EMR_F32, EMR_F16, EMR_BF16, EMR_F64, EMR_F8_E4M3, EMR_F8_E5M2};
+    static const emr_dtype dtypes[] = {EMR_DTYPE_F32, EMR_DTYPE_F16, EMR_DTYPE_BF16, EMR_DTYPE_F64, EMR_DTYPE_F8_E4M3, EMR_DTYPE_F8_E5M2};
     emr_error error = {""};
     emr_model *model, *embedded = NULL;
     emr_view_options options = EMR_INIT(emr_view_options);
@@ -275,12 +275,12 @@ static void examine_task(subject *s, size_t task, const emr_model *base)
     if (s->choices & CHOICE_DTYPE)
         options.dtype = (int)dtypes[fuzz_below(&s->random, 6)];
     ask_task(s, task);
-    emr_status status = emr_bundle_task_model(&model, s->bundle, task, base, &options, &error);
+    emr_status status = emr_bundle_open_task(&model, s->bundle, task, base, &options, &error);
     fuzz_status(status, &error);
     promise((status == EMR_OK) == (model != NULL));
     promise(status == EMR_OK || status == EMR_EFORMAT); /* private names that clash */
     if (!base)
-        promise(emr_bundle_base_model(&embedded, s->bundle, NULL, &error) == EMR_OK);
+        promise(emr_bundle_open_base(&embedded, s->bundle, NULL, &error) == EMR_OK);
     if (model)
         read_model(s, model);
     examine_modulator(s, task, base ? base : embedded, model);
@@ -308,9 +308,9 @@ static void extend(subject *s)
     emr_io out = emr_buffer_io(&buffer);
     emr_merge_options options = EMR_INIT(emr_merge_options);
     options.memory_bytes = 16 << 20;
-    options.on_nonfinite = s->choices & CHOICE_DTYPE ? EMR_NONFINITE_ZERO : EMR_NONFINITE_ERROR;
-    promise(emr_bundle_base_model(&base, s->bundle, NULL, &error) == EMR_OK);
-    emr_status status = emr_bundle_task_model(&task, s->bundle, 0, NULL, NULL, &error);
+    options.on_nonfinite = s->choices & CHOICE_DTYPE ? EMR_ON_NONFINITE_ZERO : EMR_ON_NONFINITE_ERROR;
+    promise(emr_bundle_open_base(&base, s->bundle, NULL, &error) == EMR_OK);
+    emr_status status = emr_bundle_open_task(&task, s->bundle, 0, NULL, NULL, &error);
     if (!fuzz_status(status, &error) && (model_bytes(base) | model_bytes(task)) >= MOST_EXTENDED)
         status = EMR_ELIMIT;
     if (!status) {
@@ -321,7 +321,7 @@ static void extend(subject *s)
         if (!status)
             status = emr_merge_add_task(merge, "another", task, &error);
         if (!status)
-            status = emr_merge_to_bundle(merge, &out, &error);
+            status = emr_merge_set_output(merge, &out, &error);
         if (!status)
             status = emr_merge_run(merge, &error);
         fuzz_status(status, &error);
@@ -361,11 +361,11 @@ static void examine_bundle(subject *s)
                  &s->random, s->intact);
     if (s->info.extendable && s->info.has_base && s->info.n_tasks)
         extend(s);
-    emr_status status = emr_bundle_unified_model(&model, s->bundle, NULL, &error);
+    emr_status status = emr_bundle_open_unified(&model, s->bundle, NULL, &error);
     promise(fuzz_status(status, &error) == EMR_OK);
     read_model(s, model);
     emr_model_destroy(&model);
-    status = emr_bundle_task_model(&model, s->bundle, s->info.n_tasks, base, NULL, &error);
+    status = emr_bundle_open_task(&model, s->bundle, s->info.n_tasks, base, NULL, &error);
     promise(fuzz_status(status, &error) == EMR_ENOTFOUND && !model);
     if (s->choices & CHOICE_VERIFY_LAST)
         verify(s);

@@ -91,8 +91,8 @@ static void compare_models(subject *s, const emr_model *old, const emr_model *ne
     }
     for (size_t i = 0; i < emr_model_n_metadata(old); i++) {
         const char *key_a, *value_a, *key_b, *value_b;
-        promise(emr_model_metadata(old, i, &key_a, &value_a) == EMR_OK);
-        promise(emr_model_metadata(new, i, &key_b, &value_b) == EMR_OK);
+        promise(emr_model_get_metadata(old, i, &key_a, &value_a) == EMR_OK);
+        promise(emr_model_get_metadata(new, i, &key_b, &value_b) == EMR_OK);
         promise(strcmp(key_a, key_b) == 0 && strcmp(value_a, value_b) == 0);
     }
 }
@@ -119,19 +119,19 @@ static void compare_task(subject *s, const emr_bundle *new, size_t was, size_t i
     emr_task_info a = EMR_INIT(emr_task_info), b = EMR_INIT(emr_task_info);
     emr_model *old_model, *new_model;
     options.trust_base = 1;
-    promise(emr_bundle_task(s->bundle, was, &a) == EMR_OK && emr_bundle_task(new, is, &b) == EMR_OK);
+    promise(emr_bundle_get_task(s->bundle, was, &a) == EMR_OK && emr_bundle_get_task(new, is, &b) == EMR_OK);
     promise(strcmp(a.name, b.name) == 0 && a.mask_ones == b.mask_ones && a.n_private == b.n_private);
     promise(memcmp(&a.rescaler, &b.rescaler, sizeof a.rescaler) == 0);
     compare_rescalers(s, new, was, is);
-    emr_status status = emr_bundle_task_model(&old_model, s->bundle, was, base, &options, &error);
+    emr_status status = emr_bundle_open_task(&old_model, s->bundle, was, base, &options, &error);
     fuzz_status(status, &error);
-    promise(emr_bundle_task_model(&new_model, new, is, base, &options, &error) == status);
+    promise(emr_bundle_open_task(&new_model, new, is, base, &options, &error) == status);
     if (!status)
         compare_models(s, old_model, new_model);
     emr_model_destroy(&old_model);
     emr_model_destroy(&new_model);
-    promise(emr_bundle_mask_model(&old_model, s->bundle, was, NULL, &error) == EMR_OK);
-    promise(emr_bundle_mask_model(&new_model, new, is, NULL, &error) == EMR_OK);
+    promise(emr_bundle_open_mask(&old_model, s->bundle, was, NULL, &error) == EMR_OK);
+    promise(emr_bundle_open_mask(&new_model, new, is, NULL, &error) == EMR_OK);
     compare_models(s, old_model, new_model);
     emr_model_destroy(&old_model);
     emr_model_destroy(&new_model);

@@ -78,9 +78,9 @@ static emr_io store_io(store *s)
     return io;
 }
 
-static const test_tensor tensors[] = {{"a", EMR_F32, 2, {9, 700}}, {"b", EMR_BF16, 1, {65}},
-                                      {"c", EMR_F32, 1, {0}},      {"d", EMR_F32, 2, {30, 90}},
-                                      {"e", EMR_I32, 1, {50}},     {"f.head", EMR_F32, 1, {500}}};
+static const test_tensor tensors[] = {{"a", EMR_DTYPE_F32, 2, {9, 700}}, {"b", EMR_DTYPE_BF16, 1, {65}},
+                                      {"c", EMR_DTYPE_F32, 1, {0}},      {"d", EMR_DTYPE_F32, 2, {30, 90}},
+                                      {"e", EMR_DTYPE_I32, 1, {50}},     {"f.head", EMR_DTYPE_F32, 1, {500}}};
 enum { N_TENSORS = sizeof tensors / sizeof tensors[0], KINDS = 4 };
 
 /* The models and, for each kind of merge, what it gives; made once. */
@@ -124,8 +124,8 @@ static emr_status run(const kind *k, store *output, store *journal, fuzz_budget 
     emr_merge *merge;
     o.allocator = &allocator;
     merge = test_merge_create(&set, &o);
-    promise(emr_merge_to_bundle(merge, &to, &error) == EMR_OK);
-    promise(emr_merge_resume(merge, &log, EVERY, &error) == EMR_OK);
+    promise(emr_merge_set_output(merge, &to, &error) == EMR_OK);
+    promise(emr_merge_set_journal(merge, &log, EVERY, &error) == EMR_OK);
     emr_status status = fuzz_status(emr_merge_run(merge, &error), &error);
     emr_merge_destroy(&merge);
     promise(budget->now == 0);

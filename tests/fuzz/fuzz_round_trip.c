@@ -43,8 +43,8 @@ typedef struct plan {
     uint64_t seed;
 } plan;
 
-static const emr_dtype floats[] = {EMR_F32, EMR_F32, EMR_F16, EMR_BF16, EMR_F64, EMR_F8_E4M3, EMR_F8_E5M2};
-static const emr_dtype others[] = {EMR_I64, EMR_BOOL, EMR_U8, EMR_F8_E8M0};
+static const emr_dtype floats[] = {EMR_DTYPE_F32, EMR_DTYPE_F32, EMR_DTYPE_F16, EMR_DTYPE_BF16, EMR_DTYPE_F64, EMR_DTYPE_F8_E4M3, EMR_DTYPE_F8_E5M2};
+static const emr_dtype others[] = {EMR_DTYPE_I64, EMR_DTYPE_BOOL, EMR_DTYPE_U8, EMR_DTYPE_F8_E8M0};
 
 static emr_dtype choose_float(choices *c)
 {
@@ -72,9 +72,9 @@ static emr_merge_options choose_options(choices *c)
     o.private_globs = globs;
     o.n_private_globs = 2;
     o.rescale = (int)choose(c, 3);
-    o.rescale_per = o.rescale == EMR_RESCALE_L1_MEANS ? EMR_PER_MODEL : (int)choose(c, 3);
+    o.rescale_per = o.rescale == EMR_RESCALE_L1_MEANS ? EMR_RESCALE_PER_MODEL : (int)choose(c, 3);
     o.tie = (int)choose(c, 2);
-    o.on_missing = EMR_MISSING_BASE;
+    o.on_missing = EMR_ON_MISSING_BASE;
     o.on_nonfinite = (int)choose(c, 2);
     o.unified_dtype = (int)choose(c, 4); /* F32 twice, F16, BF16 */
     o.embed_base = (int)choose(c, 2);
@@ -102,7 +102,7 @@ static plan make_plan(choices *c)
     for (size_t i = 0; i < p.n; i++) {
         unsigned fate_of = choose(c, 8);
         p.fates[i] = fate_of == 6 ? HEAD : fate_of == 7 && !p.pushed ? KEPT : MERGED;
-        p.tensors[i] = (test_tensor){p.fates[i] == HEAD ? heads[i] : names[i], EMR_F32, 0, {0}};
+        p.tensors[i] = (test_tensor){p.fates[i] == HEAD ? heads[i] : names[i], EMR_DTYPE_F32, 0, {0}};
         p.tensors[i].dtype = p.fates[i] == KEPT ? others[choose(c, 4)] : choose_float(c);
         choose_shape(c, &p.tensors[i]);
         for (size_t t = 0; t < p.n_tasks; t++) {
@@ -118,14 +118,14 @@ static double value_of(const test_model *m, size_t tensor, uint64_t k)
 {
     double value;
     emr_dtype dtype = m->tensors[tensor].dtype;
-    emr_convert(EMR_F64, &value, dtype, m->data[tensor] + k * (emr_dtype_bits(dtype) / 8), 1);
+    emr_convert(EMR_DTYPE_F64, &value, dtype, m->data[tensor] + k * (emr_dtype_bits(dtype) / 8), 1);
     return value;
 }
 
 static void set_value(test_model *m, size_t tensor, uint64_t k, double value)
 {
     emr_dtype dtype = m->tensors[tensor].dtype;
-    emr_convert(dtype, m->data[tensor] + k * (emr_dtype_bits(dtype) / 8), EMR_F64, &value, 1);
+    emr_convert(dtype, m->data[tensor] + k * (emr_dtype_bits(dtype) / 8), EMR_DTYPE_F64, &value, 1);
 }
 
 /* Fills a float tensor in a way that the input chooses; `base` is NULL for the base itself. */
@@ -280,7 +280,7 @@ static emr_status merge(const test_set *given, const emr_merge_options *wanted, 
     o.allocator = &allocator;
     emr_io io = emr_buffer_io(buffer);
     emr_merge *m = test_merge_create(given, &o);
-    assert_ok(emr_merge_to_bundle(m, &io, &error), &error);
+    assert_ok(emr_merge_set_output(m, &io, &error), &error);
     emr_status status = chunk ? push_set(m, given, chunk, &error) : emr_merge_run(m, &error);
     if (!status && chunk)
         status = emr_merge_finish(m, &error);
@@ -314,7 +314,7 @@ static void check_others(const plan *p, const test_set *full, const emr_bundle *
     for (size_t t = 0; t < p->n_tasks; t++) {
         emr_error error;
         emr_model *rebuilt;
-        assert_ok(emr_bundle_task_model(&rebuilt, bundle, t, base, NULL, &error), &error);
+        assert_ok(emr_bundle_open_task(&rebuilt, bundle, t, base, NULL, &error), &error);
         promise(emr_model_n_tensors(rebuilt) == p->n);
         for (size_t i = 0; i < p->n; i++) {
             const test_tensor *want = &full->tasks[t].tensors[i];
@@ -385,7 +385,7 @@ static void check_added(const plan *p, const test_set *full, const emr_buffer *a
     char name[32];
     snprintf(name, sizeof name, "t%zu", given.n);
     assert_ok(emr_merge_add_task(m, name, given.tasks[given.n].model, &error), &error);
-    assert_ok(emr_merge_to_bundle(m, &io, &error), &error);
+    assert_ok(emr_merge_set_output(m, &io, &error), &error);
     assert_ok(emr_merge_run(m, &error), &error);
     assert_same_buffer(&added, all, "the last task added");
     emr_merge_destroy(&m);

@@ -72,8 +72,8 @@ static void check_rewritten(const emr_model *model)
     promise(emr_model_n_metadata(again) == emr_model_n_metadata(model));
     for (size_t i = 0; i < emr_model_n_metadata(model); i++) {
         const char *key, *value, *other_key, *other_value;
-        promise(emr_model_metadata(model, i, &key, &value) == EMR_OK);
-        promise(emr_model_metadata(again, i, &other_key, &other_value) == EMR_OK);
+        promise(emr_model_get_metadata(model, i, &key, &value) == EMR_OK);
+        promise(emr_model_get_metadata(again, i, &other_key, &other_value) == EMR_OK);
         promise(strcmp(key, other_key) == 0 && strcmp(value, other_value) == 0);
     }
     emr_model_destroy(&again);

@@ -94,7 +94,7 @@ static bool rows_of(holder *h, size_t task, const emr_product *p, const char *na
     w.data = to;
     w.first = p->first_row * columns;
     w.count = p->n_rows * columns;
-    w.dtype = EMR_F32;
+    w.dtype = EMR_DTYPE_F32;
     return fuzz_status(emr_session_apply(h->session, task, &w, 1, &error), &error) == EMR_OK;
 }
 
@@ -111,9 +111,9 @@ static void compare_product(holder *h, size_t tensor)
 {
     emr_error error = {""};
     emr_tensor_info t = EMR_INIT(emr_tensor_info);
-    promise(emr_bundle_tensor(h->bundle, tensor, &t) == EMR_OK);
+    promise(emr_bundle_get_tensor(h->bundle, tensor, &t) == EMR_OK);
     uint64_t rows = !t.count ? 0 : t.rank < 2 ? 1 : t.shape[0], columns = rows ? t.count / rows : 0;
-    const size_t tasks[BATCH] = {h->task, fuzz_below(h->random, 2) ? EMR_TASK_BASE : 0, h->task};
+    const size_t tasks[BATCH] = {h->task, fuzz_below(h->random, 2) ? EMR_BASE : 0, h->task};
     emr_product p = EMR_INIT(emr_product);
     p.tensor = tensor;
     p.batch = BATCH;
@@ -144,7 +144,7 @@ static void compare_product(holder *h, size_t tensor)
 
 static void use(holder *h)
 {
-    static const emr_dtype dtypes[] = {EMR_DTYPE_NONE, EMR_F32, EMR_BF16, EMR_F64};
+    static const emr_dtype dtypes[] = {EMR_DTYPE_NONE, EMR_DTYPE_F32, EMR_DTYPE_BF16, EMR_DTYPE_F64};
     emr_error error = {""};
     emr_tensor_info tensor = EMR_INIT(emr_tensor_info);
     emr_private_info own = EMR_INIT(emr_private_info);
@@ -153,13 +153,13 @@ static void use(holder *h)
     emr_dtype dtype = dtypes[fuzz_below(h->random, 4)];
     view.dtype = (int)dtype;
     view.trust_base = 1;
-    fuzz_status(emr_bundle_task_model(&h->weights, h->bundle, h->task, h->base, &view, &error), &error);
-    for (size_t i = 0; i < ASKED && emr_bundle_private(h->bundle, h->task, i, &own) == EMR_OK; i++)
+    fuzz_status(emr_bundle_open_task(&h->weights, h->bundle, h->task, h->base, &view, &error), &error);
+    for (size_t i = 0; i < ASKED && emr_bundle_get_private(h->bundle, h->task, i, &own) == EMR_OK; i++)
         compare_weights(h, own.name, dtype);
     size_t n = h->info.n_tensors < ASKED ? h->info.n_tensors : ASKED;
     for (size_t i = 0; i < n; i++) {
         size_t one = h->info.n_tensors <= ASKED ? i : fuzz_below(h->random, h->info.n_tensors);
-        promise(emr_bundle_tensor(h->bundle, one, &tensor) == EMR_OK);
+        promise(emr_bundle_get_tensor(h->bundle, one, &tensor) == EMR_OK);
         compare_weights(h, tensor.name, dtype);
         if (tensor.merged)
             compare_product(h, one);

@@ -43,8 +43,8 @@ static bool chance(unsigned one_in)
 /* What kind of values a case has. */
 typedef enum flavour { ORDINARY, SPREAD, TIES, TINY, HUGE_VALUES, ANY_BITS, N_FLAVOURS } flavour;
 
-static const emr_dtype narrow_dtypes[] = {EMR_F32, EMR_F16, EMR_BF16};
-static const emr_dtype all_dtypes[] = {EMR_F32, EMR_F16, EMR_BF16, EMR_F64, EMR_F8_E4M3, EMR_F8_E5M2};
+static const emr_dtype narrow_dtypes[] = {EMR_DTYPE_F32, EMR_DTYPE_F16, EMR_DTYPE_BF16};
+static const emr_dtype all_dtypes[] = {EMR_DTYPE_F32, EMR_DTYPE_F16, EMR_DTYPE_BF16, EMR_DTYPE_F64, EMR_DTYPE_F8_E4M3, EMR_DTYPE_F8_E5M2};
 
 static float ordinary(void)
 {

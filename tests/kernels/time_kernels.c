@@ -12,7 +12,7 @@
 
 enum { TASKS_MAX = 64, N = 1024, RUNS = 9, GROUPS_A_RUN = 4000 };
 
-static const emr_dtype dtypes[] = {EMR_F32, EMR_F16, EMR_BF16};
+static const emr_dtype dtypes[] = {EMR_DTYPE_F32, EMR_DTYPE_F16, EMR_DTYPE_BF16};
 static uint8_t sources[TASKS_MAX + 1][N * 4], masks[TASKS_MAX][N / 8], unified[N * 4], out[N * 4];
 static emr_chunk_task results[TASKS_MAX];
 
@@ -52,12 +52,12 @@ static void apply(work *w)
 
 static void widen(work *w)
 {
-    w->kernels->convert(EMR_F32, out, (emr_dtype)w->run.base_dtype, sources[0], N);
+    w->kernels->convert(EMR_DTYPE_F32, out, (emr_dtype)w->run.base_dtype, sources[0], N);
 }
 
 static void narrow(work *w)
 {
-    w->kernels->convert((emr_dtype)w->run.base_dtype, out, EMR_F32, unified, N);
+    w->kernels->convert((emr_dtype)w->run.base_dtype, out, EMR_DTYPE_F32, unified, N);
 }
 
 /* Nanoseconds for a group of 64 parameters. `weight` says how much a call does, so that slow ones run less.
@@ -103,13 +103,13 @@ static void time_dtype(const emr_kernels *k, emr_dtype dtype)
     work w = {.kernels = k};
     w.chunk = (emr_chunk){.n = N, .base = sources[0], .tasks = tasks, .task_dtypes = task_dtypes};
     w.chunk.base_dtype = (uint8_t)dtype;
-    w.chunk.unified_dtype = EMR_F32;
+    w.chunk.unified_dtype = EMR_DTYPE_F32;
     w.chunk.unified = unified;
     w.chunk.masks = mask_rows;
     w.chunk.results = results;
     w.run = (emr_run){.n = N, .base = sources[0], .unified = unified, .mask = masks[0], .rescaler = 0.75f};
     w.run.base_dtype = w.run.out_dtype = (uint8_t)dtype;
-    w.run.unified_dtype = EMR_F32;
+    w.run.unified_dtype = EMR_DTYPE_F32;
     w.run.out = out;
     for (size_t c = 0; c < sizeof counts / sizeof counts[0]; c++) {
         w.chunk.n_tasks = counts[c];
@@ -124,7 +124,7 @@ static void time_dtype(const emr_kernels *k, emr_dtype dtype)
     w.chunk.l2 = 1;
     printf("%-7s sums for l2 %-5s %13.1f ns for 64 parameters\n", k->name, name, time_of(sum_range, &w, 1));
     printf("%-7s apply %-5s %19.1f ns for 64 parameters\n", k->name, name, time_of(apply, &w, 1));
-    if (dtype == EMR_F32)
+    if (dtype == EMR_DTYPE_F32)
         return;
     printf("%-7s convert %-5s to F32 %10.1f ns for 64 parameters\n", k->name, name, time_of(widen, &w, 1));
     printf("%-7s convert F32 to %-5s %10.1f ns for 64 parameters\n", k->name, name, time_of(narrow, &w, 1));

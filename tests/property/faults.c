@@ -3,14 +3,14 @@
 
 /* Everything that a bundle can hold, in little space; private tensors and kept ones included. */
 static const test_tensor tensors[] = {
-    {"a", EMR_F32, 2, {9, 70}}, {"b", EMR_BF16, 1, {65}},      {"c.head", EMR_F32, 1, {40}},
-    {"d", EMR_F32, 1, {0}},     {"e.steps", EMR_I64, 1, {20}},
+    {"a", EMR_DTYPE_F32, 2, {9, 70}}, {"b", EMR_DTYPE_BF16, 1, {65}},      {"c.head", EMR_DTYPE_F32, 1, {40}},
+    {"d", EMR_DTYPE_F32, 1, {0}},     {"e.steps", EMR_DTYPE_I64, 1, {20}},
 };
 enum { N_TENSORS = sizeof tensors / sizeof tensors[0], GROWING_MEMORY = 16 << 20 };
 
 static emr_merge_options merge_options(const fixture *f)
 {
-    emr_merge_options o = rich_options(EMR_PER_TENSOR);
+    emr_merge_options o = rich_options(EMR_RESCALE_PER_TENSOR);
     o.memory_bytes = 4 << 20;
     o.allocator = f ? &f->allocator : NULL;
     return o;
@@ -57,8 +57,8 @@ static emr_status merge_files(fixture *f, bool to_sink)
     if (!status)
         status = emr_merge_add_task(merge, "t1", models[2], &f->error);
     if (!status)
-        status = to_sink ? emr_merge_to_sink(merge, &sink, &f->error)
-                         : emr_merge_to_bundle(merge, &output, &f->error);
+        status = to_sink ? emr_merge_set_sink(merge, &sink, &f->error)
+                         : emr_merge_set_output(merge, &output, &f->error);
     if (!status)
         status = emr_merge_run(merge, &f->error);
     emr_merge_destroy(&merge);
@@ -90,7 +90,7 @@ emr_status push_to_bundle(fixture *f)
     if (!status)
         status = emr_merge_add_task(merge, "t1", f->pushed.tasks[1].model, &f->error);
     if (!status)
-        status = emr_merge_to_bundle(merge, &output, &f->error);
+        status = emr_merge_set_output(merge, &output, &f->error);
     if (!status)
         status = push_set(merge, &f->pushed, 500, &f->error);
     if (!status)
@@ -115,7 +115,7 @@ static emr_status rebuild(fixture *f, bool from_file)
     if (!status && from_file)
         status = emr_safetensors_open(&base, &file, "base.safetensors", &c, &f->error);
     if (!status)
-        status = emr_bundle_task_model(&view, bundle, 1, base, NULL, &f->error);
+        status = emr_bundle_open_task(&view, bundle, 1, base, NULL, &f->error);
     if (!status)
         status = emr_safetensors_write(view, &output, &c, &f->error);
     emr_model_destroy(&view);
@@ -160,7 +160,7 @@ emr_status grow(fixture *f)
     if (!status)
         status = emr_merge_add_task(merge, "t1", task, &f->error);
     if (!status)
-        status = emr_merge_to_bundle(merge, &output, &f->error);
+        status = emr_merge_set_output(merge, &output, &f->error);
     if (!status)
         status = emr_merge_run(merge, &f->error);
     emr_merge_destroy(&merge);

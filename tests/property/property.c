@@ -48,14 +48,14 @@ static void weight_bytes(const weight_of *w, unsigned char *bytes)
             memcpy(bytes, w->base, emr_dtype_bits(w->base_dtype) / 8);
         else
             emr_convert(w->out_dtype, bytes, w->base_dtype, w->base, 1);
-    } else if (w->base_dtype == EMR_F64) {
+    } else if (w->base_dtype == EMR_DTYPE_F64) {
         memcpy(&wide, w->base, sizeof wide);
         wide = wide + (double)step;
-        emr_convert(w->out_dtype, bytes, EMR_F64, &wide, 1);
+        emr_convert(w->out_dtype, bytes, EMR_DTYPE_F64, &wide, 1);
     } else {
-        emr_convert(EMR_F32, &narrow, w->base_dtype, w->base, 1);
+        emr_convert(EMR_DTYPE_F32, &narrow, w->base_dtype, w->base, 1);
         narrow = narrow + step;
-        emr_convert(w->out_dtype, bytes, EMR_F32, &narrow, 1);
+        emr_convert(w->out_dtype, bytes, EMR_DTYPE_F32, &narrow, 1);
     }
 }
 
@@ -98,7 +98,7 @@ emr_executor odd_executor_make(odd_executor *state, unsigned concurrency)
 void test_store(test_model *m, size_t tensor, uint64_t i, float value)
 {
     emr_dtype dtype = m->tensors[tensor].dtype;
-    emr_convert(dtype, m->data[tensor] + i * emr_dtype_bits(dtype) / 8, EMR_F32, &value, 1);
+    emr_convert(dtype, m->data[tensor] + i * emr_dtype_bits(dtype) / 8, EMR_DTYPE_F32, &value, 1);
 }
 
 emr_merge_options small_options(void)
@@ -114,20 +114,20 @@ test_set random_set(uint64_t seed, size_t n_tasks, bool mixed)
 {
     static const char *const names[RANDOM_TENSORS] = {"p0", "p1", "p2", "p3", "p4", "p5", "p6", "p7", "p8"};
     static const uint64_t sizes[] = {0, 1, 2, 3, 7, 31, 33, 64, 65, 130};
-    static const emr_dtype dtypes[] = {EMR_F32, EMR_F16, EMR_BF16, EMR_F64, EMR_F8_E4M3, EMR_F8_E5M2};
+    static const emr_dtype dtypes[] = {EMR_DTYPE_F32, EMR_DTYPE_F16, EMR_DTYPE_BF16, EMR_DTYPE_F64, EMR_DTYPE_F8_E4M3, EMR_DTYPE_F8_E5M2};
     test_tensor tensors[RANDOM_TENSORS];
     rng r = {seed * 2654435761u + 99};
     rng_next(&r);
     size_t n = 1 + (size_t)rng_below(&r, RANDOM_TENSORS);
     for (size_t i = 0; i < n; i++) {
-        tensors[i] = (test_tensor){names[i], EMR_F32, (uint32_t)rng_below(&r, 4), {0}};
+        tensors[i] = (test_tensor){names[i], EMR_DTYPE_F32, (uint32_t)rng_below(&r, 4), {0}};
         for (uint32_t d = 0; d < tensors[i].rank; d++)
             tensors[i].shape[d] = d == 2 ? 1 + rng_below(&r, 3) : sizes[rng_below(&r, 10)];
     }
     test_set s = {.n = n_tasks, .tasks = calloc(n_tasks + 1, sizeof(test_model))};
     for (size_t m = 0; m <= n_tasks; m++) {
         for (size_t i = 0; i < n; i++)
-            tensors[i].dtype = mixed ? dtypes[rng_below(&r, 6)] : EMR_F32;
+            tensors[i].dtype = mixed ? dtypes[rng_below(&r, 6)] : EMR_DTYPE_F32;
         test_model *model = m ? &s.tasks[m - 1] : &s.base;
         *model = test_model_create(m ? "task" : "base", tensors, n, SOURCE_MEMORY);
         if (m)
@@ -156,9 +156,9 @@ test_set rich_set(uint64_t seed, size_t n_tasks, test_source source)
     size_t n = n_mixed_tensors + 3;
     test_tensor *tensors = malloc(n * sizeof *tensors);
     memcpy(tensors, mixed_tensors, n_mixed_tensors * sizeof *tensors);
-    tensors[n - 3] = (test_tensor){"m.steps", EMR_I64, 1, {1001}};
-    tensors[n - 2] = (test_tensor){"n.flags", EMR_BOOL, 1, {77}};
-    tensors[n - 1] = (test_tensor){"o.head", EMR_F32, 2, {300, 301}};
+    tensors[n - 3] = (test_tensor){"m.steps", EMR_DTYPE_I64, 1, {1001}};
+    tensors[n - 2] = (test_tensor){"n.flags", EMR_DTYPE_BOOL, 1, {77}};
+    tensors[n - 1] = (test_tensor){"o.head", EMR_DTYPE_F32, 2, {300, 301}};
     test_set s = test_set_create(tensors, n, n_tasks, seed, source);
     s.tasks[n_tasks - 1].data[n - 3][4000] ^= 1;
     free(tensors);
@@ -184,7 +184,7 @@ static emr_status push_some(emr_merge *merge, uint32_t source, const test_model 
     const char *name;
     uint64_t bytes;
     size_t i = 0, taken = 0;
-    emr_status status = emr_merge_expects(merge, source, &name, &bytes, error);
+    emr_status status = emr_merge_get_expected(merge, source, &name, &bytes, error);
     *done = !status && !name;
     if (status || !name || !bytes)
         return status;
@@ -208,7 +208,7 @@ emr_status push_tasks(emr_merge *merge, const test_set *s, size_t first, size_t 
         for (size_t k = 0; !status && k <= s->n; k++) {
             bool done;
             status =
-                push_some(merge, k ? (uint32_t)(first + k - 1) : EMR_SOURCE_BASE,
+                push_some(merge, k ? (uint32_t)(first + k - 1) : EMR_BASE,
                           k ? &s->tasks[k - 1] : &s->base, offsets + k * width, chunk, &done, &moved, error);
             n_done += done;
         }

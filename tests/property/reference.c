@@ -7,7 +7,7 @@ static double value_at(const test_model *m, size_t tensor, uint64_t i)
 {
     double value;
     emr_dtype dtype = m->tensors[tensor].dtype;
-    emr_convert(EMR_F64, &value, dtype, m->data[tensor] + i * emr_dtype_bits(dtype) / 8, 1);
+    emr_convert(EMR_DTYPE_F64, &value, dtype, m->data[tensor] + i * emr_dtype_bits(dtype) / 8, 1);
     return value;
 }
 
@@ -15,9 +15,9 @@ static float task_vector(const reference *r, size_t task, size_t tensor, uint64_
 {
     const test_model *base = &r->set->base, *model = &r->set->tasks[task];
     double w0 = value_at(base, tensor, i), w = value_at(model, tensor, i);
-    bool wide = base->tensors[tensor].dtype == EMR_F64 || model->tensors[tensor].dtype == EMR_F64;
+    bool wide = base->tensors[tensor].dtype == EMR_DTYPE_F64 || model->tensors[tensor].dtype == EMR_DTYPE_F64;
     float tau = wide ? (float)(w - w0) : (float)w - (float)w0;
-    return r->options.on_nonfinite == EMR_NONFINITE_ZERO && !isfinite(tau) ? 0 : tau;
+    return r->options.on_nonfinite == EMR_ON_NONFINITE_ZERO && !isfinite(tau) ? 0 : tau;
 }
 
 /* Equations 1 to 3 for one parameter, rounded to the unified dtype. */
@@ -34,10 +34,10 @@ static float elect(const reference *r, size_t tensor, uint64_t i)
             magnitude = fabsf(tau);
     }
     unified = (float)sign * magnitude;
-    emr_dtype dtype = r->options.unified_dtype ? (emr_dtype)r->options.unified_dtype : EMR_F32;
+    emr_dtype dtype = r->options.unified_dtype ? (emr_dtype)r->options.unified_dtype : EMR_DTYPE_F32;
     unsigned char stored[4];
-    emr_convert(dtype, stored, EMR_F32, &unified, 1);
-    emr_convert(EMR_F32, &unified, dtype, stored, 1);
+    emr_convert(dtype, stored, EMR_DTYPE_F32, &unified, 1);
+    emr_convert(EMR_DTYPE_F32, &unified, dtype, stored, 1);
     return unified == 0 ? 0.0f : unified;
 }
 
@@ -94,10 +94,10 @@ double reference_rescaler(const reference *r, size_t task, size_t tensor, uint64
 {
     double top = 0, bottom = 0;
     uint64_t n = test_tensor_count(&r->set->base.tensors[tensor]);
-    if (r->options.rescale_per == EMR_PER_ROW) {
+    if (r->options.rescale_per == EMR_RESCALE_PER_ROW) {
         uint64_t length = n / reference_rows(r, tensor);
         add_terms(r, task, tensor, row * length, (row + 1) * length, 1, &top, &bottom);
-    } else if (r->options.rescale_per == EMR_PER_TENSOR) {
+    } else if (r->options.rescale_per == EMR_RESCALE_PER_TENSOR) {
         add_terms(r, task, tensor, 0, n, 1, &top, &bottom);
     } else {
         return r->per_model[task];
@@ -146,7 +146,7 @@ static void check_unified(const reference *r, const emr_bundle *bundle)
 {
     emr_error error;
     emr_model *view;
-    assert_ok(emr_bundle_unified_model(&view, bundle, NULL, &error), &error);
+    assert_ok(emr_bundle_open_unified(&view, bundle, NULL, &error), &error);
     for (size_t i = 0; i < r->set->base.n; i++) {
         if (!r->unified[i])
             continue;
@@ -165,7 +165,7 @@ static void check_mask(const reference *r, const emr_bundle *bundle, size_t task
     emr_model *view;
     emr_task_info info = EMR_INIT(emr_task_info);
     uint64_t ones = 0;
-    assert_ok(emr_bundle_mask_model(&view, bundle, task, NULL, &error), &error);
+    assert_ok(emr_bundle_open_mask(&view, bundle, task, NULL, &error), &error);
     for (size_t i = 0; i < r->set->base.n; i++) {
         if (!r->unified[i])
             continue;
@@ -177,7 +177,7 @@ static void check_mask(const reference *r, const emr_bundle *bundle, size_t task
             ones += want[k];
         free(got);
     }
-    assert_ok(emr_bundle_task(bundle, task, &info), NULL);
+    assert_ok(emr_bundle_get_task(bundle, task, &info), NULL);
     assert_int_equal(info.mask_ones, ones);
     emr_model_destroy(&view);
 }
@@ -195,7 +195,7 @@ static void check_tensor(const reference *r, const emr_bundle *bundle, size_t ta
     assert_ok(emr_bundle_find_tensor(bundle, base->name, &number), NULL);
     size_t n_rescalers = (size_t)emr_bundle_n_rescalers(bundle, number);
     if (n) /* what has no elements may have no rescalers */
-        assert_int_equal(n_rescalers, r->options.rescale_per == EMR_PER_ROW ? rows : 1);
+        assert_int_equal(n_rescalers, r->options.rescale_per == EMR_RESCALE_PER_ROW ? rows : 1);
     float *rescalers = calloc(n_rescalers + 1, sizeof *rescalers);
     assert_ok(emr_bundle_rescalers(bundle, task, number, 0, n_rescalers, rescalers, &error), &error);
     for (size_t row = 0; n && row < n_rescalers; row++) {
@@ -222,7 +222,7 @@ void assert_bundle_is_formula(const emr_bundle *bundle, const emr_model *base, c
     for (size_t task = 0; task < r->set->n; task++) {
         emr_model *rebuilt;
         check_mask(r, bundle, task);
-        assert_ok(emr_bundle_task_model(&rebuilt, bundle, task, base, NULL, &error), &error);
+        assert_ok(emr_bundle_open_task(&rebuilt, bundle, task, base, NULL, &error), &error);
         for (size_t i = 0; i < r->set->base.n; i++)
             if (r->unified[i])
                 check_tensor(r, bundle, task, i, rebuilt);

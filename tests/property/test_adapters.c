@@ -4,17 +4,17 @@
 
 /* A and B of two layers, as PEFT names them; ranks and widths are no multiples of anything. */
 static const test_tensor lora_tensors[] = {
-    {"base_model.model.layers.0.q_proj.lora_A.weight", EMR_F32, 2, {5, 67}},
-    {"base_model.model.layers.0.q_proj.lora_B.weight", EMR_F32, 2, {67, 5}},
-    {"base_model.model.layers.1.q_proj.lora_A.weight", EMR_BF16, 2, {8, 1003}},
-    {"base_model.model.layers.1.q_proj.lora_B.weight", EMR_F16, 2, {1003, 8}},
+    {"base_model.model.layers.0.q_proj.lora_A.weight", EMR_DTYPE_F32, 2, {5, 67}},
+    {"base_model.model.layers.0.q_proj.lora_B.weight", EMR_DTYPE_F32, 2, {67, 5}},
+    {"base_model.model.layers.1.q_proj.lora_A.weight", EMR_DTYPE_BF16, 2, {8, 1003}},
+    {"base_model.model.layers.1.q_proj.lora_B.weight", EMR_DTYPE_F16, 2, {1003, 8}},
 };
 enum { N_LORA = sizeof lora_tensors / sizeof lora_tensors[0] };
 
 static const test_tensor ia3_tensors[] = {
-    {"base_model.model.layers.0.k_proj.ia3_l", EMR_F32, 2, {67, 1}},
-    {"base_model.model.layers.0.down_proj.ia3_l", EMR_F32, 2, {1, 301}},
-    {"base_model.model.layers.1.k_proj.ia3_l", EMR_BF16, 1, {131}},
+    {"base_model.model.layers.0.k_proj.ia3_l", EMR_DTYPE_F32, 2, {67, 1}},
+    {"base_model.model.layers.0.down_proj.ia3_l", EMR_DTYPE_F32, 2, {1, 301}},
+    {"base_model.model.layers.1.k_proj.ia3_l", EMR_DTYPE_BF16, 1, {131}},
 };
 enum { N_IA3 = sizeof ia3_tensors / sizeof ia3_tensors[0] };
 
@@ -34,7 +34,7 @@ static void check_zeros(const test_set *s, emr_merge_options o)
     emr_error error;
     emr_model *zeros;
     test_set against = *s;
-    assert_ok(emr_model_zeros(&zeros, s->tasks[0].model, NULL, &error), &error);
+    assert_ok(emr_model_create_zeros(&zeros, s->tasks[0].model, NULL, &error), &error);
     against.base.model = zeros;
     for (o.embed_base = 0; o.embed_base <= 1; o.embed_base++) {
         emr_buffer want = test_merge_bundle(s, &o), got = test_merge_bundle(&against, &o);
@@ -61,7 +61,7 @@ static void adapters_against_zeros(void **state)
         test_set s = test_set_create(lora_tensors, N_LORA, 1 + seed % 4, seed, SOURCE_MEMORY);
         emr_merge_options o = small_options();
         o.rescale = (int)(seed % 3);
-        o.rescale_per = o.rescale == EMR_RESCALE_L1_MEANS ? EMR_PER_MODEL : (int)(seed / 3 % 3);
+        o.rescale_per = o.rescale == EMR_RESCALE_L1_MEANS ? EMR_RESCALE_PER_MODEL : (int)(seed / 3 % 3);
         o.tie = (int)(seed % 2);
         put_zeros(&s);
         check_zeros(&s, o);
@@ -93,11 +93,11 @@ static void weights_are_multiples_of_the_unified_ones(void **state)
     emr_buffer buffer = test_merge_bundle(&s, &o);
     emr_bundle *bundle = test_bundle_open(&buffer, &memory);
     emr_model *unified, *task;
-    assert_ok(emr_bundle_unified_model(&unified, bundle, NULL, &error), &error);
+    assert_ok(emr_bundle_open_unified(&unified, bundle, NULL, &error), &error);
     for (size_t t = 0; t < s.n; t++) {
         float lambda;
         size_t kept = 0;
-        assert_ok(emr_bundle_task_model(&task, bundle, t, NULL, NULL, &error), &error);
+        assert_ok(emr_bundle_open_task(&task, bundle, t, NULL, NULL, &error), &error);
         for (size_t i = 0; i < 2; i++) {
             float u[5 * 67], w[5 * 67];
             assert_ok(emr_bundle_rescalers(bundle, t, i, 0, 1, &lambda, &error), &error);
@@ -156,12 +156,12 @@ static void adding_against_zeros(void **state)
     emr_buffer want = test_merge_bundle(&s, &o), before = test_merge_bundle(&first, &o), got = {0};
     emr_io io = emr_buffer_io(&got);
     emr_bundle *bundle = test_bundle_open(&before, &memory);
-    assert_ok(emr_model_zeros(&zeros, s.tasks[0].model, NULL, &error), &error);
+    assert_ok(emr_model_create_zeros(&zeros, s.tasks[0].model, NULL, &error), &error);
     assert_ok(emr_merge_create(&merge, NULL, &error), &error);
     assert_ok(emr_merge_extend(merge, bundle, &error), &error);
     assert_ok(emr_merge_set_base(merge, zeros, &error), &error);
     assert_ok(emr_merge_add_task(merge, "t2", s.tasks[2].model, &error), &error);
-    assert_ok(emr_merge_to_bundle(merge, &io, &error), &error);
+    assert_ok(emr_merge_set_output(merge, &io, &error), &error);
     assert_ok(emr_merge_run(merge, &error), &error);
     assert_same_buffer(&got, &want, "a bundle that grew");
     emr_merge_destroy(&merge);

@@ -214,7 +214,7 @@ static emr_status merge_cut(cut_file *c, const char *cut, uint64_t to)
     assert_ok(emr_merge_add_task(merge, "t", task, &c->error), &c->error);
     assert_ok(emr_file_create(&out, c->out, 0, NULL, &c->error), &c->error);
     emr_io io = emr_file_io(out);
-    assert_ok(emr_merge_to_bundle(merge, &io, &c->error), &c->error);
+    assert_ok(emr_merge_set_output(merge, &io, &c->error), &c->error);
     emr_status status = emr_merge_run(merge, &c->error);
     if (!status)
         status = emr_file_commit(out, &c->error);
@@ -234,7 +234,7 @@ static emr_status apply_cut(cut_file *c, const char *cut, uint64_t to)
     assert_ok(emr_checkpoint_open(&base, c->base, NULL, &c->error), &c->error);
     assert_ok(emr_bundle_open_file(&bundle, c->bundle, NULL, &c->error), &c->error);
     assert_int_equal(truncate(cut, (off_t)to), 0);
-    emr_status status = emr_bundle_task_model(&model, bundle, 1, base, &o, &c->error);
+    emr_status status = emr_bundle_open_task(&model, bundle, 1, base, &o, &c->error);
     if (!status)
         status = emr_checkpoint_write(model, c->out, NULL, &c->error);
     emr_model_destroy(&model);

@@ -30,8 +30,8 @@ static void assert_same_models(const emr_model *a, const emr_model *b)
     }
     assert_int_equal(emr_model_n_metadata(a), emr_model_n_metadata(b));
     for (size_t i = 0; i < emr_model_n_metadata(a); i++) {
-        emr_model_metadata(a, i, &key_a, &value_a);
-        emr_model_metadata(b, i, &key_b, &value_b);
+        emr_model_get_metadata(a, i, &key_a, &value_a);
+        emr_model_get_metadata(b, i, &key_b, &value_b);
         assert_string_equal(key_a, key_b);
         assert_string_equal(value_a, value_b);
     }
@@ -47,18 +47,18 @@ static void assert_same_task(const emr_bundle *a, size_t task_a, const emr_bundl
     emr_bundle_info info = EMR_INIT(emr_bundle_info);
     emr_bundle_get_info(a, &info);
     const emr_model *given = info.has_base ? NULL : base;
-    assert_ok(emr_bundle_task_model(&x, a, task_a, given, NULL, &error), &error);
-    assert_ok(emr_bundle_task_model(&y, b, task_b, given, NULL, &error), &error);
+    assert_ok(emr_bundle_open_task(&x, a, task_a, given, NULL, &error), &error);
+    assert_ok(emr_bundle_open_task(&y, b, task_b, given, NULL, &error), &error);
     assert_same_models(x, y);
     emr_model_destroy(&x);
     emr_model_destroy(&y);
-    assert_ok(emr_bundle_mask_model(&x, a, task_a, NULL, &error), &error);
-    assert_ok(emr_bundle_mask_model(&y, b, task_b, NULL, &error), &error);
+    assert_ok(emr_bundle_open_mask(&x, a, task_a, NULL, &error), &error);
+    assert_ok(emr_bundle_open_mask(&y, b, task_b, NULL, &error), &error);
     assert_same_models(x, y);
     emr_model_destroy(&x);
     emr_model_destroy(&y);
-    emr_bundle_task(a, task_a, &info_a);
-    emr_bundle_task(b, task_b, &info_b);
+    emr_bundle_get_task(a, task_a, &info_a);
+    emr_bundle_get_task(b, task_b, &info_b);
     assert_string_equal(info_a.name, info_b.name);
     assert_int_equal(info_a.mask_ones, info_b.mask_ones);
     assert_int_equal(info_a.mask_bytes, info_b.mask_bytes);
@@ -80,9 +80,9 @@ static void assert_report(const emr_bundle *b, const bool *gone, size_t n_tasks,
     emr_error error = {{0}};
     emr_model *unified, *masks[8];
     uint64_t nonzero = 0, alone = 0, shared = 0;
-    assert_ok(emr_bundle_unified_model(&unified, b, NULL, &error), &error);
+    assert_ok(emr_bundle_open_unified(&unified, b, NULL, &error), &error);
     for (size_t t = 0; t < n_tasks; t++)
-        assert_ok(emr_bundle_mask_model(&masks[t], b, t, NULL, &error), &error);
+        assert_ok(emr_bundle_open_mask(&masks[t], b, t, NULL, &error), &error);
     for (size_t i = 0; i < emr_model_n_tensors(unified); i++) {
         const emr_tensor *u = emr_model_tensor(unified, i);
         float *values = (float *)(void *)tensor_bytes_of(u);
@@ -135,7 +135,7 @@ static void assert_drop(const test_set *s, const emr_bundle *b, unsigned which, 
     for (size_t t = 0; t < N_TASKS; t++) {
         size_t at;
         emr_task_info task = EMR_INIT(emr_task_info);
-        emr_bundle_task(b, t, &task);
+        emr_bundle_get_task(b, t, &task);
         emr_status found = emr_bundle_find_task(dropped, task.name, &at);
         assert_int_equal(found, gone[t] ? EMR_ENOTFOUND : EMR_OK);
         if (!gone[t]) {
@@ -150,14 +150,14 @@ static void assert_drop(const test_set *s, const emr_bundle *b, unsigned which, 
 static void everything_else_stays(void **state)
 {
     (void)state;
-    for (int per = EMR_PER_MODEL; per <= EMR_PER_ROW; per++) {
+    for (int per = EMR_RESCALE_PER_MODEL; per <= EMR_RESCALE_PER_ROW; per++) {
         for (int way = 0; way < 4; way++) {
             test_set s = rich_set((uint64_t)(1 + per), N_TASKS, SOURCE_MEMORY);
             emr_merge_options o = rich_options(per);
             o.compression = way & 1 ? EMR_COMPRESSION_NONE : 0;
             o.extendable = way >> 1;
             o.embed_base = way == 1;
-            o.unified_dtype = way == 2 ? EMR_BF16 : EMR_F32;
+            o.unified_dtype = way == 2 ? EMR_DTYPE_BF16 : EMR_DTYPE_F32;
             emr_memory memory;
             emr_buffer buffer = test_merge_bundle(&s, &o);
             emr_bundle *b = test_bundle_open(&buffer, &memory);
@@ -173,7 +173,7 @@ static void everything_else_stays(void **state)
 /* Four tasks over a base of zeros; in each run of blocks, each task has one value. */
 static test_set filled_set(void)
 {
-    static const test_tensor tensors[] = {{"w", EMR_F32, 2, {40, 4096}}};
+    static const test_tensor tensors[] = {{"w", EMR_DTYPE_F32, 2, {40, 4096}}};
     static const float values[N_TASKS][5] = {
         {1, 2, 0, 0.0115f, -1}, {0.5f, -0.25f, 0, 0, 3}, {-0.25f, -0.25f, 0, 0, 2}, {0, 1, 0, 0, -1}};
     test_set s = test_set_create(tensors, 1, N_TASKS, 5, SOURCE_MEMORY);
@@ -210,7 +210,7 @@ static void filled_blocks_count(void **state)
 static size_t peak_with(size_t n_tasks)
 {
     test_set s = rich_set(9, n_tasks, SOURCE_MEMORY);
-    emr_merge_options o = rich_options(EMR_PER_ROW);
+    emr_merge_options o = rich_options(EMR_RESCALE_PER_ROW);
     emr_error error = {{0}};
     emr_drop_report report = EMR_INIT(emr_drop_report);
     emr_drop_options options = EMR_INIT(emr_drop_options);
@@ -241,7 +241,7 @@ static void progress_is_told_and_cancels(void **state)
 {
     (void)state;
     test_set s = rich_set(9, 3, SOURCE_MEMORY);
-    emr_merge_options o = rich_options(EMR_PER_ROW);
+    emr_merge_options o = rich_options(EMR_RESCALE_PER_ROW);
     emr_drop_options options = EMR_INIT(emr_drop_options);
     emr_memory memory;
     emr_buffer buffer = test_merge_bundle(&s, &o);
@@ -275,7 +275,7 @@ static void one_after_another_is_both_at_once(void **state)
 {
     (void)state;
     test_set s = rich_set(9, N_TASKS, SOURCE_MEMORY);
-    emr_merge_options o = rich_options(EMR_PER_TENSOR);
+    emr_merge_options o = rich_options(EMR_RESCALE_PER_TENSOR);
     emr_memory memory, first_memory;
     emr_drop_report report;
     emr_buffer buffer = test_merge_bundle(&s, &o);
@@ -304,7 +304,7 @@ static void wrong_calls_are_refused(void **state)
 {
     (void)state;
     test_set s = rich_set(9, 2, SOURCE_MEMORY);
-    emr_merge_options o = rich_options(EMR_PER_MODEL);
+    emr_merge_options o = rich_options(EMR_RESCALE_PER_MODEL);
     emr_error error = {{0}};
     emr_memory memory;
     emr_buffer buffer = test_merge_bundle(&s, &o), out = {0};
@@ -341,7 +341,7 @@ static void failures_are_told(void **state)
 {
     (void)state;
     test_set s = rich_set(9, 3, SOURCE_MEMORY);
-    emr_merge_options o = rich_options(EMR_PER_ROW);
+    emr_merge_options o = rich_options(EMR_RESCALE_PER_ROW);
     const size_t task = 1;
     emr_buffer buffer = test_merge_bundle(&s, &o), want = {0};
     emr_memory memory;

@@ -15,7 +15,7 @@ static void random_models_of_every_dtype(void **state)
         o.rescale_per = (int)rng_below(&r, 3);
         o.rescale = (int)rng_below(&r, 3);
         if (o.rescale == EMR_RESCALE_L1_MEANS)
-            o.rescale_per = EMR_PER_MODEL;
+            o.rescale_per = EMR_RESCALE_PER_MODEL;
         o.tie = (int)rng_below(&r, 2);
         o.unified_dtype = (int)rng_below(&r, 4); /* F32 twice, F16, BF16 */
         o.block_params = seed % 3 ? 0 : 4096u << rng_below(&r, 4);
@@ -31,12 +31,12 @@ static void large_tensors(void **state)
 {
     (void)state;
     test_set s = test_set_create(mixed_tensors, n_mixed_tensors, 3, 1, SOURCE_MEMORY);
-    for (int per = EMR_PER_MODEL; per <= EMR_PER_ROW; per++) {
+    for (int per = EMR_RESCALE_PER_MODEL; per <= EMR_RESCALE_PER_ROW; per++) {
         emr_merge_options o = small_options();
         o.rescale_per = per;
-        o.rescale = per == EMR_PER_TENSOR ? EMR_RESCALE_L2 : EMR_RESCALE_L1;
-        o.tie = per == EMR_PER_ROW;
-        o.block_params = per == EMR_PER_ROW ? 4096 : 0;
+        o.rescale = per == EMR_RESCALE_PER_TENSOR ? EMR_RESCALE_L2 : EMR_RESCALE_L1;
+        o.tie = per == EMR_RESCALE_PER_ROW;
+        o.block_params = per == EMR_RESCALE_PER_ROW ? 4096 : 0;
         assert_merge_is_formula(&s, &o);
     }
     test_set_destroy(&s);
@@ -45,11 +45,11 @@ static void large_tensors(void **state)
 static void more_tasks_than_a_byte_counts(void **state)
 {
     (void)state;
-    static const test_tensor tensors[] = {{"w", EMR_BF16, 2, {3, 50}}};
+    static const test_tensor tensors[] = {{"w", EMR_DTYPE_BF16, 2, {3, 50}}};
     test_set s = test_set_create(tensors, 1, 300, 7, SOURCE_MEMORY);
     emr_merge_options o = EMR_INIT(emr_merge_options);
     o.memory_bytes = 128 << 20;
-    o.rescale_per = EMR_PER_ROW;
+    o.rescale_per = EMR_RESCALE_PER_ROW;
     assert_merge_is_formula(&s, &o);
     test_set_destroy(&s);
 }
@@ -65,14 +65,14 @@ static emr_model *view_task(const emr_bundle *bundle, size_t task, const emr_mod
 {
     emr_error error;
     emr_model *view;
-    assert_ok(emr_bundle_task_model(&view, bundle, task, base, NULL, &error), &error);
+    assert_ok(emr_bundle_open_task(&view, bundle, task, base, NULL, &error), &error);
     return view;
 }
 
 static void task_equal_to_the_base_comes_back_as_the_base(void **state)
 {
     (void)state;
-    for (int per = EMR_PER_MODEL; per <= EMR_PER_ROW; per++) {
+    for (int per = EMR_RESCALE_PER_MODEL; per <= EMR_RESCALE_PER_ROW; per++) {
         emr_memory memory;
         emr_merge_options o = small_options();
         o.rescale_per = per;
@@ -82,7 +82,7 @@ static void task_equal_to_the_base_comes_back_as_the_base(void **state)
         emr_buffer buffer = test_merge_bundle(&s, &o);
         emr_bundle *bundle = test_bundle_open(&buffer, &memory);
         emr_task_info info = EMR_INIT(emr_task_info);
-        assert_ok(emr_bundle_task(bundle, 1, &info), NULL);
+        assert_ok(emr_bundle_get_task(bundle, 1, &info), NULL);
         assert_int_equal(info.mask_ones, 0);
         assert_true(info.rescaler == 0);
         emr_model *view = view_task(bundle, 1, s.base.model);
@@ -108,7 +108,7 @@ static void one_task_alone_comes_back(void **state)
     emr_buffer buffer = test_merge_bundle(&s, &o);
     emr_bundle *bundle = test_bundle_open(&buffer, &memory);
     emr_task_info info = EMR_INIT(emr_task_info);
-    assert_ok(emr_bundle_task(bundle, 0, &info), NULL);
+    assert_ok(emr_bundle_get_task(bundle, 0, &info), NULL);
     assert_true(info.rescaler == 1);
     emr_model *view = view_task(bundle, 0, s.base.model);
     for (size_t i = 0; i < s.base.n; i++) {
@@ -148,11 +148,11 @@ static void outvoted_task_has_no_mask_and_is_reported(void **state)
     }
     emr_merge_options o = small_options();
     emr_merge *merge = test_merge_create(&s, &o);
-    assert_ok(emr_merge_to_bundle(merge, &io, &error), &error);
+    assert_ok(emr_merge_set_output(merge, &io, &error), &error);
     assert_ok(emr_merge_run(merge, &error), &error);
     for (size_t t = 0; t < 4; t++) {
         emr_task_report report = EMR_INIT(emr_task_report);
-        assert_ok(emr_merge_task_report(merge, t, &report), NULL);
+        assert_ok(emr_merge_get_task_report(merge, t, &report), NULL);
         assert_int_equal(report.empty_mask, t == 1);
         assert_int_equal(report.mask_ones == 0, t == 1 || t == 3);
         assert_true(report.rescaler == (t == 0 ? 1.0f : t == 2 ? 0.5f : 0));
@@ -176,15 +176,15 @@ static void assert_permuted(const emr_bundle *a, const emr_bundle *b, const size
 {
     emr_error error;
     emr_model *x, *y;
-    assert_ok(emr_bundle_unified_model(&x, a, NULL, &error), &error);
-    assert_ok(emr_bundle_unified_model(&y, b, NULL, &error), &error);
+    assert_ok(emr_bundle_open_unified(&x, a, NULL, &error), &error);
+    assert_ok(emr_bundle_open_unified(&y, b, NULL, &error), &error);
     for (size_t i = 0; i < s->base.n; i++)
         assert_same_tensor(x, y, s->base.tensors[i].name);
     emr_model_destroy(&x);
     emr_model_destroy(&y);
     for (size_t t = 0; t < s->n; t++) {
-        assert_ok(emr_bundle_mask_model(&x, a, t, NULL, &error), &error);
-        assert_ok(emr_bundle_mask_model(&y, b, order[t], NULL, &error), &error);
+        assert_ok(emr_bundle_open_mask(&x, a, t, NULL, &error), &error);
+        assert_ok(emr_bundle_open_mask(&y, b, order[t], NULL, &error), &error);
         for (size_t i = 0; i < s->base.n; i++) {
             float l[1000], m[1000];
             size_t n = (size_t)emr_bundle_n_rescalers(a, i);
@@ -203,14 +203,14 @@ static void order_of_tasks_permutes_the_results(void **state)
 {
     (void)state;
     static const size_t order[] = {2, 0, 3, 1};
-    for (int per = EMR_PER_MODEL; per <= EMR_PER_ROW; per++) {
+    for (int per = EMR_RESCALE_PER_MODEL; per <= EMR_RESCALE_PER_ROW; per++) {
         emr_memory memory_a, memory_b;
         test_set s = test_set_create(mixed_tensors, 9, 4, (uint64_t)per + 1, SOURCE_MEMORY);
         test_set_on_grid(&s, (uint64_t)per + 1);
         test_set p = test_set_copy(&s, SOURCE_MEMORY);
         emr_merge_options o = small_options();
         o.rescale_per = per;
-        o.tie = per == EMR_PER_TENSOR ? EMR_TIE_NEGATIVE : EMR_TIE_ZERO;
+        o.tie = per == EMR_RESCALE_PER_TENSOR ? EMR_TIE_NEGATIVE : EMR_TIE_ZERO;
         for (size_t t = 0; t < s.n; t++)
             copy_task(&p, order[t], &s.tasks[t]);
         emr_buffer x = test_merge_bundle(&s, &o), y = test_merge_bundle(&p, &o);

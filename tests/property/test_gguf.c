@@ -54,12 +54,12 @@ static gguf_model make(unsigned number)
     g.file = gguf_of(3, kv, infos, 32, at, NULL);
     unsigned char *p = g.file.bytes + g.file.n - at;
     for (size_t i = 0; i < N_TENSORS; p += padded(tensors[i].bytes), i++) {
-        static const emr_dtype dtypes[] = {EMR_F32, EMR_F16, EMR_BF16};
+        static const emr_dtype dtypes[] = {EMR_DTYPE_F32, EMR_DTYPE_F16, EMR_DTYPE_BF16};
         rng base = {100 + i}, own = {100 * number + i + 1};
         memset(p, 0, padded(tensors[i].bytes));
         for (size_t k = 0; i < 3 && k < tensors[i].count; k++) {
             float value = rng_normal(&base) + (number ? 0.1f * rng_normal(&own) : 0);
-            emr_convert(dtypes[i], p + k * (emr_dtype_bits(dtypes[i]) / 8), EMR_F32, &value, 1);
+            emr_convert(dtypes[i], p + k * (emr_dtype_bits(dtypes[i]) / 8), EMR_DTYPE_F32, &value, 1);
         }
         for (size_t k = 0; i >= 3 && k < tensors[i].bytes; k++) /* scales of blocks stay finite */
             p[k] = (unsigned char)(rng_next(number > 1 ? &own : &base) >> 32 & 0x3f);
@@ -107,7 +107,7 @@ static emr_buffer merge(emr_model *const models[TASKS + 1], const emr_bundle *be
         snprintf(name, sizeof name, "t%zu", t);
         assert_ok(emr_merge_add_task(m, name, models[t], &error), &error);
     }
-    assert_ok(emr_merge_to_bundle(m, &io, &error), &error);
+    assert_ok(emr_merge_set_output(m, &io, &error), &error);
     assert_ok(emr_merge_run(m, &error), &error);
     emr_merge_destroy(&m);
     return buffer;
@@ -162,15 +162,15 @@ static void check_task(const emr_bundle *a, const emr_model *base_a, const emr_b
     static const char *const carried[] = {"ids", "k.weight", EMR_GGUF_HEADER};
     emr_error error;
     emr_model *x, *y;
-    assert_ok(emr_bundle_task_model(&x, a, task, base_a, NULL, &error), &error);
-    assert_ok(emr_bundle_task_model(&y, b, task, base_b, NULL, &error), &error);
+    assert_ok(emr_bundle_open_task(&x, a, task, base_a, NULL, &error), &error);
+    assert_ok(emr_bundle_open_task(&y, b, task, base_b, NULL, &error), &error);
     assert_int_equal(emr_model_n_tensors(x), N_TENSORS + 1);
     assert_int_equal(emr_model_n_tensors(y), N_TENSORS + 1);
     for (size_t i = 0; i < emr_model_n_tensors(x); i++)
         check_same_tensor(emr_model_tensor(x, i), emr_model_find(y, emr_tensor_name(emr_model_tensor(x, i))));
     for (size_t i = 0; i < 3; i++)
         check_same_tensor(emr_model_find(g->model, carried[i]), emr_model_find(x, carried[i]));
-    if (emr_tensor_dtype(emr_model_find(x, "q.weight")) == EMR_U8)
+    if (emr_tensor_dtype(emr_model_find(x, "q.weight")) == EMR_DTYPE_U8)
         check_same_tensor(emr_model_find(g->model, "q.weight"), emr_model_find(x, "q.weight"));
     check_written(x, y, g);
     emr_model_destroy(&x);
@@ -192,7 +192,7 @@ static void gguf_gives_what_safetensors_give(void **state)
             models[i] = open_gguf(&files[i], &options);
             others[i] = by_safetensors(models[i], &buffers[i], &memories[i]);
             assert_int_equal(emr_tensor_dtype(emr_model_find(models[i], "q.weight")),
-                             dequantise ? EMR_F32 : EMR_U8);
+                             dequantise ? EMR_DTYPE_F32 : EMR_DTYPE_U8);
         }
         emr_buffer merged_a = merge(models, NULL, 1, TASKS), merged_b = merge(others, NULL, 1, TASKS);
         emr_bundle *a = test_bundle_open(&merged_a, &memory_a), *b = test_bundle_open(&merged_b, &memory_b);
@@ -261,7 +261,7 @@ static void headers_are_shared_where_they_are_equal(void **state)
     for (size_t t = 0; t < TASKS; t++) {
         emr_private_info own = EMR_INIT(emr_private_info);
         bool has_own = false;
-        for (size_t i = 0; emr_bundle_private(b, t, i, &own) == EMR_OK; i++)
+        for (size_t i = 0; emr_bundle_get_private(b, t, i, &own) == EMR_OK; i++)
             has_own = has_own || strcmp(own.name, EMR_GGUF_HEADER) == 0;
         assert_int_equal(has_own, t > 0);
     }

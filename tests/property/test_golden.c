@@ -32,7 +32,7 @@ static emr_model *open_model(const golden_case *c, const char *file)
 static const char *metadata(const golden_case *c, const char *wanted)
 {
     const char *key, *value;
-    for (size_t i = 0; emr_model_metadata(c->expected, i, &key, &value) == EMR_OK; i++)
+    for (size_t i = 0; emr_model_get_metadata(c->expected, i, &key, &value) == EMR_OK; i++)
         if (strcmp(key, wanted) == 0)
             return value;
     fail_msg("%s: no metadata '%s'", c->folder, wanted);
@@ -89,7 +89,7 @@ static void merge_case(golden_case *c)
         snprintf(name, sizeof name, "t%zu", t);
         assert_ok(emr_merge_add_task(merge, name, c->tasks[t], &error), &error);
     }
-    assert_ok(emr_merge_to_bundle(merge, &io, &error), &error);
+    assert_ok(emr_merge_set_output(merge, &io, &error), &error);
     assert_ok(emr_merge_run(merge, &error), &error);
     emr_merge_destroy(&merge);
     c->bundle = test_bundle_open(&c->buffer, &c->memory);
@@ -130,7 +130,7 @@ static void check_unified(const golden_case *c)
 {
     emr_error error;
     emr_model *view;
-    assert_ok(emr_bundle_unified_model(&view, c->bundle, NULL, &error), &error);
+    assert_ok(emr_bundle_open_unified(&view, c->bundle, NULL, &error), &error);
     assert_int_equal(emr_model_n_tensors(view), c->n_merged);
     for (size_t i = 0; i < c->n_merged; i++) {
         const emr_tensor *t = emr_model_tensor(view, i);
@@ -139,7 +139,7 @@ static void check_unified(const golden_case *c)
                       *want = expected(c, "unified", SIZE_MAX, emr_tensor_name(t), &bytes);
         assert_int_equal(bytes, n * emr_dtype_bits((emr_dtype)c->options.unified_dtype) / 8);
         float *wide = malloc(n * sizeof *wide + 1);
-        emr_convert(EMR_F32, wide, (emr_dtype)c->options.unified_dtype, want, n);
+        emr_convert(EMR_DTYPE_F32, wide, (emr_dtype)c->options.unified_dtype, want, n);
         assert_memory_equal(got, wide, n * sizeof *wide);
         free(wide);
         free(got);
@@ -152,7 +152,7 @@ static void check_masks(const golden_case *c, size_t task)
 {
     emr_error error;
     emr_model *view;
-    assert_ok(emr_bundle_mask_model(&view, c->bundle, task, NULL, &error), &error);
+    assert_ok(emr_bundle_open_mask(&view, c->bundle, task, NULL, &error), &error);
     assert_int_equal(emr_model_n_tensors(view), c->n_merged);
     for (size_t i = 0; i < c->n_merged; i++) {
         const emr_tensor *t = emr_model_tensor(view, i);
@@ -174,8 +174,8 @@ static float *check_rescalers(const golden_case *c, size_t task, size_t tensor, 
     emr_error error;
     emr_tensor_info info = EMR_INIT(emr_tensor_info);
     size_t bytes;
-    assert_ok(emr_bundle_tensor(c->bundle, tensor, &info), NULL);
-    bool per_model = c->options.rescale_per == EMR_PER_MODEL;
+    assert_ok(emr_bundle_get_tensor(c->bundle, tensor, &info), NULL);
+    bool per_model = c->options.rescale_per == EMR_RESCALE_PER_MODEL;
     double *want = (double *)(void *)expected(c, "rescalers", task, per_model ? NULL : info.name, &bytes);
     *n = (size_t)emr_bundle_n_rescalers(c->bundle, tensor);
     if (info.count == 0) /* what has no elements may have no rescalers */
@@ -197,7 +197,7 @@ static float *check_rescalers(const golden_case *c, size_t task, size_t tensor, 
 static bool are_nearest(const golden_case *c, size_t task, const char *name, const float *got, size_t n)
 {
     size_t bytes;
-    bool per_model = c->options.rescale_per == EMR_PER_MODEL, same = true;
+    bool per_model = c->options.rescale_per == EMR_RESCALE_PER_MODEL, same = true;
     double *want = (double *)(void *)expected(c, "rescalers", task, per_model ? NULL : name, &bytes);
     for (size_t i = 0; i < n; i++)
         same = same && got[i] == (float)want[i];
@@ -218,7 +218,7 @@ static void check_formula(const golden_case *c, size_t task, const emr_tensor *r
     emr_dtype dtype = (emr_dtype)c->options.unified_dtype;
     for (size_t i = 0; i < n; i++) {
         float u;
-        emr_convert(EMR_F32, &u, dtype, unified + i * emr_dtype_bits(dtype) / 8, 1);
+        emr_convert(EMR_DTYPE_F32, &u, dtype, unified + i * emr_dtype_bits(dtype) / 8, 1);
         weight_of one = {.base_dtype = emr_tensor_dtype(base),
                          .out_dtype = emr_tensor_dtype(rebuilt),
                          .base = w0 + i * emr_dtype_bits(emr_tensor_dtype(base)) / 8,
@@ -258,7 +258,7 @@ static void check_model(golden_case *c, size_t task)
 {
     emr_error error;
     emr_model *view;
-    assert_ok(emr_bundle_task_model(&view, c->bundle, task, c->base, NULL, &error), &error);
+    assert_ok(emr_bundle_open_task(&view, c->bundle, task, c->base, NULL, &error), &error);
     assert_int_equal(emr_model_n_tensors(view), count_expected_weights(c, task));
     for (size_t i = 0; i < emr_model_n_tensors(view); i++) {
         const emr_tensor *rebuilt = emr_model_tensor(view, i);

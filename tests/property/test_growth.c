@@ -54,7 +54,7 @@ static emr_status add(const emr_bundle *before, const test_set *s, size_t from, 
         status = emr_merge_add_task(merge, name, s->tasks[t].model, error);
     }
     if (!status)
-        status = emr_merge_to_bundle(merge, &io, error);
+        status = emr_merge_set_output(merge, &io, error);
     if (!status && w->source != SOURCE_PUSHED)
         status = emr_merge_run(merge, error);
     if (!status && w->source == SOURCE_PUSHED) {
@@ -107,12 +107,12 @@ static void assert_grows(const test_set *s, emr_merge_options o, size_t first_wa
 static void rich_sets_grow(void **state)
 {
     (void)state;
-    for (int per = EMR_PER_MODEL; per <= EMR_PER_ROW; per++) {
+    for (int per = EMR_RESCALE_PER_MODEL; per <= EMR_RESCALE_PER_ROW; per++) {
         for (size_t n = 2; n <= 4; n++) {
             test_set s = rich_set(n * 10 + (uint64_t)per, n, SOURCE_MEMORY);
             emr_merge_options o = rich_options(per);
-            o.rescale = per == EMR_PER_MODEL && n == 3 ? EMR_RESCALE_L1_MEANS : EMR_RESCALE_L1;
-            o.unified_dtype = n == 2 ? EMR_F16 : n == 3 ? EMR_BF16 : EMR_F32;
+            o.rescale = per == EMR_RESCALE_PER_MODEL && n == 3 ? EMR_RESCALE_L1_MEANS : EMR_RESCALE_L1;
+            o.unified_dtype = n == 2 ? EMR_DTYPE_F16 : n == 3 ? EMR_DTYPE_BF16 : EMR_DTYPE_F32;
             o.compression = n == 4 ? EMR_COMPRESSION_NONE : 0;
             o.embed_base = n != 3;
             assert_grows(&s, o, 1 + (n & 1) * 3);
@@ -132,7 +132,7 @@ static void ties_grow(void **state)
         o.tie = i & 1;
         o.rescale_per = i % 3;
         o.block_params = 4096;
-        o.unified_dtype = i == 4 ? EMR_BF16 : EMR_F32;
+        o.unified_dtype = i == 4 ? EMR_DTYPE_BF16 : EMR_DTYPE_F32;
         assert_grows(&s, o, (size_t)i);
         test_set_destroy(&s);
     }
@@ -145,12 +145,12 @@ static void random_sets_grow(void **state)
         test_set s = random_set((uint64_t)(70 + i), 2 + (size_t)i % 5, i & 1);
         emr_merge_options o = small_options();
         o.rescale_per = i % 3;
-        o.on_nonfinite = EMR_NONFINITE_ZERO;
+        o.on_nonfinite = EMR_ON_NONFINITE_ZERO;
         o.memory_bytes = 0;
         if (i > 3)
             for (size_t t = 0; t < s.n; t++)
                 for (size_t k = 0; k < s.tasks[t].n; k++)
-                    if (s.tasks[t].tensors[k].dtype == EMR_F32 &&
+                    if (s.tasks[t].tensors[k].dtype == EMR_DTYPE_F32 &&
                         test_tensor_count(&s.tasks[t].tensors[k]) > 9)
                         memset(s.tasks[t].data[k] + 4 * t, 0xff, 4); /* NaN */
         assert_grows(&s, o, (size_t)i);
@@ -162,7 +162,7 @@ static void random_sets_grow(void **state)
 static void the_rest_is_the_same(void **state)
 {
     (void)state;
-    for (int per = EMR_PER_MODEL; per <= EMR_PER_ROW; per++) {
+    for (int per = EMR_RESCALE_PER_MODEL; per <= EMR_RESCALE_PER_ROW; per++) {
         test_set s = random_set(200 + (uint64_t)per, 4, true);
         emr_merge_options o = small_options();
         o.rescale_per = per;
@@ -174,12 +174,12 @@ static void the_rest_is_the_same(void **state)
 }
 
 static const test_tensor tensors[] = {
-    {"a", EMR_F32, 2, {20, 30}}, {"b", EMR_BF16, 1, {90}}, {"i", EMR_I32, 1, {4}}};
+    {"a", EMR_DTYPE_F32, 2, {20, 30}}, {"b", EMR_DTYPE_BF16, 1, {90}}, {"i", EMR_DTYPE_I32, 1, {4}}};
 static const test_tensor other_shape[] = {
-    {"a", EMR_F32, 2, {30, 20}}, {"b", EMR_BF16, 1, {90}}, {"i", EMR_I32, 1, {4}}};
+    {"a", EMR_DTYPE_F32, 2, {30, 20}}, {"b", EMR_DTYPE_BF16, 1, {90}}, {"i", EMR_DTYPE_I32, 1, {4}}};
 static const test_tensor other_order[] = {
-    {"b", EMR_BF16, 1, {90}}, {"a", EMR_F32, 2, {20, 30}}, {"i", EMR_I32, 1, {4}}};
-static const test_tensor fewer[] = {{"a", EMR_F32, 2, {20, 30}}, {"i", EMR_I32, 1, {4}}};
+    {"b", EMR_DTYPE_BF16, 1, {90}}, {"a", EMR_DTYPE_F32, 2, {20, 30}}, {"i", EMR_DTYPE_I32, 1, {4}}};
+static const test_tensor fewer[] = {{"a", EMR_DTYPE_F32, 2, {20, 30}}, {"i", EMR_DTYPE_I32, 1, {4}}};
 
 static emr_bundle *small_bundle(const test_set *s, const emr_merge_options *o, emr_buffer *buffer,
                                 emr_memory *memory)
@@ -217,7 +217,7 @@ static void what_cannot_be_added_is_refused(void **state)
     assert_int_equal(emr_merge_create(&merge, &o, &error), EMR_EINVAL);
     assert_says(&error, "l2");
     o.rescale = EMR_RESCALE_L1;
-    o.on_mismatch = EMR_MISMATCH_PRIVATE;
+    o.on_mismatch = EMR_ON_MISMATCH_PRIVATE;
     b = small_bundle(&two, &o, &buffer, &memory);
 
     assert_refused(b, &s, 1, EMR_EEXIST,
@@ -282,8 +282,8 @@ static void missing_and_mismatching_tensors_grow(void **state)
         test_model_randomise(&odd, &r);
         test_model kept = s.tasks[way_of == 1 ? 3 : 0];
         s.tasks[way_of == 1 ? 3 : 0] = odd;
-        o.on_missing = EMR_MISSING_BASE;
-        o.on_mismatch = EMR_MISMATCH_PRIVATE;
+        o.on_missing = EMR_ON_MISSING_BASE;
+        o.on_mismatch = EMR_ON_MISMATCH_PRIVATE;
         o.private_globs = globs;
         o.n_private_globs = way_of == 2;
         o.extendable = 1;
@@ -311,7 +311,7 @@ static void failures_are_told(void **state)
 {
     (void)state;
     test_set s = rich_set(9, 3, SOURCE_MEMORY), two = first_tasks(&s, 2);
-    emr_merge_options o = rich_options(EMR_PER_ROW);
+    emr_merge_options o = rich_options(EMR_RESCALE_PER_ROW);
     o.extendable = 1;
     emr_buffer buffer = test_merge_bundle(&two, &o), want = test_merge_bundle(&s, &o);
     emr_memory memory = {buffer.data, buffer.bytes};
@@ -343,7 +343,7 @@ static void failures_are_told(void **state)
             if (!status)
                 status = emr_merge_add_task(merge, "t2", s.tasks[2].model, &error);
             if (!status)
-                status = emr_merge_to_bundle(merge, &output, &error);
+                status = emr_merge_set_output(merge, &output, &error);
             if (!status)
                 status = emr_merge_run(merge, &error);
             failed = status != EMR_OK;

@@ -66,7 +66,7 @@ static void rescalers_per_model(void **state)
 {
     (void)state;
     test_set s = rich_set(1, 3, SOURCE_MEMORY);
-    emr_merge_options o = rich_options(EMR_PER_MODEL);
+    emr_merge_options o = rich_options(EMR_RESCALE_PER_MODEL);
     assert_ways_are_the_same(&s, &o, 0, 1);
     test_set_destroy(&s);
 }
@@ -75,9 +75,9 @@ static void rescalers_per_tensor(void **state)
 {
     (void)state;
     test_set s = rich_set(2, 2, SOURCE_MEMORY);
-    emr_merge_options o = rich_options(EMR_PER_TENSOR);
+    emr_merge_options o = rich_options(EMR_RESCALE_PER_TENSOR);
     o.rescale = EMR_RESCALE_L2;
-    o.unified_dtype = EMR_BF16;
+    o.unified_dtype = EMR_DTYPE_BF16;
     o.block_params = 4096;
     assert_ways_are_the_same(&s, &o, 0, 2);
     test_set_destroy(&s);
@@ -87,7 +87,7 @@ static void rescalers_per_row(void **state)
 {
     (void)state;
     test_set s = rich_set(3, 3, SOURCE_MEMORY);
-    emr_merge_options o = rich_options(EMR_PER_ROW);
+    emr_merge_options o = rich_options(EMR_RESCALE_PER_ROW);
     o.embed_base = 0;
     o.compression = EMR_COMPRESSION_NONE;
     assert_ways_are_the_same(&s, &o, 1, 2);
@@ -103,11 +103,11 @@ static void many_small_tensors(void **state)
     test_tensor *tensors = calloc(N_TENSORS, sizeof *tensors);
     for (size_t i = 0; i < N_TENSORS; i++) {
         snprintf(names[i], NAME, "w%zu", i);
-        tensors[i] = (test_tensor){names[i], i % 5 ? EMR_BF16 : EMR_F32, 2, {3 + i % 4, 50 + i % 100}};
+        tensors[i] = (test_tensor){names[i], i % 5 ? EMR_DTYPE_BF16 : EMR_DTYPE_F32, 2, {3 + i % 4, 50 + i % 100}};
     }
     test_set s = test_set_create(tensors, N_TENSORS, 2, 21, SOURCE_MEMORY);
     for (int i = 0; i < 2; i++) {
-        emr_merge_options o = rich_options(i ? EMR_PER_ROW : EMR_PER_MODEL);
+        emr_merge_options o = rich_options(i ? EMR_RESCALE_PER_ROW : EMR_RESCALE_PER_MODEL);
         o.block_params = i ? 32768 : 0;
         size_t calls = 0;
         emr_buffer want = test_merge_bundle(&s, &o), little = merge_in(&ways[1], &s, o, &calls);
@@ -179,8 +179,8 @@ static void working_memory_stays_within_the_limit(void **state)
         emr_io io = emr_buffer_io(&buffer);
         emr_merge *merge = test_merge_create(&s, &o);
         emr_plan_summary plan = EMR_INIT(emr_plan_summary);
-        assert_ok(emr_merge_to_bundle(merge, &io, &error), &error);
-        assert_ok(emr_merge_plan(merge, &plan, &error), &error);
+        assert_ok(emr_merge_set_output(merge, &io, &error), &error);
+        assert_ok(emr_merge_get_plan(merge, &plan, &error), &error);
         assert_ok(emr_merge_run(merge, &error), &error);
         assert_in_range(plan.peak_memory, 1, o.memory_bytes);
         if (m.peak > plan.peak_memory + INDEX_BYTES)
@@ -199,7 +199,7 @@ static void working_memory_holds_the_block_table(void **state)
     (void)state;
     for (uint64_t n = 4000000; n <= 8500000; n += 4500000) {
         emr_error error;
-        const test_tensor tensor = {"a", EMR_BF16, 1, {n}};
+        const test_tensor tensor = {"a", EMR_DTYPE_BF16, 1, {n}};
         test_set s = test_set_create(&tensor, 1, 3, 5, SOURCE_MEMORY);
         test_meter m = {0, 0};
         emr_allocator allocator = test_meter_make(&m);
@@ -209,10 +209,10 @@ static void working_memory_holds_the_block_table(void **state)
         o.compression = EMR_COMPRESSION_NONE;
         o.block_params = 4096;
         o.embed_base = 1;
-        o.unified_dtype = EMR_F16;
+        o.unified_dtype = EMR_DTYPE_F16;
         o.memory_bytes = 200000; /* too little: the sentence says how much would do */
         emr_merge *merge = test_merge_create(&s, &o);
-        assert_int_equal(emr_merge_plan(merge, &plan, &error), EMR_ELIMIT);
+        assert_int_equal(emr_merge_get_plan(merge, &plan, &error), EMR_ELIMIT);
         emr_merge_destroy(&merge);
         const char *number = strstr(error.text, " tasks, ");
         assert_non_null(number);
@@ -220,8 +220,8 @@ static void working_memory_holds_the_block_table(void **state)
         emr_buffer buffer = {0};
         emr_io io = emr_buffer_io(&buffer);
         merge = test_merge_create(&s, &o);
-        assert_ok(emr_merge_to_bundle(merge, &io, &error), &error);
-        assert_ok(emr_merge_plan(merge, &plan, &error), &error);
+        assert_ok(emr_merge_set_output(merge, &io, &error), &error);
+        assert_ok(emr_merge_get_plan(merge, &plan, &error), &error);
         size_t before = m.now;
         m.peak = m.now;
         assert_ok(emr_merge_run(merge, &error), &error);
@@ -243,10 +243,10 @@ static size_t peak_of(const test_set *s, emr_merge_options o, emr_io *out, emr_i
     o.allocator = &allocator;
     for (o.memory_bytes = 200000;;) { /* too little at first: the sentence says how much would do */
         emr_merge *merge = test_merge_create(s, &o);
-        assert_ok(emr_merge_to_bundle(merge, out, &error), &error);
+        assert_ok(emr_merge_set_output(merge, out, &error), &error);
         if (journal)
-            assert_ok(emr_merge_resume(merge, journal, 500000, &error), &error);
-        emr_status status = emr_merge_plan(merge, &plan, &error);
+            assert_ok(emr_merge_set_journal(merge, journal, 500000, &error), &error);
+        emr_status status = emr_merge_get_plan(merge, &plan, &error);
         if (!status) {
             m.peak = before = m.now;
             assert_int_equal(emr_merge_run(merge, &error), want);
@@ -265,7 +265,7 @@ static size_t peak_of(const test_set *s, emr_merge_options o, emr_io *out, emr_i
 /* What a merge that can go on needs besides, too: when it begins, is cut off, and goes on. */
 static void working_memory_holds_the_journal(void **state)
 {
-    static const test_tensor tensor = {"a", EMR_F32, 1, {400000}};
+    static const test_tensor tensor = {"a", EMR_DTYPE_F32, 1, {400000}};
     (void)state;
     test_set s = test_set_create(&tensor, 1, 2, 5, SOURCE_READ);
     for (int turn = 0; turn < 4; turn++) {

@@ -2,7 +2,7 @@
  * sentence; structs of other versions follow the size rule; the memory that ELIMIT asks for is enough. */
 #include "property.h"
 
-static const test_tensor tensors[] = {{"w", EMR_F32, 2, {20, 30}}, {"h", EMR_BF16, 1, {9}}};
+static const test_tensor tensors[] = {{"w", EMR_DTYPE_F32, 2, {20, 30}}, {"h", EMR_DTYPE_BF16, 1, {9}}};
 
 static test_set small_set(test_source source)
 {
@@ -27,13 +27,13 @@ static void unknown_values_are_refused(void **state)
         int too_low, too_high;
     } members[] = {
         {offsetof(emr_merge_options, rescale), -1, EMR_RESCALE_L2 + 1},
-        {offsetof(emr_merge_options, rescale_per), -1, EMR_PER_ROW + 1},
+        {offsetof(emr_merge_options, rescale_per), -1, EMR_RESCALE_PER_ROW + 1},
         {offsetof(emr_merge_options, tie), -1, EMR_TIE_NEGATIVE + 1},
-        {offsetof(emr_merge_options, on_mismatch), -1, EMR_MISMATCH_PRIVATE + 1},
-        {offsetof(emr_merge_options, on_missing), -1, EMR_MISSING_BASE + 1},
-        {offsetof(emr_merge_options, on_nonfinite), -1, EMR_NONFINITE_ZERO + 1},
-        {offsetof(emr_merge_options, unified_dtype), -1, EMR_F64},
-        {offsetof(emr_merge_options, unified_dtype), EMR_F8_E4M3, EMR_BOOL},
+        {offsetof(emr_merge_options, on_mismatch), -1, EMR_ON_MISMATCH_PRIVATE + 1},
+        {offsetof(emr_merge_options, on_missing), -1, EMR_ON_MISSING_BASE + 1},
+        {offsetof(emr_merge_options, on_nonfinite), -1, EMR_ON_NONFINITE_ZERO + 1},
+        {offsetof(emr_merge_options, unified_dtype), -1, EMR_DTYPE_F64},
+        {offsetof(emr_merge_options, unified_dtype), EMR_DTYPE_F8_E4M3, EMR_DTYPE_BOOL},
         {offsetof(emr_merge_options, compression), -2, 20},
     };
     for (size_t i = 0; i < sizeof members / sizeof members[0]; i++) {
@@ -49,7 +49,7 @@ static void unknown_values_are_refused(void **state)
 static void means_are_per_model_only(void **state)
 {
     (void)state;
-    for (int per = EMR_PER_TENSOR; per <= EMR_PER_ROW; per++) {
+    for (int per = EMR_RESCALE_PER_TENSOR; per <= EMR_RESCALE_PER_ROW; per++) {
         emr_merge_options o = EMR_INIT(emr_merge_options);
         o.rescale = EMR_RESCALE_L1_MEANS;
         o.rescale_per = per;
@@ -121,8 +121,8 @@ static void larger_structs_work_if_their_tail_is_zero(void **state)
     make_later(&large_plan, &(emr_plan_summary){0}, sizeof(emr_plan_summary), 8);
     memset(large_plan.bytes + sizeof(emr_plan_summary), 0xaa, 8);
     emr_merge *merge = test_merge_create(&s, &large_options.options);
-    assert_ok(emr_merge_to_bundle(merge, &large_io.io, &error), &error);
-    assert_ok(emr_merge_plan(merge, &large_plan.plan, &error), &error);
+    assert_ok(emr_merge_set_output(merge, &large_io.io, &error), &error);
+    assert_ok(emr_merge_get_plan(merge, &large_plan.plan, &error), &error);
     assert_int_equal(large_plan.plan.n_tensors, 2);
     assert_int_equal(large_plan.bytes[sizeof(emr_plan_summary)], 0); /* unknown members come back as 0 */
     assert_ok(emr_merge_run(merge, &error), &error);
@@ -173,12 +173,12 @@ static void sizes_of_members(void **state)
     emr_merge *merge = test_merge_create(&s, NULL);
     make_later(&l, &EMR_INIT(emr_sink), sizeof(emr_sink), 8);
     l.bytes[sizeof(emr_sink)] = 1;
-    assert_int_equal(emr_merge_to_sink(merge, &l.sink, &error), EMR_EVERSION);
+    assert_int_equal(emr_merge_set_sink(merge, &l.sink, &error), EMR_EVERSION);
     assert_says(&error, "emr_sink");
     l.size = 0;
-    assert_int_equal(emr_merge_to_sink(merge, &l.sink, &error), EMR_EINVAL);
-    assert_int_equal(emr_merge_to_bundle(merge, &l.io, &error), EMR_EINVAL);
-    assert_int_equal(emr_merge_plan(merge, &l.plan, &error), EMR_EINVAL);
+    assert_int_equal(emr_merge_set_sink(merge, &l.sink, &error), EMR_EINVAL);
+    assert_int_equal(emr_merge_set_output(merge, &l.io, &error), EMR_EINVAL);
+    assert_int_equal(emr_merge_get_plan(merge, &l.plan, &error), EMR_EINVAL);
     emr_merge_destroy(&merge);
     test_set_destroy(&s);
 }
@@ -201,7 +201,7 @@ static void executors_without_what_they_need_are_refused(void **state)
         if (!status) {
             emr_merge_destroy(&merge);
             merge = test_merge_create(&s, &o);
-            assert_ok(emr_merge_to_sink(merge, &sink, &error), &error);
+            assert_ok(emr_merge_set_sink(merge, &sink, &error), &error);
             status = emr_merge_run(merge, &error);
         }
         assert_int_equal(status, EMR_EINVAL);
@@ -217,11 +217,11 @@ static emr_status run_within(const test_set *s, uint64_t memory_bytes, const emr
 {
     emr_buffer buffer = {0};
     emr_io io = emr_buffer_io(&buffer);
-    emr_merge_options o = rich_options(EMR_PER_ROW);
+    emr_merge_options o = rich_options(EMR_RESCALE_PER_ROW);
     o.memory_bytes = memory_bytes;
     o.executor = executor;
     emr_merge *merge = test_merge_create(s, &o);
-    emr_status status = emr_merge_to_bundle(merge, &io, error);
+    emr_status status = emr_merge_set_output(merge, &io, error);
     if (!status)
         status = emr_merge_run(merge, error);
     emr_merge_destroy(&merge);
@@ -298,21 +298,21 @@ static void nulls(void **state)
     assert_int_equal(emr_merge_create(NULL, NULL, &error), EMR_EINVAL);
     assert_int_equal(emr_merge_set_base(NULL, s.base.model, &error), EMR_EINVAL);
     assert_int_equal(emr_merge_add_task(NULL, "t", s.base.model, &error), EMR_EINVAL);
-    assert_int_equal(emr_merge_plan(NULL, &plan, &error), EMR_EINVAL);
-    assert_int_not_equal(emr_merge_plan_tensor(NULL, 0, &row), EMR_OK);
-    assert_int_equal(emr_merge_to_bundle(NULL, &no_write, &error), EMR_EINVAL);
-    assert_int_equal(emr_merge_to_sink(NULL, &sink, &error), EMR_EINVAL);
+    assert_int_equal(emr_merge_get_plan(NULL, &plan, &error), EMR_EINVAL);
+    assert_int_not_equal(emr_merge_get_plan_tensor(NULL, 0, &row), EMR_OK);
+    assert_int_equal(emr_merge_set_output(NULL, &no_write, &error), EMR_EINVAL);
+    assert_int_equal(emr_merge_set_sink(NULL, &sink, &error), EMR_EINVAL);
     assert_int_equal(emr_merge_run(NULL, &error), EMR_EINVAL);
     assert_int_equal(emr_merge_finish(NULL, &error), EMR_EINVAL);
-    assert_int_not_equal(emr_merge_task_report(NULL, 0, &report), EMR_OK);
+    assert_int_not_equal(emr_merge_get_task_report(NULL, 0, &report), EMR_OK);
     merge = test_merge_create(&s, NULL);
     assert_int_equal(emr_merge_set_base(merge, NULL, NULL), EMR_EINVAL);
     assert_int_equal(emr_merge_add_task(merge, NULL, s.base.model, NULL), EMR_EINVAL);
     assert_int_equal(emr_merge_add_task(merge, "t", NULL, NULL), EMR_EINVAL);
-    assert_int_equal(emr_merge_plan(merge, NULL, NULL), EMR_EINVAL);
-    assert_int_equal(emr_merge_to_bundle(merge, NULL, NULL), EMR_EINVAL);
-    assert_int_equal(emr_merge_to_bundle(merge, &no_write, NULL), EMR_EINVAL);
-    assert_int_equal(emr_merge_to_sink(merge, NULL, NULL), EMR_EINVAL);
+    assert_int_equal(emr_merge_get_plan(merge, NULL, NULL), EMR_EINVAL);
+    assert_int_equal(emr_merge_set_output(merge, NULL, NULL), EMR_EINVAL);
+    assert_int_equal(emr_merge_set_output(merge, &no_write, NULL), EMR_EINVAL);
+    assert_int_equal(emr_merge_set_sink(merge, NULL, NULL), EMR_EINVAL);
     emr_merge_destroy(&merge);
     assert_null(merge);
     test_set_destroy(&s);

@@ -2,7 +2,7 @@
  * asked to. */
 #include "property.h"
 
-static const test_tensor tensors[] = {{"w", EMR_F32, 2, {20, 30}}, {"h", EMR_BF16, 1, {9}}};
+static const test_tensor tensors[] = {{"w", EMR_DTYPE_F32, 2, {20, 30}}, {"h", EMR_DTYPE_BF16, 1, {9}}};
 
 /* A merge at one point of its life. */
 typedef struct life {
@@ -19,7 +19,7 @@ static void begin(life *l, bool with_output)
     l->merge = test_merge_create(&l->set, &o);
     emr_io io = emr_buffer_io(&l->buffer);
     if (with_output)
-        assert_ok(emr_merge_to_bundle(l->merge, &io, &l->error), &l->error);
+        assert_ok(emr_merge_set_output(l->merge, &io, &l->error), &l->error);
 }
 
 static void end(life *l)
@@ -51,8 +51,8 @@ static void without_models_or_output(void **state)
             assert_ok(emr_merge_set_base(merge, l.set.base.model, &l.error), &l.error);
         else
             assert_ok(emr_merge_add_task(merge, "t", l.set.tasks[0].model, &l.error), &l.error);
-        assert_ok(emr_merge_to_sink(merge, &sink, &l.error), &l.error);
-        emr_status status = i < 2 ? emr_merge_run(merge, &l.error) : emr_merge_plan(merge, &plan, &l.error);
+        assert_ok(emr_merge_set_sink(merge, &sink, &l.error), &l.error);
+        emr_status status = i < 2 ? emr_merge_run(merge, &l.error) : emr_merge_get_plan(merge, &plan, &l.error);
         emr_merge_destroy(&merge);
         assert_state(&l, status, "base");
     }
@@ -66,13 +66,13 @@ static void a_second_output(void **state)
     life l;
     emr_sink sink = EMR_INIT(emr_sink);
     begin(&l, true);
-    assert_state(&l, emr_merge_to_sink(l.merge, &sink, &l.error), "output");
+    assert_state(&l, emr_merge_set_sink(l.merge, &sink, &l.error), "output");
     begin(&l, true);
     emr_io io = emr_buffer_io(&l.buffer);
-    assert_state(&l, emr_merge_to_bundle(l.merge, &io, &l.error), "output");
+    assert_state(&l, emr_merge_set_output(l.merge, &io, &l.error), "output");
     begin(&l, true);
     assert_ok(emr_merge_run(l.merge, &l.error), &l.error);
-    assert_state(&l, emr_merge_to_sink(l.merge, &sink, &l.error), "output");
+    assert_state(&l, emr_merge_set_sink(l.merge, &sink, &l.error), "output");
 }
 
 static void models_after_the_plan(void **state)
@@ -81,10 +81,10 @@ static void models_after_the_plan(void **state)
     life l;
     emr_plan_summary plan = EMR_INIT(emr_plan_summary);
     begin(&l, true);
-    assert_ok(emr_merge_plan(l.merge, &plan, &l.error), &l.error);
+    assert_ok(emr_merge_get_plan(l.merge, &plan, &l.error), &l.error);
     assert_state(&l, emr_merge_set_base(l.merge, l.set.base.model, &l.error), "plan");
     begin(&l, true);
-    assert_ok(emr_merge_plan(l.merge, &plan, &l.error), &l.error);
+    assert_ok(emr_merge_get_plan(l.merge, &plan, &l.error), &l.error);
     assert_state(&l, emr_merge_add_task(l.merge, "late", l.set.base.model, &l.error), "plan");
 }
 
@@ -101,7 +101,7 @@ static void anything_after_the_run(void **state)
         emr_status status = i == 0   ? emr_merge_run(l.merge, &l.error)
                             : i == 1 ? emr_merge_finish(l.merge, &l.error)
                             : i == 2 ? emr_merge_push(l.merge, 0, "x", 1, &taken, &l.error)
-                            : i == 3 ? emr_merge_expects(l.merge, 0, &tensor, &bytes, &l.error)
+                            : i == 3 ? emr_merge_get_expected(l.merge, 0, &tensor, &bytes, &l.error)
                                      : emr_merge_add_task(l.merge, "late", l.set.base.model, &l.error);
         assert_state(&l, status, i == 4 ? "before" : "merge");
     }
@@ -116,7 +116,7 @@ static void after_a_failed_run(void **state)
     uint32_t nan = 0x7fc00000;
     memcpy(l.set.base.data[0], &nan, sizeof nan);
     assert_int_equal(emr_merge_run(l.merge, &l.error), EMR_ENONFINITE);
-    assert_int_equal(emr_merge_task_report(l.merge, 0, &report), EMR_ESTATE);
+    assert_int_equal(emr_merge_get_task_report(l.merge, 0, &report), EMR_ESTATE);
     assert_state(&l, emr_merge_run(l.merge, &l.error), "merge");
 }
 
@@ -128,17 +128,17 @@ static void questions_too_early_or_past_the_end(void **state)
     emr_plan_tensor row = EMR_INIT(emr_plan_tensor);
     emr_task_report report = EMR_INIT(emr_task_report);
     begin(&l, true);
-    assert_int_equal(emr_merge_plan_tensor(l.merge, 0, &row), EMR_ESTATE);
-    assert_int_equal(emr_merge_task_report(l.merge, 0, &report), EMR_ESTATE);
-    assert_ok(emr_merge_plan(l.merge, &plan, &l.error), &l.error);
-    assert_ok(emr_merge_plan(l.merge, &plan, &l.error), &l.error); /* as often as one likes */
-    assert_ok(emr_merge_plan_tensor(l.merge, 1, &row), NULL);
-    assert_int_equal(emr_merge_plan_tensor(l.merge, 2, &row), EMR_ENOTFOUND);
-    assert_int_equal(emr_merge_task_report(l.merge, 0, &report), EMR_ESTATE);
+    assert_int_equal(emr_merge_get_plan_tensor(l.merge, 0, &row), EMR_ESTATE);
+    assert_int_equal(emr_merge_get_task_report(l.merge, 0, &report), EMR_ESTATE);
+    assert_ok(emr_merge_get_plan(l.merge, &plan, &l.error), &l.error);
+    assert_ok(emr_merge_get_plan(l.merge, &plan, &l.error), &l.error); /* as often as one likes */
+    assert_ok(emr_merge_get_plan_tensor(l.merge, 1, &row), NULL);
+    assert_int_equal(emr_merge_get_plan_tensor(l.merge, 2, &row), EMR_ENOTFOUND);
+    assert_int_equal(emr_merge_get_task_report(l.merge, 0, &report), EMR_ESTATE);
     assert_ok(emr_merge_run(l.merge, &l.error), &l.error);
-    assert_ok(emr_merge_task_report(l.merge, 1, &report), NULL);
-    assert_int_equal(emr_merge_task_report(l.merge, 2, &report), EMR_ENOTFOUND);
-    assert_ok(emr_merge_plan(l.merge, &plan, &l.error), &l.error);
+    assert_ok(emr_merge_get_task_report(l.merge, 1, &report), NULL);
+    assert_int_equal(emr_merge_get_task_report(l.merge, 2, &report), EMR_ENOTFOUND);
+    assert_ok(emr_merge_get_plan(l.merge, &plan, &l.error), &l.error);
     end(&l);
 }
 
@@ -168,8 +168,8 @@ static emr_status run_recorded(const test_set *s, emr_merge_options o, recorder 
     o.progress = record;
     o.progress_user = r;
     emr_merge *merge = test_merge_create(s, &o);
-    assert_ok(emr_merge_to_bundle(merge, &io, error), error);
-    assert_ok(emr_merge_plan(merge, &plan, error), error);
+    assert_ok(emr_merge_set_output(merge, &io, error), error);
+    assert_ok(emr_merge_get_plan(merge, &plan, error), error);
     emr_status status = push ? push_set(merge, s, 5000, error) : EMR_OK;
     if (!status)
         status = push ? emr_merge_finish(merge, error) : emr_merge_run(merge, error);
@@ -187,11 +187,11 @@ static void progress_ends_at_the_total(void **state)
 {
     (void)state;
     emr_error error;
-    for (int per = EMR_PER_MODEL; per <= EMR_PER_ROW; per++) {
+    for (int per = EMR_RESCALE_PER_MODEL; per <= EMR_RESCALE_PER_ROW; per++) {
         recorder r = {.stop_at = SIZE_MAX};
         emr_merge_options o = rich_options(per);
-        o.embed_base = per == EMR_PER_ROW;
-        test_set s = rich_set(5, 3, per == EMR_PER_TENSOR ? SOURCE_IO : SOURCE_MEMORY);
+        o.embed_base = per == EMR_RESCALE_PER_ROW;
+        test_set s = rich_set(5, 3, per == EMR_RESCALE_PER_TENSOR ? SOURCE_IO : SOURCE_MEMORY);
         assert_ok(run_recorded(&s, o, &r, false, &error), &error);
         assert_in_range(r.calls, 10, SIZE_MAX);
         test_set_destroy(&s);
@@ -201,7 +201,7 @@ static void progress_ends_at_the_total(void **state)
         test_set s = random_set(seed, 2, true), pushed = test_set_copy(&s, SOURCE_PUSHED);
         emr_plan_summary plan = EMR_INIT(emr_plan_summary);
         emr_merge *merge = test_merge_create(&s, NULL);
-        assert_ok(emr_merge_plan(merge, &plan, &error), &error);
+        assert_ok(emr_merge_get_plan(merge, &plan, &error), &error);
         if (plan.bytes_in)
             assert_ok(run_recorded(&pushed, small_options(), &r, true, &error), &error);
         emr_merge_destroy(&merge);
@@ -214,7 +214,7 @@ static void progress_ends_at_the_total(void **state)
 static void progress_ends_at_the_total_with_changed_integers(void **state)
 {
     (void)state;
-    static const test_tensor mixed[] = {{"w", EMR_F32, 1, {100}}, {"steps", EMR_I64, 1, {1000}}};
+    static const test_tensor mixed[] = {{"w", EMR_DTYPE_F32, 1, {100}}, {"steps", EMR_DTYPE_I64, 1, {1000}}};
     for (size_t n_changed = 0; n_changed <= 2; n_changed++) {
         emr_error error;
         recorder r = {.stop_at = SIZE_MAX};
@@ -235,7 +235,7 @@ static void a_callback_can_stop_the_run_at_any_time(void **state)
     for (size_t k = 0; status; k++) {
         emr_error error;
         recorder r = {.stop_at = k};
-        status = run_recorded(&s, rich_options(EMR_PER_MODEL), &r, false, &error);
+        status = run_recorded(&s, rich_options(EMR_RESCALE_PER_MODEL), &r, false, &error);
         if (status) {
             n_stopped++;
             assert_int_equal(status, EMR_ECANCELED);
@@ -254,7 +254,7 @@ static void assert_output_within_plan(const test_set *s, emr_merge_options o)
     emr_plan_summary plan = EMR_INIT(emr_plan_summary);
     o.compression = EMR_COMPRESSION_NONE;
     emr_merge *merge = test_merge_create(s, &o);
-    assert_ok(emr_merge_plan(merge, &plan, &error), &error);
+    assert_ok(emr_merge_get_plan(merge, &plan, &error), &error);
     emr_buffer buffer = test_merge_bundle(s, &o);
     if (buffer.bytes > plan.bytes_out)
         fail_msg("%zu bytes were written, planned were at most %zu", buffer.bytes, (size_t)plan.bytes_out);
@@ -265,10 +265,10 @@ static void assert_output_within_plan(const test_set *s, emr_merge_options o)
 static void planned_output_is_an_upper_bound(void **state)
 {
     (void)state;
-    for (int per = EMR_PER_MODEL; per <= EMR_PER_ROW; per++) {
+    for (int per = EMR_RESCALE_PER_MODEL; per <= EMR_RESCALE_PER_ROW; per++) {
         test_set s = rich_set(6, 2, SOURCE_MEMORY);
         emr_merge_options o = rich_options(per);
-        o.block_params = per == EMR_PER_TENSOR ? 4096 : 0;
+        o.block_params = per == EMR_RESCALE_PER_TENSOR ? 4096 : 0;
         assert_output_within_plan(&s, o);
         test_set_destroy(&s);
     }

@@ -19,21 +19,21 @@ typedef struct policy {
 
 /* clang-format off */
 #define X(dtype, ...) {"x", dtype, sizeof((uint64_t[]){__VA_ARGS__}) / 8, {__VA_ARGS__}}
-#define F(...)  X(EMR_F32, __VA_ARGS__)
-#define H(...)  X(EMR_BF16, __VA_ARGS__)
-#define I(...)  X(EMR_I32, __VA_ARGS__)
-#define U(...)  X(EMR_U32, __VA_ARGS__)
-#define B(...)  X(EMR_BOOL, __VA_ARGS__)
-#define F4(...) X(EMR_F4, __VA_ARGS__)
-#define E8(...) X(EMR_F8_E8M0, __VA_ARGS__)
+#define F(...)  X(EMR_DTYPE_F32, __VA_ARGS__)
+#define H(...)  X(EMR_DTYPE_BF16, __VA_ARGS__)
+#define I(...)  X(EMR_DTYPE_I32, __VA_ARGS__)
+#define U(...)  X(EMR_DTYPE_U32, __VA_ARGS__)
+#define B(...)  X(EMR_DTYPE_BOOL, __VA_ARGS__)
+#define F4(...) X(EMR_DTYPE_F4, __VA_ARGS__)
+#define E8(...) X(EMR_DTYPE_F8_E8M0, __VA_ARGS__)
 #define ABSENT  {0}
-#define SCALAR  {"x", EMR_F32, 0, {0}}
+#define SCALAR  {"x", EMR_DTYPE_F32, 0, {0}}
 #define BOTH(origin) {origin, origin}
 #define DO_MERGE   EMR_ACTION_MERGE
 #define DO_KEEP    EMR_ACTION_KEEP
 #define DO_PRIVATE EMR_ACTION_PRIVATE
-#define PRIVATE    EMR_MISMATCH_PRIVATE
-#define USE_BASE   EMR_MISSING_BASE
+#define PRIVATE    EMR_ON_MISMATCH_PRIVATE
+#define USE_BASE   EMR_ON_MISSING_BASE
 
 static const policy policies[] = {
     {"float everywhere", F(4, 3), {F(4, 3), F(4, 3)}, {0}, NULL, 0, 0, DO_MERGE, 0, BOTH(MERGED)},
@@ -74,7 +74,7 @@ static const policy policies[] = {
 };
 /* clang-format on */
 
-static const test_tensor plain = {"w", EMR_F32, 2, {5, 13}};
+static const test_tensor plain = {"w", EMR_DTYPE_F32, 2, {5, 13}};
 
 /* A model of the plain tensor and, unless it is absent, the tensor of the policy. */
 static test_model make_model(const char *name, const test_tensor *x)
@@ -109,7 +109,7 @@ static test_set make_set(const policy *p)
 static emr_plan_tensor row_of(const emr_merge *merge, const char *name)
 {
     emr_plan_tensor row = EMR_INIT(emr_plan_tensor);
-    for (size_t i = 0; emr_merge_plan_tensor(merge, i, &row) == EMR_OK; i++)
+    for (size_t i = 0; emr_merge_get_plan_tensor(merge, i, &row) == EMR_OK; i++)
         if (strcmp(row.name, name) == 0)
             return row;
     fail_msg("the plan has no row '%s'", name);
@@ -119,7 +119,7 @@ static emr_plan_tensor row_of(const emr_merge *merge, const char *name)
 static bool has_private(const emr_bundle *bundle, size_t task, const char *name)
 {
     emr_private_info info = EMR_INIT(emr_private_info);
-    for (size_t i = 0; emr_bundle_private(bundle, task, i, &info) == EMR_OK; i++)
+    for (size_t i = 0; emr_bundle_get_private(bundle, task, i, &info) == EMR_OK; i++)
         if (strcmp(info.name, name) == 0)
             return true;
     return false;
@@ -133,14 +133,14 @@ static void check_origin(const policy *p, const test_set *s, const emr_bundle *b
     emr_model *view;
     emr_tensor_info info = EMR_INIT(emr_tensor_info);
     size_t number;
-    assert_ok(emr_bundle_task_model(&view, bundle, task, base, NULL, &error), &error);
+    assert_ok(emr_bundle_open_task(&view, bundle, task, base, NULL, &error), &error);
     const emr_tensor *t = emr_model_find(view, "x");
     assert_int_equal(emr_model_n_tensors(view), t ? 2 : 1);
     assert_int_equal(has_private(bundle, task, "x"), p->from[task] == OWN);
     assert_int_equal(t != NULL, p->from[task] != NOWHERE);
     if (p->from[task] == BASE || p->from[task] == MERGED) {
         assert_ok(emr_bundle_find_tensor(bundle, "x", &number), NULL);
-        assert_ok(emr_bundle_tensor(bundle, number, &info), NULL);
+        assert_ok(emr_bundle_get_tensor(bundle, number, &info), NULL);
         assert_int_equal(info.merged, p->action == EMR_ACTION_MERGE);
     }
     if (t) {
@@ -173,8 +173,8 @@ static void check_policy(const policy *p, int rescale_per, bool embed_base)
     o.embed_base = embed_base;
     emr_merge *merge = test_merge_create(&s, &o);
     emr_plan_summary plan = EMR_INIT(emr_plan_summary);
-    assert_ok(emr_merge_to_bundle(merge, &io, &error), &error);
-    assert_ok(emr_merge_plan(merge, &plan, &error), &error);
+    assert_ok(emr_merge_set_output(merge, &io, &error), &error);
+    assert_ok(emr_merge_get_plan(merge, &plan, &error), &error);
     emr_plan_tensor before = row_of(merge, "x");
     assert_int_equal(plan.n_tensors, 2);
     assert_int_equal(plan.n_merged, p->action == EMR_ACTION_MERGE ? 2 : 1);
@@ -200,8 +200,8 @@ static void every_policy(void **state)
     (void)state;
     for (size_t i = 0; i < sizeof policies / sizeof policies[0]; i++) {
         print_message("    %s\n", policies[i].what);
-        for (int per = EMR_PER_MODEL; per <= EMR_PER_ROW; per++)
-            check_policy(&policies[i], per, per != EMR_PER_TENSOR);
+        for (int per = EMR_RESCALE_PER_MODEL; per <= EMR_RESCALE_PER_ROW; per++)
+            check_policy(&policies[i], per, per != EMR_RESCALE_PER_TENSOR);
     }
 }
 
@@ -210,7 +210,7 @@ static void unchanged_tensors_cost_no_mask_bytes(void **state)
 {
     (void)state;
     emr_memory memory;
-    static const test_tensor tensors[] = {{"w", EMR_F32, 2, {500, 601}}};
+    static const test_tensor tensors[] = {{"w", EMR_DTYPE_F32, 2, {500, 601}}};
     test_set s = test_set_create(tensors, 1, 2, 3, SOURCE_MEMORY);
     for (size_t t = 0; t < s.n; t++)
         memcpy(s.tasks[t].data[0], s.base.data[0], 500 * 601 * 4);
@@ -219,7 +219,7 @@ static void unchanged_tensors_cost_no_mask_bytes(void **state)
     emr_bundle *bundle = test_bundle_open(&buffer, &memory);
     for (size_t t = 0; t < s.n; t++) {
         emr_task_info info = EMR_INIT(emr_task_info);
-        assert_ok(emr_bundle_task(bundle, t, &info), NULL);
+        assert_ok(emr_bundle_get_task(bundle, t, &info), NULL);
         assert_int_equal(info.mask_bytes, 0);
         assert_int_equal(info.mask_ones, 0);
     }

@@ -1,5 +1,5 @@
 /* test_push.c - pushed bytes give the bundle that pulled ones give, in whatever chunks and order they come;
- * emr_merge_expects tells the truth; too much, too little and the wrong source are refused. */
+ * emr_merge_get_expected tells the truth; too much, too little and the wrong source are refused. */
 #include "property.h"
 
 #include <stdio.h>
@@ -12,7 +12,7 @@ typedef struct pushing {
     emr_merge *merge;
     emr_buffer buffer;
     struct stream {
-        unsigned char *bytes; /* all that the source pushes, in the order of emr_merge_expects */
+        unsigned char *bytes; /* all that the source pushes, in the order of emr_merge_get_expected */
         size_t n, at;
     } * streams;
 } pushing;
@@ -38,7 +38,7 @@ static const test_model *source_model(const test_set *s, size_t source)
 
 static uint32_t source_number(size_t source)
 {
-    return source ? (uint32_t)(source - 1) : EMR_SOURCE_BASE;
+    return source ? (uint32_t)(source - 1) : EMR_BASE;
 }
 
 static size_t bytes_of(const test_tensor *t)
@@ -92,14 +92,14 @@ static void to_bundle(pushing *p)
 {
     emr_error error;
     emr_io io = emr_buffer_io(&p->buffer);
-    assert_ok(emr_merge_to_bundle(p->merge, &io, &error), &error);
+    assert_ok(emr_merge_set_output(p->merge, &io, &error), &error);
 }
 
 static const char *expects(pushing *p, size_t source, uint64_t *bytes)
 {
     emr_error error;
     const char *tensor;
-    assert_ok(emr_merge_expects(p->merge, source_number(source), &tensor, bytes, &error), &error);
+    assert_ok(emr_merge_get_expected(p->merge, source_number(source), &tensor, bytes, &error), &error);
     return tensor;
 }
 
@@ -219,11 +219,11 @@ static void assert_push_is_pull(const test_set *s, const emr_merge_options *o, i
 static void rich_models(void **state)
 {
     (void)state;
-    for (int per = EMR_PER_MODEL; per <= EMR_PER_ROW; per++) {
+    for (int per = EMR_RESCALE_PER_MODEL; per <= EMR_RESCALE_PER_ROW; per++) {
         test_set s = rich_set((uint64_t)per + 1, 3, SOURCE_MEMORY);
         emr_merge_options o = rich_options(per);
-        o.memory_bytes = per == EMR_PER_MODEL ? 4 << 20 : 0;
-        assert_push_is_pull(&s, &o, per == EMR_PER_MODEL ? push_all : push_some, (uint64_t)per,
+        o.memory_bytes = per == EMR_RESCALE_PER_MODEL ? 4 << 20 : 0;
+        assert_push_is_pull(&s, &o, per == EMR_RESCALE_PER_MODEL ? push_all : push_some, (uint64_t)per,
                             15 + 3 * (size_t)per);
         test_set_destroy(&s);
     }
@@ -270,7 +270,7 @@ static void too_much_is_refused(void **state)
 static void too_little_is_refused(void **state)
 {
     (void)state;
-    static const test_tensor tensors[] = {{"only", EMR_F32, 1, {10}}};
+    static const test_tensor tensors[] = {{"only", EMR_DTYPE_F32, 1, {10}}};
     test_set s = test_set_create(tensors, 1, 2, 5, SOURCE_MEMORY);
     emr_merge_options o = small_options();
     for (size_t i = 0; i < 6; i++) {
@@ -300,12 +300,12 @@ static void the_wrong_source_is_refused(void **state)
     to_bundle(&p);
     assert_int_equal(emr_merge_push(p.merge, 2, "x", 1, &taken, &error), EMR_EINVAL);
     assert_says(&error, "2");
-    assert_int_equal(emr_merge_expects(p.merge, 2, &tensor, &bytes, &error), EMR_EINVAL);
+    assert_int_equal(emr_merge_get_expected(p.merge, 2, &tensor, &bytes, &error), EMR_EINVAL);
     assert_int_equal(emr_merge_push(p.merge, 0, NULL, 1, &taken, &error), EMR_EINVAL);
     assert_int_equal(emr_merge_push(p.merge, 0, "x", 1, NULL, &error), EMR_EINVAL);
     assert_int_equal(emr_merge_push(NULL, 0, "x", 1, &taken, &error), EMR_EINVAL);
-    assert_int_equal(emr_merge_expects(p.merge, 0, NULL, &bytes, &error), EMR_EINVAL);
-    assert_int_equal(emr_merge_expects(p.merge, 0, &tensor, NULL, &error), EMR_EINVAL);
+    assert_int_equal(emr_merge_get_expected(p.merge, 0, NULL, &bytes, &error), EMR_EINVAL);
+    assert_int_equal(emr_merge_get_expected(p.merge, 0, &tensor, NULL, &error), EMR_EINVAL);
     pushing_destroy(&p);
     test_set_destroy(&s);
 }
@@ -323,10 +323,10 @@ static void what_is_compared_cannot_be_pushed(void **state)
     const char *tensor;
     uint64_t bytes;
     test_set s = rich_set(7, 2, SOURCE_MEMORY);
-    emr_merge_options o = rich_options(EMR_PER_MODEL);
+    emr_merge_options o = rich_options(EMR_RESCALE_PER_MODEL);
     pushing p = pushing_create(&s, &o, push_everything, 0);
     to_bundle(&p);
-    assert_int_equal(emr_merge_expects(p.merge, 0, &tensor, &bytes, &error), EMR_EUNSUPPORTED);
+    assert_int_equal(emr_merge_get_expected(p.merge, 0, &tensor, &bytes, &error), EMR_EUNSUPPORTED);
     assert_says(&error, "m.steps");
     pushing_destroy(&p);
     test_set_destroy(&s);

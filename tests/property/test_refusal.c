@@ -13,21 +13,21 @@ typedef struct refusal {
 } refusal;
 
 static const refusal refusals[] = {
-    {{"x", EMR_F32, 2, {2, 3}}, {"x", EMR_F32, 2, {3, 2}}, "[2, 3]", "[3, 2]"},
-    {{"x", EMR_F32, 1, {6}}, {"x", EMR_F32, 2, {2, 3}}, "[6]", "[2, 3]"},
-    {{"x", EMR_F32, 0, {0}}, {"x", EMR_F32, 1, {1}}, "[]", "[1]"},
-    {{"x", EMR_F32, 2, {0, 3}}, {"x", EMR_F32, 2, {3, 0}}, "[0, 3]", "[3, 0]"},
-    {{"x", EMR_I32, 1, {6}}, {"x", EMR_I32, 1, {7}}, "[6]", "[7]"},
-    {{"x", EMR_F32, 1, {6}}, {"x", EMR_I32, 1, {6}}, "F32", "I32"},
-    {{"x", EMR_U8, 1, {6}}, {"x", EMR_BF16, 1, {6}}, "U8", "BF16"},
-    {{"x", EMR_F32, 1, {6}}, {0}, "absent", "base"},
-    {{"x", EMR_BOOL, 1, {6}}, {0}, "absent", "base"},
+    {{"x", EMR_DTYPE_F32, 2, {2, 3}}, {"x", EMR_DTYPE_F32, 2, {3, 2}}, "[2, 3]", "[3, 2]"},
+    {{"x", EMR_DTYPE_F32, 1, {6}}, {"x", EMR_DTYPE_F32, 2, {2, 3}}, "[6]", "[2, 3]"},
+    {{"x", EMR_DTYPE_F32, 0, {0}}, {"x", EMR_DTYPE_F32, 1, {1}}, "[]", "[1]"},
+    {{"x", EMR_DTYPE_F32, 2, {0, 3}}, {"x", EMR_DTYPE_F32, 2, {3, 0}}, "[0, 3]", "[3, 0]"},
+    {{"x", EMR_DTYPE_I32, 1, {6}}, {"x", EMR_DTYPE_I32, 1, {7}}, "[6]", "[7]"},
+    {{"x", EMR_DTYPE_F32, 1, {6}}, {"x", EMR_DTYPE_I32, 1, {6}}, "F32", "I32"},
+    {{"x", EMR_DTYPE_U8, 1, {6}}, {"x", EMR_DTYPE_BF16, 1, {6}}, "U8", "BF16"},
+    {{"x", EMR_DTYPE_F32, 1, {6}}, {0}, "absent", "base"},
+    {{"x", EMR_DTYPE_BOOL, 1, {6}}, {0}, "absent", "base"},
 };
 
 /* t0 fits the base; t1 has the tensor otherwise. */
 static test_set make_set(const refusal *f)
 {
-    static const test_tensor plain = {"w", EMR_F32, 1, {5}};
+    static const test_tensor plain = {"w", EMR_DTYPE_F32, 1, {5}};
     test_tensor tensors[2] = {plain, f->base};
     test_set s = {test_model_create("base.file", tensors, 2, SOURCE_MEMORY), calloc(2, sizeof(test_model)),
                   2};
@@ -57,10 +57,10 @@ static void models_that_do_not_fit(void **state)
         emr_plan_summary plan = EMR_INIT(emr_plan_summary);
         test_set s = make_set(&refusals[i]);
         emr_merge *merge = test_merge_create(&s, NULL);
-        assert_refused(&refusals[i], emr_merge_plan(merge, &plan, &planned), &planned);
+        assert_refused(&refusals[i], emr_merge_get_plan(merge, &plan, &planned), &planned);
         emr_merge_destroy(&merge);
         merge = test_merge_create(&s, NULL);
-        assert_ok(emr_merge_to_bundle(merge, &io, &run), &run);
+        assert_ok(emr_merge_set_output(merge, &io, &run), &run);
         assert_refused(&refusals[i], emr_merge_run(merge, &run), &run);
         assert_string_equal(planned.text, run.text);
         assert_int_equal(buffer.bytes, 0);
@@ -71,14 +71,14 @@ static void models_that_do_not_fit(void **state)
 }
 
 static const test_tensor values[] = {
-    {"first", EMR_F32, 1, {100}}, {"second", EMR_F16, 2, {100, 300}}, {"third", EMR_F64, 1, {20001}}};
+    {"first", EMR_DTYPE_F32, 1, {100}}, {"second", EMR_DTYPE_F16, 2, {100, 300}}, {"third", EMR_DTYPE_F64, 1, {20001}}};
 
 /* What a run without output says about a set. */
 static emr_status run_quietly(const test_set *s, const emr_merge_options *o, emr_error *error)
 {
     emr_sink sink = EMR_INIT(emr_sink);
     emr_merge *merge = test_merge_create(s, o);
-    assert_ok(emr_merge_to_sink(merge, &sink, error), error);
+    assert_ok(emr_merge_set_sink(merge, &sink, error), error);
     emr_status status = emr_merge_run(merge, error);
     emr_merge_destroy(&merge);
     return status;
@@ -136,12 +136,12 @@ static void unified_beyond_its_dtype_is_named(void **state)
     emr_merge_options o = small_options();
     test_store(&s.tasks[1], 0, 66, 70000);
     test_store(&s.tasks[0], 0, 66, 70000);
-    o.unified_dtype = EMR_F16;
+    o.unified_dtype = EMR_DTYPE_F16;
     assert_int_equal(run_quietly(&s, &o, &error), EMR_ENONFINITE);
     assert_says(&error, "'first'");
     assert_says(&error, "index 66");
     assert_says(&error, "F16");
-    o.unified_dtype = EMR_BF16;
+    o.unified_dtype = EMR_DTYPE_BF16;
     assert_ok(run_quietly(&s, &o, &error), &error);
     test_set_destroy(&s);
 }
@@ -174,7 +174,7 @@ static void nonfinite_as_zero_is_computed_and_counted(void **state)
     emr_error error;
     test_set s = test_set_create(values, 3, 2, 3, SOURCE_MEMORY);
     emr_merge_options o = small_options();
-    o.on_nonfinite = EMR_NONFINITE_ZERO;
+    o.on_nonfinite = EMR_ON_NONFINITE_ZERO;
     test_store(&s.base, 0, 7, NAN);           /* both tasks */
     test_store(&s.tasks[0], 1, 20000, NAN);   /* t0 */
     test_store(&s.tasks[0], 1, 64, INFINITY); /* t0 */
@@ -183,17 +183,17 @@ static void nonfinite_as_zero_is_computed_and_counted(void **state)
     assert_merge_is_formula(&s, &o);
     emr_sink sink = EMR_INIT(emr_sink);
     emr_merge *merge = test_merge_create(&s, &o);
-    assert_ok(emr_merge_to_sink(merge, &sink, &error), &error);
+    assert_ok(emr_merge_set_sink(merge, &sink, &error), &error);
     assert_ok(emr_merge_run(merge, &error), &error);
     static const uint64_t by_tensor[] = {2, 3, 1}, by_task[] = {3, 3};
     for (size_t i = 0; i < 3; i++) {
         emr_plan_tensor row = EMR_INIT(emr_plan_tensor);
-        assert_ok(emr_merge_plan_tensor(merge, i, &row), NULL);
+        assert_ok(emr_merge_get_plan_tensor(merge, i, &row), NULL);
         assert_int_equal(row.zeroed, by_tensor[i]);
     }
     for (size_t t = 0; t < 2; t++) {
         emr_task_report report = EMR_INIT(emr_task_report);
-        assert_ok(emr_merge_task_report(merge, t, &report), NULL);
+        assert_ok(emr_merge_get_task_report(merge, t, &report), NULL);
         assert_int_equal(report.zeroed, by_task[t]);
     }
     emr_merge_destroy(&merge);

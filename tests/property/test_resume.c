@@ -168,8 +168,8 @@ static emr_status run(machine *m, const test_set *s, emr_merge_options o, size_t
     }
     m->fail_at = fail_at;
     emr_merge *merge = test_merge_create(s, &o);
-    assert_ok(emr_merge_to_bundle(merge, &output, &error), &error);
-    assert_ok(emr_merge_resume(merge, &journal, EVERY, &error), &error);
+    assert_ok(emr_merge_set_output(merge, &output, &error), &error);
+    assert_ok(emr_merge_set_journal(merge, &journal, EVERY, &error), &error);
     emr_status status = emr_merge_run(merge, &error);
     if (status) {
         assert_int_equal(status, EMR_EIO);
@@ -188,9 +188,9 @@ static void assert_bundle(const machine *m, const emr_buffer *want)
 }
 
 /* Ten windows of 16384 parameters, and blocks of 4096, so that there are many points to be cut off at. */
-static const test_tensor tensors[] = {{"a", EMR_F32, 2, {100, 700}}, {"b", EMR_BF16, 1, {65}},
-                                      {"c", EMR_F32, 2, {70, 90}},   {"d", EMR_F32, 1, {0}},
-                                      {"e", EMR_F32, 2, {90, 900}},  {"f", EMR_I32, 1, {50}}};
+static const test_tensor tensors[] = {{"a", EMR_DTYPE_F32, 2, {100, 700}}, {"b", EMR_DTYPE_BF16, 1, {65}},
+                                      {"c", EMR_DTYPE_F32, 2, {70, 90}},   {"d", EMR_DTYPE_F32, 1, {0}},
+                                      {"e", EMR_DTYPE_F32, 2, {90, 900}},  {"f", EMR_DTYPE_I32, 1, {50}}};
 enum { N_TENSORS = sizeof tensors / sizeof tensors[0] };
 
 static test_set make_set(test_source source)
@@ -242,7 +242,7 @@ static void per_model_is_cut_off_everywhere(void **state)
 {
     (void)state;
     test_set s = make_set(SOURCE_IO);
-    emr_merge_options o = make_options(EMR_PER_MODEL);
+    emr_merge_options o = make_options(EMR_RESCALE_PER_MODEL);
     assert_true(cut_off_everywhere(&s, &o, 220) >= 200);
     test_set_destroy(&s);
 }
@@ -251,7 +251,7 @@ static void per_row_extendable_is_cut_off_everywhere(void **state)
 {
     (void)state;
     test_set s = make_set(SOURCE_READ);
-    emr_merge_options o = make_options(EMR_PER_ROW);
+    emr_merge_options o = make_options(EMR_RESCALE_PER_ROW);
     o.extendable = 1;
     o.embed_base = 1;
     o.memory_bytes = 8 << 20;
@@ -263,7 +263,7 @@ static void per_tensor_in_other_memory(void **state)
 {
     (void)state;
     test_set s = make_set(SOURCE_MEMORY);
-    emr_merge_options o = make_options(EMR_PER_TENSOR), wide = o;
+    emr_merge_options o = make_options(EMR_RESCALE_PER_TENSOR), wide = o;
     wide.memory_bytes = 0;
     emr_buffer want = test_merge_bundle(&s, &o);
     for (size_t k = 60; k < 350; k += 37) {
@@ -283,7 +283,7 @@ static void cut_off_again_and_again(void **state)
 {
     (void)state;
     test_set s = make_set(SOURCE_IO);
-    emr_merge_options o = make_options(EMR_PER_TENSOR);
+    emr_merge_options o = make_options(EMR_RESCALE_PER_TENSOR);
     o.extendable = 1;
     emr_buffer want = test_merge_bundle(&s, &o);
     for (uint64_t seed = 1; seed <= 5; seed++) {
@@ -306,7 +306,7 @@ static void without_a_crash_it_goes_on_too(void **state)
 {
     (void)state;
     test_set s = make_set(SOURCE_IO);
-    emr_merge_options o = make_options(EMR_PER_MODEL);
+    emr_merge_options o = make_options(EMR_RESCALE_PER_MODEL);
     emr_buffer want = test_merge_bundle(&s, &o);
     machine m = {.random = {1}};
     first_call first = {0};
@@ -324,7 +324,7 @@ static void another_merge_begins_anew(void **state)
 {
     (void)state;
     test_set s = make_set(SOURCE_IO);
-    emr_merge_options o = make_options(EMR_PER_MODEL), other = o;
+    emr_merge_options o = make_options(EMR_RESCALE_PER_MODEL), other = o;
     other.rescale = EMR_RESCALE_L2;
     emr_buffer want = test_merge_bundle(&s, &other);
     machine m = {.random = {1}}, fresh = {.random = {1}};
@@ -346,7 +346,7 @@ static void damage_is_noticed(void **state)
 {
     (void)state;
     test_set s = make_set(SOURCE_IO);
-    emr_merge_options o = make_options(EMR_PER_MODEL);
+    emr_merge_options o = make_options(EMR_RESCALE_PER_MODEL);
     emr_buffer want = test_merge_bundle(&s, &o);
     for (size_t i = 0; i < 60; i++) {
         machine m = {.random = {i + 1}};
@@ -425,8 +425,8 @@ static size_t merge_to_file(const test_set *s, const emr_merge_options *o, const
     killer out = {emr_file_io(file), &calls, kill_at}, in = {emr_file_io(log), &calls, kill_at};
     emr_io output = killer_io(&out), journal = killer_io(&in);
     emr_merge *merge = test_merge_create(s, o);
-    assert_ok(emr_merge_to_bundle(merge, &output, &error), &error);
-    assert_ok(emr_merge_resume(merge, &journal, EVERY, &error), &error);
+    assert_ok(emr_merge_set_output(merge, &output, &error), &error);
+    assert_ok(emr_merge_set_journal(merge, &journal, EVERY, &error), &error);
     assert_ok(emr_merge_run(merge, &error), &error);
     if (calls == kill_at)
         raise(SIGKILL);
@@ -441,7 +441,7 @@ static void killed_processes(void **state)
 {
     (void)state;
     test_set s = make_set(SOURCE_MEMORY);
-    emr_merge_options o = make_options(EMR_PER_MODEL);
+    emr_merge_options o = make_options(EMR_RESCALE_PER_MODEL);
     emr_buffer want = test_merge_bundle(&s, &o);
     char *directory = test_directory_make(), *path = test_path(directory, "x.emr"),
          *log_path = test_path(directory, "x.emr.journal");
@@ -536,7 +536,7 @@ static void a_replaced_input_is_noticed(void **state)
 {
     (void)state;
     test_set s = make_set(SOURCE_MEMORY);
-    emr_merge_options o = make_options(EMR_PER_MODEL);
+    emr_merge_options o = make_options(EMR_RESCALE_PER_MODEL);
     char *directory = test_directory_make(), *path = test_path(directory, "1.safetensors");
     test_set opened = open_files(&s, directory);
     machine m = {.random = {1}};
@@ -579,18 +579,18 @@ static void what_cannot_go_on_is_refused(void **state)
     blind.read = NULL;
     test_set s = make_set(SOURCE_PUSHED);
     emr_merge *merge = test_merge_create(&s, NULL);
-    assert_int_equal(emr_merge_resume(merge, &journal, 0, &error), EMR_ESTATE);
-    assert_ok(emr_merge_to_bundle(merge, &blind, &error), &error);
-    assert_int_equal(emr_merge_resume(merge, &journal, 0, &error), EMR_EINVAL);
+    assert_int_equal(emr_merge_set_journal(merge, &journal, 0, &error), EMR_ESTATE);
+    assert_ok(emr_merge_set_output(merge, &blind, &error), &error);
+    assert_int_equal(emr_merge_set_journal(merge, &journal, 0, &error), EMR_EINVAL);
     assert_says(&error, "output");
     emr_merge_destroy(&merge);
     merge = test_merge_create(&s, NULL);
-    assert_ok(emr_merge_to_bundle(merge, &io, &error), &error);
-    assert_int_equal(emr_merge_resume(merge, &blind, 0, &error), EMR_EINVAL);
+    assert_ok(emr_merge_set_output(merge, &io, &error), &error);
+    assert_int_equal(emr_merge_set_journal(merge, &blind, 0, &error), EMR_EINVAL);
     assert_says(&error, "journal");
-    assert_ok(emr_merge_resume(merge, &journal, 0, &error), &error);
+    assert_ok(emr_merge_set_journal(merge, &journal, 0, &error), &error);
     size_t taken;
-    assert_int_equal(emr_merge_push(merge, EMR_SOURCE_BASE, "x", 1, &taken, &error), EMR_ESTATE);
+    assert_int_equal(emr_merge_push(merge, EMR_BASE, "x", 1, &taken, &error), EMR_ESTATE);
     assert_says(&error, "emr_merge_run");
     emr_merge_destroy(&merge);
     emr_buffer_free(&buffer);

@@ -34,11 +34,11 @@ typedef struct fixture {
 } fixture;
 
 static const test_tensor tensors[] = {
-    {"wide", EMR_F32, 2, {13, 1031}},   {"tall", EMR_BF16, 2, {900, 31}},    {"square", EMR_F16, 2, {64, 96}},
-    {"conv", EMR_F32, 3, {5, 7, 9}},    {"one", EMR_F32, 1, {5000}},         {"scalar", EMR_F32, 0, {0}},
-    {"none", EMR_F32, 2, {0, 7}},       {"no_columns", EMR_F32, 2, {7, 0}},  {"double", EMR_F64, 2, {3, 40}},
-    {"head.a", EMR_F32, 2, {3, 11000}}, {"head.b", EMR_BF16, 1, {4099}},     {"ids", EMR_I32, 1, {1000}},
-    {"steps", EMR_I64, 1, {20}},        {"small", EMR_F8_E4M3, 2, {17, 33}}, {"ends", EMR_F32, 2, {40, 512}},
+    {"wide", EMR_DTYPE_F32, 2, {13, 1031}},   {"tall", EMR_DTYPE_BF16, 2, {900, 31}},    {"square", EMR_DTYPE_F16, 2, {64, 96}},
+    {"conv", EMR_DTYPE_F32, 3, {5, 7, 9}},    {"one", EMR_DTYPE_F32, 1, {5000}},         {"scalar", EMR_DTYPE_F32, 0, {0}},
+    {"none", EMR_DTYPE_F32, 2, {0, 7}},       {"no_columns", EMR_DTYPE_F32, 2, {7, 0}},  {"double", EMR_DTYPE_F64, 2, {3, 40}},
+    {"head.a", EMR_DTYPE_F32, 2, {3, 11000}}, {"head.b", EMR_DTYPE_BF16, 1, {4099}},     {"ids", EMR_DTYPE_I32, 1, {1000}},
+    {"steps", EMR_DTYPE_I64, 1, {20}},        {"small", EMR_DTYPE_F8_E4M3, 2, {17, 33}}, {"ends", EMR_DTYPE_F32, 2, {40, 512}},
 };
 enum { N_TENSORS = sizeof tensors / sizeof tensors[0] };
 
@@ -104,11 +104,11 @@ static void destroy(fixture *f)
 
 static const setting settings[] = {
     {.source = SOURCE_MEMORY},
-    {.per = EMR_PER_ROW, .compression = EMR_COMPRESSION_NONE, .mapped = true, .threads = 3},
-    {.per = EMR_PER_TENSOR, .unified_dtype = EMR_BF16, .source = SOURCE_IO, .mask_bytes = 1, .threads = 2},
-    {.per = EMR_PER_ROW, .unified_dtype = EMR_F16, .source = SOURCE_READ, .mask_bytes = 3, .threads = 99},
+    {.per = EMR_RESCALE_PER_ROW, .compression = EMR_COMPRESSION_NONE, .mapped = true, .threads = 3},
+    {.per = EMR_RESCALE_PER_TENSOR, .unified_dtype = EMR_DTYPE_BF16, .source = SOURCE_IO, .mask_bytes = 1, .threads = 2},
+    {.per = EMR_RESCALE_PER_ROW, .unified_dtype = EMR_DTYPE_F16, .source = SOURCE_READ, .mask_bytes = 3, .threads = 99},
     {.embedded = true, .compression = EMR_COMPRESSION_NONE, .mask_bytes = 17, .threads = 99},
-    {.embedded = true, .mapped = true, .per = EMR_PER_ROW, .mask_bytes = 40},
+    {.embedded = true, .mapped = true, .per = EMR_RESCALE_PER_ROW, .mask_bytes = 40},
 };
 enum { N_SETTINGS = sizeof settings / sizeof settings[0] };
 
@@ -135,7 +135,7 @@ static void check_apply(fixture *f, size_t task, emr_dtype dtype, rng *r)
     o.dtype = (int)dtype;
     emr_bundle_info info = EMR_INIT(emr_bundle_info);
     assert_int_equal(emr_bundle_get_info(f->bundle, &info), EMR_OK);
-    assert_ok(emr_bundle_task_model(&model, f->bundle, task, info.has_base ? NULL : f->set.base.model, &o,
+    assert_ok(emr_bundle_open_task(&model, f->bundle, task, info.has_base ? NULL : f->set.base.model, &o,
                                     &f->error),
               &f->error);
     for (size_t i = 0; i < 8; i++) {
@@ -173,7 +173,7 @@ static void check_apply(fixture *f, size_t task, emr_dtype dtype, rng *r)
 
 static void weights_are_those_of_the_tasks_model(void **state)
 {
-    static const emr_dtype dtypes[] = {EMR_DTYPE_NONE, EMR_F32, EMR_BF16, EMR_F16};
+    static const emr_dtype dtypes[] = {EMR_DTYPE_NONE, EMR_DTYPE_F32, EMR_DTYPE_BF16, EMR_DTYPE_F16};
     rng r = {31};
     (void)state;
     for (size_t i = 0; i < N_SETTINGS; i++) {
@@ -199,10 +199,10 @@ static void nothing_is_allocated_after_creation(void **state)
         s.mask_bytes = s.mask_bytes && s.mask_bytes < 9 * 512 ? 9 * 512 : s.mask_bytes;
         open_session(&f, &s);
         size_t before = f.counts.requests;
-        const emr_weights weights[] = {{sizeof *weights, "wide", room, 0, 0, EMR_F32},
-                                       {sizeof *weights, "head.b", head, 0, 0, EMR_F32},
+        const emr_weights weights[] = {{sizeof *weights, "wide", room, 0, 0, EMR_DTYPE_F32},
+                                       {sizeof *weights, "head.b", head, 0, 0, EMR_DTYPE_F32},
                                        {sizeof *weights, "ids", ids, 0, 0, 0},
-                                       {sizeof *weights, "wide", narrow, 0, 0, EMR_BF16}};
+                                       {sizeof *weights, "wide", narrow, 0, 0, EMR_DTYPE_BF16}};
         emr_product p = {.size = sizeof p, .n_rows = 13, .x = x, .y = y, .batch = 3};
         assert_int_equal(emr_bundle_find_tensor(f.bundle, "wide", &p.tensor), EMR_OK);
         for (size_t t = 0; t < N_TASKS; t++)
@@ -217,11 +217,11 @@ static void nothing_is_allocated_after_creation(void **state)
 static void large_output_is_the_same(void **state)
 {
     enum { SIDE = 1200, COUNT = SIDE * SIDE };
-    static const test_tensor large[] = {{"a", EMR_F32, 2, {SIDE, SIDE}}, {"b", EMR_BF16, 2, {SIDE, SIDE}}};
+    static const test_tensor large[] = {{"a", EMR_DTYPE_F32, 2, {SIDE, SIDE}}, {"b", EMR_DTYPE_BF16, 2, {SIDE, SIDE}}};
     static _Alignas(64) unsigned char a[COUNT * 4 + 64], b[COUNT * 4 + 64], want[COUNT * 4];
     emr_error error;
     emr_memory memory;
-    emr_merge_options options = {.size = sizeof options, .rescale_per = EMR_PER_ROW};
+    emr_merge_options options = {.size = sizeof options, .rescale_per = EMR_RESCALE_PER_ROW};
     emr_pool *pool;
     emr_session *session;
     emr_session_options o = EMR_INIT(emr_session_options);
@@ -235,7 +235,7 @@ static void large_output_is_the_same(void **state)
     assert_ok(emr_session_create(&session, bundle, set.base.model, &o, &error), &error);
     for (size_t task = 0; task < 2; task++)
         for (size_t off = 0; off < 3; off++) {
-            const emr_dtype dtype = task ? EMR_F32 : EMR_DTYPE_NONE;
+            const emr_dtype dtype = task ? EMR_DTYPE_F32 : EMR_DTYPE_NONE;
             const emr_weights weights[] = {{sizeof *weights, "a", a + off % 2, 0, 0, (int)dtype},
                                            {sizeof *weights, "b", b + off * 32, 0, 0, (int)dtype}};
             emr_view_options view = {.size = sizeof view, .dtype = (int)dtype};
@@ -243,7 +243,7 @@ static void large_output_is_the_same(void **state)
             memset(a, 0xa5, sizeof a);
             memset(b, 0xa5, sizeof b);
             assert_ok(emr_session_apply(session, task, weights, 2, &error), &error);
-            assert_ok(emr_bundle_task_model(&model, bundle, task, set.base.model, &view, &error), &error);
+            assert_ok(emr_bundle_open_task(&model, bundle, task, set.base.model, &view, &error), &error);
             for (size_t i = 0; i < 2; i++) {
                 const emr_tensor *t = emr_model_find(model, weights[i].name);
                 size_t bytes = (size_t)emr_tensor_bytes(t);
@@ -273,7 +273,7 @@ static void the_base_is_a_task_too(void **state)
             emr_weights w = {sizeof w, tensors[t].name, room, 0, 0, 0};
             size_t bytes = (size_t)test_tensor_count(&tensors[t]) * bytes_of(tensors[t].dtype), n;
             assert_true(bytes <= sizeof room);
-            emr_status status = emr_session_apply(f.session, EMR_TASK_BASE, &w, 1, &f.error);
+            emr_status status = emr_session_apply(f.session, EMR_BASE, &w, 1, &f.error);
             if (emr_bundle_find_tensor(f.bundle, tensors[t].name, &n)) {
                 assert_int_equal(status, EMR_ENOTFOUND); /* private to tasks */
                 continue;
@@ -320,13 +320,13 @@ static all_weights weights_of(fixture *f, size_t tensor)
 {
     all_weights all = {.rows = 1, .columns = 0};
     emr_tensor_info info = EMR_INIT(emr_tensor_info);
-    assert_int_equal(emr_bundle_tensor(f->bundle, tensor, &info), EMR_OK);
+    assert_int_equal(emr_bundle_get_tensor(f->bundle, tensor, &info), EMR_OK);
     all.rows = info.count == 0 ? 0 : info.rank < 2 ? 1 : info.shape[0];
     all.columns = all.rows ? info.count / all.rows : 0;
     for (size_t t = 0; t <= N_TASKS; t++) {
         all.of[t] = calloc(info.count + 1, sizeof(float));
-        emr_weights w = {sizeof w, info.name, all.of[t], 0, 0, EMR_F32};
-        assert_ok(emr_session_apply(f->session, t < N_TASKS ? t : EMR_TASK_BASE, &w, 1, &f->error),
+        emr_weights w = {sizeof w, info.name, all.of[t], 0, 0, EMR_DTYPE_F32};
+        assert_ok(emr_session_apply(f->session, t < N_TASKS ? t : EMR_BASE, &w, 1, &f->error),
                   &f->error);
     }
     return all;
@@ -357,7 +357,7 @@ static void check_product(fixture *f, size_t tensor, const all_weights *all, siz
     for (size_t b = 0; b < batch; b++)
         tasks[b] = one_task ? 1 : (size_t)rng_below(r, N_TASKS + 1);
     for (size_t b = 0; b < batch; b++)
-        tasks[b] = tasks[b] == N_TASKS ? EMR_TASK_BASE : tasks[b];
+        tasks[b] = tasks[b] == N_TASKS ? EMR_BASE : tasks[b];
     p.x = x;
     p.y = y;
     if (p.x_stride == all->columns)
@@ -365,7 +365,7 @@ static void check_product(fixture *f, size_t tensor, const all_weights *all, siz
     assert_ok(emr_session_multiply(f->session, tasks, &p, &f->error), &f->error);
     p.x_stride = p.x_stride ? p.x_stride : (size_t)all->columns;
     for (size_t b = 0; b < batch; b++) {
-        const float *w = all->of[tasks[b] == EMR_TASK_BASE ? N_TASKS : tasks[b]], *v = x + b * p.x_stride;
+        const float *w = all->of[tasks[b] == EMR_BASE ? N_TASKS : tasks[b]], *v = x + b * p.x_stride;
         for (uint64_t row = 0; row < p.n_rows; row++) {
             const float *wr = w + (p.first_row + row) * all->columns;
             float got = y[b * p.y_stride + row], want = in_order(wr, v, all->columns);
@@ -419,13 +419,13 @@ static void modulators_multiply_too(void **state)
         emr_modulator *of[N_TASKS], *batch[BATCH];
         const size_t tasks[BATCH] = {1, 0, 1, 2, 0};
         for (size_t t = 0; t < N_TASKS; t++)
-            assert_ok(emr_bundle_modulator(&of[t], f.bundle, t, NULL, &f.error), &f.error);
+            assert_ok(emr_bundle_open_modulator(&of[t], f.bundle, t, NULL, &f.error), &f.error);
         for (size_t b = 0; b < BATCH; b++)
             batch[b] = of[tasks[b]];
         for (size_t t = 0; t < emr_modulator_n_tensors(of[0]); t++) {
             all_weights all = weights_of(&f, t);
             size_t k = 0;
-            while (strcmp(tensors[k].name, emr_modulator_name(of[0], t)) != 0)
+            while (strcmp(tensors[k].name, emr_modulator_tensor_name(of[0], t)) != 0)
                 k++;
             float *x = malloc((BATCH * all.columns + 1) * sizeof *x);
             float *y = calloc(BATCH * all.rows + 1, sizeof *y), *z = calloc(BATCH * all.rows + 1, sizeof *z);
@@ -460,7 +460,7 @@ static void masks_are_kept_by_use(void **state)
     fixture f = create(&s, 9);
     open_session(&f, &s);
     emr_weights one = {sizeof one, "one", room,
-                       0,          0,     EMR_F32}; /* lies in two blocks of a mask, or in three */
+                       0,          0,     EMR_DTYPE_F32}; /* lies in two blocks of a mask, or in three */
     uint64_t read[7];
     const size_t order[7] = {0, 1, 0, 0, 2, 0, 1};
     for (size_t i = 0; i < 7; i++) {
@@ -557,7 +557,7 @@ static void failing_reads_can_be_tried_again(void **state)
         const emr_model *base = s.embedded ? NULL : f.set.base.model;
         o.mask_bytes = s.mask_bytes;
         o.executor = s.threads ? &f.executor : NULL;
-        emr_weights w = {sizeof w, "wide", want, 0, 0, EMR_F32};
+        emr_weights w = {sizeof w, "wide", want, 0, 0, EMR_DTYPE_F32};
         assert_ok(emr_session_apply(f.session, 1, &w, 1, &f.error), &f.error);
         emr_session_destroy(&f.session);
         size_t n_failed = 0;
@@ -580,7 +580,7 @@ static void failing_reads_can_be_tried_again(void **state)
         f.input.fail_read = SIZE_MAX;
         assert_ok(emr_session_apply(f.session, 1, &w, 1, &f.error), &f.error);
         assert_memory_equal(room, want, sizeof want);
-        check_apply(&f, 2, EMR_F32, &r);
+        check_apply(&f, 2, EMR_DTYPE_F32, &r);
         destroy(&f);
     }
 }
@@ -594,7 +594,7 @@ static void a_damaged_mask_is_told(void **state)
         setting s = {.compression = EMR_COMPRESSION_NONE, .mapped = mapped};
         fixture f = create(&s, 3);
         open_session(&f, &s);
-        emr_weights w = {sizeof w, "wide", room, 0, 0, EMR_F32};
+        emr_weights w = {sizeof w, "wide", room, 0, 0, EMR_DTYPE_F32};
         size_t n_told = 0;
         for (size_t at = 64; at < f.buffer.bytes / 2; at += 300) { /* the blocks' half of the file */
             unsigned char *byte = (unsigned char *)f.buffer.data + at;
@@ -637,7 +637,7 @@ static void wrong_calls_are_refused(void **state)
     fixture f = create(&s, 4);
     open_session(&f, &s);
     emr_error *e = &f.error;
-    const emr_weights good = {sizeof good, "wide", room, 0, 0, EMR_F32};
+    const emr_weights good = {sizeof good, "wide", room, 0, 0, EMR_DTYPE_F32};
     emr_weights w = good;
     w.name = "absent";
     assert_refused(&f, emr_session_apply(f.session, 0, &w, 1, e), EMR_ENOTFOUND, "'absent'");
@@ -657,10 +657,10 @@ static void wrong_calls_are_refused(void **state)
     w.data = f.set.base.data[0] + 13 * 1031 * 4 - 1;
     assert_refused(&f, emr_session_apply(f.session, 0, &w, 1, e), EMR_EINVAL, "base");
     w = good;
-    w.dtype = EMR_I32;
+    w.dtype = EMR_DTYPE_I32;
     assert_refused(&f, emr_session_apply(f.session, 0, &w, 1, e), EMR_EINVAL, "dtype");
     w.name = "ids";
-    w.dtype = EMR_F32;
+    w.dtype = EMR_DTYPE_F32;
     assert_refused(&f, emr_session_apply(f.session, 0, &w, 1, e), EMR_EINVAL, "'ids'");
     w = good;
     w.size = 8;
@@ -672,7 +672,7 @@ static void wrong_calls_are_refused(void **state)
     assert_refused(&f, emr_session_apply(NULL, 0, &good, 1, e), EMR_EINVAL, "NULL");
     assert_ok(emr_session_apply(f.session, 0, NULL, 0, e), e);
 
-    const size_t tasks[4] = {0, 1, 2, EMR_TASK_BASE}, bad[1] = {3};
+    const size_t tasks[4] = {0, 1, 2, EMR_BASE}, bad[1] = {3};
     const emr_product fine = {.size = sizeof fine, .n_rows = 13, .x = x, .y = y, .batch = 4};
     emr_product p = fine;
     assert_int_equal(emr_bundle_find_tensor(f.bundle, "wide", &p.tensor), EMR_OK);
@@ -763,7 +763,7 @@ static void the_base_is_checked_unless_trusted(void **state)
     assert_ok(emr_session_create(&other, f.bundle, f.set.base.model, &o, &f.error), &f.error);
     assert_int_equal(progress.calls, 0);
     emr_weights w = {sizeof w, "wide", room, 0, 0, 0};
-    assert_ok(emr_session_apply(other, EMR_TASK_BASE, &w, 1, &f.error), &f.error);
+    assert_ok(emr_session_apply(other, EMR_BASE, &w, 1, &f.error), &f.error);
     assert_memory_equal(room, f.set.base.data[0], sizeof room);
     emr_session_destroy(&other);
     destroy(&f);

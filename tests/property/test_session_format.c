@@ -66,12 +66,12 @@ static uint8_t *record(const subject *s, enum emr_section_kind kind, size_t i, s
 /* Parts of a task's tensor in every dtype, against the task's model. */
 static void check_parts(subject *s, size_t task, const char *name, rng *r)
 {
-    static const emr_dtype dtypes[] = {EMR_DTYPE_NONE, EMR_F32, EMR_F16, EMR_BF16, EMR_F64};
+    static const emr_dtype dtypes[] = {EMR_DTYPE_NONE, EMR_DTYPE_F32, EMR_DTYPE_F16, EMR_DTYPE_BF16, EMR_DTYPE_F64};
     for (size_t k = 0; k < 40; k++) {
         emr_view_options o = EMR_INIT(emr_view_options);
         emr_model *model;
         o.dtype = (int)dtypes[k % 5];
-        assert_ok(emr_bundle_task_model(&model, s->bundle, task, NULL, &o, &s->error), &s->error);
+        assert_ok(emr_bundle_open_task(&model, s->bundle, task, NULL, &o, &s->error), &s->error);
         const emr_tensor *t = emr_model_find(model, name);
         size_t size = emr_dtype_bits(emr_tensor_dtype(t)) / 8;
         uint64_t count = emr_tensor_count(t), first = k ? rng_below(r, count) : 0;
@@ -91,7 +91,7 @@ static void check_parts(subject *s, size_t task, const char *name, rng *r)
 static void private_tensors_may_begin_at_any_byte(void **state)
 {
     static const test_tensor tensors[] = {
-        {"w", EMR_F32, 1, {100}}, {"head.a", EMR_F32, 1, {5000}}, {"head.b", EMR_F32, 1, {9000}}};
+        {"w", EMR_DTYPE_F32, 1, {100}}, {"head.a", EMR_DTYPE_F32, 1, {5000}}, {"head.b", EMR_DTYPE_F32, 1, {9000}}};
     rng r = {3};
     (void)state;
     for (int compression = EMR_COMPRESSION_NONE; compression < 1; compression++) {
@@ -116,7 +116,7 @@ static void private_tensors_may_begin_at_any_byte(void **state)
 /* Integers that all tasks share become floats: kept, as another program may have them. */
 static void kept_tensors_may_be_floats(void **state)
 {
-    static const test_tensor tensors[] = {{"w", EMR_F32, 1, {100}}, {"kept", EMR_I32, 2, {70, 50}}};
+    static const test_tensor tensors[] = {{"w", EMR_DTYPE_F32, 1, {100}}, {"kept", EMR_DTYPE_I32, 2, {70, 50}}};
     static unsigned char room[70 * 50 * 2 + 8];
     static float values[70 * 50];
     static unsigned char want[70 * 50 * 2];
@@ -125,19 +125,19 @@ static void kept_tensors_may_be_floats(void **state)
     emr_merge_options o = EMR_INIT(emr_merge_options);
     o.embed_base = 1;
     subject s = merged(tensors, 2, N_TASKS, o);
-    emr_store16(record(&s, EMR_SECTION_TENSORS, 1, EMR_TENSOR_SIZE) + 10, EMR_F32);
+    emr_store16(record(&s, EMR_SECTION_TENSORS, 1, EMR_TENSOR_SIZE) + 10, EMR_DTYPE_F32);
     for (size_t t = 0; t < N_TASKS; t++)
-        *record(&s, EMR_SECTION_TASK_DTYPES, t * 2 + 1, 1) = EMR_F32;
+        *record(&s, EMR_SECTION_TASK_DTYPES, t * 2 + 1, 1) = EMR_DTYPE_F32;
     open_subject(&s, NULL);
     check_parts(&s, 1, "kept", &r);
 
     /* in a narrower dtype they take its room, no more, and are its values */
-    emr_weights w = {sizeof w, "kept", values, 0, 0, EMR_F32};
+    emr_weights w = {sizeof w, "kept", values, 0, 0, EMR_DTYPE_F32};
     assert_ok(emr_session_apply(s.session, 0, &w, 1, &s.error), &s.error);
-    assert_int_equal(emr_convert(EMR_BF16, want, EMR_F32, values, 70 * 50), EMR_OK);
+    assert_int_equal(emr_convert(EMR_DTYPE_BF16, want, EMR_DTYPE_F32, values, 70 * 50), EMR_OK);
     memset(room, 0xa5, sizeof room);
     w.data = room;
-    w.dtype = EMR_BF16;
+    w.dtype = EMR_DTYPE_BF16;
     assert_ok(emr_session_apply(s.session, 0, &w, 1, &s.error), &s.error);
     assert_memory_equal(room, want, sizeof want);
     for (size_t i = sizeof want; i < sizeof room; i++)
@@ -149,7 +149,7 @@ static void kept_tensors_may_be_floats(void **state)
 static void rows_may_lie_across_thousands_of_blocks(void **state)
 {
     enum { TASKS = 16, COLUMNS = 260 * 4096 };
-    static const test_tensor tensors[] = {{"w", EMR_BF16, 1, {COLUMNS}}};
+    static const test_tensor tensors[] = {{"w", EMR_DTYPE_BF16, 1, {COLUMNS}}};
     float *x = calloc(COLUMNS, sizeof *x);
     float y[TASKS], want[TASKS];
     size_t tasks[TASKS];
@@ -203,7 +203,7 @@ static void tables_count_too(void **state)
     (void)state;
     for (size_t i = 0; i < TENSORS; i++) {
         snprintf(names[i], sizeof names[i], "%s%0150zu", i % 3 ? "w" : "head.", i);
-        tensors[i] = (test_tensor){names[i], i % 5 ? EMR_F32 : EMR_I32, 4, {1, 2, 1, 3}};
+        tensors[i] = (test_tensor){names[i], i % 5 ? EMR_DTYPE_F32 : EMR_DTYPE_I32, 4, {1, 2, 1, 3}};
     }
     for (int embed = 0; embed < 2; embed++) {
         emr_merge_options o = EMR_INIT(emr_merge_options);

@@ -73,7 +73,7 @@ static collector collector_make(emr_merge *merge, size_t n_tasks, size_t value_s
 {
     emr_error error;
     emr_plan_summary plan = EMR_INIT(emr_plan_summary);
-    assert_ok(emr_merge_plan(merge, &plan, &error), &error);
+    assert_ok(emr_merge_get_plan(merge, &plan, &error), &error);
     size_t n = plan.n_merged, all = n * n_tasks + 1;
     collector c = {.n_tensors = n, .n_tasks = n_tasks, .value_size = value_size, .fail_at = SIZE_MAX};
     c.counts = calloc(n + 1, sizeof *c.counts);
@@ -85,7 +85,7 @@ static collector collector_make(emr_merge *merge, size_t n_tasks, size_t value_s
     c.rescalers = calloc(all, sizeof *c.rescalers);
     for (size_t i = 0; i < n; i++) {
         emr_plan_tensor row = EMR_INIT(emr_plan_tensor);
-        assert_ok(emr_merge_plan_tensor(merge, i, &row), NULL);
+        assert_ok(emr_merge_get_plan_tensor(merge, i, &row), NULL);
         assert_int_equal(row.action, EMR_ACTION_MERGE);
         c.counts[i] = row.count;
         c.unified[i] = malloc((size_t)row.count * value_size + 1);
@@ -116,7 +116,7 @@ static void check_unified(const collector *c, const emr_bundle *bundle, emr_dtyp
 {
     emr_error error;
     emr_model *view;
-    assert_ok(emr_bundle_unified_model(&view, bundle, NULL, &error), &error);
+    assert_ok(emr_bundle_open_unified(&view, bundle, NULL, &error), &error);
     assert_int_equal(emr_model_n_tensors(view), c->n_tensors);
     for (size_t i = 0; i < c->n_tensors; i++) {
         const emr_tensor *t = emr_model_tensor(view, i);
@@ -124,7 +124,7 @@ static void check_unified(const collector *c, const emr_bundle *bundle, emr_dtyp
         float *wide = malloc((size_t)c->counts[i] * sizeof *wide + 1);
         assert_int_equal(c->counts[i], emr_tensor_count(t));
         assert_int_equal(c->unified_next[i], c->counts[i]);
-        emr_convert(EMR_F32, wide, dtype, c->unified[i], (size_t)c->counts[i]);
+        emr_convert(EMR_DTYPE_F32, wide, dtype, c->unified[i], (size_t)c->counts[i]);
         assert_memory_equal(wide, want, (size_t)c->counts[i] * sizeof *wide);
         free(wide);
         free(want);
@@ -136,14 +136,14 @@ static void check_task(const collector *c, const emr_bundle *bundle, size_t task
 {
     emr_error error;
     emr_model *view;
-    assert_ok(emr_bundle_mask_model(&view, bundle, task, NULL, &error), &error);
+    assert_ok(emr_bundle_open_mask(&view, bundle, task, NULL, &error), &error);
     for (size_t i = 0; i < c->n_tensors; i++) {
         size_t at = i * c->n_tasks + task, n = (size_t)emr_bundle_n_rescalers(bundle, i);
         unsigned char *want = tensor_bytes_of(emr_model_tensor(view, i));
         for (uint64_t k = 0; k < c->counts[i]; k++)
             assert_int_equal(c->masks[at][k / 8] >> k % 8 & 1, want[k]);
         free(want);
-        if (per == EMR_PER_MODEL || !c->counts[i]) {
+        if (per == EMR_RESCALE_PER_MODEL || !c->counts[i]) {
             assert_int_equal(c->rescalers_next[at], 0);
             continue;
         }
@@ -160,8 +160,8 @@ static void check_report(const emr_merge *merge, const emr_bundle *bundle, size_
 {
     emr_task_report report = EMR_INIT(emr_task_report);
     emr_task_info info = EMR_INIT(emr_task_info);
-    assert_ok(emr_merge_task_report(merge, task, &report), NULL);
-    assert_ok(emr_bundle_task(bundle, task, &info), NULL);
+    assert_ok(emr_merge_get_task_report(merge, task, &report), NULL);
+    assert_ok(emr_bundle_get_task(bundle, task, &info), NULL);
     assert_string_equal(report.name, info.name);
     assert_int_equal(report.mask_ones, info.mask_ones);
     assert_true(report.rescaler == info.rescaler);
@@ -175,11 +175,11 @@ static void assert_sink_is_bundle(const test_set *s, const emr_merge_options *o,
     emr_bundle *bundle = test_bundle_open(&buffer, &memory);
     test_set given = test_set_copy(s, push ? SOURCE_PUSHED : SOURCE_IO);
     emr_merge *merge = test_merge_create(&given, o);
-    emr_dtype dtype = o->unified_dtype ? (emr_dtype)o->unified_dtype : EMR_F32;
+    emr_dtype dtype = o->unified_dtype ? (emr_dtype)o->unified_dtype : EMR_DTYPE_F32;
     collector c = collector_make(merge, s->n, emr_dtype_bits(dtype) / 8);
     emr_sink sink = all_of_sink;
     sink.user = &c;
-    assert_ok(emr_merge_to_sink(merge, &sink, &error), &error);
+    assert_ok(emr_merge_set_sink(merge, &sink, &error), &error);
     if (push) {
         assert_ok(push_set(merge, &given, 1000, &error), &error);
         assert_ok(emr_merge_finish(merge, &error), &error);
@@ -202,9 +202,9 @@ static void sink_gets_what_a_bundle_holds(void **state)
 {
     (void)state;
     test_set rich = rich_set(9, 3, SOURCE_MEMORY);
-    for (int per = EMR_PER_MODEL; per <= EMR_PER_ROW; per++) {
+    for (int per = EMR_RESCALE_PER_MODEL; per <= EMR_RESCALE_PER_ROW; per++) {
         emr_merge_options o = rich_options(per);
-        o.unified_dtype = per == EMR_PER_TENSOR ? EMR_F16 : 0;
+        o.unified_dtype = per == EMR_RESCALE_PER_TENSOR ? EMR_DTYPE_F16 : 0;
         assert_sink_is_bundle(&rich, &o, false);
     }
     test_set_destroy(&rich);
@@ -220,20 +220,20 @@ static void sink_gets_what_a_bundle_holds(void **state)
 static void failing_sink_stops_the_run(void **state)
 {
     (void)state;
-    static const test_tensor tensors[] = {{"one", EMR_F32, 1, {100}}, {"two", EMR_F32, 2, {3, 7000}}};
+    static const test_tensor tensors[] = {{"one", EMR_DTYPE_F32, 1, {100}}, {"two", EMR_DTYPE_F32, 2, {3, 7000}}};
     test_set s = test_set_create(tensors, 2, 2, 8, SOURCE_MEMORY);
     emr_status status = EMR_EIO;
     size_t n_failed = 0;
     for (size_t k = 0; status; k++) {
         emr_error error;
         emr_merge_options o = small_options();
-        o.rescale_per = EMR_PER_ROW;
+        o.rescale_per = EMR_RESCALE_PER_ROW;
         emr_merge *merge = test_merge_create(&s, &o);
         collector c = collector_make(merge, s.n, 4);
         emr_sink sink = all_of_sink;
         sink.user = &c;
         c.fail_at = k;
-        assert_ok(emr_merge_to_sink(merge, &sink, &error), &error);
+        assert_ok(emr_merge_set_sink(merge, &sink, &error), &error);
         status = emr_merge_run(merge, &error);
         if (status) {
             n_failed++;
@@ -255,10 +255,10 @@ static void absent_members_are_not_called(void **state)
     emr_error error;
     test_set s = random_set(5, 2, false);
     emr_merge_options o = small_options();
-    o.rescale_per = EMR_PER_ROW;
+    o.rescale_per = EMR_RESCALE_PER_ROW;
     emr_merge *merge = test_merge_create(&s, &o);
     emr_sink sink = EMR_INIT(emr_sink);
-    assert_ok(emr_merge_to_sink(merge, &sink, &error), &error);
+    assert_ok(emr_merge_set_sink(merge, &sink, &error), &error);
     assert_ok(emr_merge_run(merge, &error), &error);
     emr_merge_destroy(&merge);
     test_set_destroy(&s);

@@ -79,13 +79,13 @@ static void work(const test_set *s, emr_merge_options o, const emr_kernels *kern
     view.executor = write.executor = o.executor = &executor;
     emr_merge *merge = test_merge_create(s, &o);
     emr_merge_force_kernels(merge, kernels);
-    assert_ok(emr_merge_to_bundle(merge, &io, &error), &error);
+    assert_ok(emr_merge_set_output(merge, &io, &error), &error);
     assert_ok(emr_merge_run(merge, &error), &error);
     emr_merge_destroy(&merge);
     emr_bundle *b = test_bundle_open(&buffer, &memory);
     b->kernels = kernels;
     assert_ok(emr_bundle_verify(b, &executor, NULL, NULL, &error), &error);
-    assert_ok(emr_bundle_task_model(&model, b, 0, s->base.model, &view, &error), &error);
+    assert_ok(emr_bundle_open_task(&model, b, 0, s->base.model, &view, &error), &error);
     assert_ok(emr_safetensors_write(model, &out, &write, &error), &error);
     emr_model_destroy(&model);
     if (o.extendable) {
@@ -94,7 +94,7 @@ static void work(const test_set *s, emr_merge_options o, const emr_kernels *kern
         assert_ok(emr_merge_extend(merge, b, &error), &error);
         assert_ok(emr_merge_add_task(merge, "another", s->tasks[0].model, &error), &error);
         emr_merge_force_kernels(merge, kernels);
-        assert_ok(emr_merge_to_bundle(merge, &more, &error), &error);
+        assert_ok(emr_merge_set_output(merge, &more, &error), &error);
         assert_ok(emr_merge_run(merge, &error), &error);
         emr_merge_destroy(&merge);
     }

@@ -14,7 +14,7 @@ static emr_buffer merge_by(const test_set *s, const emr_merge_options *o, const 
     emr_io io = emr_buffer_io(&buffer);
     emr_merge *merge = test_merge_create(s, o);
     emr_merge_force_kernels(merge, kernels);
-    assert_ok(emr_merge_to_bundle(merge, &io, &error), &error);
+    assert_ok(emr_merge_set_output(merge, &io, &error), &error);
     assert_ok(emr_merge_run(merge, &error), &error);
     emr_merge_destroy(&merge);
     return buffer;
@@ -34,7 +34,7 @@ static emr_buffer rebuild_by(const emr_buffer *bundle_bytes, size_t task, const 
     emr_view_options view = EMR_INIT(emr_view_options);
     emr_checkpoint_options options = EMR_INIT(emr_checkpoint_options);
     view.executor = options.executor = executor;
-    assert_ok(emr_bundle_task_model(&model, bundle, task, NULL, &view, &error), &error);
+    assert_ok(emr_bundle_open_task(&model, bundle, task, NULL, &view, &error), &error);
     assert_ok(emr_safetensors_write(model, &io, &options, &error), &error);
     emr_model_destroy(&model);
     emr_bundle_destroy(&bundle);
@@ -58,7 +58,7 @@ static void every_variant_is_the_reference(const test_set *s, const emr_merge_op
 
 static void variants(void **state)
 {
-    static const int unified[] = {EMR_F32, EMR_F16, EMR_BF16};
+    static const int unified[] = {EMR_DTYPE_F32, EMR_DTYPE_F16, EMR_DTYPE_BF16};
     (void)state;
     for (int i = 0; i < 9; i++) {
         test_set s = rich_set((uint64_t)i + 50, 1 + (size_t)i, SOURCE_MEMORY);
@@ -73,10 +73,10 @@ static void variants(void **state)
 
 /* Large enough for many rounds, whatever the memory. */
 static const test_tensor large_tensors[] = {
-    {"a", EMR_F32, 2, {1500, 1001}},
-    {"b", EMR_BF16, 2, {3, 400000}},
-    {"c", EMR_F32, 1, {100}},
-    {"d", EMR_F16, 2, {700, 513}},
+    {"a", EMR_DTYPE_F32, 2, {1500, 1001}},
+    {"b", EMR_DTYPE_BF16, 2, {3, 400000}},
+    {"c", EMR_DTYPE_F32, 1, {100}},
+    {"d", EMR_DTYPE_F16, 2, {700, 513}},
 };
 
 static void threads_and_memory(void **state)
@@ -85,11 +85,11 @@ static void threads_and_memory(void **state)
     static const uint64_t limits[] = {6 << 20, 16 << 20, 0};
     (void)state;
     test_set s = test_set_create(large_tensors, 4, 3, 77, SOURCE_IO);
-    for (int per = EMR_PER_MODEL; per <= EMR_PER_ROW; per++) {
+    for (int per = EMR_RESCALE_PER_MODEL; per <= EMR_RESCALE_PER_ROW; per++) {
         emr_merge_options o = EMR_INIT(emr_merge_options);
         o.rescale_per = per;
         o.embed_base = 1;
-        o.block_params = per == EMR_PER_TENSOR ? 4096 : 65536;
+        o.block_params = per == EMR_RESCALE_PER_TENSOR ? 4096 : 65536;
         emr_buffer want = merge_by(&s, &o, emr_kernels_select());
         emr_buffer weights = rebuild_by(&want, 2, emr_kernels_select(), NULL);
         for (size_t i = 0; i < 9; i++) {
@@ -155,7 +155,7 @@ static emr_buffer file_from(const test_model *m, size_t first)
 static void small_tensors_in_files(void **state)
 {
     enum { N_TENSORS = 700, NAME = 8, N_TASKS = 3 };
-    static const emr_dtype dtypes[] = {EMR_F32, EMR_BF16, EMR_F32, EMR_I32, EMR_F64, EMR_F32, EMR_F8_E4M3};
+    static const emr_dtype dtypes[] = {EMR_DTYPE_F32, EMR_DTYPE_BF16, EMR_DTYPE_F32, EMR_DTYPE_I32, EMR_DTYPE_F64, EMR_DTYPE_F32, EMR_DTYPE_F8_E4M3};
     (void)state;
     char(*names)[NAME] = malloc(N_TENSORS * sizeof *names);
     test_tensor *tensors = calloc(N_TENSORS, sizeof *tensors);
@@ -189,7 +189,7 @@ static void small_tensors_in_files(void **state)
                         : emr_merge_set_base(merge, models[i], &error),
                       &error);
         }
-        assert_ok(emr_merge_to_bundle(merge, &out, &error), &error);
+        assert_ok(emr_merge_set_output(merge, &out, &error), &error);
         assert_ok(emr_merge_run(merge, &error), &error);
         assert_same_buffer(&got, &want, "files");
         for (size_t i = 1; i <= N_TASKS; i++) /* 600 merged ones, and 100 to compare with the base's */
@@ -234,7 +234,7 @@ static void what_comes_next_is_announced(void **state)
 {
     enum { COUNT = 900000 };
     (void)state;
-    const test_tensor tensor = {"a", EMR_F32, 1, {COUNT}};
+    const test_tensor tensor = {"a", EMR_DTYPE_F32, 1, {COUNT}};
     test_set s = test_set_create(&tensor, 1, 1, 41, SOURCE_MEMORY);
     for (int old = 0; old < 2; old++) {
         emr_merge_options o = EMR_INIT(emr_merge_options);
@@ -254,7 +254,7 @@ static void what_comes_next_is_announced(void **state)
                 io.size = offsetof(emr_io, will_need);
             emr_tensor_desc d = EMR_INIT(emr_tensor_desc);
             d.name = "a";
-            d.dtype = EMR_F32;
+            d.dtype = EMR_DTYPE_F32;
             d.rank = 1;
             d.shape = tensor.shape;
             d.io = &io;
@@ -267,7 +267,7 @@ static void what_comes_next_is_announced(void **state)
         assert_ok(emr_merge_create(&merge, &o, &error), &error);
         assert_ok(emr_merge_set_base(merge, models[0], &error), &error);
         assert_ok(emr_merge_add_task(merge, "t0", models[1], &error), &error);
-        assert_ok(emr_merge_to_bundle(merge, &out, &error), &error);
+        assert_ok(emr_merge_set_output(merge, &out, &error), &error);
         assert_ok(emr_merge_run(merge, &error), &error);
         assert_same_buffer(&got, &want, "announced");
         for (size_t m = 0; m < 2; m++) {
@@ -307,7 +307,7 @@ static void holes_are_no_failure(void **state)
     test_tensor tensors[N_TENSORS];
     static const char *const names[N_TENSORS] = {"a", "b", "c", "d", "e", "f", "g", "h", "i"};
     for (size_t i = 0; i < N_TENSORS; i++)
-        tensors[i] = (test_tensor){names[i], EMR_F32, 1, {COUNT}};
+        tensors[i] = (test_tensor){names[i], EMR_DTYPE_F32, 1, {COUNT}};
     test_set s = test_set_create(tensors, N_TENSORS, 1, 31, SOURCE_MEMORY);
     emr_merge_options o = EMR_INIT(emr_merge_options);
     emr_buffer want = merge_by(&s, &o, emr_kernels_select()), got = {0};
@@ -327,7 +327,7 @@ static void holes_are_no_failure(void **state)
             emr_tensor_desc d = EMR_INIT(emr_tensor_desc);
             memcpy(bytes[m] + i * COUNT * 4, from->data[i], COUNT * 4);
             d.name = names[i];
-            d.dtype = EMR_F32;
+            d.dtype = EMR_DTYPE_F32;
             d.rank = 1;
             d.shape = tensors[i].shape;
             d.io = &io;
@@ -340,7 +340,7 @@ static void holes_are_no_failure(void **state)
     assert_ok(emr_merge_create(&merge, &o, &error), &error);
     assert_ok(emr_merge_set_base(merge, models[0], &error), &error);
     assert_ok(emr_merge_add_task(merge, "t0", models[1], &error), &error);
-    assert_ok(emr_merge_to_bundle(merge, &out, &error), &error);
+    assert_ok(emr_merge_set_output(merge, &out, &error), &error);
     assert_ok(emr_merge_run(merge, &error), &error);
     assert_same_buffer(&got, &want, "holey");
     emr_merge_destroy(&merge);

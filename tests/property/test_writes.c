@@ -99,7 +99,7 @@ static void merges(const emr_executor *executor)
         emr_buffer want = test_merge_bundle(&s, &o);
         o.executor = executor;
         emr_merge *merge = test_merge_create(&s, &o);
-        assert_ok(emr_merge_to_bundle(merge, &io, &error), &error);
+        assert_ok(emr_merge_set_output(merge, &io, &error), &error);
         assert_ok(emr_merge_run(merge, &error), &error);
         emr_merge_destroy(&merge);
         assert_watched(&w, &want, "a merge");
@@ -121,7 +121,7 @@ static void pushed_merges(const emr_executor *executor)
         emr_buffer want = test_merge_bundle(&readable, &o);
         o.executor = executor;
         emr_merge *merge = test_merge_create(&s, &o);
-        assert_ok(emr_merge_to_bundle(merge, &io, &error), &error);
+        assert_ok(emr_merge_set_output(merge, &io, &error), &error);
         assert_ok(push_set(merge, &s, 50000, &error), &error);
         assert_ok(emr_merge_finish(merge, &error), &error);
         emr_merge_destroy(&merge);
@@ -151,7 +151,7 @@ static void others(const emr_executor *executor)
     assert_ok(emr_merge_set_base(merge, s.base.model, &error), &error);
     assert_ok(emr_merge_extend(merge, b, &error), &error);
     assert_ok(emr_merge_add_task(merge, "t2", s.tasks[N_TASKS - 1].model, &error), &error);
-    assert_ok(emr_merge_to_bundle(merge, &io, &error), &error);
+    assert_ok(emr_merge_set_output(merge, &io, &error), &error);
     assert_ok(emr_merge_run(merge, &error), &error);
     emr_merge_destroy(&merge);
     assert_watched(&w, &want, "adding");
@@ -165,7 +165,7 @@ static void others(const emr_executor *executor)
     emr_buffer_free(&plain);
 
     emr_model *model;
-    assert_ok(emr_bundle_task_model(&model, b, 1, s.base.model, NULL, &error), &error);
+    assert_ok(emr_bundle_open_task(&model, b, 1, s.base.model, NULL, &error), &error);
     c.memory_bytes = 256 << 10; /* many rounds */
     assert_ok(emr_safetensors_write(model, &to, &c, &error), &error);
     c.executor = executor;

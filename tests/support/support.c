@@ -101,10 +101,10 @@ void test_model_randomise(test_model *m, rng *r)
         size_t size = emr_dtype_bits(t->dtype) / 8;
         for (uint64_t k = 0; k < test_tensor_count(t) && emr_dtype_is_float(t->dtype); k++) {
             float value = rng_normal(r);
-            emr_convert(t->dtype, m->data[i] + k * size, EMR_F32, &value, 1);
+            emr_convert(t->dtype, m->data[i] + k * size, EMR_DTYPE_F32, &value, 1);
         }
         for (size_t k = 0; k < tensor_bytes(t) && !emr_dtype_is_float(t->dtype); k++)
-            m->data[i][k] = (unsigned char)(rng_next(r) >> 32 & (t->dtype == EMR_BOOL ? 1 : 255));
+            m->data[i][k] = (unsigned char)(rng_next(r) >> 32 & (t->dtype == EMR_DTYPE_BOOL ? 1 : 255));
     }
 }
 
@@ -118,9 +118,9 @@ void test_model_perturb(test_model *m, const test_model *base, float spread, rng
         }
         for (uint64_t k = 0; k < test_tensor_count(&m->tensors[i]); k++) {
             double value;
-            emr_convert(EMR_F64, &value, from, base->data[i] + k * (emr_dtype_bits(from) / 8), 1);
+            emr_convert(EMR_DTYPE_F64, &value, from, base->data[i] + k * (emr_dtype_bits(from) / 8), 1);
             value += (double)(spread * rng_normal(r));
-            emr_convert(to, m->data[i] + k * (emr_dtype_bits(to) / 8), EMR_F64, &value, 1);
+            emr_convert(to, m->data[i] + k * (emr_dtype_bits(to) / 8), EMR_DTYPE_F64, &value, 1);
         }
     }
 }
@@ -186,7 +186,7 @@ emr_buffer test_merge_bundle(const test_set *s, const emr_merge_options *options
     emr_buffer buffer = {0};
     emr_io io = emr_buffer_io(&buffer);
     emr_merge *merge = test_merge_create(s, options);
-    assert_ok(emr_merge_to_bundle(merge, &io, &error), &error);
+    assert_ok(emr_merge_set_output(merge, &io, &error), &error);
     assert_ok(emr_merge_run(merge, &error), &error);
     emr_merge_destroy(&merge);
     return buffer;
@@ -203,12 +203,12 @@ emr_bundle *test_bundle_open(const emr_buffer *buffer, emr_memory *memory)
 }
 
 const test_tensor mixed_tensors[] = {
-    {"a.weight", EMR_F32, 2, {48, 33}},  {"b.bias", EMR_F32, 1, {7}},
-    {"c.scalar", EMR_F32, 0, {0}},       {"d.empty", EMR_F32, 2, {0, 4}},
-    {"e.one", EMR_F32, 1, {1}},          {"f.conv", EMR_F32, 4, {5, 3, 3, 3}},
-    {"g.odd", EMR_F32, 1, {4097}},       {"h.wide", EMR_F32, 2, {3, 1000}},
-    {"i.tall", EMR_F32, 2, {1000, 3}},   {"j.big", EMR_F32, 2, {700, 515}},
-    {"k.bf16", EMR_BF16, 2, {129, 515}}, {"l.f16", EMR_F16, 1, {70001}},
+    {"a.weight", EMR_DTYPE_F32, 2, {48, 33}},  {"b.bias", EMR_DTYPE_F32, 1, {7}},
+    {"c.scalar", EMR_DTYPE_F32, 0, {0}},       {"d.empty", EMR_DTYPE_F32, 2, {0, 4}},
+    {"e.one", EMR_DTYPE_F32, 1, {1}},          {"f.conv", EMR_DTYPE_F32, 4, {5, 3, 3, 3}},
+    {"g.odd", EMR_DTYPE_F32, 1, {4097}},       {"h.wide", EMR_DTYPE_F32, 2, {3, 1000}},
+    {"i.tall", EMR_DTYPE_F32, 2, {1000, 3}},   {"j.big", EMR_DTYPE_F32, 2, {700, 515}},
+    {"k.bf16", EMR_DTYPE_BF16, 2, {129, 515}}, {"l.f16", EMR_DTYPE_F16, 1, {70001}},
 };
 const size_t n_mixed_tensors = sizeof mixed_tensors / sizeof mixed_tensors[0];
 

@@ -21,14 +21,14 @@ test_chunk *chunk_create(size_t n, size_t n_tasks)
                            .base = b->base,
                            .tasks = b->tasks,
                            .task_dtypes = b->dtypes,
-                           .base_dtype = EMR_F32,
-                           .unified_dtype = EMR_F32,
+                           .base_dtype = EMR_DTYPE_F32,
+                           .unified_dtype = EMR_DTYPE_F32,
                            .unified = b->unified,
                            .masks = b->masks,
                            .results = b->results};
     for (size_t t = 0; t < n_tasks; t++) {
         b->tasks[t] = b->weights[t];
-        b->dtypes[t] = EMR_F32;
+        b->dtypes[t] = EMR_DTYPE_F32;
         b->masks[t] = b->bits[t];
         memset(b->bits[t], 0xee, sizeof b->bits[t]);
     }

@@ -2,9 +2,9 @@
 #include "fixture.h"
 
 static const test_tensor fixture_tensors[FIXTURE_TENSORS] = {
-    {"w", EMR_F32, 2, {6, 40}},        {"ids", EMR_I64, 1, {5}},    {"bias", EMR_F32, 1, {7}},
-    {"head.bias", EMR_F32, 1, {10}},   {"scalar", EMR_F32, 0, {0}}, {"empty", EMR_F32, 2, {0, 4}},
-    {"half", EMR_BF16, 3, {3, 5, 11}}, {"wide", EMR_F64, 1, {9}},   {"big", EMR_F32, 2, {5, 30}},
+    {"w", EMR_DTYPE_F32, 2, {6, 40}},        {"ids", EMR_DTYPE_I64, 1, {5}},    {"bias", EMR_DTYPE_F32, 1, {7}},
+    {"head.bias", EMR_DTYPE_F32, 1, {10}},   {"scalar", EMR_DTYPE_F32, 0, {0}}, {"empty", EMR_DTYPE_F32, 2, {0, 4}},
+    {"half", EMR_DTYPE_BF16, 3, {3, 5, 11}}, {"wide", EMR_DTYPE_F64, 1, {9}},   {"big", EMR_DTYPE_F32, 2, {5, 30}},
 };
 
 void fixture_create(fixture *f, const emr_merge_options *given, bool large)
@@ -30,7 +30,7 @@ void fixture_create(fixture *f, const emr_merge_options *given, bool large)
 void fixture_create_rich(fixture *f)
 {
     emr_merge_options options = EMR_INIT(emr_merge_options);
-    options.rescale_per = EMR_PER_ROW;
+    options.rescale_per = EMR_RESCALE_PER_ROW;
     options.embed_base = 1;
     fixture_create(f, &options, false);
 }

@@ -86,7 +86,7 @@ static emr_status open_entry(const char *name, emr_model **model, emr_error *err
 static const char *carried(const emr_model *m)
 {
     const char *key, *value, *found = NULL;
-    for (size_t i = 0; emr_model_metadata(m, i, &key, &value) == EMR_OK; i++) {
+    for (size_t i = 0; emr_model_get_metadata(m, i, &key, &value) == EMR_OK; i++) {
         if (strcmp(key, EMR_ADAPTER_CONFIG) == 0) {
             assert_null(found);
             found = value;
@@ -255,7 +255,7 @@ static emr_model *make_adapter(const char *text)
     emr_tensor_desc d = EMR_INIT(emr_tensor_desc);
     assert_int_equal(emr_model_create(&m, "made", NULL, NULL), EMR_OK);
     d.name = "lora_A";
-    d.dtype = EMR_F32;
+    d.dtype = EMR_DTYPE_F32;
     d.rank = 1;
     d.shape = &shape;
     d.data = values;

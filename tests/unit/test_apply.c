@@ -3,8 +3,8 @@
 
 #include <math.h>
 
-static const emr_dtype floats[] = {EMR_F32, EMR_F16, EMR_BF16, EMR_F64, EMR_F8_E4M3, EMR_F8_E5M2};
-static const emr_dtype unifieds[] = {EMR_F32, EMR_F16, EMR_BF16};
+static const emr_dtype floats[] = {EMR_DTYPE_F32, EMR_DTYPE_F16, EMR_DTYPE_BF16, EMR_DTYPE_F64, EMR_DTYPE_F8_E4M3, EMR_DTYPE_F8_E5M2};
+static const emr_dtype unifieds[] = {EMR_DTYPE_F32, EMR_DTYPE_F16, EMR_DTYPE_BF16};
 
 static size_t size_of(emr_dtype dtype)
 {
@@ -33,17 +33,17 @@ static void expect_element(const emr_run *run, const uint8_t *base, size_t i, ui
         emr_convert(out_dtype, out, base_dtype, base + i * size_of(base_dtype), 1);
         return;
     }
-    emr_convert(EMR_F32, &u, unified_dtype, (const uint8_t *)run->unified + i * size_of(unified_dtype), 1);
+    emr_convert(EMR_DTYPE_F32, &u, unified_dtype, (const uint8_t *)run->unified + i * size_of(unified_dtype), 1);
     product = run->rescaler * u;
-    if (base_dtype == EMR_F64) {
-        emr_convert(EMR_F64, &wide, base_dtype, base + i * 8, 1);
+    if (base_dtype == EMR_DTYPE_F64) {
+        emr_convert(EMR_DTYPE_F64, &wide, base_dtype, base + i * 8, 1);
         wide += (double)product;
-        emr_convert(out_dtype, out, EMR_F64, &wide, 1);
+        emr_convert(out_dtype, out, EMR_DTYPE_F64, &wide, 1);
     } else {
-        emr_convert(EMR_F32, &w, base_dtype, base + i * size_of(base_dtype), 1);
+        emr_convert(EMR_DTYPE_F32, &w, base_dtype, base + i * size_of(base_dtype), 1);
         sum = w + product;
         w = sum;
-        emr_convert(out_dtype, out, EMR_F32, &w, 1);
+        emr_convert(out_dtype, out, EMR_DTYPE_F32, &w, 1);
     }
 }
 
@@ -66,7 +66,7 @@ static void fill(uint8_t *p, emr_dtype dtype, size_t n, rng *r)
 {
     for (size_t i = 0; i < n; i++) {
         float value = rng_normal(r);
-        emr_convert(dtype, p + i * size_of(dtype), EMR_F32, &value, 1);
+        emr_convert(dtype, p + i * size_of(dtype), EMR_DTYPE_F32, &value, 1);
     }
 }
 
@@ -105,12 +105,12 @@ static void in_place_is_as_beside(void **state)
     for (size_t k = 0; k < 6; k++) {
         size_t size = size_of(floats[k]);
         fill(m.base, floats[k], MOST, &r);
-        fill(m.unified, EMR_F32, MOST, &r);
+        fill(m.unified, EMR_DTYPE_F32, MOST, &r);
         for (size_t i = 0; i < sizeof m.mask; i++)
             m.mask[i] = (uint8_t)rng_next(&r);
         emr_run run = {.n = MOST, .base = m.base, .unified = m.unified, .mask = m.mask, .rescaler = 0.75f};
         run.base_dtype = run.out_dtype = (uint8_t)floats[k];
-        run.unified_dtype = EMR_F32;
+        run.unified_dtype = EMR_DTYPE_F32;
         run.out = m.out;
         apply(&run);
         run.out = m.base;
@@ -124,7 +124,7 @@ static void products_are_rounded_before_they_are_added(void **state)
 {
     const uint8_t mask = 1;
     float unified = 1 + 0x1p-12f, rescaler = 1 + 0x1p-12f, base = -1, out;
-    emr_run run = {1, &base, &unified, &mask, 0, rescaler, EMR_F32, EMR_F32, EMR_F32, &out, 0};
+    emr_run run = {1, &base, &unified, &mask, 0, rescaler, EMR_DTYPE_F32, EMR_DTYPE_F32, EMR_DTYPE_F32, &out, 0};
     (void)state;
     apply(&run);
     assert_true(out == 0x1p-11f);
@@ -139,13 +139,13 @@ static void f64_bases_are_added_to_in_f64(void **state)
     const double base[] = {1 + 0x1p-45, -3};
     double out[2];
     float narrow[2];
-    emr_run run = {2, base, unified, &mask, 0, 0.1f, EMR_F64, EMR_F32, EMR_F64, out, 0};
+    emr_run run = {2, base, unified, &mask, 0, 0.1f, EMR_DTYPE_F64, EMR_DTYPE_F32, EMR_DTYPE_F64, out, 0};
     (void)state;
     apply(&run);
     assert_true(out[0] == (1 + 0x1p-45) + (double)0.1f);
     assert_true(out[1] == -3 + (double)(0.1f * 0x1p-20f));
     run.out = narrow;
-    run.out_dtype = EMR_F32;
+    run.out_dtype = EMR_DTYPE_F32;
     apply(&run);
     assert_true(narrow[0] == (float)out[0] && narrow[1] == (float)out[1]);
 }
@@ -161,9 +161,9 @@ static void unmasked_base_bits_are_kept(void **state)
     uint32_t out[7];
     uint64_t wide_out[3];
     (void)state;
-    apply(&(emr_run){7, bits, unified, &mask, 0, INFINITY, EMR_F32, EMR_F32, EMR_F32, out, 0});
+    apply(&(emr_run){7, bits, unified, &mask, 0, INFINITY, EMR_DTYPE_F32, EMR_DTYPE_F32, EMR_DTYPE_F32, out, 0});
     assert_memory_equal(out, bits, sizeof bits);
-    apply(&(emr_run){3, wide, unified, &mask, 0, NAN, EMR_F64, EMR_F32, EMR_F64, wide_out, 0});
+    apply(&(emr_run){3, wide, unified, &mask, 0, NAN, EMR_DTYPE_F64, EMR_DTYPE_F32, EMR_DTYPE_F64, wide_out, 0});
     assert_memory_equal(wide_out, wide, sizeof wide);
     for (size_t k = 1; k < 6; k++) { /* every code of the smaller types */
         size_t size = size_of(floats[k]), n = size == 1 ? 256 : 65536;
@@ -171,8 +171,8 @@ static void unmasked_base_bits_are_kept(void **state)
         float *zeros = calloc(n, sizeof *zeros);
         for (size_t i = 0; i < n * size; i++)
             base[i] = (uint8_t)(i % size ? i / size >> 8 : i / size);
-        if (floats[k] != EMR_F64) {
-            apply(&(emr_run){n, base, zeros, none, 0, 1, (uint8_t)floats[k], EMR_F32, (uint8_t)floats[k],
+        if (floats[k] != EMR_DTYPE_F64) {
+            apply(&(emr_run){n, base, zeros, none, 0, 1, (uint8_t)floats[k], EMR_DTYPE_F32, (uint8_t)floats[k],
                              result, 0});
             assert_memory_equal(result, base, n * size);
         }
@@ -189,8 +189,8 @@ typedef struct layout {
     unsigned exponent, mantissa;
 } layout;
 
-static const layout layouts[] = {{EMR_F32, 8, 23},  {EMR_F16, 5, 10},    {EMR_BF16, 8, 7},
-                                 {EMR_F64, 11, 52}, {EMR_F8_E4M3, 4, 3}, {EMR_F8_E5M2, 5, 2}};
+static const layout layouts[] = {{EMR_DTYPE_F32, 8, 23},  {EMR_DTYPE_F16, 5, 10},    {EMR_DTYPE_BF16, 8, 7},
+                                 {EMR_DTYPE_F64, 11, 52}, {EMR_DTYPE_F8_E4M3, 4, 3}, {EMR_DTYPE_F8_E5M2, 5, 2}};
 
 /* What bundle-format.md says becomes of a NaN in another dtype. */
 static uint64_t expect_nan(const layout *from, const layout *to, uint64_t code)
@@ -201,12 +201,12 @@ static uint64_t expect_nan(const layout *from, const layout *to, uint64_t code)
     uint64_t upper = from->mantissa > to->mantissa ? mantissa >> (from->mantissa - to->mantissa)
                                                    : mantissa << (to->mantissa - from->mantissa);
     sign <<= to->exponent + to->mantissa;
-    if (to->dtype == EMR_F8_E4M3)
+    if (to->dtype == EMR_DTYPE_F8_E4M3)
         return sign | 0x7f;
-    if (from->dtype == EMR_F8_E4M3 || to->dtype == EMR_F8_E5M2 ||
-        (from->dtype == EMR_F64 && to->dtype != EMR_F32))
+    if (from->dtype == EMR_DTYPE_F8_E4M3 || to->dtype == EMR_DTYPE_F8_E5M2 ||
+        (from->dtype == EMR_DTYPE_F64 && to->dtype != EMR_DTYPE_F32))
         return sign | exponent | quiet;
-    return sign | exponent | upper | (from->dtype == EMR_BF16 && to->dtype == EMR_F32 ? 0 : quiet);
+    return sign | exponent | upper | (from->dtype == EMR_DTYPE_BF16 && to->dtype == EMR_DTYPE_F32 ? 0 : quiet);
 }
 
 static void put_code(uint8_t *p, uint64_t code, size_t size)
@@ -220,7 +220,7 @@ static uint64_t nan_code(const layout *l, size_t i, rng *r)
 {
     uint64_t most = ((uint64_t)1 << l->mantissa) - 1, sign = (uint64_t)(i % 2) << (l->exponent + l->mantissa);
     uint64_t exponent = (((uint64_t)1 << l->exponent) - 1) << l->mantissa;
-    if (l->dtype == EMR_F8_E4M3)
+    if (l->dtype == EMR_DTYPE_F8_E4M3)
         return sign | 0x7f;
     uint64_t mantissa = i / 2 < most ? i / 2 + 1 : rng_next(r) & most;
     return sign | exponent | (mantissa ? mantissa : 1);
@@ -246,7 +246,7 @@ static void nans_keep_what_the_text_says(void **state)
             for (size_t i = 0; i < MOST; i++)
                 put_code(want + i * size_of(to->dtype), f == t ? codes[i] : expect_nan(from, to, codes[i]),
                          size_of(to->dtype));
-            apply(&(emr_run){MOST, m.base, m.unified, none, 0, 1, (uint8_t)from->dtype, EMR_F32,
+            apply(&(emr_run){MOST, m.base, m.unified, none, 0, 1, (uint8_t)from->dtype, EMR_DTYPE_F32,
                              (uint8_t)to->dtype, m.out, 0});
             assert_memory_equal(m.out, want, MOST * size_of(to->dtype));
             memset(m.out, 0xee, sizeof m.out);

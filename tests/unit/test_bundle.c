@@ -41,9 +41,9 @@ static void the_bundle_describes_itself(void **state)
     assert_int_equal(info.n_tensors, FIXTURE_MERGED + 1);
     assert_int_equal(info.version_major, 1);
     assert_int_equal(info.rescale, EMR_RESCALE_L1);
-    assert_int_equal(info.rescale_per, EMR_PER_MODEL);
+    assert_int_equal(info.rescale_per, EMR_RESCALE_PER_MODEL);
     assert_int_equal(info.tie, EMR_TIE_ZERO);
-    assert_int_equal(info.unified_dtype, EMR_F32);
+    assert_int_equal(info.unified_dtype, EMR_DTYPE_F32);
     assert_int_equal(info.has_base, 0);
     info.size--;
     assert_int_equal(emr_bundle_get_info(f.bundle, &info), EMR_EINVAL);
@@ -56,17 +56,17 @@ static void options_are_kept_in_the_bundle(void **state)
     emr_bundle_info info = EMR_INIT(emr_bundle_info);
     (void)state;
     options.rescale = EMR_RESCALE_L2;
-    options.rescale_per = EMR_PER_ROW;
+    options.rescale_per = EMR_RESCALE_PER_ROW;
     options.tie = EMR_TIE_NEGATIVE;
-    options.unified_dtype = EMR_BF16;
+    options.unified_dtype = EMR_DTYPE_BF16;
     options.embed_base = 1;
     fixture other;
     fixture_create(&other, &options, false);
     assert_int_equal(emr_bundle_get_info(other.bundle, &info), EMR_OK);
     assert_int_equal(info.rescale, EMR_RESCALE_L2);
-    assert_int_equal(info.rescale_per, EMR_PER_ROW);
+    assert_int_equal(info.rescale_per, EMR_RESCALE_PER_ROW);
     assert_int_equal(info.tie, EMR_TIE_NEGATIVE);
-    assert_int_equal(info.unified_dtype, EMR_BF16);
+    assert_int_equal(info.unified_dtype, EMR_DTYPE_BF16);
     assert_int_equal(info.has_base, 1);
     fixture_destroy(&other);
 }
@@ -76,7 +76,7 @@ static void tensors_are_described(void **state)
     size_t n = 0, found;
     emr_tensor_info info = EMR_INIT(emr_tensor_info);
     (void)state;
-    for (; emr_bundle_tensor(f.bundle, n, &info) == EMR_OK; n++) {
+    for (; emr_bundle_get_tensor(f.bundle, n, &info) == EMR_OK; n++) {
         const test_tensor *t = &f.set.base.tensors[fixture_index(&f, info.name)];
         assert_int_equal(info.merged, n < FIXTURE_MERGED);
         assert_int_equal(info.merged, strcmp(info.name, FIXTURE_KEPT) != 0);
@@ -91,10 +91,10 @@ static void tensors_are_described(void **state)
         assert_int_equal(found, n);
     }
     assert_int_equal(n, FIXTURE_MERGED + 1);
-    assert_int_equal(emr_bundle_tensor(f.bundle, n, &info), EMR_ENOTFOUND);
-    assert_int_equal(emr_bundle_tensor(f.bundle, SIZE_MAX, &info), EMR_ENOTFOUND);
+    assert_int_equal(emr_bundle_get_tensor(f.bundle, n, &info), EMR_ENOTFOUND);
+    assert_int_equal(emr_bundle_get_tensor(f.bundle, SIZE_MAX, &info), EMR_ENOTFOUND);
     info.size--;
-    assert_int_equal(emr_bundle_tensor(f.bundle, 0, &info), EMR_EINVAL);
+    assert_int_equal(emr_bundle_get_tensor(f.bundle, 0, &info), EMR_EINVAL);
     assert_int_equal(emr_bundle_find_tensor(f.bundle, "no such", &found), EMR_ENOTFOUND);
     assert_int_equal(emr_bundle_find_tensor(f.bundle, NULL, &found), EMR_EINVAL);
     assert_int_equal(emr_bundle_find_tensor(f.bundle, "w", NULL), EMR_EINVAL);
@@ -107,7 +107,7 @@ static void tasks_are_described(void **state)
     (void)state;
     for (size_t t = 0; t < FIXTURE_TASKS; t++) {
         const char name[] = {'t', (char)('0' + t), '\0'};
-        assert_int_equal(emr_bundle_task(f.bundle, t, &info), EMR_OK);
+        assert_int_equal(emr_bundle_get_task(f.bundle, t, &info), EMR_OK);
         assert_string_equal(info.name, name);
         assert_int_equal(info.n_private, 1);
         assert_true(info.mask_ones > 0 && info.mask_ones < merged_params());
@@ -116,9 +116,9 @@ static void tasks_are_described(void **state)
         assert_int_equal(emr_bundle_find_task(f.bundle, name, &found), EMR_OK);
         assert_int_equal(found, t);
     }
-    assert_int_equal(emr_bundle_task(f.bundle, FIXTURE_TASKS, &info), EMR_ENOTFOUND);
+    assert_int_equal(emr_bundle_get_task(f.bundle, FIXTURE_TASKS, &info), EMR_ENOTFOUND);
     info.size = 8;
-    assert_int_equal(emr_bundle_task(f.bundle, 0, &info), EMR_EINVAL);
+    assert_int_equal(emr_bundle_get_task(f.bundle, 0, &info), EMR_EINVAL);
     assert_int_equal(emr_bundle_find_task(f.bundle, "t3", &found), EMR_ENOTFOUND);
     assert_int_equal(emr_bundle_find_task(f.bundle, NULL, &found), EMR_EINVAL);
     assert_int_equal(emr_bundle_find_task(f.bundle, "t0", NULL), EMR_EINVAL);
@@ -128,15 +128,15 @@ static void private_tensors_are_described(void **state)
 {
     emr_private_info info = EMR_INIT(emr_private_info);
     (void)state;
-    assert_int_equal(emr_bundle_private(f.bundle, 1, 0, &info), EMR_OK);
+    assert_int_equal(emr_bundle_get_private(f.bundle, 1, 0, &info), EMR_OK);
     assert_string_equal(info.name, FIXTURE_PRIVATE);
     assert_true(info.rank == 1 && info.shape[0] == 10 && info.bytes == 40);
-    assert_int_equal(info.dtype, EMR_F32);
-    assert_int_equal(emr_bundle_private(f.bundle, 1, 1, &info), EMR_ENOTFOUND);
-    assert_int_equal(emr_bundle_private(f.bundle, FIXTURE_TASKS, 0, &info), EMR_ENOTFOUND);
-    assert_int_equal(emr_bundle_private(f.bundle, 0, SIZE_MAX, &info), EMR_ENOTFOUND);
+    assert_int_equal(info.dtype, EMR_DTYPE_F32);
+    assert_int_equal(emr_bundle_get_private(f.bundle, 1, 1, &info), EMR_ENOTFOUND);
+    assert_int_equal(emr_bundle_get_private(f.bundle, FIXTURE_TASKS, 0, &info), EMR_ENOTFOUND);
+    assert_int_equal(emr_bundle_get_private(f.bundle, 0, SIZE_MAX, &info), EMR_ENOTFOUND);
     info.size--;
-    assert_int_equal(emr_bundle_private(f.bundle, 1, 0, &info), EMR_EINVAL);
+    assert_int_equal(emr_bundle_get_private(f.bundle, 1, 0, &info), EMR_EINVAL);
 }
 
 /* lambda = sum |tau| / sum |M * unified| over rows [first, first + n) of a tensor, in f64, from the weights.
@@ -153,8 +153,8 @@ static void add_ratio(const fixture *x, size_t task, size_t tensor, uint64_t fir
         float tau[FIXTURE_TASKS], sum = 0, elected = 0;
         for (size_t t = 0; t < FIXTURE_TASKS; t++) {
             double w, w0;
-            emr_convert(EMR_F64, &w, dtype, x->set.tasks[t].data[tensor] + i * size, 1);
-            emr_convert(EMR_F64, &w0, dtype, x->set.base.data[tensor] + i * size, 1);
+            emr_convert(EMR_DTYPE_F64, &w, dtype, x->set.tasks[t].data[tensor] + i * size, 1);
+            emr_convert(EMR_DTYPE_F64, &w0, dtype, x->set.base.data[tensor] + i * size, 1);
             tau[t] = (float)(w - w0);
             sum += tau[t];
         }
@@ -178,28 +178,28 @@ static void rescalers_are_those_of_the_formula(void **state)
     emr_tensor_info info = EMR_INIT(emr_tensor_info);
     emr_error error;
     (void)state;
-    for (int per = EMR_PER_MODEL; per <= EMR_PER_ROW; per++) {
+    for (int per = EMR_RESCALE_PER_MODEL; per <= EMR_RESCALE_PER_ROW; per++) {
         options.rescale_per = per;
         fixture x;
         fixture_create(&x, &options, false);
         for (size_t t = 0; t < FIXTURE_TASKS; t++) {
             ratio model = {0, 0};
             for (size_t i = 0; i < FIXTURE_MERGED; i++) {
-                emr_bundle_tensor(x.bundle, i, &info);
+                emr_bundle_get_tensor(x.bundle, i, &info);
                 add_ratio(&x, t, fixture_index(&x, info.name), 0, info.count, &model);
             }
             for (size_t i = 0; i < FIXTURE_MERGED; i++) {
                 float got[16];
-                emr_bundle_tensor(x.bundle, i, &info);
-                uint64_t rows = per == EMR_PER_ROW && info.rank > 1 ? info.shape[0] : 1;
-                rows = per == EMR_PER_ROW && info.count == 0 ? 0 : rows;
+                emr_bundle_get_tensor(x.bundle, i, &info);
+                uint64_t rows = per == EMR_RESCALE_PER_ROW && info.rank > 1 ? info.shape[0] : 1;
+                rows = per == EMR_RESCALE_PER_ROW && info.count == 0 ? 0 : rows;
                 assert_true(emr_bundle_n_rescalers(x.bundle, i) == rows);
                 assert_ok(emr_bundle_rescalers(x.bundle, t, i, 0, (size_t)rows, got, &error), &error);
                 for (uint64_t row = 0; row < rows; row++) {
                     ratio sums = {0, 0};
                     uint64_t n = info.count / rows;
                     add_ratio(&x, t, fixture_index(&x, info.name), row * n, n, &sums);
-                    check_rescaler(got[row], per == EMR_PER_MODEL ? model : sums);
+                    check_rescaler(got[row], per == EMR_RESCALE_PER_MODEL ? model : sums);
                 }
             }
         }
@@ -213,7 +213,7 @@ static void rescalers_come_in_any_range(void **state)
     float all[6], got[6];
     size_t w;
     (void)state;
-    options.rescale_per = EMR_PER_ROW;
+    options.rescale_per = EMR_RESCALE_PER_ROW;
     fixture x;
     fixture_create(&x, &options, false);
     assert_int_equal(emr_bundle_find_tensor(x.bundle, "w", &w), EMR_OK);
@@ -244,29 +244,29 @@ static void modulators_are_those_of_the_bundle(void **state)
     (void)state;
     for (size_t t = 0; t < FIXTURE_TASKS; t++) {
         uint64_t ones = 0;
-        assert_ok(emr_bundle_modulator(&modulator, f.bundle, t, NULL, &error), &error);
+        assert_ok(emr_bundle_open_modulator(&modulator, f.bundle, t, NULL, &error), &error);
         assert_int_equal(emr_modulator_n_tensors(modulator), FIXTURE_MERGED);
         for (size_t i = 0; i < FIXTURE_MERGED; i++) {
-            emr_bundle_tensor(f.bundle, i, &info);
-            assert_string_equal(emr_modulator_name(modulator, i), info.name);
-            assert_true(emr_modulator_count(modulator, i) == info.count);
-            assert_int_equal(emr_modulator_find(modulator, info.name, &found), EMR_OK);
+            emr_bundle_get_tensor(f.bundle, i, &info);
+            assert_string_equal(emr_modulator_tensor_name(modulator, i), info.name);
+            assert_true(emr_modulator_tensor_count(modulator, i) == info.count);
+            assert_int_equal(emr_modulator_find_tensor(modulator, info.name, &found), EMR_OK);
             assert_int_equal(found, i);
-            assert_ok(emr_modulator_stats(modulator, i, &stats, &error), &error);
+            assert_ok(emr_modulator_get_stats(modulator, i, &stats, &error), &error);
             assert_true(stats.count == info.count);
             ones += stats.ones;
         }
-        emr_bundle_task(f.bundle, t, &task);
+        emr_bundle_get_task(f.bundle, t, &task);
         assert_true(ones == task.mask_ones);
-        assert_int_equal(emr_modulator_find(modulator, FIXTURE_KEPT, &found), EMR_ENOTFOUND);
+        assert_int_equal(emr_modulator_find_tensor(modulator, FIXTURE_KEPT, &found), EMR_ENOTFOUND);
         emr_modulation m = EMR_INIT(emr_modulation);
         assert_int_equal(emr_modulator_add(modulator, &m, NULL), EMR_ESTATE);
         emr_modulator_destroy(&modulator);
     }
-    assert_int_equal(emr_bundle_modulator(&modulator, f.bundle, FIXTURE_TASKS, NULL, &error), EMR_ENOTFOUND);
+    assert_int_equal(emr_bundle_open_modulator(&modulator, f.bundle, FIXTURE_TASKS, NULL, &error), EMR_ENOTFOUND);
     assert_null(modulator);
-    assert_int_equal(emr_bundle_modulator(&modulator, NULL, 0, NULL, &error), EMR_EINVAL);
-    assert_int_equal(emr_bundle_modulator(NULL, f.bundle, 0, NULL, &error), EMR_EINVAL);
+    assert_int_equal(emr_bundle_open_modulator(&modulator, NULL, 0, NULL, &error), EMR_EINVAL);
+    assert_int_equal(emr_bundle_open_modulator(NULL, f.bundle, 0, NULL, &error), EMR_EINVAL);
 }
 
 static void bundles_open_from_files(void **state)

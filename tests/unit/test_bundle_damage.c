@@ -57,8 +57,8 @@ static size_t read_tasks(const emr_bundle *bundle)
     for (size_t task = 0; task < FIXTURE_TASKS; task++) {
         emr_model *got, *expected;
         emr_error error;
-        assert_ok(emr_bundle_task_model(&got, bundle, task, NULL, NULL, &error), &error);
-        assert_ok(emr_bundle_task_model(&expected, f.bundle, task, NULL, NULL, &error), &error);
+        assert_ok(emr_bundle_open_task(&got, bundle, task, NULL, NULL, &error), &error);
+        assert_ok(emr_bundle_open_task(&expected, f.bundle, task, NULL, NULL, &error), &error);
         for (size_t i = 0; i < emr_model_n_tensors(got); i++) {
             const emr_tensor *t = emr_model_tensor(got, i);
             size_t n = (size_t)emr_tensor_bytes(t);
@@ -337,23 +337,23 @@ static void ask_everything(const emr_bundle *bundle)
     emr_tensor_info tensor = EMR_INIT(emr_tensor_info);
     emr_private_info private_tensor = EMR_INIT(emr_private_info);
     assert_int_equal(emr_bundle_get_info(bundle, &info), EMR_OK);
-    for (size_t i = 0; emr_bundle_tensor(bundle, i, &tensor) == EMR_OK; i++)
+    for (size_t i = 0; emr_bundle_get_tensor(bundle, i, &tensor) == EMR_OK; i++)
         assert_true(strlen(tensor.name) < n_bytes);
-    for (size_t t = 0; emr_bundle_task(bundle, t, &task) == EMR_OK; t++) {
+    for (size_t t = 0; emr_bundle_get_task(bundle, t, &task) == EMR_OK; t++) {
         for (size_t i = 0; i < info.n_merged; i++) {
             float rescaler;
             emr_bundle_rescalers(bundle, t, i, 0, 1, &rescaler, NULL);
         }
-        for (size_t i = 0; emr_bundle_private(bundle, t, i, &private_tensor) == EMR_OK; i++)
+        for (size_t i = 0; emr_bundle_get_private(bundle, t, i, &private_tensor) == EMR_OK; i++)
             assert_true(strlen(private_tensor.name) < n_bytes);
     }
     emr_bundle_verify(bundle, NULL, NULL, NULL, NULL);
     for (size_t kind = 0; kind < 4; kind++) {
         emr_model *model;
-        emr_status status = kind == 0   ? emr_bundle_task_model(&model, bundle, 0, NULL, NULL, NULL)
-                            : kind == 1 ? emr_bundle_base_model(&model, bundle, NULL, NULL)
-                            : kind == 2 ? emr_bundle_unified_model(&model, bundle, NULL, NULL)
-                                        : emr_bundle_mask_model(&model, bundle, 0, NULL, NULL);
+        emr_status status = kind == 0   ? emr_bundle_open_task(&model, bundle, 0, NULL, NULL, NULL)
+                            : kind == 1 ? emr_bundle_open_base(&model, bundle, NULL, NULL)
+                            : kind == 2 ? emr_bundle_open_unified(&model, bundle, NULL, NULL)
+                                        : emr_bundle_open_mask(&model, bundle, 0, NULL, NULL);
         for (size_t i = 0; !status && i < emr_model_n_tensors(model); i++) {
             unsigned char got[4096];
             const emr_tensor *t = emr_model_tensor(model, i);
@@ -402,7 +402,7 @@ static void base_hashes_are_xxh3_of_the_bytes(void **state)
 {
     emr_tensor_info info = EMR_INIT(emr_tensor_info);
     (void)state;
-    for (size_t i = 0; emr_bundle_tensor(f.bundle, i, &info) == EMR_OK; i++) {
+    for (size_t i = 0; emr_bundle_get_tensor(f.bundle, i, &info) == EMR_OK; i++) {
         size_t place = fixture_index(&f, info.name);
         emr_hasher hasher;
         emr_hasher_init(&hasher);

@@ -115,15 +115,15 @@ static void entries_stay_readable(void **state)
     const char *key, *value;
     (void)state;
     uint32_t text = add_string(40), filler = add_string(16 << 10);
-    add_metadata(150, EMR_OWNER_BASE, text, text);
+    add_metadata(150, EMR_BASE, text, text);
     add_metadata(1, 1, text, filler);
     emr_buffer out = drop(1, NULL);
     emr_bundle *b = test_bundle_open(&out, &memory);
     assert_ok(emr_bundle_verify(b, NULL, NULL, NULL, &error), &error);
-    assert_ok(emr_bundle_base_model(&model, b, NULL, &error), &error);
+    assert_ok(emr_bundle_open_base(&model, b, NULL, &error), &error);
     assert_int_equal(emr_model_n_metadata(model), 150);
     for (size_t i = 0; i < 150; i++) {
-        emr_model_metadata(model, i, &key, &value);
+        emr_model_get_metadata(model, i, &key, &value);
         assert_int_equal(strlen(key), 40);
         assert_string_equal(key, value);
     }

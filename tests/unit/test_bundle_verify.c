@@ -110,7 +110,7 @@ static void one_bit_makes_another_base(void **state)
             assert_non_null(strstr(error.text, "test.emr"));
             assert_true(strncmp(d.text, t->name, strlen(t->name)) == 0 &&
                         strlen(d.text) == strlen(t->name) + 1);
-            status = emr_bundle_task_model(&model, f.bundle, 0, f.set.base.model, NULL, &error);
+            status = emr_bundle_open_task(&model, f.bundle, 0, f.set.base.model, NULL, &error);
             assert_int_equal(status, EMR_EMISMATCH);
             assert_null(model);
         }
@@ -133,7 +133,7 @@ static void every_difference_is_told(void **state)
             continue;
         tensors[n] = *t;
         if (strcmp(t->name, "bias") == 0)
-            tensors[n].dtype = EMR_F16;
+            tensors[n].dtype = EMR_DTYPE_F16;
         if (strcmp(t->name, "half") == 0)
             tensors[n].rank = 2, tensors[n].shape[1] = 55;
         n++;
@@ -147,7 +147,7 @@ static void every_difference_is_told(void **state)
     emr_model *model;
     emr_view_options trust = EMR_INIT(emr_view_options);
     trust.trust_base = 1; /* what does not even fit is refused in any case */
-    assert_int_equal(emr_bundle_task_model(&model, f.bundle, 0, other.model, &trust, &error), EMR_EMISMATCH);
+    assert_int_equal(emr_bundle_open_task(&model, f.bundle, 0, other.model, &trust, &error), EMR_EMISMATCH);
     assert_null(model);
     test_model_destroy(&other);
 }
@@ -177,10 +177,10 @@ static emr_status do_everything(const emr_io *io, const emr_allocator *allocator
         status = emr_bundle_verify(bundle, NULL, NULL, NULL, error);
     for (int kind = 0; !status && kind < 4; kind++) {
         emr_model *model;
-        status = kind == 0   ? emr_bundle_task_model(&model, bundle, 1, NULL, NULL, error)
-                 : kind == 1 ? emr_bundle_base_model(&model, bundle, NULL, error)
-                 : kind == 2 ? emr_bundle_unified_model(&model, bundle, NULL, error)
-                             : emr_bundle_mask_model(&model, bundle, 1, NULL, error);
+        status = kind == 0   ? emr_bundle_open_task(&model, bundle, 1, NULL, NULL, error)
+                 : kind == 1 ? emr_bundle_open_base(&model, bundle, NULL, error)
+                 : kind == 2 ? emr_bundle_open_unified(&model, bundle, NULL, error)
+                             : emr_bundle_open_mask(&model, bundle, 1, NULL, error);
         if (status)
             assert_null(model);
         for (size_t i = 0; !status && i < emr_model_n_tensors(model); i++) {

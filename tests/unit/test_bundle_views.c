@@ -10,9 +10,9 @@ typedef struct variant {
 } variant;
 
 static const variant variants[] = {
-    {EMR_PER_MODEL, EMR_F32, 0, 0, 0},
-    {EMR_PER_TENSOR, EMR_BF16, 1, EMR_COMPRESSION_NONE, 0},
-    {EMR_PER_ROW, EMR_F16, 1, 0, 4096},
+    {EMR_RESCALE_PER_MODEL, EMR_DTYPE_F32, 0, 0, 0},
+    {EMR_RESCALE_PER_TENSOR, EMR_DTYPE_BF16, 1, EMR_COMPRESSION_NONE, 0},
+    {EMR_RESCALE_PER_ROW, EMR_DTYPE_F16, 1, 0, 4096},
 };
 enum { N_VARIANTS = 3 };
 
@@ -49,11 +49,11 @@ static emr_model *view(const fixture *f, int which, const emr_view_options *opti
     emr_model *model;
     emr_error error;
     const emr_model *base = f->set.base.model;
-    emr_status status = which == VIEW_UNIFIED ? emr_bundle_unified_model(&model, f->bundle, options, &error)
-                        : which == VIEW_MASK  ? emr_bundle_mask_model(&model, f->bundle, 1, options, &error)
+    emr_status status = which == VIEW_UNIFIED ? emr_bundle_open_unified(&model, f->bundle, options, &error)
+                        : which == VIEW_MASK  ? emr_bundle_open_mask(&model, f->bundle, 1, options, &error)
                         : which == VIEW_BASE
-                            ? emr_bundle_base_model(&model, f->bundle, options, &error)
-                            : emr_bundle_task_model(&model, f->bundle, (size_t)which, base, options, &error);
+                            ? emr_bundle_open_base(&model, f->bundle, options, &error)
+                            : emr_bundle_open_task(&model, f->bundle, (size_t)which, base, options, &error);
     assert_ok(status, &error);
     return model;
 }
@@ -80,10 +80,10 @@ static void check_weights(const fixture *f, size_t task, const emr_tensor *got, 
         unsigned char expected[8];
         const unsigned char *base = f->set.base.data[place] + i * size;
         memcpy(&value, u + 4 * i, 4);
-        emr_convert(EMR_F64, &w, dtype, base, 1);
+        emr_convert(EMR_DTYPE_F64, &w, dtype, base, 1);
         step = rescalers[i / (count / rows)] * value;
-        w = dtype == EMR_F64 ? w + (double)step : (double)((float)w + step);
-        emr_convert(dtype, expected, EMR_F64, &w, 1);
+        w = dtype == EMR_DTYPE_F64 ? w + (double)step : (double)((float)w + step);
+        emr_convert(dtype, expected, EMR_DTYPE_F64, &w, 1);
         assert_in_range(m[i], 0, 1);
         assert_memory_equal(weights + i * size, m[i] ? expected : base, size);
     }
@@ -105,8 +105,8 @@ static void weights_follow_equation_6(void **state)
         assert_int_equal(emr_model_n_tensors(mask), FIXTURE_MERGED);
         for (size_t i = 0; i < FIXTURE_MERGED; i++) {
             const char *name = emr_tensor_name(emr_model_tensor(unified, i));
-            assert_int_equal(emr_tensor_dtype(emr_model_tensor(unified, i)), EMR_F32);
-            assert_int_equal(emr_tensor_dtype(emr_model_find(mask, name)), EMR_BOOL);
+            assert_int_equal(emr_tensor_dtype(emr_model_tensor(unified, i)), EMR_DTYPE_F32);
+            assert_int_equal(emr_tensor_dtype(emr_model_find(mask, name)), EMR_DTYPE_BOOL);
             check_weights(f, 1, emr_model_find(task, name), unified, mask);
         }
         emr_model_destroy(&unified);
@@ -141,7 +141,7 @@ static void an_embedded_base_is_as_good_as_the_file(void **state)
     for (size_t v = 0; v < N_VARIANTS; v++) {
         emr_model *embedded, *given = view(&fixtures[v], 2, NULL);
         emr_error error;
-        emr_status status = emr_bundle_task_model(&embedded, fixtures[v].bundle, 2, NULL, NULL, &error);
+        emr_status status = emr_bundle_open_task(&embedded, fixtures[v].bundle, 2, NULL, NULL, &error);
         if (variants[v].embed_base) {
             assert_ok(status, &error);
             assert_true(same_models(given, embedded));
@@ -159,7 +159,7 @@ static void an_embedded_base_is_as_good_as_the_file(void **state)
             assert_int_equal(status, EMR_ENOTFOUND);
             assert_null(embedded);
             assert_non_null(strstr(error.text, "test.emr"));
-            assert_int_equal(emr_bundle_base_model(&embedded, fixtures[v].bundle, NULL, &error),
+            assert_int_equal(emr_bundle_open_base(&embedded, fixtures[v].bundle, NULL, &error),
                              EMR_ENOTFOUND);
         }
         emr_model_destroy(&given);
@@ -228,11 +228,11 @@ static void every_range_from_any_thread_equals_the_whole(void **state)
  */
 static void float_tensors_come_out_in_the_dtype_asked_for(void **state)
 {
-    static const emr_dtype dtypes[] = {EMR_F32, EMR_F16, EMR_BF16, EMR_F64, EMR_F8_E4M3};
+    static const emr_dtype dtypes[] = {EMR_DTYPE_F32, EMR_DTYPE_F16, EMR_DTYPE_BF16, EMR_DTYPE_F64, EMR_DTYPE_F8_E4M3};
     const fixture *f = &fixtures[1];
     emr_view_options wide = EMR_INIT(emr_view_options);
     (void)state;
-    wide.dtype = EMR_F64;
+    wide.dtype = EMR_DTYPE_F64;
     emr_model *exact = view(f, 0, &wide);
     for (size_t k = 0; k < 5; k++) {
         emr_view_options options = EMR_INIT(emr_view_options);
@@ -241,13 +241,13 @@ static void float_tensors_come_out_in_the_dtype_asked_for(void **state)
         for (size_t i = 0; i < FIXTURE_TENSORS; i++) {
             const emr_tensor *t = emr_model_tensor(model, i);
             bool kept = strcmp(emr_tensor_name(t), FIXTURE_KEPT) == 0;
-            assert_int_equal(emr_tensor_dtype(t), kept ? EMR_I64 : dtypes[k]);
+            assert_int_equal(emr_tensor_dtype(t), kept ? EMR_DTYPE_I64 : dtypes[k]);
             if (kept)
                 continue;
             size_t n = (size_t)emr_tensor_bytes(t);
             unsigned char *got = read_all(t), *from = read_all(emr_model_tensor(exact, i)),
                           *expected = malloc(n + 1);
-            emr_convert(dtypes[k], expected, EMR_F64, from, (size_t)emr_tensor_count(t));
+            emr_convert(dtypes[k], expected, EMR_DTYPE_F64, from, (size_t)emr_tensor_count(t));
             assert_memory_equal(got, expected, n);
             free(got);
             free(from);
@@ -271,17 +271,17 @@ static void unified_values_and_masks_are_elected(void **state)
         for (size_t i = 0; i < test_tensor_count(&f->set.base.tensors[place]); i++) {
             float w0, w, tau[FIXTURE_TASKS], sum = 0, elected = 0, got;
             unsigned char stored[4];
-            emr_convert(EMR_F32, &w0, EMR_BF16, f->set.base.data[place] + 2 * i, 1);
+            emr_convert(EMR_DTYPE_F32, &w0, EMR_DTYPE_BF16, f->set.base.data[place] + 2 * i, 1);
             for (size_t t = 0; t < FIXTURE_TASKS; t++) {
-                emr_convert(EMR_F32, &w, EMR_BF16, f->set.tasks[t].data[place] + 2 * i, 1);
+                emr_convert(EMR_DTYPE_F32, &w, EMR_DTYPE_BF16, f->set.tasks[t].data[place] + 2 * i, 1);
                 tau[t] = w - w0;
                 sum += tau[t];
             }
             for (size_t t = 0; t < FIXTURE_TASKS; t++)
                 if ((sum > 0 && tau[t] > elected) || (sum < 0 && tau[t] < elected))
                     elected = tau[t];
-            emr_convert((emr_dtype)variants[v].unified_dtype, stored, EMR_F32, &elected, 1);
-            emr_convert(EMR_F32, &elected, (emr_dtype)variants[v].unified_dtype, stored, 1);
+            emr_convert((emr_dtype)variants[v].unified_dtype, stored, EMR_DTYPE_F32, &elected, 1);
+            emr_convert(EMR_DTYPE_F32, &elected, (emr_dtype)variants[v].unified_dtype, stored, 1);
             memcpy(&got, u + 4 * i, 4);
             assert_true(got == elected);
             assert_int_equal(m[i], (tau[1] > 0 && elected > 0) || (tau[1] < 0 && elected < 0));
@@ -301,22 +301,22 @@ static void wrong_views_are_refused(void **state)
     emr_view_options options = EMR_INIT(emr_view_options);
     emr_error error;
     (void)state;
-    assert_int_equal(emr_bundle_task_model(&model, b, FIXTURE_TASKS, NULL, NULL, &error), EMR_ENOTFOUND);
+    assert_int_equal(emr_bundle_open_task(&model, b, FIXTURE_TASKS, NULL, NULL, &error), EMR_ENOTFOUND);
     assert_null(model);
-    assert_int_equal(emr_bundle_mask_model(&model, b, FIXTURE_TASKS, NULL, &error), EMR_ENOTFOUND);
-    options.dtype = EMR_I32;
-    assert_int_equal(emr_bundle_task_model(&model, b, 0, NULL, &options, &error), EMR_EINVAL);
-    options.dtype = EMR_F32;
+    assert_int_equal(emr_bundle_open_mask(&model, b, FIXTURE_TASKS, NULL, &error), EMR_ENOTFOUND);
+    options.dtype = EMR_DTYPE_I32;
+    assert_int_equal(emr_bundle_open_task(&model, b, 0, NULL, &options, &error), EMR_EINVAL);
+    options.dtype = EMR_DTYPE_F32;
     options.size--;
-    assert_int_equal(emr_bundle_task_model(&model, b, 0, NULL, &options, &error), EMR_EINVAL);
-    assert_int_equal(emr_bundle_base_model(&model, b, &options, &error), EMR_EINVAL);
-    assert_int_equal(emr_bundle_unified_model(&model, b, &options, &error), EMR_EINVAL);
-    assert_int_equal(emr_bundle_mask_model(&model, b, 0, &options, &error), EMR_EINVAL);
-    assert_int_equal(emr_bundle_task_model(NULL, b, 0, NULL, NULL, &error), EMR_EINVAL);
-    assert_int_equal(emr_bundle_task_model(&model, NULL, 0, NULL, NULL, &error), EMR_EINVAL);
-    assert_int_equal(emr_bundle_unified_model(&model, NULL, NULL, &error), EMR_EINVAL);
-    assert_int_equal(emr_bundle_mask_model(NULL, b, 0, NULL, &error), EMR_EINVAL);
-    assert_int_equal(emr_bundle_base_model(&model, NULL, NULL, &error), EMR_EINVAL);
+    assert_int_equal(emr_bundle_open_task(&model, b, 0, NULL, &options, &error), EMR_EINVAL);
+    assert_int_equal(emr_bundle_open_base(&model, b, &options, &error), EMR_EINVAL);
+    assert_int_equal(emr_bundle_open_unified(&model, b, &options, &error), EMR_EINVAL);
+    assert_int_equal(emr_bundle_open_mask(&model, b, 0, &options, &error), EMR_EINVAL);
+    assert_int_equal(emr_bundle_open_task(NULL, b, 0, NULL, NULL, &error), EMR_EINVAL);
+    assert_int_equal(emr_bundle_open_task(&model, NULL, 0, NULL, NULL, &error), EMR_EINVAL);
+    assert_int_equal(emr_bundle_open_unified(&model, NULL, NULL, &error), EMR_EINVAL);
+    assert_int_equal(emr_bundle_open_mask(NULL, b, 0, NULL, &error), EMR_EINVAL);
+    assert_int_equal(emr_bundle_open_base(&model, NULL, NULL, &error), EMR_EINVAL);
 }
 
 int main(void)

@@ -71,7 +71,7 @@ static emr_model *make_model(size_t failing)
         snprintf(name, sizeof name, "t%zu", i);
         emr_tensor_desc d = EMR_INIT(emr_tensor_desc);
         d.name = name;
-        d.dtype = EMR_U8;
+        d.dtype = EMR_DTYPE_U8;
         d.rank = 1;
         d.shape = &shape;
         d.read = read_number;
@@ -113,7 +113,7 @@ static void check_written(const char *name)
             assert_int_equal(got[k], (unsigned char)(i * 31 + k * 7));
     }
     const char *key, *value;
-    assert_int_equal(emr_model_metadata(model, 0, &key, &value), EMR_OK);
+    assert_int_equal(emr_model_get_metadata(model, 0, &key, &value), EMR_OK);
     assert_string_equal(value, "pt");
     emr_model_destroy(&model);
     free(path);

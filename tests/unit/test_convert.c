@@ -13,10 +13,10 @@ typedef struct format {
 } format;
 
 static const format formats[] = {
-    {EMR_F16, 5, 10, true}, {EMR_BF16, 8, 7, true}, {EMR_F8_E4M3, 4, 3, false}, {EMR_F8_E5M2, 5, 2, true}};
+    {EMR_DTYPE_F16, 5, 10, true}, {EMR_DTYPE_BF16, 8, 7, true}, {EMR_DTYPE_F8_E4M3, 4, 3, false}, {EMR_DTYPE_F8_E5M2, 5, 2, true}};
 enum { N_FORMATS = sizeof formats / sizeof formats[0] };
 
-static const emr_dtype floats[] = {EMR_F32, EMR_F16, EMR_BF16, EMR_F64, EMR_F8_E4M3, EMR_F8_E5M2};
+static const emr_dtype floats[] = {EMR_DTYPE_F32, EMR_DTYPE_F16, EMR_DTYPE_BF16, EMR_DTYPE_F64, EMR_DTYPE_F8_E4M3, EMR_DTYPE_F8_E5M2};
 enum { N_FLOATS = sizeof floats / sizeof floats[0] };
 
 static uint32_t sign_of(const format *f)
@@ -78,14 +78,14 @@ static uint32_t load_code(const format *f, const void *p)
 static uint32_t from_f64(const format *f, double value)
 {
     unsigned char out[2];
-    assert_int_equal(emr_convert(f->dtype, out, EMR_F64, &value, 1), EMR_OK);
+    assert_int_equal(emr_convert(f->dtype, out, EMR_DTYPE_F64, &value, 1), EMR_OK);
     return load_code(f, out);
 }
 
 static uint32_t from_f32(const format *f, float value)
 {
     unsigned char out[2];
-    assert_int_equal(emr_convert(f->dtype, out, EMR_F32, &value, 1), EMR_OK);
+    assert_int_equal(emr_convert(f->dtype, out, EMR_DTYPE_F32, &value, 1), EMR_OK);
     return load_code(f, out);
 }
 
@@ -108,8 +108,8 @@ static void every_code_widens_exactly_and_comes_back(void **state)
             uint16_t stored = (uint16_t)code;
             float narrow;
             double wide, expected = value_of(f, code);
-            assert_int_equal(emr_convert(EMR_F32, &narrow, f->dtype, &stored, 1), EMR_OK);
-            assert_int_equal(emr_convert(EMR_F64, &wide, f->dtype, &stored, 1), EMR_OK);
+            assert_int_equal(emr_convert(EMR_DTYPE_F32, &narrow, f->dtype, &stored, 1), EMR_OK);
+            assert_int_equal(emr_convert(EMR_DTYPE_F64, &wide, f->dtype, &stored, 1), EMR_OK);
             assert_true(same_bits((double)narrow, expected));
             assert_true(same_bits(wide, expected));
             if (isnan(expected)) {
@@ -174,13 +174,13 @@ static void overflow_gives_infinity_or_saturates(void **state)
     assert_true(value_of(&formats[2], largest(&formats[2])) == 448);
     float narrow;
     double wide = DBL_MAX;
-    emr_convert(EMR_F32, &narrow, EMR_F64, &wide, 1);
+    emr_convert(EMR_DTYPE_F32, &narrow, EMR_DTYPE_F64, &wide, 1);
     assert_true(isinf(narrow));
     wide = (double)FLT_MAX + ldexp(1, 127 - 24); /* the tie */
-    emr_convert(EMR_F32, &narrow, EMR_F64, &wide, 1);
+    emr_convert(EMR_DTYPE_F32, &narrow, EMR_DTYPE_F64, &wide, 1);
     assert_true(isinf(narrow));
     wide = nextafter(wide, 0);
-    emr_convert(EMR_F32, &narrow, EMR_F64, &wide, 1);
+    emr_convert(EMR_DTYPE_F32, &narrow, EMR_DTYPE_F64, &wide, 1);
     assert_true(narrow == FLT_MAX);
 }
 
@@ -207,15 +207,15 @@ static void nan_gives_nan_whatever_its_payload(void **state)
         for (size_t k = 0; k < N_FORMATS; k++) {
             uint32_t code;
             unsigned char out[2];
-            emr_convert(formats[k].dtype, out, EMR_F32, &narrow_bits[i], 1);
+            emr_convert(formats[k].dtype, out, EMR_DTYPE_F32, &narrow_bits[i], 1);
             code = load_code(&formats[k], out);
             assert_true(is_nan(&formats[k], code));
-            emr_convert(formats[k].dtype, out, EMR_F64, &wide_bits[i], 1);
+            emr_convert(formats[k].dtype, out, EMR_DTYPE_F64, &wide_bits[i], 1);
             code = load_code(&formats[k], out);
             assert_true(is_nan(&formats[k], code));
         }
-        emr_convert(EMR_F32, &from_wide, EMR_F64, &wide_bits[i], 1);
-        emr_convert(EMR_F64, &from_narrow, EMR_F32, &narrow_bits[i], 1);
+        emr_convert(EMR_DTYPE_F32, &from_wide, EMR_DTYPE_F64, &wide_bits[i], 1);
+        emr_convert(EMR_DTYPE_F64, &from_narrow, EMR_DTYPE_F32, &narrow_bits[i], 1);
         assert_true(isnan(from_wide) && isnan(from_narrow));
     }
 }
@@ -238,7 +238,7 @@ static void random_values_round_to_the_nearest(void **state)
     for (int i = 0; i < 100000; i++) {
         double value = random_value(&r);
         float narrow;
-        assert_int_equal(emr_convert(EMR_F32, &narrow, EMR_F64, &value, 1), EMR_OK);
+        assert_int_equal(emr_convert(EMR_DTYPE_F32, &narrow, EMR_DTYPE_F64, &value, 1), EMR_OK);
         assert_true(same_bits((double)narrow, (double)(float)value));
         for (size_t k = 0; k < N_FORMATS; k++) {
             assert_int_equal(from_f64(&formats[k], value), nearest(&formats[k], value));
@@ -262,7 +262,7 @@ static void buffers_of_any_length_and_alignment(void **state)
                 unsigned char *source = from + shift, *target = to + 7 - shift;
                 for (size_t i = 0; i < n; i++) {
                     double value = random_value(&r);
-                    emr_convert(a, source + i * a_size, EMR_F64, &value, 1);
+                    emr_convert(a, source + i * a_size, EMR_DTYPE_F64, &value, 1);
                 }
                 memset(to, 0xee, sizeof to);
                 assert_int_equal(emr_convert(b, target, a, source, n), EMR_OK);
@@ -281,13 +281,13 @@ static void what_is_no_float_is_not_converted(void **state)
 {
     unsigned char buffer[16] = {0};
     (void)state;
-    assert_int_equal(emr_convert(EMR_I32, buffer, EMR_F32, buffer + 8, 1), EMR_EINVAL);
-    assert_int_equal(emr_convert(EMR_F32, buffer, EMR_BOOL, buffer + 8, 1), EMR_EINVAL);
-    assert_int_equal(emr_convert(EMR_F8_E8M0, buffer, EMR_F8_E8M0, buffer + 8, 1), EMR_EINVAL);
-    assert_int_equal(emr_convert(EMR_DTYPE_NONE, buffer, EMR_F32, buffer + 8, 1), EMR_EINVAL);
-    assert_int_equal(emr_convert(EMR_F32, NULL, EMR_F16, buffer, 1), EMR_EINVAL);
-    assert_int_equal(emr_convert(EMR_F32, buffer, EMR_F16, NULL, 1), EMR_EINVAL);
-    assert_int_equal(emr_convert(EMR_F32, NULL, EMR_F16, NULL, 0), EMR_OK);
+    assert_int_equal(emr_convert(EMR_DTYPE_I32, buffer, EMR_DTYPE_F32, buffer + 8, 1), EMR_EINVAL);
+    assert_int_equal(emr_convert(EMR_DTYPE_F32, buffer, EMR_DTYPE_BOOL, buffer + 8, 1), EMR_EINVAL);
+    assert_int_equal(emr_convert(EMR_DTYPE_F8_E8M0, buffer, EMR_DTYPE_F8_E8M0, buffer + 8, 1), EMR_EINVAL);
+    assert_int_equal(emr_convert(EMR_DTYPE_NONE, buffer, EMR_DTYPE_F32, buffer + 8, 1), EMR_EINVAL);
+    assert_int_equal(emr_convert(EMR_DTYPE_F32, NULL, EMR_DTYPE_F16, buffer, 1), EMR_EINVAL);
+    assert_int_equal(emr_convert(EMR_DTYPE_F32, buffer, EMR_DTYPE_F16, NULL, 1), EMR_EINVAL);
+    assert_int_equal(emr_convert(EMR_DTYPE_F32, NULL, EMR_DTYPE_F16, NULL, 0), EMR_OK);
 }
 
 /* Numbers are stored in bundles, names in safetensors: neither may change. */
@@ -299,28 +299,28 @@ static void dtypes_are_pinned(void **state)
         unsigned bits;
         const char *name;
     } rows[] = {
-        {EMR_F32, 1, 32, "F32"},
-        {EMR_F16, 2, 16, "F16"},
-        {EMR_BF16, 3, 16, "BF16"},
-        {EMR_F64, 4, 64, "F64"},
-        {EMR_F8_E4M3, 5, 8, "F8_E4M3"},
-        {EMR_F8_E5M2, 6, 8, "F8_E5M2"},
-        {EMR_BOOL, 16, 8, "BOOL"},
-        {EMR_U8, 17, 8, "U8"},
-        {EMR_I8, 18, 8, "I8"},
-        {EMR_U16, 19, 16, "U16"},
-        {EMR_I16, 20, 16, "I16"},
-        {EMR_U32, 21, 32, "U32"},
-        {EMR_I32, 22, 32, "I32"},
-        {EMR_U64, 23, 64, "U64"},
-        {EMR_I64, 24, 64, "I64"},
-        {EMR_F8_E8M0, 32, 8, "F8_E8M0"},
-        {EMR_F8_E4M3FNUZ, 33, 8, "F8_E4M3FNUZ"},
-        {EMR_F8_E5M2FNUZ, 34, 8, "F8_E5M2FNUZ"},
-        {EMR_F4, 35, 4, "F4"},
-        {EMR_F6_E2M3, 36, 6, "F6_E2M3"},
-        {EMR_F6_E3M2, 37, 6, "F6_E3M2"},
-        {EMR_C64, 38, 64, "C64"},
+        {EMR_DTYPE_F32, 1, 32, "F32"},
+        {EMR_DTYPE_F16, 2, 16, "F16"},
+        {EMR_DTYPE_BF16, 3, 16, "BF16"},
+        {EMR_DTYPE_F64, 4, 64, "F64"},
+        {EMR_DTYPE_F8_E4M3, 5, 8, "F8_E4M3"},
+        {EMR_DTYPE_F8_E5M2, 6, 8, "F8_E5M2"},
+        {EMR_DTYPE_BOOL, 16, 8, "BOOL"},
+        {EMR_DTYPE_U8, 17, 8, "U8"},
+        {EMR_DTYPE_I8, 18, 8, "I8"},
+        {EMR_DTYPE_U16, 19, 16, "U16"},
+        {EMR_DTYPE_I16, 20, 16, "I16"},
+        {EMR_DTYPE_U32, 21, 32, "U32"},
+        {EMR_DTYPE_I32, 22, 32, "I32"},
+        {EMR_DTYPE_U64, 23, 64, "U64"},
+        {EMR_DTYPE_I64, 24, 64, "I64"},
+        {EMR_DTYPE_F8_E8M0, 32, 8, "F8_E8M0"},
+        {EMR_DTYPE_F8_E4M3FNUZ, 33, 8, "F8_E4M3FNUZ"},
+        {EMR_DTYPE_F8_E5M2FNUZ, 34, 8, "F8_E5M2FNUZ"},
+        {EMR_DTYPE_F4, 35, 4, "F4"},
+        {EMR_DTYPE_F6_E2M3, 36, 6, "F6_E2M3"},
+        {EMR_DTYPE_F6_E3M2, 37, 6, "F6_E3M2"},
+        {EMR_DTYPE_C64, 38, 64, "C64"},
     };
     size_t n = 0;
     (void)state;

@@ -71,16 +71,16 @@ static void tensors_come_as_the_file_has_them(void **state)
     assert_int_equal(emr_model_n_tensors(m), 7);
     for (size_t i = 0; i < 7; i++)
         assert_string_equal(emr_tensor_name(emr_model_tensor(m, i)), names[i]);
-    check_tensor(m, "f32", EMR_F32, 2, (uint64_t[]){3, 2}, data);
-    check_tensor(m, "q8_0", EMR_U8, 2, (uint64_t[]){2, 68}, data + 32);
-    check_tensor(m, "bf16", EMR_BF16, 1, (uint64_t[]){5}, data + 192);
-    check_tensor(m, "scalar", EMR_I8, 0, NULL, data + 224);
-    check_tensor(m, "nothing", EMR_F32, 2, (uint64_t[]){0, 4}, data + 256);
-    check_tensor(m, "q4_k", EMR_U8, 1, (uint64_t[]){144}, data + 256);
+    check_tensor(m, "f32", EMR_DTYPE_F32, 2, (uint64_t[]){3, 2}, data);
+    check_tensor(m, "q8_0", EMR_DTYPE_U8, 2, (uint64_t[]){2, 68}, data + 32);
+    check_tensor(m, "bf16", EMR_DTYPE_BF16, 1, (uint64_t[]){5}, data + 192);
+    check_tensor(m, "scalar", EMR_DTYPE_I8, 0, NULL, data + 224);
+    check_tensor(m, "nothing", EMR_DTYPE_F32, 2, (uint64_t[]){0, 4}, data + 256);
+    check_tensor(m, "q4_k", EMR_DTYPE_U8, 1, (uint64_t[]){144}, data + 256);
     uint64_t header = emr_tensor_bytes(emr_model_find(m, EMR_GGUF_HEADER));
     assert_true(header <= file.n - 416 && header + 32 > file.n - 416);   /* only padding is between */
     assert_memory_equal(file.bytes + header - 8, "\0\1\0\0\0\0\0\0", 8); /* the last offset, 256 */
-    check_tensor(m, EMR_GGUF_HEADER, EMR_U8, 1, &header, file.bytes);
+    check_tensor(m, EMR_GGUF_HEADER, EMR_DTYPE_U8, 1, &header, file.bytes);
     emr_model_destroy(&m);
     file.bytes[4] = 2;
     m = assert_gguf(&file, &memory);
@@ -94,15 +94,15 @@ static const struct {
     uint32_t number, elements, bytes;
     emr_dtype dtype;
 } types[] = {
-    {0, 1, 4, EMR_F32},     {1, 1, 2, EMR_F16},     {2, 32, 18, EMR_U8},    {3, 32, 20, EMR_U8},
-    {6, 32, 22, EMR_U8},    {7, 32, 24, EMR_U8},    {8, 32, 34, EMR_U8},    {9, 32, 36, EMR_U8},
-    {10, 256, 84, EMR_U8},  {11, 256, 110, EMR_U8}, {12, 256, 144, EMR_U8}, {13, 256, 176, EMR_U8},
-    {14, 256, 210, EMR_U8}, {15, 256, 292, EMR_U8}, {16, 256, 66, EMR_U8},  {17, 256, 74, EMR_U8},
-    {18, 256, 98, EMR_U8},  {19, 256, 50, EMR_U8},  {20, 32, 18, EMR_U8},   {21, 256, 110, EMR_U8},
-    {22, 256, 82, EMR_U8},  {23, 256, 136, EMR_U8}, {24, 1, 1, EMR_I8},     {25, 1, 2, EMR_I16},
-    {26, 1, 4, EMR_I32},    {27, 1, 8, EMR_I64},    {28, 1, 8, EMR_F64},    {29, 256, 56, EMR_U8},
-    {30, 1, 2, EMR_BF16},   {34, 256, 54, EMR_U8},  {35, 256, 66, EMR_U8},  {39, 32, 17, EMR_U8},
-    {40, 64, 36, EMR_U8},   {41, 128, 18, EMR_U8},  {42, 64, 18, EMR_U8},
+    {0, 1, 4, EMR_DTYPE_F32},     {1, 1, 2, EMR_DTYPE_F16},     {2, 32, 18, EMR_DTYPE_U8},    {3, 32, 20, EMR_DTYPE_U8},
+    {6, 32, 22, EMR_DTYPE_U8},    {7, 32, 24, EMR_DTYPE_U8},    {8, 32, 34, EMR_DTYPE_U8},    {9, 32, 36, EMR_DTYPE_U8},
+    {10, 256, 84, EMR_DTYPE_U8},  {11, 256, 110, EMR_DTYPE_U8}, {12, 256, 144, EMR_DTYPE_U8}, {13, 256, 176, EMR_DTYPE_U8},
+    {14, 256, 210, EMR_DTYPE_U8}, {15, 256, 292, EMR_DTYPE_U8}, {16, 256, 66, EMR_DTYPE_U8},  {17, 256, 74, EMR_DTYPE_U8},
+    {18, 256, 98, EMR_DTYPE_U8},  {19, 256, 50, EMR_DTYPE_U8},  {20, 32, 18, EMR_DTYPE_U8},   {21, 256, 110, EMR_DTYPE_U8},
+    {22, 256, 82, EMR_DTYPE_U8},  {23, 256, 136, EMR_DTYPE_U8}, {24, 1, 1, EMR_DTYPE_I8},     {25, 1, 2, EMR_DTYPE_I16},
+    {26, 1, 4, EMR_DTYPE_I32},    {27, 1, 8, EMR_DTYPE_I64},    {28, 1, 8, EMR_DTYPE_F64},    {29, 256, 56, EMR_DTYPE_U8},
+    {30, 1, 2, EMR_DTYPE_BF16},   {34, 256, 54, EMR_DTYPE_U8},  {35, 256, 66, EMR_DTYPE_U8},  {39, 32, 17, EMR_DTYPE_U8},
+    {40, 64, 36, EMR_DTYPE_U8},   {41, 128, 18, EMR_DTYPE_U8},  {42, 64, 18, EMR_DTYPE_U8},
 };
 
 static void every_type_has_its_size_and_others_are_refused(void **state)
@@ -291,7 +291,7 @@ static void alignment_is_what_the_metadata_say(void **state)
         crafted file = aligned(right[i], right[i]);
         emr_memory memory;
         emr_model *m = assert_gguf(&file, &memory);
-        check_tensor(m, "b", EMR_F32, 1, (uint64_t[]){1}, file.bytes + file.n - 4);
+        check_tensor(m, "b", EMR_DTYPE_F32, 1, (uint64_t[]){1}, file.bytes + file.n - 4);
         emr_model_destroy(&m);
         crafted_free(&file);
     }

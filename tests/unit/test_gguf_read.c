@@ -78,7 +78,7 @@ static void blocks_become_the_floats_that_they_stand_for(void **state)
         emr_memory memory;
         emr_model *m = unpacked(&file, &memory);
         const emr_tensor *t = emr_model_find(m, "blocks");
-        assert_int_equal(emr_tensor_dtype(t), EMR_F32);
+        assert_int_equal(emr_tensor_dtype(t), EMR_DTYPE_F32);
         assert_int_equal(emr_tensor_rank(t), 2);
         assert_true(emr_tensor_shape(t)[0] == ROWS && emr_tensor_shape(t)[1] == ROW);
         unsigned char *got = malloc(ROW * ROWS * 4);
@@ -127,7 +127,7 @@ static void other_types_stay_what_they_are(void **state)
     for (size_t i = 0; i < emr_model_n_tensors(plain); i++) {
         const emr_tensor *a = emr_model_tensor(plain, i), *b = emr_model_tensor(m, i);
         bool is_changed = strcmp(emr_tensor_name(a), "q8_0") == 0;
-        assert_int_equal(emr_tensor_dtype(b), is_changed ? EMR_F32 : emr_tensor_dtype(a));
+        assert_int_equal(emr_tensor_dtype(b), is_changed ? EMR_DTYPE_F32 : emr_tensor_dtype(a));
         assert_true(is_changed || emr_tensor_bytes(a) == emr_tensor_bytes(b));
     }
     emr_model_destroy(&plain);
@@ -275,7 +275,7 @@ static void incomplete_calls_are_refused(void **state)
     emr_checkpoint_options early = {.size = offsetof(emr_checkpoint_options, dequantise), .dequantise = 1};
     assert_int_equal(emr_gguf_open(&m, &good, NULL, &early, &error), EMR_OK); /* of a time without it */
     assert_string_equal(emr_model_name(m), "model");
-    assert_int_equal(emr_tensor_dtype(emr_model_find(m, "q8_0")), EMR_U8);
+    assert_int_equal(emr_tensor_dtype(emr_model_find(m, "q8_0")), EMR_DTYPE_U8);
     emr_model_destroy(&m);
     crafted_free(&file);
 }

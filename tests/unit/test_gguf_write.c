@@ -127,7 +127,7 @@ static emr_model *model_with(const void *header, size_t n)
     uint64_t shape = n;
     assert_int_equal(emr_model_create(&m, "made", NULL, NULL), EMR_OK);
     if (header)
-        add(m, EMR_GGUF_HEADER, EMR_U8, 1, &shape, header);
+        add(m, EMR_GGUF_HEADER, EMR_DTYPE_U8, 1, &shape, header);
     return m;
 }
 
@@ -149,16 +149,16 @@ static const unsigned char bytes[4096];
 /* Tensors in another order, of other types and new ones: what is read back is what was written. */
 static void changed_models_are_described_anew(void **state)
 {
-    static const emr_dtype dtypes[] = {EMR_F32, EMR_F16, EMR_BF16, EMR_F64,
-                                       EMR_I8,  EMR_I16, EMR_I32,  EMR_I64};
+    static const emr_dtype dtypes[] = {EMR_DTYPE_F32, EMR_DTYPE_F16, EMR_DTYPE_BF16, EMR_DTYPE_F64,
+                                       EMR_DTYPE_I8,  EMR_DTYPE_I16, EMR_DTYPE_I32,  EMR_DTYPE_I64};
     crafted file = gguf_rich();
     emr_model *m = model_with(file.bytes, header_bytes(&file)), *back;
     emr_buffer written;
     emr_error error;
     (void)state;
-    add(m, "q4_k", EMR_U8, 1, (uint64_t[]){144}, bytes + 7);
-    add(m, "f32", EMR_BF16, 2, (uint64_t[]){3, 2}, bytes);
-    add(m, "q8_0", EMR_F32, 2, (uint64_t[]){2, 64}, bytes);
+    add(m, "q4_k", EMR_DTYPE_U8, 1, (uint64_t[]){144}, bytes + 7);
+    add(m, "f32", EMR_DTYPE_BF16, 2, (uint64_t[]){3, 2}, bytes);
+    add(m, "q8_0", EMR_DTYPE_F32, 2, (uint64_t[]){2, 64}, bytes);
     for (size_t i = 0; i < 8; i++)
         add(m, emr_dtype_name(dtypes[i]), dtypes[i], 4, (uint64_t[]){2, 3, i, 5}, bytes + i);
     assert_ok(write_to(&written, m, NULL, &error), &error);
@@ -183,8 +183,8 @@ static void changed_models_are_described_anew(void **state)
 
 static void what_gguf_has_not_is_refused(void **state)
 {
-    static const emr_dtype dtypes[] = {EMR_F8_E4M3, EMR_F8_E5M2, EMR_BOOL, EMR_U16, EMR_U32,
-                                       EMR_U64,     EMR_F8_E8M0, EMR_F4,   EMR_C64};
+    static const emr_dtype dtypes[] = {EMR_DTYPE_F8_E4M3, EMR_DTYPE_F8_E5M2, EMR_DTYPE_BOOL, EMR_DTYPE_U16, EMR_DTYPE_U32,
+                                       EMR_DTYPE_U64,     EMR_DTYPE_F8_E8M0, EMR_DTYPE_F4,   EMR_DTYPE_C64};
     crafted file = gguf_rich();
     size_t n = header_bytes(&file);
     char long_name[66] = "";
@@ -203,18 +203,18 @@ static void what_gguf_has_not_is_refused(void **state)
     } wrong[] = {{"new", 1, {68, 0}}, {"q8_0", 1, {136, 0}}, {"q8_0", 2, {2, 34}}, {"f32", 2, {3, 2}}};
     for (size_t i = 0; i < 4; i++) {
         m = model_with(file.bytes, n);
-        add(m, wrong[i].name, EMR_U8, wrong[i].rank, wrong[i].shape, bytes);
+        add(m, wrong[i].name, EMR_DTYPE_U8, wrong[i].rank, wrong[i].shape, bytes);
         check_not_written(m, EMR_EUNSUPPORTED, wrong[i].name, __LINE__);
     }
     memset(long_name, 'n', 65);
     m = model_with(file.bytes, n);
-    add(m, long_name, EMR_F32, 1, (uint64_t[]){4}, bytes);
+    add(m, long_name, EMR_DTYPE_F32, 1, (uint64_t[]){4}, bytes);
     check_not_written(m, EMR_EUNSUPPORTED, long_name, __LINE__);
     m = model_with(file.bytes, n);
-    add(m, "", EMR_F32, 1, (uint64_t[]){4}, bytes);
+    add(m, "", EMR_DTYPE_F32, 1, (uint64_t[]){4}, bytes);
     check_not_written(m, EMR_EUNSUPPORTED, "names", __LINE__);
     m = model_with(file.bytes, n);
-    add(m, "deep", EMR_F32, 5, (uint64_t[]){1, 1, 1, 1, 1}, bytes);
+    add(m, "deep", EMR_DTYPE_F32, 5, (uint64_t[]){1, 1, 1, 1, 1}, bytes);
     check_not_written(m, EMR_EUNSUPPORTED, "'deep'", __LINE__);
     crafted_free(&file);
 }
@@ -235,10 +235,10 @@ static void headers_are_checked_before_they_are_used(void **state)
     check_not_written(model_with(split.bytes, split.n), EMR_EUNSUPPORTED, "2 files", __LINE__);
     crafted_free(&split);
     emr_model *m = model_with(NULL, 0);
-    add(m, EMR_GGUF_HEADER, EMR_I8, 1, (uint64_t[]){n}, file.bytes);
+    add(m, EMR_GGUF_HEADER, EMR_DTYPE_I8, 1, (uint64_t[]){n}, file.bytes);
     check_not_written(m, EMR_EFORMAT, EMR_GGUF_HEADER, __LINE__);
     m = model_with(NULL, 0);
-    add(m, EMR_GGUF_HEADER, EMR_U8, 2, (uint64_t[]){1, n}, file.bytes);
+    add(m, EMR_GGUF_HEADER, EMR_DTYPE_U8, 2, (uint64_t[]){1, n}, file.bytes);
     check_not_written(m, EMR_EFORMAT, EMR_GGUF_HEADER, __LINE__);
     crafted_free(&file);
 }

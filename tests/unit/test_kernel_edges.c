@@ -73,7 +73,7 @@ static void a_unified_value_beyond_its_dtype_is_named(void **state)
 {
     (void)state;
     test_chunk *b = chunk_create(300, 2);
-    b->chunk.unified_dtype = EMR_F16;
+    b->chunk.unified_dtype = EMR_DTYPE_F16;
     b->weights[1][70] = 65519; /* rounds to 65504, the largest */
     chunk_merge(b);
     assert_int_equal(b->chunk.bad, b->chunk.n);
@@ -82,7 +82,7 @@ static void a_unified_value_beyond_its_dtype_is_named(void **state)
     chunk_merge(b);
     assert_int_equal(b->chunk.bad, 150);
     assert_int_equal(b->chunk.bad_task, 2);
-    b->chunk.unified_dtype = EMR_BF16;
+    b->chunk.unified_dtype = EMR_DTYPE_BF16;
     b->weights[0][20] = FLT_MAX;
     chunk_merge(b);
     assert_int_equal(b->chunk.bad, 20);
@@ -98,7 +98,7 @@ static void masks_follow_the_stored_unified_value(void **state)
     uint16_t stored[MOST];
     const float first[] = {1e-9f, -1e-9f, 1.0009765625f, -2};
     memcpy(b->weights[0], first, sizeof first);
-    b->chunk.unified_dtype = EMR_F16;
+    b->chunk.unified_dtype = EMR_DTYPE_F16;
     b->chunk.unified = stored;
     chunk_merge(b);
     assert_int_equal(stored[0], 0);
@@ -114,7 +114,7 @@ static void masks_follow_the_stored_unified_value(void **state)
     assert_int_equal(b->results[0].nonzero, 1);
     assert_true(b->results[0].sums.bottom == 0 && b->results[0].sums.top > 0);
     b->chunk.n = 3; /* bf16: 1.0009765625 is nearest to 1 */
-    b->chunk.unified_dtype = EMR_BF16;
+    b->chunk.unified_dtype = EMR_DTYPE_BF16;
     chunk_merge(b);
     assert_int_equal(stored[2], 0x3f80);
     assert_true(stored[0] != 0 && b->results[0].ones == 3);
@@ -129,14 +129,14 @@ static void differences_with_f64_are_rounded_once(void **state)
     (void)state;
     test_chunk *b = chunk_create(4, 1);
     b->chunk.base = base;
-    b->chunk.base_dtype = EMR_F64;
+    b->chunk.base_dtype = EMR_DTYPE_F64;
     b->tasks[0] = task;
-    b->dtypes[0] = EMR_F64;
+    b->dtypes[0] = EMR_DTYPE_F64;
     chunk_merge(b);
     for (size_t i = 0; i < 4; i++)
         assert_int_equal(f32_bits(b->unified[i]), f32_bits(expected[i]));
     b->chunk.base = narrow;
-    b->chunk.base_dtype = EMR_F32;
+    b->chunk.base_dtype = EMR_DTYPE_F32;
     b->chunk.n = 2;
     chunk_merge(b);
     assert_int_equal(f32_bits(b->unified[0]), f32_bits(0x1p-30f));
@@ -147,7 +147,7 @@ static void differences_with_f64_are_rounded_once(void **state)
 /* Chunks of any dtypes at any address give what the same values give in f32. */
 static void dtypes_and_alignment_do_not_matter(void **state)
 {
-    static const emr_dtype dtypes[] = {EMR_F32, EMR_F16, EMR_BF16, EMR_F64, EMR_F8_E4M3, EMR_F8_E5M2};
+    static const emr_dtype dtypes[] = {EMR_DTYPE_F32, EMR_DTYPE_F16, EMR_DTYPE_BF16, EMR_DTYPE_F64, EMR_DTYPE_F8_E4M3, EMR_DTYPE_F8_E5M2};
     static uint8_t memory[1 + TASKS][8 * MOST + 8], unified[4 * MOST + 4];
     rng r = {71};
     (void)state;
@@ -159,8 +159,8 @@ static void dtypes_and_alignment_do_not_matter(void **state)
             emr_dtype dtype = dtypes[(round + s * (1 + round / 6 % 5)) % 6];
             float *values = s == TASKS ? plain->base : plain->weights[s];
             uint8_t *p = memory[s] + rng_below(&r, 8);
-            emr_convert(dtype, p, EMR_F32, values, n);
-            emr_convert(EMR_F32, values, dtype, p, n);
+            emr_convert(dtype, p, EMR_DTYPE_F32, values, n);
+            emr_convert(EMR_DTYPE_F32, values, dtype, p, n);
             if (s == TASKS) {
                 other->chunk.base = p;
                 other->chunk.base_dtype = (uint8_t)dtype;

@@ -25,8 +25,8 @@ static emr_tensor_desc describe(const char *name, emr_dtype dtype, uint32_t rank
 static void zeros_are_like_another_model(void **state)
 {
     static const uint64_t shape[] = {1000, 1000000, 4096};
-    static const emr_dtype dtypes[] = {EMR_BF16,    EMR_I32,  EMR_F64, EMR_F8_E4M3,
-                                       EMR_F8_E8M0, EMR_BOOL, EMR_F32};
+    static const emr_dtype dtypes[] = {EMR_DTYPE_BF16,    EMR_DTYPE_I32,  EMR_DTYPE_F64, EMR_DTYPE_F8_E4M3,
+                                       EMR_DTYPE_F8_E8M0, EMR_DTYPE_BOOL, EMR_DTYPE_F32};
     static const char *const left[] = {"t0", "t2", "t3", "t6"};
     test_meter meter = {0};
     emr_allocator allocator = test_meter_make(&meter);
@@ -40,7 +40,7 @@ static void zeros_are_like_another_model(void **state)
         assert_ok(emr_model_add(model, &d, &error), &error);
     }
     assert_ok(emr_model_set_metadata(model, "format", "pt", &error), &error);
-    assert_ok(emr_model_zeros(&zeros, model, &allocator, &error), &error);
+    assert_ok(emr_model_create_zeros(&zeros, model, &allocator, &error), &error);
     assert_string_equal(emr_model_name(zeros), "zeros");
     assert_int_equal(emr_model_n_metadata(zeros), 0);
     assert_int_equal(emr_model_n_tensors(zeros), 4);
@@ -63,8 +63,8 @@ static void zeros_are_like_another_model(void **state)
     assert_int_equal(emr_tensor_read(t, 4095999999902, got, 99, &error), EMR_EINVAL);
     emr_model_destroy(&zeros);
     assert_int_equal(meter.now, 0);
-    assert_int_equal(emr_model_zeros(&zeros, NULL, NULL, &error), EMR_EINVAL);
-    assert_int_equal(emr_model_zeros(NULL, NULL, NULL, &error), EMR_EINVAL);
+    assert_int_equal(emr_model_create_zeros(&zeros, NULL, NULL, &error), EMR_EINVAL);
+    assert_int_equal(emr_model_create_zeros(NULL, NULL, NULL, &error), EMR_EINVAL);
 }
 
 static void zeros_may_run_out_of_memory(void **state)
@@ -79,7 +79,7 @@ static void zeros_may_run_out_of_memory(void **state)
     for (; status; k++) {
         emr_model *zeros = (emr_model *)&counts;
         counts = (test_allocator){.fail_at = k};
-        status = emr_model_zeros(&zeros, like.model, &allocator, &error);
+        status = emr_model_create_zeros(&zeros, like.model, &allocator, &error);
         assert_int_equal(status, zeros ? EMR_OK : EMR_ENOMEM);
         emr_model_destroy(&zeros);
         assert_int_equal(counts.alive, 0);
@@ -99,7 +99,7 @@ static void names_shapes_and_order_are_kept(void **state)
         char name[] = {'r', (char)('3' - rank), '\0'};
         uint64_t copy[3];
         memcpy(copy, shape, sizeof copy);
-        emr_tensor_desc d = describe(name, EMR_BF16, rank, copy);
+        emr_tensor_desc d = describe(name, EMR_DTYPE_BF16, rank, copy);
         assert_ok(emr_model_add(model, &d, &error), &error);
         memset(name, 'x', 2); /* what is passed in is copied */
         memset(copy, 0, sizeof copy);
@@ -110,7 +110,7 @@ static void names_shapes_and_order_are_kept(void **state)
         const char name[] = {'r', (char)('3' - rank), '\0'};
         assert_string_equal(emr_tensor_name(t), name);
         assert_ptr_equal(emr_model_find(model, name), t);
-        assert_int_equal(emr_tensor_dtype(t), EMR_BF16);
+        assert_int_equal(emr_tensor_dtype(t), EMR_DTYPE_BF16);
         assert_int_equal(emr_tensor_rank(t), rank);
         assert_true(emr_tensor_count(t) == counts[rank] && emr_tensor_bytes(t) == 2 * counts[rank]);
         for (uint32_t i = 0; i < rank; i++)
@@ -139,14 +139,14 @@ static void a_model_without_a_name_is_called_model(void **state)
 static void tensors_got_earlier_stay_valid(void **state)
 {
     emr_model *model = make_model();
-    emr_tensor_desc first = describe("first", EMR_F32, 0, NULL);
+    emr_tensor_desc first = describe("first", EMR_DTYPE_F32, 0, NULL);
     (void)state;
     assert_int_equal(emr_model_add(model, &first, NULL), EMR_OK);
     const emr_tensor *tensor = emr_model_tensor(model, 0);
     for (int i = 0; i < 1000; i++) {
         char name[16];
         snprintf(name, sizeof name, "t%d", i);
-        emr_tensor_desc d = describe(name, EMR_F32, 0, NULL);
+        emr_tensor_desc d = describe(name, EMR_DTYPE_F32, 0, NULL);
         assert_int_equal(emr_model_add(model, &d, NULL), EMR_OK);
     }
     assert_ptr_equal(emr_model_tensor(model, 0), tensor);
@@ -175,15 +175,15 @@ static emr_model *three_sources(unsigned char *bytes, emr_memory *memory, int *f
         bytes[BEFORE + i] = (unsigned char)(i * i);
     *memory = (emr_memory){bytes, BEFORE + SIZE};
     emr_io io = emr_memory_io(memory);
-    emr_tensor_desc d = describe("memory", EMR_U8, 1, shape);
+    emr_tensor_desc d = describe("memory", EMR_DTYPE_U8, 1, shape);
     d.data = bytes + BEFORE;
     assert_int_equal(emr_model_add(model, &d, NULL), EMR_OK);
-    d = describe("io", EMR_U8, 1, shape);
+    d = describe("io", EMR_DTYPE_U8, 1, shape);
     d.io = &io;
     d.offset = BEFORE;
     assert_int_equal(emr_model_add(model, &d, NULL), EMR_OK);
     memset(&io, 0, sizeof io); /* the table was copied */
-    d = describe("computed", EMR_U8, 1, shape);
+    d = describe("computed", EMR_DTYPE_U8, 1, shape);
     d.read = read_squares;
     d.user = fails;
     assert_int_equal(emr_model_add(model, &d, NULL), EMR_OK);
@@ -241,7 +241,7 @@ static void tensors_without_a_source_cannot_be_read(void **state)
     unsigned char got[16];
     emr_error error;
     emr_model *model = make_model();
-    emr_tensor_desc d = describe("pushed", EMR_F32, 1, shape);
+    emr_tensor_desc d = describe("pushed", EMR_DTYPE_F32, 1, shape);
     (void)state;
     assert_int_equal(emr_model_add(model, &d, NULL), EMR_OK);
     assert_int_equal(emr_tensor_read(emr_model_tensor(model, 0), 0, got, 16, &error), EMR_ESTATE);
@@ -271,33 +271,33 @@ static void wrong_descriptions_are_refused(void **state)
     emr_io io = emr_memory_io(&memory), no_read = io;
     int fails = 0;
     emr_model *model = make_model();
-    emr_tensor_desc d = describe("taken", EMR_F32, 0, NULL);
+    emr_tensor_desc d = describe("taken", EMR_DTYPE_F32, 0, NULL);
     (void)state;
     assert_int_equal(emr_model_add(model, &d, NULL), EMR_OK);
     check_refused(model, &d, EMR_EEXIST, "taken");
-    d = describe(NULL, EMR_F32, 0, NULL);
+    d = describe(NULL, EMR_DTYPE_F32, 0, NULL);
     check_refused(model, &d, EMR_EINVAL, "name");
-    d = describe("bad \xff name", EMR_F32, 0, NULL); /* strings are UTF-8 */
+    d = describe("bad \xff name", EMR_DTYPE_F32, 0, NULL); /* strings are UTF-8 */
     check_refused(model, &d, EMR_EINVAL, "UTF-8");
-    d = describe("no shape", EMR_F32, 1, NULL);
+    d = describe("no shape", EMR_DTYPE_F32, 1, NULL);
     check_refused(model, &d, EMR_EINVAL, "shape");
     d = describe("dtype", (emr_dtype)99, 0, NULL);
     check_refused(model, &d, EMR_EINVAL, "'dtype'");
     d = describe("none", EMR_DTYPE_NONE, 0, NULL);
     check_refused(model, &d, EMR_EINVAL, "'none'");
-    d = describe("huge", EMR_U8, 3, huge);
+    d = describe("huge", EMR_DTYPE_U8, 3, huge);
     check_refused(model, &d, EMR_EINVAL, "'huge'");
-    d = describe("past", EMR_U8, 2, past); /* 2^63 elements */
+    d = describe("past", EMR_DTYPE_U8, 2, past); /* 2^63 elements */
     check_refused(model, &d, EMR_EINVAL, "'past'");
-    d = describe("odd", EMR_F4, 1, odd);
+    d = describe("odd", EMR_DTYPE_F4, 1, odd);
     check_refused(model, &d, EMR_EINVAL, "'odd'");
-    d = describe("odd6", EMR_F6_E2M3, 1, odd);
+    d = describe("odd6", EMR_DTYPE_F6_E2M3, 1, odd);
     check_refused(model, &d, EMR_EINVAL, "'odd6'");
     for (size_t i = 0; i <= EMR_RANK_MAX; i++)
         many[i] = 1;
-    d = describe("many", EMR_F32, EMR_RANK_MAX + 1, many);
+    d = describe("many", EMR_DTYPE_F32, EMR_RANK_MAX + 1, many);
     check_refused(model, &d, EMR_EINVAL, "'many'");
-    d = describe("two", EMR_U8, 0, NULL);
+    d = describe("two", EMR_DTYPE_U8, 0, NULL);
     d.data = bytes;
     d.io = &io;
     check_refused(model, &d, EMR_EINVAL, "'two'");
@@ -305,7 +305,7 @@ static void wrong_descriptions_are_refused(void **state)
     d.read = read_squares;
     d.user = &fails;
     check_refused(model, &d, EMR_EINVAL, "'two'");
-    d = describe("far", EMR_F32, 0, NULL);
+    d = describe("far", EMR_DTYPE_F32, 0, NULL);
     d.io = &io;
     d.offset = UINT64_MAX - 3;
     check_refused(model, &d, EMR_EINVAL, "'far'");
@@ -313,12 +313,12 @@ static void wrong_descriptions_are_refused(void **state)
     d.offset = 0;
     d.io = &no_read;
     check_refused(model, &d, EMR_EINVAL, "read");
-    d = describe("small", EMR_F32, 0, NULL);
+    d = describe("small", EMR_DTYPE_F32, 0, NULL);
     d.size--;
     check_refused(model, &d, EMR_EINVAL, "emr_tensor_desc");
     assert_int_equal(emr_model_add(NULL, &d, NULL), EMR_EINVAL);
     assert_int_equal(emr_model_add(model, NULL, NULL), EMR_EINVAL);
-    d = describe("last", EMR_F32, EMR_RANK_MAX, many); /* and the model still works */
+    d = describe("last", EMR_DTYPE_F32, EMR_RANK_MAX, many); /* and the model still works */
     assert_int_equal(emr_model_add(model, &d, NULL), EMR_OK);
     emr_model_destroy(&model);
 }
@@ -331,7 +331,7 @@ static void zero_size_shapes_are_legal(void **state)
     (void)state;
     for (size_t i = 0; i < 4; i++) {
         const char name[] = {(char)('a' + i), '\0'};
-        emr_tensor_desc d = describe(name, EMR_F4, 3, shapes[i]);
+        emr_tensor_desc d = describe(name, EMR_DTYPE_F4, 3, shapes[i]);
         assert_int_equal(emr_model_add(model, &d, NULL), EMR_OK);
         assert_int_equal(emr_tensor_bytes(emr_model_tensor(model, i)), 0);
         assert_int_equal(emr_tensor_read(emr_model_tensor(model, i), 0, NULL, 0, NULL), EMR_OK);
@@ -342,7 +342,7 @@ static void zero_size_shapes_are_legal(void **state)
 static void check_entry(const emr_model *model, size_t i, const char *key, const char *value)
 {
     const char *k, *v;
-    assert_int_equal(emr_model_metadata(model, i, &k, &v), EMR_OK);
+    assert_int_equal(emr_model_get_metadata(model, i, &k, &v), EMR_OK);
     assert_string_equal(k, key);
     assert_string_equal(v, value);
 }
@@ -361,7 +361,7 @@ static void metadata_is_kept_in_order_and_replaced_in_place(void **state)
     check_entry(model, 0, "format", "np");
     check_entry(model, 1, "", "empty key");
     check_entry(model, 2, "author", "");
-    assert_int_equal(emr_model_metadata(model, 3, &key, &value), EMR_ENOTFOUND);
+    assert_int_equal(emr_model_get_metadata(model, 3, &key, &value), EMR_ENOTFOUND);
     assert_int_equal(emr_model_set_metadata(model, NULL, "x", NULL), EMR_EINVAL);
     assert_int_equal(emr_model_set_metadata(model, "x", NULL, NULL), EMR_EINVAL);
     assert_int_equal(emr_model_set_metadata(NULL, "x", "x", NULL), EMR_EINVAL);
@@ -387,7 +387,7 @@ static void running_out_of_memory_leaves_the_model_as_it_was(void **state)
         for (int i = 0; model && i < 20; i++) {
             char name[16];
             snprintf(name, sizeof name, "t%d", i);
-            emr_tensor_desc d = describe(name, EMR_F32, 0, NULL);
+            emr_tensor_desc d = describe(name, EMR_DTYPE_F32, 0, NULL);
             emr_status status = emr_model_add(model, &d, NULL);
             assert_true(status == EMR_OK || status == EMR_ENOMEM);
             if (status) {

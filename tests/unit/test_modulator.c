@@ -18,7 +18,7 @@ static source *make_source(const char *name, emr_dtype dtype, uint64_t n_rescale
     size_t size = emr_dtype_bits(dtype) / 8;
     for (size_t i = 0; i < COUNT; i++) {
         float value = rng_normal(r);
-        emr_convert(dtype, s->unified + shift + i * size, EMR_F32, &value, 1);
+        emr_convert(dtype, s->unified + shift + i * size, EMR_DTYPE_F32, &value, 1);
     }
     for (size_t i = 0; i < sizeof s->mask; i++)
         s->mask[i] = (uint8_t)rng_next(r);
@@ -51,19 +51,19 @@ static void expect_weight(const source *s, uint64_t i, emr_dtype base_dtype, con
     volatile float step;
     float u;
     double w;
-    emr_convert(EMR_F64, &w, base_dtype, base, 1);
+    emr_convert(EMR_DTYPE_F64, &w, base_dtype, base, 1);
     if (!(s->mask[i / 8] >> i % 8 & 1)) {
         emr_convert(out_dtype, out, base_dtype, base, 1);
         return;
     }
-    emr_convert(EMR_F32, &u, unified_dtype,
+    emr_convert(EMR_DTYPE_F32, &u, unified_dtype,
                 (const uint8_t *)s->m.unified + i * (emr_dtype_bits(unified_dtype) / 8), 1);
     step = s->rescalers[i / (COUNT / s->m.n_rescalers)] * u;
-    w = base_dtype == EMR_F64 ? w + (double)step : (double)((float)w + step);
-    emr_convert(out_dtype, out, EMR_F64, &w, 1);
+    w = base_dtype == EMR_DTYPE_F64 ? w + (double)step : (double)((float)w + step);
+    emr_convert(out_dtype, out, EMR_DTYPE_F64, &w, 1);
 }
 
-static const emr_dtype floats[] = {EMR_F32, EMR_F16, EMR_BF16, EMR_F64, EMR_F8_E4M3, EMR_F8_E5M2};
+static const emr_dtype floats[] = {EMR_DTYPE_F32, EMR_DTYPE_F16, EMR_DTYPE_BF16, EMR_DTYPE_F64, EMR_DTYPE_F8_E4M3, EMR_DTYPE_F8_E5M2};
 
 /* Applies random ranges of one tensor for all dtypes of base and output. */
 static void check_ranges(emr_modulator *modulator, size_t tensor, const source *s, rng *r)
@@ -77,7 +77,7 @@ static void check_ranges(emr_modulator *modulator, size_t tensor, const source *
         size_t shift = (size_t)rng_below(r, 8);
         for (size_t i = 0; i < n; i++) {
             float value = rng_normal(r);
-            emr_convert(from, base + shift + i * from_size, EMR_F32, &value, 1);
+            emr_convert(from, base + shift + i * from_size, EMR_DTYPE_F32, &value, 1);
         }
         memset(out, 0xee, sizeof out);
         assert_ok(emr_modulator_apply(modulator, tensor, first, n, from, base + shift, to, out, &error),
@@ -100,7 +100,7 @@ static void check_ranges(emr_modulator *modulator, size_t tensor, const source *
 static void applying_follows_the_formula(void **state)
 {
     static const uint64_t rescalers[] = {1, 2, 3, 8, 25, 150, COUNT};
-    static const emr_dtype unified[] = {EMR_F32, EMR_F16, EMR_BF16};
+    static const emr_dtype unified[] = {EMR_DTYPE_F32, EMR_DTYPE_F16, EMR_DTYPE_BF16};
     static const char *const names[] = {"a", "b", "c", "d", "e", "f", "g"};
     rng r = {101};
     source *sources[7];
@@ -121,7 +121,7 @@ static void applying_follows_the_formula(void **state)
 static void tensors_are_found_by_name_and_number(void **state)
 {
     rng r = {103};
-    source *a = make_source("a", EMR_F32, 1, 0, &r), *b = make_source("b", EMR_F16, 1, 0, &r);
+    source *a = make_source("a", EMR_DTYPE_F32, 1, 0, &r), *b = make_source("b", EMR_DTYPE_F16, 1, 0, &r);
     emr_modulator *modulator = make_modulator();
     size_t tensor;
     (void)state;
@@ -130,16 +130,16 @@ static void tensors_are_found_by_name_and_number(void **state)
     b->m.count = 16;
     assert_int_equal(emr_modulator_add(modulator, &b->m, NULL), EMR_OK);
     assert_int_equal(emr_modulator_n_tensors(modulator), 2);
-    assert_string_equal(emr_modulator_name(modulator, 1), "b");
-    assert_null(emr_modulator_name(modulator, 2));
-    assert_int_equal(emr_modulator_count(modulator, 0), COUNT);
-    assert_int_equal(emr_modulator_count(modulator, 1), 16);
-    assert_int_equal(emr_modulator_count(modulator, 2), 0);
-    assert_int_equal(emr_modulator_find(modulator, "b", &tensor), EMR_OK);
+    assert_string_equal(emr_modulator_tensor_name(modulator, 1), "b");
+    assert_null(emr_modulator_tensor_name(modulator, 2));
+    assert_int_equal(emr_modulator_tensor_count(modulator, 0), COUNT);
+    assert_int_equal(emr_modulator_tensor_count(modulator, 1), 16);
+    assert_int_equal(emr_modulator_tensor_count(modulator, 2), 0);
+    assert_int_equal(emr_modulator_find_tensor(modulator, "b", &tensor), EMR_OK);
     assert_int_equal(tensor, 1);
-    assert_int_equal(emr_modulator_find(modulator, "c", &tensor), EMR_ENOTFOUND);
-    assert_int_equal(emr_modulator_find(modulator, NULL, &tensor), EMR_EINVAL);
-    assert_int_equal(emr_modulator_find(modulator, "a", NULL), EMR_EINVAL);
+    assert_int_equal(emr_modulator_find_tensor(modulator, "c", &tensor), EMR_ENOTFOUND);
+    assert_int_equal(emr_modulator_find_tensor(modulator, NULL, &tensor), EMR_EINVAL);
+    assert_int_equal(emr_modulator_find_tensor(modulator, "a", NULL), EMR_EINVAL);
     emr_modulator_destroy(&modulator);
     assert_null(modulator);
     emr_modulator_destroy(&modulator);
@@ -154,19 +154,19 @@ static void stats_count_the_mask(void **state)
     emr_modulation_stats stats = EMR_INIT(emr_modulation_stats);
     (void)state;
     for (uint64_t count = 0; count <= COUNT; count += 1 + count / 5) {
-        source *s = make_source("a", EMR_F32, 1, 0, &r);
+        source *s = make_source("a", EMR_DTYPE_F32, 1, 0, &r);
         emr_modulator *modulator = make_modulator();
         uint64_t ones = 0;
         s->m.count = count;
         for (uint64_t i = 0; i < count; i++)
             ones += s->mask[i / 8] >> i % 8 & 1;
         assert_int_equal(emr_modulator_add(modulator, &s->m, NULL), EMR_OK);
-        assert_int_equal(emr_modulator_stats(modulator, 0, &stats, NULL), EMR_OK);
+        assert_int_equal(emr_modulator_get_stats(modulator, 0, &stats, NULL), EMR_OK);
         assert_true(stats.count == count && stats.ones == ones);
-        assert_int_equal(emr_modulator_stats(modulator, 1, &stats, NULL), EMR_EINVAL);
-        assert_int_equal(emr_modulator_stats(modulator, 0, NULL, NULL), EMR_EINVAL);
+        assert_int_equal(emr_modulator_get_stats(modulator, 1, &stats, NULL), EMR_EINVAL);
+        assert_int_equal(emr_modulator_get_stats(modulator, 0, NULL, NULL), EMR_EINVAL);
         emr_modulation_stats small = {.size = sizeof small - 1};
-        assert_int_equal(emr_modulator_stats(modulator, 0, &small, NULL), EMR_EINVAL);
+        assert_int_equal(emr_modulator_get_stats(modulator, 0, &small, NULL), EMR_EINVAL);
         emr_modulator_destroy(&modulator);
         free(s);
     }
@@ -183,7 +183,7 @@ static void check_not_added(emr_modulator *modulator, const emr_modulation *m, e
 static void wrong_modulations_are_refused(void **state)
 {
     rng r = {109};
-    source *s = make_source("a", EMR_F32, 1, 0, &r);
+    source *s = make_source("a", EMR_DTYPE_F32, 1, 0, &r);
     emr_modulator *modulator = make_modulator();
     (void)state;
     assert_int_equal(emr_modulator_add(modulator, &s->m, NULL), EMR_OK);
@@ -204,7 +204,7 @@ static void wrong_modulations_are_refused(void **state)
     check_not_added(modulator, &m, EMR_EINVAL);
     m = good, m.name = "b", m.n_rescalers = 2 * COUNT;
     check_not_added(modulator, &m, EMR_EINVAL);
-    m = good, m.name = "b", m.unified_dtype = EMR_F64;
+    m = good, m.name = "b", m.unified_dtype = EMR_DTYPE_F64;
     check_not_added(modulator, &m, EMR_EINVAL);
     m = good, m.name = "b", m.unified_dtype = EMR_DTYPE_NONE;
     check_not_added(modulator, &m, EMR_EINVAL);
@@ -222,7 +222,7 @@ static void wrong_modulations_are_refused(void **state)
 static void wrong_applications_are_refused(void **state)
 {
     rng r = {113};
-    source *s = make_source("a", EMR_F32, 1, 0, &r);
+    source *s = make_source("a", EMR_DTYPE_F32, 1, 0, &r);
     emr_modulator *modulator = make_modulator();
     float w[COUNT] = {0};
     emr_error error;
@@ -235,18 +235,18 @@ static void wrong_applications_are_refused(void **state)
         const void *from;
         void *to;
     } wrong[] = {
-        {1, 0, 1, EMR_F32, EMR_F32, w, w},          {0, 0, COUNT + 1, EMR_F32, EMR_F32, w, w},
-        {0, COUNT, 1, EMR_F32, EMR_F32, w, w},      {0, UINT64_MAX, 2, EMR_F32, EMR_F32, w, w},
-        {0, 1, UINT64_MAX, EMR_F32, EMR_F32, w, w}, {0, 0, 1, EMR_I32, EMR_F32, w, w},
-        {0, 0, 1, EMR_F32, EMR_BOOL, w, w},         {0, 0, 1, EMR_F32, EMR_DTYPE_NONE, w, w},
-        {0, 0, 1, EMR_F32, EMR_F32, NULL, w},       {0, 0, 1, EMR_F32, EMR_F32, w, NULL},
+        {1, 0, 1, EMR_DTYPE_F32, EMR_DTYPE_F32, w, w},          {0, 0, COUNT + 1, EMR_DTYPE_F32, EMR_DTYPE_F32, w, w},
+        {0, COUNT, 1, EMR_DTYPE_F32, EMR_DTYPE_F32, w, w},      {0, UINT64_MAX, 2, EMR_DTYPE_F32, EMR_DTYPE_F32, w, w},
+        {0, 1, UINT64_MAX, EMR_DTYPE_F32, EMR_DTYPE_F32, w, w}, {0, 0, 1, EMR_DTYPE_I32, EMR_DTYPE_F32, w, w},
+        {0, 0, 1, EMR_DTYPE_F32, EMR_DTYPE_BOOL, w, w},         {0, 0, 1, EMR_DTYPE_F32, EMR_DTYPE_NONE, w, w},
+        {0, 0, 1, EMR_DTYPE_F32, EMR_DTYPE_F32, NULL, w},       {0, 0, 1, EMR_DTYPE_F32, EMR_DTYPE_F32, w, NULL},
     };
     for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++)
         assert_int_equal(emr_modulator_apply(modulator, wrong[i].tensor, wrong[i].first, wrong[i].count,
                                              wrong[i].base, wrong[i].from, wrong[i].out, wrong[i].to, &error),
                          EMR_EINVAL);
-    assert_int_equal(emr_modulator_apply(NULL, 0, 0, 1, EMR_F32, w, EMR_F32, w, &error), EMR_EINVAL);
-    assert_int_equal(emr_modulator_apply(modulator, 0, COUNT, 0, EMR_F32, NULL, EMR_F32, NULL, &error),
+    assert_int_equal(emr_modulator_apply(NULL, 0, 0, 1, EMR_DTYPE_F32, w, EMR_DTYPE_F32, w, &error), EMR_EINVAL);
+    assert_int_equal(emr_modulator_apply(modulator, 0, COUNT, 0, EMR_DTYPE_F32, NULL, EMR_DTYPE_F32, NULL, &error),
                      EMR_OK);
     for (size_t i = 0; i < COUNT; i++)
         assert_true(w[i] == 0);
@@ -258,7 +258,7 @@ static void wrong_applications_are_refused(void **state)
 static void memory_is_taken_while_building_only(void **state)
 {
     rng r = {127};
-    source *s = make_source("a", EMR_F32, 3, 0, &r);
+    source *s = make_source("a", EMR_DTYPE_F32, 3, 0, &r);
     float w[COUNT] = {0};
     bool failed = true;
     (void)state;
@@ -273,7 +273,7 @@ static void memory_is_taken_while_building_only(void **state)
         assert_true(!failed || status == EMR_ENOMEM);
         counts.fail_at = counts.requests;
         if (!failed)
-            assert_int_equal(emr_modulator_apply(modulator, 0, 0, COUNT, EMR_F32, w, EMR_F32, w, NULL),
+            assert_int_equal(emr_modulator_apply(modulator, 0, 0, COUNT, EMR_DTYPE_F32, w, EMR_DTYPE_F32, w, NULL),
                              EMR_OK);
         emr_modulator_destroy(&modulator);
         assert_int_equal(counts.alive, 0);

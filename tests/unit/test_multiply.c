@@ -44,8 +44,8 @@ static matrix *make_matrix(emr_dtype base_dtype, emr_dtype unified_dtype, rng *r
     m->allocator = test_allocator_make(&m->counts);
     for (size_t i = 0; i < COUNT; i++) {
         float b = rng_normal(r), u = rng_normal(r);
-        emr_convert(base_dtype, m->base + 1 + i * (emr_dtype_bits(base_dtype) / 8), EMR_F32, &b, 1);
-        emr_convert(unified_dtype, m->unified + 1 + i * (emr_dtype_bits(unified_dtype) / 8), EMR_F32, &u, 1);
+        emr_convert(base_dtype, m->base + 1 + i * (emr_dtype_bits(base_dtype) / 8), EMR_DTYPE_F32, &b, 1);
+        emr_convert(unified_dtype, m->unified + 1 + i * (emr_dtype_bits(unified_dtype) / 8), EMR_DTYPE_F32, &u, 1);
     }
     for (size_t t = 0; t < TASKS; t++) {
         for (size_t i = 0; i < sizeof m->masks[t]; i++)
@@ -54,7 +54,7 @@ static matrix *make_matrix(emr_dtype base_dtype, emr_dtype unified_dtype, rng *r
             m->rescalers[t][i] = fabsf(rng_normal(r));
         assert_int_equal(add(&m->of[t], m, t, n_rescalers[t], unified_dtype), EMR_OK);
         assert_int_equal(
-            emr_modulator_apply(m->of[t], 0, 0, COUNT, base_dtype, m->base + 1, EMR_F32, m->weights[t], NULL),
+            emr_modulator_apply(m->of[t], 0, 0, COUNT, base_dtype, m->base + 1, EMR_DTYPE_F32, m->weights[t], NULL),
             EMR_OK);
     }
     return m;
@@ -93,8 +93,8 @@ static emr_product product_of(const float *x, float *y, size_t batch)
 
 static void products_are_those_of_the_weights(void **state)
 {
-    static const emr_dtype bases[] = {EMR_F32, EMR_BF16, EMR_F16, EMR_F64, EMR_F8_E4M3, EMR_F8_E5M2};
-    static const emr_dtype unified[] = {EMR_F32, EMR_F16, EMR_BF16};
+    static const emr_dtype bases[] = {EMR_DTYPE_F32, EMR_DTYPE_BF16, EMR_DTYPE_F16, EMR_DTYPE_F64, EMR_DTYPE_F8_E4M3, EMR_DTYPE_F8_E5M2};
+    static const emr_dtype unified[] = {EMR_DTYPE_F32, EMR_DTYPE_F16, EMR_DTYPE_BF16};
     static float x[MOST * COLUMNS], y[MOST * ROWS];
     rng r = {11};
     (void)state;
@@ -143,16 +143,16 @@ static void what_does_not_fit_is_refused(void **state)
 {
     static float x[2 * COUNT], y[2 * COUNT];
     rng r = {12};
-    matrix *m = make_matrix(EMR_F32, EMR_F16, &r), *stranger = make_matrix(EMR_F32, EMR_F16, &r);
+    matrix *m = make_matrix(EMR_DTYPE_F32, EMR_DTYPE_F16, &r), *stranger = make_matrix(EMR_DTYPE_F32, EMR_DTYPE_F16, &r);
     emr_modulator *other;
     emr_product p = product_of(x, y, 2);
     (void)state;
     expect(m, m->of[1], &p, COLUMNS, EMR_OK, "");
     expect(m, stranger->of[1], &p, COLUMNS, EMR_EMISMATCH, "'w'");
-    assert_int_equal(add(&other, m, 1, ROWS, EMR_BF16), EMR_OK); /* the same bytes, and other values */
+    assert_int_equal(add(&other, m, 1, ROWS, EMR_DTYPE_BF16), EMR_OK); /* the same bytes, and other values */
     expect(m, other, &p, COLUMNS, EMR_EMISMATCH, "'w'");
     emr_modulator_destroy(&other);
-    assert_int_equal(add(&other, m, 1, COUNT / 15, EMR_F16), EMR_OK); /* five rescalers in a row */
+    assert_int_equal(add(&other, m, 1, COUNT / 15, EMR_DTYPE_F16), EMR_OK); /* five rescalers in a row */
     expect(m, other, &p, COLUMNS, EMR_EINVAL, "rescaler");
     p.n_rows = COUNT / 15;
     expect(m, other, &p, 15, EMR_OK, "");
@@ -174,11 +174,11 @@ static void what_does_not_fit_is_refused(void **state)
     expect(m, m->of[1], &p, COLUMNS, EMR_OK, "");
     p.size = 8;
     expect(m, m->of[1], &p, COLUMNS, EMR_EINVAL, "emr_product");
-    assert_int_equal(emr_modulator_multiply(NULL, &p, COLUMNS, EMR_F32, m->base, NULL), EMR_EINVAL);
-    assert_int_equal(emr_modulator_multiply(m->of, NULL, COLUMNS, EMR_F32, m->base, NULL), EMR_EINVAL);
+    assert_int_equal(emr_modulator_multiply(NULL, &p, COLUMNS, EMR_DTYPE_F32, m->base, NULL), EMR_EINVAL);
+    assert_int_equal(emr_modulator_multiply(m->of, NULL, COLUMNS, EMR_DTYPE_F32, m->base, NULL), EMR_EINVAL);
     p = product_of(x, y, 2);
-    assert_int_equal(emr_modulator_multiply(m->of, &p, COLUMNS, EMR_I32, m->base, NULL), EMR_EINVAL);
-    assert_int_equal(emr_modulator_multiply(m->of, &p, COLUMNS, EMR_F32, NULL, NULL), EMR_EINVAL);
+    assert_int_equal(emr_modulator_multiply(m->of, &p, COLUMNS, EMR_DTYPE_I32, m->base, NULL), EMR_EINVAL);
+    assert_int_equal(emr_modulator_multiply(m->of, &p, COLUMNS, EMR_DTYPE_F32, NULL, NULL), EMR_EINVAL);
     free_matrix(m);
     free_matrix(stranger);
 }

@@ -41,7 +41,7 @@ static void tensors_come_in_the_order_of_their_data(void **state)
         check_data(emr_model_tensor(model, i), begins[i]);
     }
     const emr_tensor *b = emr_model_find(model, "b");
-    assert_int_equal(emr_tensor_dtype(b), EMR_F32);
+    assert_int_equal(emr_tensor_dtype(b), EMR_DTYPE_F32);
     assert_int_equal(emr_tensor_rank(b), 2);
     assert_true(emr_tensor_shape(b)[0] == 2 && emr_tensor_shape(b)[1] == 1);
     emr_model_destroy(&model);
@@ -156,7 +156,7 @@ static void metadata_maps_strings_to_strings(void **state)
         assert_int_equal(emr_model_n_metadata(model), counts[i]);
         const char *key, *value;
         if (i == 2) {
-            assert_int_equal(emr_model_metadata(model, 1, &key, &value), EMR_OK);
+            assert_int_equal(emr_model_get_metadata(model, 1, &key, &value), EMR_OK);
             assert_string_equal(value, "\xe2\x82\xac");
         }
         emr_model_destroy(&model);

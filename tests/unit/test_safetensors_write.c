@@ -58,14 +58,14 @@ static void check_same(const emr_model *model, const test_model *expected)
 }
 
 static const test_tensor odd_tensors[] = {
-    {"z last first", EMR_F16, 1, {3}},
-    {"", EMR_U8, 0, {0}},
-    {"a\"quote\\slash", EMR_F4, 2, {2, 3}},
-    {"line\nbreak", EMR_BOOL, 1, {5}},
-    {"\xe2\x82\xac", EMR_F64, 1, {2}},
-    {"empty", EMR_I64, 2, {0, 7}},
-    {"f6", EMR_F6_E3M2, 1, {4}},
-    {"c", EMR_C64, 1, {2}},
+    {"z last first", EMR_DTYPE_F16, 1, {3}},
+    {"", EMR_DTYPE_U8, 0, {0}},
+    {"a\"quote\\slash", EMR_DTYPE_F4, 2, {2, 3}},
+    {"line\nbreak", EMR_DTYPE_BOOL, 1, {5}},
+    {"\xe2\x82\xac", EMR_DTYPE_F64, 1, {2}},
+    {"empty", EMR_DTYPE_I64, 2, {0, 7}},
+    {"f6", EMR_DTYPE_F6_E3M2, 1, {4}},
+    {"c", EMR_DTYPE_C64, 1, {2}},
 };
 
 static void what_is_written_is_read_back(void **state)
@@ -84,7 +84,7 @@ static void what_is_written_is_read_back(void **state)
         check_same(back, &m);
         const char *key, *value;
         assert_int_equal(emr_model_n_metadata(back), 2);
-        assert_int_equal(emr_model_metadata(back, 1, &key, &value), EMR_OK);
+        assert_int_equal(emr_model_get_metadata(back, 1, &key, &value), EMR_OK);
         assert_string_equal(key, "a\"\n");
         assert_string_equal(value, "\xe2\x82\xac");
         emr_model_destroy(&back);
@@ -98,7 +98,7 @@ static void the_header_is_aligned_and_padded_with_spaces(void **state)
     char name[40] = "";
     (void)state;
     for (size_t n = 0; n < 20; n++) {
-        const test_tensor tensor = {name, EMR_F32, 1, {1}};
+        const test_tensor tensor = {name, EMR_DTYPE_F32, 1, {1}};
         test_model m = test_model_create("m", &tensor, 1, SOURCE_MEMORY);
         emr_buffer written = write_model(m.model, NULL);
         const unsigned char *bytes = written.data;
@@ -174,7 +174,7 @@ static void check_not_written(const emr_model *model, const emr_io *io, const em
 
 static void what_cannot_be_written_is_refused(void **state)
 {
-    const test_tensor tensor = {"x", EMR_F32, 1, {4}}, reserved = {"__metadata__", EMR_F32, 1, {4}};
+    const test_tensor tensor = {"x", EMR_DTYPE_F32, 1, {4}}, reserved = {"__metadata__", EMR_DTYPE_F32, 1, {4}};
     emr_buffer buffer = {0};
     const emr_io good = emr_buffer_io(&buffer);
     emr_io io = good;

@@ -112,7 +112,7 @@ static void metadata_of_shards_is_one(void **state)
     put_index("{\"a\":\"one.safetensors\",\"b\":\"two.safetensors\"}");
     assert_ok(open_entry(INDEX, &model, &error), &error);
     size_t n = emr_model_n_metadata(model);
-    assert_int_equal(emr_model_metadata(model, 0, &key, &value), EMR_OK);
+    assert_int_equal(emr_model_get_metadata(model, 0, &key, &value), EMR_OK);
     assert_string_equal(key, "format");
     assert_string_equal(value, "pt");
     emr_model_destroy(&model);

@@ -21,7 +21,7 @@ static void put(group *g, const emr_model *model, const char *format, const char
 static bool is_adapter(const emr_model *m)
 {
     const char *key, *value;
-    for (size_t i = 0; emr_model_metadata(m, i, &key, &value) == EMR_OK; i++)
+    for (size_t i = 0; emr_model_get_metadata(m, i, &key, &value) == EMR_OK; i++)
         if (strcmp(key, EMR_ADAPTER_CONFIG) == 0)
             return true;
     return false;
@@ -47,9 +47,9 @@ static emr_status ask_old(group *g, const emr_bundle *bundle, const emr_model *b
     emr_view_options options = EMR_INIT(emr_view_options);
     emr_status status = EMR_OK;
     options.trust_base = 1;
-    for (size_t t = 0; !status && emr_bundle_task(bundle, t, &task) == EMR_OK; t++) {
+    for (size_t t = 0; !status && emr_bundle_get_task(bundle, t, &task) == EMR_OK; t++) {
         emr_model *old;
-        status = emr_bundle_task_model(&old, bundle, t, base, &options, error);
+        status = emr_bundle_open_task(&old, bundle, t, base, &options, error);
         if (status)
             break;
         g->models[0] = old;

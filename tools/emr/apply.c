@@ -95,7 +95,7 @@ static emr_status make_task(emr_model **model, const emr_bundle *bundle, const e
     options.dtype = a->dtype;
     options.executor = &s->executor;
     options.progress = s->progress;
-    return status ? status : emr_bundle_task_model(model, bundle, task, base, &options, error);
+    return status ? status : emr_bundle_open_task(model, bundle, task, base, &options, error);
 }
 
 int command_apply(const arguments *a)
@@ -114,9 +114,9 @@ static emr_status make_export(emr_model **model, const emr_bundle *bundle, const
     size_t task;
     (void)base, (void)s;
     if (a->unified)
-        return emr_bundle_unified_model(model, bundle, NULL, error);
+        return emr_bundle_open_unified(model, bundle, NULL, error);
     emr_status status = find_task(bundle, a->mask, &task, error);
-    return status ? status : emr_bundle_mask_model(model, bundle, task, NULL, error);
+    return status ? status : emr_bundle_open_mask(model, bundle, task, NULL, error);
 }
 
 int command_export(const arguments *a)

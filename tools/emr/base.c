@@ -14,7 +14,7 @@ static emr_status tensors_of(emr_model **model, const emr_bundle *bundle, emr_er
 {
     emr_tensor_info t = EMR_INIT(emr_tensor_info);
     emr_status status = emr_model_create(model, "zeros", NULL, error);
-    for (size_t i = 0; !status && emr_bundle_tensor(bundle, i, &t) == EMR_OK; i++) {
+    for (size_t i = 0; !status && emr_bundle_get_tensor(bundle, i, &t) == EMR_OK; i++) {
         emr_tensor_desc desc = EMR_INIT(emr_tensor_desc);
         desc.name = t.name;
         desc.shape = t.shape;
@@ -38,9 +38,9 @@ static emr_status complete(emr_model *own, const emr_bundle *bundle, emr_error *
     emr_model *base = NULL, *first = NULL;
     emr_view_options options = EMR_INIT(emr_view_options);
     options.trust_base = 1; /* adding checks it */
-    emr_status status = emr_model_zeros(&base, own, NULL, error);
+    emr_status status = emr_model_create_zeros(&base, own, NULL, error);
     if (!status)
-        status = emr_bundle_task_model(&first, bundle, 0, base, &options, error);
+        status = emr_bundle_open_task(&first, bundle, 0, base, &options, error);
     for (size_t i = 0; !status && i < emr_model_n_tensors(first); i++) {
         const emr_tensor *t = emr_model_tensor(first, i);
         emr_tensor_desc desc = EMR_INIT(emr_tensor_desc);
@@ -68,7 +68,7 @@ emr_status open_base(emr_model **base, const arguments *a, const emr_bundle *bun
     if (!status && bundle && first)
         status = complete(own, bundle, error);
     if (!status)
-        status = emr_model_zeros(base, bundle ? own : first, NULL, error);
+        status = emr_model_create_zeros(base, bundle ? own : first, NULL, error);
     emr_model_destroy(&own);
     return status;
 }
@@ -78,7 +78,7 @@ static bool holds_quantised(const emr_model *m)
 {
     for (size_t i = 0; i < emr_model_n_tensors(m); i++) {
         const emr_tensor *t = emr_model_tensor(m, i);
-        if (emr_tensor_dtype(t) == EMR_U8 && strcmp(emr_tensor_name(t), EMR_GGUF_HEADER) != 0)
+        if (emr_tensor_dtype(t) == EMR_DTYPE_U8 && strcmp(emr_tensor_name(t), EMR_GGUF_HEADER) != 0)
             return true;
     }
     return false;

@@ -19,7 +19,7 @@ static emr_status tensor_rescalers(json_t **value, const emr_bundle *b, size_t t
     if (!numbers)
         return EMR_ENOMEM;
     emr_status status = emr_bundle_rescalers(b, task, tensor, 0, (size_t)n, numbers, error);
-    if (!status && per == EMR_PER_ROW) {
+    if (!status && per == EMR_RESCALE_PER_ROW) {
         *value = json_array();
         for (uint64_t i = 0; i < n; i++)
             json_array_append_new(*value, json_real((double)numbers[i]));
@@ -36,14 +36,14 @@ static emr_status rescalers_json(json_t **value, const emr_bundle *b, const emr_
 {
     emr_tensor_info tensor = EMR_INIT(emr_tensor_info);
     emr_status status = EMR_OK;
-    if (info->rescale_per == EMR_PER_MODEL) {
+    if (info->rescale_per == EMR_RESCALE_PER_MODEL) {
         *value = json_real((double)t->rescaler);
         return EMR_OK;
     }
     *value = json_object();
     for (size_t i = 0; !status && i < info->n_merged; i++) {
         json_t *numbers = NULL;
-        emr_bundle_tensor(b, i, &tensor);
+        emr_bundle_get_tensor(b, i, &tensor);
         status = tensor_rescalers(&numbers, b, task, i, info->rescale_per, error);
         if (!status)
             json_object_set_new(*value, tensor.name, numbers);
@@ -55,7 +55,7 @@ static json_t *private_json(const emr_bundle *b, size_t task)
 {
     json_t *names = json_array();
     emr_private_info p = EMR_INIT(emr_private_info);
-    for (size_t i = 0; emr_bundle_private(b, task, i, &p) == EMR_OK; i++)
+    for (size_t i = 0; emr_bundle_get_private(b, task, i, &p) == EMR_OK; i++)
         json_array_append_new(names, json_string(p.name));
     return names;
 }
@@ -70,7 +70,7 @@ static emr_status bundle_json(json_t *root, const emr_bundle *b, const emr_bundl
     double params = info->merged_params ? (double)info->merged_params : 1;
     json_object_set_new(root, "tasks", tasks);
     json_object_set_new(root, "tensors", tensors);
-    for (size_t i = 0; !status && emr_bundle_task(b, i, &t) == EMR_OK; i++) {
+    for (size_t i = 0; !status && emr_bundle_get_task(b, i, &t) == EMR_OK; i++) {
         json_t *rescaler = NULL;
         status = rescalers_json(&rescaler, b, info, i, &t, error);
         json_array_append_new(
@@ -78,7 +78,7 @@ static emr_status bundle_json(json_t *root, const emr_bundle *b, const emr_bundl
                              rescaler ? rescaler : json_null(), "density", (double)t.mask_ones / params,
                              "mask_bytes", (json_int_t)t.mask_bytes, "private_tensors", private_json(b, i)));
     }
-    for (size_t i = 0; emr_bundle_tensor(b, i, &x) == EMR_OK; i++) {
+    for (size_t i = 0; emr_bundle_get_tensor(b, i, &x) == EMR_OK; i++) {
         char hash[33];
         snprintf(hash, sizeof hash, "%016llx%016llx", (unsigned long long)x.base_hash[1],
                  (unsigned long long)x.base_hash[0]);
@@ -105,7 +105,7 @@ static void print_bundle(const emr_bundle *b, const emr_bundle_info *info, const
     printf("the base is %s; tasks can%s be added\n\n", info->has_base ? "embedded" : "not embedded",
            info->extendable ? "" : "not");
     printf("%-24s %10s %8s %12s %8s\n", "task", "rescaler", "density", "mask bytes", "private");
-    for (size_t i = 0; emr_bundle_task(b, i, &t) == EMR_OK; i++) {
+    for (size_t i = 0; emr_bundle_get_task(b, i, &t) == EMR_OK; i++) {
         char rescaler[16];
         snprintf(rescaler, sizeof rescaler, "%.6f", (double)t.rescaler);
         print_name(t.name, 24);
@@ -114,7 +114,7 @@ static void print_bundle(const emr_bundle *b, const emr_bundle_info *info, const
                (unsigned long long)t.mask_bytes, t.n_private);
     }
     printf("\n%-48s %-8s %-20s %s\n", "tensor", "dtype", "shape", "unified bytes");
-    for (size_t i = 0; emr_bundle_tensor(b, i, &x) == EMR_OK; i++) {
+    for (size_t i = 0; emr_bundle_get_tensor(b, i, &x) == EMR_OK; i++) {
         print_name(x.name, 48);
         printf(" %-8s %-20s ", emr_dtype_name((emr_dtype)x.dtype), shape_text(x.rank, x.shape, shape));
         if (x.merged)
@@ -166,7 +166,7 @@ static int inspect_checkpoint(const arguments *a, const emr_model *m)
                                                  emr_dtype_name(emr_tensor_dtype(t)), "bytes",
                                                  (json_int_t)emr_tensor_bytes(t)));
     }
-    for (size_t i = 0; emr_model_metadata(m, i, &key, &value) == EMR_OK; i++)
+    for (size_t i = 0; emr_model_get_metadata(m, i, &key, &value) == EMR_OK; i++)
         json_object_set_new(metadata, key, json_string(value));
     json_t *root = json_pack("{s:o, s:o, s:I, s:I}", "tensors", tensors, "metadata", metadata, "params",
                              (json_int_t)params, "bytes", (json_int_t)bytes);

@@ -78,7 +78,7 @@ static json_t *tensors_json(const emr_merge *merge)
 {
     json_t *rows = json_array();
     emr_plan_tensor t = EMR_INIT(emr_plan_tensor);
-    for (size_t i = 0; emr_merge_plan_tensor(merge, i, &t) == EMR_OK; i++)
+    for (size_t i = 0; emr_merge_get_plan_tensor(merge, i, &t) == EMR_OK; i++)
         json_array_append_new(rows, json_pack("{s:s, s:s, s:o, s:s, s:s, s:i, s:I}", "name", t.name, "dtype",
                                               emr_dtype_name((emr_dtype)t.dtype), "shape",
                                               shape_json(t.rank, t.shape), "action", action_name(t.action),
@@ -92,7 +92,7 @@ static emr_status print_plan(const job *j, const arguments *a, emr_error *error)
     emr_plan_summary s = EMR_INIT(emr_plan_summary);
     emr_plan_tensor t = EMR_INIT(emr_plan_tensor);
     char in[32], out[32], peak[32], shape[256];
-    emr_status status = emr_merge_plan(j->merge, &s, error);
+    emr_status status = emr_merge_get_plan(j->merge, &s, error);
     if (status)
         return status;
     if (a->json) {
@@ -102,7 +102,7 @@ static emr_status print_plan(const job *j, const arguments *a, emr_error *error)
                              "peak_memory", (json_int_t)s.peak_memory));
         return EMR_OK;
     }
-    for (size_t i = 0; emr_merge_plan_tensor(j->merge, i, &t) == EMR_OK; i++) {
+    for (size_t i = 0; emr_merge_get_plan_tensor(j->merge, i, &t) == EMR_OK; i++) {
         printf("%-8s %-8s ", action_name(t.action), emr_dtype_name((emr_dtype)t.dtype));
         print_name(t.name, 0);
         printf(" %s: %s\n", shape_text(t.rank, t.shape, shape), t.reason);
@@ -135,7 +135,7 @@ static int print_report(const job *j, const arguments *a)
     emr_plan_summary s = EMR_INIT(emr_plan_summary);
     emr_task_report r = EMR_INIT(emr_task_report);
     json_t *tasks = json_array();
-    emr_merge_plan(j->merge, &s, NULL);
+    emr_merge_get_plan(j->merge, &s, NULL);
     double params = s.merged_params ? (double)s.merged_params : 1;
     uint32_t per = (uint32_t)a->merge.rescale_per;
     if (j->before) {
@@ -143,11 +143,11 @@ static int print_report(const job *j, const arguments *a)
         emr_bundle_get_info(j->before, &info);
         per = info.rescale_per;
     }
-    bool per_model = per == EMR_PER_MODEL;
+    bool per_model = per == EMR_RESCALE_PER_MODEL;
     bool text = !a->json && !a->quiet && strcmp(a->output, "-") != 0;
     if (text)
         printf("%-20s %12s %8s\n", "task", "rescaler", "density");
-    for (size_t i = 0; emr_merge_task_report(j->merge, i, &r) == EMR_OK; i++) {
+    for (size_t i = 0; emr_merge_get_task_report(j->merge, i, &r) == EMR_OK; i++) {
         double density = (double)r.mask_ones / params;
         char rescaler[32];
         if (per_model)
@@ -210,10 +210,10 @@ static emr_status run(job *j, const arguments *a, emr_error *error)
                                  : emr_file_create(&j->file, a->output, a->force, NULL, error)) == EMR_OK)
         io = emr_file_io(j->file);
     if (!status)
-        status = emr_merge_to_bundle(j->merge, &io, error);
+        status = emr_merge_set_output(j->merge, &io, error);
     if (!status && a->resume) {
         emr_io journal = emr_file_io(j->journal);
-        status = emr_merge_resume(j->merge, &journal, a->resume_every, error);
+        status = emr_merge_set_journal(j->merge, &journal, a->resume_every, error);
     }
     if (!status)
         status = emr_merge_run(j->merge, error);
