@@ -28,8 +28,8 @@ static void fill_share(void *arg, size_t i)
 {
     enum { PER_BYTE = 8 };
     const applying *a = arg;
-    size_t begin = share_begin(a->n, i, a->team->executor.concurrency, PIECE);
-    size_t end = share_begin(a->n, i + 1, a->team->executor.concurrency, PIECE);
+    size_t begin = share_begin(a->n, i, a->team->executor->concurrency, PIECE);
+    size_t end = share_begin(a->n, i + 1, a->team->executor->concurrency, PIECE);
     synthetic_values(a->dtype, a->base + begin * a->size, 0, begin, end - begin);
     synthetic_values(EMR_DTYPE_F32, a->unified + begin * 4, 1, begin, end - begin);
     for (size_t byte = begin / PER_BYTE; byte < end / PER_BYTE;
@@ -40,8 +40,8 @@ static void fill_share(void *arg, size_t i)
 static void apply_share(void *arg, size_t i)
 {
     const applying *a = arg;
-    size_t begin = share_begin(a->n, i, a->team->executor.concurrency, PIECE);
-    size_t end = share_begin(a->n, i + 1, a->team->executor.concurrency, PIECE);
+    size_t begin = share_begin(a->n, i, a->team->executor->concurrency, PIECE);
+    size_t end = share_begin(a->n, i + 1, a->team->executor->concurrency, PIECE);
     for (size_t at = begin; at < end; at += PIECE)
         a->kernels->apply(&(emr_run){.n = PIECE,
                                      .base = a->base + at * a->size,
@@ -57,26 +57,26 @@ static void apply_share(void *arg, size_t i)
 static void copy_share(void *arg, size_t i)
 {
     const applying *a = arg;
-    size_t begin = share_begin(a->n, i, a->team->executor.concurrency, PIECE);
-    size_t end = share_begin(a->n, i + 1, a->team->executor.concurrency, PIECE);
+    size_t begin = share_begin(a->n, i, a->team->executor->concurrency, PIECE);
+    size_t end = share_begin(a->n, i + 1, a->team->executor->concurrency, PIECE);
     memcpy(a->out + begin * a->size, a->base + begin * a->size, (end - begin) * a->size);
 }
 
 static void apply_all(void *arg)
 {
     const applying *a = arg;
-    team_run(a->team, a->team->executor.concurrency, apply_share, arg);
+    team_run(a->team, a->team->executor->concurrency, apply_share, arg);
 }
 
 static void copy_all(void *arg)
 {
     const applying *a = arg;
-    team_run(a->team, a->team->executor.concurrency, copy_share, arg);
+    team_run(a->team, a->team->executor->concurrency, copy_share, arg);
 }
 
 static void measure(const settings *s, applying *a)
 {
-    thread_text threads = threads_of(a->team->executor.concurrency);
+    thread_text threads = threads_of(a->team->executor->concurrency);
     bool best = a->kernels == emr_kernels_select();
     unsigned runs = !best && s->runs > 2 ? 2 : s->runs;
     comparison c = take_turns(runs, apply_all, copy_all, a);
@@ -95,7 +95,7 @@ void bench_apply_kernels(const settings *s, const team *teams, size_t n_teams, e
     a.unified = allocate_large(a.n * 4);
     a.mask = allocate_large(a.n / 8);
     a.out = allocate_large(a.n * a.size);
-    team_run(a.team, a.team->executor.concurrency, fill_share, &a);
+    team_run(a.team, a.team->executor->concurrency, fill_share, &a);
     for (const emr_kernels *const *k = emr_kernels_available(); *k; k++) {
         a.kernels = *k;
         for (size_t t = 0; t < n_teams; t++) {

@@ -15,8 +15,8 @@ import os
 import statistics
 import sys
 import time
-from ctypes import (CFUNCTYPE, POINTER, Structure, byref, c_char, c_char_p, c_float, c_int, c_size_t, c_uint32,
-                    c_uint64, c_void_p)
+from ctypes import (CFUNCTYPE, POINTER, Structure, byref, c_char, c_char_p, c_float, c_int32, c_size_t, c_uint8, c_uint16,
+                    c_uint32, c_uint64, c_void_p)
 
 import numpy
 
@@ -30,49 +30,44 @@ BAR = 25
 
 
 class Error(Structure):
-    _fields_ = [("text", c_char * 512)]
+    _fields_ = [("text", c_char * 480), ("status", c_int32), ("system", c_int32), ("spans", c_uint16 * 6),
+                ("reserved", c_uint8 * 12)]
 
 
-class Executor(Structure):
-    _fields_ = [("size", c_size_t), ("user", c_void_p), ("parallel_for", c_void_p), ("concurrency", c_uint32)]
-
-
-class Io(Structure):
-    _fields_ = [("size", c_size_t)] + [(name, c_void_p) for name in ("user", "read", "write", "length", "map", "unmap",
-                                                                     "sync", "will_need")]
-
-
-class Buffer(Structure):
-    _fields_ = [("allocator", c_void_p), ("data", c_void_p), ("bytes", c_size_t), ("capacity", c_size_t)]
+class Resources(Structure):
+    _fields_ = [("size", c_size_t), ("allocator", c_void_p), ("executor", c_void_p), ("progress", c_void_p),
+                ("progress_user", c_void_p), ("memory_bytes", c_uint64)]
 
 
 class TensorDesc(Structure):
     _fields_ = [("size", c_size_t), ("name", c_char_p), ("shape", POINTER(c_uint64)), ("data", c_void_p),
-                ("io", c_void_p), ("offset", c_uint64), ("read", c_void_p), ("user", c_void_p),
-                ("dtype", c_uint32), ("rank", c_uint32)]
+                ("io", c_void_p), ("compute", c_void_p), ("user", c_void_p), ("offset", c_uint64)] + [
+                    (name, c_uint32) for name in ("dtype", "rank", "granule", "max_count")]
 
 
 class MergeOptions(Structure):
-    _fields_ = [("size", c_size_t), ("allocator", c_void_p), ("executor", POINTER(Executor)),
-                ("private_globs", c_void_p), ("n_private_globs", c_size_t), ("memory_bytes", c_uint64),
-                ("progress", c_void_p), ("progress_user", c_void_p)] + [
-                    (name, c_int) for name in ("rescale", "rescale_per", "tie", "on_mismatch", "on_missing",
-                                               "on_nonfinite", "unified_dtype", "embed_base", "extendable",
-                                               "compression")] + [
-                    ("block_params", c_uint32)]
+    _fields_ = [("size", c_size_t), ("resources", POINTER(Resources)), ("policy", c_void_p)] + [
+        (name, c_uint32) for name in ("rescale", "rescale_per", "tie", "on_nonfinite", "unified_dtype", "embed_base",
+                                      "extendable")] + [
+        ("compression", c_int32), ("block_params", c_uint32), ("reserved", c_uint32)]
 
 
 class TaskReport(Structure):
     _fields_ = [("size", c_size_t), ("name", c_char_p), ("mask_ones", c_uint64), ("zeroed", c_uint64),
-                ("rescaler", c_float), ("empty_mask", c_int)]
+                ("rescaler", c_float), ("empty_mask", c_uint32)]
 
 
-UNIFIED = CFUNCTYPE(c_int, c_void_p, c_size_t, c_uint64, c_size_t, c_void_p)
-MASK = CFUNCTYPE(c_int, c_void_p, c_size_t, c_size_t, c_uint64, c_size_t, c_void_p)
+class SinkPart(Structure):
+    _fields_ = [("size", c_size_t), ("values", c_void_p), ("n", c_size_t), ("first", c_uint64), ("tensor", c_uint32),
+                ("task", c_uint32)]
+
+
+TAKE_PART = CFUNCTYPE(c_int32, c_void_p, POINTER(SinkPart), POINTER(Error))
 
 
 class Sink(Structure):
-    _fields_ = [("size", c_size_t), ("user", c_void_p), ("unified", UNIFIED), ("mask", MASK), ("rescalers", c_void_p)]
+    _fields_ = [("size", c_size_t), ("user", c_void_p), ("unified", TAKE_PART), ("mask", TAKE_PART),
+                ("rescalers", c_void_p)]
 
 
 class Emr:
@@ -80,10 +75,10 @@ class Emr:
 
     def __init__(self, path, base, tasks):
         self.library = ctypes.CDLL(path)
-        self.library.emr_buffer_io.restype = Io
-        self.library.emr_pool_executor.restype = Executor
-        self.pool = self.make("emr_pool_create", 0, None)
-        self.executor = self.library.emr_pool_executor(self.pool)
+        self.library.emr_buffer_io.restype = c_void_p
+        self.library.emr_pool_executor.restype = c_void_p
+        self.pool = self.make("emr_pool_create", None)
+        self.resources = Resources(ctypes.sizeof(Resources), executor=self.library.emr_pool_executor(self.pool))
         self.models = [self.model(array) for array in (base, *tasks)]
 
     def call(self, name, *arguments):
@@ -97,7 +92,7 @@ class Emr:
         return handle
 
     def model(self, array):
-        model = self.make("emr_model_create", None, None)
+        model = self.make("emr_model_create", None)
         shape = (c_uint64 * 1)(array.size)
         self.call("emr_model_add", model, byref(TensorDesc(ctypes.sizeof(TensorDesc), b"weight", shape,
                                                            array.ctypes.data, dtype=F32, rank=1)))
@@ -105,7 +100,7 @@ class Emr:
 
     def merge(self, give_output):
         """One merge; returns each task's mask bits set and rescaler. `give_output` says where the result goes."""
-        options = MergeOptions(ctypes.sizeof(MergeOptions), executor=ctypes.pointer(self.executor))
+        options = MergeOptions(ctypes.sizeof(MergeOptions), resources=ctypes.pointer(self.resources))
         merging = self.make("emr_merge_create", byref(options))
         self.call("emr_merge_set_base", merging, self.models[0])
         for i, model in enumerate(self.models[1:]):
@@ -115,7 +110,7 @@ class Emr:
         result = []
         for i in range(len(self.models) - 1):
             report = TaskReport(ctypes.sizeof(TaskReport))
-            self.library.emr_merge_get_task_report(merging, c_size_t(i), byref(report))
+            self.library.emr_merge_get_task_report(merging, c_uint32(i), byref(report))
             result.append((report.mask_ones, report.rescaler))
         self.library.emr_merge_destroy(byref(merging))
         return result
@@ -128,23 +123,25 @@ class Emr:
         unified = numpy.empty(params, dtype=numpy.float32)
         masks = numpy.empty((len(self.models) - 1, (params + 7) // 8), dtype=numpy.uint8)
 
-        def keep_unified(_, tensor, first, n, values):
-            ctypes.memmove(unified.ctypes.data + 4 * first, values, 4 * n)
+        def keep_unified(_, part, error):
+            p = part.contents
+            ctypes.memmove(unified.ctypes.data + 4 * p.first, p.values, 4 * p.n)
             return 0
 
-        def keep_mask(_, tensor, task, first, n, bits):
-            ctypes.memmove(masks[task].ctypes.data + first // 8, bits, (n + 7) // 8)
+        def keep_mask(_, part, error):
+            p = part.contents
+            ctypes.memmove(masks[p.task].ctypes.data + p.first // 8, p.values, (p.n + 7) // 8)
             return 0
 
-        sink = Sink(ctypes.sizeof(Sink), None, UNIFIED(keep_unified), MASK(keep_mask), None)
+        sink = Sink(ctypes.sizeof(Sink), None, TAKE_PART(keep_unified), TAKE_PART(keep_mask), None)
         reports = self.merge(lambda merging: self.call("emr_merge_set_sink", merging, byref(sink)))
         return unified, masks, reports
 
     def merge_to_bundle(self):
-        buffer = Buffer()
-        io = self.library.emr_buffer_io(byref(buffer))
-        self.merge(lambda merging: self.call("emr_merge_set_output", merging, byref(io)))
-        self.library.emr_buffer_free(byref(buffer))
+        buffer = self.make("emr_buffer_create", None)
+        io = c_void_p(self.library.emr_buffer_io(buffer))
+        self.merge(lambda merging: self.call("emr_merge_set_output", merging, io))
+        self.library.emr_buffer_destroy(byref(buffer))
 
 
 def merge_numpy(base, tasks):

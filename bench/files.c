@@ -3,6 +3,7 @@
 #define _GNU_SOURCE
 
 #include "measure.h"
+#include "merging.h"
 #include "model_files.h"
 #include "plain_files.h"
 #include "rows.h"
@@ -32,39 +33,26 @@ static emr_model *open_model(const work *w, size_t source)
     return model;
 }
 
-static void merge(void *arg)
+static void merge_files(void *arg)
 {
     const work *w = arg;
-    emr_error error;
     int descriptor;
-    emr_merge *merge;
     emr_model *models[SOURCES_MAX];
     team t = team_create(w->threads);
     emr_merge_options options = EMR_INIT(emr_merge_options);
-    options.executor = &t.executor;
-    options.memory_bytes = w->memory;
-    check(emr_merge_create(&merge, &options, &error), &error);
-    models[0] = open_model(w, 0);
-    check(emr_merge_set_base(merge, models[0], &error), &error);
-    for (size_t i = 1; i <= w->recipe->n_tasks; i++) {
-        char name[32];
-        snprintf(name, sizeof name, "task%zu", i);
-        models[i] = open_model(w, i);
-        check(emr_merge_add_task(merge, name, models[i], &error), &error);
-    }
-    emr_io io = plain_output(w->output, &descriptor);
-    check(emr_merge_set_output(merge, &io, &error), &error);
-    check(emr_merge_run(merge, &error), &error);
-    close(descriptor);
-    emr_merge_destroy(&merge);
+    options.resources = &t.resources;
+    t.resources.memory_bytes = w->memory;
     for (size_t i = 0; i <= w->recipe->n_tasks; i++)
-        emr_model_destroy(&models[i]);
+        models[i] = open_model(w, i);
+    emr_io io = plain_output(w->output, &descriptor);
+    run_merge(&options, models, w->recipe->n_tasks, &io);
+    close(descriptor);
+    destroy_models(models, w->recipe->n_tasks + 1);
     team_destroy(&t);
 }
 
-static void apply(void *arg)
+static void apply_checked(const work *w, emr_base_check when)
 {
-    const work *w = arg;
     emr_error error;
     int descriptor;
     emr_bundle *bundle;
@@ -72,10 +60,11 @@ static void apply(void *arg)
     team t = team_create(w->threads);
     check(emr_bundle_open_file(&bundle, w->bundle, NULL, &error), &error);
     emr_view_options view = EMR_INIT(emr_view_options);
-    view.executor = &t.executor;
+    view.resources = &t.resources;
+    view.check = when;
     check(emr_bundle_open_task(&model, bundle, 0, base, &view, &error), &error);
-    emr_checkpoint_options options = EMR_INIT(emr_checkpoint_options);
-    options.executor = &t.executor;
+    emr_checkpoint_write_options options = EMR_INIT(emr_checkpoint_write_options);
+    options.resources = &t.resources;
     emr_io io = plain_output(w->output, &descriptor);
     check(emr_safetensors_write(model, &io, &options, &error), &error);
     close(descriptor);
@@ -85,7 +74,17 @@ static void apply(void *arg)
     team_destroy(&t);
 }
 
-static void plainly(void *arg)
+static void apply_to_file(void *arg)
+{
+    apply_checked(arg, EMR_BASE_CHECK_FIRST);
+}
+
+static void apply_in_one_pass(void *arg)
+{
+    apply_checked(arg, EMR_BASE_CHECK_WRITE);
+}
+
+static void copy_plainly(void *arg)
 {
     const work *w = arg;
     path_text paths[SOURCES_MAX];
@@ -103,20 +102,20 @@ static void plainly(void *arg)
 }
 
 /* Runs in a child and removes what it wrote, before the system begins to bring it to the disk. */
-static cost run(void (*what)(void *arg), work *w)
+static cost run_and_unlink(void (*what)(void *arg), work *w)
 {
     cost c = run_in_child(what, w);
     unlink(w->output);
     return c;
 }
 
-static void compare(const settings *s, work *w, const char *name, bar ratio_bar)
+static void measure_against_plain(const settings *s, work *w, const char *name, bar ratio_bar)
 {
     double times[RUNS_MAX], plain_times[RUNS_MAX], ratios[RUNS_MAX], peak = 0;
-    void (*subject)(void *) = w->applying ? apply : merge;
+    void (*subject)(void *) = w->applying ? apply_to_file : merge_files;
     const char *verb = w->applying ? "apply" : "merge";
     for (unsigned i = 0; i < s->runs; i++) { /* in turns, so that both meet the same machine */
-        cost c = run(subject, w), plain = run(plainly, w);
+        cost c = run_and_unlink(subject, w), plain = run_and_unlink(copy_plainly, w);
         times[i] = c.seconds;
         plain_times[i] = plain.seconds;
         ratios[i] = c.seconds / plain.seconds;
@@ -127,6 +126,15 @@ static void compare(const settings *s, work *w, const char *name, bar ratio_bar)
     row(median(ratios, s->runs), "of plain", ratio_bar, "files: %s %s, ratio", verb, name);
     row(peak, "MiB", w->applying ? no_bar() : at_most((double)w->memory / 0x1p20 + OVERHEAD_MIB),
         "files: %s %s, peak memory", verb, name);
+}
+
+/* Applying that checks the base while it writes. */
+static void measure_one_pass(const settings *s, work *w, const char *name)
+{
+    double times[RUNS_MAX];
+    for (unsigned i = 0; i < s->runs; i++)
+        times[i] = run_and_unlink(apply_in_one_pass, w).seconds;
+    row(median(times, s->runs), "s", no_bar(), "files: apply %s, base read once", name);
 }
 
 /* "8 tasks x 64 Mi F32" */
@@ -154,17 +162,18 @@ static void measure_files(const settings *s, const model_recipe *recipe, const u
     snprintf(output.text, sizeof output.text, "%s/output", recipe->directory);
     snprintf(bundle.text, sizeof bundle.text, "%s/bundle.emr", recipe->directory);
     work w = {recipe, s->threads, memories[0], bundle.text, bundle.text, 0, false};
-    run_in_child(merge, &w); /* warms the page cache, and leaves the bundle for the rest */
+    run_in_child(merge_files, &w); /* warms the page cache, and leaves the bundle for the rest */
     w.output = output.text;
     w.bytes_out = file_bytes(bundle.text);
     for (size_t i = 0; i < n_memories; i++) {
         w.memory = memories[i];
         snprintf(text, sizeof text, "%s, --memory %.0fMi", name, (double)w.memory / 0x1p20);
-        compare(s, &w, text, at_most(1.25));
+        measure_against_plain(s, &w, text, at_most(1.25));
     }
     w.applying = true;
     w.bytes_out = file_bytes(model_path(recipe, 0).text);
-    compare(s, &w, name, no_bar());
+    measure_against_plain(s, &w, name, no_bar());
+    measure_one_pass(s, &w, name);
     unlink(bundle.text);
     models_unlink(recipe);
 }
@@ -177,7 +186,7 @@ static void measure_sparse(const settings *s, uint64_t params)
     models_create(&recipe, NULL);
     snprintf(output.text, sizeof output.text, "%s/output", recipe.directory);
     work w = {&recipe, s->threads, 256 << 20, output.text, NULL, 0, false};
-    cost c = run(merge, &w);
+    cost c = run_and_unlink(merge_files, &w);
     double bytes = 4.0 * (double)params * (recipe.n_tasks + 1);
     row(bytes / c.seconds / 1e9, "GB/s", no_bar(),
         "files: merge %u tasks x one tensor of %.4g Mi F32, sparse", recipe.n_tasks, (double)params / 0x1p20);

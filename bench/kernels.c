@@ -87,7 +87,7 @@ static void merge_chunk(const merging *g, const output *o, size_t at, const uint
 static void merge_share(void *arg, size_t i)
 {
     const merging *g = arg;
-    size_t n = g->models->n, k = g->team->executor.concurrency;
+    size_t n = g->models->n, k = g->team->executor->concurrency;
     size_t begin = share_begin(n, i, k, EMR_CHUNK), end = share_begin(n, i + 1, k, EMR_CHUNK);
     uint8_t dtypes[TASKS_MAX];
     memset(dtypes, (int)g->models->dtype, sizeof dtypes);
@@ -98,7 +98,7 @@ static void merge_share(void *arg, size_t i)
 static void merge_all(void *arg)
 {
     const merging *g = arg;
-    team_run(g->team, g->team->executor.concurrency, merge_share, arg);
+    team_run(g->team, g->team->executor->concurrency, merge_share, arg);
 }
 
 static void read_all(void *arg)
@@ -118,7 +118,7 @@ static void measure_merge(const settings *s, merging *g, const char *suffix, bar
     const synthetic_models *m = g->models;
     unsigned runs = g->kernels == &emr_kernels_c && s->runs > 2 ? 2 : s->runs;
     const char *tasks = m->n_tasks == 1 ? "task" : "tasks";
-    thread_text threads = threads_of(g->team->executor.concurrency);
+    thread_text threads = threads_of(g->team->executor->concurrency);
     comparison c = take_turns(runs, merge_all, read_all, g);
     row(synthetic_bytes(m) / c.subject / 1e9, "GB/s", no_bar(), "kernels: merge %s, %zu %s, %s, %s%s",
         emr_dtype_name(m->dtype), m->n_tasks, tasks, g->kernels->name, threads.text, suffix);
@@ -135,7 +135,7 @@ static bool is_main_case(const merging *g)
 static void measure_windowed(const settings *s, merging *g, const char *suffix)
 {
     bool judged = is_main_case(g) && g->models->dtype == EMR_DTYPE_F32;
-    outputs_create(g, g->team->executor.concurrency, WINDOW);
+    outputs_create(g, g->team->executor->concurrency, WINDOW);
     measure_merge(s, g, suffix, judged ? at_least(0.90) : no_bar());
     outputs_destroy(g);
 }
@@ -199,12 +199,12 @@ static void measure_pair(const settings *s, const synthetic_models *bf16, const 
 {
     dtype_pair p = {.bf16 = {.kernels = emr_kernels_select(), .models = bf16, .team = t},
                     .f32 = {.kernels = emr_kernels_select(), .models = f32, .team = t}};
-    outputs_create(&p.bf16, t->executor.concurrency, WINDOW);
-    outputs_create(&p.f32, t->executor.concurrency, WINDOW);
+    outputs_create(&p.bf16, t->executor->concurrency, WINDOW);
+    outputs_create(&p.f32, t->executor->concurrency, WINDOW);
     comparison c = take_turns(s->runs, merge_bf16, merge_f32, &p);
     row((double)bf16->n / (double)f32->n / c.ratio, "x", at_least(1.4),
         "kernels: merge 8 tasks, %s, %s, BF16 parameters/s over F32", p.f32.kernels->name,
-        threads_of(t->executor.concurrency).text);
+        threads_of(t->executor->concurrency).text);
     outputs_destroy(&p.bf16);
     outputs_destroy(&p.f32);
 }

@@ -82,7 +82,7 @@ typedef struct part {
 
 static part part_of(const buffers *b, size_t i)
 {
-    size_t k = b->team->executor.concurrency;
+    size_t k = b->team->executor->concurrency;
     size_t begin = share_begin(b->bytes, i, k, READ_UNIT * STREAMS);
     return (part){begin, share_begin(b->bytes, i + 1, k, READ_UNIT * STREAMS) - begin};
 }
@@ -124,7 +124,7 @@ static void measure(const settings *s, buffers *b, const char *name, double byte
                     void (*pass)(void *, size_t))
 {
     double seconds[RUNS_MAX];
-    unsigned threads = b->team->executor.concurrency;
+    unsigned threads = b->team->executor->concurrency;
     team_run(b->team, threads, pass, b);
     for (unsigned i = 0; i < s->runs; i++) {
         double start = now();

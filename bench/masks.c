@@ -4,6 +4,7 @@
  * is elected everywhere; every other task has +0.01 where its mask shall have a one, and -0.01 elsewhere.
  * A mask's size counts its frames and its entries in the block table. */
 #include "measure.h"
+#include "merging.h"
 #include "rows.h"
 #include "settings.h"
 #include "synthetic.h"
@@ -11,7 +12,6 @@
 #include "bundle/codec.h"
 
 #include <math.h>
-#include <stdio.h>
 #include <stdlib.h>
 
 enum {
@@ -32,58 +32,34 @@ static bool mask_bit(unsigned tenths, uint64_t position)
     return (mix64(position * DENSITIES + tenths) >> 32) * 10 < (uint64_t)tenths << 32;
 }
 
-static emr_status read_crafted(void *user, uint64_t offset, void *destination, size_t n, emr_error *error)
+static emr_status compute_crafted(const emr_computation *c, emr_error *error)
 {
-    const crafted *c = user;
-    float *to = destination;
+    const crafted *source = c->user;
+    float *out = c->out;
     (void)error;
-    for (size_t i = 0; i < n / 4; i++)
-        to[i] = c->base ? 0.0f : c->leader ? 100.0f : mask_bit(c->tenths, offset / 4 + i) ? 0.01f : -0.01f;
+    for (size_t i = 0; i < c->count; i++)
+        out[i] = source->base                             ? 0.0f
+                 : source->leader                         ? 100.0f
+                 : mask_bit(source->tenths, c->first + i) ? 0.01f
+                                                          : -0.01f;
     return EMR_OK;
-}
-
-static emr_model *crafted_model(const crafted *c, uint64_t params)
-{
-    emr_error error;
-    emr_model *model;
-    check(emr_model_create(&model, NULL, NULL, &error), &error);
-    emr_tensor_desc d = EMR_INIT(emr_tensor_desc);
-    d.name = "weight";
-    d.dtype = EMR_DTYPE_F32;
-    d.rank = 1;
-    d.shape = &params;
-    d.read = read_crafted;
-    d.user = (void *)(uintptr_t)c;
-    check(emr_model_add(model, &d, &error), &error);
-    return model;
 }
 
 static void merge_crafted(const settings *s, uint64_t params, emr_buffer *buffer)
 {
-    emr_error error;
     crafted sources[DENSITIES + 2] = {{.base = true}, {.leader = true}};
     emr_model *models[DENSITIES + 2];
-    emr_merge *merge;
     team t = team_create(s->threads);
     emr_merge_options options = EMR_INIT(emr_merge_options);
-    options.executor = &t.executor;
+    options.resources = &t.resources;
     options.block_params = BLOCK_PARAMS;
-    check(emr_merge_create(&merge, &options, &error), &error);
     for (unsigned i = 0; i < DENSITIES + 2; i++) {
-        char name[32];
         sources[i].tenths = i < 2 ? 0 : i - 2;
-        snprintf(name, sizeof name, "task%u", i);
-        models[i] = crafted_model(&sources[i], params);
-        check(i ? emr_merge_add_task(merge, name, models[i], &error)
-                : emr_merge_set_base(merge, models[i], &error),
-              &error);
+        models[i] = create_model();
+        add_computed(models[i], "weight", EMR_DTYPE_F32, 1, params, compute_crafted, &sources[i]);
     }
-    emr_io io = emr_buffer_io(buffer);
-    check(emr_merge_set_output(merge, &io, &error), &error);
-    check(emr_merge_run(merge, &error), &error);
-    emr_merge_destroy(&merge);
-    for (unsigned i = 0; i < DENSITIES + 2; i++)
-        emr_model_destroy(&models[i]);
+    run_merge(&options, models, DENSITIES + 1, emr_buffer_io(buffer));
+    destroy_models(models, DENSITIES + 2);
     team_destroy(&t);
 }
 
@@ -102,7 +78,7 @@ static double stored_bytes(const emr_task_info *info, uint64_t params)
 static emr_task_info task_info(const emr_bundle *bundle, unsigned tenths)
 {
     emr_task_info info = EMR_INIT(emr_task_info);
-    emr_error error = {"the bundle lacks a task"};
+    emr_error error = {.text = "the bundle lacks a task"};
     check(emr_bundle_get_task(bundle, tenths + 1, &info), &error);
     return info;
 }
@@ -131,13 +107,13 @@ static void measure_sizes(const settings *s)
     uint64_t params = size_of_run(s, 16 << 20, 1 << 19);
     emr_error error;
     emr_bundle *bundle;
-    emr_buffer buffer = {0};
-    merge_crafted(s, params, &buffer);
-    emr_io io = emr_buffer_io(&buffer);
-    check(emr_bundle_open(&bundle, &io, NULL, NULL, &error), &error);
+    emr_buffer *buffer;
+    check(emr_buffer_create(&buffer, NULL, &error), &error);
+    merge_crafted(s, params, buffer);
+    check(emr_bundle_open(&bundle, emr_buffer_io(buffer), NULL, NULL, &error), &error);
     print_sizes(bundle, params);
     emr_bundle_destroy(&bundle);
-    emr_buffer_free(&buffer);
+    emr_buffer_destroy(&buffer);
 }
 
 /* Blocks of one density, and their frames. */

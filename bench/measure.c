@@ -119,10 +119,12 @@ void release_large(void *memory, size_t bytes)
 
 team team_create(unsigned threads)
 {
-    team t;
+    team t = {.resources = EMR_INIT(emr_resources)};
     emr_error error;
-    check(emr_pool_create(&t.pool, threads, NULL, &error), &error);
-    t.executor = emr_pool_executor(t.pool);
+    emr_pool_options options = EMR_INIT(emr_pool_options);
+    options.threads = threads;
+    check(emr_pool_create(&t.pool, &options, &error), &error);
+    t.resources.executor = t.executor = emr_pool_executor(t.pool);
     return t;
 }
 
@@ -133,7 +135,7 @@ void team_destroy(team *t)
 
 void team_run(const team *t, size_t n, void (*fn)(void *arg, size_t i), void *arg)
 {
-    t->executor.parallel_for(t->executor.user, n, fn, arg);
+    t->executor->parallel_for(t->executor->user, n, fn, arg);
 }
 
 size_t share_begin(size_t n, size_t i, size_t k, size_t unit)

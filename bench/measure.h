@@ -39,10 +39,11 @@ void release_large(void *memory, size_t bytes);
 /* Memory that a child shares with its parent, to hand results back in; zero. Freed by release_large. */
 void *allocate_shared(size_t bytes);
 
-/* A pool and its executor. */
+/* A pool, its executor, and the resources of a call that runs on it. */
 typedef struct team {
     emr_pool *pool;
-    emr_executor executor;
+    const emr_executor *executor;
+    emr_resources resources;
 } team;
 
 team team_create(unsigned threads);

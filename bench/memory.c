@@ -1,6 +1,7 @@
 /* memory.c - merging in memory through the public API, as a host would: tensors of host memory in, results to
  * a sink that takes no notice of them; against plainly reading the same bytes. */
 #include "measure.h"
+#include "merging.h"
 #include "rows.h"
 #include "settings.h"
 #include "synthetic.h"
@@ -15,59 +16,38 @@ typedef struct hosted {
     emr_model *models[SOURCES_MAX];
 } hosted;
 
-static emr_model *model_of(const synthetic_models *m, size_t source)
+static emr_model *layered_model(const synthetic_models *m, size_t source)
 {
-    emr_error error;
-    emr_model *model;
-    check(emr_model_create(&model, NULL, NULL, &error), &error);
+    emr_model *model = create_model();
     for (size_t i = 0; i < TENSORS; i++) {
         char name[32];
         size_t n = m->n / TENSORS;
-        uint64_t shape[2] = {n / ROW, ROW};
         snprintf(name, sizeof name, "layers.%zu.weight", i);
-        emr_tensor_desc d = EMR_INIT(emr_tensor_desc);
-        d.name = name;
-        d.dtype = (uint32_t)m->dtype;
-        d.rank = 2;
-        d.shape = shape;
-        d.data = m->sources[source] + i * n * m->size;
-        check(emr_model_add(model, &d, &error), &error);
+        add_matrix(model, name, m->dtype, n / ROW, ROW, m->sources[source] + i * n * m->size);
     }
     return model;
 }
 
-static void merge(void *arg)
+static void merge_hosted(void *arg)
 {
     const hosted *h = arg;
-    emr_error error;
-    emr_merge *merge;
-    emr_sink sink = EMR_INIT(emr_sink);
     emr_merge_options options = EMR_INIT(emr_merge_options);
-    options.executor = &h->team->executor;
-    check(emr_merge_create(&merge, &options, &error), &error);
-    check(emr_merge_set_base(merge, h->models[0], &error), &error);
-    for (size_t t = 0; t < h->values->n_tasks; t++) {
-        char name[32];
-        snprintf(name, sizeof name, "task%zu", t + 1);
-        check(emr_merge_add_task(merge, name, h->models[t + 1], &error), &error);
-    }
-    check(emr_merge_set_sink(merge, &sink, &error), &error);
-    check(emr_merge_run(merge, &error), &error);
-    emr_merge_destroy(&merge);
+    options.resources = &h->team->resources;
+    run_merge(&options, h->models, h->values->n_tasks, NULL);
 }
 
-static void read_all(void *arg)
+static void read_hosted(void *arg)
 {
     const hosted *h = arg;
     synthetic_read(h->values, h->team);
 }
 
-static void measure(const settings *s, hosted *h, unsigned threads)
+static void measure_merge(const settings *s, hosted *h, unsigned threads)
 {
     team t = team_create(threads);
     const char *dtype = emr_dtype_name(h->values->dtype);
     h->team = &t;
-    comparison c = take_turns(s->runs, merge, read_all, h);
+    comparison c = take_turns(s->runs, merge_hosted, read_hosted, h);
     row(synthetic_bytes(h->values) / c.subject / 1e9, "GB/s", no_bar(), "memory: merge %s, %zu tasks, %s",
         dtype, h->values->n_tasks, threads_of(threads).text);
     row(1 / c.ratio, "of read", no_bar(), "memory: merge %s, %zu tasks, %s, ratio", dtype, h->values->n_tasks,
@@ -83,12 +63,11 @@ static void measure_dtype(const settings *s, emr_dtype dtype)
     hosted h = {.values = &m};
     team_destroy(&all);
     for (size_t i = 0; i <= m.n_tasks; i++)
-        h.models[i] = model_of(&m, i);
-    measure(s, &h, 1);
+        h.models[i] = layered_model(&m, i);
+    measure_merge(s, &h, 1);
     if (s->threads > 1)
-        measure(s, &h, s->threads);
-    for (size_t i = 0; i <= m.n_tasks; i++)
-        emr_model_destroy(&h.models[i]);
+        measure_merge(s, &h, s->threads);
+    destroy_models(h.models, m.n_tasks + 1);
     synthetic_destroy(&m);
 }
 

@@ -3,6 +3,7 @@
 
 #include "model_files.h"
 
+#include "merging.h"
 #include "plain_files.h"
 #include "synthetic.h"
 
@@ -29,40 +30,28 @@ typedef struct building {
 
 enum { PARTS_MAX = 1 << 17 };
 
-static emr_status read_part(void *user, uint64_t offset, void *destination, size_t n, emr_error *error)
+static emr_status compute_part(const emr_computation *c, emr_error *error)
 {
-    const part *p = user;
-    size_t size = emr_dtype_bits(p->dtype) / 8;
+    const part *p = c->user;
     (void)error;
-    if (offset % size || n % size)
-        die("the writer read a part of an element");
     if (emr_dtype_is_float(p->dtype)) {
-        synthetic_values(p->dtype, destination, p->source, p->first + offset / size, n / size);
+        synthetic_values(p->dtype, c->out, p->source, p->first + c->first, c->count);
         return EMR_OK;
     }
-    for (size_t i = 0; i < n; i += 8) { /* I64: positions */
-        uint64_t value = (offset + i) / 8;
-        memcpy((char *)destination + i, &value, sizeof value);
+    for (size_t i = 0; i < c->count; i++) { /* I64: positions */
+        uint64_t value = c->first + i;
+        memcpy((char *)c->out + i * sizeof value, &value, sizeof value);
     }
     return EMR_OK;
 }
 
-static void add(building *b, emr_dtype dtype, uint64_t rows, uint64_t columns, const char *name)
+static void add_part(building *b, emr_dtype dtype, uint64_t rows, uint64_t columns, const char *name)
 {
-    emr_error error;
-    uint64_t shape[2] = {rows, columns};
     if (b->n_parts == PARTS_MAX)
         die("too many tensors");
     part *p = &b->parts[b->n_parts++];
     *p = (part){dtype, b->source, b->position};
-    emr_tensor_desc d = EMR_INIT(emr_tensor_desc);
-    d.name = name;
-    d.dtype = (uint32_t)dtype;
-    d.rank = rows == 1 ? 1 : 2;
-    d.shape = rows == 1 ? shape + 1 : shape;
-    d.read = read_part;
-    d.user = p;
-    check(emr_model_add(b->model, &d, &error), &error);
+    add_computed(b->model, name, dtype, rows, columns, compute_part, p);
     b->position += rows * columns;
 }
 
@@ -72,7 +61,7 @@ static void add_even(building *b, const model_recipe *r)
     for (unsigned i = 0; i < TENSORS; i++) {
         char name[32];
         snprintf(name, sizeof name, "layers.%u.weight", i);
-        add(b, r->dtype, r->params / TENSORS / ROW, ROW, name);
+        add_part(b, r->dtype, r->params / TENSORS / ROW, ROW, name);
     }
 }
 
@@ -81,7 +70,7 @@ static void add_small(building *b, const model_recipe *r)
     for (unsigned i = 0; i < r->params / 256; i++) {
         char name[48];
         snprintf(name, sizeof name, "model.layers.%u.block.weight", i);
-        add(b, EMR_DTYPE_F32, 1, 256, name);
+        add_part(b, EMR_DTYPE_F32, 1, 256, name);
     }
 }
 
@@ -90,18 +79,18 @@ static void add_linear(building *b, unsigned layer, const char *of, uint64_t row
 {
     char name[64];
     snprintf(name, sizeof name, "encoder.layer.%u.%s.weight", layer, of);
-    add(b, EMR_DTYPE_BF16, rows, columns, name);
+    add_part(b, EMR_DTYPE_BF16, rows, columns, name);
     snprintf(name, sizeof name, "encoder.layer.%u.%s.bias", layer, of);
-    add(b, EMR_DTYPE_F32, 1, rows, name);
+    add_part(b, EMR_DTYPE_F32, 1, rows, name);
 }
 
 static void add_norm(building *b, unsigned layer, const char *of, uint64_t width)
 {
     char name[64];
     snprintf(name, sizeof name, "encoder.layer.%u.%s.norm.weight", layer, of);
-    add(b, EMR_DTYPE_F32, 1, width, name);
+    add_part(b, EMR_DTYPE_F32, 1, width, name);
     snprintf(name, sizeof name, "encoder.layer.%u.%s.norm.bias", layer, of);
-    add(b, EMR_DTYPE_F32, 1, width, name);
+    add_part(b, EMR_DTYPE_F32, 1, width, name);
 }
 
 /* As many layers of width 768 as the parameters asked for have room for, and an embedding of 30,522 words
@@ -113,9 +102,9 @@ static void add_transformer(building *b, const model_recipe *r)
     const uint64_t width = 768, per_layer = 12 * width * width;
     uint64_t words = r->params > 64 << 20 ? 30522 : 512;
     unsigned n_layers = (unsigned)((r->params - words * width) / per_layer);
-    add(b, EMR_DTYPE_BF16, words, width, "embeddings.word");
-    add(b, EMR_DTYPE_I64, 1, 512, "embeddings.position_ids");
-    add(b, EMR_DTYPE_BF16, 512, width, "embeddings.position");
+    add_part(b, EMR_DTYPE_BF16, words, width, "embeddings.word");
+    add_part(b, EMR_DTYPE_I64, 1, 512, "embeddings.position_ids");
+    add_part(b, EMR_DTYPE_BF16, 512, width, "embeddings.position");
     for (unsigned i = 0; i < n_layers; i++) {
         for (size_t m = 0; m < 4; m++)
             add_linear(b, i, square[m], width, width);
@@ -125,23 +114,22 @@ static void add_transformer(building *b, const model_recipe *r)
         add_norm(b, i, "output", width);
     }
     if (b->source)
-        add(b, EMR_DTYPE_F32, 10, width, "classifier.weight");
+        add_part(b, EMR_DTYPE_F32, 10, width, "classifier.weight");
 }
 
 static void write_model(const model_recipe *r, size_t source, part *parts, const team *t)
 {
     emr_error error;
-    building b = {.source = source, .parts = parts};
+    building b = {.model = create_model(), .source = source, .parts = parts};
     int descriptor;
-    check(emr_model_create(&b.model, NULL, NULL, &error), &error);
     if (r->kind == MODEL_EVEN)
         add_even(&b, r);
     else if (r->kind == MODEL_SMALL)
         add_small(&b, r);
     else
         add_transformer(&b, r);
-    emr_checkpoint_options options = EMR_INIT(emr_checkpoint_options);
-    options.executor = &t->executor;
+    emr_checkpoint_write_options options = EMR_INIT(emr_checkpoint_write_options);
+    options.resources = &t->resources;
     emr_io io = plain_output(model_path(r, source).text, &descriptor);
     check(emr_safetensors_write(b.model, &io, &options, &error), &error);
     emr_model_destroy(&b.model);
@@ -156,6 +144,7 @@ static void write_sparse(const model_recipe *r, size_t source)
     char header[8 + HEADER + 1];
     float page[PAGE_PARAMS];
     uint64_t length = HEADER, bytes = r->params * 4;
+    emr_error error;
     int descriptor, n;
     n = snprintf(header + 8, HEADER + 1,
                  "{\"weight\":{\"dtype\":\"F32\",\"shape\":[%" PRIu64 ",1024],\"data_offsets\":[0,%" PRIu64
@@ -165,13 +154,13 @@ static void write_sparse(const model_recipe *r, size_t source)
     for (size_t i = 0; i < 8; i++)
         header[i] = (char)(length >> 8 * i);
     emr_io io = plain_output(model_path(r, source).text, &descriptor);
-    if (io.write(io.user, 0, header, 8 + HEADER) || ftruncate(descriptor, (off_t)(8 + HEADER + bytes)))
+    check(io.write(io.user, 0, header, 8 + HEADER, &error), &error);
+    if (ftruncate(descriptor, (off_t)(8 + HEADER + bytes)))
         die("a sparse model could not be written");
     for (uint64_t i = 0; i < PAGES; i++) {
         uint64_t first = r->params / PAGES * i / PAGE_PARAMS * PAGE_PARAMS;
         synthetic_values(EMR_DTYPE_F32, page, source, first, PAGE_PARAMS);
-        if (io.write(io.user, 8 + HEADER + first * 4, page, sizeof page))
-            die("a sparse model could not be written");
+        check(io.write(io.user, 8 + HEADER + first * 4, page, sizeof page, &error), &error);
     }
     fdatasync(descriptor);
     close(descriptor);

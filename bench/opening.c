@@ -3,6 +3,7 @@
 #define _GNU_SOURCE
 
 #include "measure.h"
+#include "merging.h"
 #include "plain_files.h"
 #include "rows.h"
 #include "settings.h"
@@ -18,27 +19,19 @@ static void tensor_name(size_t i, char name[64])
 }
 
 /* `n` tensors that all have the same few values. */
-static emr_model *tiny_tensors(size_t n, const float values[PARAMS])
+static emr_model *tiny_tensors(size_t n, const float same[PARAMS])
 {
-    emr_error error;
-    emr_model *model;
-    uint64_t shape = PARAMS;
+    emr_model *model = create_model();
     char name[64];
-    check(emr_model_create(&model, NULL, NULL, &error), &error);
     for (size_t i = 0; i < n; i++) {
         tensor_name(i, name);
-        emr_tensor_desc d = EMR_INIT(emr_tensor_desc);
-        d.name = name;
-        d.dtype = EMR_DTYPE_F32;
-        d.rank = 1;
-        d.shape = &shape;
-        d.data = values;
-        check(emr_model_add(model, &d, &error), &error);
+        add_matrix(model, name, EMR_DTYPE_F32, 1, PARAMS, same);
     }
     return model;
 }
 
-static const float base_values[PARAMS] = {1, 2, 3, 4};
+/* Those of the base and of each task. */
+static const float values[1 + TASKS][PARAMS] = {{1, 2, 3, 4}, {1.5f, 2.5f, 2.5f, 4}, {1.25f, 1.5f, 3, 5}};
 
 typedef struct opening {
     const char *path;
@@ -47,26 +40,15 @@ typedef struct opening {
 
 static void make_bundle(void *arg)
 {
-    static const float task_values[TASKS][PARAMS] = {{1.5f, 2.5f, 2.5f, 4}, {1.25f, 1.5f, 3, 5}};
     const opening *o = arg;
-    emr_error error;
-    emr_merge *merge;
-    emr_model *base = tiny_tensors(o->n_tensors, base_values), *tasks[TASKS];
+    emr_model *models[1 + TASKS];
     int descriptor;
-    check(emr_merge_create(&merge, NULL, &error), &error);
-    check(emr_merge_set_base(merge, base, &error), &error);
-    for (size_t t = 0; t < TASKS; t++) {
-        tasks[t] = tiny_tensors(o->n_tensors, task_values[t]);
-        check(emr_merge_add_task(merge, t ? "second" : "first", tasks[t], &error), &error);
-    }
+    for (size_t i = 0; i <= TASKS; i++)
+        models[i] = tiny_tensors(o->n_tensors, values[i]);
     emr_io io = plain_output(o->path, &descriptor);
-    check(emr_merge_set_output(merge, &io, &error), &error);
-    check(emr_merge_run(merge, &error), &error);
+    run_merge(NULL, models, TASKS, &io);
     close(descriptor);
-    emr_merge_destroy(&merge);
-    emr_model_destroy(&base);
-    for (size_t t = 0; t < TASKS; t++)
-        emr_model_destroy(&tasks[t]);
+    destroy_models(models, 1 + TASKS);
 }
 
 static emr_bundle *open_bundle(const opening *o)
@@ -90,14 +72,17 @@ static void do_nothing(void *arg)
 
 static void read_tensor(const emr_bundle *bundle, const char *name)
 {
-    emr_error error = {"the bundle lacks a tensor"};
+    emr_error error = {.text = "the bundle lacks a tensor"};
     emr_modulator *modulator;
-    size_t tensor;
-    float out[PARAMS];
+    float weights[PARAMS];
+    emr_application a = EMR_INIT(emr_application);
+    a.base = values[0];
+    a.out = weights;
+    a.base_dtype = a.out_dtype = EMR_DTYPE_F32;
+    a.count = PARAMS;
     check(emr_bundle_open_modulator(&modulator, bundle, 1, NULL, &error), &error);
-    check(emr_modulator_find_tensor(modulator, name, &tensor), &error);
-    check(emr_modulator_apply(modulator, tensor, 0, PARAMS, EMR_DTYPE_F32, base_values, EMR_DTYPE_F32, out, &error),
-          &error);
+    check(emr_modulator_find_tensor(modulator, name, &a.tensor), &error);
+    check(emr_modulator_apply(modulator, &a, &error), &error);
     emr_modulator_destroy(&modulator);
 }
 
@@ -125,7 +110,7 @@ static void take_samples(void *arg)
     }
 }
 
-static void measure(opening *o)
+static void measure_opening(opening *o)
 {
     samples *s = allocate_shared(sizeof *s);
     bool largest = o->n_tensors == 100000;
@@ -146,5 +131,5 @@ void bench_open(const settings *s)
     char path[512];
     snprintf(path, sizeof path, "%s/bundle.emr", s->directory);
     for (size_t n = 10; n <= size_of_run(s, 100000, 1000); n *= n == 10 ? 100 : 10)
-        measure(&(opening){path, n});
+        measure_opening(&(opening){path, n});
 }

@@ -12,19 +12,20 @@
 
 enum { CALL_BYTES = 1 << 20, EXTENT_BYTES = 32 << 20 }; /* of a system call; of a thread's piece of work */
 
-static int write_at(void *user, uint64_t offset, const void *source, size_t n)
+static emr_status write_plainly(void *user, uint64_t offset, const void *source, size_t n, emr_error *error)
 {
     const char *from = source;
     while (n) {
         ssize_t put = pwrite(*(const int *)user, from, n, (off_t)offset);
         if (put == 0 || (put < 0 && errno != EINTR))
-            return -1;
+            return emr_error_set(error, EMR_EIO, put ? errno : 0, NULL,
+                                 put ? strerror(errno) : "nothing was written");
         put = put < 0 ? 0 : put;
         from += put;
         offset += (uint64_t)put;
         n -= (size_t)put;
     }
-    return 0;
+    return EMR_OK;
 }
 
 emr_io plain_output(const char *path, int *descriptor)
@@ -34,7 +35,7 @@ emr_io plain_output(const char *path, int *descriptor)
     if (*descriptor < 0)
         die(path);
     io.user = descriptor;
-    io.write = write_at;
+    io.write = write_plainly;
     return io;
 }
 
@@ -74,13 +75,15 @@ static void read_extent(const char *path, uint64_t begin, char *buffer)
 static void write_extent(const plain *p, uint64_t begin, char *buffer)
 {
     uint64_t end = p->bytes_out - begin < EXTENT_BYTES ? p->bytes_out : begin + EXTENT_BYTES;
+    emr_error error;
     int descriptor = open(p->output, O_WRONLY);
     if (descriptor < 0)
         die(p->output);
     memset(buffer, 1, CALL_BYTES);
     for (uint64_t at = begin; at < end; at += CALL_BYTES)
-        if (write_at(&descriptor, at, buffer, (size_t)(end - at < CALL_BYTES ? end - at : CALL_BYTES)))
-            die("a plain write failed");
+        check(write_plainly(&descriptor, at, buffer, (size_t)(end - at < CALL_BYTES ? end - at : CALL_BYTES),
+                            &error),
+              &error);
     close(descriptor);
 }
 

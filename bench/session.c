@@ -6,6 +6,7 @@
  * bytes written; multiplying, bytes of base, unified values and masks, against adding up as many. */
 #include "bandwidth.h"
 #include "measure.h"
+#include "merging.h"
 #include "rows.h"
 #include "settings.h"
 #include "synthetic.h"
@@ -20,17 +21,16 @@ typedef struct engine {
     synthetic_models values;
     emr_dtype unified_dtype;
     size_t unified_size;
-    emr_model *base, *tasks[TASKS];
-    emr_buffer file;
-    emr_memory memory;
+    emr_model *models[1 + TASKS]; /* the base and the tasks */
+    emr_buffer *file, *memory;    /* as it was written, and as it is read: mapped */
     emr_bundle *bundle;
     emr_session *session;
     uint8_t *weights; /* the engine's own */
     emr_weights targets[TENSORS];
     char names[TENSORS][32];
     float *x, *y;
-    size_t task;
-    size_t batch[TASKS]; /* tasks of a batch */
+    uint32_t task;
+    uint32_t batch[TASKS]; /* tasks of a batch */
     size_t n_vectors;
     uint64_t sums[THREADS_MAX];
 } engine;
@@ -40,21 +40,13 @@ static size_t tensor_params(const engine *e)
     return e->values.n / TENSORS;
 }
 
-static emr_model *model_of(engine *e, size_t source)
+static emr_model *engine_model(engine *e, size_t source)
 {
-    emr_error error;
-    emr_model *model;
-    uint64_t shape[2] = {tensor_params(e) / COLUMNS, COLUMNS};
-    check(emr_model_create(&model, NULL, NULL, &error), &error);
+    emr_model *model = create_model();
     for (size_t i = 0; i < TENSORS; i++) {
-        emr_tensor_desc d = EMR_INIT(emr_tensor_desc);
         snprintf(e->names[i], sizeof e->names[i], "layers.%zu.weight", i);
-        d.name = e->names[i];
-        d.dtype = (uint32_t)e->values.dtype;
-        d.rank = 2;
-        d.shape = shape;
-        d.data = e->values.sources[source] + i * tensor_params(e) * e->values.size;
-        check(emr_model_add(model, &d, &error), &error);
+        add_matrix(model, e->names[i], e->values.dtype, tensor_params(e) / COLUMNS, COLUMNS,
+                   e->values.sources[source] + i * tensor_params(e) * e->values.size);
     }
     return model;
 }
@@ -62,32 +54,32 @@ static emr_model *model_of(engine *e, size_t source)
 static void make_bundle(engine *e, int compression)
 {
     emr_error error;
-    emr_merge *merge;
-    emr_io io = emr_buffer_io(&e->file);
     emr_merge_options o = EMR_INIT(emr_merge_options);
-    o.executor = &e->team->executor;
+    o.resources = &e->team->resources;
     o.compression = compression;
-    o.unified_dtype = (int)e->unified_dtype;
-    check(emr_merge_create(&merge, &o, &error), &error);
-    check(emr_merge_set_base(merge, e->base, &error), &error);
-    for (size_t i = 0; i < TASKS; i++) {
-        char name[16];
-        snprintf(name, sizeof name, "task%zu", i);
-        check(emr_merge_add_task(merge, name, e->tasks[i], &error), &error);
-    }
-    check(emr_merge_set_output(merge, &io, &error), &error);
-    check(emr_merge_run(merge, &error), &error);
-    emr_merge_destroy(&merge);
+    o.unified_dtype = e->unified_dtype;
+    check(emr_buffer_create(&e->file, NULL, &error), &error);
+    run_merge(&o, e->models, TASKS, emr_buffer_io(e->file));
+    check(emr_buffer_open(&e->memory, emr_buffer_data(e->file), emr_buffer_bytes(e->file), NULL, &error),
+          &error);
+    check(emr_bundle_open(&e->bundle, emr_buffer_io(e->memory), NULL, NULL, &error), &error);
+}
+
+static void destroy_bundle(engine *e)
+{
+    emr_bundle_destroy(&e->bundle);
+    emr_buffer_destroy(&e->memory);
+    emr_buffer_destroy(&e->file);
 }
 
 static void open_session(engine *e, uint64_t mask_bytes)
 {
     emr_error error;
     emr_session_options o = EMR_INIT(emr_session_options);
-    o.executor = &e->team->executor;
-    o.trust_base = 1;
+    o.resources = &e->team->resources;
+    o.check = EMR_BASE_CHECK_NONE;
     o.mask_bytes = mask_bytes;
-    check(emr_session_create(&e->session, e->bundle, e->base, &o, &error), &error);
+    check(emr_session_create(&e->session, e->bundle, e->models[0], &o, &error), &error);
 }
 
 static void switch_task(void *arg)
@@ -101,18 +93,18 @@ static void switch_task(void *arg)
 static void copy_share(void *arg, size_t i)
 {
     const engine *e = arg;
-    size_t bytes = e->values.n * e->values.size, k = e->team->executor.concurrency;
+    size_t bytes = e->values.n * e->values.size, k = e->team->executor->concurrency;
     size_t begin = share_begin(bytes, i, k, READ_UNIT), end = share_begin(bytes, i + 1, k, READ_UNIT);
     memcpy(e->weights + begin, e->values.sources[0] + begin, end - begin);
 }
 
-static void copy_all(void *arg)
+static void copy_weights(void *arg)
 {
     const engine *e = arg;
-    team_run(e->team, e->team->executor.concurrency, copy_share, arg);
+    team_run(e->team, e->team->executor->concurrency, copy_share, arg);
 }
 
-static void multiply(void *arg)
+static void multiply_batch(void *arg)
 {
     engine *e = arg;
     emr_error error;
@@ -131,10 +123,10 @@ static double bytes_read(const engine *e, double masks)
     return (double)e->values.n * ((double)e->values.size + (double)e->unified_size + masks / 8);
 }
 
-static void read_share(void *arg, size_t i)
+static void read_operand_share(void *arg, size_t i)
 {
     engine *e = arg;
-    size_t k = e->team->executor.concurrency;
+    size_t k = e->team->executor->concurrency;
     const size_t bytes[3] = {e->values.n * e->values.size, e->values.n * e->unified_size, e->values.n / 8};
     uint64_t sum = 0;
     for (size_t part = 0; part < 3; part++) {
@@ -151,32 +143,32 @@ static void read_share(void *arg, size_t i)
     e->sums[i] = sum;
 }
 
-static void read_all(void *arg)
+static void read_operands(void *arg)
 {
     const engine *e = arg;
-    team_run(e->team, e->team->executor.concurrency, read_share, arg);
+    team_run(e->team, e->team->executor->concurrency, read_operand_share, arg);
 }
 
 static void set_batch(engine *e, size_t n_vectors, size_t n_tasks)
 {
     e->n_vectors = n_vectors;
     for (size_t i = 0; i < n_vectors; i++)
-        e->batch[i] = i % n_tasks;
+        e->batch[i] = (uint32_t)(i % n_tasks);
 }
 
 static const char *dtypes_of(const engine *e)
 {
     return e->values.dtype == EMR_DTYPE_F32    ? "F32"
            : e->unified_dtype == EMR_DTYPE_F32 ? "BF16 with F32 unified"
-                                         : "BF16";
+                                               : "BF16";
 }
 
 static void measure_switching(const settings *s, engine *e)
 {
     double moved = (double)e->values.n * (2.0 * (double)e->values.size + (double)e->unified_size + 0.125);
     double copied = 2.0 * (double)(e->values.n * e->values.size);
-    unsigned threads = e->team->executor.concurrency;
-    comparison c = take_turns(s->runs, switch_task, copy_all, e);
+    unsigned threads = e->team->executor->concurrency;
+    comparison c = take_turns(s->runs, switch_task, copy_weights, e);
     row(moved / c.subject / 1e9, "GB/s", no_bar(), "session: switch all tensors, %s, %s", dtypes_of(e),
         threads_of(threads).text);
     row(moved / copied / c.ratio, "of copy", at_least(0.85), "session: switch all tensors, %s, %s, ratio",
@@ -185,10 +177,10 @@ static void measure_switching(const settings *s, engine *e)
 
 static void measure_products(const settings *s, engine *e)
 {
-    const char *threads = threads_of(e->team->executor.concurrency).text;
-    bool all = e->team->executor.concurrency == s->threads;
+    const char *threads = threads_of(e->team->executor->concurrency).text;
+    bool all = e->team->executor->concurrency == s->threads;
     set_batch(e, 1, 1);
-    comparison c = take_turns(s->runs, multiply, read_all, e);
+    comparison c = take_turns(s->runs, multiply_batch, read_operands, e);
     row(bytes_read(e, 1) / c.subject / 1e9, "GB/s", no_bar(), "session: matrix times vector, %s, %s",
         dtypes_of(e), threads);
     row(1 / c.ratio, "of read", all ? at_least(0.85) : no_bar(),
@@ -197,9 +189,9 @@ static void measure_products(const settings *s, engine *e)
     for (unsigned i = 0; i < s->runs; i++) {
         for (size_t k = 0; k < 2; k++) {
             set_batch(e, 8, k ? TASKS : 1);
-            multiply(e);
+            multiply_batch(e);
             double start = now();
-            multiply(e);
+            multiply_batch(e);
             seconds[i][k] = now() - start;
         }
         ratios[i] = seconds[i][1] / seconds[i][0];
@@ -216,17 +208,9 @@ static void measure_products(const settings *s, engine *e)
 static void measure_break_even(const settings *s, engine *e)
 {
     set_batch(e, 1, 1);
-    comparison c = take_turns(s->runs, switch_task, multiply, e);
+    comparison c = take_turns(s->runs, switch_task, multiply_batch, e);
     row(c.ratio, "times", no_bar(), "session: a switch to a matrix times vector, %s, %s", dtypes_of(e),
-        threads_of(e->team->executor.concurrency).text);
-}
-
-static void open_bundle(engine *e)
-{
-    emr_error error;
-    e->memory = (emr_memory){e->file.data, e->file.bytes};
-    emr_io io = emr_memory_io(&e->memory);
-    check(emr_bundle_open(&e->bundle, &io, NULL, NULL, &error), &error);
+        threads_of(e->team->executor->concurrency).text);
 }
 
 /* Two sessions, over raw masks in place and over compressed ones, of which no more is kept than one task's:
@@ -249,22 +233,19 @@ static void measure_compressed(const settings *s, const engine *raw)
 {
     emr_task_info info = EMR_INIT(emr_task_info);
     packed_and_raw both = {*raw, *raw};
-    both.packed.file = (emr_buffer){0};
     make_bundle(&both.packed, 0);
-    open_bundle(&both.packed);
     open_session(&both.packed, (raw->values.n + 7) / 8 + (1 << 16));
     emr_bundle_get_task(both.packed.bundle, 0, &info);
     comparison c = take_turns(s->runs, switch_packed, switch_raw, &both);
-    bool all = raw->team->executor.concurrency == s->threads;
+    bool all = raw->team->executor->concurrency == s->threads;
     if (all)
         row((double)info.mask_bytes * 8 / (double)raw->values.n, "bit/param", no_bar(),
             "session: compressed masks, %s", dtypes_of(raw));
     row(c.ratio, "times", all ? at_most(1.5) : no_bar(),
         "session: switch with compressed masks to raw ones, %s, %s", dtypes_of(raw),
-        threads_of(raw->team->executor.concurrency).text);
+        threads_of(raw->team->executor->concurrency).text);
     emr_session_destroy(&both.packed.session);
-    emr_bundle_destroy(&both.packed.bundle);
-    emr_buffer_free(&both.packed.file);
+    destroy_bundle(&both.packed);
 }
 
 static void measure_dtype(const settings *s, emr_dtype dtype, emr_dtype unified)
@@ -279,16 +260,14 @@ static void measure_dtype(const settings *s, emr_dtype dtype, emr_dtype unified)
     e.x = allocate_large(TASKS * COLUMNS * sizeof *e.x);
     e.y = allocate_large(TASKS * (n / TENSORS / COLUMNS) * sizeof *e.y);
     synthetic_values(EMR_DTYPE_F32, e.x, 3, 0, TASKS * COLUMNS);
-    e.base = model_of(&e, 0);
-    for (size_t i = 0; i < TASKS; i++)
-        e.tasks[i] = model_of(&e, i + 1);
+    for (size_t i = 0; i <= TASKS; i++)
+        e.models[i] = engine_model(&e, i);
     for (size_t i = 0; i < TENSORS; i++)
         e.targets[i] = (emr_weights){.size = sizeof(emr_weights),
                                      .name = e.names[i],
                                      .data = e.weights + i * (n / TENSORS) * size,
-                                     .dtype = (int)dtype};
+                                     .dtype = dtype};
     make_bundle(&e, EMR_COMPRESSION_NONE);
-    open_bundle(&e);
     for (size_t k = s->threads > 1 ? 0 : 1; k < 2; k++) {
         e.team = &teams[k];
         open_session(&e, 0);
@@ -298,11 +277,8 @@ static void measure_dtype(const settings *s, emr_dtype dtype, emr_dtype unified)
         measure_compressed(s, &e);
         emr_session_destroy(&e.session);
     }
-    emr_bundle_destroy(&e.bundle);
-    emr_buffer_free(&e.file);
-    emr_model_destroy(&e.base);
-    for (size_t i = 0; i < TASKS; i++)
-        emr_model_destroy(&e.tasks[i]);
+    destroy_bundle(&e);
+    destroy_models(e.models, 1 + TASKS);
     release_large(e.weights, n * size);
     release_large(e.x, TASKS * COLUMNS * sizeof *e.x);
     release_large(e.y, TASKS * (n / TENSORS / COLUMNS) * sizeof *e.y);

@@ -88,6 +88,6 @@ void synthetic_read(const synthetic_models *m, const team *t)
 {
     static reading r; /* static: the compiler must store the sums */
     r.models = m;
-    r.n_threads = t->executor.concurrency;
+    r.n_threads = t->executor->concurrency;
     team_run(t, r.n_threads, read_share, &r);
 }

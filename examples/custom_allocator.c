@@ -66,10 +66,15 @@ enum { COUNT = 1000, BASE = 0, N_MODELS = 3 };
 static emr_status make_model(emr_model **model, const float *values, const emr_allocator *allocator,
                              emr_error *error)
 {
+    const emr_model_options options = {.size = sizeof options, .allocator = allocator};
     const uint64_t shape[] = {COUNT};
-    const emr_tensor_desc weight = {
-        .size = sizeof weight, .name = "weight", .shape = shape, .rank = 1, .dtype = EMR_DTYPE_F32, .data = values};
-    emr_status status = emr_model_create(model, NULL, allocator, error);
+    const emr_tensor_desc weight = {.size = sizeof weight,
+                                    .name = "weight",
+                                    .shape = shape,
+                                    .rank = 1,
+                                    .dtype = EMR_DTYPE_F32,
+                                    .data = values};
+    emr_status status = emr_model_create(model, &options, error);
     return status ? status : emr_model_add(*model, &weight, error);
 }
 
@@ -80,15 +85,21 @@ static emr_status merge_and_apply(arena *a, float values[N_MODELS][COUNT], float
     static const char *const names[N_MODELS] = {"base", "french", "german"};
     const emr_allocator allocator = {
         .size = sizeof allocator, .user = a, .alloc = arena_alloc, .free = arena_free};
-    const emr_merge_options options = {
-        .size = sizeof options, .allocator = &allocator, .memory_bytes = 6 << 20};
+    const emr_resources resources = {
+        .size = sizeof resources, .allocator = &allocator, .memory_bytes = 6 << 20};
+    const emr_merge_options options = {.size = sizeof options, .resources = &resources};
     const emr_bundle_options bundle_options = {.size = sizeof bundle_options, .allocator = &allocator};
     emr_model *models[N_MODELS] = {NULL};
     emr_merge *merge = NULL;
     emr_bundle *bundle = NULL;
     emr_modulator *modulator = NULL;
-    emr_buffer buffer = {.allocator = &allocator};
-    const emr_io output = emr_buffer_io(&buffer);
+    emr_buffer *buffer = NULL;
+    const emr_application all = {.size = sizeof all,
+                                 .count = COUNT, /* of the only tensor, number 0 */
+                                 .base = values[BASE],
+                                 .base_dtype = EMR_DTYPE_F32,
+                                 .out = weights,
+                                 .out_dtype = EMR_DTYPE_F32};
 
     emr_status status = emr_merge_create(&merge, &options, error);
     for (size_t i = 0; i < N_MODELS && !status; i++) {
@@ -98,23 +109,22 @@ static emr_status merge_and_apply(arena *a, float values[N_MODELS][COUNT], float
                                : emr_merge_add_task(merge, names[i], models[i], error);
     }
     if (!status)
-        status = emr_merge_set_output(merge, &output, error);
+        status = emr_buffer_create(&buffer, &allocator, error);
+    if (!status)
+        status = emr_merge_set_output(merge, emr_buffer_io(buffer), error);
     if (!status)
         status = emr_merge_run(merge, error);
-
-    emr_memory memory = {buffer.data, buffer.bytes};
-    const emr_io input = emr_memory_io(&memory);
     if (!status)
-        status = emr_bundle_open(&bundle, &input, NULL, &bundle_options, error);
+        status = emr_bundle_open(&bundle, emr_buffer_io(buffer), NULL, &bundle_options, error);
     if (!status)
         status = emr_bundle_open_modulator(&modulator, bundle, 0, &allocator, error);
     if (!status)
-        status = emr_modulator_apply(modulator, 0, 0, COUNT, EMR_DTYPE_F32, values[BASE], EMR_DTYPE_F32, weights, error);
+        status = emr_modulator_apply(modulator, &all, error);
 
     emr_modulator_destroy(&modulator);
     emr_bundle_destroy(&bundle);
     emr_merge_destroy(&merge);
-    emr_buffer_free(&buffer);
+    emr_buffer_destroy(&buffer);
     for (size_t i = 0; i < N_MODELS; i++)
         emr_model_destroy(&models[i]);
     return status;
@@ -130,10 +140,10 @@ int main(void)
 {
     static _Alignas(64) unsigned char memory[8 << 20];
     static float values[N_MODELS][COUNT], weights[COUNT];
-    emr_error error = {""};
+    emr_error error;
     int wrong = 0;
-    for (size_t i = 0; i < COUNT;
-         i++) { /* french moves by 1, german by 3 the same way: u = 3, lambda 1 / 3 */
+    /* french moves by 1, german by 3 the same way: u = 3, lambda 1 / 3 */
+    for (size_t i = 0; i < COUNT; i++) {
         values[BASE][i] = (float)i;
         values[1][i] = (float)i + 1;
         values[2][i] = (float)i + 3;

@@ -22,16 +22,15 @@ static int merge_files(const char *base_path, const char *bundle_path, const cha
     emr_model *base = NULL, *tasks[MAX_TASKS] = {NULL};
     emr_file *file = NULL;
     emr_merge *merge = NULL;
+    const emr_file_options replacing = {.size = sizeof replacing, .replace = 1};
     int failed = emr_merge_create(&merge, NULL, error) ||
                  emr_checkpoint_open(&base, base_path, NULL, error) || emr_merge_set_base(merge, base, error);
     for (int t = 0; t < n && !failed; t++)
         failed = emr_checkpoint_open(&tasks[t], task_paths[t], NULL, error) ||
                  emr_merge_add_task(merge, task_paths[t], tasks[t], error);
-    if (!failed && !(failed = emr_file_create(&file, bundle_path, 1, NULL, error))) {
-        emr_io output = emr_file_io(file);
-        failed = emr_merge_set_output(merge, &output, error) || emr_merge_run(merge, error) ||
-                 emr_file_commit(file, error); /* only now does the bundle have its name */
-    }
+    failed = failed || emr_file_create(&file, bundle_path, &replacing, error) ||
+             emr_merge_set_output(merge, emr_file_io(file), error) || emr_merge_run(merge, error) ||
+             emr_file_commit(file, error); /* only now does the bundle have its name */
     emr_merge_destroy(&merge);
     emr_file_close(&file);
     for (int t = 0; t < n; t++)
@@ -40,17 +39,19 @@ static int merge_files(const char *base_path, const char *bundle_path, const cha
     return failed;
 }
 
-/* One task's model as a checkpoint of its own, computed while it is written. */
-static int apply_file(const char *base_path, const char *bundle_path, size_t task, const char *out_path,
+/* One task's model as a checkpoint of its own, computed while it is written. The base is read once, and
+ * compared with the bundle's on the way: with another one, there is no file. */
+static int apply_file(const char *base_path, const char *bundle_path, uint32_t task, const char *out_path,
                       emr_error *error)
 {
-    const emr_checkpoint_options options = {.size = sizeof options, .replace = 1};
+    const emr_view_options view = {.size = sizeof view, .check = EMR_BASE_CHECK_WRITE};
+    const emr_checkpoint_write_options replacing = {.size = sizeof replacing, .replace = 1};
     emr_bundle *bundle = NULL;
     emr_model *base = NULL, *model = NULL;
     int failed = emr_bundle_open_file(&bundle, bundle_path, NULL, error) ||
                  emr_checkpoint_open(&base, base_path, NULL, error) ||
-                 emr_bundle_open_task(&model, bundle, task, base, NULL, error) ||
-                 emr_checkpoint_write(model, out_path, &options, error);
+                 emr_bundle_open_task(&model, bundle, task, base, &view, error) ||
+                 emr_checkpoint_write(model, out_path, &replacing, error);
     emr_model_destroy(&model);
     emr_model_destroy(&base);
     emr_bundle_destroy(&bundle);
@@ -64,7 +65,7 @@ static int round_trip(const char *base_path, const char *bundle_path, const char
     for (int t = 0; t < n && !failed; t++) {
         char out_path[4096];
         snprintf(out_path, sizeof out_path, "%s.%d.safetensors", bundle_path, t);
-        failed = apply_file(base_path, bundle_path, (size_t)t, out_path, error);
+        failed = apply_file(base_path, bundle_path, (uint32_t)t, out_path, error);
     }
     return failed;
 }
@@ -72,10 +73,14 @@ static int round_trip(const char *base_path, const char *bundle_path, const char
 static int write_checkpoint(const char *path, const float values[4], emr_error *error)
 {
     const uint64_t shape[] = {2, 2};
-    const emr_tensor_desc weight = {
-        .size = sizeof weight, .name = "weight", .shape = shape, .rank = 2, .dtype = EMR_DTYPE_F32, .data = values};
+    const emr_tensor_desc weight = {.size = sizeof weight,
+                                    .name = "weight",
+                                    .shape = shape,
+                                    .rank = 2,
+                                    .dtype = EMR_DTYPE_F32,
+                                    .data = values};
     emr_model *model = NULL;
-    int failed = emr_model_create(&model, path, NULL, error) || emr_model_add(model, &weight, error) ||
+    int failed = emr_model_create(&model, NULL, error) || emr_model_add(model, &weight, error) ||
                  emr_checkpoint_write(model, path, NULL, error);
     emr_model_destroy(&model);
     return failed;
@@ -86,9 +91,9 @@ static int expect(const char *path, const float expected[4], emr_error *error)
     emr_model *model = NULL;
     float values[4];
     int failed = emr_checkpoint_open(&model, path, NULL, error) ||
-                 emr_tensor_read(emr_model_find(model, "weight"), 0, values, sizeof values, error);
-    if (!failed && (failed = memcmp(values, expected, sizeof values) != 0))
-        snprintf(error->text, sizeof error->text, "%s holds wrong weights", path);
+                 emr_tensor_read(emr_model_find_tensor(model, "weight"), 0, values, sizeof values, error);
+    if (!failed && memcmp(values, expected, sizeof values) != 0)
+        failed = emr_error_set(error, EMR_EMISMATCH, 0, path, "wrong weights");
     emr_model_destroy(&model);
     return failed;
 }
@@ -114,7 +119,7 @@ static int demonstrate(emr_error *error)
 
 int main(int argc, char **argv)
 {
-    emr_error error = {""};
+    emr_error error;
     char directory[] = "/tmp/merge_files.XXXXXX";
     int failed;
     if (argc > 3 && argc - 3 <= MAX_TASKS) {

@@ -33,18 +33,18 @@ typedef struct stream {
     size_t begin, end; /* the bytes of the packet that are still to be pushed */
 } stream;
 
-static void fail(const char *what)
+static void fail_with_errno(const char *what)
 {
     perror(what);
     exit(EXIT_FAILURE);
 }
 
 /* Starts a process that writes the weights into a pipe, in pieces of odd sizes. */
-static void send(stream *s)
+static void start_sender(stream *s)
 {
     int ends[2];
     if (pipe(ends) || (s->sender = fork()) < 0)
-        fail("push_stream");
+        fail_with_errno("push_stream");
     if (s->sender == 0) {
         const unsigned char *next = (const unsigned char *)s->weights, *end = next + sizeof s->weights;
         close(ends[0]);
@@ -61,17 +61,17 @@ static void send(stream *s)
 }
 
 /* What has arrived next; nothing at the end. */
-static void receive(stream *s)
+static void receive_packet(stream *s)
 {
     ssize_t n = read(s->pipe, s->packet, sizeof s->packet);
     if (n < 0)
-        fail("push_stream");
+        fail_with_errno("push_stream");
     s->begin = 0;
     s->end = (size_t)n;
 }
 
 /* Whether the sender sent all. */
-static int finish(stream *s)
+static int finish_sender(stream *s)
 {
     int status = -1;
     close(s->pipe);
@@ -81,13 +81,14 @@ static int finish(stream *s)
 /* Pushes chunks as they come in. What is not taken is ahead of the other sources and waits for them. */
 static void push_all(emr_merge *merge, stream *streams)
 {
+    must(emr_merge_begin(merge, &error));
     for (int open = 1; open;) {
         open = 0;
         for (uint32_t s = 0; s < N_SOURCES; s++) {
             stream *from = &streams[s];
             size_t taken;
             if (from->begin == from->end)
-                receive(from);
+                receive_packet(from);
             must(emr_merge_push(merge, s == 0 ? EMR_BASE : s - 1, from->packet + from->begin,
                                 from->end - from->begin, &taken, &error));
             from->begin += taken;
@@ -103,22 +104,23 @@ typedef struct result {
     uint8_t masks[N_TASKS][(COUNT + 7) / 8];
 } result;
 
-static int take_unified(void *user, size_t tensor, uint64_t first, size_t n, const void *values)
+/* There is only one tensor. */
+static emr_status take_unified(void *user, const emr_sink_part *part, emr_error *reason)
 {
-    (void)tensor; /* there is only one */
-    memcpy(((result *)user)->unified + first, values, n * sizeof(float));
-    return 0;
+    (void)reason;
+    memcpy(((result *)user)->unified + part->first, part->values, part->n * sizeof(float));
+    return EMR_OK;
 }
 
-static int take_mask(void *user, size_t tensor, size_t task, uint64_t first, size_t n, const uint8_t *bits)
+static emr_status take_mask(void *user, const emr_sink_part *part, emr_error *reason)
 {
-    (void)tensor;
-    memcpy(((result *)user)->masks[task] + first / 8, bits, (n + 7) / 8); /* `first` is a multiple of 64 */
-    return 0;
+    (void)reason;
+    memcpy(((result *)user)->masks[part->task] + part->first / 8, part->values, (part->n + 7) / 8);
+    return EMR_OK;
 }
 
 /* The formulas, one parameter at a time. Returns how many weights are wrong. */
-static size_t check(const stream *streams, size_t task, float rescaler, const float *weights)
+static size_t count_wrong(const stream *streams, uint32_t task, float rescaler, const float *weights)
 {
     const float *base = streams[0].weights;
     double moved = 0, kept = 0;
@@ -138,13 +140,14 @@ static size_t check(const stream *streams, size_t task, float rescaler, const fl
 }
 
 /* A model that says what its tensors are, but not where their bytes come from: those are pushed. */
-static emr_model *describe(const char *name)
+static emr_model *describe_model(const char *name)
 {
+    const emr_model_options options = {.size = sizeof options, .name = name};
     const uint64_t shape[] = {COUNT};
     const emr_tensor_desc weight = {
         .size = sizeof weight, .name = "weight", .shape = shape, .rank = 1, .dtype = EMR_DTYPE_F32};
     emr_model *model;
-    must(emr_model_create(&model, name, NULL, &error));
+    must(emr_model_create(&model, &options, &error));
     must(emr_model_add(model, &weight, &error));
     return model;
 }
@@ -157,7 +160,8 @@ int main(void)
     static const char *const names[N_SOURCES] = {"base", "french", "german"};
     const emr_sink sink = {.size = sizeof sink, .user = &merged, .unified = take_unified, .mask = take_mask};
     /* less than the weights: no source may run far ahead of the others */
-    const emr_merge_options options = {.size = sizeof options, .memory_bytes = 4 << 20};
+    const emr_resources resources = {.size = sizeof resources, .memory_bytes = 4 << 20};
+    const emr_merge_options options = {.size = sizeof options, .resources = &resources};
     emr_model *models[N_SOURCES];
     emr_merge *merge;
     size_t wrong = 0;
@@ -166,17 +170,17 @@ int main(void)
     for (size_t s = 0; s < N_SOURCES; s++) {
         for (size_t i = 0; i < COUNT; i++) /* any numbers of both signs */
             streams[s].weights[i] = (float)((i * (17 + 2 * s) + s) % 1009) / 1024 - 0.5f;
-        send(&streams[s]);
-        models[s] = describe(names[s]);
+        start_sender(&streams[s]);
+        models[s] = describe_model(names[s]);
         must(s == 0 ? emr_merge_set_base(merge, models[s], &error)
                     : emr_merge_add_task(merge, names[s], models[s], &error));
     }
     must(emr_merge_set_sink(merge, &sink, &error));
     push_all(merge, streams);
     for (size_t s = 0; s < N_SOURCES; s++)
-        wrong += !finish(&streams[s]);
+        wrong += !finish_sender(&streams[s]);
 
-    for (size_t t = 0; t < N_TASKS; t++) {
+    for (uint32_t t = 0; t < N_TASKS; t++) {
         emr_task_report report = EMR_INIT(emr_task_report);
         must(emr_merge_get_task_report(merge, t, &report));
         const emr_modulation modulation = {.size = sizeof modulation,
@@ -187,13 +191,18 @@ int main(void)
                                            .mask = merged.masks[t],
                                            .rescalers = &report.rescaler,
                                            .n_rescalers = 1};
+        const emr_application all = {.size = sizeof all,
+                                     .count = COUNT,
+                                     .base = streams[0].weights,
+                                     .base_dtype = EMR_DTYPE_F32,
+                                     .out = weights,
+                                     .out_dtype = EMR_DTYPE_F32};
         emr_modulator *modulator;
         must(emr_modulator_create(&modulator, NULL, &error));
         must(emr_modulator_add(modulator, &modulation, &error));
-        must(emr_modulator_apply(modulator, 0, 0, COUNT, EMR_DTYPE_F32, streams[0].weights, EMR_DTYPE_F32, weights,
-                                 &error));
+        must(emr_modulator_apply(modulator, &all, &error));
         emr_modulator_destroy(&modulator);
-        wrong += check(streams, t, report.rescaler, weights);
+        wrong += count_wrong(streams, t, report.rescaler, weights);
         printf("%s: rescaler %.4f, density %.3f\n", report.name, (double)report.rescaler,
                (double)report.mask_ones / COUNT);
     }

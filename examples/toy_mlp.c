@@ -41,15 +41,15 @@ static emr_model *model_over(const float *weights, size_t n)
 {
     emr_error error;
     emr_model *model;
-    toy_must(emr_model_create(&model, NULL, NULL, &error), &error);
+    toy_must(emr_model_create(&model, NULL, &error), &error);
     for (size_t i = 0; i < n; i++) {
         const uint64_t shape[] = {toy_tensors[i].rows, toy_tensors[i].columns};
-        emr_tensor_desc d = EMR_INIT(emr_tensor_desc);
-        d.name = toy_tensors[i].name;
-        d.dtype = EMR_DTYPE_F32;
-        d.rank = 2;
-        d.shape = shape;
-        d.data = weights + toy_offset(i);
+        const emr_tensor_desc d = {.size = sizeof d,
+                                   .name = toy_tensors[i].name,
+                                   .shape = shape,
+                                   .rank = 2,
+                                   .dtype = EMR_DTYPE_F32,
+                                   .data = weights + toy_offset(i)};
         toy_must(emr_model_add(model, &d, &error), &error);
     }
     return model;
@@ -71,7 +71,6 @@ toy toy_create(void)
     emr_model *tasks[TOY_TASKS];
     emr_merge *merge;
     emr_error error;
-    emr_io output = emr_buffer_io(&t.bundle);
     for (size_t i = 0; i < toy_offset(TOY_LAYERS); i++)
         t.base[i] = 0.2f * random_value(1, (uint32_t)i);
     t.model = model_over(t.base, TOY_LAYERS);
@@ -84,7 +83,8 @@ toy toy_create(void)
         tasks[i] = model_over(weights[i], TOY_TENSORS);
         toy_must(emr_merge_add_task(merge, name, tasks[i], &error), &error);
     }
-    toy_must(emr_merge_set_output(merge, &output, &error), &error);
+    toy_must(emr_buffer_create(&t.bundle, NULL, &error), &error);
+    toy_must(emr_merge_set_output(merge, emr_buffer_io(t.bundle), &error), &error);
     toy_must(emr_merge_run(merge, &error), &error);
     emr_merge_destroy(&merge);
     for (size_t i = 0; i < TOY_TASKS; i++) {
@@ -97,7 +97,7 @@ toy toy_create(void)
 void toy_destroy(toy *t)
 {
     emr_model_destroy(&t->model);
-    emr_buffer_free(&t->bundle);
+    emr_buffer_destroy(&t->bundle);
     free(t->base);
 }
 

@@ -21,9 +21,9 @@ extern const toy_tensor toy_tensors[TOY_TENSORS];
 size_t toy_offset(size_t tensor);
 
 typedef struct toy {
-    float *base;       /* the layers' weights, one after another */
-    emr_model *model;  /* the base as a model over them */
-    emr_buffer bundle; /* all tasks */
+    float *base;        /* the layers' weights, one after another */
+    emr_model *model;   /* the base as a model over them */
+    emr_buffer *bundle; /* all tasks */
 } toy;
 
 toy toy_create(void);

@@ -33,11 +33,11 @@ typedef struct demo {
 static emr_status file_bytes(const char *path, uint64_t *bytes, emr_error *error)
 {
     emr_file *file = NULL;
-    emr_status status = emr_file_open(&file, path, 0, NULL, error);
+    emr_status status = emr_file_open(&file, path, NULL, error);
     if (status)
         return status;
-    emr_io io = emr_file_io(file);
-    status = io.length(io.user, bytes) ? EMR_EIO : EMR_OK;
+    const emr_io *io = emr_file_io(file);
+    status = io->length(io->user, bytes, error);
     emr_file_close(&file);
     return status;
 }
@@ -86,11 +86,9 @@ static emr_status write_bundle(const demo *d, const char *path, emr_error *error
     for (size_t t = 0; !status && t < N_TASKS; t++)
         status = emr_merge_add_task(merge, task_names[t], d->tasks[t], error);
     if (!status)
-        status = emr_file_create(&file, path, 0, NULL, error);
-    if (!status) {
-        emr_io io = emr_file_io(file);
-        status = emr_merge_set_output(merge, &io, error);
-    }
+        status = emr_file_create(&file, path, NULL, error);
+    if (!status)
+        status = emr_merge_set_output(merge, emr_file_io(file), error);
     if (!status)
         status = emr_merge_run(merge, error);
     if (!status)
@@ -107,12 +105,12 @@ static emr_status open_bundle(demo *d, const char *path, emr_error *error)
     emr_task_info task = EMR_INIT(emr_task_info);
     emr_status status = emr_bundle_open_file(&d->bundle, path, NULL, error);
     if (!status)
-        status = emr_bundle_verify(d->bundle, NULL, NULL, NULL, error);
+        status = emr_bundle_verify(d->bundle, NULL, error);
     if (!status)
         status = emr_bundle_get_info(d->bundle, &bundle);
     d->results.bundle_bytes = bundle.bytes;
-    d->results.unified_dtype = emr_dtype_name((emr_dtype)bundle.unified_dtype);
-    for (size_t t = 0; !status && t < N_TASKS; t++) {
+    d->results.unified_dtype = emr_dtype_name(bundle.unified_dtype);
+    for (uint32_t t = 0; !status && t < N_TASKS; t++) {
         status = emr_bundle_get_task(d->bundle, t, &task);
         d->results.rescaler[t] = (double)task.rescaler;
         d->results.density[t] = (double)task.mask_ones / (double)bundle.merged_params;
@@ -124,25 +122,23 @@ static emr_status open_bundle(demo *d, const char *path, emr_error *error)
 static int same_tensors(const emr_model *a, const emr_model *b)
 {
     int same = emr_model_n_tensors(a) == emr_model_n_tensors(b);
-    for (size_t i = 0; same && i < emr_model_n_tensors(a); i++) {
+    for (uint32_t i = 0; same && i < emr_model_n_tensors(a); i++) {
         const emr_tensor *x = emr_model_tensor(a, i);
-        const emr_tensor *y = emr_model_find(b, emr_tensor_name(x));
+        const emr_tensor *y = emr_model_find_tensor(b, emr_tensor_name(x));
         same = y && emr_tensor_dtype(x) == emr_tensor_dtype(y) && emr_tensor_rank(x) == emr_tensor_rank(y);
-        for (size_t k = 0; same && k < emr_tensor_rank(x); k++)
+        for (uint32_t k = 0; same && k < emr_tensor_rank(x); k++)
             same = emr_tensor_shape(x)[k] == emr_tensor_shape(y)[k];
     }
     return same;
 }
 
 /* A task's network out of bundle and base. The model computes its weights as they are read. */
-static emr_status rebuild(network *net, const demo *d, size_t task, emr_error *error)
+static emr_status rebuild_network(network *net, const demo *d, uint32_t task, emr_error *error)
 {
     emr_model *model = NULL;
     emr_status status = emr_bundle_open_task(&model, d->bundle, task, d->base, NULL, error);
-    if (!status && !same_tensors(model, d->tasks[task])) {
-        snprintf(error->text, sizeof error->text, "task '%s' came back with other tensors", task_names[task]);
-        status = EMR_EMISMATCH;
-    }
+    if (!status && !same_tensors(model, d->tasks[task]))
+        status = emr_error_set(error, EMR_EMISMATCH, 0, task_names[task], "came back with other tensors");
     if (!status)
         status = network_read(net, model, error);
     emr_model_destroy(&model);
@@ -152,8 +148,8 @@ static emr_status rebuild(network *net, const demo *d, size_t task, emr_error *e
 static emr_status measure_bundle(demo *d, emr_error *error)
 {
     emr_status status = EMR_OK;
-    for (size_t t = 0; !status && t < N_TASKS; t++) {
-        status = rebuild(&d->merged, d, t, error);
+    for (uint32_t t = 0; !status && t < N_TASKS; t++) {
+        status = rebuild_network(&d->merged, d, t, error);
         if (!status)
             d->results.accuracy[EMR][t] = network_accuracy(&d->merged, &d->samples[t]);
     }
@@ -185,7 +181,7 @@ static void measure_checkpoints(demo *d)
     }
 }
 
-static emr_status run(demo *d, const char *folder, const char *bundle_path, emr_error *error)
+static emr_status run_demo(demo *d, const char *folder, const char *bundle_path, emr_error *error)
 {
     emr_status status = open_all(d, folder, error);
     if (!status)
@@ -214,13 +210,13 @@ static void close_all(demo *d)
 /* Runs, prints and checks. Returns the program's exit status. */
 static int demonstrate(const char *folder, const char *bundle_path)
 {
-    emr_error error = {{0}};
+    emr_error error = {.text = ""};
     demo *d = calloc(1, sizeof *d);
     if (!d) {
         fprintf(stderr, "digits: out of memory\n");
         return EXIT_FAILURE;
     }
-    emr_status status = run(d, folder, bundle_path, &error);
+    emr_status status = run_demo(d, folder, bundle_path, &error);
     const char *complaint = NULL;
     if (status) {
         complaint = error.text[0] ? error.text : emr_status_text(status);

@@ -19,13 +19,13 @@ static const struct layer {
 static emr_status read_tensor(const emr_model *model, const char *name, emr_dtype dtype, size_t rows,
                               size_t columns, void *destination, emr_error *error)
 {
-    const emr_tensor *tensor = emr_model_find(model, name);
+    const emr_tensor *tensor = emr_model_find_tensor(model, name);
     const uint64_t *shape = tensor ? emr_tensor_shape(tensor) : NULL;
     if (!tensor || emr_tensor_dtype(tensor) != dtype || emr_tensor_rank(tensor) != (columns ? 2 : 1) ||
         shape[0] != rows || (columns && shape[1] != columns)) {
-        snprintf(error->text, sizeof error->text, "%s: tensor '%s' is absent, or not as README.md says",
-                 emr_model_name(model), name);
-        return EMR_EMISMATCH;
+        char reason[128];
+        snprintf(reason, sizeof reason, "tensor '%s' is absent, or not as README.md says", name);
+        return emr_error_set(error, EMR_EMISMATCH, 0, emr_model_name(model), reason);
     }
     return emr_tensor_read(tensor, 0, destination, (size_t)emr_tensor_bytes(tensor), error);
 }
@@ -70,7 +70,7 @@ static void apply_layer(const struct layer *l, const float *weight, float in[][B
     }
 }
 
-static void relu(float values[][BATCH], size_t n)
+static void apply_relu(float values[][BATCH], size_t n)
 {
     for (size_t i = 0; i < n; i++)
         for (size_t s = 0; s < BATCH; s++)
@@ -78,7 +78,7 @@ static void relu(float values[][BATCH], size_t n)
 }
 
 /* The samples in `x` become their logits. */
-static void run(const network *net, float x[N_HIDDEN][BATCH])
+static void run_network(const network *net, float x[N_HIDDEN][BATCH])
 {
     const float *next = net->parameters;
     float y[N_HIDDEN][BATCH];
@@ -87,12 +87,12 @@ static void run(const network *net, float x[N_HIDDEN][BATCH])
         apply_layer(l, next, x, y);
         next += (l->n_in + 1) * l->n_out;
         if (i + 1 < N_LAYERS)
-            relu(y, l->n_out);
+            apply_relu(y, l->n_out);
         memcpy(x, y, l->n_out * sizeof y[0]);
     }
 }
 
-static size_t largest(float logits[][BATCH], size_t sample)
+static size_t largest_logit(float logits[][BATCH], size_t sample)
 {
     size_t best = 0;
     for (size_t i = 1; i < N_LOGITS; i++)
@@ -110,9 +110,9 @@ double network_accuracy(const network *net, const samples *set)
         for (size_t i = 0; i < N_PIXELS; i++)
             for (size_t s = 0; s < n; s++)
                 x[i][s] = (float)set->pixels[first + s][i] / 16;
-        run(net, x);
+        run_network(net, x);
         for (size_t s = 0; s < n; s++)
-            n_right += largest(x, s) == set->labels[first + s];
+            n_right += largest_logit(x, s) == set->labels[first + s];
     }
     return 100.0 * (double)n_right / N_SAMPLES;
 }

@@ -1,13 +1,18 @@
-/* dtype.h - element types and exact conversions between them. */
+/* dtype.h - element types and exact conversions between them.
+ *
+ *     float values[3];
+ *     emr_convert(EMR_DTYPE_F32, values, EMR_DTYPE_BF16, weights, 3);
+ */
 #ifndef EMR_DTYPE_H
 #define EMR_DTYPE_H
 
 #include "emr/export.h"
 #include "emr/status.h"
 
-/* Numbers are pinned: bundles store them. Types below EMR_DTYPE_BOOL are floats that can be merged; all
+/* Numbers never change: bundles store them. Types below EMR_DTYPE_BOOL are floats, which can be merged; all
  * others are carried as bytes. */
-typedef enum emr_dtype {
+typedef uint32_t emr_dtype;
+enum {
     EMR_DTYPE_NONE = 0, /* "not set": the default wherever a dtype is optional */
     EMR_DTYPE_F32 = 1,
     EMR_DTYPE_F16 = 2,
@@ -31,12 +36,12 @@ typedef enum emr_dtype {
     EMR_DTYPE_F6_E2M3 = 36,
     EMR_DTYPE_F6_E3M2 = 37,
     EMR_DTYPE_C64 = 38
-} emr_dtype;
+};
 
 EMR_BEGIN_DECLS
 
 /* Bits per element (F4 has 4, F6 has 6), or 0 for a number that is no dtype. */
-EMR_API unsigned emr_dtype_bits(emr_dtype dtype);
+EMR_API uint32_t emr_dtype_bits(emr_dtype dtype);
 
 /* The name as safetensors spells it ("BF16"), or "?". Static strings. */
 EMR_API const char *emr_dtype_name(emr_dtype dtype);
@@ -47,10 +52,10 @@ EMR_API emr_dtype emr_dtype_from_name(const char *name);
 /* 1 for the types that can be merged and converted: F32, F16, BF16, F64, F8_E4M3, F8_E5M2. */
 EMR_API int emr_dtype_is_float(emr_dtype dtype);
 
-/* Converts n elements between two float dtypes with one rounding to nearest, ties to even; widening is exact.
- * Beyond the largest finite value F32, F16, BF16 and F8_E5M2 give infinity; F8_E4M3, which has none, gives
- * its largest value with the sign kept. NaN gives NaN. Buffers may be unaligned; they may not overlap.
- * EMR_EINVAL if either dtype is no float. Concurrent. */
+/* Converts n elements between two float dtypes, rounding once, to nearest, ties to even. Widening is exact.
+ * - Beyond the largest finite value: infinity, but for F8_E4M3, which has none and gives its largest value.
+ * - NaN gives NaN.
+ * - Buffers may have any alignment and must not overlap. EMR_EINVAL if either dtype is not a float. */
 EMR_API emr_status emr_convert(emr_dtype to, void *destination, emr_dtype from, const void *source, size_t n);
 
 EMR_END_DECLS

@@ -1,17 +1,17 @@
-/* export.h - how symbols are exported, and the macro that initialises option structs. */
+/* export.h - symbol visibility, C linkage, and the macro that initialises a struct. */
 #ifndef EMR_EXPORT_H
 #define EMR_EXPORT_H
 
 #include <stddef.h>
 #include <stdint.h>
 
-#if defined(_WIN32) && !defined(EMR_STATIC)
-#if defined(EMR_BUILDING)
+/* Windows: define EMR_DLL to use libemr as a DLL. Without it nothing is imported, which suits a static
+ * library and works with an import library too. */
+#if defined(_WIN32) && defined(EMR_DLL) && defined(EMR_BUILDING)
 #define EMR_API __declspec(dllexport)
-#else
+#elif defined(_WIN32) && defined(EMR_DLL)
 #define EMR_API __declspec(dllimport)
-#endif
-#elif defined(__GNUC__)
+#elif defined(__GNUC__) && !defined(_WIN32)
 #define EMR_API __attribute__((visibility("default")))
 #else
 #define EMR_API
@@ -25,24 +25,26 @@
 #define EMR_END_DECLS
 #endif
 
-/* The number of the base wherever the number of a task is asked for. */
-#define EMR_BASE UINT32_MAX
-
-/* An option struct with its size set and every member zero (the default):
+/* A struct with its size set and every other member zero, which always means the default:
  *     emr_merge_options options = EMR_INIT(emr_merge_options);
- * In C, this says the same and sets members too:
+ * In C this does the same and sets a member too:
  *     emr_merge_options options = {.size = sizeof options, .embed_base = 1};
  */
 #ifdef __cplusplus
 #define EMR_INIT(type) (::emr_init<type>())
+extern "C++" {
 template <typename T> static inline T emr_init()
 {
     T value = T();
     value.size = sizeof(T);
     return value;
 }
+}
 #else
 #define EMR_INIT(type) ((type){.size = sizeof(type)})
 #endif
+
+/* Stands for the base wherever a task's number is expected. */
+#define EMR_BASE UINT32_MAX
 
 #endif

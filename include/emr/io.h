@@ -1,4 +1,17 @@
-/* io.h - how bytes come in and go out: the table a host fills, and the stock backends. */
+/* io.h - how bytes come in and go out: the table that a host fills, and the stock backends.
+ *
+ *     static emr_status read_blob(void *user, uint64_t offset, void *destination, size_t n, emr_error *error)
+ *     {
+ *         if (blob_read(user, offset, destination, n))
+ *             return EMR_OK;
+ *         return emr_error_set(error, EMR_EIO, 0, blob_name(user), "the connection was lost");
+ *     }
+ *     ...
+ *     emr_io io = EMR_INIT(emr_io);
+ *     io.user = blob;
+ *     io.read = read_blob;
+ *     io.length = blob_length;
+ */
 #ifndef EMR_IO_H
 #define EMR_IO_H
 
@@ -6,88 +19,95 @@
 #include "emr/export.h"
 #include "emr/status.h"
 
-/* Positional I/O on one object. Callbacks return 0, or anything else for failure (EMR_EIO).
- * Members that are NULL, or lie past `size`, are absent: reading needs `read` and `length`, writing needs
- * `write`. The struct is copied; `user` is borrowed until the handle that uses it is destroyed. */
+/* Positional I/O on one object.
+ * - Members that are NULL are absent. Reading needs `read` and `length`, writing `write`.
+ * - The struct is copied; `user` is borrowed until the handle that uses it is destroyed.
+ * - A callback returns EMR_OK or a status. The call that needed it fails with the same one if that is
+ *   EMR_ENOMEM or EMR_ECANCELED, and with EMR_EIO otherwise.
+ * - `error` is never NULL. What the callback writes there (emr_error_set) ends the caller's sentence.
+ * - With an executor, callbacks are called from its threads.
+ * - A host that copies the table of a stock backend, to wrap it, sets `size` to that of its own copy. */
 typedef struct emr_io {
-    size_t size; /* sizeof(emr_io) */
+    size_t size;
     void *user;
-    /* Exactly `n` bytes from `offset` into `destination`. Called from several threads at a time if the
-     * context that reads has an executor. Tensors that lie near each other may be read together with the
-     * bytes between them; where that fails, one by one. */
-    int (*read)(void *user, uint64_t offset, void *destination, size_t n);
-    /* Exactly `n` bytes at `offset`. Every writer of this library writes front to back without gaps or
-     * rewriting, one call at a time, so that a pipe or a socket will do; only what emr_merge_set_journal is given
-     * is written anew in part. With an executor the calls come from its threads, while others read. */
-    int (*write)(void *user, uint64_t offset, const void *source, size_t n);
-    int (*length)(void *user, uint64_t *bytes);
-    /* A window of the object in memory, valid until unmap or close. Bytes must not change meanwhile. */
-    int (*map)(void *user, uint64_t offset, size_t n, const void **window);
+    /* Exactly `n` bytes from `offset` into `destination`; several reads may run at a time where the caller
+     * has an executor. Tensors that lie near each other may be read together with the bytes between them;
+     * where that fails, one by one. */
+    emr_status (*read)(void *user, uint64_t offset, void *destination, size_t n, emr_error *error);
+    /* Exactly `n` bytes at `offset`. One write runs at a time, while others may read. The library writes
+     * front to back without gaps or rewriting, so a pipe or a socket will do; only what
+     * emr_merge_set_journal is given is rewritten in part. */
+    emr_status (*write)(void *user, uint64_t offset, const void *source, size_t n, emr_error *error);
+    emr_status (*length)(void *user, uint64_t *bytes, emr_error *error);
+    /* A window of the object in memory, valid until unmap or close. Its bytes must not change. */
+    emr_status (*map)(void *user, uint64_t offset, size_t n, const void **window, emr_error *error);
     void (*unmap)(void *user, const void *window, size_t n);
     /* Everything written so far is durable when it returns. */
-    int (*sync)(void *user);
+    emr_status (*sync)(void *user, emr_error *error);
     /* A hint, which returns at once: these bytes will be read soon. They may lie past the end. */
     void (*will_need)(void *user, uint64_t offset, uint64_t n);
 } emr_io;
 
+/* A file. */
 typedef struct emr_file emr_file;
+
+typedef struct emr_file_options {
+    size_t size;
+    const emr_allocator *allocator; /* NULL: malloc and free */
+    uint32_t map;     /* opening: non-zero also offers the bytes as windows of one mapping. Faster, but a file
+                         that shrinks while it is mapped raises SIGBUS on POSIX systems. */
+    uint32_t replace; /* creating and resuming: non-zero replaces a file that exists */
+} emr_file_options;
+
+/* Bytes in memory: a buffer that grows as it is written, or the caller's memory to read from. */
+typedef struct emr_buffer emr_buffer;
 
 EMR_BEGIN_DECLS
 
-/* A file for reading. With `map` != 0 its bytes are also offered as windows of one mapping: faster, but a
- * file that shrinks while mapped raises SIGBUS on POSIX systems, so positional reads are the default. */
-EMR_API emr_status emr_file_open(emr_file **file, const char *path, int map, const emr_allocator *allocator,
+/* A file for reading. NULL options: all defaults, here and below. */
+EMR_API emr_status emr_file_open(emr_file **file, const char *path, const emr_file_options *options,
                                  emr_error *error);
 
-/* A new file for writing, which appears under `path` only when it is committed: until then it has no name,
- * or a temporary one beside `path`. EMR_EEXIST if `path` exists and `replace` is 0.
- * A symbolic link is itself replaced; devices, directories and links to them are refused. */
-EMR_API emr_status emr_file_create(emr_file **file, const char *path, int replace,
-                                   const emr_allocator *allocator, emr_error *error);
+/* A new file for writing. It appears under `path` only when it is committed: until then it has no name, or a
+ * temporary one beside `path`.
+ * - EMR_EEXIST if `path` exists and `replace` is 0.
+ * - A symbolic link is itself replaced; devices, directories and links to them are refused. */
+EMR_API emr_status emr_file_create(emr_file **file, const char *path, const emr_file_options *options,
+                                   emr_error *error);
 
-/* The same for work that may be cut off and go on later: until it is committed the file is `path` with
- * ".partial" behind it, which is still there when it is closed, or the process killed, before; opening it so
- * again gives what was written, to be read and written. One process at a time: EMR_EIO while another has it
- * open so. */
-EMR_API emr_status emr_file_resume(emr_file **file, const char *path, int replace,
-                                   const emr_allocator *allocator, emr_error *error);
-
-/* Closes a file that was being created, for good: what was written vanishes. */
-EMR_API void emr_file_discard(emr_file **file);
+/* A file for work that may be interrupted and continued: until it is committed it is `path` with ".partial"
+ * appended, which stays when the file is closed or the process is killed. Opened this way again, it can be
+ * read and written on. EMR_EIO while another process has it open. */
+EMR_API emr_status emr_file_resume(emr_file **file, const char *path, const emr_file_options *options,
+                                   emr_error *error);
 
 /* Makes what was written durable and puts it in place of `path` in one step. */
 EMR_API emr_status emr_file_commit(emr_file *file, emr_error *error);
 
-/* Closes. A created file that was not committed vanishes; what `path` named before is untouched. */
+/* Closes. A created file that was not committed vanishes, a resumed one stays; what `path` named before is
+ * untouched. */
 EMR_API void emr_file_close(emr_file **file);
 
-/* The file as an emr_io, valid until it is closed. */
-EMR_API emr_io emr_file_io(emr_file *file);
+/* Closes; a resumed file vanishes too. */
+EMR_API void emr_file_discard(emr_file **file);
 
-/* Why the last read or write of the file failed, in the system's words ("No space left on device"); empty if
- * none did. At most `n` bytes, the zero byte among them. */
-EMR_API void emr_file_failure(const emr_file *file, char *reason, size_t n);
+/* The file as an emr_io, which the file owns. */
+EMR_API const emr_io *emr_file_io(const emr_file *file);
 
-/* Reads from the caller's memory, which is borrowed. Windows of it can be mapped. The returned table refers
- * to `memory`, a struct that the caller keeps. */
-typedef struct emr_memory {
-    const void *data;
-    uint64_t bytes;
-} emr_memory;
+/* An empty buffer that grows as it is written. NULL allocator: malloc and free. */
+EMR_API emr_status emr_buffer_create(emr_buffer **buffer, const emr_allocator *allocator, emr_error *error);
 
-EMR_API emr_io emr_memory_io(emr_memory *memory);
+/* The caller's memory, borrowed until the buffer is destroyed. It can be read and mapped, not written. */
+EMR_API emr_status emr_buffer_open(emr_buffer **buffer, const void *data, size_t bytes,
+                                   const emr_allocator *allocator, emr_error *error);
+EMR_API void emr_buffer_destroy(emr_buffer **buffer);
 
-/* A buffer that grows as it is written, and that can be read again. Free `data` with emr_buffer_free. Zero it
- * before use; `allocator` may be NULL. */
-typedef struct emr_buffer {
-    const emr_allocator *allocator; /* borrowed */
-    void *data;
-    size_t bytes;
-    size_t capacity;
-} emr_buffer;
+/* What it holds; valid until the next write. */
+EMR_API const void *emr_buffer_data(const emr_buffer *buffer);
+EMR_API size_t emr_buffer_bytes(const emr_buffer *buffer);
 
-EMR_API emr_io emr_buffer_io(emr_buffer *buffer);
-EMR_API void emr_buffer_free(emr_buffer *buffer);
+/* The buffer as an emr_io, which the buffer owns. Concurrent reads are fine; writes are not. */
+EMR_API const emr_io *emr_buffer_io(const emr_buffer *buffer);
 
 EMR_END_DECLS
 

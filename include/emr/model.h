@@ -1,5 +1,30 @@
-/* model.h - a model: an ordered set of named tensors. Opened from a checkpoint (checkpoint.h), viewed out of
- * a bundle (bundle.h), or built by the host tensor by tensor. */
+/* model.h - a model: an ordered set of named tensors that can be read in any range. It is opened from a
+ * checkpoint (checkpoint.h) or out of a bundle (bundle.h), or built by the host, tensor by tensor.
+ *
+ * A model whose tensors are computed as they are read is a model like any other: every call that takes one
+ * takes it, and emr_checkpoint_write streams it into a file. Here, the mean of two models (examples/ties.c
+ * does more):
+ *
+ *     static emr_status mean(const emr_computation *c, emr_error *error)
+ *     {
+ *         const pair *p = c->user; // two float tensors; the mean is F32
+ *         float *out = c->out, *other = c->scratch;
+ *         emr_status status = emr_tensor_read_floats(p->a, c->first, c->count, out, error);
+ *         if (!status)
+ *             status = emr_tensor_read_floats(p->b, c->first, c->count, other, error);
+ *         for (size_t i = 0; !status && i < c->count; i++)
+ *             out[i] = (out[i] + other[i]) / 2;
+ *         return status;
+ *     }
+ *     ...
+ *     emr_model_options options = EMR_INIT(emr_model_options);
+ *     options.scratch_bytes = 8192 * sizeof(float);         // the default of max_count
+ *     options.user = pairs;
+ *     options.destroy = free;
+ *     emr_model_create(&model, &options, &error);
+ *     ... emr_model_add(model, &desc, &error), with desc.compute = mean and desc.user = &pairs[i]
+ *     emr_checkpoint_write(model, "mean.safetensors", NULL, &error);
+ */
 #ifndef EMR_MODEL_H
 #define EMR_MODEL_H
 
@@ -10,41 +35,68 @@
 
 typedef struct emr_model emr_model;
 
+/* Zero means the default. `scratch` is memory that each reading thread has to itself while it computes: it
+ * is zeroed, opened, then used for any number of computations of any of the model's tensors, and closed at
+ * last.
+ */
+typedef struct emr_model_options {
+    size_t size;
+    const emr_allocator *allocator; /* NULL: malloc and free */
+    const char *name;               /* what messages call it, a path, say; NULL: "model" */
+    void *user;                     /* handed to the functions below */
+    void (*destroy)(
+        void *user); /* called once, when the model is destroyed, after every close; may be NULL */
+    size_t scratch_bytes;
+    emr_status (*open_scratch)(void *user, void *scratch, emr_error *error); /* may be NULL */
+    void (*close_scratch)(void *user, void *scratch);                        /* may be NULL */
+} emr_model_options;
+
 EMR_BEGIN_DECLS
 
-/* An empty model. `name` is what messages call it (a path, say); NULL means "model". */
-EMR_API emr_status emr_model_create(emr_model **model, const char *name, const emr_allocator *allocator,
-                                    emr_error *error);
+/* An empty model. NULL options: all defaults. When this fails, `destroy` is not called. */
+EMR_API emr_status emr_model_create(emr_model **model, const emr_model_options *options, emr_error *error);
 EMR_API void emr_model_destroy(emr_model **model);
 
 /* A model named "zeros" with the float tensors of another one: names, shapes, dtypes and order, and all
  * values +0. It is the base of models that were not fine-tuned from one, such as adapters. It takes memory
  * for names and shapes alone, has no metadata, and does not need `like` afterwards. */
-EMR_API emr_status emr_model_create_zeros(emr_model **model, const emr_model *like, const emr_allocator *allocator,
-                                   emr_error *error);
+EMR_API emr_status emr_model_create_zeros(emr_model **model, const emr_model *like,
+                                          const emr_allocator *allocator, emr_error *error);
 
-/* Appends a tensor. EMR_EEXIST if the name is taken; EMR_EINVAL for an unknown dtype, a size that does not
- * fit in 63 bits or is no whole number of bytes, or more than one source of bytes. After a failure the model
- * is as before. Tensors got from the model earlier stay valid. */
+/* Appends a tensor. After a failure the model is as before. Tensors got from the model earlier stay valid.
+ * - EMR_EEXIST: the name is taken.
+ * - EMR_EINVAL: the dtype is unknown, the size does not fit in 63 bits or is not a whole number of bytes, or
+ *   there is more than one source of bytes. */
 EMR_API emr_status emr_model_add(emr_model *model, const emr_tensor_desc *desc, emr_error *error);
 
-/* Sets one entry of the model's metadata (safetensors' __metadata__), replacing what was there. */
-EMR_API emr_status emr_model_set_metadata(emr_model *model, const char *key, const char *value,
-                                          emr_error *error);
+/* Appends a tensor of another model, which must outlive this one: same name, same bytes. */
+EMR_API emr_status emr_model_add_tensor(emr_model *model, const emr_tensor *tensor, emr_error *error);
 
 EMR_API const char *emr_model_name(const emr_model *model);
-EMR_API size_t emr_model_n_tensors(const emr_model *model);
+EMR_API uint32_t emr_model_n_tensors(const emr_model *model);
 
 /* The i-th tensor in the model's order, or NULL past the end. */
-EMR_API const emr_tensor *emr_model_tensor(const emr_model *model, size_t i);
+EMR_API const emr_tensor *emr_model_tensor(const emr_model *model, uint32_t i);
 
 /* The tensor of that name, or NULL. */
-EMR_API const emr_tensor *emr_model_find(const emr_model *model, const char *name);
+EMR_API const emr_tensor *emr_model_find_tensor(const emr_model *model, const char *name);
 
-EMR_API size_t emr_model_n_metadata(const emr_model *model);
+/* Metadata: text by key, safetensors' __metadata__. Setting replaces what was there; removing what is not
+ * there is EMR_ENOTFOUND. */
+EMR_API emr_status emr_model_set_metadata(emr_model *model, const char *key, const char *value,
+                                          emr_error *error);
+EMR_API emr_status emr_model_remove_metadata(emr_model *model, const char *key);
 
-/* The i-th entry, in order of keys added. EMR_ENOTFOUND past the end. */
-EMR_API emr_status emr_model_get_metadata(const emr_model *model, size_t i, const char **key, const char **value);
+/* Sets all entries of another model. */
+EMR_API emr_status emr_model_copy_metadata(emr_model *model, const emr_model *from, emr_error *error);
+
+/* The value, or NULL; valid until it is set or removed. */
+EMR_API const char *emr_model_find_metadata(const emr_model *model, const char *key);
+
+/* The i-th entry, in the order in which keys were added. EMR_ENOTFOUND past the end. */
+EMR_API uint32_t emr_model_n_metadata(const emr_model *model);
+EMR_API emr_status emr_model_get_metadata(const emr_model *model, uint32_t i, const char **key,
+                                          const char **value);
 
 EMR_END_DECLS
 

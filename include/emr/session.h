@@ -1,76 +1,72 @@
-/* session.h - a bundle inside a running engine: base and unified vector held in memory, ready to act as any
- * task. One call writes a task's weights over the engine's, another multiplies by them without writing them
+/* session.h - a bundle inside a running engine: base and unified vector in memory, ready to act as any task.
+ * One call writes a task's weights over the engine's; another multiplies by them without writing them
  * anywhere, for a batch whose vectors belong to different tasks.
  *
- *     emr_session_create(&session, bundle, base, &options, error);
- *     emr_weights weights[] = {{.size = sizeof *weights, .name = "layer.0.weight", .data = layer0},
- *                              ...};
- *     emr_session_apply(session, french, weights, n, error);           // act as `french`
- *     emr_session_apply(session, german, weights, n, error);           // and now as `german`
+ *     emr_session_create(&session, bundle, base, NULL, &error);
+ *     emr_weights weights[] = {{.size = sizeof *weights, .name = "layer.0.weight", .data = layer0}, ...};
+ *     emr_session_apply(session, french, weights, n, &error);           // act as `french`
+ *     emr_session_apply(session, german, weights, n, &error);           // and now as `german`
  *
- * Weights are always computed from the base, never from those of the task before, so that nothing drifts.
+ * Weights are always computed from the base, never from those of the task before, so nothing drifts.
  *
- * In memory: the base's merged tensors, the unified vector, and masks. What lies in host memory, or in a
- * mapped file and is stored as it is, is used where it is; all else is read into memory when the session is
- * created or, of masks, when it is needed first. Of masks that had to be decoded only so many are kept as the
- * host allows: what was used longest ago goes first. Nothing is allocated after creation. Every block of the
- * bundle is checked against its checksum when it is read, and the base against its hashes at the beginning.
+ * Memory holds the base's merged tensors, the unified vector, and masks.
+ * - What lies in host memory, or in a mapped file and is stored raw, is used where it is.
+ * - All else is read when the session is created or, of masks, when it is first needed. Of masks that had to
+ *   be decoded, as many are kept as mask_bytes allows; the least recently used go first.
+ * - Nothing is allocated after creation.
+ * - Every block of the bundle is checked when it is read, and the base at the beginning.
  *
- * A session is used by one thread at a time, and shares its work out over the executor. After a failed call
- * it can go on being used; what the call should have written is undefined then. Freestanding. */
+ * A session is used by one thread at a time, and shares its work out over the executor. It stays usable
+ * after a failed call, whose output is undefined. Freestanding. */
 #ifndef EMR_SESSION_H
 #define EMR_SESSION_H
 
 #include "emr/bundle.h"
-#include "emr/executor.h"
 #include "emr/export.h"
 #include "emr/model.h"
 #include "emr/product.h"
-#include "emr/progress.h"
+#include "emr/resources.h"
 #include "emr/status.h"
 
 typedef struct emr_session emr_session;
 
+/* Zero means the default. */
 typedef struct emr_session_options {
-    size_t size;                    /* sizeof(emr_session_options) */
-    const emr_allocator *allocator; /* NULL: the bundle's */
-    const emr_executor *executor;   /* NULL: the calling thread alone. Copied; its `user` is borrowed. */
+    size_t size;
+    /* allocator NULL: the bundle's. memory_bytes caps all memory of the session, 0: no cap; EMR_ELIMIT says
+     * how much is needed, before more than tables is allocated. progress: of checking the base. */
+    const emr_resources *resources;
     /* Cap on decoded masks; 0: room for those of all tasks. At least one block (32 KiB, or what block_params
-     * of the merge says); and to multiply, for each task that a product names (64 vectors of it are looked at
-     * at a time), as many as one row lies in: two where rows are shorter than blocks. */
+     * of the merge says). To multiply, as many blocks as one row lies in (two where rows are shorter than
+     * blocks) for each task that a product names; 64 vectors of it are looked at at a time. */
     uint64_t mask_bytes;
-    /* Cap on all memory of the session; 0: none. EMR_ELIMIT, saying how much is needed, before more than its
-     * tables are allocated. */
-    uint64_t memory_bytes;
-    int trust_base;           /* non-zero: do not check that the base is the one the bundle was made with */
-    emr_progress_fn progress; /* of creating: bytes of that check */
-    void *progress_user;
+    emr_base_check check; /* EMR_BASE_CHECK_FIRST or _NONE */
+    uint32_t reserved;
 } emr_session_options;
-
 
 /* Where an engine keeps the weights of one tensor, or of a part of it. */
 typedef struct emr_weights {
-    size_t size; /* sizeof(emr_weights), the same for all in an array */
+    size_t size; /* the same for all in an array */
     /* Of any tensor that the task's checkpoint had: merged, kept from the base, or private. Borrowed for the
      * call. */
     const char *name;
-    /* Out: `count` elements in `dtype`, at any alignment. May hold anything; may not be the base's memory,
-     * nor overlap another's of the same call. */
+    /* Out: `count` elements in `dtype`, at any alignment. It must not be the base's memory, nor overlap
+     * another's of the same call. */
     void *data;
-    uint64_t first; /* element of the tensor with which they begin */
-    uint64_t count; /* 0: all from `first` on */
-    /* A float emr_dtype, where the tensor is a float; 0: that of the task's checkpoint (of the base for
-     * EMR_BASE). */
-    int dtype;
+    uint64_t first;  /* the element of the tensor with which they begin */
+    uint64_t count;  /* 0: all from `first` on */
+    emr_dtype dtype; /* a float, where the tensor is one; 0: that of the task's checkpoint (of the base for
+                        EMR_BASE) */
+    uint32_t reserved;
 } emr_weights;
 
 typedef struct emr_session_info {
-    size_t size;            /* sizeof(emr_session_info) */
-    uint64_t memory_bytes;  /* what memory_bytes of the options must be at least; no more is ever allocated */
+    size_t size;
+    uint64_t memory_bytes;  /* what resources.memory_bytes must be at least; no more is ever allocated */
     uint64_t base_bytes;    /* of it: base tensors that could not be used in place */
-    uint64_t unified_bytes; /* unified values, likewise */
-    uint64_t mask_bytes;    /* room for decoded masks */
-    uint64_t masks_found;   /* how often a piece of work needed a block of a mask that was in memory, */
+    uint64_t unified_bytes; /* of it: unified values that could not */
+    uint64_t mask_bytes;    /* of it: room for decoded masks */
+    uint64_t masks_found;   /* how often a piece of work needed a mask's block that was in memory, */
     uint64_t masks_read;    /* and blocks that had to be read first */
 } emr_session_info;
 
@@ -82,17 +78,17 @@ EMR_API emr_status emr_session_create(emr_session **session, const emr_bundle *b
                                       const emr_session_options *options, emr_error *error);
 EMR_API void emr_session_destroy(emr_session **session);
 
-/* Writes a task's weights into the engine's memory, tensor by tensor, each shared out over the executor. With
- * a tensor that the task does not have: EMR_ENOTFOUND. Elements of less than a byte: EMR_EUNSUPPORTED. Where
- * `weights` cannot be right, nothing is written. Private tensors of a task are read from the bundle each
- * time. */
-EMR_API emr_status emr_session_apply(emr_session *session, size_t task, const emr_weights *weights,
+/* Writes a task's weights (the base's own for EMR_BASE) into the engine's memory, tensor by tensor, each
+ * shared out over the executor. Private tensors are read from the bundle each time.
+ * - EMR_ENOTFOUND: the task does not have a tensor. EMR_EUNSUPPORTED: elements of less than a byte.
+ * - Where `weights` cannot be right, nothing is written. */
+EMR_API emr_status emr_session_apply(emr_session *session, uint32_t task, const emr_weights *weights,
                                      size_t n_weights, emr_error *error);
 
-/* Multiplies rows of a merged tensor by a batch of vectors; tasks[b] is the task of vector b, or
- * EMR_BASE. EMR_ELIMIT if mask_bytes has no room for the masks of so many tasks at a time. */
-EMR_API emr_status emr_session_multiply(emr_session *session, const size_t *tasks, const emr_product *product,
-                                        emr_error *error);
+/* Multiplies rows of a merged tensor by a batch of vectors; tasks[b] is the task of vector b, or EMR_BASE.
+ * EMR_ELIMIT if mask_bytes has no room for the masks of that many tasks at a time. */
+EMR_API emr_status emr_session_multiply(emr_session *session, const uint32_t *tasks,
+                                        const emr_product *product, emr_error *error);
 
 /* Set info->size first. */
 EMR_API emr_status emr_session_get_info(const emr_session *session, emr_session_info *info);

@@ -1,4 +1,13 @@
-/* tensor.h - one named tensor of a model: type, shape, and a way to its bytes. */
+/* tensor.h - one named tensor of a model: its type, its shape, and where its bytes come from.
+ *
+ *     emr_tensor_desc desc = EMR_INIT(emr_tensor_desc);
+ *     desc.name = "layer.0.weight";
+ *     desc.dtype = EMR_DTYPE_BF16;
+ *     desc.rank = 2;
+ *     desc.shape = shape;
+ *     desc.data = weights;                       // or .io and .offset, or .compute and .user
+ *     emr_model_add(model, &desc, &error);
+ */
 #ifndef EMR_TENSOR_H
 #define EMR_TENSOR_H
 
@@ -9,30 +18,44 @@
 
 #define EMR_RANK_MAX 64
 
-/* A tensor of a model; owned by its model and valid as long as that is. Elements are stored row-major (the
- * last dimension varies fastest), little-endian, without gaps. */
+/* A tensor of a model, owned by it. Elements are stored row-major (the last dimension varies fastest),
+ * little-endian, without gaps. */
 typedef struct emr_tensor emr_tensor;
 
-/* Reads exactly `n` bytes from byte `offset` of the tensor. For tensors that compute their bytes. */
-typedef emr_status (*emr_tensor_read_fn)(void *user, uint64_t offset, void *destination, size_t n,
-                                         emr_error *error);
+/* What is asked of a computed tensor: elements [first, first + count), written to `out`. */
+typedef struct emr_computation {
+    size_t size;
+    void *user;    /* the tensor's */
+    void *scratch; /* the reader's: emr_model_options.scratch_bytes of it, 64-byte aligned */
+    void *out;     /* any alignment */
+    size_t count;
+    uint64_t first;
+} emr_computation;
+
+/* Computes elements. Whoever reads the tensor fails with the status that it returns (EMR_EIO for a positive
+ * one). May be called from several threads at a time, each with a scratch of its own. `error` is never NULL.
+ * The caller's sentence names model and tensor; the callback need not. */
+typedef emr_status (*emr_compute_fn)(const emr_computation *computation, emr_error *error);
 
 /* How a host describes a tensor to emr_model_add. Its bytes come from exactly one of
- *   data  host memory, borrowed, any alignment;
- *   io    an extent of an I/O object, from `offset` on; `user` of the I/O is borrowed;
- *   read  a callback (must be safe to call from several threads);
- * or from none of them: then they are pushed chunk by chunk during a merge (emr_merge_push). */
+ *   data     host memory, borrowed, any alignment;
+ *   io       an extent of an I/O object, from `offset` on;
+ *   compute  a function that computes its elements as they are read;
+ * or from none of them: then they are pushed, chunk by chunk, during a merge (emr_merge_push). */
 typedef struct emr_tensor_desc {
-    size_t size; /* sizeof(emr_tensor_desc) */
+    size_t size;
     const char *name;
     const uint64_t *shape; /* `rank` numbers; NULL if rank is 0 */
     const void *data;
-    const emr_io *io;
-    uint64_t offset; /* bytes, with io */
-    emr_tensor_read_fn read;
-    void *user;     /* with read; borrowed */
-    uint32_t dtype; /* an emr_dtype */
+    const emr_io *io; /* copied; its `user` is borrowed */
+    emr_compute_fn compute;
+    void *user;      /* handed to `compute`; borrowed */
+    uint64_t offset; /* with io: bytes */
+    emr_dtype dtype;
     uint32_t rank;
+    uint32_t granule;   /* with compute: `first` is a multiple of this, and so is `count` but at the tensor's
+                           end. 0: 1 element, or as many as make a byte. */
+    uint32_t max_count; /* with compute: the largest `count`; 0: 8192. At least the granule. */
 } emr_tensor_desc;
 
 EMR_BEGIN_DECLS
@@ -42,14 +65,19 @@ EMR_API emr_dtype emr_tensor_dtype(const emr_tensor *tensor);
 EMR_API uint32_t emr_tensor_rank(const emr_tensor *tensor);
 EMR_API const uint64_t *emr_tensor_shape(const emr_tensor *tensor);
 
-/* Number of elements: the product of the shape; 1 for rank 0. */
+/* The number of elements: the product of the shape; 1 for rank 0. */
 EMR_API uint64_t emr_tensor_count(const emr_tensor *tensor);
 EMR_API uint64_t emr_tensor_bytes(const emr_tensor *tensor);
 
-/* `n` bytes from byte `offset` of the tensor. EMR_EINVAL outside of it; EMR_ESTATE if its bytes are to be
- * pushed. Concurrent. */
+/* Reads `n` bytes from byte `offset` of the tensor; any range, whatever the granule. EMR_EINVAL outside of
+ * the tensor; EMR_ESTATE if its bytes are to be pushed, or can only be written (emr_view_options.check).
+ */
 EMR_API emr_status emr_tensor_read(const emr_tensor *tensor, uint64_t offset, void *destination, size_t n,
                                    emr_error *error);
+
+/* Reads elements [first, first + n) of a float tensor as f32: widened exactly, or, from F64, rounded. */
+EMR_API emr_status emr_tensor_read_floats(const emr_tensor *tensor, uint64_t first, size_t n, float *values,
+                                          emr_error *error);
 
 EMR_END_DECLS
 

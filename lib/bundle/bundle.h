@@ -5,8 +5,12 @@
 #include "emr/bundle.h"
 #include "bundle/codec.h"
 #include "bundle/format.h"
+#include "core/io.h"
 #include "core/memory.h"
 #include "core/names.h"
+#include "core/structs.h"
+#include "core/work.h"
+#include "modulator/kind.h"
 #include "numeric/kernels.h"
 
 typedef struct emr_section {
@@ -16,10 +20,14 @@ typedef struct emr_section {
 
 #define EMR_NO_STREAM SIZE_MAX
 
+/* The index stays in memory as it is in the file, and records are decoded each time that they are looked at:
+ * a bundle of many tasks takes little more than its index. The tables below are what would have to be
+ * searched for. */
 struct emr_bundle {
     emr_allocator allocator;
     emr_io io;
-    const emr_kernels *kernels; /* of its modulators */
+    const emr_kernels *kernels; /* of its modulators, */
+    const emr_kind *kind;       /* which are of this kind */
     char *name;
     uint64_t bytes, index_offset;
     uint16_t version_major, version_minor;
@@ -28,8 +36,10 @@ struct emr_bundle {
     emr_summary summary;
     size_t n_private, n_streams, n_blocks, n_metadata;
     size_t base_streams[EMR_N_STREAM_KINDS];  /* the base's of each kind, or EMR_NO_STREAM */
-    size_t *task_streams[EMR_N_STREAM_KINDS]; /* likewise, one a task */
+    size_t *task_streams[EMR_N_STREAM_KINDS]; /* the tasks', one each; NULL where the kind is not theirs */
     size_t *first_private;                    /* n_tasks + 1 positions in the private section */
+    uint32_t *metadata;                       /* positions in the metadata section, sorted by owner */
+    size_t *first_metadata; /* n_tasks + 2 positions in the former; the base is the last owner */
     emr_names tensor_names, task_names;
     /* Called when the bundle is destroyed, by whoever opened its I/O. */
     void (*on_destroy)(void *owner);
@@ -80,21 +90,46 @@ static inline emr_metadata_record emr_bundle_metadata_record(const emr_bundle *b
  */
 static inline emr_dtype emr_bundle_task_dtype(const emr_bundle *b, size_t task, size_t i)
 {
-    return (emr_dtype)b->sections[EMR_SECTION_TASK_DTYPES].data[task * b->summary.n_tensors + i];
+    return b->sections[EMR_SECTION_TASK_DTYPES].data[task * b->summary.n_tensors + i];
 }
 
-/* A task's rescaler for a merged tensor, in a bundle whose rescalers are not per row. */
-static inline float emr_bundle_rescaler(const emr_bundle *b, size_t task, size_t tensor)
+static inline bool emr_bundle_is_extendable(const emr_bundle *b)
 {
-    if (b->summary.rescale_per == EMR_PER_MODEL_BYTE)
-        return emr_bundle_task_record(b, task).rescaler;
-    size_t at = (task * b->summary.n_merged + tensor) * 4;
-    return emr_f32_from_bits(emr_load32(b->sections[EMR_SECTION_RESCALERS].data + at));
+    return b->sections[EMR_SECTION_GROWTH].data != NULL;
 }
+
+/* Where first_metadata has an owner. */
+static inline size_t emr_bundle_metadata_slot(const emr_bundle *b, uint32_t owner)
+{
+    return owner == EMR_BASE ? b->summary.n_tasks : owner;
+}
+
+/* The i-th entry of an owner, which has it. */
+emr_metadata_record emr_bundle_owned_metadata(const emr_bundle *b, uint32_t owner, uint32_t i);
+
+/* bundle_modulator.c: a task's scales, as many as its kind has, for a merged tensor; in a bundle whose scales
+ * are not per row. */
+void emr_bundle_scales(const emr_bundle *b, uint32_t task, uint32_t tensor, float *scales);
 
 /* The names by number, as emr_names wants to be told; `owner` is the bundle. */
 const char *emr_bundle_task_name(const void *owner, size_t i);
 const char *emr_bundle_tensor_name(const void *owner, size_t i);
+
+/* Reads from the file, outside of what a cursor looks after. */
+emr_status emr_bundle_read(const emr_bundle *b, uint64_t offset, void *to, size_t n, emr_error *error);
+
+/* Fails with EMR_EFORMAT: "FILE: not a valid bundle: WHAT". */
+emr_status emr_bundle_malformed(const emr_bundle *b, const char *what, emr_error *error);
+
+/* check_index.c: whether the index can be what it says: the summary, strings and shapes first, then all else,
+ * once there is room for the tables above, which are filled on the way. */
+emr_status emr_bundle_check_summary(emr_bundle *b, emr_error *error);
+emr_status emr_bundle_check_index(emr_bundle *b, emr_error *error);
+
+/* Workers within env->memory_bytes: `fixed` bytes in all, and `each` for every one of them. EMR_ELIMIT if that
+ * is too little for one. */
+emr_status emr_bundle_create_workers(emr_workers *workers, const emr_bundle *b, const emr_env *env,
+                                     uint64_t fixed, uint64_t each, emr_error *error);
 
 /* Gives a model the metadata of an owner. Entries may share strings, and copies of what a few bytes refer to
  * could take any amount of memory: EMR_EFORMAT where they are longer than all strings. */
@@ -102,9 +137,6 @@ emr_status emr_bundle_add_metadata(emr_model *model, const emr_bundle *b, uint32
 
 /* Elements of a record's shape; its product was checked on opening. */
 uint64_t emr_bundle_count(const emr_bundle *b, const emr_tensor_record *t);
-/* Rows of a merged tensor: the first dimension; 1 where the rank is below 2; 0 where there are no elements.
- */
-uint64_t emr_shape_rows(uint32_t rank, const uint64_t *shape);
 
 /* Reads one block of a stream, checks and decodes it: *data is `into`, or where raw bytes lie in a window of
  * the I/O, of the block's length, which the caller unmaps. `packed` and `into` have room for a block each.
@@ -113,7 +145,7 @@ emr_status emr_block_read(const emr_bundle *bundle, const emr_stream_record *str
                           emr_decoder *decoder, uint8_t *packed, uint8_t *into, const uint8_t **data,
                           emr_error *error);
 
-/* About what emr_bundle_open_base allocates, without what those take who read from it. */
+/* The most memory that emr_bundle_open_base holds at any moment; readers take more. */
 uint64_t emr_bundle_base_memory(const emr_bundle *bundle);
 
 /* Tensor i of the bundle in a model that is to be its base: EMR_EMISMATCH if it is absent or of another dtype
@@ -122,7 +154,7 @@ emr_status emr_bundle_base_tensor(const emr_bundle *bundle, const emr_model *bas
                                   const emr_tensor **tensor, emr_error *error);
 
 /* A rescaler as it is stored: EMR_EFORMAT, naming task and tensor, if it is negative or not finite. */
-emr_status emr_bundle_check_rescaler(const emr_bundle *bundle, size_t task, size_t tensor, uint32_t bits,
+emr_status emr_bundle_check_rescaler(const emr_bundle *bundle, uint32_t task, uint32_t tensor, float rescaler,
                                      emr_error *error);
 
 /* Reads one stream, block by block, verifying each as it is reached. One user at a time. */
@@ -141,6 +173,8 @@ typedef struct emr_cursor {
 emr_status emr_cursor_open(emr_cursor *cursor, const emr_bundle *bundle, size_t stream,
                            const emr_allocator *allocator, emr_error *error);
 void emr_cursor_close(emr_cursor *cursor);
+/* What one allocates over that stream. */
+uint64_t emr_cursor_memory(const emr_stream_record *stream);
 
 /* The decoded bytes at `offset` of the stream: *available of them, up to the end of their block. */
 emr_status emr_cursor_at(emr_cursor *cursor, uint64_t offset, const uint8_t **bytes, size_t *available,

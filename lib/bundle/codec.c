@@ -61,6 +61,11 @@ void emr_decoder_destroy(emr_decoder *decoder)
     emr_release(&allocator, decoder);
 }
 
+size_t emr_decoder_memory(void)
+{
+    return sizeof(emr_decoder) + ZSTD_estimateDCtxSize();
+}
+
 static emr_status decode_frame(emr_decoder *decoder, void *to, size_t n, const void *frame, size_t size)
 {
     if (ZSTD_getFrameContentSize(frame, size) != n)
@@ -193,6 +198,11 @@ emr_status emr_decoder_create(emr_decoder **decoder, const emr_allocator *alloca
 void emr_decoder_destroy(emr_decoder *decoder)
 {
     (void)decoder;
+}
+
+size_t emr_decoder_memory(void)
+{
+    return 0;
 }
 
 emr_status emr_decode(emr_decoder *decoder, void *destination, size_t n, unsigned planes, const void *stored,

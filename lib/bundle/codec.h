@@ -11,6 +11,8 @@ unsigned emr_codec_version(void);
 typedef struct emr_decoder emr_decoder;
 emr_status emr_decoder_create(emr_decoder **decoder, const emr_allocator *allocator);
 void emr_decoder_destroy(emr_decoder *decoder);
+/* What one allocates. */
+size_t emr_decoder_memory(void);
 
 /* What a block's bytes are, for the encoder to make the best of. */
 typedef enum emr_texture {
@@ -22,8 +24,8 @@ typedef enum emr_texture {
     EMR_TEXTURE_UNKNOWN = 255 /* what a sample tells; not for the encoder */
 } emr_texture;
 
-/* Decodes a block that must give exactly `n` bytes: one frame, or with `planes` 2 or 4 the frames of so many
- * planes, for which `work` has n bytes. Declared sizes are checked first. EMR_ECORRUPT, EMR_EUNSUPPORTED
+/* Decodes a block that must give exactly `n` bytes: one frame, or with `planes` 2 or 4 that many frames, one a
+ * plane, for which `work` has n bytes. Declared sizes are checked first. EMR_ECORRUPT, EMR_EUNSUPPORTED
  * without zstd. */
 emr_status emr_decode(emr_decoder *decoder, void *destination, size_t n, unsigned planes, const void *stored,
                       size_t stored_size, void *work);

@@ -5,20 +5,19 @@
 
 #include <string.h>
 
-static const char *const stream_names[EMR_N_STREAM_KINDS] = {
-    "?",    "unified",   "mask",     "base",      "private",         "row rescalers",
-    "sums", "opposites", "extremes", "non-zeros", "undecided signs", "row numerators"};
-
-/* Fails with a sentence that says which stream, task and block. */
-static emr_status fail(const emr_bundle *b, const emr_stream_record *s, uint64_t block, emr_status status,
-                       const char *what, emr_error *error)
+/* Fails with a sentence that says which stream, task and block; `why` may be NULL. */
+static emr_status fail_block(const emr_bundle *b, const emr_stream_record *s, uint64_t block,
+                             emr_status status, const char *what, const emr_error *why, emr_error *error)
 {
-    const char *kind = s->kind < EMR_N_STREAM_KINDS ? stream_names[s->kind] : "unknown";
+    static const emr_error nothing = {.text = ""};
+    const emr_stream_rule *rule = emr_stream_rule_of(s->kind);
+    const char *kind = rule ? rule->name : "unknown";
+    why = why ? why : &nothing;
     if (s->owner == EMR_BASE)
-        return emr_fail(error, status, "%s: block %u of the %s stream: %s", b->name, block, kind, what);
-    emr_task_record task = emr_bundle_task_record(b, s->owner);
-    return emr_fail(error, status, "%s: task '%s': block %u of its %s stream: %s", b->name,
-                    emr_bundle_string(b, task.name), block, kind, what);
+        return emr_fail_because(error, status, why, "%F: block %u of the %s stream: %s", b->name, block, kind,
+                                what);
+    return emr_fail_because(error, status, why, "%F: task '%K': block %u of its %s stream: %s", b->name,
+                            emr_bundle_task_name(b, s->owner), block, kind, what);
 }
 
 emr_status emr_cursor_open(emr_cursor *c, const emr_bundle *bundle, size_t stream,
@@ -33,15 +32,19 @@ emr_status emr_cursor_open(emr_cursor *c, const emr_bundle *bundle, size_t strea
     c->packed = emr_allocate(allocator, length);
     if (!c->buffer || !c->packed || emr_decoder_create(&c->decoder, allocator)) {
         emr_cursor_close(c);
-        return emr_fail(error, EMR_ENOMEM, "%s: out of memory", bundle->name);
+        return emr_no_memory(error, bundle->name);
     }
     return EMR_OK;
 }
 
-static void unmap(emr_cursor *c)
+uint64_t emr_cursor_memory(const emr_stream_record *s)
 {
-    if (c->window && c->bundle->io.unmap)
-        c->bundle->io.unmap(c->bundle->io.user, c->window, c->window_size);
+    return 2 * emr_min(s->block_bytes, s->bytes) + emr_decoder_memory();
+}
+
+static void unmap_window(emr_cursor *c)
+{
+    emr_io_unmap(&c->bundle->io, c->window, c->window_size);
     c->window = NULL;
 }
 
@@ -49,7 +52,7 @@ void emr_cursor_close(emr_cursor *c)
 {
     if (!c->bundle)
         return;
-    unmap(c);
+    unmap_window(c);
     emr_release(&c->allocator, c->buffer);
     emr_release(&c->allocator, c->packed);
     emr_decoder_destroy(c->decoder);
@@ -58,17 +61,16 @@ void emr_cursor_close(emr_cursor *c)
 
 /* The block's stored bytes: a mapped window where they are raw and the I/O offers one, else read into `into`.
  */
-static emr_status fetch(const emr_io *io, const emr_block_record *r, uint8_t *into, const uint8_t **stored)
+static emr_status fetch_block(const emr_io *io, const emr_block_record *r, uint8_t *into,
+                              const uint8_t **stored, emr_error *why)
 {
-    if (io->map && r->codec == EMR_CODEC_RAW) {
-        const void *window;
-        if (io->map(io->user, r->offset, r->stored, &window))
-            return EMR_EIO;
-        *stored = window;
-        return EMR_OK;
-    }
     *stored = into;
-    return io->read(io->user, r->offset, into, r->stored) ? EMR_EIO : EMR_OK;
+    if (!io->map || r->codec != EMR_CODEC_RAW)
+        return emr_io_read(io, r->offset, into, r->stored, why);
+    const void *window = NULL;
+    emr_status status = emr_io_map(io, r->offset, r->stored, &window, why);
+    *stored = window;
+    return status;
 }
 
 static const char *why_not_decoded(emr_status status)
@@ -90,13 +92,15 @@ emr_status emr_block_read(const emr_bundle *b, const emr_stream_record *s, uint6
         memset(into, r.parameter, length);
         return EMR_OK;
     }
-    emr_status status = fetch(&b->io, &r, r.codec == EMR_CODEC_ZSTD ? packed : into, &stored);
+    emr_error why;
+    emr_status status = fetch_block(&b->io, &r, r.codec == EMR_CODEC_ZSTD ? packed : into, &stored, &why);
     if (status)
-        return fail(b, s, block, status, "reading it failed", error);
+        return fail_block(b, s, block, status, "reading it failed", &why, error);
     if (emr_hash64(stored, r.stored) != r.hash) {
-        if (stored != into && stored != packed && b->io.unmap)
-            b->io.unmap(b->io.user, stored, r.stored);
-        return fail(b, s, block, EMR_ECORRUPT, "its checksum differs, the file is damaged", error);
+        if (stored != into && stored != packed)
+            emr_io_unmap(&b->io, stored, r.stored);
+        return fail_block(b, s, block, EMR_ECORRUPT, "its checksum differs, the file is damaged", NULL,
+                          error);
     }
     if (r.codec == EMR_CODEC_RAW) {
         *data = stored;
@@ -106,13 +110,13 @@ emr_status emr_block_read(const emr_bundle *b, const emr_stream_record *s, uint6
     status = r.codec == EMR_CODEC_ZSTD
                  ? emr_decode(decoder, into, length, 1, stored, r.stored, NULL)
                  : emr_decode(decoder, into, length, r.parameter, into, r.stored, packed);
-    return status ? fail(b, s, block, status, why_not_decoded(status), error) : EMR_OK;
+    return status ? fail_block(b, s, block, status, why_not_decoded(status), NULL, error) : EMR_OK;
 }
 
-static emr_status load(emr_cursor *c, uint64_t block, emr_error *error)
+static emr_status load_block(emr_cursor *c, uint64_t block, emr_error *error)
 {
     c->block = UINT64_MAX;
-    unmap(c);
+    unmap_window(c);
     emr_status status =
         emr_block_read(c->bundle, &c->stream, block, c->decoder, c->packed, c->buffer, &c->data, error);
     if (status)
@@ -129,11 +133,11 @@ emr_status emr_cursor_at(emr_cursor *c, uint64_t offset, const uint8_t **bytes, 
                          emr_error *error)
 {
     if (offset >= c->stream.bytes)
-        return emr_fail(error, EMR_ECORRUPT, "%s: byte %u lies outside of its stream", c->bundle->name,
+        return emr_fail(error, EMR_ECORRUPT, "%F: byte %u lies outside of its stream", c->bundle->name,
                         offset);
     uint64_t block = offset / c->stream.block_bytes;
     if (block != c->block) {
-        emr_status status = load(c, block, error);
+        emr_status status = load_block(c, block, error);
         if (status)
             return status;
     }

@@ -1,10 +1,12 @@
-/* format.h - the bytes of a bundle: constants and records, each with its encoder and decoder side by side.
- * docs/bundle-format.md is the normative text; this file follows it field by field. */
+/* format.h - the bytes of a bundle: constants and records, each with its encoder and decoder side by side,
+ * and what streams of each kind are. docs/bundle-format.md is the normative text; this file follows it field
+ * by field. */
 #ifndef EMR_BUNDLE_FORMAT_H
 #define EMR_BUNDLE_FORMAT_H
 
 #include "core/bytes.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 
 enum {
@@ -21,6 +23,10 @@ enum {
     EMR_BLOCK_BYTES_MIN = 512,
     EMR_BLOCK_BYTES_MAX = 16 << 20,
 };
+
+/* Gives header or trailer its hash, and tells whether it is right. */
+void emr_set_seal(uint8_t *p);
+bool emr_is_sealed(const uint8_t *p);
 
 #define EMR_HEADER_MAGIC                                                                                     \
     "\x89"                                                                                                   \
@@ -61,18 +67,6 @@ enum emr_stream_kind {
     EMR_N_STREAM_KINDS = 12,
 };
 
-/* Whether streams of a known kind belong to the base; the others belong to a task each. */
-static inline bool emr_is_base_stream(uint32_t kind)
-{
-    return kind == EMR_STREAM_UNIFIED || kind == EMR_STREAM_BASE || kind == EMR_STREAM_SUMS ||
-           kind == EMR_STREAM_OPPOSITES || kind == EMR_STREAM_EXTREMES;
-}
-
-static inline bool emr_is_growth_stream(uint32_t kind)
-{
-    return kind >= EMR_STREAM_SUMS && kind < EMR_N_STREAM_KINDS;
-}
-
 enum { EMR_STREAM_REQUIRED = 1 };
 
 enum emr_codec { EMR_CODEC_RAW = 0, EMR_CODEC_ZSTD = 1, EMR_CODEC_FILL = 2, EMR_CODEC_PLANES = 3 };
@@ -84,7 +78,6 @@ enum { EMR_RESCALE_L2_BYTE = 2 };
 
 /* rescale_per, as stored */
 enum { EMR_PER_MODEL_BYTE = 0, EMR_PER_TENSOR_BYTE = 1, EMR_PER_ROW_BYTE = 2 };
-
 
 typedef struct emr_summary {
     uint8_t rescale, rescale_per, tie, unified_dtype, modulator, on_nonfinite, has_base;
@@ -114,20 +107,50 @@ static inline void emr_encode_summary(uint8_t *p, const emr_summary *s)
 
 static inline emr_summary emr_decode_summary(const uint8_t *p)
 {
-    return (emr_summary){p[0],
-                         p[1],
-                         p[2],
-                         p[3],
-                         p[4],
-                         p[5],
-                         p[6],
-                         emr_load32(p + 8),
-                         emr_load32(p + 12),
-                         emr_load32(p + 16),
-                         emr_load64(p + 24),
-                         emr_load64(p + 32),
-                         emr_load64(p + 40)};
+    return (emr_summary){
+        .rescale = p[0],
+        .rescale_per = p[1],
+        .tie = p[2],
+        .unified_dtype = p[3],
+        .modulator = p[4],
+        .on_nonfinite = p[5],
+        .has_base = p[6],
+        .n_tasks = emr_load32(p + 8),
+        .n_tensors = emr_load32(p + 12),
+        .n_merged = emr_load32(p + 16),
+        .merged_params = emr_load64(p + 24),
+        .flat_params = emr_load64(p + 32),
+        .n_rows = emr_load64(p + 40),
+    };
 }
+
+/* How long a stream is, once decoded. */
+typedef enum emr_stream_length {
+    EMR_LENGTH_ANY,     /* whatever its tensors take */
+    EMR_LENGTH_UNIFIED, /* flat parameters in the unified dtype */
+    EMR_LENGTH_CODES,   /* a code of the bundle's kind of modulator for each flat parameter */
+    EMR_LENGTH_PARAMS,  /* `bits` for each flat parameter */
+    EMR_LENGTH_SCALES, /* the kind's scales as f32s for each row, where they are per row; nothing elsewhere */
+    EMR_LENGTH_ROWS    /* `bits` for each row, under the same condition */
+} emr_stream_length;
+
+/* What streams of one kind are. All that differs between kinds is here, so that a new kind is a line in
+ * format.c: the writer marks it, opening checks it, dropping carries it along. */
+typedef struct emr_stream_rule {
+    const char *name; /* in "block 3 of its mask stream" */
+    bool per_task;    /* every task has one; otherwise the base has the only one */
+    bool required;    /* a reader that does not know the kind refuses the bundle */
+    bool growth;      /* for adding tasks alone: there exactly if GROWTH is, useless once a task is dropped */
+    emr_stream_length length;
+    uint32_t bits;
+} emr_stream_rule;
+
+/* NULL for a kind that this version does not know. */
+const emr_stream_rule *emr_stream_rule_of(uint32_t kind);
+
+/* Whether a stream of this length is what its rule and the summary ask for, whose modulator is of a known
+ * kind. flat_params is a multiple of 64, and neither it nor n_rows is above UINT64_MAX / 8. */
+bool emr_stream_length_fits(const emr_stream_rule *rule, const emr_summary *summary, uint64_t bytes);
 
 typedef struct emr_task_record {
     uint32_t name; /* offset in the strings section, as in every record */
@@ -150,8 +173,13 @@ static inline void emr_encode_task(uint8_t *p, const emr_task_record *t)
 
 static inline emr_task_record emr_decode_task(const uint8_t *p)
 {
-    return (emr_task_record){emr_load32(p), emr_f32_from_bits(emr_load32(p + 4)), emr_load64(p + 8),
-                             emr_load64(p + 16), emr_load32(p + 24)};
+    return (emr_task_record){
+        .name = emr_load32(p),
+        .rescaler = emr_f32_from_bits(emr_load32(p + 4)),
+        .ones = emr_load64(p + 8),
+        .zeroed = emr_load64(p + 16),
+        .empty_mask = emr_load32(p + 24),
+    };
 }
 
 typedef struct emr_tensor_record {
@@ -184,9 +212,18 @@ static inline void emr_encode_tensor(uint8_t *p, const emr_tensor_record *t)
 
 static inline emr_tensor_record emr_decode_tensor(const uint8_t *p)
 {
-    return (emr_tensor_record){emr_load32(p),      emr_load32(p + 4),  emr_load16(p + 8),  emr_load16(p + 10),
-                               emr_load32(p + 12), emr_load64(p + 16), emr_load64(p + 24), emr_load64(p + 32),
-                               emr_load64(p + 40), emr_load64(p + 48)};
+    return (emr_tensor_record){
+        .name = emr_load32(p),
+        .shape = emr_load32(p + 4),
+        .rank = emr_load16(p + 8),
+        .dtype = emr_load16(p + 10),
+        .merged = emr_load32(p + 12),
+        .first_param = emr_load64(p + 16),
+        .base_offset = emr_load64(p + 24),
+        .hash_low = emr_load64(p + 32),
+        .hash_high = emr_load64(p + 40),
+        .first_row = emr_load64(p + 48),
+    };
 }
 
 typedef struct emr_private_record {
@@ -209,8 +246,14 @@ static inline void emr_encode_private(uint8_t *p, const emr_private_record *r)
 
 static inline emr_private_record emr_decode_private(const uint8_t *p)
 {
-    return (emr_private_record){emr_load32(p),      emr_load32(p + 4),  emr_load32(p + 8),
-                                emr_load16(p + 12), emr_load16(p + 14), emr_load64(p + 16)};
+    return (emr_private_record){
+        .task = emr_load32(p),
+        .name = emr_load32(p + 4),
+        .shape = emr_load32(p + 8),
+        .rank = emr_load16(p + 12),
+        .dtype = emr_load16(p + 14),
+        .offset = emr_load64(p + 16),
+    };
 }
 
 typedef struct emr_stream_record {
@@ -234,8 +277,14 @@ static inline void emr_encode_stream(uint8_t *p, const emr_stream_record *s)
 
 static inline emr_stream_record emr_decode_stream(const uint8_t *p)
 {
-    return (emr_stream_record){emr_load32(p),      emr_load32(p + 4),  emr_load64(p + 8),
-                               emr_load64(p + 16), emr_load32(p + 24), emr_load32(p + 28)};
+    return (emr_stream_record){
+        .kind = emr_load32(p),
+        .owner = emr_load32(p + 4),
+        .bytes = emr_load64(p + 8),
+        .first_block = emr_load64(p + 16),
+        .block_bytes = emr_load32(p + 24),
+        .flags = emr_load32(p + 28),
+    };
 }
 
 /* The number of blocks of a stream, and the length of block i once decoded. */
@@ -272,7 +321,13 @@ static inline void emr_encode_block(uint8_t *p, const emr_block_record *b)
 
 static inline emr_block_record emr_decode_block(const uint8_t *p)
 {
-    return (emr_block_record){emr_load64(p), emr_load64(p + 8), emr_load32(p + 16), p[20], p[21]};
+    return (emr_block_record){
+        .offset = emr_load64(p),
+        .hash = emr_load64(p + 8),
+        .stored = emr_load32(p + 16),
+        .codec = p[20],
+        .parameter = p[21],
+    };
 }
 
 /* The growth section: this, then the globs' strings, zeros up to a multiple of 8, the numerators. */
@@ -296,7 +351,13 @@ static inline void emr_encode_growth(uint8_t *p, const emr_growth_record *g)
 
 static inline emr_growth_record emr_decode_growth(const uint8_t *p)
 {
-    return (emr_growth_record){p[0], p[1], (int32_t)emr_load32(p + 4), emr_load32(p + 8), emr_load32(p + 12)};
+    return (emr_growth_record){
+        .on_mismatch = p[0],
+        .on_missing = p[1],
+        .compression = (int32_t)emr_load32(p + 4),
+        .block_params = emr_load32(p + 8),
+        .n_globs = emr_load32(p + 12),
+    };
 }
 
 /* Where the numerators begin. */
@@ -320,7 +381,11 @@ static inline void emr_encode_metadata(uint8_t *p, const emr_metadata_record *m)
 
 static inline emr_metadata_record emr_decode_metadata(const uint8_t *p)
 {
-    return (emr_metadata_record){emr_load32(p), emr_load32(p + 4), emr_load32(p + 8)};
+    return (emr_metadata_record){
+        .owner = emr_load32(p),
+        .key = emr_load32(p + 4),
+        .value = emr_load32(p + 8),
+    };
 }
 
 #endif

@@ -1,13 +1,9 @@
 /* info.c - questions to an opened bundle that its index answers. Freestanding. */
 #include "bundle/bundle.h"
 
-uint64_t emr_shape_rows(uint32_t rank, const uint64_t *shape)
-{
-    for (uint32_t i = 0; i < rank; i++)
-        if (shape[i] == 0)
-            return 0;
-    return rank < 2 ? 1 : shape[0];
-}
+#include "core/text.h"
+
+#include "model/model.h"
 
 uint64_t emr_bundle_count(const emr_bundle *b, const emr_tensor_record *t)
 {
@@ -34,10 +30,17 @@ static uint64_t stored_bytes(const emr_bundle *b, size_t stream, uint64_t from, 
     return total;
 }
 
+const char *emr_bundle_name(const emr_bundle *b)
+{
+    return b->name;
+}
+
 emr_status emr_bundle_get_info(const emr_bundle *b, emr_bundle_info *info)
 {
+    if (!b)
+        return EMR_EINVAL;
     const emr_summary *s = &b->summary;
-    emr_bundle_info known = {
+    const emr_bundle_info known = {
         .bytes = b->bytes,
         .merged_params = s->merged_params,
         .n_tasks = s->n_tasks,
@@ -50,28 +53,32 @@ emr_status emr_bundle_get_info(const emr_bundle *b, emr_bundle_info *info)
         .tie = s->tie,
         .unified_dtype = s->unified_dtype,
         .has_base = s->has_base,
-        .extendable = b->sections[EMR_SECTION_GROWTH].data != NULL,
+        .extendable = emr_bundle_is_extendable(b),
     };
-    return emr_give_struct(info, &known, sizeof known, sizeof(emr_bundle_info));
+    return EMR_GIVE(info, &known, emr_bundle_info);
 }
 
-emr_status emr_bundle_get_task(const emr_bundle *b, size_t task, emr_task_info *info)
+emr_status emr_bundle_get_task(const emr_bundle *b, uint32_t task, emr_task_info *info)
 {
+    if (!b || !info)
+        return EMR_EINVAL;
     if (task >= b->summary.n_tasks)
         return EMR_ENOTFOUND;
     emr_task_record t = emr_bundle_task_record(b, task);
-    emr_task_info known = {
+    const emr_task_info known = {
         .name = emr_bundle_string(b, t.name),
         .mask_ones = t.ones,
         .mask_bytes = stored_bytes(b, b->task_streams[EMR_STREAM_MASK][task], 0, b->summary.flat_params / 8),
-        .n_private = b->first_private[task + 1] - b->first_private[task],
+        .n_private = (uint32_t)(b->first_private[task + 1] - b->first_private[task]),
         .rescaler = t.rescaler,
     };
-    return emr_give_struct(info, &known, sizeof known, sizeof(emr_task_info));
+    return EMR_GIVE(info, &known, emr_task_info);
 }
 
-emr_status emr_bundle_get_tensor(const emr_bundle *b, size_t tensor, emr_tensor_info *info)
+emr_status emr_bundle_get_tensor(const emr_bundle *b, uint32_t tensor, emr_tensor_info *info)
 {
+    if (!b || !info)
+        return EMR_EINVAL;
     if (tensor >= b->summary.n_tensors)
         return EMR_ENOTFOUND;
     emr_tensor_record t = emr_bundle_tensor_record(b, tensor);
@@ -80,8 +87,8 @@ emr_status emr_bundle_get_tensor(const emr_bundle *b, size_t tensor, emr_tensor_
         .shape = emr_bundle_shape(b, t.shape),
         .count = emr_bundle_count(b, &t),
         .base_hash = {t.hash_low, t.hash_high},
-        .rank = t.rank,
         .dtype = t.dtype,
+        .rank = t.rank,
         .merged = t.merged,
     };
     if (t.merged) {
@@ -89,23 +96,25 @@ emr_status emr_bundle_get_tensor(const emr_bundle *b, size_t tensor, emr_tensor_
         known.unified_bytes = stored_bytes(b, b->base_streams[EMR_STREAM_UNIFIED], t.first_param * size,
                                            (t.first_param + known.count) * size);
     }
-    return emr_give_struct(info, &known, sizeof known, sizeof(emr_tensor_info));
+    return EMR_GIVE(info, &known, emr_tensor_info);
 }
 
-emr_status emr_bundle_get_private(const emr_bundle *b, size_t task, size_t i, emr_private_info *info)
+emr_status emr_bundle_get_private(const emr_bundle *b, uint32_t task, uint32_t i, emr_private_info *info)
 {
+    if (!b || !info)
+        return EMR_EINVAL;
     if (task >= b->summary.n_tasks || i >= b->first_private[task + 1] - b->first_private[task])
         return EMR_ENOTFOUND;
     emr_private_record p = emr_bundle_private_record(b, b->first_private[task] + i);
-    emr_tensor_record shape = {.shape = p.shape, .rank = p.rank};
-    emr_private_info known = {
+    const emr_tensor_record shape = {.shape = p.shape, .rank = p.rank};
+    const emr_private_info known = {
         .name = emr_bundle_string(b, p.name),
         .shape = emr_bundle_shape(b, p.shape),
-        .bytes = emr_bundle_count(b, &shape) * emr_dtype_bits((emr_dtype)p.dtype) / 8,
-        .rank = p.rank,
+        .bytes = emr_bundle_count(b, &shape) * emr_dtype_bits(p.dtype) / 8,
         .dtype = p.dtype,
+        .rank = p.rank,
     };
-    return emr_give_struct(info, &known, sizeof known, sizeof(emr_private_info));
+    return EMR_GIVE(info, &known, emr_private_info);
 }
 
 const char *emr_bundle_task_name(const void *owner, size_t i)
@@ -120,52 +129,62 @@ const char *emr_bundle_tensor_name(const void *owner, size_t i)
     return emr_bundle_string(b, emr_bundle_tensor_record(b, i).name);
 }
 
-emr_status emr_bundle_find_task(const emr_bundle *b, const char *name, size_t *task)
+emr_status emr_bundle_find_task(const emr_bundle *b, const char *name, uint32_t *task, emr_error *error)
 {
-    if (!name || !task)
-        return EMR_EINVAL;
-    *task = emr_names_find(&b->task_names, emr_bundle_task_name, b, name);
-    return *task == EMR_NAMES_NONE ? EMR_ENOTFOUND : EMR_OK;
+    if (!b || !name || !task)
+        return emr_fail(error, EMR_EINVAL, "emr_bundle_find_task: NULL");
+    size_t i = emr_names_find(&b->task_names, emr_bundle_task_name, b, name);
+    if (i == EMR_NAMES_NONE)
+        return emr_fail(error, EMR_ENOTFOUND, "%F: task '%K' is not in the bundle", b->name, name);
+    *task = (uint32_t)i;
+    return EMR_OK;
 }
 
-emr_status emr_bundle_find_tensor(const emr_bundle *b, const char *name, size_t *tensor)
+emr_status emr_bundle_find_tensor(const emr_bundle *b, const char *name, uint32_t *tensor, emr_error *error)
 {
-    if (!name || !tensor)
-        return EMR_EINVAL;
-    *tensor = emr_names_find(&b->tensor_names, emr_bundle_tensor_name, b, name);
-    return *tensor == EMR_NAMES_NONE ? EMR_ENOTFOUND : EMR_OK;
+    if (!b || !name || !tensor)
+        return emr_fail(error, EMR_EINVAL, "emr_bundle_find_tensor: NULL");
+    size_t i = emr_names_find(&b->tensor_names, emr_bundle_tensor_name, b, name);
+    if (i == EMR_NAMES_NONE)
+        return emr_fail(error, EMR_ENOTFOUND, "%F: tensor '%T' is not in the bundle's base", b->name, name);
+    *tensor = (uint32_t)i;
+    return EMR_OK;
 }
 
-uint64_t emr_bundle_n_rescalers(const emr_bundle *b, size_t tensor)
+uint32_t emr_bundle_n_metadata(const emr_bundle *b, uint32_t task)
 {
-    if (tensor >= b->summary.n_merged)
+    if (task != EMR_BASE && task >= b->summary.n_tasks)
         return 0;
-    emr_tensor_record t = emr_bundle_tensor_record(b, tensor);
-    return b->summary.rescale_per == EMR_PER_ROW_BYTE ? emr_shape_rows(t.rank, emr_bundle_shape(b, t.shape))
-                                                      : 1;
+    size_t slot = emr_bundle_metadata_slot(b, task);
+    return (uint32_t)(b->first_metadata[slot + 1] - b->first_metadata[slot]);
 }
 
-emr_status emr_bundle_rescalers(const emr_bundle *b, size_t task, size_t tensor, uint64_t first, size_t n,
-                                float *rescalers, emr_error *error)
+emr_metadata_record emr_bundle_owned_metadata(const emr_bundle *b, uint32_t owner, uint32_t i)
 {
-    uint64_t all = emr_bundle_n_rescalers(b, tensor);
-    if (task >= b->summary.n_tasks || tensor >= b->summary.n_merged || first > all || n > all - first ||
-        (n && !rescalers))
-        return emr_fail(error, EMR_EINVAL, "%s: there are no such rescalers", b->name);
-    if (b->summary.rescale_per != EMR_PER_ROW_BYTE) {
-        if (n)
-            rescalers[0] = emr_bundle_rescaler(b, task, tensor);
-        return EMR_OK;
+    return emr_bundle_metadata_record(b,
+                                      b->metadata[b->first_metadata[emr_bundle_metadata_slot(b, owner)] + i]);
+}
+
+emr_status emr_bundle_get_metadata(const emr_bundle *b, uint32_t task, uint32_t i, const char **key,
+                                   const char **value)
+{
+    if (!b || !key || !value)
+        return EMR_EINVAL;
+    if (i >= emr_bundle_n_metadata(b, task))
+        return EMR_ENOTFOUND;
+    emr_metadata_record m = emr_bundle_owned_metadata(b, task, i);
+    *key = emr_bundle_string(b, m.key);
+    *value = emr_bundle_string(b, m.value);
+    return EMR_OK;
+}
+
+const char *emr_bundle_find_metadata(const emr_bundle *b, uint32_t task, const char *key)
+{
+    uint32_t n = emr_bundle_n_metadata(b, task);
+    for (uint32_t i = 0; i < n; i++) {
+        emr_metadata_record m = emr_bundle_owned_metadata(b, task, i);
+        if (emr_same_text(emr_bundle_string(b, m.key), key))
+            return emr_bundle_string(b, m.value);
     }
-    emr_cursor cursor;
-    emr_tensor_record t = emr_bundle_tensor_record(b, tensor);
-    emr_status status =
-        emr_cursor_open(&cursor, b, b->task_streams[EMR_STREAM_ROW_RESCALERS][task], &b->allocator, error);
-    for (size_t i = 0; !status && i < n; i++) {
-        uint8_t bytes[4];
-        status = emr_cursor_read(&cursor, (t.first_row + first + i) * 4, bytes, 4, error);
-        rescalers[i] = status ? 0 : emr_f32_from_bits(emr_load32(bytes));
-    }
-    emr_cursor_close(&cursor);
-    return status;
+    return NULL;
 }

@@ -3,8 +3,8 @@
 
 #include "core/bytes.h"
 
-static void split4(uint8_t *restrict p0, uint8_t *restrict p1, uint8_t *restrict p2, uint8_t *restrict p3,
-                   const uint8_t *restrict elements, size_t count)
+static void split_planes4(uint8_t *restrict p0, uint8_t *restrict p1, uint8_t *restrict p2,
+                          uint8_t *restrict p3, const uint8_t *restrict elements, size_t count)
 {
     for (size_t i = 0; i < count; i++) {
         uint32_t e = emr_load32(elements + 4 * i);
@@ -15,7 +15,8 @@ static void split4(uint8_t *restrict p0, uint8_t *restrict p1, uint8_t *restrict
     }
 }
 
-static void split2(uint8_t *restrict p0, uint8_t *restrict p1, const uint8_t *restrict elements, size_t count)
+static void split_planes2(uint8_t *restrict p0, uint8_t *restrict p1, const uint8_t *restrict elements,
+                          size_t count)
 {
     for (size_t i = 0; i < count; i++) {
         uint16_t e = emr_load16(elements + 2 * i);
@@ -28,9 +29,9 @@ void emr_split_planes(uint8_t *restrict planes, const uint8_t *restrict elements
 {
     size_t count = n / width;
     if (width == 4)
-        split4(planes, planes + count, planes + 2 * count, planes + 3 * count, elements, count);
+        split_planes4(planes, planes + count, planes + 2 * count, planes + 3 * count, elements, count);
     else
-        split2(planes, planes + count, elements, count);
+        split_planes2(planes, planes + count, elements, count);
 }
 
 void emr_join_planes(uint8_t *restrict elements, const uint8_t *restrict planes, size_t n, unsigned width)

@@ -11,6 +11,7 @@
 #include "emr/io.h"
 #include "bundle/codec.h"
 #include "bundle/format.h"
+#include "core/save.h"
 #include "core/work.h"
 
 typedef struct emr_writer emr_writer;
@@ -69,11 +70,9 @@ uint32_t emr_writer_string(emr_writer *writer, const char *text);
 /* Adds a shape to the shapes section: the index of its first dimension, or UINT32_MAX. */
 uint32_t emr_writer_shape(emr_writer *writer, uint32_t rank, const uint64_t *shape);
 
-/* For going on later, with nothing under way (emr_writer_flush): puts what has come since the last time
- * through `put`; then that has been kept. What was put is given back through `get` to a new writer with the
- * same streams, time by time. */
-typedef void (*emr_put_fn)(void *context, const void *bytes, size_t n);
-typedef emr_status (*emr_get_fn)(void *context, void *bytes, size_t n, emr_error *error);
+/* Continuing later (writer_resume.c), with nothing under way (emr_writer_flush): save puts what is new since
+ * the last saved(), which says that it has been kept. Each time's bytes are given back through `get` to a new
+ * writer with the same streams, in the same order. */
 void emr_writer_save(const emr_writer *writer, emr_put_fn put, void *context);
 void emr_writer_saved(emr_writer *writer);
 emr_status emr_writer_restore(emr_writer *writer, emr_get_fn get, void *context, emr_error *error);
@@ -84,7 +83,7 @@ emr_status emr_writer_check(emr_writer *writer, bool *right, emr_error *error);
 /* Writes the index and the trailer, and makes the bundle durable if the I/O has sync: it is whole. */
 emr_status emr_writer_finish(emr_writer *writer, emr_error *error);
 
-/* Work memory of a writer with so many workers, for the plan. */
+/* Work memory of a writer with that number of workers, for the plan. */
 uint64_t emr_writer_memory(const emr_writer_limits *limits, size_t workers);
 
 #endif

@@ -1,44 +1,32 @@
 /* adapter.c - see adapter.h. The text is carried as it stands, byte for byte: what PEFT wrote is what it gets
- * back. That it is a JSON object is checked on the way in and on the way out. POSIX. */
-#define _POSIX_C_SOURCE 200809L
-
+ * back. That it is a JSON object is checked on the way in and on the way out. */
 #include "checkpoint/adapter.h"
 
 #include "checkpoint/json.h"
 #include "checkpoint/safetensors.h"
-#include "core/text.h"
+#include "system/system.h"
 
 #include <string.h>
-#include <sys/stat.h>
 
 static const char dot_safetensors[] = ".safetensors";
-
-const char *emr_adapter_config(const emr_model *m)
-{
-    for (size_t i = 0; i < m->n_metadata; i++)
-        if (emr_same_text(m->metadata[i].key, EMR_ADAPTER_CONFIG))
-            return m->metadata[i].value;
-    return NULL;
-}
 
 /* How many bytes of a path come before its file name. */
 static size_t directory_length(const char *path)
 {
-    const char *slash = strrchr(path, '/');
-    return slash ? (size_t)(slash - path) + 1 : 0;
+    return (size_t)(emr_system_file_name(path) - path);
 }
 
-static emr_status too_long(const char *path, emr_error *error)
+static emr_status fail_too_long(const char *path, emr_error *error)
 {
     return emr_fail(error, EMR_EFORMAT,
-                    "%s: an adapter's configuration has at most %u bytes, and this has more", path,
+                    "%F: an adapter's configuration has at most %u bytes, and this has more", path,
                     (uint64_t)EMR_ADAPTER_CONFIG_MAX);
 }
 
 /* Whether the `n` bytes at `text`, which are changed, are a JSON object: so they hold no zero byte, and no
  * string that is not valid UTF-8. */
-static emr_status check(char *text, size_t n, const char *path, const emr_allocator *allocator,
-                        emr_error *error)
+static emr_status check_config(char *text, size_t n, const char *path, const emr_allocator *allocator,
+                               emr_error *error)
 {
     emr_json json;
     emr_status status = EMR_OK;
@@ -47,17 +35,16 @@ static emr_status check(char *text, size_t n, const char *path, const emr_alloca
     if (!emr_json_skip(&json, first) || emr_json_next(&json) != EMR_JSON_END)
         status = emr_json_fail(&json, path, "an adapter's configuration, but", error);
     else if (first != EMR_JSON_OBJECT)
-        status = emr_fail(error, EMR_EFORMAT, "%s: an adapter's configuration, but no JSON object", path);
+        status = emr_fail(error, EMR_EFORMAT, "%F: an adapter's configuration, but no JSON object", path);
     emr_json_free(&json);
     return status;
 }
 
 /* The bytes of a file, which the model gets as a string. */
-static emr_status take(emr_model *m, char *text, size_t n, const char *path, emr_error *error)
+static emr_status take_config(emr_model *m, char *text, size_t n, const char *path, emr_error *error)
 {
     char *copy = emr_join_strings(&m->allocator, text, n, "");
-    emr_status status = copy ? check(text, n, path, &m->allocator, error)
-                             : emr_fail(error, EMR_ENOMEM, "%s: out of memory", path);
+    emr_status status = copy ? check_config(text, n, path, &m->allocator, error) : emr_no_memory(error, path);
     if (!status)
         status = emr_model_set_metadata(m, EMR_ADAPTER_CONFIG, copy, error);
     emr_release(&m->allocator, copy);
@@ -67,21 +54,21 @@ static emr_status take(emr_model *m, char *text, size_t n, const char *path, emr
 emr_status emr_adapter_load(emr_model *m, const char *path, emr_error *error)
 {
     size_t directory = directory_length(path), n;
-    struct stat s;
     char *text = NULL;
     uint64_t stamp;
     if (strcmp(path + directory, EMR_ADAPTER_STEM ".safetensors") != 0)
         return EMR_OK;
     char *beside = emr_join_strings(&m->allocator, path, directory, EMR_ADAPTER_CONFIG);
     if (!beside)
-        return emr_fail(error, EMR_ENOMEM, "%s: out of memory", path);
+        return emr_no_memory(error, path);
     emr_status status = EMR_OK;
-    if (lstat(beside, &s) == 0) { /* a link that leads nowhere is not as good as none */
+    if (emr_system_kind(beside, NULL) !=
+        EMR_PATH_ABSENT) { /* a link that leads nowhere is not as good as none */
         status = emr_read_text(&m->allocator, beside, EMR_ADAPTER_CONFIG_MAX, &text, &n, &stamp, error);
         if (status == EMR_ELIMIT)
-            status = too_long(beside, error);
+            status = fail_too_long(beside, error);
         if (!status)
-            status = take(m, text, n, beside, error);
+            status = take_config(m, text, n, beside, error);
         if (!status)
             m->stamp = m->stamp * 31 + stamp;
         emr_release(&m->allocator, text);
@@ -90,14 +77,12 @@ emr_status emr_adapter_load(emr_model *m, const char *path, emr_error *error)
     return status;
 }
 
-static emr_status write_config(const emr_file *file, const emr_io *io, const char *config, size_t n,
-                               const char *path, emr_error *error)
+static emr_status write_config(const emr_io *io, const char *config, size_t n, const char *path,
+                               emr_error *error)
 {
-    char reason[128];
-    if (io->write(io->user, 0, config, n) == 0)
-        return EMR_OK;
-    emr_file_failure(file, reason, sizeof reason);
-    return emr_fail(error, EMR_EIO, "%s: writing it failed: %s", path, reason);
+    emr_error why;
+    emr_status status = emr_io_write(io, 0, config, n, &why);
+    return status ? emr_fail_because(error, status, &why, "%F: writing it failed", path) : EMR_OK;
 }
 
 /* What a model carries may come from a bundle, or from a host, that nobody has checked. */
@@ -105,18 +90,19 @@ static emr_status check_carried(const char *config, size_t n, const emr_model *m
                                 const emr_allocator *allocator, emr_error *error)
 {
     if (n > EMR_ADAPTER_CONFIG_MAX)
-        return too_long(m->name, error);
+        return fail_too_long(m->name, error);
     char *copy = emr_copy_string(allocator, config);
-    emr_status status = copy ? check(copy, n, m->name, allocator, error)
-                             : emr_fail(error, EMR_ENOMEM, "%s: out of memory", m->name);
+    emr_status status =
+        copy ? check_config(copy, n, m->name, allocator, error) : emr_no_memory(error, m->name);
     emr_release(allocator, copy);
     return status;
 }
 
 emr_status emr_adapter_create(emr_file **file, const emr_model *m, const char *stem, size_t n_files,
-                              int replace, const emr_allocator *allocator, emr_error *error)
+                              const emr_file_options *options, emr_error *error)
 {
-    const char *config = emr_adapter_config(m);
+    const emr_allocator *allocator = options->allocator;
+    const char *config = emr_model_find_metadata(m, EMR_ADAPTER_CONFIG);
     size_t directory = directory_length(stem);
     *file = NULL;
     if (!config || strcmp(stem + directory, EMR_ADAPTER_STEM) != 0)
@@ -128,13 +114,11 @@ emr_status emr_adapter_create(emr_file **file, const emr_model *m, const char *s
     emr_status status = check_carried(config, n, m, allocator, error);
     char *path = status ? NULL : emr_join_strings(allocator, stem, directory, EMR_ADAPTER_CONFIG);
     if (!status && !path)
-        status = emr_fail(error, EMR_ENOMEM, "%s: out of memory", stem);
+        status = emr_no_memory(error, stem);
     if (!status)
-        status = emr_file_create(file, path, replace, allocator, error);
-    if (!status) {
-        emr_io io = emr_file_io(*file);
-        status = write_config(*file, &io, config, n, path, error);
-    }
+        status = emr_file_create(file, path, options, error);
+    if (!status)
+        status = write_config(emr_file_io(*file), config, n, path, error);
     emr_release(allocator, path);
     return status;
 }

@@ -8,9 +8,6 @@
 /* The name without ".safetensors" of the file that PEFT looks for. */
 #define EMR_ADAPTER_STEM "adapter_model"
 
-/* The configuration that a model carries, or NULL. */
-const char *emr_adapter_config(const emr_model *model);
-
 /* After a safetensors file was opened: if it is called adapter_model.safetensors and a configuration lies
  * beside it, this becomes the model's, instead of one in the file's own metadata. */
 emr_status emr_adapter_load(emr_model *model, const char *path, emr_error *error);
@@ -19,6 +16,6 @@ emr_status emr_adapter_load(emr_model *model, const char *path, emr_error *error
  * configuration, writes this to a file that appears beside them when it is committed. Else *file is NULL.
  * `n_files` is the number of shards, of which PEFT reads one. */
 emr_status emr_adapter_create(emr_file **file, const emr_model *model, const char *stem, size_t n_files,
-                              int replace, const emr_allocator *allocator, emr_error *error);
+                              const emr_file_options *options, emr_error *error);
 
 #endif

@@ -159,7 +159,7 @@ static const char *key_at(const void *owner, size_t i)
 
 static emr_status no_memory(const config *c, emr_error *error)
 {
-    return emr_fail(error, EMR_ENOMEM, "%s: out of memory", c->owner);
+    return emr_no_memory(error, c->owner);
 }
 
 static emr_status bad_json(const config *c, emr_error *error)
@@ -192,7 +192,7 @@ static emr_status read_members(config *c, emr_error *error)
     emr_json_token token = emr_json_next(&c->json);
     if (token != EMR_JSON_OBJECT)
         return emr_json_skip(&c->json, token)
-                   ? emr_fail(error, EMR_EFORMAT, "%s: its adapter_config.json is no JSON object", c->owner)
+                   ? emr_fail(error, EMR_EFORMAT, "%F: its adapter_config.json is no JSON object", c->owner)
                    : bad_json(c, error);
     while (!status && (token = emr_json_next(&c->json)) == EMR_JSON_KEY)
         status = read_member(c, error);
@@ -206,7 +206,7 @@ static emr_status read_config(config *c, const char *owner, const char *text, co
 {
     size_t n = strlen(text);
     if (n > EMR_ADAPTER_CONFIG_MAX)
-        return emr_fail(error, EMR_EFORMAT, "%s: its adapter_config.json has more than %u bytes", owner,
+        return emr_fail(error, EMR_EFORMAT, "%F: its adapter_config.json has more than %u bytes", owner,
                         (uint64_t)EMR_ADAPTER_CONFIG_MAX);
     c->allocator = allocator;
     c->owner = owner;
@@ -299,12 +299,12 @@ emr_status emr_adapters_agree(const emr_model *const *models, const char *const 
     emr_status status = emr_allocator_take(&allocator, given, error);
     if (status || !n)
         return status;
-    const char *text = emr_adapter_config(models[0]);
+    const char *text = emr_model_find_metadata(models[0], EMR_ADAPTER_CONFIG);
     config first = {0};
     if (text)
         status = read_config(&first, names[0], text, &allocator, error);
     for (size_t i = 1; !status && i < n; i++) {
-        const char *other = emr_adapter_config(models[i]);
+        const char *other = emr_model_find_metadata(models[i], EMR_ADAPTER_CONFIG);
         config c = {0};
         if (!text != !other)
             status = only_one(names[text ? 0 : i], names[text ? i : 0], error);

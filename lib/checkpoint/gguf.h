@@ -28,9 +28,11 @@ typedef struct emr_gguf_type {
 const emr_gguf_type *emr_gguf_type_find(uint32_t number);
 const emr_gguf_type *emr_gguf_type_of(emr_dtype dtype);
 
-/* For a tensor of F32 computed from blocks: `user` is the tensor itself, its `io` and `offset` are where the
- * blocks lie, its `data` is their type. Allocates nothing. */
-emr_status emr_gguf_read_unpacked(void *user, uint64_t offset, void *destination, size_t n, emr_error *error);
+/* For a tensor of F32 computed from blocks, which are its granules: `user` is the tensor itself, its `io` and
+ * `offset` are where the blocks lie, its `data` is their type. At most EMR_GGUF_UNPACKED elements, which it
+ * takes from the stack. */
+enum { EMR_GGUF_BLOCK = 32, EMR_GGUF_UNPACKED = 240 * EMR_GGUF_BLOCK };
+emr_status emr_gguf_unpack(const emr_computation *computation, emr_error *error);
 
 /* A header: from the magic to the end of the tensors' descriptions. Everything in it is checked. */
 typedef struct emr_gguf_header {
@@ -77,6 +79,6 @@ bool emr_gguf_is_it(const emr_io *io);
 /* Appends the tensors of a GGUF file to a model, in the order of their data, and the header. `path` names the
  * file in messages and must outlive the model. */
 emr_status emr_gguf_load(emr_model *model, const emr_io *io, const char *path,
-                         const emr_checkpoint_options *options, emr_error *error);
+                         const emr_checkpoint_read_options *options, emr_error *error);
 
 #endif

@@ -5,7 +5,7 @@
 
 #include <string.h>
 
-enum { BLOCK = 32, BLOCK_BYTES_MAX = 34, BATCH = 240 /* blocks on the stack, which is small */ };
+enum { BLOCK = EMR_GGUF_BLOCK, BLOCK_BYTES_MAX = 34 };
 
 static float half_at(const uint8_t *p)
 {
@@ -98,32 +98,23 @@ const emr_gguf_type *emr_gguf_type_of(emr_dtype dtype)
     return NULL;
 }
 
-emr_status emr_gguf_read_unpacked(void *user, uint64_t offset, void *destination, size_t n, emr_error *error)
+emr_status emr_gguf_unpack(const emr_computation *c, emr_error *error)
 {
-    enum { FLOATS_BYTES = BLOCK * 4 };
-    const emr_tensor *t = user;
+    const emr_tensor *t = c->user;
     const emr_gguf_type *type = t->data;
-    uint8_t blocks[BATCH * BLOCK_BYTES_MAX], *to = destination;
-    while (n) {
-        uint64_t first = offset / FLOATS_BYTES, at = t->offset + first * type->block_bytes;
-        size_t skip = (size_t)(offset % FLOATS_BYTES);
-        size_t count = (size_t)emr_min(BATCH, (skip + (uint64_t)n + FLOATS_BYTES - 1) / FLOATS_BYTES);
-        if (t->io.read(t->io.user, at, blocks, count * type->block_bytes))
-            return emr_fail(error, EMR_EIO, "%s: tensor '%s': reading %u bytes at byte %u failed",
-                            t->model_name, t->name, (uint64_t)count * type->block_bytes, at);
-        for (size_t i = 0; i < count; i++) {
-            float values[BLOCK];
-            uint8_t bytes[FLOATS_BYTES];
-            size_t part = (size_t)emr_min(n, FLOATS_BYTES - skip);
-            type->unpack(blocks + i * type->block_bytes, values);
-            for (size_t k = 0; k < BLOCK; k++)
-                emr_store32(bytes + 4 * k, emr_f32_bits(values[k]));
-            memcpy(to, bytes + skip, part);
-            to += part;
-            offset += part;
-            n -= part;
-            skip = 0;
-        }
+    uint8_t blocks[EMR_GGUF_UNPACKED / BLOCK * BLOCK_BYTES_MAX], *to = c->out;
+    size_t n = c->count / BLOCK, bytes = n * type->block_bytes;
+    uint64_t at = t->offset + c->first / BLOCK * type->block_bytes;
+    emr_error why;
+    emr_status status = emr_io_read(&t->io, at, blocks, bytes, &why);
+    if (status)
+        return emr_fail_because(error, status, &why, "%F: tensor '%T': reading %u bytes at byte %u failed",
+                                t->model_name, t->name, (uint64_t)bytes, at);
+    for (size_t i = 0; i < n; i++) {
+        float values[BLOCK];
+        type->unpack(blocks + i * type->block_bytes, values);
+        for (size_t k = 0; k < BLOCK; k++, to += 4)
+            emr_store32(to, emr_f32_bits(values[k]));
     }
     return EMR_OK;
 }

@@ -2,6 +2,7 @@
  * how long it is, and checked to the last byte, because what it lets through is trusted from here on. */
 #include "checkpoint/gguf_bytes.h"
 #include "checkpoint/sort.h"
+#include "checkpoint/unchecked.h"
 #include "core/bytes.h"
 
 #include <string.h>
@@ -58,7 +59,7 @@ static emr_status read_info(emr_gguf_header *h, uint64_t number, uint64_t *next,
         return status;
     const emr_gguf_type *t = emr_gguf_type_find(type);
     if (!t)
-        return emr_fail(error, EMR_EFORMAT, "%s: %s: tensor '%s' has the unknown type %u", h->path, h->what,
+        return emr_fail(error, EMR_EFORMAT, "%F: %s: tensor '%T' has the unknown type %u", h->path, h->what,
                         emr_gguf_text(h, name, text), (uint64_t)type);
     if ((n_dims ? dims[0] : 1) % t->block)
         return emr_gguf_bad_at(h, "tensor", name, "its rows are no whole number of blocks", error);
@@ -130,7 +131,7 @@ static emr_status check_names(emr_gguf_header *h, emr_error *error)
     h->by_name = emr_allocate_array(&h->allocator, (size_t)h->n_tensors, sizeof *h->by_name);
     emr_status status = keys && h->in_order && h->by_name
                             ? read_entries(h, keys, error)
-                            : emr_fail(error, EMR_ENOMEM, "%s: out of memory for its header", h->path);
+                            : emr_fail(error, EMR_ENOMEM, "%F: out of memory for its header", h->path);
     if (!status)
         status = sort_distinct(h, keys, h->n_kv, "key", error);
     emr_release(&h->allocator, keys);
@@ -156,10 +157,10 @@ static emr_status read_start(emr_gguf_header *h, emr_error *error)
     h->n_kv = emr_load64(h->bytes + 16);
     h->at = EMR_GGUF_START;
     if (version && (version & 0xffff) == 0)
-        return emr_fail(error, EMR_EUNSUPPORTED, "%s: big-endian GGUF files are not read", h->path);
+        return emr_fail(error, EMR_EUNSUPPORTED, "%F: big-endian GGUF files are not read", h->path);
     if (version != 2 && version != 3)
         return emr_fail(error, EMR_EUNSUPPORTED,
-                        "%s: GGUF files of version %u are not read, only those of versions 2 and 3", h->path,
+                        "%F: GGUF files of version %u are not read, only those of versions 2 and 3", h->path,
                         (uint64_t)version);
     if (h->n_kv > (h->limit - h->at) / KV_MIN)
         return emr_gguf_bad(h, "it says that it has more metadata than fit in it (truncated?)", error);
@@ -198,10 +199,12 @@ emr_status emr_gguf_header_read(emr_gguf_header *h, const emr_allocator *allocat
 {
     uint64_t file_bytes;
     *h = (emr_gguf_header){.allocator = *allocator, .path = path, .what = "not a valid GGUF file", .io = io};
-    if (io->length(io->user, &file_bytes))
-        return emr_fail(error, EMR_EIO, "%s: its length cannot be had", path);
+    emr_error why;
+    emr_status status = emr_io_length(io, &file_bytes, &why);
+    if (status)
+        return emr_fail_because(error, status, &why, "%F: its length cannot be had", path);
     h->limit = emr_min(file_bytes, EMR_GGUF_HEADER_MAX);
-    emr_status status = read_all(h, error);
+    status = read_all(h, error);
     return status ? status : check_data(h, file_bytes, error);
 }
 
@@ -217,8 +220,8 @@ emr_status emr_gguf_header_take(emr_gguf_header *h, const emr_allocator *allocat
     h->n = (size_t)t->bytes;
     h->bytes = emr_allocate(allocator, h->n);
     if (!h->bytes)
-        return emr_fail(error, EMR_ENOMEM, "%s: out of memory for its header", path);
-    emr_status status = emr_tensor_read(t, 0, h->bytes, h->n, error);
+        return emr_fail(error, EMR_ENOMEM, "%F: out of memory for its header", path);
+    emr_status status = emr_read_whole(t, h->bytes, error);
     if (!status)
         status = read_all(h, error);
     return status || h->at == h->n ? status : emr_gguf_bad(h, "there are bytes after its end", error);
@@ -254,6 +257,8 @@ bool emr_gguf_is_it(const emr_io *io)
 {
     char first[4];
     uint64_t n;
-    return io->length(io->user, &n) == 0 && n >= sizeof first &&
-           io->read(io->user, 0, first, sizeof first) == 0 && memcmp(first, "GGUF", sizeof first) == 0;
+    emr_error why;
+    return emr_io_length(io, &n, &why) == EMR_OK && n >= sizeof first &&
+           emr_io_read(io, 0, first, sizeof first, &why) == EMR_OK &&
+           memcmp(first, "GGUF", sizeof first) == 0;
 }

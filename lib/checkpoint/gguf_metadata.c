@@ -19,7 +19,7 @@ static const uint8_t value_bytes[N_VALUE_TYPES] = {1, 1, 2, 2, 4, 4, 4, 1, 0, 0,
 
 emr_status emr_gguf_bad(const emr_gguf_header *h, const char *what, emr_error *error)
 {
-    return emr_fail(error, EMR_EFORMAT, "%s: %s: %s", h->path, h->what, what);
+    return emr_fail(error, EMR_EFORMAT, "%F: %s: %s", h->path, h->what, what);
 }
 
 const char *emr_gguf_text(const emr_gguf_header *h, size_t string, char text[EMR_GGUF_NAME_BYTES + 1])
@@ -37,8 +37,10 @@ emr_status emr_gguf_bad_at(const emr_gguf_header *h, const char *kind, size_t st
                            emr_error *error)
 {
     char name[EMR_GGUF_NAME_BYTES + 1];
-    return emr_fail(error, EMR_EFORMAT, "%s: %s: %s '%s': %s", h->path, h->what, kind,
-                    emr_gguf_text(h, string, name), what);
+    emr_gguf_text(h, string, name);
+    return strcmp(kind, "tensor") == 0
+               ? emr_fail(error, EMR_EFORMAT, "%F: %s: tensor '%T': %s", h->path, h->what, name, what)
+               : emr_fail(error, EMR_EFORMAT, "%F: %s: %s '%s': %s", h->path, h->what, kind, name, what);
 }
 
 emr_status emr_gguf_need(emr_gguf_header *h, uint64_t n, emr_error *error)
@@ -54,13 +56,15 @@ emr_status emr_gguf_need(emr_gguf_header *h, uint64_t n, emr_error *error)
     size_t more = (size_t)emr_min(wanted < least ? least : wanted, h->limit);
     uint8_t *larger = emr_allocate(&h->allocator, more);
     if (!larger)
-        return emr_fail(error, EMR_ENOMEM, "%s: out of memory for its header", h->path);
+        return emr_fail(error, EMR_ENOMEM, "%F: out of memory for its header", h->path);
     if (h->n)
         memcpy(larger, h->bytes, h->n);
     emr_release(&h->allocator, h->bytes);
     h->bytes = larger;
-    if (h->io->read(h->io->user, h->n, h->bytes + h->n, more - h->n))
-        return emr_fail(error, EMR_EIO, "%s: reading its header failed", h->path);
+    emr_error why;
+    emr_status status = emr_io_read(h->io, h->n, h->bytes + h->n, more - h->n, &why);
+    if (status)
+        return emr_fail_because(error, status, &why, "%F: reading its header failed", h->path);
     h->n = more;
     return EMR_OK;
 }
@@ -105,10 +109,10 @@ emr_status emr_gguf_skip_name(emr_gguf_header *h, uint64_t most, const char *whi
     const char *name = (const char *)h->bytes + h->at - n;
     if (n == 0 || n > most)
         return emr_fail(error, EMR_EFORMAT,
-                        "%s: %s: the name of %s number %u has %u bytes, which is not 1 to %u", h->path,
+                        "%F: %s: the name of %s number %u has %u bytes, which is not 1 to %u", h->path,
                         h->what, which, number, n, most);
     if (!emr_is_utf8(name, (size_t)n) || memchr(name, 0, (size_t)n))
-        return emr_fail(error, EMR_EFORMAT, "%s: %s: the name of %s number %u is not valid UTF-8", h->path,
+        return emr_fail(error, EMR_EFORMAT, "%F: %s: the name of %s number %u is not valid UTF-8", h->path,
                         h->what, which, number);
     return EMR_OK;
 }
@@ -192,7 +196,7 @@ static emr_status heed(emr_gguf_header *h, size_t key, uint32_t type, size_t val
         uint16_t n = emr_load16(h->bytes + value);
         if (n > 1)
             return emr_fail(error, EMR_EUNSUPPORTED,
-                            "%s: one of %u files of a GGUF model that was split: join them first "
+                            "%F: one of %u files of a GGUF model that was split: join them first "
                             "(llama-gguf-split --merge)",
                             h->path, (uint64_t)n);
     }

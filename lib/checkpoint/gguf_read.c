@@ -22,12 +22,14 @@ static emr_status add_tensor(emr_model *m, const emr_gguf_info *info, const emr_
     bool unpack = dequantise && info->type->unpack;
     emr_tensor_desc d = EMR_INIT(emr_tensor_desc);
     d.name = info->name;
-    d.dtype = (uint32_t)(unpack ? EMR_DTYPE_F32 : info->type->dtype);
+    d.dtype = unpack ? EMR_DTYPE_F32 : info->type->dtype;
     d.shape = shape;
     d.rank = info->n_dims;
     emr_gguf_shape(info, info->type->block > 1 && !unpack, shape);
     if (unpack) {
-        d.read = emr_gguf_read_unpacked;
+        d.compute = emr_gguf_unpack;
+        d.granule = EMR_GGUF_BLOCK;
+        d.max_count = EMR_GGUF_UNPACKED;
     } else {
         d.io = io;
         d.offset = data + info->offset;
@@ -63,7 +65,7 @@ static emr_status add_all(emr_model *m, const emr_gguf_header *h, const emr_io *
     size_t all = m->n_tensors + (size_t)h->n_tensors + 1;
     if (!emr_grow(&m->allocator, (void **)&m->tensors, &m->tensors_capacity, all, sizeof *m->tensors) ||
         emr_names_reserve(&m->names, &m->allocator, all))
-        return emr_fail(error, EMR_ENOMEM, "%s: out of memory for %u tensors", h->path, h->n_tensors);
+        return emr_fail(error, EMR_ENOMEM, "%F: out of memory for %u tensors", h->path, h->n_tensors);
     emr_status status = EMR_OK;
     for (uint64_t i = 0; !status && i < h->n_tensors; i++) {
         emr_gguf_info info = emr_gguf_info_read(h->in_order[i]);
@@ -73,14 +75,14 @@ static emr_status add_all(emr_model *m, const emr_gguf_header *h, const emr_io *
 }
 
 emr_status emr_gguf_load(emr_model *m, const emr_io *io, const char *path,
-                         const emr_checkpoint_options *options, emr_error *error)
+                         const emr_checkpoint_read_options *options, emr_error *error)
 {
     emr_gguf_header h;
     emr_status status = emr_gguf_header_read(&h, &m->allocator, io, path, error);
     if (!status && emr_gguf_info_find(&h, EMR_GGUF_HEADER))
         status =
             emr_fail(error, EMR_EUNSUPPORTED,
-                     "%s: it has a tensor '" EMR_GGUF_HEADER "', a name that is needed for its header", path);
+                     "%F: it has a tensor '" EMR_GGUF_HEADER "', a name that is needed for its header", path);
     if (!status)
         status = add_all(m, &h, io, options->dequantise != 0, error);
     emr_gguf_header_free(&h);
@@ -88,7 +90,7 @@ emr_status emr_gguf_load(emr_model *m, const emr_io *io, const char *path,
 }
 
 emr_status emr_gguf_open(emr_model **model, const emr_io *io, const char *name,
-                         const emr_checkpoint_options *options, emr_error *error)
+                         const emr_checkpoint_read_options *options, emr_error *error)
 {
     return emr_checkpoint_open_io(model, io, name, options, emr_gguf_load, "emr_gguf_open", error);
 }

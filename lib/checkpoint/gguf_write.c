@@ -1,7 +1,7 @@
 /* gguf_write.c - a model that came from GGUF as one GGUF file, front to back: the metadata of its header as
  * they are, the tensors described anew. */
 #include "checkpoint/gguf.h"
-#include "checkpoint/stream.h"
+#include "checkpoint/write.h"
 #include "core/bytes.h"
 
 #include <string.h>
@@ -27,14 +27,14 @@ static bool find_blocks(const emr_gguf_header *h, const emr_tensor *t, emr_gguf_
 }
 
 /* Its description, but for the offset. */
-static emr_status describe(const emr_gguf_header *h, const emr_tensor *t, emr_gguf_info *info,
-                           emr_error *error)
+static emr_status describe_tensor(const emr_gguf_header *h, const emr_tensor *t, emr_gguf_info *info,
+                                  emr_error *error)
 {
     size_t n = strlen(t->name);
     if (n == 0 || n > EMR_GGUF_NAME_BYTES || t->rank > EMR_GGUF_DIMS)
         return emr_fail(
             error, EMR_EUNSUPPORTED,
-            "%s: tensor '%s' cannot be written as GGUF: names have 1 to 64 bytes there, and tensors "
+            "%F: tensor '%T' cannot be written as GGUF: names have 1 to 64 bytes there, and tensors "
             "at most 4 dimensions",
             h->path, t->name);
     if (t->dtype == EMR_DTYPE_U8)
@@ -42,12 +42,12 @@ static emr_status describe(const emr_gguf_header *h, const emr_tensor *t, emr_gg
                    ? EMR_OK
                    : emr_fail(
                          error, EMR_EUNSUPPORTED,
-                         "%s: tensor '%s' has dtype U8, which GGUF has not, and is no quantised tensor of "
+                         "%F: tensor '%T' has dtype U8, which GGUF has not, and is no quantised tensor of "
                          "the file that its '" EMR_GGUF_HEADER "' is of",
                          h->path, t->name);
     *info = (emr_gguf_info){.n_dims = t->rank, .type = emr_gguf_type_of(t->dtype)};
     if (!info->type)
-        return emr_fail(error, EMR_EUNSUPPORTED, "%s: tensor '%s' has dtype %s, which GGUF has not", h->path,
+        return emr_fail(error, EMR_EUNSUPPORTED, "%F: tensor '%T' has dtype %s, which GGUF has not", h->path,
                         t->name, emr_dtype_name(t->dtype));
     memcpy(info->name, t->name, n + 1);
     for (uint32_t i = 0; i < t->rank; i++)
@@ -76,23 +76,23 @@ static uint8_t *put_info(uint8_t *p, const emr_gguf_info *info)
 }
 
 /* How long the new header will be, and the data with their padding. Refuses what cannot be written. */
-static emr_status measure(const emr_gguf_header *h, const emr_model *m, uint64_t *header, uint64_t *data,
-                          emr_error *error)
+static emr_status measure_file(const emr_gguf_header *h, const emr_model *m, uint64_t *header, uint64_t *data,
+                               emr_error *error)
 {
     emr_status status = EMR_OK;
     emr_gguf_info info;
     *header = h->infos;
     *data = 0;
-    for (size_t i = 0; !status && i < m->n_tensors; i++) {
+    for (uint32_t i = 0; !status && i < m->n_tensors; i++) {
         const emr_tensor *t = m->tensors[i];
         if (!is_written(t))
             continue;
-        status = describe(h, t, &info, error);
+        status = describe_tensor(h, t, &info, error);
         if (status)
             break;
         *header += info_bytes(&info);
         if (t->bytes > INT64_MAX / 4 || *data > INT64_MAX / 4 || *header > EMR_GGUF_HEADER_MAX)
-            status = emr_fail(error, EMR_ELIMIT, "%s: the model is too large for a GGUF file", h->path);
+            status = emr_fail(error, EMR_ELIMIT, "%F: the model is too large for a GGUF file", h->path);
         else
             *data = emr_round_up(*data + t->bytes, h->alignment);
     }
@@ -105,18 +105,18 @@ static emr_status write_header(emr_stream *s, const emr_gguf_header *h, const em
 {
     size_t n = (size_t)emr_round_up(header, h->alignment);
     uint64_t at = 0;
-    uint8_t *bytes = emr_allocate(&s->allocator, n), *end = bytes;
+    uint8_t *bytes = emr_allocate(&s->output->env.allocator, n), *end = bytes;
     if (!bytes)
-        return emr_fail(error, EMR_ENOMEM, "%s: out of memory for a header", h->path);
+        return emr_fail(error, EMR_ENOMEM, "%F: out of memory for a header", h->path);
     memcpy(bytes, h->bytes, h->infos);
     emr_store64(bytes + 8, m->n_tensors - 1);
     end += h->infos;
     emr_status status = EMR_OK;
-    for (size_t i = 0; !status && i < m->n_tensors; i++) {
+    for (uint32_t i = 0; !status && i < m->n_tensors; i++) {
         emr_gguf_info info;
         if (!is_written(m->tensors[i]))
             continue;
-        status = describe(h, m->tensors[i], &info, error);
+        status = describe_tensor(h, m->tensors[i], &info, error);
         if (status)
             break;
         info.offset = at;
@@ -126,23 +126,22 @@ static emr_status write_header(emr_stream *s, const emr_gguf_header *h, const em
     memset(end, 0, n - (size_t)(end - bytes));
     if (!status)
         status = emr_stream_put(s, bytes, n, error);
-    emr_release(&s->allocator, bytes);
+    emr_release(&s->output->env.allocator, bytes);
     return status;
 }
 
 static emr_status write_all(const emr_gguf_header *h, const emr_model *m, const emr_io *io,
-                            const emr_checkpoint_options *options, const emr_allocator *allocator,
-                            emr_error *error)
+                            emr_output *output, emr_error *error)
 {
     emr_stream s;
-    uint64_t done = 0, header, data;
-    emr_status status = measure(h, m, &header, &data, error);
+    uint64_t header;
+    emr_status status = measure_file(h, m, &header, &output->total, error);
     if (status)
         return status;
-    status = emr_stream_begin(&s, h->path, io, options, allocator, &done, data, error);
+    status = emr_stream_begin(&s, m, io, output, error);
     if (!status)
         status = write_header(&s, h, m, header, error);
-    for (size_t i = 0; !status && i < m->n_tensors; i++) {
+    for (uint32_t i = 0; !status && i < m->n_tensors; i++) {
         const emr_tensor *t = m->tensors[i];
         if (!is_written(t))
             continue;
@@ -153,25 +152,29 @@ static emr_status write_all(const emr_gguf_header *h, const emr_model *m, const 
     return emr_stream_end(&s, status, error);
 }
 
-emr_status emr_gguf_write(const emr_model *m, const emr_io *given, const emr_checkpoint_options *options,
-                          emr_error *error)
+emr_status emr_gguf_write_file(const emr_model *m, const emr_io *io, emr_output *output, emr_error *error)
 {
-    emr_checkpoint_options known;
-    emr_allocator allocator;
-    emr_io io;
     emr_gguf_header h;
-    emr_status status = emr_stream_take(&known, &allocator, &io, m, options, given, "emr_gguf_write", error);
-    if (status)
-        return status;
-    const emr_tensor *header = emr_model_find(m, EMR_GGUF_HEADER);
+    const emr_tensor *header = emr_model_find_tensor(m, EMR_GGUF_HEADER);
     if (!header)
         return emr_fail(error, EMR_EUNSUPPORTED,
-                        "%s: it cannot be written as GGUF: only a model that came from a GGUF file has the "
+                        "%F: it cannot be written as GGUF: only a model that came from a GGUF file has the "
                         "metadata, in a tensor '" EMR_GGUF_HEADER "'",
                         m->name);
-    status = emr_gguf_header_take(&h, &allocator, header, m->name, error);
+    emr_status status = emr_gguf_header_take(&h, &output->env.allocator, header, m->name, error);
     if (!status)
-        status = write_all(&h, m, &io, &known, &allocator, error);
+        status = write_all(&h, m, io, output, error);
     emr_gguf_header_free(&h);
     return status;
+}
+
+emr_status emr_gguf_write(const emr_model *m, const emr_io *given,
+                          const emr_checkpoint_write_options *options, emr_error *error)
+{
+    emr_output output;
+    emr_io io;
+    emr_status status = emr_output_take(&output, m, options, "emr_gguf_write", error);
+    if (!status)
+        status = emr_output_take_io(&io, given, error);
+    return status ? status : emr_gguf_write_file(m, &io, &output, error);
 }

@@ -51,8 +51,8 @@ emr_status emr_json_fail(const emr_json *j, const char *path, const char *subjec
 {
     bool duplicate = j->status == EMR_EEXIST;
     if (j->status == EMR_ENOMEM)
-        return emr_fail(error, EMR_ENOMEM, "%s: out of memory", path);
-    return emr_fail(error, EMR_EFORMAT, "%s: %s not valid JSON: %s%s%s, at byte %u of it", path, subject,
+        return emr_no_memory(error, path);
+    return emr_fail(error, EMR_EFORMAT, "%F: %s not valid JSON: %s%s%s, at byte %u of it", path, subject,
                     j->failure, duplicate ? j->string : "", duplicate ? "'" : "", (uint64_t)j->failed_at);
 }
 

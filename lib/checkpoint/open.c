@@ -1,15 +1,11 @@
-/* open.c - a checkpoint by its path: which format, which files; and the files that a model keeps open. POSIX.
- */
-#define _POSIX_C_SOURCE 200809L
-
+/* open.c - a checkpoint by its path: which format, which files; and the files that a model keeps open. */
 #include "checkpoint/adapter.h"
 #include "checkpoint/gguf.h"
 #include "checkpoint/safetensors.h"
 #include "io/file.h"
+#include "system/system.h"
 
-#include <dirent.h>
 #include <string.h>
-#include <sys/stat.h>
 
 /* The files of an opened model, closed with it. */
 typedef struct open_file {
@@ -19,38 +15,42 @@ typedef struct open_file {
 } open_file;
 
 typedef struct open_files {
+    emr_allocator allocator;
     open_file *first;
-    emr_checkpoint_options options;
+    emr_checkpoint_read_options options;
 } open_files;
 
-static void close_files(void *owner, const emr_allocator *allocator)
+static void close_files(void *user)
 {
-    open_files *files = owner;
+    open_files *files = user;
+    emr_allocator allocator = files->allocator;
     while (files->first) {
         open_file *f = files->first;
         files->first = f->next;
         emr_file_close(&f->file);
-        emr_release(allocator, f->path);
-        emr_release(allocator, f);
+        emr_release(&allocator, f->path);
+        emr_release(&allocator, f);
     }
-    emr_release(allocator, files);
+    emr_release(&allocator, files);
 }
 
 /* Opens a file for a model, the first of its files now. */
-static emr_status open_for(emr_model *m, const char *path, emr_io *io, emr_error *error)
+static emr_status open_for_model(emr_model *m, const char *path, const emr_io **io, emr_error *error)
 {
-    open_files *files = m->owner;
+    open_files *files = m->options.user;
     open_file *f = emr_allocate_array(&m->allocator, 1, sizeof *f);
     char *copy = emr_copy_string(&m->allocator, path);
     if (!f || !copy) {
         emr_release(&m->allocator, f);
         emr_release(&m->allocator, copy);
-        return emr_fail(error, EMR_ENOMEM, "%s: out of memory", path);
+        return emr_no_memory(error, path);
     }
     f->path = copy;
     f->next = files->first;
     files->first = f;
-    emr_status status = emr_file_open(&f->file, path, files->options.map, &m->allocator, error);
+    const emr_file_options options = {
+        .size = sizeof options, .allocator = &m->allocator, .map = files->options.map};
+    emr_status status = emr_file_open(&f->file, path, &options, error);
     if (status)
         return status;
     m->stamp = m->stamp * 31 + emr_file_stamp(f->file);
@@ -60,10 +60,10 @@ static emr_status open_for(emr_model *m, const char *path, emr_io *io, emr_error
 
 static emr_status add_shard(emr_model *m, const char *path, emr_error *error)
 {
-    const open_files *files = m->owner;
-    emr_io io;
-    emr_status status = open_for(m, path, &io, error);
-    return status ? status : emr_safetensors_load(m, &io, files->first->path, &files->options, error);
+    const open_files *files = m->options.user;
+    const emr_io *io = NULL;
+    emr_status status = open_for_model(m, path, &io, error);
+    return status ? status : emr_safetensors_load(m, io, files->first->path, &files->options, error);
 }
 
 static bool ends_with(const char *text, const char *end)
@@ -75,13 +75,13 @@ static bool ends_with(const char *text, const char *end)
 /* A file that is a model by itself: its name, or else how it begins, tells its format. */
 static emr_status add_file(emr_model *m, const char *path, emr_error *error)
 {
-    const open_files *files = m->owner;
-    emr_io io;
-    emr_status status = open_for(m, path, &io, error);
+    const open_files *files = m->options.user;
+    const emr_io *io = NULL;
+    emr_status status = open_for_model(m, path, &io, error);
     if (status)
         return status;
-    bool is_gguf = ends_with(path, ".gguf") || emr_gguf_is_it(&io);
-    return (is_gguf ? emr_gguf_load : emr_safetensors_load)(m, &io, files->first->path, &files->options,
+    bool is_gguf = ends_with(path, ".gguf") || emr_gguf_is_it(io);
+    return (is_gguf ? emr_gguf_load : emr_safetensors_load)(m, io, files->first->path, &files->options,
                                                             error);
 }
 
@@ -97,13 +97,14 @@ static bool is_pickle(const char *path)
 static emr_status refuse_pickle(const char *path, emr_error *error)
 {
     return emr_fail(error, EMR_EUNSUPPORTED,
-                    "%s: pickle files run code when loaded and are not read: convert it first, in Python: "
+                    "%F: pickle files run code when loaded and are not read: convert it first, in Python: "
                     "safetensors.torch.save_file(torch.load(path, weights_only=True), 'model.safetensors')",
                     path);
 }
 
 /* What a directory holds that could be the checkpoint. */
 typedef struct listing {
+    const emr_allocator *allocator;
     char *index, *single, *gguf; /* names; the preferred one if it is there */
     size_t n_indexes, n_singles, n_ggufs;
     bool has_index, has_single, has_gguf; /* the preferred names themselves; no GGUF is preferred */
@@ -111,8 +112,8 @@ typedef struct listing {
     bool has_pickle;
 } listing;
 
-static void note(const emr_allocator *a, char **kept, size_t *n, bool *preferred, const char *name,
-                 bool is_preferred)
+static void note_name(const emr_allocator *a, char **kept, size_t *n, bool *preferred, const char *name,
+                      bool is_preferred)
 {
     ++*n;
     if (*preferred || (*kept && !is_preferred))
@@ -122,30 +123,24 @@ static void note(const emr_allocator *a, char **kept, size_t *n, bool *preferred
     *preferred = is_preferred;
 }
 
-static emr_status list_directory(const emr_allocator *a, const char *path, listing *l, emr_error *error)
+static void note_entry(void *user, const char *name)
 {
-    DIR *directory = opendir(path);
-    if (!directory)
-        return emr_fail(error, EMR_EIO, "%s: the directory cannot be read", path);
-    for (const struct dirent *e; (e = readdir(directory)) != NULL;) {
-        const char *name = e->d_name;
-        if (ends_with(name, ".safetensors.index.json"))
-            note(a, &l->index, &l->n_indexes, &l->has_index, name,
-                 strcmp(name, "model.safetensors.index.json") == 0);
-        else if (ends_with(name, ".safetensors"))
-            note(a, &l->single, &l->n_singles, &l->has_single, name, strcmp(name, "model.safetensors") == 0);
-        else if (ends_with(name, ".gguf"))
-            note(a, &l->gguf, &l->n_ggufs, &l->has_gguf, name, false);
-        else if (is_pickle(name))
-            l->has_pickle = true;
-        l->has_adapter = l->has_adapter || strcmp(name, EMR_ADAPTER_STEM ".safetensors") == 0;
-    }
-    closedir(directory);
-    return EMR_OK;
+    listing *l = user;
+    if (ends_with(name, ".safetensors.index.json"))
+        note_name(l->allocator, &l->index, &l->n_indexes, &l->has_index, name,
+                  strcmp(name, "model.safetensors.index.json") == 0);
+    else if (ends_with(name, ".safetensors"))
+        note_name(l->allocator, &l->single, &l->n_singles, &l->has_single, name,
+                  strcmp(name, "model.safetensors") == 0);
+    else if (ends_with(name, ".gguf"))
+        note_name(l->allocator, &l->gguf, &l->n_ggufs, &l->has_gguf, name, false);
+    else if (is_pickle(name))
+        l->has_pickle = true;
+    l->has_adapter = l->has_adapter || strcmp(name, EMR_ADAPTER_STEM ".safetensors") == 0;
 }
 
 /* The one file in a directory to open. */
-static emr_status choose(const listing *l, const char *path, const char **name, emr_error *error)
+static emr_status choose_entry(const listing *l, const char *path, const char **name, emr_error *error)
 {
     if (l->has_index || l->n_indexes == 1)
         *name = l->index;
@@ -156,19 +151,19 @@ static emr_status choose(const listing *l, const char *path, const char **name, 
     else if (l->n_indexes + l->n_singles == 0 && l->n_ggufs == 1)
         *name = l->gguf;
     else if (l->n_indexes || l->n_singles || l->n_ggufs)
-        return emr_fail(error, EMR_EFORMAT, "%s: several checkpoints lie in this directory: name one of them",
+        return emr_fail(error, EMR_EFORMAT, "%F: several checkpoints lie in this directory: name one of them",
                         path);
     else if (l->has_pickle)
         return refuse_pickle(path, error);
     else
         return emr_fail(error, EMR_EFORMAT,
-                        "%s: no .safetensors file and no .gguf file lies in this directory", path);
-    return *name ? EMR_OK : emr_fail(error, EMR_ENOMEM, "%s: out of memory", path);
+                        "%F: no .safetensors file and no .gguf file lies in this directory", path);
+    return *name ? EMR_OK : emr_no_memory(error, path);
 }
 
 static emr_status load_path(emr_model *m, const char *path, emr_error *error)
 {
-    const open_files *files = m->owner;
+    const open_files *files = m->options.user;
     emr_status status;
     if (ends_with(path, ".json"))
         status = emr_shard_index_load(m, path, add_shard, error);
@@ -183,18 +178,18 @@ static emr_status load_path(emr_model *m, const char *path, emr_error *error)
 
 static emr_status load_directory(emr_model *m, const char *path, emr_error *error)
 {
-    listing l = {0};
+    listing l = {.allocator = &m->allocator};
     const char *name = NULL;
     char *directory = NULL, *joined = NULL;
-    emr_status status = list_directory(&m->allocator, path, &l, error);
-    if (!status)
-        status = choose(&l, path, &name, error);
+    emr_error why;
+    emr_status status = emr_system_list(path, note_entry, &l, &why);
+    status = status ? emr_fail_because(error, status, &why, "%F: the directory cannot be read", path)
+                    : choose_entry(&l, path, &name, error);
     if (!status) {
         directory = emr_join_strings(&m->allocator, path, strlen(path), "/");
         if (directory)
             joined = emr_join_strings(&m->allocator, directory, strlen(directory), name);
-        status =
-            joined ? load_path(m, joined, error) : emr_fail(error, EMR_ENOMEM, "%s: out of memory", path);
+        status = joined ? load_path(m, joined, error) : emr_no_memory(error, path);
     }
     emr_release(&m->allocator, directory);
     emr_release(&m->allocator, joined);
@@ -204,30 +199,40 @@ static emr_status load_directory(emr_model *m, const char *path, emr_error *erro
     return status;
 }
 
-emr_status emr_checkpoint_open(emr_model **model, const char *path, const emr_checkpoint_options *given,
+/* An empty model that owns its files, of which there are none yet. */
+static emr_status create_model(emr_model **model, const char *path,
+                               const emr_checkpoint_read_options *options, const emr_allocator *allocator,
                                emr_error *error)
 {
-    emr_checkpoint_options options;
+    open_files *files = emr_allocate_array(allocator, 1, sizeof *files);
+    if (!files)
+        return emr_no_memory(error, path);
+    files->allocator = *allocator;
+    files->options = *options;
+    const emr_model_options made = {
+        .size = sizeof made, .allocator = allocator, .name = path, .user = files, .destroy = close_files};
+    emr_status status = emr_model_create(model, &made, error);
+    if (status)
+        close_files(files);
+    return status;
+}
+
+emr_status emr_checkpoint_open(emr_model **model, const char *path, const emr_checkpoint_read_options *given,
+                               emr_error *error)
+{
+    emr_checkpoint_read_options options;
     emr_allocator allocator;
-    struct stat s;
+    if (model)
+        *model = NULL;
     if (!model || !path)
         return emr_fail(error, EMR_EINVAL, "emr_checkpoint_open: NULL");
-    *model = NULL;
     emr_status status = emr_checkpoint_take(&options, &allocator, given, error);
     if (!status)
-        status = emr_model_create(model, path, &allocator, error);
+        status = create_model(model, path, &options, &allocator, error);
     if (status)
         return status;
-    open_files *files = emr_allocate_array(&allocator, 1, sizeof *files);
-    if (files) {
-        files->options = options;
-        (*model)->owner = files;
-        (*model)->on_destroy = close_files;
-        status = stat(path, &s) == 0 && S_ISDIR(s.st_mode) ? load_directory(*model, path, error)
-                                                           : load_path(*model, path, error);
-    } else {
-        status = emr_fail(error, EMR_ENOMEM, "%s: out of memory", path);
-    }
+    status = emr_system_kind(path, NULL) == EMR_PATH_DIRECTORY ? load_directory(*model, path, error)
+                                                               : load_path(*model, path, error);
     if (status)
         emr_model_destroy(model);
     return status;

@@ -2,24 +2,35 @@
 #include "checkpoint/safetensors.h"
 #include "io/file.h"
 
+static emr_status read_bytes(const emr_io *io, const emr_allocator *allocator, const char *path,
+                             uint64_t most, char **text, size_t *n, emr_error *error)
+{
+    uint64_t bytes;
+    emr_error why;
+    emr_status status = emr_io_length(io, &bytes, &why);
+    if (status)
+        return emr_fail_because(error, status, &why, "%F: its length cannot be had", path);
+    if (bytes > most)
+        return EMR_ELIMIT;
+    *text = emr_allocate(allocator, (size_t)bytes);
+    if (!*text)
+        return emr_no_memory(error, path);
+    *n = (size_t)bytes;
+    status = emr_io_read(io, 0, *text, *n, &why);
+    return status ? emr_fail_because(error, status, &why, "%F: reading it failed", path) : EMR_OK;
+}
+
 emr_status emr_read_text(const emr_allocator *allocator, const char *path, uint64_t most, char **text,
                          size_t *n, uint64_t *stamp, emr_error *error)
 {
+    const emr_file_options options = {.size = sizeof options, .allocator = allocator};
     emr_file *file;
-    uint64_t bytes = 0;
     *text = NULL;
-    emr_status status = emr_file_open(&file, path, 0, allocator, error);
+    *n = 0;
+    emr_status status = emr_file_open(&file, path, &options, error);
     if (status)
         return status;
-    emr_io io = emr_file_io(file);
-    if (io.length(io.user, &bytes))
-        status = emr_fail(error, EMR_EIO, "%s: its length cannot be known", path);
-    else if (bytes > most)
-        status = EMR_ELIMIT;
-    if (!status && !(*text = emr_allocate(allocator, (size_t)bytes)))
-        status = emr_fail(error, EMR_ENOMEM, "%s: out of memory", path);
-    if (!status && io.read(io.user, 0, *text, (size_t)bytes))
-        status = emr_fail(error, EMR_EIO, "%s: reading it failed", path);
+    status = read_bytes(emr_file_io(file), allocator, path, most, text, n, error);
     if (!status && stamp)
         *stamp = emr_file_stamp(file);
     emr_file_close(&file);
@@ -27,6 +38,5 @@ emr_status emr_read_text(const emr_allocator *allocator, const char *path, uint6
         emr_release(allocator, *text);
         *text = NULL;
     }
-    *n = status ? 0 : (size_t)bytes;
     return status;
 }

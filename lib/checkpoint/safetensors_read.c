@@ -3,6 +3,7 @@
 #include "checkpoint/json.h"
 #include "checkpoint/safetensors.h"
 #include "checkpoint/sort.h"
+#include "core/bytes.h"
 
 #include <string.h>
 
@@ -26,12 +27,12 @@ typedef struct reader {
 
 static emr_status bad(const char *path, const char *what, emr_error *error)
 {
-    return emr_fail(error, EMR_EFORMAT, "%s: not a valid safetensors file: %s", path, what);
+    return emr_fail(error, EMR_EFORMAT, "%F: not a valid safetensors file: %s", path, what);
 }
 
 static emr_status bad_tensor(const char *path, const char *name, const char *what, emr_error *error)
 {
-    return emr_fail(error, EMR_EFORMAT, "%s: not a valid safetensors file: tensor '%s': %s", path, name,
+    return emr_fail(error, EMR_EFORMAT, "%F: not a valid safetensors file: tensor '%T': %s", path, name,
                     what);
 }
 
@@ -43,7 +44,7 @@ static emr_status maybe_pickle(const uint8_t first[8], const char *path, emr_sta
         return status;
     return emr_fail(
         error, EMR_EUNSUPPORTED,
-        "%s: a pickle file, which runs code when loaded, is not read: convert it to safetensors first", path);
+        "%F: a pickle file, which runs code when loaded, is not read: convert it to safetensors first", path);
 }
 
 /* The header's bytes, in memory of the model's allocator. */
@@ -51,19 +52,20 @@ static emr_status read_header(const emr_model *m, const emr_io *io, const char *
                               size_t *size, uint64_t *file_bytes, emr_error *error)
 {
     uint8_t p[8];
-    if (io->length(io->user, file_bytes))
-        return emr_fail(error, EMR_EIO, "%s: its length cannot be had", path);
+    emr_error why;
+    emr_status status = emr_io_length(io, file_bytes, &why);
+    if (status)
+        return emr_fail_because(error, status, &why, "%F: its length cannot be had", path);
     if (*file_bytes < 8)
         return bad(path, "it is shorter than 8 bytes", error);
-    if (io->read(io->user, 0, p, sizeof p))
-        return emr_fail(error, EMR_EIO, "%s: reading its first 8 bytes failed", path);
-    uint64_t n = 0;
-    for (int i = 7; i >= 0; i--)
-        n = n << 8 | p[i];
+    status = emr_io_read(io, 0, p, sizeof p, &why);
+    if (status)
+        return emr_fail_because(error, status, &why, "%F: reading its first 8 bytes failed", path);
+    uint64_t n = emr_load64(p);
     if (n > HEADER_MAX)
         return maybe_pickle(p, path,
                             emr_fail(error, EMR_EFORMAT,
-                                     "%s: not a valid safetensors file: a header of %u bytes is too long",
+                                     "%F: not a valid safetensors file: a header of %u bytes is too long",
                                      path, n),
                             error);
     if (n > *file_bytes - 8)
@@ -74,9 +76,10 @@ static emr_status read_header(const emr_model *m, const emr_io *io, const char *
     *size = (size_t)n;
     *header = emr_allocate(&m->allocator, *size);
     if (!*header)
-        return emr_fail(error, EMR_ENOMEM, "%s: out of memory for its header", path);
-    if (io->read(io->user, 8, *header, *size))
-        return emr_fail(error, EMR_EIO, "%s: reading its header failed", path);
+        return emr_fail(error, EMR_ENOMEM, "%F: out of memory for its header", path);
+    status = emr_io_read(io, 8, *header, *size, &why);
+    if (status)
+        return emr_fail_because(error, status, &why, "%F: reading its header failed", path);
     if (**header != '{')
         return maybe_pickle(p, path, bad(path, "the header does not begin with '{'", error), error);
     return EMR_OK;
@@ -164,7 +167,7 @@ static emr_status check_members(const members *found, entry *e, const char *path
         return bad_tensor(path, e->name, "it has no dtype", error);
     e->dtype = emr_dtype_from_name(found->dtype);
     if (!e->dtype)
-        return emr_fail(error, EMR_EFORMAT, "%s: tensor '%s' has the unknown dtype '%s'", path, e->name,
+        return emr_fail(error, EMR_EFORMAT, "%F: tensor '%T' has the unknown dtype '%s'", path, e->name,
                         found->dtype);
     if (!found->shape)
         return bad_tensor(path, e->name, "it has no shape", error);
@@ -187,7 +190,7 @@ static emr_status read_entry(reader *r, const char *name, emr_error *error)
     found.shape = NULL;
     found.has_offsets = false;
     if (!emr_grow(&r->model->allocator, (void **)&r->entries, &r->capacity, r->n + 1, sizeof *r->entries))
-        return emr_fail(error, EMR_ENOMEM, "%s: out of memory for its header", r->path);
+        return emr_fail(error, EMR_ENOMEM, "%F: out of memory for its header", r->path);
     emr_json_token token = emr_json_next(&r->json);
     if (token != EMR_JSON_OBJECT)
         return emr_json_skip(&r->json, token) ? bad_tensor(r->path, name, "its entry is no object", error)
@@ -281,14 +284,14 @@ static emr_status add_entries(const reader *r, const emr_io *io, uint64_t data, 
     size_t all = m->n_tensors + r->n;
     if (!emr_grow(&m->allocator, (void **)&m->tensors, &m->tensors_capacity, all, sizeof *m->tensors) ||
         emr_names_reserve(&m->names, &m->allocator, all))
-        return emr_fail(error, EMR_ENOMEM, "%s: out of memory for %u tensors", r->path, (uint64_t)r->n);
+        return emr_fail(error, EMR_ENOMEM, "%F: out of memory for %u tensors", r->path, (uint64_t)r->n);
     emr_status status = EMR_OK;
     for (size_t i = 0; !status && i < r->n; i++) {
         const entry *e = &r->entries[i];
         uint64_t shape[EMR_RANK_MAX];
         emr_tensor_desc d = EMR_INIT(emr_tensor_desc);
         d.name = e->name;
-        d.dtype = (uint32_t)e->dtype;
+        d.dtype = e->dtype;
         d.shape = shape;
         read_shape_again(e, r, shape, &d.rank);
         d.io = io;
@@ -297,13 +300,13 @@ static emr_status add_entries(const reader *r, const emr_io *io, uint64_t data, 
         if (!status)
             m->tensors[m->n_tensors - 1]->model_name = r->path;
         else if (status == EMR_EEXIST)
-            status = emr_fail(error, EMR_EFORMAT, "%s: tensor '%s' is in two shards", r->path, e->name);
+            status = emr_fail(error, EMR_EFORMAT, "%F: tensor '%T' is in two shards", r->path, e->name);
     }
     return status;
 }
 
 emr_status emr_safetensors_load(emr_model *m, const emr_io *io, const char *path,
-                                const emr_checkpoint_options *options, emr_error *error)
+                                const emr_checkpoint_read_options *options, emr_error *error)
 {
     (void)options; /* they say nothing about this format */
     reader r;
@@ -331,19 +334,18 @@ emr_status emr_safetensors_load(emr_model *m, const emr_io *io, const char *path
     return status;
 }
 
-emr_status emr_checkpoint_take(emr_checkpoint_options *taken, emr_allocator *allocator,
-                               const emr_checkpoint_options *given, emr_error *error)
+emr_status emr_checkpoint_take(emr_checkpoint_read_options *taken, emr_allocator *allocator,
+                               const emr_checkpoint_read_options *given, emr_error *error)
 {
-    emr_status status = emr_take_struct(taken, sizeof *taken, offsetof(emr_checkpoint_options, dequantise),
-                                        given, "emr_checkpoint_options", error);
+    emr_status status = EMR_TAKE(taken, given, emr_checkpoint_read_options, error);
     return status ? status : emr_allocator_take(allocator, taken->allocator, error);
 }
 
 emr_status emr_checkpoint_open_io(emr_model **model, const emr_io *given, const char *name,
-                                  const emr_checkpoint_options *options, emr_load_file load, const char *what,
-                                  emr_error *error)
+                                  const emr_checkpoint_read_options *options, emr_load_file load,
+                                  const char *what, emr_error *error)
 {
-    emr_checkpoint_options known;
+    emr_checkpoint_read_options known;
     emr_allocator allocator;
     emr_io io;
     if (!model)
@@ -353,9 +355,10 @@ emr_status emr_checkpoint_open_io(emr_model **model, const emr_io *given, const 
     if (!status)
         status = emr_io_take(&io, given, error);
     if (!status && (!io.read || !io.length))
-        status = emr_fail(error, EMR_EINVAL, "%s: its emr_io needs read and length", name ? name : "model");
+        status = emr_fail(error, EMR_EINVAL, "%F: its emr_io needs read and length", name ? name : "model");
+    const emr_model_options made = {.size = sizeof made, .allocator = &allocator, .name = name};
     if (!status)
-        status = emr_model_create(model, name, &allocator, error);
+        status = emr_model_create(model, &made, error);
     if (!status)
         status = load(*model, &io, (*model)->name, &known, error);
     if (status)
@@ -364,7 +367,7 @@ emr_status emr_checkpoint_open_io(emr_model **model, const emr_io *given, const 
 }
 
 emr_status emr_safetensors_open(emr_model **model, const emr_io *io, const char *name,
-                                const emr_checkpoint_options *options, emr_error *error)
+                                const emr_checkpoint_read_options *options, emr_error *error)
 {
     return emr_checkpoint_open_io(model, io, name, options, emr_safetensors_load, "emr_safetensors_open",
                                   error);

@@ -1,7 +1,6 @@
 /* safetensors_write.c - any model as one safetensors file, front to back. */
 #include "checkpoint/json_text.h"
-#include "checkpoint/safetensors_write.h"
-#include "checkpoint/stream.h"
+#include "checkpoint/write.h"
 #include "core/bytes.h"
 #include "core/text.h"
 
@@ -29,7 +28,7 @@ static void describe_tensor(emr_json_text *t, const emr_tensor *tensor, uint64_t
 static void describe_metadata(emr_json_text *t, const emr_model *m)
 {
     emr_json_put(t, "\"__metadata__\":{");
-    for (size_t i = 0; i < m->n_metadata; i++) {
+    for (uint32_t i = 0; i < m->n_metadata; i++) {
         emr_json_put(t, i ? "," : "");
         emr_json_put_string(t, m->metadata[i].key);
         emr_json_put(t, ":");
@@ -39,13 +38,13 @@ static void describe_metadata(emr_json_text *t, const emr_model *m)
 }
 
 /* The header, padded with spaces to a multiple of 8. */
-static void describe(emr_json_text *t, const emr_model *m, size_t first, size_t n)
+static void describe_range(emr_json_text *t, const emr_model *m, uint32_t first, uint32_t n)
 {
     uint64_t at = 0;
     emr_json_put(t, "{");
     if (m->n_metadata)
         describe_metadata(t, m);
-    for (size_t i = first; i < first + n; i++) {
+    for (uint32_t i = first; i < first + n; i++) {
         emr_json_put(t, i > first || m->n_metadata ? "," : "");
         describe_tensor(t, m->tensors[i], at);
         at += m->tensors[i]->bytes;
@@ -60,66 +59,66 @@ static bool is_text(const char *string)
     return emr_is_utf8(string, emr_text_length(string));
 }
 
-static emr_status check_texts(const emr_model *m, size_t first, size_t n, emr_error *error)
+static emr_status check_texts(const emr_model *m, uint32_t first, uint32_t n, emr_error *error)
 {
-    for (size_t i = 0; i < m->n_metadata; i++)
+    for (uint32_t i = 0; i < m->n_metadata; i++)
         if (!is_text(m->metadata[i].key) || !is_text(m->metadata[i].value))
-            return emr_fail(error, EMR_EINVAL, "%s: metadata '%s' is not valid UTF-8", m->name,
+            return emr_fail(error, EMR_EINVAL, "%F: metadata '%s' is not valid UTF-8", m->name,
                             m->metadata[i].key);
-    for (size_t i = first; i < first + n; i++)
+    for (uint32_t i = first; i < first + n; i++)
         if (strcmp(m->tensors[i]->name, "__metadata__") == 0 || !is_text(m->tensors[i]->name))
-            return emr_fail(error, EMR_EINVAL, "%s: the tensor name '%s' cannot be written", m->name,
+            return emr_fail(error, EMR_EINVAL, "%F: the tensor name '%T' cannot be written", m->name,
                             m->tensors[i]->name);
     return EMR_OK;
 }
 
 /* The header and its length before it. */
-static emr_status write_header(emr_stream *s, const emr_model *m, size_t first, size_t n, emr_error *error)
+static emr_status write_header(emr_stream *s, const emr_model *m, uint32_t first, uint32_t n,
+                               emr_error *error)
 {
     uint8_t size[8];
     emr_json_text text = {NULL, 0};
     emr_status status = check_texts(m, first, n, error);
     if (status)
         return status;
-    describe(&text, m, first, n);
+    describe_range(&text, m, first, n);
     if (text.n > HEADER_MAX)
-        return emr_fail(error, EMR_ELIMIT, "%s: a header of %u bytes is longer than safetensors allows",
+        return emr_fail(error, EMR_ELIMIT, "%F: a header of %u bytes is longer than safetensors allows",
                         m->name, (uint64_t)text.n);
     emr_store64(size, text.n);
-    text = (emr_json_text){emr_allocate(&s->allocator, text.n), 0};
+    text = (emr_json_text){emr_allocate(&s->output->env.allocator, text.n), 0};
     if (!text.bytes)
-        return emr_fail(error, EMR_ENOMEM, "%s: out of memory for a header", m->name);
-    describe(&text, m, first, n);
+        return emr_fail(error, EMR_ENOMEM, "%F: out of memory for a header", m->name);
+    describe_range(&text, m, first, n);
     status = emr_stream_put(s, size, sizeof size, error);
     if (!status)
         status = emr_stream_put(s, text.bytes, text.n, error);
-    emr_release(&s->allocator, text.bytes);
+    emr_release(&s->output->env.allocator, text.bytes);
     return status;
 }
 
-emr_status emr_safetensors_write_range(const emr_model *m, size_t first, size_t n, const emr_io *io,
-                                       const emr_checkpoint_options *options, const emr_allocator *allocator,
-                                       uint64_t *done, uint64_t total, emr_error *error)
+emr_status emr_safetensors_write_range(const emr_model *m, uint32_t first, uint32_t n, const emr_io *io,
+                                       emr_output *output, emr_error *error)
 {
     emr_stream s;
-    emr_status status = emr_stream_begin(&s, m->name, io, options, allocator, done, total, error);
+    emr_status status = emr_stream_begin(&s, m, io, output, error);
     if (!status)
         status = write_header(&s, m, first, n, error);
-    for (size_t i = first; !status && i < first + n; i++)
+    for (uint32_t i = first; !status && i < first + n; i++)
         status = emr_stream_tensor(&s, m->tensors[i], error);
     return emr_stream_end(&s, status, error);
 }
 
 emr_status emr_safetensors_write(const emr_model *m, const emr_io *given,
-                                 const emr_checkpoint_options *options, emr_error *error)
+                                 const emr_checkpoint_write_options *options, emr_error *error)
 {
-    emr_checkpoint_options known;
-    emr_allocator allocator;
+    emr_output output;
     emr_io io;
-    uint64_t done = 0;
-    emr_status status =
-        emr_stream_take(&known, &allocator, &io, m, options, given, "emr_safetensors_write", error);
-    return status ? status
-                  : emr_safetensors_write_range(m, 0, m->n_tensors, &io, &known, &allocator, &done,
-                                                emr_model_bytes(m), error);
+    emr_status status = emr_output_take(&output, m, options, "emr_safetensors_write", error);
+    if (!status)
+        status = emr_output_take_io(&io, given, error);
+    if (status)
+        return status;
+    output.total = emr_model_bytes(m);
+    return emr_safetensors_write_range(m, 0, m->n_tensors, &io, &output, error);
 }

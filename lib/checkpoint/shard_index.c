@@ -2,6 +2,7 @@
 #include "checkpoint/json.h"
 #include "checkpoint/safetensors.h"
 #include "checkpoint/sort.h"
+#include "system/system.h"
 
 #include <string.h>
 
@@ -38,7 +39,7 @@ static const char *shard_at(const void *owner, size_t i)
 
 static emr_status no_memory(const shard_index *x, emr_error *error)
 {
-    return emr_fail(error, EMR_ENOMEM, "%s: out of memory", x->path);
+    return emr_no_memory(error, x->path);
 }
 
 static emr_status bad_json(const shard_index *x, emr_error *error)
@@ -48,7 +49,7 @@ static emr_status bad_json(const shard_index *x, emr_error *error)
 
 static emr_status bad(const char *path, const char *what, emr_error *error)
 {
-    return emr_fail(error, EMR_EFORMAT, "%s: not a valid shard index: %s", path, what);
+    return emr_fail(error, EMR_EFORMAT, "%F: not a valid shard index: %s", path, what);
 }
 
 /* A plain file name: it may not lead anywhere but beside the index. */
@@ -86,10 +87,10 @@ static emr_status read_place(shard_index *x, emr_error *error)
     if (!emr_json_skip(&x->json, token))
         return bad_json(x, error);
     if (token != EMR_JSON_STRING)
-        return emr_fail(error, EMR_EFORMAT, "%s: tensor '%s': its shard is no string", x->path, p.tensor);
+        return emr_fail(error, EMR_EFORMAT, "%F: tensor '%T': its shard is no string", x->path, p.tensor);
     if (!is_plain_name(x->json.string))
         return emr_fail(error, EMR_EFORMAT,
-                        "%s: tensor '%s': the shard name '%s' leads out of the directory and is refused",
+                        "%F: tensor '%T': the shard name '%s' leads out of the directory and is refused",
                         x->path, p.tensor, x->json.string);
     if (note_shard(x, x->json.string, &p.shard) ||
         !emr_grow(&x->model->allocator, (void **)&x->places, &x->capacity, x->n + 1, sizeof p))
@@ -133,15 +134,15 @@ static emr_status read_root(shard_index *x, emr_error *error)
 }
 
 /* The model's tensors from `first` on are of that shard: each must be listed, and listed as its. */
-static emr_status check_listed(const shard_index *x, size_t first, const char *shard, emr_error *error)
+static emr_status check_listed(const shard_index *x, uint32_t first, const char *shard, emr_error *error)
 {
-    for (size_t i = first; i < x->model->n_tensors; i++) {
+    for (uint32_t i = first; i < x->model->n_tensors; i++) {
         const char *tensor = x->model->tensors[i]->name;
         size_t at = emr_names_find(&x->tensors, tensor_at, x, tensor);
         const char *listed = at == EMR_NAMES_NONE ? NULL : shard_at(x, x->places[at].shard);
         if (!listed || strcmp(listed, shard) != 0)
             return emr_fail(error, EMR_EFORMAT,
-                            "%s: tensor '%s' is in the shard '%s', but the index says %s%s%s", x->path,
+                            "%F: tensor '%T' is in the shard '%s', but the index says %s%s%s", x->path,
                             tensor, shard, listed ? "'" : "nothing of it", listed ? listed : "",
                             listed ? "'" : "");
     }
@@ -150,8 +151,8 @@ static emr_status check_listed(const shard_index *x, size_t first, const char *s
 
 static emr_status load_shard(const shard_index *x, const char *shard, emr_add_file add_file, emr_error *error)
 {
-    const char *slash = strrchr(x->path, '/');
-    size_t directory = slash ? (size_t)(slash - x->path) + 1 : 0, first = x->model->n_tensors;
+    size_t directory = (size_t)(emr_system_file_name(x->path) - x->path);
+    uint32_t first = x->model->n_tensors;
     char *path = emr_join_strings(&x->model->allocator, x->path, directory, shard);
     if (!path)
         return no_memory(x, error);
@@ -178,8 +179,8 @@ static emr_status load_shards(shard_index *x, emr_add_file add_file, emr_error *
     for (size_t i = 0; !status && i < x->n_shards; i++)
         status = load_shard(x, sorted[i], add_file, error);
     for (size_t i = 0; !status && i < x->n; i++)
-        if (!emr_model_find(x->model, x->places[i].tensor))
-            status = emr_fail(error, EMR_EFORMAT, "%s: tensor '%s' is not in its shard '%s'", x->path,
+        if (!emr_model_find_tensor(x->model, x->places[i].tensor))
+            status = emr_fail(error, EMR_EFORMAT, "%F: tensor '%T' is not in its shard '%s'", x->path,
                               x->places[i].tensor, shard_at(x, x->places[i].shard));
     emr_release(a, sorted);
     return status;

@@ -1,93 +1,216 @@
-/* stream.c - see stream.h. */
+/* stream.c - see stream.h.
+ *
+ * Two windows of the file take turns, and the work goes in rounds. In a round, side by side,
+ * - the jobs of the filling window read its pieces of tensors, or derive them from a base, whose bytes they
+ * keep;
+ * - one job writes the leaving window, which the round before has filled;
+ * - one job hashes those bytes of bases that the leaving window was made from, tensor by tensor, in order.
+ * Then the windows change places. So what was computed from a base is written, one round later, while that
+ * base is still being checked; but no round is followed by another, and no file is committed, once a hash was
+ * wrong. */
 #include "checkpoint/stream.h"
-
-#include "checkpoint/safetensors.h"
 
 #include <string.h>
 
 enum {
     WINDOW_BYTES = 8 << 20,
     PIECE_BYTES = 256 << 10, /* what one job reads */
+    AHEAD = 8 << 20,
     MEMORY_DEFAULT = 64 << 20,
+    WINDOW_BYTES_MIN = 4096,
+    PIECES_MAX = 1024,
 };
 
-/* A part of a tensor and its place in the window. */
+/* A part of a tensor, and its place in the window; of a derived one, the source's too. */
 typedef struct emr_stream_piece {
     const emr_tensor *tensor;
     uint64_t offset;
-    size_t n, at;
+    size_t n, at, source_at;
 } piece;
+
+emr_status emr_output_take(emr_output *o, const emr_model *model, const emr_checkpoint_write_options *given,
+                           const char *what, emr_error *error)
+{
+    memset(o, 0, sizeof *o);
+    if (!model)
+        return emr_fail(error, EMR_EINVAL, "%s: NULL", what);
+    emr_status status = EMR_TAKE(&o->options, given, emr_checkpoint_write_options, error);
+    return status ? status : emr_env_take(&o->env, o->options.resources, &model->allocator, error);
+}
+
+emr_status emr_output_take_io(emr_io *io, const emr_io *given, emr_error *error)
+{
+    emr_status status = emr_io_take(io, given, error);
+    if (!status && !io->write)
+        status = emr_fail(error, EMR_EINVAL, "the output's emr_io has no write");
+    return status;
+}
+
+static bool has_derived(const emr_model *m)
+{
+    for (uint32_t i = 0; i < m->n_tensors; i++)
+        if (emr_is_derived(m->tensors[i]))
+            return true;
+    return false;
+}
+
+/* False: out of memory. */
+static bool create_window(const emr_stream *s, emr_stream_window *w, bool derived)
+{
+    const emr_allocator *a = &s->output->env.allocator;
+    w->bytes = emr_allocate(a, s->window_bytes);
+    w->sources = derived ? emr_allocate(a, s->window_bytes) : NULL;
+    w->pieces = emr_allocate_array(a, s->max_pieces, sizeof *w->pieces);
+    return w->bytes && w->pieces && (w->sources || !derived);
+}
+
+static void destroy_window(const emr_stream *s, emr_stream_window *w)
+{
+    const emr_allocator *a = &s->output->env.allocator;
+    emr_release(a, w->bytes);
+    emr_release(a, w->sources);
+    emr_release(a, w->pieces);
+}
+
+emr_status emr_stream_begin(emr_stream *s, const emr_model *model, const emr_io *io, emr_output *output,
+                            emr_error *error)
+{
+    uint64_t memory = output->env.memory_bytes ? output->env.memory_bytes : MEMORY_DEFAULT;
+    bool derived = has_derived(model);
+    memset(s, 0, sizeof *s);
+    s->output = output;
+    s->model = model;
+    s->io = io;
+    s->window_bytes = (size_t)emr_min(WINDOW_BYTES, memory / (derived ? 8 : 4));
+    s->max_pieces = (size_t)emr_min(PIECES_MAX, s->window_bytes / 256);
+    if (s->window_bytes < WINDOW_BYTES_MIN)
+        return emr_fail(error, EMR_ELIMIT, "%u bytes of memory are too little to write a checkpoint", memory);
+    emr_status status = emr_workers_create(&s->workers, &output->env, SIZE_MAX, error);
+    if (status)
+        return status;
+    s->scratches = emr_allocate_array(&output->env.allocator, s->workers.n, sizeof *s->scratches);
+    return s->scratches && create_window(s, &s->filling, derived) && create_window(s, &s->leaving, derived)
+               ? EMR_OK
+               : emr_no_memory(error, model->name);
+}
 
 emr_status emr_stream_put(emr_stream *s, const void *bytes, size_t n, emr_error *error)
 {
-    if (n && s->io->write(s->io->user, s->position, bytes, n))
-        return emr_fail(error, EMR_EIO, "writing %u bytes at byte %u failed", (uint64_t)n, s->position);
+    emr_error why;
+    emr_status status = n ? emr_io_write(s->io, s->position, bytes, n, &why) : EMR_OK;
+    if (status)
+        return emr_fail_because(error, status, &why, "writing %u bytes at byte %u failed", (uint64_t)n,
+                                s->position);
     s->position += n;
     return EMR_OK;
 }
 
-emr_status emr_stream_begin(emr_stream *s, const char *name, const emr_io *io,
-                            const emr_checkpoint_options *options, const emr_allocator *allocator,
-                            uint64_t *done, uint64_t total, emr_error *error)
+static emr_status hash_sources(emr_stream *s, emr_error *error)
 {
-    uint64_t memory = options->memory_bytes ? options->memory_bytes : MEMORY_DEFAULT;
-    *s = (emr_stream){.name = name,
-                      .allocator = *allocator,
-                      .io = io,
-                      .window_bytes = (size_t)emr_min(WINDOW_BYTES, memory / 4),
-                      .progress = options->progress,
-                      .progress_user = options->progress_user,
-                      .done = done,
-                      .total = total};
-    s->max_pieces = (size_t)emr_min(1024, s->window_bytes / 256);
-    if (s->window_bytes < 4096)
-        return emr_fail(error, EMR_ELIMIT, "%u bytes of memory are too little to write a checkpoint", memory);
-    emr_status status = emr_workers_create(&s->workers, allocator, options->executor, SIZE_MAX, error);
-    if (status)
-        return status;
-    s->window = emr_allocate(allocator, s->window_bytes);
-    s->last_window = emr_allocate(allocator, s->window_bytes);
-    s->pieces = emr_allocate_array(allocator, s->max_pieces, sizeof *s->pieces);
-    return s->window && s->last_window && s->pieces ? EMR_OK
-                                                    : emr_fail(error, EMR_ENOMEM, "%s: out of memory", name);
+    const emr_stream_window *w = &s->leaving;
+    emr_status status = EMR_OK;
+    for (size_t i = 0; !status && i < w->n_pieces; i++) {
+        const piece *p = &w->pieces[i];
+        const emr_tensor *t = p->tensor;
+        if (emr_is_derived(t)) {
+            size_t size = emr_element_bytes(t), source_size = emr_element_bytes(t->unchecked->source);
+            status = emr_source_hash(&s->hasher, t, p->offset / size * source_size, w->sources + p->source_at,
+                                     p->n / size * source_size, error);
+        } else if (t->unchecked) {
+            status = emr_source_hash(&s->hasher, t, p->offset, w->bytes + p->at, p->n, error);
+        }
+    }
+    return status;
 }
 
-/* The jobs of a round: writing the last window, if there is one, and reading the pieces of this one. */
+/* A worker keeps its scratch from piece to piece: what it has decoded for one, it may need for the next. */
+static emr_status derive_piece(emr_stream *s, const piece *p, size_t worker, emr_error *error)
+{
+    emr_status status = EMR_OK;
+    size_t size = emr_element_bytes(p->tensor);
+    if (!s->scratches[worker])
+        status = emr_scratch_borrow(s->model, &s->scratches[worker], error);
+    return status ? status
+                  : emr_derive(p->tensor, s->scratches[worker], p->offset / size, p->n / size,
+                               s->filling.bytes + p->at, s->filling.sources + p->source_at, error);
+}
+
+static emr_status read_piece(emr_stream *s, const piece *p, size_t worker, emr_error *error)
+{
+    const emr_tensor *t = p->tensor;
+    if (emr_is_derived(t))
+        return derive_piece(s, p, worker, error);
+    return emr_tensor_read(t->unchecked ? t->unchecked->source : t, p->offset, s->filling.bytes + p->at, p->n,
+                           error);
+}
+
+enum { WRITING, HASHING, N_LEAVING_JOBS };
+
+/* The leaving window's jobs are the longest, and come first. */
 static emr_status run_job(void *context, size_t job, size_t worker, emr_error *error)
 {
     emr_stream *s = context;
-    size_t writing = s->last_used > 0;
-    (void)worker;
-    if (job < writing)
-        return emr_stream_put(s, s->last_window, s->last_used, error);
-    const piece *p = &s->pieces[job - writing];
-    return emr_tensor_read(p->tensor, p->offset, s->window + p->at, p->n, error);
+    if (job == WRITING)
+        return emr_stream_put(s, s->leaving.bytes, s->leaving.used, error);
+    if (job == HASHING)
+        return hash_sources(s, error);
+    return read_piece(s, &s->filling.pieces[job - N_LEAVING_JOBS], worker, error);
 }
 
 static emr_status run_round(emr_stream *s, emr_error *error)
 {
-    emr_status status = emr_work(&s->workers, s->n_pieces + (s->last_used > 0), run_job, s, error);
-    uint8_t *written = s->last_window;
-    *s->done += s->last_used;
-    s->last_window = s->window;
-    s->last_used = s->used;
-    s->window = written;
-    s->n_pieces = s->used = 0;
-    if (!status && s->progress && s->progress(s->progress_user, *s->done, s->total))
-        status = emr_fail(error, EMR_ECANCELED, "writing was canceled");
-    return status;
+    emr_status status = emr_work(&s->workers, N_LEAVING_JOBS + s->filling.n_pieces, run_job, s, error);
+    emr_stream_window written = s->leaving;
+    s->output->done += written.used;
+    written.used = written.sources_used = written.n_pieces = 0;
+    s->leaving = s->filling;
+    s->filling = written;
+    return status ? status
+                  : emr_env_progress(&s->output->env, s->output->done, s->output->total, "writing", error);
+}
+
+/* The next piece of a tensor, as much of `left` bytes as the window has room for; none where it is full. */
+static piece next_piece(const emr_stream *s, const emr_tensor *t, uint64_t left)
+{
+    const emr_stream_window *w = &s->filling;
+    piece p = {.tensor = t, .offset = t->bytes - left, .at = w->used, .source_at = w->sources_used};
+    p.n = (size_t)emr_min(emr_min(PIECE_BYTES, left), s->window_bytes - w->used);
+    if (emr_is_derived(t)) {
+        size_t room = (s->window_bytes - w->sources_used) / emr_element_bytes(t->unchecked->source);
+        p.n = (size_t)emr_min(p.n / emr_element_bytes(t), room) * emr_element_bytes(t);
+    }
+    return p;
+}
+
+/* Says that what lies AHEAD of a piece will be read soon: by then it is this window's or the next one's turn. */
+static void hint_ahead(const piece *p)
+{
+    const emr_tensor *t = p->tensor->unchecked ? p->tensor->unchecked->source : p->tensor;
+    if (t->kind == EMR_TENSOR_IO && t->io.will_need)
+        t->io.will_need(t->io.user, t->offset + p->offset + AHEAD, p->n);
+}
+
+static void add_piece(emr_stream_window *w, const piece *p)
+{
+    hint_ahead(p);
+    w->pieces[w->n_pieces++] = *p;
+    w->used += p->n;
+    if (emr_is_derived(p->tensor))
+        w->sources_used +=
+            p->n / emr_element_bytes(p->tensor) * emr_element_bytes(p->tensor->unchecked->source);
 }
 
 emr_status emr_stream_tensor(emr_stream *s, const emr_tensor *t, emr_error *error)
 {
     emr_status status = EMR_OK;
-    for (uint64_t at = 0; !status && at < t->bytes;) {
-        size_t n = (size_t)emr_min(emr_min(PIECE_BYTES, t->bytes - at), s->window_bytes - s->used);
-        s->pieces[s->n_pieces++] = (piece){t, at, n, s->used};
-        s->used += n;
-        at += n;
-        if (s->used == s->window_bytes || s->n_pieces == s->max_pieces)
+    for (uint64_t left = t->bytes; !status && left;) {
+        piece p = next_piece(s, t, left);
+        if (p.n == 0 || s->filling.n_pieces == s->max_pieces) {
             status = run_round(s, error);
+        } else {
+            add_piece(&s->filling, &p);
+            left -= p.n;
+        }
     }
     return status;
 }
@@ -96,11 +219,11 @@ emr_status emr_stream_zeros(emr_stream *s, uint64_t n, emr_error *error)
 {
     emr_status status = EMR_OK;
     while (!status && n) {
-        size_t now = (size_t)emr_min(n, s->window_bytes - s->used);
-        memset(s->window + s->used, 0, now);
-        s->used += now;
+        size_t now = (size_t)emr_min(n, s->window_bytes - s->filling.used);
+        memset(s->filling.bytes + s->filling.used, 0, now);
+        s->filling.used += now;
         n -= now;
-        if (s->used == s->window_bytes)
+        if (n)
             status = run_round(s, error);
     }
     return status;
@@ -108,33 +231,21 @@ emr_status emr_stream_zeros(emr_stream *s, uint64_t n, emr_error *error)
 
 emr_status emr_stream_end(emr_stream *s, emr_status status, emr_error *error)
 {
-    for (int i = 0; i < 2 && !status; i++) /* the last window is read, then written */
+    for (int i = 0; i < 2 && !status; i++) /* the last window is filled, then it leaves */
         status = run_round(s, error);
-    emr_release(&s->allocator, s->window);
-    emr_release(&s->allocator, s->last_window);
-    emr_release(&s->allocator, s->pieces);
+    for (size_t i = 0; s->scratches && i < s->workers.n; i++)
+        emr_scratch_return(s->model, s->scratches[i]);
+    emr_release(&s->output->env.allocator, s->scratches);
+    destroy_window(s, &s->filling);
+    destroy_window(s, &s->leaving);
     emr_workers_destroy(&s->workers);
-    return status;
-}
-
-emr_status emr_stream_take(emr_checkpoint_options *taken, emr_allocator *allocator, emr_io *io,
-                           const emr_model *model, const emr_checkpoint_options *options, const emr_io *given,
-                           const char *what, emr_error *error)
-{
-    if (!model)
-        return emr_fail(error, EMR_EINVAL, "%s: NULL", what);
-    emr_status status = emr_checkpoint_take(taken, allocator, options, error);
-    if (!status)
-        status = emr_io_take(io, given, error);
-    if (!status && !io->write)
-        status = emr_fail(error, EMR_EINVAL, "the output's emr_io has no write");
     return status;
 }
 
 uint64_t emr_model_bytes(const emr_model *m)
 {
     uint64_t total = 0;
-    for (size_t i = 0; i < m->n_tensors; i++)
+    for (uint32_t i = 0; i < m->n_tensors; i++)
         total += m->tensors[i]->bytes;
     return total;
 }

@@ -4,13 +4,35 @@
 
 #include "emr/status.h"
 
+#include <stdarg.h>
+
 /* Writes one line into `error` (which may be NULL) and returns `status`, so that failing reads
- *     return emr_fail(error, EMR_EFORMAT, "%s: tensor '%s': offset %u is past the end", file, name, offset);
- * Conversions: %s const char *, %u uint64_t, %i int64_t, %% a percent sign. Control characters in strings
- * become '?', because names come from files and the text is promised to be one line. */
+ *     return emr_fail(error, EMR_EFORMAT, "%F: tensor '%T': offset %u is past the end", file, name, offset);
+ * Conversions:
+ *     %F %K %T   const char *: a file or model, a task, a tensor; error->file, ->task or ->tensor says where
+ *     %s         const char *: any other text
+ *     %u %i      uint64_t, int64_t
+ *     %%         a percent sign
+ * Control characters in strings become '?', because names come from files and the text is promised to be one
+ * line. */
 emr_status emr_fail(emr_error *error, emr_status status, const char *format, ...);
 
-/* Puts "text: " before what `error` holds, for a caller that knows more than the place that failed. */
-void emr_error_prefix(emr_error *error, const char *text);
+/* The same after a failure of something below, a callback or a system call, with its reason behind a colon:
+ * "all.emr: reading 64 bytes at byte 0 failed: Input/output error". `why` may have no text. A file that both
+ * name is named once. */
+emr_status emr_fail_because(emr_error *error, emr_status status, const emr_error *why, const char *format,
+                            ...);
+
+/* Puts "format: " before what `error` says, for a caller that knows more than the place that failed. */
+void emr_error_prefix(emr_error *error, const char *format, ...);
+
+/* "FILE: out of memory", or "out of memory" where `file` is NULL. Returns EMR_ENOMEM. */
+emr_status emr_no_memory(emr_error *error, const char *file);
+
+/* What a call fails with after a host's callback returned something else than EMR_OK. */
+static inline emr_status emr_callback_status(emr_status returned, emr_status otherwise)
+{
+    return returned == EMR_ENOMEM || returned == EMR_ECANCELED ? returned : otherwise;
+}
 
 #endif

@@ -1,6 +1,7 @@
 /* memory.c - see memory.h. Freestanding but for the default allocator, which EMR_FREESTANDING leaves out. */
 #include "core/memory.h"
 
+#include "core/structs.h"
 #include "core/text.h"
 
 #include <string.h>
@@ -29,8 +30,7 @@ static void default_free(void *user, void *pointer)
 emr_status emr_allocator_take(emr_allocator *taken, const emr_allocator *given, emr_error *error)
 {
     if (given) {
-        emr_status status =
-            emr_take_struct(taken, sizeof *taken, sizeof(emr_allocator), given, "emr_allocator", error);
+        emr_status status = EMR_TAKE(taken, given, emr_allocator, error);
         if (!status && (!taken->alloc || !taken->free))
             status = emr_fail(error, EMR_EINVAL, "emr_allocator: alloc and free are required");
         return status;
@@ -98,39 +98,4 @@ bool emr_grow(const emr_allocator *allocator, void **array, size_t *capacity, si
     *array = grown;
     *capacity = larger;
     return true;
-}
-
-emr_status emr_take_struct(void *known, size_t known_size, size_t version_1, const void *given,
-                           const char *what, emr_error *error)
-{
-    size_t size = known_size;
-    memset(known, 0, known_size);
-    if (given)
-        memcpy(&size, given, sizeof size);
-    if (size < version_1)
-        return emr_fail(error, EMR_EINVAL, "%s.size is %u, at least %u is needed", what, (uint64_t)size,
-                        (uint64_t)version_1);
-    for (size_t i = known_size; i < size; i++)
-        if (((const unsigned char *)given)[i])
-            return emr_fail(error, EMR_EVERSION, "%s sets members that this version of libemr does not know",
-                            what);
-    if (given)
-        memcpy(known, given, size < known_size ? size : known_size);
-    memcpy(known, &known_size, sizeof known_size); /* what was taken is as large as it is known */
-    return EMR_OK;
-}
-
-emr_status emr_give_struct(void *out, const void *known, size_t known_size, size_t version_1)
-{
-    size_t size;
-    if (!out)
-        return EMR_EINVAL;
-    memcpy(&size, out, sizeof size);
-    if (size < version_1)
-        return EMR_EINVAL;
-    memset((unsigned char *)out + sizeof size, 0, size - sizeof size);
-    size_t filled = size < known_size ? size : known_size;
-    memcpy((unsigned char *)out + sizeof size, (const unsigned char *)known + sizeof size,
-           filled - sizeof size);
-    return EMR_OK;
 }

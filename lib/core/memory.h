@@ -1,5 +1,5 @@
-/* memory.h - allocation through the host's allocator, arithmetic on sizes that cannot overflow unseen, and
- * the rule for option structs. */
+/* memory.h - allocation through the host's allocator, and arithmetic on sizes that cannot overflow
+ * unseen. */
 #ifndef EMR_CORE_MEMORY_H
 #define EMR_CORE_MEMORY_H
 
@@ -53,13 +53,5 @@ static inline uint64_t emr_min(uint64_t a, uint64_t b)
 {
     return a < b ? a : b;
 }
-
-/* The size rule for structs that come in (emr.h): copies `given` into `known`, of which the first `version_1`
- * bytes are required. `given` NULL gives all zeros. `what` names the struct in messages. */
-emr_status emr_take_struct(void *known, size_t known_size, size_t version_1, const void *given,
-                           const char *what, emr_error *error);
-
-/* The size rule for structs that go out: fills as much of `out` as its size says. */
-emr_status emr_give_struct(void *out, const void *known, size_t known_size, size_t version_1);
 
 #endif

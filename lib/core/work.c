@@ -17,20 +17,13 @@ typedef struct run {
     atomic_size_t next;
 } run;
 
-emr_status emr_workers_create(emr_workers *w, const emr_allocator *allocator, const emr_executor *executor,
-                              size_t limit, emr_error *error)
+emr_status emr_workers_create(emr_workers *w, const emr_env *env, size_t limit, emr_error *error)
 {
-    *w = (emr_workers){.allocator = *allocator, .n = 1};
-    emr_status status = emr_take_struct(&w->executor, sizeof w->executor, sizeof(emr_executor), executor,
-                                        "emr_executor", error);
-    if (!status && executor && (!w->executor.parallel_for || !w->executor.concurrency))
-        status = emr_fail(error, EMR_EINVAL, "emr_executor: parallel_for and concurrency are required");
-    if (status)
-        return status;
-    if (executor)
-        w->n = (size_t)emr_min(w->executor.concurrency, limit ? limit : 1);
-    w->failures = emr_allocate_array(allocator, w->n, sizeof *w->failures);
-    return w->failures ? EMR_OK : emr_fail(error, EMR_ENOMEM, "out of memory");
+    *w = (emr_workers){.allocator = env->allocator, .executor = env->executor, .n = 1};
+    if (env->executor.concurrency)
+        w->n = (size_t)emr_min(env->executor.concurrency, limit ? limit : 1);
+    w->failures = emr_allocate_array(&w->allocator, w->n, sizeof *w->failures);
+    return w->failures ? EMR_OK : emr_no_memory(error, NULL);
 }
 
 void emr_workers_destroy(emr_workers *w)

@@ -2,8 +2,8 @@
 #ifndef EMR_CORE_WORK_H
 #define EMR_CORE_WORK_H
 
-#include "emr/executor.h"
 #include "core/memory.h"
+#include "core/resources.h"
 
 typedef struct emr_workers {
     emr_allocator allocator;
@@ -12,9 +12,8 @@ typedef struct emr_workers {
     struct emr_failure *failures; /* one a worker */
 } emr_workers;
 
-/* Takes an executor by the size rule; NULL means one worker, the calling thread. At most `limit` workers. */
-emr_status emr_workers_create(emr_workers *workers, const emr_allocator *allocator,
-                              const emr_executor *executor, size_t limit, emr_error *error);
+/* As many workers as the executor can run, at most `limit`; without one the calling thread alone. */
+emr_status emr_workers_create(emr_workers *workers, const emr_env *env, size_t limit, emr_error *error);
 void emr_workers_destroy(emr_workers *workers);
 
 /* Work memory of the calls below belongs to one of the workers [0, n). */

@@ -12,17 +12,20 @@ emr_status emr_bundle_open_file(emr_bundle **bundle, const char *path, const emr
 {
     emr_bundle_options options;
     emr_file *file;
-    if (!bundle)
+    if (bundle)
+        *bundle = NULL;
+    if (!bundle || !path)
         return emr_fail(error, EMR_EINVAL, "emr_bundle_open_file: NULL");
-    *bundle = NULL;
-    emr_status status = emr_take_struct(&options, sizeof options, sizeof(emr_bundle_options), given,
-                                        "emr_bundle_options", error);
-    if (!status)
-        status = emr_file_open(&file, path, options.map, options.allocator, error);
+    emr_status status = EMR_TAKE(&options, given, emr_bundle_options, error);
     if (status)
         return status;
-    emr_io io = emr_file_io(file);
-    status = emr_bundle_open(bundle, &io, path, given, error);
+    emr_file_options file_options = EMR_INIT(emr_file_options);
+    file_options.allocator = options.allocator;
+    file_options.map = options.map;
+    status = emr_file_open(&file, path, &file_options, error);
+    if (status)
+        return status;
+    status = emr_bundle_open(bundle, emr_file_io(file), path, given, error);
     if (status) {
         emr_file_close(&file);
         return status;

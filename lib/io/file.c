@@ -1,400 +1,319 @@
 /* file.c - the stock file backend: positional reads and writes, an optional mapping, and outputs that appear
- * whole. POSIX. */
-#define _GNU_SOURCE       /* O_TMPFILE, where there is one */
-#define _FILE_OFFSET_BITS 64
-
-#include "emr/io.h"
-
-#include "core/hash.h"
-#include "core/memory.h"
+ * whole.
+ *
+ * An output lives under another name than its own until it is committed, best under none:
+ * - created, it is unnamed where the system has such files, and else has a temporary name beside its own;
+ * - resumed, it has its own name with ".partial" appended, for this process alone, and stays there until it
+ * is committed or discarded. To commit is to make the bytes durable, then to rename, then to make the name
+ * durable. */
 #include "io/file.h"
 
-#include <errno.h>
-#include <fcntl.h>
-#include <stdatomic.h>
-#include <stdio.h>
+#include "core/memory.h"
+#include "core/structs.h"
+#include "system/system.h"
+
 #include <string.h>
-#include <sys/file.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
-#include <unistd.h>
+
+enum { NAMES_TRIED = 1000 };
 
 struct emr_file {
     emr_allocator allocator;
-    int descriptor;
-    char *path;      /* the name to appear under, for a created file; else the file's */
+    emr_io io;
+    emr_system_file handle;
+    char *path;      /* the name to appear under, of an output; else the file's */
     char *temporary; /* the name until then; NULL if it has none */
-    char *directory; /* that holds it, for a created file */
-    void *mapping;
+    char *directory; /* of an output */
+    const void *mapping;
     size_t mapped_bytes;
     bool replace;
-    bool created;
-    bool resumed;       /* stays when it is closed before it is committed; */
-    uint64_t written;   /* the end of what was written since it was opened so */
-    atomic_int failure; /* errno of the last read or write that failed */
+    bool created;     /* and not yet committed */
+    bool resumed;     /* stays when it is closed before it is committed; */
+    uint64_t written; /* the end of what was written since it was opened so */
 };
 
-static void describe(int number, char *reason, size_t n)
+/* Of a system call: "PATH: what: why". */
+static emr_status fail_call(const char *path, const char *what, emr_status status, const emr_error *why,
+                            emr_error *error)
 {
-#if defined(__GLIBC__)
-    char buffer[128];
-    snprintf(reason, n, "%s", strerror_r(number, buffer, sizeof buffer));
-#else
-    if (strerror_r(number, reason, n))
-        snprintf(reason, n, "error %d", number);
-#endif
+    return emr_fail_because(error, status, why, "%F: %s", path, what);
 }
 
-static emr_status fail(const char *path, const char *what, emr_error *error)
+/* Of a callback: "PATH: why", as the reason in somebody else's sentence. */
+static emr_status name_file(const emr_file *f, emr_status status, emr_error *error)
 {
-    char reason[128];
-    int number = errno;
-    describe(number, reason, sizeof reason);
-    return emr_fail(error, number == ENOMEM ? EMR_ENOMEM : EMR_EIO, "%s: %s: %s", path, what, reason);
+    if (status)
+        emr_error_prefix(error, "%F", f->path);
+    return status;
 }
 
-void emr_file_failure(const emr_file *file, char *reason, size_t n)
+static emr_status read_file(void *user, uint64_t offset, void *destination, size_t n, emr_error *error)
 {
-    int number = atomic_load(&file->failure);
-    if (n)
-        *reason = '\0';
-    if (n && number)
-        describe(number, reason, n);
+    const emr_file *f = user;
+    return name_file(f, emr_system_read(f->handle, offset, destination, n, error), error);
 }
 
-static int file_read(void *user, uint64_t offset, void *destination, size_t n)
+static emr_status write_file(void *user, uint64_t offset, const void *source, size_t n, emr_error *error)
 {
     emr_file *f = user;
-    char *to = destination;
-    while (n) {
-        ssize_t got = pread(f->descriptor, to, n < 1u << 30 ? n : 1u << 30, (off_t)offset);
-        if (got < 0 && errno == EINTR)
-            continue;
-        if (got <= 0) { /* an error, or the file ends before it should */
-            atomic_store(&f->failure, got < 0 ? errno : ENODATA);
-            return -1;
-        }
-        to += got;
-        offset += (uint64_t)got;
-        n -= (size_t)got;
-    }
-    return 0;
+    emr_status status = emr_system_write(f->handle, offset, source, n, error);
+    if (!status && offset + n > f->written)
+        f->written = offset + n;
+    return name_file(f, status, error);
 }
 
-static int file_write(void *user, uint64_t offset, const void *source, size_t n)
+static emr_status file_length(void *user, uint64_t *bytes, emr_error *error)
 {
-    emr_file *f = user;
-    const char *from = source;
-    while (n) {
-        ssize_t put = pwrite(f->descriptor, from, n < 1u << 30 ? n : 1u << 30, (off_t)offset);
-        if (put < 0 && errno == EINTR)
-            continue;
-        if (put <= 0) {
-            atomic_store(&f->failure, put < 0 ? errno : EIO);
-            return -1;
-        }
-        from += put;
-        offset += (uint64_t)put;
-        n -= (size_t)put;
-    }
-    f->written = offset > f->written ? offset : f->written;
-    return 0;
+    const emr_file *f = user;
+    return name_file(f, emr_system_length(f->handle, bytes, error), error);
 }
 
-static int file_length(void *user, uint64_t *bytes)
+static emr_status sync_file(void *user, emr_error *error)
 {
-    struct stat s;
-    if (fstat(((const emr_file *)user)->descriptor, &s) || s.st_size < 0)
-        return -1;
-    *bytes = (uint64_t)s.st_size;
-    return 0;
+    const emr_file *f = user;
+    return name_file(f, emr_system_sync(f->handle, error), error);
 }
 
-static int file_sync(void *user)
-{
-    return fsync(((const emr_file *)user)->descriptor);
-}
-
-static int file_map(void *user, uint64_t offset, size_t n, const void **window)
+static emr_status map_file(void *user, uint64_t offset, size_t n, const void **window, emr_error *error)
 {
     const emr_file *f = user;
     if (offset > f->mapped_bytes || n > f->mapped_bytes - offset)
-        return -1;
+        return emr_error_set(error, EMR_EIO, 0, f->path, "the mapping ends before that");
     *window = (const char *)f->mapping + offset;
-    return 0;
+    return EMR_OK;
 }
 
 static void file_will_need(void *user, uint64_t offset, uint64_t n)
 {
-#ifdef POSIX_FADV_WILLNEED
-    (void)posix_fadvise(((const emr_file *)user)->descriptor, (off_t)offset, (off_t)n, POSIX_FADV_WILLNEED);
-#else
-    (void)user, (void)offset, (void)n;
-#endif
+    emr_system_will_need(((const emr_file *)user)->handle, offset, n);
 }
 
-emr_io emr_file_io(emr_file *file)
+const emr_io *emr_file_io(const emr_file *file)
 {
-    emr_io io = {
-        .size = sizeof io, .user = file, .read = file_read, .write = file_write, .length = file_length};
-    io.sync = file_sync;
-    io.will_need = file_will_need;
-    if (file->mapping)
-        io.map = file_map;
-    return io;
+    return &file->io;
 }
 
-static emr_status new_file(emr_file **file, const char *path, const emr_allocator *given, emr_error *error)
+static void fill_io(emr_file *f)
+{
+    f->io = (emr_io){.size = sizeof f->io,
+                     .user = f,
+                     .read = read_file,
+                     .write = write_file,
+                     .length = file_length,
+                     .sync = sync_file,
+                     .will_need = file_will_need};
+    if (f->mapping)
+        f->io.map = map_file;
+}
+
+/* A handle without a file. */
+static emr_status new_file(emr_file **file, const char *path, const emr_file_options *given,
+                           emr_file_options *options, emr_error *error)
 {
     emr_allocator allocator;
+    if (file)
+        *file = NULL;
     if (!file || !path)
         return emr_fail(error, EMR_EINVAL, "a file needs a path and a place for its handle");
-    *file = NULL;
-    emr_status status = emr_allocator_take(&allocator, given, error);
+    emr_status status = EMR_TAKE(options, given, emr_file_options, error);
+    if (!status)
+        status = emr_allocator_take(&allocator, options->allocator, error);
     if (status)
         return status;
     emr_file *f = emr_allocate_array(&allocator, 1, sizeof *f);
     if (!f)
-        return emr_fail(error, EMR_ENOMEM, "%s: out of memory", path);
+        return emr_no_memory(error, path);
     f->allocator = allocator;
-    f->descriptor = -1;
+    f->handle = EMR_NO_FILE;
     f->path = emr_copy_string(&allocator, path);
     if (!f->path) {
         emr_file_close(&f);
-        return emr_fail(error, EMR_ENOMEM, "%s: out of memory", path);
+        return emr_no_memory(error, path);
     }
     *file = f;
     return EMR_OK;
 }
 
-emr_status emr_file_open(emr_file **file, const char *path, int map, const emr_allocator *allocator,
-                         emr_error *error)
+static emr_status map_whole(emr_file *f, emr_error *error)
 {
-    struct stat s;
-    emr_status status = new_file(file, path, allocator, error);
+    emr_error why;
+    uint64_t bytes;
+    emr_status status = emr_system_length(f->handle, &bytes, &why);
+    if (!status && (bytes == 0 || bytes > SIZE_MAX))
+        return EMR_OK; /* read, then */
+    if (!status)
+        status = emr_system_map(f->handle, (size_t)bytes, &f->mapping, &why);
+    if (status)
+        return fail_call(f->path, "cannot be mapped", status, &why, error);
+    f->mapped_bytes = (size_t)bytes;
+    return EMR_OK;
+}
+
+emr_status emr_file_open(emr_file **file, const char *path, const emr_file_options *given, emr_error *error)
+{
+    emr_file_options options;
+    emr_error why;
+    emr_status status = new_file(file, path, given, &options, error);
     if (status)
         return status;
-    emr_file *f = *file;
-    f->descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a FIFO without a writer would block */
-    if (f->descriptor < 0 || fstat(f->descriptor, &s)) {
-        status = fail(path, "cannot be opened", error);
-    } else if (!S_ISREG(s.st_mode)) {
-        status = emr_fail(error, EMR_EIO, "%s: not a regular file", path);
-    } else if (map && s.st_size > 0 && (uint64_t)s.st_size <= SIZE_MAX) {
-        void *mapping = mmap(NULL, (size_t)s.st_size, PROT_READ, MAP_SHARED, f->descriptor, 0);
-        if (mapping == MAP_FAILED) {
-            status = fail(path, "cannot be mapped", error);
-        } else {
-            f->mapping = mapping;
-            f->mapped_bytes = (size_t)s.st_size;
-        }
-    }
+    status = emr_system_open(&(*file)->handle, path, &why);
+    if (status)
+        status = fail_call(path, "cannot be opened", status, &why, error);
+    else if (options.map)
+        status = map_whole(*file, error);
     if (status)
         emr_file_close(file);
+    else
+        fill_io(*file);
     return status;
-}
-
-static char *directory_of(const emr_allocator *allocator, const char *path)
-{
-    const char *slash = strrchr(path, '/');
-    char *directory = slash ? emr_copy_string(allocator, path) : emr_copy_string(allocator, ".");
-    if (directory && slash)
-        directory[slash == path ? 1 : slash - path] = '\0';
-    return directory;
-}
-
-/* The n-th temporary name to try: short, so that it fits wherever the final one does, and in the same
- * directory, so that renaming is possible. */
-static char *temporary_name(const emr_file *f, unsigned n)
-{
-    char name[64];
-    snprintf(name, sizeof name, "/.emr-%ld-%u.partial", (long)getpid(), n);
-    return emr_join_strings(&f->allocator, f->directory, strlen(f->directory), name);
-}
-
-enum { NAMES_TRIED = 1000 };
-
-/* Creates a file with a name nobody has. */
-static int create_named(emr_file *f)
-{
-    for (unsigned attempt = 0; attempt < NAMES_TRIED; attempt++) {
-        f->temporary = temporary_name(f, attempt);
-        if (!f->temporary) {
-            errno = ENOMEM;
-            return -1;
-        }
-        int descriptor = open(f->temporary, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-        if (descriptor >= 0)
-            return descriptor;
-        emr_release(&f->allocator, f->temporary);
-        f->temporary = NULL;
-        if (errno != EEXIST)
-            return -1;
-    }
-    return -1;
-}
-
-/* A file without a name vanishes even if the process is killed; not every file system has them. */
-static int create_unnamed(const emr_file *f)
-{
-#ifdef O_TMPFILE
-    if (access("/proc/self/fd", X_OK)) /* through which it will get its name */
-        return -1;
-    return open(f->directory, O_RDWR | O_TMPFILE | O_CLOEXEC, 0666);
-#else
-    (void)f;
-    return -1;
-#endif
 }
 
 /* What is there now must be replaceable, and what is not must be possible: better known before the work than
- * after. A symbolic link is itself replaced, but not if it leads to a device. */
-static emr_status check_target(const char *path, bool replace, emr_error *error)
+ * after. A symbolic link is itself replaced, but not if it leads to a device or a directory. */
+static emr_status check_target(const emr_file *f, emr_error *error)
 {
-    struct stat s, target;
-    if (lstat(path, &s))
-        return errno == ENOENT ? EMR_OK : fail(path, "cannot be created", error);
-    bool regular =
-        S_ISREG(s.st_mode) || (S_ISLNK(s.st_mode) && (stat(path, &target) || S_ISREG(target.st_mode)));
-    if (!regular)
-        return emr_fail(error, EMR_EIO, "%s: is no regular file and cannot be replaced", path);
-    return replace ? EMR_OK : emr_fail(error, EMR_EEXIST, "%s: already exists", path);
+    emr_error why;
+    switch (emr_system_kind(f->path, &why)) {
+    case EMR_PATH_UNKNOWN:
+        return fail_call(f->path, "cannot be created", EMR_EIO, &why, error);
+    case EMR_PATH_ABSENT:
+        return EMR_OK;
+    case EMR_PATH_FILE:
+        return f->replace ? EMR_OK : emr_fail(error, EMR_EEXIST, "%F: already exists", f->path);
+    default:
+        return emr_fail(error, EMR_EIO, "%F: is no regular file and cannot be replaced", f->path);
+    }
 }
 
-emr_status emr_file_create(emr_file **file, const char *path, int replace, const emr_allocator *allocator,
-                           emr_error *error)
+/* A handle for an output, whose target was looked at. */
+static emr_status new_output(emr_file **file, const char *path, const emr_file_options *given,
+                             emr_error *error)
 {
-    emr_status status = new_file(file, path, allocator, error);
+    emr_file_options options;
+    emr_status status = new_file(file, path, given, &options, error);
     if (status)
         return status;
     emr_file *f = *file;
+    size_t n = (size_t)(emr_system_file_name(path) - path);
     f->created = true;
-    f->replace = replace != 0;
-    f->directory = directory_of(&f->allocator, path);
-    if (!f->directory)
-        status = emr_fail(error, EMR_ENOMEM, "%s: out of memory", path);
-    else
-        status = check_target(path, f->replace, error);
-    if (!status) {
-        f->descriptor = create_unnamed(f);
-        if (f->descriptor < 0)
-            f->descriptor = create_named(f);
-        if (f->descriptor < 0)
-            status = fail(path, "cannot be created", error);
-    }
+    f->replace = options.replace != 0;
+    f->directory = emr_join_strings(&f->allocator, path, n, n ? "" : ".");
+    status = f->directory ? check_target(f, error) : emr_no_memory(error, path);
     if (status)
         emr_file_close(file);
     return status;
 }
 
-/* Opens the partial file for this process alone. In between, its last owner may have put it in place or
- * removed it. */
-static emr_status open_partial(emr_file *f, emr_error *error)
+/* The attempt-th temporary name to try: in the same directory, so that renaming is possible. */
+static char *temporary_path(const emr_file *f, unsigned attempt)
 {
-    for (unsigned attempt = 0; attempt < NAMES_TRIED; attempt++) {
-        struct stat opened, named;
-        f->descriptor = open(f->temporary, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0666);
-        if (f->descriptor < 0 || fstat(f->descriptor, &opened))
-            return fail(f->temporary, "cannot be created", error);
-        if (!S_ISREG(opened.st_mode))
-            return emr_fail(error, EMR_EIO, "%s: is no regular file", f->temporary);
-        if (flock(f->descriptor, LOCK_EX | LOCK_NB))
-            return errno == EWOULDBLOCK
-                       ? emr_fail(error, EMR_EIO, "%s: another process is writing it", f->temporary)
-                       : fail(f->temporary, "cannot be locked", error);
-        if (lstat(f->temporary, &named) == 0 && named.st_ino == opened.st_ino &&
-            named.st_dev == opened.st_dev)
-            return EMR_OK;
-        close(f->descriptor);
-        f->descriptor = -1;
-    }
-    return emr_fail(error, EMR_EIO, "%s: cannot be created", f->temporary);
+    char name[EMR_TEMPORARY_NAME];
+    emr_system_temporary_name(name, attempt);
+    return emr_join_strings(&f->allocator, f->path, (size_t)(emr_system_file_name(f->path) - f->path), name);
 }
 
-emr_status emr_file_resume(emr_file **file, const char *path, int replace, const emr_allocator *allocator,
+/* Gives the file a temporary name that nobody has: an unnamed one, if it is there, else a new one. */
+static emr_status take_temporary_name(emr_file *f, emr_error *why)
+{
+    emr_status status = EMR_EEXIST;
+    for (unsigned attempt = 0; status == EMR_EEXIST && attempt < NAMES_TRIED; attempt++) {
+        f->temporary = temporary_path(f, attempt);
+        if (!f->temporary)
+            return emr_error_set(why, EMR_ENOMEM, 0, NULL, "out of memory");
+        status = f->handle == EMR_NO_FILE ? emr_system_create(&f->handle, f->temporary, why)
+                                          : emr_system_give_name(f->handle, f->temporary, why);
+        if (status) { /* the name is not ours to remove */
+            emr_release(&f->allocator, f->temporary);
+            f->temporary = NULL;
+        }
+    }
+    return status == EMR_EEXIST ? EMR_EIO : status;
+}
+
+emr_status emr_file_create(emr_file **file, const char *path, const emr_file_options *options,
                            emr_error *error)
 {
-    emr_status status = new_file(file, path, allocator, error);
+    emr_error why;
+    emr_status status = new_output(file, path, options, error);
     if (status)
         return status;
     emr_file *f = *file;
-    f->created = f->resumed = true;
-    f->replace = replace != 0;
-    f->directory = directory_of(&f->allocator, path);
+    if (emr_system_create_unnamed(&f->handle, f->directory, NULL))
+        status = take_temporary_name(f, &why);
+    if (status) {
+        status = fail_call(path, "cannot be created", status, &why, error);
+        emr_file_close(file);
+        return status;
+    }
+    fill_io(f);
+    return EMR_OK;
+}
+
+emr_status emr_file_resume(emr_file **file, const char *path, const emr_file_options *options,
+                           emr_error *error)
+{
+    emr_error why;
+    emr_status status = new_output(file, path, options, error);
+    if (status)
+        return status;
+    emr_file *f = *file;
+    f->resumed = true;
     f->temporary = emr_join_strings(&f->allocator, path, strlen(path), ".partial");
-    if (!f->directory || !f->temporary)
-        status = emr_fail(error, EMR_ENOMEM, "%s: out of memory", path);
-    else
-        status = check_target(path, f->replace, error);
-    if (!status)
-        status = open_partial(f, error);
+    if (!f->temporary) {
+        status = emr_no_memory(error, path);
+    } else {
+        status = emr_system_open_alone(&f->handle, f->temporary, &why);
+        if (status)
+            status = fail_call(f->temporary, "cannot be opened", status, &why, error);
+    }
     if (status)
         emr_file_close(file);
+    else
+        fill_io(f);
     return status;
 }
 
-/* Gives an unnamed file its temporary name. */
-static int give_name(emr_file *f)
+/* The bytes, and no others. */
+static emr_status settle_bytes(const emr_file *f, emr_error *error)
 {
-    char link[64];
-    snprintf(link, sizeof link, "/proc/self/fd/%d", f->descriptor);
-    for (unsigned attempt = 0; attempt < NAMES_TRIED; attempt++) {
-        char *name = temporary_name(f, attempt);
-        if (!name) {
-            errno = ENOMEM;
-            return -1;
-        }
-        if (linkat(AT_FDCWD, link, AT_FDCWD, name, AT_SYMLINK_FOLLOW) == 0) {
-            f->temporary = name;
-            return 0;
-        }
-        emr_release(&f->allocator, name);
-        if (errno != EEXIST)
-            return -1;
-    }
-    return -1;
+    emr_error why;
+    emr_status status = EMR_OK;
+    if (f->resumed) /* more may be left from an earlier time */
+        status = emr_system_cut(f->handle, f->written, &why);
+    if (status)
+        return fail_call(f->path, "cannot be cut to its length", status, &why, error);
+    status = emr_system_sync(f->handle, &why);
+    return status ? fail_call(f->path, "cannot be made durable", status, &why, error) : EMR_OK;
 }
 
-/* Puts the temporary name's file under the final name; without `replace`, only where nothing is. */
-static int put_in_place(const emr_file *f)
+static emr_status settle_name(emr_file *f, emr_error *error)
 {
-    struct stat s;
-    if (f->replace)
-        return rename(f->temporary, f->path);
-    if (link(f->temporary, f->path) == 0)
-        return unlink(f->temporary);
-    if (errno == EEXIST)
-        return -1;
-    if (lstat(f->path, &s) == 0) { /* a file system without hard links: look, then rename */
-        errno = EEXIST;
-        return -1;
-    }
-    return rename(f->temporary, f->path);
+    emr_error why;
+    emr_status status = EMR_OK;
+    if (!f->temporary)
+        status = take_temporary_name(f, &why);
+    if (status)
+        return fail_call(f->path, "cannot be named", status, &why, error);
+    status = emr_system_rename(f->temporary, f->path, f->replace, &why);
+    if (status == EMR_EEXIST)
+        return emr_fail(error, EMR_EEXIST, "%F: already exists", f->path);
+    return status ? fail_call(f->path, "cannot be put in place", status, &why, error) : EMR_OK;
 }
 
 emr_status emr_file_commit(emr_file *f, emr_error *error)
 {
-    if (!f || !f->created || f->descriptor < 0)
-        return emr_fail(error, EMR_ESTATE, "only a file that is being created can be committed");
-    if (f->resumed && ftruncate(f->descriptor, (off_t)f->written)) /* more may be left from an earlier time */
-        return fail(f->path, "cannot be cut to its length", error);
-    if (fsync(f->descriptor))
-        return fail(f->path, "cannot be made durable", error);
-    if (!f->temporary && give_name(f))
-        return fail(f->path, "cannot be named", error);
-    if (put_in_place(f)) {
-        if (errno == EEXIST)
-            return emr_fail(error, EMR_EEXIST, "%s: already exists", f->path);
-        return fail(f->path, "cannot be put in place", error);
-    }
+    if (!f)
+        return emr_fail(error, EMR_EINVAL, "emr_file_commit: NULL");
+    if (!f->created)
+        return emr_fail(error, EMR_ESTATE, "%F: only a file that is being created can be committed", f->path);
+    emr_status status = settle_bytes(f, error);
+    if (!status)
+        status = settle_name(f, error);
+    if (status)
+        return status;
     emr_release(&f->allocator, f->temporary);
     f->temporary = NULL;
     f->created = false;
-    int directory = open(f->directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (directory >= 0) { /* the name is durable too; a directory that cannot be synced is no failure */
-        (void)fsync(directory);
-        close(directory);
-    }
+    emr_system_sync_directory(f->directory);
     return EMR_OK;
 }
 
@@ -405,11 +324,10 @@ void emr_file_close(emr_file **file)
     emr_file *f = *file;
     emr_allocator allocator = f->allocator;
     if (f->mapping)
-        munmap(f->mapping, f->mapped_bytes);
-    if (f->temporary && !f->resumed)
-        unlink(f->temporary);
-    if (f->descriptor >= 0)
-        close(f->descriptor);
+        emr_system_unmap(f->mapping, f->mapped_bytes);
+    if (f->temporary && !f->resumed) /* while nobody else can have opened it */
+        (void)emr_system_remove(f->temporary, NULL);
+    emr_system_close(f->handle);
     emr_release(&allocator, f->temporary);
     emr_release(&allocator, f->directory);
     emr_release(&allocator, f->path);
@@ -419,19 +337,12 @@ void emr_file_close(emr_file **file)
 
 void emr_file_discard(emr_file **file)
 {
-    if (file && *file && (*file)->descriptor >= 0) /* else it is another process's */
+    if (file && *file && (*file)->handle != EMR_NO_FILE) /* else it is another process's */
         (*file)->resumed = false;
     emr_file_close(file);
 }
 
 uint64_t emr_file_stamp(const emr_file *file)
 {
-    struct stat s;
-    if (fstat(file->descriptor, &s))
-        return 0;
-    /* The time of the last change cannot be set, and replacing a file sets it. Neither device nor inode: they
-     * may be others after a restart, when going on is wanted most. */
-    int64_t parts[5] = {(int64_t)s.st_size, (int64_t)s.st_mtim.tv_sec, (int64_t)s.st_mtim.tv_nsec,
-                        (int64_t)s.st_ctim.tv_sec, (int64_t)s.st_ctim.tv_nsec};
-    return emr_hash64(parts, sizeof parts);
+    return emr_system_stamp(file->handle);
 }

@@ -18,52 +18,49 @@ bool emr_index_private(emr_writer *w, uint32_t task, const emr_tensor *tensor, u
     return true;
 }
 
-/* Rows that the bundle's base has: the merged ones, and others that some task takes from there. */
-static bool in_bundle(const emr_plan *plan, size_t row)
+/* Tensors that the bundle's base has: the merged ones, and others that some task takes from there. */
+static bool is_in_bundle(const emr_alignment *a, uint32_t entry)
 {
-    if (row < plan->n_merged)
-        return true;
-    for (size_t t = 0; t < plan->n_tasks; t++)
-        if (emr_row_from_base(&plan->rows[row], t))
-            return true;
-    return false;
+    return entry < a->n_merged || emr_entry_is_used(a, &a->entries[entry]);
 }
 
 /* `base_end` is where the tensors so far end in the base stream: those without elements lie there too. */
-static bool index_tensor(emr_writer *w, const emr_row *row, uint64_t *base_end)
+static bool index_tensor(emr_writer *w, const emr_merge_plan *plan, uint32_t number, uint64_t *base_end)
 {
-    uint64_t base_offset = row->base->bytes ? row->base_offset : *base_end;
-    bool merged = row->action == EMR_ACTION_MERGE;
-    emr_tensor_record r = {.name = emr_writer_string(w, row->base->name),
-                           .shape = emr_writer_shape(w, row->base->rank, row->base->shape),
-                           .rank = (uint16_t)row->base->rank,
-                           .dtype = (uint16_t)row->base->dtype,
+    const emr_entry *entry = &plan->alignment.entries[number];
+    const emr_tensor *base = entry->base;
+    uint64_t base_offset = base->bytes ? plan->base_offsets[number] : *base_end;
+    bool merged = entry->action == EMR_ACTION_MERGE;
+    emr_tensor_record r = {.name = emr_writer_string(w, base->name),
+                           .shape = emr_writer_shape(w, base->rank, base->shape),
+                           .rank = (uint16_t)base->rank,
+                           .dtype = (uint16_t)base->dtype,
                            .merged = merged,
-                           .first_param = merged ? row->first_param : 0,
+                           .first_param = merged ? entry->first_param : 0,
                            .base_offset = base_offset,
-                           .hash_low = row->hash.low,
-                           .hash_high = row->hash.high,
-                           .first_row = merged ? row->first_row : 0};
+                           .hash_low = plan->hashes.found[number].low,
+                           .hash_high = plan->hashes.found[number].high,
+                           .first_row = merged ? entry->first_row : 0};
     uint8_t *p = emr_writer_record(w, EMR_SECTION_TENSORS, EMR_TENSOR_SIZE);
     if (!p || r.name == UINT32_MAX || r.shape == UINT32_MAX)
         return false;
-    *base_end = base_offset + row->base->bytes;
+    *base_end = base_offset + base->bytes;
     emr_encode_tensor(p, &r);
     return true;
 }
 
 /* The dtype in which a task's model has a tensor of the base. */
-static emr_dtype task_dtype(const emr_plan *plan, size_t task, const emr_row *row)
+static emr_dtype task_dtype(const emr_alignment *a, uint32_t task, const emr_entry *entry)
 {
-    if (!emr_row_from_base(row, task))
+    if (!emr_entry_from_base(entry, task))
         return EMR_DTYPE_NONE;
-    const emr_tensor *own = emr_model_find(plan->tasks[task].model, row->base->name);
-    return own ? own->dtype : row->base->dtype;
+    const emr_tensor *own = emr_model_find_tensor(a->tasks[task].model, entry->base->name);
+    return own ? own->dtype : entry->base->dtype;
 }
 
 static bool index_metadata(emr_writer *w, const emr_model *model, uint32_t owner)
 {
-    for (size_t i = 0; i < model->n_metadata; i++) {
+    for (uint32_t i = 0; i < model->n_metadata; i++) {
         emr_metadata_record r = {owner, emr_writer_string(w, model->metadata[i].key),
                                  emr_writer_string(w, model->metadata[i].value)};
         uint8_t *p = emr_writer_record(w, EMR_SECTION_METADATA, EMR_METADATA_SIZE);
@@ -74,66 +71,85 @@ static bool index_metadata(emr_writer *w, const emr_model *model, uint32_t owner
     return true;
 }
 
-bool emr_index_plan(emr_writer *w, const emr_plan *plan, const float *rescalers)
+static emr_summary summarise(const emr_merge_plan *plan)
 {
-    const emr_merge_options *o = plan->options;
-    emr_summary summary = {.rescale = (uint8_t)o->rescale,
-                           .rescale_per = (uint8_t)o->rescale_per,
-                           .tie = (uint8_t)o->tie,
-                           .unified_dtype = (uint8_t)o->unified_dtype,
-                           .modulator = EMR_MODULATOR_MASK,
-                           .on_nonfinite = (uint8_t)o->on_nonfinite,
-                           .has_base = o->embed_base != 0,
-                           .n_tasks = (uint32_t)plan->n_tasks,
-                           .n_merged = (uint32_t)plan->n_merged,
-                           .merged_params = plan->merged_params,
-                           .flat_params = plan->flat_params,
-                           .n_rows = plan->row_count};
-    uint8_t *dtypes, *p;
-    uint64_t base_end = 0;
-    for (size_t i = 0; i < plan->n_base; i++) {
-        if (in_bundle(plan, i)) {
-            summary.n_tensors++;
-            if (!index_tensor(w, &plan->rows[i], &base_end))
-                return false;
-        }
-    }
-    dtypes = emr_writer_record(w, EMR_SECTION_TASK_DTYPES, plan->n_tasks * summary.n_tensors);
-    for (size_t t = 0; dtypes && t < plan->n_tasks; t++)
-        for (size_t i = 0; i < plan->n_base; i++)
-            if (in_bundle(plan, i))
-                *dtypes++ = (uint8_t)task_dtype(plan, t, &plan->rows[i]);
-    p = rescalers ? emr_writer_record(w, EMR_SECTION_RESCALERS, plan->n_tasks * plan->n_merged * 4) : NULL;
-    if (p)
-        emr_store_f32(EMR_DTYPE_F32, p, rescalers, plan->n_tasks * plan->n_merged);
-    if (!dtypes || (rescalers && !p))
-        return false;
-    p = emr_writer_record(w, EMR_SECTION_SUMMARY, EMR_SUMMARY_SIZE);
-    if (p)
-        emr_encode_summary(p, &summary);
-    return p && index_metadata(w, plan->base, EMR_BASE);
+    const emr_merge_options *o = &plan->options;
+    const emr_alignment *a = &plan->alignment;
+    return (emr_summary){.rescale = (uint8_t)o->rescale,
+                         .rescale_per = (uint8_t)o->rescale_per,
+                         .tie = (uint8_t)o->tie,
+                         .unified_dtype = (uint8_t)o->unified_dtype,
+                         .modulator = EMR_MODULATOR_MASK,
+                         .on_nonfinite = (uint8_t)o->on_nonfinite,
+                         .has_base = o->embed_base != 0,
+                         .n_tasks = a->n_tasks,
+                         .n_merged = a->n_merged,
+                         .merged_params = a->merged_params,
+                         .flat_params = a->flat_params,
+                         .n_rows = a->n_rows};
 }
 
-uint8_t *emr_index_growth(emr_writer *w, const emr_plan *plan, size_t n_numerators)
+static bool index_dtypes(emr_writer *w, const emr_alignment *a, uint32_t n_tensors)
 {
-    const emr_merge_options *o = plan->options;
-    emr_growth_record r = {.on_mismatch = (uint8_t)o->on_mismatch,
-                           .on_missing = (uint8_t)o->on_missing,
-                           .compression = o->compression,
-                           .block_params = o->block_params,
-                           .n_globs = (uint32_t)o->n_private_globs};
-    size_t first = (size_t)emr_growth_numerators(r.n_globs);
-    uint8_t *p = emr_writer_record(w, EMR_SECTION_GROWTH, first + 8 * n_numerators);
-    if (!p)
-        return NULL;
-    emr_encode_growth(p, &r);
-    for (size_t i = 0; i < o->n_private_globs; i++) {
-        uint32_t at = emr_writer_string(w, o->private_globs[i]);
-        if (at == UINT32_MAX)
-            return NULL;
-        emr_store32(p + EMR_GROWTH_SIZE + 4 * i, at);
+    uint8_t *dtypes = emr_writer_record(w, EMR_SECTION_TASK_DTYPES, (size_t)a->n_tasks * n_tensors);
+    for (uint32_t t = 0; dtypes && t < a->n_tasks; t++)
+        for (uint32_t i = 0; i < a->n_base; i++)
+            if (is_in_bundle(a, i))
+                *dtypes++ = (uint8_t)task_dtype(a, t, &a->entries[i]);
+    return dtypes != NULL;
+}
+
+static bool index_rescalers(emr_writer *w, const float *rescalers, size_t n)
+{
+    uint8_t *p = emr_writer_record(w, EMR_SECTION_RESCALERS, n * sizeof *rescalers);
+    if (p)
+        emr_store_f32(EMR_DTYPE_F32, p, rescalers, n);
+    return p != NULL;
+}
+
+bool emr_index_plan(emr_writer *w, const emr_merge_plan *plan, const float *rescalers)
+{
+    const emr_alignment *a = &plan->alignment;
+    emr_summary summary = summarise(plan);
+    uint64_t base_end = 0;
+    bool there = true;
+    for (uint32_t i = 0; there && i < a->n_base; i++) {
+        if (!is_in_bundle(a, i))
+            continue;
+        summary.n_tensors++;
+        there = index_tensor(w, plan, i, &base_end);
     }
-    return p + first;
+    there = there && index_dtypes(w, a, summary.n_tensors);
+    if (there && rescalers)
+        there = index_rescalers(w, rescalers, (size_t)a->n_tasks * a->n_merged);
+    uint8_t *p = there ? emr_writer_record(w, EMR_SECTION_SUMMARY, EMR_SUMMARY_SIZE) : NULL;
+    if (p)
+        emr_encode_summary(p, &summary);
+    return p && index_metadata(w, a->base, EMR_BASE);
+}
+
+bool emr_index_growth(emr_writer *w, const emr_merge_plan *plan, const double *numerators, size_t n)
+{
+    const emr_policy *policy = &plan->policy;
+    emr_growth_record r = {.on_mismatch = (uint8_t)policy->on_mismatch,
+                           .on_missing = (uint8_t)policy->on_missing,
+                           .compression = plan->options.compression,
+                           .block_params = plan->options.block_params,
+                           .n_globs = policy->n_private_globs};
+    size_t first = (size_t)emr_growth_numerators(r.n_globs);
+    uint8_t *p = emr_writer_record(w, EMR_SECTION_GROWTH, first + 8 * n);
+    if (!p)
+        return false;
+    emr_encode_growth(p, &r);
+    for (uint32_t i = 0; i < r.n_globs; i++) {
+        uint32_t at = emr_writer_string(w, policy->private_globs[i]);
+        if (at == UINT32_MAX)
+            return false;
+        emr_store32(p + EMR_GROWTH_SIZE + 4 * (size_t)i, at);
+    }
+    for (size_t i = 0; i < n; i++)
+        emr_store64(p + first + 8 * i, emr_f64_bits(numerators[i]));
+    return true;
 }
 
 bool emr_index_task(emr_writer *w, const emr_task *task, uint32_t number, const emr_task_report *report)

@@ -1,5 +1,5 @@
-/* index.h - what a merge writes into its bundle's index. Each call that gives a bool is false when
- * there is no memory. */
+/* index.h - what a merge writes into its bundle's index; estimate.c counts it. Each call is false when there
+ * is no memory. */
 #ifndef EMR_MERGE_INDEX_H
 #define EMR_MERGE_INDEX_H
 
@@ -11,11 +11,10 @@ bool emr_index_private(emr_writer *writer, uint32_t task, const emr_tensor *tens
 
 /* Summary, tensors, who has them in which dtype, rescalers per tensor (NULL if there are none), the base's
  * metadata. */
-bool emr_index_plan(emr_writer *writer, const emr_plan *plan, const float *rescalers);
+bool emr_index_plan(emr_writer *writer, const emr_merge_plan *plan, const float *rescalers);
 
-/* What adding tasks needs, with room for `n_numerators` numbers of 8 bytes, which it returns; NULL when there
- * is no memory. */
-uint8_t *emr_index_growth(emr_writer *writer, const emr_plan *plan, size_t n_numerators);
+/* What adding tasks needs, with `n` numerators. */
+bool emr_index_growth(emr_writer *writer, const emr_merge_plan *plan, const double *numerators, size_t n);
 
 /* One task with its metadata, in order. */
 bool emr_index_task(emr_writer *writer, const emr_task *task, uint32_t number, const emr_task_report *report);

@@ -5,28 +5,37 @@
 
 #include <string.h>
 
+enum { COUNT_DEFAULT = 8192 /* elements computed at a time */ };
+
 static const char *name_at(const void *owner, size_t i)
 {
     return ((const emr_model *)owner)->tensors[i]->name;
 }
 
-emr_status emr_model_create(emr_model **model, const char *name, const emr_allocator *given, emr_error *error)
+emr_status emr_model_create(emr_model **model, const emr_model_options *given, emr_error *error)
 {
+    emr_model_options options;
+    emr_allocator allocator;
     if (!model)
         return emr_fail(error, EMR_EINVAL, "emr_model_create: NULL");
     *model = NULL;
-    emr_allocator allocator;
-    emr_status status = emr_allocator_take(&allocator, given, error);
+    emr_status status = EMR_TAKE(&options, given, emr_model_options, error);
+    if (!status)
+        status = emr_allocator_take(&allocator, options.allocator, error);
     if (status)
         return status;
     emr_model *m = emr_allocate_array(&allocator, 1, sizeof *m);
     if (!m)
-        return emr_fail(error, EMR_ENOMEM, "out of memory");
+        return emr_no_memory(error, options.name);
     m->allocator = allocator;
-    m->name = emr_copy_string(&allocator, name ? name : "model");
-    if (!m->name) {
+    m->options = options;
+    m->name = emr_copy_string(&allocator, options.name ? options.name : "model");
+    m->options.name = m->name;
+    status = m->name ? emr_scratch_pool_create(m, error) : emr_no_memory(error, options.name);
+    if (status) {
+        m->options.destroy = NULL; /* `user` is still the caller's */
         emr_model_destroy(&m);
-        return emr_fail(error, EMR_ENOMEM, "out of memory");
+        return status;
     }
     *model = m;
     return EMR_OK;
@@ -38,11 +47,12 @@ void emr_model_destroy(emr_model **model)
         return;
     emr_model *m = *model;
     emr_allocator allocator = m->allocator;
-    if (m->on_destroy)
-        m->on_destroy(m->owner, &allocator);
-    for (size_t i = 0; i < m->n_tensors; i++)
+    emr_scratch_pool_destroy(m);
+    if (m->options.destroy)
+        m->options.destroy(m->options.user);
+    for (uint32_t i = 0; i < m->n_tensors; i++)
         emr_release(&allocator, m->tensors[i]);
-    for (size_t i = 0; i < m->n_metadata; i++) {
+    for (uint32_t i = 0; i < m->n_metadata; i++) {
         emr_release(&allocator, m->metadata[i].key);
         emr_release(&allocator, m->metadata[i].value);
     }
@@ -67,42 +77,61 @@ static emr_tensor *make_tensor(const emr_allocator *allocator, const emr_tensor_
     if (d->rank)
         memcpy(t->shape, d->shape, shape_bytes);
     memcpy(t->name, d->name, name_bytes);
-    t->dtype = (emr_dtype)d->dtype;
-    t->kind = d->data   ? EMR_TENSOR_MEMORY
-              : d->io   ? EMR_TENSOR_IO
-              : d->read ? EMR_TENSOR_COMPUTED
-                        : EMR_TENSOR_PUSHED;
+    t->dtype = d->dtype;
+    t->kind = d->data      ? EMR_TENSOR_MEMORY
+              : d->io      ? EMR_TENSOR_IO
+              : d->compute ? EMR_TENSOR_COMPUTED
+                           : EMR_TENSOR_PUSHED;
     t->data = d->data;
     t->offset = d->offset;
-    t->read = d->read;
+    t->compute = d->compute;
     t->user = d->user;
+    t->granule = d->granule;
+    t->max_count = d->max_count;
     return t;
 }
 
-static emr_status check_desc(const emr_model *m, const emr_tensor_desc *d, uint64_t *count, uint64_t *bytes,
+/* Defaults first; then what is not a whole number of bytes, or too large to be cut on the stack, is refused.
+ */
+static emr_status check_granule(const emr_model *m, emr_tensor_desc *d, emr_error *error)
+{
+    uint32_t bits = emr_dtype_bits(d->dtype);
+    d->granule = d->granule ? d->granule : bits % 8 == 0 ? 1 : bits == 4 ? 2 : 4;
+    d->max_count = d->max_count ? d->max_count : COUNT_DEFAULT > d->granule ? COUNT_DEFAULT : d->granule;
+    if ((uint64_t)d->granule * bits % 8 || (uint64_t)d->granule * bits / 8 > EMR_GRANULE_BYTES)
+        return emr_fail(error, EMR_EINVAL,
+                        "%F: tensor '%T': a granule is a whole number of bytes, at most %u", m->name, d->name,
+                        (uint64_t)EMR_GRANULE_BYTES);
+    if (d->max_count < d->granule)
+        return emr_fail(error, EMR_EINVAL, "%F: tensor '%T': max_count is less than the granule", m->name,
+                        d->name);
+    return EMR_OK;
+}
+
+static emr_status check_desc(const emr_model *m, emr_tensor_desc *d, uint64_t *count, uint64_t *bytes,
                              emr_error *error)
 {
     if (!d->name || (d->rank && !d->shape))
         return emr_fail(error, EMR_EINVAL, "%s: a tensor needs a name and a shape", m->name);
     if (!emr_is_utf8(d->name, emr_text_length(d->name)))
-        return emr_fail(error, EMR_EINVAL, "%s: tensor '%s': its name is not valid UTF-8", m->name, d->name);
-    if (!emr_dtype_bits((emr_dtype)d->dtype))
-        return emr_fail(error, EMR_EINVAL, "%s: tensor '%s': unknown dtype %u", m->name, d->name,
+        return emr_fail(error, EMR_EINVAL, "%F: tensor '%T': its name is not valid UTF-8", m->name, d->name);
+    if (!emr_dtype_bits(d->dtype))
+        return emr_fail(error, EMR_EINVAL, "%F: tensor '%T': unknown dtype %u", m->name, d->name,
                         (uint64_t)d->dtype);
     if (d->rank > EMR_RANK_MAX)
-        return emr_fail(error, EMR_EINVAL, "%s: tensor '%s' has %u dimensions, at most %u are possible",
+        return emr_fail(error, EMR_EINVAL, "%F: tensor '%T' has %u dimensions, at most %u are possible",
                         m->name, d->name, (uint64_t)d->rank, (uint64_t)EMR_RANK_MAX);
-    if (!emr_shape_bytes((emr_dtype)d->dtype, d->rank, d->shape, count, bytes))
+    if (!emr_shape_bytes(d->dtype, d->rank, d->shape, count, bytes))
         return emr_fail(error, EMR_EINVAL,
-                        "%s: tensor '%s': its shape is too large or no whole number of bytes", m->name,
+                        "%F: tensor '%T': its shape is too large or no whole number of bytes", m->name,
                         d->name);
-    if ((d->data != NULL) + (d->io != NULL) + (d->read != NULL) > 1)
-        return emr_fail(error, EMR_EINVAL, "%s: tensor '%s' has more than one source of bytes", m->name,
+    if ((d->data != NULL) + (d->io != NULL) + (d->compute != NULL) > 1)
+        return emr_fail(error, EMR_EINVAL, "%F: tensor '%T' has more than one source of bytes", m->name,
                         d->name);
     if (d->io && *bytes > UINT64_MAX - d->offset)
-        return emr_fail(error, EMR_EINVAL, "%s: tensor '%s' lies beyond the largest offset", m->name,
+        return emr_fail(error, EMR_EINVAL, "%F: tensor '%T' lies beyond the largest offset", m->name,
                         d->name);
-    return EMR_OK;
+    return d->compute ? check_granule(m, d, error) : EMR_OK;
 }
 
 emr_status emr_model_add(emr_model *m, const emr_tensor_desc *given, emr_error *error)
@@ -112,44 +141,93 @@ emr_status emr_model_add(emr_model *m, const emr_tensor_desc *given, emr_error *
     emr_io io = {0};
     if (!m || !given)
         return emr_fail(error, EMR_EINVAL, "emr_model_add: NULL");
-    emr_status status =
-        emr_take_struct(&d, sizeof d, sizeof(emr_tensor_desc), given, "emr_tensor_desc", error);
+    emr_status status = EMR_TAKE(&d, given, emr_tensor_desc, error);
     if (!status)
         status = check_desc(m, &d, &count, &bytes, error);
     if (!status && d.io)
         status = emr_io_take(&io, d.io, error);
     if (!status && d.io && !io.read)
-        status = emr_fail(error, EMR_EINVAL, "%s: tensor '%s': its emr_io has no read", m->name, d.name);
+        status = emr_fail(error, EMR_EINVAL, "%F: tensor '%T': its emr_io has no read", m->name, d.name);
     if (status)
         return status;
+    if (m->n_tensors >= UINT32_MAX - 1)
+        return emr_fail(error, EMR_ELIMIT, "%F: too many tensors", m->name);
     emr_tensor *tensor = make_tensor(&m->allocator, &d, count, bytes);
     if (!tensor || !emr_grow(&m->allocator, (void **)&m->tensors, &m->tensors_capacity, m->n_tensors + 1,
                              sizeof *m->tensors)) {
         emr_release(&m->allocator, tensor);
-        return emr_fail(error, EMR_ENOMEM, "%s: tensor '%s': out of memory", m->name, d.name);
+        return emr_fail(error, EMR_ENOMEM, "%F: tensor '%T': out of memory", m->name, d.name);
     }
+    tensor->model = m;
     tensor->model_name = m->name;
     tensor->io = io;
     m->tensors[m->n_tensors] = tensor;
     status = emr_names_add(&m->names, &m->allocator, name_at, m, m->n_tensors);
     if (status) {
         emr_release(&m->allocator, tensor);
-        return emr_fail(error, status, "%s: tensor '%s': %s", m->name, d.name,
+        return emr_fail(error, status, "%F: tensor '%T': %s", m->name, d.name,
                         status == EMR_EEXIST ? "the name is taken" : emr_status_text(status));
     }
     m->n_tensors++;
     return EMR_OK;
 }
 
+/* A borrowed tensor that is computed by its own model. */
+static emr_status compute_borrowed(const emr_computation *c, emr_error *error)
+{
+    const emr_tensor *t = c->user;
+    uint64_t bits = emr_dtype_bits(t->dtype);
+    return emr_tensor_read(t, c->first * bits / 8, c->out, (size_t)(c->count * bits / 8), error);
+}
+
+emr_status emr_model_add_tensor(emr_model *m, const emr_tensor *t, emr_error *error)
+{
+    if (!m || !t)
+        return emr_fail(error, EMR_EINVAL, "emr_model_add_tensor: NULL");
+    bool computed = t->kind == EMR_TENSOR_COMPUTED;
+    emr_tensor_desc desc = {.size = sizeof desc,
+                            .name = t->name,
+                            .shape = t->shape,
+                            .rank = t->rank,
+                            .dtype = t->dtype,
+                            .data = t->kind == EMR_TENSOR_MEMORY ? t->data : NULL,
+                            .io = t->kind == EMR_TENSOR_IO ? &t->io : NULL,
+                            .offset = t->kind == EMR_TENSOR_IO ? t->offset : 0,
+                            .compute = computed ? compute_borrowed : NULL,
+                            .user = computed ? (void *)(uintptr_t)t : NULL,
+                            .granule = computed ? t->granule : 0,
+                            .max_count = UINT32_MAX};
+    return emr_model_add(m, &desc, error);
+}
+
+emr_status emr_model_copy_metadata(emr_model *m, const emr_model *from, emr_error *error)
+{
+    emr_status status = EMR_OK;
+    if (!m || !from)
+        return emr_fail(error, EMR_EINVAL, "emr_model_copy_metadata: NULL");
+    for (uint32_t i = 0; !status && i < from->n_metadata; i++)
+        status = emr_model_set_metadata(m, from->metadata[i].key, from->metadata[i].value, error);
+    return status;
+}
+
+/* The place of a key; n_metadata where it is not there. */
+static uint32_t find_metadata(const emr_model *m, const char *key)
+{
+    uint32_t i = 0;
+    while (i < m->n_metadata && !emr_same_text(m->metadata[i].key, key))
+        i++;
+    return i;
+}
+
 /* Puts an entry at place i, over an old one or at the end. */
-static emr_status put_metadata(emr_model *m, size_t i, const char *key, const char *value, emr_error *error)
+static emr_status put_metadata(emr_model *m, uint32_t i, const char *key, const char *value, emr_error *error)
 {
     emr_metadata entry = {emr_copy_string(&m->allocator, key), emr_copy_string(&m->allocator, value)};
     if (!entry.key || !entry.value ||
         !emr_grow(&m->allocator, (void **)&m->metadata, &m->metadata_capacity, i + 1, sizeof entry)) {
         emr_release(&m->allocator, entry.key);
         emr_release(&m->allocator, entry.value);
-        return emr_fail(error, EMR_ENOMEM, "%s: metadata '%s': out of memory", m->name, key);
+        return emr_fail(error, EMR_ENOMEM, "%F: metadata '%s': out of memory", m->name, key);
     }
     if (i < m->n_metadata) {
         emr_release(&m->allocator, m->metadata[i].key);
@@ -171,11 +249,28 @@ emr_status emr_model_set_metadata(emr_model *m, const char *key, const char *val
     if (!m || !key || !value)
         return emr_fail(error, EMR_EINVAL, "emr_model_set_metadata: NULL");
     if (!emr_is_utf8(key, emr_text_length(key)) || !emr_is_utf8(value, emr_text_length(value)))
-        return emr_fail(error, EMR_EINVAL, "%s: metadata '%s' is not valid UTF-8", m->name, key);
-    size_t i = 0;
-    while (i < m->n_metadata && !emr_same_text(m->metadata[i].key, key))
-        i++;
-    return put_metadata(m, i, key, value, error);
+        return emr_fail(error, EMR_EINVAL, "%F: metadata '%s' is not valid UTF-8", m->name, key);
+    return put_metadata(m, find_metadata(m, key), key, value, error);
+}
+
+emr_status emr_model_remove_metadata(emr_model *m, const char *key)
+{
+    if (!m || !key)
+        return EMR_EINVAL;
+    uint32_t i = find_metadata(m, key);
+    if (i == m->n_metadata)
+        return EMR_ENOTFOUND;
+    emr_release(&m->allocator, m->metadata[i].key);
+    emr_release(&m->allocator, m->metadata[i].value);
+    m->n_metadata--;
+    memmove(&m->metadata[i], &m->metadata[i + 1], (m->n_metadata - i) * sizeof *m->metadata);
+    return EMR_OK;
+}
+
+const char *emr_model_find_metadata(const emr_model *m, const char *key)
+{
+    uint32_t i = find_metadata(m, key);
+    return i < m->n_metadata ? m->metadata[i].value : NULL;
 }
 
 const char *emr_model_name(const emr_model *model)
@@ -183,29 +278,31 @@ const char *emr_model_name(const emr_model *model)
     return model->name;
 }
 
-size_t emr_model_n_tensors(const emr_model *model)
+uint32_t emr_model_n_tensors(const emr_model *model)
 {
     return model->n_tensors;
 }
 
-const emr_tensor *emr_model_tensor(const emr_model *model, size_t i)
+const emr_tensor *emr_model_tensor(const emr_model *model, uint32_t i)
 {
     return i < model->n_tensors ? model->tensors[i] : NULL;
 }
 
-const emr_tensor *emr_model_find(const emr_model *model, const char *name)
+const emr_tensor *emr_model_find_tensor(const emr_model *model, const char *name)
 {
     size_t i = emr_names_find(&model->names, name_at, model, name);
     return i == EMR_NAMES_NONE ? NULL : model->tensors[i];
 }
 
-size_t emr_model_n_metadata(const emr_model *model)
+uint32_t emr_model_n_metadata(const emr_model *model)
 {
     return model->n_metadata;
 }
 
-emr_status emr_model_get_metadata(const emr_model *model, size_t i, const char **key, const char **value)
+emr_status emr_model_get_metadata(const emr_model *model, uint32_t i, const char **key, const char **value)
 {
+    if (!model || !key || !value)
+        return EMR_EINVAL;
     if (i >= model->n_metadata)
         return EMR_ENOTFOUND;
     *key = model->metadata[i].key;

@@ -3,8 +3,16 @@
 #define EMR_MODEL_MODEL_H
 
 #include "emr/model.h"
+#include "core/error.h"
+#include "core/io.h"
 #include "core/memory.h"
 #include "core/names.h"
+#include "core/structs.h"
+
+enum {
+    EMR_GRANULE_BYTES = 4096, /* of a computed tensor at most: it is cut on the stack */
+    EMR_SCRATCH_PLACES = 64,  /* for scratch that nobody uses, see computed.c: a pointer each */
+};
 
 typedef enum emr_tensor_kind {
     EMR_TENSOR_PUSHED, /* no bytes of its own */
@@ -13,18 +21,31 @@ typedef enum emr_tensor_kind {
     EMR_TENSOR_COMPUTED
 } emr_tensor_kind;
 
+/* A computed tensor whose elements come one by one from those of another, whose bytes are to be hashed while
+ * it is written (checkpoint/stream.c) because nobody has checked them yet. */
+typedef struct emr_derivation {
+    const emr_tensor *source; /* of as many elements */
+    /* What computation->out is to be, from the source's bytes of the same elements. NULL: just those. */
+    emr_status (*derive)(const emr_computation *computation, const void *source, emr_error *error);
+    uint64_t hash_low, hash_high; /* XXH3-128 that all of the source's bytes must have */
+    const char *wrong; /* the sentence's end where they have another: "is not the base of all.emr" */
+} emr_derivation;
+
 struct emr_tensor {
-    const char *model_name; /* for messages */
+    const emr_model *model;
+    const char *model_name; /* for messages: the model's, or that of the file in which it lies */
     char *name;
     uint64_t *shape;
     uint64_t count, bytes;
     const void *data;
     emr_io io;
     uint64_t offset;
-    emr_tensor_read_fn read;
+    emr_compute_fn compute;
     void *user;
+    const emr_derivation *unchecked; /* NULL: its bytes can be read by anybody */
     emr_dtype dtype;
     uint32_t rank;
+    uint32_t granule, max_count; /* of a computed one; at least 1 */
     emr_tensor_kind kind;
 };
 
@@ -34,28 +55,46 @@ typedef struct emr_metadata {
 
 struct emr_model {
     emr_allocator allocator;
+    emr_model_options options; /* its name is the model's own copy */
     char *name;
     emr_tensor **tensors;
-    size_t n_tensors, tensors_capacity;
+    uint32_t n_tensors;
+    size_t tensors_capacity;
     emr_names names;
     emr_metadata *metadata;
-    size_t n_metadata, metadata_capacity;
-    uint64_t stamp; /* of the files it lies in, if it does: changes when they do */
-    /* Called once, when the model is destroyed, by whoever built it: closes files, frees views. */
-    void (*on_destroy)(void *owner, const emr_allocator *allocator);
-    void *owner;
+    uint32_t n_metadata;
+    size_t metadata_capacity;
+    struct emr_scratch_pool *scratch; /* computed.c */
+    uint64_t stamp;                   /* of the files it lies in, if it does: changes when they do */
 };
-
-/* Checks an I/O table by the size rule and copies it. */
-emr_status emr_io_take(emr_io *taken, const emr_io *given, emr_error *error);
 
 /* Number of elements and of bytes of a shape: false if either does not fit in 63 bits or the bits are no
  * whole number of bytes. */
 bool emr_shape_bytes(emr_dtype dtype, uint32_t rank, const uint64_t *shape, uint64_t *count, uint64_t *bytes);
 
+/* Rows of a shape: its first dimension; 1 where the rank is below 2, 0 where there are no elements; and the
+ * parameters of a row of a tensor that has any. */
+uint64_t emr_shape_rows(uint32_t rank, const uint64_t *shape);
+uint64_t emr_row_length(const emr_tensor *tensor);
+
 /* Adds an entry whose key is known to be new: setting would look through all of them. */
 emr_status emr_model_append_metadata(emr_model *model, const char *key, const char *value, emr_error *error);
 
 bool emr_same_shape(const emr_tensor *a, const emr_tensor *b);
+
+/* computed.c: the memory that readers of a model's computed tensors have to themselves. */
+emr_status emr_scratch_pool_create(emr_model *model, emr_error *error);
+void emr_scratch_pool_destroy(emr_model *model);
+/* *scratch is NULL where the model's computations need none. Concurrent. */
+emr_status emr_scratch_borrow(const emr_model *model, void **scratch, emr_error *error);
+void emr_scratch_return(const emr_model *model, void *scratch);
+
+/* Bytes of a computed tensor, any range. */
+emr_status emr_tensor_compute(const emr_tensor *tensor, uint64_t offset, void *destination, size_t n,
+                              emr_error *error);
+
+/* Fails with a callback's words, which name model and tensor, or else with those put before them. */
+emr_status emr_tensor_fail(const emr_tensor *tensor, emr_status status, const emr_error *why,
+                           emr_error *error);
 
 #endif

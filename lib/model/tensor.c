@@ -1,6 +1,8 @@
 /* tensor.c - one tensor: its facts and its bytes. Freestanding. */
 #include "model/model.h"
 
+#include "numeric/convert.h"
+
 #include <string.h>
 
 const char *emr_tensor_name(const emr_tensor *tensor)
@@ -33,26 +35,29 @@ uint64_t emr_tensor_bytes(const emr_tensor *tensor)
     return tensor->bytes;
 }
 
-/* The host's callback may fail without a word. */
-static emr_status read_computed(const emr_tensor *t, uint64_t offset, void *destination, size_t n,
-                                emr_error *error)
+static emr_status read_io(const emr_tensor *t, uint64_t offset, void *destination, size_t n, emr_error *error)
 {
     emr_error why;
-    why.text[0] = '\0';
-    emr_status status = t->read(t->user, offset, destination, n, &why);
-    if (status && !why.text[0])
-        emr_fail(&why, status, "%s: tensor '%s': its read callback failed", t->model_name, t->name);
-    if (status && error)
-        *error = why;
-    return status;
+    emr_status status = emr_io_read(&t->io, t->offset + offset, destination, n, &why);
+    return status
+               ? emr_fail_because(error, status, &why, "%F: tensor '%T': reading %u bytes at byte %u failed",
+                                  t->model_name, t->name, (uint64_t)n, t->offset + offset)
+               : EMR_OK;
 }
 
 emr_status emr_tensor_read(const emr_tensor *tensor, uint64_t offset, void *destination, size_t n,
                            emr_error *error)
 {
+    if (!tensor || (n && !destination))
+        return emr_fail(error, EMR_EINVAL, "emr_tensor_read: NULL");
     if (offset > tensor->bytes || n > tensor->bytes - offset)
-        return emr_fail(error, EMR_EINVAL, "%s: tensor '%s' has %u bytes, asked for %u from byte %u",
+        return emr_fail(error, EMR_EINVAL, "%F: tensor '%T' has %u bytes, asked for %u from byte %u",
                         tensor->model_name, tensor->name, tensor->bytes, (uint64_t)n, offset);
+    if (tensor->unchecked)
+        return emr_fail(error, EMR_ESTATE,
+                        "%F: tensor '%T' can only be written: its base is checked on the way "
+                        "(EMR_BASE_CHECK_WRITE)",
+                        tensor->model_name, tensor->name);
     if (n == 0)
         return EMR_OK;
     switch (tensor->kind) {
@@ -60,17 +65,40 @@ emr_status emr_tensor_read(const emr_tensor *tensor, uint64_t offset, void *dest
         memcpy(destination, (const char *)tensor->data + offset, n);
         return EMR_OK;
     case EMR_TENSOR_IO:
-        if (tensor->io.read(tensor->io.user, tensor->offset + offset, destination, n))
-            return emr_fail(error, EMR_EIO, "%s: tensor '%s': reading %u bytes at byte %u failed",
-                            tensor->model_name, tensor->name, (uint64_t)n, tensor->offset + offset);
-        return EMR_OK;
+        return read_io(tensor, offset, destination, n, error);
     case EMR_TENSOR_COMPUTED:
-        return read_computed(tensor, offset, destination, n, error);
+        return emr_tensor_compute(tensor, offset, destination, n, error);
     case EMR_TENSOR_PUSHED:
         break;
     }
-    return emr_fail(error, EMR_ESTATE, "%s: tensor '%s' has no bytes of its own: they are to be pushed",
+    return emr_fail(error, EMR_ESTATE, "%F: tensor '%T' has no bytes of its own: they are to be pushed",
                     tensor->model_name, tensor->name);
+}
+
+emr_status emr_tensor_read_floats(const emr_tensor *tensor, uint64_t first, size_t n, float *values,
+                                  emr_error *error)
+{
+    enum { SOME = 1024 };
+    uint8_t bytes[SOME * 8];
+    emr_status status = EMR_OK;
+    if (!tensor || (n && !values))
+        return emr_fail(error, EMR_EINVAL, "emr_tensor_read_floats: NULL");
+    if (!emr_dtype_is_float(tensor->dtype))
+        return emr_fail(error, EMR_EINVAL, "%F: tensor '%T' is %s, no float", tensor->model_name,
+                        tensor->name, emr_dtype_name(tensor->dtype));
+    if (first > tensor->count || n > tensor->count - first)
+        return emr_fail(error, EMR_EINVAL, "%F: tensor '%T' has %u elements, asked for %u from element %u",
+                        tensor->model_name, tensor->name, tensor->count, (uint64_t)n, first);
+    size_t size = emr_float_size(tensor->dtype);
+    if (tensor->dtype == EMR_DTYPE_F32 && emr_is_little_endian())
+        return emr_tensor_read(tensor, first * size, values, n * size, error);
+    for (size_t done = 0, some; !status && done < n; done += some) {
+        some = (size_t)emr_min(n - done, SOME);
+        status = emr_tensor_read(tensor, (first + done) * size, bytes, some * size, error);
+        if (!status)
+            status = emr_convert(EMR_DTYPE_F32, values + done, tensor->dtype, bytes, some);
+    }
+    return status;
 }
 
 bool emr_shape_bytes(emr_dtype dtype, uint32_t rank, const uint64_t *shape, uint64_t *count, uint64_t *bytes)
@@ -99,9 +127,15 @@ bool emr_same_shape(const emr_tensor *a, const emr_tensor *b)
     return true;
 }
 
-emr_status emr_io_take(emr_io *taken, const emr_io *given, emr_error *error)
+uint64_t emr_shape_rows(uint32_t rank, const uint64_t *shape)
 {
-    if (!given)
-        return emr_fail(error, EMR_EINVAL, "emr_io: NULL");
-    return emr_take_struct(taken, sizeof *taken, offsetof(emr_io, read), given, "emr_io", error);
+    for (uint32_t i = 0; i < rank; i++)
+        if (shape[i] == 0)
+            return 0;
+    return rank < 2 ? 1 : shape[0];
+}
+
+uint64_t emr_row_length(const emr_tensor *tensor)
+{
+    return tensor->count / emr_shape_rows(tensor->rank, tensor->shape);
 }

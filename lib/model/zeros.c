@@ -3,20 +3,27 @@
 
 #include <string.h>
 
-static emr_status read_zeros(void *user, uint64_t offset, void *destination, size_t n, emr_error *error)
+static emr_status compute_zeros(const emr_computation *c, emr_error *error)
 {
-    (void)user, (void)offset, (void)error;
-    memset(destination, 0, n); /* +0 in every float type */
+    const emr_dtype *dtype = c->user;
+    (void)error;
+    memset(c->out, 0, c->count * (emr_dtype_bits(*dtype) / 8)); /* +0 in every float type */
     return EMR_OK;
 }
 
 emr_status emr_model_create_zeros(emr_model **model, const emr_model *like, const emr_allocator *allocator,
-                           emr_error *error)
+                                  emr_error *error)
 {
+    /* one to point at for each float dtype */
+    static const emr_dtype dtypes[] = {EMR_DTYPE_NONE, EMR_DTYPE_F32,     EMR_DTYPE_F16,    EMR_DTYPE_BF16,
+                                       EMR_DTYPE_F64,  EMR_DTYPE_F8_E4M3, EMR_DTYPE_F8_E5M2};
+    if (model)
+        *model = NULL;
     if (!model || !like)
         return emr_fail(error, EMR_EINVAL, "emr_model_create_zeros: NULL");
-    emr_status status = emr_model_create(model, "zeros", allocator, error);
-    for (size_t i = 0; !status && i < like->n_tensors; i++) {
+    const emr_model_options options = {.size = sizeof options, .name = "zeros", .allocator = allocator};
+    emr_status status = emr_model_create(model, &options, error);
+    for (uint32_t i = 0; !status && i < like->n_tensors; i++) {
         const emr_tensor *t = like->tensors[i];
         emr_tensor_desc desc = EMR_INIT(emr_tensor_desc);
         if (!emr_dtype_is_float(t->dtype))
@@ -24,8 +31,10 @@ emr_status emr_model_create_zeros(emr_model **model, const emr_model *like, cons
         desc.name = t->name;
         desc.shape = t->shape;
         desc.rank = t->rank;
-        desc.dtype = (uint32_t)t->dtype;
-        desc.read = read_zeros;
+        desc.dtype = t->dtype;
+        desc.compute = compute_zeros;
+        desc.user = (void *)(uintptr_t)&dtypes[t->dtype]; /* which nobody writes to */
+        desc.max_count = UINT32_MAX;
         status = emr_model_add(*model, &desc, error);
     }
     if (status)

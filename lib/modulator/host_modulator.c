@@ -10,58 +10,80 @@ typedef struct host_source {
     emr_names names;
 } host_source;
 
-static size_t n_tensors(const void *user)
+static const emr_modulation *host_tensor(const void *user, uint32_t i)
 {
-    return ((const host_source *)user)->n;
+    return &((const host_source *)user)->tensors[i];
 }
 
-static const char *name(const void *user, size_t i)
+static uint32_t host_n_tensors(const void *user)
 {
-    return ((const host_source *)user)->tensors[i].name;
+    return (uint32_t)((const host_source *)user)->n;
 }
 
-static uint64_t count(const void *user, size_t i)
+static const char *host_tensor_name(const void *user, uint32_t i)
 {
-    return ((const host_source *)user)->tensors[i].count;
+    return host_tensor(user, i)->name;
 }
 
-static size_t find(const void *user, const char *wanted)
+static uint64_t host_tensor_count(const void *user, uint32_t i)
 {
-    return emr_names_find(&((const host_source *)user)->names, name, user, wanted);
+    return host_tensor(user, i)->count;
 }
 
-static uint64_t rescaled(const void *user, size_t tensor)
+/* As emr_names wants to be told. */
+static const char *host_name_at(const void *user, size_t i)
 {
-    const emr_modulation *m = &((const host_source *)user)->tensors[tensor];
-    return m->count / m->n_rescalers;
+    return host_tensor(user, (uint32_t)i)->name;
 }
 
-static emr_status window(void *user, size_t tensor, uint64_t first, uint64_t want, emr_window_parts parts,
-                         emr_mask_window *w, emr_error *error)
+static emr_status host_find_tensor(const void *user, const char *name, uint32_t *tensor)
 {
-    const emr_modulation *m = &((const host_source *)user)->tensors[tensor];
-    uint64_t row = rescaled(user, tensor);
+    size_t i = emr_names_find(&((const host_source *)user)->names, host_name_at, user, name);
+    if (i == EMR_NAMES_NONE)
+        return EMR_ENOTFOUND;
+    *tensor = (uint32_t)i;
+    return EMR_OK;
+}
+
+static uint64_t host_n_groups(const void *user, uint32_t i)
+{
+    return host_tensor(user, i)->n_rescalers;
+}
+
+static emr_status host_read_scales(void *user, uint32_t tensor, uint64_t first, size_t n, float *scales,
+                                   emr_error *error)
+{
+    (void)error;
+    if (n)
+        memcpy(scales, host_tensor(user, tensor)->rescalers + first, n * sizeof *scales);
+    return EMR_OK;
+}
+
+static emr_status host_window(void *user, uint32_t tensor, uint64_t first, uint64_t want,
+                              emr_window_parts parts, emr_code_window *w, emr_error *error)
+{
+    const emr_modulation *m = host_tensor(user, tensor);
+    uint64_t group = m->count / m->n_rescalers;
     (void)error;
     (void)parts;
-    *w = (emr_mask_window){
-        .n = (size_t)emr_min(emr_min(want, row - first % row), SIZE_MAX / 16),
-        .unified = (const uint8_t *)m->unified + first * emr_float_size((emr_dtype)m->unified_dtype),
-        .mask = m->mask + first / 8,
-        .bit = first % 8,
-        .rescaler = m->rescalers[first / row],
-        .unified_dtype = (uint8_t)m->unified_dtype,
+    *w = (emr_code_window){
+        .n = (size_t)emr_min(emr_min(want, group - first % group), SIZE_MAX / 16),
+        .unified = (const uint8_t *)m->unified + first * emr_float_size(m->unified_dtype),
+        .codes = m->mask + first / 8,
+        .first_code = first % 8,
+        .scales = {m->rescalers[first / group]},
+        .unified_dtype = m->unified_dtype,
     };
     return EMR_OK;
 }
 
-static bool share_unified(const void *user, const void *other, size_t tensor)
+static bool host_share_unified(const void *user, const void *other, uint32_t tensor)
 {
-    const emr_modulation *a = &((const host_source *)user)->tensors[tensor];
-    const emr_modulation *b = &((const host_source *)other)->tensors[tensor];
+    const emr_modulation *a = host_tensor(user, tensor), *b = host_tensor(other, tensor);
     return a->unified == b->unified && a->unified_dtype == b->unified_dtype && a->count == b->count;
 }
 
-static void destroy(void *user, const emr_allocator *allocator)
+static void host_destroy(void *user, const emr_allocator *allocator)
 {
     host_source *h = user;
     emr_names_free(&h->names, allocator);
@@ -69,8 +91,17 @@ static void destroy(void *user, const emr_allocator *allocator)
     emr_release(allocator, h);
 }
 
-static const emr_modulator_source host_modulator = {n_tensors, name,     count,         find,
-                                                    window,    rescaled, share_unified, destroy};
+static const emr_modulator_source host_modulator = {
+    .n_tensors = host_n_tensors,
+    .tensor_name = host_tensor_name,
+    .tensor_count = host_tensor_count,
+    .find_tensor = host_find_tensor,
+    .n_groups = host_n_groups,
+    .read_scales = host_read_scales,
+    .window = host_window,
+    .share_unified = host_share_unified,
+    .destroy = host_destroy,
+};
 
 emr_status emr_modulator_create(emr_modulator **modulator, const emr_allocator *given, emr_error *error)
 {
@@ -83,8 +114,26 @@ emr_status emr_modulator_create(emr_modulator **modulator, const emr_allocator *
         return status;
     host_source *h = emr_allocate_array(&allocator, 1, sizeof *h);
     if (!h)
-        return emr_fail(error, EMR_ENOMEM, "out of memory");
-    return emr_modulator_over(modulator, &allocator, emr_kernels_select(), &host_modulator, h, error);
+        return emr_no_memory(error, NULL);
+    const emr_modulator members = {.allocator = allocator,
+                                   .kernels = emr_kernels_select(),
+                                   .kind = emr_kind_find(EMR_KIND_MASK),
+                                   .source = &host_modulator,
+                                   .user = h};
+    return emr_modulator_open(modulator, &members, error);
+}
+
+static emr_status check_modulation(const emr_modulation *m, emr_error *error)
+{
+    if (!m->name || !m->rescalers || (m->count && (!m->unified || !m->mask)))
+        return emr_fail(error, EMR_EINVAL, "emr_modulation: name, unified, mask and rescalers are required");
+    if (m->unified_dtype != EMR_DTYPE_F32 && m->unified_dtype != EMR_DTYPE_F16 &&
+        m->unified_dtype != EMR_DTYPE_BF16)
+        return emr_fail(error, EMR_EINVAL, "tensor '%T': unified_dtype must be F32, F16 or BF16", m->name);
+    if (!m->n_rescalers || m->count % m->n_rescalers || m->count > UINT64_MAX / 8)
+        return emr_fail(error, EMR_EINVAL, "tensor '%T': %u rescalers do not divide %u parameters", m->name,
+                        m->n_rescalers, m->count);
+    return EMR_OK;
 }
 
 emr_status emr_modulator_add(emr_modulator *modulator, const emr_modulation *given, emr_error *error)
@@ -94,23 +143,20 @@ emr_status emr_modulator_add(emr_modulator *modulator, const emr_modulation *giv
         return emr_fail(error, EMR_EINVAL, "emr_modulator_add: NULL");
     if (modulator->source != &host_modulator)
         return emr_fail(error, EMR_ESTATE, "tensors can be added to a host-made modulator only");
-    emr_status status = emr_take_struct(&m, sizeof m, sizeof(emr_modulation), given, "emr_modulation", error);
+    emr_status status = EMR_TAKE(&m, given, emr_modulation, error);
+    if (!status)
+        status = check_modulation(&m, error);
     if (status)
         return status;
-    if (!m.name || !m.rescalers || (m.count && (!m.unified || !m.mask)))
-        return emr_fail(error, EMR_EINVAL, "emr_modulation: name, unified, mask and rescalers are required");
-    if (m.unified_dtype != EMR_DTYPE_F32 && m.unified_dtype != EMR_DTYPE_F16 && m.unified_dtype != EMR_DTYPE_BF16)
-        return emr_fail(error, EMR_EINVAL, "tensor '%s': unified_dtype must be F32, F16 or BF16", m.name);
-    if (!m.n_rescalers || m.count % m.n_rescalers || m.count > UINT64_MAX / 8)
-        return emr_fail(error, EMR_EINVAL, "tensor '%s': %u rescalers do not divide %u parameters", m.name,
-                        m.n_rescalers, m.count);
     host_source *h = modulator->user;
+    if (h->n == EMR_BASE) /* the largest number of a tensor is one less */
+        return emr_fail(error, EMR_ELIMIT, "a modulator has at most %u tensors", (uint64_t)h->n);
     if (!emr_grow(&modulator->allocator, (void **)&h->tensors, &h->capacity, h->n + 1, sizeof m))
-        return emr_fail(error, EMR_ENOMEM, "tensor '%s': out of memory", m.name);
+        return emr_fail(error, EMR_ENOMEM, "tensor '%T': out of memory", m.name);
     h->tensors[h->n] = m;
-    status = emr_names_add(&h->names, &modulator->allocator, name, h, h->n);
+    status = emr_names_add(&h->names, &modulator->allocator, host_name_at, h, h->n);
     if (status)
-        return emr_fail(error, status, "tensor '%s': %s", m.name, emr_status_text(status));
+        return emr_fail(error, status, "tensor '%T': %s", m.name, emr_status_text(status));
     h->n++;
     return EMR_OK;
 }

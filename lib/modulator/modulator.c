@@ -1,24 +1,21 @@
-/* modulator.c - a task's modulator: applying it, counting its mask. Freestanding; where masks and unified
- * values come from is the source's business. */
+/* modulator.c - a task's modulator: applying it, multiplying by it, counting its mask. Where codes and
+ * unified values come from is the source's business. Freestanding. */
 #include "modulator/modulator.h"
 
 #include "core/bytes.h"
-#include "core/names.h"
 #include "modulator/multiply.h"
 #include "numeric/convert.h"
 
 enum { FEW_MODULATORS = 64 };
 
-emr_status emr_modulator_over(emr_modulator **modulator, const emr_allocator *allocator,
-                              const emr_kernels *kernels, const emr_modulator_source *source, void *user,
-                              emr_error *error)
+emr_status emr_modulator_open(emr_modulator **modulator, const emr_modulator *members, emr_error *error)
 {
-    emr_modulator *m = emr_allocate_array(allocator, 1, sizeof *m);
+    emr_modulator *m = emr_allocate_array(&members->allocator, 1, sizeof *m);
     if (!m) {
-        source->destroy(user, allocator);
-        return emr_fail(error, EMR_ENOMEM, "out of memory");
+        members->source->destroy(members->user, &members->allocator);
+        return emr_no_memory(error, NULL);
     }
-    *m = (emr_modulator){*allocator, kernels, source, user};
+    *m = *members;
     *modulator = m;
     return EMR_OK;
 }
@@ -33,89 +30,123 @@ void emr_modulator_destroy(emr_modulator **modulator)
     *modulator = NULL;
 }
 
-size_t emr_modulator_n_tensors(const emr_modulator *m)
+uint32_t emr_modulator_n_tensors(const emr_modulator *m)
 {
     return m->source->n_tensors(m->user);
 }
 
-emr_status emr_modulator_find_tensor(const emr_modulator *m, const char *name, size_t *tensor)
+emr_status emr_modulator_find_tensor(const emr_modulator *m, const char *name, uint32_t *tensor)
 {
-    if (!name || !tensor)
+    if (!m || !name || !tensor)
         return EMR_EINVAL;
-    *tensor = m->source->find(m->user, name);
-    return *tensor == EMR_NAMES_NONE ? EMR_ENOTFOUND : EMR_OK;
+    return m->source->find_tensor(m->user, name, tensor);
 }
 
-const char *emr_modulator_tensor_name(const emr_modulator *m, size_t tensor)
+const char *emr_modulator_tensor_name(const emr_modulator *m, uint32_t tensor)
 {
-    return tensor < emr_modulator_n_tensors(m) ? m->source->name(m->user, tensor) : NULL;
+    return tensor < emr_modulator_n_tensors(m) ? m->source->tensor_name(m->user, tensor) : NULL;
 }
 
-uint64_t emr_modulator_tensor_count(const emr_modulator *m, size_t tensor)
+uint64_t emr_modulator_tensor_count(const emr_modulator *m, uint32_t tensor)
 {
-    return tensor < emr_modulator_n_tensors(m) ? m->source->count(m->user, tensor) : 0;
+    return tensor < emr_modulator_n_tensors(m) ? m->source->tensor_count(m->user, tensor) : 0;
 }
 
-static emr_status check_range(const emr_modulator *m, size_t tensor, uint64_t first, uint64_t count,
-                              emr_error *error)
+uint64_t emr_modulator_n_rescalers(const emr_modulator *m, uint32_t tensor)
 {
-    if (tensor >= emr_modulator_n_tensors(m))
-        return emr_fail(error, EMR_EINVAL, "there is no merged tensor %u", (uint64_t)tensor);
-    uint64_t all = m->source->count(m->user, tensor);
-    if (first > all || count > all - first)
-        return emr_fail(error, EMR_EINVAL, "tensor '%s' has %u parameters, asked for %u from %u",
-                        m->source->name(m->user, tensor), all, count, first);
-    return EMR_OK;
+    return tensor < emr_modulator_n_tensors(m) ? m->source->n_groups(m->user, tensor) * m->kind->n_scales : 0;
 }
 
-emr_status emr_apply_windows(const emr_application *a, uint64_t first, uint64_t count, const void *base,
+static emr_status check_tensor(const emr_modulator *m, uint32_t tensor, emr_error *error)
+{
+    return tensor < emr_modulator_n_tensors(m)
+               ? EMR_OK
+               : emr_fail(error, EMR_EINVAL, "there is no merged tensor %u", (uint64_t)tensor);
+}
+
+emr_status emr_modulator_read_rescalers(emr_modulator *m, uint32_t tensor, uint64_t first, size_t n,
+                                        float *rescalers, emr_error *error)
+{
+    if (!m || (n && !rescalers))
+        return emr_fail(error, EMR_EINVAL, "emr_modulator_read_rescalers: NULL");
+    emr_status status = check_tensor(m, tensor, error);
+    if (status)
+        return status;
+    uint64_t all = emr_modulator_n_rescalers(m, tensor);
+    if (first > all || n > all - first)
+        return emr_fail(error, EMR_EINVAL, "tensor '%T' has %u rescalers, asked for %u from %u",
+                        m->source->tensor_name(m->user, tensor), all, (uint64_t)n, first);
+    return m->source->read_scales(m->user, tensor, first, n, rescalers, error);
+}
+
+emr_status emr_apply_windows(const emr_weighting *a, uint64_t first, uint64_t count, const void *base,
                              void *out, emr_error *error)
 {
     size_t base_size = emr_float_size(a->base_dtype), out_size = emr_float_size(a->out_dtype);
     emr_run run = {
         .base_dtype = (uint8_t)a->base_dtype, .out_dtype = (uint8_t)a->out_dtype, .stream = a->stream};
     for (uint64_t done = 0; done < count; done += run.n) {
-        emr_mask_window w;
+        emr_code_window w;
         emr_status status =
             a->window(a->user, a->tensor, first + done, count - done, EMR_WINDOW_ALL, &w, error);
         if (status)
             return status;
         run.n = w.n;
         run.base = (const uint8_t *)base + done * base_size;
-        run.unified = w.unified;
-        run.mask = w.mask;
-        run.bit = w.bit;
-        run.rescaler = w.rescaler;
-        run.unified_dtype = w.unified_dtype;
         run.out = (uint8_t *)out + done * out_size;
+        if (!w.codes) {
+            a->kernels->convert(a->out_dtype, run.out, a->base_dtype, run.base, run.n);
+            continue;
+        }
+        run.unified = w.unified;
+        run.mask = w.codes;
+        run.bit = w.first_code;
+        run.rescaler = w.scales[0];
+        run.unified_dtype = (uint8_t)w.unified_dtype;
         a->kernels->apply(&run);
     }
     return EMR_OK;
 }
 
-emr_status emr_modulator_apply(emr_modulator *m, size_t tensor, uint64_t first, uint64_t count,
-                               emr_dtype base_dtype, const void *base, emr_dtype out_dtype, void *out,
-                               emr_error *error)
+static emr_status check_application(const emr_modulator *m, const emr_application *a, emr_error *error)
 {
-    if (!m)
+    emr_status status = check_tensor(m, a->tensor, error);
+    if (status)
+        return status;
+    const char *name = m->source->tensor_name(m->user, a->tensor);
+    uint64_t all = m->source->tensor_count(m->user, a->tensor);
+    if (a->first > all || a->count > all - a->first)
+        return emr_fail(error, EMR_EINVAL, "tensor '%T' has %u parameters, asked for %u from %u", name, all,
+                        a->count, a->first);
+    if (!emr_dtype_is_float(a->base_dtype) || !emr_dtype_is_float(a->out_dtype))
+        return emr_fail(error, EMR_EINVAL, "tensor '%T': base and output need float dtypes", name);
+    if (a->count && (!a->base || !a->out))
+        return emr_fail(error, EMR_EINVAL, "tensor '%T': emr_application needs base and out", name);
+    return EMR_OK;
+}
+
+emr_status emr_modulator_apply(emr_modulator *m, const emr_application *given, emr_error *error)
+{
+    emr_application a;
+    if (!m || !given)
         return emr_fail(error, EMR_EINVAL, "emr_modulator_apply: NULL");
-    emr_status status = check_range(m, tensor, first, count, error);
-    if (!status && (!emr_dtype_is_float(base_dtype) || !emr_dtype_is_float(out_dtype)))
-        status = emr_fail(error, EMR_EINVAL, "tensor '%s': base and output need float dtypes",
-                          m->source->name(m->user, tensor));
-    if (!status && count && (!base || !out))
-        status = emr_fail(error, EMR_EINVAL, "emr_modulator_apply: NULL");
-    const emr_application to = {.kernels = m->kernels,
-                                .window = m->source->window,
-                                .user = m->user,
-                                .tensor = tensor,
-                                .base_dtype = base_dtype,
-                                .out_dtype = out_dtype};
-    return status ? status : emr_apply_windows(&to, first, count, base, out, error);
+    emr_status status = EMR_TAKE(&a, given, emr_application, error);
+    if (!status)
+        status = check_application(m, &a, error);
+    if (status)
+        return status;
+    const emr_weighting weighting = {.kernels = m->kernels,
+                                     .kind = m->kind,
+                                     .window = m->source->window,
+                                     .user = m->user,
+                                     .tensor = a.tensor,
+                                     .base_dtype = a.base_dtype,
+                                     .out_dtype = a.out_dtype};
+    return emr_apply_windows(&weighting, a.first, a.count, a.base, a.out, error);
 }
 
 /* Whether all modulators can be multiplied by together. */
-static emr_status check_modulators(emr_modulator *const *modulators, size_t n, size_t tensor,
+static emr_status check_modulators(emr_modulator *const *modulators, size_t n, uint32_t tensor,
                                    emr_error *error)
 {
     const emr_modulator *first = modulators[0];
@@ -123,26 +154,46 @@ static emr_status check_modulators(emr_modulator *const *modulators, size_t n, s
         const emr_modulator *m = modulators[i];
         if (!m)
             return emr_fail(error, EMR_EINVAL, "emr_modulator_multiply: NULL");
-        if (tensor >= emr_modulator_n_tensors(m))
-            return emr_fail(error, EMR_EINVAL, "there is no merged tensor %u", (uint64_t)tensor);
-        if (m->source != first->source || !m->source->share_unified(m->user, first->user, tensor))
-            return emr_fail(error, EMR_EMISMATCH, "tensor '%s': modulators have other unified values",
-                            m->source->name(m->user, tensor));
+        emr_status status = check_tensor(m, tensor, error);
+        if (status)
+            return status;
+        if (m->source != first->source || m->kind != first->kind ||
+            !m->source->share_unified(m->user, first->user, tensor))
+            return emr_fail(error, EMR_EMISMATCH, "tensor '%T': modulators have other unified values",
+                            m->source->tensor_name(m->user, tensor));
     }
     return EMR_OK;
 }
 
-/* Whether no row has more than one rescaler, whichever the modulator. */
-static emr_status check_rows(emr_modulator *const *modulators, size_t n, size_t tensor, uint64_t n_columns,
+/* Whether no row has scales of more than one group, whichever the modulator. */
+static emr_status check_rows(emr_modulator *const *modulators, const emr_product *p, uint64_t n_columns,
                              emr_error *error)
 {
-    for (size_t i = 0; n_columns && i < n; i++) {
+    for (size_t i = 0; n_columns && i < p->batch; i++) {
         const emr_modulator *m = modulators[i];
-        if (m->source->rescaled(m->user, tensor) % n_columns)
-            return emr_fail(error, EMR_EINVAL, "tensor '%s': a row of %u columns has more than one rescaler",
-                            m->source->name(m->user, tensor), n_columns);
+        uint64_t count = m->source->tensor_count(m->user, p->tensor);
+        uint64_t n_groups = m->source->n_groups(m->user, p->tensor);
+        if (n_groups && count / n_groups % n_columns)
+            return emr_fail(error, EMR_EINVAL, "tensor '%T': a row of %u columns has more than one rescaler",
+                            m->source->tensor_name(m->user, p->tensor), n_columns);
     }
     return EMR_OK;
+}
+
+static emr_status check_product(emr_modulator *const *modulators, emr_product *p, uint64_t n_columns,
+                                emr_error *error)
+{
+    emr_status status = check_modulators(modulators, p->batch, p->tensor, error);
+    if (status)
+        return status;
+    const emr_modulator *first = modulators[0];
+    const char *name = first->source->tensor_name(first->user, p->tensor);
+    uint64_t count = first->source->tensor_count(first->user, p->tensor);
+    if (n_columns ? count % n_columns : count)
+        return emr_fail(error, EMR_EINVAL, "tensor '%T': %u columns do not divide %u parameters", name,
+                        n_columns, count);
+    status = check_rows(modulators, p, n_columns, error);
+    return status ? status : emr_product_check(p, name, n_columns ? count / n_columns : 0, n_columns, error);
 }
 
 emr_status emr_modulator_multiply(emr_modulator *const *modulators, const emr_product *given,
@@ -153,64 +204,65 @@ emr_status emr_modulator_multiply(emr_modulator *const *modulators, const emr_pr
     emr_product p;
     if (!modulators || !given)
         return emr_fail(error, EMR_EINVAL, "emr_modulator_multiply: NULL");
-    emr_status status = emr_take_struct(&p, sizeof p, sizeof(emr_product), given, "emr_product", error);
+    emr_status status = EMR_TAKE(&p, given, emr_product, error);
     if (status || !p.batch)
         return status;
-    status = check_modulators(modulators, p.batch, p.tensor, error);
+    status = check_product(modulators, &p, n_columns, error);
     if (status)
         return status;
-    emr_modulator *first = modulators[0];
-    const char *name = first->source->name(first->user, p.tensor);
-    uint64_t count = first->source->count(first->user, p.tensor), n_rows = n_columns ? count / n_columns : 0;
-    if (n_columns ? count % n_columns : count)
-        return emr_fail(error, EMR_EINVAL, "tensor '%s': %u columns do not divide %u parameters", name,
-                        n_columns, count);
-    status = check_rows(modulators, p.batch, p.tensor, n_columns, error);
-    if (status)
-        return status;
-    if (!emr_dtype_is_float(base_dtype) || (count && !base))
-        return emr_fail(error, EMR_EINVAL, "tensor '%s': the base needs a float dtype and values", name);
-    status = emr_product_take(&p, given, name, n_rows, n_columns, error);
-    if (!status && p.batch > FEW_MODULATORS)
+    const emr_modulator *first = modulators[0];
+    if (!emr_dtype_is_float(base_dtype) || (p.n_rows && n_columns && !base))
+        return emr_fail(error, EMR_EINVAL, "tensor '%T': the base needs a float dtype and values",
+                        first->source->tensor_name(first->user, p.tensor));
+    if (p.batch > FEW_MODULATORS)
         users = emr_allocate_array(&first->allocator, p.batch, sizeof *users);
     if (!users)
-        status = emr_fail(error, EMR_ENOMEM, "tensor '%s': out of memory", name);
-    if (status)
-        return status;
+        return emr_no_memory(error, NULL);
     for (size_t i = 0; i < p.batch; i++)
         users[i] = modulators[i]->user;
-    emr_multiplication m = {first->kernels, p, n_columns, base, base_dtype, first->source->window, users};
+    const emr_multiplication m = {.kernels = first->kernels,
+                                  .kind = first->kind,
+                                  .product = p,
+                                  .n_columns = n_columns,
+                                  .base = base,
+                                  .base_dtype = base_dtype,
+                                  .window = first->source->window,
+                                  .users = users};
     status = emr_multiply_rows(&m, 0, p.n_rows, error);
     if (users != few)
         emr_release(&first->allocator, users);
     return status;
 }
 
-uint64_t emr_count_ones(const uint8_t *mask, size_t bit, size_t n)
+uint64_t emr_count_ones(const uint8_t *mask, size_t first, size_t n)
 {
     uint64_t ones = 0;
-    for (; n && bit % 8; bit++, n--)
-        ones += mask[bit / 8] >> bit % 8 & 1;
-    for (; n >= 64; bit += 64, n -= 64)
-        ones += emr_popcount64(emr_load64(mask + bit / 8));
-    for (; n; bit++, n--)
-        ones += mask[bit / 8] >> bit % 8 & 1;
+    for (; n && first % 8; first++, n--)
+        ones += mask[first / 8] >> first % 8 & 1;
+    for (; n >= 64; first += 64, n -= 64)
+        ones += emr_popcount64(emr_load64(mask + first / 8));
+    for (; n; first++, n--)
+        ones += mask[first / 8] >> first % 8 & 1;
     return ones;
 }
 
-emr_status emr_modulator_get_stats(emr_modulator *m, size_t tensor, emr_modulation_stats *stats, emr_error *error)
+/* Codes of more bits are no mask, and have none. */
+emr_status emr_modulator_get_stats(emr_modulator *m, uint32_t tensor, emr_modulator_stats *stats,
+                                   emr_error *error)
 {
     if (!m || !stats)
         return emr_fail(error, EMR_EINVAL, "emr_modulator_get_stats: NULL");
-    emr_status status = check_range(m, tensor, 0, 0, error);
-    emr_modulation_stats known = {.count = emr_modulator_tensor_count(m, tensor)};
-    for (uint64_t done = 0; !status && done < known.count;) {
-        emr_mask_window w;
-        status = m->source->window(m->user, tensor, done, known.count - done, EMR_WINDOW_MASK, &w, error);
+    emr_status status = check_tensor(m, tensor, error);
+    emr_modulator_stats known = {.count = emr_modulator_tensor_count(m, tensor)};
+    for (uint64_t done = 0; !status && m->kind->bits == 1 && done < known.count;) {
+        emr_code_window w;
+        status = m->source->window(m->user, tensor, done, known.count - done, EMR_WINDOW_CODES, &w, error);
         if (status)
             break;
-        known.ones += emr_count_ones(w.mask, w.bit, w.n);
+        known.ones += emr_count_ones(w.codes, w.first_code, w.n);
         done += w.n;
     }
-    return status ? status : emr_give_struct(stats, &known, sizeof known, sizeof(emr_modulation_stats));
+    if (!status && EMR_GIVE(stats, &known, emr_modulator_stats))
+        status = emr_fail(error, EMR_EINVAL, "emr_modulator_stats: its size is not set");
+    return status;
 }

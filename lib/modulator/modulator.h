@@ -4,70 +4,76 @@
 
 #include "emr/modulator.h"
 #include "core/memory.h"
+#include "core/structs.h"
+#include "modulator/kind.h"
 #include "numeric/kernels.h"
 
-/* A stretch of one tensor in which everything is in memory and one rescaler holds. */
-typedef struct emr_mask_window {
+/* A stretch of one tensor in which everything is in memory and the same scales hold. */
+typedef struct emr_code_window {
     size_t n;
-    const void *unified;
-    const uint8_t *mask;
-    size_t bit; /* of the stretch's first parameter in `mask` */
-    float rescaler;
-    uint8_t unified_dtype;
-} emr_mask_window;
+    const void *unified;  /* of the stretch's first parameter on; kinds without one leave it unset */
+    const uint8_t *codes; /* NULL: the weights are the base's, and scales are 0 */
+    size_t first_code;    /* the number in `codes` of the first parameter's */
+    float scales[EMR_SCALES_MAX];
+    emr_dtype unified_dtype;
+} emr_code_window;
 
 /* What of a window is wanted; the rest of it may be unset. */
 typedef enum emr_window_parts {
-    EMR_WINDOW_MASK,     /* n, mask, bit */
-    EMR_WINDOW_RESCALED, /* and the rescaler */
-    EMR_WINDOW_ALL       /* and the unified values */
+    EMR_WINDOW_CODES,  /* n, codes, first_code */
+    EMR_WINDOW_SCALED, /* and the scales */
+    EMR_WINDOW_ALL     /* and the unified values */
 } emr_window_parts;
 
 /* The longest stretch from parameter `first` of a tensor on, at most `want` long; valid until the next call.
  */
-typedef emr_status (*emr_window_fn)(void *user, size_t tensor, uint64_t first, uint64_t want,
-                                    emr_window_parts parts, emr_mask_window *window, emr_error *error);
+typedef emr_status (*emr_code_window_fn)(void *user, uint32_t tensor, uint64_t first, uint64_t want,
+                                         emr_window_parts parts, emr_code_window *window, emr_error *error);
 
+/* Where a modulator's parts lie. Tensors are in range. */
 typedef struct emr_modulator_source {
-    size_t (*n_tensors)(const void *user);
-    const char *(*name)(const void *user, size_t tensor);
-    uint64_t (*count)(const void *user, size_t tensor);
-    size_t (*find)(const void *user, const char *name); /* EMR_NAMES_NONE if absent */
-    emr_window_fn window;
-    /* Parameters from the first on that share a rescaler; so many more share the next. */
-    uint64_t (*rescaled)(const void *user, size_t tensor);
+    uint32_t (*n_tensors)(const void *user);
+    const char *(*tensor_name)(const void *user, uint32_t tensor);
+    uint64_t (*tensor_count)(const void *user, uint32_t tensor);
+    emr_status (*find_tensor)(const void *user, const char *name, uint32_t *tensor); /* or EMR_ENOTFOUND */
+    /* Groups of as many parameters each, which share scales. May be 0 where the tensor has no parameters. */
+    uint64_t (*n_groups)(const void *user, uint32_t tensor);
+    /* Scales [first, first + n) of a tensor, group by group. */
+    emr_status (*read_scales)(void *user, uint32_t tensor, uint64_t first, size_t n, float *scales,
+                              emr_error *error);
+    emr_code_window_fn window;
     /* Whether one's unified values of a tensor are the other's. */
-    bool (*share_unified)(const void *user, const void *other, size_t tensor);
+    bool (*share_unified)(const void *user, const void *other, uint32_t tensor);
     void (*destroy)(void *user, const emr_allocator *allocator);
 } emr_modulator_source;
 
 struct emr_modulator {
     emr_allocator allocator;
     const emr_kernels *kernels;
+    const emr_kind *kind;
     const emr_modulator_source *source;
-    void *user;
+    void *user; /* the source's */
 };
 
-/* Takes `user` over; it is destroyed also when this fails. */
-emr_status emr_modulator_over(emr_modulator **modulator, const emr_allocator *allocator,
-                              const emr_kernels *kernels, const emr_modulator_source *source, void *user,
-                              emr_error *error);
+/* A modulator with those members. Takes `user` over; it is destroyed also when this fails. */
+emr_status emr_modulator_open(emr_modulator **modulator, const emr_modulator *members, emr_error *error);
 
 /* Where weights come from and in what form they are wanted. */
-typedef struct emr_application {
+typedef struct emr_weighting {
     const emr_kernels *kernels;
-    emr_window_fn window;
-    void *user;
-    size_t tensor;
+    const emr_kind *kind;
+    emr_code_window_fn window;
+    void *user; /* of `window` */
+    uint32_t tensor;
     emr_dtype base_dtype, out_dtype;
     uint8_t stream; /* as emr_run's */
-} emr_application;
+} emr_weighting;
 
 /* Weights of parameters [first, first + count), of which `base` has the base's values, window by window. */
-emr_status emr_apply_windows(const emr_application *application, uint64_t first, uint64_t count,
-                             const void *base, void *out, emr_error *error);
+emr_status emr_apply_windows(const emr_weighting *weighting, uint64_t first, uint64_t count, const void *base,
+                             void *out, emr_error *error);
 
-/* Mask bits [bit, bit + n) counted. */
-uint64_t emr_count_ones(const uint8_t *mask, size_t bit, size_t n);
+/* Mask bits [first, first + n) counted. */
+uint64_t emr_count_ones(const uint8_t *mask, size_t first, size_t n);
 
 #endif

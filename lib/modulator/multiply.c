@@ -1,73 +1,95 @@
 /* multiply.c - multiplies by tasks' weights row by row, so many columns at a time that everything stays in
- * level 1 of the caches while each vector takes its turn. Freestanding. */
+ * level 1 of the caches while each vector takes its turn.
+ *
+ * A tile is up to EMR_DOT_VECTORS vectors of the batch. Each has a window of its task, kept from row to row
+ * for as long as it reaches. For each stretch of columns, codes are copied out of the windows to where the
+ * kernel wants them, once for all vectors of a task; the kernel reads base, unified values and vectors in
+ * place. Only where they do not lie in one piece there, or a row ends within EMR_LANES columns, are they
+ * copied too, with zeros behind them. Freestanding. */
 #include "modulator/multiply.h"
 
 #include "core/bytes.h"
 #include "numeric/convert.h"
 
-/* What of a vector's mask is in memory: parameters [first, end) of the tensor. */
-typedef struct reach {
+/* A vector's window: parameters [first, end) of the tensor. */
+typedef struct vector_reach {
     uint64_t first, end;
-    emr_mask_window w;
-} reach;
+    emr_code_window w;
+} vector_reach;
+
+enum { CODE_WORDS = EMR_DOT_WORDS * EMR_CODE_BITS_MAX };
 
 /* Some vectors, as they go along one row. */
-typedef struct tile {
+typedef struct vector_tile {
     const emr_multiplication *m;
     size_t first, n;              /* vectors */
     bool shared;                  /* all have the same task */
     size_t same[EMR_DOT_VECTORS]; /* the first vector of the tile with that one's task */
-    reach reached[EMR_DOT_VECTORS];
-    float rescalers[EMR_DOT_VECTORS];
-    uint32_t masks[EMR_DOT_VECTORS][EMR_DOT_WORDS];
+    vector_reach reached[EMR_DOT_VECTORS];
+    /* as emr_dot wants them, close together: a kind's number of words and scales each */
+    float scales[EMR_DOT_VECTORS * EMR_SCALES_MAX];
+    uint32_t codes[EMR_DOT_VECTORS * CODE_WORDS];
     _Alignas(64) float lanes[EMR_DOT_VECTORS][EMR_LANES];
-    /* copies, where what a kernel wants does not lie in one piece, or ends within a vector */
+    /* copies, where what a kernel wants does not lie in one piece, or ends within EMR_LANES columns */
     _Alignas(64) float x[EMR_DOT_VECTORS][EMR_LANES];
     _Alignas(64) uint8_t base[EMR_LANES * 8];
     _Alignas(64) uint8_t unified[EMR_DOT_COLUMNS * 4];
-} tile;
+} vector_tile;
 
-emr_status emr_product_take(emr_product *p, const emr_product *given, const char *name, uint64_t n_rows,
-                            uint64_t n_columns, emr_error *error)
+emr_status emr_product_check(emr_product *p, const char *name, uint64_t n_rows, uint64_t n_columns,
+                             emr_error *error)
 {
-    emr_status status = emr_take_struct(p, sizeof *p, sizeof(emr_product), given, "emr_product", error);
-    if (status)
-        return status;
     if (p->first_row > n_rows || p->n_rows > n_rows - p->first_row)
-        return emr_fail(error, EMR_EINVAL, "tensor '%s' has %u rows, asked for %u from %u", name, n_rows,
+        return emr_fail(error, EMR_EINVAL, "tensor '%T' has %u rows, asked for %u from %u", name, n_rows,
                         p->n_rows, p->first_row);
     p->x_stride = p->x_stride ? p->x_stride : (size_t)n_columns;
     p->y_stride = p->y_stride ? p->y_stride : (size_t)p->n_rows;
     if (p->batch > 1 && (p->x_stride < n_columns || p->y_stride < p->n_rows))
         return emr_fail(error, EMR_EINVAL,
-                        "tensor '%s': vectors overlap: strides are %u and %u, rows %u, columns %u", name,
+                        "tensor '%T': vectors overlap: strides are %u and %u, rows %u, columns %u", name,
                         (uint64_t)p->x_stride, (uint64_t)p->y_stride, p->n_rows, n_columns);
     if (p->batch && p->n_rows && (!p->y || (n_columns && !p->x)))
-        return emr_fail(error, EMR_EINVAL, "emr_product: x and y are required");
+        return emr_fail(error, EMR_EINVAL, "tensor '%T': emr_product needs x and y", name);
     return EMR_OK;
 }
 
-static size_t unified_size(const tile *t)
+static size_t unified_size(const vector_tile *t)
 {
-    return emr_float_size((emr_dtype)t->reached[0].w.unified_dtype);
+    return t->m->kind->has_unified ? emr_float_size(t->reached[0].w.unified_dtype) : 0;
+}
+
+/* Unified values of a vector's window from its parameter number `i` on, where the kind has any. */
+static const void *unified_at(const vector_tile *t, size_t i)
+{
+    return t->m->kind->has_unified ? (const uint8_t *)t->reached[0].w.unified + i * unified_size(t) : NULL;
+}
+
+static uint32_t *vector_codes(vector_tile *t, size_t v)
+{
+    return t->codes + v * EMR_DOT_WORDS * t->m->kind->bits;
+}
+
+static size_t code_bytes(const vector_tile *t)
+{
+    return EMR_DOT_WORDS * t->m->kind->bits * sizeof(uint32_t);
 }
 
 /* Sees to it that parameter `at` is within a vector's reach. */
-static emr_status reach_for(tile *t, size_t v, uint64_t at, emr_error *error)
+static emr_status extend_reach(vector_tile *t, size_t v, uint64_t at, emr_error *error)
 {
     const emr_multiplication *m = t->m;
-    reach *r = &t->reached[v];
+    vector_reach *r = &t->reached[v];
     if (at >= r->first && at < r->end)
         return EMR_OK;
     uint64_t all = (m->product.first_row + m->product.n_rows) * m->n_columns;
     emr_status status = m->window(m->users[t->first + v], m->product.tensor, at, all - at,
-                                  v == 0 ? EMR_WINDOW_ALL : EMR_WINDOW_RESCALED, &r->w, error);
+                                  v == 0 ? EMR_WINDOW_ALL : EMR_WINDOW_SCALED, &r->w, error);
     r->first = at;
     r->end = status ? at : at + r->w.n;
     return status;
 }
 
-/* Mask bits from bit `bit` of `from` on, a whole number of words. */
+/* Bits from bit `bit` of `from` on, a whole number of words. */
 static void copy_words(uint32_t *to, const uint8_t *from, size_t bit, size_t n_words)
 {
     from += bit / 8;
@@ -76,96 +98,132 @@ static void copy_words(uint32_t *to, const uint8_t *from, size_t bit, size_t n_w
         to[i] = bit ? emr_load32(from) >> bit | (uint32_t)from[4] << (32 - bit) : emr_load32(from);
 }
 
-/* A vector's mask bits of parameters [at, at + n), and for the first one the unified values, when they do not
- * lie in one piece or are no whole number of words. What is missing to whole words is 0. */
-static emr_status gather(tile *t, size_t v, uint64_t at, size_t n, emr_error *error)
+/* Sets n bits of `to`, all of them 0, from bit `at` on. */
+static void copy_bits(uint32_t *to, size_t at, const uint8_t *from, size_t bit, size_t n)
 {
-    uint32_t *words = t->masks[v];
-    memset(words, 0, sizeof t->masks[v]);
+    for (size_t i = 0; i < n; i++)
+        to[(at + i) / 32] |= (uint32_t)(from[(bit + i) / 8] >> (bit + i) % 8 & 1) << (at + i) % 32;
+}
+
+/* A vector's codes of parameters [at, at + n), and for the first one the unified values, when they do not lie
+ * in one piece or are no whole number of words. What is missing to whole words is 0. */
+static emr_status gather_parts(vector_tile *t, size_t v, uint64_t at, size_t n, emr_error *error)
+{
+    size_t bits = t->m->kind->bits, size;
+    memset(vector_codes(t, v), 0, code_bytes(t));
     if (v == 0)
         memset(t->unified, 0, sizeof t->unified);
     for (size_t done = 0, part; done < n; done += part) {
-        emr_status status = reach_for(t, v, at + done, error);
+        emr_status status = extend_reach(t, v, at + done, error);
         if (status)
             return status;
-        const reach *r = &t->reached[v];
+        const vector_reach *r = &t->reached[v];
         size_t from = (size_t)(at + done - r->first);
         part = (size_t)emr_min(n - done, r->end - (at + done));
-        for (size_t i = 0; i < part; i++) {
-            size_t bit = r->w.bit + from + i, to = done + i;
-            words[to / 32] |= (uint32_t)(r->w.mask[bit / 8] >> bit % 8 & 1) << to % 32;
-        }
-        if (v == 0)
-            memcpy(t->unified + done * unified_size(t),
-                   (const uint8_t *)r->w.unified + from * unified_size(t), part * unified_size(t));
+        if (r->w.codes)
+            copy_bits(vector_codes(t, v), done * bits, r->w.codes, (r->w.first_code + from) * bits,
+                      part * bits);
+        size = unified_size(t);
+        if (v == 0 && size)
+            memcpy(t->unified + done * size, unified_at(t, from), part * size);
     }
     return EMR_OK;
 }
 
-/* Masks and rescalers of all vectors for parameters [at, at + n); *unified is where their unified values lie.
- */
-static emr_status prepare(tile *t, uint64_t at, size_t n, const void **unified, emr_error *error)
+/* The same where they lie in one piece of whole words: unified values are left there. */
+static void copy_codes(vector_tile *t, size_t v, uint64_t at, size_t n)
 {
-    for (size_t v = 0; v < (t->shared ? 1 : t->n); v++) {
-        if (t->same[v] < v) {
-            memcpy(t->masks[v], t->masks[t->same[v]], sizeof t->masks[v]);
-            t->rescalers[v] = t->rescalers[t->same[v]];
+    const vector_reach *r = &t->reached[v];
+    size_t bits = t->m->kind->bits;
+    if (r->w.codes)
+        copy_words(vector_codes(t, v), r->w.codes, (r->w.first_code + (size_t)(at - r->first)) * bits,
+                   n / 32 * bits);
+    else
+        memset(vector_codes(t, v), 0, code_bytes(t));
+}
+
+/* Codes and scales of one vector for parameters [at, at + n); for the first, *unified is where the unified
+ * values of all lie. */
+static emr_status prepare_vector(vector_tile *t, size_t v, uint64_t at, size_t n, const void **unified,
+                                 emr_error *error)
+{
+    size_t n_scales = t->m->kind->n_scales;
+    emr_status status = extend_reach(t, v, at, error);
+    if (status)
+        return status;
+    const vector_reach *r = &t->reached[v];
+    for (size_t k = 0; k < n_scales; k++)
+        t->scales[v * n_scales + k] = r->w.scales[k]; /* a row's, whatever comes after this reach */
+    bool whole = n % EMR_LANES == 0 && r->end - at >= n;
+    if (v == 0)
+        *unified = whole ? unified_at(t, (size_t)(at - r->first)) : t->unified;
+    if (!whole)
+        return gather_parts(t, v, at, n, error);
+    copy_codes(t, v, at, n);
+    return EMR_OK;
+}
+
+/* The same for all vectors of the tile. */
+static emr_status prepare_tile(vector_tile *t, uint64_t at, size_t n, const void **unified, emr_error *error)
+{
+    size_t n_scales = t->m->kind->n_scales;
+    emr_status status = EMR_OK;
+    for (size_t v = 0; !status && v < (t->shared ? 1 : t->n); v++) {
+        size_t same = t->same[v];
+        if (same == v) {
+            status = prepare_vector(t, v, at, n, unified, error);
             continue;
         }
-        emr_status status = reach_for(t, v, at, error);
-        if (status)
-            return status;
-        const reach *r = &t->reached[v];
-        t->rescalers[v] = r->w.rescaler; /* a row has one, whatever comes after this reach */
-        bool whole = n % EMR_LANES == 0 && r->end - at >= n;
-        if (v == 0)
-            *unified = whole ? (const uint8_t *)r->w.unified + (at - r->first) * unified_size(t) : t->unified;
-        if (whole)
-            copy_words(t->masks[v], r->w.mask, r->w.bit + (size_t)(at - r->first), n / 32);
-        else if ((status = gather(t, v, at, n, error)))
-            return status;
+        memcpy(vector_codes(t, v), vector_codes(t, same), code_bytes(t));
+        for (size_t k = 0; k < n_scales; k++)
+            t->scales[v * n_scales + k] = t->scales[same * n_scales + k];
     }
-    return EMR_OK;
+    return status;
+}
+
+/* A row's last columns, with zeros behind them. */
+static void pad_columns(vector_tile *t, emr_dot *d)
+{
+    size_t size = emr_float_size(t->m->base_dtype);
+    memset(t->base, 0, sizeof t->base);
+    memcpy(t->base, d->base, d->n * size);
+    memset(t->x, 0, sizeof t->x);
+    for (size_t v = 0; v < t->n; v++)
+        memcpy(t->x[v], d->x + v * d->stride, d->n * sizeof(float));
+    d->base = t->base;
+    d->x = t->x[0];
+    d->stride = EMR_LANES;
+    d->n = EMR_LANES;
 }
 
 /* Columns [column, column + n) of a row; fewer than EMR_LANES only at its end. */
-static emr_status multiply_columns(tile *t, uint64_t row, uint64_t column, size_t n, emr_error *error)
+static emr_status multiply_columns(vector_tile *t, uint64_t row, uint64_t column, size_t n, emr_error *error)
 {
     const emr_multiplication *m = t->m;
     const emr_product *p = &m->product;
-    size_t size = emr_float_size(m->base_dtype);
     uint64_t at = row * m->n_columns + column; /* counted from the product's first row */
     emr_dot d = {.n = n,
                  .n_vectors = t->n,
-                 .base = (const uint8_t *)m->base + at * size,
-                 .masks = t->masks[0],
-                 .rescalers = t->rescalers,
+                 .base = (const uint8_t *)m->base + at * emr_float_size(m->base_dtype),
+                 .masks = t->codes,
+                 .rescalers = t->scales,
                  .x = p->x + t->first * p->x_stride + column,
                  .stride = p->x_stride,
                  .lanes = t->lanes,
                  .base_dtype = (uint8_t)m->base_dtype,
                  .shared = t->shared};
-    emr_status status = prepare(t, p->first_row * m->n_columns + at, n, &d.unified, error);
+    emr_status status = prepare_tile(t, p->first_row * m->n_columns + at, n, &d.unified, error);
     if (status)
         return status;
-    d.unified_dtype = t->reached[0].w.unified_dtype;
-    if (n % EMR_LANES) {
-        memset(t->base, 0, sizeof t->base);
-        memcpy(t->base, d.base, n * size);
-        memset(t->x, 0, sizeof t->x);
-        for (size_t v = 0; v < t->n; v++)
-            memcpy(t->x[v], d.x + v * d.stride, n * sizeof(float));
-        d.base = t->base;
-        d.x = t->x[0];
-        d.stride = EMR_LANES;
-        d.n = EMR_LANES;
-    }
+    d.unified_dtype = (uint8_t)t->reached[0].w.unified_dtype;
+    if (n % EMR_LANES)
+        pad_columns(t, &d);
     m->kernels->dot(&d);
     return EMR_OK;
 }
 
 /* The last step of the order of sums. */
-static float fold(float lanes[EMR_LANES])
+static float fold_lanes(float lanes[EMR_LANES])
 {
     for (size_t half = EMR_LANES / 2; half; half /= 2)
         for (size_t j = 0; j < half; j++)
@@ -173,7 +231,7 @@ static float fold(float lanes[EMR_LANES])
     return lanes[0];
 }
 
-static emr_status multiply_row(tile *t, uint64_t row, emr_error *error)
+static emr_status multiply_row(vector_tile *t, uint64_t row, emr_error *error)
 {
     const emr_product *p = &t->m->product;
     uint64_t n_columns = t->m->n_columns;
@@ -185,19 +243,19 @@ static emr_status multiply_row(tile *t, uint64_t row, emr_error *error)
         status = multiply_columns(t, row, column, (size_t)n, error);
     }
     for (size_t v = 0; !status && v < t->n; v++)
-        p->y[(t->first + v) * p->y_stride + row] = fold(t->lanes[v]);
+        p->y[(t->first + v) * p->y_stride + row] = fold_lanes(t->lanes[v]);
     return status;
 }
 
 /* Begins a tile: nothing is in reach yet. */
-static void set_vectors(tile *t, size_t first)
+static void begin_tile(vector_tile *t, size_t first)
 {
     const emr_multiplication *m = t->m;
     t->first = first;
     t->n = (size_t)emr_min(m->product.batch - first, EMR_DOT_VECTORS);
     t->shared = true;
     for (size_t v = 0; v < t->n; v++) {
-        t->reached[v] = (reach){0};
+        t->reached[v].first = t->reached[v].end = 0;
         t->same[v] = 0;
         while (m->users[first + t->same[v]] != m->users[first + v])
             t->same[v]++;
@@ -208,14 +266,14 @@ static void set_vectors(tile *t, size_t first)
 /* All tiles of a row before the next row: what they share is in the caches then. */
 emr_status emr_multiply_rows(const emr_multiplication *m, uint64_t from, uint64_t to, emr_error *error)
 {
-    tile t;
+    vector_tile t;
     emr_status status = EMR_OK;
-    bool one = m->product.batch <= EMR_DOT_VECTORS;
+    bool one_tile = m->product.batch <= EMR_DOT_VECTORS;
     t.m = m;
     for (uint64_t row = from; !status && row < to; row++)
         for (size_t first = 0; !status && first < m->product.batch; first += EMR_DOT_VECTORS) {
-            if (!one || row == from)
-                set_vectors(&t, first);
+            if (!one_tile || row == from)
+                begin_tile(&t, first);
             status = multiply_row(&t, row, error);
         }
     return status;

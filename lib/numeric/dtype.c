@@ -35,12 +35,12 @@ static const dtype_row rows[] = {
 static const dtype_row *find(emr_dtype dtype)
 {
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
-        if (rows[i].dtype == (unsigned)dtype)
+        if (rows[i].dtype == dtype)
             return &rows[i];
     return NULL;
 }
 
-unsigned emr_dtype_bits(emr_dtype dtype)
+uint32_t emr_dtype_bits(emr_dtype dtype)
 {
     const dtype_row *row = find(dtype);
     return row ? row->bits : 0;
@@ -59,7 +59,7 @@ emr_dtype emr_dtype_from_name(const char *name)
         while (rows[i].name[n] && rows[i].name[n] == name[n])
             n++;
         if (!rows[i].name[n] && !name[n])
-            return (emr_dtype)rows[i].dtype;
+            return rows[i].dtype;
     }
     return EMR_DTYPE_NONE;
 }

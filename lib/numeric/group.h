@@ -27,7 +27,7 @@ static inline bool all_finite(const float *values, size_t n)
 static inline void load_task_vector(float tau[EMR_GROUP], const emr_chunk *c, size_t task, size_t first,
                                     size_t n)
 {
-    emr_dtype base_dtype = (emr_dtype)c->base_dtype, task_dtype = (emr_dtype)c->task_dtypes[task];
+    emr_dtype base_dtype = c->base_dtype, task_dtype = c->task_dtypes[task];
     if (!c->tasks[task]) {
         for (size_t i = 0; i < n; i++)
             tau[i] = 0;
@@ -69,7 +69,7 @@ static inline size_t load_finite(float tau[EMR_GROUP], const emr_chunk *c, size_
  * Returns false if one overflows the unified dtype. */
 static inline bool store_elected(const emr_chunk *c, size_t first, size_t n, float unified[EMR_GROUP])
 {
-    emr_dtype dtype = (emr_dtype)c->unified_dtype;
+    emr_dtype dtype = c->unified_dtype;
     uint8_t *stored = (uint8_t *)c->unified + first * emr_float_size(dtype);
     if (dtype != EMR_DTYPE_F32) {
         emr_store_f32(dtype, stored, unified, n);

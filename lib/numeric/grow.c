@@ -47,7 +47,7 @@ static const void *at_f32(const void *values, size_t first)
 static void load_before(const emr_growth *g, group *p)
 {
     const emr_state *b = &g->before, *a = &g->after;
-    emr_dtype dtype = (emr_dtype)g->chunk->unified_dtype;
+    emr_dtype dtype = g->chunk->unified_dtype;
     float opposite[EMR_GROUP], extreme[EMR_GROUP];
     emr_load_f32(p->unified, dtype, (const uint8_t *)b->unified + p->first * emr_float_size(dtype), p->n);
     emr_load_f32(p->sum, EMR_DTYPE_F32, at_f32(b->sums, p->first), p->n);
@@ -155,7 +155,7 @@ static void add_masked(running_sum *s, const emr_growth *g, size_t task, size_t 
                        bool in_f64)
 {
     const emr_chunk *c = g->chunk;
-    emr_dtype dtype = (emr_dtype)c->unified_dtype;
+    emr_dtype dtype = c->unified_dtype;
     size_t n = c->n - first < EMR_GROUP ? c->n - first : EMR_GROUP, half = first % EMR_BLOCK >= EMR_BLOCK / 2;
     float values[EMR_GROUP] = {0};
     double wide[EMR_GROUP];

@@ -69,7 +69,7 @@ static void add_terms(accumulators *a, size_t half, const float tau[EMR_GROUP],
 static emr_sums sum_in(const emr_chunk *c, size_t task, size_t from, size_t to, bool in_f64)
 {
     accumulators a = {0};
-    emr_dtype dtype = (emr_dtype)c->unified_dtype;
+    emr_dtype dtype = c->unified_dtype;
     for (size_t first = from / EMR_GROUP * EMR_GROUP; first < to; first += EMR_GROUP) {
         size_t end = c->n - first < EMR_GROUP ? c->n - first : EMR_GROUP;
         float tau[EMR_GROUP] = {0}, unified[EMR_GROUP] = {0};
@@ -133,8 +133,8 @@ static void merge(emr_chunk *c)
 /* Equation 6. */
 static void apply(const emr_run *r)
 {
-    emr_dtype base_dtype = (emr_dtype)r->base_dtype, unified_dtype = (emr_dtype)r->unified_dtype;
-    emr_dtype out_dtype = (emr_dtype)r->out_dtype;
+    emr_dtype base_dtype = r->base_dtype, unified_dtype = r->unified_dtype;
+    emr_dtype out_dtype = r->out_dtype;
     size_t size = emr_float_size(base_dtype), out_size = emr_float_size(out_dtype);
     for (size_t first = 0; first < r->n; first += EMR_GROUP) {
         size_t n = r->n - first < EMR_GROUP ? r->n - first : EMR_GROUP;
@@ -173,7 +173,7 @@ static void apply(const emr_run *r)
 /* Equation 6 for EMR_LANES columns, in f32. */
 static void task_weights(const emr_dot *d, size_t first, size_t mask, float w[EMR_LANES])
 {
-    emr_dtype base_dtype = (emr_dtype)d->base_dtype, unified_dtype = (emr_dtype)d->unified_dtype;
+    emr_dtype base_dtype = d->base_dtype, unified_dtype = d->unified_dtype;
     const uint8_t *base = (const uint8_t *)d->base + first * emr_float_size(base_dtype);
     float step[EMR_LANES];
     double wide[EMR_LANES];

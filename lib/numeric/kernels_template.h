@@ -83,7 +83,7 @@ typedef struct block {
 static INLINE v16 load_slice(kind k, unsigned dtype, place at, const uint8_t *values, size_t i)
 {
     unsigned type = k.mixed ? dtype : k.dtype;
-    size_t size = emr_float_size((emr_dtype)type);
+    size_t size = emr_float_size(type);
     const uint8_t *from = values + (at.first + i) * size;
     uint8_t padded[64] = {0};
     if (k.partial && i + 16 > at.n) {
@@ -96,7 +96,7 @@ static INLINE v16 load_slice(kind k, unsigned dtype, place at, const uint8_t *va
 
 static INLINE void store_slice(kind k, unsigned dtype, place at, uint8_t *values, size_t i, v16 x)
 {
-    size_t size = emr_float_size((emr_dtype)dtype);
+    size_t size = emr_float_size(dtype);
     uint8_t *to = values + (at.first + i) * size, padded[64];
     if (k.even_odd)
         x = v_in_order(x);
@@ -116,7 +116,7 @@ static INLINE void store_slice(kind k, unsigned dtype, place at, uint8_t *values
  * their own. */
 static INLINE void prefetch_near(kind k, place at, const uint8_t *values, size_t i)
 {
-    size_t size = emr_float_size((emr_dtype)k.dtype);
+    size_t size = emr_float_size(k.dtype);
     if (!k.mixed && (size == 4 || i % 32 == 0)) /* once a line */
         __builtin_prefetch(values + (at.first + i + NEAR) * size);
 }
@@ -125,7 +125,7 @@ static INLINE void prefetch_near(kind k, place at, const uint8_t *values, size_t
  * that begin at multiples of a page share too few lines of level 1. */
 static INLINE void prefetch_far(kind k, place at, const uint8_t *values, size_t i)
 {
-    size_t size = emr_float_size((emr_dtype)k.dtype);
+    size_t size = emr_float_size(k.dtype);
     for (size_t line = 0; line < EMR_GROUP * size && !k.mixed; line += 64)
         __builtin_prefetch(values + (at.first + BLOCK + i) * size + line, 0, 2);
 }
@@ -383,7 +383,7 @@ static void merge(emr_chunk *c)
 /* Parameters [from, to) of a chunk, which lie in one group, at their places in it; 0 elsewhere. */
 static void load_part(float group[EMR_GROUP], unsigned dtype, const void *values, size_t from, size_t to)
 {
-    size_t size = emr_float_size((emr_dtype)dtype), first = from / EMR_GROUP * EMR_GROUP;
+    size_t size = emr_float_size(dtype), first = from / EMR_GROUP * EMR_GROUP;
     const uint8_t *p = (const uint8_t *)values + first * size;
     uint8_t padded[EMR_GROUP * 4] = {0};
     if (to - from < EMR_GROUP) {
@@ -486,9 +486,9 @@ static void apply_part(const emr_kernels *kernels, const emr_run *r, size_t from
     emr_run part = *r;
     part.n = n;
     part.bit = r->bit + from;
-    part.base = (const uint8_t *)r->base + from * emr_float_size((emr_dtype)r->base_dtype);
-    part.unified = (const uint8_t *)r->unified + from * emr_float_size((emr_dtype)r->unified_dtype);
-    part.out = (uint8_t *)r->out + from * emr_float_size((emr_dtype)r->out_dtype);
+    part.base = (const uint8_t *)r->base + from * emr_float_size(r->base_dtype);
+    part.unified = (const uint8_t *)r->unified + from * emr_float_size(r->unified_dtype);
+    part.out = (uint8_t *)r->out + from * emr_float_size(r->out_dtype);
     if (n)
         kernels->apply(&part);
 }
@@ -498,9 +498,9 @@ static void apply_part(const emr_kernels *kernels, const emr_run *r, size_t from
  */
 static INLINE void apply_vectors(emr_run r, size_t from, size_t to, bool stream)
 {
-    size_t base_size = emr_float_size((emr_dtype)r.base_dtype);
-    size_t out_size = emr_float_size((emr_dtype)r.out_dtype);
-    size_t unified_size = emr_float_size((emr_dtype)r.unified_dtype);
+    size_t base_size = emr_float_size(r.base_dtype);
+    size_t out_size = emr_float_size(r.out_dtype);
+    size_t unified_size = emr_float_size(r.unified_dtype);
     const uint8_t *base = r.base, *unified = r.unified, *mask = r.mask + r.bit / 8;
     uint8_t *out = r.out;
     _Alignas(64) uint8_t line[64];
@@ -544,8 +544,8 @@ static INLINE void apply_by_dtypes(const emr_run *given, emr_dtype base, emr_dty
 
 static void apply_body(const emr_run *r, size_t from, size_t to, bool stream)
 {
-    emr_dtype base = (emr_dtype)r->base_dtype, unified = (emr_dtype)r->unified_dtype;
-    emr_dtype out = (emr_dtype)r->out_dtype;
+    emr_dtype base = r->base_dtype, unified = r->unified_dtype;
+    emr_dtype out = r->out_dtype;
     if (base == EMR_DTYPE_F32 && unified == EMR_DTYPE_F32 && out == EMR_DTYPE_F32)
         apply_by_dtypes(r, EMR_DTYPE_F32, EMR_DTYPE_F32, EMR_DTYPE_F32, from, to, stream);
     else if (base == EMR_DTYPE_BF16 && unified == EMR_DTYPE_F32 && out == EMR_DTYPE_BF16)
@@ -571,7 +571,7 @@ static void apply(const emr_run *r)
     size_t body = (r->n - head) / 16 * 16;
     apply_part(&emr_kernels_c, r, 0, head);
     apply_body(r, head, head + body,
-               r->stream && ((uintptr_t)r->out + head * emr_float_size((emr_dtype)r->out_dtype)) % 64 == 0);
+               r->stream && ((uintptr_t)r->out + head * emr_float_size(r->out_dtype)) % 64 == 0);
     apply_part(&emr_kernels_c, r, head + body, r->n - head - body);
 }
 
@@ -606,8 +606,8 @@ static INLINE void dot_columns(const emr_dot *d, size_t from, size_t k, size_t a
 {
     const uint8_t *base = d->base, *unified = d->unified;
     const float *x = d->x + from * d->stride + at;
-    v16 w0 = load16(d->base_dtype, base + at * emr_float_size((emr_dtype)d->base_dtype));
-    v16 u = load16(d->unified_dtype, unified + at * emr_float_size((emr_dtype)d->unified_dtype)), w = w0;
+    v16 w0 = load16(d->base_dtype, base + at * emr_float_size(d->base_dtype));
+    v16 u = load16(d->unified_dtype, unified + at * emr_float_size(d->unified_dtype)), w = w0;
     UNROLL
     for (size_t b = 0; b < k; b++, x += d->stride) {
         if (b == 0 || !d->shared)
@@ -624,8 +624,8 @@ static INLINE void dot_vectors(emr_dot d, size_t from, size_t k)
     dot_load(&d, from, k, 1, &high);
     for (size_t at = 0; at < d.n; at += EMR_LANES) {
         if (from == 0) { /* the other vectors find it there */
-            size_t base_size = emr_float_size((emr_dtype)d.base_dtype);
-            size_t unified_size = emr_float_size((emr_dtype)d.unified_dtype);
+            size_t base_size = emr_float_size(d.base_dtype);
+            size_t unified_size = emr_float_size(d.unified_dtype);
             prefetch_stream((const uint8_t *)d.base + at * base_size, EMR_LANES * base_size);
             prefetch_stream((const uint8_t *)d.unified + at * unified_size, EMR_LANES * unified_size);
         }
@@ -656,7 +656,7 @@ static INLINE void dot_by(const emr_dot *given, emr_dtype base_dtype, emr_dtype 
 
 static void dot(const emr_dot *d)
 {
-    emr_dtype base = (emr_dtype)d->base_dtype, unified = (emr_dtype)d->unified_dtype;
+    emr_dtype base = d->base_dtype, unified = d->unified_dtype;
     if (!is_narrow(d->base_dtype))
         emr_kernels_c.dot(d);
     else if (base == EMR_DTYPE_F32 && unified == EMR_DTYPE_F32 && d->shared)

@@ -1,4 +1,4 @@
-/* product.c - products with the weights of tasks that a session holds, rows shared out over the executor.
+/* product.c - products with the weights of tasks in a session, rows shared out over the executor.
  * Freestanding. */
 #include "session/session.h"
 
@@ -7,33 +7,52 @@
 
 enum { VECTORS = 64 }; /* of a batch, at a time */
 
-typedef struct product {
+typedef struct session_product {
     emr_session *session;
     emr_multiplication m;
     size_t n_distinct; /* tasks, in session->distinct */
-} product;
+} session_product;
 
+/* Some rows. */
 static emr_status multiply_piece(void *context, size_t job, size_t worker, emr_error *error)
 {
-    const product *p = context;
-    const emr_piece *piece = &p->session->pieces[job];
+    const session_product *p = context;
+    const emr_session_piece *piece = &p->session->pieces[job];
     (void)worker;
     return emr_multiply_rows(&p->m, piece->first, piece->first + piece->n, error);
 }
 
-/* Wants the masks of all tasks for some rows. */
-static bool want_rows(const product *p, uint64_t first, uint64_t n)
+/* Requests the codes of all tasks for some rows. */
+static bool request_rows(const session_product *p, uint64_t first, uint64_t n)
 {
     emr_session *s = p->session;
     uint64_t columns = p->m.n_columns;
     for (size_t i = 0; i < p->n_distinct; i++)
-        if (!emr_session_want(s, &s->tasks[s->distinct[i]], p->m.product.tensor,
-                              (p->m.product.first_row + first) * columns, n * columns))
+        if (!emr_session_request(s, &s->tasks[s->distinct[i]], p->m.product.tensor,
+                                 (p->m.product.first_row + first) * columns, n * columns))
             return false;
     return true;
 }
 
-static emr_status multiply_rows(product *p, emr_error *error)
+/* Begins a round with rows from `first` on: as many of *n as there is room for. */
+static emr_status begin_with_rows(session_product *p, uint64_t first, uint64_t *n, emr_error *error)
+{
+    emr_session *s = p->session;
+    emr_status status = emr_session_finish_round(s, multiply_piece, p, error);
+    while (!status && !request_rows(p, first, *n)) {
+        if (*n == 1)
+            return emr_fail(
+                error, EMR_ELIMIT,
+                "%F: mask_bytes has no room for the masks of a row of %u columns for %u tasks at a "
+                "time",
+                s->bundle->name, p->m.n_columns, (uint64_t)p->n_distinct);
+        *n = (*n + 1) / 2;
+        emr_session_begin_round(s);
+    }
+    return status;
+}
+
+static emr_status multiply_rows(session_product *p, emr_error *error)
 {
     emr_session *s = p->session;
     uint64_t n_rows = p->m.product.n_rows;
@@ -42,69 +61,67 @@ static emr_status multiply_rows(product *p, emr_error *error)
     uint64_t shared = n_rows / (8 * s->workers.n) + 1, large = EMR_PIECE_PARAMS / columns + 1;
     uint64_t rows = emr_min(shared, large);
     emr_status status = EMR_OK;
-    emr_mask_cache_begin(&s->masks);
+    emr_session_begin_round(s);
     for (uint64_t at = 0, n; !status && at < n_rows; at += n) {
         n = emr_min(n_rows - at, rows);
-        if (s->n_pieces == EMR_PIECES || !want_rows(p, at, n)) {
-            status = emr_session_run(s, multiply_piece, p, error);
-            while (!status && !want_rows(p, at, n)) {
-                if (n == 1)
-                    return emr_fail(error, EMR_ELIMIT,
-                                    "%s: mask_bytes has no room for the masks of a row of %u columns for %u "
-                                    "tasks at a time",
-                                    s->bundle->name, columns, (uint64_t)p->n_distinct);
-                n = (n + 1) / 2;
-                emr_mask_cache_begin(&s->masks);
-            }
-        }
+        if (s->n_pieces == EMR_SESSION_PIECES || !request_rows(p, at, n))
+            status = begin_with_rows(p, at, &n, error);
         if (!status)
-            s->pieces[s->n_pieces++] = (emr_piece){0, p->m.product.tensor, at, n};
+            s->pieces[s->n_pieces++] =
+                (emr_session_piece){.tensor = p->m.product.tensor, .first = at, .n = n};
     }
-    return status ? status : emr_session_run(s, multiply_piece, p, error);
+    return status ? status : emr_session_finish_round(s, multiply_piece, p, error);
 }
 
-/* The vectors' tasks as windows want them, and each task that has a mask once. */
-static emr_status take_tasks(product *p, const size_t *tasks, void **users, emr_error *error)
+/* The vectors' tasks as windows want them, and each task that has codes once. */
+static emr_status take_tasks(session_product *p, const uint32_t *tasks, void **users, emr_error *error)
 {
     emr_session *s = p->session;
-    s->n_calls++;
+    s->n_products++;
     p->n_distinct = 0;
     for (size_t b = 0; b < p->m.product.batch; b++) {
         emr_session_task *t = emr_session_find_task(s, tasks[b], error);
         if (!t)
             return EMR_ENOTFOUND;
         users[b] = t;
-        if (t->task != EMR_BASE && t->wanted != s->n_calls)
-            s->distinct[p->n_distinct++] = (size_t)(t - s->tasks);
-        t->wanted = s->n_calls;
+        if (t->task != EMR_BASE && t->last_product != s->n_products)
+            s->distinct[p->n_distinct++] = t->task;
+        t->last_product = s->n_products;
     }
     return EMR_OK;
 }
 
-emr_status emr_session_multiply(emr_session *s, const size_t *tasks, const emr_product *given,
+static emr_status take_product(const emr_session *s, const uint32_t *tasks, const emr_product *given,
+                               emr_product *taken, emr_error *error)
+{
+    if (!s || !given)
+        return emr_fail(error, EMR_EINVAL, "emr_session_multiply: NULL");
+    emr_status status = EMR_TAKE(taken, given, emr_product, error);
+    if (status)
+        return status;
+    if (taken->tensor >= s->bundle->summary.n_merged)
+        return emr_fail(error, EMR_EINVAL, "%F: there is no merged tensor %u", s->bundle->name,
+                        (uint64_t)taken->tensor);
+    if (taken->batch && !tasks)
+        return emr_fail(error, EMR_EINVAL, "emr_session_multiply: NULL");
+    const emr_session_tensor *t = &s->tensors[taken->tensor];
+    return emr_product_check(taken, emr_bundle_tensor_name(s->bundle, taken->tensor), t->n_rows, t->n_columns,
+                             error);
+}
+
+emr_status emr_session_multiply(emr_session *s, const uint32_t *tasks, const emr_product *given,
                                 emr_error *error)
 {
     void *users[VECTORS];
     emr_product whole;
-    if (!s || !given)
-        return emr_fail(error, EMR_EINVAL, "emr_session_multiply: NULL");
-    emr_status status =
-        emr_take_struct(&whole, sizeof whole, sizeof(emr_product), given, "emr_product", error);
-    if (!status && whole.tensor >= s->bundle->summary.n_merged)
-        status = emr_fail(error, EMR_EINVAL, "%s: there is no merged tensor %u", s->bundle->name,
-                          (uint64_t)whole.tensor);
-    if (!status && whole.batch && !tasks)
-        status = emr_fail(error, EMR_EINVAL, "emr_session_multiply: NULL");
+    emr_status status = take_product(s, tasks, given, &whole, error);
     if (status)
         return status;
     const emr_session_tensor *t = &s->tensors[whole.tensor];
-    status = emr_product_take(&whole, given, emr_bundle_tensor_name(s->bundle, whole.tensor), t->n_rows,
-                              t->n_columns, error);
-    if (status)
-        return status;
-    product p = {
+    session_product p = {
         .session = s,
         .m = {.kernels = s->bundle->kernels,
+              .kind = s->bundle->kind,
               .n_columns = t->n_columns,
               .base = t->base ? t->base + whole.first_row * t->n_columns * emr_float_size(t->dtype) : NULL,
               .base_dtype = t->dtype,
@@ -115,7 +132,6 @@ emr_status emr_session_multiply(emr_session *s, const size_t *tasks, const emr_p
         p.m.product.batch = (size_t)emr_min(whole.batch - b, VECTORS);
         p.m.product.x += b * whole.x_stride;
         p.m.product.y += b * whole.y_stride;
-        s->n_pieces = 0;
         status = take_tasks(&p, tasks + b, users, error);
         if (!status)
             status = multiply_rows(&p, error);

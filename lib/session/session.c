@@ -1,47 +1,98 @@
-/* session.c - creating and destroying sessions, and what all their calls share. Freestanding. */
-#include "session/session.h"
+/* session.c - creating and destroying sessions. Freestanding. */
+#include "session/needs.h"
 
 #include "model/model.h"
 
-static emr_status take_base(emr_session *s, const emr_model *base, const emr_session_options *o,
+/* The base that the host gave, checked, or the bundle's own. */
+static emr_status take_base(emr_session *s, const emr_model *base, emr_base_check check, const emr_env *env,
                             emr_error *error)
 {
     s->base = base;
-    if (base)
-        return o->trust_base ? EMR_OK
-                             : emr_bundle_check_base(s->bundle, base, o->executor, o->progress,
-                                                     o->progress_user, NULL, NULL, error);
-    emr_view_options view = EMR_INIT(emr_view_options);
-    view.allocator = &s->allocator;
-    emr_status status = emr_bundle_open_base(&s->own_base, s->bundle, &view, error);
-    s->base = s->own_base;
-    return status;
+    if (!base) {
+        emr_status status = emr_bundle_open_base(&s->own_base, s->bundle, &s->allocator, error);
+        s->base = s->own_base;
+        return status;
+    }
+    const emr_resources resources = {.size = sizeof resources,
+                                     .allocator = &env->allocator,
+                                     .executor = env->executor.concurrency ? &env->executor : NULL,
+                                     .progress = env->progress,
+                                     .progress_user = env->progress_user};
+    const emr_base_check_options options = {.size = sizeof options, .resources = &resources};
+    return check == EMR_BASE_CHECK_NONE ? EMR_OK : emr_bundle_check_base(s->bundle, base, &options, error);
+}
+
+static emr_status allocate_tables(emr_session *s, emr_error *error)
+{
+    const emr_allocator *a = &s->allocator;
+    uint32_t n_tasks = s->bundle->summary.n_tasks;
+    s->tensors = emr_allocate_array(a, s->bundle->summary.n_merged, sizeof *s->tensors);
+    s->tasks = emr_allocate_array(a, (size_t)n_tasks + 1, sizeof *s->tasks);
+    s->distinct = emr_allocate_array(a, (size_t)n_tasks + 1, sizeof *s->distinct);
+    s->work = emr_allocate_array(a, s->workers.n, sizeof *s->work);
+    if (!s->tensors || !s->tasks || !s->distinct || !s->work)
+        return emr_no_memory(error, s->bundle->name);
+    for (uint32_t task = 0; task < n_tasks; task++)
+        s->tasks[task] = (emr_session_task){.session = s, .task = task};
+    s->tasks[n_tasks] = (emr_session_task){.session = s, .task = EMR_BASE};
+    return EMR_OK;
+}
+
+/* Everything that comes after the base: nothing large is allocated before all of it is known to be allowed.
+ */
+static emr_status fill_session(emr_session *s, const emr_session_options *o, uint64_t memory_bytes,
+                               emr_error *error)
+{
+    emr_session_needs needs;
+    size_t n_tasks = s->bundle->summary.n_tasks;
+    emr_status status = allocate_tables(s, error);
+    if (status)
+        return status;
+    size_t *first_block = emr_allocate_array(&s->allocator, n_tasks + 1, sizeof *first_block);
+    if (!first_block)
+        return emr_no_memory(error, s->bundle->name);
+    status = emr_session_measure(s, first_block, &needs, error);
+    if (!status)
+        status = emr_session_limit(s, &needs, o->mask_bytes, memory_bytes, error);
+    if (status) {
+        emr_release(&s->allocator, first_block);
+        return status;
+    }
+    if (emr_code_cache_create(&s->codes, &s->allocator, first_block, n_tasks, (size_t)needs.n_code_slots,
+                              needs.slot_bytes))
+        return emr_no_memory(error, s->bundle->name);
+    return emr_session_load(s, &needs, error);
 }
 
 emr_status emr_session_create(emr_session **session, const emr_bundle *b, const emr_model *base,
                               const emr_session_options *given, emr_error *error)
 {
     emr_session_options o;
-    emr_allocator allocator;
+    emr_env env;
+    if (session)
+        *session = NULL;
     if (!session || !b)
         return emr_fail(error, EMR_EINVAL, "emr_session_create: NULL");
-    *session = NULL;
-    emr_status status =
-        emr_take_struct(&o, sizeof o, sizeof(emr_session_options), given, "emr_session_options", error);
+    emr_status status = EMR_TAKE(&o, given, emr_session_options, error);
+    if (!status && o.check != EMR_BASE_CHECK_FIRST && o.check != EMR_BASE_CHECK_NONE)
+        status =
+            emr_fail(error, EMR_EINVAL,
+                     "emr_session_options: a session checks its base first (EMR_BASE_CHECK_FIRST) or never "
+                     "(EMR_BASE_CHECK_NONE)");
     if (!status)
-        status = emr_allocator_take(&allocator, o.allocator ? o.allocator : &b->allocator, error);
+        status = emr_env_take(&env, o.resources, &b->allocator, error);
     if (status)
         return status;
-    emr_session *s = emr_allocate_array(&allocator, 1, sizeof *s);
+    emr_session *s = emr_allocate_array(&env.allocator, 1, sizeof *s);
     if (!s)
-        return emr_fail(error, EMR_ENOMEM, "%s: out of memory", b->name);
-    s->allocator = allocator;
+        return emr_no_memory(error, b->name);
+    s->allocator = env.allocator;
     s->bundle = b;
-    status = emr_workers_create(&s->workers, &s->allocator, o.executor, SIZE_MAX, error);
+    status = emr_workers_create(&s->workers, &env, SIZE_MAX, error);
     if (!status)
-        status = take_base(s, base, &o, error);
+        status = take_base(s, base, o.check, &env, error);
     if (!status)
-        status = emr_session_hold(s, &o, error);
+        status = fill_session(s, &o, env.memory_bytes, error);
     *session = s;
     if (status)
         emr_session_destroy(session);
@@ -54,7 +105,11 @@ void emr_session_destroy(emr_session **session)
         return;
     emr_session *s = *session;
     emr_allocator allocator = s->allocator;
-    emr_session_let_go(s);
+    emr_session_unload(s);
+    emr_code_cache_destroy(&s->codes, &allocator);
+    void *const tables[] = {s->tensors, s->tasks, s->distinct, s->work};
+    for (size_t i = 0; i < sizeof tables / sizeof *tables; i++)
+        emr_release(&allocator, tables[i]);
     emr_model_destroy(&s->own_base);
     emr_workers_destroy(&s->workers);
     emr_release(&allocator, s);
@@ -66,26 +121,7 @@ emr_status emr_session_get_info(const emr_session *s, emr_session_info *info)
     if (!s || !info)
         return EMR_EINVAL;
     emr_session_info known = s->info;
-    known.masks_found = s->masks.found;
-    known.masks_read = s->masks.read;
-    return emr_give_struct(info, &known, sizeof known, sizeof(emr_session_info));
-}
-
-emr_session_task *emr_session_find_task(emr_session *s, size_t task, emr_error *error)
-{
-    size_t n = s->bundle->summary.n_tasks;
-    if (task < n || task == EMR_BASE)
-        return &s->tasks[task < n ? task : n];
-    emr_fail(error, EMR_ENOTFOUND, "%s: there is no task %u", s->bundle->name, (uint64_t)task);
-    return NULL;
-}
-
-emr_status emr_session_run(emr_session *s, emr_job_fn fn, void *context, emr_error *error)
-{
-    emr_status status = emr_session_load(s, error);
-    if (!status && s->n_pieces)
-        status = emr_work(&s->workers, s->n_pieces, fn, context, error);
-    s->n_pieces = 0;
-    emr_mask_cache_begin(&s->masks);
-    return status;
+    known.masks_found = s->codes.n_found;
+    known.masks_read = s->codes.n_read;
+    return EMR_GIVE(info, &known, emr_session_info);
 }

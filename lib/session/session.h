@@ -1,4 +1,12 @@
-/* session.h - what the session's files share. */
+/* session.h - what the session's files share. They call each other downwards only:
+ *
+ *     session.c              creating and destroying
+ *     load.c                 what is in memory from then on
+ *     needs.c                how much that is
+ *     apply.c  product.c     the two calls that work
+ *     round.c                work in rounds
+ *     tasks.c  codes.c       of a task: its tables, its codes
+ *     code_cache.c           which codes are in memory */
 #ifndef EMR_SESSION_SESSION_H
 #define EMR_SESSION_SESSION_H
 
@@ -6,26 +14,26 @@
 #include "bundle/bundle.h"
 #include "core/work.h"
 #include "modulator/modulator.h"
-#include "session/mask_cache.h"
+#include "session/code_cache.h"
 
 /* A merged tensor, as every call needs it. */
 typedef struct emr_session_tensor {
     uint64_t first_param; /* in flat space */
     uint64_t count, n_rows, n_columns;
-    uint64_t first_row; /* in a task's rescalers per row */
+    uint64_t first_row; /* in a task's scales per row */
     const uint8_t *base;
-    void *held;         /* of it, what the session has read */
-    const void *window; /* or has mapped, to be unmapped */
+    void *copy;         /* of it, where the session has read it; */
+    const void *window; /* or where it has mapped it, to be unmapped */
     emr_dtype dtype;
 } emr_session_tensor;
 
 /* A task, or the base as one; windows are asked of it. */
 typedef struct emr_session_task {
     const struct emr_session *session;
-    uint32_t task;     /* or EMR_BASE */
-    float *rows;       /* rescalers per row */
-    emr_names private; /* of names in the bundle's private section, from the task's first on */
-    uint64_t wanted;   /* by the call of that number */
+    uint32_t task;         /* or EMR_BASE */
+    float *row_scales;     /* where scales are per row */
+    emr_names private;     /* of names in the bundle's private section, from the task's first on */
+    uint64_t last_product; /* the number of the last one that named it */
 } emr_session_task;
 
 /* Memory that one worker decodes with. */
@@ -34,15 +42,17 @@ typedef struct emr_session_worker {
     uint8_t *packed;
 } emr_session_worker;
 
-/* A part of the work that one worker does at a time. */
-typedef struct emr_piece {
-    size_t target, tensor; /* which weights, of which merged tensor */
-    uint64_t first, n;     /* parameters, rows, or bytes */
-} emr_piece;
+/* A part of the work that one worker does at a time: of a merged tensor, some parameters, rows, or bytes. */
+typedef struct emr_session_piece {
+    uint64_t first, n;
+    void *out; /* of the first parameter's weight, where that is the work */
+    uint32_t tensor;
+    emr_dtype out_dtype;
+} emr_session_piece;
 
 enum {
-    EMR_PIECES = 1024,           /* between two meetings of the workers */
-    EMR_PIECE_PARAMS = 64 << 10, /* about so many each */
+    EMR_SESSION_PIECES = 1024,   /* of a round */
+    EMR_PIECE_PARAMS = 64 << 10, /* about as many each */
 };
 
 struct emr_session {
@@ -57,48 +67,67 @@ struct emr_session {
     emr_stream_record unified;
     const uint8_t **unified_blocks; /* where each lies */
     uint8_t *unified_memory;
-    uint8_t *zeros, *ones; /* what blocks that are nothing else share */
-    size_t zeros_bytes;
+    uint8_t *zeros, *ones;  /* bytes 0 and 0xff, which blocks that are nothing else share */
     uint8_t *private_block; /* the calling thread's, for private tensors */
-    emr_mask_cache masks;
-    emr_piece pieces[EMR_PIECES];
+    emr_code_cache codes;
+    emr_session_piece pieces[EMR_SESSION_PIECES];
     size_t n_pieces;
-    size_t *distinct; /* tasks that one product names */
-    uint64_t n_calls;
+    uint32_t *distinct; /* tasks that one product names */
+    uint64_t n_products;
     emr_session_info info;
 };
 
-/* Reads into memory what cannot be used in place, within the caps of the options. hold.c */
-emr_status emr_session_hold(emr_session *session, const emr_session_options *options, emr_error *error);
-void emr_session_let_go(emr_session *session);
+/* Whether a raw block is used where a window of the I/O has it. */
+static inline bool emr_session_maps(const emr_bundle *b, const emr_block_record *r)
+{
+    return r->codec == EMR_CODEC_RAW && b->io.map;
+}
+
+/* Whether a block of codes is decoded into a slot of the cache. */
+static inline bool emr_session_needs_slot(const emr_bundle *b, const emr_block_record *r)
+{
+    if (r->codec == EMR_CODEC_FILL)
+        return r->parameter != 0 && r->parameter != 0xff;
+    return !emr_session_maps(b, r);
+}
+
+/* Whether a block of the unified stream is read into memory of its own. */
+static inline bool emr_session_needs_copy(const emr_bundle *b, const emr_block_record *r)
+{
+    return !(r->codec == EMR_CODEC_FILL && r->parameter == 0) && !emr_session_maps(b, r);
+}
+
+/* A task's stream of codes. */
+static inline emr_stream_record emr_session_code_stream(const emr_bundle *b, uint32_t task)
+{
+    return emr_bundle_stream_record(b, b->task_streams[EMR_STREAM_MASK][task]);
+}
+
+/* codes.c: sees to it that a task's codes of parameters [first, first + n) of a tensor will be in memory when
+ * the round's work begins. False if there is no room for them beside what the round has requested already. */
+bool emr_session_request(emr_session *session, const emr_session_task *task, uint32_t tensor, uint64_t first,
+                         uint64_t n);
+
+/* Reads what was requested and is not in memory. */
+emr_status emr_session_read_codes(emr_session *session, emr_error *error);
+
+/* An emr_code_window_fn over an emr_session_task; its codes must have been requested and read. Concurrent. */
+emr_status emr_session_window(void *user, uint32_t tensor, uint64_t first, uint64_t want,
+                              emr_window_parts parts, emr_code_window *window, emr_error *error);
+
+/* tasks.c: reads what a task has beside its codes: scales per row, and the names of private tensors. */
+emr_status emr_session_load_task(emr_session *session, uint32_t task, emr_error *error);
+
+/* The task's place in session->tasks, or NULL: EMR_ENOTFOUND. */
+emr_session_task *emr_session_find_task(emr_session *session, uint32_t task, emr_error *error);
 
 /* The private tensor of that name, in the bundle's private section, or EMR_NAMES_NONE. */
 size_t emr_session_find_private(const emr_session_task *task, const char *name);
 
-/* Whether a block of a mask is decoded, not used in place. */
-static inline bool emr_mask_needs_slot(const emr_bundle *b, const emr_block_record *r)
-{
-    if (r->codec == EMR_CODEC_FILL)
-        return r->parameter != 0 && r->parameter != 0xff;
-    return r->codec != EMR_CODEC_RAW || !b->io.map;
-}
-
-/* Reads the masks that were wanted, runs the pieces there are, and begins anew. */
-emr_status emr_session_run(emr_session *session, emr_job_fn fn, void *context, emr_error *error);
-
-/* The task's place in session->tasks, or NULL: EMR_ENOTFOUND. */
-emr_session_task *emr_session_find_task(emr_session *session, size_t task, emr_error *error);
-
-/* An emr_window_fn over an emr_session_task; masks must be in memory. Concurrent. */
-emr_status emr_session_window(void *user, size_t tensor, uint64_t first, uint64_t want,
-                              emr_window_parts parts, emr_mask_window *window, emr_error *error);
-
-/* masks.c: sees to it that a task's mask of parameters [first, first + n) of a tensor will be in memory once
- * emr_session_run gets to the pieces. False if there is no room for it beside what else was wanted since. */
-bool emr_session_want(emr_session *session, const emr_session_task *task, size_t tensor, uint64_t first,
-                      uint64_t n);
-
-/* Reads what was wanted and is not there. */
-emr_status emr_session_load(emr_session *session, emr_error *error);
+/* round.c: a round is pieces whose codes are in memory at the same time; code_cache.h says how that goes.
+ * Beginning one forgets what was requested and not used. Finishing one reads the codes, runs the pieces, and
+ * begins another. */
+void emr_session_begin_round(emr_session *session);
+emr_status emr_session_finish_round(emr_session *session, emr_job_fn fn, void *context, emr_error *error);
 
 #endif

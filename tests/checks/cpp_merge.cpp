@@ -1,5 +1,8 @@
-// cpp_merge.cpp - the headers from C++: EMR_INIT, handles in unique_ptr, and a merge of two tiny models.
+// cpp_merge.cpp - the headers from C++, in extern "C" as engines include C's: EMR_INIT, handles in
+// unique_ptr, a merge of two tiny models, and what emr_error says of a failure.
+extern "C" {
 #include <emr/emr.h>
+}
 
 #include <cstdint>
 #include <cstdio>
@@ -19,6 +22,7 @@ template <typename T, void (*destroy)(T **)> struct deleter {
         destroy(&handle);
     }
 };
+using buffer_ptr = std::unique_ptr<emr_buffer, deleter<emr_buffer, emr_buffer_destroy>>;
 using model_ptr = std::unique_ptr<emr_model, deleter<emr_model, emr_model_destroy>>;
 using merge_ptr = std::unique_ptr<emr_merge, deleter<emr_merge, emr_merge_destroy>>;
 using bundle_ptr = std::unique_ptr<emr_bundle, deleter<emr_bundle, emr_bundle_destroy>>;
@@ -34,8 +38,10 @@ void must(emr_status status)
 
 model_ptr model_over(const char *name, const std::vector<float> &values)
 {
+    emr_model_options options = EMR_INIT(emr_model_options);
+    options.name = name;
     emr_model *model;
-    must(emr_model_create(&model, name, nullptr, &error));
+    must(emr_model_create(&model, &options, &error));
     model_ptr owner(model);
     const std::uint64_t shape[] = {values.size()};
     emr_tensor_desc weight = EMR_INIT(emr_tensor_desc);
@@ -48,10 +54,12 @@ model_ptr model_over(const char *name, const std::vector<float> &values)
     return owner;
 }
 
-// The bundle goes to `buffer`.
-void merge(const std::vector<float> &base, std::initializer_list<const std::vector<float> *> tasks,
-           emr_buffer &buffer)
+// A bundle in memory.
+buffer_ptr merge(const std::vector<float> &base, std::initializer_list<const std::vector<float> *> tasks)
 {
+    emr_buffer *buffer;
+    must(emr_buffer_create(&buffer, nullptr, &error));
+    buffer_ptr buffer_owner(buffer);
     std::vector<model_ptr> models; // borrowed by the merge, so declared before it
     emr_merge_options options = EMR_INIT(emr_merge_options);
     options.rescale_per = EMR_RESCALE_PER_TENSOR;
@@ -66,25 +74,41 @@ void merge(const std::vector<float> &base, std::initializer_list<const std::vect
         models.push_back(model_over(name.c_str(), *task));
         must(emr_merge_add_task(handle, name.c_str(), models.back().get(), &error));
     }
-    const emr_io output = emr_buffer_io(&buffer);
-    must(emr_merge_set_output(handle, &output, &error));
+    must(emr_merge_set_output(handle, emr_buffer_io(buffer), &error));
     must(emr_merge_run(handle, &error));
+    return buffer_owner;
 }
 
-std::vector<float> apply(const emr_buffer &buffer, const std::vector<float> &base, std::size_t task)
+bundle_ptr open(const emr_buffer *buffer)
 {
-    emr_memory memory = {buffer.data, buffer.bytes};
-    const emr_io input = emr_memory_io(&memory);
     emr_bundle *bundle;
-    must(emr_bundle_open(&bundle, &input, "buffer", nullptr, &error));
-    bundle_ptr bundle_owner(bundle);
+    must(emr_bundle_open(&bundle, emr_buffer_io(buffer), "buffer", nullptr, &error));
+    return bundle_ptr(bundle);
+}
+
+std::vector<float> apply(const emr_bundle *bundle, const std::vector<float> &base, std::uint32_t task)
+{
     emr_modulator *modulator;
     must(emr_bundle_open_modulator(&modulator, bundle, task, nullptr, &error));
-    modulator_ptr modulator_owner(modulator);
+    modulator_ptr owner(modulator);
     std::vector<float> weights(base.size());
-    must(emr_modulator_apply(modulator, 0, 0, base.size(), EMR_DTYPE_F32, base.data(), EMR_DTYPE_F32, weights.data(),
-                             &error));
+    emr_application application = EMR_INIT(emr_application);
+    application.count = base.size();
+    application.base = base.data();
+    application.base_dtype = EMR_DTYPE_F32;
+    application.out = weights.data();
+    application.out_dtype = EMR_DTYPE_F32;
+    must(emr_modulator_apply(modulator, &application, &error));
     return weights;
+}
+
+// Another base is refused, with the tensor's name where the error says.
+bool names_the_tensor(const emr_bundle *bundle, const std::vector<float> &other)
+{
+    model_ptr model = model_over("other", other);
+    if (emr_bundle_check_base(bundle, model.get(), nullptr, &error) != EMR_EMISMATCH)
+        return false;
+    return std::string(error.text + error.tensor.offset, error.tensor.length) == "weight";
 }
 
 } // namespace
@@ -93,17 +117,17 @@ int main()
 {
     // task vectors (1, 2, -1, 0) and (3, -2, -1, 0): unified (3, 0, -1, 0), rescalers 4 / 4 and 6 / 4
     const std::vector<float> base = {1, 1, 1, 1}, french = {2, 3, 0, 1}, german = {4, -1, 0, 1};
-    emr_buffer buffer = {};
-    bool right = false;
     try {
-        merge(base, {&french, &german}, buffer);
-        right = apply(buffer, base, 0) == std::vector<float>{4, 1, 0, 1} &&
-                apply(buffer, base, 1) == std::vector<float>{5.5f, 1, -0.5f, 1};
-        if (!right)
-            std::fprintf(stderr, "cpp_merge: wrong weights\n");
+        const buffer_ptr buffer = merge(base, {&french, &german});
+        const bundle_ptr bundle = open(buffer.get());
+        if (apply(bundle.get(), base, 0) != std::vector<float>{4, 1, 0, 1} ||
+            apply(bundle.get(), base, 1) != std::vector<float>{5.5f, 1, -0.5f, 1})
+            throw std::runtime_error("wrong weights");
+        if (!names_the_tensor(bundle.get(), french))
+            throw std::runtime_error("another base was taken, or the error does not name the tensor");
     } catch (const std::exception &e) {
         std::fprintf(stderr, "cpp_merge: %s\n", e.what());
+        return 1;
     }
-    emr_buffer_free(&buffer);
-    return right ? 0 : 1;
+    return 0;
 }

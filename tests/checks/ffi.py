@@ -4,43 +4,98 @@ import ctypes
 import random
 import struct
 import sys
-from ctypes import (CFUNCTYPE, POINTER, Structure, byref, c_char, c_char_p, c_float, c_int, c_size_t, c_uint32,
-                    c_uint64, c_void_p, sizeof)
+from ctypes import (CFUNCTYPE, POINTER, Structure, byref, c_char, c_char_p, c_float, c_int32, c_size_t, c_uint8, c_uint16,
+                    c_uint32, c_uint64, c_void_p, sizeof)
 
 F32, BF16 = 1, 3
-EINVAL, EMISMATCH, ENOTFOUND = -1, -7, -9
+EINVAL, EIO, EMISMATCH, ENOTFOUND = -1, -3, -7, -9
 Handle = c_void_p
 
 
+class Span(Structure):
+    _fields_ = [("offset", c_uint16), ("length", c_uint16)]
+
+
 class Error(Structure):
-    _fields_ = [("text", c_char * 512)]
+    _fields_ = [("text", c_char * 480), ("status", c_int32), ("system", c_int32), ("file", Span), ("task", Span),
+                ("tensor", Span), ("reserved", c_uint8 * 12)]
+
+    def part(self, name):
+        """The file, task or tensor that the sentence names, or ''."""
+        span = getattr(self, name)
+        return self.text[span.offset:span.offset + span.length].decode()
 
 
-class TensorDesc(Structure):
-    _fields_ = [("size", c_size_t), ("name", c_char_p), ("shape", POINTER(c_uint64)), ("data", c_void_p),
-                ("io", c_void_p), ("offset", c_uint64), ("read", c_void_p), ("user", c_void_p),
-                ("dtype", c_uint32), ("rank", c_uint32)]
+READ = CFUNCTYPE(c_int32, c_void_p, c_uint64, c_void_p, c_size_t, POINTER(Error))
+WRITE = CFUNCTYPE(c_int32, c_void_p, c_uint64, c_void_p, c_size_t, POINTER(Error))
+LENGTH = CFUNCTYPE(c_int32, c_void_p, POINTER(c_uint64), POINTER(Error))
 
 
-READ = CFUNCTYPE(c_int, c_void_p, c_uint64, c_void_p, c_size_t)
-WRITE = CFUNCTYPE(c_int, c_void_p, c_uint64, c_void_p, c_size_t)
-LENGTH = CFUNCTYPE(c_int, c_void_p, POINTER(c_uint64))
+class Growable(Structure):
+    """Sets its size, the first member."""
+
+    def __init__(self, **members):
+        super().__init__(**{"size": sizeof(type(self)), **members})
 
 
-class Io(Structure):
+class Io(Growable):
     _fields_ = [("size", c_size_t), ("user", c_void_p), ("read", READ), ("write", WRITE), ("length", LENGTH),
-                ("map", c_void_p), ("unmap", c_void_p), ("sync", c_void_p)]
+                ("map", c_void_p), ("unmap", c_void_p), ("sync", c_void_p), ("will_need", c_void_p)]
 
 
-class TaskInfo(Structure):
+class ModelOptions(Growable):
+    _fields_ = [("size", c_size_t), ("allocator", c_void_p), ("name", c_char_p), ("user", c_void_p),
+                ("destroy", c_void_p), ("scratch_bytes", c_size_t), ("open_scratch", c_void_p),
+                ("close_scratch", c_void_p)]
+
+
+class Computation(Growable):
+    _fields_ = [("size", c_size_t), ("user", c_void_p), ("scratch", c_void_p), ("out", c_void_p), ("count", c_size_t),
+                ("first", c_uint64)]
+
+
+COMPUTE = CFUNCTYPE(c_int32, POINTER(Computation), POINTER(Error))
+
+
+class TensorDesc(Growable):
+    _fields_ = [("size", c_size_t), ("name", c_char_p), ("shape", POINTER(c_uint64)), ("data", c_void_p),
+                ("io", c_void_p), ("compute", COMPUTE), ("user", c_void_p), ("offset", c_uint64),
+                ("dtype", c_uint32), ("rank", c_uint32), ("granule", c_uint32), ("max_count", c_uint32)]
+
+
+class Progress(Growable):
+    _fields_ = [("size", c_size_t), ("done", c_uint64), ("total", c_uint64)]
+
+
+PROGRESS = CFUNCTYPE(c_int32, c_void_p, POINTER(Progress), POINTER(Error))
+
+
+class Resources(Growable):
+    _fields_ = [("size", c_size_t), ("allocator", c_void_p), ("executor", c_void_p), ("progress", PROGRESS),
+                ("progress_user", c_void_p), ("memory_bytes", c_uint64)]
+
+
+class MergeOptions(Growable):
+    _fields_ = [("size", c_size_t), ("resources", POINTER(Resources)), ("policy", c_void_p), ("rescale", c_uint32),
+                ("rescale_per", c_uint32), ("tie", c_uint32), ("on_nonfinite", c_uint32),
+                ("unified_dtype", c_uint32), ("embed_base", c_uint32), ("extendable", c_uint32),
+                ("compression", c_int32), ("block_params", c_uint32), ("reserved", c_uint32)]
+
+
+class Application(Growable):
+    _fields_ = [("size", c_size_t), ("base", c_void_p), ("out", c_void_p), ("first", c_uint64), ("count", c_uint64),
+                ("tensor", c_uint32), ("base_dtype", c_uint32), ("out_dtype", c_uint32), ("reserved", c_uint32)]
+
+
+class TaskInfo(Growable):
     _fields_ = [("size", c_size_t), ("name", c_char_p), ("mask_ones", c_uint64), ("mask_bytes", c_uint64),
-                ("n_private", c_size_t), ("rescaler", c_float), ("reserved", c_uint32)]
+                ("n_private", c_uint32), ("rescaler", c_float)]
 
 
 class Failure(Exception):
-    def __init__(self, status, text):
-        super().__init__(f"{status}: {text}")
-        self.status = status
+    def __init__(self, status, error):
+        super().__init__(f"{status}: {error.text.decode()}")
+        self.status, self.error = status, error
 
 
 def check(condition, *what):
@@ -54,14 +109,12 @@ class Emr:
     def __init__(self, path):
         self.library = ctypes.CDLL(path)
         self.library.emr_version.restype = c_char_p
-        self.library.emr_model_find.restype = c_void_p
-        self.library.emr_tensor_name.restype = c_char_p
 
     def call(self, name, *arguments):
         error = Error()
         status = getattr(self.library, name)(*arguments, byref(error))
         if status:
-            raise Failure(status, error.text.decode())
+            raise Failure(status, error)
 
     def make(self, name, *arguments):
         handle = Handle()
@@ -72,40 +125,63 @@ class Emr:
         getattr(self.library, f"emr_{kind}_destroy")(byref(handle))
         check(handle.value is None, kind)
 
-    def model(self, name, tensors):
+    def model(self, name, tensors, computed=False):
         """From {tensor: (dtype, shape, bytes)}; the bytes must live as long as the model."""
-        model = self.make("emr_model_create", name.encode(), None)
+        model = self.make("emr_model_create", byref(ModelOptions(name=name.encode())))
         for tensor, (dtype, shape, data) in tensors.items():
-            dims = (c_uint64 * len(shape))(*shape)
-            self.call("emr_model_add", model,
-                      byref(TensorDesc(sizeof(TensorDesc), tensor.encode(), dims, ctypes.cast(data, c_void_p),
-                                       None, 0, None, None, dtype, len(shape))))
+            desc = TensorDesc(name=tensor.encode(), shape=(c_uint64 * len(shape))(*shape), dtype=dtype, rank=len(shape))
+            if computed:
+                desc.compute, desc.user = copy_elements, ctypes.addressof(Elements.of(data, dtype))
+            else:
+                desc.data = ctypes.addressof(data)
+            self.call("emr_model_add", model, byref(desc))
         return model
+
+
+class Elements(Structure):
+    """What a computed tensor of this test is computed from."""
+    _fields_ = [("data", c_void_p), ("width", c_size_t)]
+    alive = []
+
+    @classmethod
+    def of(cls, data, dtype):
+        cls.alive.append(cls(ctypes.addressof(data), 4 if dtype == F32 else 2))
+        return cls.alive[-1]
+
+
+@COMPUTE
+def copy_elements(computation, _):
+    elements = Elements.from_address(computation[0].user)
+    ctypes.memmove(computation[0].out, elements.data + computation[0].first * elements.width,
+                   computation[0].count * elements.width)
+    return 0
 
 
 class Archive:
     """A bytearray as an emr_io."""
 
-    def __init__(self):
-        self.bytes = bytearray()
-        self.calls = 0
-        self.io = Io(sizeof(Io), None, READ(self.read), WRITE(self.write), LENGTH(self.length))
+    def __init__(self, emr):
+        self.library, self.bytes, self.calls, self.broken = emr.library, bytearray(), 0, False
+        self.io = Io(read=READ(self.read), write=WRITE(self.write), length=LENGTH(self.length))
 
-    def read(self, _, offset, destination, n):
+    def fail(self, error, reason):
+        return self.library.emr_error_set(error, EIO, 5, b"archive", reason)
+
+    def read(self, _, offset, destination, n, error):
         self.calls += 1
-        if offset + n > len(self.bytes):
-            return -1
+        if self.broken or offset + n > len(self.bytes):
+            return self.fail(error, b"the tape broke")
         ctypes.memmove(destination, bytes(self.bytes[offset:offset + n]), n)
         return 0
 
-    def write(self, _, offset, source, n):
+    def write(self, _, offset, source, n, error):
         self.calls += 1
-        if offset != len(self.bytes):  # front to back, without gaps
-            return -1
+        if offset != len(self.bytes):
+            return self.fail(error, b"it was to be written from front to back")
         self.bytes += ctypes.string_at(source, n)
         return 0
 
-    def length(self, _, result):
+    def length(self, _, result, error):
         result[0] = len(self.bytes)
         return 0
 
@@ -158,13 +234,24 @@ def values(tensors):
 
 
 def merge(emr, base, tasks, output):
-    handles = {name: emr.model(name, tensors) for name, tensors in {"base": base, **tasks}.items()}
-    merging = emr.make("emr_merge_create", None)
+    """The tasks' models are computed, each by a call of Python for a part."""
+    handles = {name: emr.model(name, tensors, computed=True) for name, tensors in tasks.items()}
+    handles["base"] = emr.model("base", base)
+    seen = []
+
+    @PROGRESS
+    def follow(_, progress, error):
+        seen.append((progress[0].done, progress[0].total))
+        return 0
+
+    resources = Resources(progress=follow, memory_bytes=64 << 20)
+    merging = emr.make("emr_merge_create", byref(MergeOptions(resources=ctypes.pointer(resources))))
     emr.call("emr_merge_set_base", merging, handles["base"])
     for name in tasks:
         emr.call("emr_merge_add_task", merging, name.encode(), handles[name])
     emr.call("emr_merge_set_output", merging, byref(output.io))
     emr.call("emr_merge_run", merging)
+    check(seen and seen == sorted(seen) and seen[-1][0] == seen[-1][1], "progress", seen)
     emr.destroy("merge", merging)
     for handle in handles.values():
         emr.destroy("model", handle)
@@ -172,17 +259,18 @@ def merge(emr, base, tasks, output):
 
 def apply(emr, bundle, task, base):
     """The task's weights in f32, a few parameters at a time, in the order of the base's tensors."""
-    modulator = emr.make("emr_bundle_open_modulator", bundle, c_size_t(task), None)
+    modulator = emr.make("emr_bundle_open_modulator", bundle, c_uint32(task), None)
     result = []
     for name, (dtype, _, data) in base.items():
-        tensor = c_size_t()
+        tensor = c_uint32()
         check(emr.library.emr_modulator_find_tensor(modulator, name.encode(), byref(tensor)) == 0, name)
         width, count = (4, len(data) // 4) if dtype == F32 else (2, len(data) // 2)
         for first in range(0, count, 100):
             n = min(100, count - first)
             out = (c_float * n)()
-            emr.call("emr_modulator_apply", modulator, tensor, c_uint64(first), c_uint64(n), dtype,
-                     c_void_p(ctypes.addressof(data) + first * width), F32, out)
+            emr.call("emr_modulator_apply", modulator, byref(Application(
+                tensor=tensor.value, first=first, count=n, base=ctypes.addressof(data) + first * width, base_dtype=dtype,
+                out=ctypes.addressof(out), out_dtype=F32)))
             result += out
     emr.destroy("modulator", modulator)
     return result
@@ -190,8 +278,8 @@ def apply(emr, bundle, task, base):
 
 def check_task(emr, bundle, t, base, formula):
     unified, masks, rescalers = formula
-    info = TaskInfo(sizeof(TaskInfo))
-    check(emr.library.emr_bundle_get_task(bundle, c_size_t(t), byref(info)) == 0)
+    info = TaskInfo()
+    check(emr.library.emr_bundle_get_task(bundle, c_uint32(t), byref(info)) == 0)
     check(abs(info.rescaler - rescalers[t]) <= 1e-6 * rescalers[t], info.rescaler, rescalers[t])
     check(info.mask_ones == sum(masks[t]), info.mask_ones, sum(masks[t]))
     expected = [f32(b + f32(info.rescaler * u)) if m else b for b, u, m in zip(values(base), unified, masks[t])]
@@ -199,25 +287,32 @@ def check_task(emr, bundle, t, base, formula):
     print(f"{info.name.decode()}: {len(expected)} weights equal the formula, rescaler {info.rescaler:.6f}")
 
 
-def check_refusals(emr, bundle, base, wrong_base):
-    """Failures come back as a number and one sentence that names what is wrong."""
-    index = c_size_t()
-    check(emr.library.emr_bundle_find_task(bundle, b"latin", byref(index)) == ENOTFOUND)
-    for name, tensors, status in (("right", base, 0), ("wrong", wrong_base, EMISMATCH)):
-        model = emr.model(name, tensors)
-        try:
-            emr.call("emr_bundle_check_base", bundle, model, None, None, None, None, None)
-            check(status == 0, "a wrong base was taken")
-        except Failure as failure:
-            check(failure.status == status and "fc.weight" in str(failure), str(failure))
-        emr.destroy("model", model)
-    model = emr.make("emr_model_create", None, None)
+def refused(emr, status, name, *arguments):
+    """The emr_error of a call that must fail so."""
     try:
-        emr.call("emr_model_add", model, byref(TensorDesc(sizeof(TensorDesc) - 8)))
-        check(False, "a struct that is too small was taken")
+        emr.call(name, *arguments)
     except Failure as failure:
-        check(failure.status == EINVAL, failure)
+        check(failure.status == status == failure.error.status, name, failure)
+        return failure.error
+    raise AssertionError((name, "was not refused"))
+
+
+def check_refusals(emr, bundle, archive, base, wrong_base):
+    """Failures come back as a number, and one sentence that says where it names what is wrong."""
+    check(emr.library.emr_bundle_find_task(bundle, b"latin", byref(c_uint32()), None) == ENOTFOUND)
+    model = emr.model("right", base)
+    emr.call("emr_bundle_check_base", bundle, model, None)
     emr.destroy("model", model)
+    model = emr.model("wrong", wrong_base)
+    error = refused(emr, EMISMATCH, "emr_bundle_check_base", bundle, model, None)
+    check(error.part("file") == "wrong" and error.part("tensor") == "fc.weight", error.text)
+    error = refused(emr, EINVAL, "emr_model_add", model, byref(TensorDesc(size=sizeof(TensorDesc) - 8)))
+    emr.destroy("model", model)
+    archive.broken = True
+    error = refused(emr, EIO, "emr_bundle_verify", bundle, None)
+    check(error.text.endswith(b"the tape broke") and error.system == 5 and error.part("file") == "archive", error.text)
+    archive.broken = False
+    emr.call("emr_bundle_verify", bundle, None)
 
 
 def main(path):
@@ -225,13 +320,13 @@ def main(path):
     rng = random.Random(7)
     base = random_tensors(rng)
     tasks = {name: random_tensors(rng, base) for name in ("french", "german", "dutch")}
-    archive = Archive()
+    archive = Archive(emr)
     merge(emr, base, tasks, archive)
     formula = merge_by_formula(values(base), [values(t) for t in tasks.values()])
     bundle = emr.make("emr_bundle_open", byref(archive.io), b"archive", None)
     for t in range(len(tasks)):
         check_task(emr, bundle, t, base, formula)
-    check_refusals(emr, bundle, base, tasks["french"])
+    check_refusals(emr, bundle, archive, base, tasks["french"])
     emr.destroy("bundle", bundle)
     print(f"libemr {emr.library.emr_version().decode()}, a bundle of {len(archive.bytes)} bytes, "
           f"{archive.calls} calls of its I/O")

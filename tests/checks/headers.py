@@ -1,12 +1,18 @@
-"""headers.py - every public header compiles alone and twice, includes nothing but the library's own headers and
-stddef.h and stdint.h, and is both installed and part of emr.h."""
+"""headers.py - the public headers compile wherever a host may include them: each one alone and all of them, twice, pedantic,
+with small enums, inside of extern "C", after wingdi.h of Windows, and for 32-bit processors. They include nothing but each
+other, stddef.h and stdint.h, and each is installed and part of emr.h.
+
+    headers.py STANDARD COMPILER INCLUDE NAMES-OF-WINDOWS INSTALLED..."""
 import pathlib
 import re
 import shlex
 import subprocess
 import sys
 
+import targets
+
 ALLOWED = {"stddef.h", "stdint.h"}
+STRICT = ["-Wall", "-Wextra", "-Wpedantic", "-Wshadow", "-Wconversion", "-Wundef", "-Werror"]
 
 
 def check_text(header, names):
@@ -17,16 +23,35 @@ def check_text(header, names):
     return found
 
 
-def check_alone(header, standard, include, compiler):
-    language = "c++" if "++" in standard else "c"
-    command = compiler + ["-x", language, f"-std={standard}", "-Wall", "-Wextra", "-Wpedantic", "-Werror",
-                          f"-I{include}", "-fsyntax-only", "-"]
-    source = f"#include <emr/{header.name}>\n" * 2
-    run = subprocess.run(command, input=source, capture_output=True, text=True)
-    return [f"{header.name}: {run.stderr}"] if run.returncode else []
+def ways_of_including(standard, compiler, windows):
+    """(name, command, what stands before and after the includes)"""
+    own = shlex.split(compiler)
+    after_windows = f'#include "{windows}"\n'
+    yield "alone", own, ("", "")
+    yield "with small enums", own + ["-fshort-enums"], ("", "")
+    yield "after wingdi.h", own, (after_windows, "")
+    if "++" in standard:
+        yield 'in extern "C"', own, ('extern "C" {\n', "}\n")
+    else:
+        yield "with C++ in mind", own + ["-Wc++-compat", "-Wstrict-prototypes"], ("", "")
+    for name, command in targets.compilers_32(compiler).items():
+        yield name, command, ("", "")
 
 
-def main(standard, compiler, include, *installed):
+def check_way(way, headers, standard, include):
+    name, command, (before, after) = way
+    command = command + ["-x", "c++" if "++" in standard else "c", f"-std={standard}", *STRICT, f"-I{include}",
+                         "-fsyntax-only", "-"]
+    failures = []
+    for group in [[header] for header in headers] + [headers, headers[::-1]]:
+        source = before + "".join(f"#include <emr/{header.name}>\n" for header in group) * 2 + after
+        run = subprocess.run(command, input=source, capture_output=True, text=True)
+        if run.returncode:
+            failures.append(f"{' '.join(header.name for header in group)} {name}: {run.stderr}")
+    return failures
+
+
+def main(standard, compiler, include, windows, *installed):
     headers = sorted(pathlib.Path(include, "emr").glob("*.h"))
     names = {header.name for header in headers}
     umbrella = pathlib.Path(include, "emr", "emr.h").read_text()
@@ -35,8 +60,10 @@ def main(standard, compiler, include, *installed):
         if header.name != "emr.h" and f'#include "emr/{header.name}"' not in umbrella:
             failures.append(f"{header.name}: not included by emr.h")
         failures += check_text(header, names)
-        failures += check_alone(header, standard, include, shlex.split(compiler))
-    print(f"{len(headers)} headers as {standard} with {compiler}")
+    ways = list(ways_of_including(standard, compiler, windows))
+    for way in ways:
+        failures += check_way(way, headers, standard, include)
+    print(f"{len(headers)} headers as {standard} with {compiler}: {', '.join(name for name, _, _ in ways)}")
     if not headers:
         failures.append(f"no headers under {include}")
     return "\n".join(failures) or None

@@ -4,7 +4,8 @@ import pathlib
 import re
 import sys
 
-LAYERS = ["core", "numeric", "model", "modulator", "bundle", "session", "merge", "io", "checkpoint", "parallel"]
+LAYERS = ["core", "numeric", "model", "modulator", "bundle", "session", "align", "pass", "statistics", "merge", "system", "io", "checkpoint",
+          "parallel"]
 
 # A firmware's compiler brings the first line, and every C library, however small, string.h.
 EVERYWHERE = {"float.h", "limits.h", "stdarg.h", "stdatomic.h", "stdbool.h", "stddef.h", "stdint.h",
@@ -13,19 +14,19 @@ ONLY_IN = {
     "xxhash.h": ["core/hash.c"],
     "zstd.h": ["bundle/codec.c"],
     "zstd_errors.h": ["bundle/codec.c"],
-    "pthread.h": ["parallel/"],
     "cpuid.h": ["numeric/select.c"],
     "immintrin.h": ["numeric/"],
     "arm_neon.h": ["numeric/"],
-    "stdlib.h": ["core/memory.c", "merge/", "io/", "checkpoint/", "parallel/"],
-    "stdio.h": ["io/", "checkpoint/"],  # names of files, never output
-    "errno.h": ["io/", "checkpoint/", "parallel/"],
-    "unistd.h": ["io/", "checkpoint/", "parallel/"],
-    "fcntl.h": ["io/", "checkpoint/"],
-    "dirent.h": ["io/", "checkpoint/"],
-    "sys/file.h": ["io/"],
-    "sys/mman.h": ["io/"],
-    "sys/stat.h": ["io/", "checkpoint/"],
+    "stdlib.h": ["core/memory.c"],
+    "dirent.h": ["system/"],
+    "errno.h": ["system/"],
+    "fcntl.h": ["system/"],
+    "pthread.h": ["system/"],
+    "stdio.h": ["system/"],  # names of files, never output
+    "sys/file.h": ["system/"],
+    "sys/mman.h": ["system/"],
+    "sys/stat.h": ["system/"],
+    "unistd.h": ["system/"],
 }
 
 

@@ -1,21 +1,14 @@
-"""symbols.py - the shared library exports exactly the functions that the public headers mark EMR_API, under its soname;
-the static one defines no name outside of emr_."""
-import pathlib
+"""symbols.py - the shared library exports exactly the functions that the public headers declare, under its soname; the
+static one defines no name outside of emr_."""
 import re
 import subprocess
 import sys
 
+import declarations
+
 
 def output(*command):
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout
-
-
-def declared(include):
-    names = set()
-    for header in pathlib.Path(include, "emr").glob("*.h"):
-        text = re.sub(r"/\*.*?\*/|^\s*#.*?$", "", header.read_text(), flags=re.S | re.M)
-        names |= set(re.findall(r"\bEMR_API\b[^;(]*?(\w+)\s*\(", text))
-    return names
 
 
 def defined(*nm):
@@ -23,10 +16,11 @@ def defined(*nm):
     return {fields[2] for fields in lines if len(fields) == 3}
 
 
-def main(shared, static, include, soname):
-    api, exported = declared(include), defined("-D", shared)
+def main(shared, static, include, compiler, soname):
+    api = {function.name for function in declarations.read(include, compiler).functions}
+    exported = defined("-D", shared)
     failures = [f"{name} is exported, but no public header declares it" for name in sorted(exported - api)]
-    failures += [f"{name} is declared EMR_API, but not exported" for name in sorted(api - exported)]
+    failures += [f"{name} is declared, but not exported" for name in sorted(api - exported)]
     failures += [f"{name} does not begin with emr_" for name in sorted(api) if not name.startswith("emr_")]
     found = re.findall(r"SONAME\s+(\S+)", output("objdump", "-p", shared))
     if found != [soname]:

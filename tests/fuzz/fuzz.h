@@ -20,7 +20,8 @@ size_t LLVMFuzzerMutate(uint8_t *data, size_t size, size_t max_size);
 void fuzz_broken(const char *promise, const char *file, int line);
 #define promise(condition) ((condition) ? (void)0 : fuzz_broken(#condition, __FILE__, __LINE__))
 
-/* A status that exists; after a failure a sentence in one line, which it makes empty for the next call. */
+/* A status that exists; after a failure a sentence in one line, whose names lie within it, and which it makes
+ * empty for the next call. */
 emr_status fuzz_status(emr_status status, emr_error *error);
 
 /* An allocator that counts, and that breaks a promise when more than `cap` bytes are asked for at a time. */
@@ -38,6 +39,15 @@ typedef struct fuzz_random {
 } fuzz_random;
 fuzz_random fuzz_random_make(uint64_t seed);
 size_t fuzz_below(fuzz_random *random, size_t n);
+
+/* A model without tensors; a buffer over bytes that are borrowed, and one that grows. */
+emr_model *fuzz_model(const char *name);
+emr_buffer *fuzz_buffer_of(const void *bytes, size_t n);
+emr_buffer *fuzz_buffer(void);
+
+/* Whether two arrays of `n` bytes, of whole elements, are the same; where both have a NaN, its bits do not
+ * count: where the mask is 1, docs/bundle-format.md leaves them open. */
+bool fuzz_same_values(emr_dtype dtype, const void *a, const void *b, size_t n);
 
 /* Reads a tensor at its beginning, its end and somewhere: whole and in pieces, which must agree. Where
  * `intact`, nothing may be found damaged. */

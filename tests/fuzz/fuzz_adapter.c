@@ -7,8 +7,7 @@ enum { FIXED = 64 << 10, TIMES = 50 };
 
 static emr_model *carrying(const char *config)
 {
-    emr_model *model;
-    promise(emr_model_create(&model, "adapter", NULL, NULL) == EMR_OK);
+    emr_model *model = fuzz_model("adapter");
     if (emr_model_set_metadata(model, EMR_ADAPTER_CONFIG, config, NULL) != EMR_OK) /* it is not valid UTF-8 */
         emr_model_destroy(&model);
     return model;
@@ -18,7 +17,7 @@ static emr_status compare(const emr_model *a, const emr_model *b, size_t size)
 {
     static const char *const names[] = {"task 'a'", "task 'b'"};
     const emr_model *models[] = {a, b};
-    emr_error error = {""};
+    emr_error error = {0};
     fuzz_budget budget = {.cap = FIXED + TIMES * size};
     emr_allocator allocator = fuzz_allocator(&budget);
     emr_status status = emr_adapters_agree(models, names, 2, &allocator, &error);

@@ -1,30 +1,42 @@
 /* fuzz_base.c - see fuzz_base.h. */
 #include "fuzz_base.h"
 
+/* A tensor of it. */
+typedef struct made_up {
+    fuzz_pattern *pattern;
+    uint64_t bits; /* of an element */
+} made_up;
+
 /* The bytes of a base that is made up: no memory holds them. */
-static emr_status read_pattern(void *user, uint64_t offset, void *destination, size_t n, emr_error *error)
+static emr_status compute_pattern(const emr_computation *c, emr_error *error)
 {
-    fuzz_pattern *p = user;
-    if (n > p->left) {
-        strcpy(error ? error->text : (char[32]){0}, "the pattern ends here");
-        return EMR_EIO;
-    }
-    p->left -= n;
+    const made_up *t = c->user;
+    uint64_t offset = c->first * t->bits / 8;
+    size_t n = (size_t)((c->count * t->bits + 7) / 8);
+    if (n > t->pattern->left)
+        return emr_error_set(error, EMR_EIO, 0, NULL, "the pattern ends here");
+    t->pattern->left -= n;
     for (size_t i = 0; i < n; i++)
-        ((uint8_t *)destination)[i] = (uint8_t)((offset + i) * 37 >> 2);
+        ((uint8_t *)c->out)[i] = (uint8_t)((offset + i) * 37 >> 2);
     return EMR_OK;
 }
 
-emr_model *fuzz_made_up_base(const emr_bundle *bundle, fuzz_pattern *pattern, size_t wrong,
+emr_model *fuzz_made_up_base(const emr_bundle *bundle, fuzz_pattern *pattern, uint32_t wrong,
                              fuzz_random *random)
 {
     static const uint64_t other_shape[] = {3, 1, 7};
-    emr_error error = {""};
+    emr_error error = {0};
     emr_bundle_info all = EMR_INIT(emr_bundle_info);
+    emr_model_options options = EMR_INIT(emr_model_options);
     emr_model *base;
     promise(emr_bundle_get_info(bundle, &all) == EMR_OK);
-    promise(emr_model_create(&base, "made-up", NULL, &error) == EMR_OK);
-    for (size_t i = 0; i < all.n_tensors; i++) {
+    made_up *tensors = calloc(all.n_tensors + 1, sizeof *tensors);
+    promise(tensors != NULL);
+    options.name = "made-up";
+    options.user = tensors;
+    options.destroy = free;
+    promise(emr_model_create(&base, &options, &error) == EMR_OK);
+    for (uint32_t i = 0; i < all.n_tensors; i++) {
         emr_tensor_info info = EMR_INIT(emr_tensor_info);
         emr_tensor_desc desc = EMR_INIT(emr_tensor_desc);
         promise(emr_bundle_get_tensor(bundle, i, &info) == EMR_OK);
@@ -32,8 +44,8 @@ emr_model *fuzz_made_up_base(const emr_bundle *bundle, fuzz_pattern *pattern, si
         desc.dtype = info.dtype;
         desc.rank = info.rank;
         desc.shape = info.shape;
-        desc.read = read_pattern;
-        desc.user = pattern;
+        desc.compute = compute_pattern;
+        desc.user = &tensors[i];
         size_t fault = i == wrong ? fuzz_below(random, 3) : 3;
         if (fault == 0)
             continue;
@@ -44,6 +56,7 @@ emr_model *fuzz_made_up_base(const emr_bundle *bundle, fuzz_pattern *pattern, si
             desc.rank = info.rank == 2 ? 3 : 2;
             desc.dtype = EMR_DTYPE_F64;
         }
+        tensors[i] = (made_up){pattern, emr_dtype_bits(desc.dtype)};
         if (fault == 1 && emr_model_add(base, &desc, &error) == EMR_EINVAL)
             continue; /* so large that other elements make it too large */
         promise(fault == 1 || emr_model_add(base, &desc, &error) == EMR_OK);

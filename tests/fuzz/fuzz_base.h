@@ -10,8 +10,8 @@ typedef struct fuzz_pattern {
 } fuzz_pattern;
 
 /* A base with the tensors that the bundle wants, but for number `wrong`, which lacks or is of another form
- * (SIZE_MAX: none). The pattern is borrowed. */
-emr_model *fuzz_made_up_base(const emr_bundle *bundle, fuzz_pattern *pattern, size_t wrong,
+ * (UINT32_MAX: none). The pattern is borrowed. */
+emr_model *fuzz_made_up_base(const emr_bundle *bundle, fuzz_pattern *pattern, uint32_t wrong,
                              fuzz_random *random);
 
 #endif

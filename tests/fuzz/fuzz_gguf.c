@@ -11,6 +11,10 @@ enum { CHOICE_MAP = 1, CHOICE_DEQUANTISE = 2 };
 /* What the library may take to open a file, as emr/checkpoint.h says. */
 enum { FIXED = 64 << 10, TIMES = 24 };
 
+/* What it is given to write one: so much, 4 times the header, and the new header, which is not longer and is
+ * perhaps copied as it grows. */
+enum { WRITING = 1 << 20, NEW_HEADER_TIMES = 3 };
+
 enum { READ_TENSORS = 60 };
 
 static bool is_header(const emr_tensor *t)
@@ -21,7 +25,7 @@ static bool is_header(const emr_tensor *t)
 /* All bytes of a tensor; free them. */
 static uint8_t *bytes_of(const emr_tensor *t)
 {
-    emr_error error = {""};
+    emr_error error = {0};
     size_t n = (size_t)emr_tensor_bytes(t);
     uint8_t *bytes = malloc(n + 1);
     promise(bytes != NULL);
@@ -33,16 +37,17 @@ static uint8_t *bytes_of(const emr_tensor *t)
 static void check_tensors(const emr_model *model, const uint8_t *bytes, size_t size, fuzz_random *r,
                           bool unpacked)
 {
-    size_t n = emr_model_n_tensors(model), at;
+    uint32_t n = emr_model_n_tensors(model);
+    size_t at;
     promise(n > 0 && is_header(emr_model_tensor(model, n - 1)));
     const emr_tensor *header = emr_model_tensor(model, n - 1);
     uint8_t *copy = bytes_of(header);
     at = (size_t)emr_tensor_bytes(header);
     promise(at <= size && memcmp(copy, bytes, at) == 0);
     free(copy);
-    for (size_t i = 0; i < n; i++) {
+    for (uint32_t i = 0; i < n; i++) {
         const emr_tensor *t = emr_model_tensor(model, i);
-        promise(emr_model_find(model, emr_tensor_name(t)) == t);
+        promise(emr_model_find_tensor(model, emr_tensor_name(t)) == t);
         promise(strlen(emr_tensor_name(t)) <= 64 && emr_tensor_rank(t) <= 4);
         promise(unpacked || emr_tensor_bytes(t) <= size);
         promise(emr_tensor_bytes(t) / 8 <= size); /* 32 floats of 18 bytes are the most */
@@ -54,27 +59,31 @@ static void check_tensors(const emr_model *model, const uint8_t *bytes, size_t s
     promise(at <= size);
 }
 
-static emr_status write_gguf(const emr_model *model, emr_buffer *buffer)
+static emr_status write_gguf(const emr_model *model, const emr_buffer *buffer)
 {
-    emr_error error = {""};
-    emr_io out = emr_buffer_io(buffer);
-    emr_checkpoint_options options = EMR_INIT(emr_checkpoint_options);
-    options.memory_bytes = 1 << 20;
-    return fuzz_status(emr_gguf_write(model, &out, &options, &error), &error);
+    emr_error error = {0};
+    size_t header = (size_t)emr_tensor_bytes(emr_model_find_tensor(model, EMR_GGUF_HEADER));
+    fuzz_budget budget = {.cap = WRITING + FIXED + 4 * header + NEW_HEADER_TIMES * (header + FIXED)};
+    emr_allocator allocator = fuzz_allocator(&budget);
+    emr_resources resources = {.size = sizeof resources, .allocator = &allocator, .memory_bytes = WRITING};
+    emr_checkpoint_write_options options = EMR_INIT(emr_checkpoint_write_options);
+    options.resources = &resources;
+    emr_status status = emr_gguf_write(model, emr_buffer_io(buffer), &options, &error);
+    promise(budget.now == 0);
+    return fuzz_status(status, &error);
 }
 
 /* Written and opened again it is the same model, with the same metadata; and so it stays. */
 static void check_rewritten(const emr_model *model)
 {
-    emr_error error = {""};
-    emr_buffer buffer = {0}, twice = {0};
+    emr_error error = {0};
+    emr_buffer *buffer = fuzz_buffer(), *twice = fuzz_buffer();
     emr_model *again;
-    promise(write_gguf(model, &buffer) == EMR_OK);
-    emr_memory memory = {buffer.data, buffer.bytes};
-    emr_io in = emr_memory_io(&memory);
-    promise(fuzz_status(emr_gguf_open(&again, &in, "again.gguf", NULL, &error), &error) == EMR_OK);
+    promise(write_gguf(model, buffer) == EMR_OK);
+    emr_status status = emr_gguf_open(&again, emr_buffer_io(buffer), "again.gguf", NULL, &error);
+    promise(fuzz_status(status, &error) == EMR_OK);
     promise(emr_model_n_tensors(again) == emr_model_n_tensors(model));
-    for (size_t i = 0; i < emr_model_n_tensors(model); i++) {
+    for (uint32_t i = 0; i < emr_model_n_tensors(model); i++) {
         const emr_tensor *a = emr_model_tensor(model, i), *b = emr_model_tensor(again, i);
         promise(strcmp(emr_tensor_name(a), emr_tensor_name(b)) == 0);
         promise(emr_tensor_dtype(a) == emr_tensor_dtype(b) && emr_tensor_rank(a) == emr_tensor_rank(b));
@@ -87,23 +96,23 @@ static void check_rewritten(const emr_model *model)
         free(x);
         free(y);
     }
-    promise(write_gguf(again, &twice) == EMR_OK);
-    promise(twice.bytes == buffer.bytes && memcmp(twice.data, buffer.data, buffer.bytes) == 0);
+    promise(write_gguf(again, twice) == EMR_OK);
+    promise(emr_buffer_bytes(twice) == emr_buffer_bytes(buffer));
+    promise(memcmp(emr_buffer_data(twice), emr_buffer_data(buffer), emr_buffer_bytes(buffer)) == 0);
     emr_model_destroy(&again);
-    emr_buffer_free(&buffer);
-    emr_buffer_free(&twice);
+    emr_buffer_destroy(&buffer);
+    emr_buffer_destroy(&twice);
 }
 
 /* The whole input as the header of a model that is written, as a hostile bundle would bring it. */
 static void lend_header(const uint8_t *bytes, size_t size)
 {
     static const uint8_t data[64] = {1, 2, 3};
-    emr_error error = {""};
-    emr_buffer buffer = {0};
-    emr_model *model;
+    emr_error error = {0};
+    emr_buffer *buffer = fuzz_buffer();
+    emr_model *model = fuzz_model("lent");
     uint64_t shape[2] = {size, 34};
     emr_tensor_desc d = EMR_INIT(emr_tensor_desc);
-    promise(emr_model_create(&model, "lent", NULL, NULL) == EMR_OK);
     d.name = EMR_GGUF_HEADER;
     d.dtype = EMR_DTYPE_U8;
     d.rank = 1;
@@ -121,32 +130,31 @@ static void lend_header(const uint8_t *bytes, size_t size)
     d.shape = shape + 1;
     d.rank = 1;
     promise(emr_model_add(model, &d, &error) == EMR_OK);
-    emr_status status = write_gguf(model, &buffer);
+    emr_status status = write_gguf(model, buffer);
     promise(status == EMR_OK || status == EMR_EFORMAT || status == EMR_EUNSUPPORTED);
     if (!status) {
         emr_model *back;
-        emr_memory memory = {buffer.data, buffer.bytes};
-        emr_io in = emr_memory_io(&memory);
-        promise(fuzz_status(emr_gguf_open(&back, &in, "lent.gguf", NULL, &error), &error) == EMR_OK);
+        status = emr_gguf_open(&back, emr_buffer_io(buffer), "lent.gguf", NULL, &error);
+        promise(fuzz_status(status, &error) == EMR_OK);
         emr_model_destroy(&back);
     }
     emr_model_destroy(&model);
-    emr_buffer_free(&buffer);
+    emr_buffer_destroy(&buffer);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     if (!size)
         return 0;
-    emr_error error = {""};
+    emr_error error = {0};
     emr_model *model;
     uint8_t *bytes = fuzz_copy(data + 1, size - 1);
-    emr_memory memory = {bytes, size - 1};
-    emr_io io = emr_memory_io(&memory);
+    emr_buffer *file = fuzz_buffer_of(bytes, size - 1);
+    emr_io io = *emr_buffer_io(file);
     io.map = data[0] & CHOICE_MAP ? io.map : NULL;
     fuzz_budget budget = {.cap = FIXED + TIMES * size};
     emr_allocator allocator = fuzz_allocator(&budget);
-    emr_checkpoint_options options = EMR_INIT(emr_checkpoint_options);
+    emr_checkpoint_read_options options = EMR_INIT(emr_checkpoint_read_options);
     options.allocator = &allocator;
     options.dequantise = data[0] & CHOICE_DEQUANTISE;
     fuzz_random random = fuzz_random_make(emr_hash64(bytes, size - 1));
@@ -161,6 +169,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     emr_model_destroy(&model);
     promise(budget.now == 0);
     lend_header(bytes, size - 1);
+    emr_buffer_destroy(&file);
     free(bytes);
     return 0;
 }

@@ -9,6 +9,7 @@
 
 enum {
     EVERY = 3000 /* bytes of input between records */,
+    MEMORY = 4 << 20,
     MOST_EDITS = 24,
     ROOM = 256 << 10 /* of a store; a merge writes less */
 };
@@ -42,30 +43,31 @@ typedef struct store {
     size_t *left;
 } store;
 
-static int store_read(void *user, uint64_t offset, void *to, size_t n)
+static emr_status store_read(void *user, uint64_t offset, void *to, size_t n, emr_error *error)
 {
     const store *s = user;
     if (offset > s->n || n > s->n - offset)
-        return -1;
+        return emr_error_set(error, EMR_EIO, 0, NULL, "the store ends before");
     memcpy(to, s->bytes + offset, n);
-    return 0;
+    return EMR_OK;
 }
 
-static int store_write(void *user, uint64_t offset, const void *from, size_t n)
+static emr_status store_write(void *user, uint64_t offset, const void *from, size_t n, emr_error *error)
 {
     store *s = user;
     if (!*s->left || offset > ROOM || n > ROOM - offset)
-        return -1;
+        return emr_error_set(error, EMR_EIO, 0, NULL, "the store is full");
     --*s->left;
     memcpy(s->bytes + offset, from, n);
     s->n = offset + n > s->n ? (size_t)offset + n : s->n;
-    return 0;
+    return EMR_OK;
 }
 
-static int store_length(void *user, uint64_t *n)
+static emr_status store_length(void *user, uint64_t *n, emr_error *error)
 {
+    (void)error;
     *n = ((const store *)user)->n;
-    return 0;
+    return EMR_OK;
 }
 
 static emr_io store_io(store *s)
@@ -86,24 +88,25 @@ enum { N_TENSORS = sizeof tensors / sizeof tensors[0], KINDS = 4 };
 /* The models and, for each kind of merge, what it gives; made once. */
 typedef struct kind {
     emr_merge_options options;
-    emr_buffer want;
+    emr_buffer *want;
 } kind;
 static test_set set;
 static kind kinds[KINDS];
 
-static void prepare(void)
+static void prepare_kinds(void)
 {
     static const char *const globs[] = {"*.head"};
+    static const emr_policy policy = {.size = sizeof policy, .private_globs = globs, .n_private_globs = 1};
+    static const emr_resources resources = {.size = sizeof resources, .memory_bytes = MEMORY};
     if (set.n)
         return;
     set = test_set_create(tensors, N_TENSORS, 2, 5, SOURCE_READ);
-    for (int i = 0; i < KINDS; i++) {
+    for (uint32_t i = 0; i < KINDS; i++) {
         emr_merge_options o = EMR_INIT(emr_merge_options);
         o.rescale_per = i % 3;
         o.block_params = 4096;
-        o.memory_bytes = 4 << 20;
-        o.private_globs = globs;
-        o.n_private_globs = 1;
+        o.resources = &resources;
+        o.policy = &policy;
         o.extendable = i & 1;
         o.embed_base = i == 2;
         o.compression = i == 3 ? EMR_COMPRESSION_NONE : 0;
@@ -111,18 +114,19 @@ static void prepare(void)
         o.compression = EMR_COMPRESSION_NONE;
 #endif
         kinds[i] = (kind){o, test_merge_bundle(&set, &o)};
-        promise(kinds[i].want.bytes < ROOM);
+        promise(emr_buffer_bytes(kinds[i].want) < ROOM);
     }
 }
 
-static emr_status run(const kind *k, store *output, store *journal, fuzz_budget *budget)
+static emr_status run_merge(const kind *k, store *output, store *journal, fuzz_budget *budget)
 {
-    emr_error error = {""};
+    emr_error error = {0};
     emr_io to = store_io(output), log = store_io(journal);
     emr_merge_options o = k->options;
     emr_allocator allocator = fuzz_allocator(budget);
+    emr_resources resources = {.size = sizeof resources, .allocator = &allocator, .memory_bytes = MEMORY};
     emr_merge *merge;
-    o.allocator = &allocator;
+    o.resources = &resources;
     merge = test_merge_create(&set, &o);
     promise(emr_merge_set_output(merge, &to, &error) == EMR_OK);
     promise(emr_merge_set_journal(merge, &log, EVERY, &error) == EMR_OK);
@@ -197,7 +201,7 @@ static void edit(choices *c, store *s, const store *other)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    prepare();
+    prepare_kinds();
     choices c = {data, size};
     const kind *k = &kinds[choose(&c, KINDS)];
     size_t left = choose(&c, 256), unlimited = SIZE_MAX;
@@ -205,7 +209,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     fuzz_budget budget = {0, 8 << 20};
     store output = {calloc(1, ROOM), 0, &left}, journal = {calloc(1, ROOM), 0, &left};
     promise(output.bytes && journal.bytes);
-    run(k, &output, &journal, &budget);
+    run_merge(k, &output, &journal, &budget);
     for (size_t i = 0; c.size && i < MOST_EDITS; i++) {
         if (choose(&c, 4))
             edit(&c, &journal, &output);
@@ -215,9 +219,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (forged)
         seal(&journal);
     output.left = journal.left = &unlimited;
-    emr_status status = run(k, &output, &journal, &budget);
+    emr_status status = run_merge(k, &output, &journal, &budget);
     promise(forged || status == EMR_OK);
-    promise(forged || (output.n >= k->want.bytes && memcmp(output.bytes, k->want.data, k->want.bytes) == 0));
+    size_t wanted = emr_buffer_bytes(k->want);
+    promise(forged || (output.n >= wanted && memcmp(output.bytes, emr_buffer_data(k->want), wanted) == 0));
     free(output.bytes);
     free(journal.bytes);
     return 0;

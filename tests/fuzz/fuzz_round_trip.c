@@ -40,10 +40,12 @@ typedef struct plan {
     bool pushed; /* everything; so nothing is taken from the base as it is, which cannot be pushed */
     size_t chunk;
     emr_merge_options options;
+    uint64_t memory_bytes;
     uint64_t seed;
 } plan;
 
-static const emr_dtype floats[] = {EMR_DTYPE_F32, EMR_DTYPE_F32, EMR_DTYPE_F16, EMR_DTYPE_BF16, EMR_DTYPE_F64, EMR_DTYPE_F8_E4M3, EMR_DTYPE_F8_E5M2};
+static const emr_dtype floats[] = {EMR_DTYPE_F32, EMR_DTYPE_F32,     EMR_DTYPE_F16,    EMR_DTYPE_BF16,
+                                   EMR_DTYPE_F64, EMR_DTYPE_F8_E4M3, EMR_DTYPE_F8_E5M2};
 static const emr_dtype others[] = {EMR_DTYPE_I64, EMR_DTYPE_BOOL, EMR_DTYPE_U8, EMR_DTYPE_F8_E8M0};
 
 static emr_dtype choose_float(choices *c)
@@ -67,17 +69,18 @@ static void choose_shape(choices *c, test_tensor *t)
 static emr_merge_options choose_options(choices *c)
 {
     static const char *const globs[] = {"*.none", "head[0-9]"};
-    static const uint64_t memory[] = {8 << 20, 5 << 20, 16 << 20, 64 << 20};
+    static const emr_policy policy = {.size = sizeof policy,
+                                      .private_globs = globs,
+                                      .n_private_globs = 2,
+                                      .on_missing = EMR_ON_MISSING_BASE};
     emr_merge_options o = EMR_INIT(emr_merge_options);
-    o.private_globs = globs;
-    o.n_private_globs = 2;
-    o.rescale = (int)choose(c, 3);
-    o.rescale_per = o.rescale == EMR_RESCALE_L1_MEANS ? EMR_RESCALE_PER_MODEL : (int)choose(c, 3);
-    o.tie = (int)choose(c, 2);
-    o.on_missing = EMR_ON_MISSING_BASE;
-    o.on_nonfinite = (int)choose(c, 2);
-    o.unified_dtype = (int)choose(c, 4); /* F32 twice, F16, BF16 */
-    o.embed_base = (int)choose(c, 2);
+    o.policy = &policy;
+    o.rescale = choose(c, 3);
+    o.rescale_per = o.rescale == EMR_RESCALE_L1_MEANS ? EMR_RESCALE_PER_MODEL : choose(c, 3);
+    o.tie = choose(c, 2);
+    o.on_nonfinite = choose(c, 2);
+    o.unified_dtype = choose(c, 4); /* F32 twice, F16, BF16 */
+    o.embed_base = choose(c, 2);
     o.extendable = o.rescale != EMR_RESCALE_L2 && choose(c, 3) == 1;
 #ifdef EMR_WITH_ZSTD
     o.compression = (int)choose(c, 6) - 1;
@@ -85,7 +88,6 @@ static emr_merge_options choose_options(choices *c)
     o.compression = choose(c, 6) ? 0 : EMR_COMPRESSION_NONE;
 #endif
     o.block_params = choose(c, 2) ? 0 : 4096u << choose(c, 3);
-    o.memory_bytes = memory[choose(c, 4)];
     return o;
 }
 
@@ -93,7 +95,9 @@ static plan make_plan(choices *c)
 {
     static const char *const names[] = {"p0", "p1", "p2", "p3", "p4", "p5", "p6"};
     static const char *const heads[] = {"head0", "head1", "head2", "head3", "head4", "head5", "head6"};
+    static const uint64_t memory[] = {8 << 20, 5 << 20, 16 << 20, 64 << 20};
     plan p = {.options = choose_options(c)};
+    p.memory_bytes = memory[choose(c, 4)];
     p.pushed = choose(c, 3) == 1;
     p.chunk = p.pushed ? 1 + choose(c, 256) * 7 : 0;
     p.n_tasks = 1 + choose(c, TASKS);
@@ -129,7 +133,7 @@ static void set_value(test_model *m, size_t tensor, uint64_t k, double value)
 }
 
 /* Fills a float tensor in a way that the input chooses; `base` is NULL for the base itself. */
-static void fill(choices *c, test_model *m, size_t i, const test_model *base, rng *r)
+static void fill_floats(choices *c, test_model *m, size_t i, const test_model *base, rng *r)
 {
     enum { NORMAL, ZERO, GRID, SAME, SPARSE, BITS, FEW_BITS, INPUT, WAYS };
     static const double scales[] = {1, 0.01, 1e-6, 1e30, 1e-40};
@@ -183,7 +187,7 @@ static void fill_model(choices *c, const plan *p, test_model *m, const test_mode
         if (p->fates[i] == KEPT)
             fill_kept(c, m, i, base, r);
         else
-            fill(c, m, i, base, r);
+            fill_floats(c, m, i, base, r);
     }
 }
 
@@ -268,42 +272,48 @@ static bool has_overflow(const reference *r)
     return found;
 }
 
-/* Merges, within the memory that the options give it. */
-static emr_status merge(const test_set *given, const emr_merge_options *wanted, size_t chunk,
-                        emr_buffer *buffer)
+/* A merge of a plan's options, with other resources. */
+typedef struct attempt {
+    const test_set *given;
+    const emr_merge_options *options;
+    const emr_executor *executor;
+    uint64_t memory_bytes;
+    size_t chunk; /* of what is pushed; 0: pulled */
+} attempt;
+
+/* Merges within the memory that is given; *buffer is then to be destroyed. */
+static emr_status merge_within(const attempt *a, emr_buffer **buffer)
 {
     enum { INDEX_BYTES = 128 << 10 }; /* as in test_identical.c */
-    emr_error error = {""};
+    emr_error error = {0};
     test_meter meter = {0, 0};
     emr_allocator allocator = test_meter_make(&meter);
-    emr_merge_options o = *wanted;
-    o.allocator = &allocator;
-    emr_io io = emr_buffer_io(buffer);
-    emr_merge *m = test_merge_create(given, &o);
-    assert_ok(emr_merge_set_output(m, &io, &error), &error);
-    emr_status status = chunk ? push_set(m, given, chunk, &error) : emr_merge_run(m, &error);
-    if (!status && chunk)
-        status = emr_merge_finish(m, &error);
+    emr_resources resources = test_resources(&allocator, a->executor);
+    emr_merge_options o = *a->options;
+    resources.memory_bytes = a->memory_bytes;
+    o.resources = &resources;
+    *buffer = fuzz_buffer();
+    emr_merge *m = test_merge_create(a->given, &o);
+    assert_ok(emr_merge_set_output(m, emr_buffer_io(*buffer), &error), &error);
+    emr_status status = a->chunk ? push_set(m, a->given, a->chunk, &error) : emr_merge_run(m, &error);
     if (status && status != EMR_ENONFINITE && status != EMR_ELIMIT)
         fprintf(stderr, "%s\n", error.text);
     fuzz_status(status, &error);
-    promise(meter.peak <= o.memory_bytes + INDEX_BYTES);
+    promise(meter.peak <= a->memory_bytes + INDEX_BYTES);
     emr_merge_destroy(&m);
     promise(meter.now == 0);
     return status;
 }
 
 /* The same; where the memory was too little, a second time with plenty. */
-static emr_status merge_somehow(const test_set *given, const emr_merge_options *wanted, size_t chunk,
-                                emr_buffer *buffer)
+static emr_status merge_somehow(attempt a, emr_buffer **buffer)
 {
-    emr_merge_options o = *wanted;
-    emr_status status = merge(given, &o, chunk, buffer);
+    emr_status status = merge_within(&a, buffer);
     if (status != EMR_ELIMIT)
         return status;
-    emr_buffer_free(buffer);
-    o.memory_bytes = 256 << 20;
-    status = merge(given, &o, chunk, buffer);
+    emr_buffer_destroy(buffer);
+    a.memory_bytes = 256 << 20;
+    status = merge_within(&a, buffer);
     promise(status != EMR_ELIMIT);
     return status;
 }
@@ -311,14 +321,14 @@ static emr_status merge_somehow(const test_set *given, const emr_merge_options *
 /* What is not merged comes back as it was, and nothing else. */
 static void check_others(const plan *p, const test_set *full, const emr_bundle *bundle, const emr_model *base)
 {
-    for (size_t t = 0; t < p->n_tasks; t++) {
+    for (uint32_t t = 0; t < p->n_tasks; t++) {
         emr_error error;
         emr_model *rebuilt;
         assert_ok(emr_bundle_open_task(&rebuilt, bundle, t, base, NULL, &error), &error);
         promise(emr_model_n_tensors(rebuilt) == p->n);
         for (size_t i = 0; i < p->n; i++) {
             const test_tensor *want = &full->tasks[t].tensors[i];
-            const emr_tensor *got = emr_model_find(rebuilt, want->name);
+            const emr_tensor *got = emr_model_find_tensor(rebuilt, want->name);
             promise(got && emr_tensor_dtype(got) == want->dtype && emr_tensor_rank(got) == want->rank);
             promise(emr_tensor_count(got) == test_tensor_count(want));
             if (p->fates[i] == MERGED)
@@ -335,11 +345,10 @@ static void check_bundle(const plan *p, const test_set *full, const test_set *gi
                          const emr_buffer *buffer)
 {
     emr_error error;
-    emr_memory memory;
-    emr_bundle *bundle = test_bundle_open(buffer, &memory);
+    emr_bundle *bundle = test_bundle_open(buffer);
     const emr_model *base = p->options.embed_base ? NULL : given->base.model;
-    assert_ok(emr_bundle_verify(bundle, NULL, NULL, NULL, &error), &error);
-    assert_ok(emr_bundle_check_base(bundle, full->base.model, NULL, NULL, NULL, NULL, NULL, &error), &error);
+    assert_ok(emr_bundle_verify(bundle, NULL, &error), &error);
+    assert_ok(emr_bundle_check_base(bundle, full->base.model, NULL, &error), &error);
     assert_bundle_is_formula(bundle, base, r);
     check_others(p, full, bundle, base);
     fuzz_pattern none = {0};
@@ -353,14 +362,12 @@ static void check_again(const plan *p, const test_set *full, const emr_buffer *f
 {
     odd_executor odd = {.order = {p->seed + 1}, .reverse = p->seed % 2};
     emr_executor executor = odd_executor_make(&odd, 1 + p->seed % 4);
-    emr_buffer second = {0};
-    emr_merge_options o = p->options;
+    emr_buffer *second;
     test_set given = make_given(p, full, SOURCE_IO);
-    o.executor = &executor;
-    o.memory_bytes = 32 << 20;
-    promise(merge_somehow(&given, &o, 0, &second) == EMR_OK);
-    assert_same_buffer(&second, first, "merged again");
-    emr_buffer_free(&second);
+    attempt a = {&given, &p->options, &executor, 32 << 20, 0};
+    promise(merge_somehow(a, &second) == EMR_OK);
+    assert_same_buffer(second, first, "merged again");
+    emr_buffer_destroy(&second);
     test_set_destroy(&given);
 }
 
@@ -368,30 +375,31 @@ static void check_again(const plan *p, const test_set *full, const emr_buffer *f
 static void check_added(const plan *p, const test_set *full, const emr_buffer *all)
 {
     emr_error error;
-    emr_memory memory;
     emr_merge *m;
-    emr_buffer earlier = {0}, added = {0};
-    emr_io io = emr_buffer_io(&added);
-    emr_merge_options o = p->options, plain = EMR_INIT(emr_merge_options);
+    emr_buffer *earlier, *added = fuzz_buffer();
+    emr_resources resources = test_resources(NULL, NULL);
+    emr_merge_options plain = EMR_INIT(emr_merge_options);
     test_set given = make_given(p, full, SOURCE_MEMORY);
-    o.memory_bytes = plain.memory_bytes = 64 << 20;
-    plain.on_nonfinite = o.on_nonfinite;
+    attempt a = {&given, &p->options, NULL, 64 << 20, 0};
+    resources.memory_bytes = 64 << 20;
+    plain.resources = &resources;
+    plain.on_nonfinite = p->options.on_nonfinite;
     given.n--;
-    promise(merge(&given, &o, 0, &earlier) == EMR_OK);
-    emr_bundle *bundle = test_bundle_open(&earlier, &memory);
+    promise(merge_within(&a, &earlier) == EMR_OK);
+    emr_bundle *bundle = test_bundle_open(earlier);
     assert_ok(emr_merge_create(&m, &plain, &error), &error);
     assert_ok(emr_merge_set_base(m, given.base.model, &error), &error);
     assert_ok(emr_merge_extend(m, bundle, &error), &error);
     char name[32];
     snprintf(name, sizeof name, "t%zu", given.n);
     assert_ok(emr_merge_add_task(m, name, given.tasks[given.n].model, &error), &error);
-    assert_ok(emr_merge_set_output(m, &io, &error), &error);
+    assert_ok(emr_merge_set_output(m, emr_buffer_io(added), &error), &error);
     assert_ok(emr_merge_run(m, &error), &error);
-    assert_same_buffer(&added, all, "the last task added");
+    assert_same_buffer(added, all, "the last task added");
     emr_merge_destroy(&m);
     emr_bundle_destroy(&bundle);
-    emr_buffer_free(&earlier);
-    emr_buffer_free(&added);
+    emr_buffer_destroy(&earlier);
+    emr_buffer_destroy(&added);
     given.n++;
     test_set_destroy(&given);
 }
@@ -401,25 +409,25 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     choices c = {data, size};
     plan p = make_plan(&c);
     bool again = choose(&c, 2);
-    emr_buffer buffer = {0};
+    emr_buffer *buffer;
     setenv("CMOCKA_TEST_ABORT", "1", 1); /* what the property tests assert ends this program too */
     test_set full = make_full(&c, &p), merged = make_merged(&p, &full);
     test_set given = make_given(&p, &full, p.pushed ? SOURCE_PUSHED : SOURCE_MEMORY);
     reference r = reference_make(&merged, &p.options);
-    emr_status status = merge_somehow(&given, &p.options, p.chunk, &buffer);
+    emr_status status = merge_somehow((attempt){&given, &p.options, NULL, p.memory_bytes, p.chunk}, &buffer);
     promise(status == EMR_OK || status == EMR_ENONFINITE);
     promise((status == EMR_ENONFINITE) == has_overflow(&r));
     if (!status) {
         test_set readable = make_given(&p, &full, SOURCE_MEMORY);
-        check_bundle(&p, &full, &readable, &r, &buffer);
+        check_bundle(&p, &full, &readable, &r, buffer);
         if (again)
-            check_again(&p, &full, &buffer);
+            check_again(&p, &full, buffer);
         if (p.options.extendable && p.n_tasks > 1)
-            check_added(&p, &full, &buffer);
+            check_added(&p, &full, buffer);
         test_set_destroy(&readable);
     }
     reference_destroy(&r);
-    emr_buffer_free(&buffer);
+    emr_buffer_destroy(&buffer);
     test_set_destroy(&given);
     test_set_destroy(&merged);
     test_set_destroy(&full);

@@ -10,19 +10,24 @@ enum { CHOICE_MAP = 1 };
 /* What the library may take to open a file, as emr/checkpoint.h says. */
 enum { FIXED = 64 << 10, TIMES = 24 };
 
+/* What it is given to write one, besides as much for a header as to open it. */
+enum { WRITING = 1 << 20 };
+
 enum { READ_TENSORS = 60 };
 
 static size_t check_tensors(const emr_model *model, const uint8_t *bytes, size_t size, fuzz_random *r)
 {
-    size_t data = 0, n = emr_model_n_tensors(model);
-    for (size_t i = 0; i < n; i++)
+    size_t data = 0, at;
+    uint32_t n = emr_model_n_tensors(model);
+    for (uint32_t i = 0; i < n; i++)
         data += (size_t)emr_tensor_bytes(emr_model_tensor(model, i));
     promise(data <= size);
-    for (size_t i = 0, at = size - data; i < n; i++) { /* in the order of their data, which ends the file */
+    at = size - data;
+    for (uint32_t i = 0; i < n; i++) { /* in the order of their data, which ends the file */
         const emr_tensor *t = emr_model_tensor(model, i);
         uint8_t first;
-        emr_error error = {""};
-        promise(emr_model_find(model, emr_tensor_name(t)) == t);
+        emr_error error = {0};
+        promise(emr_model_find_tensor(model, emr_tensor_name(t)) == t);
         if (emr_tensor_bytes(t)) {
             promise(fuzz_status(emr_tensor_read(t, 0, &first, 1, &error), &error) == EMR_OK);
             promise(first == bytes[at]);
@@ -36,7 +41,7 @@ static size_t check_tensors(const emr_model *model, const uint8_t *bytes, size_t
 
 static void check_same_tensor(const emr_tensor *a, const emr_tensor *b)
 {
-    emr_error error = {""};
+    emr_error error = {0};
     size_t n = (size_t)emr_tensor_bytes(a);
     promise(b && emr_tensor_dtype(a) == emr_tensor_dtype(b) && emr_tensor_rank(a) == emr_tensor_rank(b));
     promise(emr_tensor_bytes(b) == n && emr_tensor_count(a) == emr_tensor_count(b));
@@ -52,47 +57,49 @@ static void check_same_tensor(const emr_tensor *a, const emr_tensor *b)
 }
 
 /* Written and opened again it is the same model. */
-static void check_rewritten(const emr_model *model)
+static void check_rewritten(const emr_model *model, size_t size)
 {
-    emr_error error = {""};
-    emr_buffer buffer = {0};
-    emr_io out = emr_buffer_io(&buffer);
-    emr_checkpoint_options options = EMR_INIT(emr_checkpoint_options);
+    emr_error error = {0};
+    fuzz_budget budget = {.cap = WRITING + FIXED + TIMES * size};
+    emr_allocator allocator = fuzz_allocator(&budget);
+    emr_buffer *buffer = fuzz_buffer();
+    emr_resources resources = {.size = sizeof resources, .allocator = &allocator, .memory_bytes = WRITING};
+    emr_checkpoint_write_options options = EMR_INIT(emr_checkpoint_write_options);
     emr_model *again;
-    options.memory_bytes = 1 << 20;
-    promise(fuzz_status(emr_safetensors_write(model, &out, &options, &error), &error) == EMR_OK);
-    emr_memory memory = {buffer.data, buffer.bytes};
-    emr_io in = emr_memory_io(&memory);
-    promise(fuzz_status(emr_safetensors_open(&again, &in, "again", NULL, &error), &error) == EMR_OK);
+    options.resources = &resources;
+    const emr_io *io = emr_buffer_io(buffer);
+    promise(fuzz_status(emr_safetensors_write(model, io, &options, &error), &error) == EMR_OK);
+    promise(budget.now == 0);
+    promise(fuzz_status(emr_safetensors_open(&again, io, "again", NULL, &error), &error) == EMR_OK);
     promise(emr_model_n_tensors(again) == emr_model_n_tensors(model));
-    for (size_t i = 0; i < emr_model_n_tensors(model); i++) {
+    for (uint32_t i = 0; i < emr_model_n_tensors(model); i++) {
         const emr_tensor *t = emr_model_tensor(model, i);
-        check_same_tensor(t, emr_model_find(again, emr_tensor_name(t)));
+        check_same_tensor(t, emr_model_find_tensor(again, emr_tensor_name(t)));
     }
     promise(emr_model_n_metadata(again) == emr_model_n_metadata(model));
-    for (size_t i = 0; i < emr_model_n_metadata(model); i++) {
+    for (uint32_t i = 0; i < emr_model_n_metadata(model); i++) {
         const char *key, *value, *other_key, *other_value;
         promise(emr_model_get_metadata(model, i, &key, &value) == EMR_OK);
         promise(emr_model_get_metadata(again, i, &other_key, &other_value) == EMR_OK);
         promise(strcmp(key, other_key) == 0 && strcmp(value, other_value) == 0);
     }
     emr_model_destroy(&again);
-    emr_buffer_free(&buffer);
+    emr_buffer_destroy(&buffer);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     if (!size)
         return 0;
-    emr_error error = {""};
+    emr_error error = {0};
     emr_model *model;
     uint8_t *bytes = fuzz_copy(data + 1, size - 1);
-    emr_memory memory = {bytes, size - 1};
-    emr_io io = emr_memory_io(&memory);
+    emr_buffer *file = fuzz_buffer_of(bytes, size - 1);
+    emr_io io = *emr_buffer_io(file);
     io.map = data[0] & CHOICE_MAP ? io.map : NULL;
     fuzz_budget budget = {.cap = FIXED + TIMES * size};
     emr_allocator allocator = fuzz_allocator(&budget);
-    emr_checkpoint_options options = EMR_INIT(emr_checkpoint_options);
+    emr_checkpoint_read_options options = EMR_INIT(emr_checkpoint_read_options);
     options.allocator = &allocator;
     fuzz_random random = fuzz_random_make(emr_hash64(bytes, size - 1));
     emr_status status = emr_safetensors_open(&model, &io, "input.safetensors", &options, &error);
@@ -101,10 +108,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     promise(status == EMR_OK || status == EMR_EFORMAT || status == EMR_EUNSUPPORTED);
     if (model) {
         check_tensors(model, bytes, size - 1, &random);
-        check_rewritten(model);
+        check_rewritten(model, size);
     }
     emr_model_destroy(&model);
     promise(budget.now == 0);
+    emr_buffer_destroy(&file);
     free(bytes);
     return 0;
 }

@@ -17,20 +17,21 @@ typedef struct holder {
     fuzz_random *random;
     emr_bundle_info info;
     emr_session *session;
-    size_t task;
+    uint32_t task;
     emr_model *weights; /* the task's; NULL where names clash */
     bool intact;
 } holder;
 
-static emr_status create(holder *h, fuzz_budget *budget, uint64_t mask_bytes, uint64_t memory_bytes,
-                         emr_error *error)
+static emr_status create_session(holder *h, fuzz_budget *budget, uint64_t mask_bytes, uint64_t memory_bytes,
+                                 emr_error *error)
 {
     emr_allocator allocator = fuzz_allocator(budget);
     emr_session_options o = EMR_INIT(emr_session_options);
-    o.allocator = &allocator;
+    emr_resources resources = {
+        .size = sizeof resources, .allocator = &allocator, .memory_bytes = memory_bytes};
+    o.resources = &resources;
     o.mask_bytes = mask_bytes;
-    o.memory_bytes = memory_bytes;
-    o.trust_base = 1;
+    o.check = EMR_BASE_CHECK_NONE;
     h->pattern->left = PATTERN_BYTES;
     emr_status status = emr_session_create(&h->session, h->bundle, h->base, &o, error);
     promise((status == EMR_OK) == (h->session != NULL));
@@ -42,8 +43,8 @@ static emr_status create(holder *h, fuzz_budget *budget, uint64_t mask_bytes, ui
 /* Elements [first, first + n) of the task's tensor `name`, if its model has it so, in a dtype or its own. */
 static void compare_weights(holder *h, const char *name, emr_dtype dtype)
 {
-    emr_error error = {""};
-    const emr_tensor *t = h->weights ? emr_model_find(h->weights, name) : NULL;
+    emr_error error = {0};
+    const emr_tensor *t = h->weights ? emr_model_find_tensor(h->weights, name) : NULL;
     emr_weights w = EMR_INIT(emr_weights);
     if (!t || emr_dtype_bits(emr_tensor_dtype(t)) % 8)
         return;
@@ -57,7 +58,7 @@ static void compare_weights(holder *h, const char *name, emr_dtype dtype)
     w.data = got;
     w.first = first;
     w.count = n;
-    w.dtype = emr_dtype_is_float(emr_tensor_dtype(t)) ? (int)dtype : 0;
+    w.dtype = emr_dtype_is_float(emr_tensor_dtype(t)) ? dtype : EMR_DTYPE_NONE;
     h->pattern->left = PATTERN_BYTES;
     emr_status status = emr_session_apply(h->session, h->task, &w, 1, &error);
     fuzz_status(status, &error);
@@ -65,7 +66,7 @@ static void compare_weights(holder *h, const char *name, emr_dtype dtype)
     h->pattern->left = PATTERN_BYTES;
     emr_status other = emr_tensor_read(t, first * size, want, (size_t)n * size, &error);
     promise(fuzz_status(other, &error) == status);
-    promise(status || memcmp(got, want, (size_t)n * size) == 0);
+    promise(status || fuzz_same_values(emr_tensor_dtype(t), got, want, (size_t)n * size));
     free(got);
     free(want);
 }
@@ -85,10 +86,10 @@ static float multiplied(const float *w, const float *x, uint64_t n)
 }
 
 /* Weights of the product's rows in F32; false where they cannot be had. */
-static bool rows_of(holder *h, size_t task, const emr_product *p, const char *name, uint64_t columns,
+static bool rows_of(holder *h, uint32_t task, const emr_product *p, const char *name, uint64_t columns,
                     float *to)
 {
-    emr_error error = {""};
+    emr_error error = {0};
     emr_weights w = EMR_INIT(emr_weights);
     w.name = name;
     w.data = to;
@@ -107,13 +108,13 @@ static void compare_rows(const float *weights, const emr_product *p, size_t vect
     }
 }
 
-static void compare_product(holder *h, size_t tensor)
+static void compare_product(holder *h, uint32_t tensor)
 {
-    emr_error error = {""};
+    emr_error error = {0};
     emr_tensor_info t = EMR_INIT(emr_tensor_info);
     promise(emr_bundle_get_tensor(h->bundle, tensor, &t) == EMR_OK);
     uint64_t rows = !t.count ? 0 : t.rank < 2 ? 1 : t.shape[0], columns = rows ? t.count / rows : 0;
-    const size_t tasks[BATCH] = {h->task, fuzz_below(h->random, 2) ? EMR_BASE : 0, h->task};
+    const uint32_t tasks[BATCH] = {h->task, fuzz_below(h->random, 2) ? EMR_BASE : 0, h->task};
     emr_product p = EMR_INIT(emr_product);
     p.tensor = tensor;
     p.batch = BATCH;
@@ -142,23 +143,23 @@ static void compare_product(holder *h, size_t tensor)
     free(weights);
 }
 
-static void use(holder *h)
+static void use_session(holder *h)
 {
     static const emr_dtype dtypes[] = {EMR_DTYPE_NONE, EMR_DTYPE_F32, EMR_DTYPE_BF16, EMR_DTYPE_F64};
-    emr_error error = {""};
+    emr_error error = {0};
     emr_tensor_info tensor = EMR_INIT(emr_tensor_info);
     emr_private_info own = EMR_INIT(emr_private_info);
     emr_view_options view = EMR_INIT(emr_view_options);
-    h->task = fuzz_below(h->random, h->info.n_tasks);
+    h->task = (uint32_t)fuzz_below(h->random, h->info.n_tasks);
     emr_dtype dtype = dtypes[fuzz_below(h->random, 4)];
-    view.dtype = (int)dtype;
-    view.trust_base = 1;
+    view.dtype = dtype;
+    view.check = EMR_BASE_CHECK_NONE;
     fuzz_status(emr_bundle_open_task(&h->weights, h->bundle, h->task, h->base, &view, &error), &error);
-    for (size_t i = 0; i < ASKED && emr_bundle_get_private(h->bundle, h->task, i, &own) == EMR_OK; i++)
+    for (uint32_t i = 0; i < ASKED && emr_bundle_get_private(h->bundle, h->task, i, &own) == EMR_OK; i++)
         compare_weights(h, own.name, dtype);
-    size_t n = h->info.n_tensors < ASKED ? h->info.n_tensors : ASKED;
-    for (size_t i = 0; i < n; i++) {
-        size_t one = h->info.n_tensors <= ASKED ? i : fuzz_below(h->random, h->info.n_tensors);
+    uint32_t n = h->info.n_tensors < ASKED ? h->info.n_tensors : ASKED;
+    for (uint32_t i = 0; i < n; i++) {
+        uint32_t one = h->info.n_tensors <= ASKED ? i : (uint32_t)fuzz_below(h->random, h->info.n_tensors);
         promise(emr_bundle_get_tensor(h->bundle, one, &tensor) == EMR_OK);
         compare_weights(h, tensor.name, dtype);
         if (tensor.merged)
@@ -177,22 +178,23 @@ void fuzz_session(const emr_bundle *bundle, const emr_model *base, fuzz_pattern 
                 .info = EMR_INIT(emr_bundle_info),
                 .intact = intact};
     emr_session_info info = EMR_INIT(emr_session_info);
-    emr_error error = {""};
+    emr_error error = {0};
     uint64_t mask_bytes = (uint64_t)fuzz_below(random, 4) << (9 + fuzz_below(random, 8));
     fuzz_budget budget = {.cap = MOST_BYTES > slack ? MOST_BYTES : slack};
     promise(emr_bundle_get_info(bundle, &h.info) == EMR_OK);
-    if (!h.info.n_tasks || fuzz_status(create(&h, &budget, mask_bytes, MOST_BYTES, &error), &error))
+    if (!h.info.n_tasks || fuzz_status(create_session(&h, &budget, mask_bytes, MOST_BYTES, &error), &error))
         return;
     promise(emr_session_get_info(h.session, &info) == EMR_OK);
     promise(info.memory_bytes <= MOST_BYTES && (!mask_bytes || info.mask_bytes <= mask_bytes));
     emr_session_destroy(&h.session);
     promise(budget.now == 0);
     budget.cap = slack > info.memory_bytes ? slack : (size_t)info.memory_bytes;
-    promise(fuzz_status(create(&h, &budget, mask_bytes, info.memory_bytes - 1, &error), &error) ==
+    promise(fuzz_status(create_session(&h, &budget, mask_bytes, info.memory_bytes - 1, &error), &error) ==
             EMR_ELIMIT);
     budget.cap = (size_t)info.memory_bytes;
-    promise(fuzz_status(create(&h, &budget, mask_bytes, info.memory_bytes, &error), &error) == EMR_OK);
-    use(&h);
+    promise(fuzz_status(create_session(&h, &budget, mask_bytes, info.memory_bytes, &error), &error) ==
+            EMR_OK);
+    use_session(&h);
     emr_session_destroy(&h.session);
     promise(budget.now == 0);
 }

@@ -73,10 +73,10 @@ static void make_directory(void)
 static void check_model(const emr_model *model)
 {
     static const char *const names[] = {"x", "y", "z"};
-    size_t n = emr_model_n_tensors(model);
+    uint32_t n = emr_model_n_tensors(model);
     promise(n <= 3);
-    for (size_t i = 0; i < n; i++) {
-        emr_error error = {""};
+    for (uint32_t i = 0; i < n; i++) {
+        emr_error error = {0};
         const emr_tensor *t = emr_model_tensor(model, i);
         uint8_t first;
         size_t known = 0;
@@ -90,7 +90,7 @@ static void check_model(const emr_model *model)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    emr_error error = {""};
+    emr_error error = {0};
     emr_model *model;
     if (!directory[0])
         make_directory();
@@ -98,7 +98,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     promise(fwrite(data, 1, size, f) == size && fclose(f) == 0);
     fuzz_budget budget = {.cap = FIXED + TIMES * size};
     emr_allocator allocator = fuzz_allocator(&budget);
-    emr_checkpoint_options options = EMR_INIT(emr_checkpoint_options);
+    emr_checkpoint_read_options options = EMR_INIT(emr_checkpoint_read_options);
     options.allocator = &allocator;
     emr_status status = emr_checkpoint_open(&model, index_path, &options, &error);
     fuzz_status(status, &error);

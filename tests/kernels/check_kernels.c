@@ -44,7 +44,8 @@ static bool chance(unsigned one_in)
 typedef enum flavour { ORDINARY, SPREAD, TIES, TINY, HUGE_VALUES, ANY_BITS, N_FLAVOURS } flavour;
 
 static const emr_dtype narrow_dtypes[] = {EMR_DTYPE_F32, EMR_DTYPE_F16, EMR_DTYPE_BF16};
-static const emr_dtype all_dtypes[] = {EMR_DTYPE_F32, EMR_DTYPE_F16, EMR_DTYPE_BF16, EMR_DTYPE_F64, EMR_DTYPE_F8_E4M3, EMR_DTYPE_F8_E5M2};
+static const emr_dtype all_dtypes[] = {EMR_DTYPE_F32, EMR_DTYPE_F16,     EMR_DTYPE_BF16,
+                                       EMR_DTYPE_F64, EMR_DTYPE_F8_E4M3, EMR_DTYPE_F8_E5M2};
 
 static float ordinary(void)
 {
@@ -186,7 +187,7 @@ static bool check_merge(const emr_kernels *k, size_t n_tasks)
     if (same_outputs(&c))
         return reference.bad < c.n || same_ranges(k, &c);
     printf("%s: merge differs: %zu parameters, %zu tasks, base %s, unified %s, flavour %d\n", k->name, c.n,
-           n_tasks, emr_dtype_name(base_dtype), emr_dtype_name((emr_dtype)c.unified_dtype), (int)f);
+           n_tasks, emr_dtype_name(base_dtype), emr_dtype_name(c.unified_dtype), (int)f);
     return false;
 }
 
@@ -206,7 +207,7 @@ static bool check_apply(const emr_kernels *k)
     r.out_dtype = (uint8_t)out;
     r.unified_dtype = (uint8_t)narrow_dtypes[below(3)];
     fill(sources[0] + offset, base, r.n, f);
-    fill(unified + 1, (emr_dtype)r.unified_dtype, r.n, f == ANY_BITS ? ORDINARY : f);
+    fill(unified + 1, r.unified_dtype, r.n, f == ANY_BITS ? ORDINARY : f);
     for (size_t i = 0; i < sizeof mask; i++)
         mask[i] = (uint8_t)(next() >> 32);
     r.base = sources[0] + offset;
@@ -228,7 +229,7 @@ static bool check_apply(const emr_kernels *k)
     if (memcmp(a, b, sizeof a) == 0)
         return true;
     printf("%s: apply differs: %zu parameters, base %s, out %s, unified %s, flavour %d\n", k->name, r.n,
-           emr_dtype_name(base), emr_dtype_name(out), emr_dtype_name((emr_dtype)r.unified_dtype), (int)f);
+           emr_dtype_name(base), emr_dtype_name(out), emr_dtype_name(r.unified_dtype), (int)f);
     return false;
 }
 
@@ -261,7 +262,7 @@ static bool check_dot(const emr_kernels *k)
                  .shared = (uint8_t)below(2)};
     d.stride = d.n + below(40);
     fill(sources[0] + ((const uint8_t *)d.base - sources[0]), base, d.n, f);
-    fill(unified + ((const uint8_t *)d.unified - unified), (emr_dtype)d.unified_dtype, d.n,
+    fill(unified + ((const uint8_t *)d.unified - unified), d.unified_dtype, d.n,
          f == ANY_BITS ? ORDINARY : f);
     for (size_t i = 0; i < sizeof masks / sizeof *masks; i++)
         masks[i] = (uint32_t)(next() >> 32);
@@ -281,8 +282,8 @@ static bool check_dot(const emr_kernels *k)
             if (!same_lane(a[v][j], b[v][j])) {
                 printf(
                     "%s: dot differs: %zu columns, %zu vectors, base %s, unified %s, shared %d, flavour %d\n",
-                    k->name, d.n, d.n_vectors, emr_dtype_name(base),
-                    emr_dtype_name((emr_dtype)d.unified_dtype), d.shared, (int)f);
+                    k->name, d.n, d.n_vectors, emr_dtype_name(base), emr_dtype_name(d.unified_dtype),
+                    d.shared, (int)f);
                 return false;
             }
     return true;

@@ -52,12 +52,12 @@ static void apply(work *w)
 
 static void widen(work *w)
 {
-    w->kernels->convert(EMR_DTYPE_F32, out, (emr_dtype)w->run.base_dtype, sources[0], N);
+    w->kernels->convert(EMR_DTYPE_F32, out, w->run.base_dtype, sources[0], N);
 }
 
 static void narrow(work *w)
 {
-    w->kernels->convert((emr_dtype)w->run.base_dtype, out, EMR_DTYPE_F32, unified, N);
+    w->kernels->convert(w->run.base_dtype, out, EMR_DTYPE_F32, unified, N);
 }
 
 /* Nanoseconds for a group of 64 parameters. `weight` says how much a call does, so that slow ones run less.

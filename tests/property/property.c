@@ -12,12 +12,25 @@ unsigned char *tensor_bytes_of(const emr_tensor *t)
     return bytes;
 }
 
+float *rescalers_of(const emr_bundle *bundle, uint32_t task, uint32_t tensor, size_t *n)
+{
+    emr_error error;
+    emr_modulator *modulator;
+    assert_ok(emr_bundle_open_modulator(&modulator, bundle, task, NULL, &error), &error);
+    *n = (size_t)emr_modulator_n_rescalers(modulator, tensor);
+    float *rescalers = calloc(*n + 1, sizeof *rescalers);
+    assert_ok(emr_modulator_read_rescalers(modulator, tensor, 0, *n, rescalers, &error), &error);
+    emr_modulator_destroy(&modulator);
+    return rescalers;
+}
+
 void assert_same_buffer(const emr_buffer *got, const emr_buffer *want, const char *what)
 {
-    const unsigned char *a = got->data, *b = want->data;
-    if (got->bytes != want->bytes)
-        fail_msg("%s: %zu bytes, not %zu", what, got->bytes, want->bytes);
-    for (size_t i = 0; i < want->bytes && memcmp(a, b, want->bytes) != 0; i++)
+    const unsigned char *a = emr_buffer_data(got), *b = emr_buffer_data(want);
+    size_t n = emr_buffer_bytes(want);
+    if (emr_buffer_bytes(got) != n)
+        fail_msg("%s: %zu bytes, not %zu", what, emr_buffer_bytes(got), n);
+    for (size_t i = 0; i < n && memcmp(a, b, n) != 0; i++)
         if (a[i] != b[i])
             fail_msg("%s: differs from byte %zu on", what, i);
 }
@@ -28,6 +41,30 @@ void assert_says(const emr_error *error, const char *part)
         fail_msg("'%s' does not say '%s'", error->text, part);
     if (!error->text[0] || strpbrk(error->text, "\r\n"))
         fail_msg("'%s' is not one line", error->text);
+}
+
+static void assert_span(const emr_error *error, emr_error_span span, const char *name, const char *what)
+{
+    size_t n = name ? strlen(name) : 0;
+    assert_true((size_t)span.offset + span.length <= strlen(error->text));
+    if (span.length != n || (n && memcmp(error->text + span.offset, name, n) != 0))
+        fail_msg("'%s' names the %s '%.*s', not '%s'", error->text, what, (int)span.length,
+                 error->text + span.offset, name ? name : "");
+}
+
+void assert_names_file(const emr_error *error, const char *name)
+{
+    assert_span(error, error->file, name, "file");
+}
+
+void assert_names_task(const emr_error *error, const char *name)
+{
+    assert_span(error, error->task, name, "task");
+}
+
+void assert_names_tensor(const emr_error *error, const char *name)
+{
+    assert_span(error, error->tensor, name, "tensor");
 }
 
 void assert_rescaler(float got, double want)
@@ -89,10 +126,13 @@ static void odd_parallel_for(void *user, size_t n, void (*fn)(void *arg, size_t 
     e->busy = false;
 }
 
-emr_executor odd_executor_make(odd_executor *state, unsigned concurrency)
+emr_executor odd_executor_make(odd_executor *state, uint32_t concurrency)
 {
     state->concurrency = concurrency;
-    return (emr_executor){sizeof(emr_executor), state, odd_parallel_for, concurrency};
+    return (emr_executor){.size = sizeof(emr_executor),
+                          .user = state,
+                          .parallel_for = odd_parallel_for,
+                          .concurrency = concurrency};
 }
 
 void test_store(test_model *m, size_t tensor, uint64_t i, float value)
@@ -103,9 +143,30 @@ void test_store(test_model *m, size_t tensor, uint64_t i, float value)
 
 emr_merge_options small_options(void)
 {
+    static const emr_resources resources = {.size = sizeof resources, .memory_bytes = 8 << 20};
     emr_merge_options o = EMR_INIT(emr_merge_options);
-    o.memory_bytes = 8 << 20;
+    o.resources = &resources;
     return o;
+}
+
+emr_resources resources_within(uint64_t memory_bytes)
+{
+    return (emr_resources){.size = sizeof(emr_resources), .memory_bytes = memory_bytes};
+}
+
+emr_pool *create_pool(uint32_t threads)
+{
+    emr_error error;
+    emr_pool *pool;
+    emr_pool_options options = EMR_INIT(emr_pool_options);
+    options.threads = threads;
+    assert_ok(emr_pool_create(&pool, &options, &error), &error);
+    return pool;
+}
+
+emr_policy private_policy(const char *const *glob)
+{
+    return (emr_policy){.size = sizeof(emr_policy), .private_globs = glob, .n_private_globs = *glob != NULL};
 }
 
 enum { RANDOM_TENSORS = 9 };
@@ -114,7 +175,8 @@ test_set random_set(uint64_t seed, size_t n_tasks, bool mixed)
 {
     static const char *const names[RANDOM_TENSORS] = {"p0", "p1", "p2", "p3", "p4", "p5", "p6", "p7", "p8"};
     static const uint64_t sizes[] = {0, 1, 2, 3, 7, 31, 33, 64, 65, 130};
-    static const emr_dtype dtypes[] = {EMR_DTYPE_F32, EMR_DTYPE_F16, EMR_DTYPE_BF16, EMR_DTYPE_F64, EMR_DTYPE_F8_E4M3, EMR_DTYPE_F8_E5M2};
+    static const emr_dtype dtypes[] = {EMR_DTYPE_F32, EMR_DTYPE_F16,     EMR_DTYPE_BF16,
+                                       EMR_DTYPE_F64, EMR_DTYPE_F8_E4M3, EMR_DTYPE_F8_E5M2};
     test_tensor tensors[RANDOM_TENSORS];
     rng r = {seed * 2654435761u + 99};
     rng_next(&r);
@@ -165,14 +227,15 @@ test_set rich_set(uint64_t seed, size_t n_tasks, test_source source)
     return s;
 }
 
-emr_merge_options rich_options(int rescale_per)
+emr_merge_options rich_options(emr_rescale_per per)
 {
     static const char *const globs[] = {"nothing", "*.head"};
+    static const emr_policy policy = {.size = sizeof policy, .private_globs = globs, .n_private_globs = 2};
+    static const emr_resources resources = {.size = sizeof resources, .memory_bytes = 16 << 20};
     emr_merge_options o = EMR_INIT(emr_merge_options);
-    o.memory_bytes = 16 << 20;
-    o.rescale_per = rescale_per;
-    o.private_globs = globs;
-    o.n_private_globs = 2;
+    o.resources = &resources;
+    o.policy = &policy;
+    o.rescale_per = per;
     o.embed_base = 1;
     return o;
 }
@@ -181,14 +244,14 @@ emr_merge_options rich_options(int rescale_per)
 static emr_status push_some(emr_merge *merge, uint32_t source, const test_model *m, size_t *offsets,
                             size_t chunk, bool *done, bool *moved, emr_error *error)
 {
-    const char *name;
+    const emr_tensor *tensor;
     uint64_t bytes;
     size_t i = 0, taken = 0;
-    emr_status status = emr_merge_get_expected(merge, source, &name, &bytes, error);
-    *done = !status && !name;
-    if (status || !name || !bytes)
+    emr_status status = emr_merge_get_expected(merge, source, &tensor, &bytes, error);
+    *done = !status && !tensor;
+    if (status || !tensor || !bytes)
         return status;
-    while (strcmp(m->tensors[i].name, name) != 0)
+    while (strcmp(m->tensors[i].name, emr_tensor_name(tensor)) != 0)
         i++;
     size_t n = bytes < chunk ? (size_t)bytes : chunk;
     status = emr_merge_push(merge, source, m->data[i] + offsets[i], n, &taken, error);
@@ -199,7 +262,7 @@ static emr_status push_some(emr_merge *merge, uint32_t source, const test_model 
 
 emr_status push_tasks(emr_merge *merge, const test_set *s, size_t first, size_t chunk, emr_error *error)
 {
-    emr_status status = EMR_OK;
+    emr_status status = emr_merge_begin(merge, error);
     size_t n_done = 0, width = s->base.n + 8;
     size_t *offsets = calloc((s->n + 1) * width, sizeof *offsets);
     while (!status && n_done <= s->n) {
@@ -208,15 +271,15 @@ emr_status push_tasks(emr_merge *merge, const test_set *s, size_t first, size_t 
         for (size_t k = 0; !status && k <= s->n; k++) {
             bool done;
             status =
-                push_some(merge, k ? (uint32_t)(first + k - 1) : EMR_BASE,
-                          k ? &s->tasks[k - 1] : &s->base, offsets + k * width, chunk, &done, &moved, error);
+                push_some(merge, k ? (uint32_t)(first + k - 1) : EMR_BASE, k ? &s->tasks[k - 1] : &s->base,
+                          offsets + k * width, chunk, &done, &moved, error);
             n_done += done;
         }
         if (!status && !moved && n_done <= s->n)
             fail_msg("every source waits for another");
     }
     free(offsets);
-    return status;
+    return status ? status : emr_merge_finish(merge, error);
 }
 
 emr_status push_set(emr_merge *merge, const test_set *s, size_t chunk, emr_error *error)

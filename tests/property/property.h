@@ -8,11 +8,19 @@
 /* All bytes of a tensor; free them. */
 unsigned char *tensor_bytes_of(const emr_tensor *t);
 
+/* All rescalers of a task's tensor, and how many they are; free them. */
+float *rescalers_of(const emr_bundle *bundle, uint32_t task, uint32_t tensor, size_t *n);
+
 /* Fails unless both hold the same bytes, and says where they begin to differ. */
 void assert_same_buffer(const emr_buffer *got, const emr_buffer *want, const char *what);
 
-/* Fails unless `text` holds `part`, and is one line. */
+/* Fails unless the sentence holds `part`, and is one line. */
 void assert_says(const emr_error *error, const char *part);
+
+/* Fails unless the sentence's name of the file, task or tensor is `name`; NULL: it has none. */
+void assert_names_file(const emr_error *error, const char *name);
+void assert_names_task(const emr_error *error, const char *name);
+void assert_names_tensor(const emr_error *error, const char *name);
 
 /* 1e-6 relative, 1e-6 absolute below 1e-3; the largest f32 for what is larger still. */
 void assert_rescaler(float got, double want);
@@ -33,10 +41,10 @@ typedef struct odd_executor {
     rng order;
     bool reverse;
     size_t calls;
-    unsigned concurrency;
+    uint32_t concurrency;
     bool busy;
 } odd_executor;
-emr_executor odd_executor_make(odd_executor *state, unsigned concurrency);
+emr_executor odd_executor_make(odd_executor *state, uint32_t concurrency);
 
 /* Equations 1 to 4 for the float tensors of a set whose models all have the same tensors. Per tensor and,
  * where there is a task, per tensor * n_tasks + task. */
@@ -64,8 +72,18 @@ void assert_merge_is_formula(const test_set *s, const emr_merge_options *options
 /* Stored as `dtype` in one tensor: the value of an f32. */
 void test_store(test_model *m, size_t tensor, uint64_t i, float value);
 
-/* Options that are fast on small models. */
+/* Options with so little memory that small models take several windows: 8 MiB. Those of a test that wants
+ * other resources point to its own. */
 emr_merge_options small_options(void);
+
+/* Resources with so much memory, and the library's defaults. */
+emr_resources resources_within(uint64_t memory_bytes);
+
+/* A pool of so many threads; destroy it. */
+emr_pool *create_pool(uint32_t threads);
+
+/* A policy that makes the tensors private that one glob matches; NULL: none. The glob's place is borrowed. */
+emr_policy private_policy(const char *const *glob);
 
 /* Up to 9 tensors of odd shapes, ranks 0 to 3, some empty. `mixed` gives base and tasks dtypes of their own
  * each; else all is f32. */
@@ -74,9 +92,10 @@ test_set random_set(uint64_t seed, size_t n_tasks, bool mixed);
 /* The mixed tensors, and integers that one task has changed, and with rich_options a private tensor, an
  * embedded base and 16 MiB: everything that a bundle can hold. */
 test_set rich_set(uint64_t seed, size_t n_tasks, test_source source);
-emr_merge_options rich_options(int rescale_per);
+emr_merge_options rich_options(emr_rescale_per per);
 
-/* Pushes every byte that is expected of a set made with SOURCE_PUSHED, at most `chunk` at a time. */
+/* A run by push: begins, pushes every byte that is expected of a set made with SOURCE_PUSHED, at most `chunk`
+ * at a time, and finishes. */
 emr_status push_set(emr_merge *merge, const test_set *s, size_t chunk, emr_error *error);
 /* The same where the set's tasks are those of the merge from `first` on. */
 emr_status push_tasks(emr_merge *merge, const test_set *s, size_t first, size_t chunk, emr_error *error);

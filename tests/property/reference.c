@@ -34,7 +34,7 @@ static float elect(const reference *r, size_t tensor, uint64_t i)
             magnitude = fabsf(tau);
     }
     unified = (float)sign * magnitude;
-    emr_dtype dtype = r->options.unified_dtype ? (emr_dtype)r->options.unified_dtype : EMR_DTYPE_F32;
+    emr_dtype dtype = r->options.unified_dtype ? r->options.unified_dtype : EMR_DTYPE_F32;
     unsigned char stored[4];
     emr_convert(dtype, stored, EMR_DTYPE_F32, &unified, 1);
     emr_convert(EMR_DTYPE_F32, &unified, dtype, stored, 1);
@@ -136,7 +136,7 @@ void reference_destroy(reference *r)
 
 static const emr_tensor *find(const emr_model *model, const char *name)
 {
-    const emr_tensor *t = emr_model_find(model, name);
+    const emr_tensor *t = emr_model_find_tensor(model, name);
     if (!t)
         fail_msg("no tensor '%s'", name);
     return t;
@@ -159,7 +159,7 @@ static void check_unified(const reference *r, const emr_bundle *bundle)
 }
 
 /* Masks, and the count of their bits. */
-static void check_mask(const reference *r, const emr_bundle *bundle, size_t task)
+static void check_mask(const reference *r, const emr_bundle *bundle, uint32_t task)
 {
     emr_error error;
     emr_model *view;
@@ -183,21 +183,19 @@ static void check_mask(const reference *r, const emr_bundle *bundle, size_t task
 }
 
 /* One rebuilt tensor: the rescalers to their bound, and the weights, given the rescalers, to the bit. */
-static void check_tensor(const reference *r, const emr_bundle *bundle, size_t task, size_t i,
+static void check_tensor(const reference *r, const emr_bundle *bundle, uint32_t task, size_t i,
                          const emr_model *rebuilt)
 {
-    emr_error error;
     const test_tensor *own = &r->set->tasks[task].tensors[i], *base = &r->set->base.tensors[i];
     uint64_t n = test_tensor_count(base), rows = reference_rows(r, i);
     unsigned char *got = tensor_bytes_of(find(rebuilt, base->name));
-    size_t number;
+    uint32_t number;
+    size_t n_rescalers;
     double lambda = 0;
-    assert_ok(emr_bundle_find_tensor(bundle, base->name, &number), NULL);
-    size_t n_rescalers = (size_t)emr_bundle_n_rescalers(bundle, number);
+    assert_ok(emr_bundle_find_tensor(bundle, base->name, &number, NULL), NULL);
+    float *rescalers = rescalers_of(bundle, task, number, &n_rescalers);
     if (n) /* what has no elements may have no rescalers */
         assert_int_equal(n_rescalers, r->options.rescale_per == EMR_RESCALE_PER_ROW ? rows : 1);
-    float *rescalers = calloc(n_rescalers + 1, sizeof *rescalers);
-    assert_ok(emr_bundle_rescalers(bundle, task, number, 0, n_rescalers, rescalers, &error), &error);
     for (size_t row = 0; n && row < n_rescalers; row++) {
         lambda = reference_rescaler(r, task, i, row);
         assert_rescaler(rescalers[row], lambda);
@@ -219,7 +217,7 @@ void assert_bundle_is_formula(const emr_bundle *bundle, const emr_model *base, c
 {
     emr_error error;
     check_unified(r, bundle);
-    for (size_t task = 0; task < r->set->n; task++) {
+    for (uint32_t task = 0; task < r->set->n; task++) {
         emr_model *rebuilt;
         check_mask(r, bundle, task);
         assert_ok(emr_bundle_open_task(&rebuilt, bundle, task, base, NULL, &error), &error);
@@ -232,12 +230,13 @@ void assert_bundle_is_formula(const emr_bundle *bundle, const emr_model *base, c
 
 void assert_merge_is_formula(const test_set *s, const emr_merge_options *options)
 {
-    emr_memory memory;
     reference r = reference_make(s, options);
-    emr_buffer buffer = test_merge_bundle(s, options);
-    emr_bundle *bundle = test_bundle_open(&buffer, &memory);
+    emr_buffer *buffer = test_merge_bundle(s, options);
+    emr_buffer *mapped = test_buffer_of(emr_buffer_data(buffer), emr_buffer_bytes(buffer));
+    emr_bundle *bundle = test_bundle_open(mapped);
     assert_bundle_is_formula(bundle, s->base.model, &r);
     emr_bundle_destroy(&bundle);
-    emr_buffer_free(&buffer);
+    emr_buffer_destroy(&mapped);
+    emr_buffer_destroy(&buffer);
     reference_destroy(&r);
 }

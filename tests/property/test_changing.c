@@ -9,23 +9,22 @@
 
 /* An object that says another length than it has; or none at all. */
 typedef struct liar {
-    emr_memory truth;
+    const emr_buffer *truth;
     uint64_t claim;
     bool mute;
 } liar;
 
-static int liar_read(void *user, uint64_t offset, void *to, size_t n)
+static emr_status liar_read(void *user, uint64_t offset, void *to, size_t n, emr_error *error)
 {
-    liar *l = user;
-    emr_io io = emr_memory_io(&l->truth);
-    return io.read(io.user, offset, to, n);
+    const emr_io *io = emr_buffer_io(((const liar *)user)->truth);
+    return io->read(io->user, offset, to, n, error);
 }
 
-static int liar_length(void *user, uint64_t *bytes)
+static emr_status liar_length(void *user, uint64_t *bytes, emr_error *error)
 {
     const liar *l = user;
     *bytes = l->claim;
-    return l->mute ? -1 : 0;
+    return l->mute ? emr_error_set(error, EMR_EIO, 0, NULL, "I will not say") : EMR_OK;
 }
 
 static emr_io liar_io(liar *l)
@@ -63,48 +62,45 @@ static test_io *growable_input(fixture *f)
 typedef struct change {
     work_fn work;
     input_fn input;
-    size_t result; /* offset of an emr_buffer in the fixture */
+    size_t truth, result; /* offsets of an emr_buffer * in the fixture: what is read, and what it gives */
 } change;
 
+#define AT(member) offsetof(fixture, member)
+
 static const change changes[] = {
-    {pull_to_bundle, base_input, offsetof(fixture, bundle)},
-    {pull_to_bundle, task_input, offsetof(fixture, bundle)},
-    {rebuild_over_embedded_base, bundle_input, offsetof(fixture, rebuilt)},
-    {rebuild_over_file, bundle_input, offsetof(fixture, rebuilt)},
-    {rebuild_over_file, base_input, offsetof(fixture, rebuilt)},
-    {grow, growable_input, offsetof(fixture, grown)},
-    {grow, base_input, offsetof(fixture, grown)},
-    {grow, task_input, offsetof(fixture, grown)},
-    {drop_one, bundle_input, offsetof(fixture, dropped)},
+    {pull_to_bundle, base_input, AT(files[0]), AT(bundle)},
+    {pull_to_bundle, task_input, AT(files[2]), AT(bundle)},
+    {rebuild_over_embedded_base, bundle_input, AT(bundle), AT(rebuilt)},
+    {rebuild_over_file, bundle_input, AT(bundle), AT(rebuilt)},
+    {rebuild_over_file, base_input, AT(files[0]), AT(rebuilt)},
+    {grow, growable_input, AT(growable), AT(grown)},
+    {grow, base_input, AT(files[0]), AT(grown)},
+    {grow, task_input, AT(files[2]), AT(grown)},
+    {drop_one, bundle_input, AT(bundle), AT(dropped)},
+    {extract_other, bundle_input, AT(bundle), AT(dropped)},
 };
 enum { N_CHANGES = sizeof changes / sizeof changes[0] };
 
-static const emr_buffer *result_of(const fixture *f, const change *c)
+static const emr_buffer *buffer_at(const fixture *f, size_t offset)
 {
-    return (const emr_buffer *)(const void *)((const char *)f + c->result);
-}
-
-static emr_memory truth_of(fixture *f, const change *c)
-{
-    reset(f);
-    return *(const emr_memory *)c->input(f)->inner.user;
+    return *(emr_buffer *const *)(const void *)((const char *)f + offset);
 }
 
 /* From every look on, the input is another object; with other weights, perhaps. How often that was noticed.
  */
-static size_t assert_each_change(fixture *f, const change *c, emr_io other, bool other_weights)
+static size_t assert_each_change(fixture *f, const change *c, const emr_io *other, bool other_weights)
 {
     size_t n_failed = 0;
     for (size_t k = 0;; k++) {
         reset(f);
         test_io *input = c->input(f);
-        input->other = other;
+        input->other = *other;
         input->other_at = k;
         emr_status status = c->work(f);
         if (f->counts.alive)
             fail_msg("look %zu: %zu allocations are still alive", k, f->counts.alive);
         if (!status && !other_weights)
-            assert_same_buffer(&f->result, result_of(f, c), "result");
+            assert_same_buffer(f->result, buffer_at(f, c->result), "result");
         if (input->looks <= k) {
             assert_ok(status, &f->error);
             return n_failed;
@@ -124,11 +120,13 @@ static void inputs_that_are_cut_off(void **state)
 {
     fixture *f = *state;
     for (size_t i = 0; i < N_CHANGES; i++) {
-        emr_memory whole = truth_of(f, &changes[i]);
-        const uint64_t lengths[] = {0, 7, 100, whole.bytes / 2, whole.bytes - 1};
+        const emr_buffer *whole = buffer_at(f, changes[i].truth);
+        size_t bytes = emr_buffer_bytes(whole);
+        const size_t lengths[] = {0, 7, 100, bytes / 2, bytes - 1};
         for (size_t n = 0; n < sizeof lengths / sizeof lengths[0]; n++) {
-            emr_memory cut = {whole.data, lengths[n]};
-            assert_int_not_equal(assert_each_change(f, &changes[i], emr_memory_io(&cut), false), 0);
+            emr_buffer *cut = test_buffer_of(emr_buffer_data(whole), lengths[n]);
+            assert_int_not_equal(assert_each_change(f, &changes[i], emr_buffer_io(cut), false), 0);
+            emr_buffer_destroy(&cut);
         }
     }
 }
@@ -137,12 +135,13 @@ static void inputs_that_grow(void **state)
 {
     fixture *f = *state;
     for (size_t i = 0; i < N_CHANGES; i++) {
-        emr_memory whole = truth_of(f, &changes[i]);
-        size_t n = (size_t)whole.bytes + 1000;
-        unsigned char *longer = calloc(1, n);
-        memcpy(longer, whole.data, (size_t)whole.bytes);
-        emr_memory grown = {longer, n};
-        assert_each_change(f, &changes[i], emr_memory_io(&grown), false);
+        const emr_buffer *whole = buffer_at(f, changes[i].truth);
+        size_t n = emr_buffer_bytes(whole);
+        unsigned char *longer = calloc(1, n + 1000);
+        memcpy(longer, emr_buffer_data(whole), n);
+        emr_buffer *grown = test_buffer_of(longer, n + 1000);
+        assert_each_change(f, &changes[i], emr_buffer_io(grown), false);
+        emr_buffer_destroy(&grown);
         free(longer);
     }
 }
@@ -151,26 +150,28 @@ static void lengths_that_lie(void **state)
 {
     fixture *f = *state;
     for (size_t i = 0; i < N_CHANGES; i++) {
-        emr_memory truth = truth_of(f, &changes[i]);
+        const emr_buffer *truth = buffer_at(f, changes[i].truth);
+        uint64_t bytes = emr_buffer_bytes(truth);
         const uint64_t claims[] = {0,
                                    1,
-                                   truth.bytes - 1,
-                                   truth.bytes + 1,
-                                   truth.bytes + (1 << 30),
+                                   bytes - 1,
+                                   bytes + 1,
+                                   bytes + (1 << 30),
                                    INT64_MAX,
                                    (uint64_t)INT64_MAX + 1,
                                    UINT64_MAX - 1,
                                    UINT64_MAX};
         for (size_t n = 0; n < sizeof claims / sizeof claims[0]; n++) {
             liar l = {truth, claims[n], false};
-            assert_int_not_equal(assert_each_change(f, &changes[i], liar_io(&l), false), 0);
+            emr_io io = liar_io(&l);
+            assert_int_not_equal(assert_each_change(f, &changes[i], &io, false), 0);
         }
         liar mute = {truth, 0, true};
         reset(f);
         changes[i].input(f)->other = liar_io(&mute);
         assert_int_equal(changes[i].work(f), EMR_EIO);
         assert_int_equal(f->counts.alive, 0);
-        assert_says(&f->error, "");
+        assert_says(&f->error, ": I will not say");
     }
 }
 
@@ -180,16 +181,17 @@ static void inputs_that_are_replaced(void **state)
     fixture *f = *state;
     for (size_t i = 0; i < N_CHANGES; i++) {
         for (size_t n = 0; n <= N_MODELS; n++) {
-            emr_memory other = n < N_MODELS ? f->memories[n] : f->bundle_memory;
-            assert_each_change(f, &changes[i], emr_memory_io(&other), true);
+            const emr_buffer *other = n < N_MODELS ? f->files[n] : f->bundle;
+            assert_each_change(f, &changes[i], emr_buffer_io(other), true);
         }
-        emr_memory whole = truth_of(f, &changes[i]);
-        unsigned char *noise = malloc((size_t)whole.bytes);
+        size_t n = emr_buffer_bytes(buffer_at(f, changes[i].truth));
+        unsigned char *noise = malloc(n);
         rng r = {i + 1};
-        for (size_t k = 0; k < whole.bytes; k++)
+        for (size_t k = 0; k < n; k++)
             noise[k] = (unsigned char)(rng_next(&r) >> 40);
-        emr_memory other = {noise, whole.bytes};
-        assert_each_change(f, &changes[i], emr_memory_io(&other), true);
+        emr_buffer *other = test_buffer_of(noise, n);
+        assert_each_change(f, &changes[i], emr_buffer_io(other), true);
+        emr_buffer_destroy(&other);
         free(noise);
     }
 }
@@ -212,9 +214,8 @@ static emr_status merge_cut(cut_file *c, const char *cut, uint64_t to)
     assert_ok(emr_merge_create(&merge, &o, &c->error), &c->error);
     assert_ok(emr_merge_set_base(merge, base, &c->error), &c->error);
     assert_ok(emr_merge_add_task(merge, "t", task, &c->error), &c->error);
-    assert_ok(emr_file_create(&out, c->out, 0, NULL, &c->error), &c->error);
-    emr_io io = emr_file_io(out);
-    assert_ok(emr_merge_set_output(merge, &io, &c->error), &c->error);
+    assert_ok(emr_file_create(&out, c->out, NULL, &c->error), &c->error);
+    assert_ok(emr_merge_set_output(merge, emr_file_io(out), &c->error), &c->error);
     emr_status status = emr_merge_run(merge, &c->error);
     if (!status)
         status = emr_file_commit(out, &c->error);
@@ -230,7 +231,7 @@ static emr_status apply_cut(cut_file *c, const char *cut, uint64_t to)
     emr_model *base = NULL, *model = NULL;
     emr_bundle *bundle = NULL;
     emr_view_options o = EMR_INIT(emr_view_options);
-    o.trust_base = 1;
+    o.check = EMR_BASE_CHECK_NONE;
     assert_ok(emr_checkpoint_open(&base, c->base, NULL, &c->error), &c->error);
     assert_ok(emr_bundle_open_file(&bundle, c->bundle, NULL, &c->error), &c->error);
     assert_int_equal(truncate(cut, (off_t)to), 0);
@@ -243,6 +244,11 @@ static emr_status apply_cut(cut_file *c, const char *cut, uint64_t to)
     return status;
 }
 
+static void write_buffer(const char *path, const emr_buffer *buffer)
+{
+    test_write_file(path, emr_buffer_data(buffer), emr_buffer_bytes(buffer));
+}
+
 static void files_that_are_cut_off_give_no_output(void **state)
 {
     fixture *f = *state;
@@ -253,16 +259,16 @@ static void files_that_are_cut_off_give_no_output(void **state)
     c.out = test_path(c.directory, "out.safetensors");
     for (int i = 0; i < 8; i++) {
         const char *const paths[] = {c.base, c.task, c.base, c.bundle};
-        const emr_buffer *const whole[] = {&f->files[0], &f->files[2], &f->files[0], &f->bundle};
+        const emr_buffer *const whole[] = {f->files[0], f->files[2], f->files[0], f->bundle};
         int which = i / 2;
-        test_write_file(c.base, f->files[0].data, f->files[0].bytes);
-        test_write_file(c.task, f->files[2].data, f->files[2].bytes);
-        test_write_file(c.bundle, f->bundle.data, f->bundle.bytes);
-        uint64_t to = i % 2 ? 0 : whole[which]->bytes / 4;
+        write_buffer(c.base, f->files[0]);
+        write_buffer(c.task, f->files[2]);
+        write_buffer(c.bundle, f->bundle);
+        uint64_t to = i % 2 ? 0 : emr_buffer_bytes(whole[which]) / 4;
         emr_status status = which < 2 ? merge_cut(&c, paths[which], to) : apply_cut(&c, paths[which], to);
         if (status != EMR_EIO)
             fail_msg("%d: %s (%s)", i, emr_status_name(status), c.error.text);
-        assert_says(&c.error, paths[which]);
+        assert_names_file(&c.error, paths[which]);
         assert_int_equal(test_directory_entries(c.directory), 3);
     }
     free(c.base);

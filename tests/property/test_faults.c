@@ -57,7 +57,7 @@ static void assert_each_fault(fixture *f, work_fn work, fault_fn fault, emr_stat
         if (f->counts.alive)
             fail_msg("fault %zu: %zu allocations are still alive", k, f->counts.alive);
         if (!status && result)
-            assert_same_buffer(&f->result, result, "result");
+            assert_same_buffer(f->result, result, "result");
         if (asked(f, fault(f)) <= k) {
             assert_ok(status, &f->error);
             break;
@@ -66,7 +66,8 @@ static void assert_each_fault(fixture *f, work_fn work, fault_fn fault, emr_stat
         if (status != want)
             fail_msg("fault %zu: %s (%s), not %s", k, emr_status_name(status), f->error.text,
                      emr_status_name(want));
-        assert_says(&f->error, "");
+        assert_says(&f->error, want == EMR_ENOMEM ? "out of memory" : "");
+        assert_int_equal(f->error.status, want);
     }
     assert_int_not_equal(n_failed, 0);
 }
@@ -74,16 +75,16 @@ static void assert_each_fault(fixture *f, work_fn work, fault_fn fault, emr_stat
 static void merging_without_memory(void **state)
 {
     fixture *f = *state;
-    assert_each_fault(f, pull_to_bundle, fail_alloc, EMR_ENOMEM, &f->bundle);
-    assert_each_fault(f, push_to_bundle, fail_alloc, EMR_ENOMEM, &f->bundle);
+    assert_each_fault(f, pull_to_bundle, fail_alloc, EMR_ENOMEM, f->bundle);
+    assert_each_fault(f, push_to_bundle, fail_alloc, EMR_ENOMEM, f->bundle);
     assert_each_fault(f, pull_to_sink, fail_alloc, EMR_ENOMEM, NULL);
 }
 
 static void merging_with_failing_reads(void **state)
 {
     fixture *f = *state;
-    assert_each_fault(f, pull_to_bundle, fail_read_base, EMR_EIO, &f->bundle);
-    assert_each_fault(f, pull_to_bundle, fail_read_task, EMR_EIO, &f->bundle);
+    assert_each_fault(f, pull_to_bundle, fail_read_base, EMR_EIO, f->bundle);
+    assert_each_fault(f, pull_to_bundle, fail_read_task, EMR_EIO, f->bundle);
     assert_each_fault(f, pull_to_sink, fail_read_base, EMR_EIO, NULL);
     assert_each_fault(f, pull_to_sink, fail_read_task, EMR_EIO, NULL);
 }
@@ -91,37 +92,48 @@ static void merging_with_failing_reads(void **state)
 static void merging_with_failing_writes(void **state)
 {
     fixture *f = *state;
-    assert_each_fault(f, pull_to_bundle, fail_write, EMR_EIO, &f->bundle);
-    assert_each_fault(f, push_to_bundle, fail_write, EMR_EIO, &f->bundle);
+    assert_each_fault(f, pull_to_bundle, fail_write, EMR_EIO, f->bundle);
+    assert_each_fault(f, push_to_bundle, fail_write, EMR_EIO, f->bundle);
 }
 
 static void rebuilding_without_memory(void **state)
 {
     fixture *f = *state;
-    assert_each_fault(f, rebuild_over_embedded_base, fail_alloc, EMR_ENOMEM, &f->rebuilt);
-    assert_each_fault(f, rebuild_over_file, fail_alloc, EMR_ENOMEM, &f->rebuilt);
+    assert_each_fault(f, rebuild_over_embedded_base, fail_alloc, EMR_ENOMEM, f->rebuilt);
+    assert_each_fault(f, rebuild_over_file, fail_alloc, EMR_ENOMEM, f->rebuilt);
 }
 
 static void rebuilding_with_failing_reads_and_writes(void **state)
 {
     fixture *f = *state;
-    assert_each_fault(f, rebuild_over_embedded_base, fail_read_bundle, EMR_EIO, &f->rebuilt);
-    assert_each_fault(f, rebuild_over_file, fail_read_bundle, EMR_EIO, &f->rebuilt);
-    assert_each_fault(f, rebuild_over_file, fail_read_base, EMR_EIO, &f->rebuilt);
-    assert_each_fault(f, rebuild_over_embedded_base, fail_write, EMR_EIO, &f->rebuilt);
+    assert_each_fault(f, rebuild_over_embedded_base, fail_read_bundle, EMR_EIO, f->rebuilt);
+    assert_each_fault(f, rebuild_over_file, fail_read_bundle, EMR_EIO, f->rebuilt);
+    assert_each_fault(f, rebuild_over_file, fail_read_base, EMR_EIO, f->rebuilt);
+    assert_each_fault(f, rebuild_over_embedded_base, fail_write, EMR_EIO, f->rebuilt);
 }
 
 static void growing_and_dropping_with_failures(void **state)
 {
     fixture *f = *state;
-    assert_each_fault(f, grow, fail_alloc, EMR_ENOMEM, &f->grown);
-    assert_each_fault(f, grow, fail_read_growable, EMR_EIO, &f->grown);
-    assert_each_fault(f, grow, fail_read_base, EMR_EIO, &f->grown);
-    assert_each_fault(f, grow, fail_read_task, EMR_EIO, &f->grown);
-    assert_each_fault(f, grow, fail_write, EMR_EIO, &f->grown);
-    assert_each_fault(f, drop_one, fail_alloc, EMR_ENOMEM, &f->dropped);
-    assert_each_fault(f, drop_one, fail_read_bundle, EMR_EIO, &f->dropped);
-    assert_each_fault(f, drop_one, fail_write, EMR_EIO, &f->dropped);
+    assert_each_fault(f, grow, fail_alloc, EMR_ENOMEM, f->grown);
+    assert_each_fault(f, grow, fail_read_growable, EMR_EIO, f->grown);
+    assert_each_fault(f, grow, fail_read_base, EMR_EIO, f->grown);
+    assert_each_fault(f, grow, fail_read_task, EMR_EIO, f->grown);
+    assert_each_fault(f, grow, fail_write, EMR_EIO, f->grown);
+    assert_each_fault(f, drop_one, fail_alloc, EMR_ENOMEM, f->dropped);
+    assert_each_fault(f, drop_one, fail_read_bundle, EMR_EIO, f->dropped);
+    assert_each_fault(f, drop_one, fail_write, EMR_EIO, f->dropped);
+    assert_each_fault(f, extract_other, fail_alloc, EMR_ENOMEM, f->dropped);
+    assert_each_fault(f, extract_other, fail_read_bundle, EMR_EIO, f->dropped);
+    assert_each_fault(f, extract_other, fail_write, EMR_EIO, f->dropped);
+}
+
+static void sessions_with_failures(void **state)
+{
+    fixture *f = *state;
+    assert_each_fault(f, switch_tasks, fail_alloc, EMR_ENOMEM, NULL);
+    assert_each_fault(f, switch_tasks, fail_read_bundle, EMR_EIO, NULL);
+    assert_each_fault(f, switch_tasks, fail_read_base, EMR_EIO, NULL);
 }
 
 /* A failed read says which file and tensor it was, and whose. */
@@ -134,9 +146,10 @@ static void a_failed_read_is_named(void **state)
     reset(f);
     f->inputs[2].fail_read = last;
     assert_int_equal(pull_to_bundle(f), EMR_EIO);
-    assert_says(&f->error, "task.safetensors");
-    assert_says(&f->error, "'t1'");
+    assert_names_file(&f->error, "second.safetensors");
+    assert_names_task(&f->error, "t1");
     assert_says(&f->error, "tensor '");
+    assert_int_not_equal(f->error.tensor.length, 0);
 }
 
 int main(void)
@@ -148,6 +161,7 @@ int main(void)
         cmocka_unit_test(rebuilding_without_memory),
         cmocka_unit_test(rebuilding_with_failing_reads_and_writes),
         cmocka_unit_test(growing_and_dropping_with_failures),
+        cmocka_unit_test(sessions_with_failures),
         cmocka_unit_test(a_failed_read_is_named),
     };
     return cmocka_run_group_tests(tests, make_fixture, free_fixture);

@@ -12,12 +12,12 @@ static void random_models_of_every_dtype(void **state)
         rng r = {seed};
         emr_merge_options o = small_options();
         rng_next(&r);
-        o.rescale_per = (int)rng_below(&r, 3);
-        o.rescale = (int)rng_below(&r, 3);
+        o.rescale_per = (emr_rescale_per)rng_below(&r, 3);
+        o.rescale = (emr_rescale)rng_below(&r, 3);
         if (o.rescale == EMR_RESCALE_L1_MEANS)
             o.rescale_per = EMR_RESCALE_PER_MODEL;
-        o.tie = (int)rng_below(&r, 2);
-        o.unified_dtype = (int)rng_below(&r, 4); /* F32 twice, F16, BF16 */
+        o.tie = (emr_tie)rng_below(&r, 2);
+        o.unified_dtype = (emr_dtype)rng_below(&r, 4); /* F32 twice, F16, BF16 */
         o.block_params = seed % 3 ? 0 : 4096u << rng_below(&r, 4);
         if (seed % 2)
             test_set_on_grid(&s, seed);
@@ -31,7 +31,7 @@ static void large_tensors(void **state)
 {
     (void)state;
     test_set s = test_set_create(mixed_tensors, n_mixed_tensors, 3, 1, SOURCE_MEMORY);
-    for (int per = EMR_RESCALE_PER_MODEL; per <= EMR_RESCALE_PER_ROW; per++) {
+    for (emr_rescale_per per = EMR_RESCALE_PER_MODEL; per <= EMR_RESCALE_PER_ROW; per++) {
         emr_merge_options o = small_options();
         o.rescale_per = per;
         o.rescale = per == EMR_RESCALE_PER_TENSOR ? EMR_RESCALE_L2 : EMR_RESCALE_L1;
@@ -48,7 +48,8 @@ static void more_tasks_than_a_byte_counts(void **state)
     static const test_tensor tensors[] = {{"w", EMR_DTYPE_BF16, 2, {3, 50}}};
     test_set s = test_set_create(tensors, 1, 300, 7, SOURCE_MEMORY);
     emr_merge_options o = EMR_INIT(emr_merge_options);
-    o.memory_bytes = 128 << 20;
+    emr_resources resources = resources_within(128 << 20);
+    o.resources = &resources;
     o.rescale_per = EMR_RESCALE_PER_ROW;
     assert_merge_is_formula(&s, &o);
     test_set_destroy(&s);
@@ -61,7 +62,7 @@ static void copy_task(test_set *s, size_t to, const test_model *from)
                (size_t)(test_tensor_count(&from->tensors[i]) * emr_dtype_bits(from->tensors[i].dtype) / 8));
 }
 
-static emr_model *view_task(const emr_bundle *bundle, size_t task, const emr_model *base)
+static emr_model *view_task(const emr_bundle *bundle, uint32_t task, const emr_model *base)
 {
     emr_error error;
     emr_model *view;
@@ -72,28 +73,27 @@ static emr_model *view_task(const emr_bundle *bundle, size_t task, const emr_mod
 static void task_equal_to_the_base_comes_back_as_the_base(void **state)
 {
     (void)state;
-    for (int per = EMR_RESCALE_PER_MODEL; per <= EMR_RESCALE_PER_ROW; per++) {
-        emr_memory memory;
+    for (emr_rescale_per per = EMR_RESCALE_PER_MODEL; per <= EMR_RESCALE_PER_ROW; per++) {
         emr_merge_options o = small_options();
         o.rescale_per = per;
         test_set s = test_set_create(mixed_tensors, 9, 3, 3, SOURCE_MEMORY);
         test_store(&s.base, 0, 5, -0.0f);
         copy_task(&s, 1, &s.base);
-        emr_buffer buffer = test_merge_bundle(&s, &o);
-        emr_bundle *bundle = test_bundle_open(&buffer, &memory);
+        emr_buffer *buffer = test_merge_bundle(&s, &o);
+        emr_bundle *bundle = test_bundle_open(buffer);
         emr_task_info info = EMR_INIT(emr_task_info);
         assert_ok(emr_bundle_get_task(bundle, 1, &info), NULL);
         assert_int_equal(info.mask_ones, 0);
         assert_true(info.rescaler == 0);
         emr_model *view = view_task(bundle, 1, s.base.model);
         for (size_t i = 0; i < s.base.n; i++) {
-            unsigned char *got = tensor_bytes_of(emr_model_find(view, s.base.tensors[i].name));
+            unsigned char *got = tensor_bytes_of(emr_model_find_tensor(view, s.base.tensors[i].name));
             assert_memory_equal(got, s.base.data[i], (size_t)test_tensor_count(&s.base.tensors[i]) * 4);
             free(got);
         }
         emr_model_destroy(&view);
         emr_bundle_destroy(&bundle);
-        emr_buffer_free(&buffer);
+        emr_buffer_destroy(&buffer);
         test_set_destroy(&s);
     }
 }
@@ -102,18 +102,17 @@ static void task_equal_to_the_base_comes_back_as_the_base(void **state)
 static void one_task_alone_comes_back(void **state)
 {
     (void)state;
-    emr_memory memory;
     test_set s = test_set_create(mixed_tensors, 9, 1, 4, SOURCE_MEMORY);
     emr_merge_options o = small_options();
-    emr_buffer buffer = test_merge_bundle(&s, &o);
-    emr_bundle *bundle = test_bundle_open(&buffer, &memory);
+    emr_buffer *buffer = test_merge_bundle(&s, &o);
+    emr_bundle *bundle = test_bundle_open(buffer);
     emr_task_info info = EMR_INIT(emr_task_info);
     assert_ok(emr_bundle_get_task(bundle, 0, &info), NULL);
     assert_true(info.rescaler == 1);
     emr_model *view = view_task(bundle, 0, s.base.model);
     for (size_t i = 0; i < s.base.n; i++) {
         uint64_t n = test_tensor_count(&s.base.tensors[i]);
-        float *got = (float *)(void *)tensor_bytes_of(emr_model_find(view, s.base.tensors[i].name));
+        float *got = (float *)(void *)tensor_bytes_of(emr_model_find_tensor(view, s.base.tensors[i].name));
         const float *w0 = (const float *)(void *)s.base.data[i],
                     *w = (const float *)(void *)s.tasks[0].data[i];
         for (uint64_t k = 0; k < n; k++) {
@@ -124,7 +123,7 @@ static void one_task_alone_comes_back(void **state)
     }
     emr_model_destroy(&view);
     emr_bundle_destroy(&bundle);
-    emr_buffer_free(&buffer);
+    emr_buffer_destroy(&buffer);
     test_set_destroy(&s);
 }
 
@@ -134,8 +133,7 @@ static void outvoted_task_has_no_mask_and_is_reported(void **state)
 {
     (void)state;
     emr_error error;
-    emr_buffer buffer = {0};
-    emr_io io = emr_buffer_io(&buffer);
+    emr_buffer *buffer = test_buffer_new();
     test_set s = random_set(20, 4, false);
     for (size_t i = 0; i < s.base.n; i++) {
         for (uint64_t k = 0; k < test_tensor_count(&s.base.tensors[i]); k++) {
@@ -148,9 +146,9 @@ static void outvoted_task_has_no_mask_and_is_reported(void **state)
     }
     emr_merge_options o = small_options();
     emr_merge *merge = test_merge_create(&s, &o);
-    assert_ok(emr_merge_set_output(merge, &io, &error), &error);
+    assert_ok(emr_merge_set_output(merge, emr_buffer_io(buffer), &error), &error);
     assert_ok(emr_merge_run(merge, &error), &error);
-    for (size_t t = 0; t < 4; t++) {
+    for (uint32_t t = 0; t < 4; t++) {
         emr_task_report report = EMR_INIT(emr_task_report);
         assert_ok(emr_merge_get_task_report(merge, t, &report), NULL);
         assert_int_equal(report.empty_mask, t == 1);
@@ -158,21 +156,22 @@ static void outvoted_task_has_no_mask_and_is_reported(void **state)
         assert_true(report.rescaler == (t == 0 ? 1.0f : t == 2 ? 0.5f : 0));
     }
     emr_merge_destroy(&merge);
-    emr_buffer_free(&buffer);
+    emr_buffer_destroy(&buffer);
     test_set_destroy(&s);
 }
 
 static void assert_same_tensor(const emr_model *a, const emr_model *b, const char *name)
 {
-    const emr_tensor *t = emr_model_find(a, name);
-    unsigned char *x = tensor_bytes_of(t), *y = tensor_bytes_of(emr_model_find(b, name));
+    const emr_tensor *t = emr_model_find_tensor(a, name);
+    unsigned char *x = tensor_bytes_of(t), *y = tensor_bytes_of(emr_model_find_tensor(b, name));
     assert_memory_equal(x, y, (size_t)emr_tensor_bytes(t));
     free(x);
     free(y);
 }
 
 /* Task `i` of one bundle is task `order[i]` of the other. */
-static void assert_permuted(const emr_bundle *a, const emr_bundle *b, const size_t *order, const test_set *s)
+static void assert_permuted(const emr_bundle *a, const emr_bundle *b, const uint32_t *order,
+                            const test_set *s)
 {
     emr_error error;
     emr_model *x, *y;
@@ -182,17 +181,17 @@ static void assert_permuted(const emr_bundle *a, const emr_bundle *b, const size
         assert_same_tensor(x, y, s->base.tensors[i].name);
     emr_model_destroy(&x);
     emr_model_destroy(&y);
-    for (size_t t = 0; t < s->n; t++) {
+    for (uint32_t t = 0; t < s->n; t++) {
         assert_ok(emr_bundle_open_mask(&x, a, t, NULL, &error), &error);
         assert_ok(emr_bundle_open_mask(&y, b, order[t], NULL, &error), &error);
-        for (size_t i = 0; i < s->base.n; i++) {
-            float l[1000], m[1000];
-            size_t n = (size_t)emr_bundle_n_rescalers(a, i);
-            assert_in_range(n, 0, 1000);
+        for (uint32_t i = 0; i < s->base.n; i++) {
+            size_t n, n_other;
+            float *l = rescalers_of(a, t, i, &n), *m = rescalers_of(b, order[t], i, &n_other);
             assert_same_tensor(x, y, s->base.tensors[i].name);
-            assert_ok(emr_bundle_rescalers(a, t, i, 0, n, l, &error), &error);
-            assert_ok(emr_bundle_rescalers(b, order[t], i, 0, n, m, &error), &error);
+            assert_int_equal(n, n_other);
             assert_memory_equal(l, m, n * sizeof *l);
+            free(l);
+            free(m);
         }
         emr_model_destroy(&x);
         emr_model_destroy(&y);
@@ -202,9 +201,8 @@ static void assert_permuted(const emr_bundle *a, const emr_bundle *b, const size
 static void order_of_tasks_permutes_the_results(void **state)
 {
     (void)state;
-    static const size_t order[] = {2, 0, 3, 1};
-    for (int per = EMR_RESCALE_PER_MODEL; per <= EMR_RESCALE_PER_ROW; per++) {
-        emr_memory memory_a, memory_b;
+    static const uint32_t order[] = {2, 0, 3, 1};
+    for (emr_rescale_per per = EMR_RESCALE_PER_MODEL; per <= EMR_RESCALE_PER_ROW; per++) {
         test_set s = test_set_create(mixed_tensors, 9, 4, (uint64_t)per + 1, SOURCE_MEMORY);
         test_set_on_grid(&s, (uint64_t)per + 1);
         test_set p = test_set_copy(&s, SOURCE_MEMORY);
@@ -213,13 +211,13 @@ static void order_of_tasks_permutes_the_results(void **state)
         o.tie = per == EMR_RESCALE_PER_TENSOR ? EMR_TIE_NEGATIVE : EMR_TIE_ZERO;
         for (size_t t = 0; t < s.n; t++)
             copy_task(&p, order[t], &s.tasks[t]);
-        emr_buffer x = test_merge_bundle(&s, &o), y = test_merge_bundle(&p, &o);
-        emr_bundle *a = test_bundle_open(&x, &memory_a), *b = test_bundle_open(&y, &memory_b);
+        emr_buffer *x = test_merge_bundle(&s, &o), *y = test_merge_bundle(&p, &o);
+        emr_bundle *a = test_bundle_open(x), *b = test_bundle_open(y);
         assert_permuted(a, b, order, &s);
         emr_bundle_destroy(&a);
         emr_bundle_destroy(&b);
-        emr_buffer_free(&x);
-        emr_buffer_free(&y);
+        emr_buffer_destroy(&x);
+        emr_buffer_destroy(&y);
         test_set_destroy(&s);
         test_set_destroy(&p);
     }

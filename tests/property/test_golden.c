@@ -9,12 +9,12 @@ static const char *golden;
 typedef struct golden_case {
     char *folder;
     emr_model *base, *expected, *tasks[8];
-    size_t n_tasks, n_merged;
+    uint32_t n_tasks, n_merged;
     bool exact;
     emr_merge_options options;
+    emr_on_missing on_missing;
     const char *glob;
-    emr_buffer buffer;
-    emr_memory memory;
+    emr_buffer *buffer, *mapped;
     emr_bundle *bundle;
     size_t n_nearest, n_weights; /* tensors compared with the stored weights; with a recomputation */
 } golden_case;
@@ -31,45 +31,42 @@ static emr_model *open_model(const golden_case *c, const char *file)
 
 static const char *metadata(const golden_case *c, const char *wanted)
 {
-    const char *key, *value;
-    for (size_t i = 0; emr_model_get_metadata(c->expected, i, &key, &value) == EMR_OK; i++)
-        if (strcmp(key, wanted) == 0)
-            return value;
-    fail_msg("%s: no metadata '%s'", c->folder, wanted);
-    return NULL;
+    const char *value = emr_model_find_metadata(c->expected, wanted);
+    if (!value)
+        fail_msg("%s: no metadata '%s'", c->folder, wanted);
+    return value;
 }
 
 /* The position of a value in a list of words; fails where it is in none. */
-static int choice(const golden_case *c, const char *key, const char *const *words)
+static uint32_t choice(const golden_case *c, const char *key, const char *const *words)
 {
-    for (int i = 0; words[i]; i++)
+    for (uint32_t i = 0; words[i]; i++)
         if (strcmp(metadata(c, key), words[i]) == 0)
             return i;
     fail_msg("%s: unknown %s", c->folder, key);
-    return -1;
+    return UINT32_MAX;
 }
 #define CHOICE(c, key, ...) choice(c, key, (const char *const[]){__VA_ARGS__, NULL})
 
 static golden_case open_case(const char *name)
 {
-    golden_case c = {.folder = test_path(golden, name), .options = EMR_INIT(emr_merge_options)};
+    golden_case c = {.folder = test_path(golden, name), .options = small_options()};
     c.expected = open_model(&c, "expected.safetensors");
     c.base = open_model(&c, "base.safetensors");
-    c.n_tasks = (size_t)atoi(metadata(&c, "tasks"));
+    c.n_tasks = (uint32_t)atoi(metadata(&c, "tasks"));
     assert_in_range(c.n_tasks, 1, 8);
     for (size_t t = 0; t < c.n_tasks; t++) {
         char file[32];
         snprintf(file, sizeof file, "t%zu.safetensors", t);
         c.tasks[t] = open_model(&c, file);
     }
-    c.options.memory_bytes = 8 << 20;
     c.options.block_params = 4096; /* one case has more parameters */
     c.options.rescale = CHOICE(&c, "rescale", "l1", "l1-means", "l2");
     c.options.rescale_per = CHOICE(&c, "per", "model", "tensor", "row");
     c.options.tie = CHOICE(&c, "tie", "zero", "negative");
     c.options.on_nonfinite = CHOICE(&c, "on_nonfinite", "error", "zero");
-    c.options.on_missing = CHOICE(&c, "on_missing", "error", "base");
-    c.options.unified_dtype = (int)emr_dtype_from_name(metadata(&c, "unified_dtype"));
+    c.on_missing = CHOICE(&c, "on_missing", "error", "base");
+    c.options.unified_dtype = emr_dtype_from_name(metadata(&c, "unified_dtype"));
     c.exact = CHOICE(&c, "exact", "no", "yes") == 1;
     c.glob = metadata(&c, "private");
     return c;
@@ -79,20 +76,23 @@ static void merge_case(golden_case *c)
 {
     emr_error error;
     emr_merge *merge;
-    emr_io io = emr_buffer_io(&c->buffer);
-    c->options.private_globs = &c->glob;
-    c->options.n_private_globs = 1; /* the empty pattern matches no tensor */
-    assert_ok(emr_merge_create(&merge, &c->options, &error), &error);
+    emr_merge_options options = c->options;
+    emr_policy policy = private_policy(&c->glob); /* the empty pattern matches no tensor */
+    policy.on_missing = c->on_missing;
+    options.policy = &policy;
+    c->buffer = test_buffer_new();
+    assert_ok(emr_merge_create(&merge, &options, &error), &error);
     assert_ok(emr_merge_set_base(merge, c->base, &error), &error);
     for (size_t t = 0; t < c->n_tasks; t++) {
         char name[32];
         snprintf(name, sizeof name, "t%zu", t);
         assert_ok(emr_merge_add_task(merge, name, c->tasks[t], &error), &error);
     }
-    assert_ok(emr_merge_set_output(merge, &io, &error), &error);
+    assert_ok(emr_merge_set_output(merge, emr_buffer_io(c->buffer), &error), &error);
     assert_ok(emr_merge_run(merge, &error), &error);
     emr_merge_destroy(&merge);
-    c->bundle = test_bundle_open(&c->buffer, &c->memory);
+    c->mapped = test_buffer_of(emr_buffer_data(c->buffer), emr_buffer_bytes(c->buffer));
+    c->bundle = test_bundle_open(c->mapped);
     emr_bundle_info info = EMR_INIT(emr_bundle_info);
     assert_ok(emr_bundle_get_info(c->bundle, &info), NULL);
     c->n_merged = info.n_merged;
@@ -101,7 +101,8 @@ static void merge_case(golden_case *c)
 static void close_case(golden_case *c)
 {
     emr_bundle_destroy(&c->bundle);
-    emr_buffer_free(&c->buffer);
+    emr_buffer_destroy(&c->mapped);
+    emr_buffer_destroy(&c->buffer);
     emr_model_destroy(&c->base);
     emr_model_destroy(&c->expected);
     for (size_t t = 0; t < c->n_tasks; t++)
@@ -118,7 +119,7 @@ static unsigned char *expected(const golden_case *c, const char *kind, size_t ta
         snprintf(full, sizeof full, "%s/%s", kind, name);
     else
         snprintf(full, sizeof full, "%s/t%zu%s%s", kind, task, name ? "/" : "", name ? name : "");
-    const emr_tensor *t = emr_model_find(c->expected, full);
+    const emr_tensor *t = emr_model_find_tensor(c->expected, full);
     if (!t)
         fail_msg("%s: no %s", c->folder, full);
     *bytes = (size_t)emr_tensor_bytes(t);
@@ -132,14 +133,14 @@ static void check_unified(const golden_case *c)
     emr_model *view;
     assert_ok(emr_bundle_open_unified(&view, c->bundle, NULL, &error), &error);
     assert_int_equal(emr_model_n_tensors(view), c->n_merged);
-    for (size_t i = 0; i < c->n_merged; i++) {
+    for (uint32_t i = 0; i < c->n_merged; i++) {
         const emr_tensor *t = emr_model_tensor(view, i);
         size_t n = (size_t)emr_tensor_count(t), bytes;
         unsigned char *got = tensor_bytes_of(t),
                       *want = expected(c, "unified", SIZE_MAX, emr_tensor_name(t), &bytes);
-        assert_int_equal(bytes, n * emr_dtype_bits((emr_dtype)c->options.unified_dtype) / 8);
+        assert_int_equal(bytes, n * emr_dtype_bits(c->options.unified_dtype) / 8);
         float *wide = malloc(n * sizeof *wide + 1);
-        emr_convert(EMR_DTYPE_F32, wide, (emr_dtype)c->options.unified_dtype, want, n);
+        emr_convert(EMR_DTYPE_F32, wide, c->options.unified_dtype, want, n);
         assert_memory_equal(got, wide, n * sizeof *wide);
         free(wide);
         free(got);
@@ -148,13 +149,13 @@ static void check_unified(const golden_case *c)
     emr_model_destroy(&view);
 }
 
-static void check_masks(const golden_case *c, size_t task)
+static void check_masks(const golden_case *c, uint32_t task)
 {
     emr_error error;
     emr_model *view;
     assert_ok(emr_bundle_open_mask(&view, c->bundle, task, NULL, &error), &error);
     assert_int_equal(emr_model_n_tensors(view), c->n_merged);
-    for (size_t i = 0; i < c->n_merged; i++) {
+    for (uint32_t i = 0; i < c->n_merged; i++) {
         const emr_tensor *t = emr_model_tensor(view, i);
         size_t n = (size_t)emr_tensor_count(t), bytes;
         unsigned char *got = tensor_bytes_of(t),
@@ -169,21 +170,18 @@ static void check_masks(const golden_case *c, size_t task)
 }
 
 /* The library's rescalers of one tensor, checked against the f64 ones; free them. */
-static float *check_rescalers(const golden_case *c, size_t task, size_t tensor, size_t *n)
+static float *check_rescalers(const golden_case *c, uint32_t task, uint32_t tensor, size_t *n)
 {
-    emr_error error;
     emr_tensor_info info = EMR_INIT(emr_tensor_info);
     size_t bytes;
     assert_ok(emr_bundle_get_tensor(c->bundle, tensor, &info), NULL);
     bool per_model = c->options.rescale_per == EMR_RESCALE_PER_MODEL;
     double *want = (double *)(void *)expected(c, "rescalers", task, per_model ? NULL : info.name, &bytes);
-    *n = (size_t)emr_bundle_n_rescalers(c->bundle, tensor);
+    float *got = rescalers_of(c->bundle, task, tensor, n);
     if (info.count == 0) /* what has no elements may have no rescalers */
         *n = 0;
     else
         assert_int_equal(bytes, *n * sizeof *want);
-    float *got = calloc(*n + 1, sizeof *got);
-    assert_ok(emr_bundle_rescalers(c->bundle, task, tensor, 0, *n, got, &error), &error);
     for (size_t i = 0; i < *n; i++) {
         assert_rescaler(got[i], want[i]);
         if (c->exact && got[i] != (float)want[i])
@@ -210,12 +208,12 @@ static bool are_nearest(const golden_case *c, size_t task, const char *name, con
 static void check_formula(const golden_case *c, size_t task, const emr_tensor *rebuilt,
                           const float *rescalers, size_t n_rescalers)
 {
-    const emr_tensor *base = emr_model_find(c->base, emr_tensor_name(rebuilt));
+    const emr_tensor *base = emr_model_find_tensor(c->base, emr_tensor_name(rebuilt));
     size_t n = (size_t)emr_tensor_count(rebuilt), bytes;
     unsigned char *got = tensor_bytes_of(rebuilt), *w0 = tensor_bytes_of(base);
     unsigned char *mask = expected(c, "mask", task, emr_tensor_name(rebuilt), &bytes);
     unsigned char *unified = expected(c, "unified", SIZE_MAX, emr_tensor_name(rebuilt), &bytes);
-    emr_dtype dtype = (emr_dtype)c->options.unified_dtype;
+    emr_dtype dtype = c->options.unified_dtype;
     for (size_t i = 0; i < n; i++) {
         float u;
         emr_convert(EMR_DTYPE_F32, &u, dtype, unified + i * emr_dtype_bits(dtype) / 8, 1);
@@ -237,7 +235,7 @@ static size_t count_expected_weights(const golden_case *c, size_t task)
 {
     char prefix[32];
     size_t n = 0, length = (size_t)snprintf(prefix, sizeof prefix, "weights/t%zu/", task);
-    for (size_t i = 0; i < emr_model_n_tensors(c->expected); i++)
+    for (uint32_t i = 0; i < emr_model_n_tensors(c->expected); i++)
         n += strncmp(emr_tensor_name(emr_model_tensor(c->expected, i)), prefix, length) == 0;
     return n;
 }
@@ -254,20 +252,21 @@ static void check_stored_weights(golden_case *c, size_t task, const emr_tensor *
     c->n_nearest++;
 }
 
-static void check_model(golden_case *c, size_t task)
+static void check_model(golden_case *c, uint32_t task)
 {
     emr_error error;
     emr_model *view;
     assert_ok(emr_bundle_open_task(&view, c->bundle, task, c->base, NULL, &error), &error);
     assert_int_equal(emr_model_n_tensors(view), count_expected_weights(c, task));
-    for (size_t i = 0; i < emr_model_n_tensors(view); i++) {
+    for (uint32_t i = 0; i < emr_model_n_tensors(view); i++) {
         const emr_tensor *rebuilt = emr_model_tensor(view, i);
-        const emr_tensor *own = emr_model_find(c->tasks[task], emr_tensor_name(rebuilt));
+        const emr_tensor *own = emr_model_find_tensor(c->tasks[task], emr_tensor_name(rebuilt));
         const char *name = emr_tensor_name(rebuilt);
-        size_t tensor, n;
+        uint32_t tensor;
+        size_t n;
         assert_int_equal(emr_tensor_dtype(rebuilt),
-                         emr_tensor_dtype(own ? own : emr_model_find(c->base, name)));
-        if (emr_bundle_find_tensor(c->bundle, name, &tensor) || tensor >= c->n_merged) {
+                         emr_tensor_dtype(own ? own : emr_model_find_tensor(c->base, name)));
+        if (emr_bundle_find_tensor(c->bundle, name, &tensor, NULL) || tensor >= c->n_merged) {
             check_stored_weights(c, task, rebuilt); /* private or kept */
             continue;
         }
@@ -286,7 +285,7 @@ static size_t check_case(const char *name)
     golden_case c = open_case(name);
     merge_case(&c);
     check_unified(&c);
-    for (size_t t = 0; t < c.n_tasks; t++) {
+    for (uint32_t t = 0; t < c.n_tasks; t++) {
         check_masks(&c, t);
         check_model(&c, t);
     }

@@ -11,7 +11,7 @@ static test_set small_set(test_source source)
 
 static void assert_refused(const emr_merge_options *o, emr_status want, const char *says)
 {
-    emr_error error = {"not written"};
+    emr_error error = {.text = "not written"};
     emr_merge *merge = (emr_merge *)(void *)&error;
     assert_int_equal(emr_merge_create(&merge, o, &error), want);
     assert_null(merge);
@@ -29,8 +29,6 @@ static void unknown_values_are_refused(void **state)
         {offsetof(emr_merge_options, rescale), -1, EMR_RESCALE_L2 + 1},
         {offsetof(emr_merge_options, rescale_per), -1, EMR_RESCALE_PER_ROW + 1},
         {offsetof(emr_merge_options, tie), -1, EMR_TIE_NEGATIVE + 1},
-        {offsetof(emr_merge_options, on_mismatch), -1, EMR_ON_MISMATCH_PRIVATE + 1},
-        {offsetof(emr_merge_options, on_missing), -1, EMR_ON_MISSING_BASE + 1},
         {offsetof(emr_merge_options, on_nonfinite), -1, EMR_ON_NONFINITE_ZERO + 1},
         {offsetof(emr_merge_options, unified_dtype), -1, EMR_DTYPE_F64},
         {offsetof(emr_merge_options, unified_dtype), EMR_DTYPE_F8_E4M3, EMR_DTYPE_BOOL},
@@ -46,10 +44,41 @@ static void unknown_values_are_refused(void **state)
     }
 }
 
+/* Of an option struct that is pointed to. */
+static void unknown_values_of_the_policy_are_refused(void **state)
+{
+    (void)state;
+    static const uint32_t unknown[] = {2, UINT32_MAX};
+    for (size_t i = 0; i < 4; i++) {
+        emr_policy policy = EMR_INIT(emr_policy);
+        emr_merge_options o = EMR_INIT(emr_merge_options);
+        *(i < 2 ? &policy.on_mismatch : &policy.on_missing) = unknown[i % 2];
+        o.policy = &policy;
+        assert_refused(&o, EMR_EINVAL, "emr_policy");
+    }
+}
+
+/* Any non-zero value of a flag means yes. */
+static void flags_are_any_number(void **state)
+{
+    (void)state;
+    test_set s = small_set(SOURCE_MEMORY);
+    emr_buffer *of[2];
+    for (uint32_t i = 0; i < 2; i++) {
+        emr_merge_options o = small_options();
+        o.embed_base = o.extendable = i ? 0x80000000 : 1;
+        of[i] = test_merge_bundle(&s, &o);
+    }
+    assert_same_buffer(of[1], of[0], "with another yes");
+    emr_buffer_destroy(&of[0]);
+    emr_buffer_destroy(&of[1]);
+    test_set_destroy(&s);
+}
+
 static void means_are_per_model_only(void **state)
 {
     (void)state;
-    for (int per = EMR_RESCALE_PER_TENSOR; per <= EMR_RESCALE_PER_ROW; per++) {
+    for (emr_rescale_per per = EMR_RESCALE_PER_TENSOR; per <= EMR_RESCALE_PER_ROW; per++) {
         emr_merge_options o = EMR_INIT(emr_merge_options);
         o.rescale = EMR_RESCALE_L1_MEANS;
         o.rescale_per = per;
@@ -72,10 +101,12 @@ static void globs_that_are_null_are_refused(void **state)
 {
     (void)state;
     const char *globs[] = {"a*", NULL};
+    emr_policy policy = EMR_INIT(emr_policy);
     emr_merge_options o = EMR_INIT(emr_merge_options);
-    o.n_private_globs = 2;
+    policy.n_private_globs = 2;
+    o.policy = &policy;
     assert_refused(&o, EMR_EINVAL, "private_globs");
-    o.private_globs = globs;
+    policy.private_globs = globs;
     assert_refused(&o, EMR_EINVAL, "private_globs");
 }
 
@@ -83,6 +114,8 @@ static void globs_that_are_null_are_refused(void **state)
 typedef union later {
     size_t size;
     emr_merge_options options;
+    emr_resources resources;
+    emr_policy policy;
     emr_executor executor;
     emr_allocator allocator;
     emr_sink sink;
@@ -108,15 +141,21 @@ static void larger_structs_work_if_their_tail_is_zero(void **state)
     odd_executor odd = {.reverse = true};
     emr_allocator allocator = test_allocator_make(&counts);
     emr_executor executor = odd_executor_make(&odd, 3);
-    emr_buffer buffer = {0};
-    emr_io io = emr_buffer_io(&buffer);
-    later large_allocator, large_executor, large_options, large_io, large_plan;
+    emr_buffer *buffer = test_buffer_new();
+    emr_io io = *emr_buffer_io(buffer);
+    later large_allocator, large_executor, large_resources, large_policy, large_options, large_io, large_plan;
     emr_merge_options o = EMR_INIT(emr_merge_options);
+    emr_resources resources = EMR_INIT(emr_resources);
+    emr_policy policy = EMR_INIT(emr_policy);
     make_later(&large_allocator, &allocator, sizeof allocator, 16);
     make_later(&large_executor, &executor, sizeof executor, 16);
     make_later(&large_io, &io, sizeof io, 16);
-    o.allocator = &large_allocator.allocator;
-    o.executor = &large_executor.executor;
+    resources.allocator = &large_allocator.allocator;
+    resources.executor = &large_executor.executor;
+    make_later(&large_resources, &resources, sizeof resources, 16);
+    make_later(&large_policy, &policy, sizeof policy, 16);
+    o.resources = &large_resources.resources;
+    o.policy = &large_policy.policy;
     make_later(&large_options, &o, sizeof o, 24);
     make_later(&large_plan, &(emr_plan_summary){0}, sizeof(emr_plan_summary), 8);
     memset(large_plan.bytes + sizeof(emr_plan_summary), 0xaa, 8);
@@ -128,7 +167,7 @@ static void larger_structs_work_if_their_tail_is_zero(void **state)
     assert_ok(emr_merge_run(merge, &error), &error);
     emr_merge_destroy(&merge);
     assert_int_equal(counts.alive, 0);
-    emr_buffer_free(&buffer);
+    emr_buffer_destroy(&buffer);
     test_set_destroy(&s);
 }
 
@@ -155,17 +194,33 @@ static void sizes_of_members(void **state)
     odd_executor odd = {.reverse = true};
     emr_allocator allocator = test_allocator_make(&counts);
     emr_executor executor = odd_executor_make(&odd, 2);
+    emr_resources resources = EMR_INIT(emr_resources);
+    emr_policy policy = EMR_INIT(emr_policy);
     emr_merge_options o = EMR_INIT(emr_merge_options);
+    o.resources = &l.resources;
+    make_later(&l, &resources, sizeof resources, 8);
+    l.bytes[sizeof resources] = 1;
+    assert_refused(&o, EMR_EVERSION, "emr_resources");
+    l.size = sizeof resources - 1;
+    assert_refused(&o, EMR_EINVAL, "emr_resources");
+    o.resources = &resources;
+    o.policy = &l.policy;
+    make_later(&l, &policy, sizeof policy, 8);
+    l.bytes[sizeof policy] = 1;
+    assert_refused(&o, EMR_EVERSION, "emr_policy");
+    l.size = sizeof policy - 1;
+    assert_refused(&o, EMR_EINVAL, "emr_policy");
+    o.policy = NULL;
     make_later(&l, &allocator, sizeof allocator, 8);
     l.bytes[sizeof allocator] = 1;
-    o.allocator = &l.allocator;
+    resources.allocator = &l.allocator;
     assert_refused(&o, EMR_EVERSION, "emr_allocator");
     l.size = sizeof allocator - 8;
     assert_refused(&o, EMR_EINVAL, "emr_allocator");
-    o.allocator = NULL;
+    resources.allocator = NULL;
     make_later(&l, &executor, sizeof executor, 8);
     l.bytes[sizeof executor] = 1;
-    o.executor = &l.executor;
+    resources.executor = &l.executor;
     assert_refused(&o, EMR_EVERSION, "emr_executor");
     l.size = 8;
     assert_refused(&o, EMR_EINVAL, "emr_executor");
@@ -192,9 +247,10 @@ static void executors_without_what_they_need_are_refused(void **state)
         emr_merge *merge;
         odd_executor odd = {.reverse = true};
         emr_executor executor = odd_executor_make(&odd, i == 0 ? 0 : 2);
-        emr_merge_options o = small_options();
+        emr_resources resources = test_resources(NULL, &executor);
+        emr_merge_options o = EMR_INIT(emr_merge_options);
         emr_sink sink = EMR_INIT(emr_sink);
-        o.executor = &executor;
+        o.resources = &resources;
         if (i == 1)
             executor.parallel_for = NULL;
         emr_status status = emr_merge_create(&merge, &o, &error);
@@ -215,17 +271,17 @@ static void executors_without_what_they_need_are_refused(void **state)
 static emr_status run_within(const test_set *s, uint64_t memory_bytes, const emr_executor *executor,
                              emr_error *error)
 {
-    emr_buffer buffer = {0};
-    emr_io io = emr_buffer_io(&buffer);
+    emr_buffer *buffer = test_buffer_new();
     emr_merge_options o = rich_options(EMR_RESCALE_PER_ROW);
-    o.memory_bytes = memory_bytes;
-    o.executor = executor;
+    emr_resources resources = test_resources(NULL, executor);
+    resources.memory_bytes = memory_bytes;
+    o.resources = &resources;
     emr_merge *merge = test_merge_create(s, &o);
-    emr_status status = emr_merge_set_output(merge, &io, error);
+    emr_status status = emr_merge_set_output(merge, emr_buffer_io(buffer), error);
     if (!status)
         status = emr_merge_run(merge, error);
     emr_merge_destroy(&merge);
-    emr_buffer_free(&buffer);
+    emr_buffer_destroy(&buffer);
     return status;
 }
 
@@ -293,18 +349,26 @@ static void nulls(void **state)
     emr_io no_write = EMR_INIT(emr_io);
     emr_sink sink = EMR_INIT(emr_sink);
     test_set s = small_set(SOURCE_MEMORY);
+    const emr_tensor *tensor;
+    uint64_t bytes;
+    size_t taken;
     emr_merge_destroy(NULL);
     emr_merge_destroy(&merge);
     assert_int_equal(emr_merge_create(NULL, NULL, &error), EMR_EINVAL);
     assert_int_equal(emr_merge_set_base(NULL, s.base.model, &error), EMR_EINVAL);
     assert_int_equal(emr_merge_add_task(NULL, "t", s.base.model, &error), EMR_EINVAL);
     assert_int_equal(emr_merge_get_plan(NULL, &plan, &error), EMR_EINVAL);
-    assert_int_not_equal(emr_merge_get_plan_tensor(NULL, 0, &row), EMR_OK);
+    assert_int_equal(emr_merge_get_plan_tensor(NULL, 0, &row), EMR_EINVAL);
+    assert_int_equal(emr_merge_extend(NULL, NULL, &error), EMR_EINVAL);
+    assert_int_equal(emr_merge_set_journal(NULL, &no_write, 0, &error), EMR_EINVAL);
+    assert_int_equal(emr_merge_begin(NULL, &error), EMR_EINVAL);
+    assert_int_equal(emr_merge_push(NULL, 0, "x", 1, &taken, &error), EMR_EINVAL);
+    assert_int_equal(emr_merge_get_expected(NULL, 0, &tensor, &bytes, &error), EMR_EINVAL);
     assert_int_equal(emr_merge_set_output(NULL, &no_write, &error), EMR_EINVAL);
     assert_int_equal(emr_merge_set_sink(NULL, &sink, &error), EMR_EINVAL);
     assert_int_equal(emr_merge_run(NULL, &error), EMR_EINVAL);
     assert_int_equal(emr_merge_finish(NULL, &error), EMR_EINVAL);
-    assert_int_not_equal(emr_merge_get_task_report(NULL, 0, &report), EMR_OK);
+    assert_int_equal(emr_merge_get_task_report(NULL, 0, &report), EMR_EINVAL);
     merge = test_merge_create(&s, NULL);
     assert_int_equal(emr_merge_set_base(merge, NULL, NULL), EMR_EINVAL);
     assert_int_equal(emr_merge_add_task(merge, NULL, s.base.model, NULL), EMR_EINVAL);
@@ -322,6 +386,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(unknown_values_are_refused),
+        cmocka_unit_test(unknown_values_of_the_policy_are_refused),
+        cmocka_unit_test(flags_are_any_number),
         cmocka_unit_test(means_are_per_model_only),
         cmocka_unit_test(blocks_are_powers_of_two_within_bounds),
         cmocka_unit_test(globs_that_are_null_are_refused),

@@ -8,24 +8,23 @@ static const test_tensor tensors[] = {{"w", EMR_DTYPE_F32, 2, {20, 30}}, {"h", E
 typedef struct life {
     test_set set;
     emr_merge *merge;
-    emr_buffer buffer;
+    emr_buffer *buffer;
     emr_error error;
 } life;
 
-static void begin(life *l, bool with_output)
+static void begin_life(life *l, bool with_output)
 {
-    *l = (life){.set = test_set_create(tensors, 2, 2, 6, SOURCE_MEMORY)};
+    *l = (life){.set = test_set_create(tensors, 2, 2, 6, SOURCE_MEMORY), .buffer = test_buffer_new()};
     emr_merge_options o = small_options();
     l->merge = test_merge_create(&l->set, &o);
-    emr_io io = emr_buffer_io(&l->buffer);
     if (with_output)
-        assert_ok(emr_merge_set_output(l->merge, &io, &l->error), &l->error);
+        assert_ok(emr_merge_set_output(l->merge, emr_buffer_io(l->buffer), &l->error), &l->error);
 }
 
-static void end(life *l)
+static void end_life(life *l)
 {
     emr_merge_destroy(&l->merge);
-    emr_buffer_free(&l->buffer);
+    emr_buffer_destroy(&l->buffer);
     test_set_destroy(&l->set);
 }
 
@@ -34,7 +33,7 @@ static void assert_state(life *l, emr_status status, const char *says)
 {
     assert_int_equal(status, EMR_ESTATE);
     assert_says(&l->error, says);
-    end(l);
+    end_life(l);
 }
 
 static void without_models_or_output(void **state)
@@ -45,18 +44,19 @@ static void without_models_or_output(void **state)
     emr_plan_summary plan = EMR_INIT(emr_plan_summary);
     emr_sink sink = EMR_INIT(emr_sink);
     for (int i = 0; i < 4; i++) {
-        begin(&l, false);
+        begin_life(&l, false);
         assert_ok(emr_merge_create(&merge, NULL, &l.error), &l.error);
         if (i % 2)
             assert_ok(emr_merge_set_base(merge, l.set.base.model, &l.error), &l.error);
         else
             assert_ok(emr_merge_add_task(merge, "t", l.set.tasks[0].model, &l.error), &l.error);
         assert_ok(emr_merge_set_sink(merge, &sink, &l.error), &l.error);
-        emr_status status = i < 2 ? emr_merge_run(merge, &l.error) : emr_merge_get_plan(merge, &plan, &l.error);
+        emr_status status =
+            i < 2 ? emr_merge_run(merge, &l.error) : emr_merge_get_plan(merge, &plan, &l.error);
         emr_merge_destroy(&merge);
         assert_state(&l, status, "base");
     }
-    begin(&l, false);
+    begin_life(&l, false);
     assert_state(&l, emr_merge_run(l.merge, &l.error), "output");
 }
 
@@ -65,12 +65,11 @@ static void a_second_output(void **state)
     (void)state;
     life l;
     emr_sink sink = EMR_INIT(emr_sink);
-    begin(&l, true);
+    begin_life(&l, true);
     assert_state(&l, emr_merge_set_sink(l.merge, &sink, &l.error), "output");
-    begin(&l, true);
-    emr_io io = emr_buffer_io(&l.buffer);
-    assert_state(&l, emr_merge_set_output(l.merge, &io, &l.error), "output");
-    begin(&l, true);
+    begin_life(&l, true);
+    assert_state(&l, emr_merge_set_output(l.merge, emr_buffer_io(l.buffer), &l.error), "output");
+    begin_life(&l, true);
     assert_ok(emr_merge_run(l.merge, &l.error), &l.error);
     assert_state(&l, emr_merge_set_sink(l.merge, &sink, &l.error), "output");
 }
@@ -80,10 +79,10 @@ static void models_after_the_plan(void **state)
     (void)state;
     life l;
     emr_plan_summary plan = EMR_INIT(emr_plan_summary);
-    begin(&l, true);
+    begin_life(&l, true);
     assert_ok(emr_merge_get_plan(l.merge, &plan, &l.error), &l.error);
     assert_state(&l, emr_merge_set_base(l.merge, l.set.base.model, &l.error), "plan");
-    begin(&l, true);
+    begin_life(&l, true);
     assert_ok(emr_merge_get_plan(l.merge, &plan, &l.error), &l.error);
     assert_state(&l, emr_merge_add_task(l.merge, "late", l.set.base.model, &l.error), "plan");
 }
@@ -93,15 +92,16 @@ static void anything_after_the_run(void **state)
     (void)state;
     size_t taken;
     uint64_t bytes;
-    const char *tensor;
-    for (int i = 0; i < 5; i++) {
+    const emr_tensor *tensor;
+    for (int i = 0; i < 6; i++) {
         life l;
-        begin(&l, true);
+        begin_life(&l, true);
         assert_ok(emr_merge_run(l.merge, &l.error), &l.error);
         emr_status status = i == 0   ? emr_merge_run(l.merge, &l.error)
                             : i == 1 ? emr_merge_finish(l.merge, &l.error)
                             : i == 2 ? emr_merge_push(l.merge, 0, "x", 1, &taken, &l.error)
                             : i == 3 ? emr_merge_get_expected(l.merge, 0, &tensor, &bytes, &l.error)
+                            : i == 5 ? emr_merge_begin(l.merge, &l.error)
                                      : emr_merge_add_task(l.merge, "late", l.set.base.model, &l.error);
         assert_state(&l, status, i == 4 ? "before" : "merge");
     }
@@ -112,7 +112,7 @@ static void after_a_failed_run(void **state)
     (void)state;
     life l;
     emr_task_report report = EMR_INIT(emr_task_report);
-    begin(&l, true);
+    begin_life(&l, true);
     uint32_t nan = 0x7fc00000;
     memcpy(l.set.base.data[0], &nan, sizeof nan);
     assert_int_equal(emr_merge_run(l.merge, &l.error), EMR_ENONFINITE);
@@ -127,7 +127,7 @@ static void questions_too_early_or_past_the_end(void **state)
     emr_plan_summary plan = EMR_INIT(emr_plan_summary);
     emr_plan_tensor row = EMR_INIT(emr_plan_tensor);
     emr_task_report report = EMR_INIT(emr_task_report);
-    begin(&l, true);
+    begin_life(&l, true);
     assert_int_equal(emr_merge_get_plan_tensor(l.merge, 0, &row), EMR_ESTATE);
     assert_int_equal(emr_merge_get_task_report(l.merge, 0, &report), EMR_ESTATE);
     assert_ok(emr_merge_get_plan(l.merge, &plan, &l.error), &l.error);
@@ -139,7 +139,48 @@ static void questions_too_early_or_past_the_end(void **state)
     assert_ok(emr_merge_get_task_report(l.merge, 1, &report), NULL);
     assert_int_equal(emr_merge_get_task_report(l.merge, 2, &report), EMR_ENOTFOUND);
     assert_ok(emr_merge_get_plan(l.merge, &plan, &l.error), &l.error);
-    end(&l);
+    end_life(&l);
+}
+
+/* Pushing has a beginning, which happens once. */
+static void pushing_before_it_begins(void **state)
+{
+    (void)state;
+    size_t taken = 7;
+    uint64_t bytes;
+    const emr_tensor *tensor;
+    for (int i = 0; i < 4; i++) {
+        life l;
+        begin_life(&l, true);
+        if (i > 2)
+            assert_ok(emr_merge_begin(l.merge, &l.error), &l.error);
+        emr_status status = i == 0   ? emr_merge_push(l.merge, EMR_BASE, "x", 1, &taken, &l.error)
+                            : i == 1 ? emr_merge_get_expected(l.merge, EMR_BASE, &tensor, &bytes, &l.error)
+                            : i == 2 ? emr_merge_finish(l.merge, &l.error)
+                                     : emr_merge_begin(l.merge, &l.error);
+        assert_state(&l, status, i < 3 ? "emr_merge_begin" : "merge");
+    }
+    assert_int_equal(taken, 0);
+    life l;
+    begin_life(&l, false);
+    assert_state(&l, emr_merge_begin(l.merge, &l.error), "output");
+}
+
+/* What is fixed by the beginning. */
+static void anything_once_it_has_begun(void **state)
+{
+    (void)state;
+    emr_sink sink = EMR_INIT(emr_sink);
+    for (int i = 0; i < 4; i++) {
+        life l;
+        begin_life(&l, true);
+        assert_ok(emr_merge_begin(l.merge, &l.error), &l.error);
+        emr_status status = i == 0   ? emr_merge_run(l.merge, &l.error)
+                            : i == 1 ? emr_merge_set_sink(l.merge, &sink, &l.error)
+                            : i == 2 ? emr_merge_set_base(l.merge, l.set.base.model, &l.error)
+                                     : emr_merge_add_task(l.merge, "late", l.set.base.model, &l.error);
+        assert_state(&l, status, "");
+    }
 }
 
 /* What a progress callback was told. */
@@ -148,38 +189,39 @@ typedef struct recorder {
     size_t calls, stop_at;
 } recorder;
 
-static int record(void *user, uint64_t done, uint64_t total)
+static emr_status record(void *user, const emr_progress *progress, emr_error *error)
 {
     recorder *r = user;
-    assert_in_range(done, r->done, total);
+    assert_int_equal(progress->size, sizeof *progress);
+    assert_in_range(progress->done, r->done, progress->total);
     if (r->calls)
-        assert_int_equal(total, r->total);
-    r->done = done;
-    r->total = total;
-    return r->calls++ == r->stop_at;
+        assert_int_equal(progress->total, r->total);
+    r->done = progress->done;
+    r->total = progress->total;
+    assert_int_equal(error->text[0], '\0');
+    return r->calls++ == r->stop_at ? EMR_EIO /* anything else than EMR_OK */ : EMR_OK;
 }
 
 static emr_status run_recorded(const test_set *s, emr_merge_options o, recorder *r, bool push,
                                emr_error *error)
 {
-    emr_buffer buffer = {0};
-    emr_io io = emr_buffer_io(&buffer);
+    emr_buffer *buffer = test_buffer_new();
     emr_plan_summary plan = EMR_INIT(emr_plan_summary);
-    o.progress = record;
-    o.progress_user = r;
+    emr_resources resources = *o.resources;
+    resources.progress = record;
+    resources.progress_user = r;
+    o.resources = &resources;
     emr_merge *merge = test_merge_create(s, &o);
-    assert_ok(emr_merge_set_output(merge, &io, error), error);
+    assert_ok(emr_merge_set_output(merge, emr_buffer_io(buffer), error), error);
     assert_ok(emr_merge_get_plan(merge, &plan, error), error);
-    emr_status status = push ? push_set(merge, s, 5000, error) : EMR_OK;
-    if (!status)
-        status = push ? emr_merge_finish(merge, error) : emr_merge_run(merge, error);
+    emr_status status = push ? push_set(merge, s, 5000, error) : emr_merge_run(merge, error);
     if (!status) {
         assert_int_not_equal(r->calls, 0);
         assert_int_equal(r->total, plan.bytes_in);
         assert_int_equal(r->done, r->total);
     }
     emr_merge_destroy(&merge);
-    emr_buffer_free(&buffer);
+    emr_buffer_destroy(&buffer);
     return status;
 }
 
@@ -187,7 +229,7 @@ static void progress_ends_at_the_total(void **state)
 {
     (void)state;
     emr_error error;
-    for (int per = EMR_RESCALE_PER_MODEL; per <= EMR_RESCALE_PER_ROW; per++) {
+    for (emr_rescale_per per = EMR_RESCALE_PER_MODEL; per <= EMR_RESCALE_PER_ROW; per++) {
         recorder r = {.stop_at = SIZE_MAX};
         emr_merge_options o = rich_options(per);
         o.embed_base = per == EMR_RESCALE_PER_ROW;
@@ -255,17 +297,18 @@ static void assert_output_within_plan(const test_set *s, emr_merge_options o)
     o.compression = EMR_COMPRESSION_NONE;
     emr_merge *merge = test_merge_create(s, &o);
     assert_ok(emr_merge_get_plan(merge, &plan, &error), &error);
-    emr_buffer buffer = test_merge_bundle(s, &o);
-    if (buffer.bytes > plan.bytes_out)
-        fail_msg("%zu bytes were written, planned were at most %zu", buffer.bytes, (size_t)plan.bytes_out);
+    emr_buffer *buffer = test_merge_bundle(s, &o);
+    if (emr_buffer_bytes(buffer) > plan.bytes_out)
+        fail_msg("%zu bytes were written, planned were at most %zu", emr_buffer_bytes(buffer),
+                 (size_t)plan.bytes_out);
     emr_merge_destroy(&merge);
-    emr_buffer_free(&buffer);
+    emr_buffer_destroy(&buffer);
 }
 
 static void planned_output_is_an_upper_bound(void **state)
 {
     (void)state;
-    for (int per = EMR_RESCALE_PER_MODEL; per <= EMR_RESCALE_PER_ROW; per++) {
+    for (emr_rescale_per per = EMR_RESCALE_PER_MODEL; per <= EMR_RESCALE_PER_ROW; per++) {
         test_set s = rich_set(6, 2, SOURCE_MEMORY);
         emr_merge_options o = rich_options(per);
         o.block_params = per == EMR_RESCALE_PER_TENSOR ? 4096 : 0;
@@ -274,10 +317,10 @@ static void planned_output_is_an_upper_bound(void **state)
     }
     for (uint64_t seed = 1; seed < 40; seed++) {
         test_set s = random_set(seed, 1 + seed % 4, true);
-        const char *glob = "p[0-4]";
-        emr_merge_options o = rich_options((int)(seed % 3));
-        o.private_globs = &glob;
-        o.n_private_globs = seed % 2;
+        const char *glob = seed % 2 ? "p[0-4]" : NULL;
+        emr_policy policy = private_policy(&glob);
+        emr_merge_options o = rich_options((emr_rescale_per)(seed % 3));
+        o.policy = &policy;
         o.embed_base = seed % 4 < 2;
         o.block_params = 4096;
         assert_output_within_plan(&s, o);
@@ -292,6 +335,8 @@ int main(void)
         cmocka_unit_test(a_second_output),
         cmocka_unit_test(models_after_the_plan),
         cmocka_unit_test(anything_after_the_run),
+        cmocka_unit_test(pushing_before_it_begins),
+        cmocka_unit_test(anything_once_it_has_begun),
         cmocka_unit_test(after_a_failed_run),
         cmocka_unit_test(questions_too_early_or_past_the_end),
         cmocka_unit_test(progress_ends_at_the_total),

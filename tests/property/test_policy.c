@@ -6,16 +6,17 @@
 typedef enum origin { NOWHERE, OWN, BASE, MERGED } origin;
 
 /* One tensor as the base and two tasks have it; `dtype` 0 means that it is absent. */
-typedef struct policy {
+typedef struct policy_case {
     const char *what;
     test_tensor base, tasks[2];
     bool changed[2]; /* not floats: the bytes differ from the base's */
     const char *glob;
-    int on_mismatch, on_missing;
+    emr_on_mismatch on_mismatch;
+    emr_on_missing on_missing;
     emr_action action;
     uint32_t n_private; /* after the run */
     origin from[2];
-} policy;
+} policy_case;
 
 /* clang-format off */
 #define X(dtype, ...) {"x", dtype, sizeof((uint64_t[]){__VA_ARGS__}) / 8, {__VA_ARGS__}}
@@ -35,7 +36,7 @@ typedef struct policy {
 #define PRIVATE    EMR_ON_MISMATCH_PRIVATE
 #define USE_BASE   EMR_ON_MISSING_BASE
 
-static const policy policies[] = {
+static const policy_case policies[] = {
     {"float everywhere", F(4, 3), {F(4, 3), F(4, 3)}, {0}, NULL, 0, 0, DO_MERGE, 0, BOTH(MERGED)},
     {"float of other dtypes", F(4, 3), {H(4, 3), F(4, 3)}, {0}, NULL, 0, 0, DO_MERGE, 0, BOTH(MERGED)},
     {"rank 0", SCALAR, {SCALAR, SCALAR}, {0}, NULL, 0, 0, DO_MERGE, 0, BOTH(MERGED)},
@@ -88,7 +89,7 @@ static size_t bytes_of(const test_tensor *t)
     return (size_t)(test_tensor_count(t) * emr_dtype_bits(t->dtype) / 8); /* 0 where it is absent */
 }
 
-static test_set make_set(const policy *p)
+static test_set make_set(const policy_case *p)
 {
     rng r = {4711};
     test_set s = {make_model("base.file", &p->base), calloc(2, sizeof(test_model)), 2};
@@ -109,37 +110,37 @@ static test_set make_set(const policy *p)
 static emr_plan_tensor row_of(const emr_merge *merge, const char *name)
 {
     emr_plan_tensor row = EMR_INIT(emr_plan_tensor);
-    for (size_t i = 0; emr_merge_get_plan_tensor(merge, i, &row) == EMR_OK; i++)
+    for (uint32_t i = 0; emr_merge_get_plan_tensor(merge, i, &row) == EMR_OK; i++)
         if (strcmp(row.name, name) == 0)
             return row;
     fail_msg("the plan has no row '%s'", name);
     return row;
 }
 
-static bool has_private(const emr_bundle *bundle, size_t task, const char *name)
+static bool has_private(const emr_bundle *bundle, uint32_t task, const char *name)
 {
     emr_private_info info = EMR_INIT(emr_private_info);
-    for (size_t i = 0; emr_bundle_get_private(bundle, task, i, &info) == EMR_OK; i++)
+    for (uint32_t i = 0; emr_bundle_get_private(bundle, task, i, &info) == EMR_OK; i++)
         if (strcmp(info.name, name) == 0)
             return true;
     return false;
 }
 
 /* A task's model has the tensor from where the policy says: names, dtypes and, but for the merge's, bytes. */
-static void check_origin(const policy *p, const test_set *s, const emr_bundle *bundle, size_t task,
+static void check_origin(const policy_case *p, const test_set *s, const emr_bundle *bundle, uint32_t task,
                          const emr_model *base)
 {
     emr_error error;
     emr_model *view;
     emr_tensor_info info = EMR_INIT(emr_tensor_info);
-    size_t number;
+    uint32_t number;
     assert_ok(emr_bundle_open_task(&view, bundle, task, base, NULL, &error), &error);
-    const emr_tensor *t = emr_model_find(view, "x");
+    const emr_tensor *t = emr_model_find_tensor(view, "x");
     assert_int_equal(emr_model_n_tensors(view), t ? 2 : 1);
     assert_int_equal(has_private(bundle, task, "x"), p->from[task] == OWN);
     assert_int_equal(t != NULL, p->from[task] != NOWHERE);
     if (p->from[task] == BASE || p->from[task] == MERGED) {
-        assert_ok(emr_bundle_find_tensor(bundle, "x", &number), NULL);
+        assert_ok(emr_bundle_find_tensor(bundle, "x", &number, NULL), NULL);
         assert_ok(emr_bundle_get_tensor(bundle, number, &info), NULL);
         assert_int_equal(info.merged, p->action == EMR_ACTION_MERGE);
     }
@@ -157,23 +158,21 @@ static void check_origin(const policy *p, const test_set *s, const emr_bundle *b
     emr_model_destroy(&view);
 }
 
-static void check_policy(const policy *p, int rescale_per, bool embed_base)
+static void check_policy(const policy_case *p, emr_rescale_per per, bool embed_base)
 {
     emr_error error;
-    emr_memory memory;
-    emr_buffer buffer = {0};
-    emr_io io = emr_buffer_io(&buffer);
+    emr_buffer *buffer = test_buffer_new();
     test_set s = make_set(p);
+    emr_policy policy = private_policy(&p->glob);
     emr_merge_options o = small_options();
-    o.private_globs = &p->glob;
-    o.n_private_globs = p->glob != NULL;
-    o.on_mismatch = p->on_mismatch;
-    o.on_missing = p->on_missing;
-    o.rescale_per = rescale_per;
+    policy.on_mismatch = p->on_mismatch;
+    policy.on_missing = p->on_missing;
+    o.policy = &policy;
+    o.rescale_per = per;
     o.embed_base = embed_base;
     emr_merge *merge = test_merge_create(&s, &o);
     emr_plan_summary plan = EMR_INIT(emr_plan_summary);
-    assert_ok(emr_merge_set_output(merge, &io, &error), &error);
+    assert_ok(emr_merge_set_output(merge, emr_buffer_io(buffer), &error), &error);
     assert_ok(emr_merge_get_plan(merge, &plan, &error), &error);
     emr_plan_tensor before = row_of(merge, "x");
     assert_int_equal(plan.n_tensors, 2);
@@ -186,11 +185,11 @@ static void check_policy(const policy *p, int rescale_per, bool embed_base)
     assert_int_not_equal(strlen(before.reason), 0);
     assert_int_equal(before.n_private, p->action == EMR_ACTION_PRIVATE ? p->n_private : 0);
     assert_int_equal(after.n_private, p->n_private);
-    emr_bundle *bundle = test_bundle_open(&buffer, &memory);
-    for (size_t t = 0; t < 2; t++)
+    emr_bundle *bundle = test_bundle_open(buffer);
+    for (uint32_t t = 0; t < 2; t++)
         check_origin(p, &s, bundle, t, embed_base ? NULL : s.base.model);
     emr_bundle_destroy(&bundle);
-    emr_buffer_free(&buffer);
+    emr_buffer_destroy(&buffer);
     emr_merge_destroy(&merge);
     test_set_destroy(&s);
 }
@@ -200,7 +199,7 @@ static void every_policy(void **state)
     (void)state;
     for (size_t i = 0; i < sizeof policies / sizeof policies[0]; i++) {
         print_message("    %s\n", policies[i].what);
-        for (int per = EMR_RESCALE_PER_MODEL; per <= EMR_RESCALE_PER_ROW; per++)
+        for (emr_rescale_per per = EMR_RESCALE_PER_MODEL; per <= EMR_RESCALE_PER_ROW; per++)
             check_policy(&policies[i], per, per != EMR_RESCALE_PER_TENSOR);
     }
 }
@@ -209,22 +208,21 @@ static void every_policy(void **state)
 static void unchanged_tensors_cost_no_mask_bytes(void **state)
 {
     (void)state;
-    emr_memory memory;
     static const test_tensor tensors[] = {{"w", EMR_DTYPE_F32, 2, {500, 601}}};
     test_set s = test_set_create(tensors, 1, 2, 3, SOURCE_MEMORY);
     for (size_t t = 0; t < s.n; t++)
         memcpy(s.tasks[t].data[0], s.base.data[0], 500 * 601 * 4);
     emr_merge_options o = small_options();
-    emr_buffer buffer = test_merge_bundle(&s, &o);
-    emr_bundle *bundle = test_bundle_open(&buffer, &memory);
-    for (size_t t = 0; t < s.n; t++) {
+    emr_buffer *buffer = test_merge_bundle(&s, &o);
+    emr_bundle *bundle = test_bundle_open(buffer);
+    for (uint32_t t = 0; t < s.n; t++) {
         emr_task_info info = EMR_INIT(emr_task_info);
         assert_ok(emr_bundle_get_task(bundle, t, &info), NULL);
         assert_int_equal(info.mask_bytes, 0);
         assert_int_equal(info.mask_ones, 0);
     }
     emr_bundle_destroy(&bundle);
-    emr_buffer_free(&buffer);
+    emr_buffer_destroy(&buffer);
     test_set_destroy(&s);
 }
 

@@ -10,7 +10,7 @@ typedef struct pushing {
     size_t n_sources;
     const test_set *set;
     emr_merge *merge;
-    emr_buffer buffer;
+    emr_buffer *buffer;
     struct stream {
         unsigned char *bytes; /* all that the source pushes, in the order of emr_merge_get_expected */
         size_t n, at;
@@ -50,7 +50,7 @@ static pushing pushing_create(const test_set *s, const emr_merge_options *o, is_
                               uint64_t seed)
 {
     emr_error error;
-    pushing p = {.n_sources = s->n + 1, .set = s};
+    pushing p = {.n_sources = s->n + 1, .set = s, .buffer = test_buffer_new()};
     p.models = calloc(p.n_sources, sizeof(emr_model *));
     p.streams = calloc(p.n_sources, sizeof *p.streams);
     assert_ok(emr_merge_create(&p.merge, o, &error), &error);
@@ -58,11 +58,11 @@ static pushing pushing_create(const test_set *s, const emr_merge_options *o, is_
         const test_model *m = source_model(s, k);
         char name[32];
         snprintf(name, sizeof name, "t%zu", k - 1);
-        assert_ok(emr_model_create(&p.models[k], k ? "task" : "base", NULL, &error), &error);
+        p.models[k] = test_model_new(k ? "task" : "base");
         for (size_t i = 0; i < m->n; i++) {
             emr_tensor_desc d = EMR_INIT(emr_tensor_desc);
             d.name = m->tensors[i].name;
-            d.dtype = (uint32_t)m->tensors[i].dtype;
+            d.dtype = m->tensors[i].dtype;
             d.rank = m->tensors[i].rank;
             d.shape = m->tensors[i].shape;
             d.data = is_pushed(&m->tensors[i], k, seed) ? NULL : m->data[i];
@@ -85,25 +85,29 @@ static void pushing_destroy(pushing *p)
     }
     free(p->models);
     free(p->streams);
-    emr_buffer_free(&p->buffer);
+    emr_buffer_destroy(&p->buffer);
 }
 
-static void to_bundle(pushing *p)
+static void begin_bundle(pushing *p)
 {
     emr_error error;
-    emr_io io = emr_buffer_io(&p->buffer);
-    assert_ok(emr_merge_set_output(p->merge, &io, &error), &error);
+    assert_ok(emr_merge_set_output(p->merge, emr_buffer_io(p->buffer), &error), &error);
+    assert_ok(emr_merge_begin(p->merge, &error), &error);
 }
 
+/* The source's own tensor, and never one that has bytes already. */
 static const char *expects(pushing *p, size_t source, uint64_t *bytes)
 {
     emr_error error;
-    const char *tensor;
+    const emr_tensor *tensor;
     assert_ok(emr_merge_get_expected(p->merge, source_number(source), &tensor, bytes, &error), &error);
-    return tensor;
+    if (!tensor)
+        return NULL;
+    assert_ptr_equal(tensor, emr_model_find_tensor(p->models[source], emr_tensor_name(tensor)));
+    return emr_tensor_name(tensor);
 }
 
-static size_t push(pushing *p, size_t source, const void *data, size_t n)
+static size_t push_bytes(pushing *p, size_t source, const void *data, size_t n)
 {
     emr_error error;
     size_t taken = SIZE_MAX;
@@ -151,7 +155,7 @@ static void feed_as_expected(pushing *p, rng *r)
             size_t n = bytes ? pick_size(r, 20) : 1;
             n = bytes && n > bytes ? (size_t)bytes : n;
             struct stream *s = &p->streams[k];
-            assert_int_equal(push(p, k, m->data[i] + offsets[k][i], n), bytes ? n : 0);
+            assert_int_equal(push_bytes(p, k, m->data[i] + offsets[k][i], n), bytes ? n : 0);
             if (!bytes)
                 continue;
             s->bytes = realloc(s->bytes, s->n + n);
@@ -171,7 +175,7 @@ static void feed_anyhow(pushing *p, rng *r, size_t most)
         size_t k = (size_t)rng_below(r, p->n_sources);
         struct stream *s = &p->streams[k];
         size_t n = pick_size(r, most), left = s->n - s->at;
-        size_t taken = left ? push(p, k, s->bytes + s->at, n < left ? n : left) : 0;
+        size_t taken = left ? push_bytes(p, k, s->bytes + s->at, n < left ? n : left) : 0;
         s->at += taken;
         stuck = taken ? 0 : stuck + 1;
         assert_in_range(stuck, 0, 10000);
@@ -195,36 +199,36 @@ static void finish_as(pushing *p, const emr_buffer *want, const char *what)
 {
     emr_error error;
     assert_ok(emr_merge_finish(p->merge, &error), &error);
-    assert_same_buffer(&p->buffer, want, what);
+    assert_same_buffer(p->buffer, want, what);
 }
 
 static void assert_push_is_pull(const test_set *s, const emr_merge_options *o, is_pushed_fn is_pushed,
                                 uint64_t seed, size_t most)
 {
     rng r = {seed + 1};
-    emr_buffer want = test_merge_bundle(s, o);
+    emr_buffer *want = test_merge_bundle(s, o);
     pushing asked = pushing_create(s, o, is_pushed, seed), any = pushing_create(s, o, is_pushed, seed);
-    to_bundle(&asked);
+    begin_bundle(&asked);
     feed_as_expected(&asked, &r);
-    finish_as(&asked, &want, "pushed as expected");
-    to_bundle(&any);
+    finish_as(&asked, want, "pushed as expected");
+    begin_bundle(&any);
     take_streams(&any, &asked);
     feed_anyhow(&any, &r, most);
-    finish_as(&any, &want, "pushed anyhow");
+    finish_as(&any, want, "pushed anyhow");
     pushing_destroy(&asked);
     pushing_destroy(&any);
-    emr_buffer_free(&want);
+    emr_buffer_destroy(&want);
 }
 
 static void rich_models(void **state)
 {
     (void)state;
-    for (int per = EMR_RESCALE_PER_MODEL; per <= EMR_RESCALE_PER_ROW; per++) {
-        test_set s = rich_set((uint64_t)per + 1, 3, SOURCE_MEMORY);
+    for (emr_rescale_per per = EMR_RESCALE_PER_MODEL; per <= EMR_RESCALE_PER_ROW; per++) {
+        test_set s = rich_set(per + 1, 3, SOURCE_MEMORY);
         emr_merge_options o = rich_options(per);
-        o.memory_bytes = per == EMR_RESCALE_PER_MODEL ? 4 << 20 : 0;
-        assert_push_is_pull(&s, &o, per == EMR_RESCALE_PER_MODEL ? push_all : push_some, (uint64_t)per,
-                            15 + 3 * (size_t)per);
+        emr_resources resources = resources_within(per == EMR_RESCALE_PER_MODEL ? 4 << 20 : 0);
+        o.resources = &resources;
+        assert_push_is_pull(&s, &o, per == EMR_RESCALE_PER_MODEL ? push_all : push_some, per, 15 + 3 * per);
         test_set_destroy(&s);
     }
 }
@@ -235,10 +239,10 @@ static void random_models_in_tiny_chunks(void **state)
     for (uint64_t seed = 200; seed < 240; seed++) {
         test_set s = random_set(seed, 1 + seed % 4, true);
         emr_merge_options o = small_options();
-        const char *glob = "p[13]";
-        o.private_globs = &glob;
-        o.n_private_globs = seed % 2;
-        o.rescale_per = (int)(seed % 3);
+        const char *glob = seed % 2 ? "p[13]" : NULL;
+        emr_policy policy = private_policy(&glob);
+        o.policy = &policy;
+        o.rescale_per = (emr_rescale_per)(seed % 3);
         o.embed_base = seed % 5 == 0;
         assert_push_is_pull(&s, &o, seed % 4 ? push_some : push_all, seed, seed % 2 ? 1 : 6);
         test_set_destroy(&s);
@@ -255,11 +259,12 @@ static void too_much_is_refused(void **state)
     emr_merge_options o = small_options();
     for (size_t k = 0; k < 3; k++) {
         pushing p = pushing_create(&s, &o, push_all, 0);
-        to_bundle(&p);
+        begin_bundle(&p);
         feed_as_expected(&p, &r);
         assert_int_equal(emr_merge_push(p.merge, source_number(k), "x", 1, &taken, &error), EMR_EINVAL);
         assert_int_equal(taken, 0);
         assert_says(&error, k == 0 ? "base" : k == 1 ? "t0" : "t1");
+        assert_names_task(&error, k == 0 ? NULL : k == 1 ? "t0" : "t1");
         assert_int_equal(emr_merge_finish(p.merge, &error), EMR_ESTATE); /* it has failed */
         pushing_destroy(&p);
     }
@@ -277,12 +282,14 @@ static void too_little_is_refused(void **state)
         emr_error error;
         size_t missing = i / 2;
         pushing p = pushing_create(&s, &o, push_all, 0);
-        to_bundle(&p);
+        begin_bundle(&p);
         for (size_t k = 0; k < 3; k++)
-            push(&p, k, source_model(&s, k)->data[0], k != missing ? 40 : i % 2 ? 39 : 0);
+            push_bytes(&p, k, source_model(&s, k)->data[0], k != missing ? 40 : i % 2 ? 39 : 0);
         assert_int_equal(emr_merge_finish(p.merge, &error), EMR_ESTATE);
         assert_says(&error, missing == 0 ? "base" : missing == 1 ? "'t0'" : "'t1'");
         assert_says(&error, "'only'");
+        assert_names_tensor(&error, "only");
+        assert_names_task(&error, missing == 0 ? NULL : missing == 1 ? "t0" : "t1");
         pushing_destroy(&p);
     }
     test_set_destroy(&s);
@@ -293,11 +300,11 @@ static void the_wrong_source_is_refused(void **state)
     (void)state;
     emr_error error;
     size_t taken;
-    const char *tensor;
+    const emr_tensor *tensor;
     uint64_t bytes;
     test_set s = random_set(6, 2, false);
     pushing p = pushing_create(&s, NULL, push_all, 0);
-    to_bundle(&p);
+    begin_bundle(&p);
     assert_int_equal(emr_merge_push(p.merge, 2, "x", 1, &taken, &error), EMR_EINVAL);
     assert_says(&error, "2");
     assert_int_equal(emr_merge_get_expected(p.merge, 2, &tensor, &bytes, &error), EMR_EINVAL);
@@ -320,14 +327,12 @@ static void what_is_compared_cannot_be_pushed(void **state)
 {
     (void)state;
     emr_error error;
-    const char *tensor;
-    uint64_t bytes;
     test_set s = rich_set(7, 2, SOURCE_MEMORY);
     emr_merge_options o = rich_options(EMR_RESCALE_PER_MODEL);
     pushing p = pushing_create(&s, &o, push_everything, 0);
-    to_bundle(&p);
-    assert_int_equal(emr_merge_get_expected(p.merge, 0, &tensor, &bytes, &error), EMR_EUNSUPPORTED);
-    assert_says(&error, "m.steps");
+    assert_ok(emr_merge_set_output(p.merge, emr_buffer_io(p.buffer), &error), &error);
+    assert_int_equal(emr_merge_begin(p.merge, &error), EMR_EUNSUPPORTED);
+    assert_names_tensor(&error, "m.steps");
     pushing_destroy(&p);
     test_set_destroy(&s);
 }
@@ -339,7 +344,7 @@ static void running_without_the_bytes_is_refused(void **state)
     emr_error error;
     test_set s = random_set(4, 2, false);
     pushing p = pushing_create(&s, NULL, push_all, 0);
-    to_bundle(&p);
+    assert_ok(emr_merge_set_output(p.merge, emr_buffer_io(p.buffer), &error), &error);
     assert_int_equal(emr_merge_run(p.merge, &error), EMR_ESTATE);
     assert_says(&error, "pushed");
     pushing_destroy(&p);

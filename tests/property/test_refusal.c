@@ -42,7 +42,9 @@ static void assert_refused(const refusal *f, emr_status status, const emr_error 
     assert_int_equal(status, EMR_EMISMATCH);
     assert_says(error, "'x'");
     assert_says(error, "'t1'");
-    assert_says(error, "second.file");
+    assert_names_tensor(error, "x");
+    assert_names_task(error, "t1");
+    assert_names_file(error, "second.file");
     assert_says(error, f->says);
     assert_says(error, f->says_too);
 }
@@ -52,26 +54,26 @@ static void models_that_do_not_fit(void **state)
     (void)state;
     for (size_t i = 0; i < sizeof refusals / sizeof refusals[0]; i++) {
         emr_error planned, run;
-        emr_buffer buffer = {0};
-        emr_io io = emr_buffer_io(&buffer);
+        emr_buffer *buffer = test_buffer_new();
         emr_plan_summary plan = EMR_INIT(emr_plan_summary);
         test_set s = make_set(&refusals[i]);
         emr_merge *merge = test_merge_create(&s, NULL);
         assert_refused(&refusals[i], emr_merge_get_plan(merge, &plan, &planned), &planned);
         emr_merge_destroy(&merge);
         merge = test_merge_create(&s, NULL);
-        assert_ok(emr_merge_set_output(merge, &io, &run), &run);
+        assert_ok(emr_merge_set_output(merge, emr_buffer_io(buffer), &run), &run);
         assert_refused(&refusals[i], emr_merge_run(merge, &run), &run);
         assert_string_equal(planned.text, run.text);
-        assert_int_equal(buffer.bytes, 0);
+        assert_int_equal(emr_buffer_bytes(buffer), 0);
         emr_merge_destroy(&merge);
-        emr_buffer_free(&buffer);
+        emr_buffer_destroy(&buffer);
         test_set_destroy(&s);
     }
 }
 
-static const test_tensor values[] = {
-    {"first", EMR_DTYPE_F32, 1, {100}}, {"second", EMR_DTYPE_F16, 2, {100, 300}}, {"third", EMR_DTYPE_F64, 1, {20001}}};
+static const test_tensor values[] = {{"first", EMR_DTYPE_F32, 1, {100}},
+                                     {"second", EMR_DTYPE_F16, 2, {100, 300}},
+                                     {"third", EMR_DTYPE_F64, 1, {20001}}};
 
 /* What a run without output says about a set. */
 static emr_status run_quietly(const test_set *s, const emr_merge_options *o, emr_error *error)
@@ -94,8 +96,10 @@ static void assert_nonfinite(size_t model, size_t tensor, uint64_t at, float val
     assert_int_equal(run_quietly(&s, &o, &error), EMR_ENONFINITE);
     snprintf(index, sizeof index, "index %u", (unsigned)at);
     assert_says(&error, index);
-    assert_says(&error, values[tensor].name);
+    assert_names_tensor(&error, values[tensor].name);
     assert_says(&error, model == 0 ? "base" : model == 1 ? "'t0' (task0)" : "'t1' (task1)");
+    assert_names_task(&error, model == 0 ? NULL : model == 1 ? "t0" : "t1");
+    assert_names_file(&error, model == 0 ? "base" : model == 1 ? "task0" : "task1");
     test_set_destroy(&s);
 }
 
@@ -154,9 +158,10 @@ static void the_first_of_many_is_named(void **state)
         emr_error error;
         odd_executor odd = {.order = {seed}, .reverse = seed % 2};
         emr_executor executor = odd_executor_make(&odd, 4);
-        emr_merge_options o = small_options();
-        o.memory_bytes = 64 << 20;
-        o.executor = &executor;
+        emr_resources resources = test_resources(NULL, &executor);
+        emr_merge_options o = EMR_INIT(emr_merge_options);
+        resources.memory_bytes = 64 << 20;
+        o.resources = &resources;
         test_set s = test_set_create(values, 3, 2, seed, seed < 4 ? SOURCE_IO : SOURCE_MEMORY);
         test_store(&s.tasks[0], 2, 20000, NAN);
         test_store(&s.tasks[1], 1, 20001, NAN);
@@ -186,12 +191,12 @@ static void nonfinite_as_zero_is_computed_and_counted(void **state)
     assert_ok(emr_merge_set_sink(merge, &sink, &error), &error);
     assert_ok(emr_merge_run(merge, &error), &error);
     static const uint64_t by_tensor[] = {2, 3, 1}, by_task[] = {3, 3};
-    for (size_t i = 0; i < 3; i++) {
+    for (uint32_t i = 0; i < 3; i++) {
         emr_plan_tensor row = EMR_INIT(emr_plan_tensor);
         assert_ok(emr_merge_get_plan_tensor(merge, i, &row), NULL);
         assert_int_equal(row.zeroed, by_tensor[i]);
     }
-    for (size_t t = 0; t < 2; t++) {
+    for (uint32_t t = 0; t < 2; t++) {
         emr_task_report report = EMR_INIT(emr_task_report);
         assert_ok(emr_merge_get_task_report(merge, t, &report), NULL);
         assert_int_equal(report.zeroed, by_task[t]);
@@ -207,9 +212,9 @@ static void private_tensors_may_hold_anything(void **state)
     emr_error error;
     const char *glob = "first";
     test_set s = test_set_create(values, 3, 2, 3, SOURCE_MEMORY);
+    emr_policy policy = private_policy(&glob);
     emr_merge_options o = small_options();
-    o.private_globs = &glob;
-    o.n_private_globs = 1;
+    o.policy = &policy;
     test_store(&s.base, 0, 1, NAN);
     test_store(&s.tasks[0], 0, 2, INFINITY);
     assert_ok(run_quietly(&s, &o, &error), &error);

@@ -36,7 +36,7 @@ typedef struct machine {
 /* All stores have room for this much; growing them a write at a time would take most of the test's time. */
 enum { ROOM = 12 << 20 };
 
-static void apply(unsigned char **to, size_t *n, uint64_t offset, const void *bytes, size_t count)
+static void write_into(unsigned char **to, size_t *n, uint64_t offset, const void *bytes, size_t count)
 {
     if (!*to)
         *to = calloc(1, ROOM);
@@ -46,22 +46,30 @@ static void apply(unsigned char **to, size_t *n, uint64_t offset, const void *by
     *n = offset + count > *n ? (size_t)offset + count : *n;
 }
 
-static int store_read(void *user, uint64_t offset, void *to, size_t n)
+static const char power_failed[] = "the power failed";
+
+static emr_status fail_power(emr_error *error)
+{
+    return emr_error_set(error, EMR_EIO, 5, NULL, power_failed);
+}
+
+static emr_status store_read(void *user, uint64_t offset, void *to, size_t n, emr_error *error)
 {
     const store *s = user;
     if (offset > s->seen_n || n > s->seen_n - offset)
-        return -1;
+        return emr_error_set(error, EMR_EIO, 0, NULL, "past the end");
     memcpy(to, s->seen + offset, n);
-    return 0;
+    return EMR_OK;
 }
 
-static int store_length(void *user, uint64_t *n)
+static emr_status store_length(void *user, uint64_t *n, emr_error *error)
 {
+    (void)error;
     *n = ((const store *)user)->seen_n;
-    return 0;
+    return EMR_OK;
 }
 
-static int store_write(void *user, uint64_t offset, const void *bytes, size_t n)
+static emr_status store_write(void *user, uint64_t offset, const void *bytes, size_t n, emr_error *error)
 {
     store *s = user;
     s->writes = realloc(s->writes, (s->n_writes + 1) * sizeof *s->writes);
@@ -69,8 +77,10 @@ static int store_write(void *user, uint64_t offset, const void *bytes, size_t n)
     write_op *w = &s->writes[s->n_writes++];
     *w = (write_op){offset, n, malloc(n + 1)};
     memcpy(w->bytes, bytes, n);
-    apply(&s->seen, &s->seen_n, offset, bytes, n);
-    return s->machine->calls++ >= s->machine->fail_at ? -1 : 0; /* it may still get there, or in part */
+    write_into(&s->seen, &s->seen_n, offset, bytes, n);
+    if (s->machine->calls++ < s->machine->fail_at)
+        return EMR_OK;
+    return fail_power(error); /* it may still get there, or in part */
 }
 
 static void forget_writes(store *s)
@@ -82,15 +92,15 @@ static void forget_writes(store *s)
     s->n_writes = 0;
 }
 
-static int store_sync(void *user)
+static emr_status store_sync(void *user, emr_error *error)
 {
     store *s = user;
     if (s->machine->calls++ >= s->machine->fail_at)
-        return -1;
+        return fail_power(error);
     for (size_t i = 0; i < s->n_writes; i++)
-        apply(&s->durable, &s->durable_n, s->writes[i].offset, s->writes[i].bytes, s->writes[i].n);
+        write_into(&s->durable, &s->durable_n, s->writes[i].offset, s->writes[i].bytes, s->writes[i].n);
     forget_writes(s);
-    return 0;
+    return EMR_OK;
 }
 
 /* After the crash some writes are there, some are not, some in part, whatever their order. */
@@ -100,14 +110,14 @@ static void crash_store(store *s, rng *r)
         uint64_t fate = rng_below(r, 3);
         size_t n = fate == 0 ? 0 : fate == 1 ? s->writes[i].n : (size_t)rng_below(r, s->writes[i].n + 1);
         if (n)
-            apply(&s->durable, &s->durable_n, s->writes[i].offset, s->writes[i].bytes, n);
+            write_into(&s->durable, &s->durable_n, s->writes[i].offset, s->writes[i].bytes, n);
     }
     forget_writes(s);
     free(s->seen);
     s->seen = NULL;
     s->seen_n = 0;
     if (s->durable_n)
-        apply(&s->seen, &s->seen_n, 0, s->durable, s->durable_n);
+        write_into(&s->seen, &s->seen_n, 0, s->durable, s->durable_n);
 }
 
 static void crash(machine *m)
@@ -148,24 +158,28 @@ typedef struct first_call {
     bool called;
 } first_call;
 
-static int note_first(void *user, uint64_t done, uint64_t total)
+static emr_status note_first(void *user, const emr_progress *progress, emr_error *error)
 {
     first_call *f = user;
+    (void)error;
     if (!f->called)
-        *f = (first_call){done, total, true};
-    return 0;
+        *f = (first_call){progress->done, progress->total, true};
+    return EMR_OK;
 }
 
 enum { EVERY = 30000 }; /* bytes of input between records */
 
-static emr_status run(machine *m, const test_set *s, emr_merge_options o, size_t fail_at, first_call *first)
+static emr_status run_machine(machine *m, const test_set *s, emr_merge_options o, size_t fail_at,
+                              first_call *first)
 {
-    emr_error error = {{0}};
+    emr_error error = {0};
     emr_io output = store_io(&m->output, m), journal = store_io(&m->journal, m);
+    emr_resources resources = *o.resources;
     if (first) {
-        o.progress = note_first;
-        o.progress_user = first;
+        resources.progress = note_first;
+        resources.progress_user = first;
     }
+    o.resources = &resources;
     m->fail_at = fail_at;
     emr_merge *merge = test_merge_create(s, &o);
     assert_ok(emr_merge_set_output(merge, &output, &error), &error);
@@ -173,18 +187,25 @@ static emr_status run(machine *m, const test_set *s, emr_merge_options o, size_t
     emr_status status = emr_merge_run(merge, &error);
     if (status) {
         assert_int_equal(status, EMR_EIO);
-        assert_says(&error, "failed");
+        assert_says(&error, power_failed);
+        assert_int_equal(error.system, 5);
     }
     emr_merge_destroy(&merge);
     return status;
 }
 
+static void assert_same_bytes(const unsigned char *bytes, const emr_buffer *want)
+{
+    emr_buffer *got = test_buffer_of(bytes, emr_buffer_bytes(want));
+    assert_same_buffer(got, want, "the bundle");
+    emr_buffer_destroy(&got);
+}
+
 /* What an earlier, longer attempt left behind the bundle's end is not the bundle's. */
 static void assert_bundle(const machine *m, const emr_buffer *want)
 {
-    emr_buffer got = {.data = m->output.durable, .bytes = want->bytes};
-    assert_true(m->output.durable_n >= want->bytes);
-    assert_same_buffer(&got, want, "the bundle");
+    assert_true(m->output.durable_n >= emr_buffer_bytes(want));
+    assert_same_bytes(m->output.durable, want);
 }
 
 /* Ten windows of 16384 parameters, and blocks of 4096, so that there are many points to be cut off at. */
@@ -198,13 +219,13 @@ static test_set make_set(test_source source)
     return test_set_create(tensors, N_TENSORS, 3, 5, source);
 }
 
-static emr_merge_options make_options(int rescale_per)
+static emr_merge_options make_options(emr_rescale_per per)
 {
-    emr_merge_options o = small_options();
-    o.rescale_per = rescale_per;
+    static const emr_resources resources = {.size = sizeof resources, .memory_bytes = 3 << 20};
+    emr_merge_options o = EMR_INIT(emr_merge_options);
+    o.resources = &resources;
+    o.rescale_per = per;
     o.block_params = 4096;
-    o.memory_bytes = 3 << 20;
-    o.compression = 0;
     return o;
 }
 
@@ -213,27 +234,27 @@ static size_t cut_off_everywhere(const test_set *s, const emr_merge_options *o, 
 {
     size_t points = 0;
     uint64_t best = 0;
-    emr_buffer want = test_merge_bundle(s, o);
+    emr_buffer *want = test_merge_bundle(s, o);
     machine whole = {.random = {1}};
-    assert_int_equal(run(&whole, s, *o, SIZE_MAX, NULL), EMR_OK);
+    assert_int_equal(run_machine(&whole, s, *o, SIZE_MAX, NULL), EMR_OK);
     size_t calls = whole.calls, step = calls / wanted ? calls / wanted : 1;
     free_machine(&whole);
     for (size_t k = 0;; k += step) {
         machine m = {.random = {k + 1}};
         first_call first = {0};
-        emr_status status = run(&m, s, *o, k, NULL);
+        emr_status status = run_machine(&m, s, *o, k, NULL);
         if (status) {
             points++;
             crash(&m);
-            assert_int_equal(run(&m, s, *o, SIZE_MAX, &first), EMR_OK);
+            assert_int_equal(run_machine(&m, s, *o, SIZE_MAX, &first), EMR_OK);
             best = first.done > best ? first.done : best;
         }
-        assert_bundle(&m, &want);
+        assert_bundle(&m, want);
         free_machine(&m);
         if (!status)
             break;
     }
-    emr_buffer_free(&want);
+    emr_buffer_destroy(&want);
     assert_true(best > 1000000); /* late ones went on from late records: there are 2.5 MB of input */
     return points;
 }
@@ -254,7 +275,8 @@ static void per_row_extendable_is_cut_off_everywhere(void **state)
     emr_merge_options o = make_options(EMR_RESCALE_PER_ROW);
     o.extendable = 1;
     o.embed_base = 1;
-    o.memory_bytes = 8 << 20;
+    emr_resources resources = resources_within(8 << 20);
+    o.resources = &resources;
     assert_true(cut_off_everywhere(&s, &o, 60) >= 50);
     test_set_destroy(&s);
 }
@@ -264,18 +286,20 @@ static void per_tensor_in_other_memory(void **state)
     (void)state;
     test_set s = make_set(SOURCE_MEMORY);
     emr_merge_options o = make_options(EMR_RESCALE_PER_TENSOR), wide = o;
-    wide.memory_bytes = 0;
-    emr_buffer want = test_merge_bundle(&s, &o);
+    emr_resources plenty = resources_within(0);
+    wide.resources = &plenty;
+    emr_buffer *want = test_merge_bundle(&s, &o);
     for (size_t k = 60; k < 350; k += 37) {
         machine m = {.random = {k}};
-        if (run(&m, &s, o, k, NULL)) {
+        if (run_machine(&m, &s, o, k, NULL)) {
             crash(&m);
-            assert_int_equal(run(&m, &s, wide, SIZE_MAX, NULL), EMR_OK); /* other windows, and buffers */
+            assert_int_equal(run_machine(&m, &s, wide, SIZE_MAX, NULL),
+                             EMR_OK); /* other windows, and buffers */
         }
-        assert_bundle(&m, &want);
+        assert_bundle(&m, want);
         free_machine(&m);
     }
-    emr_buffer_free(&want);
+    emr_buffer_destroy(&want);
     test_set_destroy(&s);
 }
 
@@ -285,19 +309,19 @@ static void cut_off_again_and_again(void **state)
     test_set s = make_set(SOURCE_IO);
     emr_merge_options o = make_options(EMR_RESCALE_PER_TENSOR);
     o.extendable = 1;
-    emr_buffer want = test_merge_bundle(&s, &o);
+    emr_buffer *want = test_merge_bundle(&s, &o);
     for (uint64_t seed = 1; seed <= 5; seed++) {
         machine m = {.random = {seed}};
         size_t runs = 1;
-        while (run(&m, &s, o, 150 + (size_t)rng_below(&m.random, 150), NULL)) {
+        while (run_machine(&m, &s, o, 150 + (size_t)rng_below(&m.random, 150), NULL)) {
             crash(&m);
             assert_true(++runs < 1000);
         }
         assert_true(runs > 2);
-        assert_bundle(&m, &want);
+        assert_bundle(&m, want);
         free_machine(&m);
     }
-    emr_buffer_free(&want);
+    emr_buffer_destroy(&want);
     test_set_destroy(&s);
 }
 
@@ -307,16 +331,16 @@ static void without_a_crash_it_goes_on_too(void **state)
     (void)state;
     test_set s = make_set(SOURCE_IO);
     emr_merge_options o = make_options(EMR_RESCALE_PER_MODEL);
-    emr_buffer want = test_merge_bundle(&s, &o);
+    emr_buffer *want = test_merge_bundle(&s, &o);
     machine m = {.random = {1}};
     first_call first = {0};
-    assert_int_equal(run(&m, &s, o, 230, NULL), EMR_EIO);
+    assert_int_equal(run_machine(&m, &s, o, 230, NULL), EMR_EIO);
     m.calls = 0;
-    assert_int_equal(run(&m, &s, o, SIZE_MAX, &first), EMR_OK);
+    assert_int_equal(run_machine(&m, &s, o, SIZE_MAX, &first), EMR_OK);
     assert_true(first.done > EVERY);
-    assert_bundle(&m, &want);
+    assert_bundle(&m, want);
     free_machine(&m);
-    emr_buffer_free(&want);
+    emr_buffer_destroy(&want);
     test_set_destroy(&s);
 }
 
@@ -326,18 +350,18 @@ static void another_merge_begins_anew(void **state)
     test_set s = make_set(SOURCE_IO);
     emr_merge_options o = make_options(EMR_RESCALE_PER_MODEL), other = o;
     other.rescale = EMR_RESCALE_L2;
-    emr_buffer want = test_merge_bundle(&s, &other);
+    emr_buffer *want = test_merge_bundle(&s, &other);
     machine m = {.random = {1}}, fresh = {.random = {1}};
     first_call first = {0}, front = {0};
-    assert_int_equal(run(&fresh, &s, other, SIZE_MAX, &front), EMR_OK);
-    assert_int_equal(run(&m, &s, o, 230, NULL), EMR_EIO);
+    assert_int_equal(run_machine(&fresh, &s, other, SIZE_MAX, &front), EMR_OK);
+    assert_int_equal(run_machine(&m, &s, o, 230, NULL), EMR_EIO);
     crash(&m);
-    assert_int_equal(run(&m, &s, other, SIZE_MAX, &first), EMR_OK);
+    assert_int_equal(run_machine(&m, &s, other, SIZE_MAX, &first), EMR_OK);
     assert_int_equal(first.done, front.done);
-    assert_bundle(&m, &want);
+    assert_bundle(&m, want);
     free_machine(&m);
     free_machine(&fresh);
-    emr_buffer_free(&want);
+    emr_buffer_destroy(&want);
     test_set_destroy(&s);
 }
 
@@ -347,26 +371,26 @@ static void damage_is_noticed(void **state)
     (void)state;
     test_set s = make_set(SOURCE_IO);
     emr_merge_options o = make_options(EMR_RESCALE_PER_MODEL);
-    emr_buffer want = test_merge_bundle(&s, &o);
+    emr_buffer *want = test_merge_bundle(&s, &o);
     for (size_t i = 0; i < 60; i++) {
         machine m = {.random = {i + 1}};
-        assert_int_equal(run(&m, &s, o, 200, NULL), EMR_EIO);
+        assert_int_equal(run_machine(&m, &s, o, 200, NULL), EMR_EIO);
         crash(&m);
         store *hurt = i % 2 ? &m.journal : &m.output;
         size_t at = (size_t)rng_below(&m.random, hurt->durable_n);
         hurt->durable[at] ^= (unsigned char)(1u << rng_below(&m.random, 8));
         hurt->seen[at] = hurt->durable[at];
-        assert_int_equal(run(&m, &s, o, SIZE_MAX, NULL), EMR_OK);
-        assert_bundle(&m, &want);
+        assert_int_equal(run_machine(&m, &s, o, SIZE_MAX, NULL), EMR_OK);
+        assert_bundle(&m, want);
         free_machine(&m);
     }
-    emr_buffer_free(&want);
+    emr_buffer_destroy(&want);
     test_set_destroy(&s);
 }
 
 /* Processes that are killed, with files. */
 typedef struct killer {
-    emr_io inner;
+    const emr_io *inner;
     size_t *calls, kill_at;
 } killer;
 
@@ -376,30 +400,30 @@ static void count_call(const killer *k)
         raise(SIGKILL);
 }
 
-static int killer_write(void *user, uint64_t offset, const void *bytes, size_t n)
+static emr_status killer_write(void *user, uint64_t offset, const void *bytes, size_t n, emr_error *error)
 {
     const killer *k = user;
     count_call(k);
-    return k->inner.write(k->inner.user, offset, bytes, n);
+    return k->inner->write(k->inner->user, offset, bytes, n, error);
 }
 
-static int killer_sync(void *user)
+static emr_status killer_sync(void *user, emr_error *error)
 {
     const killer *k = user;
     count_call(k);
-    return k->inner.sync(k->inner.user);
+    return k->inner->sync(k->inner->user, error);
 }
 
-static int killer_read(void *user, uint64_t offset, void *bytes, size_t n)
+static emr_status killer_read(void *user, uint64_t offset, void *bytes, size_t n, emr_error *error)
 {
     const killer *k = user;
-    return k->inner.read(k->inner.user, offset, bytes, n);
+    return k->inner->read(k->inner->user, offset, bytes, n, error);
 }
 
-static int killer_length(void *user, uint64_t *n)
+static emr_status killer_length(void *user, uint64_t *n, emr_error *error)
 {
     const killer *k = user;
-    return k->inner.length(k->inner.user, n);
+    return k->inner->length(k->inner->user, n, error);
 }
 
 static emr_io killer_io(killer *k)
@@ -413,15 +437,17 @@ static emr_io killer_io(killer *k)
     return io;
 }
 
+static const emr_file_options replacing = {.size = sizeof replacing, .replace = 1};
+
 /* Merges into path; the number of calls that were made. */
 static size_t merge_to_file(const test_set *s, const emr_merge_options *o, const char *path,
                             const char *log_path, size_t kill_at)
 {
-    emr_error error = {{0}};
+    emr_error error = {0};
     emr_file *file, *log;
     size_t calls = 0;
-    assert_ok(emr_file_resume(&file, path, 0, NULL, &error), &error);
-    assert_ok(emr_file_resume(&log, log_path, 1, NULL, &error), &error);
+    assert_ok(emr_file_resume(&file, path, NULL, &error), &error);
+    assert_ok(emr_file_resume(&log, log_path, &replacing, &error), &error);
     killer out = {emr_file_io(file), &calls, kill_at}, in = {emr_file_io(log), &calls, kill_at};
     emr_io output = killer_io(&out), journal = killer_io(&in);
     emr_merge *merge = test_merge_create(s, o);
@@ -442,7 +468,7 @@ static void killed_processes(void **state)
     (void)state;
     test_set s = make_set(SOURCE_MEMORY);
     emr_merge_options o = make_options(EMR_RESCALE_PER_MODEL);
-    emr_buffer want = test_merge_bundle(&s, &o);
+    emr_buffer *want = test_merge_bundle(&s, &o);
     char *directory = test_directory_make(), *path = test_path(directory, "x.emr"),
          *log_path = test_path(directory, "x.emr.journal");
     size_t calls = merge_to_file(&s, &o, path, log_path, SIZE_MAX), kills = 0;
@@ -463,8 +489,8 @@ static void killed_processes(void **state)
         assert_int_not_equal(access(path, F_OK), 0); /* absent until it is whole */
         (void)merge_to_file(&s, &o, path, log_path, SIZE_MAX);
         unsigned char *bytes = test_read_file(path, &n);
-        emr_buffer got = {.data = bytes, .bytes = n};
-        assert_same_buffer(&got, &want, "the bundle");
+        assert_int_equal(n, emr_buffer_bytes(want));
+        assert_same_bytes(bytes, want);
         free(bytes);
         assert_int_equal(test_directory_entries(directory), 1); /* nothing else is left */
         assert_int_equal(remove(path), 0);
@@ -474,38 +500,39 @@ static void killed_processes(void **state)
     free(path);
     free(log_path);
     test_directory_remove(directory);
-    emr_buffer_free(&want);
+    emr_buffer_destroy(&want);
     test_set_destroy(&s);
 }
 
 static void files_have_one_owner(void **state)
 {
     (void)state;
-    emr_error error = {{0}};
+    emr_error error = {0};
     emr_file *file, *other;
     char *directory = test_directory_make(), *path = test_path(directory, "x");
-    assert_ok(emr_file_resume(&file, path, 0, NULL, &error), &error);
-    assert_int_equal(emr_file_resume(&other, path, 0, NULL, &error), EMR_EIO);
+    assert_ok(emr_file_resume(&file, path, NULL, &error), &error);
+    assert_int_equal(emr_file_resume(&other, path, NULL, &error), EMR_EIO);
     assert_says(&error, "another process");
+    assert_true(error.file.length > 0);
     assert_null(other);
-    emr_io io = emr_file_io(file);
-    assert_int_equal(io.write(io.user, 0, "long text", 9), 0);
+    const emr_io *io = emr_file_io(file);
+    assert_ok(io->write(io->user, 0, "long text", 9, &error), &error);
     emr_file_close(&file);
     assert_int_equal(test_directory_entries(directory), 1); /* it stays */
-    assert_ok(emr_file_resume(&file, path, 0, NULL, &error), &error);
+    assert_ok(emr_file_resume(&file, path, NULL, &error), &error);
     io = emr_file_io(file);
     char text[9];
-    assert_int_equal(io.read(io.user, 0, text, 9), 0);
+    assert_ok(io->read(io->user, 0, text, 9, &error), &error);
     assert_memory_equal(text, "long text", 9);
-    assert_int_equal(io.write(io.user, 0, "short", 5), 0);
+    assert_ok(io->write(io->user, 0, "short", 5, &error), &error);
     assert_ok(emr_file_commit(file, &error), &error);
     emr_file_close(&file);
     size_t n;
     unsigned char *bytes = test_read_file(path, &n);
     assert_int_equal(n, 5);
     free(bytes);
-    assert_int_equal(emr_file_resume(&file, path, 0, NULL, &error), EMR_EEXIST);
-    assert_ok(emr_file_resume(&file, path, 1, NULL, &error), &error);
+    assert_int_equal(emr_file_resume(&file, path, NULL, &error), EMR_EEXIST);
+    assert_ok(emr_file_resume(&file, path, &replacing, &error), &error);
     emr_file_discard(&file);
     assert_int_equal(test_directory_entries(directory), 1);
     free(path);
@@ -515,7 +542,7 @@ static void files_have_one_owner(void **state)
 /* The set's models in files of their own. */
 static test_set open_files(const test_set *s, const char *directory)
 {
-    emr_error error = {{0}};
+    emr_error error = {0};
     test_set opened = {.n = s->n, .tasks = calloc(s->n, sizeof *opened.tasks)};
     for (size_t i = 0; i <= s->n; i++) {
         char name[32];
@@ -540,7 +567,7 @@ static void a_replaced_input_is_noticed(void **state)
     char *directory = test_directory_make(), *path = test_path(directory, "1.safetensors");
     test_set opened = open_files(&s, directory);
     machine m = {.random = {1}};
-    assert_int_equal(run(&m, &opened, o, 230, NULL), EMR_EIO);
+    assert_int_equal(run_machine(&m, &opened, o, 230, NULL), EMR_EIO);
     crash(&m);
     test_set_destroy(&opened);
 
@@ -559,11 +586,11 @@ static void a_replaced_input_is_noticed(void **state)
     assert_int_equal(after.st_size, before.st_size);
 
     opened = open_files(&s, directory);
-    emr_buffer want = test_merge_bundle(&opened, &o);
-    assert_int_equal(run(&m, &opened, o, SIZE_MAX, NULL), EMR_OK);
-    assert_bundle(&m, &want);
+    emr_buffer *want = test_merge_bundle(&opened, &o);
+    assert_int_equal(run_machine(&m, &opened, o, SIZE_MAX, NULL), EMR_OK);
+    assert_bundle(&m, want);
     free_machine(&m);
-    emr_buffer_free(&want);
+    emr_buffer_destroy(&want);
     test_set_destroy(&opened);
     test_set_destroy(&s);
     free(path);
@@ -573,28 +600,28 @@ static void a_replaced_input_is_noticed(void **state)
 static void what_cannot_go_on_is_refused(void **state)
 {
     (void)state;
-    emr_error error = {{0}};
-    emr_buffer buffer = {0}, log = {0};
-    emr_io io = emr_buffer_io(&buffer), journal = emr_buffer_io(&log), blind = io;
+    emr_error error = {0};
+    emr_buffer *buffer = test_buffer_new(), *log = test_buffer_new();
+    const emr_io *io = emr_buffer_io(buffer), *journal = emr_buffer_io(log);
+    emr_io blind = *io;
     blind.read = NULL;
     test_set s = make_set(SOURCE_PUSHED);
     emr_merge *merge = test_merge_create(&s, NULL);
-    assert_int_equal(emr_merge_set_journal(merge, &journal, 0, &error), EMR_ESTATE);
+    assert_int_equal(emr_merge_set_journal(merge, journal, 0, &error), EMR_ESTATE);
     assert_ok(emr_merge_set_output(merge, &blind, &error), &error);
-    assert_int_equal(emr_merge_set_journal(merge, &journal, 0, &error), EMR_EINVAL);
+    assert_int_equal(emr_merge_set_journal(merge, journal, 0, &error), EMR_EINVAL);
     assert_says(&error, "output");
     emr_merge_destroy(&merge);
     merge = test_merge_create(&s, NULL);
-    assert_ok(emr_merge_set_output(merge, &io, &error), &error);
+    assert_ok(emr_merge_set_output(merge, io, &error), &error);
     assert_int_equal(emr_merge_set_journal(merge, &blind, 0, &error), EMR_EINVAL);
     assert_says(&error, "journal");
-    assert_ok(emr_merge_set_journal(merge, &journal, 0, &error), &error);
-    size_t taken;
-    assert_int_equal(emr_merge_push(merge, EMR_BASE, "x", 1, &taken, &error), EMR_ESTATE);
+    assert_ok(emr_merge_set_journal(merge, journal, 0, &error), &error);
+    assert_int_equal(emr_merge_begin(merge, &error), EMR_ESTATE);
     assert_says(&error, "emr_merge_run");
     emr_merge_destroy(&merge);
-    emr_buffer_free(&buffer);
-    emr_buffer_free(&log);
+    emr_buffer_destroy(&buffer);
+    emr_buffer_destroy(&log);
     test_set_destroy(&s);
 }
 

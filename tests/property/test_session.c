@@ -10,22 +10,24 @@ enum { N_TASKS = 3, LANES = 32 };
 
 /* How a session comes by what it needs. */
 typedef struct setting {
-    int per, unified_dtype, compression;
+    emr_rescale_per per;
+    emr_dtype unified_dtype;
+    int32_t compression;
     bool embedded; /* the base is the bundle's own */
     bool mapped;
     test_source source;
-    unsigned threads; /* 0: no executor; 99: an odd one */
+    uint32_t threads; /* 0: no executor; 99: an odd one */
     uint64_t mask_bytes;
 } setting;
 
 typedef struct fixture {
     test_set set;
-    emr_buffer buffer;
-    emr_memory memory;
+    emr_buffer *buffer, *mapped; /* the bundle, as it was written and to be mapped */
     emr_bundle *bundle;
     emr_pool *pool;
     odd_executor odd;
-    emr_executor executor;
+    emr_executor odd_table;
+    const emr_executor *executor; /* NULL: none */
     test_allocator counts;
     emr_allocator allocator;
     test_io input;
@@ -34,20 +36,23 @@ typedef struct fixture {
 } fixture;
 
 static const test_tensor tensors[] = {
-    {"wide", EMR_DTYPE_F32, 2, {13, 1031}},   {"tall", EMR_DTYPE_BF16, 2, {900, 31}},    {"square", EMR_DTYPE_F16, 2, {64, 96}},
-    {"conv", EMR_DTYPE_F32, 3, {5, 7, 9}},    {"one", EMR_DTYPE_F32, 1, {5000}},         {"scalar", EMR_DTYPE_F32, 0, {0}},
-    {"none", EMR_DTYPE_F32, 2, {0, 7}},       {"no_columns", EMR_DTYPE_F32, 2, {7, 0}},  {"double", EMR_DTYPE_F64, 2, {3, 40}},
-    {"head.a", EMR_DTYPE_F32, 2, {3, 11000}}, {"head.b", EMR_DTYPE_BF16, 1, {4099}},     {"ids", EMR_DTYPE_I32, 1, {1000}},
-    {"steps", EMR_DTYPE_I64, 1, {20}},        {"small", EMR_DTYPE_F8_E4M3, 2, {17, 33}}, {"ends", EMR_DTYPE_F32, 2, {40, 512}},
+    {"wide", EMR_DTYPE_F32, 2, {13, 1031}}, {"tall", EMR_DTYPE_BF16, 2, {900, 31}},
+    {"square", EMR_DTYPE_F16, 2, {64, 96}}, {"conv", EMR_DTYPE_F32, 3, {5, 7, 9}},
+    {"one", EMR_DTYPE_F32, 1, {5000}},      {"scalar", EMR_DTYPE_F32, 0, {0}},
+    {"none", EMR_DTYPE_F32, 2, {0, 7}},     {"no_columns", EMR_DTYPE_F32, 2, {7, 0}},
+    {"double", EMR_DTYPE_F64, 2, {3, 40}},  {"head.a", EMR_DTYPE_F32, 2, {3, 11000}},
+    {"head.b", EMR_DTYPE_BF16, 1, {4099}},  {"ids", EMR_DTYPE_I32, 1, {1000}},
+    {"steps", EMR_DTYPE_I64, 1, {20}},      {"small", EMR_DTYPE_F8_E4M3, 2, {17, 33}},
+    {"ends", EMR_DTYPE_F32, 2, {40, 512}},
 };
 enum { N_TENSORS = sizeof tensors / sizeof tensors[0] };
 
 static emr_merge_options merge_options(const setting *s)
 {
     static const char *const globs[] = {"head.*"};
+    static const emr_policy policy = {.size = sizeof policy, .private_globs = globs, .n_private_globs = 1};
     emr_merge_options o = EMR_INIT(emr_merge_options);
-    o.private_globs = globs;
-    o.n_private_globs = 1;
+    o.policy = &policy;
     o.rescale_per = s->per;
     o.unified_dtype = s->unified_dtype;
     o.compression = s->compression;
@@ -60,8 +65,8 @@ static void open_session(fixture *f, const setting *s)
 {
     emr_bundle_options o = EMR_INIT(emr_bundle_options);
     emr_session_options so = EMR_INIT(emr_session_options);
-    f->memory = (emr_memory){f->buffer.data, f->buffer.bytes};
-    f->input = (test_io){.inner = emr_memory_io(&f->memory), .fail_read = SIZE_MAX, .fail_write = SIZE_MAX};
+    f->mapped = test_buffer_of(emr_buffer_data(f->buffer), emr_buffer_bytes(f->buffer));
+    f->input = (test_io){.inner = *emr_buffer_io(f->mapped), .fail_read = SIZE_MAX, .fail_write = SIZE_MAX};
     f->counts = (test_allocator){.fail_at = SIZE_MAX};
     f->allocator = test_allocator_make(&f->counts);
     o.allocator = &f->allocator;
@@ -69,19 +74,21 @@ static void open_session(fixture *f, const setting *s)
     assert_ok(emr_bundle_open(&f->bundle, &io, "test.emr", &o, &f->error), &f->error);
     if (s->threads == 99) {
         f->odd = (odd_executor){.order = {5}, .reverse = false};
-        f->executor = odd_executor_make(&f->odd, 3);
+        f->odd_table = odd_executor_make(&f->odd, 3);
+        f->executor = &f->odd_table;
     } else if (s->threads) {
-        assert_ok(emr_pool_create(&f->pool, s->threads, NULL, &f->error), &f->error);
+        f->pool = create_pool(s->threads);
         f->executor = emr_pool_executor(f->pool);
     }
-    so.executor = s->threads ? &f->executor : NULL;
+    const emr_resources resources = test_resources(NULL, f->executor);
+    so.resources = &resources;
     so.mask_bytes = s->mask_bytes;
     assert_ok(
         emr_session_create(&f->session, f->bundle, s->embedded ? NULL : f->set.base.model, &so, &f->error),
         &f->error);
 }
 
-static fixture create(const setting *s, uint64_t seed)
+static fixture create_fixture(const setting *s, uint64_t seed)
 {
     fixture f = {0};
     emr_merge_options o = merge_options(s);
@@ -92,21 +99,30 @@ static fixture create(const setting *s, uint64_t seed)
     return f;
 }
 
-static void destroy(fixture *f)
+static void destroy_fixture(fixture *f)
 {
     emr_session_destroy(&f->session);
     emr_bundle_destroy(&f->bundle);
     assert_int_equal(f->counts.alive, 0);
     emr_pool_destroy(&f->pool);
-    emr_buffer_free(&f->buffer);
+    emr_buffer_destroy(&f->mapped);
+    emr_buffer_destroy(&f->buffer);
     test_set_destroy(&f->set);
 }
 
 static const setting settings[] = {
     {.source = SOURCE_MEMORY},
     {.per = EMR_RESCALE_PER_ROW, .compression = EMR_COMPRESSION_NONE, .mapped = true, .threads = 3},
-    {.per = EMR_RESCALE_PER_TENSOR, .unified_dtype = EMR_DTYPE_BF16, .source = SOURCE_IO, .mask_bytes = 1, .threads = 2},
-    {.per = EMR_RESCALE_PER_ROW, .unified_dtype = EMR_DTYPE_F16, .source = SOURCE_READ, .mask_bytes = 3, .threads = 99},
+    {.per = EMR_RESCALE_PER_TENSOR,
+     .unified_dtype = EMR_DTYPE_BF16,
+     .source = SOURCE_IO,
+     .mask_bytes = 1,
+     .threads = 2},
+    {.per = EMR_RESCALE_PER_ROW,
+     .unified_dtype = EMR_DTYPE_F16,
+     .source = SOURCE_READ,
+     .mask_bytes = 3,
+     .threads = 99},
     {.embedded = true, .compression = EMR_COMPRESSION_NONE, .mask_bytes = 17, .threads = 99},
     {.embedded = true, .mapped = true, .per = EMR_RESCALE_PER_ROW, .mask_bytes = 40},
 };
@@ -125,21 +141,26 @@ static size_t bytes_of(emr_dtype dtype)
     return emr_dtype_bits(dtype) / 8;
 }
 
+static emr_weights all_of(const char *name, void *data, emr_dtype dtype)
+{
+    return (emr_weights){.size = sizeof(emr_weights), .name = name, .data = data, .dtype = dtype};
+}
+
 /* Some of a task's tensors at once, in random order and ranges, against the task's model. */
-static void check_apply(fixture *f, size_t task, emr_dtype dtype, rng *r)
+static void check_apply(fixture *f, uint32_t task, emr_dtype dtype, rng *r)
 {
     emr_weights weights[8];
     unsigned char *room[8], *want[8];
     emr_view_options o = EMR_INIT(emr_view_options);
     emr_model *model;
-    o.dtype = (int)dtype;
+    o.dtype = dtype;
     emr_bundle_info info = EMR_INIT(emr_bundle_info);
     assert_int_equal(emr_bundle_get_info(f->bundle, &info), EMR_OK);
     assert_ok(emr_bundle_open_task(&model, f->bundle, task, info.has_base ? NULL : f->set.base.model, &o,
-                                    &f->error),
+                                   &f->error),
               &f->error);
     for (size_t i = 0; i < 8; i++) {
-        const emr_tensor *t = emr_model_tensor(model, (size_t)rng_below(r, emr_model_n_tensors(model)));
+        const emr_tensor *t = emr_model_tensor(model, (uint32_t)rng_below(r, emr_model_n_tensors(model)));
         uint64_t count = emr_tensor_count(t), first = rng_below(r, count + 1),
                  n = rng_below(r, count - first + 1);
         if (rng_below(r, 3) == 0)
@@ -155,11 +176,11 @@ static void check_apply(fixture *f, size_t task, emr_dtype dtype, rng *r)
                                    .data = room[i],
                                    .first = first,
                                    .count = n,
-                                   .dtype = emr_dtype_is_float(emr_tensor_dtype(t)) ? (int)dtype : 0};
+                                   .dtype = emr_dtype_is_float(emr_tensor_dtype(t)) ? dtype : EMR_DTYPE_NONE};
     }
     assert_ok(emr_session_apply(f->session, task, weights, 8, &f->error), &f->error);
     for (size_t i = 0; i < 8; i++) {
-        const emr_tensor *t = emr_model_find(model, weights[i].name);
+        const emr_tensor *t = emr_model_find_tensor(model, weights[i].name);
         uint64_t n = weights[i].count ? weights[i].count : emr_tensor_count(t) - weights[i].first;
         size_t bytes = (size_t)n * bytes_of(emr_tensor_dtype(t));
         assert_memory_equal(room[i], want[i], bytes);
@@ -178,11 +199,11 @@ static void weights_are_those_of_the_tasks_model(void **state)
     (void)state;
     for (size_t i = 0; i < N_SETTINGS; i++) {
         setting s = setting_at(i);
-        fixture f = create(&s, i + 1);
+        fixture f = create_fixture(&s, i + 1);
         open_session(&f, &s);
         for (int k = 0; k < 60; k++)
-            check_apply(&f, (size_t)rng_below(&r, N_TASKS), dtypes[k % 4], &r);
-        destroy(&f);
+            check_apply(&f, (uint32_t)rng_below(&r, N_TASKS), dtypes[k % 4], &r);
+        destroy_fixture(&f);
     }
 }
 
@@ -191,25 +212,24 @@ static void nothing_is_allocated_after_creation(void **state)
 {
     static float room[13 * 1031], head[3 * 11000], narrow[13 * 1031], x[3 * 1031], y[3 * 13];
     static int32_t ids[1000];
-    const size_t tasks[] = {2, 0, 1};
+    const uint32_t tasks[] = {2, 0, 1};
     (void)state;
     for (size_t i = 0; i < N_SETTINGS; i++) {
         setting s = setting_at(i);
-        fixture f = create(&s, i + 1);
+        fixture f = create_fixture(&s, i + 1);
         s.mask_bytes = s.mask_bytes && s.mask_bytes < 9 * 512 ? 9 * 512 : s.mask_bytes;
         open_session(&f, &s);
         size_t before = f.counts.requests;
-        const emr_weights weights[] = {{sizeof *weights, "wide", room, 0, 0, EMR_DTYPE_F32},
-                                       {sizeof *weights, "head.b", head, 0, 0, EMR_DTYPE_F32},
-                                       {sizeof *weights, "ids", ids, 0, 0, 0},
-                                       {sizeof *weights, "wide", narrow, 0, 0, EMR_DTYPE_BF16}};
+        const emr_weights weights[] = {
+            all_of("wide", room, EMR_DTYPE_F32), all_of("head.b", head, EMR_DTYPE_F32),
+            all_of("ids", ids, EMR_DTYPE_NONE), all_of("wide", narrow, EMR_DTYPE_BF16)};
         emr_product p = {.size = sizeof p, .n_rows = 13, .x = x, .y = y, .batch = 3};
-        assert_int_equal(emr_bundle_find_tensor(f.bundle, "wide", &p.tensor), EMR_OK);
-        for (size_t t = 0; t < N_TASKS; t++)
+        assert_int_equal(emr_bundle_find_tensor(f.bundle, "wide", &p.tensor, NULL), EMR_OK);
+        for (uint32_t t = 0; t < N_TASKS; t++)
             assert_ok(emr_session_apply(f.session, t, weights, 4, &f.error), &f.error);
         assert_ok(emr_session_multiply(f.session, tasks, &p, &f.error), &f.error);
         assert_int_equal(f.counts.requests, before);
-        destroy(&f);
+        destroy_fixture(&f);
     }
 }
 
@@ -217,35 +237,33 @@ static void nothing_is_allocated_after_creation(void **state)
 static void large_output_is_the_same(void **state)
 {
     enum { SIDE = 1200, COUNT = SIDE * SIDE };
-    static const test_tensor large[] = {{"a", EMR_DTYPE_F32, 2, {SIDE, SIDE}}, {"b", EMR_DTYPE_BF16, 2, {SIDE, SIDE}}};
+    static const test_tensor large[] = {{"a", EMR_DTYPE_F32, 2, {SIDE, SIDE}},
+                                        {"b", EMR_DTYPE_BF16, 2, {SIDE, SIDE}}};
     static _Alignas(64) unsigned char a[COUNT * 4 + 64], b[COUNT * 4 + 64], want[COUNT * 4];
     emr_error error;
-    emr_memory memory;
     emr_merge_options options = {.size = sizeof options, .rescale_per = EMR_RESCALE_PER_ROW};
-    emr_pool *pool;
     emr_session *session;
     emr_session_options o = EMR_INIT(emr_session_options);
     (void)state;
     test_set set = test_set_create(large, 2, 2, 8, SOURCE_MEMORY);
-    emr_buffer buffer = test_merge_bundle(&set, &options);
-    emr_bundle *bundle = test_bundle_open(&buffer, &memory);
-    assert_ok(emr_pool_create(&pool, 2, NULL, &error), &error);
-    emr_executor executor = emr_pool_executor(pool);
-    o.executor = &executor;
+    emr_buffer *buffer = test_merge_bundle(&set, &options);
+    emr_bundle *bundle = test_bundle_open(buffer);
+    emr_pool *pool = create_pool(2);
+    const emr_resources resources = test_resources(NULL, emr_pool_executor(pool));
+    o.resources = &resources;
     assert_ok(emr_session_create(&session, bundle, set.base.model, &o, &error), &error);
-    for (size_t task = 0; task < 2; task++)
+    for (uint32_t task = 0; task < 2; task++)
         for (size_t off = 0; off < 3; off++) {
             const emr_dtype dtype = task ? EMR_DTYPE_F32 : EMR_DTYPE_NONE;
-            const emr_weights weights[] = {{sizeof *weights, "a", a + off % 2, 0, 0, (int)dtype},
-                                           {sizeof *weights, "b", b + off * 32, 0, 0, (int)dtype}};
-            emr_view_options view = {.size = sizeof view, .dtype = (int)dtype};
+            const emr_weights weights[] = {all_of("a", a + off % 2, dtype), all_of("b", b + off * 32, dtype)};
+            emr_view_options view = {.size = sizeof view, .dtype = dtype};
             emr_model *model;
             memset(a, 0xa5, sizeof a);
             memset(b, 0xa5, sizeof b);
             assert_ok(emr_session_apply(session, task, weights, 2, &error), &error);
             assert_ok(emr_bundle_open_task(&model, bundle, task, set.base.model, &view, &error), &error);
             for (size_t i = 0; i < 2; i++) {
-                const emr_tensor *t = emr_model_find(model, weights[i].name);
+                const emr_tensor *t = emr_model_find_tensor(model, weights[i].name);
                 size_t bytes = (size_t)emr_tensor_bytes(t);
                 assert_ok(emr_tensor_read(t, 0, want, bytes, &error), &error);
                 assert_true(memcmp(weights[i].data, want, bytes) == 0);
@@ -256,7 +274,7 @@ static void large_output_is_the_same(void **state)
     emr_session_destroy(&session);
     emr_pool_destroy(&pool);
     emr_bundle_destroy(&bundle);
-    emr_buffer_free(&buffer);
+    emr_buffer_destroy(&buffer);
     test_set_destroy(&set);
 }
 
@@ -267,21 +285,22 @@ static void the_base_is_a_task_too(void **state)
     (void)state;
     for (size_t i = 0; i < N_SETTINGS; i++) {
         setting s = setting_at(i);
-        fixture f = create(&s, i + 1);
+        fixture f = create_fixture(&s, i + 1);
         open_session(&f, &s);
         for (size_t t = 0; t < N_TENSORS; t++) {
-            emr_weights w = {sizeof w, tensors[t].name, room, 0, 0, 0};
-            size_t bytes = (size_t)test_tensor_count(&tensors[t]) * bytes_of(tensors[t].dtype), n;
+            emr_weights w = all_of(tensors[t].name, room, EMR_DTYPE_NONE);
+            size_t bytes = (size_t)test_tensor_count(&tensors[t]) * bytes_of(tensors[t].dtype);
+            uint32_t n;
             assert_true(bytes <= sizeof room);
             emr_status status = emr_session_apply(f.session, EMR_BASE, &w, 1, &f.error);
-            if (emr_bundle_find_tensor(f.bundle, tensors[t].name, &n)) {
+            if (emr_bundle_find_tensor(f.bundle, tensors[t].name, &n, NULL)) {
                 assert_int_equal(status, EMR_ENOTFOUND); /* private to tasks */
                 continue;
             }
             assert_ok(status, &f.error);
             assert_memory_equal(room, f.set.base.data[t], bytes);
         }
-        destroy(&f);
+        destroy_fixture(&f);
     }
 }
 
@@ -316,18 +335,17 @@ typedef struct all_weights {
     uint64_t rows, columns;
 } all_weights;
 
-static all_weights weights_of(fixture *f, size_t tensor)
+static all_weights weights_of(fixture *f, uint32_t tensor)
 {
     all_weights all = {.rows = 1, .columns = 0};
     emr_tensor_info info = EMR_INIT(emr_tensor_info);
     assert_int_equal(emr_bundle_get_tensor(f->bundle, tensor, &info), EMR_OK);
     all.rows = info.count == 0 ? 0 : info.rank < 2 ? 1 : info.shape[0];
     all.columns = all.rows ? info.count / all.rows : 0;
-    for (size_t t = 0; t <= N_TASKS; t++) {
+    for (uint32_t t = 0; t <= N_TASKS; t++) {
         all.of[t] = calloc(info.count + 1, sizeof(float));
-        emr_weights w = {sizeof w, info.name, all.of[t], 0, 0, EMR_DTYPE_F32};
-        assert_ok(emr_session_apply(f->session, t < N_TASKS ? t : EMR_BASE, &w, 1, &f->error),
-                  &f->error);
+        emr_weights w = all_of(info.name, all.of[t], EMR_DTYPE_F32);
+        assert_ok(emr_session_apply(f->session, t < N_TASKS ? t : EMR_BASE, &w, 1, &f->error), &f->error);
     }
     return all;
 }
@@ -339,10 +357,11 @@ static void free_weights(all_weights *all)
 }
 
 /* A batch of a random size, with random tasks, rows and strides. */
-static void check_product(fixture *f, size_t tensor, const all_weights *all, size_t batch_most, rng *r)
+static void check_product(fixture *f, uint32_t tensor, const all_weights *all, size_t batch_most, rng *r)
 {
     enum { MOST = 80 };
-    size_t tasks[MOST], batch = (size_t)rng_below(r, batch_most + 1);
+    uint32_t tasks[MOST];
+    size_t batch = (size_t)rng_below(r, batch_most + 1);
     bool one_task = rng_below(r, 3) == 0;
     emr_product p = {.size = sizeof p, .tensor = tensor, .batch = batch};
     p.first_row = rng_below(r, all->rows + 1);
@@ -355,7 +374,7 @@ static void check_product(fixture *f, size_t tensor, const all_weights *all, siz
     for (size_t i = 0; i < MOST * p.y_stride; i++)
         y[i] = 777;
     for (size_t b = 0; b < batch; b++)
-        tasks[b] = one_task ? 1 : (size_t)rng_below(r, N_TASKS + 1);
+        tasks[b] = one_task ? 1 : (uint32_t)rng_below(r, N_TASKS + 1);
     for (size_t b = 0; b < batch; b++)
         tasks[b] = tasks[b] == N_TASKS ? EMR_BASE : tasks[b];
     p.x = x;
@@ -372,7 +391,7 @@ static void check_product(fixture *f, size_t tensor, const all_weights *all, siz
             double magnitude, exact = exactly(wr, v, all->columns, &magnitude);
             double bound = ((double)((all->columns + 31) / 32) + 6) * 0x1p-24 * magnitude * 1.001 + 1e-40;
             if (memcmp(&got, &want, sizeof got) != 0)
-                fail_msg("tensor %zu, vector %zu of %zu, row %u: %.9g, not %.9g", tensor, b, batch,
+                fail_msg("tensor %u, vector %zu of %zu, row %u: %.9g, not %.9g", tensor, b, batch,
                          (unsigned)row, (double)got, (double)want);
             assert_true(fabs((double)got - exact) <= bound);
         }
@@ -389,19 +408,19 @@ static void products_are_those_of_the_weights(void **state)
     (void)state;
     for (size_t i = 0; i < N_SETTINGS; i++) {
         setting s = setting_at(i);
-        fixture f = create(&s, i + 1);
+        fixture f = create_fixture(&s, i + 1);
         if (s.mask_bytes && s.mask_bytes < 12 * 512)
             s.mask_bytes = 12 * 512; /* three tasks, a row across four blocks at most */
         open_session(&f, &s);
         emr_bundle_info info = EMR_INIT(emr_bundle_info);
         assert_int_equal(emr_bundle_get_info(f.bundle, &info), EMR_OK);
-        for (size_t t = 0; t < info.n_merged; t++) {
+        for (uint32_t t = 0; t < info.n_merged; t++) {
             all_weights all = weights_of(&f, t);
             for (int k = 0; k < 6; k++)
                 check_product(&f, t, &all, k < 4 ? 10 : 80, &r);
             free_weights(&all);
         }
-        destroy(&f);
+        destroy_fixture(&f);
     }
 }
 
@@ -413,16 +432,16 @@ static void modulators_multiply_too(void **state)
     for (size_t i = 0; i < N_SETTINGS; i++) {
         enum { BATCH = 5 };
         setting s = setting_at(i);
-        fixture f = create(&s, i + 1);
+        fixture f = create_fixture(&s, i + 1);
         s.mask_bytes = 0;
         open_session(&f, &s);
         emr_modulator *of[N_TASKS], *batch[BATCH];
-        const size_t tasks[BATCH] = {1, 0, 1, 2, 0};
-        for (size_t t = 0; t < N_TASKS; t++)
+        const uint32_t tasks[BATCH] = {1, 0, 1, 2, 0};
+        for (uint32_t t = 0; t < N_TASKS; t++)
             assert_ok(emr_bundle_open_modulator(&of[t], f.bundle, t, NULL, &f.error), &f.error);
         for (size_t b = 0; b < BATCH; b++)
             batch[b] = of[tasks[b]];
-        for (size_t t = 0; t < emr_modulator_n_tensors(of[0]); t++) {
+        for (uint32_t t = 0; t < emr_modulator_n_tensors(of[0]); t++) {
             all_weights all = weights_of(&f, t);
             size_t k = 0;
             while (strcmp(tensors[k].name, emr_modulator_tensor_name(of[0], t)) != 0)
@@ -446,7 +465,7 @@ static void modulators_multiply_too(void **state)
         }
         for (size_t t = 0; t < N_TASKS; t++)
             emr_modulator_destroy(&of[t]);
-        destroy(&f);
+        destroy_fixture(&f);
     }
 }
 
@@ -457,12 +476,11 @@ static void masks_are_kept_by_use(void **state)
     setting s = {.mask_bytes = 512 * 4};
     emr_session_info info = EMR_INIT(emr_session_info);
     (void)state;
-    fixture f = create(&s, 9);
+    fixture f = create_fixture(&s, 9);
     open_session(&f, &s);
-    emr_weights one = {sizeof one, "one", room,
-                       0,          0,     EMR_DTYPE_F32}; /* lies in two blocks of a mask, or in three */
+    emr_weights one = all_of("one", room, EMR_DTYPE_F32); /* lies in two blocks of a mask, or in three */
     uint64_t read[7];
-    const size_t order[7] = {0, 1, 0, 0, 2, 0, 1};
+    const uint32_t order[7] = {0, 1, 0, 0, 2, 0, 1};
     for (size_t i = 0; i < 7; i++) {
         assert_ok(emr_session_apply(f.session, order[i], &one, 1, &f.error), &f.error);
         assert_int_equal(emr_session_get_info(f.session, &info), EMR_OK);
@@ -474,7 +492,7 @@ static void masks_are_kept_by_use(void **state)
     assert_true(read[4] == 6);                 /* a third takes the place of 1, */
     assert_true(read[5] == 6);                 /* not of 0, which was used since, */
     assert_true(read[6] == 8);                 /* so that 1 has to be read */
-    destroy(&f);
+    destroy_fixture(&f);
 }
 
 /* Tables and caps: what is said to be needed is what is taken, about, and enough. */
@@ -483,7 +501,7 @@ static void memory_is_capped(void **state)
     (void)state;
     for (size_t i = 0; i < N_SETTINGS; i++) {
         setting s = setting_at(i);
-        fixture f = create(&s, i + 1);
+        fixture f = create_fixture(&s, i + 1);
         emr_session_info info = EMR_INIT(emr_session_info);
         open_session(&f, &s);
         assert_int_equal(emr_session_get_info(f.session, &info), EMR_OK);
@@ -491,21 +509,22 @@ static void memory_is_capped(void **state)
         emr_session_destroy(&f.session);
         test_meter meter = {0};
         emr_allocator allocator = test_meter_make(&meter);
+        emr_resources resources = test_resources(&allocator, NULL);
         emr_session_options o = EMR_INIT(emr_session_options);
         const emr_model *base = s.embedded ? NULL : f.set.base.model;
-        o.allocator = &allocator;
+        o.resources = &resources;
         o.mask_bytes = s.mask_bytes;
-        o.trust_base = 1;
-        for (o.memory_bytes = 1 << 12;
+        o.check = EMR_BASE_CHECK_NONE;
+        for (resources.memory_bytes = 1 << 12;
              emr_session_create(&f.session, f.bundle, base, &o, &f.error) == EMR_ELIMIT;
-             o.memory_bytes += 1 << 12) {
+             resources.memory_bytes += 1 << 12) {
             assert_null(f.session);
             assert_says(&f.error, "memory_bytes");
         }
         assert_non_null(f.session);
-        if (meter.peak > o.memory_bytes)
-            fail_msg("setting %zu: %zu bytes, not %zu", i, meter.peak, (size_t)o.memory_bytes);
-        destroy(&f);
+        if (meter.peak > resources.memory_bytes)
+            fail_msg("setting %zu: %zu bytes, not %zu", i, meter.peak, (size_t)resources.memory_bytes);
+        destroy_fixture(&f);
     }
 }
 
@@ -515,14 +534,14 @@ static void creation_without_memory(void **state)
     (void)state;
     for (size_t i = 0; i < N_SETTINGS; i++) {
         setting s = setting_at(i);
-        fixture f = create(&s, i + 1);
+        fixture f = create_fixture(&s, i + 1);
         open_session(&f, &s);
         emr_session_destroy(&f.session);
         emr_session_options o = EMR_INIT(emr_session_options);
         test_allocator counts = {.fail_at = 0};
         emr_allocator allocator = test_allocator_make(&counts);
-        o.allocator = &allocator;
-        o.executor = s.threads ? &f.executor : NULL;
+        const emr_resources resources = test_resources(&allocator, f.executor);
+        o.resources = &resources;
         emr_status status;
         while ((status = emr_session_create(&f.session, f.bundle, s.embedded ? NULL : f.set.base.model, &o,
                                             &f.error)) == EMR_ENOMEM) {
@@ -535,7 +554,7 @@ static void creation_without_memory(void **state)
         assert_true(counts.fail_at > 10);
         emr_session_destroy(&f.session);
         assert_int_equal(counts.alive, 0);
-        destroy(&f);
+        destroy_fixture(&f);
     }
 }
 
@@ -547,17 +566,18 @@ static void failing_reads_can_be_tried_again(void **state)
     (void)state;
     for (size_t i = 0; i < N_SETTINGS; i++) {
         setting s = setting_at(i);
-        fixture f = create(&s, i + 1);
+        fixture f = create_fixture(&s, i + 1);
         if (s.mapped) {
-            destroy(&f);
+            destroy_fixture(&f);
             continue;
         }
         open_session(&f, &s);
         emr_session_options o = EMR_INIT(emr_session_options);
         const emr_model *base = s.embedded ? NULL : f.set.base.model;
+        const emr_resources resources = test_resources(NULL, f.executor);
+        o.resources = &resources;
         o.mask_bytes = s.mask_bytes;
-        o.executor = s.threads ? &f.executor : NULL;
-        emr_weights w = {sizeof w, "wide", want, 0, 0, EMR_DTYPE_F32};
+        emr_weights w = all_of("wide", want, EMR_DTYPE_F32);
         assert_ok(emr_session_apply(f.session, 1, &w, 1, &f.error), &f.error);
         emr_session_destroy(&f.session);
         size_t n_failed = 0;
@@ -566,7 +586,7 @@ static void failing_reads_can_be_tried_again(void **state)
         f.input.fail_read = 0;
         while ((status = emr_session_create(&f.session, f.bundle, base, &o, &f.error)) == EMR_EIO) {
             assert_null(f.session);
-            assert_says(&f.error, "test.emr");
+            assert_names_file(&f.error, "test.emr");
             f.input.reads = 0;
             f.input.fail_read++;
             n_failed++;
@@ -576,12 +596,12 @@ static void failing_reads_can_be_tried_again(void **state)
         w.data = room;
         f.input.fail_read = f.input.reads;
         assert_int_equal(emr_session_apply(f.session, 1, &w, 1, &f.error), EMR_EIO);
-        assert_says(&f.error, "'t1'");
+        assert_names_task(&f.error, "t1");
         f.input.fail_read = SIZE_MAX;
         assert_ok(emr_session_apply(f.session, 1, &w, 1, &f.error), &f.error);
         assert_memory_equal(room, want, sizeof want);
         check_apply(&f, 2, EMR_DTYPE_F32, &r);
-        destroy(&f);
+        destroy_fixture(&f);
     }
 }
 
@@ -592,22 +612,23 @@ static void a_damaged_mask_is_told(void **state)
     (void)state;
     for (int mapped = 0; mapped < 2; mapped++) {
         setting s = {.compression = EMR_COMPRESSION_NONE, .mapped = mapped};
-        fixture f = create(&s, 3);
+        fixture f = create_fixture(&s, 3);
         open_session(&f, &s);
-        emr_weights w = {sizeof w, "wide", room, 0, 0, EMR_DTYPE_F32};
+        emr_weights w = all_of("wide", room, EMR_DTYPE_F32);
         size_t n_told = 0;
-        for (size_t at = 64; at < f.buffer.bytes / 2; at += 300) { /* the blocks' half of the file */
-            unsigned char *byte = (unsigned char *)f.buffer.data + at;
+        for (size_t at = 64; at < emr_buffer_bytes(f.buffer) / 2;
+             at += 300) { /* the blocks' half of the file */
+            unsigned char *byte = test_buffer_bytes(f.buffer) + at;
             emr_session *damaged = NULL;
             *byte ^= 4;
             emr_status status = emr_session_create(&damaged, f.bundle, f.set.base.model, NULL, &f.error);
-            for (size_t t = 0; !status && t < N_TASKS; t++) {
+            for (uint32_t t = 0; !status && t < N_TASKS; t++) {
                 status = emr_session_apply(damaged, t, &w, 1, &f.error);
                 if (status) {
                     char task[8];
-                    snprintf(task, sizeof task, "'t%zu'", t);
+                    snprintf(task, sizeof task, "t%u", t);
                     assert_int_equal(status, EMR_ECORRUPT);
-                    assert_says(&f.error, task);
+                    assert_names_task(&f.error, task);
                     *byte ^= 4; /* the file is whole again, and so is what it gives */
                     assert_ok(emr_session_apply(damaged, t, &w, 1, &f.error), &f.error);
                     *byte ^= 4;
@@ -618,7 +639,7 @@ static void a_damaged_mask_is_told(void **state)
             *byte ^= 4;
         }
         assert_true(n_told > 0);
-        destroy(&f);
+        destroy_fixture(&f);
     }
 }
 
@@ -634,10 +655,10 @@ static void wrong_calls_are_refused(void **state)
     static float room[13 * 1031], x[4 * 1031], y[13 * 4];
     setting s = {.compression = 0};
     (void)state;
-    fixture f = create(&s, 4);
+    fixture f = create_fixture(&s, 4);
     open_session(&f, &s);
     emr_error *e = &f.error;
-    const emr_weights good = {sizeof good, "wide", room, 0, 0, EMR_DTYPE_F32};
+    const emr_weights good = all_of("wide", room, EMR_DTYPE_F32);
     emr_weights w = good;
     w.name = "absent";
     assert_refused(&f, emr_session_apply(f.session, 0, &w, 1, e), EMR_ENOTFOUND, "'absent'");
@@ -672,11 +693,11 @@ static void wrong_calls_are_refused(void **state)
     assert_refused(&f, emr_session_apply(NULL, 0, &good, 1, e), EMR_EINVAL, "NULL");
     assert_ok(emr_session_apply(f.session, 0, NULL, 0, e), e);
 
-    const size_t tasks[4] = {0, 1, 2, EMR_BASE}, bad[1] = {3};
+    const uint32_t tasks[4] = {0, 1, 2, EMR_BASE}, bad[1] = {3};
     const emr_product fine = {.size = sizeof fine, .n_rows = 13, .x = x, .y = y, .batch = 4};
     emr_product p = fine;
-    assert_int_equal(emr_bundle_find_tensor(f.bundle, "wide", &p.tensor), EMR_OK);
-    const size_t wide = p.tensor;
+    assert_int_equal(emr_bundle_find_tensor(f.bundle, "wide", &p.tensor, NULL), EMR_OK);
+    const uint32_t wide = p.tensor;
     assert_ok(emr_session_multiply(f.session, tasks, &p, e), e);
     p.tensor = 1000;
     assert_refused(&f, emr_session_multiply(f.session, tasks, &p, e), EMR_EINVAL, "1000");
@@ -687,7 +708,7 @@ static void wrong_calls_are_refused(void **state)
     assert_refused(&f, emr_session_multiply(f.session, tasks, &p, e), EMR_EINVAL, "'wide' has 13 rows");
     p.first_row = 0;
     p.x = NULL;
-    assert_refused(&f, emr_session_multiply(f.session, tasks, &p, e), EMR_EINVAL, "required");
+    assert_refused(&f, emr_session_multiply(f.session, tasks, &p, e), EMR_EINVAL, "needs x and y");
     p.x = x;
     p.x_stride = 100;
     assert_refused(&f, emr_session_multiply(f.session, tasks, &p, e), EMR_EINVAL, "overlap");
@@ -700,6 +721,10 @@ static void wrong_calls_are_refused(void **state)
     assert_refused(&f, emr_session_multiply(f.session, bad, &p, e), EMR_ENOTFOUND, "task 3");
     emr_session_options o = EMR_INIT(emr_session_options);
     emr_session *other;
+    o.check = EMR_BASE_CHECK_WRITE; /* which a session is not */
+    assert_refused(&f, emr_session_create(&other, f.bundle, f.set.base.model, &o, e), EMR_EINVAL, "check");
+    assert_null(other);
+    o.check = EMR_BASE_CHECK_FIRST;
     o.mask_bytes = 100;
     assert_refused(&f, emr_session_create(&other, f.bundle, f.set.base.model, &o, e), EMR_ELIMIT, "512");
     assert_null(other);
@@ -713,7 +738,7 @@ static void wrong_calls_are_refused(void **state)
     f.set.base.data[1][5] ^= 1;
     assert_refused(&f, emr_session_create(&other, f.bundle, f.set.base.model, NULL, e), EMR_EMISMATCH,
                    "'tall'");
-    destroy(&f);
+    destroy_fixture(&f);
 }
 
 /* What lies in memory is not copied. */
@@ -724,13 +749,13 @@ static void memory_is_used_where_it_is(void **state)
         setting s = {.compression = EMR_COMPRESSION_NONE, .mapped = mapped};
         emr_session_info info = EMR_INIT(emr_session_info);
         s.source = mapped ? SOURCE_MEMORY : SOURCE_READ;
-        fixture f = create(&s, 6);
+        fixture f = create_fixture(&s, 6);
         open_session(&f, &s);
         assert_int_equal(emr_session_get_info(f.session, &info), EMR_OK);
         assert_true((info.base_bytes == 0) == mapped);
         assert_true((info.unified_bytes == 0) == mapped);
         assert_true((info.mask_bytes == 0) == mapped);
-        destroy(&f);
+        destroy_fixture(&f);
     }
 }
 
@@ -740,13 +765,15 @@ static void the_base_is_checked_unless_trusted(void **state)
     static float room[13 * 1031];
     setting s = {.threads = 2};
     (void)state;
-    fixture f = create(&s, 7);
+    fixture f = create_fixture(&s, 7);
     open_session(&f, &s);
     emr_session *other = NULL;
     test_progress progress = {.stop_at = SIZE_MAX};
     emr_session_options o = EMR_INIT(emr_session_options);
-    o.progress = test_progress_note;
-    o.progress_user = &progress;
+    emr_resources resources = test_resources(NULL, f.executor);
+    resources.progress = test_progress_note;
+    resources.progress_user = &progress;
+    o.resources = &resources;
     assert_ok(emr_session_create(&other, f.bundle, f.set.base.model, &o, &f.error), &f.error);
     emr_session_destroy(&other);
     assert_true(progress.calls > 0 && progress.done == progress.total && !progress.backwards);
@@ -759,14 +786,14 @@ static void the_base_is_checked_unless_trusted(void **state)
     assert_int_equal(emr_session_create(&other, f.bundle, f.set.base.model, &o, &f.error), EMR_EMISMATCH);
     assert_says(&f.error, "'wide'");
     progress = (test_progress){.stop_at = SIZE_MAX};
-    o.trust_base = 1;
+    o.check = EMR_BASE_CHECK_NONE;
     assert_ok(emr_session_create(&other, f.bundle, f.set.base.model, &o, &f.error), &f.error);
     assert_int_equal(progress.calls, 0);
-    emr_weights w = {sizeof w, "wide", room, 0, 0, 0};
+    emr_weights w = all_of("wide", room, EMR_DTYPE_NONE);
     assert_ok(emr_session_apply(other, EMR_BASE, &w, 1, &f.error), &f.error);
     assert_memory_equal(room, f.set.base.data[0], sizeof room);
     emr_session_destroy(&other);
-    destroy(&f);
+    destroy_fixture(&f);
 }
 
 int main(void)

@@ -37,14 +37,14 @@ typedef struct painted {
     size_t i;
 } painted;
 
-static void *run(void *user)
+static void *run_painted(void *user)
 {
     painted *p = user;
     p->fn(p->arg, p->i);
     return NULL;
 }
 
-static void parallel_for(void *user, size_t n, void (*fn)(void *arg, size_t i), void *arg)
+static void painted_parallel_for(void *user, size_t n, void (*fn)(void *arg, size_t i), void *arg)
 {
     painted *p = user;
     p->fn = fn;
@@ -56,7 +56,7 @@ static void parallel_for(void *user, size_t n, void (*fn)(void *arg, size_t i), 
         memset(p->stack, PAINT, STACK);
         pthread_attr_init(&attributes);
         assert_int_equal(pthread_attr_setstack(&attributes, p->stack, STACK), 0);
-        assert_int_equal(pthread_create(&thread, &attributes, run, p), 0);
+        assert_int_equal(pthread_create(&thread, &attributes, run_painted, p), 0);
         assert_int_equal(pthread_join(thread, NULL), 0);
         pthread_attr_destroy(&attributes);
         while (untouched < STACK && p->stack[untouched] == PAINT)
@@ -66,27 +66,29 @@ static void parallel_for(void *user, size_t n, void (*fn)(void *arg, size_t i), 
 }
 
 /* Merges, adds, verifies, compares the base, and gives a task's weights back. */
-static void work(const test_set *s, emr_merge_options o, const emr_kernels *kernels, painted *p)
+static void do_everything(const test_set *s, emr_merge_options o, const emr_kernels *kernels, painted *p)
 {
-    emr_error error = {{0}};
-    emr_executor executor = {sizeof executor, p, parallel_for, 3};
-    emr_buffer buffer = {0}, grown = {0}, weights = {0};
-    emr_io io = emr_buffer_io(&buffer), more = emr_buffer_io(&grown), out = emr_buffer_io(&weights);
-    emr_memory memory;
+    emr_error error = {0};
+    const emr_executor executor = {
+        .size = sizeof executor, .user = p, .parallel_for = painted_parallel_for, .concurrency = 3};
+    emr_resources merging = test_resources(NULL, &executor), other = merging;
+    emr_buffer *buffer = test_buffer_new(), *grown = test_buffer_new(), *weights = test_buffer_new();
     emr_model *model;
     emr_view_options view = EMR_INIT(emr_view_options);
-    emr_checkpoint_options write = EMR_INIT(emr_checkpoint_options);
-    view.executor = write.executor = o.executor = &executor;
+    emr_checkpoint_write_options write = EMR_INIT(emr_checkpoint_write_options);
+    merging.memory_bytes = 64 << 20;
+    o.resources = &merging;
+    view.resources = write.resources = &other;
     emr_merge *merge = test_merge_create(s, &o);
     emr_merge_force_kernels(merge, kernels);
-    assert_ok(emr_merge_set_output(merge, &io, &error), &error);
+    assert_ok(emr_merge_set_output(merge, emr_buffer_io(buffer), &error), &error);
     assert_ok(emr_merge_run(merge, &error), &error);
     emr_merge_destroy(&merge);
-    emr_bundle *b = test_bundle_open(&buffer, &memory);
+    emr_bundle *b = test_bundle_open(buffer);
     b->kernels = kernels;
-    assert_ok(emr_bundle_verify(b, &executor, NULL, NULL, &error), &error);
+    assert_ok(emr_bundle_verify(b, &other, &error), &error);
     assert_ok(emr_bundle_open_task(&model, b, 0, s->base.model, &view, &error), &error);
-    assert_ok(emr_safetensors_write(model, &out, &write, &error), &error);
+    assert_ok(emr_safetensors_write(model, emr_buffer_io(weights), &write, &error), &error);
     emr_model_destroy(&model);
     if (o.extendable) {
         assert_ok(emr_merge_create(&merge, &o, &error), &error);
@@ -94,14 +96,14 @@ static void work(const test_set *s, emr_merge_options o, const emr_kernels *kern
         assert_ok(emr_merge_extend(merge, b, &error), &error);
         assert_ok(emr_merge_add_task(merge, "another", s->tasks[0].model, &error), &error);
         emr_merge_force_kernels(merge, kernels);
-        assert_ok(emr_merge_set_output(merge, &more, &error), &error);
+        assert_ok(emr_merge_set_output(merge, emr_buffer_io(grown), &error), &error);
         assert_ok(emr_merge_run(merge, &error), &error);
         emr_merge_destroy(&merge);
     }
     emr_bundle_destroy(&b);
-    emr_buffer_free(&buffer);
-    emr_buffer_free(&grown);
-    emr_buffer_free(&weights);
+    emr_buffer_destroy(&buffer);
+    emr_buffer_destroy(&grown);
+    emr_buffer_destroy(&weights);
 }
 
 static void threads_need_no_more_stack_than_is_said(void **state)
@@ -115,16 +117,15 @@ static void threads_need_no_more_stack_than_is_said(void **state)
     assert_non_null(p.stack);
     for (const emr_kernels *const *k = emr_kernels_available(); *k; k++) {
         p.most = 0;
-        for (int way = 0; way < 4; way++) {
+        for (uint32_t way = 0; way < 4; way++) {
             test_set s = way < 3 ? rich_set(3, 18, SOURCE_IO) : random_set(4, 18, true);
             emr_merge_options o = rich_options(way % 3);
-            o.memory_bytes = 64 << 20;
             o.rescale = way == 2 ? EMR_RESCALE_L2 : EMR_RESCALE_L1;
             o.extendable = way < 2;
 #ifdef EMR_WITH_ZSTD
             o.compression = way == 1 ? 9 : 0;
 #endif
-            work(&s, o, *k, &p);
+            do_everything(&s, o, *k, &p);
             test_set_destroy(&s);
         }
         print_message("%s: %zu bytes\n", (*k)->name, p.most);

@@ -55,8 +55,9 @@ static float mostly_zero(rng *r, uint64_t i)
 static test_set filled_set(fill_fn fill, uint64_t seed, size_t n_tasks)
 {
     static const test_tensor tensors[] = {
-        {"long", EMR_DTYPE_F32, 1, {17001}}, {"rows", EMR_DTYPE_F32, 2, {30, 300}}, {"tall", EMR_DTYPE_F32, 2, {500, 1}},
-        {"none", EMR_DTYPE_F32, 2, {0, 3}},  {"few", EMR_DTYPE_F32, 1, {3}},
+        {"long", EMR_DTYPE_F32, 1, {17001}},  {"rows", EMR_DTYPE_F32, 2, {30, 300}},
+        {"tall", EMR_DTYPE_F32, 2, {500, 1}}, {"none", EMR_DTYPE_F32, 2, {0, 3}},
+        {"few", EMR_DTYPE_F32, 1, {3}},
     };
     rng r = {seed};
     test_set s = {test_model_create("base", tensors, 5, SOURCE_MEMORY), calloc(n_tasks, sizeof(test_model)),
@@ -72,10 +73,10 @@ static test_set filled_set(fill_fn fill, uint64_t seed, size_t n_tasks)
 
 static void assert_all_rules(fill_fn fill)
 {
-    for (int rule = EMR_RESCALE_L1; rule <= EMR_RESCALE_L2; rule++) {
-        for (int per = EMR_RESCALE_PER_MODEL; per <= (rule == EMR_RESCALE_L1_MEANS ? EMR_RESCALE_PER_MODEL : EMR_RESCALE_PER_ROW);
-             per++) {
-            test_set s = filled_set(fill, (uint64_t)(rule * 3 + per + 1), 3);
+    for (emr_rescale rule = EMR_RESCALE_L1; rule <= EMR_RESCALE_L2; rule++) {
+        for (emr_rescale_per per = EMR_RESCALE_PER_MODEL;
+             per <= (rule == EMR_RESCALE_L1_MEANS ? EMR_RESCALE_PER_MODEL : EMR_RESCALE_PER_ROW); per++) {
+            test_set s = filled_set(fill, rule * 3 + per + 1, 3);
             emr_merge_options o = small_options();
             o.rescale = rule;
             o.rescale_per = per;
@@ -105,7 +106,6 @@ static void ratio_beyond_f32_stays_finite(void **state)
 {
     (void)state;
     emr_error error;
-    emr_memory memory;
     static const test_tensor tensors[] = {{"w", EMR_DTYPE_F32, 1, {2}}};
     test_set s = test_set_create(tensors, 1, 2, 1, SOURCE_MEMORY);
     const float values[3][2] = {{0, 0}, {0x1p-149f, -3e38f}, {0x1p-149f, 3.1e38f}};
@@ -115,8 +115,8 @@ static void ratio_beyond_f32_stays_finite(void **state)
         test_store(&s.tasks[1], 0, k, values[2][k]);
     }
     emr_merge_options o = small_options();
-    emr_buffer buffer = test_merge_bundle(&s, &o);
-    emr_bundle *bundle = test_bundle_open(&buffer, &memory);
+    emr_buffer *buffer = test_merge_bundle(&s, &o);
+    emr_bundle *bundle = test_bundle_open(buffer);
     emr_task_info info = EMR_INIT(emr_task_info);
     assert_ok(emr_bundle_get_task(bundle, 0, &info), NULL);
     assert_int_equal(info.mask_ones, 1);
@@ -128,7 +128,7 @@ static void ratio_beyond_f32_stays_finite(void **state)
     free(w);
     emr_model_destroy(&view);
     emr_bundle_destroy(&bundle);
-    emr_buffer_free(&buffer);
+    emr_buffer_destroy(&buffer);
     test_set_destroy(&s);
 }
 

@@ -10,7 +10,7 @@
 /* An output that watches how it is written. Calls may come from any thread, where no test may fail: what is
  * wrong is noted. */
 typedef struct watched {
-    emr_buffer buffer;
+    emr_buffer *buffer;
     atomic_bool busy;
     atomic_bool overlaps, jumps, empty, late; /* what was wrong */
     uint64_t end;
@@ -22,7 +22,7 @@ static void wait_a_little(void)
     nanosleep(&(struct timespec){.tv_nsec = 20000}, NULL);
 }
 
-static int watched_write(void *user, uint64_t offset, const void *source, size_t n)
+static emr_status watched_write(void *user, uint64_t offset, const void *source, size_t n, emr_error *error)
 {
     watched *w = user;
     if (atomic_exchange(&w->busy, true))
@@ -36,25 +36,26 @@ static int watched_write(void *user, uint64_t offset, const void *source, size_t
     if (w->syncs)
         atomic_store(&w->late, true);
     w->end = offset + n;
-    emr_io io = emr_buffer_io(&w->buffer);
-    int failed = io.write(io.user, offset, source, n);
+    const emr_io *io = emr_buffer_io(w->buffer);
+    emr_status status = io->write(io->user, offset, source, n, error);
     atomic_store(&w->busy, false);
-    return failed;
+    return status;
 }
 
-static int watched_sync(void *user)
+static emr_status watched_sync(void *user, emr_error *error)
 {
     watched *w = user;
+    (void)error;
     if (atomic_load(&w->busy))
         atomic_store(&w->overlaps, true);
     w->syncs++;
-    return 0;
+    return EMR_OK;
 }
 
 static emr_io watched_io(watched *w)
 {
     emr_io io = EMR_INIT(emr_io);
-    *w = (watched){.end = 0};
+    *w = (watched){.buffer = test_buffer_new()};
     io.user = w;
     io.write = watched_write;
     io.sync = watched_sync;
@@ -71,16 +72,17 @@ static void assert_watched(watched *w, const emr_buffer *want, const char *what)
                  : w->empty  ? "with nothing"
                              : "after sync");
     assert_true(w->writes > 1 && w->syncs <= 1);
-    assert_same_buffer(&w->buffer, want, what);
-    emr_buffer_free(&w->buffer);
+    assert_same_buffer(w->buffer, want, what);
+    emr_buffer_destroy(&w->buffer);
 }
 
 enum { N_TASKS = 3, WAYS = 8 };
 
-static emr_merge_options way_of(int i)
+static emr_merge_options way_of(uint32_t i, emr_resources *resources)
 {
     emr_merge_options o = rich_options(i % 3);
-    o.memory_bytes = i % 2 ? 16 << 20 : 64 << 20;
+    *resources = resources_within(i % 2 ? 16 << 20 : 64 << 20);
+    o.resources = resources;
     o.block_params = i % 4 ? 4096 : 0;
     o.extendable = i % 2;
     o.embed_base = i % 3 != 1;
@@ -88,65 +90,66 @@ static emr_merge_options way_of(int i)
     return o;
 }
 
-static void merges(const emr_executor *executor)
+static void watch_merges(const emr_executor *executor)
 {
-    for (int i = 0; i < WAYS; i++) {
-        emr_error error = {{0}};
+    for (uint32_t i = 0; i < WAYS; i++) {
+        emr_error error = {0};
         watched w;
         emr_io io = watched_io(&w);
         test_set s = rich_set(2, N_TASKS, i % 2 ? SOURCE_IO : SOURCE_MEMORY);
-        emr_merge_options o = way_of(i);
-        emr_buffer want = test_merge_bundle(&s, &o);
-        o.executor = executor;
+        emr_resources resources;
+        emr_merge_options o = way_of(i, &resources);
+        emr_buffer *want = test_merge_bundle(&s, &o);
+        resources.executor = executor;
         emr_merge *merge = test_merge_create(&s, &o);
         assert_ok(emr_merge_set_output(merge, &io, &error), &error);
         assert_ok(emr_merge_run(merge, &error), &error);
         emr_merge_destroy(&merge);
-        assert_watched(&w, &want, "a merge");
-        emr_buffer_free(&want);
+        assert_watched(&w, want, "a merge");
+        emr_buffer_destroy(&want);
         test_set_destroy(&s);
     }
 }
 
 /* Float tensors alone: others that are kept cannot be pushed. */
-static void pushed_merges(const emr_executor *executor)
+static void watch_pushed_merges(const emr_executor *executor)
 {
-    for (int i = 0; i < WAYS; i++) {
-        emr_error error = {{0}};
+    for (uint32_t i = 0; i < WAYS; i++) {
+        emr_error error = {0};
         watched w;
         emr_io io = watched_io(&w);
         test_set s = test_set_create(mixed_tensors, n_mixed_tensors, N_TASKS, 7, SOURCE_PUSHED),
                  readable = test_set_copy(&s, SOURCE_MEMORY);
-        emr_merge_options o = way_of(i);
-        emr_buffer want = test_merge_bundle(&readable, &o);
-        o.executor = executor;
+        emr_resources resources;
+        emr_merge_options o = way_of(i, &resources);
+        emr_buffer *want = test_merge_bundle(&readable, &o);
+        resources.executor = executor;
         emr_merge *merge = test_merge_create(&s, &o);
         assert_ok(emr_merge_set_output(merge, &io, &error), &error);
         assert_ok(push_set(merge, &s, 50000, &error), &error);
-        assert_ok(emr_merge_finish(merge, &error), &error);
         emr_merge_destroy(&merge);
-        assert_watched(&w, &want, "a pushed merge");
-        emr_buffer_free(&want);
+        assert_watched(&w, want, "a pushed merge");
+        emr_buffer_destroy(&want);
         test_set_destroy(&s);
         test_set_destroy(&readable);
     }
 }
 
-/* Adds a task to a bundle, drops one from it, and writes a task's checkpoint. */
-static void others(const emr_executor *executor)
+/* Adds a task to a bundle, drops one from it or extracts the other, and writes a task's checkpoint. */
+static void watch_others(const emr_executor *executor)
 {
-    emr_error error = {{0}};
+    emr_error error = {0};
     watched w;
     emr_io io = watched_io(&w);
-    emr_memory memory;
     test_set s = rich_set(2, N_TASKS, SOURCE_IO), fewer = s;
-    emr_merge_options o = way_of(3);
-    emr_checkpoint_options c = EMR_INIT(emr_checkpoint_options);
+    emr_resources resources;
+    emr_merge_options o = way_of(3, &resources);
     fewer.n = N_TASKS - 1;
-    emr_buffer want = test_merge_bundle(&s, &o), before = test_merge_bundle(&fewer, &o), plain = {0};
-    emr_bundle *b = test_bundle_open(&before, &memory);
+    emr_buffer *want = test_merge_bundle(&s, &o), *before = test_merge_bundle(&fewer, &o),
+               *plain = test_buffer_new(), *checkpoint = test_buffer_new();
+    emr_bundle *b = test_bundle_open(before);
     emr_merge *merge;
-    o.executor = executor;
+    resources.executor = executor;
     assert_ok(emr_merge_create(&merge, &o, &error), &error);
     assert_ok(emr_merge_set_base(merge, s.base.model, &error), &error);
     assert_ok(emr_merge_extend(merge, b, &error), &error);
@@ -154,43 +157,48 @@ static void others(const emr_executor *executor)
     assert_ok(emr_merge_set_output(merge, &io, &error), &error);
     assert_ok(emr_merge_run(merge, &error), &error);
     emr_merge_destroy(&merge);
-    assert_watched(&w, &want, "adding");
+    assert_watched(&w, want, "adding");
 
-    emr_io to = emr_buffer_io(&plain);
-    const size_t task = 0;
+    const emr_resources threads = test_resources(NULL, executor);
+    const emr_task_selection gone = {
+        .size = sizeof gone, .resources = &threads, .tasks = (const uint32_t[]){0}, .n_tasks = 1};
+    const emr_task_selection kept = {
+        .size = sizeof kept, .resources = &threads, .tasks = (const uint32_t[]){1}, .n_tasks = 1};
+    assert_ok(emr_bundle_drop(b, &gone, emr_buffer_io(plain), NULL, &error), &error);
     io = watched_io(&w);
-    assert_ok(emr_bundle_drop(b, &task, 1, &to, NULL, NULL, &error), &error);
-    assert_ok(emr_bundle_drop(b, &task, 1, &io, NULL, NULL, &error), &error);
-    assert_watched(&w, &plain, "dropping");
-    emr_buffer_free(&plain);
+    assert_ok(emr_bundle_drop(b, &gone, &io, NULL, &error), &error);
+    assert_watched(&w, plain, "dropping");
+    io = watched_io(&w);
+    assert_ok(emr_bundle_extract(b, &kept, &io, NULL, &error), &error);
+    assert_watched(&w, plain, "extracting");
 
     emr_model *model;
     assert_ok(emr_bundle_open_task(&model, b, 1, s.base.model, NULL, &error), &error);
-    c.memory_bytes = 256 << 10; /* many rounds */
-    assert_ok(emr_safetensors_write(model, &to, &c, &error), &error);
-    c.executor = executor;
+    resources = resources_within(256 << 10); /* many rounds */
+    const emr_checkpoint_write_options c = {.size = sizeof c, .resources = &resources};
+    assert_ok(emr_safetensors_write(model, emr_buffer_io(checkpoint), &c, &error), &error);
+    resources.executor = executor;
     io = watched_io(&w);
     assert_ok(emr_safetensors_write(model, &io, &c, &error), &error);
-    assert_watched(&w, &plain, "writing a checkpoint");
+    assert_watched(&w, checkpoint, "writing a checkpoint");
     emr_model_destroy(&model);
     emr_bundle_destroy(&b);
-    emr_buffer_free(&plain);
-    emr_buffer_free(&want);
-    emr_buffer_free(&before);
+    emr_buffer_destroy(&plain);
+    emr_buffer_destroy(&checkpoint);
+    emr_buffer_destroy(&want);
+    emr_buffer_destroy(&before);
     test_set_destroy(&s);
 }
 
 static void writes_are_in_order_whatever_the_threads(void **state)
 {
     (void)state;
-    for (unsigned threads = 2; threads <= 5; threads += 3) {
-        emr_error error;
-        emr_pool *pool;
-        assert_ok(emr_pool_create(&pool, threads, NULL, &error), &error);
-        emr_executor executor = emr_pool_executor(pool);
-        merges(&executor);
-        pushed_merges(&executor);
-        others(&executor);
+    for (uint32_t threads = 2; threads <= 5; threads += 3) {
+        emr_pool *pool = create_pool(threads);
+        const emr_executor *executor = emr_pool_executor(pool);
+        watch_merges(executor);
+        watch_pushed_merges(executor);
+        watch_others(executor);
         emr_pool_destroy(&pool);
     }
 }

@@ -16,6 +16,13 @@ void assert_ok_at(emr_status status, const emr_error *error, const char *file, i
     }
 }
 
+bool test_span_is(const emr_error *error, emr_error_span span, const char *name)
+{
+    size_t n = strlen(name);
+    return span.length == n && span.offset + n <= strlen(error->text) &&
+           memcmp(error->text + span.offset, name, n) == 0;
+}
+
 uint64_t rng_next(rng *r)
 {
     r->state ^= r->state >> 12;
@@ -50,35 +57,52 @@ static size_t tensor_bytes(const test_tensor *t)
     return (size_t)(test_tensor_count(t) * emr_dtype_bits(t->dtype) / 8);
 }
 
-static emr_status read_memory(void *user, uint64_t offset, void *destination, size_t n, emr_error *error)
+/* A tensor whose elements are computed: out of here. */
+struct test_elements {
+    const unsigned char *data;
+    uint32_t bits; /* of each */
+};
+
+static emr_status compute_elements(const emr_computation *c, emr_error *error)
 {
+    const struct test_elements *from = c->user;
     (void)error;
-    memcpy(destination, (const char *)((const emr_memory *)user)->data + offset, n);
+    memcpy(c->out, from->data + c->first * from->bits / 8, c->count * from->bits / 8);
     return EMR_OK;
+}
+
+emr_model *test_model_new(const char *name)
+{
+    emr_error error;
+    emr_model *model;
+    emr_model_options options = EMR_INIT(emr_model_options);
+    options.name = name;
+    assert_ok(emr_model_create(&model, &options, &error), &error);
+    return model;
 }
 
 test_model test_model_create(const char *name, const test_tensor *tensors, size_t n, test_source source)
 {
     emr_error error;
-    test_model m = {.n = n};
+    test_model m = {.n = n, .model = test_model_new(name)};
     m.tensors = calloc(n + 1, sizeof *m.tensors);
     m.data = calloc(n + 1, sizeof *m.data);
-    m.memories = calloc(n + 1, sizeof *m.memories);
-    assert_ok(emr_model_create(&m.model, name, NULL, &error), &error);
+    m.buffers = calloc(n + 1, sizeof(emr_buffer *));
+    m.computed = calloc(n + 1, sizeof *m.computed);
     for (size_t i = 0; i < n; i++) {
         m.tensors[i] = tensors[i];
         m.data[i] = calloc(tensor_bytes(&tensors[i]) + 1, 1);
-        m.memories[i] = (emr_memory){m.data[i], tensor_bytes(&tensors[i])};
-        emr_io io = emr_memory_io(&m.memories[i]);
+        m.buffers[i] = test_buffer_of(m.data[i], tensor_bytes(&tensors[i]));
+        m.computed[i] = (struct test_elements){m.data[i], emr_dtype_bits(tensors[i].dtype)};
         emr_tensor_desc d = EMR_INIT(emr_tensor_desc);
         d.name = tensors[i].name;
-        d.dtype = (uint32_t)tensors[i].dtype;
+        d.dtype = tensors[i].dtype;
         d.rank = tensors[i].rank;
         d.shape = tensors[i].shape;
         d.data = source == SOURCE_MEMORY ? m.data[i] : NULL;
-        d.io = source == SOURCE_IO ? &io : NULL;
-        d.read = source == SOURCE_READ ? read_memory : NULL;
-        d.user = &m.memories[i];
+        d.io = source == SOURCE_IO ? emr_buffer_io(m.buffers[i]) : NULL;
+        d.compute = source == SOURCE_READ ? compute_elements : NULL;
+        d.user = &m.computed[i];
         assert_ok(emr_model_add(m.model, &d, &error), &error);
     }
     return m;
@@ -87,11 +111,14 @@ test_model test_model_create(const char *name, const test_tensor *tensors, size_
 void test_model_destroy(test_model *m)
 {
     emr_model_destroy(&m->model);
-    for (size_t i = 0; i < m->n; i++)
+    for (size_t i = 0; i < m->n; i++) {
+        emr_buffer_destroy(&m->buffers[i]);
         free(m->data[i]);
+    }
     free(m->tensors);
     free(m->data);
-    free(m->memories);
+    free(m->buffers);
+    free(m->computed);
 }
 
 void test_model_randomise(test_model *m, rng *r)
@@ -180,25 +207,22 @@ emr_merge *test_merge_create(const test_set *s, const emr_merge_options *options
     return merge;
 }
 
-emr_buffer test_merge_bundle(const test_set *s, const emr_merge_options *options)
+emr_buffer *test_merge_bundle(const test_set *s, const emr_merge_options *options)
 {
     emr_error error;
-    emr_buffer buffer = {0};
-    emr_io io = emr_buffer_io(&buffer);
+    emr_buffer *buffer = test_buffer_new();
     emr_merge *merge = test_merge_create(s, options);
-    assert_ok(emr_merge_set_output(merge, &io, &error), &error);
+    assert_ok(emr_merge_set_output(merge, emr_buffer_io(buffer), &error), &error);
     assert_ok(emr_merge_run(merge, &error), &error);
     emr_merge_destroy(&merge);
     return buffer;
 }
 
-emr_bundle *test_bundle_open(const emr_buffer *buffer, emr_memory *memory)
+emr_bundle *test_bundle_open(const emr_buffer *buffer)
 {
     emr_error error;
     emr_bundle *bundle;
-    *memory = (emr_memory){buffer->data, buffer->bytes};
-    emr_io io = emr_memory_io(memory);
-    assert_ok(emr_bundle_open(&bundle, &io, "test bundle", NULL, &error), &error);
+    assert_ok(emr_bundle_open(&bundle, emr_buffer_io(buffer), "test bundle", NULL, &error), &error);
     return bundle;
 }
 
@@ -211,6 +235,63 @@ const test_tensor mixed_tensors[] = {
     {"k.bf16", EMR_DTYPE_BF16, 2, {129, 515}}, {"l.f16", EMR_DTYPE_F16, 1, {70001}},
 };
 const size_t n_mixed_tensors = sizeof mixed_tensors / sizeof mixed_tensors[0];
+
+emr_buffer *test_buffer_new(void)
+{
+    emr_error error;
+    emr_buffer *buffer;
+    assert_ok(emr_buffer_create(&buffer, NULL, &error), &error);
+    return buffer;
+}
+
+emr_buffer *test_buffer_of(const void *bytes, size_t n)
+{
+    emr_error error;
+    emr_buffer *buffer;
+    assert_ok(emr_buffer_open(&buffer, bytes, n, NULL, &error), &error);
+    return buffer;
+}
+
+unsigned char *test_buffer_bytes(const emr_buffer *buffer)
+{
+    return (unsigned char *)(uintptr_t)emr_buffer_data(buffer);
+}
+
+bool test_same_buffers(const emr_buffer *a, const emr_buffer *b)
+{
+    size_t n = emr_buffer_bytes(a);
+    return n == emr_buffer_bytes(b) && (!n || memcmp(emr_buffer_data(a), emr_buffer_data(b), n) == 0);
+}
+
+emr_pool *test_pool_new(uint32_t threads)
+{
+    emr_error error;
+    emr_pool *pool;
+    emr_pool_options options = EMR_INIT(emr_pool_options);
+    options.threads = threads;
+    assert_ok(emr_pool_create(&pool, &options, &error), &error);
+    return pool;
+}
+
+emr_status test_apply(emr_modulator *modulator, uint32_t tensor, uint64_t first, uint64_t count,
+                      emr_dtype base_dtype, const void *base, emr_dtype out_dtype, void *out,
+                      emr_error *error)
+{
+    const emr_application application = {.size = sizeof application,
+                                         .base = base,
+                                         .out = out,
+                                         .first = first,
+                                         .count = count,
+                                         .tensor = tensor,
+                                         .base_dtype = base_dtype,
+                                         .out_dtype = out_dtype};
+    return emr_modulator_apply(modulator, &application, error);
+}
+
+emr_resources test_resources(const emr_allocator *allocator, const emr_executor *executor)
+{
+    return (emr_resources){.size = sizeof(emr_resources), .allocator = allocator, .executor = executor};
+}
 
 static void *counted_alloc(void *user, size_t bytes, size_t alignment)
 {
@@ -256,13 +337,16 @@ emr_allocator test_meter_make(test_meter *state)
     return (emr_allocator){sizeof(emr_allocator), state, metered_alloc, metered_free};
 }
 
-int test_progress_note(void *user, uint64_t done, uint64_t total)
+emr_status test_progress_note(void *user, const emr_progress *progress, emr_error *error)
 {
     test_progress *p = user;
-    p->backwards = p->backwards || done < p->done || done > total;
-    p->done = done;
-    p->total = total;
-    return p->calls++ == p->stop_at;
+    p->backwards =
+        p->backwards || progress->done < p->done || (progress->total && progress->done > progress->total);
+    p->done = progress->done;
+    p->total = progress->total;
+    if (p->calls++ != p->stop_at)
+        return EMR_OK;
+    return p->why ? emr_error_set(error, EMR_ECANCELED, 0, NULL, p->why) : EMR_ECANCELED;
 }
 
 static const emr_io *look(test_io *t)
@@ -270,25 +354,32 @@ static const emr_io *look(test_io *t)
     return t->looks++ >= t->other_at && t->other.read ? &t->other : &t->inner;
 }
 
-static int io_read(void *user, uint64_t offset, void *destination, size_t n)
+static emr_status fail_as_told(const test_io *t, emr_error *error)
+{
+    emr_status status = t->status ? t->status : EMR_EIO;
+    return t->why ? emr_error_set(error, status, t->system, NULL, t->why) : status;
+}
+
+static emr_status io_read(void *user, uint64_t offset, void *destination, size_t n, emr_error *error)
 {
     test_io *t = user;
     const emr_io *io = look(t);
     bool fails = t->reads++ >= t->fail_read;
-    int failed = io->read(io->user, offset, destination, fails ? n / 2 : n);
-    return fails ? -1 : failed;
+    emr_status status = io->read(io->user, offset, destination, fails ? n / 2 : n, error);
+    return fails ? fail_as_told(t, error) : status;
 }
 
-static int io_write(void *user, uint64_t offset, const void *source, size_t n)
+static emr_status io_write(void *user, uint64_t offset, const void *source, size_t n, emr_error *error)
 {
     test_io *t = user;
-    return t->writes++ == t->fail_write ? -1 : t->inner.write(t->inner.user, offset, source, n);
+    return t->writes++ == t->fail_write ? fail_as_told(t, error)
+                                        : t->inner.write(t->inner.user, offset, source, n, error);
 }
 
-static int io_length(void *user, uint64_t *bytes)
+static emr_status io_length(void *user, uint64_t *bytes, emr_error *error)
 {
     const emr_io *io = look(user);
-    return io->length(io->user, bytes);
+    return io->length(io->user, bytes, error);
 }
 
 emr_io test_io_make(test_io *state)

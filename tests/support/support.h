@@ -19,6 +19,9 @@
 void assert_ok_at(emr_status status, const emr_error *error, const char *file, int line);
 #define assert_ok(call, error) assert_ok_at((call), (error), __FILE__, __LINE__)
 
+/* Whether a span of the sentence (error->file, ->task or ->tensor) is that name. */
+bool test_span_is(const emr_error *error, emr_error_span span, const char *name);
+
 /* xorshift64*; the seed may be any number but 0. */
 typedef struct rng {
     uint64_t state;
@@ -36,7 +39,7 @@ typedef struct test_tensor {
     uint64_t shape[4];
 } test_tensor;
 
-/* How a test model's tensors give their bytes. */
+/* How a test model's tensors give their bytes; SOURCE_READ computes them as they are read. */
 typedef enum test_source { SOURCE_MEMORY, SOURCE_IO, SOURCE_READ, SOURCE_PUSHED } test_source;
 
 typedef struct test_model {
@@ -44,8 +47,12 @@ typedef struct test_model {
     size_t n;
     test_tensor *tensors;
     unsigned char **data;
-    emr_memory *memories; /* for SOURCE_IO */
+    emr_buffer **buffers;           /* for SOURCE_IO: views of data */
+    struct test_elements *computed; /* for SOURCE_READ */
 } test_model;
+
+/* An empty model of that name, all defaults. */
+emr_model *test_model_new(const char *name);
 
 /* A model with the given tensors, zero-filled. The name strings are borrowed. */
 test_model test_model_create(const char *name, const test_tensor *tensors, size_t n, test_source source);
@@ -71,14 +78,32 @@ test_set test_set_copy(const test_set *s, test_source source);
 
 /* A merge of the set with base and tasks set; options may be NULL. */
 emr_merge *test_merge_create(const test_set *s, const emr_merge_options *options);
-/* Merges into memory by pull. */
-emr_buffer test_merge_bundle(const test_set *s, const emr_merge_options *options);
-/* Opens a bundle in memory; `memory` must outlive it. */
-emr_bundle *test_bundle_open(const emr_buffer *buffer, emr_memory *memory);
+/* Merges into memory by pull; destroy the buffer. */
+emr_buffer *test_merge_bundle(const test_set *s, const emr_merge_options *options);
+/* Opens a bundle in memory, which must outlive it. */
+emr_bundle *test_bundle_open(const emr_buffer *buffer);
 
 /* A shape-varied list: rank 0, empty, odd, wide, tall, one that spans several blocks. */
 extern const test_tensor mixed_tensors[];
 extern const size_t n_mixed_tensors;
+
+/* An empty buffer that grows, and one over memory that is borrowed; destroy them. */
+emr_buffer *test_buffer_new(void);
+emr_buffer *test_buffer_of(const void *bytes, size_t n);
+/* What a buffer holds, for tests that damage it. */
+unsigned char *test_buffer_bytes(const emr_buffer *buffer);
+bool test_same_buffers(const emr_buffer *a, const emr_buffer *b);
+
+/* A pool of so many threads; destroy it. */
+emr_pool *test_pool_new(uint32_t threads);
+
+/* emr_modulator_apply with everything said in one line. */
+emr_status test_apply(emr_modulator *modulator, uint32_t tensor, uint64_t first, uint64_t count,
+                      emr_dtype base_dtype, const void *base, emr_dtype out_dtype, void *out,
+                      emr_error *error);
+
+/* Resources with these; either may be NULL. */
+emr_resources test_resources(const emr_allocator *allocator, const emr_executor *executor);
 
 /* An allocator that counts what is alive and can fail the k-th request (k from 0; SIZE_MAX: never). */
 typedef struct test_allocator {
@@ -92,22 +117,27 @@ typedef struct test_meter {
 } test_meter;
 emr_allocator test_meter_make(test_meter *state);
 
-/* A progress callback that stops at its call number `stop_at` (from 0; SIZE_MAX: never), and notes whether it
- * was ever called with less than before, or with more than there is. */
+/* A progress callback that stops at its call number `stop_at` (from 0; SIZE_MAX: never), saying why if it is
+ * told to, and notes whether it was ever called with less than before, or with more than there is. */
 typedef struct test_progress {
     uint64_t done, total;
     size_t calls, stop_at;
+    const char *why;
     bool backwards;
 } test_progress;
-int test_progress_note(void *user, uint64_t done, uint64_t total);
+emr_status test_progress_note(void *user, const emr_progress *progress, emr_error *error);
 
 /* An emr_io over another that fails from its k-th read on, having read the first half, or its k-th write
- * (SIZE_MAX: never), and counts them. From the `other_at`-th read or length on it is another object, if there
- * is one. */
+ * (SIZE_MAX: never), and counts them. It fails with `status` (0: EMR_EIO), and where there is a `why` with
+ * these words and `system`. From the `other_at`-th read or length on it is another object, if there is one.
+ */
 typedef struct test_io {
     emr_io inner;
     atomic_size_t reads, writes; /* readers are many */
     size_t fail_read, fail_write;
+    emr_status status;
+    const char *why;
+    int32_t system;
     emr_io other;
     size_t other_at;
     atomic_size_t looks; /* reads and lengths */

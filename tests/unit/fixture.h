@@ -14,8 +14,7 @@ enum {
 
 typedef struct fixture {
     test_set set;
-    emr_buffer buffer;
-    emr_memory memory;
+    emr_buffer *buffer;
     emr_bundle *bundle;
 } fixture;
 

@@ -59,7 +59,7 @@ crafted gguf_of(uint32_t version, part kv, part infos, size_t alignment, size_t 
         put_number(&file, (unsigned char)(7 * i), 1);
     free(kv.bytes);
     free(infos.bytes);
-    return (crafted){file.bytes, file.n};
+    return (crafted){.bytes = file.bytes, .n = file.n};
 }
 
 crafted gguf_rich(void)
@@ -100,30 +100,28 @@ crafted gguf_rich(void)
     return file;
 }
 
-emr_status gguf_opened(const crafted *file, const emr_checkpoint_options *options, emr_memory *memory,
-                       emr_model **model, emr_error *error)
+emr_status gguf_opened(crafted *file, const emr_checkpoint_read_options *options, emr_model **model,
+                       emr_error *error)
 {
-    *memory = (emr_memory){file->bytes, file->n};
-    emr_io io = emr_memory_io(memory);
-    return emr_gguf_open(model, &io, GGUF_NAME, options, error);
+    return emr_gguf_open(model, crafted_io(file), GGUF_NAME, options, error);
 }
 
-emr_model *assert_gguf_at(const crafted *file, emr_memory *memory, int line)
+emr_model *assert_gguf_at(crafted *file, int line)
 {
     emr_model *model;
-    emr_error error = {""};
-    assert_ok_at(gguf_opened(file, NULL, memory, &model, &error), &error, __FILE__, line);
+    emr_error error = {.text = ""};
+    assert_ok_at(gguf_opened(file, NULL, &model, &error), &error, __FILE__, line);
     return model;
 }
 
 void assert_no_gguf_at(crafted file, emr_status status, const char *named, int line)
 {
-    emr_memory memory;
-    emr_model *model = (emr_model *)&memory;
-    emr_error error = {""};
-    emr_status got = gguf_opened(&file, NULL, &memory, &model, &error);
+    emr_model *model = (emr_model *)&file;
+    emr_error error = {.text = ""};
+    emr_status got = gguf_opened(&file, NULL, &model, &error);
     crafted_free(&file);
-    if (got != status || model || !is_sentence(&error, GGUF_NAME, named)) {
+    if (got != status || error.status != got || model || !is_sentence(&error, GGUF_NAME, named) ||
+        !test_span_is(&error, error.file, GGUF_NAME)) {
         print_error("line %d: %s instead of %s, \"%s\" without '%s'\n", line, emr_status_name(got),
                     emr_status_name(status), error.text, named);
         fail();

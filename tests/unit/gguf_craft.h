@@ -51,11 +51,11 @@ crafted gguf_of(uint32_t version, part kv, part infos, size_t alignment, size_t 
 crafted gguf_rich(void);
 
 #define GGUF_NAME "crafted.gguf"
-emr_status gguf_opened(const crafted *file, const emr_checkpoint_options *options, emr_memory *memory,
-                       emr_model **model, emr_error *error);
+emr_status gguf_opened(crafted *file, const emr_checkpoint_read_options *options, emr_model **model,
+                       emr_error *error);
 /* The file must open; destroy the model and free the file when done. */
-emr_model *assert_gguf_at(const crafted *file, emr_memory *memory, int line);
-#define assert_gguf(file, memory) assert_gguf_at((file), (memory), __LINE__)
+emr_model *assert_gguf_at(crafted *file, int line);
+#define assert_gguf(file) assert_gguf_at((file), __LINE__)
 /* The file must be refused with one line that says its name and `named`. Frees the file. */
 void assert_no_gguf_at(crafted file, emr_status status, const char *named, int line);
 #define assert_no_gguf(file, status, named) assert_no_gguf_at((file), (status), (named), __LINE__)

@@ -86,12 +86,13 @@ static emr_status open_entry(const char *name, emr_model **model, emr_error *err
 static const char *carried(const emr_model *m)
 {
     const char *key, *value, *found = NULL;
-    for (size_t i = 0; emr_model_get_metadata(m, i, &key, &value) == EMR_OK; i++) {
+    for (uint32_t i = 0; emr_model_get_metadata(m, i, &key, &value) == EMR_OK; i++) {
         if (strcmp(key, EMR_ADAPTER_CONFIG) == 0) {
             assert_null(found);
             found = value;
         }
     }
+    assert_ptr_equal(emr_model_find_metadata(m, EMR_ADAPTER_CONFIG), found);
     return found;
 }
 
@@ -101,7 +102,7 @@ static void check_opens(const char *name, const char *tensor, const char *text)
     emr_model *m;
     emr_error error;
     assert_ok(open_entry(name, &m, &error), &error);
-    assert_non_null(emr_model_find(m, tensor));
+    assert_non_null(emr_model_find_tensor(m, tensor));
     if (text)
         assert_string_equal(carried(m), text);
     else
@@ -112,7 +113,7 @@ static void check_opens(const char *name, const char *tensor, const char *text)
 static void check_refused(const char *name, emr_status expected, const char *why)
 {
     emr_model *m = (emr_model *)&expected;
-    emr_error error = {""};
+    emr_error error = {.text = ""};
     emr_status status = open_entry(name, &m, &error);
     if (status != expected || m || !is_sentence(&error, CONFIG, why))
         fail_msg("%s: %s: %s", why, emr_status_name(status), error.text);
@@ -215,7 +216,7 @@ static void memory_is_bounded(void **state)
     char *text = malloc(EMR_ADAPTER_CONFIG_MAX + 20), *path = test_path(directory, WEIGHTS);
     test_meter meter = {0};
     emr_allocator allocator = test_meter_make(&meter);
-    emr_checkpoint_options options = EMR_INIT(emr_checkpoint_options);
+    emr_checkpoint_read_options options = EMR_INIT(emr_checkpoint_read_options);
     emr_error error;
     emr_model *m;
     (void)state;
@@ -249,11 +250,10 @@ static void a_dangling_link_is_refused(void **state)
 /* Both files of an opened adapter, or one without configuration, or with what is given instead. */
 static emr_model *make_adapter(const char *text)
 {
-    emr_model *m;
+    emr_model *m = test_model_new("made");
     static const float values[2] = {1, 2};
     const uint64_t shape = 2;
     emr_tensor_desc d = EMR_INIT(emr_tensor_desc);
-    assert_int_equal(emr_model_create(&m, "made", NULL, NULL), EMR_OK);
     d.name = "lora_A";
     d.dtype = EMR_DTYPE_F32;
     d.rank = 1;
@@ -267,8 +267,8 @@ static emr_model *make_adapter(const char *text)
     return m;
 }
 
-static emr_status write_adapter(const char *name, const char *text, const emr_checkpoint_options *options,
-                                emr_error *error)
+static emr_status write_adapter(const char *name, const char *text,
+                                const emr_checkpoint_write_options *options, emr_error *error)
 {
     emr_model *m = make_adapter(text);
     char *path = *name ? test_path(directory, name) : strdup(directory);
@@ -325,7 +325,7 @@ static void a_model_without_configuration_is_written_as_ever(void **state)
 
 static void existing_files_are_kept_unless_replaced(void **state)
 {
-    emr_checkpoint_options options = EMR_INIT(emr_checkpoint_options);
+    emr_checkpoint_write_options options = EMR_INIT(emr_checkpoint_write_options);
     emr_error error;
     (void)state;
     put(CONFIG, "old");
@@ -348,38 +348,36 @@ static void existing_files_are_kept_unless_replaced(void **state)
 }
 
 /* Somebody else makes the second file while the first is written. */
-static int make_config(void *user, uint64_t done, uint64_t total)
+static emr_status make_config(void *user, const emr_progress *progress, emr_error *error)
 {
-    (void)user, (void)done, (void)total;
+    (void)user, (void)progress, (void)error;
     put(CONFIG, "theirs");
-    return 0;
+    return EMR_OK;
 }
 
 static void both_appear_or_neither(void **state)
 {
-    emr_checkpoint_options options = EMR_INIT(emr_checkpoint_options);
+    const emr_resources resources = {.size = sizeof resources, .progress = make_config};
+    const emr_checkpoint_write_options options = {.size = sizeof options, .resources = &resources};
     emr_error error;
     (void)state;
-    options.progress = make_config;
     assert_int_equal(write_adapter(WEIGHTS, config, &options, &error), EMR_EEXIST);
     assert_holds(CONFIG, "theirs");
     assert_int_equal(test_directory_entries(directory), 1);
 }
 
-static int cancel(void *user, uint64_t done, uint64_t total)
-{
-    (void)user, (void)done, (void)total;
-    return 1;
-}
-
 static void failures_leave_nothing_behind(void **state)
 {
-    emr_checkpoint_options options = EMR_INIT(emr_checkpoint_options);
+    test_progress at_once = {.stop_at = 0, .why = "the window was closed"};
+    emr_resources resources = EMR_INIT(emr_resources);
+    emr_checkpoint_write_options options = {.size = sizeof options, .resources = &resources};
     emr_error error;
     (void)state;
-    options.progress = cancel;
+    resources.progress = test_progress_note;
+    resources.progress_user = &at_once;
     assert_int_equal(write_adapter("made", config, &options, &error), EMR_ECANCELED);
-    options.progress = NULL;
+    assert_true(is_sentence(&error, ": the window was closed", ""));
+    options.resources = NULL;
     assert_int_equal(write_adapter("made", "[]", &options, &error), EMR_EFORMAT);
     assert_true(is_sentence(&error, "made", "no JSON object"));
     assert_int_equal(write_adapter(WEIGHTS, "{", &options, &error), EMR_EFORMAT);
@@ -397,15 +395,16 @@ static void memory_may_end_anywhere(void **state)
 {
     test_allocator counts = {.fail_at = SIZE_MAX};
     emr_allocator allocator = test_allocator_make(&counts);
-    emr_checkpoint_options options = EMR_INIT(emr_checkpoint_options);
+    const emr_checkpoint_read_options reading = {.size = sizeof reading, .allocator = &allocator};
+    const emr_resources resources = test_resources(&allocator, NULL);
+    const emr_checkpoint_write_options writing = {.size = sizeof writing, .resources = &resources};
     emr_status status = EMR_ENOMEM;
     emr_error error;
     (void)state;
-    options.allocator = &allocator;
     size_t k = 0;
     for (; status; k++) {
         counts = (test_allocator){.fail_at = k};
-        status = write_adapter("made", config, &options, &error);
+        status = write_adapter("made", config, &writing, &error);
         assert_true(status == EMR_OK || status == EMR_ENOMEM);
         assert_int_equal(counts.alive, 0);
         assert_int_equal(exists("made"), status == EMR_OK);
@@ -416,7 +415,7 @@ static void memory_may_end_anywhere(void **state)
     for (k = 0; status; k++) {
         emr_model *m;
         counts = (test_allocator){.fail_at = k};
-        status = emr_checkpoint_open(&m, path, &options, &error);
+        status = emr_checkpoint_open(&m, path, &reading, &error);
         assert_true(status == EMR_OK || status == EMR_ENOMEM);
         if (!status)
             assert_string_equal(carried(m), config);

@@ -7,8 +7,7 @@ static const char *const names[] = {"task 'a'", "task 'b'", "task 'c'"};
 
 static emr_model *carrying(const char *config)
 {
-    emr_model *m;
-    assert_int_equal(emr_model_create(&m, NULL, NULL, NULL), EMR_OK);
+    emr_model *m = test_model_new(NULL);
     assert_int_equal(emr_model_set_metadata(m, "format", "pt", NULL), EMR_OK);
     if (config)
         assert_int_equal(emr_model_set_metadata(m, EMR_ADAPTER_CONFIG, config, NULL), EMR_OK);
@@ -31,7 +30,7 @@ static emr_status compare(const char *const *configs, size_t n, const emr_alloca
 /* What agrees does so either way round. */
 static void check_agree(const char *a, const char *b)
 {
-    emr_error error = {""};
+    emr_error error = {.text = ""};
     assert_ok(compare((const char *const[]){a, b}, 2, NULL, &error), &error);
     assert_ok(compare((const char *const[]){b, a}, 2, NULL, &error), &error);
 }
@@ -39,7 +38,7 @@ static void check_agree(const char *a, const char *b)
 /* So does what does not; the sentence holds both names and, where there is one, the key and the values. */
 static void check_differ(const char *a, const char *b, const char *says)
 {
-    emr_error error = {""};
+    emr_error error = {.text = ""};
     assert_int_equal(compare((const char *const[]){b, a}, 2, NULL, &error), EMR_EMISMATCH);
     assert_true(is_sentence(&error, "task 'a'", "task 'b'"));
     assert_int_equal(compare((const char *const[]){a, b}, 2, NULL, &error), EMR_EMISMATCH);

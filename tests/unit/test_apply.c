@@ -3,7 +3,8 @@
 
 #include <math.h>
 
-static const emr_dtype floats[] = {EMR_DTYPE_F32, EMR_DTYPE_F16, EMR_DTYPE_BF16, EMR_DTYPE_F64, EMR_DTYPE_F8_E4M3, EMR_DTYPE_F8_E5M2};
+static const emr_dtype floats[] = {EMR_DTYPE_F32, EMR_DTYPE_F16,     EMR_DTYPE_BF16,
+                                   EMR_DTYPE_F64, EMR_DTYPE_F8_E4M3, EMR_DTYPE_F8_E5M2};
 static const emr_dtype unifieds[] = {EMR_DTYPE_F32, EMR_DTYPE_F16, EMR_DTYPE_BF16};
 
 static size_t size_of(emr_dtype dtype)
@@ -33,7 +34,8 @@ static void expect_element(const emr_run *run, const uint8_t *base, size_t i, ui
         emr_convert(out_dtype, out, base_dtype, base + i * size_of(base_dtype), 1);
         return;
     }
-    emr_convert(EMR_DTYPE_F32, &u, unified_dtype, (const uint8_t *)run->unified + i * size_of(unified_dtype), 1);
+    emr_convert(EMR_DTYPE_F32, &u, unified_dtype, (const uint8_t *)run->unified + i * size_of(unified_dtype),
+                1);
     product = run->rescaler * u;
     if (base_dtype == EMR_DTYPE_F64) {
         emr_convert(EMR_DTYPE_F64, &wide, base_dtype, base + i * 8, 1);
@@ -49,7 +51,7 @@ static void expect_element(const emr_run *run, const uint8_t *base, size_t i, ui
 
 static void check_run(const emr_run *run, const uint8_t *base)
 {
-    size_t size = size_of((emr_dtype)run->out_dtype);
+    size_t size = size_of(run->out_dtype);
     const uint8_t *out = run->out;
     for (size_t i = 0; i < run->n; i++) {
         uint8_t expected[8];
@@ -82,9 +84,9 @@ static void random_runs_follow_the_formula(void **state)
         run.unified_dtype = (uint8_t)unifieds[round / 36 % 3];
         run.rescaler = fabsf(rng_normal(&r));
         uint8_t *base = m.base + rng_below(&r, 8), *unified = m.unified + rng_below(&r, 8);
-        uint8_t *out = m.out + rng_below(&r, 8), *end = out + run.n * size_of((emr_dtype)run.out_dtype);
-        fill(base, (emr_dtype)run.base_dtype, run.n, &r);
-        fill(unified, (emr_dtype)run.unified_dtype, run.n, &r);
+        uint8_t *out = m.out + rng_below(&r, 8), *end = out + run.n * size_of(run.out_dtype);
+        fill(base, run.base_dtype, run.n, &r);
+        fill(unified, run.unified_dtype, run.n, &r);
         for (size_t i = 0; i < sizeof m.mask; i++)
             m.mask[i] = (uint8_t)rng_next(&r);
         memset(m.out, 0xee, sizeof m.out);
@@ -124,7 +126,8 @@ static void products_are_rounded_before_they_are_added(void **state)
 {
     const uint8_t mask = 1;
     float unified = 1 + 0x1p-12f, rescaler = 1 + 0x1p-12f, base = -1, out;
-    emr_run run = {1, &base, &unified, &mask, 0, rescaler, EMR_DTYPE_F32, EMR_DTYPE_F32, EMR_DTYPE_F32, &out, 0};
+    emr_run run = {1,    &base, &unified, &mask, 0, rescaler, EMR_DTYPE_F32, EMR_DTYPE_F32, EMR_DTYPE_F32,
+                   &out, 0};
     (void)state;
     apply(&run);
     assert_true(out == 0x1p-11f);
@@ -161,9 +164,11 @@ static void unmasked_base_bits_are_kept(void **state)
     uint32_t out[7];
     uint64_t wide_out[3];
     (void)state;
-    apply(&(emr_run){7, bits, unified, &mask, 0, INFINITY, EMR_DTYPE_F32, EMR_DTYPE_F32, EMR_DTYPE_F32, out, 0});
+    apply(&(emr_run){7, bits, unified, &mask, 0, INFINITY, EMR_DTYPE_F32, EMR_DTYPE_F32, EMR_DTYPE_F32, out,
+                     0});
     assert_memory_equal(out, bits, sizeof bits);
-    apply(&(emr_run){3, wide, unified, &mask, 0, NAN, EMR_DTYPE_F64, EMR_DTYPE_F32, EMR_DTYPE_F64, wide_out, 0});
+    apply(&(emr_run){3, wide, unified, &mask, 0, NAN, EMR_DTYPE_F64, EMR_DTYPE_F32, EMR_DTYPE_F64, wide_out,
+                     0});
     assert_memory_equal(wide_out, wide, sizeof wide);
     for (size_t k = 1; k < 6; k++) { /* every code of the smaller types */
         size_t size = size_of(floats[k]), n = size == 1 ? 256 : 65536;
@@ -172,8 +177,8 @@ static void unmasked_base_bits_are_kept(void **state)
         for (size_t i = 0; i < n * size; i++)
             base[i] = (uint8_t)(i % size ? i / size >> 8 : i / size);
         if (floats[k] != EMR_DTYPE_F64) {
-            apply(&(emr_run){n, base, zeros, none, 0, 1, (uint8_t)floats[k], EMR_DTYPE_F32, (uint8_t)floats[k],
-                             result, 0});
+            apply(&(emr_run){n, base, zeros, none, 0, 1, (uint8_t)floats[k], EMR_DTYPE_F32,
+                             (uint8_t)floats[k], result, 0});
             assert_memory_equal(result, base, n * size);
         }
         free(base);
@@ -189,8 +194,9 @@ typedef struct layout {
     unsigned exponent, mantissa;
 } layout;
 
-static const layout layouts[] = {{EMR_DTYPE_F32, 8, 23},  {EMR_DTYPE_F16, 5, 10},    {EMR_DTYPE_BF16, 8, 7},
-                                 {EMR_DTYPE_F64, 11, 52}, {EMR_DTYPE_F8_E4M3, 4, 3}, {EMR_DTYPE_F8_E5M2, 5, 2}};
+static const layout layouts[] = {{EMR_DTYPE_F32, 8, 23},    {EMR_DTYPE_F16, 5, 10},
+                                 {EMR_DTYPE_BF16, 8, 7},    {EMR_DTYPE_F64, 11, 52},
+                                 {EMR_DTYPE_F8_E4M3, 4, 3}, {EMR_DTYPE_F8_E5M2, 5, 2}};
 
 /* What bundle-format.md says becomes of a NaN in another dtype. */
 static uint64_t expect_nan(const layout *from, const layout *to, uint64_t code)
@@ -206,7 +212,8 @@ static uint64_t expect_nan(const layout *from, const layout *to, uint64_t code)
     if (from->dtype == EMR_DTYPE_F8_E4M3 || to->dtype == EMR_DTYPE_F8_E5M2 ||
         (from->dtype == EMR_DTYPE_F64 && to->dtype != EMR_DTYPE_F32))
         return sign | exponent | quiet;
-    return sign | exponent | upper | (from->dtype == EMR_DTYPE_BF16 && to->dtype == EMR_DTYPE_F32 ? 0 : quiet);
+    return sign | exponent | upper |
+           (from->dtype == EMR_DTYPE_BF16 && to->dtype == EMR_DTYPE_F32 ? 0 : quiet);
 }
 
 static void put_code(uint8_t *p, uint64_t code, size_t size)

@@ -11,8 +11,8 @@ enum { ROOM = 4 << 20 };
 
 static int copy_fixture(void)
 {
-    made = (image){malloc(ROOM), f.buffer.bytes, ROOM};
-    memcpy(made.bytes, f.buffer.data, made.n);
+    made = (image){malloc(ROOM), emr_buffer_bytes(f.buffer), ROOM};
+    memcpy(made.bytes, emr_buffer_data(f.buffer), made.n);
     return 0;
 }
 
@@ -66,22 +66,22 @@ static void add_metadata(size_t n, uint32_t owner, uint32_t key, uint32_t value)
 }
 
 /* The changed bundle without a task. */
-static emr_buffer drop(size_t task, const emr_allocator *allocator)
+static emr_buffer *drop_task(uint32_t task, const emr_allocator *allocator)
 {
-    emr_buffer before, out = {0};
-    emr_memory memory;
-    emr_error error = {{0}};
-    emr_io io = emr_buffer_io(&out);
-    emr_drop_options options = EMR_INIT(emr_drop_options);
+    const emr_resources resources = test_resources(allocator, NULL);
+    emr_buffer *out = test_buffer_new();
+    emr_error error = {.text = ""};
+    emr_task_selection dropped = EMR_INIT(emr_task_selection);
     emr_drop_report report = EMR_INIT(emr_drop_report);
     image_seal(&made, false);
-    memset(&before, 0, sizeof before);
-    before.data = made.bytes;
-    before.bytes = made.n;
-    options.allocator = allocator;
-    emr_bundle *b = test_bundle_open(&before, &memory);
-    assert_ok(emr_bundle_drop(b, &task, 1, &io, &options, &report, &error), &error);
+    dropped.resources = &resources;
+    dropped.tasks = &task;
+    dropped.n_tasks = 1;
+    emr_buffer *before = test_buffer_of(made.bytes, made.n);
+    emr_bundle *b = test_bundle_open(before);
+    assert_ok(emr_bundle_drop(b, &dropped, emr_buffer_io(out), &report, &error), &error);
     emr_bundle_destroy(&b);
+    emr_buffer_destroy(&before);
     return out;
 }
 
@@ -90,47 +90,46 @@ static void shared_strings_stay_shared(void **state)
 {
     test_meter meter = {0};
     emr_allocator allocator = test_meter_make(&meter);
-    emr_memory memory;
-    emr_error error = {{0}};
+    emr_error error = {.text = ""};
     (void)state;
     uint32_t text = add_string(64 << 10);
     for (uint32_t owner = 0; owner < FIXTURE_TASKS; owner++)
         add_metadata(500, owner, text, text);
-    emr_buffer out = drop(1, &allocator);
-    assert_true(out.bytes < made.n);
+    emr_buffer *out = drop_task(1, &allocator);
+    assert_true(emr_buffer_bytes(out) < made.n);
     assert_true(meter.peak < 8 * made.n + (1 << 20));
     assert_int_equal(meter.now, 0);
-    emr_bundle *b = test_bundle_open(&out, &memory);
-    assert_ok(emr_bundle_verify(b, NULL, NULL, NULL, &error), &error);
+    emr_bundle *b = test_bundle_open(out);
+    assert_ok(emr_bundle_verify(b, NULL, &error), &error);
     emr_bundle_destroy(&b);
-    emr_buffer_free(&out);
+    emr_buffer_destroy(&out);
 }
 
 /* One owner's entries may refer to as much as the strings hold, which a long string of another made more. */
 static void entries_stay_readable(void **state)
 {
-    emr_memory memory;
-    emr_error error = {{0}};
+    emr_error error = {.text = ""};
     emr_model *model;
     const char *key, *value;
     (void)state;
     uint32_t text = add_string(40), filler = add_string(16 << 10);
     add_metadata(150, EMR_BASE, text, text);
     add_metadata(1, 1, text, filler);
-    emr_buffer out = drop(1, NULL);
-    emr_bundle *b = test_bundle_open(&out, &memory);
-    assert_ok(emr_bundle_verify(b, NULL, NULL, NULL, &error), &error);
+    emr_buffer *out = drop_task(1, NULL);
+    emr_bundle *b = test_bundle_open(out);
+    assert_ok(emr_bundle_verify(b, NULL, &error), &error);
     assert_ok(emr_bundle_open_base(&model, b, NULL, &error), &error);
     assert_int_equal(emr_model_n_metadata(model), 150);
-    for (size_t i = 0; i < 150; i++) {
+    assert_int_equal(emr_bundle_n_metadata(b, EMR_BASE), 150);
+    for (uint32_t i = 0; i < 150; i++) {
         emr_model_get_metadata(model, i, &key, &value);
         assert_int_equal(strlen(key), 40);
         assert_string_equal(key, value);
     }
     emr_model_destroy(&model);
     emr_bundle_destroy(&b);
-    assert_true(out.bytes < made.n);
-    emr_buffer_free(&out);
+    assert_true(emr_buffer_bytes(out) < made.n);
+    emr_buffer_destroy(&out);
 }
 
 /* 500 references of one task to 64 KiB are no metadata that a merge takes over; one is. */
@@ -138,23 +137,23 @@ static void adding_takes_over_no_more_than_there_is(void **state)
 {
     test_meter meter = {0};
     emr_allocator allocator = test_meter_make(&meter);
-    emr_merge_options options = EMR_INIT(emr_merge_options);
-    emr_memory memory;
-    emr_error error = {{0}};
+    const emr_resources resources = test_resources(&allocator, NULL);
+    const emr_merge_options options = {.size = sizeof options, .resources = &resources};
+    emr_error error = {.text = ""};
     emr_merge *merge;
     (void)state;
-    options.allocator = &allocator;
     uint32_t text = add_string(64 << 10), key = add_string(3);
     for (int i = 0; i < 2; i++) {
         add_metadata(i ? 500 : 1, 1, key, text);
         image_seal(&made, false);
-        emr_buffer bytes = {.data = made.bytes, .bytes = made.n};
-        emr_bundle *b = test_bundle_open(&bytes, &memory);
+        emr_buffer *bytes = test_buffer_of(made.bytes, made.n);
+        emr_bundle *b = test_bundle_open(bytes);
         assert_ok(emr_merge_create(&merge, &options, &error), &error);
         assert_int_equal(emr_merge_extend(merge, b, &error), i ? EMR_EFORMAT : EMR_OK);
         assert_true(i == 0 || strstr(error.text, "metadata"));
         emr_merge_destroy(&merge);
         emr_bundle_destroy(&b);
+        emr_buffer_destroy(&bytes);
         assert_true(meter.peak < 2 * made.n + (64 << 10));
         assert_int_equal(meter.now, 0);
     }

@@ -46,23 +46,23 @@ enum { N = 7, SMALL = 1000, LARGE = 5000 };
 /* SIZE_MAX: none */
 static size_t failing_tensor;
 
-static emr_status read_number(void *user, uint64_t offset, void *destination, size_t n, emr_error *error)
+static emr_status compute_number(const emr_computation *c, emr_error *error)
 {
-    size_t number = *(size_t *)user;
+    size_t number = *(size_t *)c->user;
     if (number == failing_tensor) {
-        snprintf(error->text, sizeof error->text, "tensor %zu is out of reach", number);
-        return EMR_ECORRUPT;
+        char why[40];
+        snprintf(why, sizeof why, "tensor %zu is out of reach", number);
+        return emr_error_set(error, EMR_ECORRUPT, 0, NULL, why);
     }
-    for (size_t i = 0; i < n; i++)
-        ((unsigned char *)destination)[i] = (unsigned char)(number * 31 + (offset + i) * 7);
+    for (size_t i = 0; i < c->count; i++)
+        ((unsigned char *)c->out)[i] = (unsigned char)(number * 31 + (c->first + i) * 7);
     return EMR_OK;
 }
 
 static emr_model *make_model(size_t failing)
 {
     static size_t numbers[N];
-    emr_model *model;
-    assert_int_equal(emr_model_create(&model, "numbers", NULL, NULL), EMR_OK);
+    emr_model *model = test_model_new("numbers");
     failing_tensor = failing;
     for (size_t i = 0; i < N; i++) {
         char name[8];
@@ -74,7 +74,7 @@ static emr_model *make_model(size_t failing)
         d.dtype = EMR_DTYPE_U8;
         d.rank = 1;
         d.shape = &shape;
-        d.read = read_number;
+        d.compute = compute_number;
         d.user = &numbers[i];
         assert_int_equal(emr_model_add(model, &d, NULL), EMR_OK);
     }
@@ -82,7 +82,7 @@ static emr_model *make_model(size_t failing)
     return model;
 }
 
-static emr_status write_with(const char *name, size_t failing, const emr_checkpoint_options *options,
+static emr_status write_with(const char *name, size_t failing, const emr_checkpoint_write_options *options,
                              emr_error *error)
 {
     char *path = test_path(directory, name);
@@ -101,7 +101,7 @@ static void check_written(const char *name)
     emr_error error;
     assert_ok(emr_checkpoint_open(&model, path, NULL, &error), &error);
     assert_int_equal(emr_model_n_tensors(model), N);
-    for (size_t i = 0; i < N; i++) {
+    for (uint32_t i = 0; i < N; i++) {
         unsigned char got[LARGE];
         const emr_tensor *t = emr_model_tensor(model, i);
         const char expected[] = {'t', (char)('0' + i), '\0'};
@@ -119,9 +119,9 @@ static void check_written(const char *name)
     free(path);
 }
 
-static emr_checkpoint_options shards_of(uint64_t bytes)
+static emr_checkpoint_write_options shards_of(uint64_t bytes)
 {
-    emr_checkpoint_options options = EMR_INIT(emr_checkpoint_options);
+    emr_checkpoint_write_options options = EMR_INIT(emr_checkpoint_write_options);
     options.shard_bytes = bytes;
     return options;
 }
@@ -138,7 +138,7 @@ static void one_file_is_written_and_read(void **state)
 static void existing_files_are_kept_unless_replaced(void **state)
 {
     emr_error error;
-    emr_checkpoint_options options = EMR_INIT(emr_checkpoint_options);
+    emr_checkpoint_write_options options = EMR_INIT(emr_checkpoint_write_options);
     char *path = test_path(directory, "m.safetensors");
     (void)state;
     test_write_file(path, "old", 3);
@@ -181,11 +181,13 @@ static void failures_leave_nothing_behind(void **state)
     for (size_t failing = 0; failing < N; failing++) {
         for (uint64_t shard = 0; shard <= 8000; shard += 2000) {
             for (size_t i = 0; i < 3; i++) {
-                emr_checkpoint_options options = shards_of(shard);
+                emr_checkpoint_write_options options = shards_of(shard);
                 if (shard == 0 && i > 0)
                     continue;
                 assert_int_equal(write_with(names[i], failing, &options, &error), EMR_ECORRUPT);
                 assert_non_null(strstr(error.text, "out of reach"));
+                const char name[] = {'t', (char)('0' + failing), '\0'};
+                assert_true(test_span_is(&error, error.tensor, name));
                 assert_int_equal(test_directory_entries(directory), 0);
             }
         }
@@ -194,7 +196,7 @@ static void failures_leave_nothing_behind(void **state)
 
 static void shards_hold_whole_tensors_up_to_their_size(void **state)
 {
-    emr_checkpoint_options options = shards_of(2500);
+    emr_checkpoint_write_options options = shards_of(2500);
     emr_error error;
     size_t n;
     (void)state;
@@ -222,7 +224,7 @@ static void every_shard_size_gives_the_same_model(void **state)
     emr_error error;
     (void)state;
     for (uint64_t shard = 1; shard < 13000; shard += 700) {
-        emr_checkpoint_options options = shards_of(shard);
+        emr_checkpoint_write_options options = shards_of(shard);
         char *made = test_path(directory, "made");
         assert_ok(write_with("made", SIZE_MAX, &options, &error), &error);
         check_written("made");
@@ -234,7 +236,7 @@ static void every_shard_size_gives_the_same_model(void **state)
 
 static void one_shard_is_one_file(void **state)
 {
-    emr_checkpoint_options options = shards_of(11000);
+    emr_checkpoint_write_options options = shards_of(11000);
     emr_error error;
     (void)state;
     assert_ok(write_with("m.safetensors", SIZE_MAX, &options, &error), &error);
@@ -244,7 +246,7 @@ static void one_shard_is_one_file(void **state)
 
 static void existing_directories_are_written_into(void **state)
 {
-    emr_checkpoint_options options = shards_of(4000);
+    emr_checkpoint_write_options options = shards_of(4000);
     emr_error error;
     char *other = test_path(directory, "other.txt");
     (void)state;
@@ -262,17 +264,12 @@ static void existing_directories_are_written_into(void **state)
     free(other);
 }
 
-static int cancel(void *user, uint64_t done, uint64_t total)
-{
-    (void)done, (void)total;
-    return (*(size_t *)user)-- == 0;
-}
-
 /* Readers prefer an index: one left beside a new single file would give back the old model. */
 static void one_file_takes_the_place_of_shards(void **state)
 {
     emr_error error;
-    emr_checkpoint_options sharded = shards_of(2 * SMALL), single = EMR_INIT(emr_checkpoint_options);
+    emr_checkpoint_write_options sharded = shards_of(2 * SMALL),
+                                 single = EMR_INIT(emr_checkpoint_write_options);
     (void)state;
     assert_ok(write_with("m.safetensors", SIZE_MAX, &sharded, &error), &error);
     assert_true(exists("m.safetensors.index.json"));
@@ -288,18 +285,22 @@ static void one_file_takes_the_place_of_shards(void **state)
 
 static void canceling_leaves_nothing_behind(void **state)
 {
+    emr_checkpoint_write_options options = shards_of(2500);
+    emr_resources resources = EMR_INIT(emr_resources);
     emr_error error;
     size_t k = 0;
     (void)state;
+    options.resources = &resources;
+    resources.progress = test_progress_note;
     for (emr_status status = EMR_ECANCELED; status; k++) {
-        emr_checkpoint_options options = shards_of(2500);
-        size_t left = k;
-        options.progress = cancel;
-        options.progress_user = &left;
+        test_progress m = {.stop_at = k, .why = "the window was closed"};
+        resources.progress_user = &m;
         status = write_with("made", SIZE_MAX, &options, &error);
         assert_true(status == EMR_OK || status == EMR_ECANCELED);
-        if (status)
+        if (status) {
             assert_int_equal(test_directory_entries(directory), 0);
+            assert_non_null(strstr(error.text, ": the window was closed"));
+        }
     }
     assert_true(k >= 4); /* at least once a shard */
     check_written("made");

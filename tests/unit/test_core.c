@@ -1,59 +1,16 @@
-/* test_core.c - statuses, the one-line error formatter, the size rule for structs, arithmetic and hashes. */
+/* test_core.c - the version, the size rule for structs, arithmetic, texts and hashes. */
 #include "support.h"
 
+#include "bundle/codec.h"
+#include "bundle/format.h"
 #include "core/bytes.h"
-#include "core/error.h"
 #include "core/hash.h"
 #include "core/memory.h"
+#include "core/structs.h"
 #include "core/text.h"
+#include "numeric/kernels.h"
 
 #include <stdio.h>
-
-enum { LINE = EMR_ERROR_TEXT_SIZE - 1 }; /* bytes of text that fit */
-
-static const struct {
-    emr_status status;
-    int number;
-    const char *name;
-} statuses[] = {
-    {EMR_OK, 0, "EMR_OK"},
-    {EMR_EINVAL, -1, "EMR_EINVAL"},
-    {EMR_ENOMEM, -2, "EMR_ENOMEM"},
-    {EMR_EIO, -3, "EMR_EIO"},
-    {EMR_EFORMAT, -4, "EMR_EFORMAT"},
-    {EMR_ECORRUPT, -5, "EMR_ECORRUPT"},
-    {EMR_EVERSION, -6, "EMR_EVERSION"},
-    {EMR_EMISMATCH, -7, "EMR_EMISMATCH"},
-    {EMR_ENONFINITE, -8, "EMR_ENONFINITE"},
-    {EMR_ENOTFOUND, -9, "EMR_ENOTFOUND"},
-    {EMR_ECANCELED, -10, "EMR_ECANCELED"},
-    {EMR_ESTATE, -11, "EMR_ESTATE"},
-    {EMR_EUNSUPPORTED, -12, "EMR_EUNSUPPORTED"},
-    {EMR_ELIMIT, -13, "EMR_ELIMIT"},
-    {EMR_EEXIST, -14, "EMR_EEXIST"},
-};
-
-/* The numbers are part of the interface and of no accident: they never change. */
-static void statuses_are_pinned(void **state)
-{
-    (void)state;
-    for (size_t i = 0; i < sizeof statuses / sizeof statuses[0]; i++) {
-        const char *text = emr_status_text(statuses[i].status);
-        assert_int_equal(statuses[i].status, statuses[i].number);
-        assert_string_equal(emr_status_name(statuses[i].status), statuses[i].name);
-        assert_true(strlen(text) > 0);
-        for (size_t k = 0; k < i; k++)
-            assert_string_not_equal(text, emr_status_text(statuses[k].status));
-    }
-}
-
-static void unknown_statuses_have_a_text(void **state)
-{
-    (void)state;
-    assert_string_equal(emr_status_text((emr_status)-10000), "unknown status");
-    assert_string_equal(emr_status_name((emr_status)-10000), "EMR_?");
-    assert_string_equal(emr_status_text((emr_status)1), "unknown status");
-}
 
 static void version_is_that_of_the_headers(void **state)
 {
@@ -62,87 +19,29 @@ static void version_is_that_of_the_headers(void **state)
     snprintf(expected, sizeof expected, "%d.%d.%d", EMR_VERSION_MAJOR, EMR_VERSION_MINOR, EMR_VERSION_PATCH);
     assert_string_equal(emr_version(), expected);
     assert_string_equal(EMR_VERSION_STRING, expected);
+    assert_int_equal(emr_version_number(), EMR_VERSION_NUMBER);
+    assert_int_equal(EMR_VERSION_NUMBER,
+                     EMR_VERSION_MAJOR * 1000000 + EMR_VERSION_MINOR * 1000 + EMR_VERSION_PATCH);
 }
 
-static void fail_formats(void **state)
+static void features_are_those_of_the_build(void **state)
 {
-    emr_error e;
+    static const char *const kernels[] = {"c", "avx2", "avx512", "neon"};
+    emr_features f = EMR_INIT(emr_features);
+    bool known = false;
     (void)state;
-    assert_int_equal(emr_fail(&e, EMR_EIO, "%s: %u, %i, %i, 100%%", "a", UINT64_MAX, INT64_MIN, (int64_t)7),
-                     EMR_EIO);
-    assert_string_equal(e.text, "a: 18446744073709551615, -9223372036854775808, 7, 100%");
-    emr_fail(&e, EMR_EIO, "%u", (uint64_t)0);
-    assert_string_equal(e.text, "0");
-    assert_int_equal(emr_fail(NULL, EMR_EFORMAT, "%s", "x"), EMR_EFORMAT);
-}
-
-static void fail_makes_one_line(void **state)
-{
-    emr_error e;
-    (void)state;
-    for (int c = 1; c < 256; c++) {
-        char text[] = {'a', (char)c, 'b', '\0'};
-        emr_fail(&e, EMR_EIO, "%s", text);
-        text[1] = c < 0x20 || c == 0x7f ? '?' : text[1];
-        assert_string_equal(e.text, text);
-    }
-}
-
-static const char *const characters[] = {"", "x", "\xc3\xa9", "\xe2\x82\xac", "\xf0\x9f\x98\x80"};
-
-/* A text of `ascii` letters and then `n` characters of `length` bytes. */
-static void build_text(char *text, size_t ascii, size_t length, size_t n)
-{
-    memset(text, 'a', ascii);
-    for (size_t i = 0; i < n; i++)
-        memcpy(text + ascii + i * length, characters[length], length);
-    text[ascii + n * length] = '\0';
-}
-
-static void long_lines_are_cut_at_a_character(void **state)
-{
-    (void)state;
-    for (size_t length = 1; length <= 4; length++) {
-        for (size_t ascii = 0; ascii < 8; ascii++) {
-            char text[4 * LINE];
-            emr_error e;
-            build_text(text, ascii, length, LINE / length + 2);
-            emr_fail(&e, EMR_EIO, "%s", text);
-            size_t n = strlen(e.text);
-            assert_true(n <= LINE && n + length >= LINE);
-            assert_memory_equal(e.text, text, n);
-            assert_int_equal((n - ascii) % length, 0);
-        }
-    }
-}
-
-static void lines_that_just_fit_are_whole(void **state)
-{
-    (void)state;
-    for (size_t length = 1; length <= 4; length++) {
-        char text[LINE + 1];
-        emr_error e;
-        build_text(text, LINE % length + length, length, LINE / length - 1);
-        assert_int_equal(strlen(text), LINE);
-        emr_fail(&e, EMR_EIO, "%s", text);
-        assert_string_equal(e.text, text);
-    }
-}
-
-static void prefixes_go_before_the_sentence(void **state)
-{
-    emr_error e;
-    char text[LINE + 1];
-    (void)state;
-    emr_fail(&e, EMR_EIO, "what %s", "failed");
-    emr_error_prefix(&e, "file");
-    assert_string_equal(e.text, "file: what failed");
-    build_text(text, LINE, 1, 0);
-    emr_fail(&e, EMR_EIO, "%s", text);
-    emr_error_prefix(&e, "file");
-    assert_int_equal(strlen(e.text), LINE);
-    assert_memory_equal(e.text, "file: aaa", 9);
-    emr_error_prefix(NULL, "file");
+    assert_int_equal(emr_get_features(&f), EMR_OK);
+    for (size_t i = 0; i < sizeof kernels / sizeof kernels[0]; i++)
+        known = known || strcmp(f.kernels, kernels[i]) == 0;
+    assert_true(known);
+    assert_string_equal(f.kernels, emr_kernels_select()->name);
+    assert_int_equal(f.zstd_version, emr_codec_version());
+    assert_int_equal(f.hosted, 1);
+    assert_int_equal(f.format_major, EMR_FORMAT_MAJOR);
+    assert_int_equal(f.format_minor, EMR_FORMAT_MINOR);
+    f.size = 1;
+    assert_int_equal(emr_get_features(&f), EMR_EINVAL);
+    assert_int_equal(emr_get_features(NULL), EMR_EINVAL);
 }
 
 /* A struct as a later version of the library would know it: `second` was added to version 1. */
@@ -158,7 +57,7 @@ static void structs_smaller_than_version_1_are_refused(void **state)
     grown known, given = {0, 1, 2};
     (void)state;
     for (given.size = 0; given.size < VERSION_1; given.size++) {
-        assert_int_equal(emr_take_struct(&known, sizeof known, VERSION_1, &given, "grown", &e), EMR_EINVAL);
+        assert_int_equal(emr_struct_take(&known, sizeof known, VERSION_1, &given, "grown", &e), EMR_EINVAL);
         assert_non_null(strstr(e.text, "grown"));
     }
 }
@@ -167,11 +66,11 @@ static void smaller_structs_get_defaults(void **state)
 {
     grown known, given = {VERSION_1, 1, 2};
     (void)state;
-    assert_int_equal(emr_take_struct(&known, sizeof known, VERSION_1, &given, "grown", NULL), EMR_OK);
+    assert_int_equal(emr_struct_take(&known, sizeof known, VERSION_1, &given, "grown", NULL), EMR_OK);
     assert_int_equal(known.first, 1);
     assert_int_equal(known.second, 0);
     memset(&known, 0xff, sizeof known);
-    assert_int_equal(emr_take_struct(&known, sizeof known, VERSION_1, NULL, "grown", NULL), EMR_OK);
+    assert_int_equal(emr_struct_take(&known, sizeof known, VERSION_1, NULL, "grown", NULL), EMR_OK);
     assert_int_equal(known.size, sizeof known);
     assert_int_equal(known.first | known.second, 0);
 }
@@ -185,11 +84,11 @@ static void larger_structs_need_a_zero_tail(void **state)
     emr_error e;
     grown known;
     (void)state;
-    assert_int_equal(emr_take_struct(&known, sizeof known, VERSION_1, &given, "grown", &e), EMR_OK);
+    assert_int_equal(emr_struct_take(&known, sizeof known, VERSION_1, &given, "grown", &e), EMR_OK);
     assert_int_equal(known.second, 2);
     for (size_t i = sizeof(grown); i < sizeof given; i++) {
         given.bytes[i] = 1;
-        assert_int_equal(emr_take_struct(&known, sizeof known, VERSION_1, &given, "grown", &e), EMR_EVERSION);
+        assert_int_equal(emr_struct_take(&known, sizeof known, VERSION_1, &given, "grown", &e), EMR_EVERSION);
         assert_non_null(strstr(e.text, "grown"));
         given.bytes[i] = 0;
     }
@@ -205,7 +104,7 @@ static void output_structs_are_filled_to_their_size(void **state)
         grown got = {0};
         memset(out, 0xee, sizeof out);
         memcpy(out, &size, sizeof size);
-        assert_int_equal(emr_give_struct(out, &known, sizeof known, VERSION_1),
+        assert_int_equal(emr_struct_give(out, &known, sizeof known, VERSION_1),
                          size < VERSION_1 ? EMR_EINVAL : EMR_OK);
         for (size_t i = size < sizeof size ? sizeof size : size; i < sizeof out; i++)
             assert_int_equal(out[i], 0xee);
@@ -218,7 +117,7 @@ static void output_structs_are_filled_to_their_size(void **state)
         for (size_t i = sizeof got; i < size; i++)
             assert_int_equal(out[i], 0);
     }
-    assert_int_equal(emr_give_struct(NULL, &known, sizeof known, VERSION_1), EMR_EINVAL);
+    assert_int_equal(emr_struct_give(NULL, &known, sizeof known, VERSION_1), EMR_EINVAL);
 }
 
 static void arithmetic_sees_overflow(void **state)
@@ -348,14 +247,8 @@ static void hashing_in_pieces_changes_nothing(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(statuses_are_pinned),
-        cmocka_unit_test(unknown_statuses_have_a_text),
         cmocka_unit_test(version_is_that_of_the_headers),
-        cmocka_unit_test(fail_formats),
-        cmocka_unit_test(fail_makes_one_line),
-        cmocka_unit_test(long_lines_are_cut_at_a_character),
-        cmocka_unit_test(lines_that_just_fit_are_whole),
-        cmocka_unit_test(prefixes_go_before_the_sentence),
+        cmocka_unit_test(features_are_those_of_the_build),
         cmocka_unit_test(structs_smaller_than_version_1_are_refused),
         cmocka_unit_test(smaller_structs_get_defaults),
         cmocka_unit_test(larger_structs_need_a_zero_tail),

@@ -233,31 +233,31 @@ static void check_refused(const specimen *s, bool is_gguf, const char *damage, s
     /* of exactly its length, so that a sanitizer sees a step beyond */
     unsigned char *exact = malloc(s->file.n ? s->file.n : 1);
     memcpy(exact, s->file.bytes, s->file.n);
-    emr_memory memory = {exact, s->file.n};
-    emr_io io = emr_memory_io(&memory);
+    emr_buffer *file = test_buffer_of(exact, s->file.n);
     test_allocator counts = {0, 0, SIZE_MAX};
     emr_allocator allocator = test_allocator_make(&counts);
-    emr_checkpoint_options options = EMR_INIT(emr_checkpoint_options);
-    emr_model *m = (emr_model *)&memory;
-    emr_error error = {""};
+    emr_checkpoint_read_options options = EMR_INIT(emr_checkpoint_read_options);
+    emr_model *m = (emr_model *)&counts;
+    emr_error error = {.text = ""};
     options.allocator = &allocator;
-    emr_status status =
-        (is_gguf ? emr_gguf_open : emr_safetensors_open)(&m, &io, "damaged.file", &options, &error);
-    if (!status || m || counts.alive || !is_sentence(&error, "damaged.file", "")) {
+    emr_status status = (is_gguf ? emr_gguf_open : emr_safetensors_open)(&m, emr_buffer_io(file),
+                                                                         "damaged.file", &options, &error);
+    if (!status || m || counts.alive || !is_sentence(&error, "damaged.file", "") ||
+        !test_span_is(&error, error.file, "damaged.file")) {
         print_error("file %zu, damaged: %s: %s, \"%s\", %zu pieces of memory\n", number, damage,
                     emr_status_name(status), error.text, counts.alive);
         fail();
     }
+    emr_buffer_destroy(&file);
     free(exact);
 }
 
-static void check_valid(const specimen *s, bool is_gguf)
+static void check_valid(specimen *s, bool is_gguf)
 {
-    emr_memory memory = {s->file.bytes, s->file.n};
-    emr_io io = emr_memory_io(&memory);
     emr_model *m;
     emr_error error;
-    assert_ok((is_gguf ? emr_gguf_open : emr_safetensors_open)(&m, &io, "valid", NULL, &error), &error);
+    const emr_io *io = crafted_io(&s->file);
+    assert_ok((is_gguf ? emr_gguf_open : emr_safetensors_open)(&m, io, "valid", NULL, &error), &error);
     assert_int_equal(emr_model_n_tensors(m), s->n + is_gguf);
     emr_model_destroy(&m);
 }

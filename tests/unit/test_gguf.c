@@ -37,8 +37,7 @@ static crafted value(const char *key, uint32_t type, uint64_t number, size_t wid
 
 static void opens_at(crafted file, int line)
 {
-    emr_memory memory;
-    emr_model *model = assert_gguf_at(&file, &memory, line);
+    emr_model *model = assert_gguf_at(&file, line);
     emr_model_destroy(&model);
     crafted_free(&file);
 }
@@ -47,7 +46,7 @@ static void opens_at(crafted file, int line)
 static void check_tensor(const emr_model *m, const char *name, emr_dtype dtype, uint32_t rank,
                          const uint64_t *shape, const unsigned char *data)
 {
-    const emr_tensor *t = emr_model_find(m, name);
+    const emr_tensor *t = emr_model_find_tensor(m, name);
     assert_non_null(t);
     assert_int_equal(emr_tensor_dtype(t), dtype);
     assert_int_equal(emr_tensor_rank(t), rank);
@@ -64,12 +63,11 @@ static void tensors_come_as_the_file_has_them(void **state)
 {
     static const char *const names[] = {"f32", "q8_0", "bf16", "scalar", "nothing", "q4_k", EMR_GGUF_HEADER};
     crafted file = gguf_rich();
-    emr_memory memory;
-    emr_model *m = assert_gguf(&file, &memory);
+    emr_model *m = assert_gguf(&file);
     const unsigned char *data = file.bytes + file.n - 416;
     (void)state;
     assert_int_equal(emr_model_n_tensors(m), 7);
-    for (size_t i = 0; i < 7; i++)
+    for (uint32_t i = 0; i < 7; i++)
         assert_string_equal(emr_tensor_name(emr_model_tensor(m, i)), names[i]);
     check_tensor(m, "f32", EMR_DTYPE_F32, 2, (uint64_t[]){3, 2}, data);
     check_tensor(m, "q8_0", EMR_DTYPE_U8, 2, (uint64_t[]){2, 68}, data + 32);
@@ -77,13 +75,13 @@ static void tensors_come_as_the_file_has_them(void **state)
     check_tensor(m, "scalar", EMR_DTYPE_I8, 0, NULL, data + 224);
     check_tensor(m, "nothing", EMR_DTYPE_F32, 2, (uint64_t[]){0, 4}, data + 256);
     check_tensor(m, "q4_k", EMR_DTYPE_U8, 1, (uint64_t[]){144}, data + 256);
-    uint64_t header = emr_tensor_bytes(emr_model_find(m, EMR_GGUF_HEADER));
+    uint64_t header = emr_tensor_bytes(emr_model_find_tensor(m, EMR_GGUF_HEADER));
     assert_true(header <= file.n - 416 && header + 32 > file.n - 416);   /* only padding is between */
     assert_memory_equal(file.bytes + header - 8, "\0\1\0\0\0\0\0\0", 8); /* the last offset, 256 */
     check_tensor(m, EMR_GGUF_HEADER, EMR_DTYPE_U8, 1, &header, file.bytes);
     emr_model_destroy(&m);
     file.bytes[4] = 2;
-    m = assert_gguf(&file, &memory);
+    m = assert_gguf(&file);
     assert_int_equal(emr_model_n_tensors(m), 7);
     emr_model_destroy(&m);
     crafted_free(&file);
@@ -94,15 +92,18 @@ static const struct {
     uint32_t number, elements, bytes;
     emr_dtype dtype;
 } types[] = {
-    {0, 1, 4, EMR_DTYPE_F32},     {1, 1, 2, EMR_DTYPE_F16},     {2, 32, 18, EMR_DTYPE_U8},    {3, 32, 20, EMR_DTYPE_U8},
-    {6, 32, 22, EMR_DTYPE_U8},    {7, 32, 24, EMR_DTYPE_U8},    {8, 32, 34, EMR_DTYPE_U8},    {9, 32, 36, EMR_DTYPE_U8},
-    {10, 256, 84, EMR_DTYPE_U8},  {11, 256, 110, EMR_DTYPE_U8}, {12, 256, 144, EMR_DTYPE_U8}, {13, 256, 176, EMR_DTYPE_U8},
-    {14, 256, 210, EMR_DTYPE_U8}, {15, 256, 292, EMR_DTYPE_U8}, {16, 256, 66, EMR_DTYPE_U8},  {17, 256, 74, EMR_DTYPE_U8},
-    {18, 256, 98, EMR_DTYPE_U8},  {19, 256, 50, EMR_DTYPE_U8},  {20, 32, 18, EMR_DTYPE_U8},   {21, 256, 110, EMR_DTYPE_U8},
-    {22, 256, 82, EMR_DTYPE_U8},  {23, 256, 136, EMR_DTYPE_U8}, {24, 1, 1, EMR_DTYPE_I8},     {25, 1, 2, EMR_DTYPE_I16},
-    {26, 1, 4, EMR_DTYPE_I32},    {27, 1, 8, EMR_DTYPE_I64},    {28, 1, 8, EMR_DTYPE_F64},    {29, 256, 56, EMR_DTYPE_U8},
-    {30, 1, 2, EMR_DTYPE_BF16},   {34, 256, 54, EMR_DTYPE_U8},  {35, 256, 66, EMR_DTYPE_U8},  {39, 32, 17, EMR_DTYPE_U8},
-    {40, 64, 36, EMR_DTYPE_U8},   {41, 128, 18, EMR_DTYPE_U8},  {42, 64, 18, EMR_DTYPE_U8},
+    {0, 1, 4, EMR_DTYPE_F32},     {1, 1, 2, EMR_DTYPE_F16},     {2, 32, 18, EMR_DTYPE_U8},
+    {3, 32, 20, EMR_DTYPE_U8},    {6, 32, 22, EMR_DTYPE_U8},    {7, 32, 24, EMR_DTYPE_U8},
+    {8, 32, 34, EMR_DTYPE_U8},    {9, 32, 36, EMR_DTYPE_U8},    {10, 256, 84, EMR_DTYPE_U8},
+    {11, 256, 110, EMR_DTYPE_U8}, {12, 256, 144, EMR_DTYPE_U8}, {13, 256, 176, EMR_DTYPE_U8},
+    {14, 256, 210, EMR_DTYPE_U8}, {15, 256, 292, EMR_DTYPE_U8}, {16, 256, 66, EMR_DTYPE_U8},
+    {17, 256, 74, EMR_DTYPE_U8},  {18, 256, 98, EMR_DTYPE_U8},  {19, 256, 50, EMR_DTYPE_U8},
+    {20, 32, 18, EMR_DTYPE_U8},   {21, 256, 110, EMR_DTYPE_U8}, {22, 256, 82, EMR_DTYPE_U8},
+    {23, 256, 136, EMR_DTYPE_U8}, {24, 1, 1, EMR_DTYPE_I8},     {25, 1, 2, EMR_DTYPE_I16},
+    {26, 1, 4, EMR_DTYPE_I32},    {27, 1, 8, EMR_DTYPE_I64},    {28, 1, 8, EMR_DTYPE_F64},
+    {29, 256, 56, EMR_DTYPE_U8},  {30, 1, 2, EMR_DTYPE_BF16},   {34, 256, 54, EMR_DTYPE_U8},
+    {35, 256, 66, EMR_DTYPE_U8},  {39, 32, 17, EMR_DTYPE_U8},   {40, 64, 36, EMR_DTYPE_U8},
+    {41, 128, 18, EMR_DTYPE_U8},  {42, 64, 18, EMR_DTYPE_U8},
 };
 
 static void every_type_has_its_size_and_others_are_refused(void **state)
@@ -122,8 +123,7 @@ static void every_type_has_its_size_and_others_are_refused(void **state)
         if (types[known].elements > 1)
             shape[1] = 2 * types[known].bytes;
         crafted file = one("x", 2, rows, number, 0, bytes);
-        emr_memory memory;
-        emr_model *m = assert_gguf(&file, &memory);
+        emr_model *m = assert_gguf(&file);
         check_tensor(m, "x", types[known].dtype, 2, shape, file.bytes + file.n - bytes);
         emr_model_destroy(&m);
         crafted_free(&file);
@@ -167,16 +167,16 @@ static void truncated_files_are_refused_at_every_length(void **state)
     crafted file = gguf_rich();
     (void)state;
     for (size_t n = 0; n < file.n - 16; n++) {
-        crafted cut = {malloc(n + 1), n};
+        crafted cut = {.bytes = malloc(n + 1), .n = n};
         memcpy(cut.bytes, file.bytes, n);
         assert_no_gguf(cut, EMR_EFORMAT, "truncated");
     }
     for (size_t n = file.n - 16; n <= file.n; n++) {
-        crafted cut = {malloc(n + 1), n};
+        crafted cut = {.bytes = malloc(n + 1), .n = n};
         memcpy(cut.bytes, file.bytes, n);
         opens(cut);
     }
-    crafted longer = {malloc(file.n + 1), file.n + 1};
+    crafted longer = {.bytes = malloc(file.n + 1), .n = file.n + 1};
     memcpy(longer.bytes, file.bytes, file.n);
     longer.bytes[file.n] = 0;
     assert_no_gguf(longer, EMR_EFORMAT, "after the last tensor");
@@ -289,8 +289,7 @@ static void alignment_is_what_the_metadata_say(void **state)
     (void)state;
     for (size_t i = 0; i < sizeof right / sizeof right[0]; i++) {
         crafted file = aligned(right[i], right[i]);
-        emr_memory memory;
-        emr_model *m = assert_gguf(&file, &memory);
+        emr_model *m = assert_gguf(&file);
         check_tensor(m, "b", EMR_DTYPE_F32, 1, (uint64_t[]){1}, file.bytes + file.n - 4);
         emr_model_destroy(&m);
         crafted_free(&file);
@@ -407,12 +406,11 @@ static void memory_is_bounded_by_the_header(void **state)
         crafted file = gguf_of(3, kv, infos, 1, turn ? 0 : 20000, NULL);
         test_meter meter = {0, 0};
         emr_allocator allocator = test_meter_make(&meter);
-        emr_checkpoint_options options = EMR_INIT(emr_checkpoint_options);
+        emr_checkpoint_read_options options = EMR_INIT(emr_checkpoint_read_options);
         options.allocator = &allocator;
-        emr_memory memory;
         emr_model *m;
         emr_error error;
-        assert_ok(gguf_opened(&file, &options, &memory, &m, &error), &error);
+        assert_ok(gguf_opened(&file, &options, &m, &error), &error);
         assert_true(meter.peak <= 24 * header + (64 << 10));
         emr_model_destroy(&m);
         assert_int_equal(meter.now, 0);

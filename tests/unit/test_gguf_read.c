@@ -59,13 +59,13 @@ static const struct {
     size_t bytes;
 } kinds[] = {{T_Q4_0, 18}, {T_Q4_1, 20}, {T_Q5_0, 22}, {T_Q5_1, 24}, {T_Q8_0, 34}};
 
-static const emr_checkpoint_options unpacking = {.size = sizeof unpacking, .dequantise = 1};
+static const emr_checkpoint_read_options unpacking = {.size = sizeof unpacking, .dequantise = 1};
 
-static emr_model *unpacked(const crafted *file, emr_memory *memory)
+static emr_model *unpacked(crafted *file)
 {
     emr_error error;
     emr_model *m;
-    assert_ok(gguf_opened(file, &unpacking, memory, &m, &error), &error);
+    assert_ok(gguf_opened(file, &unpacking, &m, &error), &error);
     return m;
 }
 
@@ -75,9 +75,8 @@ static void blocks_become_the_floats_that_they_stand_for(void **state)
     for (size_t k = 0; k < 5; k++) {
         crafted file = random_blocks(kinds[k].number, kinds[k].bytes, 11 + k);
         const unsigned char *blocks = file.bytes + file.n - BLOCKS * kinds[k].bytes;
-        emr_memory memory;
-        emr_model *m = unpacked(&file, &memory);
-        const emr_tensor *t = emr_model_find(m, "blocks");
+        emr_model *m = unpacked(&file);
+        const emr_tensor *t = emr_model_find_tensor(m, "blocks");
         assert_int_equal(emr_tensor_dtype(t), EMR_DTYPE_F32);
         assert_int_equal(emr_tensor_rank(t), 2);
         assert_true(emr_tensor_shape(t)[0] == ROWS && emr_tensor_shape(t)[1] == ROW);
@@ -100,9 +99,8 @@ static void any_range_is_that_of_the_whole(void **state)
     (void)state;
     for (size_t k = 0; k < 5; k++) {
         crafted file = random_blocks(kinds[k].number, kinds[k].bytes, 21 + k);
-        emr_memory memory;
-        emr_model *m = unpacked(&file, &memory);
-        const emr_tensor *t = emr_model_find(m, "blocks");
+        emr_model *m = unpacked(&file);
+        const emr_tensor *t = emr_model_find_tensor(m, "blocks");
         assert_int_equal(emr_tensor_read(t, 0, whole, ALL, NULL), EMR_OK);
         for (int i = 0; i < 400; i++) {
             size_t at = (size_t)rng_below(&r, ALL), most = rng_below(&r, 2) ? 300 : ALL;
@@ -121,10 +119,9 @@ static void any_range_is_that_of_the_whole(void **state)
 static void other_types_stay_what_they_are(void **state)
 {
     crafted file = gguf_rich();
-    emr_memory memory, other;
-    emr_model *plain = assert_gguf(&file, &memory), *m = unpacked(&file, &other);
+    emr_model *plain = assert_gguf(&file), *m = unpacked(&file);
     (void)state;
-    for (size_t i = 0; i < emr_model_n_tensors(plain); i++) {
+    for (uint32_t i = 0; i < emr_model_n_tensors(plain); i++) {
         const emr_tensor *a = emr_model_tensor(plain, i), *b = emr_model_tensor(m, i);
         bool is_changed = strcmp(emr_tensor_name(a), "q8_0") == 0;
         assert_int_equal(emr_tensor_dtype(b), is_changed ? EMR_DTYPE_F32 : emr_tensor_dtype(a));
@@ -151,19 +148,18 @@ static crafted long_header(void)
 static void long_headers_are_read_in_pieces(void **state)
 {
     crafted file = long_header();
-    emr_memory memory = {file.bytes, file.n};
-    test_io counts = {.inner = emr_memory_io(&memory), .fail_read = SIZE_MAX, .fail_write = SIZE_MAX};
+    test_io counts = {.inner = *crafted_io(&file), .fail_read = SIZE_MAX, .fail_write = SIZE_MAX};
     emr_io io = test_io_make(&counts);
     emr_model *m;
     unsigned char x[32];
     (void)state;
     assert_int_equal(emr_gguf_open(&m, &io, GGUF_NAME, NULL, NULL), EMR_OK);
     assert_true(counts.reads > 3 && counts.reads < 20);
-    const emr_tensor *header = emr_model_find(m, EMR_GGUF_HEADER);
+    const emr_tensor *header = emr_model_find_tensor(m, EMR_GGUF_HEADER);
     unsigned char *got = malloc((size_t)emr_tensor_bytes(header));
     assert_int_equal(emr_tensor_read(header, 0, got, (size_t)emr_tensor_bytes(header), NULL), EMR_OK);
     assert_memory_equal(got, file.bytes, (size_t)emr_tensor_bytes(header));
-    assert_int_equal(emr_tensor_read(emr_model_find(m, "x"), 0, x, 32, NULL), EMR_OK);
+    assert_int_equal(emr_tensor_read(emr_model_find_tensor(m, "x"), 0, x, 32, NULL), EMR_OK);
     assert_memory_equal(x, file.bytes + file.n - 32, 32);
     free(got);
     emr_model_destroy(&m);
@@ -173,13 +169,14 @@ static void long_headers_are_read_in_pieces(void **state)
 static void reads_that_fail_are_said(void **state)
 {
     crafted file = long_header();
-    emr_memory memory = {file.bytes, file.n};
     emr_model *m;
     emr_error error;
     size_t k = 0;
     (void)state;
     for (;; k++) {
-        test_io counts = {.inner = emr_memory_io(&memory), .fail_read = k, .fail_write = SIZE_MAX};
+        test_io counts = {.inner = *crafted_io(&file), .fail_read = k, .fail_write = SIZE_MAX};
+        counts.why = "the connection was lost";
+        counts.system = 104;
         emr_io io = test_io_make(&counts);
         emr_status status = emr_gguf_open(&m, &io, GGUF_NAME, NULL, &error);
         if (!status)
@@ -187,19 +184,27 @@ static void reads_that_fail_are_said(void **state)
         assert_int_equal(status, EMR_EIO);
         assert_null(m);
         assert_true(is_sentence(&error, GGUF_NAME, "read"));
+        assert_true(is_sentence(&error, GGUF_NAME, ": the connection was lost"));
+        assert_true(test_span_is(&error, error.file, GGUF_NAME));
+        assert_int_equal(error.system, 104);
     }
     assert_true(k > 3);
     emr_model_destroy(&m);
     crafted_free(&file);
     file = random_blocks(T_Q8_0, 34, 5);
-    m = unpacked(&file, &memory);
-    memory.bytes -= 1; /* it shrinks after it was opened */
+    emr_buffer *shorter = test_buffer_of(file.bytes, file.n - 1);
+    test_io shrinks = {.inner = *crafted_io(&file), .other = *emr_buffer_io(shorter)};
+    shrinks.fail_read = shrinks.fail_write = shrinks.other_at = SIZE_MAX;
+    const emr_io io = test_io_make(&shrinks);
+    assert_ok(emr_gguf_open(&m, &io, GGUF_NAME, &unpacking, &error), &error);
+    shrinks.other_at = 0; /* after it was opened */
     unsigned char some[128];
-    const emr_tensor *t = emr_model_find(m, "blocks");
+    const emr_tensor *t = emr_model_find_tensor(m, "blocks");
     assert_int_equal(emr_tensor_read(t, 0, some, 128, &error), EMR_OK);
     assert_int_equal(emr_tensor_read(t, emr_tensor_bytes(t) - 4, some, 4, &error), EMR_EIO);
     assert_true(is_sentence(&error, GGUF_NAME, "'blocks'"));
     emr_model_destroy(&m);
+    emr_buffer_destroy(&shorter);
     crafted_free(&file);
 }
 
@@ -211,54 +216,54 @@ static void files_that_change_stay_safe(void **state)
     size_t n_opened = 0;
     (void)state;
     for (size_t i = 0; i < 6; i++) {
-        emr_memory now = {file.bytes, file.n};
-        emr_memory then = {i < 5 ? file.bytes : other.bytes, i < 5 ? lengths[i] : other.n};
+        emr_buffer *then = test_buffer_of(i < 5 ? file.bytes : other.bytes, i < 5 ? lengths[i] : other.n);
         for (size_t at = 0; at < 12; at++) {
             test_allocator counts = {0, 0, SIZE_MAX};
             emr_allocator allocator = test_allocator_make(&counts);
-            emr_checkpoint_options options = unpacking;
-            test_io looks = {.inner = emr_memory_io(&now), .fail_read = SIZE_MAX, .fail_write = SIZE_MAX};
-            looks.other = emr_memory_io(&then);
+            emr_checkpoint_read_options options = unpacking;
+            test_io looks = {.inner = *crafted_io(&file), .fail_read = SIZE_MAX, .fail_write = SIZE_MAX};
+            looks.other = *emr_buffer_io(then);
             looks.other_at = at;
             emr_io io = test_io_make(&looks);
             emr_model *m;
-            emr_error error = {""};
+            emr_error error = {.text = ""};
             options.allocator = &allocator;
             emr_status status = emr_gguf_open(&m, &io, GGUF_NAME, &options, &error);
             assert_true(status == EMR_OK || status == EMR_EIO || status == EMR_EFORMAT);
             assert_true(status == EMR_OK || is_sentence(&error, GGUF_NAME, ""));
             n_opened += !status;
             if (!status) { /* what is written, if anything is, is a GGUF file */
-                emr_buffer buffer = {0};
-                emr_io out = emr_buffer_io(&buffer);
-                status = emr_gguf_write(m, &out, NULL, &error);
-                crafted written = {buffer.data, buffer.bytes};
-                if (!status)
-                    emr_model_destroy(&(emr_model *){assert_gguf(&written, &(emr_memory){0})});
-                emr_buffer_free(&buffer);
+                emr_buffer *buffer = test_buffer_new();
+                emr_model *back;
+                status = emr_gguf_write(m, emr_buffer_io(buffer), NULL, &error);
+                if (!status) {
+                    assert_ok(emr_gguf_open(&back, emr_buffer_io(buffer), GGUF_NAME, NULL, &error), &error);
+                    emr_model_destroy(&back);
+                }
+                emr_buffer_destroy(&buffer);
             }
             emr_model_destroy(&m);
             assert_int_equal(counts.alive, 0);
         }
+        emr_buffer_destroy(&then);
     }
     assert_true(n_opened > 10);
     crafted_free(&file);
     crafted_free(&other);
 }
 
-static int no_length(void *user, uint64_t *bytes)
+static emr_status no_length(void *user, uint64_t *bytes, emr_error *error)
 {
     (void)user, (void)bytes;
-    return 5;
+    return emr_error_set(error, 5, 3, NULL, "a stream has none");
 }
 
 static void incomplete_calls_are_refused(void **state)
 {
     crafted file = gguf_rich();
-    emr_memory memory = {file.bytes, file.n};
-    const emr_io good = emr_memory_io(&memory);
+    const emr_io good = *crafted_io(&file);
     emr_io io = good;
-    emr_model *m = (emr_model *)&memory;
+    emr_model *m = (emr_model *)&io;
     emr_error error;
     (void)state;
     io.read = NULL;
@@ -269,13 +274,16 @@ static void incomplete_calls_are_refused(void **state)
     io.length = no_length;
     assert_int_equal(emr_gguf_open(&m, &io, GGUF_NAME, NULL, &error), EMR_EIO);
     assert_true(is_sentence(&error, GGUF_NAME, "length"));
+    assert_true(is_sentence(&error, GGUF_NAME, ": a stream has none"));
+    assert_int_equal(error.system, 3);
     assert_int_equal(emr_gguf_open(&m, NULL, GGUF_NAME, NULL, &error), EMR_EINVAL);
     assert_int_equal(emr_gguf_open(NULL, &good, GGUF_NAME, NULL, &error), EMR_EINVAL);
     assert_non_null(strstr(error.text, "emr_gguf_open"));
-    emr_checkpoint_options early = {.size = offsetof(emr_checkpoint_options, dequantise), .dequantise = 1};
-    assert_int_equal(emr_gguf_open(&m, &good, NULL, &early, &error), EMR_OK); /* of a time without it */
+    emr_checkpoint_read_options early = {.size = offsetof(emr_checkpoint_read_options, dequantise)};
+    assert_int_equal(emr_gguf_open(&m, &good, NULL, &early, &error), EMR_EINVAL);
+    assert_int_equal(emr_gguf_open(&m, &good, NULL, NULL, &error), EMR_OK);
     assert_string_equal(emr_model_name(m), "model");
-    assert_int_equal(emr_tensor_dtype(emr_model_find(m, "q8_0")), EMR_DTYPE_U8);
+    assert_int_equal(emr_tensor_dtype(emr_model_find_tensor(m, "q8_0")), EMR_DTYPE_U8);
     emr_model_destroy(&m);
     crafted_free(&file);
 }
@@ -289,12 +297,11 @@ static void running_out_of_memory_is_said_and_leaks_nothing(void **state)
         for (bool failed = true; failed; k++) {
             test_allocator counts = {0, 0, k};
             emr_allocator allocator = test_allocator_make(&counts);
-            emr_checkpoint_options options = unpacking;
+            emr_checkpoint_read_options options = unpacking;
             options.allocator = &allocator;
-            emr_memory memory;
             emr_model *m;
-            emr_error error = {""};
-            emr_status status = gguf_opened(&files[f], &options, &memory, &m, &error);
+            emr_error error = {.text = ""};
+            emr_status status = gguf_opened(&files[f], &options, &m, &error);
             failed = status != EMR_OK;
             assert_true(failed ? status == EMR_ENOMEM && !m && error.text[0] : m != NULL);
             emr_model_destroy(&m);
@@ -309,11 +316,11 @@ static void check_opens(const char *path, const char *tensor)
 {
     emr_model *m;
     emr_error error;
-    for (int map = 0; map < 2; map++) {
-        emr_checkpoint_options options = EMR_INIT(emr_checkpoint_options);
+    for (uint32_t map = 0; map < 2; map++) {
+        emr_checkpoint_read_options options = EMR_INIT(emr_checkpoint_read_options);
         options.map = map;
         assert_ok(emr_checkpoint_open(&m, path, &options, &error), &error);
-        assert_non_null(emr_model_find(m, tensor));
+        assert_non_null(emr_model_find_tensor(m, tensor));
         emr_model_destroy(&m);
     }
 }
@@ -321,7 +328,7 @@ static void check_opens(const char *path, const char *tensor)
 static void check_refused(const char *path, emr_status expected, const char *word)
 {
     emr_model *m;
-    emr_error error = {""};
+    emr_error error = {.text = ""};
     assert_int_equal(emr_checkpoint_open(&m, path, NULL, &error), expected);
     assert_null(m);
     assert_true(is_sentence(&error, strstr(path, "index") ? "m.gguf" : path, word));

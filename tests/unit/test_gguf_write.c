@@ -6,37 +6,31 @@
 #include <stdio.h>
 
 /* Takes writes front to back only. */
-typedef struct pipe_end {
-    emr_buffer buffer;
-} pipe_end;
-
-static int pipe_write(void *user, uint64_t offset, const void *source, size_t n)
+static emr_status pipe_write(void *user, uint64_t offset, const void *source, size_t n, emr_error *error)
 {
-    pipe_end *p = user;
-    emr_io io = emr_buffer_io(&p->buffer);
-    return offset == p->buffer.bytes && n ? io.write(io.user, offset, source, n) : -1;
+    emr_buffer *buffer = user;
+    const emr_io *io = emr_buffer_io(buffer);
+    return offset == emr_buffer_bytes(buffer) && n ? io->write(io->user, offset, source, n, error) : EMR_EIO;
 }
 
-static emr_status write_to(emr_buffer *buffer, const emr_model *m, const emr_checkpoint_options *options,
-                           emr_error *error)
+/* The buffer is new; destroy it. */
+static emr_status write_to(emr_buffer **buffer, const emr_model *m,
+                           const emr_checkpoint_write_options *options, emr_error *error)
 {
-    pipe_end p = {{0}};
-    emr_io io = {.size = sizeof io, .user = &p, .write = pipe_write};
-    emr_status status = emr_gguf_write(m, &io, options, error);
-    *buffer = p.buffer;
-    return status;
+    *buffer = test_buffer_new();
+    const emr_io io = {.size = sizeof io, .user = *buffer, .write = pipe_write};
+    return emr_gguf_write(m, &io, options, error);
 }
 
-static void check_unchanged(const crafted *file, const emr_checkpoint_options *options)
+static void check_unchanged(crafted *file, const emr_checkpoint_write_options *options)
 {
-    emr_memory memory;
-    emr_model *m = assert_gguf(file, &memory);
-    emr_buffer written;
+    emr_model *m = assert_gguf(file);
+    emr_buffer *written;
     emr_error error;
     assert_ok(write_to(&written, m, options, &error), &error);
-    assert_int_equal(written.bytes, file->n);
-    assert_memory_equal(written.data, file->bytes, file->n);
-    emr_buffer_free(&written);
+    assert_int_equal(emr_buffer_bytes(written), file->n);
+    assert_memory_equal(emr_buffer_data(written), file->bytes, file->n);
+    emr_buffer_destroy(&written);
     emr_model_destroy(&m);
 }
 
@@ -68,16 +62,14 @@ static void what_is_not_changed_is_written_as_it_was(void **state)
 {
     static const uint32_t alignments[] = {32, 8, 1, 24, 4096};
     static const size_t sizes[] = {0, 64 << 10, 300000};
-    emr_pool *pool;
+    emr_pool *pool = test_pool_new(3);
     (void)state;
-    assert_int_equal(emr_pool_create(&pool, 3, NULL, NULL), EMR_OK);
-    emr_executor executor = emr_pool_executor(pool);
     for (size_t i = 0; i < 6; i++) {
         crafted file = i < 5 ? wide(alignments[i]) : gguf_rich();
         for (size_t k = 0; k < 6; k++) {
-            emr_checkpoint_options options = EMR_INIT(emr_checkpoint_options);
-            options.memory_bytes = sizes[k / 2];
-            options.executor = k % 2 ? &executor : NULL;
+            emr_resources resources = test_resources(NULL, k % 2 ? emr_pool_executor(pool) : NULL);
+            const emr_checkpoint_write_options options = {.size = sizeof options, .resources = &resources};
+            resources.memory_bytes = sizes[k / 2];
             check_unchanged(&file, &options);
         }
         file.bytes[4] = 2; /* the version stays too */
@@ -85,24 +77,22 @@ static void what_is_not_changed_is_written_as_it_was(void **state)
         crafted_free(&file);
     }
     crafted empty = gguf_of(3, (part){0}, (part){0}, 32, 0, NULL);
-    emr_memory memory;
-    emr_model *m = assert_gguf(&empty, &memory);
-    emr_buffer written;
+    emr_model *m = assert_gguf(&empty);
+    emr_buffer *written;
     assert_int_equal(write_to(&written, m, NULL, NULL), EMR_OK);
-    assert_int_equal(written.bytes, 32); /* padded where the data would begin */
-    assert_memory_equal(written.data, empty.bytes, empty.n);
-    emr_buffer_free(&written);
+    assert_int_equal(emr_buffer_bytes(written), 32); /* padded where the data would begin */
+    assert_memory_equal(emr_buffer_data(written), empty.bytes, empty.n);
+    emr_buffer_destroy(&written);
     emr_model_destroy(&m);
     crafted_free(&empty);
     emr_pool_destroy(&pool);
 }
 
 /* The bytes of a file's header. */
-static size_t header_bytes(const crafted *file)
+static size_t header_bytes(crafted *file)
 {
-    emr_memory memory;
-    emr_model *m = assert_gguf(file, &memory);
-    size_t n = (size_t)emr_tensor_bytes(emr_model_find(m, EMR_GGUF_HEADER));
+    emr_model *m = assert_gguf(file);
+    size_t n = (size_t)emr_tensor_bytes(emr_model_find_tensor(m, EMR_GGUF_HEADER));
     emr_model_destroy(&m);
     return n;
 }
@@ -113,7 +103,7 @@ static void add(emr_model *m, const char *name, emr_dtype dtype, uint32_t rank, 
     emr_error error;
     emr_tensor_desc d = EMR_INIT(emr_tensor_desc);
     d.name = name;
-    d.dtype = (uint32_t)dtype;
+    d.dtype = dtype;
     d.rank = rank;
     d.shape = shape;
     d.data = data;
@@ -123,9 +113,8 @@ static void add(emr_model *m, const char *name, emr_dtype dtype, uint32_t rank, 
 /* A model with these bytes as its header. */
 static emr_model *model_with(const void *header, size_t n)
 {
-    emr_model *m;
+    emr_model *m = test_model_new("made");
     uint64_t shape = n;
-    assert_int_equal(emr_model_create(&m, "made", NULL, NULL), EMR_OK);
     if (header)
         add(m, EMR_GGUF_HEADER, EMR_DTYPE_U8, 1, &shape, header);
     return m;
@@ -133,14 +122,15 @@ static emr_model *model_with(const void *header, size_t n)
 
 static void check_not_written(emr_model *m, emr_status expected, const char *word, int line)
 {
-    emr_buffer written;
-    emr_error error = {""};
+    emr_buffer *written;
+    emr_error error = {.text = ""};
     emr_status status = write_to(&written, m, NULL, &error);
-    if (status != expected || !is_sentence(&error, "made", word)) {
+    if (status != expected || !is_sentence(&error, "made", word) ||
+        !test_span_is(&error, error.file, "made")) {
         print_error("line %d: %s, \"%s\" without '%s'\n", line, emr_status_name(status), error.text, word);
         fail();
     }
-    emr_buffer_free(&written);
+    emr_buffer_destroy(&written);
     emr_model_destroy(&m);
 }
 
@@ -153,7 +143,7 @@ static void changed_models_are_described_anew(void **state)
                                        EMR_DTYPE_I8,  EMR_DTYPE_I16, EMR_DTYPE_I32,  EMR_DTYPE_I64};
     crafted file = gguf_rich();
     emr_model *m = model_with(file.bytes, header_bytes(&file)), *back;
-    emr_buffer written;
+    emr_buffer *written;
     emr_error error;
     (void)state;
     add(m, "q4_k", EMR_DTYPE_U8, 1, (uint64_t[]){144}, bytes + 7);
@@ -162,12 +152,10 @@ static void changed_models_are_described_anew(void **state)
     for (size_t i = 0; i < 8; i++)
         add(m, emr_dtype_name(dtypes[i]), dtypes[i], 4, (uint64_t[]){2, 3, i, 5}, bytes + i);
     assert_ok(write_to(&written, m, NULL, &error), &error);
-    crafted again = {written.data, written.bytes};
-    emr_memory memory;
-    back = assert_gguf(&again, &memory);
+    assert_ok(emr_gguf_open(&back, emr_buffer_io(written), GGUF_NAME, NULL, &error), &error);
     assert_int_equal(emr_model_n_tensors(back), emr_model_n_tensors(m));
     assert_string_equal(emr_tensor_name(emr_model_tensor(back, 0)), "q4_k");
-    for (size_t i = 1; i < emr_model_n_tensors(m); i++) {
+    for (uint32_t i = 1; i < emr_model_n_tensors(m); i++) {
         const emr_tensor *a = emr_model_tensor(m, i), *b = emr_model_tensor(back, i - 1);
         assert_string_equal(emr_tensor_name(a), emr_tensor_name(b));
         assert_int_equal(emr_tensor_dtype(a), emr_tensor_dtype(b));
@@ -176,15 +164,16 @@ static void changed_models_are_described_anew(void **state)
             assert_true(emr_tensor_shape(a)[d] == emr_tensor_shape(b)[d]);
     }
     emr_model_destroy(&back);
-    emr_buffer_free(&written);
+    emr_buffer_destroy(&written);
     emr_model_destroy(&m);
     crafted_free(&file);
 }
 
 static void what_gguf_has_not_is_refused(void **state)
 {
-    static const emr_dtype dtypes[] = {EMR_DTYPE_F8_E4M3, EMR_DTYPE_F8_E5M2, EMR_DTYPE_BOOL, EMR_DTYPE_U16, EMR_DTYPE_U32,
-                                       EMR_DTYPE_U64,     EMR_DTYPE_F8_E8M0, EMR_DTYPE_F4,   EMR_DTYPE_C64};
+    static const emr_dtype dtypes[] = {EMR_DTYPE_F8_E4M3, EMR_DTYPE_F8_E5M2, EMR_DTYPE_BOOL,
+                                       EMR_DTYPE_U16,     EMR_DTYPE_U32,     EMR_DTYPE_U64,
+                                       EMR_DTYPE_F8_E8M0, EMR_DTYPE_F4,      EMR_DTYPE_C64};
     crafted file = gguf_rich();
     size_t n = header_bytes(&file);
     char long_name[66] = "";
@@ -246,21 +235,20 @@ static void headers_are_checked_before_they_are_used(void **state)
 static void calls_that_are_wrong_are_refused(void **state)
 {
     crafted file = gguf_rich();
-    emr_memory memory;
-    emr_model *m = assert_gguf(&file, &memory);
-    emr_buffer buffer = {0};
-    const emr_io good = emr_buffer_io(&buffer);
+    emr_model *m = assert_gguf(&file);
+    emr_buffer *buffer = test_buffer_new();
+    const emr_io good = *emr_buffer_io(buffer);
     emr_io io = good;
-    emr_checkpoint_options options = EMR_INIT(emr_checkpoint_options);
+    const emr_resources little = {.size = sizeof little, .memory_bytes = 1};
+    const emr_checkpoint_write_options options = {.size = sizeof options, .resources = &little};
     (void)state;
     io.write = NULL;
     assert_int_equal(emr_gguf_write(m, &io, NULL, NULL), EMR_EINVAL);
     assert_int_equal(emr_gguf_write(m, NULL, NULL, NULL), EMR_EINVAL);
     assert_int_equal(emr_gguf_write(NULL, &good, NULL, NULL), EMR_EINVAL);
-    options.memory_bytes = 1;
     assert_int_equal(emr_gguf_write(m, &good, &options, NULL), EMR_ELIMIT);
     emr_model_destroy(&m);
-    emr_buffer_free(&buffer);
+    emr_buffer_destroy(&buffer);
     crafted_free(&file);
 }
 
@@ -268,34 +256,36 @@ static void calls_that_are_wrong_are_refused(void **state)
 static void failures_are_said_and_leak_nothing(void **state)
 {
     crafted file = wide(64);
-    emr_memory memory;
-    emr_model *m = assert_gguf(&file, &memory);
-    emr_checkpoint_options options = EMR_INIT(emr_checkpoint_options);
+    emr_model *m = assert_gguf(&file);
+    emr_resources resources = {.size = sizeof resources, .memory_bytes = 64 << 10};
+    const emr_checkpoint_write_options options = {.size = sizeof options, .resources = &resources};
     size_t writes = 0, requests = 0;
     (void)state;
-    options.memory_bytes = 64 << 10;
     for (bool failed = true; failed; writes++) {
-        emr_buffer buffer = {0};
-        test_io counts = {.inner = emr_buffer_io(&buffer), .fail_read = SIZE_MAX, .fail_write = writes};
+        emr_buffer *buffer = test_buffer_new();
+        test_io counts = {.inner = *emr_buffer_io(buffer), .fail_read = SIZE_MAX, .fail_write = writes};
+        counts.why = "the disk is full";
+        counts.system = 28;
         emr_io io = test_io_make(&counts);
         emr_error error;
         emr_status status = emr_gguf_write(m, &io, &options, &error);
         failed = status != EMR_OK;
         assert_true(!failed || (status == EMR_EIO && is_sentence(&error, "writ", "failed")));
+        assert_true(!failed || (is_sentence(&error, ": the disk is full", "") && error.system == 28));
         assert_true(!failed || counts.writes == writes + 1);
-        emr_buffer_free(&buffer);
+        emr_buffer_destroy(&buffer);
     }
     assert_true(writes > 10);
     for (bool failed = true; failed; requests++) {
         test_allocator counts = {0, 0, requests};
         emr_allocator allocator = test_allocator_make(&counts);
-        emr_buffer buffer;
-        options.allocator = &allocator;
+        emr_buffer *buffer;
+        resources.allocator = &allocator;
         emr_status status = write_to(&buffer, m, &options, NULL);
         failed = status != EMR_OK;
         assert_true(!failed || status == EMR_ENOMEM);
         assert_int_equal(counts.alive, 0);
-        emr_buffer_free(&buffer);
+        emr_buffer_destroy(&buffer);
     }
     assert_true(requests > 6);
     emr_model_destroy(&m);
@@ -305,23 +295,24 @@ static void failures_are_said_and_leak_nothing(void **state)
 static void progress_goes_up_to_the_total_and_can_stop(void **state)
 {
     crafted file = wide(64);
-    emr_memory memory;
-    emr_model *m = assert_gguf(&file, &memory);
-    test_progress counted = {0, 0, 0, SIZE_MAX, false};
-    emr_checkpoint_options options = EMR_INIT(emr_checkpoint_options);
-    emr_buffer buffer;
+    emr_model *m = assert_gguf(&file);
+    test_progress counted = {.stop_at = SIZE_MAX};
+    emr_resources resources = {.size = sizeof resources, .memory_bytes = 64 << 10};
+    const emr_checkpoint_write_options options = {.size = sizeof options, .resources = &resources};
+    emr_buffer *buffer;
     (void)state;
-    options.progress = test_progress_note;
-    options.progress_user = &counted;
-    options.memory_bytes = 64 << 10;
+    resources.progress = test_progress_note;
+    resources.progress_user = &counted;
     assert_int_equal(write_to(&buffer, m, &options, NULL), EMR_OK);
     assert_true(counted.done == counted.total && counted.total > 0 && !counted.backwards);
-    emr_buffer_free(&buffer);
+    emr_buffer_destroy(&buffer);
     for (size_t k = 0; k < counted.calls; k++) {
-        test_progress stopping = {0, 0, 0, k, false};
-        options.progress_user = &stopping;
-        assert_int_equal(write_to(&buffer, m, &options, NULL), EMR_ECANCELED);
-        emr_buffer_free(&buffer);
+        test_progress stopping = {.stop_at = k, .why = "the window was closed"};
+        emr_error error;
+        resources.progress_user = &stopping;
+        assert_int_equal(write_to(&buffer, m, &options, &error), EMR_ECANCELED);
+        assert_true(is_sentence(&error, ": the window was closed", ""));
+        emr_buffer_destroy(&buffer);
     }
     emr_model_destroy(&m);
     crafted_free(&file);
@@ -331,9 +322,8 @@ static void files_appear_whole_or_not_at_all(void **state)
 {
     char *directory = test_directory_make(), *path = test_path(directory, "out.gguf");
     crafted file = gguf_rich();
-    emr_memory memory;
-    emr_model *m = assert_gguf(&file, &memory), *other = model_with(NULL, 0);
-    emr_checkpoint_options options = EMR_INIT(emr_checkpoint_options);
+    emr_model *m = assert_gguf(&file), *other = model_with(NULL, 0);
+    emr_checkpoint_write_options options = EMR_INIT(emr_checkpoint_write_options);
     emr_error error;
     size_t n;
     (void)state;

@@ -162,7 +162,7 @@ static void anything_else_is_refused_with_its_place(void **state)
     (void)state;
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         parsed p;
-        emr_error error = {""};
+        emr_error error = {.text = ""};
         char place[40];
         snprintf(place, sizeof place, "at byte %u of it", cases[i].at);
         begin(&p, cases[i].text, strlen(cases[i].text));
@@ -351,14 +351,12 @@ enum { DATA = 32, HEADER = sizeof header - 1 };
 static emr_status open_header(const char *text, size_t n, emr_error *error)
 {
     crafted file = craft_raw(n, text, n, DATA);
-    emr_memory memory = {file.bytes, file.n};
-    emr_io io = emr_memory_io(&memory);
     test_allocator counts = {0, 0, SIZE_MAX};
     emr_allocator allocator = test_allocator_make(&counts);
-    emr_checkpoint_options options = EMR_INIT(emr_checkpoint_options);
+    emr_checkpoint_read_options options = EMR_INIT(emr_checkpoint_read_options);
     options.allocator = &allocator;
     emr_model *model;
-    emr_status status = emr_safetensors_open(&model, &io, CRAFTED_NAME, &options, error);
+    emr_status status = emr_safetensors_open(&model, crafted_io(&file), CRAFTED_NAME, &options, error);
     assert_int_equal(status == EMR_OK, model != NULL);
     emr_model_destroy(&model);
     assert_int_equal(counts.alive, 0);
@@ -368,7 +366,7 @@ static emr_status open_header(const char *text, size_t n, emr_error *error)
 
 static void headers_cut_anywhere_are_refused(void **state)
 {
-    emr_error error = {""};
+    emr_error error = {.text = ""};
     (void)state;
     assert_ok(open_header(header, HEADER, &error), &error);
     for (size_t n = 0; n < HEADER; n++) {
@@ -384,7 +382,7 @@ static void headers_with_any_byte_changed_give_a_status(void **state)
     (void)state;
     for (size_t at = 0; at < HEADER; at++)
         for (int c = 0; c < 256; c++) {
-            emr_error error = {""};
+            emr_error error = {.text = ""};
             memcpy(changed, header, HEADER);
             changed[at] = (char)c;
             emr_status status = open_header(changed, HEADER, &error);
@@ -447,15 +445,13 @@ static void hostile_headers_take_bounded_memory(void **state)
         size_t n;
         char *text = make_hostile(&cases[i], &n);
         crafted file = craft_raw(n, text, n, 0);
-        emr_memory memory = {file.bytes, file.n};
-        emr_io io = emr_memory_io(&memory);
         test_meter meter = {0, 0};
         emr_allocator allocator = test_meter_make(&meter);
-        emr_checkpoint_options options = EMR_INIT(emr_checkpoint_options);
+        emr_checkpoint_read_options options = EMR_INIT(emr_checkpoint_read_options);
         options.allocator = &allocator;
         emr_model *model;
-        emr_error error = {""};
-        emr_status status = emr_safetensors_open(&model, &io, CRAFTED_NAME, &options, &error);
+        emr_error error = {.text = ""};
+        emr_status status = emr_safetensors_open(&model, crafted_io(&file), CRAFTED_NAME, &options, &error);
         if (status != cases[i].status || !is_bounded(&meter, n))
             fail_msg("%s%s...: %zu bytes of memory; %s", cases[i].before, cases[i].piece, meter.peak,
                      error.text);
@@ -481,10 +477,10 @@ static void hostile_indexes_take_bounded_memory(void **state)
         char *text = make_hostile(&cases[i], &n);
         test_meter meter = {0, 0};
         emr_allocator allocator = test_meter_make(&meter);
-        emr_checkpoint_options options = EMR_INIT(emr_checkpoint_options);
+        emr_checkpoint_read_options options = EMR_INIT(emr_checkpoint_read_options);
         options.allocator = &allocator;
         emr_model *model;
-        emr_error error = {""};
+        emr_error error = {.text = ""};
         test_write_file(path, text, n);
         emr_status status = emr_checkpoint_open(&model, path, &options, &error);
         if (status != cases[i].status || !is_bounded(&meter, n))

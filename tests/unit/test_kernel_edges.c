@@ -147,7 +147,8 @@ static void differences_with_f64_are_rounded_once(void **state)
 /* Chunks of any dtypes at any address give what the same values give in f32. */
 static void dtypes_and_alignment_do_not_matter(void **state)
 {
-    static const emr_dtype dtypes[] = {EMR_DTYPE_F32, EMR_DTYPE_F16, EMR_DTYPE_BF16, EMR_DTYPE_F64, EMR_DTYPE_F8_E4M3, EMR_DTYPE_F8_E5M2};
+    static const emr_dtype dtypes[] = {EMR_DTYPE_F32, EMR_DTYPE_F16,     EMR_DTYPE_BF16,
+                                       EMR_DTYPE_F64, EMR_DTYPE_F8_E4M3, EMR_DTYPE_F8_E5M2};
     static uint8_t memory[1 + TASKS][8 * MOST + 8], unified[4 * MOST + 4];
     rng r = {71};
     (void)state;

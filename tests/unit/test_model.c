@@ -5,17 +5,14 @@
 
 static emr_model *make_model(void)
 {
-    emr_model *model;
-    emr_error error;
-    assert_ok(emr_model_create(&model, "m.safetensors", NULL, &error), &error);
-    return model;
+    return test_model_new("m.safetensors");
 }
 
 static emr_tensor_desc describe(const char *name, emr_dtype dtype, uint32_t rank, const uint64_t *shape)
 {
     emr_tensor_desc d = EMR_INIT(emr_tensor_desc);
     d.name = name;
-    d.dtype = (uint32_t)dtype;
+    d.dtype = dtype;
     d.rank = rank;
     d.shape = shape;
     return d;
@@ -44,8 +41,8 @@ static void zeros_are_like_another_model(void **state)
     assert_string_equal(emr_model_name(zeros), "zeros");
     assert_int_equal(emr_model_n_metadata(zeros), 0);
     assert_int_equal(emr_model_n_tensors(zeros), 4);
-    for (size_t i = 0; i < 4; i++) {
-        const emr_tensor *t = emr_model_tensor(zeros, i), *of = emr_model_find(model, left[i]);
+    for (uint32_t i = 0; i < 4; i++) {
+        const emr_tensor *t = emr_model_tensor(zeros, i), *of = emr_model_find_tensor(model, left[i]);
         assert_string_equal(emr_tensor_name(t), left[i]);
         assert_int_equal(emr_tensor_dtype(t), emr_tensor_dtype(of));
         assert_int_equal(emr_tensor_rank(t), emr_tensor_rank(of));
@@ -53,7 +50,7 @@ static void zeros_are_like_another_model(void **state)
     }
     emr_model_destroy(&model);
     assert_true(meter.peak < 10000); /* of terabytes */
-    const emr_tensor *t = emr_model_find(zeros, "t3");
+    const emr_tensor *t = emr_model_find_tensor(zeros, "t3");
     assert_int_equal(emr_tensor_count(t), 4096000000000);
     assert_int_equal(emr_tensor_shape(t)[2], 4096);
     memset(got, 0xff, sizeof got);
@@ -109,7 +106,7 @@ static void names_shapes_and_order_are_kept(void **state)
         const emr_tensor *t = emr_model_tensor(model, rank);
         const char name[] = {'r', (char)('3' - rank), '\0'};
         assert_string_equal(emr_tensor_name(t), name);
-        assert_ptr_equal(emr_model_find(model, name), t);
+        assert_ptr_equal(emr_model_find_tensor(model, name), t);
         assert_int_equal(emr_tensor_dtype(t), EMR_DTYPE_BF16);
         assert_int_equal(emr_tensor_rank(t), rank);
         assert_true(emr_tensor_count(t) == counts[rank] && emr_tensor_bytes(t) == 2 * counts[rank]);
@@ -118,7 +115,7 @@ static void names_shapes_and_order_are_kept(void **state)
     }
     assert_int_equal(emr_model_n_tensors(model), 4);
     assert_null(emr_model_tensor(model, 4));
-    assert_null(emr_model_find(model, "r"));
+    assert_null(emr_model_find_tensor(model, "r"));
     assert_string_equal(emr_model_name(model), "m.safetensors");
     emr_model_destroy(&model);
     assert_null(model);
@@ -130,10 +127,13 @@ static void a_model_without_a_name_is_called_model(void **state)
 {
     emr_model *model;
     (void)state;
-    assert_int_equal(emr_model_create(&model, NULL, NULL, NULL), EMR_OK);
+    assert_int_equal(emr_model_create(&model, NULL, NULL), EMR_OK);
     assert_string_equal(emr_model_name(model), "model");
     emr_model_destroy(&model);
-    assert_int_equal(emr_model_create(NULL, NULL, NULL, NULL), EMR_EINVAL);
+    model = test_model_new(NULL);
+    assert_string_equal(emr_model_name(model), "model");
+    emr_model_destroy(&model);
+    assert_int_equal(emr_model_create(NULL, NULL, NULL), EMR_EINVAL);
 }
 
 static void tensors_got_earlier_stay_valid(void **state)
@@ -154,27 +154,24 @@ static void tensors_got_earlier_stay_valid(void **state)
     emr_model_destroy(&model);
 }
 
-static emr_status read_squares(void *user, uint64_t offset, void *destination, size_t n, emr_error *error)
+static emr_status compute_squares(const emr_computation *c, emr_error *error)
 {
     (void)error;
-    if (*(int *)user)
+    if (*(int *)c->user)
         return EMR_ECORRUPT;
-    for (size_t i = 0; i < n; i++)
-        ((unsigned char *)destination)[i] = (unsigned char)((offset + i) * (offset + i));
+    for (size_t i = 0; i < c->count; i++)
+        ((unsigned char *)c->out)[i] = (unsigned char)((c->first + i) * (c->first + i));
     return EMR_OK;
 }
 
 enum { SIZE = 100, BEFORE = 7 };
 
 /* The same bytes from memory, from an extent of an I/O, and computed. */
-static emr_model *three_sources(unsigned char *bytes, emr_memory *memory, int *fails)
+static emr_model *three_sources(const unsigned char *bytes, const emr_io *given, int *fails)
 {
     const uint64_t shape[] = {SIZE};
     emr_model *model = make_model();
-    for (size_t i = 0; i < SIZE; i++)
-        bytes[BEFORE + i] = (unsigned char)(i * i);
-    *memory = (emr_memory){bytes, BEFORE + SIZE};
-    emr_io io = emr_memory_io(memory);
+    emr_io io = *given;
     emr_tensor_desc d = describe("memory", EMR_DTYPE_U8, 1, shape);
     d.data = bytes + BEFORE;
     assert_int_equal(emr_model_add(model, &d, NULL), EMR_OK);
@@ -184,21 +181,29 @@ static emr_model *three_sources(unsigned char *bytes, emr_memory *memory, int *f
     assert_int_equal(emr_model_add(model, &d, NULL), EMR_OK);
     memset(&io, 0, sizeof io); /* the table was copied */
     d = describe("computed", EMR_DTYPE_U8, 1, shape);
-    d.read = read_squares;
+    d.compute = compute_squares;
     d.user = fails;
     assert_int_equal(emr_model_add(model, &d, NULL), EMR_OK);
     return model;
 }
 
+static void fill_squares(unsigned char *bytes)
+{
+    memset(bytes, 0, BEFORE);
+    for (size_t i = 0; i < SIZE; i++)
+        bytes[BEFORE + i] = (unsigned char)(i * i);
+}
+
 static void every_source_gives_every_range(void **state)
 {
     unsigned char bytes[BEFORE + SIZE], got[SIZE + 2];
-    emr_memory memory;
     emr_error error;
     int fails = 0;
-    emr_model *model = three_sources(bytes, &memory, &fails);
     (void)state;
-    for (size_t t = 0; t < 3; t++) {
+    fill_squares(bytes);
+    emr_buffer *file = test_buffer_of(bytes, sizeof bytes);
+    emr_model *model = three_sources(bytes, emr_buffer_io(file), &fails);
+    for (uint32_t t = 0; t < 3; t++) {
         const emr_tensor *tensor = emr_model_tensor(model, t);
         for (size_t first = 0; first <= SIZE; first++) {
             for (size_t n = 0; n <= SIZE - first; n += 1 + n / 3) {
@@ -213,26 +218,71 @@ static void every_source_gives_every_range(void **state)
         assert_int_equal(emr_tensor_read(tensor, SIZE + 1, got, 0, NULL), EMR_EINVAL);
         assert_int_equal(emr_tensor_read(tensor, 1, got, SIZE_MAX, NULL), EMR_EINVAL);
         assert_int_equal(emr_tensor_read(tensor, UINT64_MAX, got, 2, NULL), EMR_EINVAL);
+        assert_int_equal(emr_tensor_read(tensor, 0, NULL, 1, NULL), EMR_EINVAL);
     }
     emr_model_destroy(&model);
+    emr_buffer_destroy(&file);
 }
 
 static void failing_sources_say_so(void **state)
 {
     unsigned char bytes[BEFORE + SIZE], got[SIZE];
-    emr_memory memory;
     emr_error error;
     int fails = 1;
-    emr_model *model = three_sources(bytes, &memory, &fails);
     (void)state;
-    memory.bytes = BEFORE + SIZE / 2; /* the file got shorter */
-    const emr_tensor *io = emr_model_find(model, "io");
+    fill_squares(bytes);
+    emr_buffer *shorter = test_buffer_of(bytes, BEFORE + SIZE / 2); /* the file got shorter */
+    emr_model *model = three_sources(bytes, emr_buffer_io(shorter), &fails);
+    const emr_tensor *io = emr_model_find_tensor(model, "io");
     assert_int_equal(emr_tensor_read(io, 0, got, SIZE / 2, &error), EMR_OK);
     assert_int_equal(emr_tensor_read(io, 0, got, SIZE / 2 + 1, &error), EMR_EIO);
     assert_non_null(strstr(error.text, "m.safetensors"));
     assert_non_null(strstr(error.text, "'io'"));
-    assert_int_equal(emr_tensor_read(emr_model_find(model, "computed"), 0, got, 1, NULL), EMR_ECORRUPT);
+    assert_int_equal(emr_tensor_read(emr_model_find_tensor(model, "computed"), 0, got, 1, NULL),
+                     EMR_ECORRUPT);
     emr_model_destroy(&model);
+    emr_buffer_destroy(&shorter);
+}
+
+/* What a callback says ends the sentence; what it returns decides the status in two cases. */
+static void reasons_of_sources_are_passed_on(void **state)
+{
+    static const struct {
+        emr_status returned, status;
+        const char *why, *end;
+        int32_t system;
+    } cases[] = {
+        {EMR_EIO, EMR_EIO, "the connection was lost", ": the connection was lost", 104},
+        {EMR_ENOMEM, EMR_ENOMEM, "no room", ": no room", 0},
+        {EMR_ECANCELED, EMR_ECANCELED, "the user left", ": the user left", 0},
+        {EMR_EFORMAT, EMR_EIO, "odd", ": odd", 0},
+        {1, EMR_EIO, NULL, " failed", 0},
+        {EMR_ENOMEM, EMR_ENOMEM, NULL, " failed", 0},
+    };
+    unsigned char bytes[BEFORE + SIZE], got[SIZE];
+    int fails = 0;
+    (void)state;
+    fill_squares(bytes);
+    emr_buffer *file = test_buffer_of(bytes, sizeof bytes);
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        test_io broken = {.inner = *emr_buffer_io(file), .fail_write = SIZE_MAX};
+        broken.status = cases[i].returned;
+        broken.why = cases[i].why;
+        broken.system = cases[i].system;
+        emr_io io = test_io_make(&broken);
+        emr_model *model = three_sources(bytes, &io, &fails);
+        emr_error e;
+        memset(&e, 0xee, sizeof e);
+        assert_int_equal(emr_tensor_read(emr_model_find_tensor(model, "io"), 1, got, 9, &e), cases[i].status);
+        assert_int_equal(e.status, cases[i].status);
+        assert_int_equal(e.system, cases[i].system);
+        assert_non_null(strstr(e.text, cases[i].end));
+        assert_string_equal(strstr(e.text, cases[i].end), cases[i].end);
+        assert_true(test_span_is(&e, e.file, "m.safetensors"));
+        assert_true(test_span_is(&e, e.tensor, "io"));
+        emr_model_destroy(&model);
+    }
+    emr_buffer_destroy(&file);
 }
 
 static void tensors_without_a_source_cannot_be_read(void **state)
@@ -253,22 +303,22 @@ static void tensors_without_a_source_cannot_be_read(void **state)
 /* Refused with a sentence that names what it is about, and the model is as before. */
 static void check_refused(emr_model *model, const emr_tensor_desc *d, emr_status expected, const char *named)
 {
-    emr_error error = {""};
-    size_t n = emr_model_n_tensors(model);
+    emr_error error = {.text = ""};
+    uint32_t n = emr_model_n_tensors(model);
     assert_int_equal(emr_model_add(model, d, &error), expected);
     assert_non_null(strstr(error.text, named));
     assert_int_equal(emr_model_n_tensors(model), n);
     if (d->name && strcmp(d->name, "taken") != 0)
-        assert_null(emr_model_find(model, d->name));
+        assert_null(emr_model_find_tensor(model, d->name));
 }
 
 static void wrong_descriptions_are_refused(void **state)
 {
     const uint64_t huge[] = {0x80000000, 0x80000000, 4}, odd[] = {3}, past[] = {0x1000000000000000, 8};
     uint64_t many[EMR_RANK_MAX + 1];
-    unsigned char bytes[16];
-    emr_memory memory = {bytes, sizeof bytes};
-    emr_io io = emr_memory_io(&memory), no_read = io;
+    unsigned char bytes[16] = {0};
+    emr_buffer *file = test_buffer_of(bytes, sizeof bytes);
+    emr_io io = *emr_buffer_io(file), no_read = io;
     int fails = 0;
     emr_model *model = make_model();
     emr_tensor_desc d = describe("taken", EMR_DTYPE_F32, 0, NULL);
@@ -281,7 +331,7 @@ static void wrong_descriptions_are_refused(void **state)
     check_refused(model, &d, EMR_EINVAL, "UTF-8");
     d = describe("no shape", EMR_DTYPE_F32, 1, NULL);
     check_refused(model, &d, EMR_EINVAL, "shape");
-    d = describe("dtype", (emr_dtype)99, 0, NULL);
+    d = describe("dtype", 99, 0, NULL);
     check_refused(model, &d, EMR_EINVAL, "'dtype'");
     d = describe("none", EMR_DTYPE_NONE, 0, NULL);
     check_refused(model, &d, EMR_EINVAL, "'none'");
@@ -302,8 +352,11 @@ static void wrong_descriptions_are_refused(void **state)
     d.io = &io;
     check_refused(model, &d, EMR_EINVAL, "'two'");
     d.io = NULL;
-    d.read = read_squares;
+    d.compute = compute_squares;
     d.user = &fails;
+    check_refused(model, &d, EMR_EINVAL, "'two'");
+    d.data = NULL;
+    d.io = &io;
     check_refused(model, &d, EMR_EINVAL, "'two'");
     d = describe("far", EMR_DTYPE_F32, 0, NULL);
     d.io = &io;
@@ -321,6 +374,7 @@ static void wrong_descriptions_are_refused(void **state)
     d = describe("last", EMR_DTYPE_F32, EMR_RANK_MAX, many); /* and the model still works */
     assert_int_equal(emr_model_add(model, &d, NULL), EMR_OK);
     emr_model_destroy(&model);
+    emr_buffer_destroy(&file);
 }
 
 /* 0 elements are no bytes, in whatever order the dimensions stand. */
@@ -329,7 +383,7 @@ static void zero_size_shapes_are_legal(void **state)
     const uint64_t shapes[][3] = {{0, 5, 7}, {5, 0, 7}, {5, 7, 0}, {0, 0, 0}};
     emr_model *model = make_model();
     (void)state;
-    for (size_t i = 0; i < 4; i++) {
+    for (uint32_t i = 0; i < 4; i++) {
         const char name[] = {(char)('a' + i), '\0'};
         emr_tensor_desc d = describe(name, EMR_DTYPE_F4, 3, shapes[i]);
         assert_int_equal(emr_model_add(model, &d, NULL), EMR_OK);
@@ -339,7 +393,7 @@ static void zero_size_shapes_are_legal(void **state)
     emr_model_destroy(&model);
 }
 
-static void check_entry(const emr_model *model, size_t i, const char *key, const char *value)
+static void check_entry(const emr_model *model, uint32_t i, const char *key, const char *value)
 {
     const char *k, *v;
     assert_int_equal(emr_model_get_metadata(model, i, &k, &v), EMR_OK);
@@ -368,7 +422,45 @@ static void metadata_is_kept_in_order_and_replaced_in_place(void **state)
     assert_int_equal(emr_model_set_metadata(model, "\xff", "x", NULL), EMR_EINVAL);
     assert_int_equal(emr_model_set_metadata(model, "x", "\xc3", NULL), EMR_EINVAL);
     assert_int_equal(emr_model_n_metadata(model), 3);
+    assert_int_equal(emr_model_get_metadata(model, 0, NULL, &value), EMR_EINVAL);
+    assert_int_equal(emr_model_get_metadata(model, 0, &key, NULL), EMR_EINVAL);
     emr_model_destroy(&model);
+}
+
+static void metadata_is_found_and_removed(void **state)
+{
+    test_allocator counts = {0, 0, SIZE_MAX};
+    emr_allocator allocator = test_allocator_make(&counts);
+    emr_model_options options = EMR_INIT(emr_model_options);
+    emr_model *model;
+    (void)state;
+    options.allocator = &allocator;
+    assert_int_equal(emr_model_create(&model, &options, NULL), EMR_OK);
+    assert_null(emr_model_find_metadata(model, "a"));
+    assert_int_equal(emr_model_remove_metadata(model, "a"), EMR_ENOTFOUND);
+    for (char c = 'a'; c < 'k'; c++)
+        assert_int_equal(emr_model_set_metadata(model, (char[]){c, '\0'}, (char[]){'1', c, '\0'}, NULL),
+                         EMR_OK);
+    assert_string_equal(emr_model_find_metadata(model, "c"), "1c");
+    assert_null(emr_model_find_metadata(model, "C"));
+    assert_null(emr_model_find_metadata(model, ""));
+    assert_int_equal(emr_model_set_metadata(model, "c", "other", NULL), EMR_OK);
+    assert_string_equal(emr_model_find_metadata(model, "c"), "other");
+    assert_int_equal(emr_model_remove_metadata(model, "a"), EMR_OK); /* the first, one inside, the last */
+    assert_int_equal(emr_model_remove_metadata(model, "f"), EMR_OK);
+    assert_int_equal(emr_model_remove_metadata(model, "j"), EMR_OK);
+    assert_int_equal(emr_model_remove_metadata(model, "f"), EMR_ENOTFOUND);
+    assert_null(emr_model_find_metadata(model, "f"));
+    assert_int_equal(emr_model_n_metadata(model), 7);
+    static const char left[] = "bcdeghi";
+    for (uint32_t i = 0; i < 7; i++) {
+        const char key[] = {left[i], '\0'}, value[] = {'1', left[i], '\0'};
+        check_entry(model, i, key, left[i] == 'c' ? "other" : value);
+    }
+    assert_int_equal(emr_model_set_metadata(model, "a", "again", NULL), EMR_OK); /* comes last now */
+    check_entry(model, 7, "a", "again");
+    emr_model_destroy(&model);
+    assert_int_equal(counts.alive, 0);
 }
 
 /* Fails every request of building a model in turn: each failure is EMR_ENOMEM, changes nothing and leaks
@@ -381,8 +473,9 @@ static void running_out_of_memory_leaves_the_model_as_it_was(void **state)
     for (; failed; k++) {
         test_allocator counts = {0, 0, k};
         emr_allocator allocator = test_allocator_make(&counts);
+        emr_model_options options = {.size = sizeof options, .name = "m", .allocator = &allocator};
         emr_model *model;
-        failed = emr_model_create(&model, "m", &allocator, NULL) != EMR_OK;
+        failed = emr_model_create(&model, &options, NULL) != EMR_OK;
         assert_true(!failed || !model);
         for (int i = 0; model && i < 20; i++) {
             char name[16];
@@ -393,7 +486,7 @@ static void running_out_of_memory_leaves_the_model_as_it_was(void **state)
             if (status) {
                 failed = true;
                 assert_int_equal(emr_model_n_tensors(model), i);
-                assert_null(emr_model_find(model, name));
+                assert_null(emr_model_find_tensor(model, name));
                 assert_int_equal(emr_model_add(model, &d, NULL), EMR_OK);
             }
             status = emr_model_set_metadata(model, name, "x", NULL);
@@ -403,7 +496,7 @@ static void running_out_of_memory_leaves_the_model_as_it_was(void **state)
                 assert_int_equal(emr_model_n_metadata(model), i);
                 assert_int_equal(emr_model_set_metadata(model, name, "x", NULL), EMR_OK);
             }
-            assert_ptr_equal(emr_model_find(model, name), emr_model_tensor(model, (size_t)i));
+            assert_ptr_equal(emr_model_find_tensor(model, name), emr_model_tensor(model, (uint32_t)i));
         }
         emr_model_destroy(&model);
         assert_int_equal(counts.alive, 0);
@@ -421,10 +514,12 @@ int main(void)
         cmocka_unit_test(tensors_got_earlier_stay_valid),
         cmocka_unit_test(every_source_gives_every_range),
         cmocka_unit_test(failing_sources_say_so),
+        cmocka_unit_test(reasons_of_sources_are_passed_on),
         cmocka_unit_test(tensors_without_a_source_cannot_be_read),
         cmocka_unit_test(wrong_descriptions_are_refused),
         cmocka_unit_test(zero_size_shapes_are_legal),
         cmocka_unit_test(metadata_is_kept_in_order_and_replaced_in_place),
+        cmocka_unit_test(metadata_is_found_and_removed),
         cmocka_unit_test(running_out_of_memory_leaves_the_model_as_it_was),
     };
     return cmocka_run_group_tests_name("model", tests, NULL, NULL);

@@ -31,7 +31,7 @@ static source *make_source(const char *name, emr_dtype dtype, uint64_t n_rescale
     s->m.mask = s->mask;
     s->m.rescalers = s->rescalers;
     s->m.n_rescalers = n_rescalers;
-    s->m.unified_dtype = (uint32_t)dtype;
+    s->m.unified_dtype = dtype;
     return s;
 }
 
@@ -47,7 +47,7 @@ static emr_modulator *make_modulator(void)
 static void expect_weight(const source *s, uint64_t i, emr_dtype base_dtype, const uint8_t *base,
                           emr_dtype out_dtype, uint8_t *out)
 {
-    emr_dtype unified_dtype = (emr_dtype)s->m.unified_dtype;
+    emr_dtype unified_dtype = s->m.unified_dtype;
     volatile float step;
     float u;
     double w;
@@ -63,10 +63,11 @@ static void expect_weight(const source *s, uint64_t i, emr_dtype base_dtype, con
     emr_convert(out_dtype, out, EMR_DTYPE_F64, &w, 1);
 }
 
-static const emr_dtype floats[] = {EMR_DTYPE_F32, EMR_DTYPE_F16, EMR_DTYPE_BF16, EMR_DTYPE_F64, EMR_DTYPE_F8_E4M3, EMR_DTYPE_F8_E5M2};
+static const emr_dtype floats[] = {EMR_DTYPE_F32, EMR_DTYPE_F16,     EMR_DTYPE_BF16,
+                                   EMR_DTYPE_F64, EMR_DTYPE_F8_E4M3, EMR_DTYPE_F8_E5M2};
 
 /* Applies random ranges of one tensor for all dtypes of base and output. */
-static void check_ranges(emr_modulator *modulator, size_t tensor, const source *s, rng *r)
+static void check_ranges(emr_modulator *modulator, uint32_t tensor, const source *s, rng *r)
 {
     static uint8_t base[8 * COUNT + 8], out[8 * COUNT + 8];
     emr_error error;
@@ -80,8 +81,7 @@ static void check_ranges(emr_modulator *modulator, size_t tensor, const source *
             emr_convert(from, base + shift + i * from_size, EMR_DTYPE_F32, &value, 1);
         }
         memset(out, 0xee, sizeof out);
-        assert_ok(emr_modulator_apply(modulator, tensor, first, n, from, base + shift, to, out, &error),
-                  &error);
+        assert_ok(test_apply(modulator, tensor, first, n, from, base + shift, to, out, &error), &error);
         for (size_t i = 0; i < n; i++) {
             uint8_t expected[8];
             expect_weight(s, first + i, from, base + shift + i * from_size, to, expected);
@@ -89,8 +89,7 @@ static void check_ranges(emr_modulator *modulator, size_t tensor, const source *
         }
         assert_int_equal(out[n * to_size], 0xee);
         if (from == to) { /* in place */
-            assert_ok(emr_modulator_apply(modulator, tensor, first, n, from, base + shift, to, base + shift,
-                                          &error),
+            assert_ok(test_apply(modulator, tensor, first, n, from, base + shift, to, base + shift, &error),
                       &error);
             assert_memory_equal(base + shift, out, n * to_size);
         }
@@ -111,7 +110,7 @@ static void applying_follows_the_formula(void **state)
         assert_int_equal(emr_modulator_add(modulator, &sources[t]->m, NULL), EMR_OK);
     }
     for (int round = 0; round < 10; round++)
-        for (size_t t = 0; t < 7; t++)
+        for (uint32_t t = 0; t < 7; t++)
             check_ranges(modulator, t, sources[t], &r);
     emr_modulator_destroy(&modulator);
     for (size_t t = 0; t < 7; t++)
@@ -123,7 +122,7 @@ static void tensors_are_found_by_name_and_number(void **state)
     rng r = {103};
     source *a = make_source("a", EMR_DTYPE_F32, 1, 0, &r), *b = make_source("b", EMR_DTYPE_F16, 1, 0, &r);
     emr_modulator *modulator = make_modulator();
-    size_t tensor;
+    uint32_t tensor;
     (void)state;
     assert_int_equal(emr_modulator_n_tensors(modulator), 0);
     assert_int_equal(emr_modulator_add(modulator, &a->m, NULL), EMR_OK);
@@ -148,10 +147,40 @@ static void tensors_are_found_by_name_and_number(void **state)
     free(b);
 }
 
+static void rescalers_are_read_in_any_range(void **state)
+{
+    rng r = {105};
+    source *s = make_source("a", EMR_DTYPE_F32, 8, 0, &r);
+    emr_modulator *modulator = make_modulator();
+    float got[9];
+    emr_error error;
+    (void)state;
+    assert_int_equal(emr_modulator_add(modulator, &s->m, NULL), EMR_OK);
+    assert_int_equal(emr_modulator_n_rescalers(modulator, 0), 8);
+    assert_int_equal(emr_modulator_n_rescalers(modulator, 1), 0);
+    for (size_t first = 0; first <= 8; first++) {
+        for (size_t n = 0; n <= 8 - first; n++) {
+            memset(got, 0xee, sizeof got);
+            assert_ok(emr_modulator_read_rescalers(modulator, 0, first, n, got, &error), &error);
+            assert_memory_equal(got, s->rescalers + first, n * sizeof *got);
+            assert_int_equal(((unsigned char *)&got[n])[0], 0xee);
+        }
+        assert_int_equal(emr_modulator_read_rescalers(modulator, 0, first, 9 - first, got, &error),
+                         EMR_EINVAL);
+        assert_true(error.text[0]);
+    }
+    assert_int_equal(emr_modulator_read_rescalers(modulator, 0, UINT64_MAX, 2, got, NULL), EMR_EINVAL);
+    assert_int_equal(emr_modulator_read_rescalers(modulator, 1, 0, 0, got, NULL), EMR_EINVAL);
+    assert_int_equal(emr_modulator_read_rescalers(modulator, 0, 0, 1, NULL, NULL), EMR_EINVAL);
+    assert_int_equal(emr_modulator_read_rescalers(NULL, 0, 0, 1, got, NULL), EMR_EINVAL);
+    emr_modulator_destroy(&modulator);
+    free(s);
+}
+
 static void stats_count_the_mask(void **state)
 {
     rng r = {107};
-    emr_modulation_stats stats = EMR_INIT(emr_modulation_stats);
+    emr_modulator_stats stats = EMR_INIT(emr_modulator_stats);
     (void)state;
     for (uint64_t count = 0; count <= COUNT; count += 1 + count / 5) {
         source *s = make_source("a", EMR_DTYPE_F32, 1, 0, &r);
@@ -165,7 +194,7 @@ static void stats_count_the_mask(void **state)
         assert_true(stats.count == count && stats.ones == ones);
         assert_int_equal(emr_modulator_get_stats(modulator, 1, &stats, NULL), EMR_EINVAL);
         assert_int_equal(emr_modulator_get_stats(modulator, 0, NULL, NULL), EMR_EINVAL);
-        emr_modulation_stats small = {.size = sizeof small - 1};
+        emr_modulator_stats small = {.size = sizeof small - 1};
         assert_int_equal(emr_modulator_get_stats(modulator, 0, &small, NULL), EMR_EINVAL);
         emr_modulator_destroy(&modulator);
         free(s);
@@ -174,7 +203,7 @@ static void stats_count_the_mask(void **state)
 
 static void check_not_added(emr_modulator *modulator, const emr_modulation *m, emr_status expected)
 {
-    emr_error error = {""};
+    emr_error error = {.text = ""};
     assert_int_equal(emr_modulator_add(modulator, m, &error), expected);
     assert_true(strlen(error.text) > 0);
     assert_int_equal(emr_modulator_n_tensors(modulator), 1);
@@ -229,25 +258,31 @@ static void wrong_applications_are_refused(void **state)
     (void)state;
     assert_int_equal(emr_modulator_add(modulator, &s->m, NULL), EMR_OK);
     const struct {
-        size_t tensor;
+        uint32_t tensor;
         uint64_t first, count;
         emr_dtype base, out;
         const void *from;
         void *to;
     } wrong[] = {
-        {1, 0, 1, EMR_DTYPE_F32, EMR_DTYPE_F32, w, w},          {0, 0, COUNT + 1, EMR_DTYPE_F32, EMR_DTYPE_F32, w, w},
-        {0, COUNT, 1, EMR_DTYPE_F32, EMR_DTYPE_F32, w, w},      {0, UINT64_MAX, 2, EMR_DTYPE_F32, EMR_DTYPE_F32, w, w},
-        {0, 1, UINT64_MAX, EMR_DTYPE_F32, EMR_DTYPE_F32, w, w}, {0, 0, 1, EMR_DTYPE_I32, EMR_DTYPE_F32, w, w},
-        {0, 0, 1, EMR_DTYPE_F32, EMR_DTYPE_BOOL, w, w},         {0, 0, 1, EMR_DTYPE_F32, EMR_DTYPE_NONE, w, w},
-        {0, 0, 1, EMR_DTYPE_F32, EMR_DTYPE_F32, NULL, w},       {0, 0, 1, EMR_DTYPE_F32, EMR_DTYPE_F32, w, NULL},
+        {1, 0, 1, EMR_DTYPE_F32, EMR_DTYPE_F32, w, w},
+        {0, 0, COUNT + 1, EMR_DTYPE_F32, EMR_DTYPE_F32, w, w},
+        {0, COUNT, 1, EMR_DTYPE_F32, EMR_DTYPE_F32, w, w},
+        {0, UINT64_MAX, 2, EMR_DTYPE_F32, EMR_DTYPE_F32, w, w},
+        {0, 1, UINT64_MAX, EMR_DTYPE_F32, EMR_DTYPE_F32, w, w},
+        {0, 0, 1, EMR_DTYPE_I32, EMR_DTYPE_F32, w, w},
+        {0, 0, 1, EMR_DTYPE_F32, EMR_DTYPE_BOOL, w, w},
+        {0, 0, 1, EMR_DTYPE_F32, EMR_DTYPE_NONE, w, w},
+        {0, 0, 1, EMR_DTYPE_F32, EMR_DTYPE_F32, NULL, w},
+        {0, 0, 1, EMR_DTYPE_F32, EMR_DTYPE_F32, w, NULL},
     };
     for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++)
-        assert_int_equal(emr_modulator_apply(modulator, wrong[i].tensor, wrong[i].first, wrong[i].count,
-                                             wrong[i].base, wrong[i].from, wrong[i].out, wrong[i].to, &error),
+        assert_int_equal(test_apply(modulator, wrong[i].tensor, wrong[i].first, wrong[i].count, wrong[i].base,
+                                    wrong[i].from, wrong[i].out, wrong[i].to, &error),
                          EMR_EINVAL);
-    assert_int_equal(emr_modulator_apply(NULL, 0, 0, 1, EMR_DTYPE_F32, w, EMR_DTYPE_F32, w, &error), EMR_EINVAL);
-    assert_int_equal(emr_modulator_apply(modulator, 0, COUNT, 0, EMR_DTYPE_F32, NULL, EMR_DTYPE_F32, NULL, &error),
+    assert_int_equal(test_apply(NULL, 0, 0, 1, EMR_DTYPE_F32, w, EMR_DTYPE_F32, w, &error), EMR_EINVAL);
+    assert_int_equal(test_apply(modulator, 0, COUNT, 0, EMR_DTYPE_F32, NULL, EMR_DTYPE_F32, NULL, &error),
                      EMR_OK);
+    assert_int_equal(emr_modulator_apply(modulator, NULL, &error), EMR_EINVAL);
     for (size_t i = 0; i < COUNT; i++)
         assert_true(w[i] == 0);
     emr_modulator_destroy(&modulator);
@@ -273,7 +308,7 @@ static void memory_is_taken_while_building_only(void **state)
         assert_true(!failed || status == EMR_ENOMEM);
         counts.fail_at = counts.requests;
         if (!failed)
-            assert_int_equal(emr_modulator_apply(modulator, 0, 0, COUNT, EMR_DTYPE_F32, w, EMR_DTYPE_F32, w, NULL),
+            assert_int_equal(test_apply(modulator, 0, 0, COUNT, EMR_DTYPE_F32, w, EMR_DTYPE_F32, w, NULL),
                              EMR_OK);
         emr_modulator_destroy(&modulator);
         assert_int_equal(counts.alive, 0);
@@ -286,6 +321,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(applying_follows_the_formula),
         cmocka_unit_test(tensors_are_found_by_name_and_number),
+        cmocka_unit_test(rescalers_are_read_in_any_range),
         cmocka_unit_test(stats_count_the_mask),
         cmocka_unit_test(wrong_modulations_are_refused),
         cmocka_unit_test(wrong_applications_are_refused),

@@ -45,7 +45,8 @@ static matrix *make_matrix(emr_dtype base_dtype, emr_dtype unified_dtype, rng *r
     for (size_t i = 0; i < COUNT; i++) {
         float b = rng_normal(r), u = rng_normal(r);
         emr_convert(base_dtype, m->base + 1 + i * (emr_dtype_bits(base_dtype) / 8), EMR_DTYPE_F32, &b, 1);
-        emr_convert(unified_dtype, m->unified + 1 + i * (emr_dtype_bits(unified_dtype) / 8), EMR_DTYPE_F32, &u, 1);
+        emr_convert(unified_dtype, m->unified + 1 + i * (emr_dtype_bits(unified_dtype) / 8), EMR_DTYPE_F32,
+                    &u, 1);
     }
     for (size_t t = 0; t < TASKS; t++) {
         for (size_t i = 0; i < sizeof m->masks[t]; i++)
@@ -54,7 +55,7 @@ static matrix *make_matrix(emr_dtype base_dtype, emr_dtype unified_dtype, rng *r
             m->rescalers[t][i] = fabsf(rng_normal(r));
         assert_int_equal(add(&m->of[t], m, t, n_rescalers[t], unified_dtype), EMR_OK);
         assert_int_equal(
-            emr_modulator_apply(m->of[t], 0, 0, COUNT, base_dtype, m->base + 1, EMR_DTYPE_F32, m->weights[t], NULL),
+            test_apply(m->of[t], 0, 0, COUNT, base_dtype, m->base + 1, EMR_DTYPE_F32, m->weights[t], NULL),
             EMR_OK);
     }
     return m;
@@ -93,7 +94,8 @@ static emr_product product_of(const float *x, float *y, size_t batch)
 
 static void products_are_those_of_the_weights(void **state)
 {
-    static const emr_dtype bases[] = {EMR_DTYPE_F32, EMR_DTYPE_BF16, EMR_DTYPE_F16, EMR_DTYPE_F64, EMR_DTYPE_F8_E4M3, EMR_DTYPE_F8_E5M2};
+    static const emr_dtype bases[] = {EMR_DTYPE_F32, EMR_DTYPE_BF16,    EMR_DTYPE_F16,
+                                      EMR_DTYPE_F64, EMR_DTYPE_F8_E4M3, EMR_DTYPE_F8_E5M2};
     static const emr_dtype unified[] = {EMR_DTYPE_F32, EMR_DTYPE_F16, EMR_DTYPE_BF16};
     static float x[MOST * COLUMNS], y[MOST * ROWS];
     rng r = {11};
@@ -133,9 +135,10 @@ static void expect(matrix *m, emr_modulator *other, const emr_product *p, uint64
                    emr_status status, const char *says)
 {
     emr_modulator *const batch[2] = {m->of[0], other};
-    emr_error error = {""};
+    emr_error error = {.text = ""};
     assert_int_equal(emr_modulator_multiply(batch, p, n_columns, m->base_dtype, m->base + 1, &error), status);
-    assert_non_null(strstr(error.text, says));
+    if (!strstr(error.text, says))
+        fail_msg("\"%s\" without \"%s\"", error.text, says);
 }
 
 /* Whichever of the batch it is that does not go with the product. */
@@ -143,7 +146,8 @@ static void what_does_not_fit_is_refused(void **state)
 {
     static float x[2 * COUNT], y[2 * COUNT];
     rng r = {12};
-    matrix *m = make_matrix(EMR_DTYPE_F32, EMR_DTYPE_F16, &r), *stranger = make_matrix(EMR_DTYPE_F32, EMR_DTYPE_F16, &r);
+    matrix *m = make_matrix(EMR_DTYPE_F32, EMR_DTYPE_F16, &r),
+           *stranger = make_matrix(EMR_DTYPE_F32, EMR_DTYPE_F16, &r);
     emr_modulator *other;
     emr_product p = product_of(x, y, 2);
     (void)state;
@@ -169,7 +173,7 @@ static void what_does_not_fit_is_refused(void **state)
     p.n_rows = 2;
     expect(m, m->of[1], &p, COLUMNS, EMR_EINVAL, "rows");
     p = product_of(x, NULL, 2);
-    expect(m, m->of[1], &p, COLUMNS, EMR_EINVAL, "required");
+    expect(m, m->of[1], &p, COLUMNS, EMR_EINVAL, "x and y");
     p.n_rows = 0; /* nothing is written */
     expect(m, m->of[1], &p, COLUMNS, EMR_OK, "");
     p.size = 8;

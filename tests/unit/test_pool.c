@@ -41,17 +41,16 @@ static void every_index_runs_once(void **state)
 {
     static marks m;
     static const size_t numbers[] = {0, 1, 2, 3, 7, 8, 9, 100, MOST};
-    emr_error error;
     (void)state;
-    for (unsigned threads = 1; threads <= 8; threads++) {
-        emr_pool *pool;
-        assert_ok(emr_pool_create(&pool, threads, NULL, &error), &error);
-        emr_executor e = emr_pool_executor(pool);
-        assert_int_equal(e.size, sizeof e);
-        assert_int_equal(e.concurrency, threads);
+    for (uint32_t threads = 1; threads <= 8; threads++) {
+        emr_pool *pool = test_pool_new(threads);
+        const emr_executor *e = emr_pool_executor(pool);
+        assert_int_equal(e->size, sizeof *e);
+        assert_int_equal(e->concurrency, threads);
+        assert_ptr_equal(emr_pool_executor(pool), e); /* which the pool owns */
         for (int round = 0; round < 30; round++)
             for (size_t k = 0; k < sizeof numbers / sizeof numbers[0]; k++)
-                assert_true(run_marks(&e, &m, numbers[k]));
+                assert_true(run_marks(e, &m, numbers[k]));
         assert_in_range(atomic_exchange(&m.most_running, 0), 1, threads);
         emr_pool_destroy(&pool);
         assert_null(pool);
@@ -70,13 +69,12 @@ static void meet(void *arg, size_t i)
 
 static void two_threads_work_at_the_same_time(void **state)
 {
-    emr_pool *pool;
+    emr_pool *pool = test_pool_new(2);
+    const emr_executor *e = emr_pool_executor(pool);
     (void)state;
-    assert_int_equal(emr_pool_create(&pool, 2, NULL, NULL), EMR_OK);
-    emr_executor e = emr_pool_executor(pool);
     for (int round = 0; round < 20; round++) {
         atomic_uint arrived = 0;
-        e.parallel_for(e.user, 2, meet, &arrived);
+        e->parallel_for(e->user, 2, meet, &arrived);
         assert_int_equal(arrived, 2);
     }
     emr_pool_destroy(&pool);
@@ -94,12 +92,11 @@ static void *use_pool(void *arg)
 
 static void threads_share_one_pool(void **state)
 {
-    emr_pool *pool;
+    emr_pool *pool = test_pool_new(3);
+    emr_executor e = *emr_pool_executor(pool);
     pthread_t threads[4];
     void *result;
     (void)state;
-    assert_int_equal(emr_pool_create(&pool, 3, NULL, NULL), EMR_OK);
-    emr_executor e = emr_pool_executor(pool);
     for (size_t i = 0; i < 4; i++)
         assert_int_equal(pthread_create(&threads[i], NULL, use_pool, &e), 0);
     for (size_t i = 0; i < 4; i++) {
@@ -114,30 +111,43 @@ static void pools_come_and_go(void **state)
     static marks m;
     test_allocator counts = {0, 0, SIZE_MAX};
     emr_allocator allocator = test_allocator_make(&counts);
+    emr_pool_options options = {.size = sizeof options, .allocator = &allocator};
+    emr_pool *pool;
     (void)state;
-    for (unsigned round = 0; round < 300; round++) {
-        emr_pool *pool;
-        assert_int_equal(emr_pool_create(&pool, 1 + round % 5, &allocator, NULL), EMR_OK);
-        if (round % 3) { /* some are never used */
-            emr_executor e = emr_pool_executor(pool);
-            assert_true(run_marks(&e, &m, round % 20));
-        }
+    for (uint32_t round = 0; round < 300; round++) {
+        options.threads = 1 + round % 5;
+        assert_int_equal(emr_pool_create(&pool, &options, NULL), EMR_OK);
+        if (round % 3) /* some are never used */
+            assert_true(run_marks(emr_pool_executor(pool), &m, round % 20));
         emr_pool_destroy(&pool);
         assert_int_equal(counts.alive, 0);
     }
     emr_pool *none = NULL;
     emr_pool_destroy(&none);
     emr_pool_destroy(NULL);
-    assert_int_equal(emr_pool_create(NULL, 1, NULL, NULL), EMR_EINVAL);
+    assert_int_equal(emr_pool_create(NULL, NULL, NULL), EMR_EINVAL);
+}
+
+static void too_many_threads_are_refused(void **state)
+{
+    emr_pool_options options = {.size = sizeof options, .threads = 4097};
+    emr_pool *pool = (emr_pool *)&options;
+    emr_error error;
+    (void)state;
+    assert_int_equal(emr_pool_create(&pool, &options, &error), EMR_EINVAL);
+    assert_null(pool);
+    assert_true(error.text[0]);
 }
 
 static void zero_threads_are_one_a_processor(void **state)
 {
-    emr_pool *pool;
+    emr_pool *pools[2] = {test_pool_new(0), NULL};
     (void)state;
-    assert_int_equal(emr_pool_create(&pool, 0, NULL, NULL), EMR_OK);
-    assert_int_equal(emr_pool_executor(pool).concurrency, sysconf(_SC_NPROCESSORS_ONLN));
-    emr_pool_destroy(&pool);
+    assert_int_equal(emr_pool_create(&pools[1], NULL, NULL), EMR_OK);
+    for (size_t i = 0; i < 2; i++) {
+        assert_int_equal(emr_pool_executor(pools[i])->concurrency, sysconf(_SC_NPROCESSORS_ONLN));
+        emr_pool_destroy(&pools[i]);
+    }
 }
 
 static void running_out_of_memory_is_said(void **state)
@@ -148,8 +158,9 @@ static void running_out_of_memory_is_said(void **state)
     for (size_t k = 0; failed; k++) {
         test_allocator counts = {0, 0, k};
         emr_allocator allocator = test_allocator_make(&counts);
+        emr_pool_options options = {.size = sizeof options, .allocator = &allocator, .threads = 3};
         emr_pool *pool;
-        emr_status status = emr_pool_create(&pool, 3, &allocator, NULL);
+        emr_status status = emr_pool_create(&pool, &options, NULL);
         failed = status != EMR_OK;
         n_failures += failed;
         assert_true(failed ? status == EMR_ENOMEM && !pool : pool != NULL);
@@ -162,11 +173,9 @@ static void running_out_of_memory_is_said(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(every_index_runs_once),
-        cmocka_unit_test(two_threads_work_at_the_same_time),
-        cmocka_unit_test(threads_share_one_pool),
-        cmocka_unit_test(pools_come_and_go),
-        cmocka_unit_test(zero_threads_are_one_a_processor),
+        cmocka_unit_test(every_index_runs_once),         cmocka_unit_test(two_threads_work_at_the_same_time),
+        cmocka_unit_test(threads_share_one_pool),        cmocka_unit_test(pools_come_and_go),
+        cmocka_unit_test(too_many_threads_are_refused),  cmocka_unit_test(zero_threads_are_one_a_processor),
         cmocka_unit_test(running_out_of_memory_is_said),
     };
     return cmocka_run_group_tests_name("pool", tests, NULL, NULL);

@@ -5,35 +5,43 @@
 
 /* A file that accepts nothing but the next bytes, as a pipe would. */
 typedef struct pipe_end {
-    emr_buffer buffer;
+    emr_buffer *buffer;
     bool out_of_order;
 } pipe_end;
 
-static int pipe_write(void *user, uint64_t offset, const void *source, size_t n)
+static emr_status pipe_write(void *user, uint64_t offset, const void *source, size_t n, emr_error *error)
 {
     pipe_end *p = user;
-    emr_io io = emr_buffer_io(&p->buffer);
-    p->out_of_order = p->out_of_order || offset != p->buffer.bytes;
-    return io.write(io.user, offset, source, n);
+    const emr_io *io = emr_buffer_io(p->buffer);
+    p->out_of_order = p->out_of_order || offset != emr_buffer_bytes(p->buffer);
+    return io->write(io->user, offset, source, n, error);
 }
 
-static emr_buffer write_model(const emr_model *model, const emr_checkpoint_options *options)
+/* The buffer is new; destroy it. */
+static emr_status write_to(emr_buffer **buffer, const emr_model *model,
+                           const emr_checkpoint_write_options *options, emr_error *error)
 {
-    pipe_end p = {{0}, false};
-    emr_io io = {.size = sizeof io, .user = &p, .write = pipe_write};
-    emr_error error;
-    assert_ok(emr_safetensors_write(model, &io, options, &error), &error);
+    pipe_end p = {test_buffer_new(), false};
+    const emr_io io = {.size = sizeof io, .user = &p, .write = pipe_write};
+    emr_status status = emr_safetensors_write(model, &io, options, error);
     assert_false(p.out_of_order);
-    return p.buffer;
+    *buffer = p.buffer;
+    return status;
 }
 
-static emr_model *read_back(const emr_buffer *buffer, emr_memory *memory)
+static emr_buffer *write_model(const emr_model *model, const emr_checkpoint_write_options *options)
+{
+    emr_buffer *buffer;
+    emr_error error;
+    assert_ok(write_to(&buffer, model, options, &error), &error);
+    return buffer;
+}
+
+static emr_model *read_back(const emr_buffer *buffer)
 {
     emr_model *model;
     emr_error error;
-    *memory = (emr_memory){buffer->data, buffer->bytes};
-    emr_io io = emr_memory_io(memory);
-    assert_ok(emr_safetensors_open(&model, &io, "written", NULL, &error), &error);
+    assert_ok(emr_safetensors_open(&model, emr_buffer_io(buffer), "written", NULL, &error), &error);
     return model;
 }
 
@@ -41,7 +49,7 @@ static emr_model *read_back(const emr_buffer *buffer, emr_memory *memory)
 static void check_same(const emr_model *model, const test_model *expected)
 {
     assert_int_equal(emr_model_n_tensors(model), expected->n);
-    for (size_t i = 0; i < expected->n; i++) {
+    for (uint32_t i = 0; i < expected->n; i++) {
         const test_tensor *e = &expected->tensors[i];
         const emr_tensor *t = emr_model_tensor(model, i);
         assert_string_equal(emr_tensor_name(t), e->name);
@@ -71,7 +79,6 @@ static const test_tensor odd_tensors[] = {
 static void what_is_written_is_read_back(void **state)
 {
     rng r = {301};
-    emr_memory memory;
     (void)state;
     for (int mixed = 0; mixed < 2; mixed++) {
         test_model m = mixed ? test_model_create("m", mixed_tensors, n_mixed_tensors, SOURCE_READ)
@@ -79,8 +86,8 @@ static void what_is_written_is_read_back(void **state)
         test_model_randomise(&m, &r);
         assert_int_equal(emr_model_set_metadata(m.model, "format", "pt", NULL), EMR_OK);
         assert_int_equal(emr_model_set_metadata(m.model, "a\"\n", "\xe2\x82\xac", NULL), EMR_OK);
-        emr_buffer written = write_model(m.model, NULL);
-        emr_model *back = read_back(&written, &memory);
+        emr_buffer *written = write_model(m.model, NULL);
+        emr_model *back = read_back(written);
         check_same(back, &m);
         const char *key, *value;
         assert_int_equal(emr_model_n_metadata(back), 2);
@@ -88,7 +95,7 @@ static void what_is_written_is_read_back(void **state)
         assert_string_equal(key, "a\"\n");
         assert_string_equal(value, "\xe2\x82\xac");
         emr_model_destroy(&back);
-        emr_buffer_free(&written);
+        emr_buffer_destroy(&written);
         test_model_destroy(&m);
     }
 }
@@ -100,20 +107,20 @@ static void the_header_is_aligned_and_padded_with_spaces(void **state)
     for (size_t n = 0; n < 20; n++) {
         const test_tensor tensor = {name, EMR_DTYPE_F32, 1, {1}};
         test_model m = test_model_create("m", &tensor, 1, SOURCE_MEMORY);
-        emr_buffer written = write_model(m.model, NULL);
-        const unsigned char *bytes = written.data;
+        emr_buffer *written = write_model(m.model, NULL);
+        const unsigned char *bytes = emr_buffer_data(written);
         size_t length = bytes[0] | (size_t)bytes[1] << 8;
         for (int i = 2; i < 8; i++)
             assert_int_equal(bytes[i], 0);
         assert_int_equal(length % 8, 0);
-        assert_int_equal(written.bytes, 8 + length + 4);
+        assert_int_equal(emr_buffer_bytes(written), 8 + length + 4);
         assert_int_equal(bytes[8], '{');
         size_t end = 8 + length;
         while (bytes[end - 1] == ' ')
             end--;
         assert_int_equal(bytes[end - 1], '}');
         assert_true(8 + length - end < 8);
-        emr_buffer_free(&written);
+        emr_buffer_destroy(&written);
         test_model_destroy(&m);
         name[n] = 'n';
     }
@@ -122,13 +129,12 @@ static void the_header_is_aligned_and_padded_with_spaces(void **state)
 static void a_model_without_tensors_is_a_file_too(void **state)
 {
     test_model m = test_model_create("m", NULL, 0, SOURCE_MEMORY);
-    emr_memory memory;
-    emr_buffer written = write_model(m.model, NULL);
-    emr_model *back = read_back(&written, &memory);
+    emr_buffer *written = write_model(m.model, NULL);
+    emr_model *back = read_back(written);
     (void)state;
     assert_int_equal(emr_model_n_tensors(back), 0);
     emr_model_destroy(&back);
-    emr_buffer_free(&written);
+    emr_buffer_destroy(&written);
     test_model_destroy(&m);
 }
 
@@ -137,58 +143,52 @@ static void threads_and_memory_change_nothing(void **state)
 {
     static const size_t sizes[] = {0, 64 << 10, 300000, 1 << 20, 100 << 20};
     rng r = {307};
-    emr_pool *pool;
+    emr_pool *pool = test_pool_new(3);
     test_model m = test_model_create("m", mixed_tensors, n_mixed_tensors, SOURCE_READ);
     test_model_randomise(&m, &r);
-    emr_buffer expected = write_model(m.model, NULL);
+    emr_buffer *expected = write_model(m.model, NULL), *got;
     (void)state;
-    assert_int_equal(emr_pool_create(&pool, 3, NULL, NULL), EMR_OK);
-    emr_executor executor = emr_pool_executor(pool);
     for (size_t i = 0; i < 10; i++) {
-        emr_checkpoint_options options = EMR_INIT(emr_checkpoint_options);
-        options.memory_bytes = sizes[i / 2];
-        options.executor = i % 2 ? &executor : NULL;
-        pipe_end p = {{0}, false};
-        emr_io io = {.size = sizeof io, .user = &p, .write = pipe_write};
-        emr_error error = {""};
-        emr_status status = emr_safetensors_write(m.model, &io, &options, &error);
-        assert_true(status == EMR_OK || (status == EMR_ELIMIT && options.memory_bytes == 64 << 10));
-        if (!status) {
-            assert_int_equal(p.buffer.bytes, expected.bytes);
-            assert_memory_equal(p.buffer.data, expected.data, expected.bytes);
-        }
-        emr_buffer_free(&p.buffer);
+        emr_resources resources = test_resources(NULL, i % 2 ? emr_pool_executor(pool) : NULL);
+        const emr_checkpoint_write_options options = {.size = sizeof options, .resources = &resources};
+        resources.memory_bytes = sizes[i / 2];
+        emr_status status = write_to(&got, m.model, &options, NULL);
+        assert_true(status == EMR_OK || (status == EMR_ELIMIT && resources.memory_bytes == 64 << 10));
+        assert_true(status || test_same_buffers(got, expected));
+        emr_buffer_destroy(&got);
     }
     emr_pool_destroy(&pool);
-    emr_buffer_free(&expected);
+    emr_buffer_destroy(&expected);
     test_model_destroy(&m);
 }
 
-static void check_not_written(const emr_model *model, const emr_io *io, const emr_checkpoint_options *options,
-                              emr_status expected, const char *word)
+static void check_not_written(const emr_model *model, const emr_io *io,
+                              const emr_checkpoint_write_options *options, emr_status expected,
+                              const char *word)
 {
-    emr_error error = {""};
+    emr_error error = {.text = ""};
     assert_int_equal(emr_safetensors_write(model, io, options, &error), expected);
     assert_true(is_sentence(&error, word, ""));
 }
 
 static void what_cannot_be_written_is_refused(void **state)
 {
-    const test_tensor tensor = {"x", EMR_DTYPE_F32, 1, {4}}, reserved = {"__metadata__", EMR_DTYPE_F32, 1, {4}};
-    emr_buffer buffer = {0};
-    const emr_io good = emr_buffer_io(&buffer);
+    const test_tensor tensor = {"x", EMR_DTYPE_F32, 1, {4}},
+                      reserved = {"__metadata__", EMR_DTYPE_F32, 1, {4}};
+    emr_buffer *buffer = test_buffer_new();
+    const emr_io good = *emr_buffer_io(buffer);
     emr_io io = good;
-    emr_checkpoint_options options = EMR_INIT(emr_checkpoint_options);
+    const emr_resources little = {.size = sizeof little, .memory_bytes = 1};
+    emr_checkpoint_write_options options = {.size = sizeof options, .resources = &little};
     (void)state;
     test_model m = test_model_create("m", &tensor, 1, SOURCE_MEMORY);
     io.write = NULL;
     check_not_written(m.model, &io, NULL, EMR_EINVAL, "write");
     assert_int_equal(emr_safetensors_write(NULL, &good, NULL, NULL), EMR_EINVAL);
     assert_int_equal(emr_safetensors_write(m.model, NULL, NULL, NULL), EMR_EINVAL);
-    options.memory_bytes = 1;
     check_not_written(m.model, &good, &options, EMR_ELIMIT, "memory");
-    options.size = offsetof(emr_checkpoint_options, dequantise) - 1;
-    check_not_written(m.model, &good, &options, EMR_EINVAL, "emr_checkpoint_options");
+    options.size--;
+    check_not_written(m.model, &good, &options, EMR_EINVAL, "emr_checkpoint_write_options");
     test_model_destroy(&m);
     m = test_model_create("m", &reserved, 1, SOURCE_MEMORY);
     check_not_written(m.model, &good, NULL, EMR_EINVAL, "'__metadata__'");
@@ -196,7 +196,7 @@ static void what_cannot_be_written_is_refused(void **state)
     m = test_model_create("m", &tensor, 1, SOURCE_PUSHED);
     check_not_written(m.model, &good, NULL, EMR_ESTATE, "'x'");
     test_model_destroy(&m);
-    emr_buffer_free(&buffer);
+    emr_buffer_destroy(&buffer);
 }
 
 static void every_failing_write_is_said(void **state)
@@ -207,8 +207,10 @@ static void every_failing_write_is_said(void **state)
     size_t k = 0;
     (void)state;
     for (bool failed = true; failed; k++) {
-        emr_buffer buffer = {0};
-        test_io counts = {.inner = emr_buffer_io(&buffer), .fail_read = SIZE_MAX, .fail_write = k};
+        emr_buffer *buffer = test_buffer_new();
+        test_io counts = {.inner = *emr_buffer_io(buffer), .fail_read = SIZE_MAX, .fail_write = k};
+        counts.why = "the disk is full";
+        counts.system = 28;
         emr_io io = test_io_make(&counts);
         emr_error error;
         emr_status status = emr_safetensors_write(m.model, &io, NULL, &error);
@@ -216,9 +218,11 @@ static void every_failing_write_is_said(void **state)
         if (failed) {
             assert_int_equal(status, EMR_EIO);
             assert_true(is_sentence(&error, "writ", "failed"));
+            assert_true(is_sentence(&error, ": the disk is full", ""));
+            assert_int_equal(error.system, 28);
             assert_int_equal(counts.writes, k + 1); /* it stops there */
         }
-        emr_buffer_free(&buffer);
+        emr_buffer_destroy(&buffer);
     }
     assert_true(k > 2);
     test_model_destroy(&m);
@@ -230,25 +234,25 @@ static void progress_goes_up_to_the_total_and_can_stop(void **state)
     uint64_t bytes = 0;
     (void)state;
     for (size_t i = 0; i < n_mixed_tensors; i++)
-        bytes += emr_tensor_bytes(emr_model_tensor(m.model, i));
-    test_progress counted = {0, 0, 0, SIZE_MAX, false};
-    emr_checkpoint_options options = EMR_INIT(emr_checkpoint_options);
-    options.progress = test_progress_note;
-    options.progress_user = &counted;
-    options.memory_bytes = 512 << 10;
-    emr_buffer whole = write_model(m.model, &options);
+        bytes += emr_tensor_bytes(emr_model_tensor(m.model, (uint32_t)i));
+    test_progress counted = {.stop_at = SIZE_MAX};
+    emr_resources resources = {.size = sizeof resources, .memory_bytes = 512 << 10};
+    const emr_checkpoint_write_options options = {.size = sizeof options, .resources = &resources};
+    resources.progress = test_progress_note;
+    resources.progress_user = &counted;
+    emr_buffer *whole = write_model(m.model, &options);
     assert_true(counted.done == bytes && counted.total == bytes && !counted.backwards);
     assert_true(counted.calls > 2);
-    emr_buffer_free(&whole);
+    emr_buffer_destroy(&whole);
     for (size_t k = 0; k < counted.calls; k++) {
-        test_progress stopping = {0, 0, 0, k, false};
-        emr_buffer buffer = {0};
-        emr_io io = emr_buffer_io(&buffer);
+        test_progress stopping = {.stop_at = k, .why = "the window was closed"};
+        emr_buffer *buffer;
         emr_error error;
-        options.progress_user = &stopping;
-        assert_int_equal(emr_safetensors_write(m.model, &io, &options, &error), EMR_ECANCELED);
+        resources.progress_user = &stopping;
+        assert_int_equal(write_to(&buffer, m.model, &options, &error), EMR_ECANCELED);
+        assert_true(is_sentence(&error, ": the window was closed", ""));
         assert_int_equal(stopping.calls, k + 1);
-        emr_buffer_free(&buffer);
+        emr_buffer_destroy(&buffer);
     }
     test_model_destroy(&m);
 }
@@ -261,15 +265,14 @@ static void running_out_of_memory_is_said(void **state)
     for (bool failed = true; failed; k++) {
         test_allocator counts = {0, 0, k};
         emr_allocator allocator = test_allocator_make(&counts);
-        emr_checkpoint_options options = EMR_INIT(emr_checkpoint_options);
-        options.allocator = &allocator;
-        emr_buffer buffer = {0};
-        emr_io io = emr_buffer_io(&buffer);
-        emr_status status = emr_safetensors_write(m.model, &io, &options, NULL);
+        const emr_resources resources = test_resources(&allocator, NULL);
+        const emr_checkpoint_write_options options = {.size = sizeof options, .resources = &resources};
+        emr_buffer *buffer;
+        emr_status status = write_to(&buffer, m.model, &options, NULL);
         failed = status != EMR_OK;
         assert_true(!failed || status == EMR_ENOMEM);
         assert_int_equal(counts.alive, 0);
-        emr_buffer_free(&buffer);
+        emr_buffer_destroy(&buffer);
     }
     assert_true(k > 1);
     test_model_destroy(&m);

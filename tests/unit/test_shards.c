@@ -64,7 +64,7 @@ static void check_opens(const char *name, const char *tensors)
     for (const char *t = tensors; *t; t++) {
         const char letter[] = {*t, '\0'};
         unsigned char got[4];
-        const emr_tensor *tensor = emr_model_find(model, letter);
+        const emr_tensor *tensor = emr_model_find_tensor(model, letter);
         assert_non_null(tensor);
         assert_ok(emr_tensor_read(tensor, 0, got, 4, &error), &error);
         assert_true(got[0] == *t && got[3] == *t);
@@ -75,7 +75,7 @@ static void check_opens(const char *name, const char *tensors)
 static void check_refused(const char *name, emr_status expected, const char *word, const char *other)
 {
     emr_model *model = (emr_model *)&expected;
-    emr_error error = {""};
+    emr_error error = {.text = ""};
     emr_status got = open_entry(name, &model, &error);
     if (got != expected || model || !is_sentence(&error, word, other))
         fail_msg("%s: \"%s\" without '%s' and '%s'", emr_status_name(got), error.text, word, other);
@@ -224,8 +224,8 @@ static void reading_names_the_shard(void **state)
     FILE *f = fopen(path, "wb"); /* emptied while it is open */
     fclose(f);
     free(path);
-    assert_int_equal(emr_tensor_read(emr_model_find(model, "a"), 0, got, 4, &error), EMR_OK);
-    assert_int_equal(emr_tensor_read(emr_model_find(model, "b"), 0, got, 4, &error), EMR_EIO);
+    assert_int_equal(emr_tensor_read(emr_model_find_tensor(model, "a"), 0, got, 4, &error), EMR_OK);
+    assert_int_equal(emr_tensor_read(emr_model_find_tensor(model, "b"), 0, got, 4, &error), EMR_EIO);
     assert_true(is_sentence(&error, "two.safetensors", "'b'"));
     emr_model_destroy(&model);
 }
@@ -253,7 +253,7 @@ static void directories_are_searched_in_order(void **state)
     emr_model *model;
     emr_error error;
     assert_ok(emr_checkpoint_open(&model, slash, NULL, &error), &error);
-    assert_non_null(emr_model_find(model, "x"));
+    assert_non_null(emr_model_find_tensor(model, "x"));
     emr_model_destroy(&model);
     free(slash);
 }
@@ -278,7 +278,7 @@ static void shards_leak_nothing_when_memory_runs_out(void **state)
     for (size_t k = 0; failed; k++) {
         test_allocator counts = {0, 0, k};
         emr_allocator allocator = test_allocator_make(&counts);
-        emr_checkpoint_options options = EMR_INIT(emr_checkpoint_options);
+        emr_checkpoint_read_options options = EMR_INIT(emr_checkpoint_read_options);
         options.allocator = &allocator;
         emr_model *model;
         emr_status status = emr_checkpoint_open(&model, directory, &options, NULL);

@@ -1,8 +1,10 @@
-/* test_work.c - the allocator's rules, growing arrays, the table of names, and jobs on executors. */
+/* test_work.c - the allocator's rules, growing arrays, the table of names, what a long call was given, and
+ * jobs on executors. */
 #include "support.h"
 
 #include "core/memory.h"
 #include "core/names.h"
+#include "core/resources.h"
 #include "core/work.h"
 
 #include <stdatomic.h>
@@ -178,17 +180,18 @@ static emr_status run_job(void *context, size_t job, size_t worker, emr_error *e
 static void check_work(const emr_executor *executor, size_t n_jobs, const size_t *failing, size_t n_failing)
 {
     static jobs j;
-    emr_allocator a;
+    const emr_resources resources = test_resources(NULL, executor);
+    emr_env env;
     emr_workers workers;
-    emr_error error = {"untouched"};
+    emr_error error = {.text = "untouched"};
     size_t first = n_jobs;
     memset(&j, 0, sizeof j);
     for (size_t i = 0; i < n_failing; i++) {
         j.fails[failing[i]] = 1;
         first = failing[i] < first ? failing[i] : first;
     }
-    assert_int_equal(emr_allocator_take(&a, NULL, NULL), EMR_OK);
-    assert_int_equal(emr_workers_create(&workers, &a, executor, N_WORKERS, NULL), EMR_OK);
+    assert_int_equal(emr_env_take(&env, &resources, NULL, NULL), EMR_OK);
+    assert_int_equal(emr_workers_create(&workers, &env, N_WORKERS, NULL), EMR_OK);
     assert_in_range(workers.n, 1, N_WORKERS);
     j.n_workers = workers.n;
     emr_status status = emr_work(&workers, n_jobs, run_job, &j, &error);
@@ -215,34 +218,89 @@ static void check_all_work(const emr_executor *executor)
 
 static void work_is_done_once_and_the_first_failure_wins(void **state)
 {
-    emr_error error;
-    emr_executor serial = {sizeof serial, NULL, backwards, 5};
-    emr_executor wide = {sizeof wide, NULL, backwards, 10000};
+    const emr_executor serial = {.size = sizeof serial, .parallel_for = backwards, .concurrency = 5};
+    const emr_executor wide = {.size = sizeof wide, .parallel_for = backwards, .concurrency = 10000};
     (void)state;
     check_all_work(NULL);
     check_all_work(&serial);
     check_all_work(&wide);
-    for (unsigned threads = 1; threads <= 4; threads++) {
-        emr_pool *pool;
-        assert_ok(emr_pool_create(&pool, threads, NULL, &error), &error);
-        emr_executor executor = emr_pool_executor(pool);
+    for (uint32_t threads = 1; threads <= 4; threads++) {
+        emr_pool *pool = test_pool_new(threads);
         for (int i = 0; i < 20; i++)
-            check_all_work(&executor);
+            check_all_work(emr_pool_executor(pool));
         emr_pool_destroy(&pool);
     }
 }
 
 static void executors_are_checked(void **state)
 {
-    emr_allocator a;
-    emr_workers workers;
+    const emr_executor wrong[] = {{.size = sizeof wrong[0], .concurrency = 1},
+                                  {.size = sizeof wrong[0], .parallel_for = backwards},
+                                  {.size = 8, .parallel_for = backwards, .concurrency = 1}};
+    emr_env env;
+    emr_error error;
     (void)state;
-    assert_int_equal(emr_allocator_take(&a, NULL, NULL), EMR_OK);
-    const emr_executor wrong[] = {
-        {sizeof wrong[0], NULL, NULL, 1}, {sizeof wrong[0], NULL, backwards, 0}, {8, NULL, backwards, 1}};
     for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
-        assert_int_equal(emr_workers_create(&workers, &a, &wrong[i], 4, NULL), EMR_EINVAL);
-        emr_workers_destroy(&workers);
+        const emr_resources resources = test_resources(NULL, &wrong[i]);
+        assert_int_equal(emr_env_take(&env, &resources, NULL, &error), EMR_EINVAL);
+        assert_non_null(strstr(error.text, "emr_executor"));
+    }
+}
+
+/* What a call is given is checked and copied; the handle's allocator stands in where there is none. */
+static void resources_have_defaults(void **state)
+{
+    test_allocator own_counts = {0, 0, SIZE_MAX}, given_counts = {0, 0, SIZE_MAX};
+    const emr_allocator own = test_allocator_make(&own_counts), given = test_allocator_make(&given_counts);
+    emr_resources resources = test_resources(&given, NULL);
+    emr_env env;
+    (void)state;
+    assert_int_equal(emr_env_take(&env, NULL, &own, NULL), EMR_OK);
+    assert_ptr_equal(env.allocator.user, &own_counts);
+    assert_int_equal(env.executor.concurrency, 0);
+    assert_null(env.progress);
+    assert_int_equal(env.memory_bytes, 0);
+    resources.memory_bytes = 77;
+    assert_int_equal(emr_env_take(&env, &resources, &own, NULL), EMR_OK);
+    assert_ptr_equal(env.allocator.user, &given_counts);
+    assert_int_equal(env.memory_bytes, 77);
+    resources.allocator = NULL;
+    assert_int_equal(emr_env_take(&env, &resources, &own, NULL), EMR_OK);
+    assert_ptr_equal(env.allocator.user, &own_counts);
+    assert_int_equal(emr_env_take(&env, NULL, NULL, NULL), EMR_OK);
+    assert_non_null(env.allocator.alloc);
+    resources.size--;
+    assert_int_equal(emr_env_take(&env, &resources, NULL, NULL), EMR_EINVAL);
+}
+
+static emr_status stop_with_any_status(void *user, const emr_progress *progress, emr_error *error)
+{
+    const emr_status *status = user;
+    assert_int_equal(progress->size, sizeof *progress);
+    assert_int_equal(progress->done, 3);
+    assert_int_equal(progress->total, 5);
+    assert_non_null(error);
+    return *status == EMR_ENOMEM ? emr_error_set(error, EMR_ENOMEM, 12, NULL, "the window was closed")
+                                 : *status;
+}
+
+/* Whatever a progress callback returns instead of EMR_OK, the call is canceled, and says what it said. */
+static void progress_is_told_and_may_stop(void **state)
+{
+    static const emr_status statuses[] = {EMR_OK, EMR_ECANCELED, EMR_ENOMEM, 1};
+    emr_env env = {0};
+    emr_error error = {.text = "untouched"};
+    (void)state;
+    assert_int_equal(emr_env_progress(&env, 3, 5, "the merge", &error), EMR_OK); /* there is no callback */
+    for (size_t i = 0; i < 4; i++) {
+        emr_status status = statuses[i];
+        env.progress = stop_with_any_status;
+        env.progress_user = &status;
+        assert_int_equal(emr_env_progress(&env, 3, 5, "the merge", &error), status ? EMR_ECANCELED : EMR_OK);
+        assert_string_equal(error.text, i == 0   ? "untouched"
+                                        : i == 2 ? "the merge was canceled: the window was closed"
+                                                 : "the merge was canceled");
+        assert_int_equal(error.status, i ? EMR_ECANCELED : 0);
     }
 }
 
@@ -257,6 +315,8 @@ int main(void)
         cmocka_unit_test(failing_to_add_a_name_changes_nothing),
         cmocka_unit_test(work_is_done_once_and_the_first_failure_wins),
         cmocka_unit_test(executors_are_checked),
+        cmocka_unit_test(resources_have_defaults),
+        cmocka_unit_test(progress_is_told_and_may_stop),
     };
     return cmocka_run_group_tests_name("work", tests, NULL, NULL);
 }

@@ -1,15 +1,13 @@
 /* apply.c - `emr apply` and `emr export`: models out of a bundle, written as checkpoints. */
 #include "cli.h"
 
-#include <string.h>
-
 static int check_usage(const arguments *a)
 {
     if (a->n_files != 1)
         return complain(EXIT_USAGE, "%s: exactly one BUNDLE is needed", a->command);
     if (!a->output)
         return complain(EXIT_USAGE, "%s: -o OUT.safetensors is missing", a->command);
-    if (strcmp(a->output, "-") == 0 && (a->json || a->shard_bytes))
+    if (to_standard_output(a) && (a->json || a->shard_bytes))
         return complain(EXIT_USAGE, "%s: -o - goes with neither --json nor --shard-size", a->command);
     return EXIT_DONE;
 }
@@ -17,32 +15,28 @@ static int check_usage(const arguments *a)
 /* Writes a model where the command line says. */
 static emr_status write_model(const emr_model *model, const arguments *a, const session *s, emr_error *error)
 {
-    emr_checkpoint_options options = EMR_INIT(emr_checkpoint_options);
-    options.replace = a->force;
-    options.shard_bytes = a->shard_bytes;
-    options.memory_bytes = (size_t)a->memory;
-    options.executor = &s->executor;
-    options.progress = s->progress;
-    if (strcmp(a->output, "-") == 0) {
-        emr_io io = standard_output();
-        bool is_gguf = emr_model_find(model, EMR_GGUF_HEADER) != NULL;
-        return (is_gguf ? emr_gguf_write : emr_safetensors_write)(model, &io, &options, error);
-    }
-    return emr_checkpoint_write(model, a->output, &options, error);
+    const emr_checkpoint_write_options options = {.size = sizeof options,
+                                                  .resources = &s->resources,
+                                                  .shard_bytes = a->shard_bytes,
+                                                  .replace = a->force};
+    if (!to_standard_output(a))
+        return emr_checkpoint_write(model, a->output, &options, error);
+    bool is_gguf = emr_model_find_tensor(model, EMR_GGUF_HEADER) != NULL;
+    return (is_gguf ? emr_gguf_write : emr_safetensors_write)(model, standard_output(), &options, error);
 }
 
 static int print_result(const emr_model *model, const arguments *a)
 {
     uint64_t bytes = 0;
     char text[32];
-    for (size_t i = 0; i < emr_model_n_tensors(model); i++)
+    for (uint32_t i = 0; i < emr_model_n_tensors(model); i++)
         bytes += emr_tensor_bytes(emr_model_tensor(model, i));
     if (a->json) {
         return print_json(json_pack("{s:o, s:I, s:I}", "output", text_json(a->output), "tensors",
                                     (json_int_t)emr_model_n_tensors(model), "bytes", (json_int_t)bytes));
     }
-    if (!a->quiet && strcmp(a->output, "-") != 0)
-        printf("%s: %zu tensors, %s\n", a->output, emr_model_n_tensors(model), size_text(bytes, text));
+    if (!a->quiet && !to_standard_output(a))
+        printf("%s: %u tensors, %s\n", a->output, emr_model_n_tensors(model), size_text(bytes, text));
     return EXIT_DONE;
 }
 
@@ -55,7 +49,7 @@ static int write_from_bundle(const arguments *a, const char *verb, make_fn make)
     session s;
     emr_bundle *bundle = NULL;
     emr_model *base = NULL, *model = NULL;
-    emr_error error = {{0}};
+    emr_error error = {.text = ""};
     int exit_status = session_open(&s, a, verb);
     if (exit_status)
         return exit_status;
@@ -64,10 +58,10 @@ static int write_from_bundle(const arguments *a, const char *verb, make_fn make)
         status = open_base(&base, a, bundle, NULL, &error);
     if (!status)
         status = make(&model, bundle, base, a, &s, &error);
-    hint_at_dequantise(a, base, status, &error);
     if (!status)
         status = write_model(model, a, &s, &error);
-    session_close(&s);
+    hint_at_dequantise(a, base, status, &error);
+    hide_progress();
     if (!status)
         exit_status = print_result(model, a);
     else
@@ -75,26 +69,30 @@ static int write_from_bundle(const arguments *a, const char *verb, make_fn make)
     emr_model_destroy(&model);
     emr_model_destroy(&base);
     emr_bundle_destroy(&bundle);
+    session_close(&s);
     return exit_status;
 }
 
 static emr_status make_task(emr_model **model, const emr_bundle *bundle, const emr_model *base,
                             const arguments *a, const session *s, emr_error *error)
 {
-    size_t task;
+    uint32_t task;
     emr_bundle_info info = EMR_INIT(emr_bundle_info);
-    emr_view_options options = EMR_INIT(emr_view_options);
+    emr_resources resources = s->resources;
+    resources.memory_bytes = 0; /* --memory is the writer's */
+    /* The base is read once, compared while the model is written; but what has left through a pipe cannot be
+     * taken back. */
+    const emr_view_options options = {.size = sizeof options,
+                                      .resources = &resources,
+                                      .dtype = a->dtype,
+                                      .check = to_standard_output(a) ? EMR_BASE_CHECK_FIRST
+                                                                     : EMR_BASE_CHECK_WRITE};
     emr_status status = find_task(bundle, a->tasks[0].name, &task, error);
     if (!status)
         status = emr_bundle_get_info(bundle, &info);
-    if (!status && !base && !info.has_base) {
-        snprintf(error->text, sizeof error->text, "%s: the base is not embedded: --base CHECKPOINT is needed",
-                 a->files[0]);
-        return EMR_EINVAL;
-    }
-    options.dtype = a->dtype;
-    options.executor = &s->executor;
-    options.progress = s->progress;
+    if (!status && !base && !info.has_base)
+        status = fail_with(error, EMR_EINVAL, a->files[0],
+                           "the base is not embedded: --base CHECKPOINT is needed");
     return status ? status : emr_bundle_open_task(model, bundle, task, base, &options, error);
 }
 
@@ -111,7 +109,7 @@ int command_apply(const arguments *a)
 static emr_status make_export(emr_model **model, const emr_bundle *bundle, const emr_model *base,
                               const arguments *a, const session *s, emr_error *error)
 {
-    size_t task;
+    uint32_t task;
     (void)base, (void)s;
     if (a->unified)
         return emr_bundle_open_unified(model, bundle, NULL, error);

@@ -20,17 +20,17 @@ struct option {
     set_fn set;
     size_t offset;             /* of the member in arguments */
     const char *const *choice; /* for set_choice: words, NULL at the end */
-    int first;                 /* number of the first word */
+    uint32_t first;            /* the number of the first word */
 };
 
-static void *member(arguments *a, const option *o)
+static void *option_member(arguments *a, const option *o)
 {
     return (char *)a + o->offset;
 }
 
 static const char *set_text(arguments *a, const option *o, const char *value)
 {
-    const char **text = member(a, o);
+    const char **text = option_member(a, o);
     if (*text)
         return "given twice";
     *text = value;
@@ -40,22 +40,15 @@ static const char *set_text(arguments *a, const option *o, const char *value)
 static const char *set_flag(arguments *a, const option *o, const char *value)
 {
     (void)value;
-    *(bool *)member(a, o) = true;
-    return NULL;
-}
-
-static const char *set_int_flag(arguments *a, const option *o, const char *value)
-{
-    (void)value;
-    *(int *)member(a, o) = 1;
+    *(uint32_t *)option_member(a, o) = 1;
     return NULL;
 }
 
 static const char *set_choice(arguments *a, const option *o, const char *value)
 {
-    for (int i = 0; o->choice[i]; i++) {
+    for (uint32_t i = 0; o->choice[i]; i++) {
         if (strcmp(o->choice[i], value) == 0) {
-            *(int *)member(a, o) = o->first + i;
+            *(uint32_t *)option_member(a, o) = o->first + i;
             return NULL;
         }
     }
@@ -96,7 +89,7 @@ static const char *parse_size(const char *value, uint64_t *size)
 
 static const char *set_size(arguments *a, const option *o, const char *value)
 {
-    return parse_size(value, member(a, o));
+    return parse_size(value, option_member(a, o));
 }
 
 /* A power of two; the library checks it further. */
@@ -107,7 +100,7 @@ static const char *set_block_params(arguments *a, const option *o, const char *v
     if (!wrong && (size < 4096 || size > 16 << 20 || (size & (size - 1))))
         wrong = "must be a power of two, 4K to 16M";
     if (!wrong)
-        *(uint32_t *)member(a, o) = (uint32_t)size;
+        *(uint32_t *)option_member(a, o) = (uint32_t)size;
     return wrong;
 }
 
@@ -117,7 +110,7 @@ static const char *set_threads(arguments *a, const option *o, const char *value)
     long number = strtol(value, &end, 10);
     if (*end || end == value || number < 1 || number > 1024)
         return "must be 1 to 1024";
-    *(unsigned *)member(a, o) = (unsigned)number;
+    *(uint32_t *)option_member(a, o) = (uint32_t)number;
     return NULL;
 }
 
@@ -128,14 +121,14 @@ static const char *set_level(arguments *a, const option *o, const char *value)
     long number = strtol(value, &end, 10);
     if (*end || end == value || number < 0 || number > 19)
         return "must be 0 (none) to 19";
-    *(int *)member(a, o) = number ? (int)number : EMR_COMPRESSION_NONE;
+    *(int32_t *)option_member(a, o) = number ? (int32_t)number : EMR_COMPRESSION_NONE;
     return NULL;
 }
 
 static const char *add_glob(arguments *a, const option *o, const char *value)
 {
     (void)o;
-    a->globs[a->n_globs++] = value;
+    a->globs[a->policy.n_private_globs++] = value;
     return *value ? NULL : "is empty";
 }
 
@@ -155,48 +148,50 @@ static const char *add_task(arguments *a, const option *o, const char *value)
     return equals && !*equals ? "has no checkpoint" : NULL;
 }
 
-static const char *const rules[] = {"l1", "l1-means", "l2", NULL};
-static const char *const pers[] = {"model", "tensor", "row", NULL};
-static const char *const ties[] = {"zero", "negative", NULL};
-static const char *const mismatches[] = {"error", "private", NULL};
-static const char *const missings[] = {"error", "base", NULL};
-static const char *const nonfinites[] = {"error", "zero", NULL};
-static const char *const dtypes[] = {"f32", "f16", "bf16", NULL};
+static const char *const rule_words[] = {"l1", "l1-means", "l2", NULL};
+static const char *const per_words[] = {"model", "tensor", "row", NULL};
+static const char *const tie_words[] = {"zero", "negative", NULL};
+static const char *const mismatch_words[] = {"error", "private", NULL};
+static const char *const missing_words[] = {"error", "base", NULL};
+static const char *const nonfinite_words[] = {"error", "zero", NULL};
+static const char *const dtype_words[] = {"f32", "f16", "bf16", NULL};
 
-#define AT(member) offsetof(arguments, member)
+#define VALUE(function, member)             .takes_value = true, .set = function, .offset = offsetof(arguments, member)
+#define CHOICE(member, words, first_number) VALUE(set_choice, member), .choice = words, .first = first_number
+#define FLAG(member)                        .set = set_flag, .offset = offsetof(arguments, member)
 
-static const option options[] = {
-    {"--base", MERGE | APPLY | VERIFY | ADD, true, set_text, AT(base), NULL, 0},
-    {"--task", MERGE | APPLY | ADD | DROP, true, add_task, 0, NULL, 0},
-    {"-o", MERGE | APPLY | EXPORT | ADD | DROP, true, set_text, AT(output), NULL, 0},
-    {"--output", MERGE | APPLY | EXPORT | ADD | DROP, true, set_text, AT(output), NULL, 0},
-    {"--rescale", MERGE, true, set_choice, AT(merge.rescale), rules, 0},
-    {"--rescale-per", MERGE, true, set_choice, AT(merge.rescale_per), pers, 0},
-    {"--tie", MERGE, true, set_choice, AT(merge.tie), ties, 0},
-    {"--private", MERGE, true, add_glob, 0, NULL, 0},
-    {"--on-mismatch", MERGE, true, set_choice, AT(merge.on_mismatch), mismatches, 0},
-    {"--on-missing", MERGE, true, set_choice, AT(merge.on_missing), missings, 0},
-    {"--on-nonfinite", MERGE, true, set_choice, AT(merge.on_nonfinite), nonfinites, 0},
-    {"--unified-dtype", MERGE, true, set_choice, AT(merge.unified_dtype), dtypes, EMR_DTYPE_F32},
-    {"--embed-base", MERGE, false, set_int_flag, AT(merge.embed_base), NULL, 0},
-    {"--extendable", MERGE, false, set_int_flag, AT(merge.extendable), NULL, 0},
-    {"--zstd-level", MERGE, true, set_level, AT(merge.compression), NULL, 0},
-    {"--block-params", MERGE, true, set_block_params, AT(merge.block_params), NULL, 0},
-    {"--memory", MERGE | APPLY | EXPORT | ADD, true, set_size, AT(memory), NULL, 0},
-    {"--threads", MERGE | APPLY | VERIFY | EXPORT | ADD, true, set_threads, AT(threads), NULL, 0},
-    {"--resume", MERGE | ADD, false, set_flag, AT(resume), NULL, 0},
-    {"--resume-every", MERGE | ADD, true, set_size, AT(resume_every), NULL, 0},
-    {"--dry-run", MERGE | ADD, false, set_flag, AT(dry_run), NULL, 0},
-    {"--dequantise", MERGE | APPLY | VERIFY | ADD, false, set_flag, AT(dequantise), NULL, 0},
-    {"--dtype", APPLY, true, set_choice, AT(dtype), dtypes, EMR_DTYPE_F32},
-    {"--shard-size", APPLY, true, set_size, AT(shard_bytes), NULL, 0},
-    {"--unified", EXPORT, false, set_flag, AT(unified), NULL, 0},
-    {"--mask", EXPORT, true, set_text, AT(mask), NULL, 0},
-    {"--force", MERGE | APPLY | EXPORT | ADD | DROP, false, set_flag, AT(force), NULL, 0},
-    {"--json", ALL, false, set_flag, AT(json), NULL, 0},
-    {"--quiet", ALL, false, set_flag, AT(quiet), NULL, 0},
-    {"--version", ALL, false, set_flag, AT(version), NULL, 0},
-    {"--help", ALL, false, set_flag, AT(help), NULL, 0},
+static const option option_table[] = {
+    {.name = "--base", .commands = MERGE | APPLY | VERIFY | ADD, VALUE(set_text, base)},
+    {.name = "--task", .commands = MERGE | APPLY | ADD | DROP, .takes_value = true, .set = add_task},
+    {.name = "-o", .commands = MERGE | APPLY | EXPORT | ADD | DROP, VALUE(set_text, output)},
+    {.name = "--output", .commands = MERGE | APPLY | EXPORT | ADD | DROP, VALUE(set_text, output)},
+    {.name = "--rescale", .commands = MERGE, CHOICE(merge.rescale, rule_words, 0)},
+    {.name = "--rescale-per", .commands = MERGE, CHOICE(merge.rescale_per, per_words, 0)},
+    {.name = "--tie", .commands = MERGE, CHOICE(merge.tie, tie_words, 0)},
+    {.name = "--private", .commands = MERGE, .takes_value = true, .set = add_glob},
+    {.name = "--on-mismatch", .commands = MERGE, CHOICE(policy.on_mismatch, mismatch_words, 0)},
+    {.name = "--on-missing", .commands = MERGE, CHOICE(policy.on_missing, missing_words, 0)},
+    {.name = "--on-nonfinite", .commands = MERGE, CHOICE(merge.on_nonfinite, nonfinite_words, 0)},
+    {.name = "--unified-dtype", .commands = MERGE, CHOICE(merge.unified_dtype, dtype_words, EMR_DTYPE_F32)},
+    {.name = "--embed-base", .commands = MERGE, FLAG(merge.embed_base)},
+    {.name = "--extendable", .commands = MERGE, FLAG(merge.extendable)},
+    {.name = "--zstd-level", .commands = MERGE, VALUE(set_level, merge.compression)},
+    {.name = "--block-params", .commands = MERGE, VALUE(set_block_params, merge.block_params)},
+    {.name = "--memory", .commands = MERGE | APPLY | EXPORT | ADD, VALUE(set_size, memory)},
+    {.name = "--threads", .commands = MERGE | APPLY | VERIFY | EXPORT | ADD, VALUE(set_threads, threads)},
+    {.name = "--resume", .commands = MERGE | ADD, FLAG(resume)},
+    {.name = "--resume-every", .commands = MERGE | ADD, VALUE(set_size, resume_every)},
+    {.name = "--dry-run", .commands = MERGE | ADD, FLAG(dry_run)},
+    {.name = "--dequantise", .commands = MERGE | APPLY | VERIFY | ADD, FLAG(dequantise)},
+    {.name = "--dtype", .commands = APPLY, CHOICE(dtype, dtype_words, EMR_DTYPE_F32)},
+    {.name = "--shard-size", .commands = APPLY, VALUE(set_size, shard_bytes)},
+    {.name = "--unified", .commands = EXPORT, FLAG(unified)},
+    {.name = "--mask", .commands = EXPORT, VALUE(set_text, mask)},
+    {.name = "--force", .commands = MERGE | APPLY | EXPORT | ADD | DROP, FLAG(force)},
+    {.name = "--json", .commands = ALL, FLAG(json)},
+    {.name = "--quiet", .commands = ALL, FLAG(quiet)},
+    {.name = "--version", .commands = ALL, FLAG(version)},
+    {.name = "--help", .commands = ALL, FLAG(help)},
 };
 
 static unsigned command_bit(const char *name)
@@ -212,9 +207,9 @@ static unsigned command_bit(const char *name)
 static const option *find_option(const char *word)
 {
     size_t n = strncmp(word, "--", 2) == 0 ? strcspn(word, "=") : strlen(word);
-    for (size_t i = 0; i < sizeof options / sizeof options[0]; i++)
-        if (strlen(options[i].name) == n && strncmp(options[i].name, word, n) == 0)
-            return &options[i];
+    for (size_t i = 0; i < sizeof option_table / sizeof option_table[0]; i++)
+        if (strlen(option_table[i].name) == n && strncmp(option_table[i].name, word, n) == 0)
+            return &option_table[i];
     return NULL;
 }
 
@@ -246,7 +241,9 @@ int parse_arguments(arguments *a, int argc, char **argv)
     a->globs = calloc(room, sizeof *a->globs);
     if (!a->files || !a->tasks || !a->globs)
         return complain(EXIT_SYSTEM, "out of memory");
-    a->merge.size = sizeof a->merge;
+    a->merge = EMR_INIT(emr_merge_options);
+    a->policy = (emr_policy){.size = sizeof a->policy, .private_globs = a->globs};
+    a->merge.policy = &a->policy;
     bool options_end = false;
     for (int i = 0; i < argc; i++) {
         bool used_next = false;

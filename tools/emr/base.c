@@ -10,17 +10,14 @@ bool base_is_zeros(const arguments *a)
 
 /* The tensors that a bundle takes from its base, without their bytes: their names and shapes are all that
  * zeros need, and the bundle itself knows whether its base was zeros. */
-static emr_status tensors_of(emr_model **model, const emr_bundle *bundle, emr_error *error)
+static emr_status add_base_tensors(emr_model *model, const emr_bundle *bundle, emr_error *error)
 {
     emr_tensor_info t = EMR_INIT(emr_tensor_info);
-    emr_status status = emr_model_create(model, "zeros", NULL, error);
-    for (size_t i = 0; !status && emr_bundle_get_tensor(bundle, i, &t) == EMR_OK; i++) {
-        emr_tensor_desc desc = EMR_INIT(emr_tensor_desc);
-        desc.name = t.name;
-        desc.shape = t.shape;
-        desc.rank = t.rank;
-        desc.dtype = t.dtype;
-        status = emr_model_add(*model, &desc, error);
+    emr_status status = EMR_OK;
+    for (uint32_t i = 0; !status && emr_bundle_get_tensor(bundle, i, &t) == EMR_OK; i++) {
+        const emr_tensor_desc desc = {
+            .size = sizeof desc, .name = t.name, .shape = t.shape, .rank = t.rank, .dtype = t.dtype};
+        status = emr_model_add(model, &desc, error);
     }
     return status;
 }
@@ -32,51 +29,43 @@ static emr_status tensors_of(emr_model **model, const emr_bundle *bundle, emr_er
  * and --on-missing base would give it to them.
  *
  * A bundle that is added to holds its first task, so adding sees the same base: besides what the bundle takes
- * from it, what every task has of its own. */
-static emr_status complete(emr_model *own, const emr_bundle *bundle, emr_error *error)
+ * from it, what that task has of its own. */
+static emr_status add_private_tensors(emr_model *model, const emr_bundle *bundle, emr_error *error)
 {
-    emr_model *base = NULL, *first = NULL;
-    emr_view_options options = EMR_INIT(emr_view_options);
-    options.trust_base = 1; /* adding checks it */
-    emr_status status = emr_model_create_zeros(&base, own, NULL, error);
-    if (!status)
-        status = emr_bundle_open_task(&first, bundle, 0, base, &options, error);
-    for (size_t i = 0; !status && i < emr_model_n_tensors(first); i++) {
-        const emr_tensor *t = emr_model_tensor(first, i);
-        emr_tensor_desc desc = EMR_INIT(emr_tensor_desc);
-        desc.name = emr_tensor_name(t);
-        desc.shape = emr_tensor_shape(t);
-        desc.rank = emr_tensor_rank(t);
-        desc.dtype = (uint32_t)emr_tensor_dtype(t);
-        if (!emr_model_find(own, desc.name))
-            status = emr_model_add(own, &desc, error);
+    emr_private_info t = EMR_INIT(emr_private_info);
+    emr_status status = EMR_OK;
+    for (uint32_t i = 0; !status && emr_bundle_get_private(bundle, 0, i, &t) == EMR_OK; i++) {
+        const emr_tensor_desc desc = {
+            .size = sizeof desc, .name = t.name, .shape = t.shape, .rank = t.rank, .dtype = t.dtype};
+        if (!emr_model_find_tensor(model, t.name))
+            status = emr_model_add(model, &desc, error);
     }
-    emr_model_destroy(&first);
-    emr_model_destroy(&base);
     return status;
 }
 
 emr_status open_base(emr_model **base, const arguments *a, const emr_bundle *bundle, const emr_model *first,
                      emr_error *error)
 {
-    emr_model *own = NULL;
-    emr_status status = EMR_OK;
+    emr_model *like = NULL;
     if (!base_is_zeros(a))
         return open_checkpoint(base, a->base, a, error);
-    if (bundle)
-        status = tensors_of(&own, bundle, error);
-    if (!status && bundle && first)
-        status = complete(own, bundle, error);
+    if (!bundle)
+        return emr_model_create_zeros(base, first, NULL, error);
+    emr_status status = emr_model_create(&like, NULL, error);
     if (!status)
-        status = emr_model_create_zeros(base, bundle ? own : first, NULL, error);
-    emr_model_destroy(&own);
+        status = add_base_tensors(like, bundle, error);
+    if (!status && first)
+        status = add_private_tensors(like, bundle, error);
+    if (!status)
+        status = emr_model_create_zeros(base, like, NULL, error);
+    emr_model_destroy(&like);
     return status;
 }
 
 /* GGUF has no U8: besides the header, that is what quantised tensors are if they are not made floats. */
 static bool holds_quantised(const emr_model *m)
 {
-    for (size_t i = 0; i < emr_model_n_tensors(m); i++) {
+    for (uint32_t i = 0; i < emr_model_n_tensors(m); i++) {
         const emr_tensor *t = emr_model_tensor(m, i);
         if (emr_tensor_dtype(t) == EMR_DTYPE_U8 && strcmp(emr_tensor_name(t), EMR_GGUF_HEADER) != 0)
             return true;
@@ -91,7 +80,7 @@ void hint_at_dequantise(const arguments *a, const emr_model *base, emr_status st
     const char *hint = NULL;
     size_t n = strlen(error->text);
     bool merges = strcmp(a->command, "merge") == 0;
-    if (status != EMR_EMISMATCH || !base || !emr_model_find(base, EMR_GGUF_HEADER))
+    if (status != EMR_EMISMATCH || !base || !emr_model_find_tensor(base, EMR_GGUF_HEADER))
         return;
     if (a->dequantise && !merges)
         hint = "--dequantise was given: was it to emr merge?";

@@ -6,7 +6,6 @@
 
 #include <jansson.h>
 
-#include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
 
@@ -24,40 +23,42 @@ typedef struct arguments {
     size_t n_files;
     task_argument *tasks;
     size_t n_tasks;
-    const char **globs;
-    size_t n_globs;
+    const char **globs; /* the policy's */
     const char *base, *output, *mask;
-    unsigned threads; /* 0: all online */
     uint64_t memory, shard_bytes, resume_every;
     emr_merge_options merge;
-    int dtype;
-    bool dequantise, unified, resume, dry_run, force, json, quiet, help, version;
+    emr_policy policy;
+    emr_dtype dtype;
+    uint32_t threads;                                                                 /* 0: all online */
+    uint32_t dequantise, unified, resume, dry_run, force, json, quiet, help, version; /* flags */
 } arguments;
 
 /* Parses the words after the command. On failure prints the error line and returns EXIT_USAGE. */
 int parse_arguments(arguments *a, int argc, char **argv);
 void free_arguments(arguments *a);
 
+#if defined(__GNUC__)
+#define PRINTF_LIKE(text, values) __attribute__((format(printf, text, values)))
+#else
+#define PRINTF_LIKE(text, values)
+#endif
+
 /* One line on standard error, "emr: ...". Control characters in arguments become '?'. Returns `exit_status`.
  */
-int complain(int exit_status, const char *format, ...)
-#if defined(__GNUC__)
-    __attribute__((format(printf, 2, 3)))
-#endif
-    ;
+int complain(int exit_status, const char *format, ...) PRINTF_LIKE(2, 3);
 
 /* The error line and exit status of a failed call. */
 int complain_status(emr_status status, const emr_error *error);
 
-/* A failed write says what the library does not know: "OUT: writing ... failed: No space left on device".
- * `file` NULL is standard output. */
-void name_output(const emr_file *file, const char *output, emr_error *error);
+/* What the program itself finds wrong, in the library's way. `file` may be NULL. Returns `status`. */
+emr_status fail_with(emr_error *error, emr_status status, const char *file, const char *format, ...)
+    PRINTF_LIKE(4, 5);
 
 /* A checkpoint as the command line wants it read. */
 emr_status open_checkpoint(emr_model **model, const char *path, const arguments *a, emr_error *error);
 
 /* The number of a task of that name. */
-emr_status find_task(const emr_bundle *bundle, const char *name, size_t *task, emr_error *error);
+emr_status find_task(const emr_bundle *bundle, const char *name, uint32_t *task, emr_error *error);
 
 /* The model that --base names. "zeros" is no path: it is zeros for the float tensors of `first`, the first
  * task to be merged; with a bundle, for what this takes from its base; with both, which is adding, also for
@@ -73,21 +74,25 @@ void hint_at_dequantise(const arguments *a, const emr_model *base, emr_status st
 emr_status check_adapters(const arguments *a, emr_model *const *models, const emr_model *base,
                           const emr_bundle *before, emr_error *error);
 
-/* The things that nearly every command needs: a pool, its executor, progress. */
+/* What nearly every command needs: a pool, and what the library's calls may use. Closed last of all. */
 typedef struct session {
     emr_pool *pool;
-    emr_executor executor;
-    emr_progress_fn progress;
-    void *progress_user;
+    emr_resources resources;
 } session;
 int session_open(session *s, const arguments *a, const char *verb);
 void session_close(session *s);
+void hide_progress(void); /* before anything else is printed */
 
 /* Set by SIGINT and its kin; progress callbacks cancel when it is. */
 extern volatile int interrupted;
 
-/* Standard output as an emr_io for writing front to back. */
-emr_io standard_output(void);
+/* Whether -o is "-"; and that as an emr_io for writing front to back. */
+bool to_standard_output(const arguments *a);
+const emr_io *standard_output(void);
+
+/* What -o names, for writing: `*file`, which is to be closed, or standard output, where `*file` is NULL. */
+emr_status open_output(const emr_io **io, emr_file **file, const arguments *a, emr_error *error);
+emr_status commit_output(emr_file *file, emr_error *error);
 
 /* The text on standard output with control characters as '?': names come from files. */
 void print_name(const char *text, int width);

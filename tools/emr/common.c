@@ -1,8 +1,10 @@
-/* common.c - error lines, the pool, progress, standard output, and words for numbers. */
+/* common.c - error lines, the pool, progress, outputs, and words for numbers. */
 #define _POSIX_C_SOURCE 200809L
 
 #include "cli.h"
 
+#include <errno.h>
+#include <stdarg.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
@@ -21,43 +23,75 @@ int complain(int exit_status, const char *format, ...)
     return exit_status;
 }
 
+/* What each status ends the program with. A status that is missing here does not compile below. */
+enum {
+    EXIT_OF_OK = EXIT_DONE,
+    EXIT_OF_EINVAL = EXIT_USAGE,
+    EXIT_OF_ENOMEM = EXIT_SYSTEM,
+    EXIT_OF_EIO = EXIT_SYSTEM,
+    EXIT_OF_EFORMAT = EXIT_DATA,
+    EXIT_OF_ECORRUPT = EXIT_DATA,
+    EXIT_OF_EVERSION = EXIT_DATA,
+    EXIT_OF_EMISMATCH = EXIT_DATA,
+    EXIT_OF_ENONFINITE = EXIT_DATA,
+    EXIT_OF_ENOTFOUND = EXIT_USAGE,
+    EXIT_OF_ECANCELED = EXIT_INTERRUPTED,
+    EXIT_OF_ESTATE = EXIT_USAGE,
+    EXIT_OF_EUNSUPPORTED = EXIT_DATA,
+    EXIT_OF_ELIMIT = EXIT_USAGE,
+    EXIT_OF_EEXIST = EXIT_USAGE
+};
+
 static int exit_status_of(emr_status status)
 {
     switch (status) {
-    case EMR_OK:
-        return EXIT_DONE;
-    case EMR_EINVAL:
-    case EMR_ENOTFOUND:
-    case EMR_ESTATE:
-    case EMR_ELIMIT:
-    case EMR_EEXIST:
-        return EXIT_USAGE;
-    case EMR_ENOMEM:
-    case EMR_EIO:
-        return EXIT_SYSTEM;
-    case EMR_ECANCELED:
-        return EXIT_INTERRUPTED;
-    case EMR_EFORMAT:
-    case EMR_ECORRUPT:
-    case EMR_EVERSION:
-    case EMR_EMISMATCH:
-    case EMR_ENONFINITE:
-    case EMR_EUNSUPPORTED:
-        break;
+#define EXIT_CASE(name, number, text)                                                                        \
+    case EMR_##name:                                                                                         \
+        return EXIT_OF_##name;
+        EMR_STATUS_MAP(EXIT_CASE)
+#undef EXIT_CASE
+    default:
+        return EXIT_DATA;
     }
-    return EXIT_DATA;
+}
+
+/* The sentence, beginning with the file: where that is named by the reason at its end,
+ * "writing ... failed: OUT: no space" becomes "OUT: writing ... failed: no space". */
+static void file_first(const emr_error *error, char text[EMR_ERROR_TEXT_SIZE])
+{
+    const char *sentence = error->text, *file = sentence + error->file.offset,
+               *after = file + error->file.length;
+    int file_length = error->file.length, before = error->file.offset;
+    if (file_length && before >= 2 && memcmp(file - 2, ": ", 2) == 0 && strncmp(after, ": ", 2) == 0)
+        snprintf(text, EMR_ERROR_TEXT_SIZE, "%.*s: %.*s%s", file_length, file, before, sentence, after + 2);
+    else
+        snprintf(text, EMR_ERROR_TEXT_SIZE, "%s", sentence);
 }
 
 int complain_status(emr_status status, const emr_error *error)
 {
+    char text[EMR_ERROR_TEXT_SIZE];
+    bool is_file = error->file.length && !error->task.length; /* two tasks of one name are another matter */
     if (status == EMR_ECANCELED)
         return complain(EXIT_INTERRUPTED, "interrupted");
-    if (status == EMR_EEXIST && strstr(error->text, "already exists"))
-        return complain(EXIT_USAGE, "%s (--force overwrites it)", error->text);
-    return complain(exit_status_of(status), "%s", error->text[0] ? error->text : emr_status_text(status));
+    if (!error->text[0])
+        return complain(exit_status_of(status), "%s", emr_status_text(status));
+    file_first(error, text);
+    return complain(exit_status_of(status), "%s%s", text,
+                    status == EMR_EEXIST && is_file ? " (--force overwrites it)" : "");
 }
 
-static double now(void)
+emr_status fail_with(emr_error *error, emr_status status, const char *file, const char *format, ...)
+{
+    char reason[EMR_ERROR_TEXT_SIZE];
+    va_list values;
+    va_start(values, format);
+    vsnprintf(reason, sizeof reason, format, values);
+    va_end(values);
+    return emr_error_set(error, status, 0, file, reason);
+}
+
+static double seconds_now(void)
 {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
@@ -71,7 +105,7 @@ static struct {
     bool quiet, terminal, drawn;
 } bar;
 
-static void draw(uint64_t done, uint64_t total, double elapsed)
+static void draw_bar(uint64_t done, uint64_t total, double elapsed)
 {
     char a[32], b[32], rate[32];
     double fraction = total ? (double)done / (double)total : 0;
@@ -94,51 +128,85 @@ static void draw(uint64_t done, uint64_t total, double elapsed)
     bar.drawn = true;
 }
 
-static int show_progress(void *user, uint64_t done, uint64_t total)
+static emr_status show_progress(void *user, const emr_progress *progress, emr_error *error)
 {
-    (void)user;
-    double t = now();
+    (void)user, (void)error;
+    double t = seconds_now();
     if (!bar.quiet && t - bar.shown >= (bar.terminal ? 0.1 : 5.0)) {
         bar.shown = t;
-        draw(done, total, t - bar.start);
+        draw_bar(progress->done, progress->total, t - bar.start);
     }
-    return interrupted;
+    return interrupted ? EMR_ECANCELED : EMR_OK;
 }
 
 int session_open(session *s, const arguments *a, const char *verb)
 {
-    emr_error error = {{0}};
-    *s = (session){.progress = show_progress};
+    emr_error error = {.text = ""};
+    emr_pool_options options = {.size = sizeof options, .threads = a->threads};
     bar.verb = verb;
-    bar.start = bar.shown = now();
+    bar.start = bar.shown = seconds_now();
     bar.quiet = a->quiet;
     bar.terminal = isatty(STDERR_FILENO) == 1;
-    emr_status status = emr_pool_create(&s->pool, a->threads, NULL, &error);
+    emr_status status = emr_pool_create(&s->pool, &options, &error);
     if (status)
         return complain_status(status, &error);
-    s->executor = emr_pool_executor(s->pool);
+    s->resources = (emr_resources){.size = sizeof s->resources,
+                                   .executor = emr_pool_executor(s->pool),
+                                   .progress = show_progress,
+                                   .memory_bytes = a->memory};
     return EXIT_DONE;
 }
 
 void session_close(session *s)
 {
-    if (bar.drawn && bar.terminal)
-        fprintf(stderr, "\r\x1b[K");
-    bar.drawn = false;
     emr_pool_destroy(&s->pool);
 }
 
-static int write_standard_output(void *user, uint64_t offset, const void *source, size_t n)
+void hide_progress(void)
 {
-    (void)user, (void)offset; /* every writer goes front to back */
-    return fwrite(source, 1, n, stdout) == n ? 0 : -1;
+    if (bar.drawn && bar.terminal)
+        fprintf(stderr, "\r\x1b[K");
+    bar.drawn = false;
 }
 
-emr_io standard_output(void)
+bool to_standard_output(const arguments *a)
 {
-    emr_io io = EMR_INIT(emr_io);
-    io.write = write_standard_output;
-    return io;
+    return strcmp(a->output, "-") == 0;
+}
+
+static emr_status write_standard_output(void *user, uint64_t offset, const void *source, size_t n,
+                                        emr_error *error)
+{
+    (void)user, (void)offset; /* every writer goes front to back */
+    if (fwrite(source, 1, n, stdout) == n)
+        return EMR_OK;
+    return emr_error_set(error, EMR_EIO, errno, "standard output", strerror(errno));
+}
+
+const emr_io *standard_output(void)
+{
+    static const emr_io io = {.size = sizeof io, .write = write_standard_output};
+    return &io;
+}
+
+emr_status open_output(const emr_io **io, emr_file **file, const arguments *a, emr_error *error)
+{
+    const emr_file_options options = {.size = sizeof options, .replace = a->force};
+    *file = NULL;
+    *io = standard_output();
+    if (to_standard_output(a))
+        return EMR_OK;
+    emr_status status = (a->resume ? emr_file_resume : emr_file_create)(file, a->output, &options, error);
+    if (!status)
+        *io = emr_file_io(*file);
+    return status;
+}
+
+emr_status commit_output(emr_file *file, emr_error *error)
+{
+    if (!file)
+        return EMR_OK;
+    return interrupted ? EMR_ECANCELED : emr_file_commit(file, error);
 }
 
 void print_name(const char *text, int width)
@@ -215,30 +283,17 @@ const char *tie_name(uint32_t tie)
     return tie == EMR_TIE_ZERO ? "zero" : "negative";
 }
 
-void name_output(const emr_file *file, const char *output, emr_error *error)
-{
-    char reason[128] = "", text[EMR_ERROR_TEXT_SIZE * 2];
-    if (strncmp(error->text, "writing", 7) != 0)
-        return;
-    if (file)
-        emr_file_failure(file, reason, sizeof reason);
-    snprintf(text, sizeof text, "%s: %s%s%s", file ? output : "standard output", error->text,
-             *reason ? ": " : "", reason);
-    snprintf(error->text, sizeof error->text, "%.*s", (int)sizeof error->text - 1, text);
-}
-
 emr_status open_checkpoint(emr_model **model, const char *path, const arguments *a, emr_error *error)
 {
-    emr_checkpoint_options options = EMR_INIT(emr_checkpoint_options);
-    options.dequantise = a->dequantise;
+    const emr_checkpoint_read_options options = {.size = sizeof options, .dequantise = a->dequantise};
     return emr_checkpoint_open(model, path, &options, error);
 }
 
-emr_status find_task(const emr_bundle *bundle, const char *name, size_t *task, emr_error *error)
+emr_status find_task(const emr_bundle *bundle, const char *name, uint32_t *task, emr_error *error)
 {
-    emr_status status = emr_bundle_find_task(bundle, name, task);
-    if (status == EMR_ENOTFOUND)
-        snprintf(error->text, sizeof error->text,
-                 "task '%s' is not in the bundle (emr inspect lists its tasks)", name);
-    return status;
+    emr_status status = emr_bundle_find_task(bundle, name, task, error);
+    if (status != EMR_ENOTFOUND)
+        return status;
+    return emr_error_format(error, status, "%F: task '%K' is not in the bundle (emr inspect lists its tasks)",
+                            emr_bundle_name(bundle), name);
 }

@@ -2,7 +2,6 @@
 #include "cli.h"
 
 #include <stdlib.h>
-#include <string.h>
 
 static int check_usage(const arguments *a)
 {
@@ -15,12 +14,12 @@ static int check_usage(const arguments *a)
             return complain(EXIT_USAGE, "--task: '%s=...': here a name alone is expected", a->tasks[i].name);
     if (!a->output)
         return complain(EXIT_USAGE, "drop: -o OUT.emr is missing");
-    if (a->json && strcmp(a->output, "-") == 0)
+    if (a->json && to_standard_output(a))
         return complain(EXIT_USAGE, "drop: --json and -o - both want standard output");
     return EXIT_DONE;
 }
 
-static emr_status find_tasks(const emr_bundle *b, const arguments *a, size_t *tasks, emr_error *error)
+static emr_status find_tasks(const emr_bundle *b, const arguments *a, uint32_t *tasks, emr_error *error)
 {
     emr_status status = EMR_OK;
     for (size_t i = 0; !status && i < a->n_tasks; i++)
@@ -28,25 +27,16 @@ static emr_status find_tasks(const emr_bundle *b, const arguments *a, size_t *ta
     return status;
 }
 
-static emr_status write_bundle(const emr_bundle *b, const arguments *a, const size_t *tasks, const session *s,
+static emr_status write_bundle(const emr_bundle *b, const arguments *a, const emr_task_selection *dropped,
                                emr_drop_report *report, emr_error *error)
 {
-    emr_drop_options options = EMR_INIT(emr_drop_options);
-    bool to_stdout = strcmp(a->output, "-") == 0;
-    emr_file *file = NULL;
-    emr_io io;
-    emr_status status = EMR_OK;
-    options.progress = s->progress;
-    if (to_stdout)
-        io = standard_output();
-    else if ((status = emr_file_create(&file, a->output, a->force, NULL, error)) == EMR_OK)
-        io = emr_file_io(file);
+    const emr_io *io;
+    emr_file *file;
+    emr_status status = open_output(&io, &file, a, error);
     if (!status)
-        status = emr_bundle_drop(b, tasks, a->n_tasks, &io, &options, report, error);
-    if (status == EMR_EIO)
-        name_output(file, a->output, error);
-    if (!status && file)
-        status = interrupted ? EMR_ECANCELED : emr_file_commit(file, error);
+        status = emr_bundle_drop(b, dropped, io, report, error);
+    if (!status)
+        status = commit_output(file, error);
     emr_file_close(&file);
     return status;
 }
@@ -70,7 +60,7 @@ static int print_report(const emr_bundle *b, const arguments *a, const emr_drop_
     const char *gone = a->n_tasks == 1 ? "it" : "they", *without = a->n_tasks == 1 ? "it" : "them";
     if (a->json)
         return print_json(report_json(a, left, r));
-    if (a->quiet || strcmp(a->output, "-") == 0)
+    if (a->quiet || to_standard_output(a))
         return EXIT_DONE;
     for (size_t i = 0; i < a->n_tasks; i++) {
         printf("%s'", i ? ", " : "dropped ");
@@ -93,22 +83,25 @@ int command_drop(const arguments *a)
 {
     session s;
     emr_bundle *bundle = NULL;
-    emr_error error = {{0}};
+    emr_error error = {.text = ""};
     emr_drop_report report = EMR_INIT(emr_drop_report);
     int exit_status = check_usage(a);
     if (!exit_status)
         exit_status = session_open(&s, a, "dropping");
     if (exit_status)
         return exit_status;
-    size_t *tasks = calloc(a->n_tasks, sizeof *tasks);
+    uint32_t *tasks = calloc(a->n_tasks, sizeof *tasks);
+    const emr_task_selection dropped = {
+        .size = sizeof dropped, .resources = &s.resources, .tasks = tasks, .n_tasks = (uint32_t)a->n_tasks};
     emr_status status = tasks ? emr_bundle_open_file(&bundle, a->files[0], NULL, &error) : EMR_ENOMEM;
     if (!status)
         status = find_tasks(bundle, a, tasks, &error);
     if (!status)
-        status = write_bundle(bundle, a, tasks, &s, &report, &error);
-    session_close(&s);
+        status = write_bundle(bundle, a, &dropped, &report, &error);
+    hide_progress();
     exit_status = status ? complain_status(status, &error) : print_report(bundle, a, &report);
     emr_bundle_destroy(&bundle);
     free(tasks);
+    session_close(&s);
     return exit_status;
 }

@@ -62,7 +62,7 @@ static const char merge_help[] =
 static const char apply_help[] =
     "emr apply BUNDLE --task NAME [--base CHECKPOINT] -o OUT.safetensors\n"
     "\n"
-    "Rebuilds one task's model. The base must be the one the bundle was made with, which is checked first; "
+    "Rebuilds one task's model. The base must be the one the bundle was made with, which is checked; "
     "it may\n"
     "be left out if it is embedded; zeros stands for zeros. An adapter is written to a directory OUT as PEFT "
     "reads it.\n"

@@ -10,18 +10,18 @@ static int check_usage(const arguments *a, const char *what)
                            : complain(EXIT_USAGE, "%s: exactly one %s is needed", a->command, what);
 }
 
-/* One task's rescalers of one tensor: a number, or an array of them per row. */
-static emr_status tensor_rescalers(json_t **value, const emr_bundle *b, size_t task, size_t tensor,
-                                   uint32_t per, emr_error *error)
+/* A task's rescalers of one tensor: a number, or an array of them per row. */
+static emr_status tensor_rescalers(json_t **value, emr_modulator *m, uint32_t tensor, uint32_t per,
+                                   emr_error *error)
 {
-    uint64_t n = emr_bundle_n_rescalers(b, tensor);
-    float *numbers = malloc((size_t)(n ? n : 1) * sizeof *numbers);
+    size_t n = (size_t)emr_modulator_n_rescalers(m, tensor);
+    float *numbers = malloc((n ? n : 1) * sizeof *numbers);
     if (!numbers)
         return EMR_ENOMEM;
-    emr_status status = emr_bundle_rescalers(b, task, tensor, 0, (size_t)n, numbers, error);
+    emr_status status = emr_modulator_read_rescalers(m, tensor, 0, n, numbers, error);
     if (!status && per == EMR_RESCALE_PER_ROW) {
         *value = json_array();
-        for (uint64_t i = 0; i < n; i++)
+        for (size_t i = 0; i < n; i++)
             json_array_append_new(*value, json_real((double)numbers[i]));
     } else if (!status) {
         *value = json_real((double)numbers[0]);
@@ -32,30 +32,30 @@ static emr_status tensor_rescalers(json_t **value, const emr_bundle *b, size_t t
 
 /* A number per model, else an object by tensor name. */
 static emr_status rescalers_json(json_t **value, const emr_bundle *b, const emr_bundle_info *info,
-                                 size_t task, const emr_task_info *t, emr_error *error)
+                                 uint32_t task, float per_model, emr_error *error)
 {
-    emr_tensor_info tensor = EMR_INIT(emr_tensor_info);
-    emr_status status = EMR_OK;
+    emr_modulator *m = NULL;
     if (info->rescale_per == EMR_RESCALE_PER_MODEL) {
-        *value = json_real((double)t->rescaler);
+        *value = json_real((double)per_model);
         return EMR_OK;
     }
     *value = json_object();
-    for (size_t i = 0; !status && i < info->n_merged; i++) {
+    emr_status status = emr_bundle_open_modulator(&m, b, task, NULL, error);
+    for (uint32_t i = 0; !status && i < info->n_merged; i++) {
         json_t *numbers = NULL;
-        emr_bundle_get_tensor(b, i, &tensor);
-        status = tensor_rescalers(&numbers, b, task, i, info->rescale_per, error);
+        status = tensor_rescalers(&numbers, m, i, info->rescale_per, error);
         if (!status)
-            json_object_set_new(*value, tensor.name, numbers);
+            json_object_set_new(*value, emr_modulator_tensor_name(m, i), numbers);
     }
+    emr_modulator_destroy(&m);
     return status;
 }
 
-static json_t *private_json(const emr_bundle *b, size_t task)
+static json_t *private_json(const emr_bundle *b, uint32_t task)
 {
     json_t *names = json_array();
     emr_private_info p = EMR_INIT(emr_private_info);
-    for (size_t i = 0; emr_bundle_get_private(b, task, i, &p) == EMR_OK; i++)
+    for (uint32_t i = 0; emr_bundle_get_private(b, task, i, &p) == EMR_OK; i++)
         json_array_append_new(names, json_string(p.name));
     return names;
 }
@@ -70,23 +70,23 @@ static emr_status bundle_json(json_t *root, const emr_bundle *b, const emr_bundl
     double params = info->merged_params ? (double)info->merged_params : 1;
     json_object_set_new(root, "tasks", tasks);
     json_object_set_new(root, "tensors", tensors);
-    for (size_t i = 0; !status && emr_bundle_get_task(b, i, &t) == EMR_OK; i++) {
+    for (uint32_t i = 0; !status && emr_bundle_get_task(b, i, &t) == EMR_OK; i++) {
         json_t *rescaler = NULL;
-        status = rescalers_json(&rescaler, b, info, i, &t, error);
+        status = rescalers_json(&rescaler, b, info, i, t.rescaler, error);
         json_array_append_new(
             tasks, json_pack("{s:s, s:o, s:f, s:I, s:o}", "name", t.name, "rescaler",
                              rescaler ? rescaler : json_null(), "density", (double)t.mask_ones / params,
                              "mask_bytes", (json_int_t)t.mask_bytes, "private_tensors", private_json(b, i)));
     }
-    for (size_t i = 0; emr_bundle_get_tensor(b, i, &x) == EMR_OK; i++) {
+    for (uint32_t i = 0; emr_bundle_get_tensor(b, i, &x) == EMR_OK; i++) {
         char hash[33];
         snprintf(hash, sizeof hash, "%016llx%016llx", (unsigned long long)x.base_hash[1],
                  (unsigned long long)x.base_hash[0]);
         json_array_append_new(tensors,
                               json_pack("{s:s, s:o, s:s, s:b, s:I, s:s}", "name", x.name, "shape",
-                                        shape_json(x.rank, x.shape), "dtype",
-                                        emr_dtype_name((emr_dtype)x.dtype), "merged", (int)x.merged,
-                                        "unified_bytes", (json_int_t)x.unified_bytes, "base_xxh3_128", hash));
+                                        shape_json(x.rank, x.shape), "dtype", emr_dtype_name(x.dtype),
+                                        "merged", (int)x.merged, "unified_bytes", (json_int_t)x.unified_bytes,
+                                        "base_xxh3_128", hash));
     }
     return status;
 }
@@ -98,25 +98,24 @@ static void print_bundle(const emr_bundle *b, const emr_bundle_info *info, const
     char size[32], shape[256];
     printf("%s: EMR bundle %u.%u, %s\n", path, info->version_major, info->version_minor,
            size_text(info->bytes, size));
-    printf("rescaler %s per %s, tie %s, unified %s; %llu merged parameters in %zu tensors\n",
+    printf("rescaler %s per %s, tie %s, unified %s; %llu merged parameters in %u tensors\n",
            rule_name(info->rescale), per_name(info->rescale_per), tie_name(info->tie),
-           emr_dtype_name((emr_dtype)info->unified_dtype), (unsigned long long)info->merged_params,
-           info->n_merged);
+           emr_dtype_name(info->unified_dtype), (unsigned long long)info->merged_params, info->n_merged);
     printf("the base is %s; tasks can%s be added\n\n", info->has_base ? "embedded" : "not embedded",
            info->extendable ? "" : "not");
     printf("%-24s %10s %8s %12s %8s\n", "task", "rescaler", "density", "mask bytes", "private");
-    for (size_t i = 0; emr_bundle_get_task(b, i, &t) == EMR_OK; i++) {
+    for (uint32_t i = 0; emr_bundle_get_task(b, i, &t) == EMR_OK; i++) {
         char rescaler[16];
         snprintf(rescaler, sizeof rescaler, "%.6f", (double)t.rescaler);
         print_name(t.name, 24);
-        printf(" %10s %8.4f %12llu %8zu\n", info->rescale_per ? per_name(info->rescale_per) : rescaler,
+        printf(" %10s %8.4f %12llu %8u\n", info->rescale_per ? per_name(info->rescale_per) : rescaler,
                info->merged_params ? (double)t.mask_ones / (double)info->merged_params : 0.0,
                (unsigned long long)t.mask_bytes, t.n_private);
     }
     printf("\n%-48s %-8s %-20s %s\n", "tensor", "dtype", "shape", "unified bytes");
-    for (size_t i = 0; emr_bundle_get_tensor(b, i, &x) == EMR_OK; i++) {
+    for (uint32_t i = 0; emr_bundle_get_tensor(b, i, &x) == EMR_OK; i++) {
         print_name(x.name, 48);
-        printf(" %-8s %-20s ", emr_dtype_name((emr_dtype)x.dtype), shape_text(x.rank, x.shape, shape));
+        printf(" %-8s %-20s ", emr_dtype_name(x.dtype), shape_text(x.rank, x.shape, shape));
         if (x.merged)
             printf("%llu\n", (unsigned long long)x.unified_bytes);
         else
@@ -127,7 +126,7 @@ static void print_bundle(const emr_bundle *b, const emr_bundle_info *info, const
 static int inspect_bundle(const arguments *a, const emr_bundle *b)
 {
     emr_bundle_info info = EMR_INIT(emr_bundle_info);
-    emr_error error = {{0}};
+    emr_error error = {.text = ""};
     emr_bundle_get_info(b, &info);
     if (!a->json) {
         print_bundle(b, &info, a->files[0]);
@@ -136,7 +135,7 @@ static int inspect_bundle(const arguments *a, const emr_bundle *b)
     json_t *root = json_pack(
         "{s:[i, i], s:s, s:s, s:s, s:s, s:b, s:b, s:I, s:I}", "format_version", (int)info.version_major,
         (int)info.version_minor, "rule", rule_name(info.rescale), "per", per_name(info.rescale_per), "tie",
-        tie_name(info.tie), "unified_dtype", emr_dtype_name((emr_dtype)info.unified_dtype), "base_embedded",
+        tie_name(info.tie), "unified_dtype", emr_dtype_name(info.unified_dtype), "base_embedded",
         (int)info.has_base, "extendable", (int)info.extendable, "merged_params",
         (json_int_t)info.merged_params, "bytes", (json_int_t)info.bytes);
     emr_status status = bundle_json(root, b, &info, &error);
@@ -152,7 +151,7 @@ static int inspect_checkpoint(const arguments *a, const emr_model *m)
     char size[32], shape[256];
     json_t *tensors = json_array(), *metadata = json_object();
     const char *key, *value;
-    for (size_t i = 0; i < emr_model_n_tensors(m); i++) {
+    for (uint32_t i = 0; i < emr_model_n_tensors(m); i++) {
         const emr_tensor *t = emr_model_tensor(m, i);
         params += strcmp(emr_tensor_name(t), EMR_GGUF_HEADER) == 0 ? 0 : emr_tensor_count(t);
         bytes += emr_tensor_bytes(t);
@@ -166,13 +165,13 @@ static int inspect_checkpoint(const arguments *a, const emr_model *m)
                                                  emr_dtype_name(emr_tensor_dtype(t)), "bytes",
                                                  (json_int_t)emr_tensor_bytes(t)));
     }
-    for (size_t i = 0; emr_model_get_metadata(m, i, &key, &value) == EMR_OK; i++)
+    for (uint32_t i = 0; emr_model_get_metadata(m, i, &key, &value) == EMR_OK; i++)
         json_object_set_new(metadata, key, json_string(value));
     json_t *root = json_pack("{s:o, s:o, s:I, s:I}", "tensors", tensors, "metadata", metadata, "params",
                              (json_int_t)params, "bytes", (json_int_t)bytes);
     if (a->json)
         return print_json(root);
-    printf("%s: %zu tensors, %llu parameters, %s\n", a->files[0], emr_model_n_tensors(m),
+    printf("%s: %u tensors, %llu parameters, %s\n", a->files[0], emr_model_n_tensors(m),
            (unsigned long long)params, size_text(bytes, size));
     json_decref(root);
     return EXIT_DONE;
@@ -183,14 +182,12 @@ static bool looks_like_bundle(const char *path)
 {
     char first[4] = {0};
     emr_file *file;
-    if (emr_file_open(&file, path, 0, NULL,
-                      NULL)) /* a directory, say; who opens it next says what is wrong */
+    emr_error error;
+    if (emr_file_open(&file, path, NULL, NULL)) /* a directory, say; who opens it next says what is wrong */
         return false;
-    emr_io io = emr_file_io(file);
-    bool alike = io.read(io.user, 0, first, sizeof first) == 0 && memcmp(first,
-                                                                         "\x89"
-                                                                         "EMR",
-                                                                         4) == 0;
+    const emr_io *io = emr_file_io(file);
+    bool alike = io->read(io->user, 0, first, sizeof first, &error) == EMR_OK &&
+                 memcmp(first, "\211EMR", sizeof first) == 0;
     emr_file_close(&file);
     return alike;
 }
@@ -199,7 +196,7 @@ int command_inspect(const arguments *a)
 {
     emr_bundle *bundle = NULL;
     emr_model *model = NULL;
-    emr_error error = {{0}};
+    emr_error error = {.text = ""};
     emr_status status;
     int exit_status = check_usage(a, "FILE");
     if (exit_status)
@@ -222,15 +219,16 @@ typedef struct differences {
     json_t *list;
 } differences;
 
-static void note_difference(void *user, const char *tensor, const char *why)
+static void note_difference(void *user, const emr_base_difference *difference)
 {
-    differences *d = user;
+    const differences *d = user;
     if (d->print) {
         printf("differs: ");
-        print_name(tensor, 0);
-        printf(": %s\n", why);
+        print_name(difference->tensor, 0);
+        printf(": %s\n", difference->why);
     }
-    json_array_append_new(d->list, json_pack("{s:s, s:s}", "tensor", tensor, "why", why));
+    json_array_append_new(d->list,
+                          json_pack("{s:s, s:s}", "tensor", difference->tensor, "why", difference->why));
 }
 
 int command_verify(const arguments *a)
@@ -238,23 +236,24 @@ int command_verify(const arguments *a)
     session s;
     emr_bundle *bundle = NULL;
     emr_model *base = NULL;
-    emr_error error = {{0}};
+    emr_error error = {.text = ""};
     int exit_status = check_usage(a, "BUNDLE");
     if (!exit_status)
         exit_status = session_open(&s, a, "verifying");
     if (exit_status)
         return exit_status;
     differences d = {!a->json && !a->quiet, json_array()};
+    const emr_base_check_options check = {
+        .size = sizeof check, .resources = &s.resources, .differs = note_difference, .user = &d};
     emr_status status = emr_bundle_open_file(&bundle, a->files[0], NULL, &error);
     if (!status)
-        status = emr_bundle_verify(bundle, &s.executor, s.progress, NULL, &error);
+        status = emr_bundle_verify(bundle, &s.resources, &error);
     if (!status && a->base)
         status = open_base(&base, a, bundle, NULL, &error);
     if (!status && a->base)
-        status =
-            emr_bundle_check_base(bundle, base, &s.executor, s.progress, NULL, note_difference, &d, &error);
+        status = emr_bundle_check_base(bundle, base, &check, &error);
     hint_at_dequantise(a, base, status, &error);
-    session_close(&s);
+    hide_progress();
     if (a->json)
         exit_status = print_json(json_pack("{s:b, s:o, s:O}", "ok", status == EMR_OK, "why",
                                            text_json(status ? error.text : ""), "differs", d.list));
@@ -265,5 +264,6 @@ int command_verify(const arguments *a)
     json_decref(d.list);
     emr_model_destroy(&base);
     emr_bundle_destroy(&bundle);
+    session_close(&s);
     return exit_status;
 }

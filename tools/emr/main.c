@@ -3,6 +3,7 @@
 
 #include "cli.h"
 
+#include <errno.h>
 #include <signal.h>
 #include <string.h>
 
@@ -84,6 +85,6 @@ int main(int argc, char **argv)
     handle_signals();
     int status = run(argc, argv);
     if (fflush(stdout) && status == EXIT_DONE)
-        status = complain(EXIT_SYSTEM, "standard output: writing failed");
+        status = complain(EXIT_SYSTEM, "standard output: writing failed: %s", strerror(errno));
     return status;
 }

@@ -30,9 +30,9 @@ static int check_usage(const arguments *a, bool adds)
             return complain(EXIT_USAGE, "--task: '%s' must be NAME=CHECKPOINT", a->tasks[i].name);
     if (!a->output && !a->dry_run)
         return complain(EXIT_USAGE, "%s: -o OUT.emr is missing", a->command);
-    if (a->resume && a->output && strcmp(a->output, "-") == 0)
+    if (a->resume && a->output && to_standard_output(a))
         return complain(EXIT_USAGE, "%s: --resume needs a file to write to", a->command);
-    if (a->output && a->json && !a->dry_run && strcmp(a->output, "-") == 0)
+    if (a->output && a->json && !a->dry_run && to_standard_output(a))
         return complain(EXIT_USAGE, "%s: --json and -o - both want standard output", a->command);
     return EXIT_DONE;
 }
@@ -78,12 +78,12 @@ static json_t *tensors_json(const emr_merge *merge)
 {
     json_t *rows = json_array();
     emr_plan_tensor t = EMR_INIT(emr_plan_tensor);
-    for (size_t i = 0; emr_merge_get_plan_tensor(merge, i, &t) == EMR_OK; i++)
-        json_array_append_new(rows, json_pack("{s:s, s:s, s:o, s:s, s:s, s:i, s:I}", "name", t.name, "dtype",
-                                              emr_dtype_name((emr_dtype)t.dtype), "shape",
-                                              shape_json(t.rank, t.shape), "action", action_name(t.action),
-                                              "reason", t.reason, "private_tasks", (int)t.n_private, "zeroed",
-                                              (json_int_t)t.zeroed));
+    for (uint32_t i = 0; emr_merge_get_plan_tensor(merge, i, &t) == EMR_OK; i++)
+        json_array_append_new(rows,
+                              json_pack("{s:s, s:s, s:o, s:s, s:s, s:i, s:I}", "name", t.name, "dtype",
+                                        emr_dtype_name(t.dtype), "shape", shape_json(t.rank, t.shape),
+                                        "action", action_name(t.action), "reason", t.reason, "private_tasks",
+                                        (int)t.n_private, "zeroed", (json_int_t)t.zeroed));
     return rows;
 }
 
@@ -102,8 +102,8 @@ static emr_status print_plan(const job *j, const arguments *a, emr_error *error)
                              "peak_memory", (json_int_t)s.peak_memory));
         return EMR_OK;
     }
-    for (size_t i = 0; emr_merge_get_plan_tensor(j->merge, i, &t) == EMR_OK; i++) {
-        printf("%-8s %-8s ", action_name(t.action), emr_dtype_name((emr_dtype)t.dtype));
+    for (uint32_t i = 0; emr_merge_get_plan_tensor(j->merge, i, &t) == EMR_OK; i++) {
+        printf("%-8s %-8s ", action_name(t.action), emr_dtype_name(t.dtype));
         print_name(t.name, 0);
         printf(" %s: %s\n", shape_text(t.rank, t.shape, shape), t.reason);
     }
@@ -112,7 +112,7 @@ static emr_status print_plan(const job *j, const arguments *a, emr_error *error)
         print_name(j->before ? "the bundle's first task" : a->tasks[0].name, 0);
         puts(j->before ? "'s float tensors" : "'s float tensors, and is embedded");
     }
-    printf("%zu tensors, %zu merged with %llu parameters; reads %s, writes at most %s, works in %s\n",
+    printf("%u tensors, %u merged with %llu parameters; reads %s, writes at most %s, works in %s\n",
            s.n_tensors, s.n_merged, (unsigned long long)s.merged_params, size_text(s.bytes_in, in),
            size_text(s.bytes_out, out), size_text(s.peak_memory, peak));
     return EMR_OK;
@@ -137,17 +137,17 @@ static int print_report(const job *j, const arguments *a)
     json_t *tasks = json_array();
     emr_merge_get_plan(j->merge, &s, NULL);
     double params = s.merged_params ? (double)s.merged_params : 1;
-    uint32_t per = (uint32_t)a->merge.rescale_per;
+    emr_rescale_per per = a->merge.rescale_per;
     if (j->before) {
         emr_bundle_info info = EMR_INIT(emr_bundle_info);
         emr_bundle_get_info(j->before, &info);
         per = info.rescale_per;
     }
     bool per_model = per == EMR_RESCALE_PER_MODEL;
-    bool text = !a->json && !a->quiet && strcmp(a->output, "-") != 0;
+    bool text = !a->json && !a->quiet && !to_standard_output(a);
     if (text)
         printf("%-20s %12s %8s\n", "task", "rescaler", "density");
-    for (size_t i = 0; emr_merge_get_task_report(j->merge, i, &r) == EMR_OK; i++) {
+    for (uint32_t i = 0; emr_merge_get_task_report(j->merge, i, &r) == EMR_OK; i++) {
         double density = (double)r.mask_ones / params;
         char rescaler[32];
         if (per_model)
@@ -174,17 +174,18 @@ static int print_report(const job *j, const arguments *a)
     return exit_status;
 }
 
-/* OUT.emr.partial and OUT.emr.journal.partial: what an earlier run left, or new ones. */
-static emr_status open_resumable(job *j, const arguments *a, emr_error *error)
+/* Beside OUT.emr.partial, OUT.emr.journal.partial: what an earlier run left, or new. */
+static emr_status open_journal(job *j, const arguments *a, emr_error *error)
 {
+    const emr_file_options options = {.size = sizeof options, .replace = 1};
     char *path = malloc(strlen(a->output) + sizeof ".journal");
     if (!path)
         return EMR_ENOMEM;
     strcat(strcpy(path, a->output), ".journal");
-    emr_status status = emr_file_resume(&j->file, a->output, a->force, NULL, error);
-    if (!status)
-        status = emr_file_resume(&j->journal, path, 1, NULL, error);
+    emr_status status = emr_file_resume(&j->journal, path, &options, error);
     free(path);
+    if (!status)
+        status = emr_merge_set_journal(j->merge, emr_file_io(j->journal), a->resume_every, error);
     return status;
 }
 
@@ -199,37 +200,23 @@ static void close_files(job *j, emr_status status)
     emr_file_close(&j->journal);
 }
 
-static emr_status run(job *j, const arguments *a, emr_error *error)
+static emr_status run_merge(job *j, const arguments *a, emr_error *error)
 {
-    emr_io io;
-    emr_status status = EMR_OK;
-    bool to_stdout = strcmp(a->output, "-") == 0;
-    if (to_stdout)
-        io = standard_output();
-    else if ((status = a->resume ? open_resumable(j, a, error)
-                                 : emr_file_create(&j->file, a->output, a->force, NULL, error)) == EMR_OK)
-        io = emr_file_io(j->file);
+    const emr_io *io;
+    emr_status status = open_output(&io, &j->file, a, error);
     if (!status)
-        status = emr_merge_set_output(j->merge, &io, error);
-    if (!status && a->resume) {
-        emr_io journal = emr_file_io(j->journal);
-        status = emr_merge_set_journal(j->merge, &journal, a->resume_every, error);
-    }
+        status = emr_merge_set_output(j->merge, io, error);
+    if (!status && a->resume)
+        status = open_journal(j, a, error);
     if (!status)
         status = emr_merge_run(j->merge, error);
-    if (status == EMR_EIO)
-        name_output(j->file, a->output, error);
-    if (!status && !to_stdout)
-        status = interrupted ? EMR_ECANCELED : emr_file_commit(j->file, error);
-    if (!status)
-        emr_file_discard(&j->journal);
-    return status;
+    return status ? status : commit_output(j->file, error);
 }
 
 static int merge_or_add(const arguments *a, bool adds)
 {
     job j = {0};
-    emr_error error = {{0}};
+    emr_error error = {.text = ""};
     int exit_status = check_usage(a, adds);
     if (exit_status)
         return exit_status;
@@ -237,11 +224,7 @@ static int merge_or_add(const arguments *a, bool adds)
     if (exit_status)
         return exit_status;
     emr_merge_options options = a->merge;
-    options.executor = &j.session.executor;
-    options.private_globs = a->globs;
-    options.n_private_globs = a->n_globs;
-    options.memory_bytes = a->memory;
-    options.progress = j.session.progress;
+    options.resources = &j.session.resources;
     if (base_is_zeros(a)) /* they cost nothing, and applying needs no --base */
         options.embed_base = 1;
     emr_status status = emr_merge_create(&j.merge, &options, &error);
@@ -250,9 +233,9 @@ static int merge_or_add(const arguments *a, bool adds)
     if (!status)
         status = set_models(&j, a, &error);
     if (!status)
-        status = a->dry_run ? print_plan(&j, a, &error) : run(&j, a, &error);
+        status = a->dry_run ? print_plan(&j, a, &error) : run_merge(&j, a, &error);
     hint_at_dequantise(a, j.base, status, &error);
-    session_close(&j.session);
+    hide_progress();
     if (!status && !a->dry_run)
         exit_status = print_report(&j, a);
     if (status)
@@ -264,6 +247,7 @@ static int merge_or_add(const arguments *a, bool adds)
     for (size_t i = 0; j.models && i < a->n_tasks; i++)
         emr_model_destroy(&j.models[i]);
     free(j.models);
+    session_close(&j.session);
     return exit_status;
 }
 

@@ -1,0 +1,77 @@
+/* alignment.h - which tensors of a base and its tasks belong together, decided from names, dtypes and shapes
+ * alone, and where the merged ones lie in flat space: one after another, each from a multiple of 64
+ * parameters on (docs/bundle-format.md). No method is known here. */
+#ifndef EMR_ALIGN_ALIGNMENT_H
+#define EMR_ALIGN_ALIGNMENT_H
+
+#include "emr/merge.h"
+#include "align/policy.h"
+#include "model/model.h"
+
+/* Sources of tensors are numbered from 0, the base; task t is t + 1. */
+typedef struct emr_task {
+    char *name;
+    const emr_model *model;
+    /* The task's part was played before (a bundle that is added to): tensors of its model that have bytes are
+     * its own, private; all others are the base's, and no bytes of them are asked for. */
+    bool settled;
+} emr_task;
+
+/* One tensor name, over all models. */
+typedef struct emr_entry {
+    const emr_tensor *base;   /* NULL: absent from the base */
+    const emr_tensor *sample; /* the base's tensor, else the first task's */
+    const char *reason;
+    uint64_t first_param; /* merged: its place in flat space */
+    uint64_t first_row;   /* merged: rows of the merged tensors before it */
+    uint8_t *is_private;  /* not merged: one flag a task, set where the task keeps its own copy. For what is
+                             kept from the base where it is equal this is known once a pass has compared. */
+    uint32_t misfit;      /* the first task whose tensor does not fit, or EMR_BASE */
+    emr_action action;
+} emr_entry;
+
+/* The largest elements, in bytes, of one source's merged tensors: of those pushed, and of those read. */
+typedef struct emr_element_sizes {
+    uint8_t pushed, read;
+} emr_element_sizes;
+
+typedef struct emr_alignment {
+    emr_allocator allocator;
+    const emr_model *base;
+    const emr_task *tasks;
+    uint32_t n_tasks, n_sources;
+    emr_entry *entries; /* merged ones first, then the base's others, then those absent from the base */
+    uint32_t n_entries, n_merged, n_base;
+    size_t capacity;
+    emr_names names;
+    emr_element_sizes *sizes; /* one a source */
+    uint64_t merged_params, flat_params;
+    uint64_t n_rows;       /* of all merged tensors */
+    uint64_t shortest_row; /* of them, in parameters; UINT64_MAX without any */
+    uint64_t merged_bytes; /* what reading the merged tensors of all sources reads, */
+    uint64_t loose_bytes;  /* and comparing, keeping and carrying the others */
+} emr_alignment;
+
+/* EMR_EMISMATCH names task and tensor where the policy says so. Everything given is borrowed. */
+emr_status emr_align(emr_alignment *alignment, const emr_allocator *allocator, const emr_policy *policy,
+                     const emr_model *base, const emr_task *tasks, uint32_t n_tasks, emr_error *error);
+void emr_alignment_free(emr_alignment *alignment);
+
+/* The entry of that name, or NULL. */
+emr_entry *emr_alignment_find(const emr_alignment *alignment, const char *name);
+
+/* An entry's tensor in one source; NULL where it has none, or, a merged one, none that is asked for. */
+const emr_tensor *emr_alignment_tensor(const emr_alignment *alignment, const emr_entry *entry,
+                                       uint32_t source);
+
+/* Whether a task's model has this tensor from the base (merged or kept), not as its own copy. */
+bool emr_entry_from_base(const emr_entry *entry, uint32_t task);
+
+/* Whether some task does. */
+bool emr_entry_is_used(const emr_alignment *alignment, const emr_entry *entry);
+
+/* Says whose tensor a failed read was: who reads knows file and tensor. Returns `status`. */
+emr_status emr_name_source(const emr_alignment *alignment, uint32_t source, emr_status status,
+                           emr_error *error);
+
+#endif

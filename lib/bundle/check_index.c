@@ -1,0 +1,418 @@
+/* check_index.c - whether a bundle's index can be what it says: docs/bundle-format.md, "What readers must
+ * refuse". Each section is checked with what comes before it in mind. Freestanding. */
+#include "bundle/bundle.h"
+
+#include "core/text.h"
+#include "model/model.h"
+
+#include <string.h>
+
+/* The number of records in a section, or failure where its size is no multiple of theirs. */
+static bool count_records(const emr_bundle *b, enum emr_section_kind kind, size_t size, size_t *n)
+{
+    *n = (size_t)(b->sections[kind].size / size);
+    return b->sections[kind].size % size == 0;
+}
+
+/* Numbers that mean something to this version. */
+static emr_status check_meanings(emr_bundle *b, emr_error *error)
+{
+    const emr_summary *s = &b->summary;
+    b->kind = emr_kind_find(s->modulator);
+    if (!b->kind || s->rescale > 2 || s->rescale_per > 2 || s->tie > 1 || s->on_nonfinite > 1 ||
+        (s->rescale == 1 && s->rescale_per != EMR_PER_MODEL_BYTE))
+        return emr_fail(error, EMR_EVERSION, "%F: its modulators are of a kind that needs a newer libemr",
+                        b->name);
+    if (s->unified_dtype != EMR_DTYPE_F32 && s->unified_dtype != EMR_DTYPE_F16 &&
+        s->unified_dtype != EMR_DTYPE_BF16)
+        return emr_fail(error, EMR_EVERSION, "%F: unified dtype %u needs a newer libemr", b->name,
+                        (uint64_t)s->unified_dtype);
+    return EMR_OK;
+}
+
+/* The scales that are neither in the tasks' records nor in streams. */
+static bool are_scales_complete(const emr_bundle *b)
+{
+    const emr_summary *s = &b->summary;
+    uint64_t groups = s->rescale_per == EMR_PER_TENSOR_BYTE                           ? s->n_merged
+                      : s->rescale_per == EMR_PER_MODEL_BYTE && b->kind->n_scales > 1 ? 1
+                                                                                      : 0;
+    uint64_t bytes;
+    return emr_mul(s->n_tasks, groups * b->kind->n_scales * sizeof(float), &bytes) &&
+           b->sections[EMR_SECTION_RESCALERS].size == bytes;
+}
+
+static emr_status check_counts(emr_bundle *b, emr_error *error)
+{
+    const emr_summary *s = &b->summary;
+    size_t n_tasks, n_tensors;
+    uint64_t dtypes;
+    if (!count_records(b, EMR_SECTION_TASKS, EMR_TASK_SIZE, &n_tasks) || n_tasks != s->n_tasks ||
+        !count_records(b, EMR_SECTION_TENSORS, EMR_TENSOR_SIZE, &n_tensors) || n_tensors != s->n_tensors ||
+        s->n_merged > s->n_tensors || s->has_base > 1)
+        return emr_bundle_malformed(b, "the counts of tasks and tensors disagree", error);
+    if (!count_records(b, EMR_SECTION_PRIVATE, EMR_PRIVATE_SIZE, &b->n_private) ||
+        !count_records(b, EMR_SECTION_STREAMS, EMR_STREAM_SIZE, &b->n_streams) ||
+        !count_records(b, EMR_SECTION_BLOCKS, EMR_BLOCK_SIZE, &b->n_blocks) ||
+        !count_records(b, EMR_SECTION_METADATA, EMR_METADATA_SIZE, &b->n_metadata) ||
+        b->sections[EMR_SECTION_SHAPES].size % 8)
+        return emr_bundle_malformed(b, "a section ends within a record", error);
+    if (b->n_private > UINT32_MAX || b->n_metadata > UINT32_MAX)
+        return emr_bundle_malformed(b, "it has too many private tensors or metadata", error);
+    if (!emr_mul(s->n_tasks, s->n_tensors, &dtypes) || b->sections[EMR_SECTION_TASK_DTYPES].size != dtypes ||
+        !are_scales_complete(b))
+        return emr_bundle_malformed(b, "the tables by task and tensor have the wrong size", error);
+    return EMR_OK;
+}
+
+static emr_status check_strings(const emr_bundle *b, emr_error *error)
+{
+    const emr_section *s = &b->sections[EMR_SECTION_STRINGS];
+    if (!s->size || s->data[s->size - 1] != 0)
+        return emr_bundle_malformed(b, "the strings do not end", error);
+    if (!emr_is_utf8((const char *)s->data, (size_t)s->size))
+        return emr_bundle_malformed(b, "a name is not valid UTF-8", error);
+    return EMR_OK;
+}
+
+/* Shapes are used where they lie, so they are brought into the machine's byte order. */
+static void convert_shapes(emr_bundle *b)
+{
+    const emr_section *shapes = &b->sections[EMR_SECTION_SHAPES];
+    uint8_t *p = b->index + (shapes->data - b->index);
+    for (uint64_t i = 0; i < shapes->size / 8; i++) {
+        uint64_t dimension = emr_load64(p + 8 * i);
+        memcpy(p + 8 * i, &dimension, sizeof dimension);
+    }
+}
+
+emr_status emr_bundle_check_summary(emr_bundle *b, emr_error *error)
+{
+    if (b->sections[EMR_SECTION_SUMMARY].size < EMR_SUMMARY_SIZE)
+        return emr_bundle_malformed(b, "the summary is too short", error);
+    b->summary = emr_decode_summary(b->sections[EMR_SECTION_SUMMARY].data);
+    emr_status status = check_meanings(b, error);
+    if (!status)
+        status = check_counts(b, error);
+    if (!status)
+        status = check_strings(b, error);
+    if (!status)
+        convert_shapes(b);
+    return status;
+}
+
+/* A reference must lead to the beginning of a string: so names that differ are, all together, no longer than
+ * the section, which ends in a zero byte (checked first). */
+static bool string_fits(const emr_bundle *b, uint32_t offset)
+{
+    const emr_section *s = &b->sections[EMR_SECTION_STRINGS];
+    return offset < s->size && (offset == 0 || s->data[offset - 1] == 0);
+}
+
+/* Checks a shape reference; gives the number of elements and bytes. */
+static bool shape_fits(const emr_bundle *b, uint32_t first, uint16_t rank, uint16_t dtype, uint64_t *count,
+                       uint64_t *bytes)
+{
+    uint64_t n = b->sections[EMR_SECTION_SHAPES].size / 8;
+    return rank <= EMR_RANK_MAX && first <= n && rank <= n - first && emr_dtype_bits(dtype) &&
+           emr_shape_bytes(dtype, rank, emr_bundle_shape(b, first), count, bytes);
+}
+
+/* Streams that are not looked at further: of kinds that a newer libemr may have added, and those for growth
+ * in a bundle that has no GROWTH. */
+static emr_status check_skipped(const emr_bundle *b, const emr_stream_record *s, emr_error *error)
+{
+    if (!emr_stream_rule_of(s->kind) && s->flags & EMR_STREAM_REQUIRED)
+        return emr_fail(error, EMR_EVERSION, "%F: stream kind %u needs a newer libemr", b->name,
+                        (uint64_t)s->kind);
+    if (s->owner != EMR_BASE && s->owner >= b->summary.n_tasks)
+        return emr_bundle_malformed(b, "a stream belongs to no task", error);
+    return EMR_OK;
+}
+
+/* Notes a stream of a known kind as its owner's. */
+static emr_status enter_stream(emr_bundle *b, size_t i, const emr_stream_record *s, bool per_task,
+                               emr_error *error)
+{
+    if (per_task ? s->owner >= b->summary.n_tasks : s->owner != EMR_BASE)
+        return emr_bundle_malformed(b, "a stream belongs to no task", error);
+    size_t *place = per_task ? &b->task_streams[s->kind][s->owner] : &b->base_streams[s->kind];
+    if (*place != EMR_NO_STREAM)
+        return emr_bundle_malformed(b, "a stream occurs twice", error);
+    *place = i;
+    return EMR_OK;
+}
+
+static emr_status check_streams(emr_bundle *b, emr_error *error)
+{
+    uint64_t next_block = 0;
+    emr_status status = EMR_OK;
+    for (size_t i = 0; !status && i < b->n_streams; i++) {
+        emr_stream_record s = emr_bundle_stream_record(b, i);
+        const emr_stream_rule *rule = emr_stream_rule_of(s.kind);
+        if (s.block_bytes < EMR_BLOCK_BYTES_MIN || s.block_bytes > EMR_BLOCK_BYTES_MAX ||
+            (s.block_bytes & (s.block_bytes - 1)))
+            return emr_bundle_malformed(b, "a stream has blocks of an impossible size", error);
+        if (s.first_block != next_block || emr_stream_blocks(&s) > b->n_blocks - next_block)
+            return emr_bundle_malformed(b, "the streams do not share out the block table", error);
+        next_block += emr_stream_blocks(&s);
+        bool skipped = !rule || (rule->growth && !emr_bundle_is_extendable(b));
+        status = skipped ? check_skipped(b, &s, error) : enter_stream(b, i, &s, rule->per_task, error);
+    }
+    if (!status && next_block != b->n_blocks)
+        status = emr_bundle_malformed(b, "blocks belong to no stream", error);
+    return status;
+}
+
+static bool is_block_right(const emr_block_record *r, size_t length)
+{
+    bool shrunk = r->stored > 0 && r->stored < length;
+    switch ((enum emr_codec)r->codec) {
+    case EMR_CODEC_RAW:
+        return r->stored == length && r->offset % EMR_RAW_ALIGNMENT == 0 && r->parameter == 0;
+    case EMR_CODEC_ZSTD:
+        return shrunk && r->parameter == 0;
+    case EMR_CODEC_FILL:
+        return r->stored == 0;
+    case EMR_CODEC_PLANES:
+        return shrunk && (r->parameter == 2 || r->parameter == 4) && length % r->parameter == 0;
+    }
+    return false;
+}
+
+static emr_status check_blocks(const emr_bundle *b, emr_error *error)
+{
+    for (size_t i = 0; i < b->n_streams; i++) {
+        emr_stream_record s = emr_bundle_stream_record(b, i);
+        uint64_t n = emr_stream_blocks(&s);
+        for (uint64_t k = 0; k < n; k++) {
+            emr_block_record r = emr_bundle_block_record(b, (size_t)(s.first_block + k));
+            size_t length = emr_stream_block_length(&s, k);
+            if (r.codec > EMR_CODEC_PLANES)
+                return emr_fail(error, EMR_EVERSION, "%F: codec %u needs a newer libemr", b->name,
+                                (uint64_t)r.codec);
+            if (!is_block_right(&r, length) || r.offset < EMR_HEADER_SIZE || r.offset > b->index_offset ||
+                r.stored > b->index_offset - r.offset)
+                return emr_bundle_malformed(b, "a block lies outside of the data or has the wrong size",
+                                            error);
+        }
+    }
+    return EMR_OK;
+}
+
+/* Bytes of a stream, 0 where it is absent. */
+static uint64_t stream_bytes(const emr_bundle *b, size_t stream)
+{
+    return stream == EMR_NO_STREAM ? 0 : emr_bundle_stream_record(b, stream).bytes;
+}
+
+static emr_status check_tensors(const emr_bundle *b, emr_error *error)
+{
+    uint64_t flat = 0, params = 0, rows = 0, base_end = 0;
+    uint64_t base_bytes = stream_bytes(b, b->base_streams[EMR_STREAM_BASE]);
+    for (size_t i = 0; i < b->summary.n_tensors; i++) {
+        emr_tensor_record t = emr_bundle_tensor_record(b, i);
+        uint64_t count, bytes, room;
+        if (!string_fits(b, t.name) || !shape_fits(b, t.shape, t.rank, t.dtype, &count, &bytes))
+            return emr_bundle_malformed(b, "a tensor has an impossible name or shape", error);
+        if (t.merged != (i < b->summary.n_merged))
+            return emr_bundle_malformed(b, "merged tensors do not come first", error);
+        if (b->summary.has_base) {
+            if (t.base_offset < base_end || t.base_offset > base_bytes || bytes > base_bytes - t.base_offset)
+                return emr_bundle_malformed(b, "a tensor lies outside of the embedded base", error);
+            base_end = t.base_offset + bytes;
+        }
+        if (!t.merged)
+            continue;
+        room = b->summary.flat_params - flat;
+        if (!emr_dtype_is_float(t.dtype) || t.first_param != flat || count > room ||
+            emr_round_up(count, EMR_TENSOR_ALIGNMENT) > room || t.first_row != rows)
+            return emr_bundle_malformed(b, "a merged tensor lies outside of the flat space", error);
+        flat += emr_round_up(count, EMR_TENSOR_ALIGNMENT);
+        params += count;
+        uint64_t r = emr_shape_rows(t.rank, emr_bundle_shape(b, t.shape));
+        if (!emr_add(rows, r, &rows))
+            return emr_bundle_malformed(b, "it has too many rows", error);
+    }
+    if (flat != b->summary.flat_params || params != b->summary.merged_params || rows != b->summary.n_rows)
+        return emr_bundle_malformed(b, "the tensors do not fill the flat space", error);
+    return EMR_OK;
+}
+
+/* Every stream of the kinds that are for growth, or of those that are not. */
+static bool are_lengths_right(const emr_bundle *b, bool growth)
+{
+    bool right = true;
+    for (uint32_t kind = 0; right && kind < EMR_N_STREAM_KINDS; kind++) {
+        const emr_stream_rule *rule = emr_stream_rule_of(kind);
+        if (!rule || rule->growth != growth)
+            continue;
+        if (!rule->per_task)
+            right = emr_stream_length_fits(rule, &b->summary, stream_bytes(b, b->base_streams[kind]));
+        for (size_t t = 0; right && rule->per_task && t < b->summary.n_tasks; t++)
+            right = emr_stream_length_fits(rule, &b->summary, stream_bytes(b, b->task_streams[kind][t]));
+    }
+    return right;
+}
+
+static emr_status check_lengths(const emr_bundle *b, emr_error *error)
+{
+    const emr_summary *s = &b->summary;
+    if (s->flat_params > UINT64_MAX / 8 || s->n_rows > UINT64_MAX / 8)
+        return emr_bundle_malformed(b, "it has too many parameters", error);
+    bool has_base = b->base_streams[EMR_STREAM_BASE] != EMR_NO_STREAM;
+    return (s->has_base != 0) == has_base && are_lengths_right(b, false)
+               ? EMR_OK
+               : emr_bundle_malformed(b, "a stream has the wrong size", error);
+}
+
+/* A mask has a bit for each parameter of its block; other streams have blocks of as many bytes. */
+static bool are_block_params(uint32_t n)
+{
+    return n / 8 >= EMR_BLOCK_BYTES_MIN && n <= EMR_BLOCK_BYTES_MAX && (n & (n - 1)) == 0;
+}
+
+/* How many numerators GROWTH holds; those of rows are in streams. */
+static uint64_t growth_numerators(const emr_summary *s)
+{
+    return s->rescale_per == EMR_PER_MODEL_BYTE    ? s->n_tasks
+           : s->rescale_per == EMR_PER_TENSOR_BYTE ? (uint64_t)s->n_tasks * s->n_merged
+                                                   : 0;
+}
+
+static emr_status check_growth_section(const emr_bundle *b, const emr_section *section, emr_error *error)
+{
+    uint64_t numerators = growth_numerators(&b->summary);
+    if (section->size < EMR_GROWTH_SIZE)
+        return emr_bundle_malformed(b, "the growth section is too short", error);
+    emr_growth_record g = emr_decode_growth(section->data);
+    uint64_t first = emr_growth_numerators(g.n_globs);
+    if (section->size < first || (section->size - first) / 8 != numerators || section->size % 8)
+        return emr_bundle_malformed(b, "the growth section has the wrong size", error);
+    if (g.on_mismatch > 1 || g.on_missing > 1 || g.compression < -1 || g.compression > EMR_LEVEL_MAX ||
+        b->summary.rescale == EMR_RESCALE_L2_BYTE)
+        return emr_fail(error, EMR_EVERSION, "%F: adding to it needs a newer libemr", b->name);
+    if (g.block_params && !are_block_params(g.block_params))
+        return emr_bundle_malformed(b, "tasks would be added in blocks of an impossible size", error);
+    for (uint32_t i = 0; i < g.n_globs; i++)
+        if (!string_fits(b, emr_load32(section->data + EMR_GROWTH_SIZE + 4 * (size_t)i)))
+            return emr_bundle_malformed(b, "a private pattern is no string", error);
+    for (uint64_t i = 0; i < numerators; i++)
+        if (emr_load64(section->data + first + 8 * i) >= (uint64_t)0x7ff << 52)
+            return emr_bundle_malformed(b, "a numerator is impossible", error);
+    return EMR_OK;
+}
+
+/* What adding a task needs: all of it, or none. */
+static emr_status check_growth(const emr_bundle *b, emr_error *error)
+{
+    if (!emr_bundle_is_extendable(b))
+        return EMR_OK;
+    emr_status status = check_growth_section(b, &b->sections[EMR_SECTION_GROWTH], error);
+    if (!status && !are_lengths_right(b, true))
+        status = emr_bundle_malformed(b, "a stream for growth has the wrong size", error);
+    return status;
+}
+
+/* Finite and not negative: sums of magnitudes give nothing else. */
+static bool is_rescaler(float rescaler)
+{
+    return emr_f32_bits(rescaler) < 0x7f800000;
+}
+
+static emr_status check_rescalers(const emr_bundle *b, emr_error *error)
+{
+    const emr_section *s = &b->sections[EMR_SECTION_RESCALERS];
+    for (uint64_t i = 0; i < s->size; i += 4)
+        if (!is_rescaler(emr_f32_from_bits(emr_load32(s->data + i))))
+            return emr_bundle_malformed(b, "a tensor has an impossible rescaler", error);
+    return EMR_OK;
+}
+
+static bool is_task_right(const emr_bundle *b, const emr_task_record *t)
+{
+    const emr_summary *s = &b->summary;
+    return is_rescaler(t->rescaler) && (s->rescale_per == EMR_PER_MODEL_BYTE || t->rescaler == 0) &&
+           t->ones <= s->merged_params && (s->on_nonfinite || t->zeroed == 0) && t->empty_mask <= 1;
+}
+
+static emr_status check_tasks(const emr_bundle *b, emr_error *error)
+{
+    for (size_t t = 0; t < b->summary.n_tasks; t++) {
+        emr_task_record task = emr_bundle_task_record(b, t);
+        if (!string_fits(b, task.name) || !*emr_bundle_string(b, task.name))
+            return emr_bundle_malformed(b, "a task has an impossible name", error);
+        if (!is_task_right(b, &task))
+            return emr_bundle_malformed(b, "a task has an impossible rescaler or count", error);
+        for (size_t i = 0; i < b->summary.n_tensors; i++) {
+            emr_dtype dtype = emr_bundle_task_dtype(b, t, i);
+            emr_tensor_record tensor = emr_bundle_tensor_record(b, i);
+            bool right = tensor.merged ? emr_dtype_is_float(dtype)
+                                       : dtype == EMR_DTYPE_NONE || (unsigned)dtype == tensor.dtype;
+            if (!right)
+                return emr_bundle_malformed(b, "a task has a tensor of an impossible dtype", error);
+        }
+    }
+    return EMR_OK;
+}
+
+/* Checks the entries, and sorts their positions by owner: counted, then put where each owner's begin. */
+static emr_status check_metadata(emr_bundle *b, emr_error *error)
+{
+    size_t *first = b->first_metadata, n_owners = (size_t)b->summary.n_tasks + 1;
+    for (size_t i = 0; i < b->n_metadata; i++) {
+        emr_metadata_record m = emr_bundle_metadata_record(b, i);
+        if (!string_fits(b, m.key) || !string_fits(b, m.value) ||
+            (m.owner != EMR_BASE && m.owner >= b->summary.n_tasks))
+            return emr_bundle_malformed(b, "its metadata is impossible", error);
+        first[emr_bundle_metadata_slot(b, m.owner)]++;
+    }
+    for (size_t owner = 0, end = 0; owner <= n_owners; owner++)
+        first[owner] = end += first[owner];  /* where it ends, ... */
+    for (size_t i = b->n_metadata; i-- > 0;) /* ... and begins, once its entries are put down from behind */
+        b->metadata[--first[emr_bundle_metadata_slot(b, emr_bundle_metadata_record(b, i).owner)]] =
+            (uint32_t)i;
+    return EMR_OK;
+}
+
+static emr_status check_private(emr_bundle *b, emr_error *error)
+{
+    size_t i = 0;
+    for (size_t t = 0; t < b->summary.n_tasks; t++) {
+        uint64_t end = 0, stream = stream_bytes(b, b->task_streams[EMR_STREAM_PRIVATE][t]);
+        b->first_private[t] = i;
+        for (; i < b->n_private && emr_bundle_private_record(b, i).task == t; i++) {
+            emr_private_record p = emr_bundle_private_record(b, i);
+            uint64_t count, bytes;
+            if (!string_fits(b, p.name) || !shape_fits(b, p.shape, p.rank, p.dtype, &count, &bytes) ||
+                p.offset < end || p.offset > stream || bytes > stream - p.offset)
+                return emr_bundle_malformed(b, "a private tensor lies outside of its stream", error);
+            end = p.offset + bytes;
+        }
+    }
+    b->first_private[b->summary.n_tasks] = i;
+    return i == b->n_private ? EMR_OK
+                             : emr_bundle_malformed(b, "private tensors are not sorted by task", error);
+}
+
+emr_status emr_bundle_check_index(emr_bundle *b, emr_error *error)
+{
+    emr_status status = check_streams(b, error);
+    if (!status)
+        status = check_blocks(b, error);
+    if (!status)
+        status = check_tensors(b, error);
+    if (!status)
+        status = check_lengths(b, error);
+    if (!status)
+        status = check_growth(b, error);
+    if (!status)
+        status = check_tasks(b, error);
+    if (!status)
+        status = check_metadata(b, error);
+    if (!status)
+        status = check_rescalers(b, error);
+    if (!status)
+        status = check_private(b, error);
+    return status;
+}

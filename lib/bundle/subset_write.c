@@ -1,0 +1,269 @@
+/* subset_write.c - writing the bundle with the tasks that stay: blocks are copied as they are stored, and
+ * checked on the way; the index is made again. */
+#include "bundle/subset.h"
+
+#include "bundle/writer.h"
+#include "core/hash.h"
+
+#include <string.h>
+
+typedef struct subset_copy {
+    emr_subset *subset;
+    const emr_bundle *bundle;
+    emr_writer *writer;
+    size_t *streams; /* in the writer; EMR_NO_STREAM: left out */
+    uint64_t *next;  /* block of each stream */
+    size_t *queue;   /* streams that still have blocks: a heap, the next in the file on top */
+    size_t n_queued;
+    uint8_t *buffer;       /* of the largest stored block */
+    uint32_t *strings;     /* by offset in the bundle: offset in the new one + 1; 0: not there yet */
+    uint64_t string_bytes; /* in the new one */
+} subset_copy;
+
+static emr_status declare_kept_streams(subset_copy *c, emr_error *error)
+{
+    for (size_t i = 0; i < c->bundle->n_streams; i++) {
+        emr_stream_record s = emr_bundle_stream_record(c->bundle, i);
+        c->streams[i] = EMR_NO_STREAM;
+        if (!emr_subset_keeps(c->subset, &s))
+            continue;
+        uint32_t owner = s.owner == EMR_BASE ? s.owner : c->subset->numbers[s.owner];
+        c->streams[i] = emr_writer_stream(c->writer, (enum emr_stream_kind)s.kind, owner, s.block_bytes,
+                                          EMR_TEXTURE_UNKNOWN);
+        if (c->streams[i] == EMR_NO_MEMORY_STREAM)
+            return emr_no_memory(error, c->bundle->name);
+    }
+    return EMR_OK;
+}
+
+static emr_status copy_block(subset_copy *c, size_t stream, const emr_stream_record *s, emr_error *error)
+{
+    const emr_bundle *b = c->bundle;
+    uint64_t block = c->next[stream]++;
+    emr_block_record r = emr_bundle_block_record(b, (size_t)(s->first_block + block));
+    emr_status status = r.stored ? emr_bundle_read(b, r.offset, c->buffer, r.stored, error) : EMR_OK;
+    if (status)
+        return status;
+    if (r.codec != EMR_CODEC_FILL && emr_hash64(c->buffer, r.stored) != r.hash)
+        return emr_fail(error, EMR_ECORRUPT,
+                        "%F: the block at byte %u: its checksum differs, the file is damaged", b->name,
+                        r.offset);
+    status = emr_writer_copy(c->writer, c->streams[stream], &r, c->buffer, emr_stream_block_length(s, block),
+                             error);
+    return status ? status : emr_subset_advance(c->subset, r.stored, error);
+}
+
+static uint64_t next_offset(const subset_copy *c, size_t stream)
+{
+    emr_stream_record s = emr_bundle_stream_record(c->bundle, stream);
+    return emr_bundle_block_record(c->bundle, (size_t)(s.first_block + c->next[stream])).offset;
+}
+
+/* By offset; by number where two streams are equal. */
+static bool comes_before(const subset_copy *c, size_t a, size_t b)
+{
+    uint64_t offset_a = next_offset(c, a), offset_b = next_offset(c, b);
+    return offset_a < offset_b || (offset_a == offset_b && a < b);
+}
+
+static void sift_stream(subset_copy *c, size_t at)
+{
+    for (size_t child; (child = 2 * at + 1) < c->n_queued; at = child) {
+        if (child + 1 < c->n_queued && comes_before(c, c->queue[child + 1], c->queue[child]))
+            child++;
+        if (comes_before(c, c->queue[at], c->queue[child]))
+            return;
+        size_t moved = c->queue[at];
+        c->queue[at] = c->queue[child];
+        c->queue[child] = moved;
+    }
+}
+
+/* In the order of the file, as far as streams lie in it front to back: what was near each other stays so. */
+static emr_status copy_blocks(subset_copy *c, emr_error *error)
+{
+    emr_status status = EMR_OK;
+    for (size_t i = 0; i < c->bundle->n_streams; i++)
+        if (c->streams[i] != EMR_NO_STREAM && emr_bundle_stream_record(c->bundle, i).bytes)
+            c->queue[c->n_queued++] = i;
+    for (size_t i = c->n_queued / 2; i-- > 0;)
+        sift_stream(c, i);
+    while (!status && c->n_queued) {
+        size_t stream = c->queue[0];
+        emr_stream_record s = emr_bundle_stream_record(c->bundle, stream);
+        status = copy_block(c, stream, &s, error);
+        if (c->next[stream] == emr_stream_blocks(&s))
+            c->queue[0] = c->queue[--c->n_queued];
+        sift_stream(c, 0);
+    }
+    return status;
+}
+
+/* A string of the bundle's in the new one: once, however many records share it. */
+static bool copy_string(subset_copy *c, uint32_t *offset)
+{
+    uint32_t *copy = &c->strings[*offset];
+    const char *text = emr_bundle_string(c->bundle, *offset);
+    if (!*copy) {
+        *copy = emr_writer_string(c->writer, text) + 1; /* 0 too where there is no room */
+        c->string_bytes += strlen(text) + 1;
+    }
+    *offset = *copy - 1;
+    return *copy != 0;
+}
+
+static bool copy_shape(const subset_copy *c, uint32_t rank, uint32_t *shape)
+{
+    *shape = emr_writer_shape(c->writer, rank, emr_bundle_shape(c->bundle, *shape));
+    return *shape != UINT32_MAX;
+}
+
+static bool index_tensors(subset_copy *c)
+{
+    const emr_bundle *b = c->bundle;
+    for (size_t i = 0; i < b->summary.n_tensors; i++) {
+        emr_tensor_record r = emr_bundle_tensor_record(b, i);
+        uint8_t *p = emr_writer_record(c->writer, EMR_SECTION_TENSORS, EMR_TENSOR_SIZE);
+        if (!p || !copy_string(c, &r.name) || !copy_shape(c, r.rank, &r.shape))
+            return false;
+        emr_encode_tensor(p, &r);
+    }
+    return true;
+}
+
+static bool index_private(subset_copy *c, size_t task)
+{
+    const emr_bundle *b = c->bundle;
+    for (size_t i = b->first_private[task]; i < b->first_private[task + 1]; i++) {
+        emr_private_record r = emr_bundle_private_record(b, i);
+        uint8_t *p = emr_writer_record(c->writer, EMR_SECTION_PRIVATE, EMR_PRIVATE_SIZE);
+        r.task = c->subset->numbers[task];
+        if (!p || !copy_string(c, &r.name) || !copy_shape(c, r.rank, &r.shape))
+            return false;
+        emr_encode_private(p, &r);
+    }
+    return true;
+}
+
+/* A task's part of a section that has `size` bytes for each. */
+static bool copy_part(subset_copy *c, enum emr_section_kind kind, size_t task, size_t size)
+{
+    uint8_t *p = emr_writer_record(c->writer, kind, size);
+    if (p && size)
+        memcpy(p, c->bundle->sections[kind].data + task * size, size);
+    return p != NULL;
+}
+
+static bool index_task(subset_copy *c, size_t task)
+{
+    const emr_bundle *b = c->bundle;
+    bool per_tensor = b->summary.rescale_per == EMR_PER_TENSOR_BYTE;
+    emr_task_record r = emr_bundle_task_record(b, task);
+    uint8_t *p = emr_writer_record(c->writer, EMR_SECTION_TASKS, EMR_TASK_SIZE);
+    if (!p || !copy_string(c, &r.name))
+        return false;
+    emr_encode_task(p, &r);
+    return copy_part(c, EMR_SECTION_TASK_DTYPES, task, b->summary.n_tensors) &&
+           (!per_tensor || copy_part(c, EMR_SECTION_RESCALERS, task, (size_t)b->summary.n_merged * 4)) &&
+           index_private(c, task);
+}
+
+/* The entries of one owner may refer to no more than the strings hold, each time counted: where they share
+ * strings and what filled the section has gone, zeros take its place. */
+static bool fill_strings(subset_copy *c, uint64_t referred)
+{
+    uint64_t wanted = emr_min(referred, c->bundle->sections[EMR_SECTION_STRINGS].size);
+    return wanted <= c->string_bytes ||
+           emr_writer_record(c->writer, EMR_SECTION_STRINGS, (size_t)(wanted - c->string_bytes));
+}
+
+static bool index_kept_metadata(subset_copy *c)
+{
+    const emr_bundle *b = c->bundle;
+    uint64_t referred = 0, enough = b->sections[EMR_SECTION_STRINGS].size;
+    for (size_t i = 0; i < b->n_metadata; i++) {
+        emr_metadata_record r = emr_bundle_metadata_record(b, i);
+        if (r.owner != EMR_BASE && !c->subset->stays[r.owner])
+            continue;
+        if (referred < enough)
+            referred += strlen(emr_bundle_string(b, r.key)) + strlen(emr_bundle_string(b, r.value)) + 2;
+        uint8_t *p = emr_writer_record(c->writer, EMR_SECTION_METADATA, EMR_METADATA_SIZE);
+        r.owner = r.owner == EMR_BASE ? r.owner : c->subset->numbers[r.owner];
+        if (!p || !copy_string(c, &r.key) || !copy_string(c, &r.value))
+            return false;
+        emr_encode_metadata(p, &r);
+    }
+    return fill_strings(c, referred);
+}
+
+static bool make_index(subset_copy *c)
+{
+    emr_summary summary = c->bundle->summary;
+    summary.n_tasks = c->subset->n_left;
+    uint8_t *p = emr_writer_record(c->writer, EMR_SECTION_SUMMARY, EMR_SUMMARY_SIZE);
+    if (!p)
+        return false;
+    emr_encode_summary(p, &summary);
+    bool there = index_tensors(c);
+    for (size_t t = 0; there && t < c->bundle->summary.n_tasks; t++)
+        there = !c->subset->stays[t] || index_task(c, t);
+    return there && index_kept_metadata(c);
+}
+
+static bool allocate_copy(subset_copy *c)
+{
+    const emr_allocator *a = &c->subset->env.allocator;
+    const emr_bundle *b = c->bundle;
+    size_t largest = 0;
+    for (size_t i = 0; i < b->n_blocks; i++) {
+        size_t stored = emr_bundle_block_record(b, i).stored;
+        largest = stored > largest ? stored : largest;
+    }
+    c->streams = emr_allocate_array(a, b->n_streams, sizeof *c->streams);
+    c->next = emr_allocate_array(a, b->n_streams, sizeof *c->next);
+    c->queue = emr_allocate_array(a, b->n_streams, sizeof *c->queue);
+    c->strings = emr_allocate_array(a, (size_t)b->sections[EMR_SECTION_STRINGS].size, sizeof *c->strings);
+    c->buffer = emr_allocate(a, largest);
+    return c->streams && c->next && c->queue && c->strings && c->buffer;
+}
+
+static void release_copy(subset_copy *c)
+{
+    const emr_allocator *a = &c->subset->env.allocator;
+    emr_release(a, c->streams);
+    emr_release(a, c->next);
+    emr_release(a, c->queue);
+    emr_release(a, c->strings);
+    emr_release(a, c->buffer);
+}
+
+static emr_status run_copy(subset_copy *c, const emr_io *io, const emr_workers *workers, emr_error *error)
+{
+    const emr_writer_limits limits = {.loose_blocks = 1, .compression = -1};
+    emr_status status = emr_writer_create(&c->writer, io, &c->subset->env.allocator, workers, &limits, error);
+    if (!status)
+        status = declare_kept_streams(c, error);
+    if (!status)
+        status = copy_blocks(c, error);
+    if (!status && !make_index(c))
+        status = emr_no_memory(error, c->bundle->name);
+    if (!status)
+        status = emr_writer_finish(c->writer, error);
+    emr_writer_destroy(&c->writer);
+    return status;
+}
+
+emr_status emr_subset_write(emr_subset *subset, const emr_io *io, emr_error *error)
+{
+    const emr_env alone = {.allocator =
+                               subset->env.allocator}; /* nothing is computed that could be shared out */
+    subset_copy c = {.subset = subset, .bundle = subset->bundle};
+    emr_workers workers;
+    emr_status status = emr_workers_create(&workers, &alone, 1, error);
+    if (status)
+        return status;
+    status = allocate_copy(&c) ? run_copy(&c, io, &workers, error) : emr_no_memory(error, c.bundle->name);
+    release_copy(&c);
+    emr_workers_destroy(&workers);
+    return status;
+}

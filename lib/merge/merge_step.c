@@ -1,0 +1,354 @@
+/* merge_step.c - see merge_step.h. Which part of the method does what at each point of the pass. */
+#include "merge/merge_step.h"
+
+#include "bundle/bundle.h"
+#include "merge/election.h"
+#include "merge/index.h"
+#include "merge/rescaling.h"
+#include "merge/sink.h"
+#include "merge/store.h"
+
+/* What the report says of a task. */
+typedef struct task_tally {
+    uint64_t ones, zeroed, nonzero;
+} task_tally;
+
+struct emr_merge_step {
+    emr_merge_plan *plan;
+    emr_election election;
+    emr_rescaling rescaling;
+    emr_store store;
+    emr_writer *writer; /* NULL with a sink */
+    const emr_io *output;
+    const emr_sink *sink;
+    task_tally *tallies;
+    uint64_t position;    /* flat end of what was folded */
+    uint32_t saved_entry; /* of tensors before it everything was saved */
+};
+
+uint64_t emr_merge_step_memory(const emr_merge_plan *plan, const emr_layout *l)
+{
+    return sizeof(emr_merge_step) + plan->alignment.n_tasks * sizeof(task_tally) +
+           emr_election_memory(plan, l) + emr_rescaling_memory(plan, l) + emr_store_memory(plan);
+}
+
+static uint64_t choose_memory(void *plan, const emr_layout *layout, uint64_t cap)
+{
+    return emr_store_layout_choose(plan, layout, cap);
+}
+
+emr_status emr_merge_step_create(emr_merge_step **step, emr_merge_plan *plan, const emr_kernels *kernels,
+                                 emr_writer *writer, const emr_io *output, const emr_sink *sink,
+                                 emr_error *error)
+{
+    const emr_allocator *a = &plan->env.allocator;
+    emr_merge_step *s = emr_allocate_array(a, 1, sizeof *s);
+    *step = NULL;
+    if (!s)
+        return emr_no_memory(error, NULL);
+    s->plan = plan;
+    s->writer = writer;
+    s->output = output;
+    s->sink = sink;
+    s->tallies = emr_allocate_array(a, plan->alignment.n_tasks, sizeof *s->tallies);
+    emr_status status =
+        s->tallies ? emr_election_create(&s->election, plan, kernels, error) : emr_no_memory(error, NULL);
+    if (!status)
+        status = emr_rescaling_create(&s->rescaling, plan, &s->election, error);
+    if (!status && writer)
+        status = emr_store_create(&s->store, plan, &s->election, writer, error);
+    for (uint32_t t = 0; !status && t < plan->n_old; t++)
+        s->tallies[t].zeroed = emr_bundle_task_record(plan->before, t).zeroed;
+    for (uint32_t i = 0; i < plan->alignment.n_merged; i++) /* an earlier, stale run may have counted */
+        plan->zeroed[i] = 0;
+    if (status)
+        emr_merge_step_destroy(&s);
+    *step = s;
+    return status;
+}
+
+void emr_merge_step_destroy(emr_merge_step **step)
+{
+    emr_merge_step *s = *step;
+    if (!s)
+        return;
+    const emr_allocator a = s->plan->env.allocator;
+    emr_store_destroy(&s->store);
+    emr_rescaling_destroy(&s->rescaling);
+    emr_election_destroy(&s->election);
+    emr_release(&a, s->tallies);
+    emr_release(&a, s);
+    *step = NULL;
+}
+
+static emr_status load_history(void *state, const emr_item *items, size_t n_items, const emr_workers *workers,
+                               emr_error *error)
+{
+    emr_merge_step *s = state;
+    const emr_item *last = &items[n_items - 1];
+    return s->election.history ? emr_history_load(s->election.history, workers, items->flat,
+                                                  last->flat + emr_round_up(last->n, EMR_GROUP), error)
+                               : EMR_OK;
+}
+
+static size_t begin_window(void *state, const emr_item *items, size_t n_items)
+{
+    emr_merge_step *s = state;
+    emr_rescaling_begin(&s->rescaling, items, n_items);
+    return s->writer ? emr_writer_begin(s->writer) : 0;
+}
+
+static emr_status run_writer_job(void *state, size_t number, size_t worker, emr_error *error)
+{
+    emr_merge_step *s = state;
+    return emr_writer_job(s->writer, number, worker, error);
+}
+
+static void compute_item(void *state, const emr_item *item, size_t index, size_t worker)
+{
+    emr_merge_step *s = state;
+    (void)worker;
+    emr_elect(&s->election, item, index);
+    if (emr_merge_is_per(s->plan, EMR_RESCALE_PER_ROW) && s->election.items[index].chunk.bad == item->n)
+        emr_rescaling_sum_rows(&s->rescaling, item, index);
+}
+
+static void tally_item(emr_merge_step *s, const emr_item *item, const emr_chunk *c)
+{
+    for (uint32_t t = 0; t < c->n_tasks; t++) {
+        s->tallies[t].ones += c->results[t].ones;
+        s->tallies[t].zeroed += c->results[t].zeroed;
+        s->tallies[t].nonzero |= c->results[t].nonzero;
+        s->plan->zeroed[item->number] += c->results[t].zeroed;
+    }
+}
+
+static emr_status fold_rows(emr_merge_step *s, const emr_item *item, size_t index, emr_error *error)
+{
+    emr_rescaling *r = &s->rescaling;
+    emr_status status = EMR_OK;
+    for (uint32_t t = 0; !status && t < s->plan->alignment.n_tasks; t++) {
+        uint64_t first;
+        size_t n;
+        status = emr_rescaling_end_rows(r, item, index, t, &first, &n, error);
+        if (!status && s->sink)
+            status = emr_sink_rescalers(s->sink, item, t, first, n, r->row_rescalers, error);
+        if (!status && s->writer)
+            status = emr_store_rows(&s->store, t, r->row_rescalers, r->row_numerators, n, error);
+    }
+    return status;
+}
+
+static emr_status end_tensor(emr_merge_step *s, const emr_item *item, emr_error *error)
+{
+    const emr_alignment *a = &s->plan->alignment;
+    emr_status status = EMR_OK;
+    emr_rescaling_end_tensor(&s->rescaling, item);
+    for (uint32_t t = 0;
+         s->sink && emr_merge_is_per(s->plan, EMR_RESCALE_PER_TENSOR) && !status && t < a->n_tasks; t++)
+        status = emr_sink_rescalers(s->sink, item, t, 0, 1,
+                                    &s->rescaling.rescalers[(size_t)t * a->n_merged + item->number], error);
+    return status;
+}
+
+static emr_status fold_item(void *state, const emr_item *item, size_t index, emr_error *error)
+{
+    emr_merge_step *s = state;
+    const emr_chunk *c = &s->election.items[index].chunk;
+    emr_status status = emr_election_check(&s->election, item, index, error);
+    if (!status && s->writer)
+        status = emr_store_base(&s->store, item, error);
+    if (status)
+        return status;
+    tally_item(s, item, c);
+    emr_rescaling_add(&s->rescaling, index);
+    if (emr_merge_is_per(s->plan, EMR_RESCALE_PER_ROW))
+        status = fold_rows(s, item, index, error);
+    if (!status && s->sink)
+        status = emr_sink_elected(s->sink, item, c->unified, c->masks, s->plan->alignment.n_tasks, error);
+    if (!status && item->first + item->n == item->entry->base->count)
+        status = end_tensor(s, item, error);
+    s->position = item->flat + emr_round_up(item->n, EMR_GROUP);
+    return !status && s->writer ? emr_store_put(&s->store, s->position, error) : status;
+}
+
+/* Without other buffers to go on with, waits until the blocks are written. */
+static emr_status end_window(void *state, emr_error *error)
+{
+    emr_merge_step *s = state;
+    return s->writer && s->plan->store.n_buffers == 1 ? emr_writer_flush(s->writer, error) : EMR_OK;
+}
+
+static emr_status end_merged_tensors(void *state, emr_error *error)
+{
+    emr_merge_step *s = state;
+    emr_rescaling_end_model(&s->rescaling);
+    return s->writer ? emr_store_end_merged(&s->store, error) : EMR_OK;
+}
+
+static emr_status begin_kept(void *state, uint32_t entry, emr_error *error)
+{
+    emr_merge_step *s = state;
+    return s->writer ? emr_store_kept_begin(&s->store, entry, error) : EMR_OK;
+}
+
+static emr_status take_kept(void *state, const void *bytes, size_t n, emr_error *error)
+{
+    emr_merge_step *s = state;
+    return s->writer ? emr_store_kept_bytes(&s->store, bytes, n, error) : EMR_OK;
+}
+
+static emr_status begin_private(void *state, uint32_t task, const emr_tensor *tensor, emr_error *error)
+{
+    emr_merge_step *s = state;
+    return s->writer ? emr_store_private_begin(&s->store, task, tensor, error) : EMR_OK;
+}
+
+static emr_status take_private(void *state, const void *bytes, size_t n, emr_error *error)
+{
+    emr_merge_step *s = state;
+    return s->writer ? emr_store_private_bytes(&s->store, bytes, n, error) : EMR_OK;
+}
+
+static emr_status finish_bundle(void *state, emr_error *error)
+{
+    emr_merge_step *s = state;
+    const emr_rescaling *r = &s->rescaling;
+    bool per_tensor = emr_merge_is_per(s->plan, EMR_RESCALE_PER_TENSOR);
+    if (!s->writer)
+        return EMR_OK;
+    bool there = emr_index_plan(s->writer, s->plan, per_tensor ? r->rescalers : NULL);
+    for (uint32_t t = 0; there && t < s->plan->alignment.n_tasks; t++) {
+        emr_task_report report;
+        emr_merge_step_report(s, t, &report);
+        there = emr_index_task(s->writer, &s->plan->alignment.tasks[t], t, &report);
+    }
+    if (there && s->plan->options.extendable)
+        there = emr_index_growth(s->writer, s->plan, r->numerators, emr_rescaling_count(s->plan));
+    return there ? emr_writer_finish(s->writer, error) : emr_no_memory(error, NULL);
+}
+
+void emr_merge_step_report(const emr_merge_step *s, uint32_t task, emr_task_report *report)
+{
+    const task_tally *tally = &s->tallies[task];
+    bool per_model = emr_merge_is_per(s->plan, EMR_RESCALE_PER_MODEL);
+    *report = (emr_task_report){.size = sizeof *report,
+                                .name = s->plan->alignment.tasks[task].name,
+                                .mask_ones = tally->ones,
+                                .zeroed = tally->zeroed,
+                                .rescaler = per_model ? s->rescaling.rescalers[task] : 0,
+                                .empty_mask = tally->nonzero && !tally->ones};
+}
+
+/* Whether everything that was folded has been put, so that the writer holds all results. */
+static bool is_put(const void *state)
+{
+    const emr_merge_step *s = state;
+    return s->writer && s->position == s->store.written;
+}
+
+static emr_status settle_writer(void *state, emr_error *error)
+{
+    emr_merge_step *s = state;
+    emr_error why;
+    emr_status status = emr_writer_flush(s->writer, error);
+    if (status)
+        return status;
+    status = emr_io_sync(s->output, &why);
+    return status ? emr_fail_because(error, status, &why, "the bundle could not be made durable") : EMR_OK;
+}
+
+/* The end of the tensors that are saved: the one that is passing is among them. */
+static uint32_t saved_end(const emr_merge_step *s, uint32_t entry)
+{
+    return (uint32_t)emr_min(entry + 1, s->plan->alignment.n_merged);
+}
+
+static void save_step(const void *state, uint32_t entry, emr_put_fn put, void *context)
+{
+    const emr_merge_step *s = state;
+    const emr_merge_plan *plan = s->plan;
+    uint64_t place[2] = {s->position, entry};
+    uint32_t first = s->saved_entry, n = saved_end(s, entry) - first;
+    put(context, place, sizeof place);
+    put(context, s->tallies, plan->alignment.n_tasks * sizeof *s->tallies);
+    if (n)
+        put(context, plan->zeroed + first, n * sizeof *plan->zeroed);
+    if (n)
+        put(context, plan->base_offsets + first, n * sizeof *plan->base_offsets);
+    emr_rescaling_save(&s->rescaling, entry, put, context);
+    emr_writer_save(s->writer, put, context);
+}
+
+static void step_saved(void *state, uint32_t entry)
+{
+    emr_merge_step *s = state;
+    s->saved_entry = entry;
+    emr_rescaling_saved(&s->rescaling, entry);
+    emr_writer_saved(s->writer);
+}
+
+static bool is_saved_place(const emr_merge_step *s, const uint64_t place[2])
+{
+    const emr_alignment *a = &s->plan->alignment;
+    return place[0] <= a->flat_params &&
+           (place[0] % s->plan->store.block_params == 0 || place[0] == a->flat_params) &&
+           place[1] <= a->n_merged && place[1] >= s->saved_entry;
+}
+
+static emr_status restore_step(void *state, emr_get_fn get, void *context, emr_error *error)
+{
+    emr_merge_step *s = state;
+    emr_merge_plan *plan = s->plan;
+    uint64_t place[2];
+    emr_status status = get(context, place, sizeof place, error);
+    if (!status && !is_saved_place(s, place))
+        status = emr_fail(error, EMR_EFORMAT, "the journal is not this merge's");
+    if (!status)
+        status = get(context, s->tallies, plan->alignment.n_tasks * sizeof *s->tallies, error);
+    if (status)
+        return status;
+    uint32_t entry = (uint32_t)place[1], first = s->saved_entry, n = saved_end(s, entry) - first;
+    if (n)
+        status = get(context, plan->zeroed + first, n * sizeof *plan->zeroed, error);
+    if (!status && n)
+        status = get(context, plan->base_offsets + first, n * sizeof *plan->base_offsets, error);
+    if (!status)
+        status = emr_rescaling_restore(&s->rescaling, entry, get, context, error);
+    if (!status)
+        status = emr_writer_restore(s->writer, get, context, error);
+    s->position = s->store.written = place[0];
+    s->saved_entry = entry;
+    return status;
+}
+
+static emr_status check_output(void *state, uint64_t flat, bool *right, emr_error *error)
+{
+    emr_merge_step *s = state;
+    *right = flat == s->position;
+    return *right ? emr_writer_check(s->writer, right, error) : EMR_OK;
+}
+
+const emr_step emr_merge_step_table = {
+    .what = "the merge",
+    .carries = true,
+    .memory = choose_memory,
+    .load = load_history,
+    .begin = begin_window,
+    .job = run_writer_job,
+    .compute = compute_item,
+    .fold = fold_item,
+    .window_end = end_window,
+    .merged_end = end_merged_tensors,
+    .kept_begin = begin_kept,
+    .kept_bytes = take_kept,
+    .private_begin = begin_private,
+    .private_bytes = take_private,
+    .finish = finish_bundle,
+    .can_save = is_put,
+    .settle = settle_writer,
+    .save = save_step,
+    .saved = step_saved,
+    .restore = restore_step,
+    .check = check_output,
+};

@@ -1,0 +1,42 @@
+/* sink.c - see sink.h. */
+#include "merge/sink.h"
+
+#include <string.h>
+
+typedef emr_status (*sink_fn)(void *user, const emr_sink_part *part, emr_error *error);
+
+static emr_status give_part(const emr_sink *sink, sink_fn fn, const emr_item *item, emr_sink_part part,
+                            emr_error *error)
+{
+    emr_error why;
+    if (!fn || !part.n)
+        return EMR_OK;
+    memset(&why, 0, sizeof why);
+    part.size = sizeof part;
+    part.tensor = item->number;
+    emr_status status = fn(sink->user, &part, &why);
+    why.text[sizeof why.text - 1] = '\0';
+    return status ? emr_fail_because(error, emr_callback_status(status, EMR_EIO), &why,
+                                     "the sink failed on tensor '%T'", item->entry->base->name)
+                  : EMR_OK;
+}
+
+emr_status emr_sink_elected(const emr_sink *sink, const emr_item *item, const void *unified,
+                            uint8_t *const *masks, uint32_t n_tasks, emr_error *error)
+{
+    emr_sink_part part = {.values = unified, .n = item->n, .first = item->first, .task = EMR_BASE};
+    emr_status status = give_part(sink, sink->unified, item, part, error);
+    for (uint32_t t = 0; !status && t < n_tasks; t++) {
+        part.values = masks[t];
+        part.task = t;
+        status = give_part(sink, sink->mask, item, part, error);
+    }
+    return status;
+}
+
+emr_status emr_sink_rescalers(const emr_sink *sink, const emr_item *item, uint32_t task, uint64_t first,
+                              size_t n, const float *rescalers, emr_error *error)
+{
+    const emr_sink_part part = {.values = rescalers, .n = n, .first = first, .task = task};
+    return give_part(sink, sink->rescalers, item, part, error);
+}

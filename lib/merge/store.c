@@ -1,0 +1,213 @@
+/* store.c - see store.h. */
+#include "merge/store.h"
+
+#include "core/bytes.h"
+#include "merge/index.h"
+#include "numeric/convert.h"
+
+enum {
+    INDEX_COPIES = 3,    /* of the index at most, while it grows by doubling and is put together */
+    STREAM_BYTES = 1024, /* what the writer holds for a stream besides */
+};
+
+uint64_t emr_store_memory(const emr_merge_plan *plan)
+{
+    const emr_store_layout *l = &plan->store;
+    uint64_t n_tasks = plan->alignment.n_tasks, pending = 2; /* unfinished blocks of appended streams */
+    if (emr_merge_is_per(plan, EMR_RESCALE_PER_ROW))
+        pending += n_tasks * (plan->options.extendable ? 2u : 1u);
+    return n_tasks * sizeof(emr_task_streams) + pending * l->value_block_bytes +
+           INDEX_COPIES *
+               (EMR_BLOCK_SIZE * emr_store_block_entries(plan, l->block_params) + plan->index_bytes) +
+           STREAM_BYTES * emr_store_streams(plan);
+}
+
+static bool declare_stream(emr_store *s, size_t *stream, enum emr_stream_kind kind, uint32_t owner,
+                           uint32_t block_bytes, emr_texture texture)
+{
+    *stream = emr_writer_stream(s->writer, kind, owner, block_bytes, texture);
+    return *stream != EMR_NO_MEMORY_STREAM;
+}
+
+static bool declare_values(emr_store *s, size_t from, size_t to)
+{
+    bool there = true;
+    for (size_t i = from; there && i < to; i++)
+        there =
+            declare_stream(s, &s->values[i], emr_value_kinds[i], EMR_BASE, s->plan->store.value_block_bytes,
+                           s->election->value_sizes[i] == 4 ? EMR_TEXTURE_WORDS4 : EMR_TEXTURE_WORDS2);
+    return there;
+}
+
+static bool declare_planes(emr_store *s, size_t from, size_t to)
+{
+    bool there = true;
+    for (uint32_t t = 0; there && t < s->plan->alignment.n_tasks; t++)
+        for (size_t i = from; there && i < to; i++)
+            there = declare_stream(s, &s->tasks[t].planes[i], emr_plane_kinds[i], t,
+                                   s->plan->store.mask_block_bytes, EMR_TEXTURE_BITS);
+    return there;
+}
+
+/* Streams in the order in which the index lists them: what a bundle needs, what growing needs, the base. */
+static bool declare_streams(emr_store *s)
+{
+    const emr_election *e = s->election;
+    uint32_t n_tasks = s->plan->alignment.n_tasks, block_bytes = s->plan->store.value_block_bytes;
+    bool per_row = emr_merge_is_per(s->plan, EMR_RESCALE_PER_ROW), grows = s->plan->options.extendable != 0;
+    bool there = declare_values(s, 0, 1) && declare_planes(s, 0, 1);
+    for (uint32_t t = 0; there && per_row && t < n_tasks; t++)
+        there = declare_stream(s, &s->tasks[t].rescalers, EMR_STREAM_ROW_RESCALERS, t, block_bytes,
+                               EMR_TEXTURE_WORDS4);
+    there = there && declare_values(s, 1, e->n_values) && declare_planes(s, 1, e->n_planes);
+    for (uint32_t t = 0; there && per_row && grows && t < n_tasks; t++)
+        there = declare_stream(s, &s->tasks[t].numerators, EMR_STREAM_ROW_NUMERATORS, t, block_bytes,
+                               EMR_TEXTURE_BYTES);
+    if (there && s->plan->options.embed_base)
+        there = declare_stream(s, &s->base, EMR_STREAM_BASE, EMR_BASE, block_bytes, EMR_TEXTURE_UNKNOWN);
+    return there;
+}
+
+emr_status emr_store_create(emr_store *s, emr_merge_plan *plan, const emr_election *election,
+                            emr_writer *writer, emr_error *error)
+{
+    *s = (emr_store){.plan = plan, .election = election, .writer = writer, .private_task = EMR_BASE};
+    s->tasks = emr_allocate_array(&plan->env.allocator, plan->alignment.n_tasks, sizeof *s->tasks);
+    return s->tasks && declare_streams(s) ? EMR_OK : emr_no_memory(error, NULL);
+}
+
+void emr_store_destroy(emr_store *s)
+{
+    if (s->plan)
+        emr_release(&s->plan->env.allocator, s->tasks);
+}
+
+/* A tensor begins in the base stream. */
+static emr_status align_base(emr_store *s, uint32_t entry, emr_error *error)
+{
+    emr_status status = emr_writer_align(s->writer, s->base, error);
+    s->plan->base_offsets[entry] = emr_writer_bytes(s->writer, s->base);
+    return status;
+}
+
+emr_status emr_store_base(emr_store *s, const emr_item *item, emr_error *error)
+{
+    if (!s->plan->options.embed_base)
+        return EMR_OK;
+    emr_status status = item->first == 0 ? align_base(s, item->number, error) : EMR_OK;
+    return status ? status
+                  : emr_writer_append(s->writer, s->base, item->base,
+                                      item->n * emr_float_size(item->entry->base->dtype), error);
+}
+
+emr_status emr_store_rows(emr_store *s, uint32_t task, float *rescalers, double *numerators, size_t n,
+                          emr_error *error)
+{
+    const emr_task_streams *streams = &s->tasks[task];
+    emr_status status = EMR_OK;
+    for (size_t i = 0; numerators && i < n; i++) /* little-endian, in place */
+        emr_store64(&numerators[i], emr_f64_bits(numerators[i]));
+    if (numerators)
+        status = emr_writer_append(s->writer, streams->numerators, numerators, n * sizeof *numerators, error);
+    for (size_t i = 0; i < n; i++)
+        emr_store32(&rescalers[i], emr_f32_bits(rescalers[i]));
+    return status ? status
+                  : emr_writer_append(s->writer, streams->rescalers, rescalers, n * sizeof *rescalers, error);
+}
+
+static emr_status put_values(emr_store *s, size_t i, uint64_t start, size_t n, emr_error *error)
+{
+    const uint8_t *bytes = emr_election_values(s->election, i, start);
+    size_t block = s->plan->store.value_block_bytes, size = n * s->election->value_sizes[i];
+    emr_status status = EMR_OK;
+    for (size_t done = 0; !status && done < size; done += block)
+        status =
+            emr_writer_put(s->writer, s->values[i], bytes + done, (size_t)emr_min(block, size - done), error);
+    return status;
+}
+
+static emr_status put_planes(emr_store *s, size_t from, size_t to, uint64_t start, size_t n, emr_error *error)
+{
+    emr_status status = EMR_OK;
+    for (uint32_t t = 0; t < s->plan->alignment.n_tasks; t++)
+        for (size_t i = from; !status && i < to; i++)
+            status = emr_writer_put(s->writer, s->tasks[t].planes[i],
+                                    emr_election_plane(s->election, i, t, start), n / 8, error);
+    return status;
+}
+
+/* Unified values, then each task's mask, then what growing needs. */
+static emr_status put_superblock(emr_store *s, uint64_t start, size_t n, emr_error *error)
+{
+    const emr_election *e = s->election;
+    emr_status status = put_values(s, 0, start, n, error);
+    if (!status)
+        status = put_planes(s, 0, 1, start, n, error);
+    for (size_t i = 1; !status && i < e->n_values; i++)
+        status = put_values(s, i, start, n, error);
+    return status ? status : put_planes(s, 1, e->n_planes, start, n, error);
+}
+
+emr_status emr_store_put(emr_store *s, uint64_t flat, emr_error *error)
+{
+    emr_status status = EMR_OK;
+    while (!status && s->written < flat) {
+        uint64_t end = emr_min(s->written + s->plan->store.block_params, s->plan->alignment.flat_params);
+        if (end > flat)
+            break;
+        status = put_superblock(s, s->written, (size_t)(end - s->written), error);
+        s->written = end;
+    }
+    return status;
+}
+
+emr_status emr_store_end_merged(emr_store *s, emr_error *error)
+{
+    uint32_t n_tasks = s->plan->alignment.n_tasks;
+    emr_status status = EMR_OK;
+    if (!emr_merge_is_per(s->plan, EMR_RESCALE_PER_ROW))
+        return EMR_OK;
+    for (uint32_t t = 0; !status && t < n_tasks; t++)
+        status = emr_writer_end(s->writer, s->tasks[t].rescalers, error);
+    for (uint32_t t = 0; !status && s->plan->options.extendable && t < n_tasks; t++)
+        status = emr_writer_end(s->writer, s->tasks[t].numerators, error);
+    return status;
+}
+
+emr_status emr_store_kept_begin(emr_store *s, uint32_t entry, emr_error *error)
+{
+    return s->plan->options.embed_base ? align_base(s, entry, error) : EMR_OK;
+}
+
+emr_status emr_store_kept_bytes(emr_store *s, const void *bytes, size_t n, emr_error *error)
+{
+    return s->plan->options.embed_base ? emr_writer_append(s->writer, s->base, bytes, n, error) : EMR_OK;
+}
+
+/* Each task has a stream of its own; the one before ends where the next begins. */
+static emr_status open_private(emr_store *s, uint32_t task, emr_error *error)
+{
+    emr_status status = EMR_OK;
+    if (s->private_task != EMR_BASE)
+        status = emr_writer_end(s->writer, s->private, error);
+    s->private_task = task;
+    if (!declare_stream(s, &s->private, EMR_STREAM_PRIVATE, task, s->plan->store.value_block_bytes,
+                        EMR_TEXTURE_UNKNOWN))
+        return emr_no_memory(error, NULL);
+    return status;
+}
+
+emr_status emr_store_private_begin(emr_store *s, uint32_t task, const emr_tensor *tensor, emr_error *error)
+{
+    emr_status status = task != s->private_task ? open_private(s, task, error) : EMR_OK;
+    if (!status)
+        status = emr_writer_align(s->writer, s->private, error);
+    if (!status && !emr_index_private(s->writer, task, tensor, emr_writer_bytes(s->writer, s->private)))
+        status = emr_no_memory(error, NULL);
+    return status;
+}
+
+emr_status emr_store_private_bytes(emr_store *s, const void *bytes, size_t n, emr_error *error)
+{
+    return emr_writer_append(s->writer, s->private, bytes, n, error);
+}

@@ -1,0 +1,119 @@
+/* codes.c - a session's codes: which blocks a piece of work needs, reading those that are not in memory, and
+ * where a parameter's code is then. Freestanding. */
+#include "session/session.h"
+
+#include "numeric/convert.h"
+
+bool emr_session_request(emr_session *s, const emr_session_task *t, uint32_t tensor, uint64_t first,
+                         uint64_t n)
+{
+    const emr_bundle *b = s->bundle;
+    uint64_t flat = s->tensors[tensor].first_param + first;
+    if (!n || t->task == EMR_BASE)
+        return true;
+    emr_stream_record stream = emr_session_code_stream(b, t->task);
+    uint64_t last = emr_code_bytes(b->kind, flat + n - 1) / stream.block_bytes;
+    for (uint64_t i = emr_code_bytes(b->kind, flat) / stream.block_bytes; i <= last; i++) {
+        emr_block_record r = emr_bundle_block_record(b, (size_t)(stream.first_block + i));
+        if (!emr_code_cache_request(&s->codes, s->codes.first_block[t->task] + (size_t)i,
+                                    emr_session_needs_slot(b, &r)))
+            return false;
+    }
+    return true;
+}
+
+/* The task that has a block of the cache. */
+static uint32_t block_task(const emr_code_cache *c, size_t block)
+{
+    uint32_t task = 0;
+    while (block >= c->first_block[task + 1])
+        task++;
+    return task;
+}
+
+static emr_status read_code_block(void *context, size_t job, size_t worker, emr_error *error)
+{
+    emr_session *s = context;
+    size_t block = s->codes.missing[job];
+    uint32_t task = block_task(&s->codes, block);
+    emr_code_block *c = &s->codes.blocks[block];
+    emr_stream_record stream = emr_session_code_stream(s->bundle, task);
+    uint64_t i = block - s->codes.first_block[task];
+    emr_block_record r = emr_bundle_block_record(s->bundle, (size_t)(stream.first_block + i));
+    if (r.codec == EMR_CODEC_FILL && c->slot == EMR_IN_PLACE) {
+        c->bytes = r.parameter ? s->ones : s->zeros;
+        return EMR_OK;
+    }
+    const emr_session_worker *w = &s->work[worker];
+    uint8_t *into = c->slot == EMR_IN_PLACE ? w->packed : emr_code_cache_slot(&s->codes, block);
+    const uint8_t *data;
+    emr_status status = emr_block_read(s->bundle, &stream, i, w->decoder, w->packed, into, &data, error);
+    if (!status)
+        c->bytes = data;
+    return status;
+}
+
+emr_status emr_session_read_codes(emr_session *s, emr_error *error)
+{
+    size_t n = s->codes.n_missing;
+    s->codes.n_read += n;
+    return n ? emr_work(&s->workers, n, read_code_block, s, error) : EMR_OK;
+}
+
+/* The codes' part of a window; those of the base are none, as many as there are. */
+static void find_codes(const emr_session_task *t, uint64_t flat, emr_code_window *w)
+{
+    const emr_session *s = t->session;
+    const emr_kind *kind = s->bundle->kind;
+    if (t->task == EMR_BASE)
+        return;
+    emr_stream_record stream = emr_session_code_stream(s->bundle, t->task);
+    uint64_t byte = emr_code_bytes(kind, flat), block = byte / stream.block_bytes;
+    size_t within = (size_t)(byte % stream.block_bytes);
+    w->codes = s->codes.blocks[s->codes.first_block[t->task] + block].bytes + within;
+    w->first_code = flat % 8;
+    w->n = (size_t)emr_min(w->n, (emr_stream_block_length(&stream, block) - within) / kind->bits * 8 -
+                                     w->first_code);
+}
+
+static void find_unified(const emr_session *s, uint64_t flat, emr_code_window *w)
+{
+    size_t size = emr_float_size(w->unified_dtype);
+    uint64_t byte = flat * size, block = byte / s->unified.block_bytes;
+    size_t within = (size_t)(byte % s->unified.block_bytes);
+    w->unified = s->unified_blocks[block] + within;
+    w->n = (size_t)emr_min(w->n, (emr_stream_block_length(&s->unified, block) - within) / size);
+}
+
+static void find_scales(const emr_session_task *t, uint32_t tensor, uint64_t first, emr_code_window *w)
+{
+    const emr_session *s = t->session;
+    const emr_session_tensor *m = &s->tensors[tensor];
+    size_t n_scales = s->bundle->kind->n_scales;
+    if (t->task == EMR_BASE)
+        return;
+    if (!t->row_scales) {
+        emr_bundle_scales(s->bundle, t->task, tensor, w->scales);
+        return;
+    }
+    w->n = (size_t)emr_min(w->n, m->n_columns - first % m->n_columns);
+    memcpy(w->scales, t->row_scales + (m->first_row + first / m->n_columns) * n_scales,
+           n_scales * sizeof *w->scales);
+}
+
+emr_status emr_session_window(void *user, uint32_t tensor, uint64_t first, uint64_t want,
+                              emr_window_parts parts, emr_code_window *w, emr_error *error)
+{
+    const emr_session_task *t = user;
+    const emr_bundle *b = t->session->bundle;
+    uint64_t flat = t->session->tensors[tensor].first_param + first;
+    (void)error;
+    *w = (emr_code_window){.n = (size_t)emr_min(want, SIZE_MAX / 16),
+                           .unified_dtype = b->summary.unified_dtype};
+    find_codes(t, flat, w);
+    if (parts == EMR_WINDOW_ALL && b->kind->has_unified)
+        find_unified(t->session, flat, w);
+    if (parts != EMR_WINDOW_CODES)
+        find_scales(t, tensor, first, w);
+    return EMR_OK;
+}

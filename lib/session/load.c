@@ -1,0 +1,211 @@
+/* load.c - what a session has in memory from its creation on: base tensors, the unified vector, what tasks
+ * have beside their codes, and room for these. Freestanding. */
+#include "session/needs.h"
+
+#include "core/io.h"
+#include "model/model.h"
+
+enum { READ_BYTES = 1 << 20 }; /* of the base, at a time */
+
+static const emr_tensor *base_tensor(const emr_session *s, uint32_t i)
+{
+    return emr_model_find_tensor(s->base, emr_bundle_tensor_name(s->bundle, i));
+}
+
+static emr_status allocate_scratch(emr_session *s, const emr_session_needs *n, emr_error *error)
+{
+    const emr_allocator *a = &s->allocator;
+    s->zeros = emr_allocate(a, n->fill_bytes);
+    s->ones = emr_allocate(a, n->fill_bytes);
+    s->private_block = emr_allocate(a, n->private_bytes);
+    if (!s->zeros || !s->ones || !s->private_block)
+        return emr_no_memory(error, s->bundle->name);
+    memset(s->zeros, 0, n->fill_bytes);
+    memset(s->ones, 0xff, n->fill_bytes);
+    for (size_t i = 0; i < s->workers.n; i++) {
+        s->work[i].packed = emr_allocate(a, n->packed_bytes);
+        if (!s->work[i].packed || emr_decoder_create(&s->work[i].decoder, a))
+            return emr_no_memory(error, s->bundle->name);
+    }
+    return EMR_OK;
+}
+
+/* Some bytes of a tensor. */
+static emr_status read_base_piece(void *context, size_t job, size_t worker, emr_error *error)
+{
+    const emr_session *s = context;
+    const emr_session_piece *p = &s->pieces[job];
+    (void)worker;
+    return emr_tensor_read(base_tensor(s, p->tensor), p->first, p->out, (size_t)p->n, error);
+}
+
+static emr_status read_base_pieces(emr_session *s, emr_error *error)
+{
+    size_t n = s->n_pieces;
+    s->n_pieces = 0;
+    return n ? emr_work(&s->workers, n, read_base_piece, s, error) : EMR_OK;
+}
+
+static emr_status map_base_tensor(emr_session *s, uint32_t i, const emr_tensor *t, emr_error *error)
+{
+    emr_session_tensor *m = &s->tensors[i];
+    emr_error why;
+    emr_status status = t->bytes ? emr_io_map(&t->io, t->offset, (size_t)t->bytes, &m->window, &why) : EMR_OK;
+    m->base = m->window;
+    return status ? emr_fail_because(error, status, &why, "%F: tensor '%T' cannot be mapped", s->base->name,
+                                     t->name)
+                  : EMR_OK;
+}
+
+/* Collects pieces to be read, and reads them when there are many: the last ones are left. */
+static emr_status copy_base_tensor(emr_session *s, uint32_t i, const emr_tensor *t, emr_error *error)
+{
+    emr_session_tensor *m = &s->tensors[i];
+    uint8_t *copy = emr_allocate(&s->allocator, (size_t)t->bytes);
+    emr_status status = EMR_OK;
+    m->copy = copy;
+    m->base = copy;
+    if (!copy)
+        return emr_no_memory(error, s->bundle->name);
+    for (uint64_t at = 0, n; !status && at < t->bytes; at += n) {
+        n = emr_min(t->bytes - at, READ_BYTES);
+        s->pieces[s->n_pieces++] = (emr_session_piece){.tensor = i, .first = at, .n = n, .out = copy + at};
+        if (s->n_pieces == EMR_SESSION_PIECES)
+            status = read_base_pieces(s, error);
+    }
+    return status;
+}
+
+static emr_status load_base(emr_session *s, emr_error *error)
+{
+    emr_status status = EMR_OK;
+    for (uint32_t i = 0; !status && i < s->bundle->summary.n_merged; i++) {
+        const emr_tensor *t = base_tensor(s, i);
+        if (t->kind == EMR_TENSOR_MEMORY)
+            continue;
+        if (t->bytes > SIZE_MAX)
+            return emr_no_memory(error, s->bundle->name);
+        status = t->kind == EMR_TENSOR_IO && t->io.map ? map_base_tensor(s, i, t, error)
+                                                       : copy_base_tensor(s, i, t, error);
+    }
+    return status ? status : read_base_pieces(s, error);
+}
+
+/* Reads something of a kept tensor, so that a base that is the bundle's own has what reading takes before any
+ * call wants it. */
+static emr_status read_kept(emr_session *s, emr_error *error)
+{
+    const emr_bundle *b = s->bundle;
+    uint8_t byte;
+    for (uint32_t i = b->summary.n_merged; s->own_base && i < b->summary.n_tensors; i++) {
+        const emr_tensor *t = base_tensor(s, i);
+        if (t && t->bytes)
+            return emr_tensor_read(t, 0, &byte, 1, error);
+    }
+    return EMR_OK;
+}
+
+static emr_status read_unified_block(void *context, size_t job, size_t worker, emr_error *error)
+{
+    emr_session *s = context;
+    const emr_session_worker *w = &s->work[worker];
+    emr_block_record r = emr_bundle_block_record(s->bundle, (size_t)(s->unified.first_block + job));
+    const uint8_t **at = &s->unified_blocks[job];
+    if (r.codec == EMR_CODEC_FILL && r.parameter == 0) {
+        *at = s->zeros;
+        return EMR_OK;
+    }
+    uint8_t *into = *at ? s->unified_memory + (*at - s->unified_memory) : w->packed;
+    const uint8_t *data;
+    emr_status status =
+        emr_block_read(s->bundle, &s->unified, job, w->decoder, w->packed, into, &data, error);
+    if (!status)
+        *at = data;
+    return status;
+}
+
+static emr_status load_unified(emr_session *s, const emr_session_needs *n, emr_error *error)
+{
+    size_t n_blocks = (size_t)emr_stream_blocks(&s->unified);
+    s->unified_blocks = emr_allocate_array(&s->allocator, n_blocks, sizeof *s->unified_blocks);
+    s->unified_memory = n->unified <= SIZE_MAX ? emr_allocate(&s->allocator, (size_t)n->unified) : NULL;
+    if (!s->unified_blocks || !s->unified_memory)
+        return emr_no_memory(error, s->bundle->name);
+    uint8_t *next = s->unified_memory;
+    for (size_t i = 0; i < n_blocks; i++) {
+        emr_block_record r = emr_bundle_block_record(s->bundle, (size_t)(s->unified.first_block + i));
+        if (!emr_session_needs_copy(s->bundle, &r))
+            continue;
+        s->unified_blocks[i] = next;
+        next += emr_round_up(emr_stream_block_length(&s->unified, i), EMR_ALIGNMENT);
+    }
+    return emr_work(&s->workers, n_blocks, read_unified_block, s, error);
+}
+
+emr_status emr_session_load(emr_session *s, const emr_session_needs *n, emr_error *error)
+{
+    emr_status status = allocate_scratch(s, n, error);
+    if (!status)
+        status = load_base(s, error);
+    if (!status)
+        status = read_kept(s, error);
+    if (!status)
+        status = load_unified(s, n, error);
+    for (uint32_t task = 0; !status && task < s->bundle->summary.n_tasks; task++)
+        status = emr_session_load_task(s, task, error);
+    return status;
+}
+
+static void unmap_unified(emr_session *s)
+{
+    const emr_bundle *b = s->bundle;
+    for (size_t i = 0; s->unified_blocks && i < emr_stream_blocks(&s->unified); i++) {
+        emr_block_record r = emr_bundle_block_record(b, (size_t)(s->unified.first_block + i));
+        if (emr_session_maps(b, &r))
+            emr_io_unmap(&b->io, s->unified_blocks[i], r.stored);
+    }
+}
+
+static void unmap_codes(emr_session *s)
+{
+    const emr_bundle *b = s->bundle;
+    for (uint32_t task = 0; task < s->codes.n_tasks; task++)
+        for (size_t i = s->codes.first_block[task]; i < s->codes.first_block[task + 1]; i++) {
+            emr_stream_record stream = emr_session_code_stream(b, task);
+            emr_block_record r =
+                emr_bundle_block_record(b, (size_t)(stream.first_block + i - s->codes.first_block[task]));
+            if (emr_session_maps(b, &r))
+                emr_io_unmap(&b->io, s->codes.blocks[i].bytes, r.stored);
+        }
+}
+
+static void release_base(emr_session *s)
+{
+    for (uint32_t i = 0; s->tensors && i < s->bundle->summary.n_merged; i++) {
+        const emr_session_tensor *m = &s->tensors[i];
+        if (m->window) {
+            const emr_tensor *t = base_tensor(s, i);
+            emr_io_unmap(&t->io, m->window, (size_t)t->bytes);
+        }
+        emr_release(&s->allocator, m->copy);
+    }
+}
+
+void emr_session_unload(emr_session *s)
+{
+    const emr_allocator *a = &s->allocator;
+    unmap_unified(s);
+    unmap_codes(s);
+    release_base(s);
+    for (uint32_t task = 0; s->tasks && task < s->bundle->summary.n_tasks; task++) {
+        emr_release(a, s->tasks[task].row_scales);
+        emr_names_free(&s->tasks[task].private, a);
+    }
+    for (size_t i = 0; s->work && i < s->workers.n; i++) {
+        emr_release(a, s->work[i].packed);
+        emr_decoder_destroy(s->work[i].decoder);
+    }
+    void *const rest[] = {(void *)s->unified_blocks, s->unified_memory, s->zeros, s->ones, s->private_block};
+    for (size_t i = 0; i < sizeof rest / sizeof *rest; i++)
+        emr_release(a, rest[i]);
+}

@@ -1,0 +1,33 @@
+/* needs.h - how much memory a session takes, added up before anything large is allocated, and loading what it
+ * says. */
+#ifndef EMR_SESSION_NEEDS_H
+#define EMR_SESSION_NEEDS_H
+
+#include "session/session.h"
+
+typedef struct emr_session_needs {
+    uint64_t tables, base, unified, row_scales, codes, scratch; /* bytes; together info.memory_bytes */
+    uint64_t n_code_blocks;                                     /* of all tasks */
+    uint64_t n_code_slots;                                      /* for those that are decoded */
+    size_t slot_bytes, fill_bytes, packed_bytes, private_bytes; /* of one each */
+    size_t base_reader,
+        row_reader; /* what reading the embedded base, and scales per row, takes for a while */
+} emr_session_needs;
+
+/* Finds base tensors and the unified stream, and adds everything up. first_block has room for the number of
+ * each task's first block of codes, and one more. */
+emr_status emr_session_measure(emr_session *session, size_t *first_block, emr_session_needs *needs,
+                               emr_error *error);
+
+/* Decides how many decoded blocks of codes are kept, and sets the sizes in session->info. EMR_ELIMIT where a
+ * cap, 0 for none, is too low. */
+emr_status emr_session_limit(emr_session *session, emr_session_needs *needs, uint64_t mask_bytes,
+                             uint64_t memory_bytes, emr_error *error);
+
+/* load.c: allocates and reads what was measured; room for codes is not part of it. */
+emr_status emr_session_load(emr_session *session, const emr_session_needs *needs, emr_error *error);
+
+/* Whatever of it there is. */
+void emr_session_unload(emr_session *session);
+
+#endif

@@ -1,0 +1,86 @@
+/* tasks.c - what a session has of each task beside its codes: scales per row, and private tensors by name.
+ * Freestanding. */
+#include "session/session.h"
+
+/* The tensor that has row `row` of all, for a message. */
+static uint32_t tensor_of_row(const emr_session *s, uint64_t row)
+{
+    uint32_t i = 0;
+    while (i + 1 < s->bundle->summary.n_merged && s->tensors[i + 1].first_row <= row)
+        i++;
+    return i;
+}
+
+static emr_status read_row_scales(emr_session *s, uint32_t task, uint64_t n, emr_error *error)
+{
+    const emr_bundle *b = s->bundle;
+    float *scales = s->tasks[task].row_scales;
+    emr_cursor cursor;
+    emr_status status =
+        emr_cursor_open(&cursor, b, b->task_streams[EMR_STREAM_ROW_RESCALERS][task], &s->allocator, error);
+    if (!status)
+        status = emr_cursor_read(&cursor, 0, scales, (size_t)n * sizeof *scales, error);
+    emr_cursor_close(&cursor);
+    for (uint64_t i = 0; !status && i < n; i++) {
+        scales[i] = emr_f32_from_bits(emr_load32(&scales[i]));
+        if (emr_f32_bits(scales[i]) >= 0x7f800000)
+            status =
+                emr_bundle_check_rescaler(b, task, tensor_of_row(s, i / b->kind->n_scales), scales[i], error);
+    }
+    return status;
+}
+
+static emr_status load_row_scales(emr_session *s, uint32_t task, emr_error *error)
+{
+    const emr_bundle *b = s->bundle;
+    uint64_t n = b->summary.n_rows * b->kind->n_scales;
+    if (b->summary.rescale_per != EMR_PER_ROW_BYTE || !n)
+        return EMR_OK;
+    float *scales =
+        n <= SIZE_MAX / sizeof *scales ? emr_allocate(&s->allocator, (size_t)n * sizeof *scales) : NULL;
+    s->tasks[task].row_scales = scales;
+    return scales ? read_row_scales(s, task, n, error) : emr_no_memory(error, b->name);
+}
+
+/* As emr_names wants to be told. */
+static const char *private_name_at(const void *owner, size_t i)
+{
+    const emr_session_task *t = owner;
+    const emr_bundle *b = t->session->bundle;
+    return emr_bundle_string(b, emr_bundle_private_record(b, b->first_private[t->task] + i).name);
+}
+
+static emr_status load_private_names(emr_session *s, uint32_t task, emr_error *error)
+{
+    const emr_bundle *b = s->bundle;
+    emr_session_task *t = &s->tasks[task];
+    size_t n = b->first_private[task + 1] - b->first_private[task];
+    emr_status status = emr_names_reserve(&t->private, &s->allocator, n);
+    for (size_t i = 0; !status && i < n; i++)
+        status = emr_names_add(&t->private, &s->allocator, private_name_at, t, i);
+    if (status == EMR_EEXIST)
+        return emr_fail(error, EMR_EFORMAT, "%F: task '%K' has two tensors of one name", b->name,
+                        emr_bundle_task_name(b, task));
+    return status ? emr_no_memory(error, b->name) : EMR_OK;
+}
+
+emr_status emr_session_load_task(emr_session *s, uint32_t task, emr_error *error)
+{
+    emr_status status = load_row_scales(s, task, error);
+    return status ? status : load_private_names(s, task, error);
+}
+
+emr_session_task *emr_session_find_task(emr_session *s, uint32_t task, emr_error *error)
+{
+    uint32_t n = s->bundle->summary.n_tasks;
+    if (task < n || task == EMR_BASE)
+        return &s->tasks[task < n ? task : n];
+    emr_fail(error, EMR_ENOTFOUND, "%F: there is no task %u", s->bundle->name, (uint64_t)task);
+    return NULL;
+}
+
+size_t emr_session_find_private(const emr_session_task *t, const char *name)
+{
+    size_t i = t->task == EMR_BASE ? EMR_NAMES_NONE : emr_names_find(&t->private, private_name_at, t, name);
+    return i == EMR_NAMES_NONE ? i : t->session->bundle->first_private[t->task] + i;
+}

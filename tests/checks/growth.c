@@ -1,0 +1,642 @@
+/* growth.c FOLDER - a program whose headers and library are of different versions: growth_of_structs.py has
+ * given every growable struct of the one or the other one more member, `future`. GROWTH is by how many bytes
+ * the library's structs are larger than the program's: -8, 0 or 8.
+ *
+ * Every struct goes through the calls that take, fill or hand it over, and is printed with its name, so that
+ * the script sees when one was forgotten. Structs are as the headers ask for, on a stack that was full of
+ * other bytes. */
+#include <emr/emr.h>
+
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#if GROWTH < 0
+#define SET_FUTURE(s, value) ((s)->future = (value))
+#define FUTURE(s)            ((s)->future)
+#else
+#define SET_FUTURE(s, value) ((void)(s), (void)(value))
+#define FUTURE(s)            ((void)(s), (uint64_t)0)
+#endif
+
+/* A struct that goes in, with everything but `future` for the caller to set. */
+#define NEW(type, name, value)                                                                               \
+    type name = EMR_INIT(type);                                                                              \
+    SET_FUTURE(&name, value)
+
+enum { ROWS = 4, COLUMNS = 16, COUNT = ROWS * COLUMNS, HEAD = 4 };
+enum { BASE, FRENCH, GERMAN, N_MODELS };
+static const char *const model_names[N_MODELS] = {"base", "french", "german"};
+
+typedef struct world {
+    const char *folder;
+    float weight[N_MODELS][COUNT], head[N_MODELS][HEAD];
+    emr_model *models[N_MODELS];
+    emr_pool *pool;
+    emr_buffer *bytes; /* of the bundle */
+    emr_merge *merge;  /* which has run */
+    emr_bundle *bundle;
+    emr_session *session;
+    emr_modulator *modulator;
+    char path[4096]; /* of a checkpoint of the base's */
+} world;
+
+static int failures;
+
+static void fail(const char *what, const char *why)
+{
+    fprintf(stderr, "%s: %s\n", what, why);
+    failures++;
+}
+
+static void must(emr_status status, const emr_error *error)
+{
+    if (status) {
+        fprintf(stderr, "growth: %s: %s\n", emr_status_name(status), error->text);
+        exit(1);
+    }
+}
+
+/* What a function that is called next finds on its stack. */
+static void dirty_stack(void)
+{
+    volatile unsigned char bytes[32768];
+    for (size_t i = 0; i < sizeof bytes; i++)
+        bytes[i] = 0xff;
+}
+
+/* ---- structs that the library hands to callbacks ---- */
+
+static void handed_over(const char *type, size_t size, size_t known, bool right)
+{
+    static char seen[16][32];
+    size_t i = 0;
+    if (size != known + GROWTH)
+        fail(type, "does not have the library's size");
+    if (!right)
+        fail(type, "has other members than it should");
+    while (i < 16 && seen[i][0] && strcmp(seen[i], type) != 0)
+        i++;
+    if (i < 16 && !seen[i][0]) {
+        strcpy(seen[i], type);
+        printf("handed over %s\n", type);
+    }
+}
+
+static emr_status on_progress(void *user, const emr_progress *progress, emr_error *error)
+{
+    (void)user, (void)error;
+    handed_over("emr_progress", progress->size, sizeof *progress, progress->done <= progress->total);
+    return EMR_OK;
+}
+
+static emr_status on_part(void *user, const emr_sink_part *part, emr_error *error)
+{
+    (void)user, (void)error;
+    handed_over("emr_sink_part", part->size, sizeof *part, part->n && part->tensor < 2);
+    return EMR_OK;
+}
+
+static void on_difference(void *user, const emr_base_difference *difference)
+{
+    (void)user;
+    handed_over("emr_base_difference", difference->size, sizeof *difference, strlen(difference->tensor) > 0);
+}
+
+static emr_status compute_ones(const emr_computation *c, emr_error *error)
+{
+    float *out = c->out;
+    (void)error;
+    handed_over("emr_computation", c->size, sizeof *c, c->first + c->count <= COUNT);
+    for (size_t i = 0; i < c->count; i++)
+        out[i] = 1;
+    return EMR_OK;
+}
+
+/* ---- structs that go in: each of these makes one call with one, whose `future` has a value ---- */
+
+static void *allocate_some(void *user, size_t bytes, size_t alignment)
+{
+    (void)user;
+    return aligned_alloc(alignment, (bytes + alignment - 1) / alignment * alignment);
+}
+
+static void free_some(void *user, void *pointer)
+{
+    (void)user;
+    free(pointer);
+}
+
+static emr_status with_allocator(world *w, uint64_t future, emr_error *error)
+{
+    emr_buffer *buffer;
+    NEW(emr_allocator, allocator, future);
+    (void)w;
+    allocator.alloc = allocate_some;
+    allocator.free = free_some;
+    emr_status status = emr_buffer_create(&buffer, &allocator, error);
+    emr_buffer_destroy(&buffer);
+    return status;
+}
+
+static void run_in_turn(void *user, size_t n, void (*fn)(void *arg, size_t i), void *arg)
+{
+    (void)user;
+    for (size_t i = 0; i < n; i++)
+        fn(arg, i);
+}
+
+static emr_status with_executor(world *w, uint64_t future, emr_error *error)
+{
+    NEW(emr_executor, executor, future);
+    NEW(emr_resources, resources, 0);
+    executor.parallel_for = run_in_turn;
+    executor.concurrency = 2;
+    resources.executor = &executor;
+    return emr_bundle_verify(w->bundle, &resources, error);
+}
+
+static emr_status with_resources(world *w, uint64_t future, emr_error *error)
+{
+    NEW(emr_resources, resources, future);
+    resources.executor = emr_pool_executor(w->pool);
+    resources.progress = on_progress;
+    return emr_bundle_verify(w->bundle, &resources, error);
+}
+
+static emr_status with_pool_options(world *w, uint64_t future, emr_error *error)
+{
+    emr_pool *pool;
+    NEW(emr_pool_options, options, future);
+    (void)w;
+    options.threads = 2;
+    emr_status status = emr_pool_create(&pool, &options, error);
+    if (!status && emr_pool_executor(pool)->concurrency != 2)
+        fail("emr_pool_options", "threads was not heard");
+    emr_pool_destroy(&pool);
+    return status;
+}
+
+static emr_status read_buffer(void *user, uint64_t offset, void *destination, size_t n, emr_error *error)
+{
+    const emr_buffer *buffer = user;
+    if (offset > emr_buffer_bytes(buffer) || n > emr_buffer_bytes(buffer) - offset)
+        return emr_error_set(error, EMR_EIO, 0, "a buffer", "it ends before");
+    memcpy(destination, (const char *)emr_buffer_data(buffer) + offset, n);
+    return EMR_OK;
+}
+
+static emr_status buffer_length(void *user, uint64_t *bytes, emr_error *error)
+{
+    (void)error;
+    *bytes = emr_buffer_bytes(user);
+    return EMR_OK;
+}
+
+static emr_status with_io(world *w, uint64_t future, emr_error *error)
+{
+    emr_bundle *bundle;
+    NEW(emr_io, io, future);
+    io.user = w->bytes;
+    io.read = read_buffer;
+    io.length = buffer_length;
+    emr_status status = emr_bundle_open(&bundle, &io, "the host's", NULL, error);
+    emr_bundle_destroy(&bundle);
+    return status;
+}
+
+static emr_status with_file_options(world *w, uint64_t future, emr_error *error)
+{
+    char path[4200];
+    emr_file *file;
+    NEW(emr_file_options, options, future);
+    options.replace = 1;
+    snprintf(path, sizeof path, "%s/file", w->folder);
+    emr_status status = emr_file_create(&file, path, &options, error);
+    if (status)
+        return status;
+    const emr_io *io = emr_file_io(file);
+    if (io->size != sizeof *io + GROWTH)
+        fail("emr_io", "of a file does not have the library's size");
+    status = io->write(io->user, 0, "abc", 3, error);
+    if (!status)
+        status = emr_file_commit(file, error);
+    emr_file_close(&file);
+    return status;
+}
+
+static emr_status with_model_options(world *w, uint64_t future, emr_error *error)
+{
+    emr_model *model;
+    NEW(emr_model_options, options, future);
+    (void)w;
+    options.name = "ones";
+    emr_status status = emr_model_create(&model, &options, error);
+    emr_model_destroy(&model);
+    return status;
+}
+
+static emr_status with_tensor_desc(world *w, uint64_t future, emr_error *error)
+{
+    const uint64_t shape[] = {ROWS, COLUMNS};
+    float value = 0;
+    emr_model *model;
+    NEW(emr_tensor_desc, desc, future);
+    (void)w;
+    must(emr_model_create(&model, NULL, error), error);
+    desc.name = "ones";
+    desc.dtype = EMR_DTYPE_F32;
+    desc.rank = 2;
+    desc.shape = shape;
+    desc.compute = compute_ones;
+    emr_status status = emr_model_add(model, &desc, error);
+    if (!status)
+        status = emr_tensor_read(emr_model_find_tensor(model, "ones"), 40, &value, sizeof value, error);
+    if (!status && value != 1)
+        fail("emr_tensor_desc", "the tensor was not computed");
+    emr_model_destroy(&model);
+    return status;
+}
+
+static emr_status with_read_options(world *w, uint64_t future, emr_error *error)
+{
+    emr_model *model;
+    NEW(emr_checkpoint_read_options, options, future);
+    emr_status status = emr_checkpoint_open(&model, w->path, &options, error);
+    emr_model_destroy(&model);
+    return status;
+}
+
+static emr_status with_write_options(world *w, uint64_t future, emr_error *error)
+{
+    NEW(emr_checkpoint_write_options, options, future);
+    options.replace = 1;
+    return emr_checkpoint_write(w->models[BASE], w->path, &options, error);
+}
+
+static emr_status with_policy(world *w, uint64_t future, emr_error *error)
+{
+    emr_merge *merge;
+    NEW(emr_policy, policy, future);
+    NEW(emr_merge_options, options, 0);
+    (void)w;
+    options.policy = &policy;
+    emr_status status = emr_merge_create(&merge, &options, error);
+    emr_merge_destroy(&merge);
+    return status;
+}
+
+static emr_status with_merge_options(world *w, uint64_t future, emr_error *error)
+{
+    emr_merge *merge;
+    NEW(emr_merge_options, options, future);
+    (void)w;
+    emr_status status = emr_merge_create(&merge, &options, error);
+    emr_merge_destroy(&merge);
+    return status;
+}
+
+static emr_status with_sink(world *w, uint64_t future, emr_error *error)
+{
+    emr_merge *merge;
+    NEW(emr_sink, sink, future);
+    NEW(emr_merge_options, options, 0);
+    options.rescale_per = EMR_RESCALE_PER_ROW;
+    sink.unified = sink.mask = sink.rescalers = on_part;
+    must(emr_merge_create(&merge, &options, error), error);
+    must(emr_merge_set_base(merge, w->models[BASE], error), error);
+    must(emr_merge_add_task(merge, "french", w->models[FRENCH], error), error);
+    emr_status status = emr_merge_set_sink(merge, &sink, error);
+    if (!status)
+        status = emr_merge_run(merge, error);
+    emr_merge_destroy(&merge);
+    return status;
+}
+
+static emr_status with_bundle_options(world *w, uint64_t future, emr_error *error)
+{
+    emr_bundle *bundle;
+    NEW(emr_bundle_options, options, future);
+    emr_status status = emr_bundle_open(&bundle, emr_buffer_io(w->bytes), NULL, &options, error);
+    emr_bundle_destroy(&bundle);
+    return status;
+}
+
+static emr_status with_view_options(world *w, uint64_t future, emr_error *error)
+{
+    emr_model *model;
+    NEW(emr_view_options, options, future);
+    options.dtype = EMR_DTYPE_F32;
+    emr_status status = emr_bundle_open_task(&model, w->bundle, 0, w->models[BASE], &options, error);
+    emr_model_destroy(&model);
+    return status;
+}
+
+static emr_status with_base_check_options(world *w, uint64_t future, emr_error *error)
+{
+    NEW(emr_base_check_options, options, future);
+    options.differs = on_difference;
+    emr_status status = emr_bundle_check_base(w->bundle, w->models[BASE], &options, error);
+    if (!status && emr_bundle_check_base(w->bundle, w->models[FRENCH], &options, error) != EMR_EMISMATCH)
+        fail("emr_base_check_options", "another base was taken");
+    return status;
+}
+
+static emr_status with_task_selection(world *w, uint64_t future, emr_error *error)
+{
+    const uint32_t tasks[] = {1};
+    emr_buffer *buffer;
+    NEW(emr_task_selection, selection, future);
+    selection.tasks = tasks;
+    selection.n_tasks = 1;
+    must(emr_buffer_create(&buffer, NULL, error), error);
+    emr_status status = emr_bundle_extract(w->bundle, &selection, emr_buffer_io(buffer), NULL, error);
+    emr_buffer_destroy(&buffer);
+    return status;
+}
+
+static emr_status with_session_options(world *w, uint64_t future, emr_error *error)
+{
+    emr_session *session;
+    NEW(emr_session_options, options, future);
+    emr_status status = emr_session_create(&session, w->bundle, w->models[BASE], &options, error);
+    emr_session_destroy(&session);
+    return status;
+}
+
+/* Structs lie side by side as the program's headers have them; the second one has the `future`. */
+static emr_status with_weights(world *w, uint64_t future, emr_error *error)
+{
+    float weight[COUNT] = {0}, head[HEAD] = {0};
+    emr_weights weights[] = {EMR_INIT(emr_weights), EMR_INIT(emr_weights)};
+    weights[0].name = "weight";
+    weights[0].data = weight;
+    weights[1].name = "head";
+    weights[1].data = head;
+    SET_FUTURE(&weights[1], future);
+    emr_status status = emr_session_apply(w->session, FRENCH - 1, weights, 2, error);
+    if (!status && memcmp(head, w->head[FRENCH], sizeof head) != 0)
+        fail("emr_weights", "the second one was not written");
+    return status;
+}
+
+static emr_status with_product(world *w, uint64_t future, emr_error *error)
+{
+    const uint32_t tasks[] = {0, EMR_BASE};
+    float x[2 * COLUMNS] = {0}, y[2 * ROWS];
+    NEW(emr_product, product, future);
+    x[0] = x[COLUMNS] = 1;
+    product.x = x;
+    product.y = y;
+    product.batch = 2;
+    product.n_rows = ROWS;
+    emr_status status = emr_session_multiply(w->session, tasks, &product, error);
+    if (!status && y[ROWS] != w->weight[BASE][0])
+        fail("emr_product", "a session's product is wrong");
+    return status;
+}
+
+static emr_status with_product_of_modulators(world *w, uint64_t future, emr_error *error)
+{
+    emr_modulator *modulators[] = {w->modulator};
+    float x[COLUMNS] = {1}, y[ROWS];
+    NEW(emr_product, product, future);
+    product.x = x;
+    product.y = y;
+    product.batch = 1;
+    product.n_rows = ROWS;
+    return emr_modulator_multiply(modulators, &product, COLUMNS, EMR_DTYPE_F32, w->weight[BASE], error);
+}
+
+static emr_status with_application(world *w, uint64_t future, emr_error *error)
+{
+    float out[COUNT];
+    NEW(emr_application, application, future);
+    application.base = w->weight[BASE];
+    application.out = out;
+    application.count = COUNT;
+    application.base_dtype = application.out_dtype = EMR_DTYPE_F32;
+    return emr_modulator_apply(w->modulator, &application, error);
+}
+
+static emr_status with_modulation(world *w, uint64_t future, emr_error *error)
+{
+    static const float unified[8] = {1}, rescaler[1] = {2};
+    static const uint8_t mask[1] = {1};
+    emr_modulator *modulator;
+    NEW(emr_modulation, modulation, future);
+    (void)w;
+    modulation.name = "weight";
+    modulation.unified = unified;
+    modulation.unified_dtype = EMR_DTYPE_F32;
+    modulation.mask = mask;
+    modulation.rescalers = rescaler;
+    modulation.count = 8;
+    modulation.n_rescalers = 1;
+    must(emr_modulator_create(&modulator, NULL, error), error);
+    emr_status status = emr_modulator_add(modulator, &modulation, error);
+    emr_modulator_destroy(&modulator);
+    return status;
+}
+
+static const struct {
+    const char *type;
+    emr_status (*call)(world *w, uint64_t future, emr_error *error);
+} going_in[] = {
+    {"emr_allocator", with_allocator},
+    {"emr_executor", with_executor},
+    {"emr_resources", with_resources},
+    {"emr_pool_options", with_pool_options},
+    {"emr_io", with_io},
+    {"emr_file_options", with_file_options},
+    {"emr_model_options", with_model_options},
+    {"emr_tensor_desc", with_tensor_desc},
+    {"emr_checkpoint_write_options", with_write_options},
+    {"emr_checkpoint_read_options", with_read_options},
+    {"emr_policy", with_policy},
+    {"emr_merge_options", with_merge_options},
+    {"emr_sink", with_sink},
+    {"emr_bundle_options", with_bundle_options},
+    {"emr_view_options", with_view_options},
+    {"emr_base_check_options", with_base_check_options},
+    {"emr_task_selection", with_task_selection},
+    {"emr_session_options", with_session_options},
+    {"emr_weights", with_weights},
+    {"emr_product", with_product},
+    {"emr_product", with_product_of_modulators},
+    {"emr_application", with_application},
+    {"emr_modulation", with_modulation},
+};
+
+/* A member that the library does not know is refused when it is set, and only then. */
+static void check_going_in(world *w)
+{
+    for (size_t i = 0; i < sizeof going_in / sizeof *going_in; i++) {
+        emr_error error;
+        dirty_stack();
+        emr_status status = going_in[i].call(w, 0, &error);
+        if (status)
+            fail(going_in[i].type, error.text);
+#if GROWTH < 0
+        memset(&error, 0, sizeof error);
+        status = going_in[i].call(w, 1, &error);
+        if (status != EMR_EVERSION)
+            fail(going_in[i].type, "a member that this library does not know was set, and not refused");
+        else if (!strstr(error.text, going_in[i].type))
+            fail(going_in[i].type, error.text);
+#endif
+        printf("went in %s\n", going_in[i].type);
+    }
+}
+
+/* ---- structs that are filled ---- */
+
+static bool is_filled_with(const unsigned char *bytes, size_t n, unsigned char value)
+{
+    while (n && bytes[n - 1] == value)
+        n--;
+    return n == 0;
+}
+
+/* `call` fills `out`, in which every byte but those of its size was set before, and nothing behind it. */
+#define CHECK_FILLED(type, call, right)                                                                      \
+    do {                                                                                                     \
+        struct {                                                                                             \
+            type out;                                                                                        \
+            unsigned char behind[64];                                                                        \
+        } place;                                                                                             \
+        type *out = &place.out;                                                                              \
+        memset(&place, 0xa5, sizeof place);                                                                  \
+        out->size = sizeof *out;                                                                             \
+        if ((call) != EMR_OK)                                                                                \
+            fail(#type, "was not filled");                                                                   \
+        else if (out->size != sizeof *out || FUTURE(out) != 0)                                               \
+            fail(#type, "its size or what the library does not know is not as it should be");                \
+        else if (!is_filled_with(place.behind, sizeof place.behind, 0xa5))                                   \
+            fail(#type, "more was filled than the program has");                                             \
+        else if (!(right))                                                                                   \
+            fail(#type, "was filled with something else");                                                   \
+        printf("filled %s\n", #type);                                                                        \
+    } while (0)
+
+static void check_filled(world *w)
+{
+    const uint32_t dropped[] = {0};
+    emr_buffer *buffer;
+    emr_error error;
+    NEW(emr_task_selection, selection, 0);
+    selection.tasks = dropped;
+    selection.n_tasks = 1;
+    must(emr_buffer_create(&buffer, NULL, &error), &error);
+
+    CHECK_FILLED(emr_features, emr_get_features(out), out->hosted == 1 && out->format_major == 1);
+    CHECK_FILLED(emr_plan_summary, emr_merge_get_plan(w->merge, out, &error), out->n_merged == 1);
+    CHECK_FILLED(emr_plan_tensor, emr_merge_get_plan_tensor(w->merge, 0, out), out->n_private == 0);
+    CHECK_FILLED(emr_task_report, emr_merge_get_task_report(w->merge, 0, out), out->empty_mask == 0);
+    CHECK_FILLED(emr_bundle_info, emr_bundle_get_info(w->bundle, out), out->n_tasks == 2);
+    CHECK_FILLED(emr_task_info, emr_bundle_get_task(w->bundle, 0, out), out->n_private == 1);
+    CHECK_FILLED(emr_tensor_info, emr_bundle_get_tensor(w->bundle, 0, out), out->merged == 1);
+    CHECK_FILLED(emr_private_info, emr_bundle_get_private(w->bundle, 0, 0, out), out->rank == 1);
+    CHECK_FILLED(emr_drop_report, emr_bundle_drop(w->bundle, &selection, emr_buffer_io(buffer), out, &error),
+                 out->unified > 0);
+    CHECK_FILLED(emr_session_info, emr_session_get_info(w->session, out), out->masks_read > 0);
+    CHECK_FILLED(emr_modulator_stats, emr_modulator_get_stats(w->modulator, 0, out, &error), out->ones > 0);
+    emr_buffer_destroy(&buffer);
+}
+
+/* ---- the world ---- */
+
+static emr_model *make_model(world *w, int which)
+{
+    const uint64_t shape[] = {ROWS, COLUMNS}, head[] = {HEAD};
+    emr_model *model;
+    emr_error error;
+    NEW(emr_model_options, options, 0);
+    NEW(emr_tensor_desc, desc, 0);
+    options.name = model_names[which];
+    must(emr_model_create(&model, &options, &error), &error);
+    desc.name = "weight";
+    desc.dtype = EMR_DTYPE_F32;
+    desc.rank = 2;
+    desc.shape = shape;
+    desc.data = w->weight[which];
+    must(emr_model_add(model, &desc, &error), &error);
+    desc.name = "head";
+    desc.rank = 1;
+    desc.shape = head;
+    desc.data = w->head[which];
+    must(emr_model_add(model, &desc, &error), &error);
+    return model;
+}
+
+static void make_models(world *w)
+{
+    for (int m = 0; m < N_MODELS; m++) {
+        for (int i = 0; i < COUNT; i++)
+            w->weight[m][i] = (float)(i % 7) + (float)(m * (i % 5 - 2));
+        for (int i = 0; i < HEAD; i++)
+            w->head[m][i] = (float)(m + i);
+        w->models[m] = make_model(w, m);
+    }
+}
+
+static void run_merge(world *w)
+{
+    static const char *const heads[] = {"head"};
+    emr_error error;
+    NEW(emr_policy, policy, 0);
+    NEW(emr_resources, resources, 0);
+    NEW(emr_merge_options, options, 0);
+    policy.private_globs = heads;
+    policy.n_private_globs = 1;
+    resources.executor = emr_pool_executor(w->pool);
+    resources.progress = on_progress;
+    options.policy = &policy;
+    options.resources = &resources;
+    must(emr_buffer_create(&w->bytes, NULL, &error), &error);
+    must(emr_merge_create(&w->merge, &options, &error), &error);
+    must(emr_merge_set_base(w->merge, w->models[BASE], &error), &error);
+    for (int m = FRENCH; m < N_MODELS; m++)
+        must(emr_merge_add_task(w->merge, model_names[m], w->models[m], &error), &error);
+    must(emr_merge_set_output(w->merge, emr_buffer_io(w->bytes), &error), &error);
+    must(emr_merge_run(w->merge, &error), &error);
+}
+
+static void make_world(world *w)
+{
+    emr_error error;
+    make_models(w);
+    snprintf(w->path, sizeof w->path, "%s/base.safetensors", w->folder);
+    must(emr_pool_create(&w->pool, NULL, &error), &error);
+    run_merge(w);
+    must(emr_bundle_open(&w->bundle, emr_buffer_io(w->bytes), "bundle", NULL, &error), &error);
+    must(emr_bundle_open_modulator(&w->modulator, w->bundle, 0, NULL, &error), &error);
+    must(emr_session_create(&w->session, w->bundle, w->models[BASE], NULL, &error), &error);
+}
+
+static void destroy_world(world *w)
+{
+    emr_session_destroy(&w->session);
+    emr_modulator_destroy(&w->modulator);
+    emr_bundle_destroy(&w->bundle);
+    emr_merge_destroy(&w->merge);
+    emr_buffer_destroy(&w->bytes);
+    emr_pool_destroy(&w->pool);
+    for (int m = 0; m < N_MODELS; m++)
+        emr_model_destroy(&w->models[m]);
+}
+
+int main(int argc, char **argv)
+{
+    static world w;
+    if (argc != 2)
+        return 2;
+    w.folder = argv[1];
+    dirty_stack();
+    make_world(&w);
+    check_going_in(&w);
+    check_filled(&w);
+    destroy_world(&w);
+    return failures ? 1 : 0;
+}

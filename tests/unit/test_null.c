@@ -1,0 +1,347 @@
+/* test_null.c - the one rule about NULL: every call that returns a status returns EMR_EINVAL where a handle
+ * or an output is NULL, whatever else it was given, and sets the other output, if there is a handle, to NULL.
+ */
+#include "fixture.h"
+
+#include <stdio.h>
+
+static fixture f;
+
+static int set_up(void **state)
+{
+    (void)state;
+    fixture_create_rich(&f);
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    fixture_destroy(&f);
+    return 0;
+}
+
+static emr_error error;
+static emr_error *e; /* wanted in one round, not in the other */
+
+static size_t n_broken;
+
+static void check_promise(bool kept, const char *call, const char *what, int line)
+{
+    if (kept)
+        return;
+    print_error("line %d: %s %s\n", line, call, what);
+    n_broken++;
+}
+
+static void check_status(emr_status status, const char *call, int line)
+{
+    check_promise(status == EMR_EINVAL, call, emr_status_name(status), line);
+}
+
+static void check_sentence(const char *call, int line)
+{
+    check_promise(!e || (e->status == EMR_EINVAL && e->text[0]), call, "gives no sentence", line);
+}
+
+/* A call without a sentence; one with; and one that would have given a handle. */
+#define QUIET(call) check_status((call), #call, __LINE__)
+#define REFUSED(call)                                                                                        \
+    (memset(&error, 0, sizeof error), check_status((call), #call, __LINE__), check_sentence(#call, __LINE__))
+#define NO_HANDLE(handle, call)                                                                              \
+    (*(void **)&(handle) = &error, REFUSED(call), check_no_handle((handle), #call, __LINE__))
+
+static void check_no_handle(const void *handle, const char *call, int line)
+{
+    check_promise(!handle, call, "leaves a handle", line);
+}
+
+static const char *const nowhere = "/tmp/emr-test-null/none.safetensors"; /* is never made */
+
+static void refuse_files(void)
+{
+    emr_file *file;
+    emr_buffer *buffer;
+    emr_pool *pool = NULL;
+    float value = 1;
+    REFUSED(emr_file_open(NULL, nowhere, NULL, e));
+    NO_HANDLE(file, emr_file_open(&file, NULL, NULL, e));
+    REFUSED(emr_file_create(NULL, nowhere, NULL, e));
+    NO_HANDLE(file, emr_file_create(&file, NULL, NULL, e));
+    REFUSED(emr_file_resume(NULL, nowhere, NULL, e));
+    NO_HANDLE(file, emr_file_resume(&file, NULL, NULL, e));
+    REFUSED(emr_file_commit(NULL, e));
+    REFUSED(emr_buffer_create(NULL, NULL, e));
+    REFUSED(emr_buffer_open(NULL, "x", 1, NULL, e));
+    NO_HANDLE(buffer, emr_buffer_open(&buffer, NULL, 1, NULL, e));
+    REFUSED(emr_pool_create(NULL, NULL, e));
+    emr_file_close(NULL), emr_file_discard(NULL), emr_buffer_destroy(NULL), emr_pool_destroy(NULL);
+    file = NULL, buffer = NULL;
+    emr_file_close(&file), emr_file_discard(&file), emr_buffer_destroy(&buffer), emr_pool_destroy(&pool);
+    QUIET(emr_get_features(NULL));
+    QUIET(emr_convert(EMR_DTYPE_F32, NULL, EMR_DTYPE_F32, &value, 1));
+    QUIET(emr_convert(EMR_DTYPE_F32, &value, EMR_DTYPE_F32, NULL, 1));
+}
+
+static void refuse_models(void)
+{
+    emr_model *model, *zeros = NULL;
+    const char *key, *value;
+    unsigned char byte;
+    const emr_tensor_desc desc = {.size = sizeof desc, .name = "x", .dtype = EMR_DTYPE_U8, .data = &byte};
+    REFUSED(emr_model_create(NULL, NULL, e));
+    REFUSED(emr_model_create_zeros(NULL, f.set.base.model, NULL, e));
+    NO_HANDLE(zeros, emr_model_create_zeros(&zeros, NULL, NULL, e));
+    model = test_model_new("m");
+    REFUSED(emr_model_add(NULL, &desc, e));
+    REFUSED(emr_model_add(model, NULL, e));
+    assert_int_equal(emr_model_add(model, &desc, NULL), EMR_OK);
+    REFUSED(emr_model_set_metadata(NULL, "k", "v", e));
+    REFUSED(emr_model_set_metadata(model, NULL, "v", e));
+    REFUSED(emr_model_set_metadata(model, "k", NULL, e));
+    assert_int_equal(emr_model_set_metadata(model, "k", "v", NULL), EMR_OK);
+    QUIET(emr_model_remove_metadata(NULL, "k"));
+    QUIET(emr_model_remove_metadata(model, NULL));
+    QUIET(emr_model_get_metadata(NULL, 0, &key, &value));
+    QUIET(emr_model_get_metadata(model, 0, NULL, &value));
+    QUIET(emr_model_get_metadata(model, 0, &key, NULL));
+    REFUSED(emr_tensor_read(NULL, 0, &byte, 1, e));
+    REFUSED(emr_tensor_read(emr_model_tensor(model, 0), 0, NULL, 1, e));
+    emr_model_destroy(&model), emr_model_destroy(&model), emr_model_destroy(NULL);
+}
+
+static void refuse_checkpoints(void)
+{
+    emr_model *model;
+    const emr_model *models[2] = {f.set.base.model, NULL};
+    const char *const names[2] = {"a", "b"};
+    const emr_io *io = emr_buffer_io(f.buffer);
+    REFUSED(emr_checkpoint_open(NULL, nowhere, NULL, e));
+    NO_HANDLE(model, emr_checkpoint_open(&model, NULL, NULL, e));
+    REFUSED(emr_safetensors_open(NULL, io, NULL, NULL, e));
+    NO_HANDLE(model, emr_safetensors_open(&model, NULL, NULL, NULL, e));
+    REFUSED(emr_gguf_open(NULL, io, NULL, NULL, e));
+    NO_HANDLE(model, emr_gguf_open(&model, NULL, NULL, NULL, e));
+    REFUSED(emr_checkpoint_write(NULL, nowhere, NULL, e));
+    REFUSED(emr_checkpoint_write(f.set.base.model, NULL, NULL, e));
+    REFUSED(emr_safetensors_write(NULL, io, NULL, e));
+    REFUSED(emr_safetensors_write(f.set.base.model, NULL, NULL, e));
+    REFUSED(emr_gguf_write(NULL, io, NULL, e));
+    REFUSED(emr_gguf_write(f.set.base.model, NULL, NULL, e));
+    REFUSED(emr_adapters_agree(NULL, names, 2, NULL, e));
+    REFUSED(emr_adapters_agree(models, NULL, 2, NULL, e));
+    REFUSED(emr_adapters_agree(models, names, 2, NULL, e)); /* one of the models */
+}
+
+static void refuse_merges(void)
+{
+    emr_plan_summary summary = EMR_INIT(emr_plan_summary);
+    emr_plan_tensor tensor = EMR_INIT(emr_plan_tensor);
+    emr_task_report report = EMR_INIT(emr_task_report);
+    const emr_sink sink = EMR_INIT(emr_sink);
+    const emr_tensor *expected;
+    emr_buffer *out = test_buffer_new();
+    const emr_io *io = emr_buffer_io(out);
+    const char byte = 0;
+    uint64_t bytes;
+    size_t taken;
+    REFUSED(emr_merge_create(NULL, NULL, e));
+    emr_merge *merge = test_merge_create(&f.set, NULL), *done = test_merge_create(&f.set, NULL);
+    assert_int_equal(emr_merge_set_output(done, io, NULL), EMR_OK);
+    assert_int_equal(emr_merge_run(done, NULL), EMR_OK);
+    REFUSED(emr_merge_set_base(NULL, f.set.base.model, e));
+    REFUSED(emr_merge_set_base(merge, NULL, e));
+    REFUSED(emr_merge_add_task(NULL, "x", f.set.base.model, e));
+    REFUSED(emr_merge_add_task(merge, NULL, f.set.base.model, e));
+    REFUSED(emr_merge_add_task(merge, "x", NULL, e));
+    REFUSED(emr_merge_extend(NULL, f.bundle, e));
+    REFUSED(emr_merge_extend(merge, NULL, e));
+    REFUSED(emr_merge_get_plan(NULL, &summary, e));
+    REFUSED(emr_merge_get_plan(merge, NULL, e));
+    QUIET(emr_merge_get_plan_tensor(NULL, 0, &tensor));
+    QUIET(emr_merge_get_plan_tensor(done, 0, NULL));
+    REFUSED(emr_merge_set_output(NULL, io, e));
+    REFUSED(emr_merge_set_output(merge, NULL, e));
+    REFUSED(emr_merge_set_sink(NULL, &sink, e));
+    REFUSED(emr_merge_set_sink(merge, NULL, e));
+    REFUSED(emr_merge_set_journal(NULL, io, 0, e));
+    REFUSED(emr_merge_set_journal(merge, NULL, 0, e));
+    REFUSED(emr_merge_run(NULL, e));
+    REFUSED(emr_merge_begin(NULL, e));
+    REFUSED(emr_merge_push(NULL, 0, &byte, 1, &taken, e));
+    REFUSED(emr_merge_push(merge, 0, NULL, 1, &taken, e));
+    REFUSED(emr_merge_push(merge, 0, &byte, 1, NULL, e));
+    REFUSED(emr_merge_get_expected(NULL, 0, &expected, &bytes, e));
+    REFUSED(emr_merge_get_expected(merge, 0, NULL, &bytes, e));
+    REFUSED(emr_merge_get_expected(merge, 0, &expected, NULL, e));
+    REFUSED(emr_merge_finish(NULL, e));
+    QUIET(emr_merge_get_task_report(NULL, 0, &report));
+    QUIET(emr_merge_get_task_report(done, 0, NULL));
+    emr_merge_destroy(&done);
+    emr_merge_destroy(&merge), emr_merge_destroy(&merge), emr_merge_destroy(NULL);
+    emr_buffer_destroy(&out);
+}
+
+static void refuse_bundles(void)
+{
+    emr_bundle *bundle;
+    emr_model *model;
+    emr_modulator *modulator;
+    emr_bundle_info info = EMR_INIT(emr_bundle_info);
+    emr_task_info task_info = EMR_INIT(emr_task_info);
+    emr_tensor_info tensor_info = EMR_INIT(emr_tensor_info);
+    emr_private_info private_info = EMR_INIT(emr_private_info);
+    const char *key, *value;
+    const emr_bundle *b = f.bundle;
+    const emr_io *io = emr_buffer_io(f.buffer);
+    uint32_t number;
+    REFUSED(emr_bundle_open(NULL, io, NULL, NULL, e));
+    NO_HANDLE(bundle, emr_bundle_open(&bundle, NULL, NULL, NULL, e));
+    REFUSED(emr_bundle_open_file(NULL, nowhere, NULL, e));
+    NO_HANDLE(bundle, emr_bundle_open_file(&bundle, NULL, NULL, e));
+    QUIET(emr_bundle_get_info(NULL, &info));
+    QUIET(emr_bundle_get_info(b, NULL));
+    QUIET(emr_bundle_get_task(NULL, 0, &task_info));
+    QUIET(emr_bundle_get_task(b, 0, NULL));
+    QUIET(emr_bundle_get_tensor(NULL, 0, &tensor_info));
+    QUIET(emr_bundle_get_tensor(b, 0, NULL));
+    QUIET(emr_bundle_get_private(NULL, 0, 0, &private_info));
+    QUIET(emr_bundle_get_private(b, 0, 0, NULL));
+    REFUSED(emr_bundle_find_task(NULL, "t0", &number, e));
+    REFUSED(emr_bundle_find_task(b, NULL, &number, e));
+    REFUSED(emr_bundle_find_task(b, "t0", NULL, e));
+    REFUSED(emr_bundle_find_tensor(NULL, "w", &number, e));
+    REFUSED(emr_bundle_find_tensor(b, NULL, &number, e));
+    REFUSED(emr_bundle_find_tensor(b, "w", NULL, e));
+    QUIET(emr_bundle_get_metadata(NULL, 0, 0, &key, &value));
+    QUIET(emr_bundle_get_metadata(b, 0, 0, NULL, &value));
+    QUIET(emr_bundle_get_metadata(b, 0, 0, &key, NULL));
+    REFUSED(emr_bundle_open_modulator(NULL, b, 0, NULL, e));
+    NO_HANDLE(modulator, emr_bundle_open_modulator(&modulator, NULL, 0, NULL, e));
+    REFUSED(emr_bundle_open_task(NULL, b, 0, NULL, NULL, e));
+    NO_HANDLE(model, emr_bundle_open_task(&model, NULL, 0, NULL, NULL, e));
+    REFUSED(emr_bundle_open_base(NULL, b, NULL, e));
+    NO_HANDLE(model, emr_bundle_open_base(&model, NULL, NULL, e));
+    REFUSED(emr_bundle_open_unified(NULL, b, NULL, e));
+    NO_HANDLE(model, emr_bundle_open_unified(&model, NULL, NULL, e));
+    REFUSED(emr_bundle_open_mask(NULL, b, 0, NULL, e));
+    NO_HANDLE(model, emr_bundle_open_mask(&model, NULL, 0, NULL, e));
+    REFUSED(emr_bundle_verify(NULL, NULL, e));
+    REFUSED(emr_bundle_check_base(NULL, f.set.base.model, NULL, e));
+    REFUSED(emr_bundle_check_base(b, NULL, NULL, e));
+}
+
+static void refuse_dropping(void)
+{
+    const uint32_t task = 0;
+    const emr_task_selection some = {.size = sizeof some, .tasks = &task, .n_tasks = 1};
+    const emr_task_selection none = {.size = sizeof none, .tasks = NULL, .n_tasks = 1};
+    emr_buffer *out = test_buffer_new();
+    const emr_io *io = emr_buffer_io(out);
+    REFUSED(emr_bundle_drop(NULL, &some, io, NULL, e));
+    REFUSED(emr_bundle_drop(f.bundle, NULL, io, NULL, e));
+    REFUSED(emr_bundle_drop(f.bundle, &none, io, NULL, e));
+    REFUSED(emr_bundle_drop(f.bundle, &some, NULL, NULL, e));
+    REFUSED(emr_bundle_extract(NULL, &some, io, NULL, e));
+    REFUSED(emr_bundle_extract(f.bundle, NULL, io, NULL, e));
+    REFUSED(emr_bundle_extract(f.bundle, &none, io, NULL, e));
+    REFUSED(emr_bundle_extract(f.bundle, &some, NULL, NULL, e));
+    assert_int_equal(emr_buffer_bytes(out), 0);
+    emr_buffer_destroy(&out);
+}
+
+static void refuse_modulators(void)
+{
+    emr_modulator *m, *absent[1] = {NULL};
+    emr_modulation modulation = EMR_INIT(emr_modulation);
+    emr_application application = EMR_INIT(emr_application);
+    emr_modulator_stats stats = EMR_INIT(emr_modulator_stats);
+    float x[40] = {0}, y[6], base[240] = {0};
+    emr_product product = {.size = sizeof product, .x = x, .y = y, .batch = 1, .n_rows = 6};
+    uint32_t number;
+    REFUSED(emr_modulator_create(NULL, NULL, e));
+    assert_int_equal(emr_bundle_open_modulator(&m, f.bundle, 0, NULL, NULL), EMR_OK);
+    assert_int_equal(emr_modulator_find_tensor(m, "w", &number), EMR_OK);
+    product.tensor = application.tensor = number;
+    application.base = base;
+    application.out = base;
+    application.count = 1;
+    application.base_dtype = application.out_dtype = EMR_DTYPE_F32;
+    REFUSED(emr_modulator_add(NULL, &modulation, e));
+    QUIET(emr_modulator_find_tensor(NULL, "w", &number));
+    QUIET(emr_modulator_find_tensor(m, NULL, &number));
+    QUIET(emr_modulator_find_tensor(m, "w", NULL));
+    REFUSED(emr_modulator_read_rescalers(NULL, number, 0, 1, x, e));
+    REFUSED(emr_modulator_read_rescalers(m, number, 0, 1, NULL, e));
+    REFUSED(emr_modulator_apply(NULL, &application, e));
+    REFUSED(emr_modulator_apply(m, NULL, e));
+    application.out = NULL;
+    REFUSED(emr_modulator_apply(m, &application, e));
+    REFUSED(emr_modulator_multiply(NULL, &product, 40, EMR_DTYPE_F32, base, e));
+    REFUSED(emr_modulator_multiply(absent, &product, 40, EMR_DTYPE_F32, base, e));
+    REFUSED(emr_modulator_multiply(&m, NULL, 40, EMR_DTYPE_F32, base, e));
+    REFUSED(emr_modulator_multiply(&m, &product, 40, EMR_DTYPE_F32, NULL, e));
+    product.x = NULL;
+    REFUSED(emr_modulator_multiply(&m, &product, 40, EMR_DTYPE_F32, base, e));
+    product.x = x, product.y = NULL;
+    REFUSED(emr_modulator_multiply(&m, &product, 40, EMR_DTYPE_F32, base, e));
+    REFUSED(emr_modulator_get_stats(NULL, number, &stats, e));
+    REFUSED(emr_modulator_get_stats(m, number, NULL, e));
+    emr_modulator_destroy(&m), emr_modulator_destroy(&m), emr_modulator_destroy(NULL);
+    assert_int_equal(emr_modulator_create(&m, NULL, NULL), EMR_OK);
+    REFUSED(emr_modulator_add(m, NULL, e));
+    emr_modulator_destroy(&m);
+}
+
+static void refuse_sessions(void)
+{
+    emr_session *s;
+    emr_session_info info = EMR_INIT(emr_session_info);
+    float x[40] = {0}, y[6], w[240];
+    const uint32_t task = 0;
+    emr_product product = {.size = sizeof product, .x = x, .y = y, .batch = 1, .n_rows = 6};
+    emr_weights weights = {.size = sizeof weights, .name = "w", .data = w};
+    assert_int_equal(emr_bundle_find_tensor(f.bundle, "w", &product.tensor, NULL), EMR_OK);
+    REFUSED(emr_session_create(NULL, f.bundle, NULL, NULL, e));
+    NO_HANDLE(s, emr_session_create(&s, NULL, NULL, NULL, e));
+    assert_int_equal(emr_session_create(&s, f.bundle, NULL, NULL, NULL), EMR_OK);
+    REFUSED(emr_session_apply(NULL, 0, &weights, 1, e));
+    REFUSED(emr_session_apply(s, 0, NULL, 1, e));
+    weights.name = NULL;
+    REFUSED(emr_session_apply(s, 0, &weights, 1, e));
+    weights.name = "w", weights.data = NULL;
+    REFUSED(emr_session_apply(s, 0, &weights, 1, e));
+    REFUSED(emr_session_multiply(NULL, &task, &product, e));
+    REFUSED(emr_session_multiply(s, NULL, &product, e));
+    REFUSED(emr_session_multiply(s, &task, NULL, e));
+    product.x = NULL;
+    REFUSED(emr_session_multiply(s, &task, &product, e));
+    product.x = x, product.y = NULL;
+    REFUSED(emr_session_multiply(s, &task, &product, e));
+    QUIET(emr_session_get_info(NULL, &info));
+    QUIET(emr_session_get_info(s, NULL));
+    emr_session_destroy(&s), emr_session_destroy(&s), emr_session_destroy(NULL);
+}
+
+static void null_is_refused_by_every_call(void **state)
+{
+    (void)state;
+    for (int round = 0; round < 2; round++) {
+        e = round ? &error : NULL;
+        refuse_files();
+        refuse_models();
+        refuse_checkpoints();
+        refuse_merges();
+        refuse_bundles();
+        refuse_dropping();
+        refuse_modulators();
+        refuse_sessions();
+    }
+    assert_int_equal(n_broken, 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(null_is_refused_by_every_call)};
+    return cmocka_run_group_tests_name("NULL", tests, set_up, tear_down);
+}
