@@ -4,7 +4,8 @@
  *     W_task = W_base + lambda * (mask ? unified : 0)          (EMR-Merging, equation 6)
  *
  * computed in f32 as multiply, round, add, round (in f64 where the base is f64), then one rounding into the
- * output's dtype. Where the mask is 0 the base comes out bit for bit, converted where dtypes differ.
+ * output's dtype. Where the mask is 0 the base comes out bit for bit, converted where dtypes differ. Where it
+ * is 1 every NaN comes out as the same one: quiet, positive, its payload 0 (0x7fc00000 in F32).
  *
  * A modulator comes from a bundle (emr_bundle_open_modulator) or is made by the host over its own memory. It holds
  * its work memory, so applying allocates nothing; use one modulator per thread. Applying and multiplying by
