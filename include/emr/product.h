@@ -23,7 +23,8 @@
  *
  *     |y - exact| <= (ceil(columns / 32) + 6) * 2^-24 * sum over c of |W[c] * x[c]|
  *
- * to first order (and 2^-149 a product where products underflow). */
+ * to first order (and 2^-149 a product where products underflow). Which bits a y that is NaN has is not
+ * defined. */
 typedef struct emr_product {
     size_t size;   /* sizeof(emr_product) */
     size_t tensor; /* number of a merged tensor, as in the bundle or the modulators */
