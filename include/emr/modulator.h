@@ -4,7 +4,8 @@
  *     W_task = W_base + lambda * (mask ? unified : 0)          (EMR-Merging, equation 6)
  *
  * computed in f32 as multiply, round, add, round (in f64 where the base is f64), then rounded once into the
- * output's dtype. Where the mask is 0 the base comes out bit for bit, converted where dtypes differ.
+ * output's dtype. Where the mask is 0 the base comes out bit for bit, converted where dtypes differ. Where it
+ * is 1 every NaN comes out as the same one: quiet, positive, its payload 0 (0x7fc00000 in F32).
  *
  *     emr_bundle_open_modulator(&modulator, bundle, task, NULL, &error);
  *     emr_application application = EMR_INIT(emr_application);

@@ -9,7 +9,10 @@
 /* Bytes per element of a float dtype. */
 static inline size_t emr_float_size(emr_dtype dtype)
 {
-    return dtype == EMR_DTYPE_F64 ? 8 : dtype == EMR_DTYPE_F32 ? 4 : dtype == EMR_DTYPE_F16 || dtype == EMR_DTYPE_BF16 ? 2 : 1;
+    return dtype == EMR_DTYPE_F64                              ? 8
+           : dtype == EMR_DTYPE_F32                            ? 4
+           : dtype == EMR_DTYPE_F16 || dtype == EMR_DTYPE_BF16 ? 2
+                                                               : 1;
 }
 
 float emr_f16_to_f32(uint16_t h);

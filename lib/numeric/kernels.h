@@ -38,6 +38,8 @@ enum {
     EMR_DOT_COLUMNS = 512, /* at most that one call of dot sees: what it needs stays in level 1 */
     EMR_DOT_VECTORS = 8,   /* likewise */
     EMR_DOT_WORDS = EMR_DOT_COLUMNS / 32,
+
+    EMR_NAN_F32 = 0x7fc00000, /* the bits of the only NaN that apply computes: quiet, positive, no payload */
 };
 
 /* The two sums that a rescaler is the ratio of: numerator and denominator. */
@@ -119,7 +121,8 @@ typedef struct emr_kernels {
     /* Sums of one task over parameters [from, to) of a chunk that was merged: for rescalers per row. Group
      * and lane positions are those of the chunk; what lies outside the range counts as +0. */
     emr_sums (*sum_range)(const emr_chunk *chunk, size_t task, size_t from, size_t to);
-    /* W = base + rescaler * (mask ? unified : 0). */
+    /* W = base + rescaler * (mask ? unified : 0). Where the mask is 1 a NaN is EMR_NAN_F32 (or that in f64),
+     * rounded to the output's dtype: which bits a sum of two NaNs has is otherwise up to the compiler. */
     void (*apply)(const emr_run *run);
     /* emr_convert() of float dtypes; the buffers do not overlap. */
     void (*convert)(emr_dtype to, void *destination, emr_dtype from, const void *source, size_t n);

@@ -7,6 +7,7 @@
 #include "core/bytes.h"
 
 #include <immintrin.h>
+#include <stdbool.h>
 
 typedef struct v16 {
     __m256 a, b;
@@ -169,22 +170,25 @@ static inline v16 v_elect(v16 sum, v16 high, v16 low, int tie_high)
 }
 
 /* The upper halves, rounded to nearest even; NaN stays NaN and becomes quiet. In the low 16 bits of each
- * element. */
-static inline __m256i round_bf16(__m256 x)
+ * element. With `one_nan` there is no NaN but EMR_NAN_F32, which rounding leaves as it is. */
+static inline __m256i round_bf16(bool one_nan, __m256 x)
 {
     __m256i u = _mm256_castps_si256(x);
     __m256i odd = _mm256_and_si256(_mm256_srli_epi32(u, 16), _mm256_set1_epi32(1));
     __m256i rounded =
         _mm256_srli_epi32(_mm256_add_epi32(u, _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff))), 16);
+    if (one_nan)
+        return rounded;
     __m256i quiet = _mm256_or_si256(_mm256_srli_epi32(u, 16), _mm256_set1_epi32(0x40));
     return _mm256_blendv_epi8(rounded, quiet, _mm256_castps_si256(_mm256_cmp_ps(x, x, _CMP_UNORD_Q)));
 }
 
 /* 16 elements in a 16-bit dtype. */
-static inline __m256i narrow(unsigned dtype, v16 x)
+static inline __m256i narrow(unsigned dtype, bool one_nan, v16 x)
 {
     if (dtype == EMR_DTYPE_BF16) /* packing works in each half; put the quarters in order */
-        return _mm256_permute4x64_epi64(_mm256_packus_epi32(round_bf16(x.a), round_bf16(x.b)), 0xd8);
+        return _mm256_permute4x64_epi64(
+            _mm256_packus_epi32(round_bf16(one_nan, x.a), round_bf16(one_nan, x.b)), 0xd8);
     return _mm256_set_m128i(_mm256_cvtps_ph(x.b, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC),
                             _mm256_cvtps_ph(x.a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
 }
@@ -205,6 +209,21 @@ static inline v16 v_select(uint16_t bits, v16 x, v16 y)
                  _mm256_blendv_ps(y.b, x.b, bits_to_lanes(bits >> 8u))};
 }
 
+static inline __m256 with_one_nan(__m256 x)
+{
+    const __m256 nan = _mm256_castsi256_ps(_mm256_set1_epi32(EMR_NAN_F32));
+    return _mm256_blendv_ps(x, nan, _mm256_cmp_ps(x, x, _CMP_UNORD_Q));
+}
+
+/* x, with EMR_NAN_F32 for every NaN. There is hardly ever one, and to look for it costs less than to put it
+ * right: one comparison finds it in either register. */
+static inline v16 v_one_nan(v16 x)
+{
+    if (__builtin_expect(_mm256_movemask_ps(_mm256_cmp_ps(x.a, x.b, _CMP_UNORD_Q)), 0))
+        x = (v16){with_one_nan(x.a), with_one_nan(x.b)};
+    return x;
+}
+
 /* x, plus y where the bit is 1. */
 static inline v16 v_add_where(uint16_t bits, v16 x, v16 y)
 {
@@ -215,10 +234,11 @@ static inline v16 v_add_where(uint16_t bits, v16 x, v16 y)
 /* Rounds to a 16-bit dtype and stores. */
 static inline void v_store_narrow(unsigned dtype, uint8_t *p, v16 x)
 {
-    _mm256_storeu_si256((__m256i *)(void *)p, narrow(dtype, x));
+    _mm256_storeu_si256((__m256i *)(void *)p, narrow(dtype, false, x));
 }
 
-/* Rounds and stores where the bit is 1; elsewhere stores the 16-bit elements of `other`. */
+/* Rounds and stores where the bit is 1; elsewhere stores the 16-bit elements of `other`. x is as v_one_nan
+ * leaves it. */
 static inline void v_store_rounded_where(unsigned dtype, uint8_t *p, v16 x, uint16_t bits,
                                          const uint8_t *other)
 {
@@ -226,7 +246,7 @@ static inline void v_store_rounded_where(unsigned dtype, uint8_t *p, v16 x, uint
                                              16384, (short)0x8000);
     __m256i lanes = _mm256_cmpeq_epi16(_mm256_and_si256(_mm256_set1_epi16((short)bits), select), select);
     __m256i old = _mm256_loadu_si256((const __m256i *)(const void *)other);
-    _mm256_storeu_si256((__m256i *)(void *)p, _mm256_blendv_epi8(old, narrow(dtype, x), lanes));
+    _mm256_storeu_si256((__m256i *)(void *)p, _mm256_blendv_epi8(old, narrow(dtype, true, x), lanes));
 }
 
 /* 32 or 64 bytes past the caches, to where such a line begins. */

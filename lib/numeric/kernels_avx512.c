@@ -7,6 +7,7 @@
 #include "core/bytes.h"
 
 #include <immintrin.h>
+#include <stdbool.h>
 
 typedef __m512 v16;
 typedef __mmask16 m16;
@@ -136,24 +137,25 @@ static inline v16 v_elect(v16 sum, v16 high, v16 low, int tie_high)
 }
 
 /* The upper halves, rounded to nearest even; NaN stays NaN and becomes quiet. Adding half of what is cut off,
- * less one where the result would be even, carries where it has to. */
-static inline __m256i round_bf16(v16 x)
+ * less one where the result would be even, carries where it has to. With `one_nan` there is no NaN but
+ * EMR_NAN_F32, which rounding leaves as it is. */
+static inline __m256i round_bf16(bool one_nan, v16 x)
 {
     const __m512i odd_words = _mm512_set_epi16(31, 29, 27, 25, 23, 21, 19, 17, 15, 13, 11, 9, 7, 5, 3, 1, 31,
                                                29, 27, 25, 23, 21, 19, 17, 15, 13, 11, 9, 7, 5, 3, 1);
     __m512i u = _mm512_castps_si512(x), rounded = _mm512_add_epi32(u, _mm512_set1_epi32(0x7fff));
     m16 odd = _mm512_test_epi32_mask(u, _mm512_set1_epi32(0x10000)),
-        nan = _mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q);
+        nan = one_nan ? 0 : _mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q);
     rounded = _mm512_mask_add_epi32(rounded, odd, rounded, _mm512_set1_epi32(1));
     rounded = _mm512_mask_or_epi32(rounded, nan, u, _mm512_set1_epi32(0x400000));
     return _mm512_castsi512_si256(_mm512_permutexvar_epi16(odd_words, rounded));
 }
 
 /* 16 elements in a 16-bit dtype. */
-static inline __m256i narrow(unsigned dtype, v16 x)
+static inline __m256i narrow(unsigned dtype, bool one_nan, v16 x)
 {
     if (dtype == EMR_DTYPE_BF16)
-        return round_bf16(x);
+        return round_bf16(one_nan, x);
     return _mm512_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
 }
 
@@ -169,6 +171,13 @@ static inline v16 v_select(uint16_t bits, v16 x, v16 y)
     return _mm512_mask_blend_ps((m16)bits, y, x);
 }
 
+/* x, with EMR_NAN_F32 for every NaN. */
+static inline v16 v_one_nan(v16 x)
+{
+    const v16 nan = _mm512_castsi512_ps(_mm512_set1_epi32(EMR_NAN_F32));
+    return _mm512_mask_mov_ps(x, _mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q), nan);
+}
+
 /* x, plus y where the bit is 1. */
 static inline v16 v_add_where(uint16_t bits, v16 x, v16 y)
 {
@@ -178,14 +187,15 @@ static inline v16 v_add_where(uint16_t bits, v16 x, v16 y)
 /* Rounds to a 16-bit dtype and stores. */
 static inline void v_store_narrow(unsigned dtype, uint8_t *p, v16 x)
 {
-    _mm256_storeu_si256((__m256i *)(void *)p, narrow(dtype, x));
+    _mm256_storeu_si256((__m256i *)(void *)p, narrow(dtype, false, x));
 }
 
-/* Rounds and stores where the bit is 1; elsewhere stores the 16-bit elements of `other`. */
+/* Rounds and stores where the bit is 1; elsewhere stores the 16-bit elements of `other`. x is as v_one_nan
+ * leaves it. */
 static inline void v_store_rounded_where(unsigned dtype, uint8_t *p, v16 x, uint16_t bits,
                                          const uint8_t *other)
 {
-    __m256i kept = _mm256_mask_blend_epi16((m16)bits, load_half(other), narrow(dtype, x));
+    __m256i kept = _mm256_mask_blend_epi16((m16)bits, load_half(other), narrow(dtype, true, x));
     _mm256_storeu_si256((__m256i *)(void *)p, kept);
 }
 

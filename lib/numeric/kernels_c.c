@@ -130,6 +130,19 @@ static void merge(emr_chunk *c)
         c->results[t].sums = sum_range(c, t, 0, c->n);
 }
 
+/* Sums of equation 6, in which every NaN is the same. */
+static float add_f32(float w, float step)
+{
+    float sum = w + step;
+    return sum == sum ? sum : emr_f32_from_bits(EMR_NAN_F32);
+}
+
+static double add_f64(double w, double step)
+{
+    double sum = w + step;
+    return sum == sum ? sum : emr_f64_from_bits((uint64_t)0x7ff8 << 48);
+}
+
 /* Equation 6. */
 static void apply(const emr_run *r)
 {
@@ -155,12 +168,12 @@ static void apply(const emr_run *r)
         if (base_dtype == EMR_DTYPE_F64) {
             emr_load_f64(wide, base_dtype, base, n);
             for (size_t i = 0; i < n; i++)
-                wide[i] = mask[i] ? wide[i] + (double)step[i] : wide[i];
+                wide[i] = mask[i] ? add_f64(wide[i], (double)step[i]) : wide[i];
             emr_store_f64(out_dtype, out, wide, n);
         } else {
             emr_load_f32(w, base_dtype, base, n);
             for (size_t i = 0; i < n; i++)
-                w[i] = mask[i] ? w[i] + step[i] : w[i];
+                w[i] = mask[i] ? add_f32(w[i], step[i]) : w[i];
             emr_store_f32(out_dtype, out, w, n);
         }
         for (size_t i = 0; i < n;

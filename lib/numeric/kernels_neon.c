@@ -6,6 +6,7 @@
 #include "core/bytes.h"
 
 #include <arm_neon.h>
+#include <stdbool.h>
 
 typedef struct v16 {
     float32x4_t r[4];
@@ -170,26 +171,27 @@ static inline v16 v_elect(v16 sum, v16 high, v16 low, int tie_high)
                    and_bits(high.r[i], tie_high ? vcgezq_f32(sum.r[i]) : vcgtzq_f32(sum.r[i]))));
 }
 
-/* Rounded to nearest even; NaN stays NaN and becomes quiet. */
-static inline uint16x4_t round_bf16(float32x4_t x)
+/* Rounded to nearest even; NaN stays NaN and becomes quiet. With `one_nan` there is no NaN but EMR_NAN_F32,
+ * which rounding leaves as it is. */
+static inline uint16x4_t round_bf16(bool one_nan, float32x4_t x)
 {
     uint32x4_t u = vreinterpretq_u32_f32(x), upper = vshrq_n_u32(u, 16);
     uint32x4_t odd = vandq_u32(upper, vdupq_n_u32(1));
     uint32x4_t rounded = vshrq_n_u32(vaddq_u32(u, vaddq_u32(odd, vdupq_n_u32(0x7fff))), 16);
     uint32x4_t quiet = vorrq_u32(upper, vdupq_n_u32(0x40));
-    return vmovn_u32(vbslq_u32(vceqq_f32(x, x), rounded, quiet));
+    return vmovn_u32(one_nan ? rounded : vbslq_u32(vceqq_f32(x, x), rounded, quiet));
 }
 
-static inline uint16x4_t narrow(unsigned dtype, float32x4_t x)
+static inline uint16x4_t narrow(unsigned dtype, bool one_nan, float32x4_t x)
 {
-    return dtype == EMR_DTYPE_BF16 ? round_bf16(x) : vreinterpret_u16_f16(vcvt_f16_f32(x));
+    return dtype == EMR_DTYPE_BF16 ? round_bf16(one_nan, x) : vreinterpret_u16_f16(vcvt_f16_f32(x));
 }
 
 /* Rounds to the dtype and stores. */
 static inline void v_store_narrow(unsigned dtype, uint8_t *p, v16 x)
 {
     for (int i = 0; i < 4; i++)
-        vst1_u8(p + 8 * i, vreinterpret_u8_u16(narrow(dtype, x.r[i])));
+        vst1_u8(p + 8 * i, vreinterpret_u8_u16(narrow(dtype, false, x.r[i])));
 }
 
 static inline uint32x4_t bits_to_lanes(unsigned bits, int i)
@@ -206,19 +208,26 @@ static inline v16 v_select(uint16_t bits, v16 x, v16 y)
     EACH(vbslq_f32(bits_to_lanes(bits, i), x.r[i], y.r[i]));
 }
 
+/* x, with EMR_NAN_F32 for every NaN. */
+static inline v16 v_one_nan(v16 x)
+{
+    EACH(vbslq_f32(vceqq_f32(x.r[i], x.r[i]), x.r[i], vreinterpretq_f32_u32(vdupq_n_u32(EMR_NAN_F32))));
+}
+
 /* x, plus y where the bit is 1. */
 static inline v16 v_add_where(uint16_t bits, v16 x, v16 y)
 {
     EACH(vaddq_f32(x.r[i], and_bits(y.r[i], bits_to_lanes(bits, i))));
 }
 
-/* Rounds and stores where the bit is 1; elsewhere stores the 16-bit elements of `other`. */
+/* Rounds and stores where the bit is 1; elsewhere stores the 16-bit elements of `other`. x is as v_one_nan
+ * leaves it. */
 static inline void v_store_rounded_where(unsigned dtype, uint8_t *p, v16 x, uint16_t bits,
                                          const uint8_t *other)
 {
     for (int i = 0; i < 4; i++) {
         uint16x4_t lanes = vmovn_u32(bits_to_lanes(bits, i));
-        uint16x4_t kept = vbsl_u16(lanes, narrow(dtype, x.r[i]), load_half(other + 8 * i));
+        uint16x4_t kept = vbsl_u16(lanes, narrow(dtype, true, x.r[i]), load_half(other + 8 * i));
         vst1_u8(p + 8 * i, vreinterpret_u8_u16(kept));
     }
 }

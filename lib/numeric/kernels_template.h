@@ -514,7 +514,8 @@ static INLINE void apply_vectors(emr_run r, size_t from, size_t to, bool stream)
         uint8_t *at = stream ? line : out + i * out_size;
         uint16_t bits = emr_load16(mask + (bit + i) / 8);
         v16 w0 = load16(r.base_dtype, base + i * base_size);
-        v16 w = v_add(w0, v_mul(rescaler, load16(r.unified_dtype, unified + i * unified_size)));
+        v16 step = v_mul(rescaler, load16(r.unified_dtype, unified + i * unified_size));
+        v16 w = v_one_nan(v_add(w0, step));
         if (r.out_dtype == EMR_DTYPE_F32)
             v_store_f32(at, v_select(bits, w, w0)); /* an F32 base comes through with its own bits */
         else if (r.out_dtype == r.base_dtype)

@@ -191,46 +191,90 @@ static bool check_merge(const emr_kernels *k, size_t n_tasks)
     return false;
 }
 
-static bool check_apply(const emr_kernels *k)
+/* Whether a variant applies a run, in which all but `out` is set, as the reference does. */
+static bool same_apply(const emr_kernels *k, emr_run r, bool in_place, const char *values)
 {
-    static uint8_t unified[N_MAX * 4 + 8], mask[N_MAX / 8 + 16];
     static _Alignas(64) uint8_t a[N_MAX * 8 + 2 * GUARD], b[N_MAX * 8 + 2 * GUARD];
-    bool wide = chance(6);
-    emr_dtype base = wide ? all_dtypes[below(6)] : narrow_dtypes[below(3)];
-    emr_dtype out = chance(2) ? base : wide ? all_dtypes[below(6)] : narrow_dtypes[below(3)];
-    emr_run r = {.n = 1 + below(chance(2) ? 200 : N_MAX), .bit = below(64), .rescaler = ordinary() * 2};
-    flavour f = (flavour)below(N_FLAVOURS);
-    size_t offset = below(8);
-    r.stream = chance(2); /* takes effect where the bits begin at a byte */
-    r.bit = chance(2) ? r.bit / 8 * 8 : r.bit;
-    r.base_dtype = (uint8_t)base;
-    r.out_dtype = (uint8_t)out;
-    r.unified_dtype = (uint8_t)narrow_dtypes[below(3)];
-    fill(sources[0] + offset, base, r.n, f);
-    fill(unified + 1, r.unified_dtype, r.n, f == ANY_BITS ? ORDINARY : f);
-    for (size_t i = 0; i < sizeof mask; i++)
-        mask[i] = (uint8_t)(next() >> 32);
-    r.base = sources[0] + offset;
-    r.unified = unified + 1;
-    r.mask = mask;
-    bool in_place = base == out && chance(2);
+    const void *base = r.base;
     memset(a, 0x5a, sizeof a);
     memset(b, 0x5a, sizeof b);
     if (in_place) {
-        memcpy(a + GUARD, r.base, r.n * emr_float_size(base));
-        memcpy(b + GUARD, r.base, r.n * emr_float_size(base));
+        memcpy(a + GUARD, base, r.n * emr_float_size(r.base_dtype));
+        memcpy(b + GUARD, base, r.n * emr_float_size(r.base_dtype));
     }
     r.out = a + GUARD;
-    r.base = in_place ? a + GUARD : sources[0] + offset;
+    r.base = in_place ? r.out : base;
     emr_kernels_c.apply(&r);
     r.out = b + GUARD;
-    r.base = in_place ? b + GUARD : sources[0] + offset;
+    r.base = in_place ? r.out : base;
     k->apply(&r);
     if (memcmp(a, b, sizeof a) == 0)
         return true;
-    printf("%s: apply differs: %zu parameters, base %s, out %s, unified %s, flavour %d\n", k->name, r.n,
-           emr_dtype_name(base), emr_dtype_name(out), emr_dtype_name(r.unified_dtype), (int)f);
+    printf("%s: apply differs: %zu parameters, base %s, out %s, unified %s, %s\n", k->name, r.n,
+           emr_dtype_name(r.base_dtype), emr_dtype_name(r.out_dtype), emr_dtype_name(r.unified_dtype),
+           values);
     return false;
+}
+
+static uint8_t unified_values[N_MAX * 4 + 8], mask[N_MAX / 8 + 16];
+
+/* A run over values that are still to be filled in. */
+static emr_run random_run(emr_dtype base, emr_dtype unified, emr_dtype out, size_t n)
+{
+    emr_run r = {.n = n, .bit = below(64), .rescaler = ordinary() * 2};
+    r.base_dtype = (uint8_t)base;
+    r.unified_dtype = (uint8_t)unified;
+    r.out_dtype = (uint8_t)out;
+    r.stream = chance(2); /* takes effect where the bits begin at a byte */
+    r.bit = chance(2) ? r.bit / 8 * 8 : r.bit;
+    for (size_t i = 0; i < sizeof mask; i++)
+        mask[i] = (uint8_t)(next() >> 32);
+    r.base = sources[0] + below(8);
+    r.unified = unified_values + 1;
+    r.mask = mask;
+    return r;
+}
+
+static bool check_apply(const emr_kernels *k)
+{
+    char values[32];
+    bool wide = chance(6);
+    emr_dtype base = wide ? all_dtypes[below(6)] : narrow_dtypes[below(3)];
+    emr_dtype out = chance(2) ? base : wide ? all_dtypes[below(6)] : narrow_dtypes[below(3)];
+    emr_run r = random_run(base, narrow_dtypes[below(3)], out, 1 + below(chance(2) ? 200 : N_MAX));
+    flavour f = (flavour)below(N_FLAVOURS);
+    fill(sources[0] + ((const uint8_t *)r.base - sources[0]), base, r.n, f);
+    fill(unified_values + 1, r.unified_dtype, r.n, f);
+    snprintf(values, sizeof values, "flavour %d", (int)f);
+    return same_apply(k, r, base == out && chance(2), values);
+}
+
+/* Values that seldom have a sum: NaNs of either sign with any payload, quiet or not; infinities; numbers. */
+static void fill_nonfinite(uint8_t *to, emr_dtype dtype, size_t n)
+{
+    static const uint64_t exponents[] = {
+        [EMR_DTYPE_F32] = 0x7f800000, [EMR_DTYPE_F16] = 0x7c00,   [EMR_DTYPE_BF16] = 0x7f80,
+        [EMR_DTYPE_F8_E4M3] = 0x7f,   [EMR_DTYPE_F8_E5M2] = 0x7c, [EMR_DTYPE_F64] = (uint64_t)0x7ff << 52};
+    size_t size = emr_float_size(dtype);
+    for (size_t i = 0; i < n; i++) {
+        float infinity = emr_f32_from_bits(0x7f800000), value = chance(2) ? infinity : ordinary();
+        uint64_t nan = next() | exponents[dtype];
+        value = chance(2) ? value : -value;
+        if (chance(2))
+            memcpy(to + i * size, &nan, size);
+        else
+            emr_store_f32(dtype, to + i * size, &value, 1);
+    }
+}
+
+/* Where the mask is 1 every NaN is the same, where it is 0 it is the base's own. */
+static bool check_nans(const emr_kernels *k, emr_dtype base, emr_dtype unified, emr_dtype out)
+{
+    emr_run r = random_run(base, unified, out, 1 + below(300));
+    fill_nonfinite(sources[0] + ((const uint8_t *)r.base - sources[0]), base, r.n);
+    fill_nonfinite(unified_values + 1, unified, r.n);
+    r.rescaler = chance(8) ? 0 : r.rescaler;
+    return same_apply(k, r, base == out && chance(2), "not finite");
 }
 
 static bool same_lane(float a, float b)
@@ -354,6 +398,8 @@ static counts check_variant(const emr_kernels *k)
         count(&n, check_merge(k, many[i / 2]));
     for (int i = 0; i < 600; i++)
         count(&n, check_apply(k));
+    for (size_t i = 0; i < 8 * 6 * 6 * 3; i++)
+        count(&n, check_nans(k, all_dtypes[i % 6], narrow_dtypes[i / 36 % 3], all_dtypes[i / 6 % 6]));
     for (int i = 0; i < 600; i++)
         count(&n, check_dot(k));
     for (int i = 0; i < 400; i++)

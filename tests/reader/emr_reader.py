@@ -458,6 +458,7 @@ class Bundle:
                 moved = w + step.astype(np.float64)
             else:
                 moved = (w.astype(np.float32) + step).astype(np.float64)
+        moved[np.isnan(moved)] = np.nan  # one for all: quiet, positive, no payload
         size = DTYPES[dtype][1] // 8
         out = np.frombuffer(store(dtype, moved), "u1").reshape(n, size).copy()
         out[~mask] = np.frombuffer(convert(dtype, tensor["dtype"], base), "u1").reshape(n, size)[~mask]

@@ -107,6 +107,23 @@ def check_changes(emr, golden, scratch):
         assert texts[status] in why if status else not why, f"{what}: emr says '{why}'"
 
 
+def check_computed_nans(emr, golden, scratch):
+    """Mask bits where the base or the unified value is NaN or infinite, in every dtype: sums that are the page's one NaN."""
+    parts = edit.Parts((golden / "bundles" / "nan_payloads_raw.emr").read_bytes())
+    odd = [0x7FC00000, 0xFFC12345, 0x7F800001, 0xFFFFFFFF, 0x7F800000, 0xFF800000, 0x3F800000]
+    rng, blocks = random.Random(2), parts.records(edit.BLOCKS, "<QQIBBH")
+    for i, (offset, _, size, *_) in enumerate(blocks):  # the unified vector, then each task's mask, of 37 bits a tensor
+        if i == 0:
+            stored = b"".join(edit.struct.pack("<I", rng.choice(odd)) for _ in range(size // 4))
+        else:
+            stored = b"".join(edit.struct.pack("<Q", rng.getrandbits(37)) for _ in range(size // 8))
+        parts.data[offset - 64:offset - 64 + size] = stored
+        blocks[i][1] = edit.xxhash.xxh3_64_intdigest(stored)
+    parts.set_records(edit.BLOCKS, "<QQIBBH", blocks)
+    (scratch / "nans.emr").write_bytes(parts.build())
+    check_weights(emr, scratch / "nans.emr", golden / "nan_payloads", 6, scratch)
+
+
 def check_damage(path):
     data = bytearray(path.read_bytes())
     for bit in random.Random(1).sample(range(len(data) * 8), 400):
@@ -143,6 +160,7 @@ def main(words):
                 check_damage(path)
             n += 1
         check_changes(emr, golden, scratch)
+        check_computed_nans(emr, golden, scratch)
     wanted = {f"codec {i}" for i in range(4)} | {f"stream {i}" for i in range(1, 12)} | {f"several blocks {i}" for i in range(1, 12)}
     wanted |= {f"{what} {i}" for what, most in (("rule", 3), ("per", 3), ("tie", 2)) for i in range(most)} | {"unified 1", "unified 2", "unified 3"}
     assert wanted <= features, f"no golden bundle has {sorted(wanted - features)}"

@@ -7,6 +7,19 @@ static const emr_dtype floats[] = {EMR_DTYPE_F32, EMR_DTYPE_F16,     EMR_DTYPE_B
                                    EMR_DTYPE_F64, EMR_DTYPE_F8_E4M3, EMR_DTYPE_F8_E5M2};
 static const emr_dtype unifieds[] = {EMR_DTYPE_F32, EMR_DTYPE_F16, EMR_DTYPE_BF16};
 
+/* A float dtype's bits, of its exponent and of its mantissa; and the NaN that is computed. */
+typedef struct layout {
+    emr_dtype dtype;
+    unsigned exponent, mantissa;
+    uint64_t computed_nan;
+} layout;
+
+static const layout layouts[] = {
+    {EMR_DTYPE_F32, 8, 23, 0x7fc00000}, {EMR_DTYPE_F16, 5, 10, 0x7e00},
+    {EMR_DTYPE_BF16, 8, 7, 0x7fc0},     {EMR_DTYPE_F64, 11, 52, 0x7ff8000000000000},
+    {EMR_DTYPE_F8_E4M3, 4, 3, 0x7f},    {EMR_DTYPE_F8_E5M2, 5, 2, 0x7e},
+};
+
 static size_t size_of(emr_dtype dtype)
 {
     return emr_dtype_bits(dtype) / 8;
@@ -20,6 +33,19 @@ static void apply(const emr_run *run)
 static bool masked(const emr_run *run, size_t i)
 {
     return run->mask[(run->bit + i) / 8] >> (run->bit + i) % 8 & 1;
+}
+
+static void put_code(uint8_t *p, uint64_t code, size_t size)
+{
+    for (size_t i = 0; i < size; i++)
+        p[i] = (uint8_t)(code >> 8 * i);
+}
+
+static void put_computed_nan(emr_dtype dtype, uint8_t *out)
+{
+    for (size_t i = 0; i < sizeof layouts / sizeof layouts[0]; i++)
+        if (layouts[i].dtype == dtype)
+            put_code(out, layouts[i].computed_nan, size_of(dtype));
 }
 
 /* One element of the output by algorithm.md's words: multiply, round, add, round, then round into the dtype.
@@ -45,8 +71,11 @@ static void expect_element(const emr_run *run, const uint8_t *base, size_t i, ui
         emr_convert(EMR_DTYPE_F32, &w, base_dtype, base + i * size_of(base_dtype), 1);
         sum = w + product;
         w = sum;
+        wide = (double)sum;
         emr_convert(out_dtype, out, EMR_DTYPE_F32, &w, 1);
     }
+    if (isnan(wide))
+        put_computed_nan(out_dtype, out);
 }
 
 static void check_run(const emr_run *run, const uint8_t *base)
@@ -188,16 +217,6 @@ static void unmasked_base_bits_are_kept(void **state)
     }
 }
 
-/* A float dtype's bits: of its exponent, and of its mantissa. */
-typedef struct layout {
-    emr_dtype dtype;
-    unsigned exponent, mantissa;
-} layout;
-
-static const layout layouts[] = {{EMR_DTYPE_F32, 8, 23},    {EMR_DTYPE_F16, 5, 10},
-                                 {EMR_DTYPE_BF16, 8, 7},    {EMR_DTYPE_F64, 11, 52},
-                                 {EMR_DTYPE_F8_E4M3, 4, 3}, {EMR_DTYPE_F8_E5M2, 5, 2}};
-
 /* What bundle-format.md says becomes of a NaN in another dtype. */
 static uint64_t expect_nan(const layout *from, const layout *to, uint64_t code)
 {
@@ -214,12 +233,6 @@ static uint64_t expect_nan(const layout *from, const layout *to, uint64_t code)
         return sign | exponent | quiet;
     return sign | exponent | upper |
            (from->dtype == EMR_DTYPE_BF16 && to->dtype == EMR_DTYPE_F32 ? 0 : quiet);
-}
-
-static void put_code(uint8_t *p, uint64_t code, size_t size)
-{
-    for (size_t i = 0; i < size; i++)
-        p[i] = (uint8_t)(code >> 8 * i);
 }
 
 /* The i-th of some NaNs: every one of a small dtype, then again from the first. */
@@ -262,6 +275,77 @@ static void nans_keep_what_the_text_says(void **state)
         }
 }
 
+/* Where the mask is 1, whatever it comes from. */
+static void a_computed_nan_has_no_payload(void **state)
+{
+    enum { N = 40 }; /* whole vectors, and some left */
+    const uint32_t ones = 0x3f800000, infinity = 0x7f800000, quiet = 0xffc12345, signalling = 0x7f800001;
+    const struct {
+        uint32_t base, unified;
+        float rescaler;
+    } cases[] = {{quiet, ones, 1},          {ones, quiet, 1},      {quiet, signalling, 1},
+                 {signalling, quiet, 1},    {infinity, ones, NAN}, {ones, infinity, 0},
+                 {infinity, 0xff800000, 1}, {0xffffffff, 0, 0},    {quiet, 0x7fd55555, 1}};
+    const uint8_t mask[] = {0xff, 0xff, 0xff, 0xff, 0xff};
+    (void)state;
+    for (size_t c = 0; c < sizeof cases / sizeof cases[0]; c++) {
+        uint32_t base[N], unified[N], out[N];
+        uint64_t wide[N];
+        for (size_t i = 0; i < N; i++) {
+            base[i] = cases[c].base;
+            unified[i] = cases[c].unified;
+        }
+        emr_run run = {.n = N, .base = base, .unified = unified, .mask = mask, .rescaler = cases[c].rescaler};
+        run.base_dtype = run.unified_dtype = run.out_dtype = EMR_DTYPE_F32;
+        run.out = out;
+        apply(&run);
+        for (size_t i = 0; i < N; i++)
+            assert_int_equal(out[i], 0x7fc00000);
+        emr_convert(EMR_DTYPE_F64, wide, EMR_DTYPE_F32, base, N);
+        run.base = run.out = wide;
+        run.base_dtype = run.out_dtype = EMR_DTYPE_F64;
+        apply(&run);
+        for (size_t i = 0; i < N; i++)
+            assert_int_equal(wide[i], 0x7ff8000000000000);
+    }
+}
+
+/* NaNs, infinities and numbers, in turns of three or so. */
+static void fill_nonfinite(uint8_t *p, const layout *l, size_t turn, rng *r)
+{
+    size_t size = size_of(l->dtype);
+    fill(p, l->dtype, MOST, r);
+    for (size_t i = 0; i < MOST; i++) {
+        float infinity = rng_below(r, 2) ? INFINITY : -INFINITY;
+        if (i / turn % 3 == 0)
+            put_code(p + i * size, nan_code(l, i, r), size);
+        else if (i / turn % 3 == 1)
+            emr_convert(l->dtype, p + i * size, EMR_DTYPE_F32, &infinity, 1);
+    }
+}
+
+static void computed_nans_are_the_same_in_every_dtype(void **state)
+{
+    static memory m;
+    rng r = {17};
+    (void)state;
+    for (size_t round = 0; round < 6 * 3 * 6; round++) {
+        const layout *base = &layouts[round % 6], *unified = &layouts[round / 36];
+        emr_run run = {.n = MOST - 8, .base = m.base, .unified = m.unified, .mask = m.mask, .out = m.out};
+        run.bit = rng_below(&r, 8);
+        run.rescaler = rng_below(&r, 4) ? 0.75f : 0;
+        run.base_dtype = (uint8_t)base->dtype;
+        run.unified_dtype = (uint8_t)unified->dtype;
+        run.out_dtype = (uint8_t)floats[round / 6 % 6];
+        fill_nonfinite(m.base, base, 1, &r);
+        fill_nonfinite(m.unified, unified, 3, &r);
+        for (size_t i = 0; i < sizeof m.mask; i++)
+            m.mask[i] = (uint8_t)rng_next(&r);
+        apply(&run);
+        check_run(&run, m.base);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -271,6 +355,8 @@ int main(void)
         cmocka_unit_test(f64_bases_are_added_to_in_f64),
         cmocka_unit_test(unmasked_base_bits_are_kept),
         cmocka_unit_test(nans_keep_what_the_text_says),
+        cmocka_unit_test(a_computed_nan_has_no_payload),
+        cmocka_unit_test(computed_nans_are_the_same_in_every_dtype),
     };
     return run_for_every_variant(tests);
 }
