@@ -45,10 +45,6 @@ emr_model *fuzz_model(const char *name);
 emr_buffer *fuzz_buffer_of(const void *bytes, size_t n);
 emr_buffer *fuzz_buffer(void);
 
-/* Whether two arrays of `n` bytes, of whole elements, are the same; where both have a NaN, its bits do not
- * count: where the mask is 1, docs/bundle-format.md leaves them open. */
-bool fuzz_same_values(emr_dtype dtype, const void *a, const void *b, size_t n);
-
 /* Reads a tensor at its beginning, its end and somewhere: whole and in pieces, which must agree. Where
  * `intact`, nothing may be found damaged. */
 void fuzz_read_tensor(const emr_tensor *tensor, fuzz_random *random, bool intact);

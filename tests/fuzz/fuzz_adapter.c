@@ -5,7 +5,7 @@
 /* What the library may take to compare them, as emr/checkpoint.h says. */
 enum { FIXED = 64 << 10, TIMES = 50 };
 
-static emr_model *carrying(const char *config)
+static emr_model *adapter_with(const char *config)
 {
     emr_model *model = fuzz_model("adapter");
     if (emr_model_set_metadata(model, EMR_ADAPTER_CONFIG, config, NULL) != EMR_OK) /* it is not valid UTF-8 */
@@ -13,7 +13,7 @@ static emr_model *carrying(const char *config)
     return model;
 }
 
-static emr_status compare(const emr_model *a, const emr_model *b, size_t size)
+static emr_status compare_adapters(const emr_model *a, const emr_model *b, size_t size)
 {
     static const char *const names[] = {"task 'a'", "task 'b'"};
     const emr_model *models[] = {a, b};
@@ -35,10 +35,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     memcpy(text, data, size);
     text[size] = text[size + 1] = '\0';
     const char *one = (const char *)text, *two = one + strlen(one) + 1;
-    emr_model *a = carrying(one), *b = carrying(two);
+    emr_model *a = adapter_with(one), *b = adapter_with(two);
     if (a && b) {
-        emr_status own_a = compare(a, a, 2 * strlen(one)), own_b = compare(b, b, 2 * strlen(two));
-        emr_status status = compare(a, b, size), turned = compare(b, a, size);
+        emr_status own_a = compare_adapters(a, a, 2 * strlen(one)),
+                   own_b = compare_adapters(b, b, 2 * strlen(two));
+        emr_status status = compare_adapters(a, b, size), turned = compare_adapters(b, a, size);
         promise(own_a != EMR_EMISMATCH && own_b != EMR_EMISMATCH); /* each agrees with itself, if it is one */
         promise(status == turned);
         promise((status == EMR_EFORMAT) == (own_a == EMR_EFORMAT || own_b == EMR_EFORMAT));

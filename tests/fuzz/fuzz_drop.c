@@ -29,7 +29,7 @@ typedef struct subject {
     bool intact; /* verified */
 } subject;
 
-static bool goes(const subject *s, uint32_t task)
+static bool is_dropped(const subject *s, uint32_t task)
 {
     return s->choices >> task % 7 & 1;
 }
@@ -160,7 +160,7 @@ static void examine_dropped(subject *s, const emr_buffer *out, size_t n_gone)
         s->info.has_base ? NULL : fuzz_made_up_base(s->bundle, &s->pattern, UINT32_MAX, &s->random);
     size_t asked = 0;
     for (uint32_t was = 0, is = 0; was < s->info.n_tasks && asked < ASKED_TASKS; was++) {
-        if (goes(s, was))
+        if (is_dropped(s, was))
             continue;
         compare_task(s, new, was, is++, base);
         asked++;
@@ -180,7 +180,7 @@ static chosen choose_tasks(const subject *s, bool gone)
     chosen c = {calloc(s->info.n_tasks + 1, sizeof *c.tasks), 0};
     promise(c.tasks != NULL);
     for (uint32_t t = 0; t < s->info.n_tasks; t++)
-        if (goes(s, t) == gone)
+        if (is_dropped(s, t) == gone)
             c.tasks[c.n++] = t;
     return c;
 }

@@ -174,7 +174,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     return 0;
 }
 
-static uint64_t load(const uint8_t *p, size_t width)
+static uint64_t load_number(const uint8_t *p, size_t width)
 {
     uint64_t value = 0;
     for (size_t i = width; i-- > 0;)
@@ -182,7 +182,7 @@ static uint64_t load(const uint8_t *p, size_t width)
     return value;
 }
 
-static void store(uint8_t *p, size_t width, uint64_t value)
+static void store_number(uint8_t *p, size_t width, uint64_t value)
 {
     for (size_t i = 0; i < width; i++)
         p[i] = (uint8_t)(value >> 8 * i);
@@ -195,7 +195,7 @@ typedef struct field {
 } field;
 enum { MOST_FIELDS = 400 };
 
-static void note(field *fields, size_t *n, size_t at, size_t width)
+static void note_field(field *fields, size_t *n, size_t at, size_t width)
 {
     if (*n < MOST_FIELDS)
         fields[(*n)++] = (field){at, width};
@@ -209,19 +209,19 @@ static size_t past_value(const uint8_t *p, size_t size, size_t at, uint64_t type
     if (type == 9) {
         if (size - at < 12)
             return SIZE_MAX;
-        note(fields, n, at, 4);
-        note(fields, n, at + 4, 8);
-        type = load(p + at, 4);
-        count = load(p + at + 4, 8);
+        note_field(fields, n, at, 4);
+        note_field(fields, n, at + 4, 8);
+        type = load_number(p + at, 4);
+        count = load_number(p + at + 4, 8);
         at += 12;
     }
     if (type > 12 || type == 9)
         return SIZE_MAX;
     for (; type == 8 && count; count--) {
-        if (size - at < 8 || load(p + at, 8) > size - at - 8)
+        if (size - at < 8 || load_number(p + at, 8) > size - at - 8)
             return SIZE_MAX;
-        note(fields, n, at, 8);
-        at += 8 + (size_t)load(p + at, 8);
+        note_field(fields, n, at, 8);
+        at += 8 + (size_t)load_number(p + at, 8);
     }
     return type == 8 ? at : count > (size - at) / widths[type] ? SIZE_MAX : at + (size_t)count * widths[type];
 }
@@ -229,10 +229,10 @@ static size_t past_value(const uint8_t *p, size_t size, size_t at, uint64_t type
 /* Past a string, or SIZE_MAX. */
 static size_t past_string(const uint8_t *p, size_t size, size_t at, field *fields, size_t *n)
 {
-    if (size - at < 8 || load(p + at, 8) > size - at - 8)
+    if (size - at < 8 || load_number(p + at, 8) > size - at - 8)
         return SIZE_MAX;
-    note(fields, n, at, 8);
-    return at + 8 + (size_t)load(p + at, 8);
+    note_field(fields, n, at, 8);
+    return at + 8 + (size_t)load_number(p + at, 8);
 }
 
 /* Where the header seems to end. */
@@ -240,37 +240,38 @@ static size_t find_fields(const uint8_t *p, size_t size, field *fields, size_t *
 {
     size_t at = 24, end = 24;
     *n = 0;
-    note(fields, n, 4, 4);
-    note(fields, n, 8, 8);
-    note(fields, n, 16, 8);
-    for (uint64_t i = load(p + 16, 8); i; i--) {
+    note_field(fields, n, 4, 4);
+    note_field(fields, n, 8, 8);
+    note_field(fields, n, 16, 8);
+    for (uint64_t i = load_number(p + 16, 8); i; i--) {
         at = past_string(p, size, at, fields, n);
         if (at == SIZE_MAX || size - at < 4)
             return end;
-        note(fields, n, at, 4);
-        at = past_value(p, size, at + 4, load(p + at, 4), fields, n);
+        note_field(fields, n, at, 4);
+        at = past_value(p, size, at + 4, load_number(p + at, 4), fields, n);
         if (at == SIZE_MAX)
             return end;
         end = at;
     }
-    for (uint64_t i = load(p + 8, 8); i; i--) {
+    for (uint64_t i = load_number(p + 8, 8); i; i--) {
         at = past_string(p, size, at, fields, n);
-        if (at == SIZE_MAX || size - at < 16 || load(p + at, 4) > 4 || size - at < 16 + 8 * load(p + at, 4))
+        if (at == SIZE_MAX || size - at < 16 || load_number(p + at, 4) > 4 ||
+            size - at < 16 + 8 * load_number(p + at, 4))
             return end;
-        size_t dims = (size_t)load(p + at, 4);
-        note(fields, n, at, 4);
+        size_t dims = (size_t)load_number(p + at, 4);
+        note_field(fields, n, at, 4);
         for (size_t d = 0; d < dims; d++)
-            note(fields, n, at + 4 + 8 * d, 8);
+            note_field(fields, n, at + 4 + 8 * d, 8);
         at += 4 + 8 * dims;
-        note(fields, n, at, 4);
-        note(fields, n, at + 4, 8);
+        note_field(fields, n, at, 4);
+        note_field(fields, n, at + 4, 8);
         end = at += 12;
     }
     return end;
 }
 
 /* A number that lies near the old one, at a boundary, or elsewhere in the file. */
-static uint64_t interesting(fuzz_random *r, uint64_t old, size_t width, size_t size)
+static uint64_t interesting_number(fuzz_random *r, uint64_t old, size_t width, size_t size)
 {
     switch (fuzz_below(r, 7)) {
     case 0:
@@ -328,7 +329,8 @@ size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t max_size, unsi
     default:
         for (size_t k = 1 + fuzz_below(&r, 2); k; k--) {
             field f = fields[fuzz_below(&r, n)];
-            store(p + f.at, f.width, interesting(&r, load(p + f.at, f.width), f.width, size));
+            store_number(p + f.at, f.width,
+                         interesting_number(&r, load_number(p + f.at, f.width), f.width, size));
         }
         return size;
     }

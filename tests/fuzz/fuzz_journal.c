@@ -20,7 +20,7 @@ typedef struct choices {
     size_t size;
 } choices;
 
-static size_t choose(choices *c, size_t n)
+static size_t choose_byte(choices *c, size_t n)
 {
     if (!c->size)
         return 0;
@@ -30,9 +30,9 @@ static size_t choose(choices *c, size_t n)
 
 static size_t choose_wide(choices *c, size_t n)
 {
-    size_t value = choose(c, 256);
-    value = value << 8 | choose(c, 256);
-    value = value << 8 | choose(c, 256);
+    size_t value = choose_byte(c, 256);
+    value = value << 8 | choose_byte(c, 256);
+    value = value << 8 | choose_byte(c, 256);
     return n ? value % n : 0;
 }
 
@@ -137,7 +137,7 @@ static emr_status run_merge(const kind *k, store *output, store *journal, fuzz_b
 }
 
 /* The journal's hashes, as far as its records reach. */
-static void seal(store *journal)
+static void seal_journal(store *journal)
 {
     enum { HEAD = 64, HASH = 16 };
     if (journal->n < HEAD)
@@ -161,16 +161,16 @@ static void seal(store *journal)
     }
 }
 
-static void edit(choices *c, store *s, const store *other)
+static void edit_store(choices *c, store *s, const store *other)
 {
-    size_t at = choose_wide(c, s->n + 1), n = choose(c, 64);
+    size_t at = choose_wide(c, s->n + 1), n = choose_byte(c, 64);
     n = n < s->n - at ? n : s->n - at;
-    switch (choose(c, 8)) {
+    switch (choose_byte(c, 8)) {
     case 0: /* torn off */
         s->n = at;
         break;
     case 1: /* longer */
-        memset(s->bytes + s->n, (int)choose(c, 256), ROOM - s->n < 4096 ? ROOM - s->n : 4096);
+        memset(s->bytes + s->n, (int)choose_byte(c, 256), ROOM - s->n < 4096 ? ROOM - s->n : 4096);
         s->n += ROOM - s->n < 4096 ? ROOM - s->n : 4096;
         break;
     case 2: /* never written */
@@ -186,16 +186,16 @@ static void edit(choices *c, store *s, const store *other)
     case 5: /* a number that is somewhat larger or smaller, or far away */
         at = at / 8 * 8;
         if (s->n - at >= 8)
-            emr_store64(s->bytes + at, emr_load64(s->bytes + at) + choose(c, 256) - 128);
+            emr_store64(s->bytes + at, emr_load64(s->bytes + at) + choose_byte(c, 256) - 128);
         break;
     case 6:
         at = at / 8 * 8;
         if (s->n - at >= 8)
-            emr_store64(s->bytes + at, (uint64_t)choose(c, 256) << choose(c, 64));
+            emr_store64(s->bytes + at, (uint64_t)choose_byte(c, 256) << choose_byte(c, 64));
         break;
     default:
         if (at < s->n)
-            s->bytes[at] ^= (uint8_t)(1 + choose(c, 255));
+            s->bytes[at] ^= (uint8_t)(1 + choose_byte(c, 255));
     }
 }
 
@@ -203,21 +203,21 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     prepare_kinds();
     choices c = {data, size};
-    const kind *k = &kinds[choose(&c, KINDS)];
-    size_t left = choose(&c, 256), unlimited = SIZE_MAX;
-    bool forged = choose(&c, 3) == 1;
+    const kind *k = &kinds[choose_byte(&c, KINDS)];
+    size_t left = choose_byte(&c, 256), unlimited = SIZE_MAX;
+    bool forged = choose_byte(&c, 3) == 1;
     fuzz_budget budget = {0, 8 << 20};
     store output = {calloc(1, ROOM), 0, &left}, journal = {calloc(1, ROOM), 0, &left};
     promise(output.bytes && journal.bytes);
     run_merge(k, &output, &journal, &budget);
     for (size_t i = 0; c.size && i < MOST_EDITS; i++) {
-        if (choose(&c, 4))
-            edit(&c, &journal, &output);
+        if (choose_byte(&c, 4))
+            edit_store(&c, &journal, &output);
         else
-            edit(&c, &output, &journal);
+            edit_store(&c, &output, &journal);
     }
     if (forged)
-        seal(&journal);
+        seal_journal(&journal);
     output.left = journal.left = &unlimited;
     emr_status status = run_merge(k, &output, &journal, &budget);
     promise(forged || status == EMR_OK);

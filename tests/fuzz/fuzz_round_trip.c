@@ -19,7 +19,7 @@ typedef struct choices {
     size_t size;
 } choices;
 
-static unsigned choose(choices *c, unsigned n)
+static unsigned choose_below(choices *c, unsigned n)
 {
     if (!c->size)
         return 0;
@@ -50,18 +50,18 @@ static const emr_dtype others[] = {EMR_DTYPE_I64, EMR_DTYPE_BOOL, EMR_DTYPE_U8, 
 
 static emr_dtype choose_float(choices *c)
 {
-    return floats[choose(c, sizeof floats / sizeof floats[0])];
+    return floats[choose_below(c, sizeof floats / sizeof floats[0])];
 }
 
 static void choose_shape(choices *c, test_tensor *t)
 {
     static const uint64_t sizes[] = {0, 1, 2, 3, 5, 8, 31, 33, 63, 64, 65, 130};
-    uint64_t most = choose(c, 40) == 1 ? MANY_PARAMS : FEW_PARAMS;
-    t->rank = choose(c, 4);
+    uint64_t most = choose_below(c, 40) == 1 ? MANY_PARAMS : FEW_PARAMS;
+    t->rank = choose_below(c, 4);
     for (uint32_t d = 0; d < t->rank; d++)
-        t->shape[d] = sizes[choose(c, sizeof sizes / sizeof sizes[0])];
+        t->shape[d] = sizes[choose_below(c, sizeof sizes / sizeof sizes[0])];
     if (t->rank && most == MANY_PARAMS)
-        t->shape[0] = 100 + 37 * choose(c, 256);
+        t->shape[0] = 100 + 37 * choose_below(c, 256);
     while (test_tensor_count(t) > most)
         t->rank--;
 }
@@ -75,19 +75,19 @@ static emr_merge_options choose_options(choices *c)
                                       .on_missing = EMR_ON_MISSING_BASE};
     emr_merge_options o = EMR_INIT(emr_merge_options);
     o.policy = &policy;
-    o.rescale = choose(c, 3);
-    o.rescale_per = o.rescale == EMR_RESCALE_L1_MEANS ? EMR_RESCALE_PER_MODEL : choose(c, 3);
-    o.tie = choose(c, 2);
-    o.on_nonfinite = choose(c, 2);
-    o.unified_dtype = choose(c, 4); /* F32 twice, F16, BF16 */
-    o.embed_base = choose(c, 2);
-    o.extendable = o.rescale != EMR_RESCALE_L2 && choose(c, 3) == 1;
+    o.rescale = choose_below(c, 3);
+    o.rescale_per = o.rescale == EMR_RESCALE_L1_MEANS ? EMR_RESCALE_PER_MODEL : choose_below(c, 3);
+    o.tie = choose_below(c, 2);
+    o.on_nonfinite = choose_below(c, 2);
+    o.unified_dtype = choose_below(c, 4); /* F32 twice, F16, BF16 */
+    o.embed_base = choose_below(c, 2);
+    o.extendable = o.rescale != EMR_RESCALE_L2 && choose_below(c, 3) == 1;
 #ifdef EMR_WITH_ZSTD
-    o.compression = (int)choose(c, 6) - 1;
+    o.compression = (int)choose_below(c, 6) - 1;
 #else
-    o.compression = choose(c, 6) ? 0 : EMR_COMPRESSION_NONE;
+    o.compression = choose_below(c, 6) ? 0 : EMR_COMPRESSION_NONE;
 #endif
-    o.block_params = choose(c, 2) ? 0 : 4096u << choose(c, 3);
+    o.block_params = choose_below(c, 2) ? 0 : 4096u << choose_below(c, 3);
     return o;
 }
 
@@ -97,21 +97,21 @@ static plan make_plan(choices *c)
     static const char *const heads[] = {"head0", "head1", "head2", "head3", "head4", "head5", "head6"};
     static const uint64_t memory[] = {8 << 20, 5 << 20, 16 << 20, 64 << 20};
     plan p = {.options = choose_options(c)};
-    p.memory_bytes = memory[choose(c, 4)];
-    p.pushed = choose(c, 3) == 1;
-    p.chunk = p.pushed ? 1 + choose(c, 256) * 7 : 0;
-    p.n_tasks = 1 + choose(c, TASKS);
-    p.n = 1 + choose(c, TENSORS);
-    p.seed = choose(c, 256) * 256 + choose(c, 256);
+    p.memory_bytes = memory[choose_below(c, 4)];
+    p.pushed = choose_below(c, 3) == 1;
+    p.chunk = p.pushed ? 1 + choose_below(c, 256) * 7 : 0;
+    p.n_tasks = 1 + choose_below(c, TASKS);
+    p.n = 1 + choose_below(c, TENSORS);
+    p.seed = choose_below(c, 256) * 256 + choose_below(c, 256);
     for (size_t i = 0; i < p.n; i++) {
-        unsigned fate_of = choose(c, 8);
+        unsigned fate_of = choose_below(c, 8);
         p.fates[i] = fate_of == 6 ? HEAD : fate_of == 7 && !p.pushed ? KEPT : MERGED;
         p.tensors[i] = (test_tensor){p.fates[i] == HEAD ? heads[i] : names[i], EMR_DTYPE_F32, 0, {0}};
-        p.tensors[i].dtype = p.fates[i] == KEPT ? others[choose(c, 4)] : choose_float(c);
+        p.tensors[i].dtype = p.fates[i] == KEPT ? others[choose_below(c, 4)] : choose_float(c);
         choose_shape(c, &p.tensors[i]);
         for (size_t t = 0; t < p.n_tasks; t++) {
             p.dtypes[t][i] = p.fates[i] == KEPT ? p.tensors[i].dtype : choose_float(c);
-            if (t && choose(c, 16) == 1 && !(p.pushed && p.fates[i] == HEAD))
+            if (t && choose_below(c, 16) == 1 && !(p.pushed && p.fates[i] == HEAD))
                 p.dtypes[t][i] = EMR_DTYPE_NONE;
         }
     }
@@ -137,8 +137,8 @@ static void fill_floats(choices *c, test_model *m, size_t i, const test_model *b
 {
     enum { NORMAL, ZERO, GRID, SAME, SPARSE, BITS, FEW_BITS, INPUT, WAYS };
     static const double scales[] = {1, 0.01, 1e-6, 1e30, 1e-40};
-    unsigned way = choose(c, WAYS);
-    double scale = scales[choose(c, 5)];
+    unsigned way = choose_below(c, WAYS);
+    double scale = scales[choose_below(c, 5)];
     size_t size = emr_dtype_bits(m->tensors[i].dtype) / 8;
     for (uint64_t k = 0, n = test_tensor_count(&m->tensors[i]); k < n; k++) {
         double near = base ? value_of(base, i, k) : 0;
@@ -164,7 +164,7 @@ static void fill_floats(choices *c, test_model *m, size_t i, const test_model *b
             break;
         case INPUT:
             for (size_t b = 0; b < size; b++)
-                p[b] = (unsigned char)choose(c, 256);
+                p[b] = (unsigned char)choose_below(c, 256);
             break;
         default:
             set_value(m, i, k, near);
@@ -177,8 +177,8 @@ static void fill_kept(choices *c, test_model *m, size_t i, const test_model *bas
     size_t n = (size_t)(test_tensor_count(&m->tensors[i]) * emr_dtype_bits(m->tensors[i].dtype) / 8);
     for (size_t k = 0; k < n; k++)
         m->data[i][k] = base ? base->data[i][k] : (unsigned char)(rng_next(r) & 1);
-    if (n && base && choose(c, 3) == 1)
-        m->data[i][choose(c, 256) % n] ^= 1;
+    if (n && base && choose_below(c, 3) == 1)
+        m->data[i][choose_below(c, 256) % n] ^= 1;
 }
 
 static void fill_model(choices *c, const plan *p, test_model *m, const test_model *base, rng *r)
@@ -214,7 +214,7 @@ static test_set make_full(choices *c, const plan *p)
 }
 
 /* Some of a model's tensors: those that `keep` says. */
-static test_model pick(const test_model *m, const bool *keep, test_source source)
+static test_model pick_tensors(const test_model *m, const bool *keep, test_source source)
 {
     test_tensor tensors[TENSORS];
     size_t n = 0;
@@ -236,11 +236,11 @@ static test_model pick(const test_model *m, const bool *keep, test_source source
 static test_set make_given(const plan *p, const test_set *full, test_source source)
 {
     bool all[TENSORS] = {true, true, true, true, true, true, true}, there[TENSORS];
-    test_set s = {pick(&full->base, all, source), calloc(full->n, sizeof(test_model)), full->n};
+    test_set s = {pick_tensors(&full->base, all, source), calloc(full->n, sizeof(test_model)), full->n};
     for (size_t t = 0; t < full->n; t++) {
         for (size_t i = 0; i < p->n; i++)
             there[i] = p->dtypes[t][i] != EMR_DTYPE_NONE;
-        s.tasks[t] = pick(&full->tasks[t], there, source);
+        s.tasks[t] = pick_tensors(&full->tasks[t], there, source);
     }
     return s;
 }
@@ -251,9 +251,10 @@ static test_set make_merged(const plan *p, const test_set *full)
     bool merged[TENSORS];
     for (size_t i = 0; i < p->n; i++)
         merged[i] = p->fates[i] == MERGED;
-    test_set s = {pick(&full->base, merged, SOURCE_MEMORY), calloc(full->n, sizeof(test_model)), full->n};
+    test_set s = {pick_tensors(&full->base, merged, SOURCE_MEMORY), calloc(full->n, sizeof(test_model)),
+                  full->n};
     for (size_t t = 0; t < full->n; t++)
-        s.tasks[t] = pick(&full->tasks[t], merged, SOURCE_MEMORY);
+        s.tasks[t] = pick_tensors(&full->tasks[t], merged, SOURCE_MEMORY);
     return s;
 }
 
@@ -408,7 +409,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     choices c = {data, size};
     plan p = make_plan(&c);
-    bool again = choose(&c, 2);
+    bool again = choose_below(&c, 2);
     emr_buffer *buffer;
     setenv("CMOCKA_TEST_ABORT", "1", 1); /* what the property tests assert ends this program too */
     test_set full = make_full(&c, &p), merged = make_merged(&p, &full);

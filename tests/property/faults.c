@@ -125,7 +125,7 @@ emr_status push_to_bundle(fixture *f)
 }
 
 /* Opens the bundle, views task 1 over the embedded base or over the base's file, and writes it out. */
-static emr_status rebuild(fixture *f, bool from_file)
+static emr_status rebuild_over(fixture *f, bool from_file)
 {
     emr_bundle *bundle = NULL;
     emr_model *base = NULL, *view = NULL;
@@ -150,12 +150,12 @@ static emr_status rebuild(fixture *f, bool from_file)
 
 emr_status rebuild_over_embedded_base(fixture *f)
 {
-    return rebuild(f, false);
+    return rebuild_over(f, false);
 }
 
 emr_status rebuild_over_file(fixture *f)
 {
-    return rebuild(f, true);
+    return rebuild_over(f, true);
 }
 
 emr_status switch_tasks(fixture *f)

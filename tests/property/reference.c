@@ -21,7 +21,7 @@ static float task_vector(const reference *r, size_t task, size_t tensor, uint64_
 }
 
 /* Equations 1 to 3 for one parameter, rounded to the unified dtype. */
-static float elect(const reference *r, size_t tensor, uint64_t i)
+static float elect_value(const reference *r, size_t tensor, uint64_t i)
 {
     size_t n_tasks = r->set->n;
     float sum = 0, magnitude = 0, unified;
@@ -52,7 +52,7 @@ static void make_tensor(reference *r, size_t tensor, uint64_t n)
             tau[i] = task_vector(r, t, tensor, i);
     }
     for (uint64_t i = 0; i < n; i++) {
-        float u = r->unified[tensor][i] = elect(r, tensor, i);
+        float u = r->unified[tensor][i] = elect_value(r, tensor, i);
         for (size_t t = 0; t < n_tasks; t++) { /* equation 4 */
             float tau = r->tau[tensor * n_tasks + t][i];
             r->mask[tensor * n_tasks + t][i] = (tau > 0 && u > 0) || (tau < 0 && u < 0);
@@ -134,7 +134,7 @@ void reference_destroy(reference *r)
     free(r->mask);
 }
 
-static const emr_tensor *find(const emr_model *model, const char *name)
+static const emr_tensor *find_or_fail(const emr_model *model, const char *name)
 {
     const emr_tensor *t = emr_model_find_tensor(model, name);
     if (!t)
@@ -151,7 +151,7 @@ static void check_unified(const reference *r, const emr_bundle *bundle)
         if (!r->unified[i])
             continue;
         const test_tensor *t = &r->set->base.tensors[i];
-        unsigned char *got = tensor_bytes_of(find(view, t->name));
+        unsigned char *got = tensor_bytes_of(find_or_fail(view, t->name));
         assert_memory_equal(got, r->unified[i], (size_t)test_tensor_count(t) * sizeof(float));
         free(got);
     }
@@ -171,7 +171,7 @@ static void check_mask(const reference *r, const emr_bundle *bundle, uint32_t ta
             continue;
         const test_tensor *t = &r->set->base.tensors[i];
         const unsigned char *want = r->mask[i * r->set->n + task];
-        unsigned char *got = tensor_bytes_of(find(view, t->name));
+        unsigned char *got = tensor_bytes_of(find_or_fail(view, t->name));
         assert_memory_equal(got, want, (size_t)test_tensor_count(t));
         for (uint64_t k = 0; k < test_tensor_count(t); k++)
             ones += want[k];
@@ -188,7 +188,7 @@ static void check_tensor(const reference *r, const emr_bundle *bundle, uint32_t 
 {
     const test_tensor *own = &r->set->tasks[task].tensors[i], *base = &r->set->base.tensors[i];
     uint64_t n = test_tensor_count(base), rows = reference_rows(r, i);
-    unsigned char *got = tensor_bytes_of(find(rebuilt, base->name));
+    unsigned char *got = tensor_bytes_of(find_or_fail(rebuilt, base->name));
     uint32_t number;
     size_t n_rescalers;
     double lambda = 0;

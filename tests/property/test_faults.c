@@ -36,7 +36,7 @@ static size_t *fail_write(fixture *f)
 }
 
 /* How often the thing that fails was asked for. */
-static size_t asked(const fixture *f, const size_t *fault)
+static size_t times_asked(const fixture *f, const size_t *fault)
 {
     return fault == &f->counts.fail_at             ? f->counts.requests
            : fault == &f->output.fail_write        ? f->output.writes
@@ -58,7 +58,7 @@ static void assert_each_fault(fixture *f, work_fn work, fault_fn fault, emr_stat
             fail_msg("fault %zu: %zu allocations are still alive", k, f->counts.alive);
         if (!status && result)
             assert_same_buffer(f->result, result, "result");
-        if (asked(f, fault(f)) <= k) {
+        if (times_asked(f, fault(f)) <= k) {
             assert_ok(status, &f->error);
             break;
         }

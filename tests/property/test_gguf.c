@@ -27,7 +27,7 @@ typedef struct gguf_model {
     emr_model *model;
 } gguf_model;
 
-static size_t padded(size_t n)
+static size_t padded_bytes(size_t n)
 {
     return (n + 31) / 32 * 32;
 }
@@ -48,14 +48,14 @@ static gguf_model make_gguf(unsigned number)
     g.kv_bytes = kv.n;
     for (size_t i = 0; i < N_TENSORS; i++) {
         put_tensor(&infos, tensors[i].name, tensors[i].n_dims, tensors[i].dims, tensors[i].type, at);
-        at += padded(tensors[i].bytes);
+        at += padded_bytes(tensors[i].bytes);
     }
     g.file = gguf_of(3, kv, infos, 32, at, NULL);
     unsigned char *p = g.file.bytes + g.file.n - at;
-    for (size_t i = 0; i < N_TENSORS; p += padded(tensors[i].bytes), i++) {
+    for (size_t i = 0; i < N_TENSORS; p += padded_bytes(tensors[i].bytes), i++) {
         static const emr_dtype dtypes[] = {EMR_DTYPE_F32, EMR_DTYPE_F16, EMR_DTYPE_BF16};
         rng base = {100 + i}, own = {100 * number + i + 1};
-        memset(p, 0, padded(tensors[i].bytes));
+        memset(p, 0, padded_bytes(tensors[i].bytes));
         for (size_t k = 0; i < 3 && k < tensors[i].count; k++) {
             float value = rng_normal(&base) + (number ? 0.1f * rng_normal(&own) : 0);
             emr_convert(dtypes[i], p + k * (emr_dtype_bits(dtypes[i]) / 8), EMR_DTYPE_F32, &value, 1);

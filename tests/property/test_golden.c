@@ -29,7 +29,7 @@ static emr_model *open_model(const golden_case *c, const char *file)
     return model;
 }
 
-static const char *metadata(const golden_case *c, const char *wanted)
+static const char *metadata_of(const golden_case *c, const char *wanted)
 {
     const char *value = emr_model_find_metadata(c->expected, wanted);
     if (!value)
@@ -38,22 +38,22 @@ static const char *metadata(const golden_case *c, const char *wanted)
 }
 
 /* The position of a value in a list of words; fails where it is in none. */
-static uint32_t choice(const golden_case *c, const char *key, const char *const *words)
+static uint32_t choice_among(const golden_case *c, const char *key, const char *const *words)
 {
     for (uint32_t i = 0; words[i]; i++)
-        if (strcmp(metadata(c, key), words[i]) == 0)
+        if (strcmp(metadata_of(c, key), words[i]) == 0)
             return i;
     fail_msg("%s: unknown %s", c->folder, key);
     return UINT32_MAX;
 }
-#define CHOICE(c, key, ...) choice(c, key, (const char *const[]){__VA_ARGS__, NULL})
+#define CHOICE(c, key, ...) choice_among(c, key, (const char *const[]){__VA_ARGS__, NULL})
 
 static golden_case open_case(const char *name)
 {
     golden_case c = {.folder = test_path(golden, name), .options = small_options()};
     c.expected = open_model(&c, "expected.safetensors");
     c.base = open_model(&c, "base.safetensors");
-    c.n_tasks = (uint32_t)atoi(metadata(&c, "tasks"));
+    c.n_tasks = (uint32_t)atoi(metadata_of(&c, "tasks"));
     assert_in_range(c.n_tasks, 1, 8);
     for (size_t t = 0; t < c.n_tasks; t++) {
         char file[32];
@@ -66,9 +66,9 @@ static golden_case open_case(const char *name)
     c.options.tie = CHOICE(&c, "tie", "zero", "negative");
     c.options.on_nonfinite = CHOICE(&c, "on_nonfinite", "error", "zero");
     c.on_missing = CHOICE(&c, "on_missing", "error", "base");
-    c.options.unified_dtype = emr_dtype_from_name(metadata(&c, "unified_dtype"));
+    c.options.unified_dtype = emr_dtype_from_name(metadata_of(&c, "unified_dtype"));
     c.exact = CHOICE(&c, "exact", "no", "yes") == 1;
-    c.glob = metadata(&c, "private");
+    c.glob = metadata_of(&c, "private");
     return c;
 }
 
@@ -111,8 +111,8 @@ static void close_case(golden_case *c)
 }
 
 /* An expected tensor's bytes; free them. */
-static unsigned char *expected(const golden_case *c, const char *kind, size_t task, const char *name,
-                               size_t *bytes)
+static unsigned char *expected_bytes(const golden_case *c, const char *kind, size_t task, const char *name,
+                                     size_t *bytes)
 {
     char full[128];
     if (task == SIZE_MAX)
@@ -137,7 +137,7 @@ static void check_unified(const golden_case *c)
         const emr_tensor *t = emr_model_tensor(view, i);
         size_t n = (size_t)emr_tensor_count(t), bytes;
         unsigned char *got = tensor_bytes_of(t),
-                      *want = expected(c, "unified", SIZE_MAX, emr_tensor_name(t), &bytes);
+                      *want = expected_bytes(c, "unified", SIZE_MAX, emr_tensor_name(t), &bytes);
         assert_int_equal(bytes, n * emr_dtype_bits(c->options.unified_dtype) / 8);
         float *wide = malloc(n * sizeof *wide + 1);
         emr_convert(EMR_DTYPE_F32, wide, c->options.unified_dtype, want, n);
@@ -159,7 +159,7 @@ static void check_masks(const golden_case *c, uint32_t task)
         const emr_tensor *t = emr_model_tensor(view, i);
         size_t n = (size_t)emr_tensor_count(t), bytes;
         unsigned char *got = tensor_bytes_of(t),
-                      *want = expected(c, "mask", task, emr_tensor_name(t), &bytes);
+                      *want = expected_bytes(c, "mask", task, emr_tensor_name(t), &bytes);
         assert_int_equal(bytes, (n + 7) / 8);
         for (size_t k = 0; k < n; k++)
             assert_int_equal(got[k], want[k / 8] >> k % 8 & 1);
@@ -176,7 +176,8 @@ static float *check_rescalers(const golden_case *c, uint32_t task, uint32_t tens
     size_t bytes;
     assert_ok(emr_bundle_get_tensor(c->bundle, tensor, &info), NULL);
     bool per_model = c->options.rescale_per == EMR_RESCALE_PER_MODEL;
-    double *want = (double *)(void *)expected(c, "rescalers", task, per_model ? NULL : info.name, &bytes);
+    double *want =
+        (double *)(void *)expected_bytes(c, "rescalers", task, per_model ? NULL : info.name, &bytes);
     float *got = rescalers_of(c->bundle, task, tensor, n);
     if (info.count == 0) /* what has no elements may have no rescalers */
         *n = 0;
@@ -196,7 +197,7 @@ static bool are_nearest(const golden_case *c, size_t task, const char *name, con
 {
     size_t bytes;
     bool per_model = c->options.rescale_per == EMR_RESCALE_PER_MODEL, same = true;
-    double *want = (double *)(void *)expected(c, "rescalers", task, per_model ? NULL : name, &bytes);
+    double *want = (double *)(void *)expected_bytes(c, "rescalers", task, per_model ? NULL : name, &bytes);
     for (size_t i = 0; i < n; i++)
         same = same && got[i] == (float)want[i];
     free(want);
@@ -211,8 +212,8 @@ static void check_formula(const golden_case *c, size_t task, const emr_tensor *r
     const emr_tensor *base = emr_model_find_tensor(c->base, emr_tensor_name(rebuilt));
     size_t n = (size_t)emr_tensor_count(rebuilt), bytes;
     unsigned char *got = tensor_bytes_of(rebuilt), *w0 = tensor_bytes_of(base);
-    unsigned char *mask = expected(c, "mask", task, emr_tensor_name(rebuilt), &bytes);
-    unsigned char *unified = expected(c, "unified", SIZE_MAX, emr_tensor_name(rebuilt), &bytes);
+    unsigned char *mask = expected_bytes(c, "mask", task, emr_tensor_name(rebuilt), &bytes);
+    unsigned char *unified = expected_bytes(c, "unified", SIZE_MAX, emr_tensor_name(rebuilt), &bytes);
     emr_dtype dtype = c->options.unified_dtype;
     for (size_t i = 0; i < n; i++) {
         float u;
@@ -244,7 +245,7 @@ static void check_stored_weights(golden_case *c, size_t task, const emr_tensor *
 {
     size_t bytes;
     unsigned char *got = tensor_bytes_of(rebuilt);
-    unsigned char *want = expected(c, "weights", task, emr_tensor_name(rebuilt), &bytes);
+    unsigned char *want = expected_bytes(c, "weights", task, emr_tensor_name(rebuilt), &bytes);
     assert_int_equal(bytes, emr_tensor_bytes(rebuilt));
     assert_memory_equal(got, want, bytes);
     free(got);

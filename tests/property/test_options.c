@@ -338,7 +338,7 @@ static void names_of_tasks(void **state)
     test_set_destroy(&s);
 }
 
-static void nulls(void **state)
+static void nulls_are_refused(void **state)
 {
     (void)state;
     emr_error error;
@@ -397,7 +397,7 @@ int main(void)
         cmocka_unit_test(executors_without_what_they_need_are_refused),
         cmocka_unit_test(too_little_memory_says_how_much_would_do),
         cmocka_unit_test(names_of_tasks),
-        cmocka_unit_test(nulls),
+        cmocka_unit_test(nulls_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

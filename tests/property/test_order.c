@@ -189,7 +189,7 @@ typedef struct recorder {
     size_t calls, stop_at;
 } recorder;
 
-static emr_status record(void *user, const emr_progress *progress, emr_error *error)
+static emr_status record_progress(void *user, const emr_progress *progress, emr_error *error)
 {
     recorder *r = user;
     assert_int_equal(progress->size, sizeof *progress);
@@ -208,7 +208,7 @@ static emr_status run_recorded(const test_set *s, emr_merge_options o, recorder 
     emr_buffer *buffer = test_buffer_new();
     emr_plan_summary plan = EMR_INIT(emr_plan_summary);
     emr_resources resources = *o.resources;
-    resources.progress = record;
+    resources.progress = record_progress;
     resources.progress_user = r;
     o.resources = &resources;
     emr_merge *merge = test_merge_create(s, &o);

@@ -96,7 +96,7 @@ static void begin_bundle(pushing *p)
 }
 
 /* The source's own tensor, and never one that has bytes already. */
-static const char *expects(pushing *p, size_t source, uint64_t *bytes)
+static const char *expected_name(pushing *p, size_t source, uint64_t *bytes)
 {
     emr_error error;
     const emr_tensor *tensor;
@@ -140,7 +140,7 @@ static void feed_as_expected(pushing *p, rng *r)
         done = 0;
         for (size_t k = 0; k < p->n_sources; k++) {
             uint64_t bytes;
-            const char *name = expects(p, k, &bytes);
+            const char *name = expected_name(p, k, &bytes);
             if (!name) {
                 assert_int_equal(bytes, 0);
                 done++;

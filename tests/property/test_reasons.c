@@ -25,8 +25,8 @@ typedef struct fault {
     const char *file, *task, *tensor; /* NULL: none, or it is not known */
 } fault;
 
-static emr_status speak(fault *f, speaker who, const char *file, const char *task, const char *tensor,
-                        emr_error *error)
+static emr_status fail_in_turn(fault *f, speaker who, const char *file, const char *task, const char *tensor,
+                               emr_error *error)
 {
     if (f->calls++ < f->fail_at)
         return EMR_OK;
@@ -50,35 +50,35 @@ typedef struct object {
 static emr_status object_read(void *user, uint64_t offset, void *destination, size_t n, emr_error *error)
 {
     const object *o = user;
-    emr_status status = speak(o->fault, IO, o->name, o->task, NULL, error);
+    emr_status status = fail_in_turn(o->fault, IO, o->name, o->task, NULL, error);
     return status ? status : o->inner->read(o->inner->user, offset, destination, n, error);
 }
 
 static emr_status object_write(void *user, uint64_t offset, const void *source, size_t n, emr_error *error)
 {
     const object *o = user;
-    emr_status status = speak(o->fault, IO, o->name, o->task, NULL, error);
+    emr_status status = fail_in_turn(o->fault, IO, o->name, o->task, NULL, error);
     return status ? status : o->inner->write(o->inner->user, offset, source, n, error);
 }
 
 static emr_status object_length(void *user, uint64_t *bytes, emr_error *error)
 {
     const object *o = user;
-    emr_status status = speak(o->fault, IO, o->name, o->task, NULL, error);
+    emr_status status = fail_in_turn(o->fault, IO, o->name, o->task, NULL, error);
     return status ? status : o->inner->length(o->inner->user, bytes, error);
 }
 
 static emr_status object_map(void *user, uint64_t offset, size_t n, const void **window, emr_error *error)
 {
     const object *o = user;
-    emr_status status = speak(o->fault, IO, o->name, o->task, NULL, error);
+    emr_status status = fail_in_turn(o->fault, IO, o->name, o->task, NULL, error);
     return status ? status : o->inner->map(o->inner->user, offset, n, window, error);
 }
 
 static emr_status object_sync(void *user, emr_error *error)
 {
     const object *o = user;
-    return speak(o->fault, IO, o->name, o->task, NULL, error);
+    return fail_in_turn(o->fault, IO, o->name, o->task, NULL, error);
 }
 
 static emr_io object_io(object *o)
@@ -96,7 +96,7 @@ static emr_io object_io(object *o)
 static emr_status object_progress(void *user, const emr_progress *progress, emr_error *error)
 {
     (void)progress;
-    return speak(user, PROGRESS, NULL, NULL, NULL, error);
+    return fail_in_turn(user, PROGRESS, NULL, NULL, NULL, error);
 }
 
 /* What the works are done with; made once. */
@@ -433,7 +433,7 @@ static emr_status use_mapped_session(fixture *f)
 static emr_status compute_elements(const emr_computation *c, emr_error *error)
 {
     const computed *t = c->user;
-    emr_status status = speak(t->fault, COMPUTATION, t->model, NULL, t->name, error);
+    emr_status status = fail_in_turn(t->fault, COMPUTATION, t->model, NULL, t->name, error);
     if (!status)
         memcpy(c->out, t->bytes + c->first * t->element, c->count * t->element);
     return status;
@@ -442,7 +442,7 @@ static emr_status compute_elements(const emr_computation *c, emr_error *error)
 static emr_status open_scratch(void *user, void *scratch, emr_error *error)
 {
     (void)scratch;
-    return speak(user, COMPUTATION, "computed base", NULL, NULL, error);
+    return fail_in_turn(user, COMPUTATION, "computed base", NULL, NULL, error);
 }
 
 /* The base, computed as it is read. */
@@ -613,44 +613,44 @@ static void assert_reasons(fixture *f, work_fn work, size_t least)
     }
 }
 
-static void merging(void **state)
+static void merging_says_why(void **state)
 {
     assert_reasons(*state, merge_files, 20);
     assert_reasons(*state, push_merge, 5);
     assert_reasons(*state, extend_bundle, 20);
 }
 
-static void merging_with_a_journal(void **state)
+static void journals_say_why(void **state)
 {
     assert_reasons(*state, merge_with_journal, 20);
 }
 
-static void verifying_and_comparing(void **state)
+static void verifying_and_comparing_say_why(void **state)
 {
     assert_reasons(*state, verify_bundle, 10);
     assert_reasons(*state, verify_mapped, 5);
     assert_reasons(*state, check_base, 5);
 }
 
-static void applying(void **state)
+static void applying_says_why(void **state)
 {
     assert_reasons(*state, apply_first, 10);
     assert_reasons(*state, apply_in_one_pass, 10);
 }
 
-static void dropping_and_extracting(void **state)
+static void dropping_and_extracting_say_why(void **state)
 {
     assert_reasons(*state, drop_task, 10);
     assert_reasons(*state, extract_task, 10);
 }
 
-static void sessions(void **state)
+static void sessions_say_why(void **state)
 {
     assert_reasons(*state, use_session, 10);
     assert_reasons(*state, use_mapped_session, 5);
 }
 
-static void computed_tensors(void **state)
+static void computed_tensors_say_why(void **state)
 {
     assert_reasons(*state, read_computed, 4);
     assert_reasons(*state, merge_computed, 5);
@@ -659,7 +659,7 @@ static void computed_tensors(void **state)
 }
 
 /* What was cut off says why; what goes on from there fails in words of its own, or not at all. */
-static void resuming(void **state)
+static void resuming_says_why(void **state)
 {
     static const voice full = {EMR_EIO, 28, NULL, "No space left on device"};
     fixture *f = *state;
@@ -704,7 +704,8 @@ static void words_of_any_kind(void **state)
 }
 
 /* A callback that fills its error without the terminating zero byte, as careless hosts will. */
-static emr_status shout(void *user, uint64_t offset, void *destination, size_t n, emr_error *error)
+static emr_status shout_without_end(void *user, uint64_t offset, void *destination, size_t n,
+                                    emr_error *error)
 {
     (void)user, (void)offset, (void)destination, (void)n;
     memset(error, '!', sizeof *error);
@@ -717,7 +718,7 @@ static void careless_errors_do_no_harm(void **state)
     emr_error error;
     emr_bundle *bundle;
     emr_io io = *emr_buffer_io(f->raw);
-    io.read = shout;
+    io.read = shout_without_end;
     assert_int_equal(emr_bundle_open(&bundle, &io, "all.emr", NULL, &error), EMR_EIO);
     assert_int_equal(strlen(error.text), EMR_ERROR_TEXT_SIZE - 1);
     assert_names_file(&error, "all.emr");
@@ -729,14 +730,14 @@ static void careless_errors_do_no_harm(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(merging),
-        cmocka_unit_test(merging_with_a_journal),
-        cmocka_unit_test(verifying_and_comparing),
-        cmocka_unit_test(applying),
-        cmocka_unit_test(dropping_and_extracting),
-        cmocka_unit_test(sessions),
-        cmocka_unit_test(computed_tensors),
-        cmocka_unit_test(resuming),
+        cmocka_unit_test(merging_says_why),
+        cmocka_unit_test(journals_say_why),
+        cmocka_unit_test(verifying_and_comparing_say_why),
+        cmocka_unit_test(applying_says_why),
+        cmocka_unit_test(dropping_and_extracting_say_why),
+        cmocka_unit_test(sessions_say_why),
+        cmocka_unit_test(computed_tensors_say_why),
+        cmocka_unit_test(resuming_says_why),
         cmocka_unit_test(words_of_any_kind),
         cmocka_unit_test(careless_errors_do_no_harm),
     };

@@ -120,7 +120,7 @@ static void crash_store(store *s, rng *r)
         write_into(&s->seen, &s->seen_n, 0, s->durable, s->durable_n);
 }
 
-static void crash(machine *m)
+static void crash_machine(machine *m)
 {
     crash_store(&m->output, &m->random);
     crash_store(&m->journal, &m->random);
@@ -245,7 +245,7 @@ static size_t cut_off_everywhere(const test_set *s, const emr_merge_options *o, 
         emr_status status = run_machine(&m, s, *o, k, NULL);
         if (status) {
             points++;
-            crash(&m);
+            crash_machine(&m);
             assert_int_equal(run_machine(&m, s, *o, SIZE_MAX, &first), EMR_OK);
             best = first.done > best ? first.done : best;
         }
@@ -292,7 +292,7 @@ static void per_tensor_in_other_memory(void **state)
     for (size_t k = 60; k < 350; k += 37) {
         machine m = {.random = {k}};
         if (run_machine(&m, &s, o, k, NULL)) {
-            crash(&m);
+            crash_machine(&m);
             assert_int_equal(run_machine(&m, &s, wide, SIZE_MAX, NULL),
                              EMR_OK); /* other windows, and buffers */
         }
@@ -314,7 +314,7 @@ static void cut_off_again_and_again(void **state)
         machine m = {.random = {seed}};
         size_t runs = 1;
         while (run_machine(&m, &s, o, 150 + (size_t)rng_below(&m.random, 150), NULL)) {
-            crash(&m);
+            crash_machine(&m);
             assert_true(++runs < 1000);
         }
         assert_true(runs > 2);
@@ -355,7 +355,7 @@ static void another_merge_begins_anew(void **state)
     first_call first = {0}, front = {0};
     assert_int_equal(run_machine(&fresh, &s, other, SIZE_MAX, &front), EMR_OK);
     assert_int_equal(run_machine(&m, &s, o, 230, NULL), EMR_EIO);
-    crash(&m);
+    crash_machine(&m);
     assert_int_equal(run_machine(&m, &s, other, SIZE_MAX, &first), EMR_OK);
     assert_int_equal(first.done, front.done);
     assert_bundle(&m, want);
@@ -375,7 +375,7 @@ static void damage_is_noticed(void **state)
     for (size_t i = 0; i < 60; i++) {
         machine m = {.random = {i + 1}};
         assert_int_equal(run_machine(&m, &s, o, 200, NULL), EMR_EIO);
-        crash(&m);
+        crash_machine(&m);
         store *hurt = i % 2 ? &m.journal : &m.output;
         size_t at = (size_t)rng_below(&m.random, hurt->durable_n);
         hurt->durable[at] ^= (unsigned char)(1u << rng_below(&m.random, 8));
@@ -568,7 +568,7 @@ static void a_replaced_input_is_noticed(void **state)
     test_set opened = open_files(&s, directory);
     machine m = {.random = {1}};
     assert_int_equal(run_machine(&m, &opened, o, 230, NULL), EMR_EIO);
-    crash(&m);
+    crash_machine(&m);
     test_set_destroy(&opened);
 
     struct stat before, after;

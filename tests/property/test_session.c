@@ -318,7 +318,7 @@ static float in_order(const float *w, const float *x, uint64_t n)
     return lanes[0];
 }
 
-static double exactly(const float *w, const float *x, uint64_t n, double *magnitude)
+static double exact_product(const float *w, const float *x, uint64_t n, double *magnitude)
 {
     double sum = 0;
     *magnitude = 0;
@@ -388,7 +388,7 @@ static void check_product(fixture *f, uint32_t tensor, const all_weights *all, s
         for (uint64_t row = 0; row < p.n_rows; row++) {
             const float *wr = w + (p.first_row + row) * all->columns;
             float got = y[b * p.y_stride + row], want = in_order(wr, v, all->columns);
-            double magnitude, exact = exactly(wr, v, all->columns, &magnitude);
+            double magnitude, exact = exact_product(wr, v, all->columns, &magnitude);
             double bound = ((double)((all->columns + 31) / 32) + 6) * 0x1p-24 * magnitude * 1.001 + 1e-40;
             if (memcmp(&got, &want, sizeof got) != 0)
                 fail_msg("tensor %u, vector %zu of %zu, row %u: %.9g, not %.9g", tensor, b, batch,

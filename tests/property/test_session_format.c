@@ -58,7 +58,7 @@ static void destroy_subject(subject *s)
 }
 
 /* A record of a section, to be changed. */
-static uint8_t *record(const subject *s, enum emr_section_kind kind, size_t i, size_t size)
+static uint8_t *record_at(const subject *s, enum emr_section_kind kind, size_t i, size_t size)
 {
     const image im = image_of(s);
     image_section section;
@@ -106,7 +106,7 @@ static void private_tensors_may_begin_at_any_byte(void **state)
         o.compression = compression;
         subject s = merge_subject(tensors, 3, N_TASKS, o);
         for (size_t t = 0; t < N_TASKS; t++) {
-            uint8_t *offset = record(&s, EMR_SECTION_PRIVATE, 2 * t + 1, EMR_PRIVATE_SIZE) + 16;
+            uint8_t *offset = record_at(&s, EMR_SECTION_PRIVATE, 2 * t + 1, EMR_PRIVATE_SIZE) + 16;
             assert_true(emr_load64(offset) > 5000 * 4);
             emr_store64(offset, emr_load64(offset) - 3);
         }
@@ -132,9 +132,9 @@ static void kept_tensors_may_be_floats(void **state)
     emr_merge_options o = EMR_INIT(emr_merge_options);
     o.embed_base = 1;
     subject s = merge_subject(tensors, 2, N_TASKS, o);
-    emr_store16(record(&s, EMR_SECTION_TENSORS, 1, EMR_TENSOR_SIZE) + 10, EMR_DTYPE_F32);
+    emr_store16(record_at(&s, EMR_SECTION_TENSORS, 1, EMR_TENSOR_SIZE) + 10, EMR_DTYPE_F32);
     for (size_t t = 0; t < N_TASKS; t++)
-        *record(&s, EMR_SECTION_TASK_DTYPES, t * 2 + 1, 1) = EMR_DTYPE_F32;
+        *record_at(&s, EMR_SECTION_TASK_DTYPES, t * 2 + 1, 1) = EMR_DTYPE_F32;
     open_subject(&s, NULL);
     check_parts(&s, 1, "kept", &r);
 

@@ -7,7 +7,7 @@
 
 typedef float (*fill_fn)(rng *r, uint64_t i);
 
-static float sign(rng *r)
+static float random_sign(rng *r)
 {
     return rng_next(r) >> 63 ? 1.0f : -1.0f;
 }
@@ -15,36 +15,36 @@ static float sign(rng *r)
 static float huge(rng *r, uint64_t i)
 {
     (void)i;
-    return sign(r) * (3e38f + 1e36f * (float)rng_below(r, 40));
+    return random_sign(r) * (3e38f + 1e36f * (float)rng_below(r, 40));
 }
 
 static float denormal(rng *r, uint64_t i)
 {
     (void)i;
-    return sign(r) * (float)rng_below(r, 9) * 0x1p-149f;
+    return random_sign(r) * (float)rng_below(r, 9) * 0x1p-149f;
 }
 
 static float any_scale(rng *r, uint64_t i)
 {
     (void)i;
-    return sign(r) * ldexpf(1 + (float)rng_below(r, 1 << 20) * 0x1p-20f, (int)rng_below(r, 270) - 145);
+    return random_sign(r) * ldexpf(1 + (float)rng_below(r, 1 << 20) * 0x1p-20f, (int)rng_below(r, 270) - 145);
 }
 
 /* Each would vanish if it were added to the sum of those before it. */
 static float one_large_many_small(rng *r, uint64_t i)
 {
-    return i == 0 ? sign(r) * 1e9f : sign(r) * (1 + (float)rng_below(r, 1000) * 1e-3f);
+    return i == 0 ? random_sign(r) * 1e9f : random_sign(r) * (1 + (float)rng_below(r, 1000) * 1e-3f);
 }
 
 static float all_alike(rng *r, uint64_t i)
 {
     (void)i;
-    return sign(r) * 0.1f;
+    return random_sign(r) * 0.1f;
 }
 
 static float falling(rng *r, uint64_t i)
 {
-    return sign(r) / (float)(i + 1);
+    return random_sign(r) / (float)(i + 1);
 }
 
 static float mostly_zero(rng *r, uint64_t i)

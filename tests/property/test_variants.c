@@ -53,7 +53,7 @@ static void every_variant_is_the_reference(const test_set *s, const emr_merge_op
     emr_buffer_destroy(&weights);
 }
 
-static void variants(void **state)
+static void variants_agree(void **state)
 {
     static const emr_dtype unified[] = {EMR_DTYPE_F32, EMR_DTYPE_F16, EMR_DTYPE_BF16};
     (void)state;
@@ -214,7 +214,7 @@ static emr_status read_announced(void *user, uint64_t offset, void *destination,
     return a->inner->read(a->inner->user, offset, destination, n, error);
 }
 
-static void announce(void *user, uint64_t offset, uint64_t n)
+static void note_announcement(void *user, uint64_t offset, uint64_t n)
 {
     announced *a = user;
     assert_true(n > 0);
@@ -243,7 +243,7 @@ static void what_comes_next_is_announced(void **state)
             emr_io io = EMR_INIT(emr_io);
             io.user = &all[m];
             io.read = read_announced;
-            io.will_need = mute ? NULL : announce;
+            io.will_need = mute ? NULL : note_announcement;
             emr_tensor_desc d = EMR_INIT(emr_tensor_desc);
             d.name = "a";
             d.dtype = EMR_DTYPE_F32;
@@ -348,12 +348,9 @@ static void holes_are_no_failure(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(variants),
-        cmocka_unit_test(threads_and_memory),
-        cmocka_unit_test(many_rounds),
-        cmocka_unit_test(small_tensors_in_files),
-        cmocka_unit_test(holes_are_no_failure),
-        cmocka_unit_test(what_comes_next_is_announced),
+        cmocka_unit_test(variants_agree),       cmocka_unit_test(threads_and_memory),
+        cmocka_unit_test(many_rounds),          cmocka_unit_test(small_tensors_in_files),
+        cmocka_unit_test(holes_are_no_failure), cmocka_unit_test(what_comes_next_is_announced),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
