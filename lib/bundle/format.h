@@ -71,8 +71,6 @@ enum { EMR_STREAM_REQUIRED = 1 };
 
 enum emr_codec { EMR_CODEC_RAW = 0, EMR_CODEC_ZSTD = 1, EMR_CODEC_FILL = 2, EMR_CODEC_PLANES = 3 };
 
-enum { EMR_MODULATOR_MASK = 1 };
-
 /* rescale, as stored */
 enum { EMR_RESCALE_L2_BYTE = 2 };
 

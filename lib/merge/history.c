@@ -6,10 +6,7 @@
 
 #include <string.h>
 
-enum {
-    DECODER_BYTES = 192 << 10, /* a zstd decoder */
-    PRIVATE_BYTES = 1 << 10,   /* a task's model, besides its tensors */
-};
+enum { PRIVATE_BYTES = 1 << 10 /* a task's model, besides its tensors */ };
 
 static emr_status take_policy(emr_policy *policy, const emr_bundle *b, const emr_growth_record *g,
                               const emr_allocator *allocator, emr_error *error)
@@ -238,13 +235,12 @@ static size_t total_bits(const emr_bundle *b)
            EMR_N_PLANES * (size_t)b->summary.n_tasks;
 }
 
-/* A cursor's two blocks and its decoder. */
-static uint64_t cursor_memory(const emr_bundle *b, size_t stream)
+static uint64_t stream_memory(const emr_bundle *b, size_t stream)
 {
     if (stream == EMR_NO_STREAM)
         return 0;
     emr_stream_record s = emr_bundle_stream_record(b, stream);
-    return 2 * emr_min(s.block_bytes, s.bytes) + (uint64_t)DECODER_BYTES;
+    return emr_cursor_memory(&s);
 }
 
 uint64_t emr_history_memory(const emr_merge_plan *plan, const emr_layout *l)
@@ -255,12 +251,12 @@ uint64_t emr_history_memory(const emr_merge_plan *plan, const emr_layout *l)
     uint64_t bytes =
         sizeof(emr_history) + column_count(b) * sizeof(history_column) + l->window_params / 8 * total_bits(b);
     for (size_t i = 0; i < EMR_N_VALUES; i++)
-        bytes += cursor_memory(b, b->base_streams[emr_value_kinds[i]]);
+        bytes += stream_memory(b, b->base_streams[emr_value_kinds[i]]);
     for (size_t t = 0; t < b->summary.n_tasks; t++) {
         for (size_t i = 0; i < EMR_N_PLANES; i++)
-            bytes += cursor_memory(b, b->task_streams[emr_plane_kinds[i]][t]);
-        bytes += sizeof(emr_cursor) + cursor_memory(b, b->task_streams[EMR_STREAM_ROW_NUMERATORS][t]);
-        bytes += PRIVATE_BYTES + cursor_memory(b, b->task_streams[EMR_STREAM_PRIVATE][t]);
+            bytes += stream_memory(b, b->task_streams[emr_plane_kinds[i]][t]);
+        bytes += sizeof(emr_cursor) + stream_memory(b, b->task_streams[EMR_STREAM_ROW_NUMERATORS][t]);
+        bytes += PRIVATE_BYTES + stream_memory(b, b->task_streams[EMR_STREAM_PRIVATE][t]);
     }
     return bytes;
 }

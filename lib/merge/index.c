@@ -1,6 +1,7 @@
 /* index.c - see index.h. */
 #include "merge/index.h"
 
+#include "modulator/kind.h"
 #include "numeric/convert.h"
 
 bool emr_index_private(emr_writer *w, uint32_t task, const emr_tensor *tensor, uint64_t offset)
@@ -79,7 +80,7 @@ static emr_summary summarise(const emr_merge_plan *plan)
                          .rescale_per = (uint8_t)o->rescale_per,
                          .tie = (uint8_t)o->tie,
                          .unified_dtype = (uint8_t)o->unified_dtype,
-                         .modulator = EMR_MODULATOR_MASK,
+                         .modulator = EMR_KIND_MASK,
                          .on_nonfinite = (uint8_t)o->on_nonfinite,
                          .has_base = o->embed_base != 0,
                          .n_tasks = a->n_tasks,
