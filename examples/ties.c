@@ -9,7 +9,6 @@
 #include "ties.h"
 
 #include <math.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -35,30 +34,18 @@ typedef struct workspace {
     struct vote {
         float sum, side[2], n[2]; /* of all values; of the positive ones and the negative ones */
     } votes[CHUNK];
-    double bytes[CHUNK]; /* elements as they are stored */
 } workspace;
 
 static emr_status refuse_tensor(const merged_tensor *m, emr_status status, const char *why, emr_error *error)
 {
-    char reason[256];
-    snprintf(reason, sizeof reason, "tensor '%s' %s", emr_tensor_name(m->base), why);
-    return emr_error_set(error, status, 0, NULL, reason);
-}
-
-static emr_status read_floats(const emr_tensor *t, uint64_t first, size_t n, workspace *w, float *values,
-                              emr_error *error)
-{
-    emr_dtype dtype = emr_tensor_dtype(t);
-    size_t width = emr_dtype_bits(dtype) / 8;
-    emr_status status = emr_tensor_read(t, first * width, w->bytes, n * width, error);
-    return status ? status : emr_convert(EMR_DTYPE_F32, values, dtype, w->bytes, n);
+    return emr_error_format(error, status, "tensor '%T' %s", emr_tensor_name(m->base), why);
 }
 
 /* A task's vector; the base is in the workspace already. */
 static emr_status read_vector(const emr_tensor *task, uint64_t first, size_t n, workspace *w,
                               emr_error *error)
 {
-    emr_status status = read_floats(task, first, n, w, w->vector, error);
+    emr_status status = emr_tensor_read_floats(task, first, n, w->vector, error);
     for (size_t i = 0; !status && i < n; i++)
         w->vector[i] -= w->base[i];
     return status;
@@ -68,7 +55,7 @@ static emr_status read_vector(const emr_tensor *task, uint64_t first, size_t n, 
 static emr_status sum_vectors(const merged_tensor *m, uint64_t first, size_t n, workspace *w,
                               emr_error *error)
 {
-    emr_status status = read_floats(m->base, first, n, w, w->base, error);
+    emr_status status = emr_tensor_read_floats(m->base, first, n, w->base, error);
     memset(w->votes, 0, sizeof w->votes);
     for (uint32_t t = 0; !status && t < m->ties->n_tasks; t++) {
         status = read_vector(m->tasks[t], first, n, w, error);
@@ -99,13 +86,6 @@ static emr_status compute_merged(const emr_computation *c, emr_error *error)
     return status ? status : emr_convert(emr_tensor_dtype(m->base), c->out, EMR_DTYPE_F32, w->base, c->count);
 }
 
-static emr_status copy_base(const emr_computation *c, emr_error *error)
-{
-    const merged_tensor *m = c->user;
-    uint32_t bits = emr_dtype_bits(emr_tensor_dtype(m->base));
-    return emr_tensor_read(m->base, c->first * bits / 8, c->out, c->count * bits / 8, error);
-}
-
 /* The memory of the passes that come first. */
 typedef struct preparation {
     workspace w;
@@ -126,7 +106,7 @@ static emr_status count_magnitudes(const merged_tensor *m, uint32_t task, int sh
     memset(p->counts, 0, sizeof p->counts);
     for (uint64_t first = 0; !status && first < emr_tensor_count(m->base); first += CHUNK) {
         size_t n = chunk_size(m, first);
-        status = read_floats(m->base, first, n, &p->w, p->w.base, error);
+        status = emr_tensor_read_floats(m->base, first, n, p->w.base, error);
         if (!status)
             status = read_vector(m->tasks[task], first, n, &p->w, error);
         for (size_t i = 0; !status && i < n; i++) {
@@ -180,20 +160,19 @@ static emr_status add_tensor(emr_model *model, merged_tensor *m, const ties_reci
                              emr_error *error)
 {
     uint64_t count = emr_tensor_count(m->base), k = (uint64_t)(r->density * (double)count);
-    emr_tensor_desc desc = {.size = sizeof desc,
-                            .name = emr_tensor_name(m->base),
-                            .shape = emr_tensor_shape(m->base),
-                            .rank = emr_tensor_rank(m->base),
-                            .dtype = emr_tensor_dtype(m->base),
-                            .compute = copy_base,
-                            .user = m,
-                            .max_count = CHUNK};
+    const emr_tensor_desc desc = {.size = sizeof desc,
+                                  .name = emr_tensor_name(m->base),
+                                  .shape = emr_tensor_shape(m->base),
+                                  .rank = emr_tensor_rank(m->base),
+                                  .dtype = emr_tensor_dtype(m->base),
+                                  .compute = compute_merged,
+                                  .user = m,
+                                  .max_count = CHUNK};
     if (!emr_dtype_is_float(desc.dtype))
-        return emr_model_add(model, &desc, error);
-    desc.compute = compute_merged;
+        return emr_model_add_tensor(model, m->base, error);
     for (uint32_t t = 0; t < r->n_tasks; t++) {
         const emr_tensor *task = m->tasks[t] = emr_model_find_tensor(r->tasks[t], desc.name);
-        if (!task || emr_tensor_count(task) != count || !emr_dtype_is_float(emr_tensor_dtype(task)))
+        if (!task || !emr_tensor_same_shape(task, m->base) || !emr_dtype_is_float(emr_tensor_dtype(task)))
             return refuse_tensor(m, EMR_EMISMATCH, "is absent from a task, or another there", error);
         emr_status status = find_threshold(m, t, k, p, error);
         if (status)
@@ -212,7 +191,6 @@ emr_status ties_open(emr_model **model, const ties_recipe *r, emr_error *error)
     preparation *p = malloc(sizeof *p);
     const emr_model_options options = {
         .size = sizeof options, .user = s, .destroy = free, .scratch_bytes = sizeof(workspace)};
-    const char *key, *value;
     emr_status status = s && p ? emr_model_create(model, &options, error)
                                : emr_error_set(error, EMR_ENOMEM, 0, NULL, "out of memory");
     if (status)
@@ -226,8 +204,8 @@ emr_status ties_open(emr_model **model, const ties_recipe *r, emr_error *error)
     for (uint32_t i = 0; !status && i < n; i++)
         if (emr_dtype_is_float(emr_tensor_dtype(s->tensors[i].base)))
             status = count_signs(s, &s->tensors[i], &p->w, error);
-    for (uint32_t i = 0; !status && emr_model_get_metadata(r->base, i, &key, &value) == EMR_OK; i++)
-        status = emr_model_set_metadata(*model, key, value, error);
+    if (!status)
+        status = emr_model_copy_metadata(*model, r->base, error);
     free(p);
     if (status)
         emr_model_destroy(model);

@@ -7,18 +7,18 @@
  *
  *     static emr_status mean(const emr_computation *c, emr_error *error)
  *     {
- *         const pair *p = c->user; // two float tensors; the mean is F32
- *         float *out = c->out, *other = c->scratch;
- *         emr_status status = emr_tensor_read_floats(p->a, c->first, c->count, out, error);
+ *         const pair *p = c->user; // two float tensors; their mean is BF16
+ *         float *a = c->scratch, *b = a + 8192;
+ *         emr_status status = emr_tensor_read_floats(p->a, c->first, c->count, a, error);
  *         if (!status)
- *             status = emr_tensor_read_floats(p->b, c->first, c->count, other, error);
+ *             status = emr_tensor_read_floats(p->b, c->first, c->count, b, error);
  *         for (size_t i = 0; !status && i < c->count; i++)
- *             out[i] = (out[i] + other[i]) / 2;
- *         return status;
+ *             a[i] = (a[i] + b[i]) / 2;
+ *         return status ? status : emr_convert(EMR_DTYPE_BF16, c->out, EMR_DTYPE_F32, a, c->count);
  *     }
  *     ...
  *     emr_model_options options = EMR_INIT(emr_model_options);
- *     options.scratch_bytes = 8192 * sizeof(float);         // the default of max_count
+ *     options.scratch_bytes = 2 * 8192 * sizeof(float); // 8192: the default of max_count
  *     options.user = pairs;
  *     options.destroy = free;
  *     emr_model_create(&model, &options, &error);

@@ -65,7 +65,7 @@ EMR_API const char *emr_status_name(emr_status status);
 
 /* For callbacks: fills `error` (NULL is allowed) and returns `status`, so that failing reads
  *     return emr_error_set(error, EMR_EIO, errno, "weights.bin", "the connection was lost");
- * `file` may be NULL. Control characters become '?'. */
+ * `file` may be NULL; neither text may be that of `error` itself. Control characters become '?'. */
 EMR_API emr_status emr_error_set(emr_error *error, emr_status status, int32_t system, const char *file,
                                  const char *reason);
 

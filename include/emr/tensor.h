@@ -69,6 +69,9 @@ EMR_API const uint64_t *emr_tensor_shape(const emr_tensor *tensor);
 EMR_API uint64_t emr_tensor_count(const emr_tensor *tensor);
 EMR_API uint64_t emr_tensor_bytes(const emr_tensor *tensor);
 
+/* 1 if two tensors have the same rank and dimensions. */
+EMR_API int emr_tensor_same_shape(const emr_tensor *a, const emr_tensor *b);
+
 /* Reads `n` bytes from byte `offset` of the tensor; any range, whatever the granule. EMR_EINVAL outside of
  * the tensor; EMR_ESTATE if its bytes are to be pushed, or can only be written (emr_view_options.check).
  */

@@ -45,7 +45,7 @@ const emr_tensor *emr_alignment_tensor(const emr_alignment *a, const emr_entry *
 
 emr_status emr_name_source(const emr_alignment *a, uint32_t source, emr_status status, emr_error *error)
 {
-    if (status && source > 0)
+    if (status && source > 0 && error && !error->task.length)
         emr_error_prefix(error, "task '%K'", a->tasks[source - 1].name);
     return status;
 }
@@ -89,7 +89,7 @@ static emr_status fail_mismatch(const emr_alignment *a, const emr_tensor *base, 
                                 const emr_task *task, emr_error *error)
 {
     char theirs[64], ours[64];
-    if (!emr_same_shape(base, own))
+    if (!emr_tensor_same_shape(base, own))
         return emr_fail(
             error, EMR_EMISMATCH,
             "task '%K' (%F): tensor '%T' has shape %s, the base (%s) has %s (to keep it out of the merge: "
@@ -114,7 +114,8 @@ static bool fits_together(const emr_tensor *base, const emr_tensor *own)
 {
     if (is_gguf_header(base) && is_gguf_header(own))
         return true;
-    return emr_same_shape(base, own) && emr_dtype_is_float(base->dtype) == emr_dtype_is_float(own->dtype);
+    return emr_tensor_same_shape(base, own) &&
+           emr_dtype_is_float(base->dtype) == emr_dtype_is_float(own->dtype);
 }
 
 /* Decides about one tensor of the base. */

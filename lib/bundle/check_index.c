@@ -143,6 +143,14 @@ static emr_status enter_stream(emr_bundle *b, size_t i, const emr_stream_record 
     return EMR_OK;
 }
 
+/* A power of two, or of codes their bits times one, so that no code lies in two blocks. */
+static bool is_block_size(uint32_t bytes, uint32_t bits)
+{
+    uint32_t power = bytes / bits;
+    return bytes % bits == 0 && power >= EMR_BLOCK_BYTES_MIN && power <= EMR_BLOCK_BYTES_MAX &&
+           (power & (power - 1)) == 0;
+}
+
 static emr_status check_streams(emr_bundle *b, emr_error *error)
 {
     uint64_t next_block = 0;
@@ -150,8 +158,7 @@ static emr_status check_streams(emr_bundle *b, emr_error *error)
     for (size_t i = 0; !status && i < b->n_streams; i++) {
         emr_stream_record s = emr_bundle_stream_record(b, i);
         const emr_stream_rule *rule = emr_stream_rule_of(s.kind);
-        if (s.block_bytes < EMR_BLOCK_BYTES_MIN || s.block_bytes > EMR_BLOCK_BYTES_MAX ||
-            (s.block_bytes & (s.block_bytes - 1)))
+        if (!is_block_size(s.block_bytes, rule && rule->length == EMR_LENGTH_CODES ? b->kind->bits : 1))
             return emr_bundle_malformed(b, "a stream has blocks of an impossible size", error);
         if (s.first_block != next_block || emr_stream_blocks(&s) > b->n_blocks - next_block)
             return emr_bundle_malformed(b, "the streams do not share out the block table", error);
@@ -239,6 +246,12 @@ static emr_status check_tensors(const emr_bundle *b, emr_error *error)
     return EMR_OK;
 }
 
+static bool is_length_right(const emr_bundle *b, const emr_stream_rule *rule, size_t stream)
+{
+    return (rule->optional && stream == EMR_NO_STREAM) ||
+           emr_stream_length_fits(rule, &b->summary, stream_bytes(b, stream));
+}
+
 /* Every stream of the kinds that are for growth, or of those that are not. */
 static bool are_lengths_right(const emr_bundle *b, bool growth)
 {
@@ -248,9 +261,9 @@ static bool are_lengths_right(const emr_bundle *b, bool growth)
         if (!rule || rule->growth != growth)
             continue;
         if (!rule->per_task)
-            right = emr_stream_length_fits(rule, &b->summary, stream_bytes(b, b->base_streams[kind]));
+            right = is_length_right(b, rule, b->base_streams[kind]);
         for (size_t t = 0; right && rule->per_task && t < b->summary.n_tasks; t++)
-            right = emr_stream_length_fits(rule, &b->summary, stream_bytes(b, b->task_streams[kind][t]));
+            right = is_length_right(b, rule, b->task_streams[kind][t]);
     }
     return right;
 }

@@ -138,6 +138,7 @@ typedef struct emr_stream_rule {
     const char *name; /* in "block 3 of its mask stream" */
     bool per_task;    /* every task has one; otherwise the base has the only one */
     bool required;    /* a reader that does not know the kind refuses the bundle */
+    bool optional;    /* may be absent, however long it would be; not for growth */
     bool growth;      /* for adding tasks alone: there exactly if GROWTH is, useless once a task is dropped */
     emr_stream_length length;
     uint32_t bits;

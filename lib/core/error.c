@@ -80,6 +80,10 @@ static void put_format(error_line *l, const char *format, va_list arguments)
             continue;
         }
         f++;
+        if (!*f) {
+            put_char(l, '%');
+            break;
+        }
         if (*f == 's') {
             put_string(l, va_arg(arguments, const char *));
         } else if (*f == 'F') {
@@ -108,9 +112,8 @@ static void put_error(error_line *l, const emr_error *other, size_t from)
     const emr_error_span theirs[] = {other->file, other->task, other->tensor};
     size_t start = l->length;
     put_string(l, other->text + from);
-    for (size_t i = 0; i < 3; i++)
-        if (!to[i]->length && theirs[i].length && theirs[i].offset >= from &&
-            start + theirs[i].offset - from + theirs[i].length <= l->length)
+    for (size_t i = 0; i < 3; i++) /* a host may have written anything; end_line() cuts what is too long */
+        if (!to[i]->length && theirs[i].length && theirs[i].offset >= from)
             *to[i] = (emr_error_span){(uint16_t)(start + theirs[i].offset - from), theirs[i].length};
 }
 
@@ -204,6 +207,17 @@ emr_status emr_fail_because(emr_error *error, emr_status status, const emr_error
         put_error(&l, &copy, reason_offset(&copy, error));
         error->system = copy.system;
     }
+    return end_line(&l, status);
+}
+
+emr_status emr_fail_as(emr_error *error, emr_status status, const emr_error *why)
+{
+    if (!error)
+        return status;
+    emr_error copy = *why;
+    error_line l = begin_line(error);
+    put_error(&l, &copy, 0);
+    error->system = copy.system;
     return end_line(&l, status);
 }
 

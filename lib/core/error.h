@@ -23,6 +23,9 @@ emr_status emr_fail(emr_error *error, emr_status status, const char *format, ...
 emr_status emr_fail_because(emr_error *error, emr_status status, const emr_error *why, const char *format,
                             ...);
 
+/* The same with nothing but the reason: what a callback wrote becomes one line whose spans lie in it. */
+emr_status emr_fail_as(emr_error *error, emr_status status, const emr_error *why);
+
 /* Puts "format: " before what `error` says, for a caller that knows more than the place that failed. */
 void emr_error_prefix(emr_error *error, const char *format, ...);
 

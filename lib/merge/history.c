@@ -188,7 +188,7 @@ emr_status emr_history_expect_base(emr_base_hashes *hashes, const emr_alignment 
         const char *name = emr_bundle_string(b, r.name);
         const emr_entry *named = emr_alignment_find(a, name);
         const emr_entry *entry = r.merged ? (i < a->n_merged ? &a->entries[i] : NULL) : named;
-        if (r.merged && named && named->base && named->misfit != EMR_BASE && !a->tasks[named->misfit].settled)
+        if (named && named->base && named->misfit != EMR_BASE && !a->tasks[named->misfit].settled)
             return fail_too_late(a, named, error);
         if (!is_bundles_tensor(entry, b, &r))
             return emr_fail(

@@ -165,7 +165,7 @@ static emr_status fold_item(void *state, const emr_item *item, size_t index, emr
     if (emr_merge_is_per(s->plan, EMR_RESCALE_PER_ROW))
         status = fold_rows(s, item, index, error);
     if (!status && s->sink)
-        status = emr_sink_elected(s->sink, item, c->unified, c->masks, s->plan->alignment.n_tasks, error);
+        status = emr_sink_elected(s->sink, item, c->unified, c->masks, &s->plan->alignment, error);
     if (!status && item->first + item->n == item->entry->base->count)
         status = end_tensor(s, item, error);
     s->position = item->flat + emr_round_up(item->n, EMR_GROUP);

@@ -32,6 +32,9 @@ static emr_status check_rules(const emr_merge_options *o, emr_error *error)
 emr_status emr_merge_check_options(emr_merge_options *o, emr_error *error)
 {
     o->unified_dtype = o->unified_dtype ? o->unified_dtype : EMR_DTYPE_F32;
+    o->embed_base = o->embed_base != 0;
+    o->extendable = o->extendable != 0;
+    o->reserved = 0;
     emr_status status = check_rules(o, error);
     if (status)
         return status;

@@ -183,21 +183,23 @@ void emr_rescaling_end_model(emr_rescaling *r)
         set_rescaler(r, t, t, 0, of_means ? r->tasks[t].means : r->tasks[t].model);
 }
 
-/* The rescalers of one task's tensors that a save brings. */
-static bool has_new(const emr_rescaling *r, uint32_t entry)
+/* How many rescalers of each task a save brings. The next item may be behind the end of `entry`, which is complete
+ * then: it is among them. */
+static size_t count_new(const emr_rescaling *r, uint32_t entry)
 {
-    return emr_merge_is_per(r->plan, EMR_RESCALE_PER_TENSOR) && entry > r->saved_entry;
+    size_t end = (size_t)emr_min((uint64_t)entry + 1, r->plan->alignment.n_merged);
+    return emr_merge_is_per(r->plan, EMR_RESCALE_PER_TENSOR) ? end - r->saved_entry : 0;
 }
 
 void emr_rescaling_save(const emr_rescaling *r, uint32_t entry, emr_put_fn put, void *context)
 {
     const emr_alignment *a = &r->plan->alignment;
     for (uint32_t t = 0; t < a->n_tasks; t++) {
-        size_t first = (size_t)t * a->n_merged + r->saved_entry, n = entry - r->saved_entry;
+        size_t first = (size_t)t * a->n_merged + r->saved_entry, n = count_new(r, entry);
         put(context, &r->tasks[t], sizeof r->tasks[t]);
-        if (has_new(r, entry))
+        if (n)
             put(context, r->rescalers + first, n * sizeof *r->rescalers);
-        if (has_new(r, entry) && r->numerators)
+        if (n && r->numerators)
             put(context, r->numerators + first, n * sizeof *r->numerators);
     }
 }
@@ -213,11 +215,11 @@ emr_status emr_rescaling_restore(emr_rescaling *r, uint32_t entry, emr_get_fn ge
     const emr_alignment *a = &r->plan->alignment;
     emr_status status = EMR_OK;
     for (uint32_t t = 0; !status && t < a->n_tasks; t++) {
-        size_t first = (size_t)t * a->n_merged + r->saved_entry, n = entry - r->saved_entry;
+        size_t first = (size_t)t * a->n_merged + r->saved_entry, n = count_new(r, entry);
         status = get(context, &r->tasks[t], sizeof r->tasks[t], error);
-        if (!status && has_new(r, entry))
+        if (!status && n)
             status = get(context, r->rescalers + first, n * sizeof *r->rescalers, error);
-        if (!status && has_new(r, entry) && r->numerators)
+        if (!status && n && r->numerators)
             status = get(context, r->numerators + first, n * sizeof *r->numerators, error);
     }
     r->saved_entry = entry;

@@ -5,8 +5,9 @@
 
 typedef emr_status (*sink_fn)(void *user, const emr_sink_part *part, emr_error *error);
 
+/* `task` is the name of the part's task, NULL for unified values. */
 static emr_status give_part(const emr_sink *sink, sink_fn fn, const emr_item *item, emr_sink_part part,
-                            emr_error *error)
+                            const char *task, emr_error *error)
 {
     emr_error why;
     if (!fn || !part.n)
@@ -16,20 +17,24 @@ static emr_status give_part(const emr_sink *sink, sink_fn fn, const emr_item *it
     part.tensor = item->number;
     emr_status status = fn(sink->user, &part, &why);
     why.text[sizeof why.text - 1] = '\0';
-    return status ? emr_fail_because(error, emr_callback_status(status, EMR_EIO), &why,
-                                     "the sink failed on tensor '%T'", item->entry->base->name)
-                  : EMR_OK;
+    if (!status)
+        return EMR_OK;
+    status = emr_callback_status(status, EMR_EIO);
+    return task ? emr_fail_because(error, status, &why, "task '%K': the sink failed on tensor '%T'", task,
+                                   item->entry->base->name)
+                : emr_fail_because(error, status, &why, "the sink failed on tensor '%T'",
+                                   item->entry->base->name);
 }
 
 emr_status emr_sink_elected(const emr_sink *sink, const emr_item *item, const void *unified,
-                            uint8_t *const *masks, uint32_t n_tasks, emr_error *error)
+                            uint8_t *const *masks, const emr_alignment *a, emr_error *error)
 {
     emr_sink_part part = {.values = unified, .n = item->n, .first = item->first, .task = EMR_BASE};
-    emr_status status = give_part(sink, sink->unified, item, part, error);
-    for (uint32_t t = 0; !status && t < n_tasks; t++) {
+    emr_status status = give_part(sink, sink->unified, item, part, NULL, error);
+    for (uint32_t t = 0; !status && t < a->n_tasks; t++) {
         part.values = masks[t];
         part.task = t;
-        status = give_part(sink, sink->mask, item, part, error);
+        status = give_part(sink, sink->mask, item, part, a->tasks[t].name, error);
     }
     return status;
 }
@@ -38,5 +43,5 @@ emr_status emr_sink_rescalers(const emr_sink *sink, const emr_item *item, uint32
                               size_t n, const float *rescalers, emr_error *error)
 {
     const emr_sink_part part = {.values = rescalers, .n = n, .first = first, .task = task};
-    return give_part(sink, sink->rescalers, item, part, error);
+    return give_part(sink, sink->rescalers, item, part, NULL, error);
 }

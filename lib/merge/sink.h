@@ -6,7 +6,7 @@
 
 /* An elected item: its unified values and each task's mask. */
 emr_status emr_sink_elected(const emr_sink *sink, const emr_item *item, const void *unified,
-                            uint8_t *const *masks, uint32_t n_tasks, emr_error *error);
+                            uint8_t *const *masks, const emr_alignment *alignment, emr_error *error);
 
 /* Rescalers [first, first + n) of a task for the item's tensor. */
 emr_status emr_sink_rescalers(const emr_sink *sink, const emr_item *item, uint32_t task, uint64_t first,

@@ -124,14 +124,10 @@ static emr_status compute_range(const emr_tensor *t, void *scratch, uint64_t off
 
 emr_status emr_tensor_fail(const emr_tensor *t, emr_status status, const emr_error *why, emr_error *error)
 {
-    if (!error)
-        return status;
-    if (!why->tensor.length)
-        return emr_fail_because(error, status, why, "%F: tensor '%T'%s", t->model_name, t->name,
-                                why->text[0] ? "" : " could not be computed");
-    *error = *why;
-    error->status = status;
-    return status;
+    if (why->tensor.length)
+        return emr_fail_as(error, status, why);
+    return emr_fail_because(error, status, why, "%F: tensor '%T'%s", t->model_name, t->name,
+                            why->text[0] ? "" : " could not be computed");
 }
 
 emr_status emr_tensor_compute(const emr_tensor *t, uint64_t offset, void *destination, size_t n,

@@ -46,6 +46,9 @@ struct emr_tensor {
     emr_dtype dtype;
     uint32_t rank;
     uint32_t granule, max_count; /* of a computed one; at least 1 */
+    /* Its elements are computed from blocks of so many, and the first one is number `place` of all: where threads
+     * share them out, no block is decoded twice if they are cut between blocks. 0: there are no blocks. */
+    uint64_t block, place;
     emr_tensor_kind kind;
 };
 
@@ -79,8 +82,6 @@ uint64_t emr_row_length(const emr_tensor *tensor);
 
 /* Adds an entry whose key is known to be new: setting would look through all of them. */
 emr_status emr_model_append_metadata(emr_model *model, const char *key, const char *value, emr_error *error);
-
-bool emr_same_shape(const emr_tensor *a, const emr_tensor *b);
 
 /* computed.c: the memory that readers of a model's computed tensors have to themselves. */
 emr_status emr_scratch_pool_create(emr_model *model, emr_error *error);

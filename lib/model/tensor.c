@@ -117,7 +117,7 @@ bool emr_shape_bytes(emr_dtype dtype, uint32_t rank, const uint64_t *shape, uint
     return true;
 }
 
-bool emr_same_shape(const emr_tensor *a, const emr_tensor *b)
+int emr_tensor_same_shape(const emr_tensor *a, const emr_tensor *b)
 {
     if (a->rank != b->rank)
         return false;

@@ -1,24 +1,22 @@
 /* zeros.c - the base of models that have none: zeros in the shapes of another model. Freestanding. */
 #include "model/model.h"
 
+#include "numeric/convert.h"
+
 #include <string.h>
 
 static emr_status compute_zeros(const emr_computation *c, emr_error *error)
 {
-    const emr_dtype *dtype = c->user;
+    const size_t *element_bytes = c->user;
     (void)error;
-    memset(c->out, 0, c->count * (emr_dtype_bits(*dtype) / 8)); /* +0 in every float type */
+    memset(c->out, 0, c->count * *element_bytes); /* +0 in every float type */
     return EMR_OK;
 }
 
 emr_status emr_model_create_zeros(emr_model **model, const emr_model *like, const emr_allocator *allocator,
                                   emr_error *error)
 {
-    /* one to point at for each float dtype */
-    static const emr_dtype dtypes[] = {EMR_DTYPE_NONE, EMR_DTYPE_F32,     EMR_DTYPE_F16,    EMR_DTYPE_BF16,
-                                       EMR_DTYPE_F64,  EMR_DTYPE_F8_E4M3, EMR_DTYPE_F8_E5M2};
-    if (model)
-        *model = NULL;
+    static const size_t sizes[] = {0, 1, 2, 3, 4, 5, 6, 7, 8}; /* of a float; one of each to point at */
     if (!model || !like)
         return emr_fail(error, EMR_EINVAL, "emr_model_create_zeros: NULL");
     const emr_model_options options = {.size = sizeof options, .name = "zeros", .allocator = allocator};
@@ -33,7 +31,7 @@ emr_status emr_model_create_zeros(emr_model **model, const emr_model *like, cons
         desc.rank = t->rank;
         desc.dtype = t->dtype;
         desc.compute = compute_zeros;
-        desc.user = (void *)(uintptr_t)&dtypes[t->dtype]; /* which nobody writes to */
+        desc.user = (void *)(uintptr_t)&sizes[emr_float_size(t->dtype)]; /* which nobody writes to */
         desc.max_count = UINT32_MAX;
         status = emr_model_add(*model, &desc, error);
     }

@@ -92,7 +92,7 @@ static emr_status compare_tensors(emr_carry *c, uint32_t task, const emr_tensor 
                                   bool *equal, emr_error *error)
 {
     emr_status status = EMR_OK;
-    *equal = own->dtype == base->dtype && emr_same_shape(own, base);
+    *equal = own->dtype == base->dtype && emr_tensor_same_shape(own, base);
     for (uint64_t at = 0; !status && *equal && at < base->bytes; at += CARRY_BYTES) {
         size_t n = (size_t)emr_min(CARRY_BYTES, base->bytes - at);
         status = emr_tensor_read(base, at, c->buffers, n, error);

@@ -275,6 +275,29 @@ emr_status emr_pass_finish(emr_pass *p, emr_error *error)
     return p->s.step->finish ? p->s.step->finish(p->s.state, error) : EMR_OK;
 }
 
+emr_status emr_pass_run(emr_alignment *alignment, const emr_layout *layout, const emr_env *env,
+                        const emr_step *step, void *state, emr_error *error)
+{
+    emr_workers workers;
+    emr_pass *pass = NULL;
+    emr_status status = emr_workers_create(&workers, env, layout->n_workers, error);
+    const emr_pass_setup setup = {.alignment = alignment,
+                                  .layout = layout,
+                                  .workers = &workers,
+                                  .env = env,
+                                  .step = step,
+                                  .state = state};
+    if (!status)
+        status = emr_pass_create(&pass, &setup, error);
+    if (!status)
+        status = emr_pass_pump(pass, error);
+    if (!status)
+        status = emr_pass_finish(pass, error);
+    emr_pass_destroy(&pass);
+    emr_workers_destroy(&workers);
+    return status;
+}
+
 void emr_pass_on_window(emr_pass *p, emr_pass_hook_fn fn, void *context)
 {
     p->on_window = fn;
@@ -356,6 +379,8 @@ emr_status emr_pass_continue(emr_pass *p, bool *right, emr_error *error)
     const emr_window *w = p->window;
     *right = true;
     emr_status status = p->s.step->check ? p->s.step->check(p->s.state, next_flat(p), right, error) : EMR_OK;
+    if (!status && *right)
+        status = count_bytes(p, 0, error); /* perhaps nothing is left to be counted */
     if (status || !*right || !p->hash || w->next_entry == p->s.alignment->n_merged)
         return status;
     const emr_tensor *base = p->s.alignment->entries[w->next_entry].base;

@@ -24,6 +24,10 @@ typedef struct emr_pass_setup {
 emr_status emr_pass_create(emr_pass **pass, const emr_pass_setup *setup, emr_error *error);
 void emr_pass_destroy(emr_pass **pass);
 
+/* A whole pass over tensors that can be read: for steps that take no pushed bytes and do not continue later. */
+emr_status emr_pass_run(emr_alignment *alignment, const emr_layout *layout, const emr_env *env,
+                        const emr_step *step, void *state, emr_error *error);
+
 /* Working memory, for the layout. */
 uint64_t emr_pass_memory(const emr_alignment *alignment, const emr_layout *layout, const emr_step *step);
 

@@ -9,7 +9,8 @@
  *     job       those, beside
  *     compute   every item, in parallel
  *     fold      every item's result, one after another in the order of positions: so what a step adds up
- * cannot depend on who computed what when window_end
+ *               cannot depend on who computed what when
+ *     window_end
  *
  * After the last window comes merged_end; then, for a step that carries, what is not merged: keep and private
  * tensors; then finish. Of a step, compute and fold are required; everything else may be NULL, which means
@@ -31,8 +32,8 @@ typedef struct emr_item {
     uint64_t flat;   /* the same in flat space */
     size_t n;
     const void *base;
-    const void **tasks;         /* NULL where the task does not have the tensor: its task vector is 0 */
-    const uint8_t *task_dtypes; /* valid where tasks[] is not NULL */
+    const void **tasks;           /* NULL where the task does not have the tensor: its task vector is 0 */
+    const emr_dtype *task_dtypes; /* valid where tasks[] is not NULL */
 } emr_item;
 
 typedef struct emr_step {

@@ -30,7 +30,7 @@ uint64_t emr_window_memory(const emr_alignment *alignment, const emr_layout *l)
 {
     uint32_t n_sources = alignment->n_sources;
     uint64_t per_item = sizeof(emr_stretch) + n_sources * sizeof(void *) + sizeof(emr_item) +
-                        2 * sizeof(size_t) + alignment->n_tasks * (sizeof(void *) + 1);
+                        2 * sizeof(size_t) + alignment->n_tasks * (sizeof(void *) + sizeof(emr_dtype));
     return sizeof(emr_window) + n_sources * sizeof(emr_staging) + l->max_items * per_item +
            l->window_params * l->window_size +
            l->n_workers * (l->job_params * l->worker_size + alignment->n_tasks * SKEW);
@@ -46,7 +46,7 @@ static bool allocate_window(emr_window *w)
     w->items = emr_allocate_array(a, n_items, sizeof *w->items);
     w->item_stretches = emr_allocate_array(a, n_items, sizeof *w->item_stretches);
     w->item_tasks = emr_allocate_array(a, n_items, n_tasks * sizeof *w->item_tasks);
-    w->item_dtypes = emr_allocate_array(a, n_items, n_tasks);
+    w->item_dtypes = emr_allocate_array(a, n_items, n_tasks * sizeof *w->item_dtypes);
     w->jobs = emr_allocate_array(a, n_items + 1, sizeof *w->jobs);
     bool there = w->sources && w->stretches && w->stretch_tensors && w->items && w->item_stretches &&
                  w->item_tasks && w->item_dtypes && w->jobs;
@@ -154,7 +154,7 @@ static void add_item(emr_window *w, size_t stretch, uint64_t covered, size_t n)
         const uint8_t *bytes = bytes_at_hand(w, stretch, s);
         set_source(w, index, s, bytes ? bytes + covered * emr_float_size(t->dtype) : NULL);
         if (s > 0)
-            w->item_dtypes[index * n_tasks + s - 1] = t ? (uint8_t)t->dtype : 0;
+            w->item_dtypes[index * n_tasks + s - 1] = t ? t->dtype : EMR_DTYPE_NONE;
     }
     if (index == 0 || item->flat / w->layout->job_params != item[-1].flat / w->layout->job_params)
         w->jobs[w->n_jobs++] = index;

@@ -38,7 +38,7 @@ typedef struct emr_window {
     emr_item *items;
     size_t *item_stretches;
     const void **item_tasks; /* n_tasks for each item */
-    uint8_t *item_dtypes;
+    emr_dtype *item_dtypes;
     size_t *jobs; /* the first item of each, and after the last one n_items */
     size_t n_stretches, n_items, n_jobs;
     uint32_t next_entry; /* where the next window begins */

@@ -106,29 +106,6 @@ static const emr_step gram_table = {
     .fold = fold_gram,
 };
 
-static emr_status run_pass(emr_alignment *a, const emr_layout *layout, const emr_env *env, gram_step *step,
-                           emr_error *error)
-{
-    emr_workers workers;
-    emr_pass *pass = NULL;
-    emr_status status = emr_workers_create(&workers, env, layout->n_workers, error);
-    const emr_pass_setup setup = {.alignment = a,
-                                  .layout = layout,
-                                  .workers = &workers,
-                                  .env = env,
-                                  .step = &gram_table,
-                                  .state = step};
-    if (!status)
-        status = emr_pass_create(&pass, &setup, error);
-    if (!status)
-        status = emr_pass_pump(pass, error);
-    if (!status)
-        status = emr_pass_finish(pass, error);
-    emr_pass_destroy(&pass);
-    emr_workers_destroy(&workers);
-    return status;
-}
-
 emr_status emr_gram_compute(emr_gram *g, emr_alignment *a, const emr_env *env, emr_error *error)
 {
     const emr_allocator *allocator = &env->allocator;
@@ -152,7 +129,7 @@ emr_status emr_gram_compute(emr_gram *g, emr_alignment *a, const emr_env *env, e
     step.taus =
         emr_allocate_array(allocator, layout.n_workers, (a->n_tasks + (size_t)1) * BLOCK * sizeof(double));
     status = g->tensors && g->model && step.items && step.lanes && step.taus
-                 ? run_pass(a, &layout, env, &step, error)
+                 ? emr_pass_run(a, &layout, env, &gram_table, &step, error)
                  : emr_no_memory(error, NULL);
     emr_release(allocator, step.items);
     emr_release(allocator, step.lanes);

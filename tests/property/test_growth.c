@@ -173,6 +173,8 @@ static const test_tensor other_shape[] = {
     {"a", EMR_DTYPE_F32, 2, {30, 20}}, {"b", EMR_DTYPE_BF16, 1, {90}}, {"i", EMR_DTYPE_I32, 1, {4}}};
 static const test_tensor other_order[] = {
     {"b", EMR_DTYPE_BF16, 1, {90}}, {"a", EMR_DTYPE_F32, 2, {20, 30}}, {"i", EMR_DTYPE_I32, 1, {4}}};
+static const test_tensor other_integers[] = {
+    {"a", EMR_DTYPE_F32, 2, {20, 30}}, {"b", EMR_DTYPE_BF16, 1, {90}}, {"i", EMR_DTYPE_F32, 1, {2}}};
 static const test_tensor fewer[] = {{"a", EMR_DTYPE_F32, 2, {20, 30}}, {"i", EMR_DTYPE_I32, 1, {4}}};
 
 static emr_bundle *small_bundle(const test_set *s, const emr_merge_options *o, emr_buffer **buffer)
@@ -236,6 +238,12 @@ static void what_cannot_be_added_is_refused(void **state)
         test_model_destroy(&model);
     }
     test_model model = test_model_create("other", other_shape, 3, SOURCE_MEMORY), kept = s.tasks[2];
+    s.tasks[2] = model;
+    assert_refused(b, &s, 2, EMR_EMISMATCH, "private to every task");
+    s.tasks[2] = kept;
+    test_model_destroy(&model);
+    model = test_model_create("other", other_integers, 3,
+                              SOURCE_MEMORY); /* kept, and no bundle's tensor is that */
     s.tasks[2] = model;
     assert_refused(b, &s, 2, EMR_EMISMATCH, "private to every task");
     s.tasks[2] = kept;

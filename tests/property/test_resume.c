@@ -303,6 +303,39 @@ static void per_tensor_in_other_memory(void **state)
     test_set_destroy(&s);
 }
 
+/* More tensors than a window has room for, so that windows end where a tensor does: its rescaler is saved then,
+ * though the next item is said to be behind its end. */
+static void many_small_tensors_are_cut_off(void **state)
+{
+    enum { MANY = 2000 };
+    static char names[MANY][8];
+    static test_tensor many[MANY];
+    (void)state;
+    for (size_t i = 0; i < MANY; i++) {
+        snprintf(names[i], sizeof names[i], "t%zu", i);
+        many[i] = (test_tensor){names[i], EMR_DTYPE_F32, 1, {64}};
+    }
+    test_set s = test_set_create(many, MANY, 2, 6, SOURCE_MEMORY);
+    for (uint32_t extendable = 0; extendable < 2; extendable++) {
+        emr_merge_options o = make_options(EMR_RESCALE_PER_TENSOR);
+        emr_resources plenty = resources_within(0);
+        o.resources = &plenty;
+        o.extendable = extendable;
+        emr_buffer *want = test_merge_bundle(&s, &o);
+        for (size_t k = 20; k < 200; k += 11) {
+            machine m = {.random = {k}};
+            if (run_machine(&m, &s, o, k, NULL)) {
+                crash_machine(&m);
+                assert_int_equal(run_machine(&m, &s, o, SIZE_MAX, NULL), EMR_OK);
+            }
+            assert_bundle(&m, want);
+            free_machine(&m);
+        }
+        emr_buffer_destroy(&want);
+    }
+    test_set_destroy(&s);
+}
+
 static void cut_off_again_and_again(void **state)
 {
     (void)state;
@@ -631,6 +664,7 @@ int main(void)
         cmocka_unit_test(per_model_is_cut_off_everywhere),
         cmocka_unit_test(per_row_extendable_is_cut_off_everywhere),
         cmocka_unit_test(per_tensor_in_other_memory),
+        cmocka_unit_test(many_small_tensors_are_cut_off),
         cmocka_unit_test(cut_off_again_and_again),
         cmocka_unit_test(without_a_crash_it_goes_on_too),
         cmocka_unit_test(another_merge_begins_anew),

@@ -294,6 +294,33 @@ static void reasons_bring_the_names_that_are_missing(void **state)
 }
 
 /* One reason inside another, in place: `why` may be the error that is written. */
+static void a_format_that_ends_too_early_is_text(void **state)
+{
+    (void)state;
+    char format[4] = {'a', '%', 0, 's'};
+    emr_error e;
+    assert_int_equal(emr_error_format(&e, EMR_EIO, format), EMR_EIO);
+    assert_string_equal(e.text, "a%");
+    assert_int_equal(emr_error_format(&e, EMR_EIO, NULL), EMR_EIO);
+    assert_string_equal(e.text, "");
+}
+
+static void what_a_callback_wrote_becomes_one_line_with_spans_in_it(void **state)
+{
+    (void)state;
+    emr_error why = {.text = "bad\nline", .system = 7}, e;
+    why.file = (emr_error_span){0, 65535};
+    why.tensor = (emr_error_span){400, 400};
+    why.task = (emr_error_span){0, 3};
+    assert_int_equal(emr_fail_as(&e, EMR_EIO, &why), EMR_EIO);
+    assert_string_equal(e.text, "bad?line");
+    assert_int_equal(e.status, EMR_EIO);
+    assert_int_equal(e.system, 7);
+    assert_int_equal(e.task.length, 3);
+    assert_int_equal(e.tensor.length, 0);
+    assert_true((size_t)e.file.offset + e.file.length <= strlen(e.text));
+}
+
 static void reasons_nest(void **state)
 {
     emr_error e;
@@ -357,6 +384,8 @@ int main(void)
         cmocka_unit_test(reasons_end_the_sentence),
         cmocka_unit_test(a_file_is_named_once),
         cmocka_unit_test(reasons_bring_the_names_that_are_missing),
+        cmocka_unit_test(a_format_that_ends_too_early_is_text),
+        cmocka_unit_test(what_a_callback_wrote_becomes_one_line_with_spans_in_it),
         cmocka_unit_test(reasons_nest),
         cmocka_unit_test(long_reasons_are_cut),
         cmocka_unit_test(running_out_of_memory_names_the_file),
