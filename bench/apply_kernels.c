@@ -43,15 +43,16 @@ static void apply_share(void *arg, size_t i)
     size_t begin = share_begin(a->n, i, a->team->executor->concurrency, PIECE);
     size_t end = share_begin(a->n, i + 1, a->team->executor->concurrency, PIECE);
     for (size_t at = begin; at < end; at += PIECE)
-        a->kernels->apply(&(emr_run){.n = PIECE,
-                                     .base = a->base + at * a->size,
-                                     .unified = a->unified + at * 4,
-                                     .mask = a->mask + at / 8,
-                                     .rescaler = 0.75f,
-                                     .base_dtype = (uint8_t)a->dtype,
-                                     .unified_dtype = EMR_DTYPE_F32,
-                                     .out_dtype = (uint8_t)a->dtype,
-                                     .out = a->out + at * a->size});
+        a->kernels->mask.apply(&(emr_run){.n = PIECE,
+                                          .base = a->base + at * a->size,
+                                          .unified = a->unified + at * 4,
+                                          .codes = a->mask + at / 8,
+                                          .scales = {0.75f},
+                                          .bits = 1,
+                                          .base_dtype = a->dtype,
+                                          .unified_dtype = EMR_DTYPE_F32,
+                                          .out_dtype = a->dtype,
+                                          .out = a->out + at * a->size});
 }
 
 static void copy_share(void *arg, size_t i)

@@ -62,7 +62,7 @@ static void outputs_destroy(merging *g)
     }
 }
 
-static void merge_chunk(const merging *g, const output *o, size_t at, const uint8_t *dtypes)
+static void merge_chunk(const merging *g, const output *o, size_t at, const emr_dtype *dtypes)
 {
     const synthetic_models *m = g->models;
     const void *tasks[TASKS_MAX];
@@ -77,7 +77,7 @@ static void merge_chunk(const merging *g, const output *o, size_t at, const uint
                                    .base = m->sources[0] + at * m->size,
                                    .tasks = tasks,
                                    .task_dtypes = dtypes,
-                                   .base_dtype = (uint8_t)m->dtype,
+                                   .base_dtype = m->dtype,
                                    .unified_dtype = EMR_DTYPE_F32,
                                    .unified = o->unified + at % o->params * 4,
                                    .masks = masks,
@@ -89,7 +89,7 @@ static void merge_share(void *arg, size_t i)
     const merging *g = arg;
     size_t n = g->models->n, k = g->team->executor->concurrency;
     size_t begin = share_begin(n, i, k, EMR_CHUNK), end = share_begin(n, i + 1, k, EMR_CHUNK);
-    uint8_t dtypes[TASKS_MAX];
+    emr_dtype dtypes[TASKS_MAX];
     memset(dtypes, (int)g->models->dtype, sizeof dtypes);
     for (size_t at = begin; at < end; at += EMR_CHUNK)
         merge_chunk(g, &g->outputs[i % g->n_outputs], at, dtypes);

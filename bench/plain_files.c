@@ -39,6 +39,22 @@ emr_io plain_output(const char *path, int *descriptor)
     return io;
 }
 
+void plain_copy(const char *from, const char *to)
+{
+    int in = open(from, O_RDONLY), out;
+    const emr_io io = plain_output(to, &out);
+    char *buffer = malloc(CALL_BYTES);
+    emr_error error;
+    ssize_t n;
+    if (in < 0 || !buffer)
+        die(from);
+    for (uint64_t at = 0; (n = pread(in, buffer, CALL_BYTES, (off_t)at)) > 0; at += (uint64_t)n)
+        check(write_plainly(io.user, at, buffer, (size_t)n, &error), &error);
+    free(buffer);
+    close(in);
+    close(out);
+}
+
 uint64_t file_bytes(const char *path)
 {
     struct stat st;

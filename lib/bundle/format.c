@@ -38,7 +38,8 @@ bool emr_stream_length_fits(const emr_stream_rule *rule, const emr_summary *s, u
     case EMR_LENGTH_ANY:
         return true;
     case EMR_LENGTH_UNIFIED:
-        return bytes == s->flat_params * (s->unified_dtype == EMR_DTYPE_F32 ? 4 : 2);
+        return bytes ==
+               (kind->has_unified ? s->flat_params * (s->unified_dtype == EMR_DTYPE_F32 ? 4 : 2) : 0);
     case EMR_LENGTH_CODES:
         return bytes == emr_code_bytes(kind, s->flat_params);
     case EMR_LENGTH_PARAMS:

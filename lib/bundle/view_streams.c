@@ -136,6 +136,9 @@ emr_status emr_bundle_open_mask(emr_model **model, const emr_bundle *b, uint32_t
     emr_status status = begin_view(model, &view, b, allocator, "emr_bundle_open_mask", error);
     if (!status && task >= b->summary.n_tasks)
         status = emr_fail(error, EMR_ENOTFOUND, "%F: there is no task %u", b->name, (uint64_t)task);
+    if (!status && b->kind->bits != 1)
+        status = emr_fail(error, EMR_EUNSUPPORTED, "%F: its codes have %u bits, so they are no masks",
+                          b->name, (uint64_t)b->kind->bits);
     if (status)
         return status;
     view.stream = b->task_streams[EMR_STREAM_MASK][task];

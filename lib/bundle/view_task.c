@@ -51,6 +51,19 @@ static emr_status compute_from_base(const emr_computation *c, emr_error *error)
     return status || !from->derive ? status : from->derive(c, source, error);
 }
 
+/* Unified values come in blocks; in kinds that have none, codes do. */
+static void note_blocks(emr_tensor *t, const emr_view *v, uint64_t first_param)
+{
+    const emr_bundle *b = v->bundle;
+    bool unified = b->kind->has_unified;
+    size_t stream = unified ? b->base_streams[EMR_STREAM_UNIFIED] : b->task_streams[EMR_STREAM_MASK][v->task];
+    uint32_t bits = unified ? emr_dtype_bits(b->summary.unified_dtype) : b->kind->bits;
+    if (stream == EMR_NO_STREAM)
+        return;
+    t->block = (uint64_t)emr_bundle_stream_record(b, stream).block_bytes * 8 / bits;
+    t->place = first_param;
+}
+
 /* One tensor that the task's model takes from the base, merged or kept. */
 static emr_status add_from_base(emr_model *model, const emr_bundle *b, uint32_t i, const emr_model *base,
                                 emr_dtype dtype, emr_error *error)
@@ -69,7 +82,10 @@ static emr_status add_from_base(emr_model *model, const emr_bundle *b, uint32_t 
     desc.dtype = dtype;
     desc.compute = compute_from_base;
     desc.max_count = t.from_base.derive ? EMR_VIEW_PIECE : UINT32_MAX;
-    return emr_view_add(model, &t, &desc, error);
+    status = emr_view_add(model, &t, &desc, error);
+    if (!status && r.merged)
+        note_blocks(model->tensors[model->n_tensors - 1], v, r.first_param);
+    return status;
 }
 
 static emr_status add_all_from_base(emr_model *model, const emr_bundle *b, const emr_model *base,

@@ -2,13 +2,11 @@
  * back. That it is a JSON object is checked on the way in and on the way out. */
 #include "checkpoint/adapter.h"
 
+#include "checkpoint/bytes.h"
 #include "checkpoint/json.h"
-#include "checkpoint/safetensors.h"
 #include "system/system.h"
 
 #include <string.h>
-
-static const char dot_safetensors[] = ".safetensors";
 
 /* How many bytes of a path come before its file name. */
 static size_t directory_length(const char *path)
@@ -77,14 +75,6 @@ emr_status emr_adapter_load(emr_model *m, const char *path, emr_error *error)
     return status;
 }
 
-static emr_status write_config(const emr_io *io, const char *config, size_t n, const char *path,
-                               emr_error *error)
-{
-    emr_error why;
-    emr_status status = emr_io_write(io, 0, config, n, &why);
-    return status ? emr_fail_because(error, status, &why, "%F: writing it failed", path) : EMR_OK;
-}
-
 /* What a model carries may come from a bundle, or from a host, that nobody has checked. */
 static emr_status check_carried(const char *config, size_t n, const emr_model *m,
                                 const emr_allocator *allocator, emr_error *error)
@@ -109,8 +99,8 @@ emr_status emr_adapter_create(emr_file **file, const emr_model *m, const char *s
         return EMR_OK;
     size_t n = strlen(config);
     if (n_files > 1)
-        return emr_fail(error, EMR_EINVAL, "%s%s: an adapter is one file, and would be %u shards", stem,
-                        dot_safetensors, (uint64_t)n_files);
+        return emr_fail(error, EMR_EINVAL, "%F.safetensors: an adapter is one file, and would be %u shards",
+                        stem, (uint64_t)n_files);
     emr_status status = check_carried(config, n, m, allocator, error);
     char *path = status ? NULL : emr_join_strings(allocator, stem, directory, EMR_ADAPTER_CONFIG);
     if (!status && !path)
@@ -118,7 +108,7 @@ emr_status emr_adapter_create(emr_file **file, const emr_model *m, const char *s
     if (!status)
         status = emr_file_create(file, path, options, error);
     if (!status)
-        status = write_config(emr_file_io(*file), config, n, path, error);
+        status = emr_bytes_write(emr_file_io(*file), path, config, n, error);
     emr_release(allocator, path);
     return status;
 }

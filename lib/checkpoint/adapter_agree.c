@@ -57,7 +57,7 @@ static bool is_set(const char *key)
     return is_one_of(key, list, sizeof list / sizeof list[0]);
 }
 
-static uint64_t mix(uint64_t a, uint64_t b, uint64_t seed)
+static uint64_t mix_hashes(uint64_t a, uint64_t b, uint64_t seed)
 {
     const uint64_t both[2] = {a, b};
     return emr_hash64_seeded(both, sizeof both, seed);
@@ -89,9 +89,9 @@ static uint64_t hash_number(char *text, size_t begin, size_t end)
     for (; digits > begin && text[digits - 1] == '0'; digits--)
         exponent++;
     if (digits == begin)
-        return mix(0, 0, AS_NUMBER);
-    return mix(emr_hash64(text + begin, digits - begin), (uint64_t)exponent,
-               negative ? AS_NEGATIVE : AS_NUMBER);
+        return mix_hashes(0, 0, AS_NUMBER);
+    return mix_hashes(emr_hash64(text + begin, digits - begin), (uint64_t)exponent,
+                      negative ? AS_NEGATIVE : AS_NUMBER);
 }
 
 static uint64_t hash_scalar(const emr_json *j, emr_json_token token)
@@ -112,9 +112,9 @@ typedef struct level {
 static void add_value(level *l, uint64_t hash)
 {
     if (l->kind == AS_ARRAY)
-        l->hash = mix(l->hash, hash, AS_ARRAY);
+        l->hash = mix_hashes(l->hash, hash, AS_ARRAY);
     else /* sums know no order */
-        l->hash += mix(l->kind == AS_OBJECT ? l->key : 0, hash, l->kind);
+        l->hash += mix_hashes(l->kind == AS_OBJECT ? l->key : 0, hash, l->kind);
 }
 
 /* The hash of the value that begins with `token`, whether it is set at all, and the parser past it. False if
@@ -141,7 +141,7 @@ static bool hash_value(emr_json *j, emr_json_token token, bool as_set, uint64_t 
             continue;
         }
         bool ends = token == EMR_JSON_OBJECT_END || token == EMR_JSON_ARRAY_END;
-        uint64_t value = ends ? mix(levels[n - 1].hash, 0, levels[n - 1].kind) : hash_scalar(j, token);
+        uint64_t value = ends ? mix_hashes(levels[n - 1].hash, 0, levels[n - 1].kind) : hash_scalar(j, token);
         n -= ends;
         if (n == 0) {
             *set = *set && !(ends && n_tokens == 1); /* {} and [] are two tokens */
@@ -152,36 +152,31 @@ static bool hash_value(emr_json *j, emr_json_token token, bool as_set, uint64_t 
     }
 }
 
-static const char *key_at(const void *owner, size_t i)
+static const char *member_key_at(const void *owner, size_t i)
 {
     return ((const config *)owner)->members[i].key;
 }
 
-static emr_status no_memory(const config *c, emr_error *error)
-{
-    return emr_no_memory(error, c->owner);
-}
-
-static emr_status bad_json(const config *c, emr_error *error)
+static emr_status fail_config_json(const config *c, emr_error *error)
 {
     return emr_json_fail(&c->json, c->owner, "its adapter_config.json is", error);
 }
 
 /* The member whose key is the last token. */
-static emr_status read_member(config *c, emr_error *error)
+static emr_status read_config_member(config *c, emr_error *error)
 {
     emr_json *j = &c->json;
     member m = {.key = j->string};
     emr_json_token token = emr_json_next(j);
     m.begin = j->begin;
     if (!hash_value(j, token, is_set(m.key), &m.hash, &m.set))
-        return bad_json(c, error);
+        return fail_config_json(c, error);
     m.end = j->at;
     if (!emr_grow(c->allocator, (void **)&c->members, &c->capacity, c->n + 1, sizeof m))
-        return no_memory(c, error);
+        return emr_no_memory(error, c->owner);
     c->members[c->n] = m;
-    if (emr_names_add(&c->keys, c->allocator, key_at, c, c->n)) /* the parser lets no key come twice */
-        return no_memory(c, error);
+    if (emr_names_add(&c->keys, c->allocator, member_key_at, c, c->n)) /* the parser lets no key come twice */
+        return emr_no_memory(error, c->owner);
     c->n++;
     return EMR_OK;
 }
@@ -193,11 +188,11 @@ static emr_status read_members(config *c, emr_error *error)
     if (token != EMR_JSON_OBJECT)
         return emr_json_skip(&c->json, token)
                    ? emr_fail(error, EMR_EFORMAT, "%F: its adapter_config.json is no JSON object", c->owner)
-                   : bad_json(c, error);
+                   : fail_config_json(c, error);
     while (!status && (token = emr_json_next(&c->json)) == EMR_JSON_KEY)
-        status = read_member(c, error);
+        status = read_config_member(c, error);
     if (!status && (token != EMR_JSON_OBJECT_END || emr_json_next(&c->json) != EMR_JSON_END))
-        status = bad_json(c, error);
+        status = fail_config_json(c, error);
     return status;
 }
 
@@ -213,7 +208,7 @@ static emr_status read_config(config *c, const char *owner, const char *text, co
     c->text = text;
     c->copy = emr_copy_string(allocator, text);
     emr_json_begin(&c->json, allocator, c->copy, n);
-    return c->copy ? read_members(c, error) : no_memory(c, error);
+    return c->copy ? read_members(c, error) : emr_no_memory(error, c->owner);
 }
 
 static void free_config(config *c)
@@ -229,7 +224,7 @@ static void free_config(config *c)
 /* A value as it stands in the file, in one line, cut with "..." where it is long; "absent" for none. */
 enum { SHOWN = 80 };
 
-static const char *show(const config *c, const member *m, char shown[SHOWN + 4])
+static const char *show_value(const config *c, const member *m, char shown[SHOWN + 4])
 {
     size_t n = 0, at = m ? m->begin : 0;
     if (!m)
@@ -251,35 +246,36 @@ static const char *show(const config *c, const member *m, char shown[SHOWN + 4])
     return shown;
 }
 
-static emr_status disagree(const config *a, const member *in_a, const config *b, const member *in_b,
-                           emr_error *error)
+static emr_status fail_disagreement(const config *a, const member *in_a, const config *b, const member *in_b,
+                                    emr_error *error)
 {
     char one[SHOWN + 4], other[SHOWN + 4];
     return emr_fail(error, EMR_EMISMATCH,
                     "%s and %s: their adapter_config.json disagree about '%s': %s and %s", a->owner, b->owner,
-                    in_a ? in_a->key : in_b->key, show(a, in_a, one), show(b, in_b, other));
+                    in_a ? in_a->key : in_b->key, show_value(a, in_a, one), show_value(b, in_b, other));
 }
 
-static emr_status compare(const config *a, const config *b, emr_error *error)
+static emr_status compare_configs(const config *a, const config *b, emr_error *error)
 {
     for (size_t i = 0; i < a->n; i++) {
         const member *m = &a->members[i], *other = NULL;
-        size_t at = emr_names_find(&b->keys, key_at, b, m->key);
+        size_t at = emr_names_find(&b->keys, member_key_at, b, m->key);
         if (at != EMR_NAMES_NONE)
             other = &b->members[at];
         bool same = other && other->set ? m->set && m->hash == other->hash : !m->set;
         if (!same && !is_ignored(m->key))
-            return disagree(a, m, b, other, error);
+            return fail_disagreement(a, m, b, other, error);
     }
     for (size_t i = 0; i < b->n; i++) {
         const member *m = &b->members[i];
-        if (m->set && !is_ignored(m->key) && emr_names_find(&a->keys, key_at, a, m->key) == EMR_NAMES_NONE)
-            return disagree(a, NULL, b, m, error);
+        if (m->set && !is_ignored(m->key) &&
+            emr_names_find(&a->keys, member_key_at, a, m->key) == EMR_NAMES_NONE)
+            return fail_disagreement(a, NULL, b, m, error);
     }
     return EMR_OK;
 }
 
-static emr_status only_one(const char *with, const char *without, emr_error *error)
+static emr_status fail_only_one(const char *with, const char *without, emr_error *error)
 {
     return emr_fail(error, EMR_EMISMATCH,
                     "%s has an adapter_config.json and %s has none: adapters are merged with adapters", with,
@@ -307,11 +303,11 @@ emr_status emr_adapters_agree(const emr_model *const *models, const char *const 
         const char *other = emr_model_find_metadata(models[i], EMR_ADAPTER_CONFIG);
         config c = {0};
         if (!text != !other)
-            status = only_one(names[text ? 0 : i], names[text ? i : 0], error);
+            status = fail_only_one(names[text ? 0 : i], names[text ? i : 0], error);
         else if (text)
             status = read_config(&c, names[i], other, &allocator, error);
         if (!status && text)
-            status = compare(&first, &c, error);
+            status = compare_configs(&first, &c, error);
         free_config(&c);
     }
     free_config(&first);

@@ -20,7 +20,7 @@ static void unpack_q8_0(const uint8_t *b, float values[BLOCK])
 }
 
 /* Of 4-bit types, the lower halves of 16 bytes are the first 16 elements, the upper ones the others. */
-static int nibble(const uint8_t *b, size_t i)
+static int half_byte(const uint8_t *b, size_t i)
 {
     return i < BLOCK / 2 ? b[i] & 15 : b[i - BLOCK / 2] >> 4;
 }
@@ -28,21 +28,21 @@ static int nibble(const uint8_t *b, size_t i)
 /* The same with a fifth bit, which 32 bits before the bytes hold. */
 static int five_bits(const uint8_t *b, size_t i)
 {
-    return nibble(b + 4, i) | (int)(emr_load32(b) >> i & 1) << 4;
+    return half_byte(b + 4, i) | (int)(emr_load32(b) >> i & 1) << 4;
 }
 
 static void unpack_q4_0(const uint8_t *b, float values[BLOCK])
 {
     float scale = half_at(b);
     for (size_t i = 0; i < BLOCK; i++)
-        values[i] = (float)(nibble(b + 2, i) - 8) * scale;
+        values[i] = (float)(half_byte(b + 2, i) - 8) * scale;
 }
 
 static void unpack_q4_1(const uint8_t *b, float values[BLOCK])
 {
     float scale = half_at(b), least = half_at(b + 2);
     for (size_t i = 0; i < BLOCK; i++)
-        values[i] = (float)nibble(b + 4, i) * scale + least;
+        values[i] = (float)half_byte(b + 4, i) * scale + least;
 }
 
 static void unpack_q5_0(const uint8_t *b, float values[BLOCK])

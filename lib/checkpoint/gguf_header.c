@@ -1,5 +1,6 @@
 /* gguf_header.c - the header of GGUF files, versions 2 and 3: read in growing pieces, because nothing says
  * how long it is, and checked to the last byte, because what it lets through is trusted from here on. */
+#include "checkpoint/bytes.h"
 #include "checkpoint/gguf_bytes.h"
 #include "checkpoint/sort.h"
 #include "checkpoint/unchecked.h"
@@ -129,9 +130,8 @@ static emr_status check_names(emr_gguf_header *h, emr_error *error)
     const uint8_t **keys = emr_allocate_array(&h->allocator, (size_t)h->n_kv, sizeof *keys);
     h->in_order = emr_allocate_array(&h->allocator, (size_t)h->n_tensors, sizeof *h->in_order);
     h->by_name = emr_allocate_array(&h->allocator, (size_t)h->n_tensors, sizeof *h->by_name);
-    emr_status status = keys && h->in_order && h->by_name
-                            ? read_entries(h, keys, error)
-                            : emr_fail(error, EMR_ENOMEM, "%F: out of memory for its header", h->path);
+    emr_status status =
+        keys && h->in_order && h->by_name ? read_entries(h, keys, error) : emr_no_memory(error, h->path);
     if (!status)
         status = sort_distinct(h, keys, h->n_kv, "key", error);
     emr_release(&h->allocator, keys);
@@ -199,10 +199,9 @@ emr_status emr_gguf_header_read(emr_gguf_header *h, const emr_allocator *allocat
 {
     uint64_t file_bytes;
     *h = (emr_gguf_header){.allocator = *allocator, .path = path, .what = "not a valid GGUF file", .io = io};
-    emr_error why;
-    emr_status status = emr_io_length(io, &file_bytes, &why);
+    emr_status status = emr_bytes_length(io, path, &file_bytes, error);
     if (status)
-        return emr_fail_because(error, status, &why, "%F: its length cannot be had", path);
+        return status;
     h->limit = emr_min(file_bytes, EMR_GGUF_HEADER_MAX);
     status = read_all(h, error);
     return status ? status : check_data(h, file_bytes, error);
@@ -220,7 +219,7 @@ emr_status emr_gguf_header_take(emr_gguf_header *h, const emr_allocator *allocat
     h->n = (size_t)t->bytes;
     h->bytes = emr_allocate(allocator, h->n);
     if (!h->bytes)
-        return emr_fail(error, EMR_ENOMEM, "%F: out of memory for its header", path);
+        return emr_no_memory(error, path);
     emr_status status = emr_read_whole(t, h->bytes, error);
     if (!status)
         status = read_all(h, error);

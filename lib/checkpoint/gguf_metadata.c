@@ -1,5 +1,6 @@
 /* gguf_metadata.c - the bytes of a GGUF header one after another, and its metadata: read over and checked,
  * hardly looked at. */
+#include "checkpoint/bytes.h"
 #include "checkpoint/gguf_bytes.h"
 #include "core/bytes.h"
 #include "core/text.h"
@@ -56,17 +57,15 @@ emr_status emr_gguf_need(emr_gguf_header *h, uint64_t n, emr_error *error)
     size_t more = (size_t)emr_min(wanted < least ? least : wanted, h->limit);
     uint8_t *larger = emr_allocate(&h->allocator, more);
     if (!larger)
-        return emr_fail(error, EMR_ENOMEM, "%F: out of memory for its header", h->path);
+        return emr_no_memory(error, h->path);
     if (h->n)
         memcpy(larger, h->bytes, h->n);
     emr_release(&h->allocator, h->bytes);
     h->bytes = larger;
-    emr_error why;
-    emr_status status = emr_io_read(h->io, h->n, h->bytes + h->n, more - h->n, &why);
-    if (status)
-        return emr_fail_because(error, status, &why, "%F: reading its header failed", h->path);
-    h->n = more;
-    return EMR_OK;
+    emr_status status = emr_bytes_read(h->io, h->path, h->n, h->bytes + h->n, more - h->n, error);
+    if (!status)
+        h->n = more;
+    return status;
 }
 
 emr_status emr_gguf_take32(emr_gguf_header *h, uint32_t *value, emr_error *error)
@@ -182,7 +181,8 @@ static bool is_key(const emr_gguf_header *h, size_t key, const char *name)
 }
 
 /* The entries that say something about the file itself. */
-static emr_status heed(emr_gguf_header *h, size_t key, uint32_t type, size_t value, emr_error *error)
+static emr_status check_special_entry(emr_gguf_header *h, size_t key, uint32_t type, size_t value,
+                                      emr_error *error)
 {
     if (is_key(h, key, "general.alignment")) {
         if (type != UINT32)
@@ -222,5 +222,5 @@ emr_status emr_gguf_read_entry(emr_gguf_header *h, uint64_t number, emr_error *e
         status = skip_array(h, key, error);
     else
         status = skip_fixed(h, type, 1, key, error);
-    return status ? status : heed(h, key, type, value, error);
+    return status ? status : check_special_entry(h, key, type, value, error);
 }

@@ -5,7 +5,7 @@
 
 #include <string.h>
 
-static emr_status add(emr_model *m, const emr_tensor_desc *desc, const char *path, emr_error *error)
+static emr_status add_described(emr_model *m, const emr_tensor_desc *desc, const char *path, emr_error *error)
 {
     emr_status status = emr_model_add(m, desc, error);
     if (!status)
@@ -34,7 +34,7 @@ static emr_status add_tensor(emr_model *m, const emr_gguf_info *info, const emr_
         d.io = io;
         d.offset = data + info->offset;
     }
-    emr_status status = add(m, &d, path, error);
+    emr_status status = add_described(m, &d, path, error);
     if (!status && unpack) {
         emr_tensor *t = m->tensors[m->n_tensors - 1];
         t->user = t; /* it has all that unpacking needs, and lives as long */
@@ -55,7 +55,7 @@ static emr_status add_header(emr_model *m, const emr_io *io, uint64_t bytes, con
     d.shape = &bytes;
     d.rank = 1;
     d.io = io;
-    return add(m, &d, path, error);
+    return add_described(m, &d, path, error);
 }
 
 static emr_status add_all(emr_model *m, const emr_gguf_header *h, const emr_io *io, bool dequantise,
@@ -65,7 +65,7 @@ static emr_status add_all(emr_model *m, const emr_gguf_header *h, const emr_io *
     size_t all = m->n_tensors + (size_t)h->n_tensors + 1;
     if (!emr_grow(&m->allocator, (void **)&m->tensors, &m->tensors_capacity, all, sizeof *m->tensors) ||
         emr_names_reserve(&m->names, &m->allocator, all))
-        return emr_fail(error, EMR_ENOMEM, "%F: out of memory for %u tensors", h->path, h->n_tensors);
+        return emr_no_memory(error, h->path);
     emr_status status = EMR_OK;
     for (uint64_t i = 0; !status && i < h->n_tensors; i++) {
         emr_gguf_info info = emr_gguf_info_read(h->in_order[i]);

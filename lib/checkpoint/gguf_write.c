@@ -13,7 +13,7 @@ static bool is_written(const emr_tensor *t)
 }
 
 /* The tensor of blocks that the header says it is, if the shape is that of its bytes. */
-static bool find_blocks(const emr_gguf_header *h, const emr_tensor *t, emr_gguf_info *info)
+static bool find_block_tensor(const emr_gguf_header *h, const emr_tensor *t, emr_gguf_info *info)
 {
     uint64_t shape[EMR_GGUF_DIMS];
     const uint8_t *description = emr_gguf_info_find(h, t->name);
@@ -27,8 +27,8 @@ static bool find_blocks(const emr_gguf_header *h, const emr_tensor *t, emr_gguf_
 }
 
 /* Its description, but for the offset. */
-static emr_status describe_tensor(const emr_gguf_header *h, const emr_tensor *t, emr_gguf_info *info,
-                                  emr_error *error)
+static emr_status describe_gguf_tensor(const emr_gguf_header *h, const emr_tensor *t, emr_gguf_info *info,
+                                       emr_error *error)
 {
     size_t n = strlen(t->name);
     if (n == 0 || n > EMR_GGUF_NAME_BYTES || t->rank > EMR_GGUF_DIMS)
@@ -38,7 +38,7 @@ static emr_status describe_tensor(const emr_gguf_header *h, const emr_tensor *t,
             "at most 4 dimensions",
             h->path, t->name);
     if (t->dtype == EMR_DTYPE_U8)
-        return find_blocks(h, t, info)
+        return find_block_tensor(h, t, info)
                    ? EMR_OK
                    : emr_fail(
                          error, EMR_EUNSUPPORTED,
@@ -76,7 +76,7 @@ static uint8_t *put_info(uint8_t *p, const emr_gguf_info *info)
 }
 
 /* How long the new header will be, and the data with their padding. Refuses what cannot be written. */
-static emr_status measure_file(const emr_gguf_header *h, const emr_model *m, uint64_t *header, uint64_t *data,
+static emr_status measure_gguf(const emr_gguf_header *h, const emr_model *m, uint64_t *header, uint64_t *data,
                                emr_error *error)
 {
     emr_status status = EMR_OK;
@@ -87,7 +87,7 @@ static emr_status measure_file(const emr_gguf_header *h, const emr_model *m, uin
         const emr_tensor *t = m->tensors[i];
         if (!is_written(t))
             continue;
-        status = describe_tensor(h, t, &info, error);
+        status = describe_gguf_tensor(h, t, &info, error);
         if (status)
             break;
         *header += info_bytes(&info);
@@ -100,14 +100,14 @@ static emr_status measure_file(const emr_gguf_header *h, const emr_model *m, uin
 }
 
 /* The header, with the padding that follows it. */
-static emr_status write_header(emr_stream *s, const emr_gguf_header *h, const emr_model *m, uint64_t header,
-                               emr_error *error)
+static emr_status write_gguf_header(emr_stream *s, const emr_gguf_header *h, const emr_model *m,
+                                    uint64_t header, emr_error *error)
 {
     size_t n = (size_t)emr_round_up(header, h->alignment);
     uint64_t at = 0;
     uint8_t *bytes = emr_allocate(&s->output->env.allocator, n), *end = bytes;
     if (!bytes)
-        return emr_fail(error, EMR_ENOMEM, "%F: out of memory for a header", h->path);
+        return emr_no_memory(error, h->path);
     memcpy(bytes, h->bytes, h->infos);
     emr_store64(bytes + 8, m->n_tensors - 1);
     end += h->infos;
@@ -116,7 +116,7 @@ static emr_status write_header(emr_stream *s, const emr_gguf_header *h, const em
         emr_gguf_info info;
         if (!is_written(m->tensors[i]))
             continue;
-        status = describe_tensor(h, m->tensors[i], &info, error);
+        status = describe_gguf_tensor(h, m->tensors[i], &info, error);
         if (status)
             break;
         info.offset = at;
@@ -135,12 +135,12 @@ static emr_status write_all(const emr_gguf_header *h, const emr_model *m, const 
 {
     emr_stream s;
     uint64_t header;
-    emr_status status = measure_file(h, m, &header, &output->total, error);
+    emr_status status = measure_gguf(h, m, &header, &output->total, error);
     if (status)
         return status;
     status = emr_stream_begin(&s, m, io, output, error);
     if (!status)
-        status = write_header(&s, h, m, header, error);
+        status = write_gguf_header(&s, h, m, header, error);
     for (uint32_t i = 0; !status && i < m->n_tensors; i++) {
         const emr_tensor *t = m->tensors[i];
         if (!is_written(t))

@@ -42,7 +42,7 @@ static emr_json_token fail_at(emr_json *j, size_t at, const char *what)
     return EMR_JSON_FAILED;
 }
 
-static emr_json_token fail(emr_json *j, const char *what)
+static emr_json_token fail_here(emr_json *j, const char *what)
 {
     return fail_at(j, j->at, j->at < j->n ? what : "it ends too early");
 }
@@ -64,7 +64,7 @@ static void skip_spaces(emr_json *j)
 }
 
 /* The character at the place, or 0 at the end: no token holds a zero byte. */
-static char here(const emr_json *j)
+static char current_char(const emr_json *j)
 {
     return j->at < j->n ? j->text[j->at] : '\0';
 }
@@ -74,7 +74,7 @@ static bool read_hex4(emr_json *j, uint32_t *value)
 {
     *value = 0;
     for (int i = 0; i < 4; i++, j->at++) {
-        char c = here(j);
+        char c = current_char(j);
         uint32_t digit = c >= '0' && c <= '9'   ? (uint32_t)(c - '0')
                          : c >= 'a' && c <= 'f' ? (uint32_t)(c - 'a') + 10
                          : c >= 'A' && c <= 'F' ? (uint32_t)(c - 'A') + 10
@@ -112,15 +112,15 @@ static char *read_unicode(emr_json *j, char *to)
 {
     uint32_t c, low;
     if (!read_hex4(j, &c))
-        return fail(j, "an escape \\u without four hexadecimal digits"), NULL;
+        return fail_here(j, "an escape \\u without four hexadecimal digits"), NULL;
     if (c == 0)
-        return fail(j, "a zero character in a string"), NULL;
+        return fail_here(j, "a zero character in a string"), NULL;
     if (c >= 0xd800 && c < 0xe000) {
         if (c >= 0xdc00 || j->n - j->at < 6 || memcmp(j->text + j->at, "\\u", 2) != 0)
-            return fail(j, "half of a surrogate pair"), NULL;
+            return fail_here(j, "half of a surrogate pair"), NULL;
         j->at += 2;
         if (!read_hex4(j, &low) || low < 0xdc00 || low >= 0xe000)
-            return fail(j, "half of a surrogate pair"), NULL;
+            return fail_here(j, "half of a surrogate pair"), NULL;
         c = 0x10000 + ((c - 0xd800) << 10) + (low - 0xdc00);
     }
     return put_utf8(to, c);
@@ -130,14 +130,14 @@ static char *read_unicode(emr_json *j, char *to)
 static char *read_escape(emr_json *j, char *to)
 {
     static const char escapes[] = "\"\\/bfnrt", meanings[] = "\"\\/\b\f\n\r\t";
-    char c = here(j);
+    char c = current_char(j);
     const char *known = c ? strchr(escapes, c) : NULL;
     if (c == 'u') {
         j->at++;
         return read_unicode(j, to);
     }
     if (!known)
-        return fail(j, "an unknown escape"), NULL;
+        return fail_here(j, "an unknown escape"), NULL;
     *to++ = meanings[known - escapes];
     j->at++;
     return to;
@@ -160,9 +160,9 @@ static bool read_string(emr_json *j)
 {
     size_t begin = ++j->at;
     char *to = take_plain(j, j->text + begin);
-    while (here(j) != '"') {
-        if (here(j) != '\\')
-            return fail(j, "a control character in a string");
+    while (current_char(j) != '"') {
+        if (current_char(j) != '\\')
+            return fail_here(j, "a control character in a string");
         j->at++;
         to = read_escape(j, to);
         if (!to)
@@ -179,7 +179,7 @@ static bool read_string(emr_json *j)
 }
 
 /* The i-th key of the innermost object, for its table. */
-static const char *key_at(const void *owner, size_t i)
+static const char *open_key_at(const void *owner, size_t i)
 {
     const emr_json *j = owner;
     return j->text + j->keys[j->levels[j->depth - 1].first_key + i];
@@ -197,12 +197,12 @@ static emr_status add_key(emr_json *j, size_t begin)
     j->keys[j->n_keys++] = (uint32_t)begin;
     if (n < FEW_KEYS) {
         for (size_t i = 0; i < n; i++)
-            if (emr_same_text(key_at(j, i), j->string))
+            if (emr_same_text(open_key_at(j, i), j->string))
                 return EMR_EEXIST;
         return EMR_OK;
     }
     for (size_t i = names->n; !status && i <= n; i++) /* the few before it are not yet in the table */
-        status = emr_names_add(names, j->allocator, key_at, j, i);
+        status = emr_names_add(names, j->allocator, open_key_at, j, i);
     return status;
 }
 
@@ -210,8 +210,8 @@ static emr_status add_key(emr_json *j, size_t begin)
 static emr_json_token read_key(emr_json *j)
 {
     size_t begin = j->begin = j->at;
-    if (here(j) != '"')
-        return fail(j, "no key in quotes");
+    if (current_char(j) != '"')
+        return fail_here(j, "no key in quotes");
     if (!read_string(j))
         return EMR_JSON_FAILED;
     emr_status status = add_key(j, begin + 1);
@@ -221,8 +221,8 @@ static emr_json_token read_key(emr_json *j)
         return EMR_JSON_FAILED;
     }
     skip_spaces(j);
-    if (here(j) != ':')
-        return fail(j, "no ':' after a key");
+    if (current_char(j) != ':')
+        return fail_here(j, "no ':' after a key");
     j->at++;
     j->state = EMR_JSON_VALUE_NEXT;
     return EMR_JSON_KEY;
@@ -232,7 +232,7 @@ static emr_json_token read_key(emr_json *j)
 static bool skip_digits(emr_json *j)
 {
     size_t begin = j->at;
-    while (here(j) >= '0' && here(j) <= '9')
+    while (current_char(j) >= '0' && current_char(j) <= '9')
         j->at++;
     return j->at > begin;
 }
@@ -253,26 +253,26 @@ static emr_json_token take_natural(emr_json *j, size_t begin)
 
 static emr_json_token read_number(emr_json *j)
 {
-    bool natural = here(j) != '-';
+    bool natural = current_char(j) != '-';
     j->at += !natural;
     size_t begin = j->at;
     if (!skip_digits(j))
-        return fail(j, "a sign without a number");
+        return fail_here(j, "a sign without a number");
     if (j->text[begin] == '0' && j->at - begin > 1)
         return fail_at(j, begin, "a number that begins with 0");
-    if (here(j) == '.') {
+    if (current_char(j) == '.') {
         natural = false;
         j->at++;
         if (!skip_digits(j))
-            return fail(j, "no digit after the decimal point");
+            return fail_here(j, "no digit after the decimal point");
     }
-    if (here(j) == 'e' || here(j) == 'E') {
+    if (current_char(j) == 'e' || current_char(j) == 'E') {
         natural = false;
         j->at++;
-        if (here(j) == '+' || here(j) == '-')
+        if (current_char(j) == '+' || current_char(j) == '-')
             j->at++;
         if (!skip_digits(j))
-            return fail(j, "an exponent without a number");
+            return fail_here(j, "an exponent without a number");
     }
     return natural ? take_natural(j, begin) : EMR_JSON_NUMBER;
 }
@@ -287,13 +287,13 @@ static emr_json_token read_literal(emr_json *j)
             return EMR_JSON_LITERAL;
         }
     }
-    return fail(j, "no value");
+    return fail_here(j, "no value");
 }
 
 static emr_json_token open_level(emr_json *j, bool is_object)
 {
     if (j->depth == EMR_JSON_DEPTH)
-        return fail(j, "values nested more than 64 deep");
+        return fail_here(j, "values nested more than 64 deep");
     j->levels[j->depth++] = (emr_json_level){{0}, j->n_keys, is_object};
     j->at++;
     j->state = EMR_JSON_FIRST_NEXT;
@@ -312,7 +312,7 @@ static emr_json_token close_level(emr_json *j)
 
 static emr_json_token read_value(emr_json *j)
 {
-    char c = here(j);
+    char c = current_char(j);
     j->begin = j->at;
     if (c == '{' || c == '[')
         return open_level(j, c == '{');
@@ -330,13 +330,13 @@ emr_json_token emr_json_next(emr_json *j)
     if (j->state == EMR_JSON_VALUE_NEXT)
         return read_value(j);
     if (j->depth == 0)
-        return j->at == j->n ? EMR_JSON_END : fail(j, "something after the end");
+        return j->at == j->n ? EMR_JSON_END : fail_here(j, "something after the end");
     bool in_object = j->levels[j->depth - 1].is_object;
-    if (here(j) == (in_object ? '}' : ']'))
+    if (current_char(j) == (in_object ? '}' : ']'))
         return close_level(j);
     if (j->state == EMR_JSON_MORE_NEXT) {
-        if (here(j) != ',')
-            return fail(j, in_object ? "neither ',' nor '}'" : "neither ',' nor ']'");
+        if (current_char(j) != ',')
+            return fail_here(j, in_object ? "neither ',' nor '}'" : "neither ',' nor ']'");
         j->at++;
         skip_spaces(j);
     }

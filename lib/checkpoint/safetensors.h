@@ -15,11 +15,6 @@ typedef emr_status (*emr_add_file)(emr_model *model, const char *path, emr_error
 emr_status emr_shard_index_load(emr_model *model, const char *index_path, emr_add_file add_file,
                                 emr_error *error);
 
-/* A file's bytes, at most `most` (EMR_ELIMIT without a sentence), in memory of the allocator; and its stamp,
- * unless NULL. */
-emr_status emr_read_text(const emr_allocator *allocator, const char *path, uint64_t most, char **text,
-                         size_t *n, uint64_t *stamp, emr_error *error);
-
 /* The options' struct by the size rule, with its allocator. */
 emr_status emr_checkpoint_take(emr_checkpoint_read_options *taken, emr_allocator *allocator,
                                const emr_checkpoint_read_options *given, emr_error *error);

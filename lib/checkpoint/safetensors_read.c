@@ -1,5 +1,6 @@
 /* safetensors_read.c - the safetensors reader: strict, because what it lets through is trusted from here on.
  */
+#include "checkpoint/bytes.h"
 #include "checkpoint/json.h"
 #include "checkpoint/safetensors.h"
 #include "checkpoint/sort.h"
@@ -25,12 +26,12 @@ typedef struct reader {
     size_t n, capacity;
 } reader;
 
-static emr_status bad(const char *path, const char *what, emr_error *error)
+static emr_status fail_file(const char *path, const char *what, emr_error *error)
 {
     return emr_fail(error, EMR_EFORMAT, "%F: not a valid safetensors file: %s", path, what);
 }
 
-static emr_status bad_tensor(const char *path, const char *name, const char *what, emr_error *error)
+static emr_status fail_tensor(const char *path, const char *name, const char *what, emr_error *error)
 {
     return emr_fail(error, EMR_EFORMAT, "%F: not a valid safetensors file: tensor '%T': %s", path, name,
                     what);
@@ -52,15 +53,14 @@ static emr_status read_header(const emr_model *m, const emr_io *io, const char *
                               size_t *size, uint64_t *file_bytes, emr_error *error)
 {
     uint8_t p[8];
-    emr_error why;
-    emr_status status = emr_io_length(io, file_bytes, &why);
+    emr_status status = emr_bytes_length(io, path, file_bytes, error);
     if (status)
-        return emr_fail_because(error, status, &why, "%F: its length cannot be had", path);
+        return status;
     if (*file_bytes < 8)
-        return bad(path, "it is shorter than 8 bytes", error);
-    status = emr_io_read(io, 0, p, sizeof p, &why);
+        return fail_file(path, "it is shorter than 8 bytes", error);
+    status = emr_bytes_read(io, path, 0, p, sizeof p, error);
     if (status)
-        return emr_fail_because(error, status, &why, "%F: reading its first 8 bytes failed", path);
+        return status;
     uint64_t n = emr_load64(p);
     if (n > HEADER_MAX)
         return maybe_pickle(p, path,
@@ -69,23 +69,23 @@ static emr_status read_header(const emr_model *m, const emr_io *io, const char *
                                      path, n),
                             error);
     if (n > *file_bytes - 8)
-        return maybe_pickle(p, path, bad(path, "the header is longer than the file (truncated?)", error),
-                            error);
+        return maybe_pickle(p, path,
+                            fail_file(path, "the header is longer than the file (truncated?)", error), error);
     if (n < 2)
-        return bad(path, "the header is empty", error);
+        return fail_file(path, "the header is empty", error);
     *size = (size_t)n;
     *header = emr_allocate(&m->allocator, *size);
     if (!*header)
-        return emr_fail(error, EMR_ENOMEM, "%F: out of memory for its header", path);
-    status = emr_io_read(io, 8, *header, *size, &why);
+        return emr_no_memory(error, path);
+    status = emr_bytes_read(io, path, 8, *header, *size, error);
     if (status)
-        return emr_fail_because(error, status, &why, "%F: reading its header failed", path);
+        return status;
     if (**header != '{')
-        return maybe_pickle(p, path, bad(path, "the header does not begin with '{'", error), error);
+        return maybe_pickle(p, path, fail_file(path, "the header does not begin with '{'", error), error);
     return EMR_OK;
 }
 
-static emr_status bad_json(const reader *r, emr_error *error)
+static emr_status fail_header_json(const reader *r, emr_error *error)
 {
     return emr_json_fail(&r->json, r->path, "not a valid safetensors file: its header is", error);
 }
@@ -93,7 +93,7 @@ static emr_status bad_json(const reader *r, emr_error *error)
 /* A value is not what it should be; but if it is no JSON at all, that is said. */
 static emr_status refuse_value(reader *r, emr_json_token first, const char *what, emr_error *error)
 {
-    return emr_json_skip(&r->json, first) ? bad(r->path, what, error) : bad_json(r, error);
+    return emr_json_skip(&r->json, first) ? fail_file(r->path, what, error) : fail_header_json(r, error);
 }
 
 /* What is wrong where `token` stands instead of a natural number. */
@@ -139,7 +139,7 @@ typedef struct members {
 } members;
 
 /* One member, its key being the last token. Unknown ones are allowed. */
-static emr_status read_member(reader *r, members *found, const char *name, emr_error *error)
+static emr_status read_entry_member(reader *r, members *found, const char *name, emr_error *error)
 {
     emr_json *j = &r->json;
     const char *key = j->string, *wrong = NULL;
@@ -156,27 +156,27 @@ static emr_status read_member(reader *r, members *found, const char *name, emr_e
         (void)emr_json_skip(j, token);
     }
     if (j->failure)
-        return bad_json(r, error);
-    return wrong ? bad_tensor(r->path, name, wrong, error) : EMR_OK;
+        return fail_header_json(r, error);
+    return wrong ? fail_tensor(r->path, name, wrong, error) : EMR_OK;
 }
 
 static emr_status check_members(const members *found, entry *e, const char *path, emr_error *error)
 {
     uint64_t count, bytes;
     if (!found->dtype)
-        return bad_tensor(path, e->name, "it has no dtype", error);
+        return fail_tensor(path, e->name, "it has no dtype", error);
     e->dtype = emr_dtype_from_name(found->dtype);
     if (!e->dtype)
         return emr_fail(error, EMR_EFORMAT, "%F: tensor '%T' has the unknown dtype '%s'", path, e->name,
                         found->dtype);
     if (!found->shape)
-        return bad_tensor(path, e->name, "it has no shape", error);
+        return fail_tensor(path, e->name, "it has no shape", error);
     if (!found->has_offsets)
-        return bad_tensor(path, e->name, bad_offsets, error);
+        return fail_tensor(path, e->name, bad_offsets, error);
     if (!emr_shape_bytes(e->dtype, found->rank, found->dims, &count, &bytes))
-        return bad_tensor(path, e->name, "its shape is too large or no whole number of bytes", error);
+        return fail_tensor(path, e->name, "its shape is too large or no whole number of bytes", error);
     if (bytes != found->offsets[1] - found->offsets[0])
-        return bad_tensor(path, e->name, "its data_offsets do not fit its shape and dtype", error);
+        return fail_tensor(path, e->name, "its data_offsets do not fit its shape and dtype", error);
     e->shape = found->shape;
     e->begin = found->offsets[0];
     e->end = found->offsets[1];
@@ -190,18 +190,18 @@ static emr_status read_entry(reader *r, const char *name, emr_error *error)
     found.shape = NULL;
     found.has_offsets = false;
     if (!emr_grow(&r->model->allocator, (void **)&r->entries, &r->capacity, r->n + 1, sizeof *r->entries))
-        return emr_fail(error, EMR_ENOMEM, "%F: out of memory for its header", r->path);
+        return emr_no_memory(error, r->path);
     emr_json_token token = emr_json_next(&r->json);
     if (token != EMR_JSON_OBJECT)
-        return emr_json_skip(&r->json, token) ? bad_tensor(r->path, name, "its entry is no object", error)
-                                              : bad_json(r, error);
+        return emr_json_skip(&r->json, token) ? fail_tensor(r->path, name, "its entry is no object", error)
+                                              : fail_header_json(r, error);
     while ((token = emr_json_next(&r->json)) == EMR_JSON_KEY) {
-        emr_status status = read_member(r, &found, name, error);
+        emr_status status = read_entry_member(r, &found, name, error);
         if (status)
             return status;
     }
     if (token != EMR_JSON_OBJECT_END)
-        return bad_json(r, error);
+        return fail_header_json(r, error);
     r->entries[r->n].name = name;
     return check_members(&found, &r->entries[r->n++], r->path, error);
 }
@@ -221,11 +221,11 @@ static emr_status read_metadata(reader *r, emr_error *error)
         if (status)
             return status;
     }
-    return token == EMR_JSON_OBJECT_END ? EMR_OK : bad_json(r, error);
+    return token == EMR_JSON_OBJECT_END ? EMR_OK : fail_header_json(r, error);
 }
 
 /* The whole header. */
-static emr_status read_root(reader *r, emr_error *error)
+static emr_status read_header_object(reader *r, emr_error *error)
 {
     emr_json *j = &r->json;
     emr_status status = EMR_OK;
@@ -236,7 +236,7 @@ static emr_status read_root(reader *r, emr_error *error)
         status = strcmp(j->string, "__metadata__") == 0 ? read_metadata(r, error)
                                                         : read_entry(r, j->string, error);
     if (!status && (token != EMR_JSON_OBJECT_END || emr_json_next(j) != EMR_JSON_END))
-        status = bad_json(r, error);
+        status = fail_header_json(r, error);
     return status;
 }
 
@@ -257,16 +257,16 @@ static emr_status check_tiling(const entry *entries, size_t n, uint64_t data_byt
     uint64_t at = 0;
     for (size_t i = 0; i < n; i++) {
         if (entries[i].begin != at)
-            return bad_tensor(path, entries[i].name,
-                              entries[i].begin < at ? "its data overlaps another's"
-                                                    : "there is a hole before its data",
-                              error);
+            return fail_tensor(path, entries[i].name,
+                               entries[i].begin < at ? "its data overlaps another's"
+                                                     : "there is a hole before its data",
+                               error);
         if (entries[i].end > data_bytes)
-            return bad_tensor(path, entries[i].name, "its data lies beyond the end of the file (truncated?)",
-                              error);
+            return fail_tensor(path, entries[i].name, "its data lies beyond the end of the file (truncated?)",
+                               error);
         at = entries[i].end;
     }
-    return at == data_bytes ? EMR_OK : bad(path, "there are bytes after the last tensor", error);
+    return at == data_bytes ? EMR_OK : fail_file(path, "there are bytes after the last tensor", error);
 }
 
 /* The shape again, which was read before. */
@@ -284,7 +284,7 @@ static emr_status add_entries(const reader *r, const emr_io *io, uint64_t data, 
     size_t all = m->n_tensors + r->n;
     if (!emr_grow(&m->allocator, (void **)&m->tensors, &m->tensors_capacity, all, sizeof *m->tensors) ||
         emr_names_reserve(&m->names, &m->allocator, all))
-        return emr_fail(error, EMR_ENOMEM, "%F: out of memory for %u tensors", r->path, (uint64_t)r->n);
+        return emr_no_memory(error, r->path);
     emr_status status = EMR_OK;
     for (size_t i = 0; !status && i < r->n; i++) {
         const entry *e = &r->entries[i];
@@ -320,7 +320,7 @@ emr_status emr_safetensors_load(emr_model *m, const emr_io *io, const char *path
     emr_status status = read_header(m, io, path, &header, &size, &file_bytes, error);
     if (!status) {
         emr_json_begin(&r.json, &m->allocator, header, size);
-        status = read_root(&r, error);
+        status = read_header_object(&r, error);
         emr_json_free(&r.json); /* before the model grows */
     }
     if (!status) {

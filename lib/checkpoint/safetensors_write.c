@@ -8,7 +8,7 @@
 
 enum { HEADER_MAX = 100000000 };
 
-static void describe_tensor(emr_json_text *t, const emr_tensor *tensor, uint64_t begin)
+static void describe_entry(emr_json_text *t, const emr_tensor *tensor, uint64_t begin)
 {
     emr_json_put_string(t, tensor->name);
     emr_json_put(t, ":{\"dtype\":");
@@ -46,7 +46,7 @@ static void describe_range(emr_json_text *t, const emr_model *m, uint32_t first,
         describe_metadata(t, m);
     for (uint32_t i = first; i < first + n; i++) {
         emr_json_put(t, i > first || m->n_metadata ? "," : "");
-        describe_tensor(t, m->tensors[i], at);
+        describe_entry(t, m->tensors[i], at);
         at += m->tensors[i]->bytes;
     }
     emr_json_put(t, "}");
@@ -73,8 +73,8 @@ static emr_status check_texts(const emr_model *m, uint32_t first, uint32_t n, em
 }
 
 /* The header and its length before it. */
-static emr_status write_header(emr_stream *s, const emr_model *m, uint32_t first, uint32_t n,
-                               emr_error *error)
+static emr_status write_safetensors_header(emr_stream *s, const emr_model *m, uint32_t first, uint32_t n,
+                                           emr_error *error)
 {
     uint8_t size[8];
     emr_json_text text = {NULL, 0};
@@ -88,7 +88,7 @@ static emr_status write_header(emr_stream *s, const emr_model *m, uint32_t first
     emr_store64(size, text.n);
     text = (emr_json_text){emr_allocate(&s->output->env.allocator, text.n), 0};
     if (!text.bytes)
-        return emr_fail(error, EMR_ENOMEM, "%F: out of memory for a header", m->name);
+        return emr_no_memory(error, m->name);
     describe_range(&text, m, first, n);
     status = emr_stream_put(s, size, sizeof size, error);
     if (!status)
@@ -103,7 +103,7 @@ emr_status emr_safetensors_write_range(const emr_model *m, uint32_t first, uint3
     emr_stream s;
     emr_status status = emr_stream_begin(&s, m, io, output, error);
     if (!status)
-        status = write_header(&s, m, first, n, error);
+        status = write_safetensors_header(&s, m, first, n, error);
     for (uint32_t i = first; !status && i < first + n; i++)
         status = emr_stream_tensor(&s, m->tensors[i], error);
     return emr_stream_end(&s, status, error);

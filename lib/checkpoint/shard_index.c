@@ -1,4 +1,5 @@
 /* shard_index.c - *.safetensors.index.json: which shard holds which tensor. */
+#include "checkpoint/bytes.h"
 #include "checkpoint/json.h"
 #include "checkpoint/safetensors.h"
 #include "checkpoint/sort.h"
@@ -37,17 +38,12 @@ static const char *shard_at(const void *owner, size_t i)
     return ((const shard_index *)owner)->shards[i];
 }
 
-static emr_status no_memory(const shard_index *x, emr_error *error)
-{
-    return emr_no_memory(error, x->path);
-}
-
-static emr_status bad_json(const shard_index *x, emr_error *error)
+static emr_status fail_index_json(const shard_index *x, emr_error *error)
 {
     return emr_json_fail(&x->json, x->path, "not a valid shard index: it is", error);
 }
 
-static emr_status bad(const char *path, const char *what, emr_error *error)
+static emr_status fail_index(const char *path, const char *what, emr_error *error)
 {
     return emr_fail(error, EMR_EFORMAT, "%F: not a valid shard index: %s", path, what);
 }
@@ -85,7 +81,7 @@ static emr_status read_place(shard_index *x, emr_error *error)
     place p = {x->json.string, 0};
     emr_json_token token = emr_json_next(&x->json);
     if (!emr_json_skip(&x->json, token))
-        return bad_json(x, error);
+        return fail_index_json(x, error);
     if (token != EMR_JSON_STRING)
         return emr_fail(error, EMR_EFORMAT, "%F: tensor '%T': its shard is no string", x->path, p.tensor);
     if (!is_plain_name(x->json.string))
@@ -94,7 +90,7 @@ static emr_status read_place(shard_index *x, emr_error *error)
                         x->path, p.tensor, x->json.string);
     if (note_shard(x, x->json.string, &p.shard) ||
         !emr_grow(&x->model->allocator, (void **)&x->places, &x->capacity, x->n + 1, sizeof p))
-        return no_memory(x, error);
+        return emr_no_memory(error, x->path);
     x->places[x->n++] = p;
     return EMR_OK;
 }
@@ -105,31 +101,32 @@ static emr_status read_map(shard_index *x, emr_error *error)
     emr_status status = EMR_OK;
     emr_json_token token = emr_json_next(&x->json);
     if (token != EMR_JSON_OBJECT)
-        return emr_json_skip(&x->json, token) ? EMR_OK : bad_json(x, error);
+        return emr_json_skip(&x->json, token) ? EMR_OK : fail_index_json(x, error);
     x->has_map = true;
     while (!status && (token = emr_json_next(&x->json)) == EMR_JSON_KEY)
         status = read_place(x, error);
-    return status || token == EMR_JSON_OBJECT_END ? status : bad_json(x, error);
+    return status || token == EMR_JSON_OBJECT_END ? status : fail_index_json(x, error);
 }
 
 /* The whole index. Other members than the weight_map are allowed, and not believed. */
-static emr_status read_root(shard_index *x, emr_error *error)
+static emr_status read_index_object(shard_index *x, emr_error *error)
 {
     emr_json *j = &x->json;
     emr_status status = EMR_OK;
     emr_json_token token = emr_json_next(j);
     if (token != EMR_JSON_OBJECT)
-        return emr_json_skip(j, token) ? bad(x->path, "it has no weight_map", error) : bad_json(x, error);
+        return emr_json_skip(j, token) ? fail_index(x->path, "it has no weight_map", error)
+                                       : fail_index_json(x, error);
     while (!status && (token = emr_json_next(j)) == EMR_JSON_KEY) {
         if (strcmp(j->string, "weight_map") == 0)
             status = read_map(x, error);
         else if (!emr_json_skip(j, emr_json_next(j)))
-            status = bad_json(x, error);
+            status = fail_index_json(x, error);
     }
     if (!status && (token != EMR_JSON_OBJECT_END || emr_json_next(j) != EMR_JSON_END))
-        status = bad_json(x, error);
+        status = fail_index_json(x, error);
     if (!status && !x->has_map)
-        status = bad(x->path, "it has no weight_map", error);
+        status = fail_index(x->path, "it has no weight_map", error);
     return status;
 }
 
@@ -155,7 +152,7 @@ static emr_status load_shard(const shard_index *x, const char *shard, emr_add_fi
     uint32_t first = x->model->n_tensors;
     char *path = emr_join_strings(&x->model->allocator, x->path, directory, shard);
     if (!path)
-        return no_memory(x, error);
+        return emr_no_memory(error, x->path);
     emr_status status = add_file(x->model, path, error);
     if (!status)
         status = check_listed(x, first, shard, error);
@@ -172,7 +169,7 @@ static emr_status load_shards(shard_index *x, emr_add_file add_file, emr_error *
         status = emr_names_add(&x->tensors, a, tensor_at, x, i);
     const char **sorted = status ? NULL : emr_allocate_array(a, x->n_shards, sizeof *sorted);
     if (!sorted)
-        return no_memory(x, error);
+        return emr_no_memory(error, x->path);
     if (x->n_shards)
         memcpy(sorted, x->shards, x->n_shards * sizeof *sorted);
     emr_sort(sorted, x->n_shards, sizeof *sorted, by_name);
@@ -193,10 +190,10 @@ emr_status emr_shard_index_load(emr_model *m, const char *path, emr_add_file add
     size_t n;
     emr_status status = emr_read_text(&m->allocator, path, INDEX_MAX, &text, &n, NULL, error);
     if (status == EMR_ELIMIT)
-        return bad(path, "it is longer than 100,000,000 bytes", error);
+        return fail_index(path, "it is longer than 100,000,000 bytes", error);
     if (!status) {
         emr_json_begin(&x.json, &m->allocator, text, n);
-        status = read_root(&x, error);
+        status = read_index_object(&x, error);
         emr_json_free(&x.json);
     }
     if (!status)

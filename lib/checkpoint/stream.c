@@ -12,19 +12,24 @@
 
 #include <string.h>
 
+/* Windows are small, so that what is in one is still in the processor's caches when it is hashed and written, but
+ * leave each of several threads some jobs. */
 enum {
-    WINDOW_BYTES = 8 << 20,
-    PIECE_BYTES = 256 << 10, /* what one job reads */
-    AHEAD = 8 << 20,
-    MEMORY_DEFAULT = 64 << 20,
+    WINDOW_BYTES_ALONE = 512 << 10, /* where there is one thread */
+    WINDOW_BYTES_EACH = 1 << 20,    /* for each of several */
+    WINDOW_BYTES_MAX = 8 << 20,
     WINDOW_BYTES_MIN = 4096,
+    PIECE_BYTES = 128 << 10, /* at most; small ones share a job of so many */
     PIECES_MAX = 1024,
+    AHEAD = 8 << 20, /* how far before they are read bytes are announced */
+    MEMORY_DEFAULT = 64 << 20
 };
 
 /* A part of a tensor, and its place in the window; of a derived one, the source's too. */
 typedef struct emr_stream_piece {
     const emr_tensor *tensor;
-    uint64_t offset;
+    uint64_t offset;   /* bytes in the tensor; */
+    uint64_t block_at; /* in the block that they are computed from, if they are */
     size_t n, at, source_at;
 } piece;
 
@@ -61,7 +66,8 @@ static bool create_window(const emr_stream *s, emr_stream_window *w, bool derive
     w->bytes = emr_allocate(a, s->window_bytes);
     w->sources = derived ? emr_allocate(a, s->window_bytes) : NULL;
     w->pieces = emr_allocate_array(a, s->max_pieces, sizeof *w->pieces);
-    return w->bytes && w->pieces && (w->sources || !derived);
+    w->jobs = emr_allocate_array(a, s->max_pieces + 1, sizeof *w->jobs);
+    return w->bytes && w->pieces && w->jobs && (w->sources || !derived);
 }
 
 static void destroy_window(const emr_stream *s, emr_stream_window *w)
@@ -70,22 +76,33 @@ static void destroy_window(const emr_stream *s, emr_stream_window *w)
     emr_release(a, w->bytes);
     emr_release(a, w->sources);
     emr_release(a, w->pieces);
+    emr_release(a, w->jobs);
+}
+
+/* Half of the memory is windows': two of the file, and where there are derived tensors, two of their sources. */
+static emr_status choose_sizes(emr_stream *s, bool derived, emr_error *error)
+{
+    uint64_t memory = s->output->env.memory_bytes ? s->output->env.memory_bytes : MEMORY_DEFAULT;
+    uint64_t wanted = s->workers.n == 1 ? WINDOW_BYTES_ALONE : (uint64_t)s->workers.n * WINDOW_BYTES_EACH;
+    s->window_bytes = (size_t)emr_min(emr_min(wanted, WINDOW_BYTES_MAX), memory / (derived ? 8 : 4));
+    s->max_pieces = (size_t)emr_min(PIECES_MAX, s->window_bytes / 256);
+    return s->window_bytes < WINDOW_BYTES_MIN
+               ? emr_fail(error, EMR_ELIMIT, "%u bytes of memory are too little to write a checkpoint",
+                          memory)
+               : EMR_OK;
 }
 
 emr_status emr_stream_begin(emr_stream *s, const emr_model *model, const emr_io *io, emr_output *output,
                             emr_error *error)
 {
-    uint64_t memory = output->env.memory_bytes ? output->env.memory_bytes : MEMORY_DEFAULT;
     bool derived = has_derived(model);
     memset(s, 0, sizeof *s);
     s->output = output;
     s->model = model;
     s->io = io;
-    s->window_bytes = (size_t)emr_min(WINDOW_BYTES, memory / (derived ? 8 : 4));
-    s->max_pieces = (size_t)emr_min(PIECES_MAX, s->window_bytes / 256);
-    if (s->window_bytes < WINDOW_BYTES_MIN)
-        return emr_fail(error, EMR_ELIMIT, "%u bytes of memory are too little to write a checkpoint", memory);
     emr_status status = emr_workers_create(&s->workers, &output->env, SIZE_MAX, error);
+    if (!status)
+        status = choose_sizes(s, derived, error);
     if (status)
         return status;
     s->scratches = emr_allocate_array(&output->env.allocator, s->workers.n, sizeof *s->scratches);
@@ -147,53 +164,86 @@ static emr_status read_piece(emr_stream *s, const piece *p, size_t worker, emr_e
 enum { WRITING, HASHING, N_LEAVING_JOBS };
 
 /* The leaving window's jobs are the longest, and come first. */
-static emr_status run_job(void *context, size_t job, size_t worker, emr_error *error)
+static emr_status run_stream_job(void *context, size_t job, size_t worker, emr_error *error)
 {
     emr_stream *s = context;
     if (job == WRITING)
         return emr_stream_put(s, s->leaving.bytes, s->leaving.used, error);
     if (job == HASHING)
         return hash_sources(s, error);
-    return read_piece(s, &s->filling.pieces[job - N_LEAVING_JOBS], worker, error);
+    emr_status status = EMR_OK;
+    const emr_stream_window *w = &s->filling;
+    const uint32_t *pieces = &w->jobs[job - N_LEAVING_JOBS];
+    for (uint32_t i = pieces[0]; !status && i < pieces[1]; i++)
+        status = read_piece(s, &w->pieces[i], worker, error);
+    return status;
 }
 
-static emr_status run_round(emr_stream *s, emr_error *error)
+static emr_status fill_and_write(emr_stream *s, emr_error *error)
 {
-    emr_status status = emr_work(&s->workers, N_LEAVING_JOBS + s->filling.n_pieces, run_job, s, error);
+    s->filling.jobs[s->filling.n_jobs] = (uint32_t)s->filling.n_pieces;
+    emr_status status = emr_work(&s->workers, N_LEAVING_JOBS + s->filling.n_jobs, run_stream_job, s, error);
     emr_stream_window written = s->leaving;
     s->output->done += written.used;
-    written.used = written.sources_used = written.n_pieces = 0;
+    written.used = written.sources_used = written.n_pieces = written.n_jobs = 0;
     s->leaving = s->filling;
     s->filling = written;
     return status ? status
                   : emr_env_progress(&s->output->env, s->output->done, s->output->total, "writing", error);
 }
 
-/* The next piece of a tensor, as much of `left` bytes as the window has room for; none where it is full. */
-static piece next_piece(const emr_stream *s, const emr_tensor *t, uint64_t left)
+/* Bytes of the block that they are computed from, where a window has room for some; else 0. */
+static uint64_t block_bytes(const emr_stream *s, const emr_tensor *t)
+{
+    uint64_t bytes = t->block * emr_element_bytes(t);
+    return bytes <= s->window_bytes / 2 ? bytes : 0;
+}
+
+/* The next piece of a tensor, as much of it as the window has room for; nothing where it is full. What is
+ * computed from one block is not torn, neither between windows nor, in joins_job(), between threads: each of them
+ * would decode the block. */
+static piece next_piece(const emr_stream *s, const emr_tensor *t, uint64_t offset)
 {
     const emr_stream_window *w = &s->filling;
-    piece p = {.tensor = t, .offset = t->bytes - left, .at = w->used, .source_at = w->sources_used};
-    p.n = (size_t)emr_min(emr_min(PIECE_BYTES, left), s->window_bytes - w->used);
+    piece p = {.tensor = t, .offset = offset, .at = w->used, .source_at = w->sources_used};
+    size_t size = emr_element_bytes(t), room = s->window_bytes - w->used;
+    uint64_t left = t->bytes - offset, block = block_bytes(s, t);
     if (emr_is_derived(t)) {
-        size_t room = (s->window_bytes - w->sources_used) / emr_element_bytes(t->unchecked->source);
-        p.n = (size_t)emr_min(p.n / emr_element_bytes(t), room) * emr_element_bytes(t);
+        size_t elements = (s->window_bytes - w->sources_used) / emr_element_bytes(t->unchecked->source);
+        room = (size_t)emr_min(room / size, elements) * size;
     }
+    if (block) {
+        p.block_at = (t->place * size + offset) % block;
+        left = emr_min(left, block - p.block_at);
+        room = left > room && w->used ? 0 : room;
+    }
+    p.n = (size_t)emr_min(emr_min(PIECE_BYTES, left), room);
     return p;
 }
 
-/* Says that what lies AHEAD of a piece will be read soon: by then it is this window's or the next one's turn. */
-static void hint_ahead(const piece *p)
+/* What lies some way behind a job's bytes in its file is announced: so a disk is at work while we are. */
+static void announce_ahead(const piece *p)
 {
     const emr_tensor *t = p->tensor->unchecked ? p->tensor->unchecked->source : p->tensor;
     if (t->kind == EMR_TENSOR_IO && t->io.will_need)
-        t->io.will_need(t->io.user, t->offset + p->offset + AHEAD, p->n);
+        t->io.will_need(t->io.user, t->offset + p->offset + AHEAD, PIECE_BYTES);
+}
+
+/* Whether a piece is read by the job of those before it: small ones are, and those of one block. */
+static bool joins_job(const emr_stream_window *w, const piece *p)
+{
+    return w->n_jobs && (w->job_bytes + p->n <= PIECE_BYTES || p->block_at > 0);
 }
 
 static void add_piece(emr_stream_window *w, const piece *p)
 {
-    hint_ahead(p);
+    if (!joins_job(w, p)) {
+        announce_ahead(p);
+        w->jobs[w->n_jobs++] = (uint32_t)w->n_pieces;
+        w->job_bytes = 0;
+    }
     w->pieces[w->n_pieces++] = *p;
+    w->job_bytes += p->n;
     w->used += p->n;
     if (emr_is_derived(p->tensor))
         w->sources_used +=
@@ -203,13 +253,13 @@ static void add_piece(emr_stream_window *w, const piece *p)
 emr_status emr_stream_tensor(emr_stream *s, const emr_tensor *t, emr_error *error)
 {
     emr_status status = EMR_OK;
-    for (uint64_t left = t->bytes; !status && left;) {
-        piece p = next_piece(s, t, left);
+    for (uint64_t offset = 0; !status && offset < t->bytes;) {
+        piece p = next_piece(s, t, offset);
         if (p.n == 0 || s->filling.n_pieces == s->max_pieces) {
-            status = run_round(s, error);
+            status = fill_and_write(s, error);
         } else {
             add_piece(&s->filling, &p);
-            left -= p.n;
+            offset += p.n;
         }
     }
     return status;
@@ -224,7 +274,7 @@ emr_status emr_stream_zeros(emr_stream *s, uint64_t n, emr_error *error)
         s->filling.used += now;
         n -= now;
         if (n)
-            status = run_round(s, error);
+            status = fill_and_write(s, error);
     }
     return status;
 }
@@ -232,7 +282,7 @@ emr_status emr_stream_zeros(emr_stream *s, uint64_t n, emr_error *error)
 emr_status emr_stream_end(emr_stream *s, emr_status status, emr_error *error)
 {
     for (int i = 0; i < 2 && !status; i++) /* the last window is filled, then it leaves */
-        status = run_round(s, error);
+        status = fill_and_write(s, error);
     for (size_t i = 0; s->scratches && i < s->workers.n; i++)
         emr_scratch_return(s->model, s->scratches[i]);
     emr_release(&s->output->env.allocator, s->scratches);

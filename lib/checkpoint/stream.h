@@ -25,7 +25,9 @@ typedef struct emr_stream_window {
     uint8_t *bytes;                  /* of the file */
     uint8_t *sources;                /* what derived tensors were computed from; NULL where there are none */
     struct emr_stream_piece *pieces; /* the tensors in it */
-    size_t used, sources_used, n_pieces;
+    uint32_t *jobs;                  /* the first piece of each job that fills it, and the end */
+    size_t used, sources_used, n_pieces, n_jobs;
+    size_t job_bytes; /* of the last job */
 } emr_stream_window;
 
 typedef struct emr_stream {

@@ -1,6 +1,7 @@
 /* write.c - a model to a path: one file, or shards with their index. Nothing appears before everything is
  * written. */
 #include "checkpoint/adapter.h"
+#include "checkpoint/bytes.h"
 #include "checkpoint/json_text.h"
 #include "checkpoint/write.h"
 #include "core/text.h"
@@ -156,7 +157,6 @@ static emr_status write_index_text(const emr_io *io, const shards *s, const emr_
                                    emr_error *error)
 {
     emr_json_text text = {NULL, 0};
-    emr_error why;
     for (size_t i = 0; i < s->n; i++) /* the tensors' names were checked when their shards were written */
         if (!emr_is_utf8(shard_name(&s->all[i]), strlen(shard_name(&s->all[i]))))
             return emr_fail(error, EMR_EINVAL,
@@ -167,9 +167,9 @@ static emr_status write_index_text(const emr_io *io, const shards *s, const emr_
     if (!text.bytes)
         return emr_no_memory(error, path);
     describe_shards(&text, s, m);
-    emr_status status = emr_io_write(io, 0, text.bytes, text.n, &why);
+    emr_status status = emr_bytes_write(io, path, text.bytes, text.n, error);
     emr_release(s->allocator, text.bytes);
-    return status ? emr_fail_because(error, status, &why, "%F: writing it failed", path) : EMR_OK;
+    return status;
 }
 
 static emr_status write_index(shards *s, const emr_model *m, emr_error *error)

@@ -23,7 +23,7 @@ static emr_status fail_outside(const emr_buffer *b, emr_error *error)
     return emr_fail(error, EMR_EIO, "the buffer has %u bytes", (uint64_t)b->bytes);
 }
 
-static emr_status read_buffer(void *user, uint64_t offset, void *destination, size_t n, emr_error *error)
+static emr_status read_from_buffer(void *user, uint64_t offset, void *destination, size_t n, emr_error *error)
 {
     const emr_buffer *b = user;
     if (!is_inside(b, offset, n))
@@ -33,7 +33,7 @@ static emr_status read_buffer(void *user, uint64_t offset, void *destination, si
     return EMR_OK;
 }
 
-static emr_status write_buffer(void *user, uint64_t offset, const void *source, size_t n, emr_error *error)
+static emr_status write_to_buffer(void *user, uint64_t offset, const void *source, size_t n, emr_error *error)
 {
     emr_buffer *b = user;
     uint64_t end;
@@ -76,7 +76,7 @@ static emr_status new_buffer(emr_buffer **buffer, const emr_allocator *given, em
     if (!b)
         return emr_no_memory(error, NULL);
     b->allocator = allocator;
-    b->io = (emr_io){.size = sizeof b->io, .user = b, .read = read_buffer, .length = buffer_length};
+    b->io = (emr_io){.size = sizeof b->io, .user = b, .read = read_from_buffer, .length = buffer_length};
     *buffer = b;
     return EMR_OK;
 }
@@ -85,7 +85,7 @@ emr_status emr_buffer_create(emr_buffer **buffer, const emr_allocator *allocator
 {
     emr_status status = new_buffer(buffer, allocator, error);
     if (!status)
-        (*buffer)->io.write = write_buffer; /* which moves the bytes: no windows */
+        (*buffer)->io.write = write_to_buffer; /* which moves the bytes: no windows */
     return status;
 }
 

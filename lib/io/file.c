@@ -14,7 +14,7 @@
 
 #include <string.h>
 
-enum { NAMES_TRIED = 1000 };
+enum { NAMES_TRIED = 1000, SEND_BYTES = 8 << 20 };
 
 struct emr_file {
     emr_allocator allocator;
@@ -28,7 +28,8 @@ struct emr_file {
     bool replace;
     bool created;     /* and not yet committed */
     bool resumed;     /* stays when it is closed before it is committed; */
-    uint64_t written; /* the end of what was written since it was opened so */
+    uint64_t written; /* the end of what was written since it was opened */
+    uint64_t sent;    /* the end of what the disk was told of */
 };
 
 /* Of a system call: "PATH: what: why". */
@@ -52,12 +53,23 @@ static emr_status read_file(void *user, uint64_t offset, void *destination, size
     return name_file(f, emr_system_read(f->handle, offset, destination, n, error), error);
 }
 
+/* What is to be durable in the end is sent to the disk as it comes, so that there is little left to wait for. */
+static void begin_sync(emr_file *f)
+{
+    if (f->written < f->sent + SEND_BYTES)
+        return;
+    emr_system_will_sync(f->handle, f->sent, f->written - f->sent);
+    f->sent = f->written;
+}
+
 static emr_status write_file(void *user, uint64_t offset, const void *source, size_t n, emr_error *error)
 {
     emr_file *f = user;
     emr_status status = emr_system_write(f->handle, offset, source, n, error);
     if (!status && offset + n > f->written)
         f->written = offset + n;
+    if (!status)
+        begin_sync(f);
     return name_file(f, status, error);
 }
 

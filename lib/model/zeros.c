@@ -17,6 +17,8 @@ emr_status emr_model_create_zeros(emr_model **model, const emr_model *like, cons
                                   emr_error *error)
 {
     static const size_t sizes[] = {0, 1, 2, 3, 4, 5, 6, 7, 8}; /* of a float; one of each to point at */
+    if (model)
+        *model = NULL;
     if (!model || !like)
         return emr_fail(error, EMR_EINVAL, "emr_model_create_zeros: NULL");
     const emr_model_options options = {.size = sizeof options, .name = "zeros", .allocator = allocator};

@@ -1,6 +1,11 @@
 /* kind.c - the table of kind.h. Freestanding. */
 #include "modulator/kind.h"
 
+static const emr_code_kernels *mask_kernels(const emr_kernels *variant)
+{
+    return &variant->mask;
+}
+
 static const emr_kind kinds[] = {
     {
         .number = EMR_KIND_MASK,
@@ -8,6 +13,7 @@ static const emr_kind kinds[] = {
         .bits = 1,
         .n_scales = 1,
         .has_unified = true,
+        .kernels = mask_kernels,
     },
 };
 
@@ -17,4 +23,11 @@ const emr_kind *emr_kind_find(uint32_t number)
         if (kinds[i].number == number)
             return &kinds[i];
     return NULL;
+}
+
+emr_code_kernels emr_kind_kernels(const emr_kind *kind, const emr_kernels *variant)
+{
+    const emr_code_kernels *own = kind->kernels(variant), *plain = kind->kernels(&emr_kernels_c);
+    return (emr_code_kernels){.apply = own->apply ? own->apply : plain->apply,
+                              .dot = own->dot ? own->dot : plain->dot};
 }

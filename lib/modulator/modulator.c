@@ -83,8 +83,9 @@ emr_status emr_apply_windows(const emr_weighting *a, uint64_t first, uint64_t co
                              void *out, emr_error *error)
 {
     size_t base_size = emr_float_size(a->base_dtype), out_size = emr_float_size(a->out_dtype);
+    const emr_code_kernels kernels = emr_kind_kernels(a->kind, a->kernels);
     emr_run run = {
-        .base_dtype = (uint8_t)a->base_dtype, .out_dtype = (uint8_t)a->out_dtype, .stream = a->stream};
+        .bits = a->kind->bits, .base_dtype = a->base_dtype, .out_dtype = a->out_dtype, .stream = a->stream};
     for (uint64_t done = 0; done < count; done += run.n) {
         emr_code_window w;
         emr_status status =
@@ -99,11 +100,11 @@ emr_status emr_apply_windows(const emr_weighting *a, uint64_t first, uint64_t co
             continue;
         }
         run.unified = w.unified;
-        run.mask = w.codes;
-        run.bit = w.first_code;
-        run.rescaler = w.scales[0];
-        run.unified_dtype = (uint8_t)w.unified_dtype;
-        a->kernels->apply(&run);
+        run.codes = w.codes;
+        run.first_code = w.first_code;
+        memcpy(run.scales, w.scales, sizeof run.scales);
+        run.unified_dtype = w.unified_dtype;
+        kernels.apply(&run);
     }
     return EMR_OK;
 }

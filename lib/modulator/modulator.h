@@ -66,7 +66,7 @@ typedef struct emr_weighting {
     void *user; /* of `window` */
     uint32_t tensor;
     emr_dtype base_dtype, out_dtype;
-    uint8_t stream; /* as emr_run's */
+    bool stream; /* as emr_run's */
 } emr_weighting;
 
 /* Weights of parameters [first, first + count), of which `base` has the base's values, window by window. */

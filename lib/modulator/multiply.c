@@ -22,13 +22,15 @@ enum { CODE_WORDS = EMR_DOT_WORDS * EMR_CODE_BITS_MAX };
 /* Some vectors, as they go along one row. */
 typedef struct vector_tile {
     const emr_multiplication *m;
+    emr_code_kernels kernels;
+    size_t bits, n_scales;        /* the kind's */
     size_t first, n;              /* vectors */
     bool shared;                  /* all have the same task */
     size_t same[EMR_DOT_VECTORS]; /* the first vector of the tile with that one's task */
     vector_reach reached[EMR_DOT_VECTORS];
     /* as emr_dot wants them, close together: a kind's number of words and scales each */
     float scales[EMR_DOT_VECTORS * EMR_SCALES_MAX];
-    uint32_t codes[EMR_DOT_VECTORS * CODE_WORDS];
+    _Alignas(64) uint32_t codes[EMR_DOT_VECTORS * CODE_WORDS];
     _Alignas(64) float lanes[EMR_DOT_VECTORS][EMR_LANES];
     /* copies, where what a kernel wants does not lie in one piece, or ends within EMR_LANES columns */
     _Alignas(64) float x[EMR_DOT_VECTORS][EMR_LANES];
@@ -66,12 +68,13 @@ static const void *unified_at(const vector_tile *t, size_t i)
 
 static uint32_t *vector_codes(vector_tile *t, size_t v)
 {
-    return t->codes + v * EMR_DOT_WORDS * t->m->kind->bits;
+    return t->codes + v * EMR_DOT_WORDS * t->bits;
 }
 
-static size_t code_bytes(const vector_tile *t)
+/* Words of a vector's codes of n columns. */
+static size_t code_words(const vector_tile *t, size_t n)
 {
-    return EMR_DOT_WORDS * t->m->kind->bits * sizeof(uint32_t);
+    return (n + EMR_LANES - 1) / EMR_LANES * t->bits;
 }
 
 /* Sees to it that parameter `at` is within a vector's reach. */
@@ -94,6 +97,10 @@ static void copy_words(uint32_t *to, const uint8_t *from, size_t bit, size_t n_w
 {
     from += bit / 8;
     bit %= 8;
+    if (bit == 0 && emr_is_little_endian()) /* the common case, in copies of a size that compilers know */
+        for (; n_words >= EMR_DOT_WORDS;
+             n_words -= EMR_DOT_WORDS, to += EMR_DOT_WORDS, from += 4 * EMR_DOT_WORDS)
+            memcpy(to, from, 4 * EMR_DOT_WORDS);
     for (size_t i = 0; i < n_words; i++, from += 4)
         to[i] = bit ? emr_load32(from) >> bit | (uint32_t)from[4] << (32 - bit) : emr_load32(from);
 }
@@ -109,8 +116,8 @@ static void copy_bits(uint32_t *to, size_t at, const uint8_t *from, size_t bit, 
  * in one piece or are no whole number of words. What is missing to whole words is 0. */
 static emr_status gather_parts(vector_tile *t, size_t v, uint64_t at, size_t n, emr_error *error)
 {
-    size_t bits = t->m->kind->bits, size;
-    memset(vector_codes(t, v), 0, code_bytes(t));
+    size_t bits = t->bits, size;
+    memset(vector_codes(t, v), 0, code_words(t, n) * sizeof(uint32_t));
     if (v == 0)
         memset(t->unified, 0, sizeof t->unified);
     for (size_t done = 0, part; done < n; done += part) {
@@ -134,12 +141,11 @@ static emr_status gather_parts(vector_tile *t, size_t v, uint64_t at, size_t n, 
 static void copy_codes(vector_tile *t, size_t v, uint64_t at, size_t n)
 {
     const vector_reach *r = &t->reached[v];
-    size_t bits = t->m->kind->bits;
+    size_t first = r->w.first_code + (size_t)(at - r->first);
     if (r->w.codes)
-        copy_words(vector_codes(t, v), r->w.codes, (r->w.first_code + (size_t)(at - r->first)) * bits,
-                   n / 32 * bits);
+        copy_words(vector_codes(t, v), r->w.codes, first * t->bits, code_words(t, n));
     else
-        memset(vector_codes(t, v), 0, code_bytes(t));
+        memset(vector_codes(t, v), 0, code_words(t, n) * sizeof(uint32_t));
 }
 
 /* Codes and scales of one vector for parameters [at, at + n); for the first, *unified is where the unified
@@ -147,13 +153,12 @@ static void copy_codes(vector_tile *t, size_t v, uint64_t at, size_t n)
 static emr_status prepare_vector(vector_tile *t, size_t v, uint64_t at, size_t n, const void **unified,
                                  emr_error *error)
 {
-    size_t n_scales = t->m->kind->n_scales;
     emr_status status = extend_reach(t, v, at, error);
     if (status)
         return status;
     const vector_reach *r = &t->reached[v];
-    for (size_t k = 0; k < n_scales; k++)
-        t->scales[v * n_scales + k] = r->w.scales[k]; /* a row's, whatever comes after this reach */
+    for (size_t k = 0; k < t->n_scales; k++)
+        t->scales[v * t->n_scales + k] = r->w.scales[k]; /* a row's, whatever comes after this reach */
     bool whole = n % EMR_LANES == 0 && r->end - at >= n;
     if (v == 0)
         *unified = whole ? unified_at(t, (size_t)(at - r->first)) : t->unified;
@@ -163,20 +168,26 @@ static emr_status prepare_vector(vector_tile *t, size_t v, uint64_t at, size_t n
     return EMR_OK;
 }
 
-/* The same for all vectors of the tile. */
+/* What an earlier vector of the same task has. */
+static void repeat_vector(vector_tile *t, size_t v, size_t same)
+{
+    const uint32_t *from = vector_codes(t, same);
+    uint32_t *to = vector_codes(t, v);
+    for (size_t i = 0; i < t->bits; i++, to += EMR_DOT_WORDS, from += EMR_DOT_WORDS)
+        memcpy(to, from, EMR_DOT_WORDS * sizeof *to);
+    for (size_t k = 0; k < t->n_scales; k++)
+        t->scales[v * t->n_scales + k] = t->scales[same * t->n_scales + k];
+}
+
+/* Codes and scales of all vectors of the tile. */
 static emr_status prepare_tile(vector_tile *t, uint64_t at, size_t n, const void **unified, emr_error *error)
 {
-    size_t n_scales = t->m->kind->n_scales;
     emr_status status = EMR_OK;
     for (size_t v = 0; !status && v < (t->shared ? 1 : t->n); v++) {
-        size_t same = t->same[v];
-        if (same == v) {
+        if (t->same[v] < v)
+            repeat_vector(t, v, t->same[v]);
+        else
             status = prepare_vector(t, v, at, n, unified, error);
-            continue;
-        }
-        memcpy(vector_codes(t, v), vector_codes(t, same), code_bytes(t));
-        for (size_t k = 0; k < n_scales; k++)
-            t->scales[v * n_scales + k] = t->scales[same * n_scales + k];
     }
     return status;
 }
@@ -205,20 +216,21 @@ static emr_status multiply_columns(vector_tile *t, uint64_t row, uint64_t column
     emr_dot d = {.n = n,
                  .n_vectors = t->n,
                  .base = (const uint8_t *)m->base + at * emr_float_size(m->base_dtype),
-                 .masks = t->codes,
-                 .rescalers = t->scales,
+                 .codes = t->codes,
+                 .scales = t->scales,
                  .x = p->x + t->first * p->x_stride + column,
                  .stride = p->x_stride,
                  .lanes = t->lanes,
-                 .base_dtype = (uint8_t)m->base_dtype,
+                 .bits = m->kind->bits,
+                 .base_dtype = m->base_dtype,
                  .shared = t->shared};
     emr_status status = prepare_tile(t, p->first_row * m->n_columns + at, n, &d.unified, error);
     if (status)
         return status;
-    d.unified_dtype = (uint8_t)t->reached[0].w.unified_dtype;
+    d.unified_dtype = t->reached[0].w.unified_dtype;
     if (n % EMR_LANES)
         pad_columns(t, &d);
-    m->kernels->dot(&d);
+    t->kernels.dot(&d);
     return EMR_OK;
 }
 
@@ -236,7 +248,7 @@ static emr_status multiply_row(vector_tile *t, uint64_t row, emr_error *error)
     const emr_product *p = &t->m->product;
     uint64_t n_columns = t->m->n_columns;
     emr_status status = EMR_OK;
-    memset(t->lanes, 0, sizeof t->lanes);
+    memset(t->lanes, 0, t->n * sizeof *t->lanes);
     for (uint64_t column = 0, n; !status && column < n_columns; column += n) {
         n = emr_min(n_columns - column, EMR_DOT_COLUMNS);
         n = n >= EMR_LANES ? n / EMR_LANES * EMR_LANES : n;
@@ -270,6 +282,9 @@ emr_status emr_multiply_rows(const emr_multiplication *m, uint64_t from, uint64_
     emr_status status = EMR_OK;
     bool one_tile = m->product.batch <= EMR_DOT_VECTORS;
     t.m = m;
+    t.kernels = emr_kind_kernels(m->kind, m->kernels);
+    t.bits = m->kind->bits;
+    t.n_scales = m->kind->n_scales;
     for (uint64_t row = from; !status && row < to; row++)
         for (size_t first = 0; !status && first < m->product.batch; first += EMR_DOT_VECTORS) {
             if (!one_tile || row == from)

@@ -26,6 +26,7 @@
 
 #include "emr/dtype.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -37,7 +38,10 @@ enum {
     EMR_LANES = 32,        /* accumulators of a product, see emr/product.h */
     EMR_DOT_COLUMNS = 512, /* at most that one call of dot sees: what it needs stays in level 1 */
     EMR_DOT_VECTORS = 8,   /* likewise */
-    EMR_DOT_WORDS = EMR_DOT_COLUMNS / 32,
+    EMR_DOT_WORDS = EMR_DOT_COLUMNS / 32, /* of codes of one bit */
+
+    EMR_CODE_BITS_MAX = 4,
+    EMR_SCALES_MAX = 2,
 
     EMR_NAN_F32 = 0x7fc00000, /* the bits of the only NaN that apply computes: quiet, positive, no payload */
 };
@@ -62,7 +66,7 @@ typedef struct emr_chunk_task {
     /* work memory of the kernel */
     double lanes[8];
     const uint8_t *source;
-    uint8_t dtype;
+    emr_dtype dtype;
 } emr_chunk_task;
 
 /* One chunk, all tasks side by side. Sources may have any alignment. */
@@ -71,13 +75,13 @@ typedef struct emr_chunk {
     size_t n_tasks;
     const void *base;
     const void *const *tasks; /* NULL: the task does not have this tensor, its task vector is 0 */
-    const uint8_t *task_dtypes;
-    uint8_t base_dtype;
-    uint8_t unified_dtype;
-    uint8_t tie_negative;
-    uint8_t zero_nonfinite;
-    uint8_t l2;
-    uint8_t skip_sums;       /* results[].sums stay 0: the caller uses sum_range */
+    const emr_dtype *task_dtypes;
+    emr_dtype base_dtype;
+    emr_dtype unified_dtype;
+    bool tie_negative;
+    bool zero_nonfinite;
+    bool l2;
+    bool skip_sums;          /* results[].sums stay 0: the caller uses sum_range */
     void *unified;           /* out: n elements of unified_dtype */
     uint8_t *const *masks;   /* out: (n + 7) / 8 bytes a task */
     emr_chunk_task *results; /* out: one a task */
@@ -86,33 +90,45 @@ typedef struct emr_chunk {
         bad_task; /* out: the first task that is not finite there; n_tasks: `unified` overflows its dtype */
 } emr_chunk;
 
-/* A run of parameters that share one rescaler. */
+/* A run of parameters with the same scales. What its codes mean, how many scales there are and whether
+ * unified values are used depends on the kind of modulator (modulator/kind.h). Code i of `codes` is bits
+ * [i * bits, (i + 1) * bits) of it, the lowest first. */
 typedef struct emr_run {
     size_t n;
     const void *base;
-    const void *unified;
-    const uint8_t *mask; /* bit `bit` of it belongs to parameter 0 */
-    size_t bit;
-    float rescaler;
-    uint8_t base_dtype, unified_dtype, out_dtype;
-    void *out;      /* may equal `base` if the dtypes are equal */
-    uint8_t stream; /* 1: the output is larger than the caches, keep it out of them */
+    const void *unified;  /* NULL where the kind has none */
+    const uint8_t *codes; /* code `first_code` of it belongs to parameter 0 */
+    size_t first_code;
+    void *out; /* may equal `base` if the dtypes are equal */
+    float scales[EMR_SCALES_MAX];
+    uint32_t bits; /* of a code */
+    emr_dtype base_dtype, unified_dtype, out_dtype;
+    bool stream; /* the output is larger than the caches, keep it out of them */
 } emr_run;
 
 /* Some columns of one row of W, times some vectors: adds W[c] * x[c] to accumulator c mod EMR_LANES of each
- * vector, in order of c, where W is what apply() gives in F32. */
+ * vector, in order of c, where W is what apply() gives in F32. A vector's codes are EMR_DOT_WORDS * bits
+ * words; column c's is bits [c * bits, (c + 1) * bits) of these. */
 typedef struct emr_dot {
     size_t n;         /* columns, a multiple of EMR_LANES, at most EMR_DOT_COLUMNS */
     size_t n_vectors; /* 1 to EMR_DOT_VECTORS */
     const void *base, *unified;
-    const uint32_t *masks;  /* EMR_DOT_WORDS words each: column c is bit c mod 32 of word c / 32 */
-    const float *rescalers; /* one a mask */
-    const float *x;         /* vector b begins at x + b * stride */
+    const uint32_t *codes; /* one vector's after the other's */
+    const float *scales;   /* likewise, the kind's number of them */
+    const float *x;        /* vector b begins at x + b * stride */
     size_t stride;
     float (*lanes)[EMR_LANES]; /* in and out, one row a vector */
-    uint8_t base_dtype, unified_dtype;
-    uint8_t shared; /* 1: there is one mask, for all vectors; 0: one each */
+    uint32_t bits;             /* of a code */
+    emr_dtype base_dtype, unified_dtype;
+    bool shared; /* codes and scales are there once, for all vectors */
 } emr_dot;
+
+/* What computes weights of one kind of modulator. */
+typedef struct emr_code_kernels {
+    void (*apply)(const emr_run *run);
+    /* Multiplies without materialising. */
+    void (*dot)(const emr_dot *dot);
+} emr_code_kernels;
 
 typedef struct emr_kernels {
     const char *name;
@@ -121,13 +137,12 @@ typedef struct emr_kernels {
     /* Sums of one task over parameters [from, to) of a chunk that was merged: for rescalers per row. Group
      * and lane positions are those of the chunk; what lies outside the range counts as +0. */
     emr_sums (*sum_range)(const emr_chunk *chunk, size_t task, size_t from, size_t to);
-    /* W = base + rescaler * (mask ? unified : 0). Where the mask is 1 a NaN is EMR_NAN_F32 (or that in f64),
-     * rounded to the output's dtype: which bits a sum of two NaNs has is otherwise up to the compiler. */
-    void (*apply)(const emr_run *run);
     /* emr_convert() of float dtypes; the buffers do not overlap. */
     void (*convert)(emr_dtype to, void *destination, emr_dtype from, const void *source, size_t n);
-    /* Multiplies without materialising. */
-    void (*dot)(const emr_dot *dot);
+    /* W = base + rescaler * (mask ? unified : 0): codes of one bit, one scale. Where the mask is 1 a NaN is
+     * EMR_NAN_F32 (or that in f64), rounded to the output's dtype: which bits a sum of two NaNs has is
+     * otherwise up to the compiler. */
+    emr_code_kernels mask;
 } emr_kernels;
 
 extern const emr_kernels emr_kernels_c;

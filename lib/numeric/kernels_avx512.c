@@ -253,6 +253,12 @@ enum { V_DOT_VECTORS = 8 }; /* whose accumulators stay in registers */
 
 #include "numeric/kernels_template.h"
 
-const emr_kernels emr_kernels_avx512 = {"avx512", merge, sum_range, apply, convert, dot};
+const emr_kernels emr_kernels_avx512 = {
+    .name = "avx512",
+    .merge = merge,
+    .sum_range = sum_range,
+    .convert = convert,
+    .mask = {.apply = apply_mask, .dot = dot_mask},
+};
 
 #endif

@@ -144,7 +144,7 @@ static double add_f64(double w, double step)
 }
 
 /* Equation 6. */
-static void apply(const emr_run *r)
+static void apply_mask(const emr_run *r)
 {
     emr_dtype base_dtype = r->base_dtype, unified_dtype = r->unified_dtype;
     emr_dtype out_dtype = r->out_dtype;
@@ -161,9 +161,9 @@ static void apply(const emr_run *r)
         emr_load_f32(step, unified_dtype, (const uint8_t *)r->unified + first * emr_float_size(unified_dtype),
                      n);
         for (size_t i = 0; i < n; i++) {
-            size_t bit = r->bit + first + i;
-            mask[i] = r->mask[bit / 8] >> bit % 8 & 1;
-            step[i] = r->rescaler * step[i];
+            size_t bit = r->first_code + first + i;
+            mask[i] = r->codes[bit / 8] >> bit % 8 & 1;
+            step[i] = r->scales[0] * step[i];
         }
         if (base_dtype == EMR_DTYPE_F64) {
             emr_load_f64(wide, base_dtype, base, n);
@@ -190,11 +190,11 @@ static void task_weights(const emr_dot *d, size_t first, size_t mask, float w[EM
     const uint8_t *base = (const uint8_t *)d->base + first * emr_float_size(base_dtype);
     float step[EMR_LANES];
     double wide[EMR_LANES];
-    uint32_t bits = d->masks[mask * EMR_DOT_WORDS + first / EMR_LANES];
+    uint32_t bits = d->codes[mask * EMR_DOT_WORDS + first / EMR_LANES];
     emr_load_f32(step, unified_dtype, (const uint8_t *)d->unified + first * emr_float_size(unified_dtype),
                  EMR_LANES);
     for (size_t j = 0; j < EMR_LANES; j++)
-        step[j] = d->rescalers[mask] * step[j];
+        step[j] = d->scales[mask] * step[j];
     if (base_dtype == EMR_DTYPE_F64) {
         emr_load_f64(wide, base_dtype, base, EMR_LANES);
         for (size_t j = 0; j < EMR_LANES; j++)
@@ -206,7 +206,7 @@ static void task_weights(const emr_dot *d, size_t first, size_t mask, float w[EM
         w[j] = bits >> j & 1 ? w[j] + step[j] : w[j];
 }
 
-static void dot(const emr_dot *d)
+static void dot_mask(const emr_dot *d)
 {
     float w[EMR_LANES];
     for (size_t first = 0; first < d->n; first += EMR_LANES)
@@ -224,4 +224,10 @@ static void convert(emr_dtype to, void *destination, emr_dtype from, const void 
     (void)emr_convert(to, destination, from, source, n);
 }
 
-const emr_kernels emr_kernels_c = {"c", merge, sum_range, apply, convert, dot};
+const emr_kernels emr_kernels_c = {
+    .name = "c",
+    .merge = merge,
+    .sum_range = sum_range,
+    .convert = convert,
+    .mask = {.apply = apply_mask, .dot = dot_mask},
+};

@@ -283,6 +283,12 @@ enum { V_DOT_VECTORS = 2 }; /* whose accumulators stay in registers */
 
 #include "numeric/kernels_template.h"
 
-const emr_kernels emr_kernels_neon = {"neon", merge, sum_range, apply, convert, dot};
+const emr_kernels emr_kernels_neon = {
+    .name = "neon",
+    .merge = merge,
+    .sum_range = sum_range,
+    .convert = convert,
+    .mask = {.apply = apply_mask, .dot = dot_mask},
+};
 
 #endif

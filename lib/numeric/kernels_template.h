@@ -351,7 +351,7 @@ static void merge(emr_chunk *c)
         /* W_0 - W_0 is the task vector of a task that does not have the tensor */
         unsigned dtype = c->tasks[t] ? c->task_dtypes[t] : c->base_dtype;
         const uint8_t *source = c->tasks[t] ? c->tasks[t] : c->base;
-        c->results[t] = (emr_chunk_task){.source = source, .dtype = (uint8_t)dtype};
+        c->results[t] = (emr_chunk_task){.source = source, .dtype = dtype};
         narrow = narrow && is_narrow(dtype);
         mixed = mixed || dtype != c->base_dtype;
     }
@@ -481,16 +481,17 @@ static INLINE void prefetch_stream(const uint8_t *at, size_t n)
         __builtin_prefetch(at + 8192 + line, 0, 2);
 }
 
-static void apply_part(const emr_kernels *kernels, const emr_run *r, size_t from, size_t n)
+/* By the reference. */
+static void apply_part(const emr_run *r, size_t from, size_t n)
 {
     emr_run part = *r;
     part.n = n;
-    part.bit = r->bit + from;
+    part.first_code = r->first_code + from;
     part.base = (const uint8_t *)r->base + from * emr_float_size(r->base_dtype);
     part.unified = (const uint8_t *)r->unified + from * emr_float_size(r->unified_dtype);
     part.out = (uint8_t *)r->out + from * emr_float_size(r->out_dtype);
     if (n)
-        kernels->apply(&part);
+        emr_kernels_c.mask.apply(&part);
 }
 
 /* Equation 6 for whole vectors; the mask's first bit is the first of a byte. With `stream`, a constant, what
@@ -501,11 +502,11 @@ static INLINE void apply_vectors(emr_run r, size_t from, size_t to, bool stream)
     size_t base_size = emr_float_size(r.base_dtype);
     size_t out_size = emr_float_size(r.out_dtype);
     size_t unified_size = emr_float_size(r.unified_dtype);
-    const uint8_t *base = r.base, *unified = r.unified, *mask = r.mask + r.bit / 8;
+    const uint8_t *base = r.base, *unified = r.unified, *mask = r.codes + r.first_code / 8;
     uint8_t *out = r.out;
     _Alignas(64) uint8_t line[64];
-    v16 rescaler = v_set(r.rescaler);
-    size_t bit = r.bit % 8;
+    v16 rescaler = v_set(r.scales[0]);
+    size_t bit = r.first_code % 8;
     for (size_t i = from; i < to; i += 16) {
         if ((i - from) % EMR_GROUP == 0) {
             prefetch_stream(base + i * base_size, EMR_GROUP * base_size);
@@ -534,9 +535,9 @@ static INLINE void apply_by_dtypes(const emr_run *given, emr_dtype base, emr_dty
                                    size_t from, size_t to, bool stream)
 {
     emr_run r = *given;
-    r.base_dtype = (uint8_t)base;
-    r.unified_dtype = (uint8_t)unified;
-    r.out_dtype = (uint8_t)out;
+    r.base_dtype = base;
+    r.unified_dtype = unified;
+    r.out_dtype = out;
     if (stream)
         apply_vectors(r, from, to, true);
     else
@@ -561,19 +562,19 @@ static void apply_body(const emr_run *r, size_t from, size_t to, bool stream)
         apply_by_dtypes(r, base, unified, out, from, to, stream);
 }
 
-static void apply(const emr_run *r)
+static void apply_mask(const emr_run *r)
 {
     if (!is_narrow(r->base_dtype) || !is_narrow(r->out_dtype)) {
-        emr_kernels_c.apply(r);
+        emr_kernels_c.mask.apply(r);
         return;
     }
-    size_t head = (8 - r->bit % 8) % 8;
+    size_t head = (8 - r->first_code % 8) % 8;
     head = head < r->n ? head : r->n;
     size_t body = (r->n - head) / 16 * 16;
-    apply_part(&emr_kernels_c, r, 0, head);
+    apply_part(r, 0, head);
     apply_body(r, head, head + body,
                r->stream && ((uintptr_t)r->out + head * emr_float_size(r->out_dtype)) % 64 == 0);
-    apply_part(&emr_kernels_c, r, head + body, r->n - head - body);
+    apply_part(r, head + body, r->n - head - body);
 }
 
 /* Accumulators of some vectors for every other 16 columns. */
@@ -599,8 +600,8 @@ static INLINE void dot_store(const emr_dot *d, size_t from, size_t k, size_t hal
  * zero, times anything, leaves an accumulator as it is, which begins at +0 and is never -0. */
 static INLINE v16 dot_weights(const emr_dot *d, size_t at, size_t mask, v16 w0, v16 unified)
 {
-    uint32_t bits = d->masks[mask * EMR_DOT_WORDS + at / 32] >> at % 32;
-    return v_add_where((uint16_t)bits, w0, v_mul(v_set(d->rescalers[mask]), unified));
+    uint32_t bits = d->codes[mask * EMR_DOT_WORDS + at / 32] >> at % 32;
+    return v_add_where((uint16_t)bits, w0, v_mul(v_set(d->scales[mask]), unified));
 }
 
 static INLINE void dot_columns(const emr_dot *d, size_t from, size_t k, size_t at, dot_sums *s)
@@ -642,8 +643,8 @@ static INLINE void dot_by(const emr_dot *given, emr_dtype base_dtype, emr_dtype 
 {
     emr_dot d = *given;
     size_t from = 0;
-    d.base_dtype = (uint8_t)base_dtype;
-    d.unified_dtype = (uint8_t)unified_dtype;
+    d.base_dtype = base_dtype;
+    d.unified_dtype = unified_dtype;
     d.shared = shared;
     for (; V_DOT_VECTORS >= 8 && d.n_vectors - from >= 8; from += 8)
         dot_vectors(d, from, V_DOT_VECTORS >= 8 ? 8 : 1);
@@ -655,11 +656,11 @@ static INLINE void dot_by(const emr_dot *given, emr_dtype base_dtype, emr_dtype 
         dot_vectors(d, from, 1);
 }
 
-static void dot(const emr_dot *d)
+static void dot_mask(const emr_dot *d)
 {
     emr_dtype base = d->base_dtype, unified = d->unified_dtype;
     if (!is_narrow(d->base_dtype))
-        emr_kernels_c.dot(d);
+        emr_kernels_c.mask.dot(d);
     else if (base == EMR_DTYPE_F32 && unified == EMR_DTYPE_F32 && d->shared)
         dot_by(d, EMR_DTYPE_F32, EMR_DTYPE_F32, true);
     else if (base == EMR_DTYPE_F32 && unified == EMR_DTYPE_F32)

@@ -36,7 +36,7 @@ static void take_indexes(emr_pool *p, void (*fn)(void *arg, size_t i), void *arg
         fn(arg, i);
 }
 
-static void run_thread(void *user)
+static void run_pool_thread(void *user)
 {
     emr_pool *p = user;
     unsigned long seen = 0;
@@ -87,7 +87,7 @@ static emr_status start_threads(emr_pool *p, emr_error *error)
 {
     emr_error why;
     for (; p->n_started < p->n_threads; p->n_started++)
-        if (emr_thread_start(&p->threads[p->n_started], run_thread, p, &why))
+        if (emr_thread_start(&p->threads[p->n_started], run_pool_thread, p, &why))
             return emr_fail_because(error, EMR_ENOMEM, &why, "thread %u of %u could not be started",
                                     (uint64_t)p->n_started + 2, (uint64_t)p->n_threads + 1);
     return EMR_OK;

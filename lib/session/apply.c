@@ -30,7 +30,7 @@ typedef struct apply_call {
     emr_session_task *task;
     const emr_weights *weights;
     size_t weights_size; /* of each in the host's array */
-    uint8_t stream;
+    bool stream;
 } apply_call;
 
 /* An element of the host's array. */
@@ -104,7 +104,7 @@ static emr_status check_elements(const emr_bundle *b, apply_target *t, emr_error
     return EMR_OK;
 }
 
-static bool overlap(const uint8_t *a, uint64_t a_bytes, const uint8_t *b, uint64_t b_bytes)
+static bool memory_overlaps(const uint8_t *a, uint64_t a_bytes, const uint8_t *b, uint64_t b_bytes)
 {
     return a && b && (uintptr_t)a < (uintptr_t)b + b_bytes && (uintptr_t)b < (uintptr_t)a + a_bytes;
 }
@@ -121,8 +121,8 @@ static emr_status check_memory(const apply_call *a, const apply_target *t, emr_e
     if (t->from != FROM_MERGED)
         return EMR_OK;
     const emr_session_tensor *m = &a->session->tensors[t->i];
-    if (overlap(to->data, to->count * emr_float_size(to->dtype), m->base,
-                m->count * emr_float_size(m->dtype)))
+    if (memory_overlaps(to->data, to->count * emr_float_size(to->dtype), m->base,
+                        m->count * emr_float_size(m->dtype)))
         return emr_fail(error, EMR_EINVAL, "%F: tensor '%T': its weights would overwrite the base's", b->name,
                         to->name);
     return EMR_OK;

@@ -12,8 +12,7 @@ bool emr_session_request(emr_session *s, const emr_session_task *t, uint32_t ten
     if (!n || t->task == EMR_BASE)
         return true;
     emr_stream_record stream = emr_session_code_stream(b, t->task);
-    uint64_t last = emr_code_bytes(b->kind, flat + n - 1) / stream.block_bytes;
-    for (uint64_t i = emr_code_bytes(b->kind, flat) / stream.block_bytes; i <= last; i++) {
+    for (uint64_t i = flat >> t->block_shift; i <= (flat + n - 1) >> t->block_shift; i++) {
         emr_block_record r = emr_bundle_block_record(b, (size_t)(stream.first_block + i));
         if (!emr_code_cache_request(&s->codes, s->codes.first_block[t->task] + (size_t)i,
                                     emr_session_needs_slot(b, &r)))
@@ -60,45 +59,38 @@ emr_status emr_session_read_codes(emr_session *s, emr_error *error)
     return n ? emr_work(&s->workers, n, read_code_block, s, error) : EMR_OK;
 }
 
-/* The codes' part of a window; those of the base are none, as many as there are. */
-static void find_codes(const emr_session_task *t, uint64_t flat, emr_code_window *w)
+/* Where parameter `flat` lies within its block; shortens the window to what is left of that. */
+static size_t place_in_block(emr_code_window *w, uint64_t flat, unsigned shift)
 {
-    const emr_session *s = t->session;
-    const emr_kind *kind = s->bundle->kind;
-    if (t->task == EMR_BASE)
-        return;
-    emr_stream_record stream = emr_session_code_stream(s->bundle, t->task);
-    uint64_t byte = emr_code_bytes(kind, flat), block = byte / stream.block_bytes;
-    size_t within = (size_t)(byte % stream.block_bytes);
-    w->codes = s->codes.blocks[s->codes.first_block[t->task] + block].bytes + within;
+    size_t within = (size_t)(flat & (((uint64_t)1 << shift) - 1));
+    w->n = (size_t)emr_min(w->n, ((uint64_t)1 << shift) - within);
+    return within;
+}
+
+static void window_codes(const emr_session_task *t, uint64_t flat, emr_code_window *w)
+{
+    size_t within = place_in_block(w, flat, t->block_shift);
+    w->codes = t->blocks[flat >> t->block_shift].bytes + emr_code_bytes(t->session->bundle->kind, within);
     w->first_code = flat % 8;
-    w->n = (size_t)emr_min(w->n, (emr_stream_block_length(&stream, block) - within) / kind->bits * 8 -
-                                     w->first_code);
 }
 
-static void find_unified(const emr_session *s, uint64_t flat, emr_code_window *w)
+static void window_unified(const emr_session *s, uint64_t flat, emr_code_window *w)
 {
-    size_t size = emr_float_size(w->unified_dtype);
-    uint64_t byte = flat * size, block = byte / s->unified.block_bytes;
-    size_t within = (size_t)(byte % s->unified.block_bytes);
-    w->unified = s->unified_blocks[block] + within;
-    w->n = (size_t)emr_min(w->n, (emr_stream_block_length(&s->unified, block) - within) / size);
+    size_t within = place_in_block(w, flat, s->unified_shift);
+    w->unified = s->unified_blocks[flat >> s->unified_shift] + within * emr_float_size(w->unified_dtype);
 }
 
-static void find_scales(const emr_session_task *t, uint32_t tensor, uint64_t first, emr_code_window *w)
+static void window_scales(const emr_session_task *t, uint32_t tensor, uint64_t first, emr_code_window *w)
 {
-    const emr_session *s = t->session;
-    const emr_session_tensor *m = &s->tensors[tensor];
-    size_t n_scales = s->bundle->kind->n_scales;
-    if (t->task == EMR_BASE)
-        return;
-    if (!t->row_scales) {
-        emr_bundle_scales(s->bundle, t->task, tensor, w->scales);
-        return;
+    const emr_session_tensor *m = &t->session->tensors[tensor];
+    const emr_bundle *b = t->session->bundle;
+    uint64_t group = m->first_group;
+    if (b->summary.rescale_per == EMR_PER_ROW_BYTE) {
+        group += first / m->n_columns;
+        w->n = (size_t)emr_min(w->n, m->n_columns - first % m->n_columns);
     }
-    w->n = (size_t)emr_min(w->n, m->n_columns - first % m->n_columns);
-    memcpy(w->scales, t->row_scales + (m->first_row + first / m->n_columns) * n_scales,
-           n_scales * sizeof *w->scales);
+    for (size_t k = 0; k < b->kind->n_scales; k++)
+        w->scales[k] = t->scales[group * b->kind->n_scales + k];
 }
 
 emr_status emr_session_window(void *user, uint32_t tensor, uint64_t first, uint64_t want,
@@ -110,10 +102,12 @@ emr_status emr_session_window(void *user, uint32_t tensor, uint64_t first, uint6
     (void)error;
     *w = (emr_code_window){.n = (size_t)emr_min(want, SIZE_MAX / 16),
                            .unified_dtype = b->summary.unified_dtype};
-    find_codes(t, flat, w);
     if (parts == EMR_WINDOW_ALL && b->kind->has_unified)
-        find_unified(t->session, flat, w);
+        window_unified(t->session, flat, w);
+    if (t->task == EMR_BASE) /* no codes, scales of 0 */
+        return EMR_OK;
+    window_codes(t, flat, w);
     if (parts != EMR_WINDOW_CODES)
-        find_scales(t, tensor, first, w);
+        window_scales(t, tensor, first, w);
     return EMR_OK;
 }

@@ -4,6 +4,7 @@
 
 #include "core/io.h"
 #include "model/model.h"
+#include "numeric/convert.h"
 
 enum { READ_BYTES = 1 << 20 }; /* of the base, at a time */
 
@@ -127,6 +128,8 @@ static emr_status read_unified_block(void *context, size_t job, size_t worker, e
 static emr_status load_unified(emr_session *s, const emr_session_needs *n, emr_error *error)
 {
     size_t n_blocks = (size_t)emr_stream_blocks(&s->unified);
+    s->unified_shift =
+        emr_session_shift(s->unified.block_bytes / emr_float_size(s->bundle->summary.unified_dtype));
     s->unified_blocks = emr_allocate_array(&s->allocator, n_blocks, sizeof *s->unified_blocks);
     s->unified_memory = n->unified <= SIZE_MAX ? emr_allocate(&s->allocator, (size_t)n->unified) : NULL;
     if (!s->unified_blocks || !s->unified_memory)
@@ -198,7 +201,7 @@ void emr_session_unload(emr_session *s)
     unmap_codes(s);
     release_base(s);
     for (uint32_t task = 0; s->tasks && task < s->bundle->summary.n_tasks; task++) {
-        emr_release(a, s->tasks[task].row_scales);
+        emr_release(a, s->tasks[task].scales);
         emr_names_free(&s->tasks[task].private, a);
     }
     for (size_t i = 0; s->work && i < s->workers.n; i++) {

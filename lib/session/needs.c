@@ -19,6 +19,13 @@ static size_t longest_block(const emr_stream_record *s)
     return (size_t)emr_min(s->block_bytes, s->bytes);
 }
 
+static uint64_t first_group(const emr_bundle *b, const emr_tensor_record *r, uint32_t tensor)
+{
+    return b->summary.rescale_per == EMR_PER_ROW_BYTE      ? r->first_row
+           : b->summary.rescale_per == EMR_PER_TENSOR_BYTE ? tensor
+                                                           : 0;
+}
+
 /* Finds the base's tensor and whether it must be read. */
 static emr_status measure_tensor(emr_session *s, uint32_t i, emr_session_needs *n, emr_error *error)
 {
@@ -33,7 +40,7 @@ static emr_status measure_tensor(emr_session *s, uint32_t i, emr_session_needs *
                                          .count = t->count,
                                          .n_rows = rows,
                                          .n_columns = rows ? t->count / rows : 0,
-                                         .first_row = r.first_row,
+                                         .first_group = first_group(b, &r, i),
                                          .base = t->data,
                                          .dtype = t->dtype};
     if (t->kind == EMR_TENSOR_PUSHED)
@@ -72,13 +79,13 @@ static void measure_unified(emr_session *s, emr_session_needs *n)
     }
 }
 
-static void measure_row_scales(const emr_bundle *b, uint32_t task, emr_session_needs *n)
+static void measure_scales(const emr_bundle *b, uint32_t task, emr_session_needs *n)
 {
     size_t rows = b->task_streams[EMR_STREAM_ROW_RESCALERS][task];
-    if (b->summary.rescale_per != EMR_PER_ROW_BYTE || rows == EMR_NO_STREAM)
+    n->scales += emr_session_n_groups(b) * b->kind->n_scales * sizeof(float);
+    if (rows == EMR_NO_STREAM)
         return;
     emr_stream_record stream = emr_bundle_stream_record(b, rows);
-    n->row_scales += b->summary.n_rows * b->kind->n_scales * sizeof(float);
     n->row_reader = larger_size(n->row_reader, DECODER_BYTES + 2 * longest_block(&stream));
 }
 
@@ -124,7 +131,7 @@ emr_status emr_session_measure(emr_session *s, size_t *first_block, emr_session_
     measure_unified(s, n);
     first_block[0] = 0;
     for (uint32_t task = 0; task < b->summary.n_tasks; task++) {
-        measure_row_scales(b, task, n);
+        measure_scales(b, task, n);
         measure_private(b, task, n);
         first_block[task + 1] = first_block[task] + (size_t)measure_codes(b, task, n);
     }
@@ -145,7 +152,7 @@ emr_status emr_session_limit(emr_session *s, emr_session_needs *n, uint64_t mask
     n->codes = emr_code_cache_memory(b->summary.n_tasks, n->n_code_blocks, n->n_code_slots, n->slot_bytes);
     n->scratch = s->workers.n * (n->packed_bytes + DECODER_BYTES + WORKER_BYTES + n->base_reader) +
                  2 * n->fill_bytes + n->private_bytes + n->row_reader;
-    s->info.memory_bytes = n->tables + n->base + n->unified + n->row_scales + n->codes + n->scratch;
+    s->info.memory_bytes = n->tables + n->base + n->unified + n->scales + n->codes + n->scratch;
     s->info.base_bytes = n->base;
     s->info.unified_bytes = n->unified;
     s->info.mask_bytes = n->n_code_slots * n->slot_bytes;

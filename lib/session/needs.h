@@ -6,7 +6,7 @@
 #include "session/session.h"
 
 typedef struct emr_session_needs {
-    uint64_t tables, base, unified, row_scales, codes, scratch; /* bytes; together info.memory_bytes */
+    uint64_t tables, base, unified, scales, codes, scratch;     /* bytes; together info.memory_bytes */
     uint64_t n_code_blocks;                                     /* of all tasks */
     uint64_t n_code_slots;                                      /* for those that are decoded */
     size_t slot_bytes, fill_bytes, packed_bytes, private_bytes; /* of one each */

@@ -22,7 +22,7 @@ static emr_status take_base(emr_session *s, const emr_model *base, emr_base_chec
     return check == EMR_BASE_CHECK_NONE ? EMR_OK : emr_bundle_check_base(s->bundle, base, &options, error);
 }
 
-static emr_status allocate_tables(emr_session *s, emr_error *error)
+static emr_status allocate_session_tables(emr_session *s, emr_error *error)
 {
     const emr_allocator *a = &s->allocator;
     uint32_t n_tasks = s->bundle->summary.n_tasks;
@@ -45,7 +45,7 @@ static emr_status fill_session(emr_session *s, const emr_session_options *o, uin
 {
     emr_session_needs needs;
     size_t n_tasks = s->bundle->summary.n_tasks;
-    emr_status status = allocate_tables(s, error);
+    emr_status status = allocate_session_tables(s, error);
     if (status)
         return status;
     size_t *first_block = emr_allocate_array(&s->allocator, n_tasks + 1, sizeof *first_block);

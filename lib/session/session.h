@@ -20,7 +20,7 @@
 typedef struct emr_session_tensor {
     uint64_t first_param; /* in flat space */
     uint64_t count, n_rows, n_columns;
-    uint64_t first_row; /* in a task's scales per row */
+    uint64_t first_group; /* in a task's scales */
     const uint8_t *base;
     void *copy;         /* of it, where the session has read it; */
     const void *window; /* or where it has mapped it, to be unmapped */
@@ -30,10 +30,12 @@ typedef struct emr_session_tensor {
 /* A task, or the base as one; windows are asked of it. */
 typedef struct emr_session_task {
     const struct emr_session *session;
-    uint32_t task;         /* or EMR_BASE */
-    float *row_scales;     /* where scales are per row */
-    emr_names private;     /* of names in the bundle's private section, from the task's first on */
-    uint64_t last_product; /* the number of the last one that named it */
+    uint32_t task;                /* or EMR_BASE */
+    unsigned block_shift;         /* log2 of the parameters in one of */
+    const emr_code_block *blocks; /* its blocks, in the cache */
+    float *scales;                /* of all groups: the model, its tensors or its rows */
+    emr_names private;            /* of names in the bundle's private section, from the task's first on */
+    uint64_t last_product;        /* the number of the last one that named it */
 } emr_session_task;
 
 /* Memory that one worker decodes with. */
@@ -65,7 +67,8 @@ struct emr_session {
     emr_session_tensor *tensors; /* the merged ones */
     emr_session_task *tasks;     /* and one more, the base */
     emr_stream_record unified;
-    const uint8_t **unified_blocks; /* where each lies */
+    const uint8_t **unified_blocks; /* where each lies, */
+    unsigned unified_shift;         /* log2 of its parameters */
     uint8_t *unified_memory;
     uint8_t *zeros, *ones;  /* bytes 0 and 0xff, which blocks that are nothing else share */
     uint8_t *private_block; /* the calling thread's, for private tensors */
@@ -97,6 +100,15 @@ static inline bool emr_session_needs_copy(const emr_bundle *b, const emr_block_r
     return !(r->codec == EMR_CODEC_FILL && r->parameter == 0) && !emr_session_maps(b, r);
 }
 
+/* The parameters in a block are a power of two: of which one? */
+static inline unsigned emr_session_shift(uint64_t block_params)
+{
+    unsigned shift = 0;
+    while (block_params >> shift > 1)
+        shift++;
+    return shift;
+}
+
 /* A task's stream of codes. */
 static inline emr_stream_record emr_session_code_stream(const emr_bundle *b, uint32_t task)
 {
@@ -115,8 +127,11 @@ emr_status emr_session_read_codes(emr_session *session, emr_error *error);
 emr_status emr_session_window(void *user, uint32_t tensor, uint64_t first, uint64_t want,
                               emr_window_parts parts, emr_code_window *window, emr_error *error);
 
-/* tasks.c: reads what a task has beside its codes: scales per row, and the names of private tensors. */
+/* tasks.c: reads what a task has beside its codes: scales, and the names of private tensors. */
 emr_status emr_session_load_task(emr_session *session, uint32_t task, emr_error *error);
+
+/* Groups of parameters that share scales, in the whole bundle. */
+uint64_t emr_session_n_groups(const emr_bundle *bundle);
 
 /* The task's place in session->tasks, or NULL: EMR_ENOTFOUND. */
 emr_session_task *emr_session_find_task(emr_session *session, uint32_t task, emr_error *error);

@@ -1,12 +1,19 @@
-/* tasks.c - what a session has of each task beside its codes: scales per row, and private tensors by name.
+/* tasks.c - what a session has of each task beside its codes: scales, and private tensors by name.
  * Freestanding. */
 #include "session/session.h"
+
+uint64_t emr_session_n_groups(const emr_bundle *b)
+{
+    return b->summary.rescale_per == EMR_PER_ROW_BYTE      ? b->summary.n_rows
+           : b->summary.rescale_per == EMR_PER_TENSOR_BYTE ? b->summary.n_merged
+                                                           : 1;
+}
 
 /* The tensor that has row `row` of all, for a message. */
 static uint32_t tensor_of_row(const emr_session *s, uint64_t row)
 {
     uint32_t i = 0;
-    while (i + 1 < s->bundle->summary.n_merged && s->tensors[i + 1].first_row <= row)
+    while (i + 1 < s->bundle->summary.n_merged && s->tensors[i + 1].first_group <= row)
         i++;
     return i;
 }
@@ -14,7 +21,7 @@ static uint32_t tensor_of_row(const emr_session *s, uint64_t row)
 static emr_status read_row_scales(emr_session *s, uint32_t task, uint64_t n, emr_error *error)
 {
     const emr_bundle *b = s->bundle;
-    float *scales = s->tasks[task].row_scales;
+    float *scales = s->tasks[task].scales;
     emr_cursor cursor;
     emr_status status =
         emr_cursor_open(&cursor, b, b->task_streams[EMR_STREAM_ROW_RESCALERS][task], &s->allocator, error);
@@ -30,16 +37,20 @@ static emr_status read_row_scales(emr_session *s, uint32_t task, uint64_t n, emr
     return status;
 }
 
-static emr_status load_row_scales(emr_session *s, uint32_t task, emr_error *error)
+static emr_status load_scales(emr_session *s, uint32_t task, emr_error *error)
 {
     const emr_bundle *b = s->bundle;
-    uint64_t n = b->summary.n_rows * b->kind->n_scales;
-    if (b->summary.rescale_per != EMR_PER_ROW_BYTE || !n)
-        return EMR_OK;
+    uint64_t n_groups = emr_session_n_groups(b), n = n_groups * b->kind->n_scales;
     float *scales =
         n <= SIZE_MAX / sizeof *scales ? emr_allocate(&s->allocator, (size_t)n * sizeof *scales) : NULL;
-    s->tasks[task].row_scales = scales;
-    return scales ? read_row_scales(s, task, n, error) : emr_no_memory(error, b->name);
+    s->tasks[task].scales = scales;
+    if (!scales)
+        return emr_no_memory(error, b->name);
+    if (b->summary.rescale_per == EMR_PER_ROW_BYTE)
+        return n ? read_row_scales(s, task, n, error) : EMR_OK;
+    for (uint32_t i = 0; i < n_groups; i++) /* checked when the bundle was opened */
+        emr_bundle_scales(b, task, i, scales + i * b->kind->n_scales);
+    return EMR_OK;
 }
 
 /* As emr_names wants to be told. */
@@ -64,9 +75,20 @@ static emr_status load_private_names(emr_session *s, uint32_t task, emr_error *e
     return status ? emr_no_memory(error, b->name) : EMR_OK;
 }
 
+static void find_blocks(emr_session *s, uint32_t task)
+{
+    const emr_bundle *b = s->bundle;
+    emr_session_task *t = &s->tasks[task];
+    if (b->task_streams[EMR_STREAM_MASK][task] == EMR_NO_STREAM)
+        return;
+    t->blocks = s->codes.blocks + s->codes.first_block[task];
+    t->block_shift = emr_session_shift(emr_session_code_stream(b, task).block_bytes / b->kind->bits * 8);
+}
+
 emr_status emr_session_load_task(emr_session *s, uint32_t task, emr_error *error)
 {
-    emr_status status = load_row_scales(s, task, error);
+    find_blocks(s, task);
+    emr_status status = load_scales(s, task, error);
     return status ? status : load_private_names(s, task, error);
 }
 

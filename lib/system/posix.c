@@ -202,6 +202,15 @@ void emr_system_will_need(emr_system_file file, uint64_t offset, uint64_t n)
 #endif
 }
 
+void emr_system_will_sync(emr_system_file file, uint64_t offset, uint64_t n)
+{
+#ifdef SYNC_FILE_RANGE_WRITE
+    (void)sync_file_range((int)file, (off_t)offset, (off_t)n, SYNC_FILE_RANGE_WRITE);
+#else
+    (void)file, (void)offset, (void)n;
+#endif
+}
+
 emr_status emr_system_map(emr_system_file file, size_t n, const void **bytes, emr_error *why)
 {
     void *mapping = mmap(NULL, n, PROT_READ, MAP_SHARED, (int)file, 0);
@@ -304,7 +313,7 @@ _Static_assert(sizeof(pthread_cond_t) <= sizeof(emr_condition), "a condition fit
 _Static_assert(_Alignof(pthread_mutex_t) <= _Alignof(emr_mutex), "a mutex is aligned");
 _Static_assert(_Alignof(pthread_cond_t) <= _Alignof(emr_condition), "a condition is aligned");
 
-static void *run_thread(void *user)
+static void *run_native_thread(void *user)
 {
     const emr_thread *t = user;
     t->run(t->user);
@@ -315,7 +324,7 @@ emr_status emr_thread_start(emr_thread *t, void (*run)(void *user), void *user, 
 {
     pthread_t thread;
     *t = (emr_thread){run, user, 0};
-    int number = pthread_create(&thread, NULL, run_thread, t);
+    int number = pthread_create(&thread, NULL, run_native_thread, t);
     if (number)
         return fail_with(number, why);
     memcpy(&t->native, &thread, sizeof thread);

@@ -43,8 +43,9 @@ emr_status emr_system_length(emr_system_file file, uint64_t *bytes, emr_error *w
 emr_status emr_system_cut(emr_system_file file, uint64_t bytes, emr_error *why);
 emr_status emr_system_sync(emr_system_file file, emr_error *why);
 
-/* A hint. */
+/* Hints: these bytes will be read soon; the disk can begin to take them, for a sync is to come. */
 void emr_system_will_need(emr_system_file file, uint64_t offset, uint64_t n);
+void emr_system_will_sync(emr_system_file file, uint64_t offset, uint64_t n);
 
 /* The file's first `n` bytes, which are more than none, to read in memory. */
 emr_status emr_system_map(emr_system_file file, size_t n, const void **bytes, emr_error *why);
@@ -96,11 +97,11 @@ typedef struct emr_thread {
 } emr_thread;
 
 typedef struct emr_mutex {
-    void *native[8];
+    uint64_t native[8];
 } emr_mutex;
 
 typedef struct emr_condition {
-    void *native[8];
+    uint64_t native[8];
 } emr_condition;
 
 emr_status emr_thread_start(emr_thread *thread, void (*run)(void *user), void *user, emr_error *why);

@@ -152,7 +152,7 @@ static bool same_ranges(const emr_kernels *k, const emr_chunk *c)
 static bool check_merge(const emr_kernels *k, size_t n_tasks)
 {
     const void *tasks[TASKS_MAX];
-    uint8_t dtypes[TASKS_MAX];
+    emr_dtype dtypes[TASKS_MAX];
     flavour f = (flavour)below(N_FLAVOURS);
     bool mixed = chance(4), wide = chance(8);
     emr_dtype base_dtype = wide ? all_dtypes[below(6)] : narrow_dtypes[below(3)];
@@ -169,13 +169,13 @@ static bool check_merge(const emr_kernels *k, size_t n_tasks)
         if (dtype == base_dtype && chance(6))
             memcpy(sources[t + 1] + at, sources[0] + offset, c.n * emr_float_size(dtype));
         tasks[t] = chance(10) ? NULL : sources[t + 1] + at;
-        dtypes[t] = (uint8_t)dtype;
+        dtypes[t] = dtype;
     }
     c.base = sources[0] + offset;
-    c.base_dtype = (uint8_t)base_dtype;
+    c.base_dtype = base_dtype;
     c.tasks = tasks;
     c.task_dtypes = dtypes;
-    c.unified_dtype = (uint8_t)narrow_dtypes[below(3)];
+    c.unified_dtype = narrow_dtypes[below(3)];
     c.tie_negative = chance(2);
     c.zero_nonfinite = chance(2);
     c.l2 = chance(5);
@@ -204,10 +204,10 @@ static bool same_apply(const emr_kernels *k, emr_run r, bool in_place, const cha
     }
     r.out = a + GUARD;
     r.base = in_place ? r.out : base;
-    emr_kernels_c.apply(&r);
+    emr_kernels_c.mask.apply(&r);
     r.out = b + GUARD;
     r.base = in_place ? r.out : base;
-    k->apply(&r);
+    k->mask.apply(&r);
     if (memcmp(a, b, sizeof a) == 0)
         return true;
     printf("%s: apply differs: %zu parameters, base %s, out %s, unified %s, %s\n", k->name, r.n,
@@ -221,17 +221,17 @@ static uint8_t unified_values[N_MAX * 4 + 8], mask[N_MAX / 8 + 16];
 /* A run over values that are still to be filled in. */
 static emr_run random_run(emr_dtype base, emr_dtype unified, emr_dtype out, size_t n)
 {
-    emr_run r = {.n = n, .bit = below(64), .rescaler = ordinary() * 2};
-    r.base_dtype = (uint8_t)base;
-    r.unified_dtype = (uint8_t)unified;
-    r.out_dtype = (uint8_t)out;
+    emr_run r = {.n = n, .first_code = below(64), .scales = {ordinary() * 2}, .bits = 1};
+    r.base_dtype = base;
+    r.unified_dtype = unified;
+    r.out_dtype = out;
     r.stream = chance(2); /* takes effect where the bits begin at a byte */
-    r.bit = chance(2) ? r.bit / 8 * 8 : r.bit;
+    r.first_code = chance(2) ? r.first_code / 8 * 8 : r.first_code;
     for (size_t i = 0; i < sizeof mask; i++)
         mask[i] = (uint8_t)(next() >> 32);
     r.base = sources[0] + below(8);
     r.unified = unified_values + 1;
-    r.mask = mask;
+    r.codes = mask;
     return r;
 }
 
@@ -273,7 +273,7 @@ static bool check_nans(const emr_kernels *k, emr_dtype base, emr_dtype unified, 
     emr_run r = random_run(base, unified, out, 1 + below(300));
     fill_nonfinite(sources[0] + ((const uint8_t *)r.base - sources[0]), base, r.n);
     fill_nonfinite(unified_values + 1, unified, r.n);
-    r.rescaler = chance(8) ? 0 : r.rescaler;
+    r.scales[0] = chance(8) ? 0 : r.scales[0];
     return same_apply(k, r, base == out && chance(2), "not finite");
 }
 
@@ -298,12 +298,12 @@ static bool check_dot(const emr_kernels *k)
                  .n_vectors = 1 + below(EMR_DOT_VECTORS),
                  .base = sources[0] + below(8),
                  .unified = unified + below(8),
-                 .masks = masks,
-                 .rescalers = rescalers,
+                 .codes = masks,
+                 .scales = rescalers,
                  .x = x + 1,
-                 .base_dtype = (uint8_t)base,
-                 .unified_dtype = (uint8_t)narrow_dtypes[below(3)],
-                 .shared = (uint8_t)below(2)};
+                 .base_dtype = base,
+                 .unified_dtype = narrow_dtypes[below(3)],
+                 .shared = chance(2)};
     d.stride = d.n + below(40);
     fill(sources[0] + ((const uint8_t *)d.base - sources[0]), base, d.n, f);
     fill(unified + ((const uint8_t *)d.unified - unified), d.unified_dtype, d.n,
@@ -318,9 +318,9 @@ static bool check_dot(const emr_kernels *k)
         for (size_t j = 0; j < EMR_LANES; j++)
             a[v][j] = b[v][j] = v < d.n_vectors ? ordinary() : (float)v;
     d.lanes = a;
-    emr_kernels_c.dot(&d);
+    emr_kernels_c.mask.dot(&d);
     d.lanes = b;
-    k->dot(&d);
+    k->mask.dot(&d);
     for (size_t v = 0; v <= EMR_DOT_VECTORS; v++)
         for (size_t j = 0; j < EMR_LANES; j++)
             if (!same_lane(a[v][j], b[v][j])) {

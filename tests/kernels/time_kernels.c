@@ -47,7 +47,7 @@ static void sum_rows(work *w)
 
 static void apply(work *w)
 {
-    w->kernels->apply(&w->run);
+    w->kernels->mask.apply(&w->run);
 }
 
 static void widen(work *w)
@@ -92,23 +92,25 @@ static void time_dtype(const emr_kernels *k, emr_dtype dtype)
 {
     static const size_t counts[] = {1, 2, 8, 16, 17, 30, 64};
     const void *tasks[TASKS_MAX];
-    uint8_t *mask_rows[TASKS_MAX], task_dtypes[TASKS_MAX];
+    uint8_t *mask_rows[TASKS_MAX];
+    emr_dtype task_dtypes[TASKS_MAX];
     const char *name = emr_dtype_name(dtype);
     fill(dtype);
     for (size_t t = 0; t < TASKS_MAX; t++) {
         tasks[t] = sources[t + 1];
         mask_rows[t] = masks[t];
-        task_dtypes[t] = (uint8_t)dtype;
+        task_dtypes[t] = dtype;
     }
     work w = {.kernels = k};
     w.chunk = (emr_chunk){.n = N, .base = sources[0], .tasks = tasks, .task_dtypes = task_dtypes};
-    w.chunk.base_dtype = (uint8_t)dtype;
+    w.chunk.base_dtype = dtype;
     w.chunk.unified_dtype = EMR_DTYPE_F32;
     w.chunk.unified = unified;
     w.chunk.masks = mask_rows;
     w.chunk.results = results;
-    w.run = (emr_run){.n = N, .base = sources[0], .unified = unified, .mask = masks[0], .rescaler = 0.75f};
-    w.run.base_dtype = w.run.out_dtype = (uint8_t)dtype;
+    w.run = (emr_run){
+        .n = N, .base = sources[0], .unified = unified, .codes = masks[0], .scales = {0.75f}, .bits = 1};
+    w.run.base_dtype = w.run.out_dtype = dtype;
     w.run.unified_dtype = EMR_DTYPE_F32;
     w.run.out = out;
     for (size_t c = 0; c < sizeof counts / sizeof counts[0]; c++) {

@@ -18,7 +18,8 @@ typedef struct test_chunk {
     emr_chunk chunk;
     float base[MOST], weights[TASKS][MOST], unified[MOST];
     const void *tasks[TASKS];
-    uint8_t dtypes[TASKS], bits[TASKS][MOST / 8 + 9];
+    emr_dtype dtypes[TASKS];
+    uint8_t bits[TASKS][MOST / 8 + 9];
     uint8_t *masks[TASKS];
     emr_chunk_task results[TASKS];
 } test_chunk;

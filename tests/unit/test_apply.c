@@ -27,12 +27,28 @@ static size_t size_of(emr_dtype dtype)
 
 static void apply(const emr_run *run)
 {
-    chunk_kernels->apply(run);
+    chunk_kernels->mask.apply(run);
+}
+
+/* Over F32 unified values, into the base's dtype, with a rescaler of 1. */
+static emr_run run_of(size_t n, const void *base, const void *unified, const uint8_t *mask, emr_dtype dtype,
+                      void *out)
+{
+    return (emr_run){.n = n,
+                     .base = base,
+                     .unified = unified,
+                     .codes = mask,
+                     .out = out,
+                     .scales = {1},
+                     .bits = 1,
+                     .base_dtype = dtype,
+                     .unified_dtype = EMR_DTYPE_F32,
+                     .out_dtype = dtype};
 }
 
 static bool masked(const emr_run *run, size_t i)
 {
-    return run->mask[(run->bit + i) / 8] >> (run->bit + i) % 8 & 1;
+    return run->codes[(run->first_code + i) / 8] >> (run->first_code + i) % 8 & 1;
 }
 
 static void put_code(uint8_t *p, uint64_t code, size_t size)
@@ -62,7 +78,7 @@ static void expect_element(const emr_run *run, const uint8_t *base, size_t i, ui
     }
     emr_convert(EMR_DTYPE_F32, &u, unified_dtype, (const uint8_t *)run->unified + i * size_of(unified_dtype),
                 1);
-    product = run->rescaler * u;
+    product = run->scales[0] * u;
     if (base_dtype == EMR_DTYPE_F64) {
         emr_convert(EMR_DTYPE_F64, &wide, base_dtype, base + i * 8, 1);
         wide += (double)product;
@@ -107,11 +123,12 @@ static void random_runs_follow_the_formula(void **state)
     rng r = {81};
     (void)state;
     for (size_t round = 0; round < 6 * 3 * 6 * 8; round++) {
-        emr_run run = {.n = 1 + rng_below(&r, MOST - 600), .bit = round / (6 * 3 * 6), .mask = m.mask};
-        run.base_dtype = (uint8_t)floats[round % 6];
-        run.out_dtype = (uint8_t)floats[round / 6 % 6];
-        run.unified_dtype = (uint8_t)unifieds[round / 36 % 3];
-        run.rescaler = fabsf(rng_normal(&r));
+        emr_run run = {
+            .n = 1 + rng_below(&r, MOST - 600), .first_code = round / (6 * 3 * 6), .codes = m.mask};
+        run.base_dtype = floats[round % 6];
+        run.out_dtype = floats[round / 6 % 6];
+        run.unified_dtype = unifieds[round / 36 % 3];
+        run.scales[0] = fabsf(rng_normal(&r));
         uint8_t *base = m.base + rng_below(&r, 8), *unified = m.unified + rng_below(&r, 8);
         uint8_t *out = m.out + rng_below(&r, 8), *end = out + run.n * size_of(run.out_dtype);
         fill(base, run.base_dtype, run.n, &r);
@@ -139,8 +156,8 @@ static void in_place_is_as_beside(void **state)
         fill(m.unified, EMR_DTYPE_F32, MOST, &r);
         for (size_t i = 0; i < sizeof m.mask; i++)
             m.mask[i] = (uint8_t)rng_next(&r);
-        emr_run run = {.n = MOST, .base = m.base, .unified = m.unified, .mask = m.mask, .rescaler = 0.75f};
-        run.base_dtype = run.out_dtype = (uint8_t)floats[k];
+        emr_run run = {.n = MOST, .base = m.base, .unified = m.unified, .codes = m.mask, .scales = {0.75f}};
+        run.base_dtype = run.out_dtype = floats[k];
         run.unified_dtype = EMR_DTYPE_F32;
         run.out = m.out;
         apply(&run);
@@ -155,9 +172,9 @@ static void products_are_rounded_before_they_are_added(void **state)
 {
     const uint8_t mask = 1;
     float unified = 1 + 0x1p-12f, rescaler = 1 + 0x1p-12f, base = -1, out;
-    emr_run run = {1,    &base, &unified, &mask, 0, rescaler, EMR_DTYPE_F32, EMR_DTYPE_F32, EMR_DTYPE_F32,
-                   &out, 0};
+    emr_run run = run_of(1, &base, &unified, &mask, EMR_DTYPE_F32, &out);
     (void)state;
+    run.scales[0] = rescaler;
     apply(&run);
     assert_true(out == 0x1p-11f);
     assert_true(fmaf(rescaler, unified, base) != out);
@@ -171,8 +188,9 @@ static void f64_bases_are_added_to_in_f64(void **state)
     const double base[] = {1 + 0x1p-45, -3};
     double out[2];
     float narrow[2];
-    emr_run run = {2, base, unified, &mask, 0, 0.1f, EMR_DTYPE_F64, EMR_DTYPE_F32, EMR_DTYPE_F64, out, 0};
+    emr_run run = run_of(2, base, unified, &mask, EMR_DTYPE_F64, out);
     (void)state;
+    run.scales[0] = 0.1f;
     apply(&run);
     assert_true(out[0] == (1 + 0x1p-45) + (double)0.1f);
     assert_true(out[1] == -3 + (double)(0.1f * 0x1p-20f));
@@ -192,12 +210,14 @@ static void unmasked_base_bits_are_kept(void **state)
     const float unified[8] = {1, INFINITY, NAN, 4, 5, 6, 7, 8};
     uint32_t out[7];
     uint64_t wide_out[3];
+    emr_run run = run_of(7, bits, unified, &mask, EMR_DTYPE_F32, out);
     (void)state;
-    apply(&(emr_run){7, bits, unified, &mask, 0, INFINITY, EMR_DTYPE_F32, EMR_DTYPE_F32, EMR_DTYPE_F32, out,
-                     0});
+    run.scales[0] = INFINITY;
+    apply(&run);
     assert_memory_equal(out, bits, sizeof bits);
-    apply(&(emr_run){3, wide, unified, &mask, 0, NAN, EMR_DTYPE_F64, EMR_DTYPE_F32, EMR_DTYPE_F64, wide_out,
-                     0});
+    run = run_of(3, wide, unified, &mask, EMR_DTYPE_F64, wide_out);
+    run.scales[0] = NAN;
+    apply(&run);
     assert_memory_equal(wide_out, wide, sizeof wide);
     for (size_t k = 1; k < 6; k++) { /* every code of the smaller types */
         size_t size = size_of(floats[k]), n = size == 1 ? 256 : 65536;
@@ -206,8 +226,8 @@ static void unmasked_base_bits_are_kept(void **state)
         for (size_t i = 0; i < n * size; i++)
             base[i] = (uint8_t)(i % size ? i / size >> 8 : i / size);
         if (floats[k] != EMR_DTYPE_F64) {
-            apply(&(emr_run){n, base, zeros, none, 0, 1, (uint8_t)floats[k], EMR_DTYPE_F32,
-                             (uint8_t)floats[k], result, 0});
+            run = run_of(n, base, zeros, none, floats[k], result);
+            apply(&run);
             assert_memory_equal(result, base, n * size);
         }
         free(base);
@@ -266,8 +286,9 @@ static void nans_keep_what_the_text_says(void **state)
             for (size_t i = 0; i < MOST; i++)
                 put_code(want + i * size_of(to->dtype), f == t ? codes[i] : expect_nan(from, to, codes[i]),
                          size_of(to->dtype));
-            apply(&(emr_run){MOST, m.base, m.unified, none, 0, 1, (uint8_t)from->dtype, EMR_DTYPE_F32,
-                             (uint8_t)to->dtype, m.out, 0});
+            emr_run run = run_of(MOST, m.base, m.unified, none, from->dtype, m.out);
+            run.out_dtype = to->dtype;
+            apply(&run);
             assert_memory_equal(m.out, want, MOST * size_of(to->dtype));
             memset(m.out, 0xee, sizeof m.out);
             chunk_kernels->convert(to->dtype, m.out, from->dtype, m.base, MOST);
@@ -295,7 +316,8 @@ static void a_computed_nan_has_no_payload(void **state)
             base[i] = cases[c].base;
             unified[i] = cases[c].unified;
         }
-        emr_run run = {.n = N, .base = base, .unified = unified, .mask = mask, .rescaler = cases[c].rescaler};
+        emr_run run = {
+            .n = N, .base = base, .unified = unified, .codes = mask, .scales = {cases[c].rescaler}};
         run.base_dtype = run.unified_dtype = run.out_dtype = EMR_DTYPE_F32;
         run.out = out;
         apply(&run);
@@ -331,12 +353,12 @@ static void computed_nans_are_the_same_in_every_dtype(void **state)
     (void)state;
     for (size_t round = 0; round < 6 * 3 * 6; round++) {
         const layout *base = &layouts[round % 6], *unified = &layouts[round / 36];
-        emr_run run = {.n = MOST - 8, .base = m.base, .unified = m.unified, .mask = m.mask, .out = m.out};
-        run.bit = rng_below(&r, 8);
-        run.rescaler = rng_below(&r, 4) ? 0.75f : 0;
-        run.base_dtype = (uint8_t)base->dtype;
-        run.unified_dtype = (uint8_t)unified->dtype;
-        run.out_dtype = (uint8_t)floats[round / 6 % 6];
+        emr_run run = {.n = MOST - 8, .base = m.base, .unified = m.unified, .codes = m.mask, .out = m.out};
+        run.first_code = rng_below(&r, 8);
+        run.scales[0] = rng_below(&r, 4) ? 0.75f : 0;
+        run.base_dtype = base->dtype;
+        run.unified_dtype = unified->dtype;
+        run.out_dtype = floats[round / 6 % 6];
         fill_nonfinite(m.base, base, 1, &r);
         fill_nonfinite(m.unified, unified, 3, &r);
         for (size_t i = 0; i < sizeof m.mask; i++)

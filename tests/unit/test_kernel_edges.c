@@ -164,10 +164,10 @@ static void dtypes_and_alignment_do_not_matter(void **state)
             emr_convert(EMR_DTYPE_F32, values, dtype, p, n);
             if (s == TASKS) {
                 other->chunk.base = p;
-                other->chunk.base_dtype = (uint8_t)dtype;
+                other->chunk.base_dtype = dtype;
             } else {
                 other->tasks[s] = p;
-                other->dtypes[s] = (uint8_t)dtype;
+                other->dtypes[s] = dtype;
             }
         }
         other->chunk.unified = unified + round % 4;

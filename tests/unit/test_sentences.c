@@ -167,7 +167,7 @@ static void sinks_that_fail(void **state)
     (void)state;
     assert_ok(emr_merge_set_sink(merge, &sink, &e), &e);
     assert_int_equal(emr_merge_run(merge, &e), EMR_ENOMEM);
-    assert_names(&e, NULL, NULL, "b");
+    assert_names(&e, NULL, "t0", "b");
     assert_non_null(strstr(e.text, ": no room"));
     emr_merge_destroy(&merge);
     test_set_destroy(&s);

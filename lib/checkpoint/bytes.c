@@ -1,0 +1,67 @@
+/* bytes.c - see bytes.h. */
+#include "checkpoint/bytes.h"
+
+#include "core/error.h"
+#include "io/file.h"
+
+emr_status emr_bytes_length(const emr_io *io, const char *path, uint64_t *bytes, emr_error *error)
+{
+    emr_error why;
+    emr_status status = emr_io_length(io, bytes, &why);
+    return status ? emr_fail_because(error, status, &why, "%F: its length cannot be had", path) : EMR_OK;
+}
+
+emr_status emr_bytes_read(const emr_io *io, const char *path, uint64_t offset, void *destination, size_t n,
+                          emr_error *error)
+{
+    emr_error why;
+    emr_status status = emr_io_read(io, offset, destination, n, &why);
+    return status ? emr_fail_because(error, status, &why, "%F: reading %u bytes at byte %u failed", path,
+                                     (uint64_t)n, offset)
+                  : EMR_OK;
+}
+
+emr_status emr_bytes_write(const emr_io *io, const char *path, const void *source, size_t n, emr_error *error)
+{
+    emr_error why;
+    emr_status status = emr_io_write(io, 0, source, n, &why);
+    return status ? emr_fail_because(error, status, &why, "%F: writing %u bytes failed", path, (uint64_t)n)
+                  : EMR_OK;
+}
+
+static emr_status read_all_bytes(const emr_io *io, const emr_allocator *allocator, const char *path,
+                                 uint64_t most, char **text, size_t *n, emr_error *error)
+{
+    uint64_t bytes;
+    emr_status status = emr_bytes_length(io, path, &bytes, error);
+    if (!status && bytes > most)
+        status = EMR_ELIMIT;
+    if (status)
+        return status;
+    *text = emr_allocate(allocator, (size_t)bytes);
+    if (!*text)
+        return emr_no_memory(error, path);
+    *n = (size_t)bytes;
+    return emr_bytes_read(io, path, 0, *text, *n, error);
+}
+
+emr_status emr_read_text(const emr_allocator *allocator, const char *path, uint64_t most, char **text,
+                         size_t *n, uint64_t *stamp, emr_error *error)
+{
+    const emr_file_options options = {.size = sizeof options, .allocator = allocator};
+    emr_file *file;
+    *text = NULL;
+    *n = 0;
+    emr_status status = emr_file_open(&file, path, &options, error);
+    if (status)
+        return status;
+    status = read_all_bytes(emr_file_io(file), allocator, path, most, text, n, error);
+    if (!status && stamp)
+        *stamp = emr_file_stamp(file);
+    emr_file_close(&file);
+    if (status) {
+        emr_release(allocator, *text);
+        *text = NULL;
+    }
+    return status;
+}
