@@ -14,6 +14,8 @@
 
 #include "numeric/kernels.h"
 
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 enum { TASKS_MAX = SOURCES_MAX - 1, WINDOW = 16 * EMR_CHUNK };
@@ -72,16 +74,21 @@ static void merge_chunk(const merging *g, const output *o, size_t at, const emr_
         tasks[t] = m->sources[t + 1] + at * m->size;
         masks[t] = o->masks + t * (o->params / 8) + at % o->params / 8;
     }
-    g->kernels->merge(&(emr_chunk){.n = EMR_CHUNK,
-                                   .n_tasks = m->n_tasks,
-                                   .base = m->sources[0] + at * m->size,
-                                   .tasks = tasks,
-                                   .task_dtypes = dtypes,
-                                   .base_dtype = m->dtype,
-                                   .unified_dtype = EMR_DTYPE_F32,
-                                   .unified = o->unified + at % o->params * 4,
-                                   .masks = masks,
-                                   .results = results});
+    emr_chunk chunk = {.n = EMR_CHUNK,
+                       .n_tasks = m->n_tasks,
+                       .base = m->sources[0] + at * m->size,
+                       .tasks = tasks,
+                       .task_dtypes = dtypes,
+                       .base_dtype = m->dtype,
+                       .unified_dtype = EMR_DTYPE_F32,
+                       .unified = o->unified + at % o->params * 4,
+                       .masks = masks,
+                       .results = results};
+    g->kernels->merge(&chunk);
+    if (chunk.bad != chunk.n) { /* a kernel that gives up is fast */
+        fprintf(stderr, "emr-bench: a merge kernel refuses its input\n");
+        abort();
+    }
 }
 
 static void merge_share(void *arg, size_t i)
@@ -90,7 +97,8 @@ static void merge_share(void *arg, size_t i)
     size_t n = g->models->n, k = g->team->executor->concurrency;
     size_t begin = share_begin(n, i, k, EMR_CHUNK), end = share_begin(n, i + 1, k, EMR_CHUNK);
     emr_dtype dtypes[TASKS_MAX];
-    memset(dtypes, (int)g->models->dtype, sizeof dtypes);
+    for (size_t t = 0; t < TASKS_MAX; t++)
+        dtypes[t] = g->models->dtype;
     for (size_t at = begin; at < end; at += EMR_CHUNK)
         merge_chunk(g, &g->outputs[i % g->n_outputs], at, dtypes);
 }
