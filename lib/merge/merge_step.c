@@ -32,9 +32,18 @@ uint64_t emr_merge_step_memory(const emr_merge_plan *plan, const emr_layout *l)
            emr_election_memory(plan, l) + emr_rescaling_memory(plan, l) + emr_store_memory(plan);
 }
 
-static uint64_t choose_memory(void *plan, const emr_layout *layout, uint64_t cap)
+static uint64_t memory_with(emr_merge_plan *plan, const emr_layout *l, size_t n_buffers)
 {
-    return emr_store_layout_choose(plan, layout, cap);
+    emr_store_layout_set(plan, l, n_buffers);
+    return emr_merge_step_memory(plan, l) +
+           (plan->store.writes ? emr_writer_memory(&plan->store.writer, l->n_workers) : 0);
+}
+
+/* Three buffers, or one where they do not fit, or a single window leaves nothing to overlap with. */
+static uint64_t choose_buffers(void *plan, const emr_layout *l, uint64_t cap)
+{
+    uint64_t bytes = l->single ? UINT64_MAX : memory_with(plan, l, 3);
+    return bytes <= cap ? bytes : memory_with(plan, l, 1);
 }
 
 emr_status emr_merge_step_create(emr_merge_step **step, emr_merge_plan *plan, const emr_kernels *kernels,
@@ -332,7 +341,7 @@ static emr_status check_output(void *state, uint64_t flat, bool *right, emr_erro
 const emr_step emr_merge_step_table = {
     .what = "the merge",
     .carries = true,
-    .memory = choose_memory,
+    .memory = choose_buffers,
     .load = load_history,
     .begin = begin_window,
     .job = run_writer_job,

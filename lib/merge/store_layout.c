@@ -1,7 +1,6 @@
 /* store_layout.c - see store_layout.h. */
 #include "merge/store_layout.h"
 
-#include "merge/merge_step.h"
 #include "merge/plan.h"
 #include "merge/streams.h"
 
@@ -88,7 +87,7 @@ static void limit_writer(emr_merge_plan *plan, const emr_layout *l)
     }
 }
 
-static uint64_t store_memory(emr_merge_plan *plan, const emr_layout *l, size_t n_buffers)
+void emr_store_layout_set(emr_merge_plan *plan, const emr_layout *l, size_t n_buffers)
 {
     emr_store_layout *s = &plan->store;
     s->n_buffers = n_buffers;
@@ -98,12 +97,4 @@ static uint64_t store_memory(emr_merge_plan *plan, const emr_layout *l, size_t n
         (uint32_t)s->block_params; /* a quarter of a superblock in F32, half of one in F16 */
     s->mask_block_bytes = (uint32_t)s->block_params / 8;
     limit_writer(plan, l);
-    return emr_merge_step_memory(plan, l) + (s->writes ? emr_writer_memory(&s->writer, l->n_workers) : 0);
-}
-
-/* With a single window there is nothing to overlap with. */
-uint64_t emr_store_layout_choose(emr_merge_plan *plan, const emr_layout *l, uint64_t cap)
-{
-    uint64_t bytes = l->single ? UINT64_MAX : store_memory(plan, l, 3);
-    return bytes <= cap ? bytes : store_memory(plan, l, 1);
 }

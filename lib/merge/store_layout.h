@@ -29,8 +29,8 @@ typedef struct emr_store_layout {
  * the bytes of the bundle depend on it. */
 size_t emr_store_block_params(const struct emr_merge_plan *plan);
 
-/* The fastest store for a layout that fits into `cap` bytes, or the smallest one: the bytes that it takes. */
-uint64_t emr_store_layout_choose(struct emr_merge_plan *plan, const emr_layout *layout, uint64_t cap);
+/* What follows from a layout, with a number of output buffers. */
+void emr_store_layout_set(struct emr_merge_plan *plan, const emr_layout *layout, size_t n_buffers);
 
 /* Bytes of all values that the bundle has for a parameter, and bits of all tasks' planes. */
 size_t emr_store_value_bytes(const struct emr_merge_plan *plan);
