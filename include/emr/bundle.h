@@ -32,6 +32,12 @@ typedef struct emr_bundle_options {
     uint32_t reserved;
 } emr_bundle_options;
 
+/* How tasks are coded beside the base. Numbers never change: bundles store them. */
+typedef uint32_t emr_modulator_kind;
+enum {
+    EMR_MODULATOR_KIND_MASK = 1 /* 1-bit masks over the unified task vector, and rescalers (the paper) */
+};
+
 typedef struct emr_bundle_info {
     size_t size;
     uint64_t bytes;         /* of the whole file */
@@ -47,7 +53,7 @@ typedef struct emr_bundle_info {
     emr_dtype unified_dtype;
     uint32_t has_base;   /* 1: the base is embedded */
     uint32_t extendable; /* 1: emr_merge_extend can add tasks */
-    uint32_t reserved;
+    emr_modulator_kind modulator;
 } emr_bundle_info;
 
 /* Strings and shapes in the infos below belong to the bundle. */
@@ -186,7 +192,8 @@ EMR_API emr_status emr_bundle_open_task(emr_model **model, const emr_bundle *bun
 
 /* As models too: the embedded base (EMR_ENOTFOUND where there is none) with all tensors that tasks take from
  * it; the unified task vector (F32) and one task's mask (BOOL), with the merged tensors' names and shapes.
- * NULL allocator: the bundle's. */
+ * NULL allocator: the bundle's. EMR_EUNSUPPORTED: modulators of a kind that has no unified vector, or no
+ * masks. */
 EMR_API emr_status emr_bundle_open_base(emr_model **model, const emr_bundle *bundle,
                                         const emr_allocator *allocator, emr_error *error);
 EMR_API emr_status emr_bundle_open_unified(emr_model **model, const emr_bundle *bundle,

@@ -53,6 +53,7 @@ emr_status emr_bundle_get_info(const emr_bundle *b, emr_bundle_info *info)
         .tie = s->tie,
         .unified_dtype = s->unified_dtype,
         .has_base = s->has_base,
+        .modulator = b->kind->number,
         .extendable = emr_bundle_is_extendable(b),
     };
     return EMR_GIVE(info, &known, emr_bundle_info);

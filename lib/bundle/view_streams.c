@@ -93,6 +93,8 @@ emr_status emr_bundle_open_unified(emr_model **model, const emr_bundle *b, const
 {
     emr_view view;
     emr_status status = begin_view(model, &view, b, allocator, "emr_bundle_open_unified", error);
+    if (!status && !b->kind->has_unified)
+        status = emr_fail(error, EMR_EUNSUPPORTED, "%F: its modulators have no unified vector", b->name);
     if (status)
         return status;
     view.stream = b->base_streams[EMR_STREAM_UNIFIED];

@@ -3,6 +3,7 @@
 
 #include "bundle/bundle.h"
 #include "merge/streams.h"
+#include "modulator/kind.h"
 
 #include <string.h>
 
@@ -36,6 +37,9 @@ emr_status emr_history_options(emr_merge_options *o, emr_policy *policy, const e
         return emr_fail(
             error, EMR_EUNSUPPORTED,
             "%F: tasks cannot be added: it was not made extendable, or a task was dropped from it", b->name);
+    if (b->kind->number != EMR_MODULATOR_KIND_MASK)
+        return emr_fail(error, EMR_EUNSUPPORTED, "%F: tasks cannot be added: its modulators are no masks",
+                        b->name);
     emr_growth_record g = emr_decode_growth(section->data);
     o->rescale = b->summary.rescale;
     o->rescale_per = b->summary.rescale_per;

@@ -80,7 +80,7 @@ static emr_summary summarise(const emr_merge_plan *plan)
                          .rescale_per = (uint8_t)o->rescale_per,
                          .tie = (uint8_t)o->tie,
                          .unified_dtype = (uint8_t)o->unified_dtype,
-                         .modulator = EMR_KIND_MASK,
+                         .modulator = EMR_MODULATOR_KIND_MASK,
                          .on_nonfinite = (uint8_t)o->on_nonfinite,
                          .has_base = o->embed_base != 0,
                          .n_tasks = a->n_tasks,

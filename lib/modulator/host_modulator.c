@@ -117,7 +117,7 @@ emr_status emr_modulator_create(emr_modulator **modulator, const emr_allocator *
         return emr_no_memory(error, NULL);
     const emr_modulator members = {.allocator = allocator,
                                    .kernels = emr_kernels_select(),
-                                   .kind = emr_kind_find(EMR_KIND_MASK),
+                                   .kind = emr_kind_find(EMR_MODULATOR_KIND_MASK),
                                    .source = &host_modulator,
                                    .user = h};
     return emr_modulator_open(modulator, &members, error);

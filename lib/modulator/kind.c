@@ -8,7 +8,7 @@ static const emr_code_kernels *mask_kernels(const emr_kernels *variant)
 
 static const emr_kind kinds[] = {
     {
-        .number = EMR_KIND_MASK,
+        .number = EMR_MODULATOR_KIND_MASK,
         .name = "mask",
         .bits = 1,
         .n_scales = 1,

@@ -15,14 +15,13 @@
 #ifndef EMR_MODULATOR_KIND_H
 #define EMR_MODULATOR_KIND_H
 
+#include "emr/bundle.h"
 #include "numeric/kernels.h"
 
 #include <stdbool.h>
 
-enum { EMR_KIND_MASK = 1 }; /* numbers, as bundles store them */
-
 typedef struct emr_kind {
-    uint32_t number;
+    emr_modulator_kind number;
     const char *name;
     uint32_t bits;     /* of a code: 1 to EMR_CODE_BITS_MAX */
     uint32_t n_scales; /* of a group: 1 to EMR_SCALES_MAX */

@@ -500,15 +500,41 @@ static void bundles_and_sessions_are_their_formulas(void **state)
     }
 }
 
+/* What is for masks alone, or needs a unified vector, is refused for other kinds. */
+static void what_a_kind_does_not_have_is_refused(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < N_KINDS; i++) {
+        recoded_bundle *f = calloc(1, sizeof *f);
+        emr_bundle_info info = EMR_INIT(emr_bundle_info);
+        emr_merge *merge;
+        emr_model *model;
+        emr_error error;
+        open_recoded(f, &kinds[i]);
+        assert_int_equal(emr_bundle_get_info(f->bundle, &info), EMR_OK);
+        assert_int_equal(info.modulator, kinds[i].number);
+        if (!kinds[i].has_unified)
+            assert_int_equal(emr_bundle_open_unified(&model, f->bundle, NULL, &error), EMR_EUNSUPPORTED);
+        static const uint8_t growth[EMR_GROWTH_SIZE + 8 * TASKS];
+        f->bundle->sections[EMR_SECTION_GROWTH] = (emr_section){growth, sizeof growth};
+        assert_int_equal(emr_merge_create(&merge, NULL, &error), EMR_OK);
+        assert_int_equal(emr_merge_extend(merge, f->bundle, &error), EMR_EUNSUPPORTED);
+        assert_non_null(strstr(error.text, "no masks"));
+        emr_merge_destroy(&merge);
+        close_recoded(f);
+        free(f);
+    }
+}
+
 /* The library has one kind, and says so of others. */
 static void masks_are_the_only_kind(void **state)
 {
-    const emr_kind *mask = emr_kind_find(EMR_KIND_MASK);
+    const emr_kind *mask = emr_kind_find(EMR_MODULATOR_KIND_MASK);
     (void)state;
     assert_string_equal(mask->name, "mask");
     assert_int_equal(mask->bits, 1);
     for (uint32_t number = 0; number < 300; number++)
-        assert_ptr_equal(emr_kind_find(number), number == EMR_KIND_MASK ? mask : NULL);
+        assert_ptr_equal(emr_kind_find(number), number == EMR_MODULATOR_KIND_MASK ? mask : NULL);
     for (const emr_kernels *const *k = emr_kernels_built(); *k; k++) {
         emr_code_kernels kernels = emr_kind_kernels(mask, *k);
         assert_true(kernels.apply == (*k)->mask.apply && kernels.dot == (*k)->mask.dot);
@@ -518,6 +544,7 @@ static void masks_are_the_only_kind(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(what_a_kind_does_not_have_is_refused),
         cmocka_unit_test(masks_are_the_only_kind),
         cmocka_unit_test(modulators_are_their_formulas),
         cmocka_unit_test(bundles_and_sessions_are_their_formulas),

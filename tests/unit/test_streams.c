@@ -23,7 +23,7 @@ static const struct {
 static const emr_summary summary = {
     .rescale_per = EMR_PER_ROW_BYTE,
     .unified_dtype = EMR_DTYPE_F32,
-    .modulator = EMR_KIND_MASK,
+    .modulator = EMR_MODULATOR_KIND_MASK,
     .flat_params = 128,
     .n_rows = 3,
 };
