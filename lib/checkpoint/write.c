@@ -13,6 +13,7 @@ typedef struct shard {
     uint32_t first, n; /* tensors */
     emr_file *file;
     char *path;
+    bool is_new; /* in place, where nothing was */
 } shard;
 
 typedef struct shards {
@@ -217,16 +218,6 @@ static emr_status settle_old_index(shards *s, bool written, emr_error *error)
                   : EMR_OK;
 }
 
-/* The last of an adapter's two files. Weights without it would be no adapter: they go, if nothing was in
- * their place before. */
-static emr_status commit_config(shards *s, emr_error *error)
-{
-    emr_status status = emr_file_commit(s->config, error);
-    if (status && !s->options.replace)
-        (void)emr_system_remove(s->all[0].path, NULL);
-    return status;
-}
-
 /* One file, which appears under its name when it is whole. */
 static emr_status write_gguf(const emr_model *m, const char *path, emr_output *output,
                              const emr_file_options *options, emr_error *error)
@@ -264,19 +255,30 @@ static emr_status write_shards(shards *s, const emr_model *m, const char *path, 
     return status;
 }
 
-/* Everything is written; the index appears after what it names. */
+static emr_status commit_shard(shard *part, emr_error *error)
+{
+    bool was_there = emr_system_kind(part->path, NULL) != EMR_PATH_ABSENT;
+    emr_status status = emr_file_commit(part->file, error);
+    part->is_new = !status && !was_there;
+    return status;
+}
+
+/* Everything is written; the index, or an adapter's configuration, appears after what it belongs to. Where one
+ * file cannot be put in place, those before it go, but for what they have replaced: some shards, or weights
+ * without their configuration, would be no model. */
 static emr_status commit_shards(shards *s, emr_error *error)
 {
     emr_status status = EMR_OK;
     for (size_t i = 0; !status && i < s->n; i++)
-        status = emr_file_commit(s->all[i].file, error);
+        status = commit_shard(&s->all[i], error);
     if (!status && s->index)
         status = emr_file_commit(s->index, error);
     if (!status && s->config)
-        status = commit_config(s, error);
-    if (!status && s->n == 1)
-        status = settle_old_index(s, true, error);
-    return status;
+        status = emr_file_commit(s->config, error);
+    for (size_t i = 0; status && i < s->n; i++)
+        if (s->all[i].is_new)
+            (void)emr_system_remove(s->all[i].path, NULL);
+    return !status && s->n == 1 ? settle_old_index(s, true, error) : status;
 }
 
 emr_status emr_checkpoint_write(const emr_model *m, const char *path,

@@ -209,7 +209,10 @@ static emr_status new_output(emr_file **file, const char *path, const emr_file_o
     f->created = true;
     f->replace = options.replace != 0;
     f->directory = emr_join_strings(&f->allocator, path, n, n ? "" : ".");
-    status = f->directory ? check_target(f, error) : emr_no_memory(error, path);
+    if (!path[n]) /* better known before the work than after */
+        status = emr_fail(error, EMR_EINVAL, "'%F' names no file", path);
+    else
+        status = f->directory ? check_target(f, error) : emr_no_memory(error, path);
     if (status)
         emr_file_close(file);
     return status;

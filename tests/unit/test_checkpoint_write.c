@@ -306,6 +306,45 @@ static void canceling_leaves_nothing_behind(void **state)
     check_written("made");
 }
 
+/* At the end of writing, and before anything is put in place, somebody makes a directory of a shard's name. */
+static emr_status take_a_name(void *user, const emr_progress *progress, emr_error *error)
+{
+    (void)error;
+    if (progress->done == progress->total)
+        (void)mkdir(user, 0777);
+    return EMR_OK;
+}
+
+static void shards_that_cannot_all_be_put_in_place_go(void **state)
+{
+    emr_checkpoint_write_options options = shards_of(2500);
+    emr_resources resources = EMR_INIT(emr_resources);
+    emr_error error;
+    char *taken = test_path(directory, "m-00003-of-00004.safetensors");
+    (void)state;
+    options.resources = &resources;
+    options.replace = 1;
+    resources.progress = take_a_name;
+    resources.progress_user = taken;
+    assert_int_equal(write_with("m.safetensors", SIZE_MAX, &options, &error), EMR_EIO);
+    assert_non_null(strstr(error.text, "m-00003-of-00004.safetensors: cannot be put in place"));
+    assert_int_equal(test_directory_entries(directory), 1); /* the directory alone */
+    assert_int_equal(rmdir(taken), 0);
+    free(taken);
+}
+
+static void a_file_has_a_name(void **state)
+{
+    emr_file *file;
+    emr_error error;
+    char *path = test_path(directory, "");
+    (void)state;
+    assert_int_equal(emr_file_create(&file, "", NULL, &error), EMR_EINVAL);
+    assert_int_equal(emr_file_create(&file, path, NULL, &error), EMR_EINVAL);
+    assert_non_null(strstr(error.text, "names no file"));
+    free(path);
+}
+
 #define with_directory(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
 
 int main(void)
@@ -321,6 +360,8 @@ int main(void)
         with_directory(existing_directories_are_written_into),
         with_directory(one_file_takes_the_place_of_shards),
         with_directory(canceling_leaves_nothing_behind),
+        with_directory(shards_that_cannot_all_be_put_in_place_go),
+        with_directory(a_file_has_a_name),
     };
     return cmocka_run_group_tests_name("checkpoint writer", tests, NULL, NULL);
 }
