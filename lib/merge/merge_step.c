@@ -141,7 +141,9 @@ static emr_status fold_rows(emr_merge_step *s, const emr_item *item, size_t inde
         size_t n;
         status = emr_rescaling_end_rows(r, item, index, t, &first, &n, error);
         if (!status && s->sink)
-            status = emr_sink_rescalers(s->sink, item, t, first, n, r->row_rescalers, error);
+            status = emr_sink_rescalers(
+                s->sink, item, (emr_sink_part){.values = r->row_rescalers, .n = n, .first = first, .task = t},
+                &s->plan->alignment, error);
         if (!status && s->writer)
             status = emr_store_rows(&s->store, t, r->row_rescalers, r->row_numerators, n, error);
     }
@@ -155,8 +157,11 @@ static emr_status end_tensor(emr_merge_step *s, const emr_item *item, emr_error 
     emr_rescaling_end_tensor(&s->rescaling, item);
     for (uint32_t t = 0;
          s->sink && emr_merge_is_per(s->plan, EMR_RESCALE_PER_TENSOR) && !status && t < a->n_tasks; t++)
-        status = emr_sink_rescalers(s->sink, item, t, 0, 1,
-                                    &s->rescaling.rescalers[(size_t)t * a->n_merged + item->number], error);
+        status = emr_sink_rescalers(
+            s->sink, item,
+            (emr_sink_part){
+                .values = &s->rescaling.rescalers[(size_t)t * a->n_merged + item->number], .n = 1, .task = t},
+            a, error);
     return status;
 }
 

@@ -39,9 +39,8 @@ emr_status emr_sink_elected(const emr_sink *sink, const emr_item *item, const vo
     return status;
 }
 
-emr_status emr_sink_rescalers(const emr_sink *sink, const emr_item *item, uint32_t task, uint64_t first,
-                              size_t n, const float *rescalers, emr_error *error)
+emr_status emr_sink_rescalers(const emr_sink *sink, const emr_item *item, emr_sink_part part,
+                              const emr_alignment *a, emr_error *error)
 {
-    const emr_sink_part part = {.values = rescalers, .n = n, .first = first, .task = task};
-    return give_part(sink, sink->rescalers, item, part, NULL, error);
+    return give_part(sink, sink->rescalers, item, part, a->tasks[part.task].name, error);
 }

@@ -8,8 +8,8 @@
 emr_status emr_sink_elected(const emr_sink *sink, const emr_item *item, const void *unified,
                             uint8_t *const *masks, const emr_alignment *alignment, emr_error *error);
 
-/* Rescalers [first, first + n) of a task for the item's tensor. */
-emr_status emr_sink_rescalers(const emr_sink *sink, const emr_item *item, uint32_t task, uint64_t first,
-                              size_t n, const float *rescalers, emr_error *error);
+/* Rescalers of one task for the item's tensor: the part's values, n, first and task are set. */
+emr_status emr_sink_rescalers(const emr_sink *sink, const emr_item *item, emr_sink_part part,
+                              const emr_alignment *alignment, emr_error *error);
 
 #endif

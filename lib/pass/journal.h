@@ -39,9 +39,4 @@ static inline void emr_journal_put_number(emr_journal *journal, uint64_t number)
     emr_journal_put(journal, &number, sizeof number);
 }
 
-static inline emr_status emr_journal_get_number(emr_journal *journal, uint64_t *number, emr_error *error)
-{
-    return emr_journal_get(journal, number, sizeof *number, error);
-}
-
 #endif

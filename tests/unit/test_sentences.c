@@ -170,6 +170,13 @@ static void sinks_that_fail(void **state)
     assert_names(&e, NULL, "t0", "b");
     assert_non_null(strstr(e.text, ": no room"));
     emr_merge_destroy(&merge);
+    const emr_merge_options per_tensor = {.size = sizeof per_tensor, .rescale_per = EMR_RESCALE_PER_TENSOR};
+    const emr_sink of_rescalers = {.size = sizeof of_rescalers, .rescalers = refuse_part};
+    merge = test_merge_create(&s, &per_tensor);
+    assert_ok(emr_merge_set_sink(merge, &of_rescalers, &e), &e);
+    assert_int_equal(emr_merge_run(merge, &e), EMR_ENOMEM);
+    assert_names(&e, NULL, "t0", "b");
+    emr_merge_destroy(&merge);
     test_set_destroy(&s);
 }
 
