@@ -51,6 +51,14 @@ typedef struct emr_model_options {
     void (*close_scratch)(void *user, void *scratch);                        /* may be NULL */
 } emr_model_options;
 
+/* How tensors are called: a name that `from` matches is called what `to` makes of it.
+ * - Each with one '*': all of the name; the text that '*' stands for is carried over. "h.*.w" to "layer.*.w".
+ * - Each without: the beginning of the name; either may be "". "transformer." to "" takes a prefix away. */
+typedef struct emr_rename {
+    const char *from;
+    const char *to;
+} emr_rename;
+
 EMR_BEGIN_DECLS
 
 /* An empty model. NULL options: all defaults. When this fails, `destroy` is not called. */
@@ -71,6 +79,17 @@ EMR_API emr_status emr_model_add(emr_model *model, const emr_tensor_desc *desc, 
 
 /* Appends a tensor of another model, which must outlive this one: same name, same bytes. */
 EMR_API emr_status emr_model_add_tensor(emr_model *model, const emr_tensor *tensor, emr_error *error);
+
+/* A model with the tensors of another one, which must outlive it, under other names: those that the first
+ * rule that matches gives them, in the model's own order; others keep theirs. A task that is merged under such
+ * names comes back under its own (emr_merge_add_task), and a base is recognised by its own, so only the
+ * merge needs to rename. Metadata are copied; the model's name is the other's.
+ * - EMR_EINVAL: a rule with '*' in one of its sides alone, or two in one; one that matches no tensor, which it
+ *   names.
+ * - EMR_EEXIST: two tensors would have one name. */
+EMR_API emr_status emr_model_create_renamed(emr_model **renamed, const emr_model *model,
+                                            const emr_rename *rules, uint32_t n_rules,
+                                            const emr_allocator *allocator, emr_error *error);
 
 EMR_API const char *emr_model_name(const emr_model *model);
 EMR_API uint32_t emr_model_n_tensors(const emr_model *model);

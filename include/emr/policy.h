@@ -14,25 +14,43 @@
  */
 typedef uint32_t emr_on_mismatch;
 enum {
-    EMR_ON_MISMATCH_ERROR = 0,  /* EMR_EMISMATCH, naming task and tensor */
-    EMR_ON_MISMATCH_PRIVATE = 1 /* every task keeps its own copy */
+    EMR_ON_MISMATCH_ERROR = 0, /* EMR_EMISMATCH, naming task and tensor */
+    EMR_ON_MISMATCH_PRIVATE =
+        1, /* every task keeps its own copy; but a vocabulary that grew is treated as by ROWS:
+                                    512 rows or more, of which at most an eighth is not in all of them */
+    EMR_ON_MISMATCH_ROWS =
+        2,                  /* where the first dimension alone differs (a vocabulary that grew), the rows that
+                                    base and tasks all have are merged, and each task keeps its own rows after
+                                    them; else as PRIVATE */
+    EMR_ON_MISMATCH_PAD = 3 /* where the rank is equal, all are filled up with zeros to the largest of their
+                                    dimensions, merged, and cut again when they come back: for adapters of
+                                    different ranks, whose product this leaves as it is; else EMR_EMISMATCH */
 };
 
-/* What to do where a task lacks a tensor of the base. */
+/* What to do where a task lacks a tensor of the base that is not private. */
 typedef uint32_t emr_on_missing;
 enum {
     EMR_ON_MISSING_ERROR = 0, /* EMR_EMISMATCH, naming task and tensor */
-    EMR_ON_MISSING_BASE = 1   /* the task has the base's */
+    EMR_ON_MISSING_BASE = 1,  /* the task has the base's, unchanged */
+    EMR_ON_MISSING_ABSENT =
+        2 /* the task goes without: its model does not have the tensor, as its checkpoint */
 };
 
-/* Zero means the default. Copied. */
+/* Zero means the default. Copied. A glob matches whole names: '*', '?', '[a-z]', '[!a-z]', '\\'. */
 typedef struct emr_policy {
     size_t size;
-    const char *const *private_globs; /* tensors whose names match one stay private; '*', '?', '[a-z]' */
+    const char *const
+        *private_globs; /* tensors that are not merged: each task keeps its own, if it has one */
+    const char *const
+        *merge_globs; /* tensors that are merged whatever their role (role.h), if they are floats */
+    const char *const *absent_globs; /* where a task lacks these, EMR_ON_MISSING_ABSENT */
+    const char *const *base_globs;   /* where a task lacks these and not those, EMR_ON_MISSING_BASE */
     uint32_t n_private_globs;
+    uint32_t n_merge_globs;
+    uint32_t n_absent_globs;
+    uint32_t n_base_globs;
     emr_on_mismatch on_mismatch;
-    emr_on_missing on_missing;
-    uint32_t reserved;
+    emr_on_missing on_missing; /* where none of these says otherwise */
 } emr_policy;
 
 #endif

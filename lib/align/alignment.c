@@ -3,7 +3,9 @@
 #include "align/alignment.h"
 
 #include "emr/checkpoint.h"
+#include "align/explain.h"
 #include "core/text.h"
+#include "model/arranged.h"
 #include "numeric/convert.h"
 #include "numeric/kernels.h"
 
@@ -22,7 +24,7 @@ emr_entry *emr_alignment_find(const emr_alignment *a, const char *name)
 
 bool emr_entry_from_base(const emr_entry *entry, uint32_t task)
 {
-    return entry->base && (entry->action == EMR_ACTION_MERGE || !entry->is_private[task]);
+    return entry->base && emr_entry_part(entry, task) == EMR_PART_BASE;
 }
 
 bool emr_entry_is_used(const emr_alignment *a, const emr_entry *entry)
@@ -50,59 +52,6 @@ emr_status emr_name_source(const emr_alignment *a, uint32_t source, emr_status s
     return status;
 }
 
-/* "[2, 3]" into a small buffer, cut with "..." where it does not fit. */
-static const char *shape_text(const emr_tensor *t, char text[64])
-{
-    size_t n = 0;
-    text[n++] = '[';
-    for (uint32_t i = 0; i < t->rank; i++) {
-        char digits[20];
-        size_t k = 0;
-        for (uint64_t v = t->shape[i]; k == 0 || v; v /= 10)
-            digits[k++] = (char)('0' + v % 10);
-        if (n + k + 8 > 64) {
-            for (int dots = 0; dots < 3; dots++)
-                text[n++] = '.';
-            break;
-        }
-        if (i) {
-            text[n++] = ',';
-            text[n++] = ' ';
-        }
-        while (k)
-            text[n++] = digits[--k];
-    }
-    text[n++] = ']';
-    text[n] = '\0';
-    return text;
-}
-
-static emr_status fail_missing(const emr_tensor *base, const emr_task *task, emr_error *error)
-{
-    return emr_fail(
-        error, EMR_EMISMATCH,
-        "task '%K' (%F): tensor '%T' of the base is absent (to use the base's there, on-missing base)",
-        task->name, task->model->name, base->name);
-}
-
-static emr_status fail_mismatch(const emr_alignment *a, const emr_tensor *base, const emr_tensor *own,
-                                const emr_task *task, emr_error *error)
-{
-    char theirs[64], ours[64];
-    if (!emr_tensor_same_shape(base, own))
-        return emr_fail(
-            error, EMR_EMISMATCH,
-            "task '%K' (%F): tensor '%T' has shape %s, the base (%s) has %s (to keep it out of the merge: "
-            "on-mismatch private)",
-            task->name, task->model->name, base->name, shape_text(own, ours), a->base->name,
-            shape_text(base, theirs));
-    return emr_fail(
-        error, EMR_EMISMATCH,
-        "task '%K' (%F): tensor '%T' has dtype %s, which cannot be merged with the base's %s (to keep it "
-        "out of the merge: on-mismatch private)",
-        task->name, task->model->name, base->name, emr_dtype_name(own->dtype), emr_dtype_name(base->dtype));
-}
-
 /* The metadata of a GGUF file, which are as long as they are: where lengths differ, so do bytes, and no more
  * is meant by it. */
 static bool is_gguf_header(const emr_tensor *t)
@@ -118,61 +67,122 @@ static bool fits_together(const emr_tensor *base, const emr_tensor *own)
            emr_dtype_is_float(base->dtype) == emr_dtype_is_float(own->dtype);
 }
 
+/* What is done with a tensor of the base if all fit together, and why. */
+static void choose_action(const emr_policy *policy, emr_entry *entry)
+{
+    const emr_tensor *base = entry->base;
+    if (emr_policy_is_private(policy, base->name)) {
+        entry->action = EMR_ACTION_PRIVATE;
+        entry->reason = "matches a private pattern";
+    } else if (base->own && base->own->is_rest) {
+        entry->action = EMR_ACTION_KEEP;
+        entry->reason = "rows that not all have: kept from the base where equal";
+    } else if (emr_dtype_is_float(base->dtype)) {
+        entry->action = EMR_ACTION_MERGE;
+        entry->reason = "float in the base and every task that has it";
+    } else {
+        entry->action = EMR_ACTION_KEEP;
+        entry->reason = "not a float: kept from the base where equal";
+    }
+}
+
+/* Rows that not all have may be missing, and a GGUF file's metadata may have any length; so may what is private. */
+static bool is_free(const emr_entry *entry)
+{
+    return entry->action == EMR_ACTION_PRIVATE || (entry->base->own && entry->base->own->is_rest);
+}
+
+/* One task's tensor beside the base's. */
+static emr_status compare_with_base(const emr_alignment *a, const emr_policy *policy, emr_entry *entry,
+                                    uint32_t t, emr_error *error)
+{
+    const emr_task *task = &a->tasks[t];
+    const emr_tensor *base = entry->base, *own = emr_model_find_tensor(task->model, base->name);
+    if (!own && !task->settled && !is_free(entry) &&
+        emr_policy_missing(policy, base->name) == EMR_ON_MISSING_ERROR)
+        return emr_explain_missing(a, base, task, error);
+    if (!own || entry->action == EMR_ACTION_PRIVATE || fits_together(base, own))
+        return EMR_OK;
+    bool is_rest = base->own && base->own->is_rest;
+    if (!is_rest &&
+        (policy->on_mismatch == EMR_ON_MISMATCH_ERROR || policy->on_mismatch == EMR_ON_MISMATCH_PAD))
+        return emr_explain_mismatch(a, base, own, task, error);
+    if (entry->misfit == EMR_BASE)
+        entry->misfit = t;
+    return EMR_OK;
+}
+
+/* Whether any task has the tensor, its own or the base's. */
+static bool is_wanted(const emr_alignment *a, const emr_policy *policy, const emr_tensor *base)
+{
+    for (uint32_t t = 0; t < a->n_tasks; t++)
+        if (emr_model_find_tensor(a->tasks[t].model, base->name) ||
+            (!a->tasks[t].settled && emr_policy_missing(policy, base->name) != EMR_ON_MISSING_ABSENT))
+            return true;
+    return false;
+}
+
 /* Decides about one tensor of the base. */
 static emr_status classify_tensor(const emr_alignment *a, const emr_policy *policy, emr_entry *entry,
                                   emr_error *error)
 {
-    const emr_tensor *base = entry->base;
-    bool is_float = emr_dtype_is_float(base->dtype), is_private = emr_policy_is_private(policy, base->name);
-    entry->action = is_private ? EMR_ACTION_PRIVATE : is_float ? EMR_ACTION_MERGE : EMR_ACTION_KEEP;
-    entry->reason = is_private ? "matches a private pattern"
-                    : is_float ? "float in the base and every task"
-                               : "not a float: kept from the base where equal";
-    for (uint32_t t = 0; t < a->n_tasks; t++) {
-        const emr_task *task = &a->tasks[t];
-        const emr_tensor *own = emr_model_find_tensor(task->model, base->name);
-        if (!own && policy->on_missing == EMR_ON_MISSING_ERROR && !task->settled)
-            return fail_missing(base, task, error);
-        if (!own || is_private || fits_together(base, own))
-            continue;
-        if (policy->on_mismatch == EMR_ON_MISMATCH_ERROR)
-            return fail_mismatch(a, base, own, task, error);
-        if (entry->misfit == EMR_BASE)
-            entry->misfit = t;
-    }
+    emr_status status = EMR_OK;
+    choose_action(policy, entry);
+    for (uint32_t t = 0; !status && t < a->n_tasks; t++)
+        status = compare_with_base(a, policy, entry, t, error);
     if (entry->misfit != EMR_BASE) {
         entry->action = EMR_ACTION_PRIVATE;
-        entry->reason = "shape or dtype differs between base and tasks";
+        entry->reason = entry->base->own && entry->base->own->is_rest
+                            ? "rows that not all have"
+                            : "shape or dtype differs between base and tasks";
+    } else if (!status && entry->action == EMR_ACTION_MERGE && !is_wanted(a, policy, entry->base)) {
+        entry->action = EMR_ACTION_KEEP;
+        entry->reason = "in no task";
     }
-    return EMR_OK;
+    return status;
 }
 
-/* Whether a task has its own copy of a tensor that is not merged. Of what is kept where it is equal this is
- * known later, unless the task is settled. */
-static bool has_own_copy(const emr_entry *entry, const emr_task *task)
+/* Where a task has a tensor from. Of what is kept where it is equal this is known later, unless the task is
+ * settled: then its model tells. */
+static emr_part find_part(const emr_policy *policy, const emr_entry *entry, const emr_task *task)
 {
     const emr_tensor *own = emr_model_find_tensor(task->model, entry->sample->name);
-    if (!own)
-        return false;
-    return task->settled ? own->kind != EMR_TENSOR_PUSHED : entry->action == EMR_ACTION_PRIVATE;
+    if (own && task->settled)
+        return own->kind == EMR_TENSOR_PUSHED ? EMR_PART_BASE : EMR_PART_OWN;
+    if (own)
+        return entry->action == EMR_ACTION_PRIVATE ? EMR_PART_OWN : EMR_PART_BASE;
+    bool is_rest = entry->base && entry->base->own && entry->base->own->is_rest;
+    return entry->base && !is_rest && !task->settled &&
+                   emr_policy_missing(policy, entry->base->name) == EMR_ON_MISSING_BASE
+               ? EMR_PART_BASE
+               : EMR_PART_ABSENT;
 }
 
-static emr_status append_entry(emr_alignment *a, emr_entry entry, emr_error *error)
+/* False: no memory. */
+static bool find_parts(const emr_alignment *a, const emr_policy *policy, emr_entry *entry)
 {
-    if (entry.action != EMR_ACTION_MERGE) {
-        entry.is_private = emr_allocate_array(&a->allocator, a->n_tasks, 1);
-        if (!entry.is_private)
-            return emr_no_memory(error, NULL);
-        for (uint32_t t = 0; t < a->n_tasks; t++)
-            entry.is_private[t] = has_own_copy(&entry, &a->tasks[t]);
-    }
+    bool needed = entry->action != EMR_ACTION_MERGE;
+    for (uint32_t t = 0; !needed && t < a->n_tasks; t++)
+        needed = find_part(policy, entry, &a->tasks[t]) != EMR_PART_BASE;
+    if (!needed)
+        return true;
+    entry->parts = emr_allocate_array(&a->allocator, a->n_tasks, 1);
+    for (uint32_t t = 0; entry->parts && t < a->n_tasks; t++)
+        entry->parts[t] = (uint8_t)find_part(policy, entry, &a->tasks[t]);
+    return entry->parts != NULL;
+}
+
+static emr_status append_entry(emr_alignment *a, const emr_policy *policy, emr_entry entry, emr_error *error)
+{
+    if (!find_parts(a, policy, &entry))
+        return emr_no_memory(error, NULL);
     emr_status status = EMR_ENOMEM;
     if (emr_grow(&a->allocator, (void **)&a->entries, &a->capacity, a->n_entries + 1, sizeof *a->entries)) {
         a->entries[a->n_entries] = entry;
         status = emr_names_add(&a->names, &a->allocator, entry_name, a, a->n_entries);
     }
     if (status) {
-        emr_release(&a->allocator, entry.is_private);
+        emr_release(&a->allocator, entry.parts);
         return status == EMR_ELIMIT ? emr_fail(error, status, "%F: too many tensors", a->base->name)
                                     : emr_no_memory(error, NULL);
     }
@@ -209,24 +219,29 @@ static emr_status align_base(emr_alignment *a, const emr_policy *policy, bool me
         if (merged)
             status = place_in_flat_space(a, &entry, error);
         if (!status)
-            status = append_entry(a, entry, error);
+            status = append_entry(a, policy, entry, error);
     }
     return status;
 }
 
-static emr_status align_others(emr_alignment *a, emr_error *error)
+/* What the base does not have. */
+static emr_entry private_entry(const emr_tensor *t)
+{
+    return (emr_entry){.sample = t,
+                       .misfit = EMR_BASE,
+                       .action = EMR_ACTION_PRIVATE,
+                       .reason =
+                           t->own && t->own->is_rest ? "rows that not all have" : "absent from the base"};
+}
+
+static emr_status align_others(emr_alignment *a, const emr_policy *policy, emr_error *error)
 {
     emr_status status = EMR_OK;
     for (uint32_t t = 0; t < a->n_tasks; t++) {
         const emr_model *model = a->tasks[t].model;
         for (uint32_t i = 0; !status && i < model->n_tensors; i++)
             if (!emr_alignment_find(a, model->tensors[i]->name))
-                status = append_entry(a,
-                                      (emr_entry){.sample = model->tensors[i],
-                                                  .misfit = EMR_BASE,
-                                                  .action = EMR_ACTION_PRIVATE,
-                                                  .reason = "absent from the base"},
-                                      error);
+                status = append_entry(a, policy, private_entry(model->tensors[i]), error);
     }
     return status;
 }
@@ -249,10 +264,24 @@ static void measure_entry(emr_alignment *a, const emr_entry *entry)
         const emr_tensor *t = emr_alignment_tensor(a, entry, s);
         if (merged && t)
             count_element(&a->sizes[s], t);
-        if (t && s > 0 && (merged || !a->tasks[s - 1].settled || entry->is_private[s - 1]))
+        if (t && s > 0 &&
+            (merged || !a->tasks[s - 1].settled || emr_entry_part(entry, s - 1) == EMR_PART_OWN))
             bytes += t->bytes;
     }
     *(merged ? &a->merged_bytes : &a->loose_bytes) += bytes;
+}
+
+/* A task that has nothing of what is merged was not fine-tuned from this base, whatever may be missing. */
+static emr_status check_acquaintance(const emr_alignment *a, emr_error *error)
+{
+    for (uint32_t t = 0; a->n_merged && t < a->n_tasks; t++) {
+        uint32_t i = 0;
+        while (i < a->n_merged && !emr_model_find_tensor(a->tasks[t].model, a->entries[i].base->name))
+            i++;
+        if (i == a->n_merged && !a->tasks[t].settled)
+            return emr_explain_strangers(a, &a->tasks[t], error);
+    }
+    return EMR_OK;
 }
 
 emr_status emr_align(emr_alignment *a, const emr_allocator *allocator, const emr_policy *policy,
@@ -264,12 +293,20 @@ emr_status emr_align(emr_alignment *a, const emr_allocator *allocator, const emr
                          .n_tasks = n_tasks,
                          .n_sources = n_tasks + 1,
                          .shortest_row = UINT64_MAX};
-    emr_status status = align_base(a, policy, true, error);
+    emr_status status = emr_arrange(&a->arranged, allocator, policy, base, tasks, n_tasks, error);
+    if (a->arranged.tasks)
+        a->tasks = a->arranged.tasks;
+    if (a->arranged.models && a->arranged.models[0])
+        a->base = a->arranged.models[0];
+    if (!status)
+        status = align_base(a, policy, true, error);
     if (!status)
         status = align_base(a, policy, false, error);
     a->n_base = a->n_entries;
     if (!status)
-        status = align_others(a, error);
+        status = check_acquaintance(a, error);
+    if (!status)
+        status = align_others(a, policy, error);
     a->sizes = emr_allocate_array(allocator, a->n_sources, sizeof *a->sizes);
     if (!status && !a->sizes)
         status = emr_no_memory(error, NULL);
@@ -283,9 +320,10 @@ emr_status emr_align(emr_alignment *a, const emr_allocator *allocator, const emr
 void emr_alignment_free(emr_alignment *a)
 {
     for (uint32_t i = 0; i < a->n_entries; i++)
-        emr_release(&a->allocator, a->entries[i].is_private);
+        emr_release(&a->allocator, a->entries[i].parts);
     emr_release(&a->allocator, a->entries);
     emr_release(&a->allocator, a->sizes);
     emr_names_free(&a->names, &a->allocator);
+    emr_arranged_sources_free(&a->arranged, &a->allocator);
     *a = (emr_alignment){0};
 }

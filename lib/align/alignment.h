@@ -5,17 +5,12 @@
 #define EMR_ALIGN_ALIGNMENT_H
 
 #include "emr/merge.h"
+#include "align/arrange.h"
 #include "align/policy.h"
 #include "model/model.h"
 
-/* Sources of tensors are numbered from 0, the base; task t is t + 1. */
-typedef struct emr_task {
-    char *name;
-    const emr_model *model;
-    /* The task's part was played before (a bundle that is added to): tensors of its model that have bytes are
-     * its own, private; all others are the base's, and no bytes of them are asked for. */
-    bool settled;
-} emr_task;
+/* Where a task's model has a tensor from. */
+typedef enum emr_part { EMR_PART_BASE, EMR_PART_OWN, EMR_PART_ABSENT } emr_part;
 
 /* One tensor name, over all models. */
 typedef struct emr_entry {
@@ -24,9 +19,10 @@ typedef struct emr_entry {
     const char *reason;
     uint64_t first_param; /* merged: its place in flat space */
     uint64_t first_row;   /* merged: rows of the merged tensors before it */
-    uint8_t *is_private;  /* not merged: one flag a task, set where the task keeps its own copy. For what is
-                             kept from the base where it is equal this is known once a pass has compared. */
-    uint32_t misfit;      /* the first task whose tensor does not fit, or EMR_BASE */
+    uint8_t
+        *parts; /* an emr_part for each task; NULL: all have it from the base, merged. For what is kept from
+                       the base where it is equal they are known once a pass has compared. */
+    uint32_t misfit; /* the first task whose tensor does not fit, or EMR_BASE */
     emr_action action;
 } emr_entry;
 
@@ -39,6 +35,7 @@ typedef struct emr_alignment {
     emr_allocator allocator;
     const emr_model *base;
     const emr_task *tasks;
+    emr_arranged_sources arranged; /* where models are looked at otherwise than they are */
     uint32_t n_tasks, n_sources;
     emr_entry *entries; /* merged ones first, then the base's others, then those absent from the base */
     uint32_t n_entries, n_merged, n_base;
@@ -63,6 +60,11 @@ emr_entry *emr_alignment_find(const emr_alignment *alignment, const char *name);
 /* An entry's tensor in one source; NULL where it has none, or, a merged one, none that is asked for. */
 const emr_tensor *emr_alignment_tensor(const emr_alignment *alignment, const emr_entry *entry,
                                        uint32_t source);
+
+static inline emr_part emr_entry_part(const emr_entry *entry, uint32_t task)
+{
+    return entry->parts ? (emr_part)entry->parts[task] : EMR_PART_BASE;
+}
 
 /* Whether a task's model has this tensor from the base (merged or kept), not as its own copy. */
 bool emr_entry_from_base(const emr_entry *entry, uint32_t task);

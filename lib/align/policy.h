@@ -12,5 +12,9 @@ void emr_policy_free(emr_policy *taken, const emr_allocator *allocator);
 
 /* Whether a name matches one of the private patterns. */
 bool emr_policy_is_private(const emr_policy *policy, const char *name);
+/* Whether it matches one of those that are merged whatever their role. */
+bool emr_policy_is_merged(const emr_policy *policy, const char *name);
+/* What to do where a task lacks the tensor of that name. */
+emr_on_missing emr_policy_missing(const emr_policy *policy, const char *name);
 
 #endif

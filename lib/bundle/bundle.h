@@ -31,10 +31,11 @@ struct emr_bundle {
     char *name;
     uint64_t bytes, index_offset;
     uint16_t version_major, version_minor;
-    uint8_t *index; /* as in the file; sections point into it. Shapes are in the machine's byte order. */
+    uint64_t features; /* EMR_FEATURE_... */
+    uint8_t *index;    /* as in the file; sections point into it. Shapes are in the machine's byte order. */
     emr_section sections[EMR_N_SECTIONS];
     emr_summary summary;
-    size_t n_private, n_streams, n_blocks, n_metadata;
+    size_t n_private, n_streams, n_blocks, n_metadata, n_arrangements;
     size_t base_streams[EMR_N_STREAM_KINDS];  /* the base's of each kind, or EMR_NO_STREAM */
     size_t *task_streams[EMR_N_STREAM_KINDS]; /* the tasks', one each; NULL where the kind is not theirs */
     size_t *first_private;                    /* n_tasks + 1 positions in the private section */
@@ -84,6 +85,11 @@ static inline emr_block_record emr_bundle_block_record(const emr_bundle *b, size
 static inline emr_metadata_record emr_bundle_metadata_record(const emr_bundle *b, size_t i)
 {
     return emr_decode_metadata(b->sections[EMR_SECTION_METADATA].data + i * EMR_METADATA_SIZE);
+}
+
+static inline emr_arrangement_record emr_bundle_arrangement_record(const emr_bundle *b, size_t i)
+{
+    return emr_decode_arrangement(b->sections[EMR_SECTION_ARRANGEMENT].data + i * EMR_ARRANGEMENT_SIZE);
 }
 
 /* The dtype in which a task's model has tensor i of the base, or NONE where it does not take it from there.
@@ -152,6 +158,12 @@ uint64_t emr_bundle_base_memory(const emr_bundle *bundle);
  * or shape. */
 emr_status emr_bundle_base_tensor(const emr_bundle *bundle, const emr_model *base, size_t i,
                                   const emr_tensor **tensor, emr_error *error);
+
+/* Fails where a tensor of a base is not as tensor i of the bundle, or its bytes differ. */
+emr_status emr_bundle_fail_base(const emr_bundle *bundle, const emr_model *base, size_t i,
+                                const emr_tensor *tensor, emr_error *error);
+emr_status emr_bundle_check_tensor(const emr_bundle *bundle, const emr_model *base, size_t i,
+                                   const emr_allocator *allocator, emr_error *error);
 
 /* A rescaler as it is stored: EMR_EFORMAT, naming task and tensor, if it is negative or not finite. */
 emr_status emr_bundle_check_rescaler(const emr_bundle *bundle, uint32_t task, uint32_t tensor, float rescaler,

@@ -1,5 +1,5 @@
 /* check_base.c - whether a model is the base that a bundle was made with. Freestanding. */
-#include "bundle/bundle.h"
+#include "bundle/arrangement.h"
 
 #include "core/hash.h"
 #include "core/work.h"
@@ -44,6 +44,14 @@ emr_status emr_bundle_base_tensor(const emr_bundle *b, const emr_model *base, si
     return why ? fail_base(b, base, i, why, error) : EMR_OK;
 }
 
+emr_status emr_bundle_fail_base(const emr_bundle *b, const emr_model *base, size_t i,
+                                const emr_tensor *tensor, emr_error *error)
+{
+    emr_tensor_record r = emr_bundle_tensor_record(b, i);
+    const char *why = compare_facts(b, &r, tensor);
+    return fail_base(b, base, i, why ? why : other_shape, error);
+}
+
 typedef struct base_check {
     const emr_bundle *bundle;
     const emr_model *base;
@@ -74,6 +82,21 @@ static emr_status compare_bytes(const emr_tensor *t, const emr_tensor_record *r,
     if (!status && (hash.low != r->hash_low || hash.high != r->hash_high))
         *why = other_bytes;
     return status;
+}
+
+emr_status emr_bundle_check_tensor(const emr_bundle *b, const emr_model *base, size_t i,
+                                   const emr_allocator *a, emr_error *error)
+{
+    const char *why = NULL;
+    const emr_tensor *t;
+    emr_tensor_record r = emr_bundle_tensor_record(b, i);
+    emr_status status = emr_bundle_base_tensor(b, base, i, &t, error);
+    if (status)
+        return status;
+    uint8_t *buffer = emr_allocate(a, HASH_BUFFER);
+    status = buffer ? compare_bytes(t, &r, buffer, &why, error) : emr_no_memory(error, b->name);
+    emr_release(a, buffer);
+    return !status && why ? fail_base(b, base, i, why, error) : status;
 }
 
 /* Where nobody wants to hear of all differences, the first one is a failure, and emr_work() sees to it that
@@ -162,8 +185,15 @@ emr_status emr_bundle_check_base(const emr_bundle *b, const emr_model *base,
     base_check check = {.bundle = b, .base = base};
     if (!b || !base)
         return emr_fail(error, EMR_EINVAL, "emr_bundle_check_base: NULL");
+    emr_model *arranged = NULL;
     emr_status status = EMR_TAKE(&check.options, options, emr_base_check_options, error);
     if (!status)
         status = emr_env_take(&check.env, check.options.resources, &b->allocator, error);
-    return status ? status : run_check(&check, error);
+    if (!status)
+        status = emr_bundle_arrange_base(&arranged, b, base, false, &check.env.allocator, error);
+    check.base = arranged ? arranged : base;
+    if (!status)
+        status = run_check(&check, error);
+    emr_model_destroy(&arranged);
+    return status;
 }

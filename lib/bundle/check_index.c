@@ -55,6 +55,7 @@ static emr_status check_counts(emr_bundle *b, emr_error *error)
         !count_records(b, EMR_SECTION_STREAMS, EMR_STREAM_SIZE, &b->n_streams) ||
         !count_records(b, EMR_SECTION_BLOCKS, EMR_BLOCK_SIZE, &b->n_blocks) ||
         !count_records(b, EMR_SECTION_METADATA, EMR_METADATA_SIZE, &b->n_metadata) ||
+        !count_records(b, EMR_SECTION_ARRANGEMENT, EMR_ARRANGEMENT_SIZE, &b->n_arrangements) ||
         b->sections[EMR_SECTION_SHAPES].size % 8)
         return emr_bundle_malformed(b, "a section ends within a record", error);
     if (b->n_private > UINT32_MAX || b->n_metadata > UINT32_MAX)
@@ -293,6 +294,15 @@ static uint64_t growth_numerators(const emr_summary *s)
                                                    : 0;
 }
 
+static bool is_pattern(const emr_bundle *b, uint32_t offset)
+{
+    if (!string_fits(b, offset))
+        return false;
+    char list = *emr_bundle_string(b, offset);
+    return !(b->features & EMR_FEATURE_RULES) || list == EMR_GLOB_PRIVATE || list == EMR_GLOB_MERGE ||
+           list == EMR_GLOB_ABSENT || list == EMR_GLOB_BASE;
+}
+
 static emr_status check_growth_section(const emr_bundle *b, const emr_section *section, emr_error *error)
 {
     uint64_t numerators = growth_numerators(&b->summary);
@@ -302,14 +312,14 @@ static emr_status check_growth_section(const emr_bundle *b, const emr_section *s
     uint64_t first = emr_growth_numerators(g.n_globs);
     if (section->size < first || (section->size - first) / 8 != numerators || section->size % 8)
         return emr_bundle_malformed(b, "the growth section has the wrong size", error);
-    if (g.on_mismatch > 1 || g.on_missing > 1 || g.compression < -1 || g.compression > EMR_LEVEL_MAX ||
+    if (g.on_mismatch > 3 || g.on_missing > 2 || g.compression < -1 || g.compression > EMR_LEVEL_MAX ||
         b->summary.rescale == EMR_RESCALE_L2_BYTE)
         return emr_fail(error, EMR_EVERSION, "%F: adding to it needs a newer libemr", b->name);
     if (g.block_params && !are_block_params(g.block_params))
         return emr_bundle_malformed(b, "tasks would be added in blocks of an impossible size", error);
     for (uint32_t i = 0; i < g.n_globs; i++)
-        if (!string_fits(b, emr_load32(section->data + EMR_GROWTH_SIZE + 4 * (size_t)i)))
-            return emr_bundle_malformed(b, "a private pattern is no string", error);
+        if (!is_pattern(b, emr_load32(section->data + EMR_GROWTH_SIZE + 4 * (size_t)i)))
+            return emr_bundle_malformed(b, "a pattern is no string, or of no list", error);
     for (uint64_t i = 0; i < numerators; i++)
         if (emr_load64(section->data + first + 8 * i) >= (uint64_t)0x7ff << 52)
             return emr_bundle_malformed(b, "a numerator is impossible", error);
@@ -360,8 +370,9 @@ static emr_status check_tasks(const emr_bundle *b, emr_error *error)
         for (size_t i = 0; i < b->summary.n_tensors; i++) {
             emr_dtype dtype = emr_bundle_task_dtype(b, t, i);
             emr_tensor_record tensor = emr_bundle_tensor_record(b, i);
-            bool right = tensor.merged ? emr_dtype_is_float(dtype)
-                                       : dtype == EMR_DTYPE_NONE || (unsigned)dtype == tensor.dtype;
+            bool right = tensor.merged && (dtype || !(b->features & EMR_FEATURE_ABSENT))
+                             ? emr_dtype_is_float(dtype)
+                             : dtype == EMR_DTYPE_NONE || (unsigned)dtype == tensor.dtype;
             if (!right)
                 return emr_bundle_malformed(b, "a task has a tensor of an impossible dtype", error);
         }
@@ -408,6 +419,64 @@ static emr_status check_private(emr_bundle *b, emr_error *error)
                              : emr_bundle_malformed(b, "private tensors are not sorted by task", error);
 }
 
+/* A tensor of an arrangement, as it is in the bundle. False: its owner does not have it. */
+static bool find_arranged(const emr_bundle *b, uint32_t owner, uint32_t number, emr_tensor_record *t)
+{
+    uint32_t n_tensors = b->summary.n_tensors;
+    if (number < n_tensors) {
+        *t = emr_bundle_tensor_record(b, number);
+        if (owner != EMR_BASE)
+            t->dtype = (uint16_t)emr_bundle_task_dtype(b, owner, number);
+        return t->dtype != EMR_DTYPE_NONE;
+    }
+    size_t n_private = owner == EMR_BASE ? 0 : b->first_private[owner + 1] - b->first_private[owner];
+    if (number - n_tensors >= n_private)
+        return false;
+    emr_private_record p = emr_bundle_private_record(b, b->first_private[owner] + number - n_tensors);
+    *t = (emr_tensor_record){.name = p.name, .shape = p.shape, .rank = p.rank, .dtype = p.dtype};
+    return true;
+}
+
+/* Whether an own shape can have come from a tensor's: the base's from any, a task's from one that is no smaller,
+ * or from first rows and the rest. */
+static bool is_own_shape(const emr_bundle *b, const emr_arrangement_record *r, const emr_tensor_record *t)
+{
+    const uint64_t *own = emr_bundle_shape(b, r->shape), *shape = emr_bundle_shape(b, t->shape), *rest_shape;
+    emr_tensor_record rest;
+    if (r->rest == EMR_NO_REST) {
+        for (uint32_t i = 0; i < t->rank; i++)
+            if (r->owner != EMR_BASE && own[i] > shape[i])
+                return false;
+        return emr_dtype_bits(t->dtype) % 8 == 0;
+    }
+    if (r->rest == r->tensor || !t->rank || !find_arranged(b, r->owner, r->rest, &rest) ||
+        rest.rank != t->rank || rest.dtype != t->dtype)
+        return false;
+    rest_shape = emr_bundle_shape(b, rest.shape);
+    return own[0] >= shape[0] && own[0] - shape[0] == rest_shape[0] && shape[0] && rest_shape[0] &&
+           memcmp(own + 1, shape + 1, (t->rank - 1u) * 8) == 0 &&
+           memcmp(own + 1, rest_shape + 1, (t->rank - 1u) * 8) == 0;
+}
+
+static emr_status check_arrangement(const emr_bundle *b, emr_error *error)
+{
+    uint64_t last =
+        0; /* owner and tensor of the record before, plus 1: they ascend, and the base comes last */
+    if ((b->n_arrangements > 0) != ((b->features & EMR_FEATURE_ARRANGED) != 0))
+        return emr_bundle_malformed(b, "its header and its arrangement disagree", error);
+    for (size_t i = 0; i < b->n_arrangements; i++) {
+        emr_arrangement_record r = emr_bundle_arrangement_record(b, i);
+        emr_tensor_record t;
+        uint64_t count, bytes, place = ((uint64_t)r.owner << 32 | r.tensor) + 1;
+        if ((r.owner != EMR_BASE && r.owner >= b->summary.n_tasks) || place <= last ||
+            !string_fits(b, r.name) || !find_arranged(b, r.owner, r.tensor, &t) ||
+            !shape_fits(b, r.shape, t.rank, t.dtype, &count, &bytes) || !is_own_shape(b, &r, &t))
+            return emr_bundle_malformed(b, "its arrangement is impossible", error);
+        last = place;
+    }
+    return EMR_OK;
+}
+
 emr_status emr_bundle_check_index(emr_bundle *b, emr_error *error)
 {
     emr_status status = check_streams(b, error);
@@ -427,5 +496,7 @@ emr_status emr_bundle_check_index(emr_bundle *b, emr_error *error)
         status = check_rescalers(b, error);
     if (!status)
         status = check_private(b, error);
+    if (!status)
+        status = check_arrangement(b, error);
     return status;
 }

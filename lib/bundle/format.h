@@ -11,7 +11,7 @@
 
 enum {
     EMR_FORMAT_MAJOR = 1,
-    EMR_FORMAT_MINOR = 0,
+    EMR_FORMAT_MINOR = 1, /* the newest; a bundle that needs nothing of it is 1.0 */
 
     EMR_HEADER_SIZE = 64,
     EMR_TRAILER_SIZE = 64,
@@ -22,6 +22,14 @@ enum {
 
     EMR_BLOCK_BYTES_MIN = 512,
     EMR_BLOCK_BYTES_MAX = 16 << 20,
+};
+
+/* Required features: bits of the header. A reader that does not know one refuses the bundle. */
+enum {
+    EMR_FEATURE_ABSENT = 1,   /* a task may lack a merged tensor: its dtype there is 0 */
+    EMR_FEATURE_RULES = 2,    /* GROWTH has other patterns besides those of private tensors */
+    EMR_FEATURE_ARRANGED = 4, /* there is an ARRANGEMENT */
+    EMR_FEATURES_KNOWN = 7,
 };
 
 /* Gives header or trailer its hash, and tells whether it is right. */
@@ -45,8 +53,9 @@ enum emr_section_kind {
     EMR_SECTION_STREAMS = 9,
     EMR_SECTION_BLOCKS = 10,
     EMR_SECTION_METADATA = 11,
-    EMR_SECTION_GROWTH = 12, /* the only one that may be absent */
-    EMR_N_SECTIONS = 13,
+    EMR_SECTION_GROWTH = 12,      /* may be absent, */
+    EMR_SECTION_ARRANGEMENT = 13, /* and so may this */
+    EMR_N_SECTIONS = 14,
 };
 
 enum { EMR_SECTION_REQUIRED = 1 };
@@ -255,6 +264,38 @@ static inline emr_private_record emr_decode_private(const uint8_t *p)
     };
 }
 
+/* What a tensor of the bundle is in the model of a task, or in the base: how it is called, and its shape. */
+typedef struct emr_arrangement_record {
+    uint32_t owner;
+    uint32_t tensor; /* its number; for a task, its i-th private tensor has number n_tensors + i */
+    uint32_t name, shape;
+    uint32_t rest; /* the number of the tensor with the rows after this one's, or EMR_NO_REST */
+} emr_arrangement_record;
+
+enum { EMR_ARRANGEMENT_SIZE = 24 };
+#define EMR_NO_REST UINT32_MAX
+
+static inline void emr_encode_arrangement(uint8_t *p, const emr_arrangement_record *r)
+{
+    emr_store32(p, r->owner);
+    emr_store32(p + 4, r->tensor);
+    emr_store32(p + 8, r->name);
+    emr_store32(p + 12, r->shape);
+    emr_store32(p + 16, r->rest);
+    emr_store32(p + 20, 0);
+}
+
+static inline emr_arrangement_record emr_decode_arrangement(const uint8_t *p)
+{
+    return (emr_arrangement_record){
+        .owner = emr_load32(p),
+        .tensor = emr_load32(p + 4),
+        .name = emr_load32(p + 8),
+        .shape = emr_load32(p + 12),
+        .rest = emr_load32(p + 16),
+    };
+}
+
 typedef struct emr_stream_record {
     uint32_t kind, owner;
     uint64_t bytes;
@@ -328,6 +369,14 @@ static inline emr_block_record emr_decode_block(const uint8_t *p)
         .parameter = p[21],
     };
 }
+
+/* With EMR_FEATURE_RULES each pattern of the growth section begins with the letter of the list that it is in. */
+enum {
+    EMR_GLOB_PRIVATE = 'p',
+    EMR_GLOB_MERGE = 'm',
+    EMR_GLOB_ABSENT = 'a',
+    EMR_GLOB_BASE = 'b',
+};
 
 /* The growth section: this, then the globs' strings, zeros up to a multiple of 8, the numerators. */
 typedef struct emr_growth_record {

@@ -34,7 +34,8 @@ static emr_status read_bundle_header(emr_bundle *b, emr_error *error)
                         b->name);
     b->version_major = emr_load16(p + 8);
     b->version_minor = emr_load16(p + 10);
-    if (b->version_major != EMR_FORMAT_MAJOR || emr_load64(p + 16) != 0)
+    b->features = emr_load64(p + 16);
+    if (b->version_major != EMR_FORMAT_MAJOR || b->features & ~(uint64_t)EMR_FEATURES_KNOWN)
         return emr_fail(error, EMR_EVERSION, "%F: bundle format %u.%u needs a newer libemr", b->name,
                         (uint64_t)b->version_major, (uint64_t)b->version_minor);
     return emr_load32(p + 12) == EMR_HEADER_SIZE
@@ -88,7 +89,7 @@ static emr_status find_sections(emr_bundle *b, size_t index_size, emr_error *err
         at += (size_t)emr_round_up(size, 8);
     }
     for (int kind = 1; kind < EMR_N_SECTIONS; kind++)
-        if (!b->sections[kind].data && kind != EMR_SECTION_GROWTH)
+        if (!b->sections[kind].data && kind < EMR_SECTION_GROWTH)
             return emr_bundle_malformed(b, "a section is missing", error);
     return EMR_OK;
 }

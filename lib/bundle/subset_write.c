@@ -2,6 +2,7 @@
  * checked on the way; the index is made again. */
 #include "bundle/subset.h"
 
+#include "bundle/arrangement.h"
 #include "bundle/writer.h"
 #include "core/hash.h"
 
@@ -145,6 +146,28 @@ static bool index_private(subset_copy *c, size_t task)
     return true;
 }
 
+/* The base's records come last, as they do in the bundle. */
+static bool index_arrangements(subset_copy *c, uint32_t owner)
+{
+    const emr_bundle *b = c->bundle;
+    size_t first, end;
+    emr_bundle_arrangements(b, owner, &first, &end);
+    for (size_t i = first; i < end; i++) {
+        emr_arrangement_record r = emr_bundle_arrangement_record(b, i);
+        size_t task = owner;
+        uint32_t rank =
+            r.tensor < b->summary.n_tensors
+                ? emr_bundle_tensor_record(b, r.tensor).rank
+                : emr_bundle_private_record(b, b->first_private[task] + r.tensor - b->summary.n_tensors).rank;
+        uint8_t *p = emr_writer_record(c->writer, EMR_SECTION_ARRANGEMENT, EMR_ARRANGEMENT_SIZE);
+        r.owner = owner == EMR_BASE ? owner : c->subset->numbers[owner];
+        if (!p || !copy_string(c, &r.name) || !copy_shape(c, rank, &r.shape))
+            return false;
+        emr_encode_arrangement(p, &r);
+    }
+    return true;
+}
+
 /* A task's part of a section that has `size` bytes for each. */
 static bool copy_part(subset_copy *c, enum emr_section_kind kind, size_t task, size_t size)
 {
@@ -165,7 +188,7 @@ static bool index_task(subset_copy *c, size_t task)
     emr_encode_task(p, &r);
     return copy_part(c, EMR_SECTION_TASK_DTYPES, task, b->summary.n_tensors) &&
            (!per_tensor || copy_part(c, EMR_SECTION_RESCALERS, task, (size_t)b->summary.n_merged * 4)) &&
-           index_private(c, task);
+           index_private(c, task) && index_arrangements(c, (uint32_t)task);
 }
 
 /* The entries of one owner may refer to no more than the strings hold, each time counted: where they share
@@ -207,7 +230,7 @@ static bool make_index(subset_copy *c)
     bool there = index_tensors(c);
     for (size_t t = 0; there && t < c->bundle->summary.n_tasks; t++)
         there = !c->subset->stays[t] || index_task(c, t);
-    return there && index_kept_metadata(c);
+    return there && index_arrangements(c, EMR_BASE) && index_kept_metadata(c);
 }
 
 static bool allocate_copy(subset_copy *c)
@@ -237,9 +260,20 @@ static void release_copy(subset_copy *c)
     emr_release(a, c->buffer);
 }
 
+/* What readers of the new bundle must know: arrangements may all have been those of tasks that go. */
+static uint32_t kept_features(const subset_copy *c)
+{
+    bool arranged = false;
+    for (size_t i = 0; i < c->bundle->n_arrangements; i++) {
+        uint32_t owner = emr_bundle_arrangement_record(c->bundle, i).owner;
+        arranged = arranged || owner == EMR_BASE || c->subset->stays[owner];
+    }
+    return (uint32_t)(c->bundle->features & EMR_FEATURE_ABSENT) | (arranged ? EMR_FEATURE_ARRANGED : 0u);
+}
+
 static emr_status run_copy(subset_copy *c, const emr_io *io, const emr_workers *workers, emr_error *error)
 {
-    const emr_writer_limits limits = {.loose_blocks = 1, .compression = -1};
+    const emr_writer_limits limits = {.loose_blocks = 1, .compression = -1, .features = kept_features(c)};
     emr_status status = emr_writer_create(&c->writer, io, &c->subset->env.allocator, workers, &limits, error);
     if (!status)
         status = declare_kept_streams(c, error);

@@ -16,6 +16,9 @@ static void destroy_view(void *user)
 {
     emr_view *v = user;
     emr_allocator allocator = v->allocator;
+    emr_model_destroy(&v->wholes);
+    emr_model_destroy(&v->parts);
+    emr_model_destroy(&v->arranged_base);
     emr_model_destroy(&v->own_base);
     emr_release(&allocator, v->not_the_base);
     emr_release(&allocator, v->tensors);

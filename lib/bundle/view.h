@@ -20,10 +20,14 @@ typedef struct emr_view_tensor {
 typedef struct emr_view {
     const emr_bundle *bundle;
     emr_allocator allocator;
-    size_t stream;       /* or EMR_NO_STREAM */
-    uint32_t task;       /* whose modulator computes the weights */
-    emr_model *own_base; /* the embedded base, where that is what a task is computed from */
-    char *not_the_base;  /* "is not the base of FILE", where the base is still to be checked; else NULL */
+    size_t stream;            /* or EMR_NO_STREAM */
+    uint32_t task;            /* whose modulator computes the weights */
+    emr_model *own_base;      /* the embedded base, where that is what a task is computed from */
+    emr_model *arranged_base; /* the given base as the bundle has it, where that is otherwise */
+    emr_model
+        *parts; /* tensors that the task has in one piece or in another shape: as the bundle has them, */
+    emr_model *wholes;  /* and as the task has them */
+    char *not_the_base; /* "is not the base of FILE", where the base is still to be checked; else NULL */
     emr_view_tensor *tensors; /* in the model's order */
 } emr_view;
 

@@ -2,7 +2,9 @@
  */
 #include "bundle/view.h"
 
+#include "bundle/arrangement.h"
 #include "core/resources.h"
+#include "model/arranged.h"
 #include "numeric/convert.h"
 
 /* What becomes of the base's values, of which `source` has those of the computation's elements. They are read
@@ -64,21 +66,34 @@ static void note_blocks(emr_tensor *t, const emr_view *v, uint64_t first_param)
     t->place = first_param;
 }
 
-/* One tensor that the task's model takes from the base, merged or kept. */
-static emr_status add_from_base(emr_model *model, const emr_bundle *b, uint32_t i, const emr_model *base,
-                                emr_dtype dtype, emr_error *error)
+/* How tensors of a task are made. */
+typedef struct task_tensors {
+    const emr_bundle *bundle;
+    const emr_model *base;
+    emr_arranged_task arranged;
+    emr_dtype wanted; /* of floats; 0: the task's own */
+    uint32_t task;
+} task_tensors;
+
+/* One tensor that the task's model takes from the base, merged or kept; under `name`. */
+static emr_status add_from_base(emr_model *model, const task_tensors *tt, uint32_t i, const char *name,
+                                emr_error *error)
 {
     const emr_view *v = model->options.user;
+    const emr_bundle *b = tt->bundle;
     emr_tensor_record r = emr_bundle_tensor_record(b, i);
     emr_tensor_desc desc = emr_view_describe(b, &r);
+    emr_dtype dtype = emr_bundle_task_dtype(b, tt->task, i);
     emr_view_tensor t = {
         .from_base = {.hash_low = r.hash_low, .hash_high = r.hash_high, .wrong = v->not_the_base},
         .merged = i,
     };
-    emr_status status = emr_bundle_base_tensor(b, base, i, &t.from_base.source, error);
+    emr_status status = emr_bundle_base_tensor(b, tt->base, i, &t.from_base.source, error);
     if (status)
         return status;
+    dtype = tt->wanted && emr_dtype_is_float(dtype) ? tt->wanted : dtype;
     t.from_base.derive = r.merged ? derive_weights : dtype != r.dtype ? derive_converted : NULL;
+    desc.name = name;
     desc.dtype = dtype;
     desc.compute = compute_from_base;
     desc.max_count = t.from_base.derive ? EMR_VIEW_PIECE : UINT32_MAX;
@@ -88,35 +103,112 @@ static emr_status add_from_base(emr_model *model, const emr_bundle *b, uint32_t 
     return status;
 }
 
-static emr_status add_all_from_base(emr_model *model, const emr_bundle *b, const emr_model *base,
-                                    emr_dtype wanted, emr_error *error)
+static emr_status add_own_tensor(emr_model *model, const task_tensors *tt, size_t i, const char *name,
+                                 emr_error *error)
 {
-    const emr_view *v = model->options.user;
+    const emr_bundle *b = tt->bundle;
+    emr_private_record p = emr_bundle_private_record(b, b->first_private[tt->task] + i);
+    const emr_tensor_record r = {.name = p.name, .shape = p.shape, .rank = p.rank, .dtype = p.dtype};
+    const emr_view_tensor t = {.offset = p.offset, .stored = p.dtype};
+    bool convert = tt->wanted && emr_dtype_is_float(p.dtype) && tt->wanted != p.dtype;
+    emr_tensor_desc desc = emr_view_describe(b, &r);
+    desc.name = name ? name : desc.name;
+    desc.dtype = convert ? tt->wanted : p.dtype;
+    desc.compute = convert ? emr_view_compute_converted : emr_view_compute_stored;
+    desc.max_count = convert ? EMR_VIEW_PIECE : UINT32_MAX;
+    return emr_view_add(model, &t, &desc, error);
+}
+
+/* A tensor by its number, as the bundle has it but for its name; nothing where the task does not have it. */
+static emr_status add_numbered(emr_model *model, const task_tensors *tt, size_t number, const char *name,
+                               emr_error *error)
+{
+    const emr_bundle *b = tt->bundle;
+    uint32_t n_tensors = b->summary.n_tensors;
+    if (number >= n_tensors)
+        return add_own_tensor(model, tt, number - n_tensors, name, error);
+    if (emr_bundle_task_dtype(b, tt->task, number) == EMR_DTYPE_NONE)
+        return EMR_OK;
+    return add_from_base(model, tt, (uint32_t)number, name ? name : emr_bundle_tensor_name(b, number), error);
+}
+
+/* A part of what the task has otherwise: it can be read, so its base must be right. */
+static emr_status add_view_part(emr_model *parts, const task_tensors *tt, size_t number, bool unchecked,
+                                emr_error *error)
+{
+    const emr_bundle *b = tt->bundle;
     emr_status status = EMR_OK;
-    for (uint32_t i = 0; !status && i < b->summary.n_tensors; i++) {
-        emr_dtype dtype = emr_bundle_task_dtype(b, v->task, i);
-        if (dtype == EMR_DTYPE_NONE)
+    if (unchecked && number < b->summary.n_tensors)
+        status = emr_bundle_check_tensor(b, tt->base, number, &parts->allocator, error);
+    return status ? status : add_numbered(parts, tt, number, NULL, error);
+}
+
+/* What a record makes of its parts, which were added last. */
+static emr_status make_whole(emr_view *v, const task_tensors *tt, const emr_arrangement_record *r,
+                             emr_error *error)
+{
+    const emr_model *parts = v->parts;
+    const char *name = emr_bundle_string(tt->bundle, r->name);
+    const emr_tensor *last = parts->tensors[parts->n_tensors - 1];
+    return r->rest != EMR_NO_REST
+               ? emr_arranged_join(v->wholes, parts->tensors[parts->n_tensors - 2], last, name, error)
+               : emr_arranged_fit(v->wholes, last, name, emr_bundle_shape(tt->bundle, r->shape), error);
+}
+
+/* Tensors that the task has in another shape or in one piece. They are made of a view of the parts, which is a
+ * model of its own, since readers of the whole read from it. */
+static emr_status make_wholes(emr_view *v, const task_tensors *tt, emr_error *error)
+{
+    const emr_bundle *b = tt->bundle;
+    size_t n = 0;
+    emr_view inner = {.bundle = b, .allocator = v->allocator, .stream = v->stream, .task = v->task};
+    for (size_t i = 0; i < tt->arranged.n; i++) {
+        uint32_t record = emr_arranged_task_record(&tt->arranged, i);
+        if (record < EMR_ARRANGED_REST) {
+            emr_arrangement_record r = emr_bundle_arrangement_record(b, record);
+            n += emr_bundle_is_reshaped(b, &r) ? 2 : 0;
+        }
+    }
+    if (!n)
+        return EMR_OK;
+    emr_status status = emr_view_create(&v->parts, &inner, n, EMR_VIEW_PIECE * sizeof(double), error);
+    if (!status)
+        status = emr_arranged_create(&v->wholes, v->parts, &v->allocator, error);
+    for (size_t i = 0; !status && i < tt->arranged.n; i++) {
+        uint32_t record = emr_arranged_task_record(&tt->arranged, i);
+        if (record >= EMR_ARRANGED_REST)
             continue;
-        dtype = wanted && emr_dtype_is_float(dtype) ? wanted : dtype;
-        status = add_from_base(model, b, i, base, dtype, error);
+        emr_arrangement_record r = emr_bundle_arrangement_record(b, record);
+        if (!emr_bundle_is_reshaped(b, &r))
+            continue;
+        status = add_view_part(v->parts, tt, i, v->not_the_base != NULL, error);
+        if (!status && r.rest != EMR_NO_REST)
+            status = add_view_part(v->parts, tt, r.rest, v->not_the_base != NULL, error);
+        if (!status)
+            status = make_whole(v, tt, &r, error);
     }
     return status;
 }
 
-static emr_status add_private(emr_model *model, const emr_bundle *b, emr_dtype wanted, emr_error *error)
+/* All tensors of the task: those from the base, then private ones, each as the task has it. */
+static emr_status add_all_tensors(emr_model *model, const task_tensors *tt, emr_error *error)
 {
-    uint32_t task = ((const emr_view *)model->options.user)->task;
-    emr_status status = EMR_OK;
-    for (size_t i = b->first_private[task]; !status && i < b->first_private[task + 1]; i++) {
-        emr_private_record p = emr_bundle_private_record(b, i);
-        const emr_tensor_record r = {.name = p.name, .shape = p.shape, .rank = p.rank, .dtype = p.dtype};
-        const emr_view_tensor t = {.offset = p.offset, .stored = p.dtype};
-        bool convert = wanted && emr_dtype_is_float(p.dtype) && wanted != p.dtype;
-        emr_tensor_desc desc = emr_view_describe(b, &r);
-        desc.dtype = convert ? wanted : p.dtype;
-        desc.compute = convert ? emr_view_compute_converted : emr_view_compute_stored;
-        desc.max_count = convert ? EMR_VIEW_PIECE : UINT32_MAX;
-        status = emr_view_add(model, &t, &desc, error);
+    const emr_bundle *b = tt->bundle;
+    emr_view *v = model->options.user;
+    uint32_t whole = 0;
+    emr_status status = tt->arranged.records ? make_wholes(v, tt, error) : EMR_OK;
+    for (size_t i = 0; !status && i < tt->arranged.n; i++) {
+        uint32_t record = emr_arranged_task_record(&tt->arranged, i);
+        if (record == EMR_ARRANGED_REST)
+            continue;
+        if (record == EMR_NOT_ARRANGED) {
+            status = add_numbered(model, tt, i, NULL, error);
+            continue;
+        }
+        emr_arrangement_record r = emr_bundle_arrangement_record(b, record);
+        status = emr_bundle_is_reshaped(b, &r)
+                     ? emr_model_add_tensor(model, v->wholes->tensors[whole++], error)
+                     : add_numbered(model, tt, i, emr_bundle_string(b, r.name), error);
     }
     return status;
 }
@@ -158,6 +250,25 @@ static emr_status create_task_view(emr_model **model, const emr_view *view, bool
     return EMR_OK;
 }
 
+/* Everything that the model has, out of the bundle and a base: the given one, or the view's own. */
+static emr_status fill_task(emr_model *model, const emr_model *base, emr_dtype wanted, emr_error *error)
+{
+    emr_view *v = model->options.user;
+    task_tensors tt = {
+        .bundle = v->bundle, .base = base ? base : v->own_base, .wanted = wanted, .task = v->task};
+    emr_status status =
+        base ? emr_bundle_arrange_base(&v->arranged_base, v->bundle, base, false, &v->allocator, error)
+             : EMR_OK;
+    if (v->arranged_base)
+        tt.base = v->arranged_base;
+    if (!status)
+        status = emr_arranged_task_read(&tt.arranged, v->bundle, v->task, &v->allocator, error);
+    if (!status)
+        status = add_all_tensors(model, &tt, error);
+    emr_arranged_task_free(&tt.arranged, &v->allocator);
+    return status ? status : emr_bundle_add_metadata(model, v->bundle, v->task, error);
+}
+
 emr_status emr_bundle_open_task(emr_model **model, const emr_bundle *b, uint32_t task, const emr_model *base,
                                 const emr_view_options *given, emr_error *error)
 {
@@ -181,13 +292,7 @@ emr_status emr_bundle_open_task(emr_model **model, const emr_bundle *b, uint32_t
         .task = task,
     };
     status = create_task_view(model, &view, !base, options.check == EMR_BASE_CHECK_WRITE, error);
-    if (!status && !base)
-        base = ((const emr_view *)(*model)->options.user)->own_base;
     if (!status)
-        status = add_all_from_base(*model, b, base, options.dtype, error);
-    if (!status)
-        status = add_private(*model, b, options.dtype, error);
-    if (!status)
-        status = emr_bundle_add_metadata(*model, b, task, error);
+        status = fill_task(*model, base, options.dtype, error);
     return emr_view_finish(model, status, error);
 }

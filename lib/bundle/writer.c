@@ -48,8 +48,9 @@ static emr_status write_bundle_header(emr_writer *w, emr_error *error)
     uint8_t p[EMR_HEADER_SIZE] = {0};
     memcpy(p, EMR_HEADER_MAGIC, 8);
     emr_store16(p + 8, EMR_FORMAT_MAJOR);
-    emr_store16(p + 10, EMR_FORMAT_MINOR);
+    emr_store16(p + 10, w->limits.features ? EMR_FORMAT_MINOR : 0);
     emr_store32(p + 12, EMR_HEADER_SIZE);
+    emr_store64(p + 16, w->limits.features);
     emr_set_seal(p);
     return emr_writer_write(w, p, sizeof p, error);
 }

@@ -24,6 +24,7 @@ typedef struct emr_writer_limits {
     int compression;              /* as in emr_merge_options */
     bool overlap;                 /* false: the caller flushes before it begins the next round */
     bool hashes;                  /* everything, for save and check */
+    uint32_t features;            /* EMR_FEATURE_...: what a reader must know */
 } emr_writer_limits;
 
 /* Writes the header. `io` must have write; the workers are borrowed. */
@@ -67,6 +68,8 @@ uint64_t emr_writer_bytes(const emr_writer *writer, size_t stream);
 uint8_t *emr_writer_record(emr_writer *writer, enum emr_section_kind kind, size_t size);
 /* Adds a string to the strings section: its offset, or UINT32_MAX when there is no room. */
 uint32_t emr_writer_string(emr_writer *writer, const char *text);
+/* The same with a letter before it. */
+uint32_t emr_writer_marked_string(emr_writer *writer, char letter, const char *text);
 /* Adds a shape to the shapes section: the index of its first dimension, or UINT32_MAX. */
 uint32_t emr_writer_shape(emr_writer *writer, uint32_t rank, const uint64_t *shape);
 

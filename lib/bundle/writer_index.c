@@ -14,16 +14,28 @@ uint8_t *emr_writer_record(emr_writer *w, enum emr_section_kind kind, size_t siz
     return (uint8_t *)a->data + a->n - size;
 }
 
-uint32_t emr_writer_string(emr_writer *w, const char *text)
+/* `marks`: letters before the text, at most one. */
+static uint32_t put_marked_string(emr_writer *w, const char *letter, size_t marks, const char *text)
 {
     size_t at = w->sections[EMR_SECTION_STRINGS].n, n = strlen(text) + 1;
-    if (n > UINT32_MAX - at)
+    if (n + marks > UINT32_MAX - at)
         return UINT32_MAX;
-    uint8_t *p = emr_writer_record(w, EMR_SECTION_STRINGS, n);
+    uint8_t *p = emr_writer_record(w, EMR_SECTION_STRINGS, marks + n);
     if (!p)
         return UINT32_MAX;
-    memcpy(p, text, n);
+    memcpy(p, letter, marks);
+    memcpy(p + marks, text, n);
     return (uint32_t)at;
+}
+
+uint32_t emr_writer_string(emr_writer *w, const char *text)
+{
+    return put_marked_string(w, "", 0, text);
+}
+
+uint32_t emr_writer_marked_string(emr_writer *w, char letter, const char *text)
+{
+    return put_marked_string(w, &letter, 1, text);
 }
 
 uint32_t emr_writer_shape(emr_writer *w, uint32_t rank, const uint64_t *shape)
@@ -72,7 +84,7 @@ static emr_status index_blocks(emr_writer *w, uint64_t n_blocks, emr_error *erro
 
 static bool is_left_out(const emr_writer *w, uint32_t kind)
 {
-    return kind == EMR_SECTION_GROWTH && w->sections[kind].n == 0;
+    return kind >= EMR_SECTION_GROWTH && w->sections[kind].n == 0;
 }
 
 static uint64_t index_size(const emr_writer *w)

@@ -20,6 +20,14 @@ static inline bool emr_same_text(const char *a, const char *b)
     return *a == *b;
 }
 
+/* Where a character is, or NULL. */
+static inline const char *emr_find_char(const char *text, char wanted)
+{
+    while (*text && *text != wanted)
+        text++;
+    return *text == wanted ? text : NULL;
+}
+
 /* Whether the text is valid UTF-8: shortest forms only, no surrogates. */
 static inline bool emr_is_utf8(const char *text, size_t n)
 {

@@ -3,6 +3,7 @@
 
 #include "bundle/format.h"
 #include "core/text.h"
+#include "model/arranged.h"
 
 /* At most this much of the index is due to a tensor: its record, name and shape, once for the base and once
  * for each task that keeps its own; and its rescalers per tensor. */
@@ -39,13 +40,35 @@ static void estimate_entry(emr_merge_plan *plan, const emr_entry *entry)
     plan->index_bytes += index_bytes_of(plan, entry);
 }
 
+static uint64_t glob_bytes(const char *const *globs, uint32_t n)
+{
+    uint64_t bytes = 0;
+    for (uint32_t i = 0; i < n; i++)
+        bytes += 4 + emr_text_length(globs[i]) + 2;
+    return bytes;
+}
+
+/* What a source has otherwise than it is merged. */
+static uint64_t arrangement_bytes(const emr_model *model)
+{
+    uint64_t bytes = 0;
+    for (uint32_t i = 0; i < model->n_tensors; i++) {
+        const emr_tensor *t = model->tensors[i];
+        if (t->own && !t->own->is_rest)
+            bytes += EMR_ARRANGEMENT_SIZE + emr_text_length(t->own->name) + 1 + 8 * (uint64_t)t->rank;
+    }
+    return bytes;
+}
+
 /* What being extendable adds to the index. */
 static uint64_t growth_bytes(const emr_merge_plan *plan)
 {
     uint64_t n_tasks = plan->alignment.n_tasks;
     uint64_t bytes = EMR_GROWTH_SIZE + 8 + (3 + 3 * n_tasks) * EMR_STREAM_SIZE;
-    for (uint32_t i = 0; i < plan->policy.n_private_globs; i++)
-        bytes += 4 + emr_text_length(plan->policy.private_globs[i]) + 1;
+    bytes += glob_bytes(plan->policy.private_globs, plan->policy.n_private_globs) +
+             glob_bytes(plan->policy.merge_globs, plan->policy.n_merge_globs) +
+             glob_bytes(plan->policy.absent_globs, plan->policy.n_absent_globs) +
+             glob_bytes(plan->policy.base_globs, plan->policy.n_base_globs);
     if (!emr_merge_is_per(plan, EMR_RESCALE_PER_ROW))
         bytes += n_tasks * sizeof(double) *
                  (emr_merge_is_per(plan, EMR_RESCALE_PER_TENSOR) ? plan->alignment.n_merged : 1);
@@ -57,10 +80,11 @@ void emr_merge_estimate(emr_merge_plan *plan)
     const emr_alignment *a = &plan->alignment;
     plan->loose_bytes = 0;
     plan->index_bytes = EMR_HEADER_SIZE + EMR_TRAILER_SIZE + EMR_N_SECTIONS * (EMR_SECTION_HEAD + 8) +
-                        EMR_SUMMARY_SIZE + 2 * EMR_STREAM_SIZE + metadata_bytes(a->base);
+                        EMR_SUMMARY_SIZE + 2 * EMR_STREAM_SIZE + metadata_bytes(a->base) +
+                        arrangement_bytes(a->base);
     for (uint32_t t = 0; t < a->n_tasks; t++)
         plan->index_bytes += EMR_TASK_SIZE + emr_text_length(a->tasks[t].name) + 1 + 3 * EMR_STREAM_SIZE +
-                             metadata_bytes(a->tasks[t].model);
+                             metadata_bytes(a->tasks[t].model) + arrangement_bytes(a->tasks[t].model);
     if (plan->options.extendable)
         plan->index_bytes += growth_bytes(plan);
     if (emr_merge_is_per(plan, EMR_RESCALE_PER_ROW))

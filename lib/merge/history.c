@@ -1,7 +1,8 @@
 /* history.c - see history.h. Streams are read front to back by a cursor each, all of them side by side. */
 #include "merge/history.h"
 
-#include "bundle/bundle.h"
+#include "bundle/arrangement.h"
+#include "model/arranged.h"
 #include "merge/streams.h"
 #include "modulator/kind.h"
 
@@ -9,20 +10,38 @@
 
 enum { PRIVATE_BYTES = 1 << 10 /* a task's model, besides its tensors */ };
 
+/* The patterns of one list of the growth section, without their letters; how many they are. */
+static uint32_t list_globs(const emr_bundle *b, const emr_growth_record *g, char letter, const char **globs)
+{
+    const uint8_t *strings = b->sections[EMR_SECTION_GROWTH].data + EMR_GROWTH_SIZE;
+    bool letters = (b->features & EMR_FEATURE_RULES) != 0;
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < g->n_globs; i++) {
+        const char *text = emr_bundle_string(b, emr_load32(strings + 4 * (size_t)i));
+        if (letters ? *text == letter : letter == EMR_GLOB_PRIVATE)
+            globs[n++] = text + letters;
+    }
+    return n;
+}
+
 static emr_status take_policy(emr_policy *policy, const emr_bundle *b, const emr_growth_record *g,
                               const emr_allocator *allocator, emr_error *error)
 {
-    const uint8_t *strings = b->sections[EMR_SECTION_GROWTH].data + EMR_GROWTH_SIZE;
     const char **globs = emr_allocate_array(allocator, g->n_globs, sizeof *globs);
     if (!globs)
         return emr_no_memory(error, b->name);
-    for (uint32_t i = 0; i < g->n_globs; i++)
-        globs[i] = emr_bundle_string(b, emr_load32(strings + 4 * (size_t)i));
-    const emr_policy made_with = {.size = sizeof made_with,
-                                  .private_globs = globs,
-                                  .n_private_globs = g->n_globs,
-                                  .on_mismatch = g->on_mismatch,
-                                  .on_missing = g->on_missing};
+    emr_policy made_with = {
+        .size = sizeof made_with, .on_mismatch = g->on_mismatch, .on_missing = g->on_missing};
+    made_with.private_globs = globs; /* the lists lie one after another */
+    made_with.n_private_globs = list_globs(b, g, EMR_GLOB_PRIVATE, globs);
+    made_with.merge_globs = made_with.private_globs + made_with.n_private_globs;
+    made_with.n_merge_globs = list_globs(b, g, EMR_GLOB_MERGE, globs + made_with.n_private_globs);
+    made_with.absent_globs = made_with.merge_globs + made_with.n_merge_globs;
+    made_with.n_absent_globs =
+        list_globs(b, g, EMR_GLOB_ABSENT, globs + (made_with.absent_globs - made_with.private_globs));
+    made_with.base_globs = made_with.absent_globs + made_with.n_absent_globs;
+    made_with.n_base_globs =
+        list_globs(b, g, EMR_GLOB_BASE, globs + (made_with.base_globs - made_with.private_globs));
     emr_policy_free(policy, allocator);
     emr_status status = emr_policy_take(policy, &made_with, allocator, error);
     emr_release(allocator, (void *)(uintptr_t)globs);
@@ -60,6 +79,7 @@ typedef struct settled_task {
     const emr_bundle *bundle;
     emr_cursor cursor;
     size_t stream;
+    struct emr_own *owns; /* of tensors that the task has otherwise */
 } settled_task;
 
 typedef struct settled_tensor {
@@ -85,7 +105,41 @@ static void destroy_settled_task(void *user)
     settled_task *task = user;
     emr_allocator allocator = task->allocator;
     emr_cursor_close(&task->cursor);
+    emr_release(&allocator, task->owns);
     emr_release(&allocator, task);
+}
+
+/* Says of tensors what they are in the task's own model, so that the new bundle knows, too. Their numbers are those
+ * of the section; in the model those that the task does not have are left out. */
+static emr_status arrange_settled(emr_model *model, settled_task *task, uint32_t number, emr_error *error)
+{
+    const emr_bundle *b = task->bundle;
+    size_t first, end;
+    emr_bundle_arrangements(b, number, &first, &end);
+    if (first == end)
+        return EMR_OK;
+    uint32_t n_tensors = b->summary.n_tensors,
+             *places = emr_allocate_array(&task->allocator, n_tensors, sizeof *places);
+    task->owns = emr_allocate_array(&task->allocator, 2 * (end - first), sizeof *task->owns);
+    uint32_t n = 0;
+    for (uint32_t i = 0; places && i < n_tensors; i++)
+        places[i] = emr_bundle_task_dtype(b, number, i) == EMR_DTYPE_NONE ? n : n++;
+    for (size_t i = first; places && task->owns && i < end; i++) {
+        emr_arrangement_record r = emr_bundle_arrangement_record(b, i);
+        struct emr_own *own = &task->owns[2 * (i - first)];
+        uint32_t at = r.tensor < n_tensors ? places[r.tensor] : n + r.tensor - n_tensors;
+        *own = (struct emr_own){.name = emr_bundle_string(b, r.name), .shape = emr_bundle_shape(b, r.shape)};
+        model->tensors[at]->own = own;
+        if (r.rest == EMR_NO_REST)
+            continue;
+        emr_tensor *rest = model->tensors[r.rest < n_tensors ? places[r.rest] : n + r.rest - n_tensors];
+        own[1] = (struct emr_own){.name = own->name, .shape = own->shape, .is_rest = true};
+        rest->own = &own[1];
+        own->rest = rest;
+    }
+    emr_status status = places && task->owns ? EMR_OK : emr_no_memory(error, b->name);
+    emr_release(&task->allocator, places);
+    return status;
 }
 
 /* Without a settled tensor there are no bytes: it is the base's. */
@@ -126,6 +180,8 @@ static emr_status fill_settled(emr_model *model, settled_task *task, settled_ten
         *tensors = (settled_tensor){task, p.offset, emr_dtype_bits(p.dtype)};
         status = add_settled(model, b, tensors++, desc, error);
     }
+    if (!status)
+        status = arrange_settled(model, task, number, error);
     return status ? status : emr_bundle_add_metadata(model, b, number, error);
 }
 

@@ -1,6 +1,7 @@
 /* index.c - see index.h. */
 #include "merge/index.h"
 
+#include "model/arranged.h"
 #include "modulator/kind.h"
 #include "numeric/convert.h"
 
@@ -108,6 +109,93 @@ static bool index_rescalers(emr_writer *w, const float *rescalers, size_t n)
     return p != NULL;
 }
 
+/* Numbers as the section has them: of tensors of the bundle, then of a task's private ones. */
+typedef struct arranged_numbers {
+    const emr_alignment *alignment;
+    uint32_t *in_bundle; /* of each entry of the base; EMR_NO_REST: it is not there */
+    uint32_t n_tensors;
+} arranged_numbers;
+
+/* The number of a tensor in what a source has in the bundle, or EMR_NO_REST. */
+static uint32_t find_number(const arranged_numbers *n, uint32_t source, const emr_tensor *t)
+{
+    const emr_alignment *a = n->alignment;
+    const emr_entry *entry = t ? emr_alignment_find(a, t->name) : NULL;
+    if (!entry)
+        return EMR_NO_REST;
+    if (source == 0 || emr_entry_from_base(entry, source - 1))
+        return entry->base ? n->in_bundle[entry - a->entries] : EMR_NO_REST;
+    const emr_model *model = a->tasks[source - 1].model;
+    uint32_t number = n->n_tensors;
+    for (uint32_t i = 0; i < model->n_tensors; i++) { /* rests are few */
+        const emr_entry *other = emr_alignment_find(a, model->tensors[i]->name);
+        if (other == entry)
+            return number;
+        number +=
+            other && other->action != EMR_ACTION_MERGE && emr_entry_part(other, source - 1) == EMR_PART_OWN;
+    }
+    return EMR_NO_REST;
+}
+
+/* A tensor that its owner has otherwise; nothing for one that it has just so. */
+static bool index_arranged(emr_writer *w, const arranged_numbers *n, uint32_t source, uint32_t number,
+                           const emr_tensor *t)
+{
+    if (!t || !t->own || t->own->is_rest || number == EMR_NO_REST)
+        return true;
+    emr_arrangement_record r = {.owner = source ? source - 1 : EMR_BASE,
+                                .tensor = number,
+                                .name = emr_writer_string(w, t->own->name),
+                                .shape = emr_writer_shape(w, t->rank, t->own->shape),
+                                .rest = find_number(n, source, t->own->rest)};
+    uint8_t *p = emr_writer_record(w, EMR_SECTION_ARRANGEMENT, EMR_ARRANGEMENT_SIZE);
+    if (!p || r.name == UINT32_MAX || r.shape == UINT32_MAX)
+        return false;
+    emr_encode_arrangement(p, &r);
+    return true;
+}
+
+/* All of a source's, in the order of their numbers. */
+static bool index_source(emr_writer *w, const arranged_numbers *n, uint32_t source)
+{
+    const emr_alignment *a = n->alignment;
+    uint32_t number = n->n_tensors;
+    bool there = true;
+    for (uint32_t i = 0; there && i < a->n_base; i++) {
+        const emr_entry *entry = &a->entries[i];
+        if (source == 0)
+            there = index_arranged(w, n, 0, n->in_bundle[i], entry->base);
+        else if (emr_entry_from_base(entry, source - 1))
+            there = index_arranged(w, n, source, n->in_bundle[i],
+                                   emr_model_find_tensor(a->tasks[source - 1].model, entry->base->name));
+    }
+    const emr_model *model = source ? a->tasks[source - 1].model : NULL;
+    for (uint32_t i = 0; there && model && i < model->n_tensors; i++) {
+        const emr_entry *entry = emr_alignment_find(a, model->tensors[i]->name);
+        if (entry && entry->action != EMR_ACTION_MERGE && emr_entry_part(entry, source - 1) == EMR_PART_OWN)
+            there = index_arranged(w, n, source, number++, model->tensors[i]);
+    }
+    return there;
+}
+
+/* The tasks first, then the base, whose number is the largest. */
+static bool index_arrangement(emr_writer *w, const emr_merge_plan *plan)
+{
+    const emr_alignment *a = &plan->alignment;
+    arranged_numbers n = {.alignment = a};
+    if (!emr_merge_is_arranged(plan))
+        return true;
+    n.in_bundle = emr_allocate_array(&a->allocator, a->n_base, sizeof *n.in_bundle);
+    for (uint32_t i = 0; n.in_bundle && i < a->n_base; i++)
+        n.in_bundle[i] = is_in_bundle(a, i) ? n.n_tensors++ : EMR_NO_REST;
+    bool there = n.in_bundle != NULL;
+    for (uint32_t source = 1; there && source < a->n_sources; source++)
+        there = index_source(w, &n, source);
+    there = there && index_source(w, &n, 0);
+    emr_release(&a->allocator, n.in_bundle);
+    return there;
+}
+
 bool emr_index_plan(emr_writer *w, const emr_merge_plan *plan, const float *rescalers)
 {
     const emr_alignment *a = &plan->alignment;
@@ -126,7 +214,19 @@ bool emr_index_plan(emr_writer *w, const emr_merge_plan *plan, const float *resc
     uint8_t *p = there ? emr_writer_record(w, EMR_SECTION_SUMMARY, EMR_SUMMARY_SIZE) : NULL;
     if (p)
         emr_encode_summary(p, &summary);
-    return p && index_metadata(w, a->base, EMR_BASE);
+    return p && index_metadata(w, a->base, EMR_BASE) && index_arrangement(w, plan);
+}
+
+/* The patterns of one list, each after the letter of its list, if there are letters. */
+static bool index_globs(emr_writer *w, uint8_t *p, const char *const *globs, uint32_t n, char letter)
+{
+    bool there = true;
+    for (uint32_t i = 0; there && i < n; i++) {
+        uint32_t at = letter ? emr_writer_marked_string(w, letter, globs[i]) : emr_writer_string(w, globs[i]);
+        there = at != UINT32_MAX;
+        emr_store32(p + 4 * (size_t)i, at);
+    }
+    return there;
 }
 
 bool emr_index_growth(emr_writer *w, const emr_merge_plan *plan, const double *numerators, size_t n)
@@ -136,21 +236,23 @@ bool emr_index_growth(emr_writer *w, const emr_merge_plan *plan, const double *n
                            .on_missing = (uint8_t)policy->on_missing,
                            .compression = plan->options.compression,
                            .block_params = plan->options.block_params,
-                           .n_globs = policy->n_private_globs};
+                           .n_globs = emr_merge_n_globs(plan)};
     size_t first = (size_t)emr_growth_numerators(r.n_globs);
     uint8_t *p = emr_writer_record(w, EMR_SECTION_GROWTH, first + 8 * n);
     if (!p)
         return false;
     emr_encode_growth(p, &r);
-    for (uint32_t i = 0; i < r.n_globs; i++) {
-        uint32_t at = emr_writer_string(w, policy->private_globs[i]);
-        if (at == UINT32_MAX)
-            return false;
-        emr_store32(p + EMR_GROWTH_SIZE + 4 * (size_t)i, at);
-    }
     for (size_t i = 0; i < n; i++)
         emr_store64(p + first + 8 * i, emr_f64_bits(numerators[i]));
-    return true;
+    bool letters = r.n_globs > policy->n_private_globs;
+    uint8_t *merged = (p += EMR_GROWTH_SIZE) + 4 * (size_t)policy->n_private_globs,
+            *absent = merged + 4 * (size_t)policy->n_merge_globs,
+            *base = absent + 4 * (size_t)policy->n_absent_globs;
+    return index_globs(w, p, policy->private_globs, policy->n_private_globs,
+                       letters ? EMR_GLOB_PRIVATE : '\0') &&
+           index_globs(w, merged, policy->merge_globs, policy->n_merge_globs, EMR_GLOB_MERGE) &&
+           index_globs(w, absent, policy->absent_globs, policy->n_absent_globs, EMR_GLOB_ABSENT) &&
+           index_globs(w, base, policy->base_globs, policy->n_base_globs, EMR_GLOB_BASE);
 }
 
 bool emr_index_task(emr_writer *w, const emr_task *task, uint32_t number, const emr_task_report *report)

@@ -1,7 +1,7 @@
 /* merge.c - the public merge context: models, outputs, and the order of calls. */
 #include "emr/merge.h"
 
-#include "bundle/bundle.h"
+#include "bundle/arrangement.h"
 #include "core/text.h"
 #include "merge/force.h"
 #include "merge/history.h"
@@ -21,6 +21,7 @@ struct emr_merge {
     emr_merge_plan plan;
     const emr_kernels *kernels;
     const emr_model *base;
+    emr_model *arranged_base; /* as the bundle that is added to has it, where that is otherwise */
     emr_task *tasks;
     uint32_t n_tasks;
     size_t tasks_capacity;
@@ -89,6 +90,7 @@ void emr_merge_destroy(emr_merge **merge)
     emr_workers_destroy(&m->workers);
     if (m->state != OPEN)
         emr_merge_plan_free(&m->plan);
+    emr_model_destroy(&m->arranged_base);
     emr_policy_free(&m->plan.policy, &allocator);
     for (uint32_t t = 0; m->settled_models && t < m->plan.n_old; t++)
         emr_model_destroy(&m->settled_models[t]);
@@ -192,7 +194,13 @@ static emr_status make_plan(emr_merge *m, emr_error *error)
         return emr_fail(error, EMR_ESTATE, "a merge needs a base and at least one task");
     if (m->plan.before && m->n_tasks == m->plan.n_old)
         return emr_fail(error, EMR_ESTATE, "there is no task to add to %F", m->plan.before->name);
-    emr_status status = emr_merge_plan_make(&m->plan, m->base, m->tasks, m->n_tasks, error);
+    emr_status status = EMR_OK;
+    if (m->plan.before && !m->arranged_base)
+        status =
+            emr_bundle_arrange_base(&m->arranged_base, m->plan.before, m->base, true, &m->allocator, error);
+    if (!status)
+        status = emr_merge_plan_make(&m->plan, m->arranged_base ? m->arranged_base : m->base, m->tasks,
+                                     m->n_tasks, error);
     if (!status)
         m->state = PLANNED;
     return status;
@@ -241,8 +249,8 @@ emr_status emr_merge_get_plan_tensor(const emr_merge *m, uint32_t i, emr_plan_te
                              .rank = entry->sample->rank,
                              .dtype = entry->sample->dtype,
                              .action = entry->action};
-    for (uint32_t t = 0; entry->is_private && t < a->n_tasks; t++)
-        known.n_private += entry->is_private[t];
+    for (uint32_t t = 0; t < a->n_tasks; t++)
+        known.n_private += emr_entry_part(entry, t) == EMR_PART_OWN;
     return EMR_GIVE(out, &known, emr_plan_tensor);
 }
 
@@ -299,6 +307,7 @@ static emr_status start_running(emr_merge *m, emr_error *error)
 {
     emr_status status = EMR_OK;
     m->plan.store.writer.hashes = m->has_journal;
+    m->plan.store.writer.features = emr_merge_features(&m->plan);
     if (m->to_bundle)
         status = emr_writer_create(&m->writer, &m->output, &m->allocator, &m->workers, &m->plan.store.writer,
                                    error);

@@ -110,6 +110,51 @@ emr_status emr_merge_plan_layout(emr_merge_plan *plan, bool writes, uint64_t bes
     return emr_layout_choose(&plan->layout, &needs, error);
 }
 
+uint32_t emr_merge_n_globs(const emr_merge_plan *plan)
+{
+    const emr_policy *p = &plan->policy;
+    return p->n_private_globs + p->n_merge_globs + p->n_absent_globs + p->n_base_globs;
+}
+
+static bool has_arranged(const emr_model *model)
+{
+    for (uint32_t i = 0; i < model->n_tensors; i++)
+        if (model->tensors[i]->own)
+            return true;
+    return false;
+}
+
+bool emr_merge_is_arranged(const emr_merge_plan *plan)
+{
+    const emr_alignment *a = &plan->alignment;
+    bool arranged = has_arranged(a->base);
+    for (uint32_t t = 0; !arranged && t < a->n_tasks; t++)
+        arranged = has_arranged(a->tasks[t].model);
+    return arranged;
+}
+
+static bool has_absent(const emr_alignment *a)
+{
+    for (uint32_t i = 0; i < a->n_merged; i++)
+        if (a->entries[i].parts)
+            return true;
+    return false;
+}
+
+uint32_t emr_merge_features(const emr_merge_plan *plan)
+{
+    bool rules = plan->options.extendable && emr_merge_n_globs(plan) > plan->policy.n_private_globs;
+    return (has_absent(&plan->alignment) ? EMR_FEATURE_ABSENT : 0u) | (rules ? EMR_FEATURE_RULES : 0u) |
+           (emr_merge_is_arranged(plan) ? EMR_FEATURE_ARRANGED : 0u);
+}
+
+static void hash_globs(emr_hasher *h, const char *const *globs, uint32_t n)
+{
+    emr_hash_number(h, n);
+    for (uint32_t i = 0; i < n; i++)
+        emr_hash_text(h, globs[i]);
+}
+
 /* Everything behind the pointers, so that a new option is in it of itself. There is no padding
  * (tests/checks/layout.txt). */
 static void hash_options(emr_hasher *h, const emr_merge_plan *plan)
@@ -119,9 +164,10 @@ static void hash_options(emr_hasher *h, const emr_merge_plan *plan)
     emr_hash_number(h, plan->store.block_params);
     emr_hash_number(h, plan->policy.on_mismatch);
     emr_hash_number(h, plan->policy.on_missing);
-    emr_hash_number(h, plan->policy.n_private_globs);
-    for (uint32_t i = 0; i < plan->policy.n_private_globs; i++)
-        emr_hash_text(h, plan->policy.private_globs[i]);
+    hash_globs(h, plan->policy.private_globs, plan->policy.n_private_globs);
+    hash_globs(h, plan->policy.merge_globs, plan->policy.n_merge_globs);
+    hash_globs(h, plan->policy.absent_globs, plan->policy.n_absent_globs);
+    hash_globs(h, plan->policy.base_globs, plan->policy.n_base_globs);
 }
 
 emr_hash128 emr_merge_plan_fingerprint(const emr_merge_plan *plan)

@@ -44,6 +44,13 @@ emr_status emr_merge_plan_layout(emr_merge_plan *plan, bool writes, uint64_t bes
 /* What the bytes of the bundle depend on, but for the values of tensors: for them the files' stamps stand. */
 emr_hash128 emr_merge_plan_fingerprint(const emr_merge_plan *plan);
 
+/* Patterns of the policy, of all lists. */
+uint32_t emr_merge_n_globs(const emr_merge_plan *plan);
+
+/* Whether a source has tensors otherwise than they are merged; and all that readers of the bundle must know. */
+bool emr_merge_is_arranged(const emr_merge_plan *plan);
+uint32_t emr_merge_features(const emr_merge_plan *plan);
+
 static inline bool emr_merge_is_per(const emr_merge_plan *plan, emr_rescale_per per)
 {
     return plan->options.rescale_per == per;

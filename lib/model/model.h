@@ -42,6 +42,7 @@ struct emr_tensor {
     uint64_t offset;
     emr_compute_fn compute;
     void *user;
+    const struct emr_own *own;       /* arranged.h: what it is in its own model; NULL: just this */
     const emr_derivation *unchecked; /* NULL: its bytes can be read by anybody */
     emr_dtype dtype;
     uint32_t rank;
@@ -68,6 +69,7 @@ struct emr_model {
     uint32_t n_metadata;
     size_t metadata_capacity;
     struct emr_scratch_pool *scratch; /* computed.c */
+    bool zeros;                       /* all of it, by emr_model_create_zeros */
     uint64_t stamp;                   /* of the files it lies in, if it does: changes when they do */
 };
 

@@ -23,6 +23,8 @@ emr_status emr_model_create_zeros(emr_model **model, const emr_model *like, cons
         return emr_fail(error, EMR_EINVAL, "emr_model_create_zeros: NULL");
     const emr_model_options options = {.size = sizeof options, .name = "zeros", .allocator = allocator};
     emr_status status = emr_model_create(model, &options, error);
+    if (!status)
+        (*model)->zeros = true;
     for (uint32_t i = 0; !status && i < like->n_tensors; i++) {
         const emr_tensor *t = like->tensors[i];
         emr_tensor_desc desc = EMR_INIT(emr_tensor_desc);

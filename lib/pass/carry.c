@@ -115,7 +115,7 @@ static emr_status compare_tasks(emr_carry *c, emr_entry *entry, emr_error *error
         if (!own || a->tasks[t].settled)
             continue;
         status = compare_tensors(c, t, entry->base, own, &equal, error);
-        entry->is_private[t] = !equal;
+        entry->parts[t] = equal ? EMR_PART_BASE : EMR_PART_OWN;
         if (!status && equal) /* others count when they are streamed */
             status = c->count(c->context, own->bytes, error);
     }
@@ -162,7 +162,8 @@ static const emr_tensor *private_tensor_at(const emr_carry *c, uint32_t task, ui
     const emr_alignment *a = c->s.alignment;
     const emr_tensor *t = emr_model_tensor(a->tasks[task].model, i);
     const emr_entry *entry = t ? emr_alignment_find(a, t->name) : NULL;
-    return entry && entry->action != EMR_ACTION_MERGE && entry->is_private[task] ? t : NULL;
+    return entry && entry->action != EMR_ACTION_MERGE && emr_entry_part(entry, task) == EMR_PART_OWN ? t
+                                                                                                     : NULL;
 }
 
 static emr_status give_private(emr_carry *c, const void *bytes, size_t n, emr_error *error)

@@ -1,14 +1,20 @@
 /* session.c - creating and destroying sessions. Freestanding. */
 #include "session/needs.h"
 
-#include "model/model.h"
+#include "bundle/arrangement.h"
 
 /* The base that the host gave, checked, or the bundle's own. */
 static emr_status take_base(emr_session *s, const emr_model *base, emr_base_check check, const emr_env *env,
                             emr_error *error)
 {
     s->base = base;
-    if (!base) {
+    if (base) {
+        emr_status status =
+            emr_bundle_arrange_base(&s->arranged_base, s->bundle, base, false, &s->allocator, error);
+        if (status)
+            return status;
+        s->base = s->arranged_base ? s->arranged_base : base;
+    } else {
         emr_status status = emr_bundle_open_base(&s->own_base, s->bundle, &s->allocator, error);
         s->base = s->own_base;
         return status;
@@ -111,6 +117,7 @@ void emr_session_destroy(emr_session **session)
     for (size_t i = 0; i < sizeof tables / sizeof *tables; i++)
         emr_release(&allocator, tables[i]);
     emr_model_destroy(&s->own_base);
+    emr_model_destroy(&s->arranged_base);
     emr_workers_destroy(&s->workers);
     emr_release(&allocator, s);
     *session = NULL;

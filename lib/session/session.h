@@ -60,8 +60,8 @@ enum {
 struct emr_session {
     emr_allocator allocator;
     const emr_bundle *bundle;
-    const emr_model *base; /* the host's, or own_base */
-    emr_model *own_base;
+    const emr_model *base; /* the host's, or one of these */
+    emr_model *own_base, *arranged_base;
     emr_workers workers;
     emr_session_worker *work;    /* one a worker */
     emr_session_tensor *tensors; /* the merged ones */

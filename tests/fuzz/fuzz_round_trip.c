@@ -91,6 +91,21 @@ static emr_merge_options choose_options(choices *c)
     return o;
 }
 
+/* A task that has nothing of what is merged is refused: it gets the first of these. */
+static void acquaint(plan *p, size_t task)
+{
+    size_t first = p->n;
+    for (size_t i = p->n; i-- > 0;) {
+        if (p->fates[i] != MERGED)
+            continue;
+        if (p->dtypes[task][i])
+            return;
+        first = i;
+    }
+    if (first < p->n)
+        p->dtypes[task][first] = p->dtypes[0][first];
+}
+
 static plan make_plan(choices *c)
 {
     static const char *const names[] = {"p0", "p1", "p2", "p3", "p4", "p5", "p6"};
@@ -115,6 +130,8 @@ static plan make_plan(choices *c)
                 p.dtypes[t][i] = EMR_DTYPE_NONE;
         }
     }
+    for (size_t t = 1; t < p.n_tasks; t++)
+        acquaint(&p, t);
     return p;
 }
 

@@ -48,11 +48,12 @@ static void unknown_values_are_refused(void **state)
 static void unknown_values_of_the_policy_are_refused(void **state)
 {
     (void)state;
-    static const uint32_t unknown[] = {2, UINT32_MAX};
+    static const uint32_t unknown[] = {EMR_ON_MISMATCH_PAD + 1, UINT32_MAX, EMR_ON_MISSING_ABSENT + 1,
+                                       UINT32_MAX};
     for (size_t i = 0; i < 4; i++) {
         emr_policy policy = EMR_INIT(emr_policy);
         emr_merge_options o = EMR_INIT(emr_merge_options);
-        *(i < 2 ? &policy.on_mismatch : &policy.on_missing) = unknown[i % 2];
+        *(i < 2 ? &policy.on_mismatch : &policy.on_missing) = unknown[i];
         o.policy = &policy;
         assert_refused(&o, EMR_EINVAL, "emr_policy");
     }
@@ -103,11 +104,22 @@ static void globs_that_are_null_are_refused(void **state)
     const char *globs[] = {"a*", NULL};
     emr_policy policy = EMR_INIT(emr_policy);
     emr_merge_options o = EMR_INIT(emr_merge_options);
-    policy.n_private_globs = 2;
+    const struct {
+        const char *const **globs;
+        uint32_t *n;
+        const char *name;
+    } lists[] = {{&policy.private_globs, &policy.n_private_globs, "private_globs"},
+                 {&policy.merge_globs, &policy.n_merge_globs, "merge_globs"},
+                 {&policy.absent_globs, &policy.n_absent_globs, "absent_globs"},
+                 {&policy.base_globs, &policy.n_base_globs, "base_globs"}};
     o.policy = &policy;
-    assert_refused(&o, EMR_EINVAL, "private_globs");
-    policy.private_globs = globs;
-    assert_refused(&o, EMR_EINVAL, "private_globs");
+    for (size_t i = 0; i < sizeof lists / sizeof lists[0]; i++) {
+        *lists[i].n = 2;
+        assert_refused(&o, EMR_EINVAL, lists[i].name);
+        *lists[i].globs = globs;
+        assert_refused(&o, EMR_EINVAL, lists[i].name);
+        *lists[i].n = 0;
+    }
 }
 
 /* A struct with room for members of a later version. */

@@ -166,7 +166,7 @@ class Bundle:
         refuse_unless(data[:8] == b"\x89EMR\r\n\x1a\n", "another magic")
         major, minor, size, features, sealed = struct.unpack_from("<HHIQ32xQ", data, 8)
         refuse_unless(sealed == xxhash.xxh3_64_intdigest(data[:56]), "the header's hash differs", "EMR_ECORRUPT")
-        refuse_unless(major == 1 and features == 0, f"version {major}.{minor}", "EMR_EVERSION")
+        refuse_unless(major == 1 and features & ~7 == 0, f"version {major}.{minor}", "EMR_EVERSION")
         refuse_unless(size == 64, "size of the header")
         end = len(data) - 64
         offset, size, digest, length, magic, sealed = struct.unpack_from("<QQQQ16x8sQ", data, end)
@@ -327,7 +327,7 @@ class Bundle:
             return
         refuse_unless(len(section) >= 16, "GROWTH is short")
         mismatch, missing, compression, params, n_globs = struct.unpack_from("<BB2xiII", section)
-        refuse_unless(mismatch <= 1 and missing <= 1 and -1 <= compression <= 19 and self.rule != 2, "GROWTH", "EMR_EVERSION")
+        refuse_unless(mismatch <= 3 and missing <= 2 and -1 <= compression <= 19 and self.rule != 2, "GROWTH", "EMR_EVERSION")
         refuse_unless(params == 0 or 4096 <= params <= 1 << 24 and params & (params - 1) == 0, "GROWTH's block parameters")
         first = round_up(16 + 4 * n_globs, 8)
         n = self.n_tasks * {0: 1, 1: self.n_merged, 2: 0}[self.per]

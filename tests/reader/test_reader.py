@@ -69,7 +69,7 @@ def check_crafted(bundle, source, folder, n_tasks):
 # What to change in a bundle, what both readers must say, and of which bundle: where, at which byte, a number.
 CHANGES = [
     ("grid_raw", "header", 8, "<H", 2, "EMR_EVERSION"), ("grid_raw", "header", 12, "<I", 128, "EMR_EFORMAT"),
-    ("grid_raw", "header", 16, "<Q", 1, "EMR_EVERSION"), ("grid_raw", "header", 0, "<B", 0x88, "EMR_EFORMAT"),
+    ("grid_raw", "header", 16, "<Q", 8, "EMR_EVERSION"), ("grid_raw", "header", 0, "<B", 0x88, "EMR_EFORMAT"),
     ("grid_raw", "header", 10, "<H", 9, None),
     ("grid_raw", edit.SUMMARY, 0, "<B", 3, "EMR_EVERSION"), ("negative_tensor_raw", edit.SUMMARY, 0, "<B", 1, "EMR_EVERSION"),
     ("grid_raw", edit.SUMMARY, 6, "<B", 2, "EMR_EFORMAT"), ("grid_raw", edit.SUMMARY, 7, "<B", 2, None),

@@ -166,7 +166,7 @@ static void later_major_versions_are_refused_as_such(void **state)
     emr_store16(bytes + 8, EMR_FORMAT_MAJOR);
     emr_store16(bytes + 10, EMR_FORMAT_MINOR + 1); /* a minor version adds what may be ignored */
     check_sealed(EMR_OK);
-    emr_store64(bytes + 16, 1); /* a flag that may not */
+    emr_store64(bytes + 16, EMR_FEATURES_KNOWN + 1); /* a flag that may not */
     check_sealed(EMR_EVERSION);
     emr_store32(bytes + 12, 2 * EMR_HEADER_SIZE); /* may be right in the version that knows the flag */
     check_sealed(EMR_EVERSION);
@@ -293,8 +293,8 @@ static void impossible_numbers_are_refused(void **state)
 static void impossible_plans_for_growth_are_refused(void **state)
 {
     static const impossible numbers[] = {
-        {EMR_SECTION_GROWTH, 0, 1, 2, EMR_EVERSION},
-        {EMR_SECTION_GROWTH, 1, 1, 2, EMR_EVERSION},
+        {EMR_SECTION_GROWTH, 0, 1, 4, EMR_EVERSION},
+        {EMR_SECTION_GROWTH, 1, 1, 3, EMR_EVERSION},
         {EMR_SECTION_GROWTH, 4, 4, 20, EMR_EVERSION},
         {EMR_SECTION_GROWTH, 4, 4, 0xfffffffe, EMR_EVERSION},
         {EMR_SECTION_GROWTH, 8, 4, 2048, EMR_EFORMAT},

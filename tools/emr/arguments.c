@@ -151,8 +151,8 @@ static const char *add_task(arguments *a, const option *o, const char *value)
 static const char *const rule_words[] = {"l1", "l1-means", "l2", NULL};
 static const char *const per_words[] = {"model", "tensor", "row", NULL};
 static const char *const tie_words[] = {"zero", "negative", NULL};
-static const char *const mismatch_words[] = {"error", "private", NULL};
-static const char *const missing_words[] = {"error", "base", NULL};
+static const char *const mismatch_words[] = {"error", "private", "rows", "pad", NULL};
+static const char *const missing_words[] = {"error", "base", "absent", NULL};
 static const char *const nonfinite_words[] = {"error", "zero", NULL};
 static const char *const dtype_words[] = {"f32", "f16", "bf16", NULL};
 
