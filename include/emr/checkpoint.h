@@ -25,7 +25,8 @@
  *   of printable ASCII. Left out: names that begin with a dot or with README, LICENSE, NOTICE or requirements;
  *   *.index.json, adapter_config.json, which is carried otherwise (see below), trainer_state.json and
  *   *_results.json.
- * - At most EMR_FILE_COUNT_MAX files, each of EMR_FILE_BYTES_MAX bytes, and of EMR_FILES_BYTES_MAX in all.
+ * - At most EMR_FILE_COUNT_MAX files, each of EMR_FILE_BYTES_MAX bytes, and of EMR_FILES_BYTES_MAX in all: EMR_ELIMIT.
+ * - EMR_EUNSUPPORTED: a folder such as 1_Pooling/ holds weights, which would be lost.
  * - No tensor of a file may have such a name. */
 #define EMR_FILE_PREFIX     "file:"
 #define EMR_FILE_COUNT_MAX  256
@@ -110,10 +111,22 @@ EMR_API emr_status emr_gguf_open(emr_model **model, const emr_io *io, const char
  * - a name that ends in .safetensors, or in .safetensors.index.json, which stands for the same without
  *   ".index.json";
  * - a name that ends in .gguf: see emr_gguf_write; EMR_EUNSUPPORTED with shard_bytes;
- * - a directory, in which the name is "model"; with shard_bytes it is made where it is absent. Where
- *   shard_bytes asks for more than one file, NAME-00001-of-0000N.safetensors and NAME.safetensors.index.json
- *   are written. Each file appears whole or not at all, the index last. EMR_EEXIST if a file is there and
- *   `replace` is 0.
+ * - a folder: one that is there, or one to be made: a path that ends in '/', any other with shard_bytes or of
+ *   a model that carries an adapter's configuration, and a name without a '.' of a model that has side files.
+ * Where shard_bytes asks for more than one file, NAME-00001-of-0000N.safetensors and
+ * NAME.safetensors.index.json are written. Each file appears whole or not at all, the index last. EMR_EEXIST if
+ * a file is there and `replace` is 0; a NAME.safetensors that is there beside shards counts, and the other way
+ * round.
+ *
+ * In a folder NAME is "model"; "diffusion_pytorch_model" where the model's config.json has a
+ * "_diffusers_version". A model with EMR_GGUF_HEADER is written as model.gguf. Beside the weights come the
+ * model's side files (EMR_FILE_PREFIX), which all other outputs leave out; all appear, or, unless one is
+ * replaced, none. EMR_EFORMAT: one has a name or a length that is not carried (who made the model is not
+ * trusted), or config.json is to change and is no JSON.
+ * - What transformers, diffusers and PEFT might take for the model's weights there, and is none of the files
+ *   written: EMR_EEXIST; with `replace` it is removed in the end.
+ * - With `replace`, in a folder that held weights: generation_config.json goes if the model has a config.json
+ *   and none of these; likewise the tokenizers' usual files if it has a tokenizer_config.json.
  *
  * A model that carries an adapter's configuration is written to a directory as adapter_model.safetensors;
  * the directory is made where it is absent. Beside a file of that name, however it was asked for,

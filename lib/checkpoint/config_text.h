@@ -26,8 +26,8 @@ typedef struct emr_config {
 bool emr_config_names(emr_dtype dtype);
 
 /* Looks at the `n` bytes of a configuration. EMR_EFORMAT where it is to change and is no JSON; but NaN and
- * Infinity, which transformers writes, are passed over. The text is the caller's to release. Takes up to 4 times
- * its length of memory, and 60 bytes for each key. */
+ * Infinity, which transformers writes, are passed over. The text is the caller's to release. Takes at most 24
+ * times its length of memory, and 64 KiB. */
 emr_status emr_config_look(emr_config *config, const emr_allocator *allocator, const char *text, size_t n,
                            const emr_config_change *change, const char *path, emr_error *error);
 

@@ -25,8 +25,15 @@ typedef struct side_listing {
     size_t n, capacity;
     char *folders[16]; /* in the folder; of more than so many the rest is not looked into */
     size_t n_folders;
+    char *weights; /* a file in one of these that is no side file, but belongs to the model; or NULL */
     bool no_memory;
 } side_listing;
+
+/* A module of sentence-transformers may have weights of its own: 2_Dense/model.safetensors. */
+static bool is_module_weights(const side_listing *l, const char *name)
+{
+    return *l->inside && !l->weights && (emr_ends_with(name, ".safetensors") || emr_ends_with(name, ".bin"));
+}
 
 static void note_side_name(void *user, const char *name)
 {
@@ -38,6 +45,8 @@ static void note_side_name(void *user, const char *name)
                      l->n_folders < sizeof l->folders / sizeof l->folders[0];
     if (is_folder) {
         l->folders[l->n_folders++] = whole;
+    } else if (whole && is_module_weights(l, name)) {
+        l->weights = whole;
     } else if (whole && emr_is_side_name(whole) &&
                emr_grow(l->allocator, (void **)&l->names, &l->capacity, l->n + 1, sizeof *l->names)) {
         l->names[l->n++] = whole;
@@ -54,6 +63,7 @@ static void free_listing(side_listing *l)
     for (size_t i = 0; i < l->n_folders; i++)
         emr_release(l->allocator, l->folders[i]);
     emr_release(l->allocator, l->names);
+    emr_release(l->allocator, l->weights);
 }
 
 static emr_status list_side_folder(side_listing *l, const char *directory, emr_error *error)
@@ -80,6 +90,12 @@ static emr_status list_side_files(side_listing *l, const char *directory, emr_er
         emr_release(l->allocator, path);
         emr_release(l->allocator, inside);
     }
+    if (!status && l->weights)
+        status = emr_fail(
+            error, EMR_EUNSUPPORTED,
+            "%F: '%s' are weights of the model that are not read with those beside it: merge that file "
+            "by itself, and the folder with --no-side-files",
+            directory, l->weights);
     if (!status && l->n > EMR_FILE_COUNT_MAX)
         status = emr_fail(error, EMR_ELIMIT,
                           "%F: more than %u files beside the weights would go along with them "

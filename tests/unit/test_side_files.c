@@ -257,6 +257,19 @@ static void their_number_has_a_cap(void **state)
     check_refused("", EMR_ELIMIT, "256", "--no-side-files");
 }
 
+/* Without its weights the module, and so the model, would not load. */
+static void weights_of_a_module_are_not_lost(void **state)
+{
+    (void)state;
+    put_weights("model.safetensors", "F32", 16);
+    put_folder("2_Dense");
+    put_file("2_Dense/config.json", "{}");
+    emr_model *m = opened("");
+    emr_model_destroy(&m);
+    put_weights("2_Dense/model.safetensors", "F32", 16);
+    check_refused("", EMR_EUNSUPPORTED, "2_Dense/model.safetensors", "--no-side-files");
+}
+
 static void no_tensor_of_a_file_has_such_a_name(void **state)
 {
     const char name[] = "file:config.json";
@@ -395,6 +408,7 @@ int main(void)
         with_directory(a_file_that_changes_meanwhile_is_noticed),
         with_directory(caps_are_what_they_say),
         with_directory(their_number_has_a_cap),
+        with_directory(weights_of_a_module_are_not_lost),
         with_directory(no_tensor_of_a_file_has_such_a_name),
         with_directory(a_config_of_dequantised_weights_says_so),
         with_directory(each_task_gets_its_own_back),
