@@ -16,6 +16,23 @@
  * and applying as any tensor does, and a model that has it can be written as GGUF again. */
 #define EMR_GGUF_HEADER "gguf.header"
 
+/* A folder with a model holds more than weights: its configuration, its tokenizer. Opened with `side_files`, a
+ * model has each of these files as a tensor of this prefix and the file's name ("file:config.json"): U8, rank
+ * 1, the file byte for byte. So they pass through merging and applying as any tensor does, private to each
+ * task, and emr_checkpoint_write puts them beside the weights where it writes a folder.
+ * - They are files whose names end in .json, .txt, .jinja, .model, .tiktoken, .spm and .codes, directly in the
+ *   folder, in additional_chat_templates/ or in folders such as 1_Pooling/ (sentence-transformers'). Names are
+ *   of printable ASCII. Left out: names that begin with a dot or with README, LICENSE, NOTICE or requirements;
+ *   *.index.json, adapter_config.json, which is carried otherwise (see below), trainer_state.json and
+ *   *_results.json.
+ * - At most EMR_FILE_COUNT_MAX files, each of EMR_FILE_BYTES_MAX bytes, and of EMR_FILES_BYTES_MAX in all: EMR_ELIMIT.
+ * - EMR_EUNSUPPORTED: a folder such as 1_Pooling/ holds weights, which would be lost.
+ * - No tensor of a file may have such a name. */
+#define EMR_FILE_PREFIX     "file:"
+#define EMR_FILE_COUNT_MAX  256
+#define EMR_FILE_BYTES_MAX  67108864
+#define EMR_FILES_BYTES_MAX 536870912
+
 /* An adapter is a directory with adapter_model.safetensors and adapter_config.json. The latter's text is
  * carried, byte for byte, in the model's metadata under this key: through a bundle to the task's model. It
  * is a JSON object of at most EMR_ADAPTER_CONFIG_MAX bytes (so without zero bytes and valid UTF-8). */
@@ -30,6 +47,12 @@ typedef struct emr_checkpoint_read_options {
     uint32_t dequantise; /* GGUF; non-zero: tensors of Q8_0, Q4_0, Q4_1, Q5_0 and Q5_1 are F32, computed as
                             they are read, and can be merged. Zero: they are bytes, as those of other block
                             types always are. */
+    uint32_t side_files; /* non-zero: the files beside the weights are tensors too, see EMR_FILE_PREFIX. Of a
+                            directory; of a file only where it has a name that loaders look for (model.safetensors,
+                            adapter_model.safetensors, diffusion_pytorch_model.safetensors, an index). With
+                            `dequantise`, if no tensor of integers shorter than 64 bits or of 8-bit floats is
+                            left, config.json loses its quantization_config. */
+    uint32_t reserved;
 } emr_checkpoint_read_options;
 
 /* Zero means the default. */
@@ -39,7 +62,12 @@ typedef struct emr_checkpoint_write_options {
     uint64_t shard_bytes; /* start a new shard before a file's data grows past this; a tensor is never split.
                              0: one file */
     uint32_t replace;     /* non-zero: replace files that exist */
-    uint32_t reserved;
+    emr_dtype
+        dtype; /* writing a folder: what config.json is to call the weights' type, where it says one (its
+                        torch_dtype or dtype, also of parts such as text_config). F16, BF16, F32 or F64; 0: it
+                        stays as it is */
+    void (*written)(void *user, const char *path); /* called in the end with each file's path, unless NULL */
+    void *user;                                    /* handed to it */
 } emr_checkpoint_write_options;
 
 EMR_BEGIN_DECLS
@@ -83,10 +111,22 @@ EMR_API emr_status emr_gguf_open(emr_model **model, const emr_io *io, const char
  * - a name that ends in .safetensors, or in .safetensors.index.json, which stands for the same without
  *   ".index.json";
  * - a name that ends in .gguf: see emr_gguf_write; EMR_EUNSUPPORTED with shard_bytes;
- * - a directory, in which the name is "model"; with shard_bytes it is made where it is absent. Where
- *   shard_bytes asks for more than one file, NAME-00001-of-0000N.safetensors and NAME.safetensors.index.json
- *   are written. Each file appears whole or not at all, the index last. EMR_EEXIST if a file is there and
- *   `replace` is 0.
+ * - a folder: one that is there, or one to be made: a path that ends in '/', any other with shard_bytes or of
+ *   a model that carries an adapter's configuration, and a name without a '.' of a model that has side files.
+ * Where shard_bytes asks for more than one file, NAME-00001-of-0000N.safetensors and
+ * NAME.safetensors.index.json are written. Each file appears whole or not at all, the index last. EMR_EEXIST if
+ * a file is there and `replace` is 0; a NAME.safetensors that is there beside shards counts, and the other way
+ * round.
+ *
+ * In a folder NAME is "model"; "diffusion_pytorch_model" where the model's config.json has a
+ * "_diffusers_version". A model with EMR_GGUF_HEADER is written as model.gguf. Beside the weights come the
+ * model's side files (EMR_FILE_PREFIX), which all other outputs leave out; all appear, or, unless one is
+ * replaced, none. EMR_EFORMAT: one has a name or a length that is not carried (who made the model is not
+ * trusted), or config.json is to change and is no JSON.
+ * - What transformers, diffusers and PEFT might take for the model's weights there, and is none of the files
+ *   written: EMR_EEXIST; with `replace` it is removed in the end.
+ * - With `replace`, in a folder that held weights: generation_config.json goes if the model has a config.json
+ *   and none of these; likewise the tokenizers' usual files if it has a tokenizer_config.json.
  *
  * A model that carries an adapter's configuration is written to a directory as adapter_model.safetensors;
  * the directory is made where it is absent. Beside a file of that name, however it was asked for,

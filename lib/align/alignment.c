@@ -213,6 +213,8 @@ static emr_status align_base(emr_alignment *a, const emr_policy *policy, bool me
     for (uint32_t i = 0; !status && i < a->base->n_tensors; i++) {
         const emr_tensor *base = a->base->tensors[i];
         emr_entry entry = {.base = base, .sample = base, .misfit = EMR_BASE};
+        if (emr_is_side_file(base)) /* a folder's own: nothing that a task could lack */
+            continue;
         status = classify_tensor(a, policy, &entry, error);
         if (status || (entry.action == EMR_ACTION_MERGE) != merged)
             continue;

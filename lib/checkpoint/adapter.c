@@ -88,13 +88,13 @@ static emr_status check_carried(const char *config, size_t n, const emr_model *m
     return status;
 }
 
-emr_status emr_adapter_create(emr_file **file, const emr_model *m, const char *stem, size_t n_files,
-                              const emr_file_options *options, emr_error *error)
+emr_status emr_adapter_write(emr_outputs *outputs, const emr_model *m, const char *stem, size_t n_files,
+                             emr_error *error)
 {
-    const emr_allocator *allocator = options->allocator;
+    const emr_allocator *allocator = outputs->allocator;
     const char *config = emr_model_find_metadata(m, EMR_ADAPTER_CONFIG);
+    const emr_io *io = NULL;
     size_t directory = directory_length(stem);
-    *file = NULL;
     if (!config || strcmp(stem + directory, EMR_ADAPTER_STEM) != 0)
         return EMR_OK;
     size_t n = strlen(config);
@@ -102,13 +102,9 @@ emr_status emr_adapter_create(emr_file **file, const emr_model *m, const char *s
         return emr_fail(error, EMR_EINVAL, "%F.safetensors: an adapter is one file, and would be %u shards",
                         stem, (uint64_t)n_files);
     emr_status status = check_carried(config, n, m, allocator, error);
-    char *path = status ? NULL : emr_join_strings(allocator, stem, directory, EMR_ADAPTER_CONFIG);
-    if (!status && !path)
-        status = emr_no_memory(error, stem);
-    if (!status)
-        status = emr_file_create(file, path, options, error);
-    if (!status)
-        status = emr_bytes_write(emr_file_io(*file), path, config, n, error);
-    emr_release(allocator, path);
-    return status;
+    if (status)
+        return status;
+    char *path = emr_join_strings(allocator, stem, directory, EMR_ADAPTER_CONFIG);
+    status = emr_outputs_add(outputs, path, &io, error);
+    return status ? status : emr_bytes_write(io, path, config, n, error);
 }

@@ -3,6 +3,7 @@
 #define EMR_CHECKPOINT_ADAPTER_H
 
 #include "emr/checkpoint.h"
+#include "checkpoint/outputs.h"
 #include "model/model.h"
 
 /* The name without ".safetensors" of the file that PEFT looks for. */
@@ -12,10 +13,9 @@
  * beside it, this becomes the model's, instead of one in the file's own metadata. */
 emr_status emr_adapter_load(emr_model *model, const char *path, emr_error *error);
 
-/* Before weights are written to STEM.safetensors: if that is an adapter's name and the model has a
- * configuration, writes this to a file that appears beside them when it is committed. Else *file is NULL.
- * `n_files` is the number of shards, of which PEFT reads one. */
-emr_status emr_adapter_create(emr_file **file, const emr_model *model, const char *stem, size_t n_files,
-                              const emr_file_options *options, emr_error *error);
+/* Where weights are written to STEM.safetensors: if that is an adapter's name and the model has a configuration,
+ * writes this to one more output beside them. `n_files` is the number of shards, of which PEFT reads one. */
+emr_status emr_adapter_write(emr_outputs *outputs, const emr_model *model, const char *stem, size_t n_files,
+                             emr_error *error);
 
 #endif

@@ -1,6 +1,7 @@
 /* gguf_read.c - a GGUF file as a model: its tensors, and its header as one more. */
 #include "checkpoint/gguf.h"
 #include "checkpoint/safetensors.h"
+#include "checkpoint/side_files.h"
 #include "core/bytes.h"
 
 #include <string.h>
@@ -34,7 +35,9 @@ static emr_status add_tensor(emr_model *m, const emr_gguf_info *info, const emr_
         d.io = io;
         d.offset = data + info->offset;
     }
-    emr_status status = add_described(m, &d, path, error);
+    emr_status status = emr_side_files_check_name(path, info->name, error);
+    if (!status)
+        status = add_described(m, &d, path, error);
     if (!status && unpack) {
         emr_tensor *t = m->tensors[m->n_tensors - 1];
         t->user = t; /* it has all that unpacking needs, and lives as long */

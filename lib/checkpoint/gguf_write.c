@@ -6,10 +6,10 @@
 
 #include <string.h>
 
-/* What a tensor is called in the file. Its own header is in no file: that is how it is skipped. */
+/* Whether a tensor is one of the file: neither its header, nor a file beside it. */
 static bool is_written(const emr_tensor *t)
 {
-    return strcmp(t->name, EMR_GGUF_HEADER) != 0;
+    return strcmp(t->name, EMR_GGUF_HEADER) != 0 && !emr_is_side_file(t);
 }
 
 /* The tensor of blocks that the header says it is, if the shape is that of its bytes. */
@@ -104,12 +104,14 @@ static emr_status write_gguf_header(emr_stream *s, const emr_gguf_header *h, con
                                     uint64_t header, emr_error *error)
 {
     size_t n = (size_t)emr_round_up(header, h->alignment);
-    uint64_t at = 0;
+    uint64_t at = 0, n_written = 0;
     uint8_t *bytes = emr_allocate(&s->output->env.allocator, n), *end = bytes;
     if (!bytes)
         return emr_no_memory(error, h->path);
     memcpy(bytes, h->bytes, h->infos);
-    emr_store64(bytes + 8, m->n_tensors - 1);
+    for (uint32_t i = 0; i < m->n_tensors; i++)
+        n_written += is_written(m->tensors[i]);
+    emr_store64(bytes + 8, n_written);
     end += h->infos;
     emr_status status = EMR_OK;
     for (uint32_t i = 0; !status && i < m->n_tensors; i++) {
@@ -134,10 +136,11 @@ static emr_status write_all(const emr_gguf_header *h, const emr_model *m, const 
                             emr_output *output, emr_error *error)
 {
     emr_stream s;
-    uint64_t header;
-    emr_status status = measure_gguf(h, m, &header, &output->total, error);
+    uint64_t header, data;
+    emr_status status = measure_gguf(h, m, &header, &data, error);
     if (status)
         return status;
+    output->total = output->done + data;
     status = emr_stream_begin(&s, m, io, output, error);
     if (!status)
         status = write_gguf_header(&s, h, m, header, error);

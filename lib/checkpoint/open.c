@@ -2,6 +2,7 @@
 #include "checkpoint/adapter.h"
 #include "checkpoint/gguf.h"
 #include "checkpoint/safetensors.h"
+#include "checkpoint/side_files.h"
 #include "io/file.h"
 #include "system/system.h"
 
@@ -17,6 +18,7 @@ typedef struct open_file {
 typedef struct open_files {
     emr_allocator allocator;
     open_file *first;
+    emr_side_file *side;
     emr_checkpoint_read_options options;
 } open_files;
 
@@ -31,6 +33,7 @@ static void close_files(void *user)
         emr_release(&allocator, f->path);
         emr_release(&allocator, f);
     }
+    emr_side_files_free(files->side, &allocator);
     emr_release(&allocator, files);
 }
 
@@ -161,9 +164,10 @@ static emr_status choose_entry(const listing *l, const char *path, const char **
     return *name ? EMR_OK : emr_no_memory(error, path);
 }
 
-static emr_status load_path(emr_model *m, const char *path, emr_error *error)
+/* `found`: in a directory that was named. */
+static emr_status load_path(emr_model *m, const char *path, bool found, emr_error *error)
 {
-    const open_files *files = m->options.user;
+    open_files *files = m->options.user;
     emr_status status;
     if (ends_with(path, ".json"))
         status = emr_shard_index_load(m, path, add_shard, error);
@@ -173,7 +177,7 @@ static emr_status load_path(emr_model *m, const char *path, emr_error *error)
         status = add_file(m, path, error);
     for (const open_file *f = files->first; !status && f; f = f->next) /* one at most is an adapter's */
         status = emr_adapter_load(m, f->path, error);
-    return status;
+    return status ? status : emr_side_files_load(&files->side, m, path, found, &files->options, error);
 }
 
 static emr_status load_directory(emr_model *m, const char *path, emr_error *error)
@@ -189,7 +193,7 @@ static emr_status load_directory(emr_model *m, const char *path, emr_error *erro
         directory = emr_join_strings(&m->allocator, path, strlen(path), "/");
         if (directory)
             joined = emr_join_strings(&m->allocator, directory, strlen(directory), name);
-        status = joined ? load_path(m, joined, error) : emr_no_memory(error, path);
+        status = joined ? load_path(m, joined, true, error) : emr_no_memory(error, path);
     }
     emr_release(&m->allocator, directory);
     emr_release(&m->allocator, joined);
@@ -232,7 +236,7 @@ emr_status emr_checkpoint_open(emr_model **model, const char *path, const emr_ch
     if (status)
         return status;
     status = emr_system_kind(path, NULL) == EMR_PATH_DIRECTORY ? load_directory(*model, path, error)
-                                                               : load_path(*model, path, error);
+                                                               : load_path(*model, path, false, error);
     if (status)
         emr_model_destroy(model);
     return status;

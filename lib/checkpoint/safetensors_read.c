@@ -3,6 +3,7 @@
 #include "checkpoint/bytes.h"
 #include "checkpoint/json.h"
 #include "checkpoint/safetensors.h"
+#include "checkpoint/side_files.h"
 #include "checkpoint/sort.h"
 #include "core/bytes.h"
 
@@ -202,6 +203,9 @@ static emr_status read_entry(reader *r, const char *name, emr_error *error)
     }
     if (token != EMR_JSON_OBJECT_END)
         return fail_header_json(r, error);
+    emr_status status = emr_side_files_check_name(r->path, name, error);
+    if (status)
+        return status;
     r->entries[r->n].name = name;
     return check_members(&found, &r->entries[r->n++], r->path, error);
 }

@@ -1,5 +1,6 @@
 /* safetensors_write.c - any model as one safetensors file, front to back. */
 #include "checkpoint/json_text.h"
+#include "checkpoint/side_names.h"
 #include "checkpoint/write.h"
 #include "core/bytes.h"
 #include "core/text.h"
@@ -41,13 +42,17 @@ static void describe_metadata(emr_json_text *t, const emr_model *m)
 static void describe_range(emr_json_text *t, const emr_model *m, uint32_t first, uint32_t n)
 {
     uint64_t at = 0;
+    bool comma = m->n_metadata > 0;
     emr_json_put(t, "{");
     if (m->n_metadata)
         describe_metadata(t, m);
     for (uint32_t i = first; i < first + n; i++) {
-        emr_json_put(t, i > first || m->n_metadata ? "," : "");
+        if (emr_is_side_file(m->tensors[i]))
+            continue;
+        emr_json_put(t, comma ? "," : "");
         describe_entry(t, m->tensors[i], at);
         at += m->tensors[i]->bytes;
+        comma = true;
     }
     emr_json_put(t, "}");
     while (t->n % 8)
@@ -65,10 +70,13 @@ static emr_status check_texts(const emr_model *m, uint32_t first, uint32_t n, em
         if (!is_text(m->metadata[i].key) || !is_text(m->metadata[i].value))
             return emr_fail(error, EMR_EINVAL, "%F: metadata '%s' is not valid UTF-8", m->name,
                             m->metadata[i].key);
-    for (uint32_t i = first; i < first + n; i++)
-        if (strcmp(m->tensors[i]->name, "__metadata__") == 0 || !is_text(m->tensors[i]->name))
-            return emr_fail(error, EMR_EINVAL, "%F: the tensor name '%T' cannot be written", m->name,
-                            m->tensors[i]->name);
+    for (uint32_t i = first; i < first + n; i++) {
+        const char *name = m->tensors[i]->name;
+        bool is_reserved = strcmp(name, "__metadata__") == 0 ||
+                           (emr_begins_with(name, EMR_FILE_PREFIX) && !emr_is_side_file(m->tensors[i]));
+        if (is_reserved || !is_text(name))
+            return emr_fail(error, EMR_EINVAL, "%F: the tensor name '%T' cannot be written", m->name, name);
+    }
     return EMR_OK;
 }
 
@@ -105,7 +113,8 @@ emr_status emr_safetensors_write_range(const emr_model *m, uint32_t first, uint3
     if (!status)
         status = write_safetensors_header(&s, m, first, n, error);
     for (uint32_t i = first; !status && i < first + n; i++)
-        status = emr_stream_tensor(&s, m->tensors[i], error);
+        if (!emr_is_side_file(m->tensors[i]))
+            status = emr_stream_tensor(&s, m->tensors[i], error);
     return emr_stream_end(&s, status, error);
 }
 

@@ -10,6 +10,8 @@
  * wrong. */
 #include "checkpoint/stream.h"
 
+#include "checkpoint/config_text.h"
+
 #include <string.h>
 
 /* Windows are small, so that what is in one is still in the processor's caches when it is hashed and written, but
@@ -40,6 +42,9 @@ emr_status emr_output_take(emr_output *o, const emr_model *model, const emr_chec
     if (!model)
         return emr_fail(error, EMR_EINVAL, "%s: NULL", what);
     emr_status status = EMR_TAKE(&o->options, given, emr_checkpoint_write_options, error);
+    if (!status && o->options.dtype && !emr_config_names(o->options.dtype))
+        status = emr_fail(error, EMR_EINVAL, "%s: the dtype of a configuration must be F32, F16, BF16 or F64",
+                          what);
     return status ? status : emr_env_take(&o->env, o->options.resources, &model->allocator, error);
 }
 
@@ -296,6 +301,6 @@ uint64_t emr_model_bytes(const emr_model *m)
 {
     uint64_t total = 0;
     for (uint32_t i = 0; i < m->n_tensors; i++)
-        total += m->tensors[i]->bytes;
+        total += emr_is_side_file(m->tensors[i]) ? 0 : m->tensors[i]->bytes;
     return total;
 }

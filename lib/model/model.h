@@ -77,6 +77,9 @@ struct emr_model {
  * whole number of bytes. */
 bool emr_shape_bytes(emr_dtype dtype, uint32_t rank, const uint64_t *shape, uint64_t *count, uint64_t *bytes);
 
+/* Whether it is a file beside the weights, and none of them (EMR_FILE_PREFIX). */
+bool emr_is_side_file(const emr_tensor *tensor);
+
 /* Rows of a shape: its first dimension; 1 where the rank is below 2, 0 where there are no elements; and the
  * parameters of a row of a tensor that has any. */
 uint64_t emr_shape_rows(uint32_t rank, const uint64_t *shape);

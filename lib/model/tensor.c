@@ -1,6 +1,7 @@
 /* tensor.c - one tensor: its facts and its bytes. Freestanding. */
 #include "model/model.h"
 
+#include "emr/checkpoint.h"
 #include "numeric/convert.h"
 
 #include <string.h>
@@ -99,6 +100,14 @@ emr_status emr_tensor_read_floats(const emr_tensor *tensor, uint64_t first, size
             status = emr_convert(EMR_DTYPE_F32, values + done, tensor->dtype, bytes, some);
     }
     return status;
+}
+
+bool emr_is_side_file(const emr_tensor *t)
+{
+    const char *name = t->name, *prefix = EMR_FILE_PREFIX;
+    while (*prefix && *name == *prefix)
+        name++, prefix++;
+    return !*prefix && t->dtype == EMR_DTYPE_U8 && t->rank == 1;
 }
 
 bool emr_shape_bytes(emr_dtype dtype, uint32_t rank, const uint64_t *shape, uint64_t *count, uint64_t *bytes)

@@ -175,6 +175,18 @@ def adapters():
     yield "no_object", [1], {}
 
 
+def model_configs():
+    text = {"model_type": "x", "torch_dtype": "float32", "quantization_config": {"quant_method": "fp8", "dtype": "float16"},
+            "text_config": {"dtype": "torch.bfloat16", "quantization_config": None}, "limits": [0.0, float("inf"), float("nan")]}
+    yield "whole", json.dumps(text)
+    yield "laid_out", json.dumps(text, indent=2) + "\n"
+    yield "first", json.dumps({"quantization_config": {}, "a": 1})
+    yield "alone", json.dumps({"quantization_config": [-float("inf")]})
+    yield "diffusers", json.dumps({"_class_name": "UNet", "_diffusers_version": "0.30.0"})
+    yield "escaped", '{"\\u0064type":"\\u0066loat32","s":"\\"NaN\\\\"}'
+    yield "cut_off", '{"dtype":"float32"'
+
+
 def main():
     emr, out = sys.argv[1], pathlib.Path(sys.argv[2])
 
@@ -194,6 +206,9 @@ def main():
         put("shard_index", name, json.dumps(content).encode())
     for name, *configs in adapters():
         put("adapter", name, b"\0".join(json.dumps(c, ensure_ascii=name != "texts").encode() for c in configs))
+    for name, text in model_configs():
+        for choices in (0, 1, 4, 6):
+            put("config", f"{name}{choices}", bytes([choices]) + text.encode())
     rng = random.Random(11)
     for i in range(40):
         put("round_trip", f"random{i:02}", bytes(rng.randrange(256) for _ in range(40 + 10 * i)))

@@ -317,8 +317,8 @@ static void a_model_without_configuration_is_written_as_ever(void **state)
     (void)state;
     assert_ok(write_adapter(WEIGHTS, NULL, NULL, &error), &error);
     assert_int_equal(test_directory_entries(directory), 1);
-    assert_ok(write_adapter("", NULL, NULL, &error), &error);
-    assert_true(exists("model.safetensors"));
+    assert_ok(write_adapter("folder/", NULL, NULL, &error), &error);
+    assert_true(exists("folder/model.safetensors"));
     assert_int_equal(write_adapter("made", NULL, NULL, &error), EMR_EINVAL);
     assert_false(exists("made"));
 }

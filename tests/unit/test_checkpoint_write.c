@@ -283,6 +283,26 @@ static void one_file_takes_the_place_of_shards(void **state)
     check_written("m.safetensors");
 }
 
+/* Other readers prefer the single file. */
+static void shards_take_the_place_of_one_file(void **state)
+{
+    emr_error error;
+    emr_checkpoint_write_options sharded = shards_of(2 * SMALL);
+    char *path = test_path(directory, "m.safetensors");
+    (void)state;
+    assert_ok(write_with("m.safetensors", SIZE_MAX, NULL, &error), &error);
+    assert_int_equal(write_with("m.safetensors", SIZE_MAX, &sharded, &error), EMR_EEXIST);
+    assert_true(is_sentence(&error, path, "exists"));
+    assert_int_equal(test_directory_entries(directory), 1);
+    sharded.replace = 1;
+    assert_int_equal(write_with("m.safetensors", 3, &sharded, &error), EMR_ECORRUPT);
+    check_written("m.safetensors"); /* a failure keeps what was there */
+    assert_ok(write_with("m.safetensors", SIZE_MAX, &sharded, &error), &error);
+    assert_false(exists("m.safetensors"));
+    check_written("m.safetensors.index.json");
+    free(path);
+}
+
 static void canceling_leaves_nothing_behind(void **state)
 {
     emr_checkpoint_write_options options = shards_of(2500);
@@ -359,6 +379,7 @@ int main(void)
         with_directory(one_shard_is_one_file),
         with_directory(existing_directories_are_written_into),
         with_directory(one_file_takes_the_place_of_shards),
+        with_directory(shards_take_the_place_of_one_file),
         with_directory(canceling_leaves_nothing_behind),
         with_directory(shards_that_cannot_all_be_put_in_place_go),
         with_directory(a_file_has_a_name),

@@ -183,6 +183,7 @@ static const option option_table[] = {
     {.name = "--resume-every", .commands = MERGE | ADD, VALUE(set_size, resume_every)},
     {.name = "--dry-run", .commands = MERGE | ADD, FLAG(dry_run)},
     {.name = "--dequantise", .commands = MERGE | APPLY | VERIFY | ADD, FLAG(dequantise)},
+    {.name = "--no-side-files", .commands = MERGE | ADD, FLAG(no_side_files)},
     {.name = "--dtype", .commands = APPLY, CHOICE(dtype, dtype_words, EMR_DTYPE_F32)},
     {.name = "--shard-size", .commands = APPLY, VALUE(set_size, shard_bytes)},
     {.name = "--unified", .commands = EXPORT, FLAG(unified)},

@@ -31,6 +31,7 @@ typedef struct arguments {
     emr_dtype dtype;
     uint32_t threads;                                                                 /* 0: all online */
     uint32_t dequantise, unified, resume, dry_run, force, json, quiet, help, version; /* flags */
+    uint32_t no_side_files;
 } arguments;
 
 /* Parses the words after the command. On failure prints the error line and returns EXIT_USAGE. */
@@ -54,8 +55,12 @@ int complain_status(emr_status status, const emr_error *error);
 emr_status fail_with(emr_error *error, emr_status status, const char *file, const char *format, ...)
     PRINTF_LIKE(4, 5);
 
-/* A checkpoint as the command line wants it read. */
+/* A checkpoint as the command line wants it read; a task's with the files beside its weights. */
 emr_status open_checkpoint(emr_model **model, const char *path, const arguments *a, emr_error *error);
+emr_status open_task(emr_model **model, const char *path, const arguments *a, emr_error *error);
+
+/* The name of the file that a tensor is, or NULL where it is a tensor like any other. */
+const char *side_file_name(const char *tensor);
 
 /* The number of a task of that name. */
 emr_status find_task(const emr_bundle *bundle, const char *name, uint32_t *task, emr_error *error);

@@ -289,6 +289,19 @@ emr_status open_checkpoint(emr_model **model, const char *path, const arguments 
     return emr_checkpoint_open(model, path, &options, error);
 }
 
+emr_status open_task(emr_model **model, const char *path, const arguments *a, emr_error *error)
+{
+    const emr_checkpoint_read_options options = {
+        .size = sizeof options, .dequantise = a->dequantise, .side_files = !a->no_side_files};
+    return emr_checkpoint_open(model, path, &options, error);
+}
+
+const char *side_file_name(const char *tensor)
+{
+    size_t n = sizeof EMR_FILE_PREFIX - 1;
+    return strncmp(tensor, EMR_FILE_PREFIX, n) == 0 ? tensor + n : NULL;
+}
+
 emr_status find_task(const emr_bundle *bundle, const char *name, uint32_t *task, emr_error *error)
 {
     emr_status status = emr_bundle_find_task(bundle, name, task, error);

@@ -51,13 +51,50 @@ static emr_status rescalers_json(json_t **value, const emr_bundle *b, const emr_
     return status;
 }
 
-static json_t *private_json(const emr_bundle *b, uint32_t task)
+/* The names of a task's private tensors; those that are files are listed apart, with their sizes. */
+static json_t *private_json(const emr_bundle *b, uint32_t task, json_t *files)
 {
     json_t *names = json_array();
     emr_private_info p = EMR_INIT(emr_private_info);
-    for (uint32_t i = 0; emr_bundle_get_private(b, task, i, &p) == EMR_OK; i++)
-        json_array_append_new(names, json_string(p.name));
+    for (uint32_t i = 0; emr_bundle_get_private(b, task, i, &p) == EMR_OK; i++) {
+        const char *file = side_file_name(p.name);
+        if (file)
+            json_array_append_new(files, json_pack("{s:s, s:I}", "name", file, "bytes", (json_int_t)p.bytes));
+        else
+            json_array_append_new(names, json_string(p.name));
+    }
     return names;
+}
+
+/* The files of a task, a line each if they are to be printed. Returns how many. */
+static uint32_t list_files(const emr_bundle *b, uint32_t task, const char *name, bool print)
+{
+    emr_private_info p = EMR_INIT(emr_private_info);
+    uint32_t n = 0;
+    char size[32];
+    for (uint32_t i = 0; emr_bundle_get_private(b, task, i, &p) == EMR_OK; i++) {
+        const char *file = side_file_name(p.name);
+        n += file != NULL;
+        if (!file || !print)
+            continue;
+        print_name(name, 24);
+        putchar(' ');
+        print_name(file, 40);
+        printf(" %s\n", size_text(p.bytes, size));
+    }
+    return n;
+}
+
+static void print_all_files(const emr_bundle *b)
+{
+    emr_task_info t = EMR_INIT(emr_task_info);
+    uint32_t n = 0;
+    for (uint32_t i = 0; emr_bundle_get_task(b, i, &t) == EMR_OK; i++)
+        n += list_files(b, i, t.name, false);
+    if (n)
+        printf("\n%-24s %-40s %s\n", "task", "file", "size");
+    for (uint32_t i = 0; emr_bundle_get_task(b, i, &t) == EMR_OK; i++)
+        list_files(b, i, t.name, true);
 }
 
 static emr_status bundle_json(json_t *root, const emr_bundle *b, const emr_bundle_info *info,
@@ -71,12 +108,13 @@ static emr_status bundle_json(json_t *root, const emr_bundle *b, const emr_bundl
     json_object_set_new(root, "tasks", tasks);
     json_object_set_new(root, "tensors", tensors);
     for (uint32_t i = 0; !status && emr_bundle_get_task(b, i, &t) == EMR_OK; i++) {
-        json_t *rescaler = NULL;
+        json_t *rescaler = NULL, *files = json_array();
         status = rescalers_json(&rescaler, b, info, i, t.rescaler, error);
-        json_array_append_new(
-            tasks, json_pack("{s:s, s:o, s:f, s:I, s:o}", "name", t.name, "rescaler",
-                             rescaler ? rescaler : json_null(), "density", (double)t.mask_ones / params,
-                             "mask_bytes", (json_int_t)t.mask_bytes, "private_tensors", private_json(b, i)));
+        json_array_append_new(tasks,
+                              json_pack("{s:s, s:o, s:f, s:I, s:o, s:o}", "name", t.name, "rescaler",
+                                        rescaler ? rescaler : json_null(), "density",
+                                        (double)t.mask_ones / params, "mask_bytes", (json_int_t)t.mask_bytes,
+                                        "private_tensors", private_json(b, i, files), "files", files));
     }
     for (uint32_t i = 0; emr_bundle_get_tensor(b, i, &x) == EMR_OK; i++) {
         char hash[33];
@@ -110,7 +148,7 @@ static void print_bundle(const emr_bundle *b, const emr_bundle_info *info, const
         print_name(t.name, 24);
         printf(" %10s %8.4f %12llu %8u\n", info->rescale_per ? per_name(info->rescale_per) : rescaler,
                info->merged_params ? (double)t.mask_ones / (double)info->merged_params : 0.0,
-               (unsigned long long)t.mask_bytes, t.n_private);
+               (unsigned long long)t.mask_bytes, t.n_private - list_files(b, i, t.name, false));
     }
     printf("\n%-48s %-8s %-20s %s\n", "tensor", "dtype", "shape", "unified bytes");
     for (uint32_t i = 0; emr_bundle_get_tensor(b, i, &x) == EMR_OK; i++) {
@@ -121,6 +159,7 @@ static void print_bundle(const emr_bundle *b, const emr_bundle_info *info, const
         else
             puts("kept from the base");
     }
+    print_all_files(b);
 }
 
 static int inspect_bundle(const arguments *a, const emr_bundle *b)

@@ -48,7 +48,7 @@ static emr_status open_models(job *j, const arguments *a, emr_error *error)
     if (!status && !base_is_zeros(a))
         status = open_base(&j->base, a, NULL, NULL, error);
     for (size_t i = 0; !status && i < a->n_tasks; i++)
-        status = open_checkpoint(&j->models[i], a->tasks[i].path, a, error);
+        status = open_task(&j->models[i], a->tasks[i].path, a, error);
     if (!status && base_is_zeros(a))
         status = open_base(&j->base, a, j->before, j->models[0], error);
     return status;
