@@ -232,8 +232,9 @@ static emr_entry private_entry(const emr_tensor *t)
     return (emr_entry){.sample = t,
                        .misfit = EMR_BASE,
                        .action = EMR_ACTION_PRIVATE,
-                       .reason =
-                           t->own && t->own->is_rest ? "rows that not all have" : "absent from the base"};
+                       .reason = t->own && t->own->is_rest ? "rows that not all have"
+                                 : emr_is_side_file(t)     ? "a file of the task's folder"
+                                                           : "absent from the base"};
 }
 
 static emr_status align_others(emr_alignment *a, const emr_policy *policy, emr_error *error)

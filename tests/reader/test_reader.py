@@ -82,7 +82,7 @@ CHANGES = [
     ("grid_raw", edit.STREAMS, 0, "<I", 99, "EMR_EVERSION"), ("grid_raw", edit.STREAMS, 24, "<I", 256, "EMR_EFORMAT"),
     ("grid_raw", edit.BLOCKS, 20, "<B", 4, "EMR_EVERSION"), ("grid_raw", edit.BLOCKS, 21, "<B", 1, "EMR_EFORMAT"),
     ("grid_raw", edit.BLOCKS, 8, "<Q", 0, "EMR_ECORRUPT"), ("unusual", edit.STRINGS, -3, "<B", 0xFF, "EMR_EFORMAT"),
-    ("carried_raw", edit.GROWTH, 0, "<B", 2, "EMR_EVERSION"), ("carried_raw", edit.GROWTH, 4, "<i", 20, "EMR_EVERSION"),
+    ("carried_raw", edit.GROWTH, 0, "<B", 4, "EMR_EVERSION"), ("carried_raw", edit.GROWTH, 4, "<i", 20, "EMR_EVERSION"),
     ("carried_raw", edit.GROWTH, 8, "<I", 4095, "EMR_EFORMAT"), ("carried_raw", edit.GROWTH, 16, "<d", -0.0, "EMR_EFORMAT"),
     ("carried_raw", edit.SUMMARY, 0, "<B", 2, "EMR_EVERSION"), ("carried_raw", edit.PRIVATE, 14, "<H", 7, "EMR_EFORMAT"),
 ]
