@@ -210,6 +210,8 @@ static emr_status read_metadata(reader *r, emr_error *error)
 {
     bool first = r->model->n_metadata == 0; /* of the shards' metadata the first one's counts */
     emr_json_token token = emr_json_next(&r->json);
+    if (token == EMR_JSON_LITERAL && r->json.text[r->json.begin] == 'n') /* null, as good as none */
+        return EMR_OK;
     if (token != EMR_JSON_OBJECT)
         return refuse_value(r, token, "its __metadata__ is no object", error);
     while ((token = emr_json_next(&r->json)) == EMR_JSON_KEY) {
