@@ -135,7 +135,7 @@ static void truncated_files_are_refused_at_every_length(void **state)
     for (size_t n = 0; n < file.n; n++) {
         crafted cut = {.bytes = malloc(n + 1), .n = n};
         memcpy(cut.bytes, file.bytes, n);
-        assert_refused(cut, EMR_EFORMAT, n < 8 ? "shorter than 8" : "truncated");
+        assert_refused(cut, EMR_EFORMAT, !n ? "empty" : n < 8 ? "shorter than 8" : "truncated");
     }
     crafted_free(&file);
 }
