@@ -260,10 +260,13 @@ json_t *shape_json(uint32_t rank, const uint64_t *shape)
 
 int print_json(json_t *root)
 {
-    int failed = !root || json_dumpf(root, stdout, JSON_INDENT(2));
+    errno = root ? 0 : ENOMEM;
+    int failed = !root || json_dumpf(root, stdout, JSON_INDENT(2)), reason = errno;
     putchar('\n');
     json_decref(root);
-    return failed ? complain(EXIT_SYSTEM, "the JSON could not be written") : EXIT_DONE;
+    return failed
+               ? complain(EXIT_SYSTEM, "standard output: the JSON could not be written: %s", strerror(reason))
+               : EXIT_DONE;
 }
 
 const char *rule_name(uint32_t rule)
