@@ -3,8 +3,9 @@
 
 static int check_usage(const arguments *a)
 {
-    if (a->n_files != 1)
-        return complain(EXIT_USAGE, "%s: exactly one BUNDLE is needed", a->command);
+    int exit_status = check_one_file(a, "BUNDLE");
+    if (exit_status)
+        return exit_status;
     if (!a->output)
         return complain(EXIT_USAGE, "%s: -o OUT.safetensors is missing", a->command);
     if (to_standard_output(a) && (a->json || a->shard_bytes))

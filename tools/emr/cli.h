@@ -55,6 +55,9 @@ int complain_status(emr_status status, const emr_error *error);
 emr_status fail_with(emr_error *error, emr_status status, const char *file, const char *format, ...)
     PRINTF_LIKE(4, 5);
 
+/* Whether the command was given one file, no more. Otherwise prints the error line. */
+int check_one_file(const arguments *a, const char *what);
+
 /* A checkpoint as the command line wants it read; a task's with the files beside its weights. */
 emr_status open_checkpoint(emr_model **model, const char *path, const arguments *a, emr_error *error);
 emr_status open_task(emr_model **model, const char *path, const arguments *a, emr_error *error);
@@ -88,6 +91,20 @@ int session_open(session *s, const arguments *a, const char *verb);
 void session_close(session *s);
 void hide_progress(void); /* before anything else is printed */
 
+/* Everything that `emr merge` and `emr add` hold. */
+typedef struct merge_job {
+    session session;
+    emr_bundle *before; /* `add`: the bundle that is added to */
+    emr_model *base, **models;
+    emr_merge *merge;
+    emr_file *file;
+    emr_file *journal; /* --resume */
+} merge_job;
+
+/* The plan (--dry-run); and, after the run, what became of it. */
+emr_status print_merge_plan(const merge_job *j, const arguments *a, emr_error *error);
+int print_merge_report(const merge_job *j, const arguments *a);
+
 /* Set by SIGINT and its kin; progress callbacks cancel when it is. */
 extern volatile int interrupted;
 
@@ -110,6 +127,8 @@ const char *shape_text(uint32_t rank, const uint64_t *shape, char text[256]);
 /* A string; where a path is not valid UTF-8, with '?' for what is not ASCII. */
 json_t *text_json(const char *text);
 json_t *shape_json(uint32_t rank, const uint64_t *shape);
+/* A task's rescalers: a number per model; else an object by tensor name, of numbers, or of arrays per row. */
+emr_status rescalers_json(json_t **value, const emr_bundle *bundle, uint32_t task, emr_error *error);
 /* Prints to standard output and releases. Returns an exit status. */
 int print_json(json_t *root);
 

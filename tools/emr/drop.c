@@ -5,8 +5,9 @@
 
 static int check_usage(const arguments *a)
 {
-    if (a->n_files != 1)
-        return complain(EXIT_USAGE, "drop: exactly one BUNDLE is needed");
+    int exit_status = check_one_file(a, "BUNDLE");
+    if (exit_status)
+        return exit_status;
     if (!a->n_tasks)
         return complain(EXIT_USAGE, "drop: --task NAME is missing");
     for (size_t i = 0; i < a->n_tasks; i++)
