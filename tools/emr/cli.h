@@ -13,16 +13,25 @@
 enum { EXIT_DONE = 0, EXIT_DATA = 1, EXIT_USAGE = 2, EXIT_SYSTEM = 3, EXIT_INTERRUPTED = 130 };
 
 typedef struct task_argument {
-    const char *name, *path; /* path NULL: a bare name */
+    char *name, *path; /* path NULL: a bare name */
+    bool derived;      /* the name is the checkpoint's */
 } task_argument;
+
+/* What stood behind --task or, `many`, --tasks. */
+typedef struct task_word {
+    const char *text;
+    bool many;
+} task_word;
 
 /* Everything that can stand on a command line. */
 typedef struct arguments {
     const char *command;
     const char **files; /* what is no option */
     size_t n_files;
-    task_argument *tasks;
-    size_t n_tasks;
+    task_word *task_words;
+    size_t n_task_words;
+    task_argument *tasks; /* what they come to */
+    size_t n_tasks, tasks_capacity;
     const char **globs; /* the policy's */
     const char *base, *output, *mask;
     uint64_t memory, shard_bytes, resume_every;
@@ -37,6 +46,24 @@ typedef struct arguments {
 /* Parses the words after the command. On failure prints the error line and returns EXIT_USAGE. */
 int parse_arguments(arguments *a, int argc, char **argv);
 void free_arguments(arguments *a);
+
+/* What stands behind an option, as a number. NULL, or what is wrong with it. */
+const char *parse_size(const char *value, uint64_t *size);
+const char *parse_block_params(const char *value, uint32_t *params);
+bool parse_whole(const char *value, long low, long high, long *number);
+
+/* The tasks that --task and --tasks name. On failure prints the error line and returns an exit status. */
+int take_tasks(arguments *a);
+void free_tasks(arguments *a);
+
+/* Hands each checkpoint that --tasks finds in a folder, or by a pattern, to `take`, which owns the path then. */
+typedef int (*path_fn)(arguments *a, const char *option, char *path);
+int each_checkpoint(arguments *a, const char *word, path_fn take);
+
+/* Hands each line of a file to `use`, without white space around; empty ones and those that begin with '#' are
+ * passed over. Stops where an exit status is returned, and returns it. */
+typedef int (*line_fn)(void *user, char *line, unsigned number);
+int each_line(const char *option, const char *path, line_fn use, void *user);
 
 #if defined(__GNUC__)
 #define PRINTF_LIKE(text, values) __attribute__((format(printf, text, values)))
@@ -112,6 +139,9 @@ extern volatile int interrupted;
 bool to_standard_output(const arguments *a);
 const emr_io *standard_output(void);
 
+/* Refuses an output that is an input. On failure prints the error line and returns an exit status. */
+int check_places(const arguments *a);
+
 /* What -o names, for writing: `*file`, which is to be closed, or standard output, where `*file` is NULL. */
 emr_status open_output(const emr_io **io, emr_file **file, const arguments *a, emr_error *error);
 emr_status commit_output(emr_file *file, emr_error *error);
@@ -119,6 +149,9 @@ emr_status commit_output(emr_file *file, emr_error *error);
 /* The text on standard output with control characters as '?': names come from files. */
 void print_name(const char *text, int width);
 
+/* "'a', 'b', 'c' and 4 more" into a buffer. Names behind the first ones are not looked at. */
+enum { NAMES_SHOWN = 3, NAMES_TEXT = 768 };
+const char *names_text(const char *const *names, size_t n, char text[NAMES_TEXT]);
 /* "1.5 GiB" into a buffer of 32. */
 const char *size_text(uint64_t bytes, char text[32]);
 /* "[2, 3]" into a buffer of 256. */

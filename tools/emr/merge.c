@@ -9,15 +9,15 @@ static int check_usage(const arguments *a, bool adds)
     if (adds && !a->n_files)
         return complain(EXIT_USAGE, "add: the BUNDLE to add to is missing");
     if (a->n_files > adds)
-        return complain(EXIT_USAGE, "%s: not expected here (a task is given as --task NAME=CHECKPOINT)",
-                        a->files[adds]);
+        return complain(
+            EXIT_USAGE,
+            "%s: not expected here (a task is given as --task NAME=CHECKPOINT or --task CHECKPOINT; "
+            "a pattern for --tasks must be quoted)",
+            a->files[adds]);
     if (!a->base) /* an embedded one may lack tensors of which every task has its own */
         return complain(EXIT_USAGE, "%s: --base CHECKPOINT is missing", a->command);
     if (!a->n_tasks)
-        return complain(EXIT_USAGE, "%s: at least one --task NAME=CHECKPOINT is needed", a->command);
-    for (size_t i = 0; i < a->n_tasks; i++)
-        if (!a->tasks[i].path)
-            return complain(EXIT_USAGE, "--task: '%s' must be NAME=CHECKPOINT", a->tasks[i].name);
+        return complain(EXIT_USAGE, "%s: at least one --task [NAME=]CHECKPOINT is needed", a->command);
     if (!a->output && !a->dry_run)
         return complain(EXIT_USAGE, "%s: -o OUT.emr is missing", a->command);
     if (a->resume && a->output && to_standard_output(a))
@@ -102,6 +102,8 @@ static int merge_or_add(const arguments *a, bool adds)
     merge_job j = {0};
     emr_error error = {.text = ""};
     int exit_status = check_usage(a, adds);
+    if (!exit_status)
+        exit_status = check_places(a);
     if (exit_status)
         return exit_status;
     exit_status = session_open(&j.session, a, adds ? "adding" : "merging");

@@ -1,5 +1,7 @@
-/* words.c - words for numbers, and JSON. */
+/* words.c - words for numbers and names, and JSON. */
 #include "cli.h"
+
+#include <string.h>
 
 void print_name(const char *text, int width)
 {
@@ -7,6 +9,19 @@ void print_name(const char *text, int width)
         putchar((unsigned char)*text < 0x20 || *text == 0x7f ? '?' : *text);
     for (; width > 0; width--)
         putchar(' ');
+}
+
+const char *names_text(const char *const *names, size_t n, char text[NAMES_TEXT])
+{
+    const int longest = 200;
+    size_t at = 0;
+    text[0] = '\0';
+    for (size_t i = 0; i < n && i < NAMES_SHOWN; i++)
+        at += (size_t)snprintf(text + at, NAMES_TEXT - at, "%s'%.*s%s'", i ? ", " : "", longest, names[i],
+                               strlen(names[i]) > (size_t)longest ? "..." : "");
+    if (n > NAMES_SHOWN)
+        snprintf(text + at, NAMES_TEXT - at, " and %zu more", n - NAMES_SHOWN);
+    return text;
 }
 
 const char *size_text(uint64_t bytes, char text[32])
