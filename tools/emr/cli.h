@@ -132,6 +132,11 @@ typedef struct merge_job {
 emr_status print_merge_plan(const merge_job *j, const arguments *a, emr_error *error);
 int print_merge_report(const merge_job *j, const arguments *a);
 
+/* The tensors of the base that a task lacks, where the merge went on nevertheless: names, and a note. Once the plan is
+ * made. */
+json_t *missing_json(const merge_job *j, size_t task);
+void note_missing(const merge_job *j, const arguments *a, size_t task);
+
 /* Set by SIGINT and its kin; progress callbacks cancel when it is. */
 extern volatile int interrupted;
 
