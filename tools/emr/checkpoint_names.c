@@ -1,4 +1,4 @@
-/* checkpoint_names.c - what names tell of checkpoints: which files are some, which are shards of one model, and
+/* checkpoint_names.c - what names tell of checkpoints: which files are some, which are shards of one model,
  * what a task is called after its checkpoint. */
 #define _XOPEN_SOURCE 700 /* realpath */
 
@@ -23,7 +23,7 @@ size_t checkpoint_stem(const char *name)
     return 0;
 }
 
-/* The length of `name` up to "-00001-of-00002" at the end of its first `stem` bytes; 0: it does not end so. */
+/* The length of `name` up to "-00001-of-00002" at the end of its first `stem` bytes; 0: no such end. */
 static size_t shard_stem(const char *name, size_t stem)
 {
     static const char form[] = "-00000-of-00000"; /* 0: any digit */

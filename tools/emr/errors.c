@@ -66,7 +66,8 @@ static void file_first(const emr_error *error, char text[EMR_ERROR_TEXT_SIZE])
 int complain_status(emr_status status, const emr_error *error)
 {
     char text[EMR_ERROR_TEXT_SIZE];
-    bool is_file = error->file.length && !error->task.length; /* two tasks of one name are another matter */
+    /* two tasks or tensors of one name are another matter */
+    bool is_file = error->file.length && !error->task.length && !error->tensor.length;
     if (status == EMR_ECANCELED)
         return complain(EXIT_INTERRUPTED, "interrupted");
     if (!error->text[0])

@@ -29,7 +29,7 @@ bool is_same_file(const char *a, const char *b);
 
 /* The length of a file's name without the ending that checkpoints have; 0: it has none of these endings. */
 size_t checkpoint_stem(const char *name);
-/* The length of the model's name in a shard's ("chat" of chat-00001-of-00002.gguf); else checkpoint_stem(). */
+/* The length of the model's name in a shard's: "chat" of chat-00001-of-00002.gguf; else checkpoint_stem(). */
 size_t model_stem(const char *name);
 bool is_shard(const char *name);
 /* Whether it is one that files have in every model's folder, such as model.safetensors. */
@@ -39,8 +39,8 @@ bool is_collection(const char *path);
 /* Whether a folder holds what a checkpoint's would. */
 bool is_checkpoint_folder(const char *path);
 
-/* What a task is called after its checkpoint: a file without its ending, or the folder where the file has the
- * name that every model's has. "" where nothing is left. NULL: no memory. */
+/* What a task is called after its checkpoint: the file without its ending, or the folder where the file has
+ * the name that every model's has. "" where nothing is left. NULL: no memory. */
 char *name_after_path(const char *path);
 
 #endif

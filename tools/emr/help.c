@@ -6,12 +6,12 @@
 static const char program_help[] =
     "emr - many fine-tuned models in one bundle (EMR-Merging: elect, mask & rescale)\n"
     "\n"
-    "  emr merge --base CHECKPOINT --task NAME=CHECKPOINT [--task ...] -o OUT.emr\n"
+    "  emr merge --base CHECKPOINT --task [NAME=]CHECKPOINT [--task ...] -o OUT.emr\n"
     "  emr apply BUNDLE --task NAME [--base CHECKPOINT] -o OUT.safetensors|DIR/\n"
     "  emr inspect FILE\n"
     "  emr verify BUNDLE [--base CHECKPOINT]\n"
     "  emr export BUNDLE (--unified | --mask NAME) -o OUT.safetensors\n"
-    "  emr add BUNDLE --base CHECKPOINT --task NAME=CHECKPOINT -o OUT.emr\n"
+    "  emr add BUNDLE --base CHECKPOINT --task [NAME=]CHECKPOINT -o OUT.emr\n"
     "  emr drop BUNDLE --task NAME -o OUT.emr\n"
     "\n"
     "A CHECKPOINT is a .safetensors file, a *.safetensors.index.json, a .gguf file, or a directory holding "
@@ -25,13 +25,18 @@ static const char program_help[] =
     "interrupted.\n";
 
 static const char merge_help[] =
-    "emr merge --base CHECKPOINT --task NAME=CHECKPOINT [--task ...] -o OUT.emr\n"
+    "emr merge --base CHECKPOINT --task [NAME=]CHECKPOINT [--task ...] -o OUT.emr\n"
     "\n"
     "Merges checkpoints that were fine-tuned from one base into a bundle. -o - writes to standard output.\n"
     "\n"
     "  --base zeros                    zeros for the first task's float tensors, for adapters: embedded, so "
     "that emr apply\n"
     "                                  needs no --base (a word; ./zeros is a path)\n"
+    "  --task CHECKPOINT               a task named after its file or folder; or NAME=CHECKPOINT; "
+    "repeatable\n"
+    "  --tasks FOLDER|'PATTERN'|@FILE  all checkpoints in a folder, or those whose names match; or a list, a "
+    "line "
+    "a task\n"
     "  --rescale l1|l1-means|l2        how rescalers are computed (l1: the paper)\n"
     "  --rescale-per model|tensor|row  one rescaler for what (model: the paper)\n"
     "  --tie zero|negative             what a sum of exactly 0 elects (zero: the paper)\n"
@@ -85,7 +90,7 @@ static const char apply_help[] =
     "  --json, --quiet, --help\n";
 
 static const char add_help[] =
-    "emr add BUNDLE --base CHECKPOINT --task NAME=CHECKPOINT [--task ...] -o OUT.emr\n"
+    "emr add BUNDLE --base CHECKPOINT --task [NAME=]CHECKPOINT [--task ...] -o OUT.emr\n"
     "\n"
     "Adds tasks to a bundle that was made with --extendable, without the checkpoints of its tasks: OUT.emr "
     "has the\n"
@@ -94,6 +99,8 @@ static const char add_help[] =
     "bundle's, and whole; zeros stands for zeros, if that is what the bundle was made with. -o - writes to "
     "standard output.\n"
     "\n"
+    "  --task, --tasks\n"
+    "                 as with emr merge (see emr merge --help)\n"
     "  --dequantise   as it was given to emr merge\n"
     "  --no-side-files\n"
     "  --memory SIZE  cap on working memory (256MiB)\n"
@@ -111,7 +118,7 @@ static const char drop_help[] = "emr drop BUNDLE --task NAME [--task ...] -o OUT
                                 "without them would change is told. Tasks cannot be added to the result. -o "
                                 "- writes to standard output.\n"
                                 "\n"
-                                "  --force        overwrite OUT.emr\n"
+                                "  --force        overwrite OUT.emr, which may be BUNDLE\n"
                                 "  --json, --quiet, --help\n";
 
 static const char inspect_help[] =

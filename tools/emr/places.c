@@ -1,5 +1,5 @@
-/* places.c - nothing is written over what is read: an output that is an input, by whatever name or link, is refused
- * before anything is opened for writing. */
+/* places.c - nothing is written over what is read: an output that is an input, by whatever path or link, is
+ * refused before anything is opened for writing. */
 #define _POSIX_C_SOURCE 200809L
 
 #include "cli.h"
@@ -131,8 +131,8 @@ static int compare_path(const input *in, const char *path)
     return EXIT_DONE;
 }
 
-/* A folder, the checkpoint in it, and those in so many levels of folders below. Beside a file with the usual name of
- * a checkpoint others are none of it. */
+/* A folder, the checkpoint in it, and those in so many levels of folders below. Beside a file with the usual
+ * name of a checkpoint, others are none of it. */
 static int compare_folder(const input *in, const char *path, int levels)
 {
     folder f;

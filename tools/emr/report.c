@@ -105,7 +105,7 @@ static void print_table(const merge_job *j, const emr_plan_summary *s, emr_resca
     }
 }
 
-/* The tasks as JSON. Rescalers are read from the bundle that was written: it has them all, of whatever kind. */
+/* The tasks as JSON. Rescalers are read from the bundle that was written, as emr inspect does. */
 static emr_status tasks_json(json_t *tasks, const merge_job *j, const emr_plan_summary *s,
                              const emr_bundle *written, emr_error *error)
 {

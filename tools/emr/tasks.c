@@ -57,8 +57,8 @@ static int append_path(arguments *a, const char *where, char *path)
     return status;
 }
 
-/* NAME=CHECKPOINT or CHECKPOINT; relative ones lie in `place`. The first '=' ends the name, whatever files are
- * there: what a command means does not depend on that. */
+/* NAME=CHECKPOINT or CHECKPOINT; relative ones lie in `place`. The first '=' ends the name, whatever files
+ * are there: what a command means does not depend on that. */
 static int append_word(arguments *a, const char *where, const char *word, const char *place)
 {
     const char *equals = strchr(word, '=');
