@@ -61,6 +61,46 @@ def test_on_missing_base_says_what_it_did():
     assert emr(*words, "-o", "o.emr", "--force", "--quiet").err == ""
 
 
+def test_on_missing_absent_stays_absent():
+    save("base.safetensors", half("abc", 0.0))
+    save("one.safetensors", half("ab", 1.0))
+    merge = ["merge", "--base", "base.safetensors", "--task", "one.safetensors", "-o", "o.emr", "--force", "--json"]
+    for option in (["--on-missing", "absent"], ["--on-missing=absent:c"], ["--on-missing", "base", "--on-missing", "absent:[cd]*"],
+                   ["--on-missing", "absent:x", "--on-missing", "absent:?"]):
+        result = emr(*merge, *option)
+        assert "task 'one': 1 tensor of the base is absent and stays absent: 'c'" in result.notes[0], option
+        assert result.json["tasks"][0]["missing"] == ["c"]
+        emr("apply", "o.emr", "--task", "one", "--base", "base.safetensors", "-o", "y.safetensors", "--force")
+        assert load("y.safetensors") == load("one.safetensors"), option
+    result = emr(*merge, "--on-missing", "absent", "--on-missing", "base:c")
+    assert "counts as unchanged: 'c'" in result.notes[0]
+    emr(*merge, "--on-missing", "absent:a", status=1).says("'c'")
+    for wrong in ("absent:", "base:", "error:c", "gone"):
+        emr(*merge, "--on-missing", wrong, status=2).says("--on-missing")
+
+
+def test_private_covers_what_tasks_lack():
+    save("base.safetensors", half("abc", 0.0))
+    save("one.safetensors", half("ab", 1.0))
+    result = emr("merge", "--base", "base.safetensors", "--task", "one.safetensors", "--private", "c", "-o", "o.emr")
+    assert not result.notes
+    emr("apply", "o.emr", "--task", "one", "--base", "base.safetensors", "-o", "y.safetensors")
+    assert load("y.safetensors") == load("one.safetensors")
+
+
+def test_rows_are_no_missing_tensors():
+    save("base.safetensors", {"e": ([3, 2], [0.0] * 6)})
+    save("less.safetensors", {"e": ([2, 2], [1.0] * 4)})
+    save("more.safetensors", {"e": ([4, 2], [2.0] * 8)})
+    result = emr("merge", "--base", "base.safetensors", "--task", "less.safetensors", "--task", "more.safetensors",
+                 "--on-mismatch", "rows", "-o", "o.emr", "--json")
+    assert not result.notes
+    assert [t["missing"] for t in result.json["tasks"]] == [[], []]
+    for task in ("less", "more"):
+        emr("apply", "o.emr", "--task", task, "--base", "base.safetensors", "-o", "y.safetensors", "--force")
+        assert len(load("y.safetensors")["e"]) == len(load(f"{task}.safetensors")["e"])
+
+
 def test_hints_name_options_as_they_are_typed():
     save("base.safetensors", {"w": [0.0] * 4, "z": [0.0]})
     save("lacks.safetensors", {"w": [1.0] * 4})

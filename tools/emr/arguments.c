@@ -89,6 +89,28 @@ static const char *add_glob(arguments *a, const option *o, const char *value)
     return *value ? NULL : "is empty";
 }
 
+/* A word, for all tensors; or WORD:GLOB, for those that match. */
+static const char *set_missing(arguments *a, const option *o, const char *value)
+{
+    static const char base[] = "base:", absent[] = "absent:";
+    if (strncmp(value, base, strlen(base)) == 0) {
+        a->base_globs[a->policy.n_base_globs++] = value + strlen(base);
+        return value[strlen(base)] ? NULL : "has no pattern";
+    }
+    if (strncmp(value, absent, strlen(absent)) == 0) {
+        a->absent_globs[a->policy.n_absent_globs++] = value + strlen(absent);
+        return value[strlen(absent)] ? NULL : "has no pattern";
+    }
+    return set_choice(a, o, value);
+}
+
+static const char *add_rename(arguments *a, const option *o, const char *value)
+{
+    (void)o;
+    a->rename_words[a->n_rename_words++] = value;
+    return *value ? NULL : "is empty";
+}
+
 static const char *add_task_word(arguments *a, const option *o, const char *value)
 {
     a->task_words[a->n_task_words++] = (task_word){value, strcmp(o->name, "--tasks") == 0};
@@ -111,6 +133,7 @@ static const option option_table[] = {
     {.name = "--base", .commands = MERGE | APPLY | VERIFY | ADD, VALUE(set_text, base)},
     {.name = "--task", .commands = MERGE | APPLY | ADD | DROP, .takes_value = true, .set = add_task_word},
     {.name = "--tasks", .commands = MERGE | ADD, .takes_value = true, .set = add_task_word},
+    {.name = "--rename", .commands = MERGE | ADD, .takes_value = true, .set = add_rename},
     {.name = "-o", .commands = MERGE | APPLY | EXPORT | ADD | DROP, VALUE(set_text, output)},
     {.name = "--output", .commands = MERGE | APPLY | EXPORT | ADD | DROP, VALUE(set_text, output)},
     {.name = "--rescale", .commands = MERGE, CHOICE(merge.rescale, rule_words, 0)},
@@ -118,7 +141,10 @@ static const option option_table[] = {
     {.name = "--tie", .commands = MERGE, CHOICE(merge.tie, tie_words, 0)},
     {.name = "--private", .commands = MERGE, .takes_value = true, .set = add_glob},
     {.name = "--on-mismatch", .commands = MERGE, CHOICE(policy.on_mismatch, mismatch_words, 0)},
-    {.name = "--on-missing", .commands = MERGE, CHOICE(policy.on_missing, missing_words, 0)},
+    {.name = "--on-missing",
+     .commands = MERGE,
+     VALUE(set_missing, policy.on_missing),
+     .choice = missing_words},
     {.name = "--on-nonfinite", .commands = MERGE, CHOICE(merge.on_nonfinite, nonfinite_words, 0)},
     {.name = "--unified-dtype", .commands = MERGE, CHOICE(merge.unified_dtype, dtype_words, EMR_DTYPE_F32)},
     {.name = "--embed-base", .commands = MERGE, FLAG(merge.embed_base)},
@@ -187,11 +213,17 @@ int parse_arguments(arguments *a, int argc, char **argv)
     size_t room = (size_t)argc + 1;
     a->files = calloc(room, sizeof *a->files);
     a->task_words = calloc(room, sizeof *a->task_words);
+    a->rename_words = calloc(room, sizeof *a->rename_words);
     a->globs = calloc(room, sizeof *a->globs);
-    if (!a->files || !a->task_words || !a->globs)
+    a->base_globs = calloc(room, sizeof *a->base_globs);
+    a->absent_globs = calloc(room, sizeof *a->absent_globs);
+    if (!a->base_globs || !a->absent_globs || !a->files || !a->rename_words || !a->task_words || !a->globs)
         return complain(EXIT_SYSTEM, "out of memory");
     a->merge = EMR_INIT(emr_merge_options);
-    a->policy = (emr_policy){.size = sizeof a->policy, .private_globs = a->globs};
+    a->policy = (emr_policy){.size = sizeof a->policy,
+                             .private_globs = a->globs,
+                             .base_globs = a->base_globs,
+                             .absent_globs = a->absent_globs};
     a->merge.policy = &a->policy;
     bool options_end = false;
     for (int i = 0; i < argc; i++) {
@@ -207,12 +239,18 @@ int parse_arguments(arguments *a, int argc, char **argv)
             i += used_next;
         }
     }
-    return a->help || a->version ? EXIT_DONE : take_tasks(a);
+    if (a->help || a->version)
+        return EXIT_DONE;
+    int status = take_tasks(a);
+    return status ? status : take_rules(a);
 }
 
 void free_arguments(arguments *a)
 {
     free_tasks(a);
+    free_rules(a);
     free(a->files);
     free(a->globs);
+    free(a->base_globs);
+    free(a->absent_globs);
 }

@@ -23,6 +23,19 @@ typedef struct task_word {
     bool many;
 } task_word;
 
+/* A rule of --rename. */
+enum {
+    RENAME_TASKS = -1,
+    RENAME_BASE = -2
+}; /* whose tensors: all tasks', the base's; else a task's number */
+typedef struct rename_rule {
+    char *word; /* as given */
+    char *from;
+    const char *to;
+    long of;
+    bool used;
+} rename_rule;
+
 /* Everything that can stand on a command line. */
 typedef struct arguments {
     const char *command;
@@ -32,7 +45,11 @@ typedef struct arguments {
     size_t n_task_words;
     task_argument *tasks; /* what they come to */
     size_t n_tasks, tasks_capacity;
-    const char **globs; /* the policy's */
+    const char **rename_words;
+    size_t n_rename_words;
+    rename_rule *rules; /* what they come to */
+    size_t n_rules, rules_capacity;
+    const char **globs, **base_globs, **absent_globs; /* the policy's */
     const char *base, *output, *mask;
     uint64_t memory, shard_bytes, resume_every;
     emr_merge_options merge;
@@ -56,12 +73,16 @@ bool parse_whole(const char *value, long low, long high, long *number);
 int take_tasks(arguments *a);
 void free_tasks(arguments *a);
 
-/* Hands each checkpoint that --tasks finds in a folder, or by a pattern, to `take`, which owns the path then. */
+/* The rules that --rename gives, once the tasks are known. */
+int take_rules(arguments *a);
+void free_rules(arguments *a);
+
+/* Hands each checkpoint that --tasks finds in a folder, or by a pattern, to `take`, which owns it then. */
 typedef int (*path_fn)(arguments *a, const char *option, char *path);
 int each_checkpoint(arguments *a, const char *word, path_fn take);
 
-/* Hands each line of a file to `use`, without white space around; empty ones and those that begin with '#' are
- * passed over. Stops where an exit status is returned, and returns it. */
+/* Hands each line of a file to `use`, without white space around; empty ones and those that begin with '#'
+ * are passed over. Stops where an exit status is returned, and returns it. */
 typedef int (*line_fn)(void *user, char *line, unsigned number);
 int each_line(const char *option, const char *path, line_fn use, void *user);
 
@@ -104,6 +125,13 @@ emr_status open_base(emr_model **base, const arguments *a, const emr_bundle *bun
 /* Adds what --dequantise has to do with it, where a GGUF base (or NULL) fits badly. */
 void hint_at_dequantise(const arguments *a, const emr_model *base, emr_status status, emr_error *error);
 
+/* The base (RENAME_BASE) or a task under the names that --rename gives its tensors: *model becomes that
+ * model, and *original what it was, to be destroyed after it. Where nothing is renamed, *original is NULL. */
+emr_status rename_tensors(emr_model **model, emr_model **original, const arguments *a, long of,
+                          emr_error *error);
+/* Fails if a rule has renamed nothing. */
+emr_status check_rules_used(const arguments *a, emr_error *error);
+
 /* Whether the tasks to be merged, those of the bundle that is added to (or NULL) and an adapter as base are
  * adapters of one kind, or none. */
 emr_status check_adapters(const arguments *a, emr_model *const *models, const emr_model *base,
@@ -121,8 +149,9 @@ void hide_progress(void); /* before anything else is printed */
 /* Everything that `emr merge` and `emr add` hold. */
 typedef struct merge_job {
     session session;
-    emr_bundle *before; /* `add`: the bundle that is added to */
-    emr_model *base, **models;
+    emr_bundle *before;            /* `add`: the bundle that is added to */
+    emr_model *base, **models;     /* as they are merged */
+    emr_model *base_file, **files; /* as they were read, where --rename makes others of them */
     emr_merge *merge;
     emr_file *file;
     emr_file *journal; /* --resume */
@@ -132,8 +161,8 @@ typedef struct merge_job {
 emr_status print_merge_plan(const merge_job *j, const arguments *a, emr_error *error);
 int print_merge_report(const merge_job *j, const arguments *a);
 
-/* The tensors of the base that a task lacks, where the merge went on nevertheless: names, and a note. Once the plan is
- * made. */
+/* The tensors of the base that a task lacks, where the merge went on nevertheless: names, and a note. Once
+ * the plan is made. */
 json_t *missing_json(const merge_job *j, size_t task);
 void note_missing(const merge_job *j, const arguments *a, size_t task);
 

@@ -27,21 +27,45 @@ static int check_usage(const arguments *a, bool adds)
     return EXIT_DONE;
 }
 
+static emr_status open_one_task(merge_job *j, const arguments *a, size_t i, emr_error *error)
+{
+    emr_status status = open_task(&j->models[i], a->tasks[i].path, a, error);
+    return status ? status : rename_tensors(&j->models[i], &j->files[i], a, (long)i, error);
+}
+
+/* The base comes first, but where it is zeros like the first task's tensors. */
 static emr_status open_models(merge_job *j, const arguments *a, emr_error *error)
 {
-    j->models = calloc(a->n_tasks, sizeof(emr_model *));
-    if (!j->models)
-        return EMR_ENOMEM;
     emr_status status = EMR_OK;
+    j->models = calloc(a->n_tasks, sizeof(emr_model *));
+    j->files = calloc(a->n_tasks, sizeof(emr_model *));
+    if (!j->models || !j->files)
+        return EMR_ENOMEM;
     if (a->n_files)
         status = emr_bundle_open_file(&j->before, a->files[0], NULL, error);
     if (!status && !base_is_zeros(a))
         status = open_base(&j->base, a, NULL, NULL, error);
     for (size_t i = 0; !status && i < a->n_tasks; i++)
-        status = open_task(&j->models[i], a->tasks[i].path, a, error);
+        status = open_one_task(j, a, i, error);
     if (!status && base_is_zeros(a))
         status = open_base(&j->base, a, j->before, j->models[0], error);
-    return status;
+    if (!status)
+        status = rename_tensors(&j->base, &j->base_file, a, RENAME_BASE, error);
+    return status ? status : check_rules_used(a, error);
+}
+
+/* Those under other names before those that they are of. */
+static void close_models(merge_job *j, const arguments *a)
+{
+    emr_model_destroy(&j->base);
+    emr_model_destroy(&j->base_file);
+    for (size_t i = 0; j->models && j->files && i < a->n_tasks; i++) {
+        emr_model_destroy(&j->models[i]);
+        emr_model_destroy(&j->files[i]);
+    }
+    free(j->models);
+    free(j->files);
+    emr_bundle_destroy(&j->before);
 }
 
 static emr_status set_models(merge_job *j, const arguments *a, emr_error *error)
@@ -128,11 +152,7 @@ static int merge_or_add(const arguments *a, bool adds)
         exit_status = complain_status(status, &error);
     emr_merge_destroy(&j.merge);
     close_files(&j, status);
-    emr_model_destroy(&j.base);
-    emr_bundle_destroy(&j.before);
-    for (size_t i = 0; j.models && i < a->n_tasks; i++)
-        emr_model_destroy(&j.models[i]);
-    free(j.models);
+    close_models(&j, a);
     session_close(&j.session);
     return exit_status;
 }
