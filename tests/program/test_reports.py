@@ -56,6 +56,9 @@ def test_on_missing_base_says_what_it_did():
         assert "task 'one': 4 tensors of the base are absent and count as unchanged: 'b', 'c', 'd' and 1 more" in second
         if "--json" in more:
             assert [t["missing"] for t in result.json["tasks"]] == [[], ["e"], ["b", "c", "d", "e"]]
+            reasons = {t["name"]: t["reason"] for t in result.json["tensors"]}
+            assert reasons.pop("a") == "float in the base and every task"
+            assert set(reasons.values()) == {"float in the base; some tasks lack it"}
     emr("apply", "o.emr", "--task", "most", "--base", "base.safetensors", "-o", "y.safetensors")
     assert load("y.safetensors")["e"] == [0.0, 0.0]
     assert emr(*words, "-o", "o.emr", "--force", "--quiet").err == ""
