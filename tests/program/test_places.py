@@ -75,6 +75,18 @@ def test_apply():
     refused("the bundle", *APPLY, output="o.emr")
 
 
+def test_a_folder_in_which_the_base_would_be_removed():
+    fill_folder()
+    os.makedirs("out")
+    for name in ("model", "consolidated", "diffusion_pytorch_model"):
+        save(f"out/{name}.safetensors", BASE)
+        refused("the base", "apply", "o.emr", "--base", f"out/{name}.safetensors", "--task", "one", output="out/")
+        os.remove(f"out/{name}.safetensors")
+    save("out/mine.safetensors", BASE)
+    emr("apply", "o.emr", "--base", "out/mine.safetensors", "--task", "one", "-o", "out/")
+    assert load("out/mine.safetensors") == BASE
+
+
 def test_apply_onto_shards_of_the_base():
     fill_folder()
     save_shards("three", "model", BASE)

@@ -80,6 +80,17 @@ static void add_checkpoint_targets(targets *t, const char *place, const char *st
     free_folder(&f);
 }
 
+/* What a model in a folder would replace or remove there: whatever loaders take for its weights. */
+static void add_folder_targets(targets *t, const char *place)
+{
+    folder f;
+    read_folder(&f, place);
+    for (size_t i = 0; i < f.n; i++)
+        if (has_usual_name(f.names[i]) || strcmp(f.names[i], EMR_ADAPTER_CONFIG) == 0)
+            add_target(t, join_path(place, f.names[i]));
+    free_folder(&f);
+}
+
 static void add_suffixed(targets *t, const char *path, const char *suffix)
 {
     char *whole = malloc(strlen(path) + strlen(suffix) + 1);
@@ -100,8 +111,7 @@ static void find_targets(targets *t, const arguments *a)
     if (strcmp(a->command, "apply") != 0 && strcmp(a->command, "export") != 0)
         return;
     if (is_folder(a->output)) {
-        add_checkpoint_targets(t, a->output, "model", strlen("model"));
-        add_checkpoint_targets(t, a->output, "adapter_model", strlen("adapter_model"));
+        add_folder_targets(t, a->output);
     } else {
         const char *name = path_name(a->output);
         char *place = path_folder(a->output);
