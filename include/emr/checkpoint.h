@@ -44,9 +44,9 @@ typedef struct emr_checkpoint_read_options {
     size_t size;
     const emr_allocator *allocator; /* NULL: malloc and free */
     uint32_t map;                   /* non-zero: offer mapped windows, see emr_file_options */
-    uint32_t dequantise; /* GGUF; non-zero: tensors of Q8_0, Q4_0, Q4_1, Q5_0 and Q5_1 are F32, computed as
-                            they are read, and can be merged. Zero: they are bytes, as those of other block
-                            types always are. */
+    uint32_t dequantise; /* GGUF; non-zero: tensors of Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2_K to Q6_K, Q8_K, IQ4_NL
+                            and IQ4_XS are F32, computed as they are read, and can be merged. Zero: they are
+                            bytes, as those of other block types always are. */
     uint32_t side_files; /* non-zero: the files beside the weights are tensors too, see EMR_FILE_PREFIX. Of a
                             directory; of a file only where it has a name that loaders look for (model.safetensors,
                             adapter_model.safetensors, diffusion_pytorch_model.safetensors, an index). With
@@ -100,7 +100,7 @@ EMR_API emr_status emr_safetensors_open(emr_model **model, const emr_io *io, con
  *   U8, its last dimension the bytes of a row; see `dequantise`.
  * - Metadata: keys of 1 to 65,535 bytes of UTF-8, each once; values of known types, arrays at most 4 deep;
  *   general.alignment a power of two or a multiple of 8, at most 1,048,576, and 32 where it is absent.
- * - Tensors: names of 1 to 64 bytes of UTF-8, each once; at most 4 dimensions; data begin where the padding
+ * - Tensors: names of 1 to 127 bytes of UTF-8, each once; at most 4 dimensions; data begin where the padding
  *   of the tensor before ends, and the file ends in or after the last one's. Padding is not looked at.
  *   EMR_EUNSUPPORTED: other versions, big-endian files, one part of a split model. Limits are those of
  *   emr_checkpoint_open. */
@@ -144,7 +144,7 @@ EMR_API emr_status emr_safetensors_write(const emr_model *model, const emr_io *i
  * even where a type has changed); tensors are described afresh, in the model's order, padded with zeros. A U8
  * tensor becomes what the header calls it, if that is a tensor of blocks with these bytes.
  * - EMR_EUNSUPPORTED: what GGUF does not have: a model without EMR_GGUF_HEADER, other dtypes and U8 tensors,
- *   more than 4 dimensions, names longer than 64 bytes.
+ *   more than 4 dimensions, names longer than 127 bytes.
  * - EMR_EFORMAT: EMR_GGUF_HEADER breaks a rule of the format. Takes, besides memory_bytes, at most 4 times
  *   the header's length, and the new header. */
 EMR_API emr_status emr_gguf_write(const emr_model *model, const emr_io *io,

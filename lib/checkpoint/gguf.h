@@ -6,10 +6,10 @@
 #include "model/model.h"
 
 enum {
-    EMR_GGUF_DIMS = 4,        /* of a tensor, at most */
-    EMR_GGUF_NAME_BYTES = 64, /* of a tensor, at most */
-    EMR_GGUF_START = 24,      /* bytes before the metadata: magic, version, two counts */
-    EMR_GGUF_INFO_MIN = 25,   /* bytes that describe a tensor, at least */
+    EMR_GGUF_DIMS = 4,         /* of a tensor, at most */
+    EMR_GGUF_NAME_BYTES = 127, /* of a tensor, at most: ggml can be built for so many */
+    EMR_GGUF_START = 24,       /* bytes before the metadata: magic, version, two counts */
+    EMR_GGUF_INFO_MIN = 25,    /* bytes that describe a tensor, at least */
     EMR_GGUF_HEADER_MAX = 100000000,
     EMR_GGUF_ALIGNMENT = 32, /* where general.alignment says nothing */
 };
@@ -20,8 +20,7 @@ typedef struct emr_gguf_type {
     uint32_t number;
     uint16_t block, block_bytes;
     emr_dtype dtype; /* of blocks of one element; else EMR_DTYPE_U8: carried as bytes */
-    /* Makes floats of a block of 32; NULL where that is not done. */
-    void (*unpack)(const uint8_t *block, float values[32]);
+    void (*unpack)(const uint8_t *block, float *values); /* makes floats of a block; NULL: that is not done */
 } emr_gguf_type;
 
 /* The type of that number or dtype, or NULL. */
@@ -30,8 +29,12 @@ const emr_gguf_type *emr_gguf_type_of(emr_dtype dtype);
 
 /* For a tensor of F32 computed from blocks, which are its granules: `user` is the tensor itself, its `io` and
  * `offset` are where the blocks lie, its `data` is their type. At most EMR_GGUF_UNPACKED elements, which it
- * takes from the stack. */
-enum { EMR_GGUF_BLOCK = 32, EMR_GGUF_UNPACKED = 240 * EMR_GGUF_BLOCK };
+ * takes from the stack: no type has more than 37 bytes for 32 of them. */
+enum {
+    EMR_GGUF_BLOCK_MAX = 256,
+    EMR_GGUF_UNPACKED = 30 * EMR_GGUF_BLOCK_MAX,
+    EMR_GGUF_UNPACKED_BYTES = EMR_GGUF_UNPACKED / 32 * 37
+};
 emr_status emr_gguf_unpack(const emr_computation *computation, emr_error *error);
 
 /* A header: from the magic to the end of the tensors' descriptions. Everything in it is checked. */

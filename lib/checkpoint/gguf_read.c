@@ -29,7 +29,7 @@ static emr_status add_tensor(emr_model *m, const emr_gguf_info *info, const emr_
     emr_gguf_shape(info, info->type->block > 1 && !unpack, shape);
     if (unpack) {
         d.compute = emr_gguf_unpack;
-        d.granule = EMR_GGUF_BLOCK;
+        d.granule = info->type->block;
         d.max_count = EMR_GGUF_UNPACKED;
     } else {
         d.io = io;

@@ -34,7 +34,7 @@ static emr_status describe_gguf_tensor(const emr_gguf_header *h, const emr_tenso
     if (n == 0 || n > EMR_GGUF_NAME_BYTES || t->rank > EMR_GGUF_DIMS)
         return emr_fail(
             error, EMR_EUNSUPPORTED,
-            "%F: tensor '%T' cannot be written as GGUF: names have 1 to 64 bytes there, and tensors "
+            "%F: tensor '%T' cannot be written as GGUF: names have 1 to 127 bytes there, and tensors "
             "at most 4 dimensions",
             h->path, t->name);
     if (t->dtype == EMR_DTYPE_U8)

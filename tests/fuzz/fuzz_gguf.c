@@ -48,9 +48,9 @@ static void check_tensors(const emr_model *model, const uint8_t *bytes, size_t s
     for (uint32_t i = 0; i < n; i++) {
         const emr_tensor *t = emr_model_tensor(model, i);
         promise(emr_model_find_tensor(model, emr_tensor_name(t)) == t);
-        promise(strlen(emr_tensor_name(t)) <= 64 && emr_tensor_rank(t) <= 4);
+        promise(strlen(emr_tensor_name(t)) <= 127 && emr_tensor_rank(t) <= 4);
         promise(unpacked || emr_tensor_bytes(t) <= size);
-        promise(emr_tensor_bytes(t) / 8 <= size); /* 32 floats of 18 bytes are the most */
+        promise(emr_tensor_bytes(t) / 13 <= size); /* 256 floats of 84 bytes are the most */
         if (i + 1 < n && !unpacked)
             at += (size_t)emr_tensor_bytes(t);
         if (i < READ_TENSORS)

@@ -141,7 +141,7 @@ def gguf_files():
                           ("floats", 9, struct.pack("<IQ", 6, 2) + floats([1, 2]))], [("x", [1], 28, bytes(8))])
     for n in [8, 24, 64]:
         yield f"align{n}", gguf([align(n), name], [("a", [3], 0, bytes(12)), ("b", [5], 30, bytes(10))], n)
-    sizes = {2: 18, 3: 20, 6: 22, 7: 24, 8: 34, 12: 144, 14: 210, 39: 17}
+    sizes = {2: 18, 3: 20, 6: 22, 7: 24, 8: 34, 10: 84, 11: 110, 12: 144, 13: 176, 14: 210, 15: 292, 16: 66, 20: 18, 23: 136, 39: 17}
     yield "blocks", gguf([name], [(f"t{kind}", [256 if size > 34 else 32, 2], kind, bytes(i % 64 for i in range(2 * size)))
                                   for kind, size in sizes.items()])
     yield "split", gguf([("split.count", 2, b"\2\0")], [])

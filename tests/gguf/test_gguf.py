@@ -90,7 +90,7 @@ def write_model(path, number, alignment=None):
     w.add_tensor("norm.bias", values((13,)))
     for kind in [T.Q8_0, T.Q4_0, T.Q4_1, T.Q5_0, T.Q5_1]:
         w.add_tensor(f"{kind.name.lower()}.weight", gguf.quants.quantize(values((6, 128)), kind), raw_dtype=kind)
-    w.add_tensor("q6_k.weight", own.integers(0, 256, (2, 2 * 210), dtype=np.uint8), raw_dtype=T.Q6_K)
+    w.add_tensor("iq2_xxs.weight", own.integers(0, 256, (2, 2 * 66), dtype=np.uint8), raw_dtype=T.IQ2_XXS)
     w.add_tensor("ids", np.arange(9, dtype=np.int32))
     w.write_header_to_file()
     w.write_kv_data_to_file()
@@ -177,7 +177,7 @@ def dequantised_values(folder):
             check(plain[name][2] == want.tobytes() if private else np.allclose(got, want, rtol=1e-5, atol=1e-5),
                   f"{name}: other values than gguf.quants.dequantize")
             check(written[name].tensor_type == T.F32 and raw(written[name]) == plain[name][2], f"{name}: as GGUF")
-        check(raw(written["q6_k.weight"]) == raw(was["q6_k.weight"]), "q6_k: carried")
+        check(raw(written["iq2_xxs.weight"]) == raw(was["iq2_xxs.weight"]), "iq2_xxs: carried")
     base = ["--base", folder / "m0.gguf"]
     for words in [["apply", "--task", "a", "-o", folder / "no.gguf"], ["verify"]]:
         said = emr(*words, folder / "d.emr", *base, status=1)
@@ -187,6 +187,31 @@ def dequantised_values(folder):
                   ["add", "--task", f"b={folder / 'm2.gguf'}", "-o", folder / "no.emr"]]:
         said = emr(*words, folder / "bytes.emr", *base, "--dequantise", status=1)
         check("--dequantise was given" in said, f"what was too much is not said: {said}")
+
+
+def every_unpacked_type_has_the_packages_values(folder):
+    """Random blocks, scales that are no numbers among them: the same bits, but for those of a NaN."""
+    rng = np.random.default_rng(77)
+    kinds = [T.Q4_0, T.Q4_1, T.Q5_0, T.Q5_1, T.Q8_0, T.Q2_K, T.Q3_K, T.Q4_K, T.Q5_K, T.Q6_K, T.IQ4_NL, T.IQ4_XS]
+    w = gguf.GGUFWriter(folder / "blocks.gguf", "llama")
+    blocks = {k.name: rng.integers(0, 256, (40, 512 // gguf.GGML_QUANT_SIZES[k][0] * gguf.GGML_QUANT_SIZES[k][1]), np.uint8)
+              for k in kinds}
+    for kind in kinds:
+        w.add_tensor(kind.name, blocks[kind.name], raw_dtype=kind)
+    w.write_header_to_file()
+    w.write_kv_data_to_file()
+    w.write_tensors_to_file()
+    w.close()
+    model = ["--base", folder / "blocks.gguf", "--dequantise", "--force", "--quiet"]
+    emr("merge", *model, "--task", f"a={folder / 'blocks.gguf'}", "--private", "*", "-o", folder / "blocks.emr")
+    emr("apply", *model, folder / "blocks.emr", "--task", "a", "-o", folder / "blocks.safetensors")
+    plain = safetensors(folder / "blocks.safetensors")
+    for kind in kinds:
+        with np.errstate(all="ignore"):
+            want = gguf.quants.dequantize(blocks[kind.name], kind)
+        got = np.frombuffer(plain[kind.name][2], "<f4").reshape(want.shape)
+        same = (got.view(np.uint32) == want.view(np.uint32)) | (np.isnan(got) & np.isnan(want))
+        check(same.all(), f"{kind.name}: {np.argwhere(~same)[:3]} are other values than the package's")
 
 
 def tasks_are_added(folder):
@@ -237,6 +262,7 @@ with tempfile.TemporaryDirectory() as directory:
         merge_and_apply(pathlib.Path(directory), step)
     one_task_comes_back(pathlib.Path(directory))
     dequantised_values(pathlib.Path(directory))
+    every_unpacked_type_has_the_packages_values(pathlib.Path(directory))
     tasks_are_added(pathlib.Path(directory))
     every_type_has_the_size_that_the_package_says(pathlib.Path(directory))
     other_byte_orders_and_versions(pathlib.Path(directory))

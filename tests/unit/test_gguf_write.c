@@ -145,8 +145,11 @@ static void changed_models_are_described_anew(void **state)
     emr_model *m = model_with(file.bytes, header_bytes(&file)), *back;
     emr_buffer *written;
     emr_error error;
+    char long_name[128] = "";
     (void)state;
+    memset(long_name, 'n', 127);
     add(m, "q4_k", EMR_DTYPE_U8, 1, (uint64_t[]){144}, bytes + 7);
+    add(m, long_name, EMR_DTYPE_F32, 1, (uint64_t[]){3}, bytes);
     add(m, "f32", EMR_DTYPE_BF16, 2, (uint64_t[]){3, 2}, bytes);
     add(m, "q8_0", EMR_DTYPE_F32, 2, (uint64_t[]){2, 64}, bytes);
     for (size_t i = 0; i < 8; i++)
@@ -176,7 +179,7 @@ static void what_gguf_has_not_is_refused(void **state)
                                        EMR_DTYPE_F8_E8M0, EMR_DTYPE_F4,      EMR_DTYPE_C64};
     crafted file = gguf_rich();
     size_t n = header_bytes(&file);
-    char long_name[66] = "";
+    char long_name[129] = "";
     emr_model *m;
     (void)state;
     check_not_written(model_with(NULL, 0), EMR_EUNSUPPORTED, EMR_GGUF_HEADER, __LINE__);
@@ -195,7 +198,7 @@ static void what_gguf_has_not_is_refused(void **state)
         add(m, wrong[i].name, EMR_DTYPE_U8, wrong[i].rank, wrong[i].shape, bytes);
         check_not_written(m, EMR_EUNSUPPORTED, wrong[i].name, __LINE__);
     }
-    memset(long_name, 'n', 65);
+    memset(long_name, 'n', 128);
     m = model_with(file.bytes, n);
     add(m, long_name, EMR_DTYPE_F32, 1, (uint64_t[]){4}, bytes);
     check_not_written(m, EMR_EUNSUPPORTED, long_name, __LINE__);
