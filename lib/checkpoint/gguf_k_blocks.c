@@ -1,6 +1,6 @@
-/* gguf_k_blocks.c - floats out of ggml's K-quants: blocks of 256 elements in groups of 16 or 32, each group with a
- * scale (and a minimum) of few bits, which the block's own scale multiplies. And out of the 4-bit types whose
- * codes stand for numbers in a table. */
+/* gguf_k_blocks.c - floats out of ggml's K-quants: blocks of 256 elements in groups of 16 or 32, each group
+ * with a scale (and a minimum) of few bits, which the block's own scale multiplies. And out of the 4-bit
+ * types whose codes stand for numbers in a table. */
 #include "checkpoint/gguf_unpack.h"
 
 #include <stddef.h>
@@ -53,8 +53,8 @@ void emr_unpack_q3_k(const uint8_t *b, float *values)
     }
 }
 
-/* Q4_K and Q5_K have 8 scales and 8 minima of 6 bits in 12 bytes: those of the first four groups in the lower bits
- * of 8 bytes, the others in halves of the last 4 and in the upper bits of the first 8. */
+/* Q4_K and Q5_K have 8 scales and 8 minima of 6 bits in 12 bytes: those of the first four groups in the
+ * lower bits of 8 bytes, the others in halves of the last 4 and in the upper bits of the first 8. */
 typedef struct group_scale {
     float scale, minimum;
 } group_scale;

@@ -75,7 +75,17 @@ static bool ends_with(const char *text, const char *end)
     return n >= k && strcmp(text + n - k, end) == 0;
 }
 
-/* A file that is a model by itself: its name, or else how it begins, tells its format. */
+static emr_status open_gguf_part(emr_model *m, const char *path, const emr_io **io, const char **name,
+                                 emr_error *error)
+{
+    const open_files *files = m->options.user;
+    emr_status status = open_for_model(m, path, io, error);
+    *name = status ? NULL : files->first->path;
+    return status;
+}
+
+/* A file that is a model by itself, or one of several of a GGUF model: its name, or else how it begins, tells
+ * its format. */
 static emr_status add_file(emr_model *m, const char *path, emr_error *error)
 {
     const open_files *files = m->options.user;
@@ -84,8 +94,8 @@ static emr_status add_file(emr_model *m, const char *path, emr_error *error)
     if (status)
         return status;
     bool is_gguf = ends_with(path, ".gguf") || emr_gguf_is_it(io);
-    return (is_gguf ? emr_gguf_load : emr_safetensors_load)(m, io, files->first->path, &files->options,
-                                                            error);
+    return is_gguf ? emr_gguf_load_path(m, io, files->first->path, &files->options, open_gguf_part, error)
+                   : emr_safetensors_load(m, io, files->first->path, &files->options, error);
 }
 
 static bool is_pickle(const char *path)
@@ -135,7 +145,7 @@ static void note_entry(void *user, const char *name)
     else if (ends_with(name, ".safetensors"))
         note_name(l->allocator, &l->single, &l->n_singles, &l->has_single, name,
                   strcmp(name, "model.safetensors") == 0);
-    else if (ends_with(name, ".gguf"))
+    else if (ends_with(name, ".gguf") && !(l->gguf && emr_gguf_same_split(l->gguf, name)))
         note_name(l->allocator, &l->gguf, &l->n_ggufs, &l->has_gguf, name, false);
     else if (is_pickle(name))
         l->has_pickle = true;

@@ -59,6 +59,7 @@ void emr_model_destroy(emr_model **model)
     emr_names_free(&m->names, &allocator);
     emr_release(&allocator, m->tensors);
     emr_release(&allocator, m->metadata);
+    emr_release(&allocator, m->memory);
     emr_release(&allocator, m->name);
     emr_release(&allocator, m);
     *model = NULL;

@@ -149,6 +149,28 @@ def gguf_files():
     yield "lent", gguf([name], [("q", [32], 8, bytes(34))])[:24 + 8 + 12 + 4 + 8 + 7 + 8 + 1 + 4 + 8 + 4 + 8]
 
 
+def split_files():
+    """Two files each, with what they say of themselves: split.no, split.count, split.tensors.count."""
+    name = ("general.name", 8, gguf_string("a model"))
+    align = ("general.alignment", 4, struct.pack("<I", 8))
+
+    def says(*numbers):
+        return [(key, kind, struct.pack(form, n)) for (key, kind, form), n in
+                zip([("split.no", 2, "<H"), ("split.count", 2, "<H"), ("split.tensors.count", 5, "<i")], numbers)]
+
+    one = [("f", [2, 3], 0, floats(range(6))), ("k", [256], 12, bytes(i % 60 for i in range(144)))]
+    two = [("g", [3], 1, bytes(6))]
+    yield "right", gguf([name, *says(0, 2, 3)], one), gguf(says(1, 2, 3), two)
+    yield "aligned", gguf([align, *says(0, 2, 3), name], one, 8), gguf(says(1, 2, 3), two)
+    yield "empty", gguf([name, *says(0, 2, 1)], []), gguf(says(1, 2, 1), two)
+    yield "uncounted", gguf([name, *says(0, 2)], one), gguf(says(1, 2), two)
+    yield "miscounted", gguf([name, *says(0, 2, 4)], one), gguf(says(1, 2, 4), two)
+    yield "twice", gguf([name, *says(0, 2, 4)], one), gguf(says(1, 2, 4), one)
+    yield "three", gguf([name, *says(0, 3, 3)], one), gguf(says(1, 3, 3), two)
+    yield "range", gguf([name, *says(7, 2, 3)], one), gguf(says(9, 2, 3), two)
+    yield "unsplit", gguf([name], one), gguf([], two)
+
+
 def shard_indexes():
     a, b, c = "a.safetensors", "b.safetensors", "c.safetensors"
     right = {"x": a, "y": a, "z": b}
@@ -202,6 +224,9 @@ def main():
     for i, (name, content) in enumerate(gguf_files()):
         for choices in range(4) if name in ("blocks", "small") else [i % 4]:
             put("gguf", f"{name}{choices}", bytes([choices]) + content)
+    for i, (name, *content) in enumerate(split_files()):
+        for choices in range(4) if name == "right" else [i % 4]:
+            put("gguf_split", f"{name}{choices}", bytes([choices]) + struct.pack("<H", len(content[0])) + b"".join(content))
     for name, content in shard_indexes():
         put("shard_index", name, json.dumps(content).encode())
     for name, *configs in adapters():

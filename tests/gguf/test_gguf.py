@@ -214,6 +214,48 @@ def every_unpacked_type_has_the_packages_values(folder):
         check(same.all(), f"{kind.name}: {np.argwhere(~same)[:3]} are other values than the package's")
 
 
+def split_models_are_read_and_written(folder):
+    """Split by the package; what is written in several files is what one file has, as the package reads it."""
+    rng = np.random.default_rng(9)
+    weights = {f"blk.{i}.weight": rng.standard_normal((4 + i, 32)).astype(np.float32) for i in range(7)}
+    for number in range(2):
+        for name, most in [("whole", 0), ("split", 2)]:
+            w = gguf.GGUFWriter(None if most else folder / f"{name}{number}.gguf", "llama", split_max_tensors=most)
+            put_metadata(w, number)
+            for key, value in weights.items():
+                w.add_tensor(key, value + np.float32(0.01 * number))
+            w.write_header_to_file(folder / f"{name}{number}.gguf")
+            w.write_kv_data_to_file()
+            w.write_tensors_to_file()
+            w.close()
+    first, third = (folder / f"split0-0000{i}-of-00004.gguf" for i in (1, 3))
+    task = folder / "split1-00002-of-00004.gguf"
+    for base, other, out in [(folder / "whole0.gguf", folder / "whole1.gguf", "whole.emr"), (first, task, "split.emr")]:
+        emr("merge", "--base", base, "--task", f"a={other}", "--force", "--quiet", "-o", folder / out)
+    check((folder / "whole.emr").read_bytes() == (folder / "split.emr").read_bytes(), "split or not, the bundle is the same")
+    common = ["apply", folder / "split.emr", "--base", third, "--task", "a", "--force", "--quiet"]
+    emr(*common, "-o", folder / "joined.gguf")
+    emr(*common, "-o", folder / "parts.gguf", "--shard-size", "1500")
+    joined, original = gguf.GGUFReader(folder / "joined.gguf"), gguf.GGUFReader(folder / "whole1.gguf")
+    check(fields(joined) == fields(original), "joined: metadata")
+    parts = [gguf.GGUFReader(path) for path in sorted(folder.glob("parts-*-of-*.gguf"))]
+    check(len(parts) > 3 and not (folder / "parts.gguf").exists(), f"{len(parts)} files")
+    names = []
+    for number, part in enumerate(parts):
+        said = {key: (field.types, field.contents()) for key, field in part.fields.items() if key.startswith("split.")}
+        check(said == {"split.no": ([V.UINT16], number), "split.count": ([V.UINT16], len(parts)),
+                       "split.tensors.count": ([V.INT32], len(weights))}, f"part {number} says {said}")
+        check(number == 0 or len(fields(part)) == 3, f"part {number} has other metadata")
+        for t in part.tensors:
+            check(raw(t) == raw(tensors(joined)[t.name]), f"{t.name} in part {number}")
+            names.append(t.name)
+    check(names == [t.name for t in joined.tensors], "the order of tensors")
+    mine = {key: value for key, value in fields(parts[0]).items() if not key.startswith("split.")}
+    check(mine == fields(original), "the first part's metadata")
+    third.unlink()
+    check(str(third) in emr("inspect", first, status=3), "the file that is absent is named")
+
+
 def tasks_are_added(folder):
     """The same bytes as merging both at once, though metadata differ in length; also where blocks are unpacked."""
     one, two = f"a={folder / 'm1.gguf'}", f"b={folder / 'm2.gguf'}"
@@ -263,6 +305,7 @@ with tempfile.TemporaryDirectory() as directory:
     one_task_comes_back(pathlib.Path(directory))
     dequantised_values(pathlib.Path(directory))
     every_unpacked_type_has_the_packages_values(pathlib.Path(directory))
+    split_models_are_read_and_written(pathlib.Path(directory))
     tasks_are_added(pathlib.Path(directory))
     every_type_has_the_size_that_the_package_says(pathlib.Path(directory))
     other_byte_orders_and_versions(pathlib.Path(directory))
