@@ -87,8 +87,8 @@ static emr_status join_header(split_model *s, emr_gguf_header *h, emr_error *err
     return status;
 }
 
-static emr_status load_part(split_model *s, const emr_io *io, const char *name, uint64_t number,
-                            emr_error *error)
+static emr_status load_split_part(split_model *s, const emr_io *io, const char *name, uint64_t number,
+                                  emr_error *error)
 {
     emr_gguf_header h;
     emr_status status = emr_gguf_header_read(&h, &s->model->allocator, io, name, error);
@@ -118,7 +118,7 @@ static emr_status open_part(split_model *s, uint64_t number, emr_error *error)
                  "one of",
                  path, number + 1, (uint64_t)s->named.count, emr_system_file_name(s->path));
     emr_release(a, path);
-    return status ? status : load_part(s, io, name, number, error);
+    return status ? status : load_split_part(s, io, name, number, error);
 }
 
 /* The other files are found by the name of this one. */
@@ -167,7 +167,7 @@ static emr_status load_split(split_model *s, emr_error *error)
 {
     emr_status status = find_parts(s, error);
     for (uint64_t i = 0; !status && i < s->named.count; i++)
-        status = i == s->named.no ? load_part(s, s->io, s->path, i, error) : open_part(s, i, error);
+        status = i == s->named.no ? load_split_part(s, s->io, s->path, i, error) : open_part(s, i, error);
     return status ? status : add_joined_header(s, error);
 }
 
