@@ -113,6 +113,10 @@ EMR_API emr_status emr_safetensors_open(emr_model **model, const emr_io *io, con
 EMR_API emr_status emr_gguf_open(emr_model **model, const emr_io *io, const char *name,
                                  const emr_checkpoint_read_options *options, emr_error *error);
 
+/* The name of the blocks of which a tensor consists that a model has as bytes ("Q4_K"), and how many elements they
+ * are, if `elements` is not NULL. NULL for any other tensor: its elements are emr_tensor_count(). */
+EMR_API const char *emr_gguf_blocks(const emr_tensor *tensor, uint64_t *elements);
+
 /* Writes any model, in its order. `path` is
  * - a name that ends in .safetensors, or in .safetensors.index.json, which stands for the same without
  *   ".index.json";

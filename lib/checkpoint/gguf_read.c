@@ -42,14 +42,17 @@ static emr_status add_tensor(emr_model *m, const emr_gguf_info *info, const emr_
     emr_status status = emr_side_files_check_name(path, info->name, error);
     if (!status)
         status = add_described(m, &d, path, error);
-    if (!status && unpack) {
-        emr_tensor *t = m->tensors[m->n_tensors - 1];
+    if (status)
+        return status;
+    emr_tensor *t = m->tensors[m->n_tensors - 1];
+    if (info->type->block > 1)
+        t->data = info->type;
+    if (unpack) {
         t->user = t; /* it has all that unpacking needs, and lives as long */
         t->io = *io;
         t->offset = data + info->offset;
-        t->data = info->type;
     }
-    return status;
+    return EMR_OK;
 }
 
 /* Not held in memory: read from the file when it is asked for. */
@@ -106,6 +109,14 @@ emr_status emr_gguf_load(emr_model *m, const emr_io *io, const char *path,
         status = emr_gguf_add_file(m, &h, io, options->dequantise != 0, error);
     emr_gguf_header_free(&h);
     return status;
+}
+
+const char *emr_gguf_blocks(const emr_tensor *t, uint64_t *elements)
+{
+    const emr_gguf_type *type = t && t->kind == EMR_TENSOR_IO ? t->data : NULL;
+    if (type && elements)
+        *elements = t->count / type->block_bytes * type->block;
+    return type ? type->name : NULL;
 }
 
 emr_status emr_gguf_open(emr_model **model, const emr_io *io, const char *name,

@@ -37,7 +37,7 @@ struct emr_tensor {
     char *name;
     uint64_t *shape;
     uint64_t count, bytes;
-    const void *data;
+    const void *data; /* its bytes; of one that lies in a GGUF file in blocks, their type */
     emr_io io;
     uint64_t offset;
     emr_compute_fn compute;

@@ -256,6 +256,92 @@ def split_models_are_read_and_written(folder):
     check(str(third) in emr("inspect", first, status=3), "the file that is absent is named")
 
 
+def write_plain(path, tensors_of, file_type=None):
+    """A file with these arrays, or (raw type, bytes) of blocks."""
+    w = gguf.GGUFWriter(path, "llama")
+    if file_type is not None:
+        w.add_file_type(file_type)
+    for name, value in tensors_of.items():
+        kind, data = value if isinstance(value, tuple) else (None, value)
+        w.add_tensor(name, data, raw_dtype=kind)
+    w.write_header_to_file()
+    w.write_kv_data_to_file()
+    w.write_tensors_to_file()
+    w.close()
+
+
+def vectors_stay_f32(folder):
+    """As llama.cpp's converters have them; for safetensors, --dtype is of all floats."""
+    rng = np.random.default_rng(3)
+    w = rng.standard_normal((4, 256)).astype(np.float32)
+    write_plain(folder / "v.gguf", {"w": (T.Q8_0, gguf.quants.quantize(w, T.Q8_0)), "norm": w[0], "bias": w[1].astype(np.float16),
+                                    "ids": np.arange(6, dtype=np.int32).reshape(2, 3)}, file_type=7)
+    for private in [[], ["--private", "*"]]:
+        emr("merge", "--base", folder / "v.gguf", "--task", f"a={folder / 'v.gguf'}", "--dequantise", *private, "--force",
+            "--quiet", "-o", folder / "v.emr")
+        common = ["apply", folder / "v.emr", "--base", folder / "v.gguf", "--task", "a", "--dequantise", "--force", "--quiet"]
+        for dtype, kind, number in [("f16", T.F16, 1), ("bf16", T.BF16, 32), ("f32", T.F32, 0)]:
+            emr(*common, "--dtype", dtype, "-o", folder / "v-out.gguf")
+            piped = subprocess.run([EMR, *map(str, common), "--dtype", dtype, "-o", "-"], capture_output=True, check=True).stdout
+            check(piped == (folder / "v-out.gguf").read_bytes(), f"{dtype}: -o - is the same file")
+            reader = gguf.GGUFReader(folder / "v-out.gguf")
+            types = {t.name: t.tensor_type for t in reader.tensors}
+            check(types == {"w": kind, "norm": T.F32, "bias": T.F32, "ids": T.I32}, f"{dtype}: {types}")
+            check(reader.fields["general.file_type"].contents() == number, f"{dtype}: general.file_type")
+            emr(*common, "--dtype", dtype, "-o", folder / "v-out.safetensors")
+            found = {name: t[0] for name, t in safetensors(folder / "v-out.safetensors").items()}
+            check({found[name] for name in ["w", "norm", "bias"]} == {dtype.upper()}, f"safetensors, {dtype}: {found}")
+
+
+def what_is_not_merged_is_said(folder):
+    """On standard error, in the summary and in JSON: elements count, not bytes."""
+    rng = np.random.default_rng(8)
+
+    def model(name, other=T.IQ2_XXS):
+        size = gguf.GGML_QUANT_SIZES[other][1]
+        write_plain(folder / name, {"a": (T.Q4_K, rng.integers(0, 60, (4, 3 * 144), np.uint8)), "norm": np.ones(32, np.float32),
+                                    "b": (other, rng.integers(0, 60, (2, size), np.uint8))})
+        return folder / name
+
+    base, task = model("q0.gguf"), model("q1.gguf")
+    want = {"merged_params": 32, "private_params": 4 * 768 + 2 * 256, "kept_params": 0, "merged_share": 32 / (32 + 4 * 768 + 512)}
+    words = ["merge", "--base", base, "--task", f"a={task}", "-o", folder / "q.emr", "--force"]
+
+    def run(*more, others=words):
+        done = subprocess.run([EMR, *map(str, others), *more], capture_output=True, text=True)
+        check(done.returncode == 0, f"{others} {more}: {done.stderr}")
+        return done
+
+    done = run("--json")
+    check({key: json.loads(done.stdout)[key] for key in want} == want, f"{done.stdout}")
+    check("note: only 0.9 % of the parameters are merged" in done.stderr and "--dequantise" in done.stderr, done.stderr)
+    done = run()
+    check("parameters: 32 merged (0.9 %), 3584 private, 0 kept" in done.stdout and "note: only" in done.stderr, done.stdout)
+    done = run("--dry-run", "--json")
+    check(json.loads(done.stdout)["merged_params"] == 32 and "note: only" in done.stderr, "--dry-run")
+    check(run("--quiet").stderr == "", "--quiet")
+    same = run("--json", others=["merge", "--base", base, "--task", f"a={base}", "-o", folder / "q.emr", "--force"])
+    check(json.loads(same.stdout)["kept_params"] == 3584, "what is equal is kept")
+    done = run("--dequantise")
+    check("(85.8 %)" in done.stdout and "note: only" not in done.stderr, done.stdout + done.stderr)
+    notes = [line for line in done.stderr.splitlines() if "1 tensor of IQ2_XXS" in line]
+    check(len(notes) == 1 and str(base) in notes[0], f"the base's types, once: {done.stderr}")
+    done = run("--dequantise", "--on-mismatch", "private", others=[*words[:4], f"a={model('q2.gguf', T.IQ1_S)}", *words[5:]])
+    check("q2.gguf" in done.stderr and "IQ1_S" in done.stderr, f"a task's other types: {done.stderr}")
+
+
+def kinds_do_not_mix(folder):
+    emr("merge", "--base", folder / "m0.gguf", "--task", f"a={folder / 'm1.gguf'}", "-o", folder / "k.emr", "--force", "--quiet")
+    plain, w = folder / "plain.safetensors", np.zeros(4, "<f4").tobytes()
+    head = json.dumps({"w": {"dtype": "F32", "shape": [4], "data_offsets": [0, 16]}}).encode()
+    plain.write_bytes(struct.pack("<Q", len(head)) + head + w)
+    for base, tasks in [(folder / "m0.gguf", [plain]), (plain, [folder / "m0.gguf"]), ("zeros", [folder / "m0.gguf", plain]),
+                        (folder / "m0.gguf", [folder / "m1.gguf", plain])]:
+        named = [word for i, task in enumerate(tasks) for word in ["--task", f"t{i}={task}"]]
+        said = emr("merge", "--base", base, *named, "-o", folder / "no.emr", status=1)
+        check(f"task 't{len(tasks) - 1}'" in said and "GGUF" in said and "safetensors" in said and "of one kind" in said, said)
+
+
 def tasks_are_added(folder):
     """The same bytes as merging both at once, though metadata differ in length; also where blocks are unpacked."""
     one, two = f"a={folder / 'm1.gguf'}", f"b={folder / 'm2.gguf'}"
@@ -280,7 +366,11 @@ def every_type_has_the_size_that_the_package_says(folder):
     w.write_kv_data_to_file()
     w.write_tensors_to_file()
     w.close()
-    found = {t["name"]: t["shape"] for t in json.loads(emr("inspect", folder / "types.gguf", "--json"))["tensors"]}
+    said = json.loads(emr("inspect", folder / "types.gguf", "--json"))
+    check({t["name"]: t["blocks"] for t in said["tensors"] if "blocks" in t} ==
+          {kind.name: kind.name for kind in T if kind.name in shapes and gguf.GGML_QUANT_SIZES[kind][0] > 1}, "names of types")
+    check(said["params"] == sum(6 * gguf.GGML_QUANT_SIZES[kind][0] for kind in T if kind.name in shapes), "parameters")
+    found = {t["name"]: t["shape"] for t in said["tensors"]}
     found.pop("gguf.header")
     check(found == shapes, f"{found} instead of {shapes}")
 
@@ -306,6 +396,9 @@ with tempfile.TemporaryDirectory() as directory:
     dequantised_values(pathlib.Path(directory))
     every_unpacked_type_has_the_packages_values(pathlib.Path(directory))
     split_models_are_read_and_written(pathlib.Path(directory))
+    vectors_stay_f32(pathlib.Path(directory))
+    what_is_not_merged_is_said(pathlib.Path(directory))
+    kinds_do_not_mix(pathlib.Path(directory))
     tasks_are_added(pathlib.Path(directory))
     every_type_has_the_size_that_the_package_says(pathlib.Path(directory))
     other_byte_orders_and_versions(pathlib.Path(directory))

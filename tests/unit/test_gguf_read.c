@@ -136,6 +136,7 @@ static void other_types_stay_what_they_are(void **state)
         bool is_changed = strcmp(emr_tensor_name(a), "q8_0") == 0 || strcmp(emr_tensor_name(a), "q4_k") == 0;
         assert_int_equal(emr_tensor_dtype(b), is_changed ? EMR_DTYPE_F32 : emr_tensor_dtype(a));
         assert_true(is_changed || emr_tensor_bytes(a) == emr_tensor_bytes(b));
+        assert_null(emr_gguf_blocks(b, NULL)); /* both tensors of blocks became floats */
     }
     emr_model_destroy(&plain);
     emr_model_destroy(&m);

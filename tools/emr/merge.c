@@ -60,6 +60,8 @@ static emr_status set_models(job *j, const arguments *a, emr_error *error)
     if (j->before)
         status = emr_merge_extend(j->merge, j->before, error);
     if (!status)
+        status = check_kinds(a, j->models, j->base, error);
+    if (!status)
         status = check_adapters(a, j->models, j->base, j->before, error);
     if (!status)
         status = emr_merge_set_base(j->merge, j->base, error);
@@ -95,11 +97,15 @@ static emr_status print_plan(const job *j, const arguments *a, emr_error *error)
     emr_status status = emr_merge_get_plan(j->merge, &s, error);
     if (status)
         return status;
+    const share parts = count_share(j->merge, j->models, a->n_tasks, j->base);
+    note_share(a, &parts, j->base);
     if (a->json) {
-        print_json(json_pack("{s:o, s:o, s:I, s:I, s:I, s:I}", "base", text_json(a->base), "tensors",
-                             tensors_json(j->merge), "merged_params", (json_int_t)s.merged_params, "bytes_in",
-                             (json_int_t)s.bytes_in, "bytes_out_at_most", (json_int_t)s.bytes_out,
-                             "peak_memory", (json_int_t)s.peak_memory));
+        json_t *root =
+            json_pack("{s:o, s:o, s:I, s:I, s:I}", "base", text_json(a->base), "tensors",
+                      tensors_json(j->merge), "bytes_in", (json_int_t)s.bytes_in, "bytes_out_at_most",
+                      (json_int_t)s.bytes_out, "peak_memory", (json_int_t)s.peak_memory);
+        add_share_json(root, &parts);
+        print_json(root);
         return EMR_OK;
     }
     for (uint32_t i = 0; emr_merge_get_plan_tensor(j->merge, i, &t) == EMR_OK; i++) {
@@ -112,9 +118,9 @@ static emr_status print_plan(const job *j, const arguments *a, emr_error *error)
         print_name(j->before ? "the bundle's first task" : a->tasks[0].name, 0);
         puts(j->before ? "'s float tensors" : "'s float tensors, and is embedded");
     }
-    printf("%u tensors, %u merged with %llu parameters; reads %s, writes at most %s, works in %s\n",
-           s.n_tensors, s.n_merged, (unsigned long long)s.merged_params, size_text(s.bytes_in, in),
-           size_text(s.bytes_out, out), size_text(s.peak_memory, peak));
+    printf("%u tensors, %u merged; reads %s, writes at most %s, works in %s\n", s.n_tensors, s.n_merged,
+           size_text(s.bytes_in, in), size_text(s.bytes_out, out), size_text(s.peak_memory, peak));
+    print_share(&parts);
     return EMR_OK;
 }
 
@@ -145,6 +151,7 @@ static int print_report(const job *j, const arguments *a)
     }
     bool per_model = per == EMR_RESCALE_PER_MODEL;
     bool text = !a->json && !a->quiet && !to_standard_output(a);
+    const share parts = count_share(j->merge, j->models, a->n_tasks, j->base);
     if (text)
         printf("%-20s %12s %8s\n", "task", "rescaler", "density");
     for (uint32_t i = 0; emr_merge_get_task_report(j->merge, i, &r) == EMR_OK; i++) {
@@ -165,13 +172,17 @@ static int print_report(const job *j, const arguments *a)
                                         per_model ? json_real((double)r.rescaler) : json_null(), "density",
                                         density, "zeroed", (json_int_t)r.zeroed, "empty_mask", r.empty_mask));
     }
-    int exit_status = EXIT_DONE;
-    if (a->json)
-        exit_status = print_json(json_pack("{s:o, s:O, s:o, s:I}", "output", text_json(a->output), "tasks",
-                                           tasks, "tensors", tensors_json(j->merge), "merged_params",
-                                           (json_int_t)s.merged_params));
-    json_decref(tasks);
-    return exit_status;
+    if (text)
+        print_share(&parts);
+    note_share(a, &parts, j->base);
+    if (!a->json) {
+        json_decref(tasks);
+        return EXIT_DONE;
+    }
+    json_t *root = json_pack("{s:o, s:o, s:o}", "output", text_json(a->output), "tasks", tasks, "tensors",
+                             tensors_json(j->merge));
+    add_share_json(root, &parts);
+    return print_json(root);
 }
 
 /* Beside OUT.emr.partial, OUT.emr.journal.partial: what an earlier run left, or new. */
@@ -232,6 +243,8 @@ static int merge_or_add(const arguments *a, bool adds)
         status = open_models(&j, a, &error);
     if (!status)
         status = set_models(&j, a, &error);
+    if (!status)
+        note_kept_blocks(a, j.models, j.base);
     if (!status)
         status = a->dry_run ? print_plan(&j, a, &error) : run_merge(&j, a, &error);
     hint_at_dequantise(a, j.base, status, &error);
