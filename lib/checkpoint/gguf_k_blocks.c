@@ -7,31 +7,44 @@
 
 enum { ALL = 256 };
 
-/* Codes of 2 bits: 32 bytes hold elements i, i + 32, i + 64 and i + 96 of each half. */
-static int two_bits(const uint8_t *b, size_t i)
+/* Where the codes of a group lie: a part of each of as many bytes. */
+typedef struct group_codes {
+    const uint8_t *bytes;
+    int shift;
+} group_codes;
+
+/* Of 2 bits, from element i on: 32 bytes hold elements i, i + 32, i + 64 and i + 96 of each half of the
+ * block. */
+static group_codes two_bits(const uint8_t *b, size_t i)
 {
-    return b[i / 128 * 32 + i % 32] >> 2 * (i / 32 % 4) & 3;
+    return (group_codes){b + i / 128 * 32 + i % 32, (int)(2 * (i / 32 % 4))};
 }
 
-/* Codes of 4 bits: `n` bytes hold elements i and i + n of 2n. */
-static int four_bits(const uint8_t *b, size_t i, size_t n)
+/* Of 4 bits: `n` bytes hold elements i and i + n of 2n. */
+static group_codes four_bits(const uint8_t *b, size_t i, size_t n)
 {
-    return b[i / (2 * n) * n + i % n] >> 4 * (i / n % 2) & 15;
+    return (group_codes){b + i / (2 * n) * n + i % n, (int)(4 * (i / n % 2))};
 }
 
 /* One more bit: 32 bytes hold it for elements i, i + 32, ..., i + 224. */
-static int high_bit(const uint8_t *b, size_t i)
+static group_codes high_bits(const uint8_t *b, size_t i)
 {
-    return b[i % 32] >> i / 32 & 1;
+    return (group_codes){b + i % 32, (int)(i / 32)};
+}
+
+static int code_at(group_codes c, size_t k, int mask)
+{
+    return c.bytes[k] >> c.shift & mask;
 }
 
 void emr_unpack_q2_k(const uint8_t *b, float *values)
 {
-    const uint8_t *scales = b, *codes = b + 16;
     float d = emr_half_at(b + 80), least = emr_half_at(b + 82);
-    for (size_t i = 0; i < ALL; i++) {
-        float scale = d * (float)(scales[i / 16] & 15), minimum = least * (float)(scales[i / 16] >> 4);
-        values[i] = scale * (float)two_bits(codes, i) - minimum;
+    for (size_t i = 0; i < ALL; i += 16) {
+        group_codes codes = two_bits(b + 16, i);
+        float scale = d * (float)(b[i / 16] & 15), minimum = least * (float)(b[i / 16] >> 4);
+        for (size_t k = 0; k < 16; k++)
+            values[i + k] = scale * (float)code_at(codes, k, 3) - minimum;
     }
 }
 
@@ -45,16 +58,17 @@ static int q3_scale(const uint8_t *b, size_t group)
 /* Where the third bit is not set, 4 is taken off. */
 void emr_unpack_q3_k(const uint8_t *b, float *values)
 {
-    const uint8_t *highs = b, *codes = b + 32, *scales = b + 96;
     float d = emr_half_at(b + 108);
-    for (size_t i = 0; i < ALL; i++) {
-        float scale = d * (float)q3_scale(scales, i / 16);
-        values[i] = scale * (float)(two_bits(codes, i) - (high_bit(highs, i) ? 0 : 4));
+    for (size_t i = 0; i < ALL; i += 16) {
+        group_codes low = two_bits(b + 32, i), high = high_bits(b, i);
+        float scale = d * (float)q3_scale(b + 96, i / 16);
+        for (size_t k = 0; k < 16; k++)
+            values[i + k] = scale * (float)(code_at(low, k, 3) + 4 * code_at(high, k, 1) - 4);
     }
 }
 
-/* Q4_K and Q5_K have 8 scales and 8 minima of 6 bits in 12 bytes: those of the first four groups in the
- * lower bits of 8 bytes, the others in halves of the last 4 and in the upper bits of the first 8. */
+/* Q4_K and Q5_K have 8 scales and 8 minima of 6 bits in 12 bytes: those of the first four groups in the lower
+ * bits of 8 bytes, the others in halves of the last 4 and in the upper bits of the first 8. */
 typedef struct group_scale {
     float scale, minimum;
 } group_scale;
@@ -72,29 +86,32 @@ static group_scale scale_of(const uint8_t *b, size_t group)
 
 void emr_unpack_q4_k(const uint8_t *b, float *values)
 {
-    for (size_t g = 0; g < ALL / 32; g++) {
-        group_scale s = scale_of(b, g);
-        for (size_t i = 32 * g; i < 32 * g + 32; i++)
-            values[i] = s.scale * (float)four_bits(b + 16, i, 32) - s.minimum;
+    for (size_t i = 0; i < ALL; i += 32) {
+        group_codes codes = four_bits(b + 16, i, 32);
+        group_scale s = scale_of(b, i / 32);
+        for (size_t k = 0; k < 32; k++)
+            values[i + k] = s.scale * (float)code_at(codes, k, 15) - s.minimum;
     }
 }
 
 void emr_unpack_q5_k(const uint8_t *b, float *values)
 {
-    for (size_t g = 0; g < ALL / 32; g++) {
-        group_scale s = scale_of(b, g);
-        for (size_t i = 32 * g; i < 32 * g + 32; i++)
-            values[i] = s.scale * (float)(four_bits(b + 48, i, 32) | high_bit(b + 16, i) << 4) - s.minimum;
+    for (size_t i = 0; i < ALL; i += 32) {
+        group_codes low = four_bits(b + 48, i, 32), high = high_bits(b + 16, i);
+        group_scale s = scale_of(b, i / 32);
+        for (size_t k = 0; k < 32; k++)
+            values[i + k] = s.scale * (float)(code_at(low, k, 15) | code_at(high, k, 1) << 4) - s.minimum;
     }
 }
 
 void emr_unpack_q6_k(const uint8_t *b, float *values)
 {
-    const uint8_t *low = b, *high = b + 128, *scales = b + 192;
     float d = emr_half_at(b + 208);
-    for (size_t i = 0; i < ALL; i++) {
-        float scale = d * (float)(int8_t)scales[i / 16];
-        values[i] = scale * (float)((four_bits(low, i, 64) | two_bits(high, i) << 4) - 32);
+    for (size_t i = 0; i < ALL; i += 16) {
+        group_codes low = four_bits(b, i, 64), high = two_bits(b + 128, i);
+        float scale = d * (float)(int8_t)b[192 + i / 16];
+        for (size_t k = 0; k < 16; k++)
+            values[i + k] = scale * (float)((code_at(low, k, 15) | code_at(high, k, 3) << 4) - 32);
     }
 }
 
@@ -109,21 +126,23 @@ void emr_unpack_q8_k(const uint8_t *b, float *values)
 static const int8_t iq4_numbers[16] = {-127, -104, -83, -65, -49, -35, -22, -10,
                                        1,    13,   25,  38,  53,  69,  89,  113};
 
+/* 32 elements of 16 bytes. */
+static void unpack_iq4(const uint8_t *b, float scale, float *values)
+{
+    for (size_t i = 0; i < 32; i++)
+        values[i] = scale * (float)iq4_numbers[i < 16 ? b[i] & 15 : b[i - 16] >> 4];
+}
+
 void emr_unpack_iq4_nl(const uint8_t *b, float *values)
 {
-    float d = emr_half_at(b);
-    for (size_t i = 0; i < 32; i++)
-        values[i] = d * (float)iq4_numbers[four_bits(b + 2, i, 16)];
+    unpack_iq4(b + 2, emr_half_at(b), values);
 }
 
 void emr_unpack_iq4_xs(const uint8_t *b, float *values)
 {
-    const uint8_t *low = b + 4, *codes = b + 8;
     unsigned high = emr_load16(b + 2);
     for (size_t g = 0; g < ALL / 32; g++) {
-        int scale = (low[g / 2] >> 4 * (g % 2) & 15) | (int)(high >> 2 * g & 3) << 4;
-        float d = emr_half_at(b) * (float)(scale - 32);
-        for (size_t i = 32 * g; i < 32 * g + 32; i++)
-            values[i] = d * (float)iq4_numbers[four_bits(codes, i, 16)];
+        int scale = (b[4 + g / 2] >> 4 * (g % 2) & 15) | (int)(high >> 2 * g & 3) << 4;
+        unpack_iq4(b + 8 + 16 * g, emr_half_at(b) * (float)(scale - 32), values + 32 * g);
     }
 }
