@@ -101,7 +101,7 @@ static void check_rewritten(const emr_model *model)
         promise(emr_tensor_dtype(a) == emr_tensor_dtype(b) && emr_tensor_rank(a) == emr_tensor_rank(b));
         for (uint32_t d = 0; !is_header(a) && d < emr_tensor_rank(a); d++)
             promise(emr_tensor_shape(a)[d] == emr_tensor_shape(b)[d]);
-        if (is_header(a)) /* as long as before: nothing is left out but what it said of files it was split into */
+        if (is_header(a)) /* nothing is left out but what it said of files it was split into */
             promise(emr_tensor_bytes(a) == emr_tensor_bytes(b) || says_split(a));
         uint8_t *x = bytes_of(a), *y = bytes_of(b);
         promise(is_header(a) || memcmp(x, y, (size_t)emr_tensor_bytes(a)) == 0);
