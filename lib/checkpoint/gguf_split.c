@@ -122,7 +122,7 @@ static emr_status open_part(split_model *s, uint64_t number, emr_error *error)
 }
 
 /* The other files are found by the name of this one. */
-static emr_status find_parts(split_model *s, emr_error *error)
+static emr_status find_other_files(split_model *s, emr_error *error)
 {
     size_t number = 0, n = 0;
     const emr_gguf_split *named = &s->named;
@@ -165,7 +165,7 @@ static emr_status add_joined_header(split_model *s, emr_error *error)
 
 static emr_status load_split(split_model *s, emr_error *error)
 {
-    emr_status status = find_parts(s, error);
+    emr_status status = find_other_files(s, error);
     for (uint64_t i = 0; !status && i < s->named.count; i++)
         status = i == s->named.no ? load_split_part(s, s->io, s->path, i, error) : open_part(s, i, error);
     return status ? status : add_joined_header(s, error);
