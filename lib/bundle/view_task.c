@@ -71,9 +71,17 @@ typedef struct task_tensors {
     const emr_bundle *bundle;
     const emr_model *base;
     emr_arranged_task arranged;
-    emr_dtype wanted; /* of floats; 0: the task's own */
+    const emr_view_options *options;
     uint32_t task;
 } task_tensors;
+
+/* The dtype in which a tensor is given out. */
+static emr_dtype dtype_given_out(const emr_view_options *o, emr_dtype own, uint32_t rank)
+{
+    if (!o->dtype || !emr_dtype_is_float(own))
+        return own;
+    return o->f32_vectors && rank < 2 && emr_float_size(o->dtype) < 4 ? EMR_DTYPE_F32 : o->dtype;
+}
 
 /* One tensor that the task's model takes from the base, merged or kept; under `name`. */
 static emr_status add_from_base(emr_model *model, const task_tensors *tt, uint32_t i, const char *name,
@@ -91,7 +99,7 @@ static emr_status add_from_base(emr_model *model, const task_tensors *tt, uint32
     emr_status status = emr_bundle_base_tensor(b, tt->base, i, &t.from_base.source, error);
     if (status)
         return status;
-    dtype = tt->wanted && emr_dtype_is_float(dtype) ? tt->wanted : dtype;
+    dtype = dtype_given_out(tt->options, dtype, r.rank);
     t.from_base.derive = r.merged ? derive_weights : dtype != r.dtype ? derive_converted : NULL;
     desc.name = name;
     desc.dtype = dtype;
@@ -110,10 +118,10 @@ static emr_status add_own_tensor(emr_model *model, const task_tensors *tt, size_
     emr_private_record p = emr_bundle_private_record(b, b->first_private[tt->task] + i);
     const emr_tensor_record r = {.name = p.name, .shape = p.shape, .rank = p.rank, .dtype = p.dtype};
     const emr_view_tensor t = {.offset = p.offset, .stored = p.dtype};
-    bool convert = tt->wanted && emr_dtype_is_float(p.dtype) && tt->wanted != p.dtype;
     emr_tensor_desc desc = emr_view_describe(b, &r);
     desc.name = name ? name : desc.name;
-    desc.dtype = convert ? tt->wanted : p.dtype;
+    desc.dtype = dtype_given_out(tt->options, p.dtype, p.rank);
+    bool convert = desc.dtype != p.dtype;
     desc.compute = convert ? emr_view_compute_converted : emr_view_compute_stored;
     desc.max_count = convert ? EMR_VIEW_PIECE : UINT32_MAX;
     return emr_view_add(model, &t, &desc, error);
@@ -251,11 +259,12 @@ static emr_status create_task_view(emr_model **model, const emr_view *view, bool
 }
 
 /* Everything that the model has, out of the bundle and a base: the given one, or the view's own. */
-static emr_status fill_task(emr_model *model, const emr_model *base, emr_dtype wanted, emr_error *error)
+static emr_status fill_task(emr_model *model, const emr_model *base, const emr_view_options *options,
+                            emr_error *error)
 {
     emr_view *v = model->options.user;
     task_tensors tt = {
-        .bundle = v->bundle, .base = base ? base : v->own_base, .wanted = wanted, .task = v->task};
+        .bundle = v->bundle, .base = base ? base : v->own_base, .options = options, .task = v->task};
     emr_status status =
         base ? emr_bundle_arrange_base(&v->arranged_base, v->bundle, base, false, &v->allocator, error)
              : EMR_OK;
@@ -293,6 +302,6 @@ emr_status emr_bundle_open_task(emr_model **model, const emr_bundle *b, uint32_t
     };
     status = create_task_view(model, &view, !base, options.check == EMR_BASE_CHECK_WRITE, error);
     if (!status)
-        status = fill_task(*model, base, options.dtype, error);
+        status = fill_task(*model, base, &options, error);
     return emr_view_finish(model, status, error);
 }

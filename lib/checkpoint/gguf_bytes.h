@@ -20,6 +20,11 @@ emr_status emr_gguf_skip_name(emr_gguf_header *header, uint64_t most, const char
 /* Past an entry of the metadata, the number-th. */
 emr_status emr_gguf_read_entry(emr_gguf_header *header, uint64_t number, emr_error *error);
 
+/* The metadata without what they say of files that the model was split into, from the magic on: how a file
+ * of its own begins. `to` has room for as much as there is before the tensors' descriptions, or is NULL.
+ * Returns the bytes. */
+size_t emr_gguf_put_metadata(emr_gguf_header *header, uint8_t *to);
+
 /* The string that stands somewhere as text for a message, cut at a character. */
 const char *emr_gguf_text(const emr_gguf_header *header, size_t string, char text[EMR_GGUF_NAME_BYTES + 1]);
 

@@ -10,8 +10,6 @@
 
 enum { KV_MIN = 14 /* bytes of an entry of the metadata, at least */ };
 
-static const uint64_t DATA_MAX = INT64_MAX / 4; /* sums of two are no danger */
-
 emr_gguf_info emr_gguf_info_read(const uint8_t *p)
 {
     emr_gguf_info info = {.n_dims = 0};
@@ -28,6 +26,26 @@ emr_gguf_info emr_gguf_info_read(const uint8_t *p)
     if (info.type && emr_shape_bytes(EMR_DTYPE_U8, info.n_dims, info.dims, &count, &info.bytes))
         info.bytes = count / info.type->block * info.type->block_bytes;
     return info;
+}
+
+size_t emr_gguf_info_bytes(const emr_gguf_info *info)
+{
+    return 8 + strlen(info->name) + 4 + 8 * info->n_dims + 4 + 8;
+}
+
+size_t emr_gguf_info_put(uint8_t *p, const emr_gguf_info *info)
+{
+    size_t n = strlen(info->name);
+    emr_store64(p, n);
+    memcpy(p + 8, info->name, n);
+    p += 8 + n;
+    emr_store32(p, info->n_dims);
+    for (uint32_t i = 0; i < info->n_dims; i++)
+        emr_store64(p + 4 + 8 * i, info->dims[i]);
+    p += 4 + 8 * info->n_dims;
+    emr_store32(p, info->type->number);
+    emr_store64(p + 4, info->offset);
+    return emr_gguf_info_bytes(info);
 }
 
 void emr_gguf_shape(const emr_gguf_info *info, bool as_bytes, uint64_t shape[EMR_GGUF_DIMS])
@@ -65,7 +83,8 @@ static emr_status read_info(emr_gguf_header *h, uint64_t number, uint64_t *next,
     if ((n_dims ? dims[0] : 1) % t->block)
         return emr_gguf_bad_at(h, "tensor", name, "its rows are no whole number of blocks", error);
     if (!emr_shape_bytes(EMR_DTYPE_U8, n_dims, dims, &count, &bytes) ||
-        !emr_mul(count / t->block, t->block_bytes, &bytes) || bytes > DATA_MAX || *next > DATA_MAX)
+        !emr_mul(count / t->block, t->block_bytes, &bytes) || bytes > EMR_GGUF_DATA_MAX ||
+        *next > EMR_GGUF_DATA_MAX)
         return emr_gguf_bad_at(h, "tensor", name, "its shape is too large", error);
     if (offset != *next)
         return emr_gguf_bad_at(h, "tensor", name,
@@ -173,6 +192,7 @@ static emr_status read_all(emr_gguf_header *h, emr_error *error)
 {
     emr_status status = read_start(h, error);
     h->alignment = EMR_GGUF_ALIGNMENT;
+    h->split.n_tensors = -1;
     if (!status)
         status = read_entries(h, NULL, error);
     if (!status)

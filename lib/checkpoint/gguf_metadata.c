@@ -15,7 +15,7 @@ enum {
 };
 
 /* Types of values. */
-enum { BOOL = 7, STRING = 8, ARRAY = 9, N_VALUE_TYPES = 13, UINT16 = 2, UINT32 = 4 };
+enum { BOOL = 7, STRING = 8, ARRAY = 9, N_VALUE_TYPES = 13 };
 static const uint8_t value_bytes[N_VALUE_TYPES] = {1, 1, 2, 2, 4, 4, 4, 1, 0, 0, 8, 8, 8};
 
 emr_status emr_gguf_bad(const emr_gguf_header *h, const char *what, emr_error *error)
@@ -180,25 +180,34 @@ static bool is_key(const emr_gguf_header *h, size_t key, const char *name)
     return emr_load64(h->bytes + key) == strlen(name) && memcmp(h->bytes + key + 8, name, strlen(name)) == 0;
 }
 
+static bool is_split_key(const emr_gguf_header *h, size_t key)
+{
+    return is_key(h, key, "split.no") || is_key(h, key, "split.count") ||
+           is_key(h, key, "split.tensors.count");
+}
+
 /* The entries that say something about the file itself. */
 static emr_status check_special_entry(emr_gguf_header *h, size_t key, uint32_t type, size_t value,
                                       emr_error *error)
 {
     if (is_key(h, key, "general.alignment")) {
-        if (type != UINT32)
+        if (type != EMR_GGUF_UINT32)
             return emr_gguf_bad_at(h, "key", key, "it is no 32-bit natural number", error);
         uint32_t a = h->alignment = emr_load32(h->bytes + value);
         if (a == 0 || ((a & (a - 1)) != 0 && a % 8 != 0))
             return emr_gguf_bad_at(h, "key", key, "it is neither a power of two nor a multiple of 8", error);
         if (a > ALIGNMENT_MAX)
             return emr_gguf_bad_at(h, "key", key, "it is more than 1,048,576", error);
-    } else if (is_key(h, key, "split.count") && type == UINT16) {
-        uint16_t n = emr_load16(h->bytes + value);
-        if (n > 1)
-            return emr_fail(error, EMR_EUNSUPPORTED,
-                            "%F: one of %u files of a GGUF model that was split: join them first "
-                            "(llama-gguf-split --merge)",
-                            h->path, (uint64_t)n);
+    } else if (is_key(h, key, "general.file_type") && type == EMR_GGUF_UINT32) {
+        h->file_type = value;
+    } else if (is_key(h, key, "split.tensors.count")) {
+        if (type != EMR_GGUF_INT32 || emr_load32(h->bytes + value) > INT32_MAX)
+            return emr_gguf_bad_at(h, "key", key, "it is no 32-bit number of tensors", error);
+        h->split.n_tensors = emr_load32(h->bytes + value);
+    } else if (is_split_key(h, key)) {
+        if (type != EMR_GGUF_UINT16)
+            return emr_gguf_bad_at(h, "key", key, "it is no 16-bit natural number", error);
+        *(is_key(h, key, "split.no") ? &h->split.no : &h->split.count) = emr_load16(h->bytes + value);
     }
     return EMR_OK;
 }
@@ -223,4 +232,29 @@ emr_status emr_gguf_read_entry(emr_gguf_header *h, uint64_t number, emr_error *e
     else
         status = skip_fixed(h, type, 1, key, error);
     return status ? status : check_special_entry(h, key, type, value, error);
+}
+
+size_t emr_gguf_put_metadata(emr_gguf_header *h, uint8_t *to)
+{
+    size_t end = h->at, n = EMR_GGUF_START;
+    uint64_t n_kv = 0;
+    emr_error unused;
+    if (to)
+        memcpy(to, h->bytes, n);
+    h->at = EMR_GGUF_START;
+    for (uint64_t i = 0; i < h->n_kv; i++) {
+        size_t key = h->at;
+        if (emr_gguf_read_entry(h, i, &unused)) /* it was read before */
+            break;
+        if (is_split_key(h, key))
+            continue;
+        if (to)
+            memcpy(to + n, h->bytes + key, h->at - key);
+        n += h->at - key;
+        n_kv++;
+    }
+    if (to)
+        emr_store64(to + 16, n_kv);
+    h->at = end;
+    return n;
 }

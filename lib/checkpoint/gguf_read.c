@@ -11,6 +11,10 @@ static emr_status add_described(emr_model *m, const emr_tensor_desc *desc, const
     emr_status status = emr_model_add(m, desc, error);
     if (!status)
         m->tensors[m->n_tensors - 1]->model_name = path;
+    else if (status == EMR_EEXIST) /* which one file checks by itself */
+        status =
+            emr_fail(error, EMR_EFORMAT, "%F: tensor '%T' is in another file of the split GGUF model, too",
+                     path, desc->name);
     else if (status == EMR_EINVAL) /* in bytes a shape can be too large that is none in blocks */
         status = EMR_EFORMAT;
     return status;
@@ -29,7 +33,7 @@ static emr_status add_tensor(emr_model *m, const emr_gguf_info *info, const emr_
     emr_gguf_shape(info, info->type->block > 1 && !unpack, shape);
     if (unpack) {
         d.compute = emr_gguf_unpack;
-        d.granule = EMR_GGUF_BLOCK;
+        d.granule = info->type->block;
         d.max_count = EMR_GGUF_UNPACKED;
     } else {
         d.io = io;
@@ -38,14 +42,17 @@ static emr_status add_tensor(emr_model *m, const emr_gguf_info *info, const emr_
     emr_status status = emr_side_files_check_name(path, info->name, error);
     if (!status)
         status = add_described(m, &d, path, error);
-    if (!status && unpack) {
-        emr_tensor *t = m->tensors[m->n_tensors - 1];
+    if (status)
+        return status;
+    emr_tensor *t = m->tensors[m->n_tensors - 1];
+    if (info->type->block > 1)
+        t->data = info->type;
+    if (unpack) {
         t->user = t; /* it has all that unpacking needs, and lives as long */
         t->io = *io;
         t->offset = data + info->offset;
-        t->data = info->type;
     }
-    return status;
+    return EMR_OK;
 }
 
 /* Not held in memory: read from the file when it is asked for. */
@@ -61,8 +68,8 @@ static emr_status add_header(emr_model *m, const emr_io *io, uint64_t bytes, con
     return add_described(m, &d, path, error);
 }
 
-static emr_status add_all(emr_model *m, const emr_gguf_header *h, const emr_io *io, bool dequantise,
-                          emr_error *error)
+emr_status emr_gguf_add_tensors(emr_model *m, const emr_gguf_header *h, const emr_io *io, bool dequantise,
+                                emr_error *error)
 {
     uint64_t data = emr_round_up(h->at, h->alignment);
     size_t all = m->n_tensors + (size_t)h->n_tensors + 1;
@@ -70,10 +77,21 @@ static emr_status add_all(emr_model *m, const emr_gguf_header *h, const emr_io *
         emr_names_reserve(&m->names, &m->allocator, all))
         return emr_no_memory(error, h->path);
     emr_status status = EMR_OK;
+    if (emr_gguf_info_find(h, EMR_GGUF_HEADER))
+        status = emr_fail(error, EMR_EUNSUPPORTED,
+                          "%F: it has a tensor '" EMR_GGUF_HEADER "', a name that is needed for its header",
+                          h->path);
     for (uint64_t i = 0; !status && i < h->n_tensors; i++) {
         emr_gguf_info info = emr_gguf_info_read(h->in_order[i]);
         status = add_tensor(m, &info, io, data, h->path, dequantise, error);
     }
+    return status;
+}
+
+emr_status emr_gguf_add_file(emr_model *m, const emr_gguf_header *h, const emr_io *io, bool dequantise,
+                             emr_error *error)
+{
+    emr_status status = emr_gguf_add_tensors(m, h, io, dequantise, error);
     return status ? status : add_header(m, io, h->at, h->path, error);
 }
 
@@ -82,14 +100,23 @@ emr_status emr_gguf_load(emr_model *m, const emr_io *io, const char *path,
 {
     emr_gguf_header h;
     emr_status status = emr_gguf_header_read(&h, &m->allocator, io, path, error);
-    if (!status && emr_gguf_info_find(&h, EMR_GGUF_HEADER))
+    if (!status && h.split.count > 1)
         status =
             emr_fail(error, EMR_EUNSUPPORTED,
-                     "%F: it has a tensor '" EMR_GGUF_HEADER "', a name that is needed for its header", path);
+                     "%F: it is number %u of the %u files of a split GGUF model: alone it cannot be read",
+                     path, (uint64_t)h.split.no + 1, (uint64_t)h.split.count);
     if (!status)
-        status = add_all(m, &h, io, options->dequantise != 0, error);
+        status = emr_gguf_add_file(m, &h, io, options->dequantise != 0, error);
     emr_gguf_header_free(&h);
     return status;
+}
+
+const char *emr_gguf_blocks(const emr_tensor *t, uint64_t *elements)
+{
+    const emr_gguf_type *type = t && t->kind == EMR_TENSOR_IO ? t->data : NULL;
+    if (type && elements)
+        *elements = t->count / type->block_bytes * type->block;
+    return type ? type->name : NULL;
 }
 
 emr_status emr_gguf_open(emr_model **model, const emr_io *io, const char *name,

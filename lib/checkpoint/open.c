@@ -50,11 +50,21 @@ static emr_status add_shard(emr_model *m, const char *path, emr_error *error)
     return status ? status : emr_adapter_load(m, file.path, error);
 }
 
-/* A GGUF file, which is called so or begins like one. */
+static emr_status open_gguf_part(emr_model *m, const char *path, const emr_io **io, const char **name,
+                                 emr_error *error)
+{
+    emr_opened file;
+    emr_status status = open_for_model(m, path, &file, error);
+    *io = status ? NULL : file.io;
+    *name = status ? NULL : file.path;
+    return status;
+}
+
+/* A GGUF file, which is called so or begins like one; or one of several of a model, which brings the others. */
 static emr_status add_gguf(emr_model *m, const emr_opened *file, emr_error *error)
 {
     const opened_model *o = m->options.user;
-    emr_status status = emr_gguf_load(m, file->io, file->path, &o->options, error);
+    emr_status status = emr_gguf_load_path(m, file->io, file->path, &o->options, open_gguf_part, error);
     return status ? emr_foreign_explain(file->io, file->path, status, error) : EMR_OK;
 }
 

@@ -4,6 +4,7 @@
 #include "checkpoint/bytes.h"
 #include "checkpoint/folder.h"
 #include "checkpoint/json_text.h"
+#include "checkpoint/shard_name.h"
 #include "checkpoint/write.h"
 #include "core/text.h"
 #include "system/system.h"
@@ -21,7 +22,8 @@ typedef struct shards {
     emr_outputs *outputs;
     shard *all;
     size_t n, capacity;
-    const char *stem; /* path without ".safetensors" */
+    bool is_gguf;
+    const char *stem; /* path without ".safetensors" or ".gguf" */
     const emr_io *index;
     const char *index_path; /* the output's */
     char *other_form;       /* the path of an index or of a single file, where it would be in the way */
@@ -29,14 +31,21 @@ typedef struct shards {
 
 static const char dot_safetensors[] = ".safetensors", dot_index[] = ".safetensors.index.json";
 
+/* What a tensor takes of a shard: in GGUF, with its padding. */
+static uint64_t bytes_in_shard(const shards *s, const emr_tensor *t)
+{
+    if (s->is_gguf)
+        return emr_gguf_is_written(t) ? emr_round_up(t->bytes, EMR_GGUF_ALIGNMENT) : 0;
+    return emr_is_side_file(t) ? 0 : t->bytes;
+}
+
 /* Shares the tensors out: a new shard where the next tensor would make this one too large. */
 static bool share_out(shards *s, const emr_model *m, uint64_t shard_bytes)
 {
     uint64_t used = 0;
     for (uint32_t i = 0; i <= m->n_tensors; i++) {
-        uint64_t bytes = i == m->n_tensors || emr_is_side_file(m->tensors[i]) ? 0 : m->tensors[i]->bytes;
-        bool next = s->n == 0 ||
-                    (shard_bytes && s->all[s->n - 1].n && bytes > shard_bytes - emr_min(used, shard_bytes));
+        uint64_t bytes = i < m->n_tensors ? bytes_in_shard(s, m->tensors[i]) : 0;
+        bool next = s->n == 0 || (shard_bytes && used && bytes > shard_bytes - emr_min(used, shard_bytes));
         if (next) {
             if (!emr_grow(s->allocator, (void **)&s->all, &s->capacity, s->n + 1, sizeof *s->all))
                 return false;
@@ -51,43 +60,18 @@ static bool share_out(shards *s, const emr_model *m, uint64_t shard_bytes)
     return true;
 }
 
-/* Appends a number of at least five digits. */
-static void append_number(char *text, size_t number)
-{
-    char digits[20];
-    size_t n = 0, end = strlen(text);
-    while (n < 5 || number) {
-        digits[n++] = (char)('0' + number % 10);
-        number /= 10;
-    }
-    while (n)
-        text[end++] = digits[--n];
-    text[end] = '\0';
-}
-
-static char *shard_path(const shards *s, size_t i)
-{
-    char ending[80] = "";
-    if (s->n > 1) {
-        strcat(ending, "-");
-        append_number(ending, i + 1);
-        strcat(ending, "-of-");
-        append_number(ending, s->n);
-    }
-    strcat(ending, dot_safetensors);
-    return emr_join_strings(s->allocator, s->stem, strlen(s->stem), ending);
-}
-
 /* A file for each shard, and for the index. */
 static emr_status create_shards(shards *s, emr_error *error)
 {
     emr_status status = EMR_OK;
     for (size_t i = 0; !status && i < s->n; i++) {
-        status = emr_outputs_add(s->outputs, shard_path(s, i), &s->all[i].io, error);
+        char *path = emr_shard_path(s->allocator, s->stem, strlen(s->stem), i + 1, s->n,
+                                    s->is_gguf ? ".gguf" : dot_safetensors);
+        status = emr_outputs_add(s->outputs, path, &s->all[i].io, error);
         if (!status)
             s->all[i].name = emr_system_file_name(s->outputs->all[s->outputs->n - 1].path);
     }
-    if (status || s->n == 1)
+    if (status || s->n == 1 || s->is_gguf)
         return status;
     char *path = emr_join_strings(s->allocator, s->stem, strlen(s->stem), dot_index);
     s->index_path = path;
@@ -175,20 +159,26 @@ static emr_status write_shards(shards *s, const emr_model *m, emr_folder *folder
     return status;
 }
 
-static emr_status write_gguf(const emr_model *m, emr_folder *folder, emr_output *output, emr_error *error)
+/* As llama-gguf-split does it: each file says which of how many it is. */
+static emr_status write_gguf(shards *s, const emr_model *m, emr_folder *folder, emr_output *output,
+                             emr_error *error)
 {
-    const emr_io *io = NULL;
-    char *path = emr_join_strings(folder->allocator, folder->stem, strlen(folder->stem), ".gguf");
     emr_status status = EMR_OK;
-    if (output->options.shard_bytes && path)
-        status = emr_fail(error, EMR_EUNSUPPORTED, "%F: GGUF files are not written in shards", path);
-    if (status)
-        emr_release(folder->allocator, path);
-    else
-        status = emr_outputs_add(folder->outputs, path, &io, error);
+    if (!share_out(s, m, output->options.shard_bytes))
+        status = emr_no_memory(error, m->name);
+    else if (s->n > UINT16_MAX)
+        status = emr_fail(error, EMR_ELIMIT, "%F: a GGUF model can have 65,535 files, and this would be %u",
+                          m->name, (uint64_t)s->n);
+    if (!status)
+        status = create_shards(s, error);
     if (!status)
         status = emr_folder_check(folder, error);
-    return status ? status : emr_gguf_write_file(m, io, output, error);
+    for (size_t i = 0; !status && i < s->n; i++) {
+        const emr_gguf_split split = {.no = (uint16_t)i, .count = (uint16_t)s->n};
+        status = emr_gguf_write_range(m, s->all[i].first, s->all[i].n, s->n > 1 ? &split : NULL, s->all[i].io,
+                                      output, error);
+    }
+    return status;
 }
 
 /* The files beside weights appear before them: where there are weights, there is a model. */
@@ -198,12 +188,12 @@ static emr_status write_folder(shards *s, emr_folder *folder, const char *path, 
     const emr_model *m = folder->model;
     emr_status status = emr_folder_choose(folder, path, output, error);
     s->stem = folder->stem;
+    s->is_gguf = folder->is_gguf;
     output->total = emr_model_bytes(m) + emr_folder_file_bytes(folder);
     if (!status)
         status = emr_folder_write_files(folder, output, error);
     if (!status)
-        status = folder->is_gguf ? write_gguf(m, folder, output, error)
-                                 : write_shards(s, m, folder, output, error);
+        status = (s->is_gguf ? write_gguf : write_shards)(s, m, folder, output, error);
     return status ? status : emr_outputs_commit(folder->outputs, error);
 }
 

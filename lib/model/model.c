@@ -59,6 +59,7 @@ void emr_model_destroy(emr_model **model)
     emr_names_free(&m->names, &allocator);
     emr_release(&allocator, m->tensors);
     emr_release(&allocator, m->metadata);
+    emr_release(&allocator, m->memory);
     emr_release(&allocator, m->name);
     emr_release(&allocator, m);
     *model = NULL;
@@ -197,7 +198,10 @@ emr_status emr_model_add_tensor(emr_model *m, const emr_tensor *t, emr_error *er
                             .user = computed ? (void *)(uintptr_t)t : NULL,
                             .granule = computed ? t->granule : 0,
                             .max_count = UINT32_MAX};
-    return emr_model_add(m, &desc, error);
+    emr_status status = emr_model_add(m, &desc, error);
+    if (!status && t->kind == EMR_TENSOR_IO)
+        m->tensors[m->n_tensors - 1]->data = t->data;
+    return status;
 }
 
 emr_status emr_model_copy_metadata(emr_model *m, const emr_model *from, emr_error *error)

@@ -37,7 +37,7 @@ struct emr_tensor {
     char *name;
     uint64_t *shape;
     uint64_t count, bytes;
-    const void *data;
+    const void *data; /* its bytes; of one that lies in a GGUF file in blocks, their type */
     emr_io io;
     uint64_t offset;
     emr_compute_fn compute;
@@ -71,6 +71,7 @@ struct emr_model {
     struct emr_scratch_pool *scratch; /* computed.c */
     bool zeros;                       /* all of it, by emr_model_create_zeros */
     uint64_t stamp;                   /* of the files it lies in, if it does: changes when they do */
+    void *memory;                     /* that tensors of its own lie in, or NULL; released with it */
 };
 
 /* Number of elements and of bytes of a shape: false if either does not fit in 63 bits or the bits are no

@@ -148,12 +148,34 @@ def gguf_files():
                           ("floats", 9, struct.pack("<IQ", 6, 2) + floats([1, 2]))], [("x", [1], 28, bytes(8))])
     for n in [8, 24, 64]:
         yield f"align{n}", gguf([align(n), name], [("a", [3], 0, bytes(12)), ("b", [5], 30, bytes(10))], n)
-    sizes = {2: 18, 3: 20, 6: 22, 7: 24, 8: 34, 12: 144, 14: 210, 39: 17}
+    sizes = {2: 18, 3: 20, 6: 22, 7: 24, 8: 34, 10: 84, 11: 110, 12: 144, 13: 176, 14: 210, 15: 292, 16: 66, 20: 18, 23: 136, 39: 17}
     yield "blocks", gguf([name], [(f"t{kind}", [256 if size > 34 else 32, 2], kind, bytes(i % 64 for i in range(2 * size)))
                                   for kind, size in sizes.items()])
     yield "split", gguf([("split.count", 2, b"\2\0")], [])
     yield "header", gguf([], [("gguf.header", [1], 24, b"x")])
     yield "lent", gguf([name], [("q", [32], 8, bytes(34))])[:24 + 8 + 12 + 4 + 8 + 7 + 8 + 1 + 4 + 8 + 4 + 8]
+
+
+def split_files():
+    """Two files each, with what they say of themselves: split.no, split.count, split.tensors.count."""
+    name = ("general.name", 8, gguf_string("a model"))
+    align = ("general.alignment", 4, struct.pack("<I", 8))
+
+    def says(*numbers):
+        return [(key, kind, struct.pack(form, n)) for (key, kind, form), n in
+                zip([("split.no", 2, "<H"), ("split.count", 2, "<H"), ("split.tensors.count", 5, "<i")], numbers)]
+
+    one = [("f", [2, 3], 0, floats(range(6))), ("k", [256], 12, bytes(i % 60 for i in range(144)))]
+    two = [("g", [3], 1, bytes(6))]
+    yield "right", gguf([name, *says(0, 2, 3)], one), gguf(says(1, 2, 3), two)
+    yield "aligned", gguf([align, *says(0, 2, 3), name], one, 8), gguf(says(1, 2, 3), two)
+    yield "empty", gguf([name, *says(0, 2, 1)], []), gguf(says(1, 2, 1), two)
+    yield "uncounted", gguf([name, *says(0, 2)], one), gguf(says(1, 2), two)
+    yield "miscounted", gguf([name, *says(0, 2, 4)], one), gguf(says(1, 2, 4), two)
+    yield "twice", gguf([name, *says(0, 2, 4)], one), gguf(says(1, 2, 4), one)
+    yield "three", gguf([name, *says(0, 3, 3)], one), gguf(says(1, 3, 3), two)
+    yield "range", gguf([name, *says(7, 2, 3)], one), gguf(says(9, 2, 3), two)
+    yield "unsplit", gguf([name], one), gguf([], two)
 
 
 def shard_indexes():
@@ -209,6 +231,9 @@ def main():
     for i, (name, content) in enumerate(gguf_files()):
         for choices in range(4) if name in ("blocks", "small") else [i % 4]:
             put("gguf", f"{name}{choices}", bytes([choices]) + content)
+    for i, (name, *content) in enumerate(split_files()):
+        for choices in range(4) if name == "right" else [i % 4]:
+            put("gguf_split", f"{name}{choices}", bytes([choices]) + struct.pack("<H", len(content[0])) + b"".join(content))
     for name, content in shard_indexes():
         put("shard_index", name, json.dumps(content).encode())
     put("shard_index", "lfs", b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n")

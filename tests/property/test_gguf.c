@@ -18,7 +18,7 @@ static const struct {
     {"c.bias", T_BF16, 1, {1001}, 1001, 2002},
     {"ids", T_I32, 1, {5}, 5, 20},
     {"q.weight", T_Q8_0, 2, {96, 7}, 0, 3 * 34 * 7},
-    {"k.weight", T_Q4_K, 1, {512}, 0, 288},
+    {"k.weight", T_IQ2_XXS, 1, {512}, 0, 132},
 };
 
 typedef struct gguf_model {
@@ -175,7 +175,7 @@ static void check_written_in_one_pass(const emr_bundle *b, uint32_t task, const 
     emr_buffer_destroy(&want);
     emr_buffer_destroy(&got);
     unsigned char *const places[] = {base_file->file.bytes + 40 /* of general.name */,
-                                     base_file->file.bytes + base_file->file.n - 288 /* of k.weight */};
+                                     base_file->file.bytes + base_file->file.n - 160 /* of k.weight */};
     static const char *const names[] = {EMR_GGUF_HEADER, "k.weight"};
     for (size_t i = 0; task == 0 && i < 2; i++) { /* which has these from the base */
         *places[i] ^= 1;

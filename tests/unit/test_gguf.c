@@ -106,6 +106,22 @@ static const struct {
     {41, 128, 18, EMR_DTYPE_U8},  {42, 64, 18, EMR_DTYPE_U8},
 };
 
+/* Blocks are named and counted; also where the tensor is passed on by another model. */
+static void check_blocks(const emr_model *m, const char *name, uint32_t block, uint64_t elements)
+{
+    emr_model *other = test_model_new("other");
+    assert_int_equal(emr_model_add_tensor(other, emr_model_find_tensor(m, name), NULL), EMR_OK);
+    for (int i = 0; i < 2; i++) {
+        uint64_t found = 0;
+        const char *type = emr_gguf_blocks(emr_model_find_tensor(i ? other : m, name), &found);
+        assert_int_equal(type != NULL, block > 1);
+        assert_true(found == (block > 1 ? elements : 0));
+        assert_true(emr_gguf_blocks(emr_model_find_tensor(i ? other : m, name), NULL) == type);
+    }
+    assert_null(emr_gguf_blocks(emr_model_find_tensor(m, EMR_GGUF_HEADER), NULL));
+    emr_model_destroy(&other);
+}
+
 static void every_type_has_its_size_and_others_are_refused(void **state)
 {
     size_t known = 0;
@@ -125,6 +141,7 @@ static void every_type_has_its_size_and_others_are_refused(void **state)
         crafted file = one("x", 2, rows, number, 0, bytes);
         emr_model *m = assert_gguf(&file);
         check_tensor(m, "x", types[known].dtype, 2, shape, file.bytes + file.n - bytes);
+        check_blocks(m, "x", types[known].elements, 2 * types[known].elements * 3);
         emr_model_destroy(&m);
         crafted_free(&file);
         assert_no_gguf(one("x", 2, rows, number, 0, bytes - 1), EMR_EFORMAT, "truncated");
@@ -306,13 +323,13 @@ static void alignment_is_what_the_metadata_say(void **state)
 
 static void names_are_some_text_and_distinct(void **state)
 {
-    char name[66] = "";
+    char name[129] = "";
     part twice = {0};
     (void)state;
-    memset(name, 'n', 64);
+    memset(name, 'n', 127); /* more than ggml's own 63: stable-diffusion.cpp and others write them */
     opens(one(name, 1, (uint64_t[]){1}, T_F32, 0, 4));
-    name[64] = 'n';
-    assert_no_gguf(one(name, 1, (uint64_t[]){1}, T_F32, 0, 4), EMR_EFORMAT, "65 bytes");
+    name[127] = 'n';
+    assert_no_gguf(one(name, 1, (uint64_t[]){1}, T_F32, 0, 4), EMR_EFORMAT, "128 bytes");
     assert_no_gguf(one("", 1, (uint64_t[]){1}, T_F32, 0, 4), EMR_EFORMAT, "tensor number 0");
     assert_no_gguf(one("\xed\xa0\x80", 1, (uint64_t[]){1}, T_F32, 0, 4), EMR_EFORMAT, "UTF-8");
     put_tensor(&twice, "again", 1, (uint64_t[]){8}, T_F32, 0);

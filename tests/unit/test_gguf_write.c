@@ -145,8 +145,11 @@ static void changed_models_are_described_anew(void **state)
     emr_model *m = model_with(file.bytes, header_bytes(&file)), *back;
     emr_buffer *written;
     emr_error error;
+    char long_name[128] = "";
     (void)state;
+    memset(long_name, 'n', 127);
     add(m, "q4_k", EMR_DTYPE_U8, 1, (uint64_t[]){144}, bytes + 7);
+    add(m, long_name, EMR_DTYPE_F32, 1, (uint64_t[]){3}, bytes);
     add(m, "f32", EMR_DTYPE_BF16, 2, (uint64_t[]){3, 2}, bytes);
     add(m, "q8_0", EMR_DTYPE_F32, 2, (uint64_t[]){2, 64}, bytes);
     for (size_t i = 0; i < 8; i++)
@@ -169,6 +172,55 @@ static void changed_models_are_described_anew(void **state)
     crafted_free(&file);
 }
 
+/* general.file_type of a model written with these tensors, which were Q8_0 [2, 32], I32 [2, 2] and F32 [4]:
+ * it was 7. */
+static uint32_t file_type_with(uint32_t value_type, emr_dtype weight, emr_dtype other, emr_dtype vector)
+{
+    static const char key[] = "general.file_type";
+    part kv = {0}, infos = {0};
+    put_key(&kv, key, value_type);
+    put_number(&kv, 7, value_type == V_U32 ? 4 : 8);
+    put_tensor(&infos, "w", 2, (uint64_t[]){32, 2}, T_Q8_0, 0);
+    put_tensor(&infos, "ids", 2, (uint64_t[]){2, 2}, T_I32, 96);
+    put_tensor(&infos, "norm", 1, (uint64_t[]){4}, T_F32, 128);
+    size_t n = 24 + kv.n + infos.n, at = 0;
+    crafted file = gguf_of(3, kv, infos, 32, 160, NULL);
+    emr_model *m = model_with(file.bytes, n);
+    add(m, "w", weight, 2, (uint64_t[]){2, weight == EMR_DTYPE_U8 ? 34 : 32}, bytes);
+    add(m, "ids", EMR_DTYPE_I32, 2, (uint64_t[]){2, 2}, bytes);
+    add(m, "norm", vector, 1, (uint64_t[]){4}, bytes);
+    if (other)
+        add(m, "other", other, 2, (uint64_t[]){2, 32}, bytes);
+    emr_buffer *written;
+    emr_error error;
+    assert_ok(write_to(&written, m, NULL, &error), &error);
+    const unsigned char *p = emr_buffer_data(written);
+    while (memcmp(p + at, key, sizeof key - 1) != 0)
+        at++;
+    p += at + sizeof key - 1 + 4;
+    uint32_t found = p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
+    emr_buffer_destroy(&written);
+    emr_model_destroy(&m);
+    crafted_free(&file);
+    return found;
+}
+
+/* The numbers are llama.cpp's: F32 0, F16 1, BF16 32. */
+static void the_file_type_is_that_of_all_weights(void **state)
+{
+    const emr_dtype none = EMR_DTYPE_NONE, f32 = EMR_DTYPE_F32, f16 = EMR_DTYPE_F16, bf16 = EMR_DTYPE_BF16;
+    (void)state;
+    assert_int_equal(file_type_with(V_U32, f32, none, f32), 0);
+    assert_int_equal(file_type_with(V_U32, f16, none, f32), 1);
+    assert_int_equal(file_type_with(V_U32, f16, f16, f16), 1);
+    assert_int_equal(file_type_with(V_U32, bf16, none, f32), 32);
+    assert_int_equal(file_type_with(V_U32, f16, f32, f32), 7); /* mixed: there is no number for it */
+    assert_int_equal(file_type_with(V_U32, EMR_DTYPE_F64, none, f32), 7);
+    assert_int_equal(file_type_with(V_U32, EMR_DTYPE_U8, none, f32), 7); /* nothing has changed; */
+    assert_int_equal(file_type_with(V_U32, EMR_DTYPE_U8, none, f16), 7); /* no weight has */
+    assert_int_equal(file_type_with(V_U64, f16, none, f32), 7);          /* it is no file type */
+}
+
 static void what_gguf_has_not_is_refused(void **state)
 {
     static const emr_dtype dtypes[] = {EMR_DTYPE_F8_E4M3, EMR_DTYPE_F8_E5M2, EMR_DTYPE_BOOL,
@@ -176,7 +228,7 @@ static void what_gguf_has_not_is_refused(void **state)
                                        EMR_DTYPE_F8_E8M0, EMR_DTYPE_F4,      EMR_DTYPE_C64};
     crafted file = gguf_rich();
     size_t n = header_bytes(&file);
-    char long_name[66] = "";
+    char long_name[129] = "";
     emr_model *m;
     (void)state;
     check_not_written(model_with(NULL, 0), EMR_EUNSUPPORTED, EMR_GGUF_HEADER, __LINE__);
@@ -195,7 +247,7 @@ static void what_gguf_has_not_is_refused(void **state)
         add(m, wrong[i].name, EMR_DTYPE_U8, wrong[i].rank, wrong[i].shape, bytes);
         check_not_written(m, EMR_EUNSUPPORTED, wrong[i].name, __LINE__);
     }
-    memset(long_name, 'n', 65);
+    memset(long_name, 'n', 128);
     m = model_with(file.bytes, n);
     add(m, long_name, EMR_DTYPE_F32, 1, (uint64_t[]){4}, bytes);
     check_not_written(m, EMR_EUNSUPPORTED, long_name, __LINE__);
@@ -217,12 +269,6 @@ static void headers_are_checked_before_they_are_used(void **state)
     for (size_t k = 0; k < n; k++)
         check_not_written(model_with(file.bytes, k), EMR_EFORMAT, EMR_GGUF_HEADER, __LINE__);
     check_not_written(model_with(file.bytes, n + 1), EMR_EFORMAT, "after its end", __LINE__);
-    part kv = {0};
-    put_key(&kv, "split.count", V_U16);
-    put_number(&kv, 2, 2);
-    crafted split = gguf_of(3, kv, (part){0}, 32, 0, NULL);
-    check_not_written(model_with(split.bytes, split.n), EMR_EUNSUPPORTED, "2 files", __LINE__);
-    crafted_free(&split);
     emr_model *m = model_with(NULL, 0);
     add(m, EMR_GGUF_HEADER, EMR_DTYPE_I8, 1, (uint64_t[]){n}, file.bytes);
     check_not_written(m, EMR_EFORMAT, EMR_GGUF_HEADER, __LINE__);
@@ -328,11 +374,7 @@ static void files_appear_whole_or_not_at_all(void **state)
     size_t n;
     (void)state;
     assert_int_equal(emr_checkpoint_write(other, path, NULL, &error), EMR_EUNSUPPORTED);
-    options.shard_bytes = 1 << 20;
-    assert_int_equal(emr_checkpoint_write(m, path, &options, &error), EMR_EUNSUPPORTED);
-    assert_true(is_sentence(&error, path, "shards"));
     assert_int_equal(test_directory_entries(directory), 0);
-    options.shard_bytes = 0;
     assert_ok(emr_checkpoint_write(m, path, &options, &error), &error);
     unsigned char *written = test_read_file(path, &n);
     assert_int_equal(n, file.n);
@@ -354,6 +396,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_is_not_changed_is_written_as_it_was),
         cmocka_unit_test(changed_models_are_described_anew),
+        cmocka_unit_test(the_file_type_is_that_of_all_weights),
         cmocka_unit_test(what_gguf_has_not_is_refused),
         cmocka_unit_test(headers_are_checked_before_they_are_used),
         cmocka_unit_test(calls_that_are_wrong_are_refused),

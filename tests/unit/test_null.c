@@ -122,6 +122,8 @@ static void refuse_checkpoints(void)
     NO_HANDLE(model, emr_safetensors_open(&model, NULL, NULL, NULL, e));
     REFUSED(emr_gguf_open(NULL, io, NULL, NULL, e));
     NO_HANDLE(model, emr_gguf_open(&model, NULL, NULL, NULL, e));
+    assert_null(emr_gguf_blocks(NULL, NULL));
+    assert_null(emr_gguf_blocks(emr_model_tensor(f.set.base.model, 0), NULL));
     REFUSED(emr_checkpoint_write(NULL, nowhere, NULL, e));
     REFUSED(emr_checkpoint_write(f.set.base.model, NULL, NULL, e));
     REFUSED(emr_safetensors_write(NULL, io, NULL, e));

@@ -1,6 +1,8 @@
 /* apply.c - `emr apply` and `emr export`: models out of a bundle, written as checkpoints. */
 #include "cli.h"
 
+#include <string.h>
+
 static int check_usage(const arguments *a)
 {
     int exit_status = check_one_file(a, "BUNDLE");
@@ -95,6 +97,24 @@ static int write_from_bundle(const arguments *a, const char *verb, make_fn make)
     return exit_status;
 }
 
+static bool ends_with(const char *text, const char *end)
+{
+    size_t n = strlen(text), k = strlen(end);
+    return n >= k && strcmp(text + n - k, end) == 0;
+}
+
+/* Whether a GGUF file is to be written, whose vectors stay F32: also to standard output, and in a folder. */
+static bool writes_gguf(const arguments *a, const emr_bundle *bundle, uint32_t task)
+{
+    emr_private_info p = EMR_INIT(emr_private_info);
+    uint32_t number;
+    bool has_header = emr_bundle_find_tensor(bundle, EMR_GGUF_HEADER, &number, NULL) == EMR_OK;
+    for (uint32_t i = 0; !has_header && emr_bundle_get_private(bundle, task, i, &p) == EMR_OK; i++)
+        has_header = strcmp(p.name, EMR_GGUF_HEADER) == 0;
+    return has_header && !ends_with(a->output, ".safetensors") &&
+           !ends_with(a->output, ".safetensors.index.json");
+}
+
 static emr_status make_task(emr_model **model, const emr_bundle *bundle, const emr_model *base,
                             const arguments *a, const session *s, emr_error *error)
 {
@@ -104,18 +124,20 @@ static emr_status make_task(emr_model **model, const emr_bundle *bundle, const e
     resources.memory_bytes = 0; /* --memory is the writer's */
     /* The base is read once, compared while the model is written; but what has left through a pipe cannot be
      * taken back. */
-    const emr_view_options options = {.size = sizeof options,
-                                      .resources = &resources,
-                                      .dtype = a->dtype,
-                                      .check = to_standard_output(a) ? EMR_BASE_CHECK_FIRST
-                                                                     : EMR_BASE_CHECK_WRITE};
+    emr_view_options options = {.size = sizeof options,
+                                .resources = &resources,
+                                .dtype = a->dtype,
+                                .check = to_standard_output(a) ? EMR_BASE_CHECK_FIRST : EMR_BASE_CHECK_WRITE};
     emr_status status = find_task(bundle, a->tasks[0].name, &task, error);
     if (!status)
         status = emr_bundle_get_info(bundle, &info);
     if (!status && !base && !info.has_base)
         status = fail_with(error, EMR_EINVAL, a->files[0],
                            "the base is not embedded: --base CHECKPOINT is needed");
-    return status ? status : emr_bundle_open_task(model, bundle, task, base, &options, error);
+    if (status)
+        return status;
+    options.f32_vectors = writes_gguf(a, bundle, task);
+    return emr_bundle_open_task(model, bundle, task, base, &options, error);
 }
 
 int command_apply(const arguments *a)

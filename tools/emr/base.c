@@ -62,17 +62,6 @@ emr_status open_base(emr_model **base, const arguments *a, const emr_bundle *bun
     return status;
 }
 
-/* GGUF has no U8: besides the header, that is what quantised tensors are if they are not made floats. */
-static bool holds_quantised(const emr_model *m)
-{
-    for (uint32_t i = 0; i < emr_model_n_tensors(m); i++) {
-        const emr_tensor *t = emr_model_tensor(m, i);
-        if (emr_tensor_dtype(t) == EMR_DTYPE_U8 && strcmp(emr_tensor_name(t), EMR_GGUF_HEADER) != 0)
-            return true;
-    }
-    return false;
-}
-
 /* A bundle does not know whether quantised tensors were made floats: that the commands are told alike is left
  * to the user. */
 void hint_at_dequantise(const arguments *a, const emr_model *base, emr_status status, emr_error *error)
@@ -84,7 +73,7 @@ void hint_at_dequantise(const arguments *a, const emr_model *base, emr_status st
         return;
     if (a->dequantise && !merges)
         hint = "--dequantise was given: was it to emr merge?";
-    else if (!a->dequantise && holds_quantised(base))
+    else if (!a->dequantise && holds_blocks(base))
         hint = merges ? "--dequantise merges quantised tensors"
                       : "--dequantise was not given: was it to emr merge?";
     if (hint)

@@ -137,6 +137,24 @@ emr_status check_rules_used(const arguments *a, emr_error *error);
 emr_status check_adapters(const arguments *a, emr_model *const *models, const emr_model *base,
                           const emr_bundle *before, emr_error *error);
 
+/* Whether base and tasks are all GGUF, or none is (gguf.c). */
+emr_status check_kinds(const arguments *a, emr_model *const *models, const emr_model *base, emr_error *error);
+/* Whether a model has quantised tensors as bytes. */
+bool holds_blocks(const emr_model *model);
+/* Names on standard error what --dequantise could not make floats of. */
+void note_kept_blocks(const arguments *a, emr_model *const *models, const emr_model *base);
+
+/* Parameters by what a merge does with them, as its plan says; after a run, as it was. Each tensor counts
+ * once, however many tasks have their own; of GGUF's blocks it is the elements that count (share.c). */
+typedef struct share {
+    uint64_t merged, kept, private;
+} share;
+share count_share(const emr_merge *merge, emr_model *const *models, size_t n_models, const emr_model *base);
+void print_share(const share *share);
+void add_share_json(json_t *object, const share *share);
+/* Says on standard error that less than half of the parameters is merged, if so. */
+void note_share(const arguments *a, const share *share, const emr_model *base);
+
 /* What nearly every command needs: a pool, and what the library's calls may use. Closed last of all. */
 typedef struct session {
     emr_pool *pool;

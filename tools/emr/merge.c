@@ -74,6 +74,8 @@ static emr_status set_models(merge_job *j, const arguments *a, emr_error *error)
     if (j->before)
         status = emr_merge_extend(j->merge, j->before, error);
     if (!status)
+        status = check_kinds(a, j->models, j->base, error);
+    if (!status)
         status = check_adapters(a, j->models, j->base, j->before, error);
     if (!status)
         status = emr_merge_set_base(j->merge, j->base, error);
@@ -142,6 +144,8 @@ static int merge_or_add(const arguments *a, bool adds)
         status = open_models(&j, a, &error);
     if (!status)
         status = set_models(&j, a, &error);
+    if (!status)
+        note_kept_blocks(a, j.models, j.base);
     if (!status)
         status = a->dry_run ? print_merge_plan(&j, a, &error) : run_merge(&j, a, &error);
     hint_at_dequantise(a, j.base, status, &error);

@@ -64,8 +64,14 @@ static void add_standard_output(targets *t)
         append_target(t, strdup("standard output"), &about);
 }
 
-/* What a checkpoint of that stem would replace or remove in a folder: itself, its shards, their index, and an
- * adapter's configuration. */
+static bool is_called_gguf(const char *name)
+{
+    const char *dot = strrchr(name, '.');
+    return dot && strcmp(dot, ".gguf") == 0;
+}
+
+/* What a checkpoint of that name would replace or remove in a folder: itself, its shards, their index, and an
+ * adapter's configuration; `n` bytes of the name are its stem. */
 static void add_checkpoint_targets(targets *t, const char *place, const char *stem, size_t n)
 {
     folder f;
@@ -73,7 +79,8 @@ static void add_checkpoint_targets(targets *t, const char *place, const char *st
     read_folder(&f, *place ? place : ".");
     for (size_t i = 0; i < f.n; i++) {
         const char *name = f.names[i];
-        bool is_alike = model_stem(name) == n && strncmp(name, stem, n) == 0;
+        bool is_alike = model_stem(name) == n && strncmp(name, stem, n) == 0 &&
+                        is_called_gguf(name) == is_called_gguf(stem);
         if (is_alike || (is_adapter && strcmp(name, EMR_ADAPTER_CONFIG) == 0))
             add_target(t, join_path(place, name));
     }

@@ -38,14 +38,17 @@ emr_status print_merge_plan(const merge_job *j, const arguments *a, emr_error *e
     emr_status status = emr_merge_get_plan(j->merge, &s, error);
     if (status)
         return status;
+    const share parts = count_share(j->merge, j->models, a->n_tasks, j->base);
     for (size_t i = 0; i < a->n_tasks; i++)
         note_missing(j, a, i);
+    note_share(a, &parts, j->base);
     if (a->json) {
-        print_json(json_pack("{s:o, s:o, s:o, s:I, s:I, s:I, s:I}", "base", text_json(a->base), "tasks",
-                             planned_json(j, a), "tensors", tensors_json(j->merge), "merged_params",
-                             (json_int_t)s.merged_params, "bytes_in", (json_int_t)s.bytes_in,
-                             "bytes_out_at_most", (json_int_t)s.bytes_out, "peak_memory",
-                             (json_int_t)s.peak_memory));
+        json_t *root = json_pack("{s:o, s:o, s:o, s:I, s:I, s:I}", "base", text_json(a->base), "tasks",
+                                 planned_json(j, a), "tensors", tensors_json(j->merge), "bytes_in",
+                                 (json_int_t)s.bytes_in, "bytes_out_at_most", (json_int_t)s.bytes_out,
+                                 "peak_memory", (json_int_t)s.peak_memory);
+        add_share_json(root, &parts);
+        print_json(root);
         return EMR_OK;
     }
     for (uint32_t i = 0; emr_merge_get_plan_tensor(j->merge, i, &t) == EMR_OK; i++) {
@@ -58,9 +61,9 @@ emr_status print_merge_plan(const merge_job *j, const arguments *a, emr_error *e
         print_name(j->before ? "the bundle's first task" : a->tasks[0].name, 0);
         puts(j->before ? "'s float tensors" : "'s float tensors, and is embedded");
     }
-    printf("%u tensors, %u merged with %llu parameters; reads %s, writes at most %s, works in %s\n",
-           s.n_tensors, s.n_merged, (unsigned long long)s.merged_params, size_text(s.bytes_in, in),
-           size_text(s.bytes_out, out), size_text(s.peak_memory, peak));
+    printf("%u tensors, %u merged; reads %s, writes at most %s, works in %s\n", s.n_tensors, s.n_merged,
+           size_text(s.bytes_in, in), size_text(s.bytes_out, out), size_text(s.peak_memory, peak));
+    print_share(&parts);
     return EMR_OK;
 }
 
@@ -124,7 +127,7 @@ static emr_status tasks_json(json_t *tasks, const merge_job *j, const emr_plan_s
     return status;
 }
 
-static int print_report_json(const merge_job *j, const arguments *a, const emr_plan_summary *s)
+static int print_report_json(const merge_job *j, const arguments *a, const emr_plan_summary *s, const share *parts)
 {
     emr_error error = {.text = ""};
     emr_bundle *written = NULL;
@@ -132,11 +135,12 @@ static int print_report_json(const merge_job *j, const arguments *a, const emr_p
     emr_status status = emr_bundle_open_file(&written, a->output, NULL, &error);
     if (!status)
         status = tasks_json(tasks, j, s, written, &error);
-    int exit_status = status ? complain_status(status, &error)
-                             : print_json(json_pack("{s:o, s:O, s:o, s:I}", "output", text_json(a->output),
-                                                    "tasks", tasks, "tensors", tensors_json(j->merge),
-                                                    "merged_params", (json_int_t)s->merged_params));
-    json_decref(tasks);
+    json_t *root = json_pack("{s:o, s:o, s:o}", "output", text_json(a->output), "tasks", tasks, "tensors",
+                             tensors_json(j->merge));
+    add_share_json(root, parts);
+    int exit_status = status ? complain_status(status, &error) : print_json(root);
+    if (status)
+        json_decref(root);
     emr_bundle_destroy(&written);
     return exit_status;
 }
@@ -146,11 +150,15 @@ int print_merge_report(const merge_job *j, const arguments *a)
     emr_plan_summary s = EMR_INIT(emr_plan_summary);
     emr_task_report r = EMR_INIT(emr_task_report);
     emr_merge_get_plan(j->merge, &s, NULL);
-    if (!a->json && !a->quiet && !to_standard_output(a))
+    const share parts = count_share(j->merge, j->models, a->n_tasks, j->base);
+    if (!a->json && !a->quiet && !to_standard_output(a)) {
         print_table(j, &s, j->before ? info_before(j).rescale_per : a->merge.rescale_per);
+        print_share(&parts);
+    }
     for (size_t i = 0; i < a->n_tasks; i++)
         note_missing(j, a, i);
     for (uint32_t i = 0; !a->quiet && emr_merge_get_task_report(j->merge, i, &r) == EMR_OK; i++)
         warn_of_task(&r);
-    return a->json ? print_report_json(j, a, &s) : EXIT_DONE;
+    note_share(a, &parts, j->base);
+    return a->json ? print_report_json(j, a, &s, &parts) : EXIT_DONE;
 }
