@@ -74,17 +74,27 @@ typedef struct emr_checkpoint_write_options {
 
 EMR_BEGIN_DECLS
 
-/* Opens a checkpoint and reads its headers; the files stay open until the model is destroyed. `path` is
+/* Opens a checkpoint and reads its headers. `path` is
  * - a .safetensors file, or a *.safetensors.index.json with its shards;
  * - a GGUF file, which ends in .gguf or begins like one; or one of those into which a GGUF model was split
  *   (NAME-00001-of-00003.gguf), with the others beside it: see emr_gguf_open;
- * - a directory: model.safetensors.index.json or the only *.safetensors.index.json, else model.safetensors,
- *   adapter_model.safetensors or the only *.safetensors, else the only *.gguf, or the files of one split
- *   model. Beside a file named adapter_model.safetensors, adapter_config.json is read too, if it is there:
- *   EMR_EFORMAT where that is not what EMR_ADAPTER_CONFIG says. Tensors come in the order of their data.
+ * - a directory, of which that is opened which transformers, diffusers or PEFT would load:
+ *   - first what is called model, diffusion_pytorch_model or adapter_model, then the only one that has an
+ *     index, then the only *.safetensors, then the only *.gguf;
+ *   - of one name, the whole file (NAME.safetensors), the index, or all shards NAME-00001-of-0000N;
+ *   - without any weights, a folder of the hub's cache (models--ORG--NAME) leads to its snapshot.
+ *   EMR_EFORMAT where several are left to choose from, a whole file beside shards included, and where shards
+ *   are absent: the sentence names them. EMR_EUNSUPPORTED: a pipeline (model_index.json, modules.json), whose
+ *   folders hold models of their own.
+ * Beside a file named adapter_model.safetensors, adapter_config.json is read too, if it is there: EMR_EFORMAT
+ * where that is not what EMR_ADAPTER_CONFIG says. Tensors come in the order of their data.
  *
- * Every rule of the formats is checked: EMR_EFORMAT with a sentence otherwise. EMR_EUNSUPPORTED: pickle
- * files (.bin, .pt, .pth, .ckpt).
+ * Of a model in many files 8 stay open until it is destroyed, and one more for each thread that reads; with
+ * `map`, all. One that is opened again must not have changed: EMR_EIO.
+ *
+ * Every rule of the formats is checked: EMR_EFORMAT with a sentence otherwise, also for one shard of several,
+ * a git-lfs pointer or a web page. EMR_EUNSUPPORTED: files known to be of another kind, such as pickles
+ * (.bin, .pt, .pth, .ckpt) and bundles.
  * - JSON is read by the letter of RFC 8259: distinct keys in every object, at most 64 levels. Members that
  *   the format does not know are passed over.
  * - A header or an index has at most 100,000,000 bytes. Reading one takes at most 24 times its length + 64
@@ -113,8 +123,9 @@ EMR_API emr_status emr_safetensors_open(emr_model **model, const emr_io *io, con
 EMR_API emr_status emr_gguf_open(emr_model **model, const emr_io *io, const char *name,
                                  const emr_checkpoint_read_options *options, emr_error *error);
 
-/* The name of the blocks of which a tensor consists that a model has as bytes ("Q4_K"), and how many elements they
- * are, if `elements` is not NULL. NULL for any other tensor: its elements are emr_tensor_count(). */
+/* The name of the blocks of which a tensor consists that a model has as bytes ("Q4_K"), and how many
+ * elements they are, if `elements` is not NULL. NULL for any other tensor: its elements are
+ * emr_tensor_count(). */
 EMR_API const char *emr_gguf_blocks(const emr_tensor *tensor, uint64_t *elements);
 
 /* Writes any model, in its order. `path` is

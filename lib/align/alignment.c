@@ -79,7 +79,7 @@ static void choose_action(const emr_policy *policy, emr_entry *entry)
         entry->reason = "rows that not all have: kept from the base where equal";
     } else if (emr_dtype_is_float(base->dtype)) {
         entry->action = EMR_ACTION_MERGE;
-        entry->reason = "float in the base and every task that has it";
+        entry->reason = "float in the base and every task";
     } else {
         entry->action = EMR_ACTION_KEEP;
         entry->reason = "not a float: kept from the base where equal";
@@ -101,6 +101,8 @@ static emr_status compare_with_base(const emr_alignment *a, const emr_policy *po
     if (!own && !task->settled && !is_free(entry) &&
         emr_policy_missing(policy, base->name) == EMR_ON_MISSING_ERROR)
         return emr_explain_missing(a, base, task, error);
+    if (!own && entry->action == EMR_ACTION_MERGE)
+        entry->reason = "float in the base; some tasks lack it";
     if (!own || entry->action == EMR_ACTION_PRIVATE || fits_together(base, own))
         return EMR_OK;
     bool is_rest = base->own && base->own->is_rest;

@@ -1,6 +1,7 @@
 /* bytes.c - see bytes.h. */
 #include "checkpoint/bytes.h"
 
+#include "checkpoint/foreign.h"
 #include "core/error.h"
 #include "io/file.h"
 
@@ -56,6 +57,8 @@ emr_status emr_read_text(const emr_allocator *allocator, const char *path, uint6
     if (status)
         return status;
     status = read_all_bytes(emr_file_io(file), allocator, path, most, text, n, error);
+    if (!status && emr_is_lfs_pointer(*text, *n))
+        status = emr_lfs_refuse(path, error);
     if (!status && stamp)
         *stamp = emr_file_stamp(file);
     emr_file_close(&file);

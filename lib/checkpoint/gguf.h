@@ -111,7 +111,4 @@ emr_status emr_gguf_load_path(emr_model *model, const emr_io *io, const char *pa
                               const emr_checkpoint_read_options *options, emr_open_part open,
                               emr_error *error);
 
-/* Whether two names of files are of one split model. */
-bool emr_gguf_same_split(const char *a, const char *b);
-
 #endif

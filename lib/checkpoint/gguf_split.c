@@ -24,13 +24,6 @@ typedef struct split_model {
     uint32_t alignment;
 } split_model;
 
-bool emr_gguf_same_split(const char *a, const char *b)
-{
-    size_t number, n[2], stem = emr_shard_stem(a, dot_gguf, &number, &n[0]);
-    return stem && emr_shard_stem(b, dot_gguf, &number, &n[1]) == stem && n[0] == n[1] &&
-           memcmp(a, b, stem) == 0;
-}
-
 static emr_status fail_part(const char *path, const char *what, uint64_t is, uint64_t should,
                             emr_error *error)
 {

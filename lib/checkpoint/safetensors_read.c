@@ -1,6 +1,7 @@
 /* safetensors_read.c - the safetensors reader: strict, because what it lets through is trusted from here on.
  */
 #include "checkpoint/bytes.h"
+#include "checkpoint/foreign.h"
 #include "checkpoint/json.h"
 #include "checkpoint/safetensors.h"
 #include "checkpoint/side_files.h"
@@ -38,17 +39,6 @@ static emr_status fail_tensor(const char *path, const char *name, const char *wh
                     what);
 }
 
-/* A file that is no safetensors file may well be a pickle, bare or in a zip archive. Asked only once it is
- * known to be malformed: a header's length can look like either. */
-static emr_status maybe_pickle(const uint8_t first[8], const char *path, emr_status status, emr_error *error)
-{
-    if (memcmp(first, "PK\3\4", 4) != 0 && !(first[0] == 0x80 && first[1] >= 2 && first[1] <= 5))
-        return status;
-    return emr_fail(
-        error, EMR_EUNSUPPORTED,
-        "%F: a pickle file, which runs code when loaded, is not read: convert it to safetensors first", path);
-}
-
 /* The header's bytes, in memory of the model's allocator. */
 static emr_status read_header(const emr_model *m, const emr_io *io, const char *path, char **header,
                               size_t *size, uint64_t *file_bytes, emr_error *error)
@@ -64,14 +54,10 @@ static emr_status read_header(const emr_model *m, const emr_io *io, const char *
         return status;
     uint64_t n = emr_load64(p);
     if (n > HEADER_MAX)
-        return maybe_pickle(p, path,
-                            emr_fail(error, EMR_EFORMAT,
-                                     "%F: not a valid safetensors file: a header of %u bytes is too long",
-                                     path, n),
-                            error);
+        return emr_fail(error, EMR_EFORMAT,
+                        "%F: not a valid safetensors file: a header of %u bytes is too long", path, n);
     if (n > *file_bytes - 8)
-        return maybe_pickle(p, path,
-                            fail_file(path, "the header is longer than the file (truncated?)", error), error);
+        return fail_file(path, "the header is longer than the file (truncated?)", error);
     if (n < 2)
         return fail_file(path, "the header is empty", error);
     *size = (size_t)n;
@@ -81,9 +67,7 @@ static emr_status read_header(const emr_model *m, const emr_io *io, const char *
     status = emr_bytes_read(io, path, 8, *header, *size, error);
     if (status)
         return status;
-    if (**header != '{')
-        return maybe_pickle(p, path, fail_file(path, "the header does not begin with '{'", error), error);
-    return EMR_OK;
+    return **header == '{' ? EMR_OK : fail_file(path, "the header does not begin with '{'", error);
 }
 
 static emr_status fail_header_json(const reader *r, emr_error *error)
@@ -214,6 +198,8 @@ static emr_status read_metadata(reader *r, emr_error *error)
 {
     bool first = r->model->n_metadata == 0; /* of the shards' metadata the first one's counts */
     emr_json_token token = emr_json_next(&r->json);
+    if (token == EMR_JSON_LITERAL && r->json.text[r->json.begin] == 'n') /* null, as good as none */
+        return EMR_OK;
     if (token != EMR_JSON_OBJECT)
         return refuse_value(r, token, "its __metadata__ is no object", error);
     while ((token = emr_json_next(&r->json)) == EMR_JSON_KEY) {
@@ -322,6 +308,8 @@ emr_status emr_safetensors_load(emr_model *m, const emr_io *io, const char *path
     r.entries = NULL; /* grows with entries found valid, not with what a hostile header promises */
     r.n = r.capacity = 0;
     emr_status status = read_header(m, io, path, &header, &size, &file_bytes, error);
+    if (status)
+        status = emr_foreign_explain(io, path, status, error);
     if (!status) {
         emr_json_begin(&r.json, &m->allocator, header, size);
         status = read_header_object(&r, error);

@@ -115,8 +115,10 @@ static emr_status read_index_object(shard_index *x, emr_error *error)
     emr_status status = EMR_OK;
     emr_json_token token = emr_json_next(j);
     if (token != EMR_JSON_OBJECT)
-        return emr_json_skip(j, token) ? fail_index(x->path, "it has no weight_map", error)
-                                       : fail_index_json(x, error);
+        return emr_json_skip(j, token)
+                   ? fail_index(x->path,
+                                "it has no weight_map (give a folder, or NAME.safetensors.index.json)", error)
+                   : fail_index_json(x, error);
     while (!status && (token = emr_json_next(j)) == EMR_JSON_KEY) {
         if (strcmp(j->string, "weight_map") == 0)
             status = read_map(x, error);
@@ -126,7 +128,8 @@ static emr_status read_index_object(shard_index *x, emr_error *error)
     if (!status && (token != EMR_JSON_OBJECT_END || emr_json_next(j) != EMR_JSON_END))
         status = fail_index_json(x, error);
     if (!status && !x->has_map)
-        status = fail_index(x->path, "it has no weight_map", error);
+        status = fail_index(x->path, "it has no weight_map (give a folder, or NAME.safetensors.index.json)",
+                            error);
     return status;
 }
 
@@ -153,7 +156,11 @@ static emr_status load_shard(const shard_index *x, const char *shard, emr_add_fi
     char *path = emr_join_strings(&x->model->allocator, x->path, directory, shard);
     if (!path)
         return emr_no_memory(error, x->path);
-    emr_status status = add_file(x->model, path, error);
+    emr_status status = EMR_OK;
+    if (emr_system_kind(path, NULL) == EMR_PATH_ABSENT)
+        status = emr_fail(error, EMR_EIO, "%F: the shard '%s' that it names is absent", x->path, shard);
+    if (!status)
+        status = add_file(x->model, path, error);
     if (!status)
         status = check_listed(x, first, shard, error);
     emr_release(&x->model->allocator, path);

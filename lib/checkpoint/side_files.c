@@ -56,7 +56,7 @@ static void note_side_name(void *user, const char *name)
     }
 }
 
-static void free_listing(side_listing *l)
+static void free_side_listing(side_listing *l)
 {
     for (size_t i = 0; i < l->n; i++)
         emr_release(l->allocator, l->names[i]);
@@ -245,7 +245,7 @@ static emr_status add_side_files(emr_side_file **list, emr_model *m, const char 
                               "(--no-side-files leaves them out)",
                               directory, (uint64_t)EMR_FILES_BYTES_MAX);
     }
-    free_listing(&l);
+    free_side_listing(&l);
     return status;
 }
 

@@ -82,6 +82,19 @@ char *emr_join_strings(const emr_allocator *allocator, const char *head, size_t 
     return joined;
 }
 
+char *emr_join_path(const emr_allocator *allocator, const char *directory, const char *name)
+{
+    size_t n = emr_text_length(directory), slash = n && directory[n - 1] != '/',
+           name_bytes = emr_text_length(name) + 1;
+    char *joined = emr_allocate(allocator, n + slash + name_bytes);
+    if (!joined)
+        return NULL;
+    memcpy(joined, directory, n);
+    joined[n] = '/'; /* or what comes next */
+    memcpy(joined + n + slash, name, name_bytes);
+    return joined;
+}
+
 bool emr_grow(const emr_allocator *allocator, void **array, size_t *capacity, size_t needed, size_t size)
 {
     if (needed <= *capacity)

@@ -27,6 +27,9 @@ char *emr_copy_string(const emr_allocator *allocator, const char *string);
 /* The first `n` bytes of `head`, then `tail`, as one string; or NULL. */
 char *emr_join_strings(const emr_allocator *allocator, const char *head, size_t n, const char *tail);
 
+/* "DIRECTORY/NAME", or NULL. */
+char *emr_join_path(const emr_allocator *allocator, const char *directory, const char *name);
+
 /* Makes room for `needed` elements of `size` bytes in *array, doubling *capacity. False when there is no
  * memory; the array is then as before. New elements are zero. */
 bool emr_grow(const emr_allocator *allocator, void **array, size_t *capacity, size_t needed, size_t size);

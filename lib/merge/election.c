@@ -167,17 +167,17 @@ emr_status emr_election_check(const emr_election *e, const emr_item *item, size_
     if (c->bad_task == c->n_tasks)
         return emr_fail(
             error, EMR_ENONFINITE,
-            "tensor '%T': the unified value at index %u overflows %s (a wider unified dtype holds it)",
+            "tensor '%T': the unified value at index %u overflows %s (a wider --unified-dtype holds it)",
             base->name, at, emr_dtype_name(c->unified_dtype));
     const emr_task *task = &e->plan->alignment.tasks[c->bad_task];
     if (elected->bad_base)
         return emr_fail(error, EMR_ENONFINITE,
                         "the base (%F): tensor '%T': NaN or infinity at index %u (to count it "
-                        "as unchanged: on-nonfinite zero)",
+                        "as unchanged: --on-nonfinite zero)",
                         base->model_name, base->name, at);
     return emr_fail(error, EMR_ENONFINITE,
                     "task '%K' (%F): tensor '%T': %s at index %u (to count it as unchanged: "
-                    "on-nonfinite zero)",
+                    "--on-nonfinite zero)",
                     task->name, task->model->name, base->name,
                     elected->bad_task ? "NaN or infinity" : "the difference from the base overflows f32", at);
 }

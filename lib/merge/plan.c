@@ -47,7 +47,8 @@ emr_status emr_merge_check_options(emr_merge_options *o, emr_error *error)
         return emr_fail(error, EMR_EINVAL, "emr_merge_options: compression must be -1 to 19");
 #ifndef EMR_WITH_ZSTD
     if (o->compression > 0)
-        return emr_fail(error, EMR_EUNSUPPORTED, "this build has no zstd: compression must be none");
+        return emr_fail(error, EMR_EUNSUPPORTED,
+                        "this build has no zstd: compression must be none (--zstd-level 0)");
     o->compression = EMR_COMPRESSION_NONE;
 #endif
     return EMR_OK;

@@ -26,6 +26,8 @@ static emr_status fail_with(int number, emr_error *why)
 {
     char reason[128];
     emr_status status = number == ENOMEM ? EMR_ENOMEM : number == EEXIST ? EMR_EEXIST : EMR_EIO;
+    if (number == EMFILE)
+        return emr_error_set(why, status, number, NULL, "too many open files (ulimit -n)");
 #if defined(__GLIBC__)
     return emr_error_set(why, status, number, NULL, strerror_r(number, reason, sizeof reason));
 #else
@@ -52,6 +54,8 @@ emr_status emr_system_open(emr_system_file *file, const char *path, emr_error *w
     struct stat s;
     /* without O_NONBLOCK, a FIFO without a writer would keep us here */
     emr_status status = take_descriptor(file, open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK), why);
+    if (status && errno == ENOENT && lstat(path, &s) == 0)
+        return emr_error_set(why, EMR_EIO, ENOENT, NULL, "it is a link that leads nowhere");
     if (status)
         return status;
     status = check_result(fstat((int)*file, &s), why);

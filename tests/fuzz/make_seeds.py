@@ -107,6 +107,13 @@ def checkpoints():
     yield "escapes", safetensors([("a\"b\\c\u0001", "U8", [2, 0, 3], b""), ("é", "I16", [], b"ab")])
     yield "small", safetensors([("f4", "F4", [4], b"ab"), ("f6", "F6_E2M3", [4], b"abc"), ("c", "C64", [1], bytes(8))])
     yield "tight", b'\x40\0\0\0\0\0\0\0{"a":{"dtype":"F8_E5M2","shape":[ 3 ],"data_offsets":[0,3]}}  abc'
+    yield "null", b'\x16\0\0\0\0\0\0\0{"__metadata__":null}  '
+    yield "lfs", b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n"
+    yield "page", b"<!DOCTYPE html>\n<html></html>\n"
+    yield "error", '{"error":"nicht gefunden \u2013 \U0001f600"}'.encode() * 20
+    yield "onnx", b"\x08\x08\x12\x07pytorch\x1a\x052.1.0:"
+    yield "arrays", b"PK\x03\x04" + bytes(22) + b"\x05\0\0\0w.npy"
+    yield "foreign", b"\x89EMR\r\n\x1a\n" + bytes(56)
     yield "pickle", b"PK\x03\x04\x14\0\0\0\x08\0archive/data.pkl"
 
 
@@ -229,6 +236,8 @@ def main():
             put("gguf_split", f"{name}{choices}", bytes([choices]) + struct.pack("<H", len(content[0])) + b"".join(content))
     for name, content in shard_indexes():
         put("shard_index", name, json.dumps(content).encode())
+    put("shard_index", "lfs", b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n")
+    put("shard_index", "config", b'{"model_type":"bert","weight_map":null}')
     for name, *configs in adapters():
         put("adapter", name, b"\0".join(json.dumps(c, ensure_ascii=name != "texts").encode() for c in configs))
     for name, text in model_configs():

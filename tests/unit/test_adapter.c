@@ -152,7 +152,7 @@ static void it_belongs_to_weights_of_that_name_alone(void **state)
     check_opens("", WEIGHTS, config); /* the preferred name among several */
     check_opens("other.safetensors", "other.safetensors", NULL);
     put_weights("model.safetensors", "");
-    check_opens("", "model.safetensors", NULL); /* as ever */
+    check_opens("model.safetensors", "model.safetensors", NULL);
     check_opens(WEIGHTS, WEIGHTS, config);
 }
 

@@ -1,4 +1,4 @@
-/* test_shards.c - shard indexes and directories: what they lead to, and where they may not lead. */
+/* test_shards.c - shard indexes: what they lead to, and where they may not lead. */
 #define _XOPEN_SOURCE 700
 
 #include "craft.h"
@@ -230,44 +230,6 @@ static void reading_names_the_shard(void **state)
     emr_model_destroy(&model);
 }
 
-/* checkpoint.h: the index of the usual name or the only one, else the file of the usual name or the only one.
- */
-static void directories_are_searched_in_order(void **state)
-{
-    (void)state;
-    check_refused("", EMR_EFORMAT, directory, "no .safetensors");
-    put("pytorch_model.bin", "\x80\x02");
-    check_refused("", EMR_EUNSUPPORTED, directory, "convert");
-    put("config.json", "{}");
-    put_shard("x.safetensors", "x");
-    check_opens("", "x");
-    put_shard("y.safetensors", "y");
-    check_refused("", EMR_EFORMAT, directory, "several");
-    put_shard("model.safetensors", "m");
-    check_opens("", "m");
-    put("y.safetensors.index.json", "{\"weight_map\":{\"y\":\"y.safetensors\"}}");
-    check_opens("", "y");
-    put(INDEX, "{\"weight_map\":{\"x\":\"x.safetensors\"}}");
-    check_opens("", "x");
-    char *slash = test_path(directory, "");
-    emr_model *model;
-    emr_error error;
-    assert_ok(emr_checkpoint_open(&model, slash, NULL, &error), &error);
-    assert_non_null(emr_model_find_tensor(model, "x"));
-    emr_model_destroy(&model);
-    free(slash);
-}
-
-static void several_indexes_are_ambiguous(void **state)
-{
-    (void)state;
-    put_shard("x.safetensors", "x");
-    put("a.safetensors.index.json", "{\"weight_map\":{\"x\":\"x.safetensors\"}}");
-    put("b.safetensors.index.json", "{\"weight_map\":{\"x\":\"x.safetensors\"}}");
-    check_refused("", EMR_EFORMAT, directory, "several");
-    check_opens("b.safetensors.index.json", "x");
-}
-
 static void shards_leak_nothing_when_memory_runs_out(void **state)
 {
     bool failed = true;
@@ -302,8 +264,6 @@ int main(void)
         with_directory(index_and_shards_agree),
         with_directory(broken_shards_are_named),
         with_directory(reading_names_the_shard),
-        with_directory(directories_are_searched_in_order),
-        with_directory(several_indexes_are_ambiguous),
         with_directory(shards_leak_nothing_when_memory_runs_out),
     };
     return cmocka_run_group_tests_name("shards", tests, NULL, NULL);

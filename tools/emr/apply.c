@@ -5,8 +5,9 @@
 
 static int check_usage(const arguments *a)
 {
-    if (a->n_files != 1)
-        return complain(EXIT_USAGE, "%s: exactly one BUNDLE is needed", a->command);
+    int exit_status = check_one_file(a, "BUNDLE");
+    if (exit_status)
+        return exit_status;
     if (!a->output)
         return complain(EXIT_USAGE, "%s: -o OUT.safetensors is missing", a->command);
     if (to_standard_output(a) && (a->json || a->shard_bytes))
@@ -69,7 +70,9 @@ static int write_from_bundle(const arguments *a, const char *verb, make_fn make)
     emr_bundle *bundle = NULL;
     emr_model *base = NULL, *model = NULL;
     emr_error error = {.text = ""};
-    int exit_status = session_open(&s, a, verb);
+    int exit_status = check_places(a);
+    if (!exit_status)
+        exit_status = session_open(&s, a, verb);
     if (exit_status)
         return exit_status;
     json_t *written = json_array();
@@ -142,7 +145,7 @@ int command_apply(const arguments *a)
     int exit_status = check_usage(a);
     if (exit_status)
         return exit_status;
-    if (a->n_tasks != 1 || a->tasks[0].path)
+    if (a->n_tasks != 1)
         return complain(EXIT_USAGE, "apply: exactly one --task NAME is needed");
     return write_from_bundle(a, "applying", make_task);
 }

@@ -1,9 +1,6 @@
 /* arguments.c - the command line: one table of options, and which commands take which. */
-#define _POSIX_C_SOURCE 200809L
-
 #include "cli.h"
 
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -55,38 +52,6 @@ static const char *set_choice(arguments *a, const option *o, const char *value)
     return "is none of the values it can have";
 }
 
-/* The power of ten or two that a unit stands for, or 0: K, M, G, T and KiB ... of 1024, KB ... of 1000. */
-static uint64_t unit_factor(const char *unit)
-{
-    static const char letters[] = "KMGT";
-    if (!*unit || strcmp(unit, "B") == 0)
-        return 1;
-    const char *letter = strchr(letters, *unit >= 'a' && *unit <= 'z' ? *unit - 'a' + 'A' : *unit);
-    bool decimal = strcmp(unit + 1, "B") == 0;
-    if (!letter || (unit[1] && !decimal && strcmp(unit + 1, "iB") != 0))
-        return 0;
-    uint64_t factor = 1;
-    for (long k = letter - letters + 1; k > 0; k--)
-        factor *= decimal ? 1000 : 1024;
-    return factor;
-}
-
-static const char *parse_size(const char *value, uint64_t *size)
-{
-    char *end;
-    errno = 0;
-    unsigned long long number = strtoull(value, &end, 10);
-    uint64_t factor = unit_factor(end);
-    if (end == value || *value < '0' || *value > '9')
-        return "is no size (such as 256MiB)";
-    if (!factor)
-        return "has an unknown unit";
-    if (errno || number > UINT64_MAX / factor)
-        return "is too large";
-    *size = number * factor;
-    return *size ? NULL : "must be more than 0";
-}
-
 static const char *set_size(arguments *a, const option *o, const char *value)
 {
     return parse_size(value, option_member(a, o));
@@ -95,20 +60,13 @@ static const char *set_size(arguments *a, const option *o, const char *value)
 /* A power of two; the library checks it further. */
 static const char *set_block_params(arguments *a, const option *o, const char *value)
 {
-    uint64_t size;
-    const char *wrong = parse_size(value, &size);
-    if (!wrong && (size < 4096 || size > 16 << 20 || (size & (size - 1))))
-        wrong = "must be a power of two, 4K to 16M";
-    if (!wrong)
-        *(uint32_t *)option_member(a, o) = (uint32_t)size;
-    return wrong;
+    return parse_block_params(value, option_member(a, o));
 }
 
 static const char *set_threads(arguments *a, const option *o, const char *value)
 {
-    char *end;
-    long number = strtol(value, &end, 10);
-    if (*end || end == value || number < 1 || number > 1024)
+    long number;
+    if (!parse_whole(value, 1, 1024, &number))
         return "must be 1 to 1024";
     *(uint32_t *)option_member(a, o) = (uint32_t)number;
     return NULL;
@@ -117,9 +75,8 @@ static const char *set_threads(arguments *a, const option *o, const char *value)
 /* 0 means no compression, as with other programs; the library's 0 is its default. */
 static const char *set_level(arguments *a, const option *o, const char *value)
 {
-    char *end;
-    long number = strtol(value, &end, 10);
-    if (*end || end == value || number < 0 || number > 19)
+    long number;
+    if (!parse_whole(value, 0, 19, &number))
         return "must be 0 (none) to 19";
     *(int32_t *)option_member(a, o) = number ? (int32_t)number : EMR_COMPRESSION_NONE;
     return NULL;
@@ -132,20 +89,32 @@ static const char *add_glob(arguments *a, const option *o, const char *value)
     return *value ? NULL : "is empty";
 }
 
-/* NAME, or NAME=CHECKPOINT. */
-static const char *add_task(arguments *a, const option *o, const char *value)
+/* A word, for all tensors; or WORD:GLOB, for those that match. */
+static const char *set_missing(arguments *a, const option *o, const char *value)
+{
+    static const char base[] = "base:", absent[] = "absent:";
+    if (strncmp(value, base, strlen(base)) == 0) {
+        a->base_globs[a->policy.n_base_globs++] = value + strlen(base);
+        return value[strlen(base)] ? NULL : "has no pattern";
+    }
+    if (strncmp(value, absent, strlen(absent)) == 0) {
+        a->absent_globs[a->policy.n_absent_globs++] = value + strlen(absent);
+        return value[strlen(absent)] ? NULL : "has no pattern";
+    }
+    return set_choice(a, o, value);
+}
+
+static const char *add_rename(arguments *a, const option *o, const char *value)
 {
     (void)o;
-    char *copy = strdup(value);
-    if (!copy)
-        return "does not fit in memory";
-    char *equals = strchr(copy, '=');
-    if (equals)
-        *equals++ = '\0';
-    a->tasks[a->n_tasks++] = (task_argument){copy, equals};
-    if (!*copy)
-        return "has no name";
-    return equals && !*equals ? "has no checkpoint" : NULL;
+    a->rename_words[a->n_rename_words++] = value;
+    return *value ? NULL : "is empty";
+}
+
+static const char *add_task_word(arguments *a, const option *o, const char *value)
+{
+    a->task_words[a->n_task_words++] = (task_word){value, strcmp(o->name, "--tasks") == 0};
+    return *value ? NULL : "is empty";
 }
 
 static const char *const rule_words[] = {"l1", "l1-means", "l2", NULL};
@@ -162,7 +131,9 @@ static const char *const dtype_words[] = {"f32", "f16", "bf16", NULL};
 
 static const option option_table[] = {
     {.name = "--base", .commands = MERGE | APPLY | VERIFY | ADD, VALUE(set_text, base)},
-    {.name = "--task", .commands = MERGE | APPLY | ADD | DROP, .takes_value = true, .set = add_task},
+    {.name = "--task", .commands = MERGE | APPLY | ADD | DROP, .takes_value = true, .set = add_task_word},
+    {.name = "--tasks", .commands = MERGE | ADD, .takes_value = true, .set = add_task_word},
+    {.name = "--rename", .commands = MERGE | ADD, .takes_value = true, .set = add_rename},
     {.name = "-o", .commands = MERGE | APPLY | EXPORT | ADD | DROP, VALUE(set_text, output)},
     {.name = "--output", .commands = MERGE | APPLY | EXPORT | ADD | DROP, VALUE(set_text, output)},
     {.name = "--rescale", .commands = MERGE, CHOICE(merge.rescale, rule_words, 0)},
@@ -170,7 +141,10 @@ static const option option_table[] = {
     {.name = "--tie", .commands = MERGE, CHOICE(merge.tie, tie_words, 0)},
     {.name = "--private", .commands = MERGE, .takes_value = true, .set = add_glob},
     {.name = "--on-mismatch", .commands = MERGE, CHOICE(policy.on_mismatch, mismatch_words, 0)},
-    {.name = "--on-missing", .commands = MERGE, CHOICE(policy.on_missing, missing_words, 0)},
+    {.name = "--on-missing",
+     .commands = MERGE,
+     VALUE(set_missing, policy.on_missing),
+     .choice = missing_words},
     {.name = "--on-nonfinite", .commands = MERGE, CHOICE(merge.on_nonfinite, nonfinite_words, 0)},
     {.name = "--unified-dtype", .commands = MERGE, CHOICE(merge.unified_dtype, dtype_words, EMR_DTYPE_F32)},
     {.name = "--embed-base", .commands = MERGE, FLAG(merge.embed_base)},
@@ -238,12 +212,18 @@ int parse_arguments(arguments *a, int argc, char **argv)
 {
     size_t room = (size_t)argc + 1;
     a->files = calloc(room, sizeof *a->files);
-    a->tasks = calloc(room, sizeof *a->tasks);
+    a->task_words = calloc(room, sizeof *a->task_words);
+    a->rename_words = calloc(room, sizeof *a->rename_words);
     a->globs = calloc(room, sizeof *a->globs);
-    if (!a->files || !a->tasks || !a->globs)
+    a->base_globs = calloc(room, sizeof *a->base_globs);
+    a->absent_globs = calloc(room, sizeof *a->absent_globs);
+    if (!a->base_globs || !a->absent_globs || !a->files || !a->rename_words || !a->task_words || !a->globs)
         return complain(EXIT_SYSTEM, "out of memory");
     a->merge = EMR_INIT(emr_merge_options);
-    a->policy = (emr_policy){.size = sizeof a->policy, .private_globs = a->globs};
+    a->policy = (emr_policy){.size = sizeof a->policy,
+                             .private_globs = a->globs,
+                             .base_globs = a->base_globs,
+                             .absent_globs = a->absent_globs};
     a->merge.policy = &a->policy;
     bool options_end = false;
     for (int i = 0; i < argc; i++) {
@@ -259,14 +239,18 @@ int parse_arguments(arguments *a, int argc, char **argv)
             i += used_next;
         }
     }
-    return EXIT_DONE;
+    if (a->help || a->version)
+        return EXIT_DONE;
+    int status = take_tasks(a);
+    return status ? status : take_rules(a);
 }
 
 void free_arguments(arguments *a)
 {
-    for (size_t i = 0; a->tasks && i < a->n_tasks; i++)
-        free((void *)(uintptr_t)a->tasks[i].name); /* the copy that holds name and path */
+    free_tasks(a);
+    free_rules(a);
     free(a->files);
-    free(a->tasks);
     free(a->globs);
+    free(a->base_globs);
+    free(a->absent_globs);
 }

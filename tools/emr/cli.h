@@ -13,17 +13,43 @@
 enum { EXIT_DONE = 0, EXIT_DATA = 1, EXIT_USAGE = 2, EXIT_SYSTEM = 3, EXIT_INTERRUPTED = 130 };
 
 typedef struct task_argument {
-    const char *name, *path; /* path NULL: a bare name */
+    char *name, *path; /* path NULL: a bare name */
+    bool derived;      /* the name is the checkpoint's */
 } task_argument;
+
+/* What stood behind --task or, `many`, --tasks. */
+typedef struct task_word {
+    const char *text;
+    bool many;
+} task_word;
+
+/* A rule of --rename. */
+enum {
+    RENAME_TASKS = -1,
+    RENAME_BASE = -2
+}; /* whose tensors: all tasks', the base's; else a task's number */
+typedef struct rename_rule {
+    char *word; /* as given */
+    char *from;
+    const char *to;
+    long of;
+    bool used;
+} rename_rule;
 
 /* Everything that can stand on a command line. */
 typedef struct arguments {
     const char *command;
     const char **files; /* what is no option */
     size_t n_files;
-    task_argument *tasks;
-    size_t n_tasks;
-    const char **globs; /* the policy's */
+    task_word *task_words;
+    size_t n_task_words;
+    task_argument *tasks; /* what they come to */
+    size_t n_tasks, tasks_capacity;
+    const char **rename_words;
+    size_t n_rename_words;
+    rename_rule *rules; /* what they come to */
+    size_t n_rules, rules_capacity;
+    const char **globs, **base_globs, **absent_globs; /* the policy's */
     const char *base, *output, *mask;
     uint64_t memory, shard_bytes, resume_every;
     emr_merge_options merge;
@@ -37,6 +63,28 @@ typedef struct arguments {
 /* Parses the words after the command. On failure prints the error line and returns EXIT_USAGE. */
 int parse_arguments(arguments *a, int argc, char **argv);
 void free_arguments(arguments *a);
+
+/* What stands behind an option, as a number. NULL, or what is wrong with it. */
+const char *parse_size(const char *value, uint64_t *size);
+const char *parse_block_params(const char *value, uint32_t *params);
+bool parse_whole(const char *value, long low, long high, long *number);
+
+/* The tasks that --task and --tasks name. On failure prints the error line and returns an exit status. */
+int take_tasks(arguments *a);
+void free_tasks(arguments *a);
+
+/* The rules that --rename gives, once the tasks are known. */
+int take_rules(arguments *a);
+void free_rules(arguments *a);
+
+/* Hands each checkpoint that --tasks finds in a folder, or by a pattern, to `take`, which owns it then. */
+typedef int (*path_fn)(arguments *a, const char *option, char *path);
+int each_checkpoint(arguments *a, const char *word, path_fn take);
+
+/* Hands each line of a file to `use`, without white space around; empty ones and those that begin with '#'
+ * are passed over. Stops where an exit status is returned, and returns it. */
+typedef int (*line_fn)(void *user, char *line, unsigned number);
+int each_line(const char *option, const char *path, line_fn use, void *user);
 
 #if defined(__GNUC__)
 #define PRINTF_LIKE(text, values) __attribute__((format(printf, text, values)))
@@ -54,6 +102,9 @@ int complain_status(emr_status status, const emr_error *error);
 /* What the program itself finds wrong, in the library's way. `file` may be NULL. Returns `status`. */
 emr_status fail_with(emr_error *error, emr_status status, const char *file, const char *format, ...)
     PRINTF_LIKE(4, 5);
+
+/* Whether the command was given one file, no more. Otherwise prints the error line. */
+int check_one_file(const arguments *a, const char *what);
 
 /* A checkpoint as the command line wants it read; a task's with the files beside its weights. */
 emr_status open_checkpoint(emr_model **model, const char *path, const arguments *a, emr_error *error);
@@ -73,6 +124,13 @@ emr_status open_base(emr_model **base, const arguments *a, const emr_bundle *bun
                      emr_error *error);
 /* Adds what --dequantise has to do with it, where a GGUF base (or NULL) fits badly. */
 void hint_at_dequantise(const arguments *a, const emr_model *base, emr_status status, emr_error *error);
+
+/* The base (RENAME_BASE) or a task under the names that --rename gives its tensors: *model becomes that
+ * model, and *original what it was, to be destroyed after it. Where nothing is renamed, *original is NULL. */
+emr_status rename_tensors(emr_model **model, emr_model **original, const arguments *a, long of,
+                          emr_error *error);
+/* Fails if a rule has renamed nothing. */
+emr_status check_rules_used(const arguments *a, emr_error *error);
 
 /* Whether the tasks to be merged, those of the bundle that is added to (or NULL) and an adapter as base are
  * adapters of one kind, or none. */
@@ -106,12 +164,35 @@ int session_open(session *s, const arguments *a, const char *verb);
 void session_close(session *s);
 void hide_progress(void); /* before anything else is printed */
 
+/* Everything that `emr merge` and `emr add` hold. */
+typedef struct merge_job {
+    session session;
+    emr_bundle *before;            /* `add`: the bundle that is added to */
+    emr_model *base, **models;     /* as they are merged */
+    emr_model *base_file, **files; /* as they were read, where --rename makes others of them */
+    emr_merge *merge;
+    emr_file *file;
+    emr_file *journal; /* --resume */
+} merge_job;
+
+/* The plan (--dry-run); and, after the run, what became of it. */
+emr_status print_merge_plan(const merge_job *j, const arguments *a, emr_error *error);
+int print_merge_report(const merge_job *j, const arguments *a);
+
+/* The tensors of the base that a task lacks, where the merge went on nevertheless: names, and a note. Once
+ * the plan is made. */
+json_t *missing_json(const merge_job *j, size_t task);
+void note_missing(const merge_job *j, const arguments *a, size_t task);
+
 /* Set by SIGINT and its kin; progress callbacks cancel when it is. */
 extern volatile int interrupted;
 
 /* Whether -o is "-"; and that as an emr_io for writing front to back. */
 bool to_standard_output(const arguments *a);
 const emr_io *standard_output(void);
+
+/* Refuses an output that is an input. On failure prints the error line and returns an exit status. */
+int check_places(const arguments *a);
 
 /* What -o names, for writing: `*file`, which is to be closed, or standard output, where `*file` is NULL. */
 emr_status open_output(const emr_io **io, emr_file **file, const arguments *a, emr_error *error);
@@ -120,6 +201,9 @@ emr_status commit_output(emr_file *file, emr_error *error);
 /* The text on standard output with control characters as '?': names come from files. */
 void print_name(const char *text, int width);
 
+/* "'a', 'b', 'c' and 4 more" into a buffer. Names behind the first ones are not looked at. */
+enum { NAMES_SHOWN = 3, NAMES_TEXT = 768 };
+const char *names_text(const char *const *names, size_t n, char text[NAMES_TEXT]);
 /* "1.5 GiB" into a buffer of 32. */
 const char *size_text(uint64_t bytes, char text[32]);
 /* "[2, 3]" into a buffer of 256. */
@@ -128,6 +212,8 @@ const char *shape_text(uint32_t rank, const uint64_t *shape, char text[256]);
 /* A string; where a path is not valid UTF-8, with '?' for what is not ASCII. */
 json_t *text_json(const char *text);
 json_t *shape_json(uint32_t rank, const uint64_t *shape);
+/* A task's rescalers: a number per model; else an object by tensor name, of numbers, or of arrays per row. */
+emr_status rescalers_json(json_t **value, const emr_bundle *bundle, uint32_t task, emr_error *error);
 /* Prints to standard output and releases. Returns an exit status. */
 int print_json(json_t *root);
 

@@ -5,13 +5,11 @@
 
 static int check_usage(const arguments *a)
 {
-    if (a->n_files != 1)
-        return complain(EXIT_USAGE, "drop: exactly one BUNDLE is needed");
+    int exit_status = check_one_file(a, "BUNDLE");
+    if (exit_status)
+        return exit_status;
     if (!a->n_tasks)
         return complain(EXIT_USAGE, "drop: --task NAME is missing");
-    for (size_t i = 0; i < a->n_tasks; i++)
-        if (a->tasks[i].path)
-            return complain(EXIT_USAGE, "--task: '%s=...': here a name alone is expected", a->tasks[i].name);
     if (!a->output)
         return complain(EXIT_USAGE, "drop: -o OUT.emr is missing");
     if (a->json && to_standard_output(a))
@@ -86,6 +84,8 @@ int command_drop(const arguments *a)
     emr_error error = {.text = ""};
     emr_drop_report report = EMR_INIT(emr_drop_report);
     int exit_status = check_usage(a);
+    if (!exit_status)
+        exit_status = check_places(a);
     if (!exit_status)
         exit_status = session_open(&s, a, "dropping");
     if (exit_status)

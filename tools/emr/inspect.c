@@ -1,55 +1,7 @@
-/* inspect.c - `emr inspect` and `emr verify`: what a file holds, and whether it is whole. */
+/* inspect.c - `emr inspect`: what a file holds. */
 #include "cli.h"
 
-#include <stdlib.h>
 #include <string.h>
-
-static int check_usage(const arguments *a, const char *what)
-{
-    return a->n_files == 1 ? EXIT_DONE
-                           : complain(EXIT_USAGE, "%s: exactly one %s is needed", a->command, what);
-}
-
-/* A task's rescalers of one tensor: a number, or an array of them per row. */
-static emr_status tensor_rescalers(json_t **value, emr_modulator *m, uint32_t tensor, uint32_t per,
-                                   emr_error *error)
-{
-    size_t n = (size_t)emr_modulator_n_rescalers(m, tensor);
-    float *numbers = malloc((n ? n : 1) * sizeof *numbers);
-    if (!numbers)
-        return EMR_ENOMEM;
-    emr_status status = emr_modulator_read_rescalers(m, tensor, 0, n, numbers, error);
-    if (!status && per == EMR_RESCALE_PER_ROW) {
-        *value = json_array();
-        for (size_t i = 0; i < n; i++)
-            json_array_append_new(*value, json_real((double)numbers[i]));
-    } else if (!status) {
-        *value = json_real((double)numbers[0]);
-    }
-    free(numbers);
-    return status;
-}
-
-/* A number per model, else an object by tensor name. */
-static emr_status rescalers_json(json_t **value, const emr_bundle *b, const emr_bundle_info *info,
-                                 uint32_t task, float per_model, emr_error *error)
-{
-    emr_modulator *m = NULL;
-    if (info->rescale_per == EMR_RESCALE_PER_MODEL) {
-        *value = json_real((double)per_model);
-        return EMR_OK;
-    }
-    *value = json_object();
-    emr_status status = emr_bundle_open_modulator(&m, b, task, NULL, error);
-    for (uint32_t i = 0; !status && i < info->n_merged; i++) {
-        json_t *numbers = NULL;
-        status = tensor_rescalers(&numbers, m, i, info->rescale_per, error);
-        if (!status)
-            json_object_set_new(*value, emr_modulator_tensor_name(m, i), numbers);
-    }
-    emr_modulator_destroy(&m);
-    return status;
-}
 
 /* The names of a task's private tensors; those that are files are listed apart, with their sizes. */
 static json_t *private_json(const emr_bundle *b, uint32_t task, json_t *files)
@@ -109,7 +61,7 @@ static emr_status bundle_json(json_t *root, const emr_bundle *b, const emr_bundl
     json_object_set_new(root, "tensors", tensors);
     for (uint32_t i = 0; !status && emr_bundle_get_task(b, i, &t) == EMR_OK; i++) {
         json_t *rescaler = NULL, *files = json_array();
-        status = rescalers_json(&rescaler, b, info, i, t.rescaler, error);
+        status = rescalers_json(&rescaler, b, i, error);
         json_array_append_new(tasks,
                               json_pack("{s:s, s:o, s:f, s:I, s:o, s:o}", "name", t.name, "rescaler",
                                         rescaler ? rescaler : json_null(), "density",
@@ -242,7 +194,7 @@ int command_inspect(const arguments *a)
     emr_model *model = NULL;
     emr_error error = {.text = ""};
     emr_status status;
-    int exit_status = check_usage(a, "FILE");
+    int exit_status = check_one_file(a, "FILE");
     if (exit_status)
         return exit_status;
     if (looks_like_bundle(a->files[0])) {
@@ -254,60 +206,5 @@ int command_inspect(const arguments *a)
     }
     emr_bundle_destroy(&bundle);
     emr_model_destroy(&model);
-    return exit_status;
-}
-
-/* Every tensor of the base that differs is listed on standard output. */
-typedef struct differences {
-    bool print;
-    json_t *list;
-} differences;
-
-static void note_difference(void *user, const emr_base_difference *difference)
-{
-    const differences *d = user;
-    if (d->print) {
-        printf("differs: ");
-        print_name(difference->tensor, 0);
-        printf(": %s\n", difference->why);
-    }
-    json_array_append_new(d->list,
-                          json_pack("{s:s, s:s}", "tensor", difference->tensor, "why", difference->why));
-}
-
-int command_verify(const arguments *a)
-{
-    session s;
-    emr_bundle *bundle = NULL;
-    emr_model *base = NULL;
-    emr_error error = {.text = ""};
-    int exit_status = check_usage(a, "BUNDLE");
-    if (!exit_status)
-        exit_status = session_open(&s, a, "verifying");
-    if (exit_status)
-        return exit_status;
-    differences d = {!a->json && !a->quiet, json_array()};
-    const emr_base_check_options check = {
-        .size = sizeof check, .resources = &s.resources, .differs = note_difference, .user = &d};
-    emr_status status = emr_bundle_open_file(&bundle, a->files[0], NULL, &error);
-    if (!status)
-        status = emr_bundle_verify(bundle, &s.resources, &error);
-    if (!status && a->base)
-        status = open_base(&base, a, bundle, NULL, &error);
-    if (!status && a->base)
-        status = emr_bundle_check_base(bundle, base, &check, &error);
-    hint_at_dequantise(a, base, status, &error);
-    hide_progress();
-    if (a->json)
-        exit_status = print_json(json_pack("{s:b, s:o, s:O}", "ok", status == EMR_OK, "why",
-                                           text_json(status ? error.text : ""), "differs", d.list));
-    else if (!status && !a->quiet)
-        printf("%s: every checksum is right%s\n", a->files[0], a->base ? ", and this is its base" : "");
-    if (status)
-        exit_status = complain_status(status, &error);
-    json_decref(d.list);
-    emr_model_destroy(&base);
-    emr_bundle_destroy(&bundle);
-    session_close(&s);
     return exit_status;
 }

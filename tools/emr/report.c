@@ -1,0 +1,166 @@
+/* report.c - what a merge would do, and what it did: for people and as JSON. */
+#include "cli.h"
+
+static const char *action_name(uint32_t action)
+{
+    return action == EMR_ACTION_MERGE ? "merge" : action == EMR_ACTION_KEEP ? "keep" : "private";
+}
+
+/* The plan's rows, which after the run are the report's. */
+static json_t *tensors_json(const emr_merge *merge)
+{
+    json_t *rows = json_array();
+    emr_plan_tensor t = EMR_INIT(emr_plan_tensor);
+    for (uint32_t i = 0; emr_merge_get_plan_tensor(merge, i, &t) == EMR_OK; i++)
+        json_array_append_new(rows,
+                              json_pack("{s:s, s:s, s:o, s:s, s:s, s:i, s:I}", "name", t.name, "dtype",
+                                        emr_dtype_name(t.dtype), "shape", shape_json(t.rank, t.shape),
+                                        "action", action_name(t.action), "reason", t.reason, "private_tasks",
+                                        (int)t.n_private, "zeroed", (json_int_t)t.zeroed));
+    return rows;
+}
+
+/* Of the tasks, before the run. */
+static json_t *planned_json(const merge_job *j, const arguments *a)
+{
+    json_t *tasks = json_array();
+    for (size_t i = 0; i < a->n_tasks; i++)
+        json_array_append_new(tasks, json_pack("{s:o, s:o}", "name", text_json(a->tasks[i].name), "missing",
+                                               missing_json(j, i)));
+    return tasks;
+}
+
+emr_status print_merge_plan(const merge_job *j, const arguments *a, emr_error *error)
+{
+    emr_plan_summary s = EMR_INIT(emr_plan_summary);
+    emr_plan_tensor t = EMR_INIT(emr_plan_tensor);
+    char in[32], out[32], peak[32], shape[256];
+    emr_status status = emr_merge_get_plan(j->merge, &s, error);
+    if (status)
+        return status;
+    for (size_t i = 0; i < a->n_tasks; i++)
+        note_missing(j, a, i);
+    const share parts = count_share(j->merge, j->models, a->n_tasks, j->base);
+    note_share(a, &parts, j->base);
+    if (a->json) {
+        json_t *root = json_pack("{s:o, s:o, s:o, s:I, s:I, s:I}", "base", text_json(a->base), "tasks",
+                                 planned_json(j, a), "tensors", tensors_json(j->merge), "bytes_in",
+                                 (json_int_t)s.bytes_in, "bytes_out_at_most", (json_int_t)s.bytes_out,
+                                 "peak_memory", (json_int_t)s.peak_memory);
+        add_share_json(root, &parts);
+        print_json(root);
+        return EMR_OK;
+    }
+    for (uint32_t i = 0; emr_merge_get_plan_tensor(j->merge, i, &t) == EMR_OK; i++) {
+        printf("%-8s %-8s ", action_name(t.action), emr_dtype_name(t.dtype));
+        print_name(t.name, 0);
+        printf(" %s: %s\n", shape_text(t.rank, t.shape, shape), t.reason);
+    }
+    if (base_is_zeros(a)) {
+        printf("the base is zeros for ");
+        print_name(j->before ? "the bundle's first task" : a->tasks[0].name, 0);
+        puts(j->before ? "'s float tensors" : "'s float tensors, and is embedded");
+    }
+    printf("%u tensors, %u merged; reads %s, writes at most %s, works in %s\n", s.n_tensors, s.n_merged,
+           size_text(s.bytes_in, in), size_text(s.bytes_out, out), size_text(s.peak_memory, peak));
+    print_share(&parts);
+    return EMR_OK;
+}
+
+/* Tells what a user must know of even without asking. */
+static void warn_of_task(const emr_task_report *r)
+{
+    if (r->empty_mask)
+        complain(0,
+                 "note: task '%s' differs from the base, yet nothing of it was elected: it becomes the base",
+                 r->name);
+    if (r->zeroed)
+        complain(0, "note: task '%s': %llu values were not finite and count as unchanged", r->name,
+                 (unsigned long long)r->zeroed);
+}
+
+/* What the bundle that is added to says; all zero where there is none. */
+static emr_bundle_info info_before(const merge_job *j)
+{
+    emr_bundle_info info = EMR_INIT(emr_bundle_info);
+    if (j->before)
+        emr_bundle_get_info(j->before, &info);
+    return info;
+}
+
+static double density_of(const emr_task_report *r, const emr_plan_summary *s)
+{
+    return s->merged_params ? (double)r->mask_ones / (double)s->merged_params : 0;
+}
+
+static void print_table(const merge_job *j, const emr_plan_summary *s, emr_rescale_per per)
+{
+    emr_task_report r = EMR_INIT(emr_task_report);
+    printf("%-20s %12s %8s\n", "task", "rescaler", "density");
+    for (uint32_t i = 0; emr_merge_get_task_report(j->merge, i, &r) == EMR_OK; i++) {
+        char rescaler[32];
+        if (per == EMR_RESCALE_PER_MODEL)
+            snprintf(rescaler, sizeof rescaler, "%.6f", (double)r.rescaler);
+        else
+            snprintf(rescaler, sizeof rescaler, "per %s", per_name(per));
+        print_name(r.name, 20);
+        printf(" %12s %8.4f\n", rescaler, density_of(&r, s));
+    }
+}
+
+/* The tasks as JSON. Rescalers are read from the bundle that was written, as emr inspect does. */
+static emr_status tasks_json(json_t *tasks, const merge_job *j, const emr_plan_summary *s,
+                             const emr_bundle *written, emr_error *error)
+{
+    uint32_t n_before = info_before(j).n_tasks;
+    emr_task_report r = EMR_INIT(emr_task_report);
+    emr_status status = EMR_OK;
+    for (uint32_t i = 0; !status && emr_merge_get_task_report(j->merge, i, &r) == EMR_OK; i++) {
+        json_t *rescaler = NULL;
+        status = rescalers_json(&rescaler, written, i, error);
+        json_t *missing = i < n_before ? json_array() : missing_json(j, i - n_before);
+        json_array_append_new(tasks, json_pack("{s:s, s:o, s:f, s:I, s:b, s:o}", "name", r.name, "rescaler",
+                                               rescaler ? rescaler : json_null(), "density",
+                                               density_of(&r, s), "zeroed", (json_int_t)r.zeroed,
+                                               "empty_mask", (int)r.empty_mask, "missing", missing));
+    }
+    return status;
+}
+
+static int print_report_json(const merge_job *j, const arguments *a, const emr_plan_summary *s,
+                             const share *parts)
+{
+    emr_error error = {.text = ""};
+    emr_bundle *written = NULL;
+    json_t *tasks = json_array();
+    emr_status status = emr_bundle_open_file(&written, a->output, NULL, &error);
+    if (!status)
+        status = tasks_json(tasks, j, s, written, &error);
+    json_t *root = json_pack("{s:o, s:O, s:o}", "output", text_json(a->output), "tasks", tasks, "tensors",
+                             tensors_json(j->merge));
+    add_share_json(root, parts);
+    int exit_status = status ? complain_status(status, &error) : print_json(json_incref(root));
+    json_decref(root);
+    json_decref(tasks);
+    emr_bundle_destroy(&written);
+    return exit_status;
+}
+
+int print_merge_report(const merge_job *j, const arguments *a)
+{
+    emr_plan_summary s = EMR_INIT(emr_plan_summary);
+    emr_task_report r = EMR_INIT(emr_task_report);
+    emr_merge_get_plan(j->merge, &s, NULL);
+    const share parts = count_share(j->merge, j->models, a->n_tasks, j->base);
+    bool text = !a->json && !a->quiet && !to_standard_output(a);
+    if (text)
+        print_table(j, &s, j->before ? info_before(j).rescale_per : a->merge.rescale_per);
+    if (text)
+        print_share(&parts);
+    note_share(a, &parts, j->base);
+    for (size_t i = 0; i < a->n_tasks; i++)
+        note_missing(j, a, i);
+    for (uint32_t i = 0; !a->quiet && emr_merge_get_task_report(j->merge, i, &r) == EMR_OK; i++)
+        warn_of_task(&r);
+    return a->json ? print_report_json(j, a, &s, &parts) : EXIT_DONE;
+}
