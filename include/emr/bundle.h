@@ -105,9 +105,8 @@ typedef struct emr_view_options {
     const emr_resources *resources; /* of the check; the allocator is the model's too. NULL: the bundle's */
     emr_dtype dtype;                /* of float tensors; 0: as the task's checkpoint had each */
     emr_base_check check;
-    uint32_t
-        f32_vectors; /* non-zero: with a dtype of fewer than 32 bits, tensors of rank 0 and 1 are F32, as GGUF
-                             files have norms and biases */
+    uint32_t f32_vectors; /* non-zero: with a dtype of fewer than 32 bits, tensors of rank 0 and 1 are F32, as
+                             GGUF files have norms and biases */
     uint32_t reserved;
 } emr_view_options;
 

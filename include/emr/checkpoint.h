@@ -46,9 +46,9 @@ typedef struct emr_checkpoint_read_options {
     size_t size;
     const emr_allocator *allocator; /* NULL: malloc and free */
     uint32_t map;                   /* non-zero: offer mapped windows, see emr_file_options */
-    uint32_t dequantise; /* GGUF; non-zero: tensors of Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2_K to Q6_K, Q8_K, IQ4_NL
-                            and IQ4_XS are F32, computed as they are read, and can be merged. Zero: they are
-                            bytes, as those of other block types always are. */
+    uint32_t dequantise; /* GGUF; non-zero: tensors of Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2_K to Q6_K, Q8_K,
+                            IQ4_NL and IQ4_XS are F32, computed as they are read, and can be merged. Zero:
+                            they are bytes, as those of other block types always are. */
     uint32_t side_files; /* non-zero: the files beside the weights are tensors too, see EMR_FILE_PREFIX. Of a
                             directory; of a file only where it has a name that loaders look for (model.safetensors,
                             adapter_model.safetensors, diffusion_pytorch_model.safetensors, an index). With
@@ -123,8 +123,9 @@ EMR_API emr_status emr_safetensors_open(emr_model **model, const emr_io *io, con
 EMR_API emr_status emr_gguf_open(emr_model **model, const emr_io *io, const char *name,
                                  const emr_checkpoint_read_options *options, emr_error *error);
 
-/* The name of the blocks of which a tensor consists that a model has as bytes ("Q4_K"), and how many elements they
- * are, if `elements` is not NULL. NULL for any other tensor: its elements are emr_tensor_count(). */
+/* The name of the blocks of which a tensor consists that a model has as bytes ("Q4_K"), and how many
+ * elements they are, if `elements` is not NULL. NULL for any other tensor: its elements are
+ * emr_tensor_count(). */
 EMR_API const char *emr_gguf_blocks(const emr_tensor *tensor, uint64_t *elements);
 
 /* Writes any model, in its order. `path` is

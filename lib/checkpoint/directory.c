@@ -197,11 +197,11 @@ static emr_status check_complete(const group *shards, const char *path, emr_erro
         if (f->parts.number < next)
             return emr_fail(error, EMR_EFORMAT, "%F: '%s' and '%s' are both shard %u of %u", path, f[-1].name,
                             f->name, (uint64_t)f->parts.number, (uint64_t)total);
-    return next > total ? EMR_OK
-                        : emr_fail(error, EMR_EFORMAT,
-                                   "%F: '%s' lies in this directory, but shard %u of %u is absent, and so is "
-                                   "their index",
-                                   path, last->name, (uint64_t)next, (uint64_t)total);
+    return next > total
+               ? EMR_OK
+               : emr_fail(error, EMR_EFORMAT,
+                          "%F: '%s' lies in this directory, but shard %u of %u is absent%s", path, last->name,
+                          (uint64_t)next, (uint64_t)total, last->parts.gguf ? "" : ", and so is their index");
 }
 
 static emr_status load_named(emr_model *m, const char *path, const char *name, emr_add_file load,
