@@ -97,9 +97,6 @@ emr_status emr_model_hide(emr_model *model, const uint8_t *flags, emr_error *err
 emr_status emr_model_derive(emr_model *model, uint32_t i, emr_dtype dtype, emr_compute_fn compute,
                             uint32_t max_count, emr_error *error);
 
-/* Whether a tensor is one of emr_model_create_zeros. */
-bool emr_tensor_is_zeros(const emr_tensor *tensor);
-
 /* Adds an entry whose key is known to be new: setting would look through all of them. */
 emr_status emr_model_append_metadata(emr_model *model, const char *key, const char *value, emr_error *error);
 

@@ -13,11 +13,6 @@ static emr_status compute_zeros(const emr_computation *c, emr_error *error)
     return EMR_OK;
 }
 
-bool emr_tensor_is_zeros(const emr_tensor *tensor)
-{
-    return tensor->compute == compute_zeros;
-}
-
 emr_status emr_model_create_zeros(emr_model **model, const emr_model *like, const emr_allocator *allocator,
                                   emr_error *error)
 {
