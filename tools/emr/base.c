@@ -62,12 +62,18 @@ emr_status open_base(emr_model **base, const arguments *a, const emr_bundle *bun
     return status;
 }
 
-/* GGUF has no U8: besides the header, that is what quantised tensors are if they are not made floats. */
+/* Codes with scales; and GGUF has no U8: besides the header, that is what quantised tensors are if they are
+ * not made floats. */
 static bool holds_quantised(const emr_model *m)
 {
+    emr_tensor_role role = EMR_INIT(emr_tensor_role);
+    bool is_gguf = emr_model_find_tensor(m, EMR_GGUF_HEADER) != NULL;
     for (uint32_t i = 0; i < emr_model_n_tensors(m); i++) {
         const emr_tensor *t = emr_model_tensor(m, i);
-        if (emr_tensor_dtype(t) == EMR_DTYPE_U8 && strcmp(emr_tensor_name(t), EMR_GGUF_HEADER) != 0)
+        if (is_gguf && emr_tensor_dtype(t) == EMR_DTYPE_U8 &&
+            strcmp(emr_tensor_name(t), EMR_GGUF_HEADER) != 0)
+            return true;
+        if (emr_tensor_get_role(t, &role) == EMR_OK && role.can_dequantise)
             return true;
     }
     return false;
@@ -80,9 +86,10 @@ void hint_at_dequantise(const arguments *a, const emr_model *base, emr_status st
     const char *hint = NULL;
     size_t n = strlen(error->text);
     bool merges = strcmp(a->command, "merge") == 0;
-    if (status != EMR_EMISMATCH || !base || !emr_model_find_tensor(base, EMR_GGUF_HEADER))
+    bool is_gguf = base && emr_model_find_tensor(base, EMR_GGUF_HEADER);
+    if (status != EMR_EMISMATCH || !base || (merges && !is_gguf)) /* of codes the library itself says it */
         return;
-    if (a->dequantise && !merges)
+    if (a->dequantise && !merges && is_gguf)
         hint = "--dequantise was given: was it to emr merge?";
     else if (!a->dequantise && holds_quantised(base))
         hint = merges ? "--dequantise merges quantised tensors"
