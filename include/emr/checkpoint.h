@@ -46,9 +46,10 @@ typedef struct emr_checkpoint_read_options {
     size_t size;
     const emr_allocator *allocator; /* NULL: malloc and free */
     uint32_t map;                   /* non-zero: offer mapped windows, see emr_file_options */
-    uint32_t dequantise; /* GGUF; non-zero: tensors of Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2_K to Q6_K, Q8_K,
-                            IQ4_NL and IQ4_XS are F32, computed as they are read, and can be merged. Zero:
-                            they are bytes, as those of other block types always are. */
+    uint32_t dequantise; /* non-zero: tensors of GGUF's Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2_K to Q6_K, Q8_K, IQ4_NL
+                            and IQ4_XS, and codes of safetensors that can be (emr/role.h), are F32, computed as
+                            they are read, and can be merged; the codes' side-cars are gone. EMR_EFORMAT: scales
+                            of a shape that does not fit. Zero: all are as they lie in the file. */
     uint32_t side_files; /* non-zero: the files beside the weights are tensors too, see EMR_FILE_PREFIX. Of a
                             directory; of a file only where it has a name that loaders look for (model.safetensors,
                             adapter_model.safetensors, diffusion_pytorch_model.safetensors, an index). With

@@ -44,6 +44,7 @@
 #include "emr/policy.h"
 #include "emr/product.h"
 #include "emr/resources.h"
+#include "emr/role.h"
 #include "emr/session.h"
 #include "emr/status.h"
 #include "emr/tensor.h"

@@ -83,7 +83,8 @@ typedef struct emr_merge_options {
 typedef uint32_t emr_action;
 enum {
     EMR_ACTION_MERGE = 1,  /* elected, masked, rescaled */
-    EMR_ACTION_KEEP = 2,   /* not a float: from the base where a task has the same bytes, else private */
+    EMR_ACTION_KEEP = 2,   /* not a float, or no weight (emr/role.h): from the base where a task has the same
+                              bytes, else private */
     EMR_ACTION_PRIVATE = 3 /* each task that has it keeps its own copy */
 };
 

@@ -4,6 +4,7 @@
 
 #include "emr/checkpoint.h"
 #include "align/explain.h"
+#include "align/roles.h"
 #include "core/text.h"
 #include "model/arranged.h"
 #include "numeric/convert.h"
@@ -103,7 +104,7 @@ static emr_status compare_with_base(const emr_alignment *a, const emr_policy *po
         return emr_explain_missing(a, base, task, error);
     if (!own && entry->action == EMR_ACTION_MERGE)
         entry->reason = "float in the base; some tasks lack it";
-    if (!own || entry->action == EMR_ACTION_PRIVATE || fits_together(base, own))
+    if (!own || entry->action == EMR_ACTION_PRIVATE || entry->any_shape || fits_together(base, own))
         return EMR_OK;
     bool is_rest = base->own && base->own->is_rest;
     if (!is_rest &&
@@ -128,8 +129,8 @@ static bool is_wanted(const emr_alignment *a, const emr_policy *policy, const em
 static emr_status classify_tensor(const emr_alignment *a, const emr_policy *policy, emr_entry *entry,
                                   emr_error *error)
 {
-    emr_status status = EMR_OK;
     choose_action(policy, entry);
+    emr_status status = emr_apply_roles(a, policy, entry, error);
     for (uint32_t t = 0; !status && t < a->n_tasks; t++)
         status = compare_with_base(a, policy, entry, t, error);
     if (entry->misfit != EMR_BASE) {

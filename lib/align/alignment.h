@@ -24,6 +24,7 @@ typedef struct emr_entry {
                        the base where it is equal they are known once a pass has compared. */
     uint32_t misfit; /* the first task whose tensor does not fit, or EMR_BASE */
     emr_action action;
+    bool any_shape; /* no weight, so tasks may have it in other shapes and dtypes than the base: roles.h */
 } emr_entry;
 
 /* The largest elements, in bytes, of one source's merged tensors: of those pushed, and of those read. */

@@ -4,6 +4,7 @@
 #include "align/policy.h"
 #include "model/arranged.h"
 #include "numeric/convert.h"
+#include "role/role.h"
 
 #include <string.h>
 
@@ -71,7 +72,9 @@ static bool find_family(family *f, const emr_policy *policy, const emr_tensor *b
 {
     bool pad = policy->on_mismatch == EMR_ON_MISMATCH_PAD;
     *f = (family){.base = base, .most_rows = base->rank ? base->shape[0] : 0};
-    if (!base->rank || !emr_dtype_is_float(base->dtype) || emr_policy_is_private(policy, base->name))
+    if (!base->rank || !emr_dtype_is_float(base->dtype) || emr_policy_is_private(policy, base->name) ||
+        (!emr_policy_is_merged(policy, base->name) &&
+         emr_role_find_quickly(base, emr_role_is_possible(base->name)).role != EMR_ROLE_WEIGHT))
         return false;
     memcpy(f->shape, base->shape, base->rank * sizeof *f->shape);
     for (uint32_t t = 0; t < n_tasks; t++) {

@@ -3,6 +3,7 @@
 #include "checkpoint/directory.h"
 #include "checkpoint/foreign.h"
 #include "checkpoint/gguf.h"
+#include "checkpoint/scaled.h"
 #include "checkpoint/side_files.h"
 #include "checkpoint/weights_name.h"
 #include "io/files.h"
@@ -142,6 +143,8 @@ emr_status emr_checkpoint_open(emr_model **model, const char *path, const emr_ch
     bool is_directory = emr_system_kind(path, NULL) == EMR_PATH_DIRECTORY;
     status = is_directory ? emr_directory_load(*model, path, load_file, add_shard, error)
                           : load_file(*model, path, error);
+    if (!status && options.dequantise) /* before it is decided what config.json may still say */
+        status = emr_scaled_dequantise(*model, error);
     if (!status)
         status = load_side_files(*model, path, is_directory, error);
     if (status)

@@ -5,6 +5,7 @@
 #include "checkpoint/json.h"
 #include "checkpoint/safetensors.h"
 #include "checkpoint/side_files.h"
+#include "checkpoint/scaled.h"
 #include "checkpoint/sort.h"
 #include "core/bytes.h"
 
@@ -298,7 +299,7 @@ static emr_status add_entries(const reader *r, const emr_io *io, uint64_t data, 
 emr_status emr_safetensors_load(emr_model *m, const emr_io *io, const char *path,
                                 const emr_checkpoint_read_options *options, emr_error *error)
 {
-    (void)options; /* they say nothing about this format */
+    (void)options; /* what they say is done once all tensors are there: scaled.h */
     reader r;
     char *header = NULL;
     size_t size = 0;
@@ -353,6 +354,8 @@ emr_status emr_checkpoint_open_io(emr_model **model, const emr_io *given, const 
         status = emr_model_create(model, &made, error);
     if (!status)
         status = load(*model, &io, (*model)->name, &known, error);
+    if (!status && known.dequantise)
+        status = emr_scaled_dequantise(*model, error);
     if (status)
         emr_model_destroy(model);
     return status;

@@ -52,12 +52,15 @@ void emr_model_destroy(emr_model **model)
         m->options.destroy(m->options.user);
     for (uint32_t i = 0; i < m->n_tensors; i++)
         emr_release(&allocator, m->tensors[i]);
+    for (size_t i = 0; i < m->n_hidden; i++)
+        emr_release(&allocator, m->hidden[i]);
     for (uint32_t i = 0; i < m->n_metadata; i++) {
         emr_release(&allocator, m->metadata[i].key);
         emr_release(&allocator, m->metadata[i].value);
     }
     emr_names_free(&m->names, &allocator);
     emr_release(&allocator, m->tensors);
+    emr_release(&allocator, m->hidden);
     emr_release(&allocator, m->metadata);
     emr_release(&allocator, m->memory);
     emr_release(&allocator, m->name);
@@ -170,6 +173,60 @@ emr_status emr_model_add(emr_model *m, const emr_tensor_desc *given, emr_error *
                         status == EMR_EEXIST ? "the name is taken" : emr_status_text(status));
     }
     m->n_tensors++;
+    return EMR_OK;
+}
+
+static bool has_room_to_hide(emr_model *m, size_t n)
+{
+    return emr_grow(&m->allocator, (void **)&m->hidden, &m->hidden_capacity, m->n_hidden + n,
+                    sizeof *m->hidden);
+}
+
+emr_status emr_model_hide(emr_model *m, const uint8_t *flags, emr_error *error)
+{
+    uint32_t n = 0;
+    size_t hidden = 0;
+    for (uint32_t i = 0; i < m->n_tensors; i++)
+        hidden += flags[i] != 0;
+    if (!has_room_to_hide(m, hidden))
+        return emr_no_memory(error, m->name);
+    for (uint32_t i = 0; i < m->n_tensors; i++)
+        if (flags[i])
+            m->hidden[m->n_hidden++] = m->tensors[i];
+        else
+            m->tensors[n++] = m->tensors[i];
+    m->n_tensors = n;
+    emr_names_free(&m->names, &m->allocator);
+    emr_status status = emr_names_reserve(&m->names, &m->allocator, n);
+    for (uint32_t i = 0; !status && i < n; i++)
+        status = emr_names_add(&m->names, &m->allocator, name_at, m, i);
+    return status ? emr_no_memory(error, m->name) : EMR_OK;
+}
+
+emr_status emr_model_derive(emr_model *m, uint32_t i, emr_dtype dtype, emr_compute_fn compute,
+                            uint32_t max_count, emr_error *error)
+{
+    emr_tensor *t = m->tensors[i], *before = NULL;
+    uint64_t count, bytes;
+    if (!emr_shape_bytes(dtype, t->rank, t->shape, &count, &bytes))
+        return emr_fail(error, EMR_ELIMIT, "%F: tensor '%T': as %s it is too large", t->model_name, t->name,
+                        emr_dtype_name(dtype));
+    if (has_room_to_hide(m, 1))
+        before = emr_allocate(&m->allocator, sizeof *before);
+    if (!before)
+        return emr_no_memory(error, m->name);
+    *before = *t; /* name and shape lie behind the tensor itself, which stays */
+    m->hidden[m->n_hidden++] = before;
+    t->dtype = dtype;
+    t->bytes = bytes;
+    t->kind = EMR_TENSOR_COMPUTED;
+    t->data = NULL;
+    t->io = (emr_io){0};
+    t->offset = 0;
+    t->compute = compute;
+    t->user = before;
+    t->granule = 1;
+    t->max_count = max_count;
     return EMR_OK;
 }
 

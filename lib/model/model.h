@@ -47,8 +47,9 @@ struct emr_tensor {
     emr_dtype dtype;
     uint32_t rank;
     uint32_t granule, max_count; /* of a computed one; at least 1 */
-    /* Its elements are computed from blocks of so many, and the first one is number `place` of all: where threads
-     * share them out, no block is decoded twice if they are cut between blocks. 0: there are no blocks. */
+    /* Its elements are computed from blocks of so many, and the first one is number `place` of all: where
+     * threads share them out, no block is decoded twice if they are cut between blocks. 0: there are no
+     * blocks. */
     uint64_t block, place;
     emr_tensor_kind kind;
 };
@@ -64,6 +65,8 @@ struct emr_model {
     emr_tensor **tensors;
     uint32_t n_tensors;
     size_t tensors_capacity;
+    emr_tensor **hidden; /* its own too, but nobody sees them: others are computed from them */
+    size_t n_hidden, hidden_capacity;
     emr_names names;
     emr_metadata *metadata;
     uint32_t n_metadata;
@@ -85,6 +88,15 @@ bool emr_is_side_file(const emr_tensor *tensor);
  * parameters of a row of a tensor that has any. */
 uint64_t emr_shape_rows(uint32_t rank, const uint64_t *shape);
 uint64_t emr_row_length(const emr_tensor *tensor);
+
+/* Takes the tensors whose flag is set out of a model, which still owns them. The others stay as they are, in
+ * their order. After a failure the model may only be destroyed. */
+emr_status emr_model_hide(emr_model *model, const uint8_t *flags, emr_error *error);
+
+/* Makes a tensor one that is computed, of another dtype and the same shape, from what it was before, which is
+ * hidden: that is `user` of its computations. After a failure the model may only be destroyed. */
+emr_status emr_model_derive(emr_model *model, uint32_t i, emr_dtype dtype, emr_compute_fn compute,
+                            uint32_t max_count, emr_error *error);
 
 /* Adds an entry whose key is known to be new: setting would look through all of them. */
 emr_status emr_model_append_metadata(emr_model *model, const char *key, const char *value, emr_error *error);

@@ -540,6 +540,8 @@ static void check_filled(world *w)
     CHECK_FILLED(emr_private_info, emr_bundle_get_private(w->bundle, 0, 0, out), out->rank == 1);
     CHECK_FILLED(emr_drop_report, emr_bundle_drop(w->bundle, &selection, emr_buffer_io(buffer), out, &error),
                  out->unified > 0);
+    CHECK_FILLED(emr_tensor_role, emr_tensor_get_role(emr_model_tensor(w->models[BASE], 0), out),
+                 out->role == EMR_ROLE_WEIGHT);
     CHECK_FILLED(emr_session_info, emr_session_get_info(w->session, out), out->masks_read > 0);
     CHECK_FILLED(emr_modulator_stats, emr_modulator_get_stats(w->modulator, 0, out, &error), out->ones > 0);
     emr_buffer_destroy(&buffer);

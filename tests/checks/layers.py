@@ -4,7 +4,7 @@ import pathlib
 import re
 import sys
 
-LAYERS = ["core", "numeric", "model", "modulator", "bundle", "session", "align", "pass", "statistics", "merge", "system", "io", "checkpoint",
+LAYERS = ["core", "numeric", "model", "modulator", "bundle", "session", "role", "align", "pass", "statistics", "merge", "system", "io", "checkpoint",
           "parallel"]
 
 # A firmware's compiler brings the first line, and every C library, however small, string.h.

@@ -1,6 +1,7 @@
 /* fuzz_safetensors.c - any bytes as a safetensors file: a status, or a model whose tensors tile the file's
  * data and can be read, that took no more memory than is said below, and that comes back the same when it is
- * written and opened again. The input's first byte chooses how it is read; the file follows. */
+ * written and opened again. Dequantised it ends with a status too, or with weights that can be read. The
+ * input's first byte chooses how it is read; the file follows. */
 #include "fuzz.h"
 
 #include "core/hash.h"
@@ -87,6 +88,37 @@ static void check_rewritten(const emr_model *model, size_t size)
     emr_buffer_destroy(&buffer);
 }
 
+/* Every tensor has a role, and a side-car's code is one. */
+static void check_roles(const emr_model *model)
+{
+    for (uint32_t i = 0; i < emr_model_n_tensors(model); i++) {
+        emr_tensor_role role = EMR_INIT(emr_tensor_role), of_code = EMR_INIT(emr_tensor_role);
+        promise(emr_tensor_get_role(emr_model_tensor(model, i), &role) == EMR_OK);
+        promise((role.family != NULL) == (role.role != EMR_ROLE_WEIGHT));
+        promise((role.code != NULL) == (role.role == EMR_ROLE_SIDECAR));
+        if (role.code)
+            promise(emr_tensor_get_role(role.code, &of_code) == EMR_OK && of_code.role == EMR_ROLE_CODE &&
+                    of_code.family == role.family);
+    }
+}
+
+/* The same file, dequantised: all tensors can be read. */
+static void check_dequantised(const emr_io *io, emr_checkpoint_read_options options, fuzz_random *random)
+{
+    emr_error error = {0};
+    emr_model *model;
+    options.dequantise = 1;
+    emr_status status =
+        fuzz_status(emr_safetensors_open(&model, io, "input.safetensors", &options, &error), &error);
+    promise(status == EMR_OK || status == EMR_EFORMAT || status == EMR_ELIMIT);
+    if (status)
+        return;
+    check_roles(model);
+    for (uint32_t i = 0; i < emr_model_n_tensors(model) && i < READ_TENSORS; i++)
+        fuzz_read_tensor(emr_model_tensor(model, i), random, true);
+    emr_model_destroy(&model);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     if (!size)
@@ -109,8 +141,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (model) {
         check_tensors(model, bytes, size - 1, &random);
         check_rewritten(model, size);
+        check_roles(model);
     }
+    bool is_valid = model != NULL;
     emr_model_destroy(&model);
+    if (is_valid)
+        check_dequantised(&io, options, &random);
     promise(budget.now == 0);
     emr_buffer_destroy(&file);
     free(bytes);

@@ -105,6 +105,12 @@ def checkpoints():
     yield "empty", safetensors([])
     yield "metadata", safetensors([], {"format": "pt", "Ümlaut": "\"\\\n\t\u20ac\U0001f600"})
     yield "escapes", safetensors([("a\"b\\c\u0001", "U8", [2, 0, 3], b""), ("é", "I16", [], b"ab")])
+    yield "scaled", safetensors([
+        ("a.weight", "F8_E4M3", [3, 40], bytes(range(120))), ("a.weight_scale_inv", "F32", [3, 2], floats(range(6))),
+        ("b.weight", "I8", [2, 3], bytes(range(6))), ("b.SCB", "F32", [2], floats([1, 2])),
+        ("c.weight", "F8_E5M2", [2, 64], bytes(range(128))), ("c.weight_scale", "F8_E8M0", [2, 2], bytes([1, 2, 127, 255]))])
+    yield "unscaled", safetensors([
+        ("a.weight", "F8_E4M3", [3, 4], bytes(12)), ("a.scale_weight", "F32", [3, 4, 1], floats(range(12)))])
     yield "small", safetensors([("f4", "F4", [4], b"ab"), ("f6", "F6_E2M3", [4], b"abc"), ("c", "C64", [1], bytes(8))])
     yield "tight", b'\x40\0\0\0\0\0\0\0{"a":{"dtype":"F8_E5M2","shape":[ 3 ],"data_offsets":[0,3]}}  abc'
     yield "null", b'\x16\0\0\0\0\0\0\0{"__metadata__":null}  '

@@ -315,6 +315,12 @@ static emr_status get_plan_summary(void *out, emr_error *error)
     return emr_merge_get_plan(merged, out, error);
 }
 
+static emr_status get_tensor_role(void *out, emr_error *error)
+{
+    (void)error;
+    return emr_tensor_get_role(emr_model_tensor(f.set.base.model, 0), out);
+}
+
 static emr_status get_plan_tensor(void *out, emr_error *error)
 {
     (void)error;
@@ -513,6 +519,7 @@ static void structs_go_out_by_the_size_rule(void **state)
     CHECK_OUT(emr_task_info, get_task_info);
     CHECK_OUT(emr_task_report, get_task_report);
     CHECK_OUT(emr_tensor_info, get_tensor_info);
+    CHECK_OUT(emr_tensor_role, get_tensor_role);
 }
 
 /* Their common size is also the step from one to the next: a later version's are further apart. */

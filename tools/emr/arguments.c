@@ -82,10 +82,17 @@ static const char *set_level(arguments *a, const option *o, const char *value)
     return NULL;
 }
 
-static const char *add_glob(arguments *a, const option *o, const char *value)
+static const char *add_private_glob(arguments *a, const option *o, const char *value)
 {
     (void)o;
-    a->globs[a->policy.n_private_globs++] = value;
+    a->private_globs[a->policy.n_private_globs++] = value;
+    return *value ? NULL : "is empty";
+}
+
+static const char *add_merge_glob(arguments *a, const option *o, const char *value)
+{
+    (void)o;
+    a->merge_globs[a->policy.n_merge_globs++] = value;
     return *value ? NULL : "is empty";
 }
 
@@ -139,7 +146,8 @@ static const option option_table[] = {
     {.name = "--rescale", .commands = MERGE, CHOICE(merge.rescale, rule_words, 0)},
     {.name = "--rescale-per", .commands = MERGE, CHOICE(merge.rescale_per, per_words, 0)},
     {.name = "--tie", .commands = MERGE, CHOICE(merge.tie, tie_words, 0)},
-    {.name = "--private", .commands = MERGE, .takes_value = true, .set = add_glob},
+    {.name = "--private", .commands = MERGE, .takes_value = true, .set = add_private_glob},
+    {.name = "--merge", .commands = MERGE, .takes_value = true, .set = add_merge_glob},
     {.name = "--on-mismatch", .commands = MERGE, CHOICE(policy.on_mismatch, mismatch_words, 0)},
     {.name = "--on-missing",
      .commands = MERGE,
@@ -214,14 +222,17 @@ int parse_arguments(arguments *a, int argc, char **argv)
     a->files = calloc(room, sizeof *a->files);
     a->task_words = calloc(room, sizeof *a->task_words);
     a->rename_words = calloc(room, sizeof *a->rename_words);
-    a->globs = calloc(room, sizeof *a->globs);
+    a->private_globs = calloc(room, sizeof *a->private_globs);
+    a->merge_globs = calloc(room, sizeof *a->merge_globs);
     a->base_globs = calloc(room, sizeof *a->base_globs);
     a->absent_globs = calloc(room, sizeof *a->absent_globs);
-    if (!a->base_globs || !a->absent_globs || !a->files || !a->rename_words || !a->task_words || !a->globs)
+    if (!a->merge_globs || !a->base_globs || !a->absent_globs || !a->files || !a->rename_words ||
+        !a->task_words || !a->private_globs)
         return complain(EXIT_SYSTEM, "out of memory");
     a->merge = EMR_INIT(emr_merge_options);
     a->policy = (emr_policy){.size = sizeof a->policy,
-                             .private_globs = a->globs,
+                             .private_globs = a->private_globs,
+                             .merge_globs = a->merge_globs,
                              .base_globs = a->base_globs,
                              .absent_globs = a->absent_globs};
     a->merge.policy = &a->policy;
@@ -250,7 +261,8 @@ void free_arguments(arguments *a)
     free_tasks(a);
     free_rules(a);
     free(a->files);
-    free(a->globs);
+    free(a->private_globs);
+    free(a->merge_globs);
     free(a->base_globs);
     free(a->absent_globs);
 }

@@ -62,6 +62,16 @@ emr_status open_base(emr_model **base, const arguments *a, const emr_bundle *bun
     return status;
 }
 
+/* Blocks of GGUF, or codes with scales. */
+bool holds_quantised(const emr_model *m)
+{
+    emr_tensor_role role = EMR_INIT(emr_tensor_role);
+    for (uint32_t i = 0; i < emr_model_n_tensors(m); i++)
+        if (emr_tensor_get_role(emr_model_tensor(m, i), &role) == EMR_OK && role.can_dequantise)
+            return true;
+    return holds_blocks(m);
+}
+
 /* A bundle does not know whether quantised tensors were made floats: that the commands are told alike is left
  * to the user. */
 void hint_at_dequantise(const arguments *a, const emr_model *base, emr_status status, emr_error *error)
@@ -69,11 +79,12 @@ void hint_at_dequantise(const arguments *a, const emr_model *base, emr_status st
     const char *hint = NULL;
     size_t n = strlen(error->text);
     bool merges = strcmp(a->command, "merge") == 0;
-    if (status != EMR_EMISMATCH || !base || !emr_model_find_tensor(base, EMR_GGUF_HEADER))
+    bool is_gguf = base && emr_model_find_tensor(base, EMR_GGUF_HEADER);
+    if (status != EMR_EMISMATCH || !base || (merges && !is_gguf)) /* of codes the library itself says it */
         return;
-    if (a->dequantise && !merges)
+    if (a->dequantise && !merges && is_gguf)
         hint = "--dequantise was given: was it to emr merge?";
-    else if (!a->dequantise && holds_blocks(base))
+    else if (!a->dequantise && holds_quantised(base))
         hint = merges ? "--dequantise merges quantised tensors"
                       : "--dequantise was not given: was it to emr merge?";
     if (hint)

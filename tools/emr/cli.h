@@ -49,7 +49,7 @@ typedef struct arguments {
     size_t n_rename_words;
     rename_rule *rules; /* what they come to */
     size_t n_rules, rules_capacity;
-    const char **globs, **base_globs, **absent_globs; /* the policy's */
+    const char **private_globs, **merge_globs, **base_globs, **absent_globs; /* the policy's */
     const char *base, *output, *mask;
     uint64_t memory, shard_bytes, resume_every;
     emr_merge_options merge;
@@ -132,6 +132,14 @@ emr_status rename_tensors(emr_model **model, emr_model **original, const argumen
 /* Fails if a rule has renamed nothing. */
 emr_status check_rules_used(const arguments *a, emr_error *error);
 
+/* What a tensor is where it is no weight (emr/role.h): behind its line, and as members of its JSON object. */
+void print_role(const emr_tensor *tensor);
+void add_role(json_t *row, const emr_tensor *tensor);
+
+/* Says on standard error which codes a merge leaves as they are (emr/role.h): family, number of tensors, and
+ * --dequantise where that would merge them. */
+void note_codes(const arguments *a, const emr_model *base, emr_model *const *models);
+
 /* Whether the tasks to be merged, those of the bundle that is added to (or NULL) and an adapter as base are
  * adapters of one kind, or none. */
 emr_status check_adapters(const arguments *a, emr_model *const *models, const emr_model *base,
@@ -141,6 +149,8 @@ emr_status check_adapters(const arguments *a, emr_model *const *models, const em
 emr_status check_kinds(const arguments *a, emr_model *const *models, const emr_model *base, emr_error *error);
 /* Whether a model has quantised tensors as bytes. */
 bool holds_blocks(const emr_model *model);
+/* The same, or codes with scales that can be dequantised. */
+bool holds_quantised(const emr_model *model);
 /* Names on standard error what --dequantise could not make floats of. */
 void note_kept_blocks(const arguments *a, emr_model *const *models, const emr_model *base);
 

@@ -150,8 +150,10 @@ static int inspect_checkpoint(const arguments *a, const emr_model *m)
         bytes += emr_tensor_bytes(t);
         if (!a->json) {
             print_name(emr_tensor_name(t), 48);
-            printf(" %-8s %s\n", blocks ? blocks : emr_dtype_name(emr_tensor_dtype(t)),
+            printf(" %-8s %s", blocks ? blocks : emr_dtype_name(emr_tensor_dtype(t)),
                    shape_text(emr_tensor_rank(t), emr_tensor_shape(t), shape));
+            print_role(t);
+            putchar('\n');
         }
         json_t *row =
             json_pack("{s:s, s:o, s:s, s:I}", "name", emr_tensor_name(t), "shape",
@@ -159,6 +161,7 @@ static int inspect_checkpoint(const arguments *a, const emr_model *m)
                       emr_dtype_name(emr_tensor_dtype(t)), "bytes", (json_int_t)emr_tensor_bytes(t));
         if (blocks)
             json_object_set_new(row, "blocks", json_string(blocks));
+        add_role(row, t);
         json_array_append_new(tensors, row);
     }
     for (uint32_t i = 0; emr_model_get_metadata(m, i, &key, &value) == EMR_OK; i++)

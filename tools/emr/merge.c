@@ -150,6 +150,8 @@ static int merge_or_add(const arguments *a, bool adds)
         status = a->dry_run ? print_merge_plan(&j, a, &error) : run_merge(&j, a, &error);
     hint_at_dequantise(a, j.base, status, &error);
     hide_progress();
+    if (!status && !a->quiet)
+        note_codes(a, j.base, j.models);
     if (!status && !a->dry_run)
         exit_status = print_merge_report(&j, a);
     if (status)

@@ -66,5 +66,5 @@ void note_share(const arguments *a, const share *s, const emr_model *base)
              "base%s",
              100 * merged_share(s), (unsigned long long)all, (unsigned long long)s->private,
              (unsigned long long)s->kept,
-             !a->dequantise && holds_blocks(base) ? " (--dequantise merges quantised tensors)" : "");
+             !a->dequantise && holds_quantised(base) ? " (--dequantise merges quantised tensors)" : "");
 }
