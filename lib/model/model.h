@@ -85,6 +85,12 @@ bool emr_is_side_file(const emr_tensor *tensor);
 uint64_t emr_shape_rows(uint32_t rank, const uint64_t *shape);
 uint64_t emr_row_length(const emr_tensor *tensor);
 
+/* zeros.c: the float tensors of another model as zeros, and as ones where `is_one`, which may be NULL, says
+ * so. */
+emr_status emr_model_create_constant(emr_model **model, const char *name, const emr_model *like,
+                                     bool (*is_one)(const emr_tensor *tensor), const emr_allocator *allocator,
+                                     emr_error *error);
+
 /* Adds an entry whose key is known to be new: setting would look through all of them. */
 emr_status emr_model_append_metadata(emr_model *model, const char *key, const char *value, emr_error *error);
 

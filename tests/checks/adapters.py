@@ -200,10 +200,10 @@ def difference_tests(emr):
 def agreement_tests(emr):
     put_adapter(emr.folder / "one", lora(11), settings())
     put_adapter(emr.folder / "same", lora(12), settings())
-    put_adapter(emr.folder / "other", lora(13), settings(lora_alpha=32))
+    put_adapter(emr.folder / "other", lora(13), settings(bias="all"))
     put_adapter(emr.folder / "bare", lora(14), None)
     words = "merge", "--base", "zeros", "--task", "x=one", "-o", "never.emr"
-    both = ["task 'x'", "task 'y'", "'lora_alpha'", "8 and 32"]
+    both = ["task 'x'", "task 'y'", "'bias'", '"none" and "all"']
     emr(*words, "--task", "y=other", status=1, says=both)
     emr(*words, "--task", "y=other", "--dry-run", status=1, says=both)
     emr(*words, "--task", "z=same", "--task", "y=bare", status=1, says=["task 'x'", "task 'y'", "has none"])
@@ -212,7 +212,7 @@ def agreement_tests(emr):
     emr("add", "agreed.emr", "--base", "zeros", "--task", "y=bare", "-o", "never.emr", status=1, says="has none")
     # initial values as the base: an adapter must agree, a plain file need not
     emr("merge", "--base", "other", "--task", "x=one", "-o", "never.emr", status=1,
-        says=["task 'x'", "the base (other)", "8 and 32"])
+        says=["task 'x'", "the base (other)", '"none" and "all"'])
     emr("merge", "--base", "same", "--task", "x=one", "-o", "initial.emr")
     emr("merge", "--base", f"bare/{WEIGHTS}", "--task", "x=one", "-o", "plain.emr")
     assert not (emr.folder / "never.emr").exists()
