@@ -89,6 +89,13 @@ static const char *add_glob(arguments *a, const option *o, const char *value)
     return *value ? NULL : "is empty";
 }
 
+static const char *add_differing(arguments *a, const option *o, const char *value)
+{
+    (void)o;
+    a->differ[a->n_differ++] = value;
+    return *value ? NULL : "is empty";
+}
+
 /* A word, for all tensors; or WORD:GLOB, for those that match. */
 static const char *set_missing(arguments *a, const option *o, const char *value)
 {
@@ -140,6 +147,8 @@ static const option option_table[] = {
     {.name = "--rescale-per", .commands = MERGE, CHOICE(merge.rescale_per, per_words, 0)},
     {.name = "--tie", .commands = MERGE, CHOICE(merge.tie, tie_words, 0)},
     {.name = "--private", .commands = MERGE, .takes_value = true, .set = add_glob},
+    {.name = "--apply-adapters", .commands = MERGE | ADD, FLAG(apply_adapters)},
+    {.name = "--adapter-differ", .commands = MERGE | ADD, .takes_value = true, .set = add_differing},
     {.name = "--on-mismatch", .commands = MERGE, CHOICE(policy.on_mismatch, mismatch_words, 0)},
     {.name = "--on-missing",
      .commands = MERGE,
@@ -217,7 +226,9 @@ int parse_arguments(arguments *a, int argc, char **argv)
     a->globs = calloc(room, sizeof *a->globs);
     a->base_globs = calloc(room, sizeof *a->base_globs);
     a->absent_globs = calloc(room, sizeof *a->absent_globs);
-    if (!a->base_globs || !a->absent_globs || !a->files || !a->rename_words || !a->task_words || !a->globs)
+    a->differ = calloc(room, sizeof *a->differ);
+    if (!a->differ || !a->base_globs || !a->absent_globs || !a->files || !a->rename_words || !a->task_words ||
+        !a->globs)
         return complain(EXIT_SYSTEM, "out of memory");
     a->merge = EMR_INIT(emr_merge_options);
     a->policy = (emr_policy){.size = sizeof a->policy,
@@ -251,6 +262,7 @@ void free_arguments(arguments *a)
     free_rules(a);
     free(a->files);
     free(a->globs);
+    free(a->differ);
     free(a->base_globs);
     free(a->absent_globs);
 }
