@@ -6,6 +6,7 @@
 #ifndef EMR_CHECKPOINT_H
 #define EMR_CHECKPOINT_H
 
+#include "emr/adapter.h"
 #include "emr/export.h"
 #include "emr/io.h"
 #include "emr/model.h"
@@ -34,12 +35,6 @@
 #define EMR_FILE_COUNT_MAX  256
 #define EMR_FILE_BYTES_MAX  67108864
 #define EMR_FILES_BYTES_MAX 536870912
-
-/* An adapter is a directory with adapter_model.safetensors and adapter_config.json. The latter's text is
- * carried, byte for byte, in the model's metadata under this key: through a bundle to the task's model. It
- * is a JSON object of at most EMR_ADAPTER_CONFIG_MAX bytes (so without zero bytes and valid UTF-8). */
-#define EMR_ADAPTER_CONFIG     "adapter_config.json"
-#define EMR_ADAPTER_CONFIG_MAX 1048576
 
 /* Zero means the default. */
 typedef struct emr_checkpoint_read_options {
@@ -177,22 +172,6 @@ EMR_API emr_status emr_safetensors_write(const emr_model *model, const emr_io *i
  *   the header's length, and the new header. */
 EMR_API emr_status emr_gguf_write(const emr_model *model, const emr_io *io,
                                   const emr_checkpoint_write_options *options, emr_error *error);
-
-/* Whether adapters can be merged: models none of which carries a configuration, or whose configurations
- * agree. `names` are what messages call them ("task 'french'"). Fewer than two models always agree.
- * - EMR_EMISMATCH: they do not; the sentence has both models, the key and both values.
- * - EMR_EFORMAT: a configuration is none. All keys must agree but those without a bearing on what a tensor
- *   means:
- * - how the model is wrapped: auto_mapping, inference_mode, peft_version, task_type;
- * - training alone: lora_dropout, module_dropout, rank_dropout;
- * - set by some versions of PEFT, unknown to others, without effect: megatron_core, qalora_group_size,
- *   runtime_config. base_model_name_or_path and revision must agree: an adapter means nothing without its
- *   model. A key that is absent, null, false, or an empty list or object is not set. The order of keys never
- *   counts, nor, at the top level, that of exclude_modules, feedforward_modules, layers_pattern,
- *   layers_to_transform, modules_to_save, target_modules and target_parameters, which are sets. Numbers are
- *   compared by value. Takes at most 50 times the length of two configurations + 64 KiB of memory. */
-EMR_API emr_status emr_adapters_agree(const emr_model *const *models, const char *const *names, size_t n,
-                                      const emr_allocator *allocator, emr_error *error);
 
 EMR_END_DECLS
 

@@ -31,6 +31,7 @@
 #ifndef EMR_EMR_H
 #define EMR_EMR_H
 
+#include "emr/adapter.h"
 #include "emr/allocator.h"
 #include "emr/bundle.h"
 #include "emr/checkpoint.h"

@@ -5,8 +5,10 @@
  * values that are not alike have the same hash once in 2^64, which is often enough not to matter: nothing
  * rests on it but a warning to people. */
 #include "checkpoint/adapter.h"
+#include "checkpoint/adapter_keys.h"
 #include "checkpoint/json.h"
 #include "core/hash.h"
+#include "core/structs.h"
 #include "core/text.h"
 
 #include <string.h>
@@ -19,6 +21,7 @@ typedef struct member {
     size_t begin, end; /* of the value, in the text */
     uint64_t hash;
     bool set;
+    emr_key_bearing bearing;
 } member;
 
 typedef struct config {
@@ -29,33 +32,9 @@ typedef struct config {
     member *members;
     size_t n, capacity;
     emr_names keys;
+    bool free_layers, free_ranks; /* of its peft_type */
+    bool changed_base;            /* by init_lora_weights: only there do the other keys agree or not */
 } config;
-
-static bool is_one_of(const char *key, const char *const *list, size_t n)
-{
-    for (size_t i = 0; i < n; i++)
-        if (strcmp(key, list[i]) == 0)
-            return true;
-    return false;
-}
-
-/* Keys that do not change what the tensors mean; emr/checkpoint.h says why. */
-static bool is_ignored(const char *key)
-{
-    static const char *const list[] = {
-        "auto_mapping", "inference_mode", "lora_dropout",      "megatron_core",  "module_dropout",
-        "peft_version", "rank_dropout",   "qalora_group_size", "runtime_config", "task_type"};
-    return is_one_of(key, list, sizeof list / sizeof list[0]);
-}
-
-/* Keys whose lists PEFT keeps as sets, or reads as if they were. */
-static bool is_set(const char *key)
-{
-    static const char *const list[] = {"exclude_modules",     "feedforward_modules", "layers_pattern",
-                                       "layers_to_transform", "modules_to_save",     "target_modules",
-                                       "target_parameters"};
-    return is_one_of(key, list, sizeof list / sizeof list[0]);
-}
 
 static uint64_t mix_hashes(uint64_t a, uint64_t b, uint64_t seed)
 {
@@ -162,16 +141,33 @@ static emr_status fail_config_json(const config *c, emr_error *error)
     return emr_json_fail(&c->json, c->owner, "its adapter_config.json is", error);
 }
 
+/* What the value of a key says about others. An initialisation that leaves the base as it is counts as none.
+ */
+static void note_member(config *c, member *m, emr_json_token token)
+{
+    const char *value = token == EMR_JSON_STRING ? c->json.string : NULL;
+    if (value && strcmp(m->key, "peft_type") == 0) {
+        c->free_layers = emr_adapter_layers_are_free(value);
+        c->free_ranks = emr_adapter_ranks_are_free(value);
+    }
+    if (m->bearing != EMR_KEY_INIT)
+        return;
+    if (token == EMR_JSON_LITERAL || (value && emr_adapter_init_is_idle(value)))
+        m->set = false;
+    c->changed_base = c->changed_base || m->set;
+}
+
 /* The member whose key is the last token. */
 static emr_status read_config_member(config *c, emr_error *error)
 {
     emr_json *j = &c->json;
-    member m = {.key = j->string};
+    member m = {.key = j->string, .bearing = emr_adapter_key_bearing(j->string)};
     emr_json_token token = emr_json_next(j);
     m.begin = j->begin;
-    if (!hash_value(j, token, is_set(m.key), &m.hash, &m.set))
+    if (!hash_value(j, token, emr_adapter_key_is_set(m.key), &m.hash, &m.set))
         return fail_config_json(c, error);
     m.end = j->at;
+    note_member(c, &m, token);
     if (!emr_grow(c->allocator, (void **)&c->members, &c->capacity, c->n + 1, sizeof m))
         return emr_no_memory(error, c->owner);
     c->members[c->n] = m;
@@ -246,16 +242,46 @@ static const char *show_value(const config *c, const member *m, char shown[SHOWN
     return shown;
 }
 
+/* Whether two values, which are strings, end in the same part of a path. */
+static bool same_last_part(const config *a, const member *in_a, const config *b, const member *in_b)
+{
+    size_t n = 0;
+    if (!in_a || !in_b || a->text[in_a->begin] != '"' || b->text[in_b->begin] != '"')
+        return false;
+    const char *one = a->text + in_a->end - 1, *other = b->text + in_b->end - 1; /* the closing quotes */
+    while (one[-1] == other[-1] && !strchr("/\\\"", one[-1]))                    /* both begin with a quote */
+        one--, other--, n++;
+    return n && strchr("/\\\"", one[-1]) && strchr("/\\\"", other[-1]);
+}
+
 static emr_status fail_disagreement(const config *a, const member *in_a, const config *b, const member *in_b,
                                     emr_error *error)
 {
     char one[SHOWN + 4], other[SHOWN + 4];
-    return emr_fail(error, EMR_EMISMATCH,
-                    "%s and %s: their adapter_config.json disagree about '%s': %s and %s", a->owner, b->owner,
-                    in_a ? in_a->key : in_b->key, show_value(a, in_a, one), show_value(b, in_b, other));
+    const member *m = in_a ? in_a : in_b;
+    emr_fail(error, EMR_EMISMATCH,
+             "%s and %s: their adapter_config.json disagree about '%s': %s and %s%s%s%s", a->owner, b->owner,
+             m->key, show_value(a, in_a, one), show_value(b, in_b, other),
+             same_last_part(a, in_a, b, in_b) ? ", which end in the same name" : "",
+             m->bearing == EMR_KEY_MODEL ? ": if they are one model, say --adapter-differ " : "",
+             m->bearing == EMR_KEY_MODEL ? m->key : "");
+    return EMR_EMISMATCH;
 }
 
-static emr_status compare_configs(const config *a, const config *b, emr_error *error)
+static bool key_may_differ(const config *a, const config *b, const member *m, const emr_agree_options *o)
+{
+    bool free_layers = a->free_layers && b->free_layers, free_ranks = a->free_ranks && b->free_ranks,
+         changed_base = a->changed_base || b->changed_base;
+    for (size_t i = 0; i < o->n_differ; i++)
+        if (strcmp(m->key, o->differ[i]) == 0)
+            return true;
+    return m->bearing == EMR_KEY_IDLE || (m->bearing == EMR_KEY_SCALE && !changed_base) ||
+           (m->bearing == EMR_KEY_LAYERS && free_layers && !changed_base) ||
+           (m->bearing == EMR_KEY_RANK && free_ranks && !changed_base);
+}
+
+static emr_status compare_configs(const config *a, const config *b, const emr_agree_options *options,
+                                  emr_error *error)
 {
     for (size_t i = 0; i < a->n; i++) {
         const member *m = &a->members[i], *other = NULL;
@@ -263,13 +289,13 @@ static emr_status compare_configs(const config *a, const config *b, emr_error *e
         if (at != EMR_NAMES_NONE)
             other = &b->members[at];
         bool same = other && other->set ? m->set && m->hash == other->hash : !m->set;
-        if (!same && !is_ignored(m->key))
+        if (!same && !key_may_differ(a, b, m, options))
             return fail_disagreement(a, m, b, other, error);
     }
     for (size_t i = 0; i < b->n; i++) {
         const member *m = &b->members[i];
-        if (m->set && !is_ignored(m->key) &&
-            emr_names_find(&a->keys, member_key_at, a, m->key) == EMR_NAMES_NONE)
+        if (m->set && emr_names_find(&a->keys, member_key_at, a, m->key) == EMR_NAMES_NONE &&
+            !key_may_differ(a, b, m, options))
             return fail_disagreement(a, NULL, b, m, error);
     }
     return EMR_OK;
@@ -283,33 +309,45 @@ static emr_status fail_only_one(const char *with, const char *without, emr_error
 }
 
 /* To agree is an equivalence, so it is enough that each model agrees with the first. */
-emr_status emr_adapters_agree(const emr_model *const *models, const char *const *names, size_t n,
-                              const emr_allocator *given, emr_error *error)
+static emr_status compare_with_first(const emr_model *const *models, const char *const *names, size_t n,
+                                     const emr_allocator *allocator, const emr_agree_options *options,
+                                     emr_error *error)
 {
-    emr_allocator allocator;
-    if (n && (!models || !names))
-        return emr_fail(error, EMR_EINVAL, "emr_adapters_agree: NULL");
-    for (size_t i = 0; i < n; i++)
-        if (!models[i] || !names[i])
-            return emr_fail(error, EMR_EINVAL, "emr_adapters_agree: NULL");
-    emr_status status = emr_allocator_take(&allocator, given, error);
-    if (status || !n)
-        return status;
     const char *text = emr_model_find_metadata(models[0], EMR_ADAPTER_CONFIG);
+    emr_status status = EMR_OK;
     config first = {0};
     if (text)
-        status = read_config(&first, names[0], text, &allocator, error);
+        status = read_config(&first, names[0], text, allocator, error);
     for (size_t i = 1; !status && i < n; i++) {
         const char *other = emr_model_find_metadata(models[i], EMR_ADAPTER_CONFIG);
         config c = {0};
         if (!text != !other)
             status = fail_only_one(names[text ? 0 : i], names[text ? i : 0], error);
         else if (text)
-            status = read_config(&c, names[i], other, &allocator, error);
+            status = read_config(&c, names[i], other, allocator, error);
         if (!status && text)
-            status = compare_configs(&first, &c, error);
+            status = compare_configs(&first, &c, options, error);
         free_config(&c);
     }
     free_config(&first);
     return status;
+}
+
+emr_status emr_adapters_agree(const emr_model *const *models, const char *const *names, size_t n,
+                              const emr_agree_options *given, emr_error *error)
+{
+    emr_agree_options options;
+    emr_allocator allocator;
+    emr_status status = EMR_TAKE(&options, given, emr_agree_options, error);
+    if (status)
+        return status;
+    bool complete = (!n || (models && names)) && (!options.n_differ || options.differ);
+    for (size_t i = 0; complete && i < n; i++)
+        complete = models[i] && names[i];
+    for (size_t i = 0; complete && i < options.n_differ; i++)
+        complete = options.differ[i] != NULL;
+    if (!complete)
+        return emr_fail(error, EMR_EINVAL, "emr_adapters_agree: NULL");
+    status = emr_allocator_take(&allocator, options.allocator, error);
+    return status || !n ? status : compare_with_first(models, names, n, &allocator, &options, error);
 }

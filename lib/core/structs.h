@@ -11,6 +11,7 @@
 
 /* The size of a struct in version 1, for the types whose headers the file includes: EMR_V1(emr_io). */
 #define EMR_V1(type)                        EMR_V1_##type
+#define EMR_V1_emr_agree_options            EMR_ENDS_WITH(emr_agree_options, n_differ)
 #define EMR_V1_emr_allocator                EMR_ENDS_WITH(emr_allocator, free)
 #define EMR_V1_emr_application              EMR_ENDS_WITH(emr_application, reserved)
 #define EMR_V1_emr_base_check_options       EMR_ENDS_WITH(emr_base_check_options, user)

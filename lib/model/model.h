@@ -98,6 +98,12 @@ emr_status emr_model_hide(emr_model *model, const uint8_t *flags, emr_error *err
 emr_status emr_model_derive(emr_model *model, uint32_t i, emr_dtype dtype, emr_compute_fn compute,
                             uint32_t max_count, emr_error *error);
 
+/* zeros.c: the float tensors of another model as zeros, and as ones where `is_one`, which may be NULL, says
+ * so. */
+emr_status emr_model_create_constant(emr_model **model, const char *name, const emr_model *like,
+                                     bool (*is_one)(const emr_tensor *tensor), const emr_allocator *allocator,
+                                     emr_error *error);
+
 /* Adds an entry whose key is known to be new: setting would look through all of them. */
 emr_status emr_model_append_metadata(emr_model *model, const char *key, const char *value, emr_error *error);
 

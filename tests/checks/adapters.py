@@ -200,10 +200,10 @@ def difference_tests(emr):
 def agreement_tests(emr):
     put_adapter(emr.folder / "one", lora(11), settings())
     put_adapter(emr.folder / "same", lora(12), settings())
-    put_adapter(emr.folder / "other", lora(13), settings(lora_alpha=32))
+    put_adapter(emr.folder / "other", lora(13), settings(bias="all"))
     put_adapter(emr.folder / "bare", lora(14), None)
     words = "merge", "--base", "zeros", "--task", "x=one", "-o", "never.emr"
-    both = ["task 'x'", "task 'y'", "'lora_alpha'", "8 and 32"]
+    both = ["task 'x'", "task 'y'", "'bias'", '"none" and "all"']
     emr(*words, "--task", "y=other", status=1, says=both)
     emr(*words, "--task", "y=other", "--dry-run", status=1, says=both)
     emr(*words, "--task", "z=same", "--task", "y=bare", status=1, says=["task 'x'", "task 'y'", "has none"])
@@ -212,12 +212,26 @@ def agreement_tests(emr):
     emr("add", "agreed.emr", "--base", "zeros", "--task", "y=bare", "-o", "never.emr", status=1, says="has none")
     # initial values as the base: an adapter must agree, a plain file need not
     emr("merge", "--base", "other", "--task", "x=one", "-o", "never.emr", status=1,
-        says=["task 'x'", "the base (other)", "8 and 32"])
+        says=["task 'x'", "the base (other)", '"none" and "all"'])
     emr("merge", "--base", "same", "--task", "x=one", "-o", "initial.emr")
     emr("merge", "--base", f"bare/{WEIGHTS}", "--task", "x=one", "-o", "plain.emr")
     assert not (emr.folder / "never.emr").exists()
     (emr.folder / "other" / CONFIG).write_text("{")
     emr("inspect", "other", status=1, says=f"other/{CONFIG}: ")
+    # how training began does not matter; scales and layers come back with each task
+    put_adapter(emr.folder / "began", lora(15), settings(init_lora_weights="gaussian", lora_alpha=32, target_modules=["q_proj"]))
+    emr("merge", "--base", "zeros", "--task", "x=one", "--task", "y=began", "-o", "began.emr")
+    emr("apply", "began.emr", "--task", "y", "-o", "began-out")
+    assert (emr.folder / "began-out" / CONFIG).read_bytes() == (emr.folder / "began" / CONFIG).read_bytes()
+    # one base under two names, if the user says so
+    put_adapter(emr.folder / "moved", lora(16), settings(base_model_name_or_path="/data/model", revision="main"))
+    emr(*words, "--task", "y=moved", status=1, says="end in the same name: if they are one model, say --adapter-differ base_model_name_or_path")
+    emr(*words, "--task", "y=moved", "--adapter-differ", "base_model_name_or_path", status=1, says="say --adapter-differ revision")
+    same = ["--adapter-differ", "base_model_name_or_path", "--adapter-differ=revision"]
+    emr("merge", "--base", "zeros", "--task", "x=one", "--task", "y=moved", *same, "-o", "moved.emr")
+    emr("add", "agreed.emr", "--base", "zeros", "--task", "y=moved", "-o", "never.emr", status=1, says="'base_model_name_or_path'")
+    emr("add", "agreed.emr", "--base", "zeros", "--task", "y=moved", *same, "-o", "moved-too.emr")
+    emr(*words, "--adapter-differ", "", status=2, says="is empty")
 
 
 def ia3_tests(emr):
@@ -229,7 +243,19 @@ def ia3_tests(emr):
     for name in ("a", "b"):
         vectors[name] = {n: (s, [1 + r.gauss(0, 0.1) for _ in range(s[0] * s[1])]) for n, s in shapes.items()}
         put_adapter(emr.folder / f"ia3-{name}", vectors[name], config)
+    words = "--task", "a=ia3-a", "--task", "b=ia3-b", "--extendable", "-o"
+    emr("merge", "--base", "zeros", *words, "never.emr", status=1, says=["task 'a'", "--base ones"])
+    emr("merge", "--base", "ones", *words, "ones.emr", "--dry-run", says="the base is ones for a's float tensors, and is embedded")
+    emr("merge", "--base", "ones", *words, "ones.emr")
     write_safetensors(emr.folder / "ones.safetensors", {n: (s, [1.0] * (s[0] * s[1])) for n, s in shapes.items()})
+    emr("merge", "--base", "ones.safetensors", "--embed-base", *words, "by-file.emr")
+    assert (emr.folder / "by-file.emr").read_bytes() == (emr.folder / "ones.emr").read_bytes()
+    emr("merge", "--base", "ones", "--task", "a=ia3-a", "--extendable", "-o", "one.emr")
+    emr("add", "one.emr", "--base", "ones", "--task", "b=ia3-b", "-o", "two.emr")
+    assert (emr.folder / "two.emr").read_bytes() == (emr.folder / "ones.emr").read_bytes()
+    emr("verify", "two.emr", "--base", "ones", says="this is its base")
+    emr("verify", "two.emr", "--base", "zeros", status=1, says="differs")
+    emr("apply", "two.emr", "--task", "a", "-o", "again")
     emr("merge", "--base", "ones.safetensors", "--embed-base", "--task", "a=ia3-a", "--task", "b=ia3-b", "-o", "ia3.emr")
     tasks = [{n: (s, [v - 1 for v in values]) for n, (s, values) in vectors[t].items()} for t in "ab"]
     for i, name in enumerate("ab"):
@@ -238,8 +264,83 @@ def ia3_tests(emr):
         check_directory(emr, f"ia3-{name}-out", f"ia3-{name}", {n: [1 + v for v in c] for n, c in changes.items()})
 
 
+def applied_tests(emr):
+    """What the base becomes with each adapter: W + s B A, by the base's own names."""
+    r, shapes = random.Random(5), {"embed": [3, 24]}
+    shapes.update({f"layers.{layer}.self_attn.{which}_proj.weight": [24, 24] for layer in range(2) for which in "qkv"})
+    base = {n: (s, [r.gauss(0, 1) for _ in range(s[0] * s[1])]) for n, s in shapes.items()}
+    write_safetensors(emr.folder / "base.safetensors", base, {"format": "pt"})
+    config = settings(lora_alpha=6, rank_pattern={}, fan_in_fan_out=False)
+    for i, name in enumerate(("french", "german")):
+        put_adapter(emr.folder / name, lora(20 + i), config)
+    words = ["merge", "--base", "base.safetensors", "--task", "french=french"]
+    emr(*words, "-o", "never.emr", status=1, says=["french", "is an adapter", "--base zeros", "--apply-adapters"])
+    emr(*words, "--on-missing", "base", "-o", "never.emr", status=1, says="is an adapter")
+    emr("merge", "--base", "zeros", "--task", "french=french", "--apply-adapters", "-o", "never.emr", status=2, says="not zeros")
+    folded = {}
+    for i, name in enumerate(("french", "german")):
+        adapter, folded[name] = lora(20 + i), dict(base)
+        for layer in range(2):
+            for which in "qv":
+                key = f"layers.{layer}.self_attn.{which}_proj.weight"
+                a, b = (adapter[STEM.format(layer, which, ab)][1] for ab in "AB")
+                folded[name][key] = ([24, 24], [w + 1.5 * sum(b[j // 24 * 4 + k] * a[k * 24 + j % 24] for k in range(4))
+                                                for j, w in enumerate(base[key][1])])
+    # one task alone: its own weights, but for rounding
+    emr(*words, "--apply-adapters", "-o", "one.emr")
+    emr("apply", "one.emr", "--task", "french", "--base", "base.safetensors", "-o", "french.safetensors")
+    got, metadata = read_safetensors(emr.folder / "french.safetensors")
+    assert metadata == {"format": "pt"} and list(got) == list(base), metadata
+    for name, (_, values) in got.items():
+        assert all(abs(v - w) <= 1e-5 * max(1, abs(w)) for v, w in zip(values, folded["french"][name][1])), name
+    # with a whole model beside it, as if it had been folded before
+    write_safetensors(emr.folder / "german.safetensors", got)
+    both = ["--task", "german=german.safetensors", "--extendable", "-o"]
+    emr(*words, *both, "mixed.emr", "--apply-adapters")
+    emr("merge", "--base", "base.safetensors", "--task", "french=french", "--apply-adapters", "--extendable", "-o", "first.emr")
+    emr("add", "first.emr", "--base", "base.safetensors", "--task", "german=german.safetensors", "-o", "added.emr")
+    assert (emr.folder / "added.emr").read_bytes() == (emr.folder / "mixed.emr").read_bytes()
+    emr("add", "first.emr", "--base", "base.safetensors", "--task", "german=german", "-o", "never.emr", status=1, says="--apply-adapters")
+    emr("add", "first.emr", "--base", "base.safetensors", "--task", "german=german", "--apply-adapters", "-o", "added.emr", "--force")
+    emr("merge", "--base", "base.safetensors", "--task", "french=french", "--task", "german=german", "--apply-adapters", "--extendable",
+        "-o", "all.emr", "--threads", "2")
+    assert (emr.folder / "added.emr").read_bytes() == (emr.folder / "all.emr").read_bytes()
+    # what has no configuration, or another kind, is not applied
+    put_adapter(emr.folder / "bare", lora(23), None)
+    emr("merge", "--base", "base.safetensors", "--task", "x=bare", "-o", "never.emr", status=1, says=["is an adapter", "--base zeros"])
+    emr("merge", "--base", "base.safetensors", "--task", "x=bare", "--apply-adapters", "-o", "never.emr", status=1, says=f"no {CONFIG}")
+    put_adapter(emr.folder / "loha", lora(24), settings(peft_type="LOHA"))
+    emr("merge", "--base", "base.safetensors", "--task", "x=loha", "--apply-adapters", "-o", "never.emr", status=1, says="LOHA")
+    assert not (emr.folder / "never.emr").exists()
+
+
+def rank_tests(emr):
+    """Ranks 4 and 8: a task's own comes back, with its own configuration."""
+    wide, r = {}, random.Random(31)
+    for name, (shape, _) in lora(30).items():
+        shape = [8 if n == 4 else n for n in shape]
+        wide[name] = (shape, [r.gauss(0, 1) for _ in range(shape[0] * shape[1])])
+    put_adapter(emr.folder / "narrow", lora(30), settings())
+    put_adapter(emr.folder / "wide", wide, settings(r=8, lora_alpha=16))
+    for i, names in enumerate((["narrow", "wide"], ["wide", "narrow"])):
+        emr(*merge_words(names, "-o", f"{i}.emr"))
+        emr("verify", f"{i}.emr", "--base", "zeros", says="this is its base")
+        for name in names:
+            emr("apply", f"{i}.emr", "--task", name, "-o", f"{name}-{i}")
+            got, _ = read_safetensors(emr.folder / f"{name}-{i}" / WEIGHTS)
+            want, _ = read_safetensors(emr.folder / name / WEIGHTS)
+            assert {n: s for n, (s, _) in got.items()} == {n: s for n, (s, _) in want.items()}
+            assert (emr.folder / f"{name}-{i}" / CONFIG).read_bytes() == (emr.folder / name / CONFIG).read_bytes()
+            same = sum(v * w > 0 for n in got for v, w in zip(got[n][1], want[n][1]))
+            assert same > 0.5 * sum(len(v) for _, v in got.values()), same
+    # anything else that differs is as it was: an error
+    put_adapter(emr.folder / "headed", {**wide, "head.weight": ([3], [1.0, 2.0, 3.0])}, settings(r=8))
+    put_adapter(emr.folder / "other", {**lora(30), "head.weight": ([2], [1.0, 2.0])}, settings())
+    emr(*merge_words(["headed", "other"], "-o", "never.emr"), status=1, says="shape")
+
+
 def main(program):
-    tests = [lora_tests, difference_tests, agreement_tests, ia3_tests]
+    tests = [lora_tests, difference_tests, agreement_tests, ia3_tests, applied_tests, rank_tests]
     for test in tests:
         with tempfile.TemporaryDirectory() as folder:
             test(Emr(pathlib.Path(program).resolve(), pathlib.Path(folder)))

@@ -268,6 +268,13 @@ static emr_status with_read_options(world *w, uint64_t future, emr_error *error)
     return status;
 }
 
+static emr_status with_agree_options(world *w, uint64_t future, emr_error *error)
+{
+    NEW(emr_agree_options, options, future);
+    (void)w;
+    return emr_adapters_agree(NULL, NULL, 0, &options, error);
+}
+
 static emr_status with_write_options(world *w, uint64_t future, emr_error *error)
 {
     NEW(emr_checkpoint_write_options, options, future);
@@ -444,6 +451,7 @@ static const struct {
     const char *type;
     emr_status (*call)(world *w, uint64_t future, emr_error *error);
 } going_in[] = {
+    {"emr_agree_options", with_agree_options},
     {"emr_allocator", with_allocator},
     {"emr_executor", with_executor},
     {"emr_resources", with_resources},

@@ -222,6 +222,22 @@ def model_configs():
     yield "cut_off", '{"dtype":"float32"'
 
 
+def applied_adapters():
+    """A configuration, and what chooses the adapter's tensors: name, rows, columns (fuzz_adapter.c)."""
+    linear, bias, dora, embedding, conv, square = (0, 3, 6, 1, 4, 3), (2, 4, 4), (3, 4, 4), (4, 3, 5, 5, 3, 3), (7, 3, 3, 8, 4, 3), (9, 3, 5, 10, 5, 3)
+    lora = {"peft_type": "LORA", "r": 3, "lora_alpha": 16}
+    yield "all", lora, linear + embedding + conv + square
+    yield "bias", dict(lora, use_rslora=True), linear + (202, 4, 4)
+    yield "magnitudes", dict(lora, use_dora=True), linear + (203, 4, 4)
+    yield "patterns", dict(lora, rank_pattern={"^model.q$": 3, ".*": 9}, alpha_pattern={"[a-q]": 1.5, "\\w+": 2e0}), linear
+    yield "saved", lora, linear + (14, 4, 6, 15, 2, 2)
+    yield "transposed", dict(lora, fan_in_fan_out=True), square
+    yield "scaled", {"peft_type": "IA3"}, (11, 4, 1, 12, 1, 5)
+    yield "huge", dict(lora, r=2**63, lora_alpha=1e22), (0, 10, 6, 1, 4, 10)
+    yield "changed", dict(lora, init_lora_weights="pissa"), linear
+    yield "variant", dict(lora, layer_replication=[[0, 4], [2, 5]]), linear
+
+
 def main():
     emr, out = sys.argv[1], pathlib.Path(sys.argv[2])
 
@@ -249,6 +265,8 @@ def main():
     for name, text in model_configs():
         for choices in (0, 1, 4, 6):
             put("config", f"{name}{choices}", bytes([choices]) + text.encode())
+    for name, config, choices in applied_adapters():
+        put("adapter", "applied_" + name, json.dumps(config).encode() + b"\0{}\0" + bytes(choices))
     rng = random.Random(11)
     for i in range(40):
         put("round_trip", f"random{i:02}", bytes(rng.randrange(256) for _ in range(40 + 10 * i)))

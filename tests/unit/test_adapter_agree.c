@@ -14,17 +14,24 @@ static emr_model *carrying(const char *config)
     return m;
 }
 
-static emr_status compare(const char *const *configs, size_t n, const emr_allocator *allocator,
-                          emr_error *error)
+static emr_status compare_with(const char *const *configs, size_t n, const emr_agree_options *options,
+                               emr_error *error)
 {
     emr_model *models[3];
     const emr_model *given[3] = {NULL};
     for (size_t i = 0; i < n; i++)
         given[i] = models[i] = carrying(configs[i]);
-    emr_status status = emr_adapters_agree(given, names, n, allocator, error);
+    emr_status status = emr_adapters_agree(given, names, n, options, error);
     for (size_t i = 0; i < n; i++)
         emr_model_destroy(&models[i]);
     return status;
+}
+
+static emr_status compare(const char *const *configs, size_t n, const emr_allocator *allocator,
+                          emr_error *error)
+{
+    const emr_agree_options options = {.size = sizeof options, .allocator = allocator};
+    return compare_with(configs, n, &options, error);
 }
 
 /* What agrees does so either way round. */
@@ -62,8 +69,7 @@ static void what_decides_about_tensors_must_agree(void **state)
 {
     (void)state;
     check_differ("{\"r\":8}", "{\"r\":16}", "'r': 8 and 16");
-    check_differ("{\"lora_alpha\":16}", "{\"lora_alpha\":32.5}", "'lora_alpha': 16 and 32.5");
-    check_differ("{\"use_rslora\":true}", "{\"use_rslora\":false}", "'use_rslora': true and false");
+    check_differ("{\"use_dora\":true}", "{\"use_dora\":false}", "'use_dora': true and false");
     check_differ("{\"peft_type\":\"LORA\"}", "{\"peft_type\":\"IA3\"}", "'peft_type': \"LORA\" and \"IA3\"");
     check_differ("{\"base_model_name_or_path\":\"a\"}", "{\"base_model_name_or_path\":\"b\"}",
                  "\"a\" and \"b\"");
@@ -77,6 +83,122 @@ static void what_decides_about_tensors_must_agree(void **state)
     check_differ("{\"what nobody knows\":1}", "{\"what nobody knows\":2}", "'what nobody knows': 1 and 2");
 }
 
+/* Each task has its own configuration back, so what follows from that alone may differ. */
+static void what_comes_back_with_a_task_may_differ(void **state)
+{
+    static const char *const kinds[] = {"LORA", "ADALORA", "LOHA", "LOKR",
+                                        "IA3",  "OFT",     "VERA", "PREFIX_TUNING"};
+    static const char *const ranks[] = {"r", "rank_pattern"}, *const layers[] = {"target_modules",
+                                                                                 "modules_to_save"};
+    char a[100], b[100];
+    (void)state;
+    check_agree("{\"lora_alpha\":16}",
+                "{\"lora_alpha\":32.5,\"alpha_pattern\":{\"q\":1},\"use_rslora\":true}");
+    for (size_t i = 0; i < 8; i++)
+        for (size_t k = 0; k < 2; k++) {
+            snprintf(a, sizeof a, "{\"peft_type\":\"%s\",\"%s\":4}", kinds[i], ranks[k]);
+            snprintf(b, sizeof b, "{\"peft_type\":\"%s\",\"%s\":8}", kinds[i], ranks[k]);
+            if (i < 4)
+                check_agree(a, b);
+            else
+                check_differ(a, b, ": 4 and 8");
+            snprintf(a, sizeof a, "{\"peft_type\":\"%s\",\"%s\":[\"q\"]}", kinds[i], layers[k]);
+            snprintf(b, sizeof b, "{\"peft_type\":\"%s\",\"%s\":[\"q\",\"v\"]}", kinds[i], layers[k]);
+            if (i < 6)
+                check_agree(a, b);
+            else
+                check_differ(a, b, ": [\"q\"] and [\"q\",\"v\"]");
+        }
+    check_differ("{\"peft_type\":\"LORA\",\"r\":4}", "{\"peft_type\":\"LORA\",\"r\":4,\"bias\":\"all\"}",
+                 "'bias'");
+}
+
+/* How training began does not matter after it, unless it has changed the base. */
+static void initialisations_that_leave_the_base_agree(void **state)
+{
+    static const char *const idle[] = {"true",         "false",          "null",   "\"gaussian\"",
+                                       "\"Gaussian\"", "\"orthogonal\"", "\"eva\""};
+    static const char *const changing[] = {"\"pissa\"", "\"pissa_niter_16\"", "\"olora\"", "\"loftq\"",
+                                           "\"corda\"", "\"lora_ga\"",        "7"};
+    char a[200], b[200];
+    (void)state;
+    for (size_t i = 0; i < 7; i++)
+        for (size_t k = 0; k < 7; k++) {
+            snprintf(a, sizeof a, "{\"init_lora_weights\":%s}", idle[i]);
+            snprintf(b, sizeof b, "{\"init_lora_weights\":%s}", idle[k]);
+            check_agree(a, b);
+            check_agree(a, "{}");
+            snprintf(b, sizeof b, "{\"init_lora_weights\":%s}", changing[k]);
+            check_differ(a, b, "'init_lora_weights'");
+            check_differ("{}", b, "'init_lora_weights': absent and ");
+            snprintf(a, sizeof a, "{\"init_lora_weights\":%s}", changing[i]);
+            if (i == k)
+                check_agree(a, b);
+            else
+                check_differ(a, b, "'init_lora_weights'");
+        }
+    /* the base is then what is left of it behind ranks and scales */
+    for (size_t i = 0; i < 7; i++) {
+        static const char *const keys[] = {"\"r\":%d", "\"lora_alpha\":%d", "\"target_modules\":[%d]"};
+        for (size_t k = 0; k < 3; k++) {
+            int n = snprintf(a, sizeof a, "{\"peft_type\":\"LORA\",\"init_lora_weights\":%s,", changing[i]);
+            strcpy(b, a);
+            snprintf(a + n, sizeof a - (size_t)n, keys[k], 4);
+            snprintf(b + n, sizeof b - (size_t)n, keys[k], 8);
+            check_differ(strcat(a, "}"), strcat(b, "}"), "4");
+        }
+    }
+}
+
+/* One model under two names cannot be told from two models. */
+static void another_base_is_refused_with_what_to_do(void **state)
+{
+    static const char *const alike[] = {"\"org/base\"", "\"/data/base\"", "\"base\"",
+                                        "\"C:\\\\models\\\\base\""};
+    char a[100], b[100];
+    (void)state;
+    for (size_t i = 0; i < 4; i++)
+        for (size_t k = 0; k < 4; k++) {
+            snprintf(a, sizeof a, "{\"base_model_name_or_path\":%s}", alike[i]);
+            snprintf(b, sizeof b, "{\"base_model_name_or_path\":%s}", alike[k]);
+            if (i != k)
+                check_differ(a, b,
+                             ", which end in the same name: if they are one model, say --adapter-differ "
+                             "base_model_name_or_path");
+        }
+    for (size_t i = 0; i < 4; i++) {
+        static const char *const other[] = {"\"org/base2\"", "\"mybase\"", "\"\"", "null"};
+        emr_error error;
+        snprintf(a, sizeof a, "{\"base_model_name_or_path\":%s}", alike[i]);
+        snprintf(b, sizeof b, "{\"base_model_name_or_path\":%s}", other[i]);
+        check_differ(a, b, ": if they are one model, say --adapter-differ base_model_name_or_path");
+        assert_int_equal(compare((const char *const[]){a, b}, 2, NULL, &error), EMR_EMISMATCH);
+        assert_null(strstr(error.text, "same name"));
+    }
+    check_differ("{\"revision\":\"a\"}", "{\"revision\":\"b\"}", "--adapter-differ revision");
+}
+
+static void named_keys_may_differ(void **state)
+{
+    const char *const keys[] = {"base_model_name_or_path", "nobody's"};
+    const emr_agree_options options = {.size = sizeof options, .differ = keys, .n_differ = 2};
+    emr_error error;
+    (void)state;
+    assert_ok(compare_with((const char *const[]){"{\"base_model_name_or_path\":\"a\",\"nobody's\":1}",
+                                                 "{\"base_model_name_or_path\":\"b\"}"},
+                           2, &options, &error),
+              &error);
+    assert_int_equal(
+        compare_with((const char *const[]){"{\"base_model_name_or_path\":\"a\",\"bias\":\"all\"}", "{}"}, 2,
+                     &options, &error),
+        EMR_EMISMATCH);
+    assert_true(is_sentence(&error, "'bias'", "absent"));
+    /* a nested key is another one */
+    assert_int_equal(
+        compare_with((const char *const[]){"{\"a\":{\"nobody's\":1}}", "{}"}, 2, &options, &error),
+        EMR_EMISMATCH);
+}
+
 static void what_does_not_need_not(void **state)
 {
     (void)state;
@@ -85,6 +207,11 @@ static void what_does_not_need_not(void **state)
                 "{\"a\":1}}");
     check_agree("{\"megatron_core\":\"megatron.core\",\"qalora_group_size\":16}",
                 "{\"runtime_config\":{\"x\":[1]}}");
+    check_agree("{\"vera_dropout\":0.1,\"xlora_dropout_p\":0.2,\"rank_dropout_scale\":true,\"init_ia3_"
+                "weights\":true}",
+                "{\"init_weights\":\"lycoris\",\"eva_config\":{\"rho\":2},\"tokenizer_name_or_path\":\"x\"}");
+    check_differ("{\"dropout\":1}", "{\"dropout\":2}", "'dropout'");
+    check_differ("{\"x_dropout_y\":1}", "{\"x_dropout_y\":2}", "'x_dropout_y'");
     /* only by these names, and at the top */
     check_differ("{\"a\":{\"task_type\":1}}", "{\"a\":{\"task_type\":2}}", "'a'");
 }
@@ -297,6 +424,10 @@ int main(void)
         cmocka_unit_test(the_same_agrees),
         cmocka_unit_test(what_decides_about_tensors_must_agree),
         cmocka_unit_test(what_does_not_need_not),
+        cmocka_unit_test(what_comes_back_with_a_task_may_differ),
+        cmocka_unit_test(initialisations_that_leave_the_base_agree),
+        cmocka_unit_test(another_base_is_refused_with_what_to_do),
+        cmocka_unit_test(named_keys_may_differ),
         cmocka_unit_test(what_is_not_set_may_be_absent),
         cmocka_unit_test(order_counts_in_lists_that_are_no_sets),
         cmocka_unit_test(numbers_are_compared_by_value),

@@ -133,6 +133,13 @@ static void refuse_checkpoints(void)
     REFUSED(emr_adapters_agree(NULL, names, 2, NULL, e));
     REFUSED(emr_adapters_agree(models, NULL, 2, NULL, e));
     REFUSED(emr_adapters_agree(models, names, 2, NULL, e)); /* one of the models */
+    const emr_agree_options no_keys = {.size = sizeof no_keys, .n_differ = 1};
+    REFUSED(emr_adapters_agree(models, names, 1, &no_keys, e));
+    REFUSED(emr_adapter_apply(NULL, f.set.base.model, f.set.base.model, NULL, e));
+    NO_HANDLE(model, emr_adapter_apply(&model, NULL, f.set.base.model, NULL, e));
+    NO_HANDLE(model, emr_adapter_apply(&model, f.set.base.model, NULL, NULL, e));
+    REFUSED(emr_adapter_create_ones(NULL, f.set.base.model, NULL, e));
+    NO_HANDLE(model, emr_adapter_create_ones(&model, NULL, NULL, e));
 }
 
 static void refuse_merges(void)

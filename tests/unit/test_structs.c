@@ -38,6 +38,11 @@ static int tear_down(void **state)
 
 /* Structs that come in: each function hands one to a call, and undoes what that did. */
 
+static emr_status give_agree_options(void *given, emr_error *error)
+{
+    return emr_adapters_agree(NULL, NULL, 0, given, error);
+}
+
 static emr_status give_allocator(void *given, emr_error *error)
 {
     emr_buffer *buffer;
@@ -436,6 +441,7 @@ static void structs_come_in_by_the_size_rule(void **state)
     uint32_t w, task = 1;
     (void)state;
     assert_int_equal(emr_bundle_find_tensor(f.bundle, "w", &w, NULL), EMR_OK);
+    CHECK_IN(emr_agree_options, &(emr_agree_options){0}, give_agree_options);
     CHECK_IN(emr_allocator, &allocator, give_allocator);
     CHECK_IN(emr_application,
              &((emr_application){.base = weights,

@@ -9,6 +9,7 @@ typedef struct group {
     const emr_model **models;
     char (*names)[300]; /* a task's name has at most 255 bytes */
     size_t n;
+    emr_agree_options options;
 } group;
 
 static void add_to_group(group *g, const emr_model *model, const char *format, const char *name)
@@ -24,7 +25,8 @@ static emr_status ask_group(const group *g, size_t first, emr_error *error)
         return EMR_ENOMEM;
     for (size_t i = 0; i < g->n; i++)
         names[i] = g->names[i];
-    emr_status status = emr_adapters_agree(g->models + first, names + first, g->n - first, NULL, error);
+    emr_status status =
+        emr_adapters_agree(g->models + first, names + first, g->n - first, &g->options, error);
     free(names);
     return status;
 }
@@ -54,8 +56,12 @@ emr_status check_adapters(const arguments *a, emr_model *const *models, const em
                           const emr_bundle *before, emr_error *error)
 {
     size_t most = a->n_tasks + 2; /* one of the bundle's tasks, and the base */
-    group g = {calloc(most, sizeof *g.models), calloc(most, sizeof *g.names), 1};
+    group g = {calloc(most, sizeof *g.models), calloc(most, sizeof *g.names), 1, EMR_INIT(emr_agree_options)};
+    g.options.differ = a->differ;
+    g.options.n_differ = a->n_differ;
     emr_status status = g.models && g.names ? EMR_OK : EMR_ENOMEM;
+    for (size_t t = 0; !status && t < a->n_tasks; t++)
+        status = check_adapter_base(a, t, models[t], base, !before, error);
     for (size_t t = 0; !status && t < a->n_tasks; t++)
         add_to_group(&g, models[t], "task '%s'", a->tasks[t].name);
     /* an adapter's initial values may well be a plain file that a script has made */

@@ -96,6 +96,13 @@ static const char *add_merge_glob(arguments *a, const option *o, const char *val
     return *value ? NULL : "is empty";
 }
 
+static const char *add_differing(arguments *a, const option *o, const char *value)
+{
+    (void)o;
+    a->differ[a->n_differ++] = value;
+    return *value ? NULL : "is empty";
+}
+
 /* A word, for all tensors; or WORD:GLOB, for those that match. */
 static const char *set_missing(arguments *a, const option *o, const char *value)
 {
@@ -148,6 +155,8 @@ static const option option_table[] = {
     {.name = "--tie", .commands = MERGE, CHOICE(merge.tie, tie_words, 0)},
     {.name = "--private", .commands = MERGE, .takes_value = true, .set = add_private_glob},
     {.name = "--merge", .commands = MERGE, .takes_value = true, .set = add_merge_glob},
+    {.name = "--apply-adapters", .commands = MERGE | ADD, FLAG(apply_adapters)},
+    {.name = "--adapter-differ", .commands = MERGE | ADD, .takes_value = true, .set = add_differing},
     {.name = "--on-mismatch", .commands = MERGE, CHOICE(policy.on_mismatch, mismatch_words, 0)},
     {.name = "--on-missing",
      .commands = MERGE,
@@ -226,7 +235,8 @@ int parse_arguments(arguments *a, int argc, char **argv)
     a->merge_globs = calloc(room, sizeof *a->merge_globs);
     a->base_globs = calloc(room, sizeof *a->base_globs);
     a->absent_globs = calloc(room, sizeof *a->absent_globs);
-    if (!a->merge_globs || !a->base_globs || !a->absent_globs || !a->files || !a->rename_words ||
+    a->differ = calloc(room, sizeof *a->differ);
+    if (!a->differ || !a->merge_globs || !a->base_globs || !a->absent_globs || !a->files || !a->rename_words ||
         !a->task_words || !a->private_globs)
         return complain(EXIT_SYSTEM, "out of memory");
     a->merge = EMR_INIT(emr_merge_options);
@@ -263,6 +273,7 @@ void free_arguments(arguments *a)
     free(a->files);
     free(a->private_globs);
     free(a->merge_globs);
+    free(a->differ);
     free(a->base_globs);
     free(a->absent_globs);
 }

@@ -1,15 +1,21 @@
-/* base.c - what --base names: a checkpoint, or the word "zeros". */
+/* base.c - what --base names: a checkpoint, or the word "zeros" or "ones". */
 #include "cli.h"
 
 #include <string.h>
 
-bool base_is_zeros(const arguments *a)
+bool base_is_made(const arguments *a)
 {
-    return a->base && strcmp(a->base, "zeros") == 0;
+    return a->base && (strcmp(a->base, "zeros") == 0 || strcmp(a->base, "ones") == 0);
+}
+
+static emr_status make_base(emr_model **base, const arguments *a, const emr_model *like, emr_error *error)
+{
+    bool is_ones = strcmp(a->base, "ones") == 0;
+    return (is_ones ? emr_adapter_create_ones : emr_model_create_zeros)(base, like, NULL, error);
 }
 
 /* The tensors that a bundle takes from its base, without their bytes: their names and shapes are all that
- * zeros need, and the bundle itself knows whether its base was zeros. */
+ * they need, and the bundle itself knows whether its base was that. */
 static emr_status add_base_tensors(emr_model *model, const emr_bundle *bundle, emr_error *error)
 {
     emr_tensor_info t = EMR_INIT(emr_tensor_info);
@@ -22,11 +28,11 @@ static emr_status add_base_tensors(emr_model *model, const emr_bundle *bundle, e
     return status;
 }
 
-/* In a merge, zeros stand for the float tensors of the first task: as if a checkpoint of zeros had been made
+/* In a merge, they stand for the float tensors of the first task: as if a checkpoint of zeros had been made
  * from it, so that what holds for any base holds for this one. A float tensor that only later tasks have is
- * private to them, one that a later task lacks is an error or, with --on-missing base, zeros. The tensors of
- * all tasks together would do worse: what one task alone has (its head, say) would be missing in every other,
- * and --on-missing base would give it to them.
+ * private to them, one that a later task lacks is an error or, with --on-missing base, what it is here. The
+ * tensors of all tasks together would do worse: what one task alone has (its head, say) would be missing in
+ * every other, and --on-missing base would give it to them.
  *
  * A bundle that is added to holds its first task, so adding sees the same base: besides what the bundle takes
  * from it, what that task has of its own. */
@@ -47,17 +53,17 @@ emr_status open_base(emr_model **base, const arguments *a, const emr_bundle *bun
                      emr_error *error)
 {
     emr_model *like = NULL;
-    if (!base_is_zeros(a))
+    if (!base_is_made(a))
         return open_checkpoint(base, a->base, a, error);
     if (!bundle)
-        return emr_model_create_zeros(base, first, NULL, error);
+        return make_base(base, a, first, error);
     emr_status status = emr_model_create(&like, NULL, error);
     if (!status)
         status = add_base_tensors(like, bundle, error);
     if (!status && first)
         status = add_private_tensors(like, bundle, error);
     if (!status)
-        status = emr_model_create_zeros(base, like, NULL, error);
+        status = make_base(base, a, like, error);
     emr_model_destroy(&like);
     return status;
 }

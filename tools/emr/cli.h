@@ -50,6 +50,8 @@ typedef struct arguments {
     rename_rule *rules; /* what they come to */
     size_t n_rules, rules_capacity;
     const char **private_globs, **merge_globs, **base_globs, **absent_globs; /* the policy's */
+    const char **differ;                              /* keys in which adapters may differ */
+    size_t n_differ;
     const char *base, *output, *mask;
     uint64_t memory, shard_bytes, resume_every;
     emr_merge_options merge;
@@ -57,7 +59,7 @@ typedef struct arguments {
     emr_dtype dtype;
     uint32_t threads;                                                                 /* 0: all online */
     uint32_t dequantise, unified, resume, dry_run, force, json, quiet, help, version; /* flags */
-    uint32_t no_side_files;
+    uint32_t no_side_files, apply_adapters;
 } arguments;
 
 /* Parses the words after the command. On failure prints the error line and returns EXIT_USAGE. */
@@ -116,10 +118,10 @@ const char *side_file_name(const char *tensor);
 /* The number of a task of that name. */
 emr_status find_task(const emr_bundle *bundle, const char *name, uint32_t *task, emr_error *error);
 
-/* The model that --base names. "zeros" is no path: it is zeros for the float tensors of `first`, the first
- * task to be merged; with a bundle, for what this takes from its base; with both, which is adding, also for
- * all other float tensors of the bundle's first task. */
-bool base_is_zeros(const arguments *a);
+/* The model that --base names. "zeros" and "ones" are no paths: they are zeros (but ones for (IA)^3's
+ * vectors) for the float tensors of `first`, the first task to be merged; with a bundle, for what this takes
+ * from its base; with both, which is adding, also for all other float tensors of the bundle's first task. */
+bool base_is_made(const arguments *a);
 emr_status open_base(emr_model **base, const arguments *a, const emr_bundle *bundle, const emr_model *first,
                      emr_error *error);
 /* Adds what --dequantise has to do with it, where a GGUF base (or NULL) fits badly. */
@@ -165,6 +167,15 @@ void add_share_json(json_t *object, const share *share);
 /* Says on standard error that less than half of the parameters is merged, if so. */
 void note_share(const arguments *a, const share *share, const emr_model *base);
 
+/* Whether a task that is an adapter has a base that one can be merged against; says which one it should be.
+ */
+emr_status check_adapter_base(const arguments *a, size_t task, const emr_model *model, const emr_model *base,
+                              bool is_first_merge, emr_error *error);
+
+/* Whether tensors that tasks have in common differ in shape, but only in the ranks of LoRA: then they may be
+ * filled up with zeros (EMR_ON_MISMATCH_PAD). */
+bool only_ranks_differ(emr_model *const *models, size_t n);
+
 /* What nearly every command needs: a pool, and what the library's calls may use. Closed last of all. */
 typedef struct session {
     emr_pool *pool;
@@ -180,10 +191,16 @@ typedef struct merge_job {
     emr_bundle *before;            /* `add`: the bundle that is added to */
     emr_model *base, **models;     /* as they are merged */
     emr_model *base_file, **files; /* as they were read, where --rename makes others of them */
+    emr_model *whole_base;         /* with the files beside its weights, for --apply-adapters */
+    emr_model **adapters,
+        **applied; /* whose places in `models` that has taken; what --rename makes others of */
     emr_merge *merge;
     emr_file *file;
     emr_file *journal; /* --resume */
 } merge_job;
+
+/* With --apply-adapters: what the base becomes with each task that is an adapter takes its place. */
+emr_status apply_adapters(merge_job *j, const arguments *a, emr_error *error);
 
 /* The plan (--dry-run); and, after the run, what became of it. */
 emr_status print_merge_plan(const merge_job *j, const arguments *a, emr_error *error);

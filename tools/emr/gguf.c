@@ -13,12 +13,12 @@ static const char *kind_name(const emr_model *model)
  * together. Zeros are of any kind. */
 emr_status check_kinds(const arguments *a, emr_model *const *models, const emr_model *base, emr_error *error)
 {
-    const char *first = kind_name(base_is_zeros(a) ? models[0] : base);
+    const char *first = kind_name(base_is_made(a) ? models[0] : base);
     for (size_t i = 0; i < a->n_tasks; i++) {
         const char *kind = kind_name(models[i]), *task = a->tasks[i].name;
         if (strcmp(kind, first) == 0)
             continue;
-        if (base_is_zeros(a))
+        if (base_is_made(a))
             return emr_error_format(error, EMR_EUNSUPPORTED,
                                     "task '%K' (%F) is %s, and task '%s' is %s: all must be of one kind",
                                     task, emr_model_name(models[i]), kind, a->tasks[0].name, first);

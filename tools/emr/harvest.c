@@ -21,7 +21,7 @@ typedef struct harvest {
 /* The base's file or folder, or the folder that its file lies in. */
 static bool is_base_itself(const arguments *a, const char *path)
 {
-    if (!a->base || base_is_zeros(a))
+    if (!a->base || base_is_made(a))
         return false;
     char *around = is_folder(a->base) ? NULL : path_folder(a->base);
     bool same = is_same_file(path, a->base) || (around && is_same_file(path, *around ? around : "."));

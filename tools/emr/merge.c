@@ -18,6 +18,9 @@ static int check_usage(const arguments *a, bool adds)
         return complain(EXIT_USAGE, "%s: --base CHECKPOINT is missing", a->command);
     if (!a->n_tasks)
         return complain(EXIT_USAGE, "%s: at least one --task [NAME=]CHECKPOINT is needed", a->command);
+    if (a->apply_adapters && base_is_made(a))
+        return complain(EXIT_USAGE, "--apply-adapters: --base must be the model that they belong to, not %s",
+                        a->base);
     if (!a->output && !a->dry_run)
         return complain(EXIT_USAGE, "%s: -o OUT.emr is missing", a->command);
     if (a->resume && a->output && to_standard_output(a))
@@ -43,29 +46,53 @@ static emr_status open_models(merge_job *j, const arguments *a, emr_error *error
         return EMR_ENOMEM;
     if (a->n_files)
         status = emr_bundle_open_file(&j->before, a->files[0], NULL, error);
-    if (!status && !base_is_zeros(a))
+    if (!status && !base_is_made(a))
         status = open_base(&j->base, a, NULL, NULL, error);
     for (size_t i = 0; !status && i < a->n_tasks; i++)
         status = open_one_task(j, a, i, error);
-    if (!status && base_is_zeros(a))
+    if (!status && base_is_made(a))
         status = open_base(&j->base, a, j->before, j->models[0], error);
+    if (!status && a->apply_adapters)
+        status = apply_adapters(j, a, error);
     if (!status)
         status = rename_tensors(&j->base, &j->base_file, a, RENAME_BASE, error);
     return status ? status : check_rules_used(a, error);
 }
 
-/* Those under other names before those that they are of. */
+static void destroy_models(emr_model **models, size_t n)
+{
+    for (size_t i = 0; models && i < n; i++)
+        emr_model_destroy(&models[i]);
+    free(models);
+}
+
+/* Those that are made of others before those that they are of. */
 static void close_models(merge_job *j, const arguments *a)
 {
+    destroy_models(j->models, a->n_tasks);
+    destroy_models(j->applied, a->n_tasks);
+    destroy_models(j->adapters, a->n_tasks);
+    destroy_models(j->files, a->n_tasks);
+    emr_model_destroy(&j->whole_base);
     emr_model_destroy(&j->base);
     emr_model_destroy(&j->base_file);
-    for (size_t i = 0; j->models && j->files && i < a->n_tasks; i++) {
-        emr_model_destroy(&j->models[i]);
-        emr_model_destroy(&j->files[i]);
-    }
-    free(j->models);
-    free(j->files);
     emr_bundle_destroy(&j->before);
+}
+
+/* A base that is made costs nothing, and with it applying needs no --base. Zeros fill up factors of lower
+ * rank, unless another way with mismatches was asked for. */
+static emr_status create_merge(merge_job *j, const arguments *a, emr_error *error)
+{
+    emr_merge_options options = a->merge;
+    emr_policy policy = a->policy;
+    options.resources = &j->session.resources;
+    options.policy = &policy;
+    if (base_is_made(a))
+        options.embed_base = 1;
+    if (!j->before && base_is_made(a) && policy.on_mismatch == EMR_ON_MISMATCH_ERROR &&
+        only_ranks_differ(j->models, a->n_tasks))
+        policy.on_mismatch = EMR_ON_MISMATCH_PAD;
+    return emr_merge_create(&j->merge, &options, error);
 }
 
 static emr_status set_models(merge_job *j, const arguments *a, emr_error *error)
@@ -135,13 +162,9 @@ static int merge_or_add(const arguments *a, bool adds)
     exit_status = session_open(&j.session, a, adds ? "adding" : "merging");
     if (exit_status)
         return exit_status;
-    emr_merge_options options = a->merge;
-    options.resources = &j.session.resources;
-    if (base_is_zeros(a)) /* they cost nothing, and applying needs no --base */
-        options.embed_base = 1;
-    emr_status status = emr_merge_create(&j.merge, &options, &error);
+    emr_status status = open_models(&j, a, &error);
     if (!status)
-        status = open_models(&j, a, &error);
+        status = create_merge(&j, a, &error);
     if (!status)
         status = set_models(&j, a, &error);
     if (!status)

@@ -210,7 +210,7 @@ static int compare_inputs(const arguments *a, const targets *t)
     char what[400];
     /* `drop` may replace its bundle, as its help says: the new one is whole before the old one goes */
     bool may_replace = strcmp(a->command, "drop") == 0 && !to_standard_output(a);
-    if (a->base && !base_is_zeros(a))
+    if (a->base && !base_is_made(a))
         status = compare_input(t, a->base, "the base");
     for (size_t i = 0; !status && i < a->n_tasks; i++) {
         snprintf(what, sizeof what, "the checkpoint of task '%.300s'", a->tasks[i].name);

@@ -56,8 +56,8 @@ emr_status print_merge_plan(const merge_job *j, const arguments *a, emr_error *e
         print_name(t.name, 0);
         printf(" %s: %s\n", shape_text(t.rank, t.shape, shape), t.reason);
     }
-    if (base_is_zeros(a)) {
-        printf("the base is zeros for ");
+    if (base_is_made(a)) {
+        printf("the base is %s for ", a->base);
         print_name(j->before ? "the bundle's first task" : a->tasks[0].name, 0);
         puts(j->before ? "'s float tensors" : "'s float tensors, and is embedded");
     }
