@@ -23,7 +23,7 @@ static bool is_letter(char c)
 }
 
 /* Whether a name of n bytes has that ending, and something before it unless it is a whole part. */
-static bool has_ending(const char *name, size_t n, const char *ending, size_t bytes)
+static bool ends_in_part(const char *name, size_t n, const char *ending, size_t bytes)
 {
     if (bytes > n || (bytes && name[n - 1] != ending[bytes - 1]) ||
         memcmp(name + n - bytes, ending, bytes) != 0)
@@ -37,7 +37,7 @@ static const emr_tensor *find_renamed(const emr_tensor *t, size_t n, const char 
                                       const char *to, size_t to_bytes)
 {
     char name[EMR_ROLE_NAME_MAX];
-    if (!has_ending(t->name, n, from, from_bytes) || n - from_bytes + to_bytes >= sizeof name)
+    if (!ends_in_part(t->name, n, from, from_bytes) || n - from_bytes + to_bytes >= sizeof name)
         return NULL;
     memcpy(name, t->name, n - from_bytes);
     memcpy(name + n - from_bytes, to, to_bytes);
@@ -120,7 +120,7 @@ static bool find_plain_number(const emr_tensor *t, size_t n, emr_found_role *fou
     for (const emr_number_rule *rule = emr_number_rules; rule->family; rule++) {
         const emr_renaming *r = &rule->partner;
         const emr_tensor *partner = NULL;
-        if (!has_ending(t->name, n, r->from, r->from_bytes) ||
+        if (!ends_in_part(t->name, n, r->from, r->from_bytes) ||
             (r->to_bytes && !(partner = emr_role_partner(t, r))) || !rule->fits(t, partner))
             continue;
         *found = (emr_found_role){.role = rule->role, .name = rule->family, .reason = rule->reason};
@@ -140,7 +140,7 @@ emr_found_role emr_role_find(const emr_tensor *t)
 
 static bool is_ending_of(const emr_renaming *r, const char *name, size_t n)
 {
-    return has_ending(name, n, r->to, r->to_bytes);
+    return ends_in_part(name, n, r->to, r->to_bytes);
 }
 
 /* A plain float is a code by its name (or as a packed column, see below), or else a side-car or a number by
@@ -152,7 +152,7 @@ bool emr_role_is_possible(const char *name)
         for (const emr_code_rule *rule = code_tables[i]; rule->key.to; rule++) {
             bool may_be_code = rule->key.from_bytes && rule->code_dtypes & EMR_DTYPES_FLOAT;
             if (is_ending_of(&rule->key, name, n) ||
-                (may_be_code && has_ending(name, n, rule->key.from, rule->key.from_bytes)))
+                (may_be_code && ends_in_part(name, n, rule->key.from, rule->key.from_bytes)))
                 return true;
             for (const emr_renaming *r = rule->sidecars; r && r->to; r++)
                 if (is_ending_of(r, name, n))
@@ -160,7 +160,7 @@ bool emr_role_is_possible(const char *name)
         }
     }
     for (const emr_number_rule *rule = emr_number_rules; rule->family; rule++)
-        if (has_ending(name, n, rule->partner.from, rule->partner.from_bytes))
+        if (ends_in_part(name, n, rule->partner.from, rule->partner.from_bytes))
             return true;
     return false;
 }
