@@ -71,7 +71,9 @@ static bool find_family(family *f, const emr_policy *policy, const emr_tensor *b
 {
     bool pad = policy->on_mismatch == EMR_ON_MISMATCH_PAD;
     *f = (family){.base = base, .most_rows = base->rank ? base->shape[0] : 0};
-    if (!base->rank || !emr_dtype_is_float(base->dtype) || emr_policy_is_private(policy, base->name))
+    bool is_rest = base->own && base->own->is_rest; /* of a base that was cut before */
+    if (!base->rank || is_rest || !emr_dtype_is_float(base->dtype) ||
+        emr_policy_is_private(policy, base->name))
         return false;
     memcpy(f->shape, base->shape, base->rank * sizeof *f->shape);
     for (uint32_t t = 0; t < n_tasks; t++) {
@@ -114,6 +116,10 @@ static emr_status arrange_source(emr_model **arranged, const emr_model *source,
         changes = changes || moves;
         status = moves ? arrange_one(*arranged, t, f.shape, policy->on_mismatch == EMR_ON_MISMATCH_PAD, error)
                        : emr_arranged_keep(*arranged, t, error);
+        if (status == EMR_EEXIST)
+            status =
+                emr_fail(error, EMR_EMISMATCH, "%F: tensor '%T' or rows cut off it have another one's name",
+                         source->name, t->name);
     }
     if (status || !changes)
         emr_model_destroy(arranged);

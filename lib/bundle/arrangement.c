@@ -67,8 +67,14 @@ static emr_status index_own_names(base_names *own, const emr_allocator *allocato
     return status ? emr_no_memory(error, own->bundle->name) : EMR_OK;
 }
 
-static emr_status take_own_names(base_names *own, const emr_model *base, const emr_allocator *allocator,
-                                 emr_error *error)
+static bool is_shaped(const emr_tensor *t, uint32_t rank, const uint64_t *shape)
+{
+    return t->rank == rank && (!rank || memcmp(t->shape, shape, rank * sizeof *shape) == 0);
+}
+
+/* Which tensors of the bundle the base's own ones are, and the rests behind them. */
+static emr_status take_own_tensors(base_names *own, const emr_model *base, const emr_allocator *allocator,
+                                   emr_error *error)
 {
     const emr_bundle *b = own->bundle;
     own->taken = emr_allocate_array(allocator, b->summary.n_tensors, sizeof *own->taken);
@@ -76,15 +82,36 @@ static emr_status take_own_names(base_names *own, const emr_model *base, const e
         return emr_no_memory(error, b->name);
     for (size_t i = own->first; i < own->end; i++) {
         emr_arrangement_record r = emr_bundle_arrangement_record(b, i);
-        if (!emr_model_find_tensor(base, emr_bundle_string(b, r.name)))
-            continue;
-        if (own->taken[r.tensor] || (r.rest != EMR_NO_REST && own->taken[r.rest]))
+        uint32_t rank = emr_bundle_tensor_record(b, r.tensor).rank;
+        const emr_tensor *t = emr_model_find_tensor(base, emr_bundle_string(b, r.name));
+        bool is_own = t != NULL;
+        if (!t)
+            t = emr_model_find_tensor(base, emr_bundle_tensor_name(b, r.tensor));
+        bool has_rest = t && r.rest != EMR_NO_REST && is_shaped(t, rank, emr_bundle_shape(b, r.shape));
+        if ((is_own && own->taken[r.tensor]) || (has_rest && own->taken[r.rest]))
             return emr_bundle_malformed(b, part_of_two, error);
-        own->taken[r.tensor] = true;
-        if (r.rest != EMR_NO_REST)
+        own->taken[r.tensor] = own->taken[r.tensor] || is_own;
+        if (has_rest)
             own->taken[r.rest] = true;
     }
     return EMR_OK;
+}
+
+/* The record of a tensor of the bundle, by which the base may call it, too; false: there is none. */
+static bool find_by_number(const base_names *own, uint32_t tensor, emr_arrangement_record *r)
+{
+    size_t first = own->first, end = own->end;
+    while (first < end) {
+        size_t middle = first + (end - first) / 2;
+        *r = emr_bundle_arrangement_record(own->bundle, middle);
+        if (r->tensor == tensor)
+            return true;
+        if (r->tensor < tensor)
+            first = middle + 1;
+        else
+            end = middle;
+    }
+    return false;
 }
 
 static emr_status arrange_rest(emr_model *m, const base_names *own, const emr_arrangement_record *r,
@@ -99,12 +126,7 @@ static emr_status arrange_rest(emr_model *m, const base_names *own, const emr_ar
     return status;
 }
 
-static bool is_shaped(const emr_tensor *t, uint32_t rank, const uint64_t *shape)
-{
-    return t->rank == rank && (!rank || memcmp(t->shape, shape, rank * sizeof *shape) == 0);
-}
-
-/* A tensor of an own name. One that is not as its record says gets the bundle's name alone: it is as the bundle has
+/* A tensor of a record. One that is not as its record says gets the bundle's name alone: it is as the bundle has
  * it, or it is compared with that and found to be wrong. */
 static emr_status arrange_owned(emr_model *m, const base_names *own, const emr_arrangement_record *r,
                                 const emr_tensor *t, bool whole, emr_error *error)
@@ -126,15 +148,20 @@ static emr_status arrange_owned(emr_model *m, const base_names *own, const emr_a
 static emr_status arrange_tensor(emr_model *m, const base_names *own, const emr_tensor *t, bool whole,
                                  emr_error *error)
 {
+    const emr_bundle *b = own->bundle;
+    emr_arrangement_record r;
     uint32_t number;
     size_t i = emr_names_find(&own->names, own_name_at, own, t->name);
     if (i != EMR_NAMES_NONE) {
-        emr_arrangement_record r = emr_bundle_arrangement_record(own->bundle, own->first + i);
+        r = emr_bundle_arrangement_record(b, own->first + i);
         return arrange_owned(m, own, &r, t, whole, error);
     }
-    if (!emr_bundle_find_tensor(own->bundle, t->name, &number, NULL) && own->taken[number])
+    if (emr_bundle_find_tensor(b, t->name, &number, NULL))
+        return emr_arranged_keep(m, t, error);
+    if (own->taken[number])
         return EMR_OK;
-    return emr_arranged_keep(m, t, error);
+    return find_by_number(own, number, &r) ? arrange_owned(m, own, &r, t, whole, error)
+                                           : emr_arranged_keep(m, t, error);
 }
 
 emr_status emr_bundle_arrange_base(emr_model **arranged, const emr_bundle *b, const emr_model *base,
@@ -149,7 +176,7 @@ emr_status emr_bundle_arrange_base(emr_model **arranged, const emr_bundle *b, co
     if (!status)
         status = index_own_names(&own, allocator, error);
     if (!status)
-        status = take_own_names(&own, base, allocator, error);
+        status = take_own_tensors(&own, base, allocator, error);
     for (uint32_t i = 0; !status && i < base->n_tensors; i++)
         status = arrange_tensor(*arranged, &own, base->tensors[i], whole, error);
     emr_names_free(&own.names, allocator);
