@@ -463,7 +463,7 @@ static emr_status check_arrangement(const emr_bundle *b, emr_error *error)
 {
     uint64_t last =
         0; /* owner and tensor of the record before, plus 1: they ascend, and the base comes last */
-    if ((b->n_arrangements > 0) != ((b->features & EMR_FEATURE_ARRANGED) != 0))
+    if (b->n_arrangements > 0 && !(b->features & EMR_FEATURE_ARRANGED))
         return emr_bundle_malformed(b, "its header and its arrangement disagree", error);
     for (size_t i = 0; i < b->n_arrangements; i++) {
         emr_arrangement_record r = emr_bundle_arrangement_record(b, i);

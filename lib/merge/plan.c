@@ -145,8 +145,11 @@ static bool has_absent(const emr_alignment *a)
 uint32_t emr_merge_features(const emr_merge_plan *plan)
 {
     bool rules = plan->options.extendable && emr_merge_n_globs(plan) > plan->policy.n_private_globs;
+    bool arranged =
+        emr_merge_is_arranged(plan) ||
+        (plan->before && plan->before->features & EMR_FEATURE_ARRANGED); /* perhaps without records */
     return (has_absent(&plan->alignment) ? EMR_FEATURE_ABSENT : 0u) | (rules ? EMR_FEATURE_RULES : 0u) |
-           (emr_merge_is_arranged(plan) ? EMR_FEATURE_ARRANGED : 0u);
+           (arranged ? EMR_FEATURE_ARRANGED : 0u);
 }
 
 static void hash_globs(emr_hasher *h, const char *const *globs, uint32_t n)

@@ -510,6 +510,54 @@ static void adding_is_merging_at_once(void **state)
     }
 }
 
+/* A base under other names, of which only those matter that no task takes: no bundle has a record of them. */
+static void what_no_task_takes_is_in_no_bundle(void **state)
+{
+    (void)state;
+    const test_tensor tensors[] = {{"w", EMR_DTYPE_F32, 1, {9}}, {"own.other", EMR_DTYPE_F32, 1, {5}}};
+    const emr_rename rule = {"own.", ""};
+    const emr_policy policy = {.size = sizeof policy, .on_missing = EMR_ON_MISSING_ABSENT};
+    rng r = {5};
+    emr_error error;
+    emr_model *renamed;
+    emr_merge_options o = small_options();
+    test_model base = test_model_create("base", tensors, 2, SOURCE_MEMORY);
+    test_model task = test_model_create("task", tensors, 1, SOURCE_MEMORY);
+    test_model_randomise(&base, &r);
+    test_model_randomise(&task, &r);
+    o.policy = &policy;
+    o.extendable = 1;
+    assert_ok(emr_model_create_renamed(&renamed, base.model, &rule, 1, NULL, &error), &error);
+    emr_buffer *buffers[3]; /* of one task, of two at once, of two one after the other */
+    for (size_t i = 0; i < 3; i++) {
+        emr_merge *merge;
+        emr_bundle *bundle = i == 2 ? test_bundle_open(buffers[0]) : NULL;
+        buffers[i] = test_buffer_new();
+        assert_ok(emr_merge_create(&merge, &o, &error), &error);
+        if (bundle)
+            assert_ok(emr_merge_extend(merge, bundle, &error), &error);
+        assert_ok(emr_merge_set_base(merge, bundle ? base.model : renamed, &error), &error);
+        if (!bundle)
+            assert_ok(emr_merge_add_task(merge, "a", task.model, &error), &error);
+        if (i)
+            assert_ok(emr_merge_add_task(merge, "b", task.model, &error), &error);
+        assert_ok(emr_merge_set_output(merge, emr_buffer_io(buffers[i]), &error), &error);
+        assert_ok(emr_merge_run(merge, &error), &error);
+        emr_merge_destroy(&merge);
+        emr_bundle_destroy(&bundle);
+    }
+    assert_same_buffer(buffers[2], buffers[1], "added");
+    for (size_t i = 0; i < 3; i++) {
+        emr_bundle *bundle = test_bundle_open(buffers[i]);
+        assert_ok(emr_bundle_check_base(bundle, base.model, NULL, &error), &error);
+        emr_bundle_destroy(&bundle);
+        emr_buffer_destroy(&buffers[i]);
+    }
+    emr_model_destroy(&renamed);
+    test_model_destroy(&base);
+    test_model_destroy(&task);
+}
+
 /* All bytes of all tensors of a task's model, under their names: as a file. */
 static emr_buffer *task_file(const emr_bundle *bundle, uint32_t task, const emr_model *base)
 {
@@ -801,10 +849,15 @@ static void failures_leave_nothing(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(own_names_and_shapes_come_back), cmocka_unit_test(bytes_do_not_depend_on_how),
-        cmocka_unit_test(pushed_bytes_give_the_same),     cmocka_unit_test(adding_is_merging_at_once),
-        cmocka_unit_test(dropping_keeps_the_others),      cmocka_unit_test(sessions_have_the_bundles_shapes),
-        cmocka_unit_test(another_base_gives_no_file),     cmocka_unit_test(failures_leave_nothing),
+        cmocka_unit_test(own_names_and_shapes_come_back),
+        cmocka_unit_test(bytes_do_not_depend_on_how),
+        cmocka_unit_test(pushed_bytes_give_the_same),
+        cmocka_unit_test(adding_is_merging_at_once),
+        cmocka_unit_test(what_no_task_takes_is_in_no_bundle),
+        cmocka_unit_test(dropping_keeps_the_others),
+        cmocka_unit_test(sessions_have_the_bundles_shapes),
+        cmocka_unit_test(another_base_gives_no_file),
+        cmocka_unit_test(failures_leave_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

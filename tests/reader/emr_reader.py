@@ -361,8 +361,7 @@ class Bundle:
         """What tensors are in their owners' own models, by owner and tensor: (name, shape, rest or None)."""
         self.arrangement, last = {}, (-1, -1)
         section = self.sections.get(13, b"")
-        refuse_unless(len(section) % 24 == 0 and bool(section) == bool(self.features & ARRANGED) and (section or 13 not in self.sections),
-                      "ARRANGEMENT, or its feature bit")
+        refuse_unless(len(section) % 24 == 0 and (not section or self.features & ARRANGED), "ARRANGEMENT, or its feature bit")
         for owner, tensor, name, shape, rest in struct.iter_unpack("<IIIII4x", section):
             refuse_unless(last < (owner, tensor) and (owner < self.n_tasks or owner == NO_OWNER), "records of an arrangement")
             last = owner, tensor

@@ -151,10 +151,10 @@ CHANGES = [
     ("carried_raw", edit.SUMMARY, 0, "<B", 2, "EMR_EVERSION"), ("carried_raw", edit.PRIVATE, 14, "<H", 7, "EMR_EFORMAT"),
     # version 1.1: merged tensors that tasks lack, letters, arrangements
     ("absent_raw", "header", 16, "<Q", 0, "EMR_EFORMAT"), ("absent_raw", edit.TASK_DTYPES, 0, "<B", 16, "EMR_EFORMAT"),
-    ("absent_raw", edit.TASK_DTYPES, 0, "<B", 0, None), ("absent_raw", "header", 16, "<Q", 5, "EMR_EFORMAT"),
+    ("absent_raw", edit.TASK_DTYPES, 0, "<B", 0, None), ("absent_raw", "header", 16, "<Q", 5, None),
     ("letters", "header", 16, "<Q", 0, None), ("letters", edit.STRINGS, -2, "<B", ord("q"), "EMR_EFORMAT"),
     ("carried_raw", "header", 16, "<Q", 2, None), ("policies_raw", "header", 16, "<Q", 2, None),
-    ("rows_raw", "header", 16, "<Q", 0, "EMR_EFORMAT"), ("grid_raw", "header", 16, "<Q", 4, "EMR_EFORMAT"),
+    ("rows_raw", "header", 16, "<Q", 0, "EMR_EFORMAT"), ("grid_raw", "header", 16, "<Q", 4, None),
     *((name, edit.ARRANGEMENT, *change) for name, changes in {
         "rows_raw": [  # of t0: the tensor with its rest
             (0, "<I", 1, "EMR_EFORMAT"), (0, "<I", 3, "EMR_EFORMAT"), (4, "<I", 99, "EMR_EFORMAT"), (4, "<I", 3, "EMR_EFORMAT"),
