@@ -182,6 +182,7 @@ emr_hash128 emr_merge_plan_fingerprint(const emr_merge_plan *plan)
     emr_hash_text(&h, emr_version());
     emr_hash_number(&h, emr_codec_version());
     hash_options(&h, plan);
+    emr_hash_number(&h, emr_merge_features(plan)); /* the header is written first, and stays */
     emr_hash_model(&h, a->base);
     emr_hash_number(&h, a->n_tasks);
     for (uint32_t t = 0; t < a->n_tasks; t++) {
