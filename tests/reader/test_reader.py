@@ -104,17 +104,19 @@ def check_bases(emr, bundle, path, folder, n_tasks, scratch):
 def check_arranged(emr, golden, scratch):
     """Bundles of tasks that differ: adding the last one gives the bytes of all at once, and dropping keeps the others."""
     whole, most, more, less = (scratch / f"{name}.emr" for name in ("whole", "most", "more", "less"))
-    for case, options in (("absent", ["--on-missing", "absent"]), ("rows", ["--on-mismatch", "rows"]), ("pad", ["--on-mismatch", "pad"]),
-                          ("pad", ["--on-mismatch", "pad", "--rescale-per", "tensor"])):
+    for case, options, names in (("absent", ["--on-missing", "absent"], []), ("rows", ["--on-mismatch", "rows"], []),
+                                 ("pad", ["--on-mismatch", "pad"], []), ("pad", ["--on-mismatch", "pad", "--rescale-per", "tensor"], []),
+                                 ("rows", ["--on-mismatch", "rows", "--rename", "base:=m."], ["--rename", "=m."]),
+                                 ("absent", ["--on-missing", "absent", "--rename", "base:*=m.*"], ["--rename", "*=m.*"])):
         folder = golden / case
         n_tasks = len(list(folder.glob("t*.safetensors")))
         for base in (folder / "base.safetensors", "zeros")[:2 if case == "pad" else 1]:
             for embed in ([], ["--embed-base"]):
-                rules = [*options, *embed, "--extendable", "--force"]
+                rules = [*options, *names, *embed, "--extendable", "--force"]
                 merge(emr, folder, n_tasks, rules, whole, base)
                 merge(emr, folder, n_tasks - 1, rules, most, base)
                 last = f"t{n_tasks - 1}={folder}/t{n_tasks - 1}.safetensors"
-                run(emr, "add", most, "--base", base, "--task", last, "--quiet", "--force", "-o", more)
+                run(emr, "add", most, "--base", base, "--task", last, *names, "--quiet", "--force", "-o", more)
                 assert more.read_bytes() == whole.read_bytes(), f"{case}: adding {last} with {rules} gives other bytes"
                 run(emr, "verify", whole, "--base", base, "--quiet")
                 run(emr, "drop", whole, "--task", "t0", "--quiet", "--force", "-o", less)
