@@ -47,8 +47,8 @@ typedef struct emr_session_options {
 /* Where an engine keeps the weights of one tensor, or of a part of it. */
 typedef struct emr_weights {
     size_t size; /* the same for all in an array */
-    /* Of any tensor that the task's checkpoint had: merged, kept from the base, or private. Borrowed for the
-     * call. */
+    /* Of any tensor that the task's checkpoint had: merged, kept from the base, or private; in the bundle's
+     * names and shapes, where the checkpoint had others. Borrowed for the call. */
     const char *name;
     /* Out: `count` elements in `dtype`, at any alignment. It must not be the base's memory, nor overlap
      * another's of the same call. */

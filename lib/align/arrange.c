@@ -72,7 +72,9 @@ static bool find_family(family *f, const emr_policy *policy, const emr_tensor *b
 {
     bool pad = policy->on_mismatch == EMR_ON_MISMATCH_PAD;
     *f = (family){.base = base, .most_rows = base->rank ? base->shape[0] : 0};
-    if (!base->rank || !emr_dtype_is_float(base->dtype) || emr_policy_is_private(policy, base->name) ||
+    bool is_rest = base->own && base->own->is_rest; /* of a base that was cut before */
+    if (!base->rank || is_rest || !emr_dtype_is_float(base->dtype) ||
+        emr_policy_is_private(policy, base->name) ||
         (!emr_policy_is_merged(policy, base->name) &&
          emr_role_find_quickly(base, emr_role_is_possible(base->name)).role != EMR_ROLE_WEIGHT))
         return false;
@@ -117,6 +119,10 @@ static emr_status arrange_source(emr_model **arranged, const emr_model *source,
         changes = changes || moves;
         status = moves ? arrange_one(*arranged, t, f.shape, policy->on_mismatch == EMR_ON_MISMATCH_PAD, error)
                        : emr_arranged_keep(*arranged, t, error);
+        if (status == EMR_EEXIST)
+            status =
+                emr_fail(error, EMR_EMISMATCH, "%F: tensor '%T' or rows cut off it have another one's name",
+                         source->name, t->name);
     }
     if (status || !changes)
         emr_model_destroy(arranged);

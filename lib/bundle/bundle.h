@@ -159,9 +159,7 @@ uint64_t emr_bundle_base_memory(const emr_bundle *bundle);
 emr_status emr_bundle_base_tensor(const emr_bundle *bundle, const emr_model *base, size_t i,
                                   const emr_tensor **tensor, emr_error *error);
 
-/* Fails where a tensor of a base is not as tensor i of the bundle, or its bytes differ. */
-emr_status emr_bundle_fail_base(const emr_bundle *bundle, const emr_model *base, size_t i,
-                                const emr_tensor *tensor, emr_error *error);
+/* The same, also where its bytes differ. */
 emr_status emr_bundle_check_tensor(const emr_bundle *bundle, const emr_model *base, size_t i,
                                    const emr_allocator *allocator, emr_error *error);
 

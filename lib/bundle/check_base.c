@@ -44,14 +44,6 @@ emr_status emr_bundle_base_tensor(const emr_bundle *b, const emr_model *base, si
     return why ? fail_base(b, base, i, why, error) : EMR_OK;
 }
 
-emr_status emr_bundle_fail_base(const emr_bundle *b, const emr_model *base, size_t i,
-                                const emr_tensor *tensor, emr_error *error)
-{
-    emr_tensor_record r = emr_bundle_tensor_record(b, i);
-    const char *why = compare_facts(b, &r, tensor);
-    return fail_base(b, base, i, why ? why : other_shape, error);
-}
-
 typedef struct base_check {
     const emr_bundle *bundle;
     const emr_model *base;

@@ -437,19 +437,20 @@ static bool find_arranged(const emr_bundle *b, uint32_t owner, uint32_t number, 
     return true;
 }
 
-/* Whether an own shape can have come from a tensor's: the base's from any, a task's from one that is no smaller,
- * or from first rows and the rest. */
+/* Whether an own shape can have come from a tensor's: from the same one, the base's from any, a task's from one that
+ * is no smaller, or from first rows and the rest. Other shapes than the tensor's need elements of whole bytes. */
 static bool is_own_shape(const emr_bundle *b, const emr_arrangement_record *r, const emr_tensor_record *t)
 {
     const uint64_t *own = emr_bundle_shape(b, r->shape), *shape = emr_bundle_shape(b, t->shape), *rest_shape;
     emr_tensor_record rest;
+    bool whole_bytes = emr_dtype_bits(t->dtype) % 8 == 0;
     if (r->rest == EMR_NO_REST) {
         for (uint32_t i = 0; i < t->rank; i++)
-            if (r->owner != EMR_BASE && own[i] > shape[i])
+            if (own[i] > shape[i] ? r->owner != EMR_BASE || !whole_bytes : own[i] < shape[i] && !whole_bytes)
                 return false;
-        return emr_dtype_bits(t->dtype) % 8 == 0;
+        return true;
     }
-    if (r->rest == r->tensor || !t->rank || !find_arranged(b, r->owner, r->rest, &rest) ||
+    if (r->rest == r->tensor || !t->rank || !whole_bytes || !find_arranged(b, r->owner, r->rest, &rest) ||
         rest.rank != t->rank || rest.dtype != t->dtype)
         return false;
     rest_shape = emr_bundle_shape(b, rest.shape);
@@ -462,7 +463,7 @@ static emr_status check_arrangement(const emr_bundle *b, emr_error *error)
 {
     uint64_t last =
         0; /* owner and tensor of the record before, plus 1: they ascend, and the base comes last */
-    if ((b->n_arrangements > 0) != ((b->features & EMR_FEATURE_ARRANGED) != 0))
+    if (b->n_arrangements > 0 && !(b->features & EMR_FEATURE_ARRANGED))
         return emr_bundle_malformed(b, "its header and its arrangement disagree", error);
     for (size_t i = 0; i < b->n_arrangements; i++) {
         emr_arrangement_record r = emr_bundle_arrangement_record(b, i);

@@ -145,8 +145,11 @@ static bool has_absent(const emr_alignment *a)
 uint32_t emr_merge_features(const emr_merge_plan *plan)
 {
     bool rules = plan->options.extendable && emr_merge_n_globs(plan) > plan->policy.n_private_globs;
+    bool arranged =
+        emr_merge_is_arranged(plan) ||
+        (plan->before && plan->before->features & EMR_FEATURE_ARRANGED); /* perhaps without records */
     return (has_absent(&plan->alignment) ? EMR_FEATURE_ABSENT : 0u) | (rules ? EMR_FEATURE_RULES : 0u) |
-           (emr_merge_is_arranged(plan) ? EMR_FEATURE_ARRANGED : 0u);
+           (arranged ? EMR_FEATURE_ARRANGED : 0u);
 }
 
 static void hash_globs(emr_hasher *h, const char *const *globs, uint32_t n)
@@ -179,6 +182,7 @@ emr_hash128 emr_merge_plan_fingerprint(const emr_merge_plan *plan)
     emr_hash_text(&h, emr_version());
     emr_hash_number(&h, emr_codec_version());
     hash_options(&h, plan);
+    emr_hash_number(&h, emr_merge_features(plan)); /* the header is written first, and stays */
     emr_hash_model(&h, a->base);
     emr_hash_number(&h, a->n_tasks);
     for (uint32_t t = 0; t < a->n_tasks; t++) {

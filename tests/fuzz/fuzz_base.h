@@ -14,4 +14,10 @@ typedef struct fuzz_pattern {
 emr_model *fuzz_made_up_base(const emr_bundle *bundle, fuzz_pattern *pattern, uint32_t wrong,
                              fuzz_random *random);
 
+/* The same without faults, as the bundle says that its base has them: under own names, in own shapes. */
+emr_model *fuzz_own_base(const emr_bundle *bundle, fuzz_pattern *pattern);
+
+/* Whether a task (the base: EMR_BASE) has tensors otherwise than the bundle. */
+bool fuzz_is_arranged(const emr_bundle *bundle, uint32_t owner);
+
 #endif

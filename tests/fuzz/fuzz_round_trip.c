@@ -1,7 +1,8 @@
 /* fuzz_round_trip.c - bytes choose a base, up to five tasks and the options of a merge; the bundle is
  * compared bit for bit with the plain formulas (tests/property/reference.c), with a second merge that got the
  * same models in another way, every tensor that is not merged with what went in, and a session with the
- * bundle's models. */
+ * bundle's models. Then base and tasks get other names, more rows or smaller ranks, and lack what they took from the
+ * base: what comes back is the same, arranged. */
 #define _POSIX_C_SOURCE 200809L
 
 #include "fuzz.h"
@@ -37,6 +38,9 @@ typedef struct plan {
     /* NONE: the task has no such tensor. The first task has all: with it a value of the base that is not
      * finite is refused, as the reference wants it, which does not know what is missing. */
     emr_dtype dtypes[TASKS][TENSORS];
+    enum { ALIKE, ROWS, PAD } differing; /* in what check_arranged() merges */
+    uint64_t own[1 + TASKS][TENSORS][4]; /* shapes there, of the base and the tasks */
+    bool renamed[1 + TASKS], arranged;
     bool pushed; /* everything; so nothing is taken from the base as it is, which cannot be pushed */
     size_t chunk;
     emr_merge_options options;
@@ -106,6 +110,35 @@ static void acquaint(plan *p, size_t task)
         p->dtypes[task][first] = p->dtypes[0][first];
 }
 
+/* A shape that one model has of a merged tensor: more rows than all have, or less of each dimension. */
+static void choose_own_shape(choices *c, plan *p, size_t model, size_t i)
+{
+    const test_tensor *t = &p->tensors[i];
+    uint64_t *own = p->own[model][i];
+    memcpy(own, t->shape, sizeof p->own[model][i]);
+    if (p->fates[i] != MERGED || !t->rank || !test_tensor_count(t))
+        return;
+    if (p->differing == ROWS)
+        own[0] += choose_below(c, 4) * (1 + choose_below(c, 9));
+    for (uint32_t d = 0; p->differing == PAD && d < t->rank; d++)
+        own[d] -= choose_below(c, 1 + (unsigned)(own[d] < 200 ? own[d] / 2 : 100));
+}
+
+/* One of the base and the first task, which has all tensors, has each in the shape in which it is merged. */
+static void choose_arrangement(choices *c, plan *p)
+{
+    unsigned how = choose_below(c, 6);
+    p->arranged = how > 1;
+    p->differing = how == 3 || how == 4 ? ROWS : how == 5 ? PAD : ALIKE;
+    for (size_t m = 0; m <= p->n_tasks; m++) {
+        p->renamed[m] = choose_below(c, 3) == 1;
+        for (size_t i = 0; i < p->n; i++)
+            choose_own_shape(c, p, m, i);
+    }
+    for (size_t i = 0; i < p->n; i++)
+        memcpy(p->own[choose_below(c, 2)][i], p->tensors[i].shape, sizeof p->own[0][i]);
+}
+
 static plan make_plan(choices *c)
 {
     static const char *const names[] = {"p0", "p1", "p2", "p3", "p4", "p5", "p6"};
@@ -132,6 +165,7 @@ static plan make_plan(choices *c)
     }
     for (size_t t = 1; t < p.n_tasks; t++)
         acquaint(&p, t);
+    choose_arrangement(c, &p);
     return p;
 }
 
@@ -208,6 +242,31 @@ static void fill_model(choices *c, const plan *p, test_model *m, const test_mode
     }
 }
 
+/* Element `at` of a shape in another one of its rank; UINT64_MAX: it is not there. */
+static uint64_t same_element(uint32_t rank, const uint64_t *from, uint64_t at, const uint64_t *to)
+{
+    uint64_t found = 0, stride = 1;
+    for (uint32_t d = rank; d-- > 0; at /= from[d]) {
+        if (at % from[d] >= to[d])
+            return UINT64_MAX;
+        found += at % from[d] * stride;
+        stride *= to[d];
+    }
+    return found;
+}
+
+/* Zeros where a smaller tensor will be filled up with them. */
+static void clear_padding(const plan *p, test_model *model, size_t m)
+{
+    for (size_t i = 0; i < p->n; i++) {
+        const test_tensor *t = &model->tensors[i];
+        size_t size = emr_dtype_bits(t->dtype) / 8;
+        for (uint64_t k = 0; p->fates[i] == MERGED && k < test_tensor_count(t); k++)
+            if (same_element(t->rank, t->shape, k, p->own[m][i]) == UINT64_MAX)
+                memset(model->data[i] + k * size, 0, size);
+    }
+}
+
 /* Every model with every tensor; what a task does not have is the base's. */
 static test_set make_full(choices *c, const plan *p)
 {
@@ -215,6 +274,8 @@ static test_set make_full(choices *c, const plan *p)
     test_set s = {.n = p->n_tasks, .tasks = calloc(p->n_tasks, sizeof(test_model))};
     s.base = test_model_create("base", p->tensors, p->n, SOURCE_MEMORY);
     fill_model(c, p, &s.base, NULL, &r);
+    if (p->differing == PAD)
+        clear_padding(p, &s.base, 0);
     for (size_t t = 0; t < p->n_tasks; t++) {
         test_tensor tensors[TENSORS];
         memcpy(tensors, p->tensors, sizeof tensors);
@@ -222,6 +283,8 @@ static test_set make_full(choices *c, const plan *p)
             tensors[i].dtype = p->dtypes[t][i] ? p->dtypes[t][i] : p->tensors[i].dtype;
         s.tasks[t] = test_model_create("task", tensors, p->n, SOURCE_MEMORY);
         fill_model(c, p, &s.tasks[t], &s.base, &r);
+        if (p->differing == PAD)
+            clear_padding(p, &s.tasks[t], t + 1);
         for (size_t i = 0; i < p->n; i++)
             if (!p->dtypes[t][i])
                 memcpy(s.tasks[t].data[i], s.base.data[i],
@@ -422,6 +485,162 @@ static void check_added(const plan *p, const test_set *full, const emr_buffer *a
     test_set_destroy(&given);
 }
 
+enum { OWN_NAME_BYTES = 16 };
+
+/* A model as it is before it is arranged: its own names and shapes, rows behind those that all have. */
+typedef struct own_model {
+    test_model model;
+    emr_model *renamed; /* under the bundle's names; NULL: they are its own */
+    char names[TENSORS][OWN_NAME_BYTES];
+} own_model;
+
+static void make_own(own_model *own, const plan *p, const test_set *full, size_t m)
+{
+    static const emr_rename rule = {"own.", ""};
+    emr_error error;
+    const test_model *whole = m ? &full->tasks[m - 1] : &full->base;
+    test_tensor tensors[TENSORS];
+    size_t n = 0;
+    for (size_t i = 0; i < p->n; i++) {
+        if (m && !p->dtypes[m - 1][i])
+            continue;
+        snprintf(own->names[i], OWN_NAME_BYTES, "%s%s", p->renamed[m] ? "own." : "", whole->tensors[i].name);
+        tensors[n] = whole->tensors[i];
+        tensors[n].name = own->names[i];
+        memcpy(tensors[n++].shape, p->own[m][i], sizeof tensors->shape);
+    }
+    own->model = test_model_create(m ? "task" : "base", tensors, n, p->seed % 2 ? SOURCE_MEMORY : SOURCE_IO);
+    n = 0;
+    for (size_t i = 0; i < p->n; i++) {
+        if (m && !p->dtypes[m - 1][i])
+            continue;
+        const test_tensor *t = &own->model.tensors[n], *from = &whole->tensors[i];
+        size_t size = emr_dtype_bits(t->dtype) / 8;
+        for (uint64_t k = 0; k < test_tensor_count(t); k++) {
+            uint64_t at = same_element(t->rank, t->shape, k, from->shape);
+            if (at != UINT64_MAX)
+                memcpy(own->model.data[n] + k * size, whole->data[i] + at * size, size);
+            else
+                memset(own->model.data[n] + k * size, (int)(k * 7 + m) & 0x3f, size);
+        }
+        n++;
+    }
+    own->renamed = NULL;
+    if (p->renamed[m] && n)
+        assert_ok(emr_model_create_renamed(&own->renamed, own->model.model, &rule, 1, NULL, &error), &error);
+}
+
+/* One tensor that came back, against the one of the same task that was merged with models that are alike. */
+static void compare_arranged(const plan *p, const own_model *own, size_t place, size_t i,
+                             const emr_tensor *got, const emr_tensor *alike)
+{
+    const test_tensor *t = &own->model.tensors[place];
+    size_t size = emr_dtype_bits(t->dtype) / 8;
+    promise(got && emr_tensor_dtype(got) == t->dtype && emr_tensor_rank(got) == t->rank);
+    promise(memcmp(emr_tensor_shape(got), t->shape, t->rank * sizeof *t->shape) == 0);
+    unsigned char *a = tensor_bytes_of(got), *b = tensor_bytes_of(alike);
+    for (uint64_t k = 0; k < test_tensor_count(t); k++) {
+        uint64_t at = same_element(t->rank, t->shape, k, p->tensors[i].shape);
+        promise(memcmp(a + k * size, at == UINT64_MAX ? own->model.data[place] + k * size : b + at * size,
+                       size) == 0);
+    }
+    free(a);
+    free(b);
+}
+
+static void compare_task(const plan *p, const own_model *own, const emr_model *got, const emr_model *alike,
+                         size_t t)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < p->n; i++)
+        if (p->dtypes[t][i]) {
+            compare_arranged(p, own, n, i, emr_model_find_tensor(got, own->names[i]),
+                             emr_model_find_tensor(alike, p->tensors[i].name));
+            n++;
+        }
+    promise(emr_model_n_tensors(got) == n);
+}
+
+static emr_merge *create_arranged(const plan *p, const emr_policy *policy, const emr_resources *resources,
+                                  const own_model *own)
+{
+    emr_error error;
+    emr_merge *m;
+    emr_merge_options o = p->options;
+    o.policy = policy;
+    o.resources = resources;
+    assert_ok(emr_merge_create(&m, &o, &error), &error);
+    for (size_t k = 0; k <= p->n_tasks; k++) {
+        char name[32];
+        const emr_model *model = own[k].renamed ? own[k].renamed : own[k].model.model;
+        snprintf(name, sizeof name, "t%zu", k ? k - 1 : 0);
+        assert_ok(k ? emr_merge_add_task(m, name, model, &error) : emr_merge_set_base(m, model, &error),
+                  &error);
+    }
+    return m;
+}
+
+/* Within the memory that is given; false where it is too little. */
+static bool merge_arranged(const plan *p, const emr_policy *policy, const own_model *own,
+                           uint64_t memory_bytes, emr_buffer **buffer)
+{
+    enum { INDEX_BYTES = 128 << 10 };
+    emr_error error;
+    test_meter meter = {0, 0};
+    emr_allocator allocator = test_meter_make(&meter);
+    emr_resources resources = test_resources(&allocator, NULL);
+    resources.memory_bytes = memory_bytes;
+    emr_merge *merge = create_arranged(p, policy, &resources, own);
+    *buffer = fuzz_buffer();
+    assert_ok(emr_merge_set_output(merge, emr_buffer_io(*buffer), &error), &error);
+    emr_status status = emr_merge_run(merge, &error);
+    promise(meter.peak <= memory_bytes + INDEX_BYTES);
+    emr_merge_destroy(&merge);
+    promise(meter.now == 0);
+    if (status == EMR_ELIMIT)
+        emr_buffer_destroy(buffer);
+    else
+        assert_ok(status, &error);
+    return status == EMR_OK;
+}
+
+/* The same merged tensors, but for what no model has, come out of models that are not alike. */
+static void check_arranged(const plan *p, const test_set *full, const emr_buffer *alike_buffer)
+{
+    emr_error error = {0};
+    emr_buffer *buffer;
+    own_model *own = calloc(p->n_tasks + 1, sizeof *own);
+    emr_policy policy = *p->options.policy;
+    policy.on_missing = EMR_ON_MISSING_ABSENT;
+    policy.on_mismatch = p->differing == PAD    ? EMR_ON_MISMATCH_PAD
+                         : p->differing == ROWS ? EMR_ON_MISMATCH_ROWS
+                                                : EMR_ON_MISMATCH_ERROR;
+    for (size_t m = 0; m <= p->n_tasks; m++)
+        make_own(&own[m], p, full, m);
+    if (!merge_arranged(p, &policy, own, p->memory_bytes, &buffer))
+        promise(merge_arranged(p, &policy, own, 256 << 20, &buffer));
+    emr_bundle *bundle = test_bundle_open(buffer), *alike = test_bundle_open(alike_buffer);
+    assert_ok(emr_bundle_verify(bundle, NULL, &error), &error);
+    assert_ok(emr_bundle_check_base(bundle, own[0].model.model, NULL, &error), &error);
+    for (uint32_t t = 0; t < p->n_tasks; t++) {
+        emr_model *got, *want;
+        const emr_model *base = p->options.embed_base && p->seed % 3 ? NULL : own[0].model.model;
+        assert_ok(emr_bundle_open_task(&got, bundle, t, base, NULL, &error), &error);
+        assert_ok(emr_bundle_open_task(&want, alike, t, full->base.model, NULL, &error), &error);
+        compare_task(p, &own[t + 1], got, want, t);
+        emr_model_destroy(&got);
+        emr_model_destroy(&want);
+    }
+    emr_bundle_destroy(&bundle);
+    emr_bundle_destroy(&alike);
+    emr_buffer_destroy(&buffer);
+    for (size_t m = 0; m <= p->n_tasks; m++) {
+        emr_model_destroy(&own[m].renamed);
+        test_model_destroy(&own[m].model);
+    }
+    free(own);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     choices c = {data, size};
@@ -442,6 +661,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
             check_again(&p, &full, buffer);
         if (p.options.extendable && p.n_tasks > 1)
             check_added(&p, &full, buffer);
+        if (p.arranged)
+            check_arranged(&p, &full, buffer);
         test_set_destroy(&readable);
     }
     reference_destroy(&r);

@@ -93,6 +93,13 @@ def bundles(emr):
         write_models(pathlib.Path(folder), large_models(), {"format": "pt"})
         for i, more in enumerate([["--embed-base", "--rescale-per", "row"], ["--unified-dtype", "f16"]]):
             yield f"blocks{i}", i, merge(emr, pathlib.Path(folder), ["--block-params", "4096"] + more)
+    different = [("absent", ["--on-missing", "absent"]), ("rows", ["--on-mismatch", "rows"]), ("rows_fewer", ["--on-mismatch", "rows"]),
+                 ("pad", ["--on-mismatch", "pad"])]
+    for i, (name, options) in enumerate(different):
+        for k, more in enumerate([["--embed-base", "--extendable"], ["--zstd-level", "0", "--rescale-per", "row"]]):
+            yield f"{name}{k}", 32 * k + i, merge(emr, GOLDEN / name, options + more)
+    for i, name in enumerate(["arranged", "arranged_carried", "letters"]):
+        yield name, 32 * (i % 2) + i, (GOLDEN / "bundles" / f"{name}.emr").read_bytes()
     for i, name in enumerate(["policies", "mixed_grid_f8", "nonfinite_zero", "bf16_per_tensor"]):
         options = ["--on-missing", "base", "--on-nonfinite", "zero", "--private", "bias"]
         yield name, i, merge(emr, GOLDEN / name, options + TURNS[i])
@@ -246,7 +253,7 @@ def main():
         (out / target / name).write_bytes(content)
 
     for name, i, content in bundles(emr):
-        put("bundle", name, bytes([i % 16]) + content)
+        put("bundle", name, bytes([i % 64]) + content)
         put("drop", name, bytes([[1, 2, 129, 130][i % 4]]) + content)
     for i, (name, content) in enumerate(checkpoints()):
         put("safetensors", name, bytes([i % 2]) + content)

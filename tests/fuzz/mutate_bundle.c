@@ -18,6 +18,7 @@ static const char *const layouts[EMR_N_SECTIONS] = {
     [EMR_SECTION_BLOCKS] = "884112",
     [EMR_SECTION_METADATA] = "444",
     [EMR_SECTION_GROWTH] = "8",
+    [EMR_SECTION_ARRANGEMENT] = "444444",
 };
 
 static size_t record_size(uint32_t kind)
@@ -157,6 +158,19 @@ static void change_content(image *im, fuzz_random *r)
     }
 }
 
+/* The features that the header requires: any of those there are, or those that the sections need. */
+static void change_features(image *im, fuzz_random *r)
+{
+    image_section s;
+    if (im->n < EMR_HEADER_SIZE)
+        return;
+    bool arranged = image_find(im, EMR_SECTION_ARRANGEMENT, &s) && s.size;
+    uint64_t features = fuzz_below(r, 8);
+    if (fuzz_below(r, 4))
+        features = (features & ~(uint64_t)EMR_FEATURE_ARRANGED) | (arranged ? EMR_FEATURE_ARRANGED : 0);
+    emr_store64(im->bytes + 16, features);
+}
+
 /* The bytes of a block, which a seal makes right again. */
 static void change_block(image *im, fuzz_random *r)
 {
@@ -234,7 +248,7 @@ static void change(image *im, fuzz_random *r)
 {
     static void (*const ways[])(image *, fuzz_random *) = {
         change_field,   change_field,   change_field, change_field, change_records, change_block,
-        change_content, change_section, recut_stream, change_block, change_content,
+        change_content, change_section, recut_stream, change_block, change_content, change_features,
     };
     for (size_t n = 1 + fuzz_below(r, 3); n; n--)
         ways[fuzz_below(r, sizeof ways / sizeof ways[0])](im, r);

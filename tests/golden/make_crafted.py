@@ -7,6 +7,11 @@ unusual.emr, from grid_raw.emr: all that a reader of 1.0 must bear though libemr
 version; reserved bytes that are not 0; SUMMARY longer than 48 bytes; sections in another order, among them unknown
 ones, one of them twice; unknown streams, also twice and empty; blocks in another order in the file; strings
 that records share, and some that none refers to; frames with a content checksum; other block sizes.
+
+letters.emr, from extendable_policies_raw.emr: patterns of all four lists in GROWTH.
+
+arranged.emr, from grid_raw.emr, and arranged_carried.emr, from carried_raw.emr: the base and the tasks have tensors under
+other names, and two in one piece; own() says what the tasks have.
 """
 import pathlib
 import struct
@@ -17,7 +22,7 @@ import zstandard
 
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "reader"))
-from edit_bundle import BASE, BLOCKS, METADATA, STREAMS, STRINGS, SUMMARY, TASKS, TENSORS, Parts  # noqa: E402
+from edit_bundle import ARRANGEMENT, BASE, BLOCKS, GROWTH, METADATA, SHAPES, STREAMS, STRINGS, SUMMARY, TASKS, TENSORS, Parts  # noqa: E402
 from emr_reader import Bundle  # noqa: E402
 
 RAW, ZSTD, FILL, PLANES = range(4)
@@ -77,6 +82,71 @@ def unusual(source):
     return parts.build()
 
 
+def require(parts, feature):
+    """Version 1.1, with a feature that readers must know."""
+    struct.pack_into("<HIQ", parts.header, 10, 1, 64, struct.unpack_from("<Q", parts.header, 16)[0] | feature)
+
+
+def add_string(parts, text):
+    parts[STRINGS].extend(text.encode() + b"\0")
+    return len(parts[STRINGS]) - len(text.encode()) - 1
+
+
+def letters(source):
+    parts = Parts(source)
+    require(parts, 2)
+    n_old = struct.unpack_from("<I", parts[GROWTH], 12)[0]
+    numerators = parts[GROWTH][(16 + 4 * n_old + 7) // 8 * 8:]
+    globs = [add_string(parts, text) for text in ("pbias", "mno.such", "ano.such.*", "b", "p")]
+    parts[GROWTH][12:] = struct.pack(f"<I{len(globs)}I", len(globs), *globs)
+    parts[GROWTH].extend(bytes(-len(parts[GROWTH]) % 8) + numerators)
+    return parts.build()
+
+
+# By owner: tensor of the bundle, own name, and the tensor behind it or None; for each bundle.
+ARRANGED = {
+    "arranged": {0: [("weight", "model.weight", None), ("bias", "joined", "long")], 2: [("long", "joined", "bias")],
+                 3: [("weight", "conv", None), ("conv", "weight", None), ("scalar", "", None)],
+                 BASE: [("weight", "base.weight", None), ("bias", "base.joined", "long")]},
+    "arranged_carried": {0: [("packed", "other", None), ("own.f4", "own.f6", None), ("own.f6", "own.f4", None)],
+                         1: [("packed", "packed2", None)], BASE: [("packed", "packed0", None), ("scales", "scales0", None)]},
+}
+
+
+def arranged(name, source):
+    bundle, parts = Bundle(source), Parts(source)
+    require(parts, 4)
+    parts.sections.append([ARRANGEMENT, 0, bytearray()])
+    for owner, records in ARRANGED[name].items():
+        private = bundle.tasks[owner]["private"] if owner != BASE else []
+        there = [t["name"] if owner == BASE or bundle.task_dtype(owner, i) else None for i, t in enumerate(bundle.tensors)]
+        shapes = [t["shape"] for t in bundle.tensors] + [p[2] for p in private]
+        number = (there + [p[0] for p in private]).index
+        for tensor, own_name, rest in sorted(records, key=lambda r: number(r[0])):
+            shape = shapes[number(tensor)]
+            if rest is not None:
+                shape = (shape[0] + shapes[number(rest)][0], *shape[1:])
+            parts[ARRANGEMENT].extend(struct.pack("<IIIIII", owner, number(tensor), add_string(parts, own_name), len(parts[SHAPES]) // 8,
+                                                  BASE if rest is None else number(rest), 0))
+            parts[SHAPES].extend(struct.pack(f"<{len(shape)}Q", *shape))
+    return parts.build()
+
+
+def own(records, model):
+    """The tensors of a model as their owner has them."""
+    tensors = dict(model)
+    made = {}
+    for tensor, name, rest in records:
+        made[name] = tensors.pop(tensor)
+        if rest is not None:
+            (dtype, shape, data), (_, behind, more) = made[name], tensors.pop(rest)
+            made[name] = (dtype, (shape[0] + behind[0], *shape[1:]), data + more)
+    return tensors | made
+
+
 if __name__ == "__main__":
     bundles = HERE / "bundles"
     (bundles / "unusual.emr").write_bytes(unusual((bundles / "grid_raw.emr").read_bytes()))
+    (bundles / "letters.emr").write_bytes(letters((bundles / "extendable_policies_raw.emr").read_bytes()))
+    for name, source in (("arranged", "grid_raw"), ("arranged_carried", "carried_raw")):
+        (bundles / f"{name}.emr").write_bytes(arranged(name, (bundles / f"{source}.emr").read_bytes()))

@@ -147,6 +147,19 @@ def elect(taus, tie, unified_dtype):
     return stored, decode(stored).astype(np.float32)
 
 
+def fit(t, shape):
+    """The elements that a tensor has in another shape of its rank, zeros elsewhere."""
+    out = np.zeros(shape, t.codes.dtype)
+    corner = tuple(slice(min(a, b)) for a, b in zip(t.shape, shape))
+    out[corner] = t.codes.reshape(t.shape)[corner]
+    return Tensor(t.dtype, shape, out)
+
+
+def join(first, rest):
+    """A tensor and the rows behind it."""
+    return Tensor(first.dtype, (first.shape[0] + rest.shape[0], *first.shape[1:]), np.concatenate([first.codes, rest.codes]))
+
+
 def fraction(top, bottom):
     return top / bottom if bottom > 0 else 0.0
 
@@ -155,22 +168,35 @@ class Case:
     """One merge: inputs, options, and everything that must come out."""
 
     def __init__(self, name, base, tasks, rescale="l1", per="model", tie="zero", unified="F32",
-                 nonfinite="error", missing="error", private="", exact=False, metadata=()):
-        self.name, self.base, self.tasks = name, base, tasks
+                 nonfinite="error", missing="error", mismatch="error", private="", exact=False, metadata=()):
+        self.name, self.base, self.tasks, self.mismatch = name, base, tasks, mismatch
         self.rescale, self.per, self.tie, self.unified = rescale, per, tie, unified
         self.nonfinite, self.missing, self.private, self.exact = nonfinite, missing, private, exact
         self.metadata = metadata or [None] * (1 + len(tasks))  # of the base, then of each task
 
+    def common_shape(self, name):
+        """In which a tensor is merged: the rows that all have, or the largest of each dimension."""
+        shapes = [m[name].shape for m in (self.base, *self.tasks) if name in m]
+        if self.mismatch == "pad":
+            return tuple(map(max, zip(*shapes)))
+        return (min(s[0] for s in shapes), *shapes[0][1:]) if shapes[0] else ()
+
+    def arrange(self):
+        """Base and tasks as they are merged."""
+        names = [n for n, t in self.base.items() if t.dtype in FLOATS and n != self.private]
+        self.merged_base = {n: fit(self.base[n], self.common_shape(n)) for n in names}
+        self.merged_tasks = [{n: fit(t[n], self.common_shape(n)) for n in names if n in t} for t in self.tasks]
+
     def rows(self, name):
-        shape = self.base[name].shape
+        shape = self.merged_base[name].shape
         return shape[0] if len(shape) >= 2 else 1
 
     def merge(self):
-        names = [n for n, t in self.base.items() if t.dtype in FLOATS and n != self.private]
+        self.arrange()
         self.tau, self.stored, self.elected, self.mask = {}, {}, {}, {}
-        for n in names:
-            zero = np.zeros(self.base[n].codes.size, np.float32)
-            taus = np.array([task_vector(t[n], self.base[n]) if n in t else zero for t in self.tasks])
+        for n, base in self.merged_base.items():
+            zero = np.zeros(base.codes.size, np.float32)
+            taus = np.array([task_vector(t[n], base) if n in t else zero for t in self.merged_tasks])
             if self.nonfinite == "zero":
                 taus = np.where(np.isfinite(taus), taus, np.float32(0))
             self.tau[n] = taus
@@ -205,7 +231,7 @@ class Case:
 
     def weights(self, task, name, rescalers):
         """One merged tensor of a task, rebuilt in the task's own dtype (the base's where it has none)."""
-        base, own = self.base[name], self.tasks[task].get(name, self.base[name])
+        base, own = self.merged_base[name], self.tasks[task].get(name, self.base[name])
         width = base.codes.size // len(rescalers) if len(rescalers) else 0
         step = np.repeat(rescalers.astype(np.float32), width) * self.elected[name]
         work = np.float64 if base.dtype == "F64" else np.float32
@@ -214,7 +240,10 @@ class Case:
         codes = convert(base, own.dtype).copy()
         with np.errstate(invalid="ignore"):
             codes[mask] = encode(own.dtype, w0 + step.astype(work))[mask]
-        return Tensor(own.dtype, base.shape, codes)
+        rebuilt = Tensor(own.dtype, base.shape, codes)
+        if self.mismatch == "rows" and own.shape != base.shape:  # its own rows, as they were, behind those that all have
+            return join(rebuilt, Tensor(own.dtype, (own.shape[0] - base.shape[0], *own.shape[1:]), own.codes[base.codes.size:]))
+        return fit(rebuilt, own.shape)
 
     def expected(self):
         self.merge()
@@ -229,9 +258,10 @@ class Case:
                 if self.per != "model":
                     values = rescalers[n] if self.per == "row" else rescalers[n][:1]
                     out[f"rescalers/t{task}/{n}"] = make("F64", [len(values)], values)
-                out[f"weights/t{task}/{n}"] = self.weights(task, n, rescalers[n])
+                if n in model or self.missing == "base":
+                    out[f"weights/t{task}/{n}"] = self.weights(task, n, rescalers[n])
             for n in {**self.base, **model}:
-                if n not in self.tau:  # the task's own copy, or the base's where it has none
+                if n not in self.tau and (n in model or self.missing == "base"):  # the task's own copy, or the base's where it has none
                     out[f"weights/t{task}/{n}"] = model.get(n, self.base.get(n))
         return out
 
@@ -245,6 +275,8 @@ class Case:
         options = {"tasks": str(len(self.tasks)), "rescale": self.rescale, "per": self.per, "tie": self.tie,
                    "unified_dtype": self.unified, "on_nonfinite": self.nonfinite, "on_missing": self.missing,
                    "private": self.private, "exact": "yes" if self.exact else "no"}
+        if self.mismatch != "error":
+            options["on_mismatch"] = self.mismatch
         write_safetensors(os.path.join(folder, "expected.safetensors"), self.expected(), options)
 
 
@@ -371,6 +403,43 @@ def carried():
     return Case("carried", base, tasks, exact=True, metadata=metadata)
 
 
+def in_shapes(seed, dtypes, base_shapes, *task_shapes):
+    """Models on a grid with tensors of these shapes each; their common corners are near each other."""
+    rng = np.random.default_rng(seed)
+    largest = {n: tuple(map(max, zip(*(s[n] for s in (base_shapes, *task_shapes) if n in s)))) for n in base_shapes}
+    whole = {n: rng.integers(-6, 7, shape) / 8 for n, shape in largest.items()}
+    base = {n: fit(make("F32", largest[n], whole[n].ravel()), shape) for n, shape in base_shapes.items()}
+    tasks = []
+    for i, shapes in enumerate(task_shapes):
+        tasks.append({n: fit(make(dtypes[(i + k) % len(dtypes)], largest[n], (whole[n] + rng.integers(-2, 3, largest[n]) / 4).ravel()), shape)
+                      for k, (n, shape) in enumerate(shapes.items())})
+    return base, tasks
+
+
+def with_absent():
+    """Tensors that one task or another lacks, and one that only one task has."""
+    every = {"weight": (5, 4), "bias": (5,), "head": (3, 5), "none": (0, 3)}
+    lack = lambda *names: {n: s for n, s in every.items() if n not in names}
+    return Case("absent", *in_shapes(21, ["F32"], every, lack("head"), lack("bias"), lack("weight", "head", "none")),
+                missing="absent", per="tensor", exact=True)
+
+
+def with_rows(name, **options):
+    """Vocabularies that grew or shrank: matrices and vectors, of more rows than the base's and of fewer; a scalar."""
+    shapes = [{"embed": (rows, 5), "head.bias": (rows,), "conv": (3 + i % 2, 2, 2), "scalar": (), "weight": (4, 4)}
+              for i, rows in enumerate(options.pop("rows"))]
+    return Case(name, *in_shapes(22, ["F32", "BF16"], *shapes), mismatch="rows", exact=True, **options)
+
+
+def with_ranks():
+    """Adapters of ranks 2, 3 and 1 over zeros of rank 2."""
+    shapes = [{"a": (rank, 6), "b": (5, rank), "mid": (rank, rank), "bias": (5,)} for rank in (2, 2, 3, 1)]
+    base, tasks = in_shapes(23, ["F32"], *shapes)
+    for t in base.values():
+        t.codes[:] = 0
+    return Case("pad", base, tasks, mismatch="pad", per="row", exact=True)
+
+
 def all_cases():
     narrow = ["BF16", "F32", "F64", "F16", "F8_E4M3", "F8_E5M2", "F32", "BF16", "F64"]
     yield Case("f32", *random_models(1, 3, ["F32"], ["F32"]))
@@ -396,6 +465,10 @@ def all_cases():
     yield several_blocks()
     yield with_nan_payloads()
     yield carried()
+    yield with_absent()
+    yield with_rows("rows", rows=(7, 9, 7, 12))
+    yield with_rows("rows_fewer", rows=(9, 8, 11, 6), missing="base", per="row")
+    yield with_ranks()
 
 
 if __name__ == "__main__":

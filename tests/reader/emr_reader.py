@@ -24,6 +24,7 @@ NARROW = {F16: (5, 10, 0x7C00), BF16: (8, 7, 0x7F80), E4M3: (4, 3, 0x7F), E5M2: 
 UNIFIED, MASK, BASE, PRIVATE, ROWS, SUMS, OPPOSITES, EXTREMES, NONZEROS, UNDECIDED, ROW_NUMERATORS = range(1, 12)
 OF_BASE = {UNIFIED, BASE, SUMS, OPPOSITES, EXTREMES}
 NO_OWNER = 0xFFFFFFFF
+LACKS_MERGED, LETTERS, ARRANGED = 1, 2, 4  # required features
 
 
 class Refused(Exception):
@@ -148,6 +149,16 @@ def write_safetensors(path, tensors, metadata):
             f.write(data)
 
 
+def fit(data, shape, to, size):
+    """The leading corner of a tensor in another shape of its rank; zeros where it does not reach."""
+    if shape == to:
+        return data
+    source, out = np.frombuffer(data, "u1").reshape(*shape, size), np.zeros((*to, size), "u1")
+    corner = tuple(slice(min(a, b)) for a, b in zip(shape, to))
+    out[corner] = source[corner]
+    return out.tobytes()
+
+
 # --- the bundle ----------------------------------------------------------------------------------------------------------------
 class Bundle:
     def __init__(self, data):
@@ -159,6 +170,7 @@ class Bundle:
         self.read_tensors()
         self.read_tasks()
         self.read_growth()
+        self.read_arrangement()
 
     def read_ends(self):
         data = self.data
@@ -166,8 +178,9 @@ class Bundle:
         refuse_unless(data[:8] == b"\x89EMR\r\n\x1a\n", "another magic")
         major, minor, size, features, sealed = struct.unpack_from("<HHIQ32xQ", data, 8)
         refuse_unless(sealed == xxhash.xxh3_64_intdigest(data[:56]), "the header's hash differs", "EMR_ECORRUPT")
-        refuse_unless(major == 1 and features & ~7 == 0, f"version {major}.{minor}", "EMR_EVERSION")
+        refuse_unless(major == 1 and features & ~(LACKS_MERGED | LETTERS | ARRANGED) == 0, f"version {major}.{minor}", "EMR_EVERSION")
         refuse_unless(size == 64, "size of the header")
+        self.features = features
         end = len(data) - 64
         offset, size, digest, length, magic, sealed = struct.unpack_from("<QQQQ16x8sQ", data, end)
         refuse_unless(magic == b"EMRINDEX" and sealed == xxhash.xxh3_64_intdigest(data[end:end + 56]), "the trailer differs",
@@ -184,7 +197,7 @@ class Bundle:
             kind, flags, size = struct.unpack_from("<IIQ", self.index, at)
             at += 16
             refuse_unless(round_up(size, 8) <= len(self.index) - at, "a section is cut short")
-            if 1 <= kind <= 12:
+            if 1 <= kind <= 13:
                 refuse_unless(kind not in self.sections, "a section occurs twice")
                 self.sections[kind] = self.index[at:at + size]
             else:
@@ -303,7 +316,8 @@ class Bundle:
         for task in range(self.n_tasks):
             for i, tensor in enumerate(self.tensors):
                 dtype = self.task_dtype(task, i)
-                refuse_unless(1 <= dtype <= E5M2 if i < self.n_merged else dtype in (0, tensor["dtype"]), "a task's dtype")
+                least = 0 if self.features & LACKS_MERGED else 1
+                refuse_unless(least <= dtype <= E5M2 if i < self.n_merged else dtype in (0, tensor["dtype"]), "a task's dtype")
         last, end = 0, 0
         for task, name, shape, rank, dtype, offset in struct.iter_unpack("<IIIHHQ", self.sections[8]):
             refuse_unless(last <= task < self.n_tasks, "private tensors are not sorted")
@@ -333,6 +347,7 @@ class Bundle:
         n = self.n_tasks * {0: 1, 1: self.n_merged, 2: 0}[self.per]
         refuse_unless(len(section) == first + 8 * n, "GROWTH has the wrong size")
         self.globs = [self.string(offset) for offset in struct.unpack_from(f"<{n_globs}I", section, 16)]
+        refuse_unless(not self.features & LETTERS or all(glob[:1] in ("p", "m", "a", "b") for glob in self.globs), "a pattern's letter")
         self.numerators = struct.unpack_from(f"<{n}d", section, first)
         refuse_unless(all(0 <= x < float("inf") and not np.signbit(x) for x in self.numerators), "a numerator")
         for kind in (SUMS, OPPOSITES, EXTREMES):
@@ -341,6 +356,37 @@ class Bundle:
             self.expect(NONZEROS, task, self.flat_params // 8)
             self.expect(UNDECIDED, task, self.flat_params // 8)
             self.expect(ROW_NUMERATORS, task, self.n_rows * 8 if self.per == 2 else 0)
+
+    def read_arrangement(self):
+        """What tensors are in their owners' own models, by owner and tensor: (name, shape, rest or None)."""
+        self.arrangement, last = {}, (-1, -1)
+        section = self.sections.get(13, b"")
+        refuse_unless(len(section) % 24 == 0 and (not section or self.features & ARRANGED), "ARRANGEMENT, or its feature bit")
+        for owner, tensor, name, shape, rest in struct.iter_unpack("<IIIII4x", section):
+            refuse_unless(last < (owner, tensor) and (owner < self.n_tasks or owner == NO_OWNER), "records of an arrangement")
+            last = owner, tensor
+            own = self.owned(owner, tensor)
+            behind = None if rest == NO_OWNER else self.owned(owner, rest)
+            shape, _, _ = self.shape(shape, len(own[1]), own[0])
+            refuse_unless(shape == own[1] or DTYPES[own[0]][1] % 8 == 0, "elements that are not whole bytes")
+            if behind:
+                refuse_unless(rest != tensor, "a rest of itself")
+                refuse_unless(own[0] == behind[0] and len(shape) == len(behind[1]) >= 1 and shape[1:] == own[1][1:] == behind[1][1:],
+                              "a rest that does not fit")
+                refuse_unless(own[1][0] and behind[1][0] and shape[0] == own[1][0] + behind[1][0], "a rest's rows")
+            elif owner != NO_OWNER:
+                refuse_unless(all(n <= most for n, most in zip(shape, own[1])), "a task's tensor is no corner")
+            self.arrangement[owner, tensor] = (self.string(name), shape, None if rest == NO_OWNER else rest)
+        self.rests = [(owner, rest) for (owner, _), (_, _, rest) in self.arrangement.items() if rest is not None]
+
+    def owned(self, owner, i):
+        """Dtype and shape that the i-th tensor of the bundle has for an owner, before it is arranged."""
+        if i < self.n_tensors:
+            dtype = self.tensors[i]["dtype"] if owner == NO_OWNER else self.task_dtype(owner, i)
+            refuse_unless(dtype, "an arrangement of a tensor that its owner lacks")
+            return dtype, self.tensors[i]["shape"]
+        refuse_unless(owner != NO_OWNER and i - self.n_tensors < len(self.tasks[owner]["private"]), "an arrangement's tensor")
+        return self.tasks[owner]["private"][i - self.n_tensors][1:3]
 
     def task_dtype(self, task, i):
         return self.sections[6][task * self.n_tensors + i]
@@ -429,15 +475,41 @@ class Bundle:
     def find_task(self, name):
         return [t["name"] for t in self.tasks].index(name)
 
-    def base_bytes(self, tensor, base):
+    def check_parts(self, owner):
+        """What is found when tensors are arranged, not before."""
+        rests = [rest for o, rest in self.rests if o == owner]
+        refuse_unless(len(set(rests)) == len(rests) and not any((owner, rest) in self.arrangement for rest in rests),
+                      "a tensor is part of two others")
+        names = [name for (o, _), (name, _, _) in self.arrangement.items() if o == NO_OWNER == owner]
+        refuse_unless(len(set(names)) == len(names), "two tensors of the base have one name")
+
+    def base_bytes(self, i, base):
+        """A tensor of the base as the bundle has it: from a base that has its own names and shapes, or the bundle's."""
+        tensor = self.tensors[i]
         if base is None:
             refuse_unless(self.has_base, "the base is not embedded", "EMR_ENOTFOUND")
             data = self.read(BASE, NO_OWNER, tensor["base_offset"], tensor["bytes"])
         else:
-            dtype, shape, data = base.get(tensor["name"], (0, (), b""))
-            refuse_unless((dtype, shape) == (tensor["dtype"], tensor["shape"]), f"not the base: {tensor['name']}", "EMR_EMISMATCH")
-        refuse_unless(xxhash.xxh3_128_intdigest(data) == tensor["hash"], f"not the base: {tensor['name']}", "EMR_EMISMATCH")
+            data = self.from_base(i, base)
+        refuse_unless(data is not None and xxhash.xxh3_128_intdigest(data) == tensor["hash"], f"not the base: {tensor['name']}", "EMR_EMISMATCH")
         return data
+
+    def from_base(self, i, base):
+        """A tensor of a given base as the bundle has it, or None: from one that has its own names and shapes, or the bundle's."""
+        tensor = self.tensors[i]
+        facts = tensor["dtype"], tensor["shape"]
+        for (owner, number), (name, shape, rest) in self.arrangement.items():
+            if owner != NO_OWNER or i not in (number, rest):
+                continue
+            own = name if name in base else self.tensors[number]["name"]
+            dtype, there, data = base.get(own, (0, (), b""))
+            if (dtype, there) == (tensor["dtype"], shape):
+                return (data[len(data) - tensor["bytes"]:] if rest == i else data[:tensor["bytes"]] if rest is not None else
+                        fit(data, shape, tensor["shape"], DTYPES[dtype][1] // 8))
+            if number == i:
+                return data if (dtype, there) == facts else None
+        dtype, shape, data = base.get(tensor["name"], (0, (), b""))
+        return data if (dtype, shape) == facts else None
 
     def row_rescalers(self, task, tensor):
         values = np.frombuffer(self.read(ROWS, task, 4 * tensor["first_row"], 4 * tensor["rows"]), "<u4")
@@ -464,17 +536,32 @@ class Bundle:
         out[~mask] = np.frombuffer(convert(dtype, tensor["dtype"], base), "u1").reshape(n, size)[~mask]
         return out.tobytes()
 
+    def tensor(self, task, i, base):
+        """The i-th tensor of the bundle as a task has it: (name, dtype, shape, bytes), before it is arranged."""
+        if i >= self.n_tensors:
+            name, dtype, shape, offset, size = self.tasks[task]["private"][i - self.n_tensors]
+            return name, dtype, shape, self.read(PRIVATE, task, offset, size)
+        tensor, dtype, data = self.tensors[i], self.task_dtype(task, i), self.base_bytes(i, base)
+        return tensor["name"], dtype, tensor["shape"], self.weights(task, i, dtype, data) if i < self.n_merged else data
+
     def model(self, name, base=None):
-        """A task's model: name -> (dtype, shape, bytes). `base` is the same of the base, None for the embedded one."""
+        """A task's own model: name -> (dtype, shape, bytes). `base` is the same of the base, None for the embedded one."""
         task, model = self.find_task(name), {}
-        for i, tensor in enumerate(self.tensors):
-            dtype = self.task_dtype(task, i)
-            if dtype:
-                data = self.base_bytes(tensor, base)
-                model[tensor["name"]] = (dtype, tensor["shape"], self.weights(task, i, dtype, data) if i < self.n_merged else data)
-        for name, dtype, shape, offset, size in self.tasks[task]["private"]:
-            refuse_unless(name not in model, "private names clash")
-            model[name] = (dtype, shape, self.read(PRIVATE, task, offset, size))
+        self.check_parts(task)
+        self.check_parts(NO_OWNER if base else task)
+        for i in range(self.n_tensors + len(self.tasks[task]["private"])):
+            if (task, i) in self.rests or i < self.n_tensors and not self.task_dtype(task, i):
+                continue
+            name, dtype, shape, data = self.tensor(task, i, base)
+            if (task, i) in self.arrangement:
+                name, arranged, rest = self.arrangement[task, i]
+                if rest is not None:
+                    data += self.tensor(task, rest, base)[3]
+                elif arranged != shape:
+                    data = fit(data, shape, arranged, DTYPES[dtype][1] // 8)
+                shape = arranged
+            refuse_unless(name not in model, "names clash")
+            model[name] = (dtype, shape, data)
         return model
 
 

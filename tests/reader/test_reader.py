@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""test_reader.py - the golden bundles of format 1.0, read by the independent reader and by the program of this build: both give the
+"""test_reader.py - the golden bundles, read by the independent reader and by the program of this build: both give the
 same weights bit for bit; bundles without zstd frames are written again to the same bytes; and damage is found.
 
     test_reader.py EMR GOLDEN [--write]      (--write makes golden bundles that are not there: for a new feature)
@@ -11,9 +11,10 @@ import subprocess
 import sys
 import tempfile
 
-sys.path.insert(0, str(pathlib.Path(__file__).parent))
+sys.path[:0] = [str(pathlib.Path(__file__).parent), str(pathlib.Path(__file__).parent.parent / "golden")]
 import edit_bundle as edit  # noqa: E402
-from emr_reader import Bundle, Refused, read_metadata, read_safetensors  # noqa: E402
+import make_crafted as crafted  # noqa: E402
+from emr_reader import Bundle, Refused, read_metadata, read_safetensors, write_safetensors  # noqa: E402
 
 
 def run(*words):
@@ -29,9 +30,15 @@ def table(golden):
             yield golden / "bundles" / name, golden / folder, len(list((golden / folder).glob("t*.safetensors"))), options
 
 
-def merge(emr, folder, n_tasks, options, out):
+def merge(emr, folder, n_tasks, options, out, base=None):
     tasks = [word for t in range(n_tasks) for word in ("--task", f"t{t}={folder}/t{t}.safetensors")]
-    run(emr, "merge", "--base", folder / "base.safetensors", *tasks, *options, "--quiet", "-o", out)
+    run(emr, "merge", "--base", base or folder / "base.safetensors", *tasks, *options, "--quiet", "-o", out)
+
+
+def apply(emr, path, task, base, scratch):
+    out = scratch / "out.safetensors"
+    run(emr, "apply", path, "--task", task, "--base", base, "--quiet", "--force", "-o", out)
+    return out
 
 
 def check_weights(emr, path, folder, n_tasks, scratch):
@@ -40,8 +47,7 @@ def check_weights(emr, path, folder, n_tasks, scratch):
     run(emr, "verify", path, "--base", folder / "base.safetensors", "--quiet")
     base = read_safetensors(folder / "base.safetensors")
     for t in range(n_tasks):
-        out = scratch / "out.safetensors"
-        run(emr, "apply", path, "--task", f"t{t}", "--base", folder / "base.safetensors", "--quiet", "--force", "-o", out)
+        out = apply(emr, path, f"t{t}", folder / "base.safetensors", scratch)
         got, want = read_safetensors(out), bundle.model(f"t{t}", base)
         assert set(got) == set(want), f"{path.name}: t{t} has other tensors"
         for name in want:
@@ -59,11 +65,70 @@ def check_metadata(bundle, folder, n_tasks):
         assert bundle.tasks[t]["metadata"] == read_metadata(folder / f"t{t}.safetensors"), f"{folder.name}: t{t}'s metadata differ"
 
 
-def check_crafted(bundle, source, folder, n_tasks):
-    """A bundle that was made from another one holds the same weights."""
+def check_expected(bundle, path, folder, n_tasks):
+    """Where the bundle's options are the case's and its sums exact, the weights are those of make_golden.py."""
+    options, expected = read_metadata(folder / "expected.safetensors"), read_safetensors(folder / "expected.safetensors")
+    same = ["l1", "l1-means", "l2"][bundle.rule] == options["rescale"] and ["model", "tensor", "row"][bundle.per] == options["per"]
+    if options["exact"] == "no" or not same or ["zero", "negative"][bundle.tie] != options["tie"]:
+        return 0
     base = read_safetensors(folder / "base.safetensors")
     for t in range(n_tasks):
-        assert bundle.model(f"t{t}", base) == Bundle(source.read_bytes()).model(f"t{t}", base), f"{source.name}: t{t} became another"
+        prefix = f"weights/t{t}/"
+        want = {name[len(prefix):]: tensor for name, tensor in expected.items() if name.startswith(prefix)}
+        assert bundle.model(f"t{t}", base) == want, f"{path.name}: t{t} is not what the formulas give"
+    return 1
+
+
+def check_crafted(bundle, path, source, folder, n_tasks):
+    """A bundle that was made from another one holds the same weights, under its tasks' names."""
+    base, arranged = read_safetensors(folder / "base.safetensors"), crafted.ARRANGED.get(path.stem, {})
+    for t in range(n_tasks):
+        want = crafted.own(arranged.get(t, []), Bundle(source.read_bytes()).model(f"t{t}", base))
+        assert bundle.model(f"t{t}", base) == want, f"{path.name}: t{t} became another"
+
+
+def check_bases(emr, bundle, path, folder, n_tasks, scratch):
+    """An arranged bundle takes its base as the base has it, as the bundle has it, and beside tensors of other names."""
+    own = read_safetensors(folder / "base.safetensors")
+    arranged = {**crafted.own(crafted.ARRANGED.get(path.stem, {}).get(edit.BASE, []), own), "unknown": (1, (1,), bytes(4))}
+    in_bundle = {tensor["name"]: (tensor["dtype"], tensor["shape"], bundle.base_bytes(i, own)) for i, tensor in enumerate(bundle.tensors)}
+    for t in range(n_tasks):
+        want = bundle.model(f"t{t}", own)
+        for base in (arranged, in_bundle):
+            assert bundle.model(f"t{t}", base) == want, f"{path.name}: t{t} over the base in another form differs"
+            write_safetensors(scratch / "base.safetensors", base, {})
+            got = read_safetensors(apply(emr, path, f"t{t}", scratch / "base.safetensors", scratch))
+            assert got == want, f"{path.name}: emr gives another t{t} over the base in another form"
+
+
+def check_arranged(emr, golden, scratch):
+    """Bundles of tasks that differ: adding the last one gives the bytes of all at once, and dropping keeps the others."""
+    whole, most, more, less = (scratch / f"{name}.emr" for name in ("whole", "most", "more", "less"))
+    for case, options, names in (("absent", ["--on-missing", "absent"], []), ("rows", ["--on-mismatch", "rows"], []),
+                                 ("pad", ["--on-mismatch", "pad"], []), ("pad", ["--on-mismatch", "pad", "--rescale-per", "tensor"], []),
+                                 ("rows", ["--on-mismatch", "rows", "--rename", "base:=m."], ["--rename", "=m."]),
+                                 ("absent", ["--on-missing", "absent", "--rename", "base:*=m.*"], ["--rename", "*=m.*"])):
+        folder = golden / case
+        n_tasks = len(list(folder.glob("t*.safetensors")))
+        for base in (folder / "base.safetensors", "zeros")[:2 if case == "pad" else 1]:
+            for embed in ([], ["--embed-base"]):
+                rules = [*options, *names, *embed, "--extendable", "--force"]
+                merge(emr, folder, n_tasks, rules, whole, base)
+                merge(emr, folder, n_tasks - 1, rules, most, base)
+                last = f"t{n_tasks - 1}={folder}/t{n_tasks - 1}.safetensors"
+                run(emr, "add", most, "--base", base, "--task", last, *names, "--quiet", "--force", "-o", more)
+                assert more.read_bytes() == whole.read_bytes(), f"{case}: adding {last} with {rules} gives other bytes"
+                run(emr, "verify", whole, "--base", base, "--quiet")
+                run(emr, "drop", whole, "--task", "t0", "--quiet", "--force", "-o", less)
+                bundle, rest = Bundle(whole.read_bytes()), Bundle(less.read_bytes())
+                bundle.verify()
+                rest.verify()
+                of_base = None if bundle.has_base else read_safetensors(folder / "base.safetensors")
+                for t in range(n_tasks):
+                    own, model = read_safetensors(folder / f"t{t}.safetensors"), bundle.model(f"t{t}", of_base)
+                    assert {name: tensor[:2] for name, tensor in model.items()} == {name: tensor[:2] for name, tensor in own.items()}
+                    assert read_safetensors(apply(emr, whole, f"t{t}", base, scratch)) == model, f"{case}: emr gives another t{t}"
+                    assert t == 0 or rest.model(f"t{t}", of_base) == model, f"{case}: t{t} is another without t0"
 
 
 # What to change in a bundle, what both readers must say, and of which bundle: where, at which byte, a number.
@@ -82,9 +147,23 @@ CHANGES = [
     ("grid_raw", edit.STREAMS, 0, "<I", 99, "EMR_EVERSION"), ("grid_raw", edit.STREAMS, 24, "<I", 256, "EMR_EFORMAT"),
     ("grid_raw", edit.BLOCKS, 20, "<B", 4, "EMR_EVERSION"), ("grid_raw", edit.BLOCKS, 21, "<B", 1, "EMR_EFORMAT"),
     ("grid_raw", edit.BLOCKS, 8, "<Q", 0, "EMR_ECORRUPT"), ("unusual", edit.STRINGS, -3, "<B", 0xFF, "EMR_EFORMAT"),
-    ("carried_raw", edit.GROWTH, 0, "<B", 4, "EMR_EVERSION"), ("carried_raw", edit.GROWTH, 4, "<i", 20, "EMR_EVERSION"),
+    ("carried_raw", edit.GROWTH, 0, "<B", 4, "EMR_EVERSION"), ("carried_raw", edit.GROWTH, 1, "<B", 3, "EMR_EVERSION"),
+    ("carried_raw", edit.GROWTH, 4, "<i", 20, "EMR_EVERSION"),
     ("carried_raw", edit.GROWTH, 8, "<I", 4095, "EMR_EFORMAT"), ("carried_raw", edit.GROWTH, 16, "<d", -0.0, "EMR_EFORMAT"),
     ("carried_raw", edit.SUMMARY, 0, "<B", 2, "EMR_EVERSION"), ("carried_raw", edit.PRIVATE, 14, "<H", 7, "EMR_EFORMAT"),
+    # version 1.1: merged tensors that tasks lack, letters, arrangements
+    ("absent_raw", "header", 16, "<Q", 0, "EMR_EFORMAT"), ("absent_raw", edit.TASK_DTYPES, 0, "<B", 16, "EMR_EFORMAT"),
+    ("absent_raw", edit.TASK_DTYPES, 0, "<B", 0, None), ("absent_raw", "header", 16, "<Q", 5, None),
+    ("letters", "header", 16, "<Q", 0, None), ("letters", edit.STRINGS, -2, "<B", ord("q"), "EMR_EFORMAT"),
+    ("carried_raw", "header", 16, "<Q", 2, None), ("policies_raw", "header", 16, "<Q", 2, None),
+    ("rows_raw", "header", 16, "<Q", 0, "EMR_EFORMAT"), ("grid_raw", "header", 16, "<Q", 4, None),
+    *((name, edit.ARRANGEMENT, *change) for name, changes in {
+        "rows_raw": [  # of t0: the tensor with its rest
+            (0, "<I", 1, "EMR_EFORMAT"), (0, "<I", 3, "EMR_EFORMAT"), (4, "<I", 99, "EMR_EFORMAT"), (4, "<I", 3, "EMR_EFORMAT"),
+            (8, "<I", 1, "EMR_EFORMAT"), (12, "<I", 99, "EMR_EFORMAT"), (12, "<I", 0, "EMR_EFORMAT"), (16, "<I", 0, "EMR_EFORMAT"),
+            (16, "<I", 99, "EMR_EFORMAT"), (16, "<I", edit.BASE, "EMR_EFORMAT"), (20, "<I", 7, None)],
+        "pad_raw": [(0, "<I", edit.BASE, "EMR_EFORMAT"), (-24, "<I", 3, "EMR_EFORMAT"), (-12, "<I", 0, None)],
+        "arranged_carried": [(12, "<I", 0, "EMR_EFORMAT")]}.items() for change in changes),
 ]
 
 
@@ -137,6 +216,7 @@ def check_damage(path):
 
 def main(words):
     emr, golden, n, same = pathlib.Path(words[0]), pathlib.Path(words[1]), 0, 0
+    exact = 0
     features = set()
     with tempfile.TemporaryDirectory() as scratch:
         scratch = pathlib.Path(scratch)
@@ -146,12 +226,18 @@ def main(words):
                 merge(emr, folder, n_tasks, options, path)
             bundle = check_weights(emr, path, folder, n_tasks, scratch)
             if crafted:
-                check_crafted(bundle, golden / "bundles" / options[1], folder, n_tasks)
+                check_crafted(bundle, path, golden / "bundles" / options[1], folder, n_tasks)
             else:
                 check_metadata(bundle, folder, n_tasks)
+                exact += check_expected(bundle, path, folder, n_tasks)
+            if bundle.arrangement:
+                check_bases(emr, bundle, path, folder, n_tasks, scratch)
             features |= {f"codec {b[3]}" for b in bundle.blocks} | {f"stream {s[0]}" for s in bundle.all_streams}
             features |= {f"several blocks {s[0]}" for s in bundle.all_streams if s[2] > s[4]}
             features |= {f"rule {bundle.rule}", f"per {bundle.per}", f"tie {bundle.tie}", f"unified {bundle.unified_dtype}"}
+            features |= {f"feature {bit}" for bit in (1, 2, 4) if bundle.features & bit}
+            features |= {f"{'base' if owner == edit.BASE else 'task'} {'with' if rest is not None else 'without'} rest"
+                         for (owner, _), (_, _, rest) in bundle.arrangement.items()}
             if "--zstd-level 0" in " ".join(options):
                 merge(emr, folder, n_tasks, [*options, "--force"], scratch / "again.emr")
                 assert (scratch / "again.emr").read_bytes() == path.read_bytes(), f"{path.name} is written otherwise now"
@@ -160,12 +246,14 @@ def main(words):
                 check_damage(path)
             n += 1
         check_changes(emr, golden, scratch)
+        check_arranged(emr, golden, scratch)
         check_computed_nans(emr, golden, scratch)
     wanted = {f"codec {i}" for i in range(4)} | {f"stream {i}" for i in range(1, 12)} | {f"several blocks {i}" for i in range(1, 12)}
     wanted |= {f"{what} {i}" for what, most in (("rule", 3), ("per", 3), ("tie", 2)) for i in range(most)} | {"unified 1", "unified 2", "unified 3"}
+    wanted |= {"feature 1", "feature 2", "feature 4"} | {f"{owner} {how} rest" for owner in ("base", "task") for how in ("with", "without")}
     assert wanted <= features, f"no golden bundle has {sorted(wanted - features)}"
     print(f"{n} golden bundles read, {same} written again to the same bytes")
-    assert n and same
+    assert n and same and exact
 
 
 if __name__ == "__main__":
