@@ -1,0 +1,86 @@
+"""test_pipelines.py EMR - what is several models in one folder: a pipeline of diffusers, a model of sentence-transformers. Their
+parts are merged one by one, put into a copy of the task's folder, and the whole loads and answers as with the formula's weights."""
+import shutil
+
+import support  # first: it finds the python3 that has the packages
+import diffusers
+import sentence_transformers
+import tiny
+import torch
+import transformers as hf
+from safetensors.torch import load_file, save_file
+from sentence_transformers import models
+
+diffusers.utils.logging.disable_progress_bar()
+
+
+def weights_of(part):
+    return next(path for path in part.glob("*.safetensors"))
+
+
+def vary(folder, parts, seed):
+    """A "fine-tuned" copy."""
+    noise = torch.Generator().manual_seed(seed)
+    for part in parts:
+        path = weights_of(folder / part)
+        save_file({name: tensor + 0.02 * torch.randn(tensor.shape, generator=noise) if tensor.is_floating_point() else tensor
+                   for name, tensor in load_file(path).items()}, path, {"format": "pt"})
+
+
+class Pipelines(support.Suite):
+    def check(self, parts, answer):
+        """PARTS are folders in base/; ANSWER gives a whole folder's."""
+        base, tasks = self.folder / "base", [self.folder / f"task{i}" for i in (1, 2, 3)]
+        for i, task in enumerate(tasks, 1):
+            shutil.copytree(base, task)
+            vary(task, parts, i)
+        again, by_hand = self.folder / "again", self.folder / "by-hand"
+        shutil.copytree(tasks[1], again)
+        shutil.copytree(tasks[1], by_hand)
+        for part in parts:
+            whole = {task.name: weights_of(task / part) for task in tasks}
+            bundle = self.folder / "part.emr"
+            self.emr("merge", "--base", base / part, *(f"--task={task.name}={task / part}" for task in tasks), "-o", bundle,
+                     "--force")
+            formula = support.Formula(load_file(weights_of(base / part)), {name: load_file(path) for name, path in whole.items()})
+            save_file(formula.weights("task2", self.rescalers(bundle)["task2"]), weights_of(by_hand / part), {"format": "pt"})
+            self.emr("apply", bundle, "--task", "task2", "--base", base / part, "-o", weights_of(again / part), "--force")
+            self.assert_same(load_file(weights_of(again / part)), load_file(weights_of(by_hand / part)), part)
+        self.assertTrue(torch.equal(answer(again), answer(by_hand)))
+        self.assertFalse(torch.equal(answer(again), answer(base)))
+
+    def test_diffusers(self):
+        torch.manual_seed(0)
+        unet = diffusers.UNet2DConditionModel(
+            sample_size=8, block_out_channels=(8, 16), layers_per_block=1, cross_attention_dim=16, norm_num_groups=4,
+            attention_head_dim=4, down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+            up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"))
+        vae = diffusers.AutoencoderKL(block_out_channels=(8,), norm_num_groups=4, latent_channels=4)
+        text = hf.CLIPTextModel(tiny.text_config(hf.CLIPTextConfig))
+        diffusers.StableDiffusionPipeline(
+            unet=unet, vae=vae, text_encoder=text, tokenizer=tiny.tokenizer(0), scheduler=diffusers.DDIMScheduler(steps_offset=1, clip_sample=False),
+            safety_checker=None, feature_extractor=None, requires_safety_checker=False).save_pretrained(self.folder / "base")
+
+        def answer(folder):
+            pipeline = diffusers.StableDiffusionPipeline.from_pretrained(folder)
+            pipeline.set_progress_bar_config(disable=True)
+            return pipeline(prompt_embeds=torch.ones(1, 3, 16), negative_prompt_embeds=torch.zeros(1, 3, 16), height=8, width=8,
+                            num_inference_steps=2, output_type="pt", generator=torch.Generator().manual_seed(3)).images
+        self.check(["unet", "vae", "text_encoder"], answer)
+
+    def test_sentence_transformers(self):
+        hf.BertModel(tiny.text_config(hf.BertConfig)).save_pretrained(self.folder / "bert")
+        tiny.tokenizer(0).save_pretrained(self.folder / "bert")
+        sentence_transformers.SentenceTransformer(modules=[
+            models.Transformer(str(self.folder / "bert")), models.Pooling(16), models.Dense(16, 8)], device="cpu").save(
+                str(self.folder / "base"))
+        self.assertTrue((self.folder / "base/2_Dense/model.safetensors").exists())
+
+        def answer(folder):
+            model = sentence_transformers.SentenceTransformer(str(folder), device="cpu")
+            return model.encode(tiny.WORDS[:4], convert_to_tensor=True, show_progress_bar=False)
+        self.check([".", "2_Dense"], answer)
+
+
+if __name__ == "__main__":
+    support.main()
