@@ -40,11 +40,11 @@ class Pipelines(support.Suite):
         for part in parts:
             whole = {task.name: weights_of(task / part) for task in tasks}
             bundle = self.folder / "part.emr"
-            self.emr("merge", "--base", base / part, *(f"--task={task.name}={task / part}" for task in tasks), "-o", bundle,
-                     "--force")
-            formula = support.Formula(load_file(weights_of(base / part)), {name: load_file(path) for name, path in whole.items()})
+            start = weights_of(base / part)
+            self.emr("merge", "--base", start, *(f"--task={name}={path}" for name, path in whole.items()), "-o", bundle, "--force")
+            formula = support.Formula(load_file(start), {name: load_file(path) for name, path in whole.items()})
             save_file(formula.weights("task2", self.rescalers(bundle)["task2"]), weights_of(by_hand / part), {"format": "pt"})
-            self.emr("apply", bundle, "--task", "task2", "--base", base / part, "-o", weights_of(again / part), "--force")
+            self.emr("apply", bundle, "--task", "task2", "--base", start, "-o", weights_of(again / part), "--force")
             self.assert_same(load_file(weights_of(again / part)), load_file(weights_of(by_hand / part)), part)
         self.assertTrue(torch.equal(answer(again), answer(by_hand)))
         self.assertFalse(torch.equal(answer(again), answer(base)))
