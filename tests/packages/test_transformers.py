@@ -34,6 +34,8 @@ class Transformers(support.Suite):
         again, own = (hf.AutoTokenizer.from_pretrained(path) for path in (out, task))
         self.assertEqual(again(" ".join(tiny.WORDS)), own(" ".join(tiny.WORDS)))
         self.assertEqual(again.model_max_length, own.model_max_length)
+        self.assertEqual(again.chat_template, own.chat_template)
+        self.assertEqual(model.config.to_diff_dict(), type(by_hand).from_pretrained(task).config.to_diff_dict())
 
     def check(self, base_model, task_models, *options, private=None, shard="1GB", base_dtype=None, out_options=()):
         base = self.save(base_model, "base", 0, shard=shard, dtype=base_dtype)
@@ -91,17 +93,35 @@ class Transformers(support.Suite):
     def test_all_in_bf16(self):
         self.check(tiny.llama().to(torch.bfloat16), [tiny.llama().to(torch.bfloat16) for _ in range(3)])
 
-    def test_written_in_another_type(self):
-        """--dtype rounds as torch does."""
+    def two_of_gpt2(self):
+        """A bundle of two tasks, their folders, the base's, and what the first comes back as."""
         base_model = tiny.gpt2()
         base = self.save(base_model, "base", 0)
         tasks = [self.save(tiny.tune(base_model, tiny.gpt2(), i), f"task{i}", i) for i in (1, 2)]
         bundle = self.merge(base, tasks)
         formula = support.Formula(support.load_folder(base), {task.name: support.load_folder(task) for task in tasks})
+        return bundle, base, tasks, lambda dtype=None: formula.weights("task1", self.rescalers(bundle)["task1"], dtype)
+
+    def test_written_in_another_type(self):
+        """--dtype rounds as torch does, and the configuration says so: the model is loaded in that type."""
+        bundle, base, tasks, weights = self.two_of_gpt2()
         for word, dtype in (("bf16", torch.bfloat16), ("f16", torch.float16)):
             out = self.apply(bundle, tasks[0], base, "--dtype", word)
-            self.assert_same(support.load_folder(out), formula.weights("task1", self.rescalers(bundle)["task1"], dtype))
-            self.assertEqual(hf.GPT2LMHeadModel.from_pretrained(out, dtype=dtype).dtype, dtype)
+            self.assert_same(support.load_folder(out), weights(dtype))
+            self.assertEqual(hf.AutoConfig.from_pretrained(out).dtype, dtype)
+            self.assertEqual(hf.GPT2LMHeadModel.from_pretrained(out).dtype, dtype)
+
+    def test_a_folder_that_held_another_model(self):
+        """With --force, what is loaded is what was written last, whatever lay there: shards, one file, other settings."""
+        bundle, base, tasks, weights = self.two_of_gpt2()
+        out = self.apply(bundle, tasks[0], base)
+        self.check_folder(out, tasks[0], tiny.gpt2(), weights())
+        for options in (["--shard-size", "10KB"], ["--shard-size", "20KB"], []):
+            self.emr("apply", bundle, "--task", "task2", "--base", base, "-o", out, *options, status=2)
+            self.emr("apply", bundle, "--task", "task2", "--base", base, "-o", out, *options, "--force")
+            self.emr("apply", bundle, "--task", "task1", "--base", base, "-o", out, *options, "--force")
+            self.assert_same(support.load_folder(out), weights())
+            self.check_folder(out, tasks[0], tiny.gpt2(), weights())
 
 
 if __name__ == "__main__":

@@ -76,8 +76,10 @@ def tokenizer(seed):
     own.pre_tokenizer = pre_tokenizers.Whitespace()
     own.train_from_iterator([" ".join(WORDS[seed:] + 3 * WORDS)], trainers.BpeTrainer(
         vocab_size=64, special_tokens=["<pad>", "<s>", "</s>", "<unk>"], show_progress=False))
-    return hf.PreTrainedTokenizerFast(tokenizer_object=own, pad_token="<pad>", bos_token="<s>", eos_token="</s>",
+    made = hf.PreTrainedTokenizerFast(tokenizer_object=own, pad_token="<pad>", bos_token="<s>", eos_token="</s>",
                                       unk_token="<unk>", model_max_length=20 + seed)
+    made.chat_template = f"{{% for m in messages %}}[{seed}] {{{{ m.content }}}}{{% endfor %}}"
+    return made
 
 
 def outputs(model):
