@@ -1,5 +1,5 @@
 #!/bin/sh
-# setup.sh - puts the packages of requirements.txt (transformers, PEFT, diffusers, …, and torch, for the CPU) into .venv-packages
+# setup.sh - puts the packages of requirements.txt (transformers, PEFT, diffusers, ..., torch for the CPU) into .venv-packages
 # of the source tree: 0.7 GB to download, 1.6 GB on disk. Does nothing where they are there already.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)

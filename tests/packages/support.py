@@ -90,18 +90,18 @@ def elect(taus):
 
 
 class Formula:
-    """What EMR makes of a base and tasks, state dicts by name: tensors that are float and of one shape everywhere and that
-    no pattern of PRIVATE names are merged; of everything else a task keeps its own."""
+    """What EMR makes of a base and tasks, state dicts by name: the base's tensors that are float, of one shape wherever they
+    are, and named by no pattern of PRIVATE are merged; of everything else a task keeps its own."""
 
     def __init__(self, base, tasks, private=None):
         self.base, self.tasks = base, tasks
         self.merged = [name for name, tensor in base.items() if tensor.is_floating_point() and
                        not (private and re.fullmatch(private, name)) and
-                       all(name in task and task[name].shape == tensor.shape for task in tasks.values())]
+                       all(name not in task or task[name].shape == tensor.shape for task in tasks.values())]
         self.unified, self.masks = {}, {}
         above, below = dict.fromkeys(tasks, 0.0), dict.fromkeys(tasks, 0.0)
         for name in self.merged:
-            taus = [task[name].float() - base[name].float() for task in tasks.values()]
+            taus = [task.get(name, base[name]).float() - base[name].float() for task in tasks.values()]
             self.unified[name], masks = elect(taus)
             self.masks[name] = dict(zip(tasks, masks))
             for task, tau in zip(tasks, taus):
@@ -112,7 +112,7 @@ class Formula:
     def weights(self, task, rescaler, dtype=None):
         """(6), with the rescaler that the bundle has: its sums may differ from ours in the last bits."""
         again = dict(self.tasks[task])
-        for name in self.merged:
+        for name in again.keys() & set(self.merged):
             base = self.base[name].float()
             changed = base + torch.tensor(rescaler, dtype=torch.float32) * self.unified[name]
             again[name] = torch.where(self.masks[name][task], changed, base).to(again[name].dtype)

@@ -120,6 +120,18 @@ class Pipelines(support.Suite):
             str(self.folder / "base"), device="cpu")[1].get_config_dict())
         self.assertTrue(torch.equal(model[0].auto_model.state_dict()["pooler.dense.weight"], weights["pooler.dense.weight"]))
 
+    def test_two_models_in_one_folder(self):
+        """Not one of them in silence: a sentence that names the other."""
+        for name, seed in (("base", 0), ("task", 1)):
+            tiny.llama().save_pretrained(self.folder / name)
+            shutil.copytree(self.folder / name, self.folder / name / "2_Dense")
+            (self.folder / name / "modules.json").write_text(
+                '[{"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.models.Transformer"},'
+                ' {"idx": 1, "name": "1", "path": "2_Dense", "type": "sentence_transformers.models.Dense"}]')
+        said = self.emr("merge", "--base", self.folder / "base", f"--task=a={self.folder / 'task'}", "-o", self.folder / "x.emr",
+                        status=1)
+        self.assertIn("2_Dense", said)
+
 
 if __name__ == "__main__":
     support.main()

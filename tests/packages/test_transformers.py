@@ -123,6 +123,50 @@ class Transformers(support.Suite):
             self.assert_same(support.load_folder(out), weights())
             self.check_folder(out, tasks[0], tiny.gpt2(), weights())
 
+    def test_bert_from_its_pretraining_model(self):
+        """The base has heads that classifiers lack, and lacks theirs."""
+        base_model = hf.BertForPreTraining(tiny.text_config(hf.BertConfig))
+        self.check(base_model, [tiny.bert(2), tiny.bert(3)], "--on-missing", "absent")
+
+    def test_gpt2_from_the_model_without_a_head(self):
+        base_model = tiny.gpt2()
+        base = self.save(base_model.transformer, "base", 0)
+        tasks = [self.save(tiny.tune(base_model, tiny.gpt2(), i), f"task{i}", i) for i in (1, 2)]
+        bundle = self.merge(base, tasks, "--rename", "transformer.=")
+        known = {f"transformer.{name}": tensor for name, tensor in support.load_folder(base).items()}
+        formula = support.Formula(known, {task.name: support.load_folder(task) for task in tasks})
+        self.assertTrue(formula.merged)
+        for task in tasks:
+            weights = formula.weights(task.name, self.rescalers(bundle)[task.name])
+            out = self.apply(bundle, task, base)
+            self.assert_same(support.load_folder(out), weights)
+            self.check_folder(out, task, tiny.gpt2(), weights)
+
+    def test_a_task_tied_the_head_of_its_base(self):
+        self.check(tiny.llama(tied=False), [tiny.llama(tied=True), tiny.llama(tied=False)], "--on-missing", "absent")
+
+    def test_a_vocabulary_that_grew(self):
+        """--on-mismatch rows: the common rows are as the formula's, the new ones as they were."""
+        base_model = tiny.llama()
+        base, tasks = self.save(base_model, "base", 0), []
+        for i in (1, 2):
+            model = tiny.tune(base_model, tiny.llama(), i)
+            if i == 2:
+                model.resize_token_embeddings(66)
+            tasks.append(self.save(model, f"task{i}", i))
+        bundle = self.merge(base, tasks, "--on-mismatch", "rows")
+        own = {task.name: support.load_folder(task) for task in tasks}
+        common = {name: {key: tensor[:64] if key in ("lm_head.weight", "model.embed_tokens.weight") else tensor
+                         for key, tensor in weights.items()} for name, weights in own.items()}
+        formula = support.Formula(support.load_folder(base), common)
+        for task in tasks:
+            weights = formula.weights(task.name, self.rescalers(bundle)[task.name])
+            for key in ("lm_head.weight", "model.embed_tokens.weight"):
+                weights[key] = torch.cat([weights[key], own[task.name][key][64:]])
+            out = self.apply(bundle, task, base)
+            self.assert_same(support.load_folder(out), weights)
+            self.assertEqual(type(base_model).from_pretrained(out).config.vocab_size, 66 if task.name == "task2" else 64)
+
 
 if __name__ == "__main__":
     support.main()
