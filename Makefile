@@ -1,7 +1,7 @@
 # The front door: `make demo` and `make test` install what is missing and call meson. Everything else is meson.
 BUILD ?= build
 
-.PHONY: all demo test bench setup clean
+.PHONY: all demo test test-packages bench setup clean
 
 all: $(BUILD)/build.ninja
 	meson compile -C $(BUILD)
@@ -11,6 +11,11 @@ demo: all
 
 test: all
 	meson test -C $(BUILD) --print-errorlogs
+
+# Apart from the others, for what it downloads: 0.7 GB.
+test-packages: all
+	@sh tests/packages/setup.sh
+	meson test -C $(BUILD) --print-errorlogs --suite packages
 
 bench: all
 	meson compile -C $(BUILD) bench

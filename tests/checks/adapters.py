@@ -1,6 +1,6 @@
 """adapters.py - the program on adapters as the PEFT library saves them: three directories are merged against zeros, grow
 and shrink, and come out as directories that PEFT reads: its two files, with their names, tensors and settings. PEFT itself
-is too heavy for a test; what it asks of a directory is checked here by hand, with a reader of safetensors of our own.
+reads them in tests/packages; what it asks of a directory is checked here by hand, with a reader of safetensors of our own.
 
     adapters.py EMR
 """
