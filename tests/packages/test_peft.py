@@ -101,6 +101,48 @@ class Adapters(support.Suite):
             weights = formula.weights(task.name, self.rescalers(bundle)[task.name])
             self.check_folder(self.apply(bundle, task, self.folder / "start"), task, weights)
 
+    def test_dora(self):
+        """Magnitudes are no changes of zeros: each task keeps its own."""
+        self.check(peft.LoraConfig(**LORA, use_dora=True), private=".*lora_magnitude_vector.*")
+
+    def test_ia3_on_the_word_ones(self):
+        """--base ones."""
+        config = peft.IA3Config(target_modules=["k_proj", "v_proj", "down_proj"], feedforward_modules=["down_proj"])
+        tasks = [self.train(config, f"task{i}", i) for i in (1, 2)]
+        own = {task.name: load_file(task / "adapter_model.safetensors") for task in tasks}
+        bundle = self.merge("ones", tasks)
+        formula = support.Formula({name: t.new_ones(t.shape) for name, t in own["task1"].items()}, own)
+        for task in tasks:
+            self.check_folder(self.apply(bundle, task, "zeros"), task,
+                              formula.weights(task.name, self.rescalers(bundle)[task.name]))
+
+    def test_ranks_that_differ(self):
+        """What comes back has the task's own rank and alpha."""
+        tasks = [self.train(peft.LoraConfig(r=r, lora_alpha=2 * r, target_modules=["q_proj"]), f"task{r}", r) for r in (2, 4)]
+        bundle = self.merge("zeros", tasks)
+        for task in tasks:
+            out = self.apply(bundle, task, "zeros")
+            own, again = (load_file(path / "adapter_model.safetensors") for path in (task, out))
+            self.assertEqual({name: t.shape for name, t in again.items()}, {name: t.shape for name, t in own.items()})
+            self.check_folder(out, task, again)
+
+    def test_applied_to_the_model(self):
+        """--apply-adapters merges what merge_and_unload makes, up to roundings of its product."""
+        tasks = [self.train(peft.LoraConfig(**LORA), f"task{i}", i) for i in (1, 2)]
+        folded = {task.name: self.load(task).merge_and_unload() for task in tasks}
+        paths = []
+        for name, model in folded.items():
+            model.save_pretrained(self.folder / "folded" / name)
+            paths.append(self.folder / "folded" / name)
+        ours = self.merge(self.folder / "model", tasks, "--apply-adapters")
+        out = self.folder / "ours.safetensors"
+        self.emr("apply", ours, "--task", "task1", "--base", self.folder / "model", "-o", out)
+        again = load_file(out)
+        theirs = self.merge(self.folder / "model", paths)
+        expected = self.apply(theirs, paths[0], self.folder / "model")
+        for name, tensor in support.load_folder(expected).items():
+            self.assertTrue(torch.allclose(again[name], tensor, rtol=1e-3, atol=1e-5), name)
+
 
 if __name__ == "__main__":
     support.main()

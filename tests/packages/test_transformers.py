@@ -167,6 +167,10 @@ class Transformers(support.Suite):
             self.assert_same(support.load_folder(out), weights)
             self.assertEqual(type(base_model).from_pretrained(out).config.vocab_size, 66 if task.name == "task2" else 64)
 
+    def test_resnet_by_default(self):
+        """BatchNorm's statistics stay each task's own unasked."""
+        self.check(tiny.resnet(), [tiny.resnet() for _ in range(3)], private=STATISTICS)
+
 
 if __name__ == "__main__":
     support.main()
