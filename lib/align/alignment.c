@@ -87,10 +87,11 @@ static void choose_action(const emr_policy *policy, emr_entry *entry)
     }
 }
 
-/* Rows that not all have may be missing, and a GGUF file's metadata may have any length; so may what is private. */
+/* What is private may be missing, and so may rows that not all have, and what is no weight. */
 static bool is_free(const emr_entry *entry)
 {
-    return entry->action == EMR_ACTION_PRIVATE || (entry->base->own && entry->base->own->is_rest);
+    return entry->action == EMR_ACTION_PRIVATE || entry->any_shape ||
+           (entry->base->own && entry->base->own->is_rest);
 }
 
 /* One task's tensor beside the base's. */
@@ -209,23 +210,50 @@ static emr_status place_in_flat_space(emr_alignment *a, emr_entry *entry, emr_er
     return EMR_OK;
 }
 
-/* Two passes over the base, so that merged entries come first. */
-static emr_status align_base(emr_alignment *a, const emr_policy *policy, bool merged, emr_error *error)
+/* All tensors of the base but a folder's own files, which no task could lack: *n of them. */
+static emr_status classify_base(const emr_alignment *a, const emr_policy *policy, emr_entry *classified,
+                                uint32_t *n, emr_error *error)
 {
     emr_status status = EMR_OK;
+    *n = 0;
     for (uint32_t i = 0; !status && i < a->base->n_tensors; i++) {
         const emr_tensor *base = a->base->tensors[i];
-        emr_entry entry = {.base = base, .sample = base, .misfit = EMR_BASE};
-        if (emr_is_side_file(base)) /* a folder's own: nothing that a task could lack */
+        if (emr_is_side_file(base))
             continue;
-        status = classify_tensor(a, policy, &entry, error);
-        if (status || (entry.action == EMR_ACTION_MERGE) != merged)
+        classified[*n] = (emr_entry){.base = base, .sample = base, .misfit = EMR_BASE};
+        status = classify_tensor(a, policy, &classified[(*n)++], error);
+    }
+    return status;
+}
+
+static emr_status append_classified(emr_alignment *a, const emr_policy *policy, emr_entry *classified,
+                                    uint32_t n, bool merged, emr_error *error)
+{
+    emr_status status = EMR_OK;
+    for (uint32_t i = 0; !status && i < n; i++) {
+        if ((classified[i].action == EMR_ACTION_MERGE) != merged)
             continue;
         if (merged)
-            status = place_in_flat_space(a, &entry, error);
+            status = place_in_flat_space(a, &classified[i], error);
         if (!status)
-            status = append_entry(a, policy, entry, error);
+            status = append_entry(a, policy, classified[i], error);
     }
+    return status;
+}
+
+/* The base's entries, merged ones first. */
+static emr_status align_base(emr_alignment *a, const emr_policy *policy, emr_error *error)
+{
+    uint32_t n;
+    emr_entry *classified = emr_allocate_array(&a->allocator, a->base->n_tensors, sizeof *classified);
+    if (!classified)
+        return emr_no_memory(error, NULL);
+    emr_status status = classify_base(a, policy, classified, &n, error);
+    if (!status)
+        status = append_classified(a, policy, classified, n, true, error);
+    if (!status)
+        status = append_classified(a, policy, classified, n, false, error);
+    emr_release(&a->allocator, classified);
     return status;
 }
 
@@ -305,9 +333,7 @@ emr_status emr_align(emr_alignment *a, const emr_allocator *allocator, const emr
     if (a->arranged.models && a->arranged.models[0])
         a->base = a->arranged.models[0];
     if (!status)
-        status = align_base(a, policy, true, error);
-    if (!status)
-        status = align_base(a, policy, false, error);
+        status = align_base(a, policy, error);
     a->n_base = a->n_entries;
     if (!status)
         status = check_acquaintance(a, error);

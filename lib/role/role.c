@@ -177,7 +177,7 @@ emr_status emr_tensor_get_role(const emr_tensor *tensor, emr_tensor_role *role)
 {
     if (!tensor || !role)
         return EMR_EINVAL;
-    const emr_found_role found = emr_role_find(tensor);
+    const emr_found_role found = emr_role_find_quickly(tensor, emr_role_is_possible(tensor->name));
     const emr_tensor_role given = {.family = found.name,
                                    .code = found.role == EMR_ROLE_SIDECAR ? found.code : NULL,
                                    .role = found.role,

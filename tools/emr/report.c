@@ -127,7 +127,8 @@ static emr_status tasks_json(json_t *tasks, const merge_job *j, const emr_plan_s
     return status;
 }
 
-static int print_report_json(const merge_job *j, const arguments *a, const emr_plan_summary *s, const share *parts)
+static int print_report_json(const merge_job *j, const arguments *a, const emr_plan_summary *s,
+                             const share *parts)
 {
     emr_error error = {.text = ""};
     emr_bundle *written = NULL;
