@@ -84,7 +84,8 @@ static void choose_shapes(scene *s, rng *r, size_t i, uint64_t own[TASKS + 1][4]
 
 static void choose_names(scene *s, size_t m, rng *r)
 {
-    enum { SAME, PREFIX, MIDDLE } way = (int)rng_below(r, 3);
+    enum { SAME, PREFIX, MIDDLE };
+    uint64_t way = rng_below(r, 3);
     s->renamed[m] = way != SAME;
     for (size_t i = 0; i < s->n; i++) {
         char *name = s->own_names[m][i];
