@@ -94,8 +94,8 @@ enum {
     EMR_BASE_CHECK_FIRST = 0, /* before the call returns: reads all of the base */
     EMR_BASE_CHECK_WRITE = 1, /* while the model is written, so that the base is read once. A write of another
                                base's weights ends in EMR_EMISMATCH, and no file appears; through emr_io, the
-                               bytes are worthless then. emr_tensor_read refuses such a model (EMR_ESTATE). Only
-                                 tensors that the task takes from the base are compared. */
+                               bytes are worthless then. emr_tensor_read refuses such a model (EMR_ESTATE).
+                               Only tensors that the task takes from the base are compared. */
     EMR_BASE_CHECK_NONE = 2   /* never: the caller knows */
 };
 

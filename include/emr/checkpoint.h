@@ -41,15 +41,16 @@ typedef struct emr_checkpoint_read_options {
     size_t size;
     const emr_allocator *allocator; /* NULL: malloc and free */
     uint32_t map;                   /* non-zero: offer mapped windows, see emr_file_options */
-    uint32_t dequantise; /* non-zero: tensors of GGUF's Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2_K to Q6_K, Q8_K, IQ4_NL
-                            and IQ4_XS, and codes of safetensors that can be (emr/role.h), are F32, computed as
-                            they are read, and can be merged; the codes' side-cars are gone. EMR_EFORMAT: scales
-                            of a shape that does not fit. Zero: all are as they lie in the file. */
-    uint32_t side_files; /* non-zero: the files beside the weights are tensors too, see EMR_FILE_PREFIX. Of a
-                            directory; of a file only where it has a name that loaders look for (model.safetensors,
-                            adapter_model.safetensors, diffusion_pytorch_model.safetensors, an index). With
-                            `dequantise`, if no tensor of integers shorter than 64 bits or of 8-bit floats is
-                            left, config.json loses its quantization_config. */
+    uint32_t dequantise; /* non-zero: tensors of GGUF's Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2_K to Q6_K, Q8_K,
+                            IQ4_NL and IQ4_XS, and the codes in safetensors that role.h calls can_dequantise,
+                            are F32, computed as they are read, and can be merged; the codes' side-cars are
+                            gone. EMR_EFORMAT: the scales' shape does not fit. Zero: all are as they lie in
+                            the file. */
+    uint32_t side_files; /* non-zero: the files beside the weights are tensors too, see EMR_FILE_PREFIX. Of
+                            a directory; of a file only where its name is one that loaders look for:
+                            model.safetensors, adapter_model.safetensors, diffusion_pytorch_model.safetensors
+                            or an index. With `dequantise`, config.json loses its quantization_config if no
+                            tensor of integers shorter than 64 bits or of 8-bit floats is left. */
     uint32_t reserved;
 } emr_checkpoint_read_options;
 
@@ -60,10 +61,9 @@ typedef struct emr_checkpoint_write_options {
     uint64_t shard_bytes; /* start a new shard before a file's data grows past this; a tensor is never split.
                              0: one file */
     uint32_t replace;     /* non-zero: replace files that exist */
-    emr_dtype
-        dtype; /* writing a folder: what config.json is to call the weights' type, where it says one (its
-                        torch_dtype or dtype, also of parts such as text_config). F16, BF16, F32 or F64; 0: it
-                        stays as it is */
+    emr_dtype dtype;      /* in a folder: the weights' type that config.json is to name where it names one (as
+                             torch_dtype or dtype, also in parts such as text_config). F16, BF16, F32 or F64;
+                             0: it stays as it is */
     void (*written)(void *user, const char *path); /* called in the end with each file's path, unless NULL */
     void *user;                                    /* handed to it */
 } emr_checkpoint_write_options;

@@ -26,7 +26,8 @@
  *
  *     |y - exact| <= (ceil(columns / 32) + 6) * 2^-24 * sum over c of |W[c] * x[c]|
  *
- * to first order (and 2^-149 for each product that underflows). The bits of a y that is NaN are not defined. */
+ * to first order (and 2^-149 for each product that underflows).
+ * The bits of a y that is NaN are not defined. */
 typedef struct emr_product {
     size_t size;
     const float *x;  /* `batch` vectors of as many values as there are columns */

@@ -10,7 +10,7 @@
  *
  * A role is read from names, dtypes and shapes together, those of the tensors that it depends on included; no
  * bytes are read. docs/checkpoints.md lists what is recognised. A merge takes tensors of other roles than
- * EMR_ROLE_WEIGHT as each task has them, unless emr_policy.merge_globs says otherwise. / */
+ * EMR_ROLE_WEIGHT as each task has them, unless emr_policy.merge_globs says otherwise. */
 #ifndef EMR_ROLE_H
 #define EMR_ROLE_H
 
@@ -25,8 +25,7 @@ enum {
     EMR_ROLE_SIDECAR = 2,   /* belongs to a code: a scale, a zero point, the order of its columns, ... */
     EMR_ROLE_STATISTIC = 3, /* gathered while training: a batch norm's running mean and variance */
     EMR_ROLE_CONSTANT = 4,  /* given by architecture or configuration: LoRA's alpha, masks, rotary tables */
-    EMR_ROLE_MAGNITUDE =
-        5 /* DoRA's lengths of columns, which only go with the directions they were trained for */
+    EMR_ROLE_MAGNITUDE = 5  /* DoRA's lengths, which only go with the directions they were trained for */
 };
 
 typedef struct emr_tensor_role {
