@@ -305,15 +305,23 @@ static void measure_entry(emr_alignment *a, const emr_entry *entry)
     *(merged ? &a->merged_bytes : &a->loose_bytes) += bytes;
 }
 
-/* A task that has nothing of what is merged was not fine-tuned from this base, whatever may be missing. */
+static bool has_merged(const emr_alignment *a, const emr_model *model)
+{
+    for (uint32_t i = 0; i < a->n_merged; i++)
+        if (emr_model_find_tensor(model, a->entries[i].base->name))
+            return true;
+    return false;
+}
+
+/* A task that has nothing of what is merged, or nothing of the base at all, was not fine-tuned from this base,
+ * whatever may be missing. */
 static emr_status check_acquaintance(const emr_alignment *a, emr_error *error)
 {
-    for (uint32_t t = 0; a->n_merged && t < a->n_tasks; t++) {
-        uint32_t i = 0;
-        while (i < a->n_merged && !emr_model_find_tensor(a->tasks[t].model, a->entries[i].base->name))
-            i++;
-        if (i == a->n_merged && !a->tasks[t].settled)
-            return emr_explain_strangers(a, &a->tasks[t], error);
+    for (uint32_t t = 0; a->n_base && t < a->n_tasks; t++) {
+        const emr_task *task = &a->tasks[t];
+        bool known = a->n_merged ? has_merged(a, task->model) : emr_has_common_name(a->base, task->model);
+        if (!known && !task->settled)
+            return emr_explain_strangers(a, task, error);
     }
     return EMR_OK;
 }

@@ -70,7 +70,7 @@ static bool find_without_prefix(const emr_model *model, const char *name, char p
     return false;
 }
 
-static bool has_common_name(const emr_model *a, const emr_model *b)
+bool emr_has_common_name(const emr_model *a, const emr_model *b)
 {
     for (uint32_t i = 0; i < a->n_tensors; i++)
         if (emr_model_find_tensor(b, a->tensors[i]->name))
@@ -127,7 +127,7 @@ static bool explain_prefix(const emr_alignment *a, const emr_tensor *base, const
 emr_status emr_explain_missing(const emr_alignment *a, const emr_tensor *base, const emr_task *task,
                                emr_error *error)
 {
-    bool strangers = !has_common_name(a->base, task->model);
+    bool strangers = !emr_has_common_name(a->base, task->model);
     if (has_other_experts(task->model, base->name))
         return emr_fail(
             error, EMR_EMISMATCH,

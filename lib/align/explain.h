@@ -13,6 +13,9 @@ emr_status emr_explain_missing(const emr_alignment *alignment, const emr_tensor 
 emr_status emr_explain_mismatch(const emr_alignment *alignment, const emr_tensor *base, const emr_tensor *own,
                                 const emr_task *task, emr_error *error);
 
+/* Whether two models have a tensor of one name. */
+bool emr_has_common_name(const emr_model *a, const emr_model *b);
+
 /* A task that has no tensor of those that are merged. Returns EMR_EMISMATCH. */
 emr_status emr_explain_strangers(const emr_alignment *alignment, const emr_task *task, emr_error *error);
 
