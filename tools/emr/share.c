@@ -13,15 +13,19 @@ static const emr_tensor *find_anywhere(const char *name, emr_model *const *model
     return found;
 }
 
+bool is_no_weight(const char *name)
+{
+    return strcmp(name, EMR_GGUF_HEADER) == 0 || strncmp(name, EMR_FILE_PREFIX, strlen(EMR_FILE_PREFIX)) == 0;
+}
+
 share count_share(const emr_merge *merge, emr_model *const *models, size_t n, const emr_model *base)
 {
     share s = {0, 0, 0};
     emr_plan_tensor t = EMR_INIT(emr_plan_tensor);
     for (uint32_t i = 0; emr_merge_get_plan_tensor(merge, i, &t) == EMR_OK; i++) {
         uint64_t params = t.count;
-        if (strcmp(t.name, EMR_GGUF_HEADER) == 0 ||
-            strncmp(t.name, EMR_FILE_PREFIX, strlen(EMR_FILE_PREFIX)) == 0)
-            continue; /* no parameters */
+        if (is_no_weight(t.name))
+            continue;
         emr_gguf_blocks(find_anywhere(t.name, models, n, base),
                         &params); /* changes it where bytes are no elements */
         if (t.action == EMR_ACTION_MERGE)
