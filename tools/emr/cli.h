@@ -165,7 +165,7 @@ bool is_no_weight(const char *name); /* a GGUF file's header, or a file of a fol
 share count_share(const emr_merge *merge, emr_model *const *models, size_t n_models, const emr_model *base);
 void print_share(const share *share);
 void add_share_json(json_t *object, const share *share);
-/* Says on standard error that less than half of the parameters is merged, if so. */
+/* Says on standard error that less than half of the parameters is merged, or nothing, if so. */
 void note_share(const arguments *a, const share *share, const emr_model *base);
 
 /* Whether a task that is an adapter has a base that one can be merged against; says which one it should be.

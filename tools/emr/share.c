@@ -62,13 +62,16 @@ void add_share_json(json_t *object, const share *s)
 void note_share(const arguments *a, const share *s, const emr_model *base)
 {
     uint64_t all = s->merged + s->kept + s->private;
-    if (a->quiet || !all || s->merged >= all - s->merged)
+    if (a->quiet || (s->merged && s->merged >= all - s->merged))
         return;
-    complain(0,
-             "note: only %.1f %% of the parameters are merged: of %llu, %llu are private to tasks, %llu kept "
-             "from the "
-             "base%s",
-             100 * merged_share(s), (unsigned long long)all, (unsigned long long)s->private,
-             (unsigned long long)s->kept,
+    if (!all) {
+        complain(0, "note: nothing is merged: there are no parameters");
+        return;
+    }
+    char merged[64] = "nothing is merged";
+    if (s->merged)
+        snprintf(merged, sizeof merged, "only %.1f %% of the parameters are merged", 100 * merged_share(s));
+    complain(0, "note: %s: of %llu parameters, %llu are private to tasks, %llu kept from the base%s", merged,
+             (unsigned long long)all, (unsigned long long)s->private, (unsigned long long)s->kept,
              !a->dequantise && holds_quantised(base) ? " (--dequantise merges quantised tensors)" : "");
 }
