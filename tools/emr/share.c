@@ -71,7 +71,8 @@ void note_share(const arguments *a, const share *s, const emr_model *base)
     char merged[64] = "nothing is merged";
     if (s->merged)
         snprintf(merged, sizeof merged, "only %.1f %% of the parameters are merged", 100 * merged_share(s));
-    complain(0, "note: %s: of %llu parameters, %llu are private to tasks, %llu kept from the base%s", merged,
-             (unsigned long long)all, (unsigned long long)s->private, (unsigned long long)s->kept,
+    complain(0, "note: %s: of %llu%s, %llu are private to tasks, %llu kept from the base%s", merged,
+             (unsigned long long)all, s->merged ? "" : " parameters", (unsigned long long)s->private,
+             (unsigned long long)s->kept,
              !a->dequantise && holds_quantised(base) ? " (--dequantise merges quantised tensors)" : "");
 }
