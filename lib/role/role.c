@@ -149,10 +149,14 @@ emr_found_role emr_role_find(const emr_tensor *t)
     if (n >= EMR_ROLE_NAME_MAX)
         return found;
     const emr_part_rule *rule = find_part_rule(t->name, n);
+    if (!rule && !rule_of_code(t, &found)) {
+        if (find_sidecar(t, n, &found)) /* perhaps of what is no code for such a rule */
+            rule = find_part_rule(found.code->name, emr_text_length(found.code->name));
+        else
+            find_plain_number(t, n, &found);
+    }
     if (rule)
         found = (emr_found_role){.role = rule->role, .name = rule->family, .reason = rule->reason};
-    else if (!rule_of_code(t, &found) && !find_sidecar(t, n, &found))
-        find_plain_number(t, n, &found);
     return found;
 }
 

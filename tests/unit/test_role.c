@@ -116,6 +116,7 @@ static const role_case role_cases[] = {
     {"state of an optimiser", "nnnwn", 0, {T("optimizer.state.l.weight.exp_avg", F32, 8, 6), T("optimizer.state.l.weight.exp_avg_sq", F32, 8, 6), SCALAR("optimizer.step", F32), T("l.weight", F32, 8, 6), SCALAR("lr_scheduler.last_epoch", F32)}},
     {"state of an optimiser", "nnnw", 0, {T("l.weight.exp_avg", F32, 8, 6), T("exp_avg_sq.l.weight", F32, 8, 6), T("state.0.momentum_buffer", BF16, 8), T("l.weight", F32, 8, 6)}},
     {"state of an optimiser", "nnw", 0, {T("optimizer_state.fp32.l.weight", F8_E4M3, 8, 6), T("optimizer_state.fp32.l.weight_scale", F32, 1), T("l.weight", F32, 8, 6)}},
+    {"state of an optimiser", "nn", 0, {T("l.exp_avg", F8_E4M3, 8, 6), SCALAR("l.exp_avg_scale", F32)}},
     {"counter of training", "nnnw", 0, {SCALAR("step", F32), T("s.global_step", F32, 1), SCALAR("swa.n_averaged", I64), T("l.step", F32, 8)}},
     {"range that a quantiser has seen", "nnnw", 0, {SCALAR("o.min_val", F32), SCALAR("o.max_val", F32), T("l.weight_quantizer._amax", F32, 8, 1), T("l.weight", F32, 8, 8)}},
     /* magnitudes */
