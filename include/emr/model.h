@@ -81,8 +81,9 @@ EMR_API emr_status emr_model_add(emr_model *model, const emr_tensor_desc *desc, 
 EMR_API emr_status emr_model_add_tensor(emr_model *model, const emr_tensor *tensor, emr_error *error);
 
 /* A model with the tensors of another one, which must outlive it, under other names: those that the first
- * rule that matches gives them, in the model's own order; others keep theirs. A task that is merged under
- * such names comes back under its own (emr_merge_add_task), and a base is recognised by its own, so only the
+ * rule that matches gives them, in the model's own order; others keep theirs, as a GGUF file's header and a
+ * folder's files always do (EMR_GGUF_HEADER, EMR_FILE_PREFIX). A task that is merged under such
+ * names comes back under its own (emr_merge_add_task), and a base is recognised by its own, so only the
  * merge needs to rename. Metadata are copied; the model's name is the other's.
  * - EMR_EINVAL: a rule with '*' in one of its sides alone, or two in one; a rule that matches no tensor (the
  *   sentence names it).

@@ -23,7 +23,7 @@ enum {
     EMR_ROLE_WEIGHT = 0,    /* an ordinary tensor: merged if it is a float */
     EMR_ROLE_CODE = 1,      /* stands for weights, together with its side-cars: FP8, int8, NF4, GPTQ, ... */
     EMR_ROLE_SIDECAR = 2,   /* belongs to a code: a scale, a zero point, the order of its columns, ... */
-    EMR_ROLE_STATISTIC = 3, /* gathered while training: a batch norm's running mean and variance */
+    EMR_ROLE_STATISTIC = 3, /* gathered while training: running means and variances, optimiser states */
     EMR_ROLE_CONSTANT = 4,  /* given by architecture or configuration: LoRA's alpha, masks, rotary tables */
     EMR_ROLE_MAGNITUDE = 5  /* DoRA's lengths, which only go with the directions they were trained for */
 };

@@ -53,16 +53,11 @@ emr_status emr_name_source(const emr_alignment *a, uint32_t source, emr_status s
     return status;
 }
 
-/* The metadata of a GGUF file, which are as long as they are: where lengths differ, so do bytes, and no more
- * is meant by it. */
-static bool is_gguf_header(const emr_tensor *t)
-{
-    return t->dtype == EMR_DTYPE_U8 && t->rank == 1 && emr_same_text(t->name, EMR_GGUF_HEADER);
-}
-
+/* The metadata of a GGUF file are as long as they are: where lengths differ, so do bytes, and no more is meant
+ * by it. */
 static bool fits_together(const emr_tensor *base, const emr_tensor *own)
 {
-    if (is_gguf_header(base) && is_gguf_header(own))
+    if (emr_is_gguf_header(base) && emr_is_gguf_header(own))
         return true;
     return emr_tensor_same_shape(base, own) &&
            emr_dtype_is_float(base->dtype) == emr_dtype_is_float(own->dtype);

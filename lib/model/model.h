@@ -84,6 +84,9 @@ bool emr_shape_bytes(emr_dtype dtype, uint32_t rank, const uint64_t *shape, uint
 /* Whether it is a file beside the weights, and none of them (EMR_FILE_PREFIX). */
 bool emr_is_side_file(const emr_tensor *tensor);
 
+/* Whether it is a GGUF file's metadata, as bytes (EMR_GGUF_HEADER). */
+bool emr_is_gguf_header(const emr_tensor *tensor);
+
 /* Rows of a shape: its first dimension; 1 where the rank is below 2, 0 where there are no elements; and the
  * parameters of a row of a tensor that has any. */
 uint64_t emr_shape_rows(uint32_t rank, const uint64_t *shape);

@@ -51,12 +51,18 @@ static char *apply_rule(const rename_rule *r, const char *name, const emr_alloca
     return made;
 }
 
+/* What a reader finds by its very name, and no rule for weights means. */
+static bool has_fixed_name(const emr_tensor *t)
+{
+    return emr_is_gguf_header(t) || emr_is_side_file(t);
+}
+
 /* One tensor, by the first rule that matches its name; that one is marked as used. */
 static emr_status add_by_rules(emr_model *m, const emr_tensor *t, const rename_rule *rules, uint32_t n,
                                bool *used, emr_error *error)
 {
     const emr_allocator *a = &m->allocator;
-    uint32_t i = 0;
+    uint32_t i = has_fixed_name(t) ? n : 0;
     while (i < n && !rule_matches(&rules[i], t->name))
         i++;
     if (i == n)

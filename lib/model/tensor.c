@@ -1,6 +1,7 @@
 /* tensor.c - one tensor: its facts and its bytes. Freestanding. */
 #include "model/model.h"
 
+#include "core/text.h"
 #include "emr/checkpoint.h"
 #include "numeric/convert.h"
 
@@ -108,6 +109,11 @@ bool emr_is_side_file(const emr_tensor *t)
     while (*prefix && *name == *prefix)
         name++, prefix++;
     return !*prefix && t->dtype == EMR_DTYPE_U8 && t->rank == 1;
+}
+
+bool emr_is_gguf_header(const emr_tensor *t)
+{
+    return t->dtype == EMR_DTYPE_U8 && t->rank == 1 && emr_same_text(t->name, EMR_GGUF_HEADER);
 }
 
 bool emr_shape_bytes(emr_dtype dtype, uint32_t rank, const uint64_t *shape, uint64_t *count, uint64_t *bytes)

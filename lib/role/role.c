@@ -129,12 +129,34 @@ static bool find_plain_number(const emr_tensor *t, size_t n, emr_found_role *fou
     return false;
 }
 
+/* The rule of the first part of a name of n bytes that has one, or NULL. */
+static const emr_part_rule *find_part_rule(const char *name, size_t n)
+{
+    for (size_t from = 0, to; from < n; from = to + 1) {
+        for (to = from; to < n && name[to] != '.'; to++)
+            ;
+        for (const emr_part_rule *rule = emr_part_rules; rule->part; rule++)
+            if (emr_text_length(rule->part) == to - from && memcmp(name + from, rule->part, to - from) == 0)
+                return rule;
+    }
+    return NULL;
+}
+
 emr_found_role emr_role_find(const emr_tensor *t)
 {
     emr_found_role found = {.role = EMR_ROLE_WEIGHT};
     size_t n = emr_text_length(t->name);
-    if (n < EMR_ROLE_NAME_MAX && !rule_of_code(t, &found) && !find_sidecar(t, n, &found))
-        find_plain_number(t, n, &found);
+    if (n >= EMR_ROLE_NAME_MAX)
+        return found;
+    const emr_part_rule *rule = find_part_rule(t->name, n);
+    if (!rule && !rule_of_code(t, &found)) {
+        if (find_sidecar(t, n, &found)) /* perhaps of what is no code for such a rule */
+            rule = find_part_rule(found.code->name, emr_text_length(found.code->name));
+        else
+            find_plain_number(t, n, &found);
+    }
+    if (rule)
+        found = (emr_found_role){.role = rule->role, .name = rule->family, .reason = rule->reason};
     return found;
 }
 
@@ -162,7 +184,7 @@ bool emr_role_is_possible(const char *name)
     for (const emr_number_rule *rule = emr_number_rules; rule->family; rule++)
         if (ends_in_part(name, n, rule->partner.from, rule->partner.from_bytes))
             return true;
-    return false;
+    return n < EMR_ROLE_NAME_MAX && find_part_rule(name, n);
 }
 
 emr_found_role emr_role_find_quickly(const emr_tensor *t, bool is_possible)

@@ -70,6 +70,15 @@ typedef struct emr_number_rule {
 
 extern const emr_number_rule emr_number_rules[]; /* up to one without family */
 
+/* What no weight's name holds as one of its parts, which dots separate. */
+typedef struct emr_part_rule {
+    const char *part;
+    emr_role role;
+    const char *family, *reason;
+} emr_part_rule;
+
+extern const emr_part_rule emr_part_rules[]; /* up to one without part */
+
 /* The family of a tensor that says that there are codes, and nothing else. */
 #define EMR_ROLE_MARKER "marker of scaled FP8"
 

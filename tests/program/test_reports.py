@@ -116,4 +116,35 @@ def test_hints_name_options_as_they_are_typed():
         emr("merge", "--base", "base.safetensors", "--task", f"{task}.safetensors", "-o", f"{task}.emr", name, value)
 
 
+def test_a_strange_rescaler_is_noted():
+    weights = {f"w{i}": [0.0] * 8 for i in range(4)}
+    save("base.safetensors", {**weights, "scalar": ([], [100.0])})
+    for task, number, times in (("low", 50.0, 1), ("high", 300.0, 2)):
+        save(f"{task}.safetensors", {**{name: [times * 0.01 * i for i in range(8)] for name in weights}, "scalar": ([], [number])})
+    merge = ["merge", "--base", "base.safetensors", "--task", "low.safetensors", "--task", "high.safetensors", "-o", "o.emr", "--force"]
+    for more in ([], ["--json"], ["--rescale", "l1-means"]):
+        note, = emr(*merge, *more).notes
+        assert "task 'low': its rescaler is " in note and "emr inspect" in note and "--private" in note, note
+    assert emr(*merge, "--quiet").err == ""
+    for healthy in (["--private", "scalar"], ["--rescale-per", "tensor"], ["--rescale", "l2"]):
+        assert not emr(*merge, *healthy).notes, healthy
+
+
+def test_that_nothing_is_merged_is_noted():
+    save("base.safetensors", {"w": [0.0] * 4})
+    save("one.safetensors", {"w": [1.0] * 4})
+    save("empty.safetensors", {})
+    save("hollow.safetensors", {"w": []})
+    merge = ["merge", "-o", "o.emr", "--force", "--base"]
+    for words in ([*merge, "base.safetensors", "--task", "one.safetensors", "--private", "w"],
+                  [*merge, "base.safetensors", "--task", "one.safetensors", "--private", "w", "--json"],
+                  [*merge, "base.safetensors", "--task", "one.safetensors", "--private", "w", "--dry-run"]):
+        note, = emr(*words).notes
+        assert "nothing is merged: of 4 parameters, 4 are private to tasks, 0 kept from the base" in note, note
+        assert emr(*words, "--quiet").err == ""
+    for model in ("empty", "hollow"):
+        note, = emr(*merge, f"{model}.safetensors", "--task", f"{model}.safetensors").notes
+        assert "nothing is merged: there are no parameters" in note, note
+
+
 run(globals())

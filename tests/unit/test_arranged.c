@@ -304,6 +304,31 @@ static void names_by_rules(void **state)
     test_model_destroy(&m);
 }
 
+/* A GGUF file's header and a folder's files are found by their names; a weight that is only called so is not
+ * meant. */
+static void what_has_a_fixed_name_keeps_it(void **state)
+{
+    (void)state;
+    static const test_tensor tensors[] = {{"w", EMR_DTYPE_F32, 1, {2}},
+                                          {"gguf.header", EMR_DTYPE_U8, 1, {9}},
+                                          {"file:config.json", EMR_DTYPE_U8, 1, {7}},
+                                          {"file:w", EMR_DTYPE_F32, 1, {2}}};
+    static const char *const names[] = {"m.w", "gguf.header", "file:config.json", "m.file:w"};
+    const emr_rename all[] = {{"", "m."}, {"*", "m.*"}}, none = {"gguf.", "g."};
+    emr_error error;
+    emr_model *renamed;
+    test_model m = test_model_create("source", tensors, 4, SOURCE_MEMORY);
+    for (size_t i = 0; i < 2; i++) {
+        assert_ok(emr_model_create_renamed(&renamed, m.model, &all[i], 1, NULL, &error), &error);
+        for (uint32_t k = 0; k < 4; k++)
+            assert_string_equal(emr_tensor_name(emr_model_tensor(renamed, k)), names[k]);
+        emr_model_destroy(&renamed);
+    }
+    assert_int_equal(emr_model_create_renamed(&renamed, m.model, &none, 1, NULL, &error), EMR_EINVAL);
+    assert_non_null(strstr(error.text, "matches no tensor"));
+    test_model_destroy(&m);
+}
+
 /* Each allocation of renaming fails once. */
 static void renaming_without_memory(void **state)
 {
@@ -336,6 +361,7 @@ int main(void)
         cmocka_unit_test(rests_are_named_by_their_first_row),
         cmocka_unit_test(what_a_tensor_was_first_is_remembered),
         cmocka_unit_test(names_by_rules),
+        cmocka_unit_test(what_has_a_fixed_name_keeps_it),
         cmocka_unit_test(renaming_without_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -50,7 +50,7 @@ typedef struct arguments {
     rename_rule *rules; /* what they come to */
     size_t n_rules, rules_capacity;
     const char **private_globs, **merge_globs, **base_globs, **absent_globs; /* the policy's */
-    const char **differ;                              /* keys in which adapters may differ */
+    const char **differ; /* keys in which adapters may differ */
     size_t n_differ;
     const char *base, *output, *mask;
     uint64_t memory, shard_bytes, resume_every;
@@ -161,10 +161,11 @@ void note_kept_blocks(const arguments *a, emr_model *const *models, const emr_mo
 typedef struct share {
     uint64_t merged, kept, private;
 } share;
+bool is_no_weight(const char *name); /* a GGUF file's header, or a file of a folder */
 share count_share(const emr_merge *merge, emr_model *const *models, size_t n_models, const emr_model *base);
 void print_share(const share *share);
 void add_share_json(json_t *object, const share *share);
-/* Says on standard error that less than half of the parameters is merged, if so. */
+/* Says on standard error that less than half of the parameters is merged, or nothing, if so. */
 void note_share(const arguments *a, const share *share, const emr_model *base);
 
 /* Whether a task that is an adapter has a base that one can be merged against; says which one it should be.

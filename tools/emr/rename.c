@@ -27,7 +27,7 @@ static uint32_t choose_rules(const arguments *a, long of, const emr_model *model
     memset(used, 0, a->n_rules * sizeof *used);
     for (uint32_t t = 0; t < emr_model_n_tensors(model); t++) {
         const char *name = emr_tensor_name(emr_model_tensor(model, t));
-        size_t i = 0;
+        size_t i = is_no_weight(name) ? a->n_rules : 0;
         while (i < a->n_rules && !(is_rule_for(&a->rules[i], of) && rule_matches(&a->rules[i], name)))
             i++;
         if (i < a->n_rules)

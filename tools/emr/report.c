@@ -67,6 +67,11 @@ emr_status print_merge_plan(const merge_job *j, const arguments *a, emr_error *e
     return EMR_OK;
 }
 
+/* What is elected is at least as large as a task's own change wherever their signs agree, so a rescaler is at
+ * most 1 / the share of the change, by size, that agrees. Signs that have nothing to do with each other agree
+ * in more than half of it, the task's own vote being one of them. */
+static const float USUAL_RESCALER_MAX = 2;
+
 /* Tells what a user must know of even without asking. */
 static void warn_of_task(const emr_task_report *r)
 {
@@ -74,6 +79,13 @@ static void warn_of_task(const emr_task_report *r)
         complain(0,
                  "note: task '%s' differs from the base, yet nothing of it was elected: it becomes the base",
                  r->name);
+    if (r->rescaler > USUAL_RESCALER_MAX)
+        complain(
+            0,
+            "note: task '%s': its rescaler is %.4g, where 0.3 to 1 is usual: other tasks outvoted more than "
+            "half of its change, as a few large numbers that are no weights can make it (emr inspect shows "
+            "every tensor; --private keeps one out)",
+            r->name, (double)r->rescaler);
     if (r->zeroed)
         complain(0, "note: task '%s': %llu values were not finite and count as unchanged", r->name,
                  (unsigned long long)r->zeroed);

@@ -13,15 +13,19 @@ static const emr_tensor *find_anywhere(const char *name, emr_model *const *model
     return found;
 }
 
+bool is_no_weight(const char *name)
+{
+    return strcmp(name, EMR_GGUF_HEADER) == 0 || strncmp(name, EMR_FILE_PREFIX, strlen(EMR_FILE_PREFIX)) == 0;
+}
+
 share count_share(const emr_merge *merge, emr_model *const *models, size_t n, const emr_model *base)
 {
     share s = {0, 0, 0};
     emr_plan_tensor t = EMR_INIT(emr_plan_tensor);
     for (uint32_t i = 0; emr_merge_get_plan_tensor(merge, i, &t) == EMR_OK; i++) {
         uint64_t params = t.count;
-        if (strcmp(t.name, EMR_GGUF_HEADER) == 0 ||
-            strncmp(t.name, EMR_FILE_PREFIX, strlen(EMR_FILE_PREFIX)) == 0)
-            continue; /* no parameters */
+        if (is_no_weight(t.name))
+            continue;
         emr_gguf_blocks(find_anywhere(t.name, models, n, base),
                         &params); /* changes it where bytes are no elements */
         if (t.action == EMR_ACTION_MERGE)
@@ -58,13 +62,17 @@ void add_share_json(json_t *object, const share *s)
 void note_share(const arguments *a, const share *s, const emr_model *base)
 {
     uint64_t all = s->merged + s->kept + s->private;
-    if (a->quiet || !all || s->merged >= all - s->merged)
+    if (a->quiet || (s->merged && s->merged >= all - s->merged))
         return;
-    complain(0,
-             "note: only %.1f %% of the parameters are merged: of %llu, %llu are private to tasks, %llu kept "
-             "from the "
-             "base%s",
-             100 * merged_share(s), (unsigned long long)all, (unsigned long long)s->private,
+    if (!all) {
+        complain(0, "note: nothing is merged: there are no parameters");
+        return;
+    }
+    char merged[64] = "nothing is merged";
+    if (s->merged)
+        snprintf(merged, sizeof merged, "only %.1f %% of the parameters are merged", 100 * merged_share(s));
+    complain(0, "note: %s: of %llu%s, %llu are private to tasks, %llu kept from the base%s", merged,
+             (unsigned long long)all, s->merged ? "" : " parameters", (unsigned long long)s->private,
              (unsigned long long)s->kept,
              !a->dequantise && holds_quantised(base) ? " (--dequantise merges quantised tensors)" : "");
 }
