@@ -3,6 +3,7 @@
 #include "checkpoint/directory.h"
 #include "checkpoint/foreign.h"
 #include "checkpoint/gguf.h"
+#include "checkpoint/rank_parts.h"
 #include "checkpoint/scaled.h"
 #include "checkpoint/side_files.h"
 #include "checkpoint/weights_name.h"
@@ -88,8 +89,13 @@ static emr_status load_file(emr_model *m, const char *path, emr_error *error)
 {
     const char *name = emr_system_file_name(path), *ending = strrchr(name, '.');
     emr_weights_name parts = emr_weights_name_read(name);
+    if (emr_is_pickle_index(name))
+        return emr_pickles_refuse(path, error);
     if (ending && strcmp(ending, ".json") == 0)
         return emr_shard_index_load(m, path, add_shard, error);
+    emr_status status = emr_rank_parts_check_file(path, &m->allocator, error);
+    if (status)
+        return status;
     if (parts.form == EMR_WEIGHTS_SHARD && parts.total > 1 && !parts.gguf &&
         emr_system_kind(path, NULL) == EMR_PATH_FILE)
         return emr_fail(error, EMR_EFORMAT,
