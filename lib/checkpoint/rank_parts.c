@@ -10,23 +10,23 @@
 
 enum { DIGITS_MAX = 6 };
 
-static bool is_digit(char c)
+static bool is_rank_digit(char c)
 {
     return c >= '0' && c <= '9';
 }
 
-static bool is_letter(char c)
+static bool is_name_letter(char c)
 {
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
 }
 
 /* The number that begins there; what follows it, NULL where none begins. */
-static const char *read_number(const char *at, uint32_t *value)
+static const char *read_rank_number(const char *at, uint32_t *value)
 {
     const char *begin = at;
-    for (*value = 0; is_digit(*at) && at - begin < DIGITS_MAX; at++)
+    for (*value = 0; is_rank_digit(*at) && at - begin < DIGITS_MAX; at++)
         *value = *value * 10 + (uint32_t)(*at - '0');
-    return at == begin || is_digit(*at) ? NULL : at;
+    return at == begin || is_rank_digit(*at) ? NULL : at;
 }
 
 /* "consolidated.01", which is never another thing. */
@@ -34,7 +34,7 @@ static const char *read_consolidated(const char *name, uint32_t *rank)
 {
     static const char word[] = "consolidated.";
     const char *after =
-        strncmp(name, word, sizeof word - 1) == 0 ? read_number(name + sizeof word - 1, rank) : NULL;
+        strncmp(name, word, sizeof word - 1) == 0 ? read_rank_number(name + sizeof word - 1, rank) : NULL;
     return after && *after == '.' ? after : NULL;
 }
 
@@ -42,8 +42,8 @@ static const char *read_consolidated(const char *name, uint32_t *rank)
 static const char *read_rank_word(const char *name, uint32_t *rank)
 {
     for (const char *at = strstr(name, "rank"); at; at = strstr(at + 1, "rank")) {
-        const char *digits = at + 4 + (at[4] == '-' || at[4] == '_'), *after = read_number(digits, rank);
-        if (after && (at == name || !is_letter(at[-1])))
+        const char *digits = at + 4 + (at[4] == '-' || at[4] == '_'), *after = read_rank_number(digits, rank);
+        if (after && (at == name || !is_name_letter(at[-1])))
             return after;
     }
     return NULL;
@@ -59,7 +59,7 @@ bool emr_rank_parts_note(emr_rank_parts *parts, const char *name)
         after = read_rank_word(name, &rank);
     if (!after)
         return false;
-    if (strncmp(after, "-of-", 4) == 0 && read_number(after + 4, &total) && total > 1)
+    if (strncmp(after, "-of-", 4) == 0 && read_rank_number(after + 4, &total) && total > 1)
         certain = true;
     for (size_t i = 0; i < sizeof marks / sizeof marks[0]; i++)
         certain = certain || (rank && strstr(name, marks[i]));

@@ -47,7 +47,7 @@ static void put_char(error_line *l, char c)
         l->error->text[l->length++] = c;
 }
 
-static void put_bytes(error_line *l, const char *s, size_t n)
+static void put_first_bytes(error_line *l, const char *s, size_t n)
 {
     for (; n; s++, n--) {
         unsigned char c = (unsigned char)*s;
@@ -58,7 +58,7 @@ static void put_bytes(error_line *l, const char *s, size_t n)
 static void put_string(error_line *l, const char *s)
 {
     s = s ? s : "(null)";
-    put_bytes(l, s, emr_text_length(s));
+    put_first_bytes(l, s, emr_text_length(s));
 }
 
 static bool is_inside_character(char c)
@@ -77,10 +77,10 @@ static void put_name(error_line *l, emr_error_span *span, const char *name)
         for (tail = n - (NAME_MAX_BYTES - NAME_HEAD - 3); is_inside_character(name[tail]);)
             tail++;
     }
-    put_bytes(l, name, head);
+    put_first_bytes(l, name, head);
     if (head < n)
         put_string(l, "...");
-    put_bytes(l, name + tail, n - tail);
+    put_first_bytes(l, name + tail, n - tail);
     *span = (emr_error_span){(uint16_t)offset, (uint16_t)(l->length - offset)};
 }
 
