@@ -71,7 +71,7 @@ static const char *find_lora_stem(const emr_model *m)
         const char *name = m->tensors[i]->name;
         if (emr_is_side_file(m->tensors[i]))
             continue;
-        if (!strstr(name, "lora"))
+        if (!strstr(name, "lora") || !strchr(name, '.'))
             return NULL;
         stem = emr_begins_with(name, "base_model.model.") ? EMR_ADAPTER_STEM : EMR_LORA_STEM;
     }
