@@ -36,7 +36,8 @@ enum {
 
 #define EMR_ERROR_TEXT_SIZE 480
 
-/* A name inside error.text: bytes [offset, offset + length). Length 0: the sentence names none. */
+/* A name inside error.text: bytes [offset, offset + length). Length 0: the sentence names none. Of a name of more
+ * than 200 bytes the text has the beginning and the end, with "..." between them. */
 typedef struct emr_error_span {
     uint16_t offset;
     uint16_t length;

@@ -8,6 +8,8 @@
 
 /* The name without ".safetensors" of the file that PEFT looks for. */
 #define EMR_ADAPTER_STEM "adapter_model"
+/* The same of the file that diffusers looks for. */
+#define EMR_LORA_STEM "pytorch_lora_weights"
 
 /* After a safetensors file was opened: if it is called adapter_model.safetensors and a configuration lies
  * beside it, this becomes the model's, instead of one in the file's own metadata. */

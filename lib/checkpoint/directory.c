@@ -6,9 +6,10 @@
  *     one with a loader's own name (usual_models)      that; other files are passed over
  *     one with an index                                that
  *     one of safetensors files                         that
+ *     several, each a part of all tensors              none: rank_parts.h
  *     one of GGUF files                                that
  *     several in the first line that holds             none: the sentence names them
- *     none                                             see refuse_empty() and folders.h
+ *     none                                             see refuse_empty(), pipelines.h, folder_kinds.h
  *
  *     of the group there are                           what is opened
  *     the whole file, with or without an index         the file: shards that the index names are gone
@@ -19,8 +20,11 @@
 #include "checkpoint/directory.h"
 
 #include "checkpoint/adapter.h"
-#include "checkpoint/pipelines.h"
+#include "checkpoint/folder_kinds.h"
 #include "checkpoint/foreign.h"
+#include "checkpoint/pipelines.h"
+#include "checkpoint/rank_parts.h"
+#include "checkpoint/side_names.h"
 #include "checkpoint/sort.h"
 #include "checkpoint/weights_name.h"
 #include "system/system.h"
@@ -29,7 +33,8 @@
 
 enum { FOLLOWED_MAX = 3 /* a cache, its model, its snapshot */ };
 
-static const char *const usual_models[] = {"model", "diffusion_pytorch_model", EMR_ADAPTER_STEM};
+static const char *const usual_models[] = {"model", "diffusion_pytorch_model", EMR_ADAPTER_STEM,
+                                           EMR_LORA_STEM};
 
 typedef struct weights_file {
     char *name, *model;
@@ -40,6 +45,8 @@ typedef struct listing {
     const emr_allocator *allocator;
     weights_file *files; /* pickles come last */
     size_t n, n_pickles, capacity;
+    emr_rank_parts parts, pickled_parts;
+    bool has_pickle_index;
     const char *pipeline; /* the file that describes one */
     bool no_memory;
 } listing;
@@ -66,6 +73,7 @@ static void note_entry(void *user, const char *name)
         l->pipeline = "model_index.json";
     else if (strcmp(name, "modules.json") == 0 && !l->pipeline)
         l->pipeline = "modules.json";
+    l->has_pickle_index = l->has_pickle_index || emr_is_pickle_index(name);
     if (l->no_memory || emr_weights_name_read(name).form == EMR_WEIGHTS_NONE)
         return;
     weights_file f = {.name = emr_copy_string(l->allocator, name)};
@@ -79,6 +87,7 @@ static void note_entry(void *user, const char *name)
         emr_release(l->allocator, f.model);
         return;
     }
+    (void)emr_rank_parts_note(f.parts.form == EMR_WEIGHTS_PICKLE ? &l->pickled_parts : &l->parts, name);
     l->n_pickles += f.parts.form == EMR_WEIGHTS_PICKLE;
     l->files[l->n++] = f;
 }
@@ -129,7 +138,7 @@ static group group_at(const listing *l, size_t i)
     while (end < n && l->files[end].parts.gguf == l->files[i].parts.gguf &&
            strcmp(l->files[end].model, l->files[i].model) == 0)
         end++;
-    return (group){l->files + i, end - i};
+    return end > i ? (group){l->files + i, end - i} : (group){NULL, 0};
 }
 
 static group next_group(const listing *l, const group *g)
@@ -163,7 +172,7 @@ static const char *group_name(const group *g)
     return g->first->parts.form == EMR_WEIGHTS_SHARD && index ? index->name : g->first->name;
 }
 
-/* The one group of the first class that has any; empty where there is none. */
+/* The one group of the first class that has any; empty where there is none. Half a model is none. */
 static emr_status choose_group(group *chosen, const listing *l, const char *path, emr_error *error)
 {
     group found[GROUP_CLASSES] = {{NULL, 0}};
@@ -177,6 +186,8 @@ static emr_status choose_group(group *chosen, const listing *l, const char *path
     while (c < GROUP_GGUF && !found[c].n)
         c++;
     *chosen = found[c];
+    if (c == GROUP_SAFETENSORS && emr_rank_parts_are(&l->parts))
+        return emr_rank_parts_refuse(path, error);
     return words[c].n > 1
                ? emr_fail(error, EMR_EFORMAT,
                           "%F: several checkpoints lie in this directory: give the path of one: %s", path,
@@ -250,18 +261,31 @@ static emr_status check_pipeline(const listing *l, const char *path, emr_error *
                     path, l->pipeline, emr_word_list_end(&words));
 }
 
-/* Nothing to read: a pickle is told how to be converted, and folders that hold weights are named. */
+/* Whether the first of the pickles is one of several of a model. */
+static bool pickled_shards(const listing *l)
+{
+    return l->n_pickles && emr_begins_with(l->files[l->n - l->n_pickles].name, "pytorch_model-");
+}
+
+/* Nothing to read: a pickle is told how to be converted, folders that hold weights are named, other programs'
+ * directories are called what they are. */
 static emr_status refuse_empty(const listing *l, const char *path, emr_error *error)
 {
     emr_word_list words = {.n = 0};
+    if (emr_rank_parts_are(&l->pickled_parts))
+        return emr_rank_parts_refuse(path, error);
+    if (l->has_pickle_index || pickled_shards(l))
+        return emr_pickles_refuse(path, error);
     if (l->n_pickles)
         return emr_pickle_refuse(path, l->files[l->n - l->n_pickles].name, error);
     emr_status status = emr_folders_find(&words, path, NULL, l->allocator, error);
     if (status)
         return status;
-    return emr_fail(error, EMR_EFORMAT,
-                    "%F: no .safetensors file and no .gguf file lies in this directory%s%s", path,
-                    words.n ? ", but in its folders: " : "", emr_word_list_end(&words));
+    return words.n ? emr_fail(error, EMR_EFORMAT,
+                              "%F: no .safetensors file and no .gguf file lies in this directory, but in its "
+                              "folders: %s: give the path of one",
+                              path, emr_word_list_end(&words))
+                   : emr_folder_kinds_refuse(path, error);
 }
 
 /* What lies in the directory itself; *next is another one to look into instead. */

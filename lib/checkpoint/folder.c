@@ -63,12 +63,29 @@ static emr_status look_at_config(emr_folder *f, const emr_output *output, emr_er
     return status;
 }
 
+/* The stem of a LoRA by its tensors' names, PEFT's, or diffusers' and kohya's; NULL: it is none. */
+static const char *find_lora_stem(const emr_model *m)
+{
+    const char *stem = NULL;
+    for (uint32_t i = 0; i < m->n_tensors; i++) {
+        const char *name = m->tensors[i]->name;
+        if (emr_is_side_file(m->tensors[i]))
+            continue;
+        if (!strstr(name, "lora") || !strchr(name, '.'))
+            return NULL;
+        stem = emr_begins_with(name, "base_model.model.") ? EMR_ADAPTER_STEM : EMR_LORA_STEM;
+    }
+    return stem;
+}
+
 /* "DIRECTORY/" out of a path that may end in any number of '/', and the stem in it. */
 static emr_status name_in_folder(emr_folder *f, const char *path, emr_error *error)
 {
-    const char *stem = emr_model_find_metadata(f->model, EMR_ADAPTER_CONFIG) ? EMR_ADAPTER_STEM
-                       : f->config.is_diffusers                              ? "diffusion_pytorch_model"
-                                                                             : "model";
+    const char *lora = find_lora_stem(f->model), *stem = emr_model_find_metadata(f->model, EMR_ADAPTER_CONFIG)
+                                                             ? EMR_ADAPTER_STEM
+                                                         : f->config.is_diffusers ? "diffusion_pytorch_model"
+                                                         : lora                   ? lora
+                                                                                  : "model";
     size_t n = strlen(f->stem);
     while (n > 1 && !*emr_system_file_name(f->stem)) /* it is a copy of the path */
         f->stem[--n] = '\0';

@@ -91,6 +91,23 @@ emr_status emr_pickle_refuse(const char *directory, const char *name, emr_error 
         directory ? directory : name, directory ? "/" : "", directory ? name : "", file, stem);
 }
 
+bool emr_is_pickle_index(const char *name)
+{
+    return strncmp(name, "pytorch_model.bin.index.", 24) == 0;
+}
+
+/* Shards of the right names need no index. */
+emr_status emr_pickles_refuse(const char *path, emr_error *error)
+{
+    return emr_fail(
+        error, EMR_EUNSUPPORTED,
+        "%F: pickles, which can run code when they are loaded, are not read: convert them in Python, there: "
+        "import glob, torch, safetensors.torch as s; [s.save_file({k: v.contiguous().clone() for k, v in "
+        "torch.load(f, 'cpu', weights_only=True).items()}, f[8:-3] + 'safetensors', {'format': 'pt'}) for f "
+        "in glob.glob('pytorch_model-*.bin')]",
+        path);
+}
+
 /* A pickle is bare, or in a zip archive; NumPy's archives are another matter. */
 static bool is_pickle(const beginning *b)
 {

@@ -3,6 +3,7 @@
 #include "checkpoint/directory.h"
 #include "checkpoint/foreign.h"
 #include "checkpoint/gguf.h"
+#include "checkpoint/rank_parts.h"
 #include "checkpoint/scaled.h"
 #include "checkpoint/side_files.h"
 #include "checkpoint/weights_name.h"
@@ -16,6 +17,7 @@ typedef struct opened_model {
     emr_allocator allocator;
     emr_files *files;
     const char *weights; /* the file that was opened last */
+    char *index;         /* by which they were found, whose shards may lie in folders; or NULL */
     emr_side_file *side;
     emr_checkpoint_read_options options;
 } opened_model;
@@ -26,6 +28,7 @@ static void close_files(void *user)
     emr_allocator allocator = o->allocator;
     emr_files_destroy(&o->files);
     emr_side_files_free(o->side, &allocator);
+    emr_release(&allocator, o->index);
     emr_release(&allocator, o);
 }
 
@@ -83,13 +86,25 @@ static emr_status add_file(emr_model *m, const char *path, emr_error *error)
     return status ? status : emr_adapter_load(m, file.path, error);
 }
 
+static emr_status load_index(emr_model *m, const char *path, emr_error *error)
+{
+    opened_model *o = m->options.user;
+    o->index = emr_copy_string(&o->allocator, path);
+    return o->index ? emr_shard_index_load(m, path, add_shard, error) : emr_no_memory(error, path);
+}
+
 /* A file by its path: half a model would be merged as if it were one. */
 static emr_status load_file(emr_model *m, const char *path, emr_error *error)
 {
     const char *name = emr_system_file_name(path), *ending = strrchr(name, '.');
     emr_weights_name parts = emr_weights_name_read(name);
+    if (emr_is_pickle_index(name))
+        return emr_pickles_refuse(path, error);
     if (ending && strcmp(ending, ".json") == 0)
-        return emr_shard_index_load(m, path, add_shard, error);
+        return load_index(m, path, error);
+    emr_status status = emr_rank_parts_check_file(path, &m->allocator, error);
+    if (status)
+        return status;
     if (parts.form == EMR_WEIGHTS_SHARD && parts.total > 1 && !parts.gguf &&
         emr_system_kind(path, NULL) == EMR_PATH_FILE)
         return emr_fail(error, EMR_EFORMAT,
@@ -123,7 +138,8 @@ static emr_status create_model(emr_model **model, const char *path,
 static emr_status load_side_files(emr_model *m, const char *path, bool found, emr_error *error)
 {
     opened_model *o = m->options.user;
-    return emr_side_files_load(&o->side, m, found ? o->weights : path, found, &o->options, error);
+    const char *weights = o->index ? o->index : o->weights;
+    return emr_side_files_load(&o->side, m, found ? weights : path, found, &o->options, error);
 }
 
 emr_status emr_checkpoint_open(emr_model **model, const char *path, const emr_checkpoint_read_options *given,

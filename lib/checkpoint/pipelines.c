@@ -40,9 +40,22 @@ static void free_names(name_list *l)
     emr_release(l->allocator, l->names);
 }
 
+static size_t count_digits(const char *text)
+{
+    return strspn(text, "0123456789");
+}
+
+/* "checkpoint-500" comes before "checkpoint-1000". */
 static int by_text(const void *a, const void *b)
 {
-    return strcmp(*(char *const *)a, *(char *const *)b);
+    const char *x = *(char *const *)a, *y = *(char *const *)b;
+    size_t n = 0;
+    while (x[n] && x[n] == y[n])
+        n++;
+    while (n && count_digits(x + n - 1)) /* numbers are compared whole */
+        n--;
+    size_t k = count_digits(x + n), m = count_digits(y + n);
+    return k && m && k != m ? (k < m ? -1 : 1) : strcmp(x, y);
 }
 
 /* Keeps those of the names that are folders in that directory. */

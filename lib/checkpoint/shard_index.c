@@ -48,10 +48,33 @@ static emr_status fail_index(const char *path, const char *what, emr_error *erro
     return emr_fail(error, EMR_EFORMAT, "%F: not a valid shard index: %s", path, what);
 }
 
-/* A plain file name: it may not lead anywhere but beside the index. */
-static bool is_plain_name(const char *name)
+/* Loaders join the directory and what stands in the index, so a shard may lie in a folder of it, but may not lead
+ * anywhere else. NULL: it does not; otherwise what is wrong. */
+static const char *refused_because(const char *name)
 {
-    return *name && strcmp(name, ".") != 0 && strcmp(name, "..") != 0 && !strpbrk(name, "/\\:");
+    if (*name == '/')
+        return "is an absolute path";
+    if (strchr(name, '\\'))
+        return "holds a '\\' (folders are separated by '/')";
+    if (strchr(name, ':'))
+        return "holds a ':'";
+    for (const char *part = name;; part++) {
+        size_t n = strcspn(part, "/");
+        if (n == 2 && memcmp(part, "..", 2) == 0)
+            return "leads out of the directory";
+        part += n;
+        if (!*part)
+            return n == 0 || (n == 1 && part[-1] == '.') ? "is not that of a file" : NULL;
+    }
+}
+
+/* "./a" is "a". */
+static const char *without_dots(const char *name)
+{
+    while (name[0] == '.' && name[1] == '/')
+        for (name++; *name == '/'; name++)
+            ;
+    return name;
 }
 
 static int by_name(const void *a, const void *b)
@@ -84,11 +107,11 @@ static emr_status read_place(shard_index *x, emr_error *error)
         return fail_index_json(x, error);
     if (token != EMR_JSON_STRING)
         return emr_fail(error, EMR_EFORMAT, "%F: tensor '%T': its shard is no string", x->path, p.tensor);
-    if (!is_plain_name(x->json.string))
-        return emr_fail(error, EMR_EFORMAT,
-                        "%F: tensor '%T': the shard name '%s' leads out of the directory and is refused",
-                        x->path, p.tensor, x->json.string);
-    if (note_shard(x, x->json.string, &p.shard) ||
+    const char *wrong = refused_because(x->json.string);
+    if (wrong)
+        return emr_fail(error, EMR_EFORMAT, "%F: tensor '%T': the shard name '%s' %s, and is refused",
+                        x->path, p.tensor, x->json.string, wrong);
+    if (note_shard(x, without_dots(x->json.string), &p.shard) ||
         !emr_grow(&x->model->allocator, (void **)&x->places, &x->capacity, x->n + 1, sizeof p))
         return emr_no_memory(error, x->path);
     x->places[x->n++] = p;
@@ -190,16 +213,33 @@ static emr_status load_shards(shard_index *x, emr_add_file add_file, emr_error *
     return status;
 }
 
+/* Windows' editors and shells put a mark before UTF-8, or write UTF-16. */
+static emr_status skip_mark(const char *path, char **begin, size_t *n, emr_error *error)
+{
+    static const char *const wide[] = {"\xff\xfe", "\xfe\xff"};
+    for (size_t i = 0; i < 2; i++)
+        if (*n >= 2 && memcmp(*begin, wide[i], 2) == 0)
+            return fail_index(path, "it is text in UTF-16: save it as UTF-8", error);
+    if (*n >= 3 && memcmp(*begin, "\xef\xbb\xbf", 3) == 0) {
+        *begin += 3;
+        *n -= 3;
+    }
+    return EMR_OK;
+}
+
 emr_status emr_shard_index_load(emr_model *m, const char *path, emr_add_file add_file, emr_error *error)
 {
     shard_index x = {.model = m, .path = path};
-    char *text = NULL;
+    char *text = NULL, *begin;
     size_t n;
     emr_status status = emr_read_text(&m->allocator, path, INDEX_MAX, &text, &n, NULL, error);
     if (status == EMR_ELIMIT)
         return fail_index(path, "it is longer than 100,000,000 bytes", error);
+    begin = text;
+    if (!status)
+        status = skip_mark(path, &begin, &n, error);
     if (!status) {
-        emr_json_begin(&x.json, &m->allocator, text, n);
+        emr_json_begin(&x.json, &m->allocator, begin, n);
         status = read_index_object(&x, error);
         emr_json_free(&x.json);
     }

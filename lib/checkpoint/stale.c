@@ -20,6 +20,8 @@ static const struct {
     {"model", ".gguf"},
     {"adapter_model", ".safetensors"},
     {"adapter_model", ".bin"},
+    {"pytorch_lora_weights", ".safetensors"},
+    {"pytorch_lora_weights", ".bin"},
     {"diffusion_pytorch_model", ".safetensors"},
     {"diffusion_pytorch_model", ".bin"},
     {"consolidated", ".safetensors"},

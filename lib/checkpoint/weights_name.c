@@ -73,12 +73,13 @@ static void read_index_name(emr_weights_name *w, size_t n)
     w->variant_bytes = k - strlen(index);
 }
 
-/* What may be weights: the rest of a training run's state is not. */
+/* What may be weights: the rest of a training run's state, and DeepSpeed's and Megatron's parts, are not. */
 static bool is_pickle_name(const char *name, size_t n)
 {
     static const char *const endings[] = {".bin", ".pt", ".pth", ".ckpt", ".pkl"};
-    static const char *const others[] = {"training_args.", "optimizer.", "scheduler.", "scaler.",
-                                         "rng_state"};
+    static const char *const others[] = {"training_args.",    "optimizer.", "scheduler.",
+                                         "scaler.",           "rng_state",  "zero_pp_rank",
+                                         "bf16_zero_pp_rank", "mp_rank_",   "model_optim_rng"};
     for (size_t i = 0; i < sizeof others / sizeof others[0]; i++)
         if (strncmp(name, others[i], strlen(others[i])) == 0)
             return false;

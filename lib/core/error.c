@@ -33,6 +33,8 @@ const char *emr_status_name(emr_status status)
     }
 }
 
+enum { NAME_MAX_BYTES = 200, NAME_HEAD = 80 };
+
 /* An error's text while it is written; length < EMR_ERROR_TEXT_SIZE. */
 typedef struct error_line {
     emr_error *error;
@@ -45,18 +47,40 @@ static void put_char(error_line *l, char c)
         l->error->text[l->length++] = c;
 }
 
-static void put_string(error_line *l, const char *s)
+static void put_first_bytes(error_line *l, const char *s, size_t n)
 {
-    for (s = s ? s : "(null)"; *s; s++) {
+    for (; n; s++, n--) {
         unsigned char c = (unsigned char)*s;
         put_char(l, c < 0x20 || c == 0x7f ? '?' : (char)c);
     }
 }
 
+static void put_string(error_line *l, const char *s)
+{
+    s = s ? s : "(null)";
+    put_first_bytes(l, s, emr_text_length(s));
+}
+
+static bool is_inside_character(char c)
+{
+    return ((unsigned char)c & 0xc0) == 0x80;
+}
+
+/* A long name loses its middle, so that the sentence does not lose its end. */
 static void put_name(error_line *l, emr_error_span *span, const char *name)
 {
-    size_t offset = l->length;
-    put_string(l, name);
+    name = name ? name : "(null)";
+    size_t offset = l->length, n = emr_text_length(name), head = n, tail = n;
+    if (n > NAME_MAX_BYTES) {
+        for (head = NAME_HEAD; head && is_inside_character(name[head]);)
+            head--;
+        for (tail = n - (NAME_MAX_BYTES - NAME_HEAD - 3); is_inside_character(name[tail]);)
+            tail++;
+    }
+    put_first_bytes(l, name, head);
+    if (head < n)
+        put_string(l, "...");
+    put_first_bytes(l, name + tail, n - tail);
     *span = (emr_error_span){(uint16_t)offset, (uint16_t)(l->length - offset)};
 }
 

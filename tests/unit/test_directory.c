@@ -167,6 +167,8 @@ static void a_loaders_own_name_goes_first(void **state)
         {"adapter_model.safetensors:m other.safetensors:o", "", OPENS("m")},
         {"diffusion_pytorch_model.safetensors:m other.safetensors:o", "", OPENS("m")},
         {"model.safetensors:m model.fp16.safetensors:h model.onnx config.json={}", "", OPENS("m")},
+        {"pytorch_lora_weights.safetensors:m step-500.safetensors:o", "", OPENS("m")},
+        {"model.safetensors:m consolidated.00.safetensors:a consolidated.01.safetensors:a", "", OPENS("m")},
         {"consolidated.safetensors:c " SHARD(1, 1) ":a " INDEX("model") MAP(SHARD(1, 1)), "", OPENS("a")},
         {"model.safetensors:m adapter_model.safetensors:a", "", SEVERAL("'model.", "'adapter_model.")},
         {"model.safetensors:m diffusion_pytorch_model.safetensors:a", "", SEVERAL("'model.", "'diffusion")},
@@ -318,17 +320,83 @@ static void models_that_belong_together_are_merged_one_by_one(void **state)
     check_all(scenes);
 }
 
+#define PARTS(k, more) "consolidated.0" #k more " "
+
+/* Files of the same tensors, each a part of them: one of them, merged, would be half a model. */
+static void a_part_of_each_tensor_is_no_model(void **state)
+{
+    static const scene scenes[] = {
+        {PARTS(0, ".safetensors:a") PARTS(1, ".safetensors:a"), "", REFUSED("tensor-parallel", "join")},
+        {PARTS(0, ".safetensors:a") PARTS(1, ".safetensors:a"), "consolidated.00.safetensors",
+         REFUSED("tensor-parallel", "consolidated.00")},
+        {PARTS(1, ".safetensors:a"), "consolidated.01.safetensors", REFUSED("tensor-parallel")},
+        {PARTS(0, ".safetensors:a") "params.json={}", "", OPENS("a")},
+        {PARTS(0, ".safetensors:a") "params.json={}", "consolidated.00.safetensors", OPENS("a")},
+        {PARTS(0, ".pth") PARTS(1, ".pth"), "", REFUSED("tensor-parallel")},
+        {"model-rank-0-of-2.safetensors:a model-rank-1-of-2.safetensors:a", "", REFUSED("tensor-parallel")},
+        {"model-rank-1-of-2.safetensors:a model-rank-2-of-2.safetensors:a", "", REFUSED("tensor-parallel")},
+        {"model-rank-1-of-2.safetensors:a", "model-rank-1-of-2.safetensors", REFUSED("tensor-parallel")},
+        {"model-rank-0-part-0.safetensors:a model-rank-1-part-0.safetensors:a", "",
+         REFUSED("tensor-parallel")},
+        {"rank0.safetensors:a rank1.safetensors:a", "rank0.safetensors", REFUSED("tensor-parallel")},
+        {"model_world_size_2_rank_0.pt model_world_size_2_rank_1.pt", "", REFUSED("tensor-parallel")},
+        {"lora_rank16.safetensors:a lora_rank1.safetensors:b", "", SEVERAL("several checkpoints")},
+        {"lora_rank16.safetensors:a lora_rank1.safetensors:b", "lora_rank1.safetensors", OPENS("b")},
+        {"frank0.safetensors:a frank1.safetensors:b", "", SEVERAL("several checkpoints")},
+    };
+    (void)state;
+    check_all(scenes);
+}
+
+static void directories_of_other_programs_are_known(void **state)
+{
+    static const scene scenes[] = {
+        {".metadata __0_0.distcp __1_0.distcp", "",
+         REFUSED("'__0_0.distcp'", "dcp_to_torch", "merge-weights")},
+        {"pytorch_model_fsdp_0/__0_0.distcp optimizer.bin", "",
+         REFUSED("'pytorch_model_fsdp_0'", "dcp_to_torch")},
+        {"latest=global_step100 zero_to_fp32.py global_step100/mp_rank_00_model_states.pt", "",
+         REFUSED("zero_to_fp32.py --safe_serialization")},
+        {"latest=global_step100 global_step100/zero_pp_rank_0_mp_rank_00_optim_states.pt", "",
+         REFUSED("'global_step100'", "zero_to_fp32.py")},
+        {"mp_rank_00_model_states.pt zero_pp_rank_0_mp_rank_00_optim_states.pt", "", REFUSED("DeepSpeed")},
+        {"mp_rank_00/model_optim_rng.pt mp_rank_01/model_optim_rng.pt", "", REFUSED("Megatron", "convert")},
+        {"latest_checkpointed_iteration.txt=100 iter_0000100/mp_rank_00/model_optim_rng.pt", "",
+         REFUSED("Megatron")},
+        {"mp_rank_00/model_optim_rng.pt", "mp_rank_00", REFUSED("Megatron")},
+        {"config.json={} flax_model.msgpack", "", REFUSED("'flax_model.msgpack'", "Flax")},
+        {"config.json={} tf_model.h5", "", REFUSED("'tf_model.h5'", "TensorFlow")},
+        {"model.onnx", "", REFUSED("ONNX")},
+        {"a.nemo", "", REFUSED("unpack")},
+        {"flax_model.msgpack pytorch_model.bin", "", REFUSED("torch.load")},
+        {"pytorch_model.bin.index.json={} pytorch_model-00001-of-00002.bin", "",
+         REFUSED("glob('pytorch_model-*.bin')", "'safetensors'", "in glob")},
+        {"pytorch_model.bin.index.json={}", "pytorch_model.bin.index.json", REFUSED("glob")},
+        {"pytorch_model.bin.index.json={} model.safetensors:a", "", OPENS("a")},
+    };
+    (void)state;
+    check_all(scenes);
+}
+
 static void what_cannot_be_read_is_said(void **state)
 {
     static const scene scenes[] = {
-        {"config.json={}", "", SEVERAL("no .safetensors file and no .gguf file")},
+        {"config.json={}", "",
+         SEVERAL("no .safetensors file and no .gguf file", "but there are: 'config.json'")},
+        {".hidden", "", SEVERAL("is empty")},
+        {"d c b a e", "", SEVERAL("'a', 'b', 'c' and 2 more")},
+        {"checkpoint-500/model.safetensors:a checkpoint-1000/model.safetensors:b "
+         "checkpoint-5/trainer_state.json=1",
+         "", SEVERAL("'checkpoint-500', 'checkpoint-1000': give the path of one")},
+        {"default/adapter_model.safetensors:a chat/adapter_model.safetensors:b README.md=x", "",
+         SEVERAL("'chat', 'default'")},
         {"checkpoint-1/model.safetensors:a checkpoint-2/adapter_model.safetensors:b tokenizer/x.json={}", "",
          SEVERAL("in its folders: 'checkpoint-1', 'checkpoint-2'")},
         {"pytorch_model.bin training_args.bin", "",
          REFUSED("/pytorch_model.bin", "torch.load('pytorch_model.bin'", "'model.safetensors'")},
         {"adapter_model.bin adapter_config.json={}", "", REFUSED("'adapter_model.safetensors'", "clone()")},
         {"pytorch_model-00001-of-00002.bin pytorch_model-00002-of-00002.bin", "",
-         REFUSED("'model-00001-of-00002.safetensors'")},
+         REFUSED("glob('pytorch_model-*.bin')")},
         {"training_args.bin optimizer.pt scheduler.pt rng_state.pth", "", SEVERAL("no .safetensors file")},
         {"model.safetensors/", "", NULL, EMR_EIO, {"not a regular file"}},
     };
@@ -363,6 +431,11 @@ static void any_mixture_has_an_answer(void **state)
                                          INDEX("x") MAP("x.safetensors"),
                                          "x.gguf=GGUF",
                                          "y.gguf",
+                                         "consolidated.00.safetensors:a",
+                                         "consolidated.01.safetensors:a",
+                                         "__0_0.distcp",
+                                         "global_step7/",
+                                         "pytorch_model.bin.index.json",
                                          "pytorch_model.bin",
                                          "modules.json=\"2_Dense\"",
                                          "2_Dense/model.safetensors:e",
@@ -411,6 +484,8 @@ int main(void)
         with_directory(one_shard_is_no_model),
         with_directory(a_cache_leads_to_its_snapshot),
         with_directory(models_that_belong_together_are_merged_one_by_one),
+        with_directory(a_part_of_each_tensor_is_no_model),
+        with_directory(directories_of_other_programs_are_known),
         with_directory(what_cannot_be_read_is_said),
         with_directory(any_mixture_has_an_answer),
         with_directory(a_copied_snapshot_has_links_that_lead_nowhere),

@@ -174,6 +174,34 @@ static void spans_end_with_the_text(void **state)
     }
 }
 
+/* A name as long as a text keeps its beginning and its end, and the sentence its own. */
+static void long_names_lose_their_middle(void **state)
+{
+    (void)state;
+    for (size_t length = 1; length <= 4; length++)
+        for (size_t ascii = 0; ascii < 8; ascii++) {
+            char name[4 * LINE + 20], head[81];
+            emr_error e;
+            build_text(name, ascii, length, LINE);
+            strcat(name, "/end");
+            emr_fail(&e, EMR_EIO, "tensor '%T': broken", name);
+            assert_memory_equal(e.text, "tensor 'a", ascii ? 9 : 8);
+            assert_string_equal(e.text + strlen(e.text) - 13, "/end': broken");
+            assert_true(e.tensor.length <= 200 && e.tensor.length > 200 - 2 * length);
+            assert_int_equal(e.tensor.offset + e.tensor.length + strlen("': broken"), strlen(e.text));
+            const char *dots = strstr(e.text, "...");
+            assert_non_null(dots);
+            size_t n = (size_t)(dots - e.text) - e.tensor.offset;
+            assert_true(n <= 80);
+            memcpy(head, name, n);
+            assert_memory_equal(e.text + e.tensor.offset, head, n);
+            assert_int_equal((n - ascii) % length, 0);
+            build_text(name, 200, 1, 0);
+            emr_fail(&e, EMR_EIO, "%F: task '%K'", name, "x");
+            assert_span(&e, file, name);
+        }
+}
+
 static void prefixes_go_before_the_sentence(void **state)
 {
     emr_error e;
@@ -372,6 +400,7 @@ int main(void)
         cmocka_unit_test(unknown_statuses_have_a_text),
         cmocka_unit_test(fail_formats),
         cmocka_unit_test(fail_makes_one_line),
+        cmocka_unit_test(long_names_lose_their_middle),
         cmocka_unit_test(long_lines_are_cut_at_a_character),
         cmocka_unit_test(lines_that_just_fit_are_whole),
         cmocka_unit_test(every_failure_fills_the_struct),

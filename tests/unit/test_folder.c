@@ -249,6 +249,36 @@ static void diffusers_names_its_weights_otherwise(void **state)
     emr_model_destroy(&m);
 }
 
+/* A LoRA without a configuration is known by its names: each library looks for its own. */
+static void a_lora_is_named_as_its_library_names_it(void **state)
+{
+    static const struct {
+        const char *tensor, *file;
+    } loras[] = {
+        {"unet.down.0.to_q.lora.down.weight", "pytorch_lora_weights.safetensors"},
+        {"unet.down.0.to_q.lora_A.weight", "pytorch_lora_weights.safetensors"},
+        {"lora_unet_down_0_to_q.alpha", "pytorch_lora_weights.safetensors"},
+        {"base_model.model.a.lora_A.weight", "adapter_model.safetensors"},
+        {"model.a.weight", "model.safetensors"},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof loras / sizeof loras[0]; i++) {
+        emr_model *m = test_model_new("lora");
+        emr_error error;
+        char name[100];
+        add_weights(m, loras[i].tensor);
+        assert_ok(write_to(m, "made/", NULL, &error), &error);
+        snprintf(name, sizeof name, "made/%s", loras[i].file);
+        assert_true(exists(name));
+        add_weights(m, "other");
+        assert_ok(write_to(m, "mixed/", NULL, &error), &error);
+        assert_true(exists("mixed/model.safetensors"));
+        emr_model_destroy(&m);
+        tear_down(NULL);
+        set_up(NULL);
+    }
+}
+
 static void gguf_stays_gguf(void **state)
 {
     crafted file = gguf_rich();
@@ -596,6 +626,7 @@ int main(void)
         with_directory(shards_lie_beside_their_files),
         with_directory(the_config_follows_the_dtype),
         with_directory(diffusers_names_its_weights_otherwise),
+        with_directory(a_lora_is_named_as_its_library_names_it),
         with_directory(gguf_stays_gguf),
         with_directory(hostile_names_are_refused),
         with_directory(hostile_numbers_are_refused),

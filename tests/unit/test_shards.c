@@ -139,25 +139,72 @@ static void total_size_is_not_believed(void **state)
 
 static void shard_names_stay_in_the_directory(void **state)
 {
-    static const char *const names[] = {"../one.safetensors",
-                                        "/etc/passwd",
-                                        "sub/one.safetensors",
-                                        "..",
-                                        ".",
-                                        "",
-                                        "./one.safetensors",
-                                        "sub\\\\one.safetensors",
-                                        "C:one.safetensors",
-                                        "..\\\\one.safetensors",
-                                        "one.safetensors/"};
+    static const struct {
+        const char *name, *why;
+    } names[] = {{"../one.safetensors", "leads out"},
+                 {"/etc/passwd", "absolute"},
+                 {"..", "leads out"},
+                 {".", "not that of a file"},
+                 {"", "not that of a file"},
+                 {"./", "not that of a file"},
+                 {"sub/../one.safetensors", "leads out"},
+                 {"./../one.safetensors", "leads out"},
+                 {"sub/..", "leads out"},
+                 {".//etc/..", "leads out"},
+                 {"sub\\\\one.safetensors", "'\\'"},
+                 {"C:one.safetensors", "':'"},
+                 {"..\\\\one.safetensors", "'\\'"},
+                 {"one.safetensors/", "not that of a file"},
+                 {"one.safetensors/.", "not that of a file"}};
     (void)state;
     put_shard("one.safetensors", "a");
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         char map[200];
-        snprintf(map, sizeof map, "{\"a\":\"%s\"}", names[i]);
+        snprintf(map, sizeof map, "{\"a\":\"%s\"}", names[i].name);
         put_index(map);
-        check_refused(INDEX, EMR_EFORMAT, INDEX, "'a'");
+        check_refused(INDEX, EMR_EFORMAT, "tensor 'a'", names[i].why);
     }
+}
+
+/* As loaders do, which join it with the directory. */
+static void a_shard_may_lie_in_a_folder(void **state)
+{
+    char *sub = test_path(directory, "sub");
+    emr_checkpoint_read_options options = EMR_INIT(emr_checkpoint_read_options);
+    emr_model *model;
+    emr_error error;
+    (void)state;
+    assert_int_equal(mkdir(sub, 0777), 0);
+    put_shard("one.safetensors", "a");
+    put_shard("sub/two.safetensors", "b");
+    put_shard("..three.safetensors", "c");
+    put("config.json", "{}");
+    put("sub/config.json", "{\"of\": \"another\"}");
+    put_index("{\"a\":\".//./one.safetensors\",\"b\":\"sub/two.safetensors\",\"c\":\"..three.safetensors\"}");
+    check_opens("", "abc");
+    options.side_files = true;
+    assert_ok(emr_checkpoint_open(&model, directory, &options, &error), &error);
+    assert_int_equal(emr_tensor_bytes(emr_model_find_tensor(model, EMR_FILE_PREFIX "config.json")), 2);
+    emr_model_destroy(&model);
+    put_shard("one.safetensors", "ab");
+    put_index("{\"a\":\"./one.safetensors\",\"b\":\"one.safetensors\"}"); /* the same one */
+    check_opens(INDEX, "ab");
+    free(sub);
+}
+
+static void a_mark_before_the_text_is_passed_over(void **state)
+{
+    static const char wide[] = "\xff\xfe{\0}";
+    char *path = test_path(directory, INDEX);
+    (void)state;
+    put_shard("one.safetensors", "a");
+    put(INDEX, "\xef\xbb\xbf{\"weight_map\":{\"a\":\"one.safetensors\"}}");
+    check_opens("", "a");
+    put(INDEX, "\xef\xbb\xbf");
+    check_refused(INDEX, EMR_EFORMAT, INDEX, "JSON");
+    test_write_file(path, wide, sizeof wide);
+    check_refused(INDEX, EMR_EFORMAT, INDEX, "UTF-16");
+    free(path);
 }
 
 static void indexes_are_strict_json(void **state)
@@ -260,6 +307,8 @@ int main(void)
         with_directory(metadata_of_shards_is_one),
         with_directory(total_size_is_not_believed),
         with_directory(shard_names_stay_in_the_directory),
+        with_directory(a_shard_may_lie_in_a_folder),
+        with_directory(a_mark_before_the_text_is_passed_over),
         with_directory(indexes_are_strict_json),
         with_directory(index_and_shards_agree),
         with_directory(broken_shards_are_named),

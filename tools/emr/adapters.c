@@ -26,7 +26,7 @@ static bool has_tensor_of(const emr_model *base, const emr_model *task)
  *  */
 static bool is_adapter(const emr_model *m, const emr_model *base)
 {
-    static const char *const marks[] = {".lora_", ".lora.", ".ia3_l", ".hada_", ".lokr_", NULL};
+    static const char *const marks[] = {".lora_", ".lora.", "_lora.", ".ia3_l", ".hada_", ".lokr_", NULL};
     if (emr_model_find_metadata(m, EMR_ADAPTER_CONFIG))
         return true;
     for (uint32_t i = 0; i < emr_model_n_tensors(m); i++)

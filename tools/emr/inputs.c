@@ -1,5 +1,6 @@
 /* inputs.c - what the command line names, looked up. */
 #include "cli.h"
+#include "folder.h"
 
 #include <string.h>
 
@@ -9,17 +10,46 @@ int check_one_file(const arguments *a, const char *what)
                            : complain(EXIT_USAGE, "%s: exactly one %s is needed", a->command, what);
 }
 
+/* ORG/NAME, as the hub calls a model: two words, of which not even the first is there. */
+static bool is_hub_name(const char *path)
+{
+    char owner[100];
+    size_t n = strcspn(path, "/");
+    if (!n || n >= sizeof owner || strchr("./~", *path) || !path[n] || !path[n + 1] ||
+        strchr(path + n + 1, '/') || strstr(path, ".safetensors") || strstr(path, ".gguf"))
+        return false;
+    memcpy(owner, path, n);
+    owner[n] = '\0';
+    return !path_exists(owner);
+}
+
+/* What is said where nothing is at a path; the reason the system gave is not all. */
+static emr_status open_or_explain(emr_model **model, const char *path,
+                                  const emr_checkpoint_read_options *options, emr_error *error)
+{
+    emr_status status = emr_checkpoint_open(model, path, options, error);
+    if (status != EMR_EIO || path_exists(path))
+        return status;
+    if (*path == '~' || strstr(path, "/~/"))
+        return fail_with(error, status, path,
+                         "no such file or folder: a shell does not expand '~' inside a word: write $HOME");
+    return is_hub_name(path) ? fail_with(error, status, path,
+                                         "no such file or folder, and nothing is downloaded: give the folder "
+                                         "that the model was downloaded to")
+                             : status;
+}
+
 emr_status open_checkpoint(emr_model **model, const char *path, const arguments *a, emr_error *error)
 {
     const emr_checkpoint_read_options options = {.size = sizeof options, .dequantise = a->dequantise};
-    return emr_checkpoint_open(model, path, &options, error);
+    return open_or_explain(model, path, &options, error);
 }
 
 emr_status open_task(emr_model **model, const char *path, const arguments *a, emr_error *error)
 {
     const emr_checkpoint_read_options options = {
         .size = sizeof options, .dequantise = a->dequantise, .side_files = !a->no_side_files};
-    return emr_checkpoint_open(model, path, &options, error);
+    return open_or_explain(model, path, &options, error);
 }
 
 const char *side_file_name(const char *tensor)

@@ -204,7 +204,7 @@ int command_inspect(const arguments *a)
         status = emr_bundle_open_file(&bundle, a->files[0], NULL, &error);
         exit_status = status ? complain_status(status, &error) : inspect_bundle(a, bundle);
     } else {
-        status = emr_checkpoint_open(&model, a->files[0], NULL, &error);
+        status = open_checkpoint(&model, a->files[0], a, &error);
         exit_status = status ? complain_status(status, &error) : inspect_checkpoint(a, model);
     }
     emr_bundle_destroy(&bundle);

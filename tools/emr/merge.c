@@ -36,6 +36,17 @@ static emr_status open_one_task(merge_job *j, const arguments *a, size_t i, emr_
     return status ? status : rename_tensors(&j->models[i], &j->files[i], a, (long)i, error);
 }
 
+/* Against nothing, every tensor would be private and the bundle an archive. */
+static emr_status check_has_tensors(const emr_model *base, const arguments *a, emr_error *error)
+{
+    for (uint32_t i = 0; i < emr_model_n_tensors(base); i++)
+        if (!side_file_name(emr_tensor_name(emr_model_tensor(base, i))))
+            return EMR_OK;
+    return fail_with(error, EMR_EMISMATCH, a->base, "%s",
+                     base_is_made(a) ? "the first task has no float tensor, so neither has the base"
+                                     : "the base has no tensors: is it the file that was meant?");
+}
+
 /* The base comes first, but where it is zeros like the first task's tensors. */
 static emr_status open_models(merge_job *j, const arguments *a, emr_error *error)
 {
@@ -52,6 +63,8 @@ static emr_status open_models(merge_job *j, const arguments *a, emr_error *error
         status = open_one_task(j, a, i, error);
     if (!status && base_is_made(a))
         status = open_base(&j->base, a, j->before, j->models[0], error);
+    if (!status && !j->before)
+        status = check_has_tensors(j->base, a, error);
     if (!status && a->apply_adapters)
         status = apply_adapters(j, a, error);
     if (!status)

@@ -4,10 +4,32 @@
 #include <errno.h>
 #include <string.h>
 
+static int print_bytes(const char *text, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        putchar((unsigned char)text[i] < 0x20 || text[i] == 0x7f ? '?' : text[i]);
+    return (int)n;
+}
+
+/* How many bytes come before the character that the at-th is of. */
+static size_t character_begin(const char *text, size_t at)
+{
+    while (at && ((unsigned char)text[at] & 0xc0) == 0x80)
+        at--;
+    return at;
+}
+
+/* A very long name loses its middle. */
 void print_name(const char *text, int width)
 {
-    for (; *text; text++, width--)
-        putchar((unsigned char)*text < 0x20 || *text == 0x7f ? '?' : *text);
+    enum { LONGEST = 200, HALF = 98 };
+    size_t n = strlen(text), tail = 0;
+    if (n > LONGEST) {
+        tail = character_begin(text, n - HALF);
+        width -= print_bytes(text, character_begin(text, HALF)) + 3;
+        fputs("...", stdout);
+    }
+    width -= print_bytes(text + tail, n - tail);
     for (; width > 0; width--)
         putchar(' ');
 }
