@@ -148,6 +148,15 @@ def test_a_tensor_that_a_task_lacks_has_all_rows_of_the_base():
     assert unchanged(["p.emr"])["p.emr"] == whole
 
 
+def test_adding_what_no_task_had_says_so():
+    save("base.safetensors", values(0.0, ["a", "b"]))
+    save("one.safetensors", values(1.0, ["b"]))
+    save("two.safetensors", values(2.0, ["a", "b"]))
+    emr(*MERGE, "--task", "one.safetensors", "--on-missing", "absent", "--extendable")
+    emr("add", "o.emr", "--base", "base.safetensors", "--task", "two.safetensors", "-o", "p.emr",
+        status=1).says("'a' is not in", "a merge from all checkpoints")
+
+
 def test_plans_show_the_names_of_the_merge():
     fill_folder()
     plan = emr(*MERGE, "--task", "prefixed.safetensors", "--rename", "transformer.=", "--dry-run", "--json").json
