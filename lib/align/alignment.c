@@ -141,20 +141,33 @@ static emr_status classify_tensor(const emr_alignment *a, const emr_policy *poli
     return status;
 }
 
+/* The policy for a tensor that a task lacks: rows go with the tensor that they were cut off. */
+static bool comes_from_base(const emr_alignment *a, const emr_policy *policy, const emr_tensor *base,
+                            const emr_task *task)
+{
+    if (!base->own || !base->own->is_rest)
+        return emr_policy_missing(policy, base->name) == EMR_ON_MISSING_BASE;
+    for (uint32_t i = 0; i < a->base->n_tensors; i++) {
+        const emr_tensor *first = a->base->tensors[i];
+        if (first->own && first->own->rest == base)
+            return !emr_model_find_tensor(task->model, first->name) &&
+                   emr_policy_missing(policy, first->name) == EMR_ON_MISSING_BASE;
+    }
+    return false;
+}
+
 /* Where a task has a tensor from. Of what is kept where it is equal this is known later, unless the task is
  * settled: then its model tells. */
-static emr_part find_part(const emr_policy *policy, const emr_entry *entry, const emr_task *task)
+static emr_part find_part(const emr_alignment *a, const emr_policy *policy, const emr_entry *entry,
+                          const emr_task *task)
 {
     const emr_tensor *own = emr_model_find_tensor(task->model, entry->sample->name);
     if (own && task->settled)
         return own->kind == EMR_TENSOR_PUSHED ? EMR_PART_BASE : EMR_PART_OWN;
     if (own)
         return entry->action == EMR_ACTION_PRIVATE ? EMR_PART_OWN : EMR_PART_BASE;
-    bool is_rest = entry->base && entry->base->own && entry->base->own->is_rest;
-    return entry->base && !is_rest && !task->settled &&
-                   emr_policy_missing(policy, entry->base->name) == EMR_ON_MISSING_BASE
-               ? EMR_PART_BASE
-               : EMR_PART_ABSENT;
+    return entry->base && !task->settled && comes_from_base(a, policy, entry->base, task) ? EMR_PART_BASE
+                                                                                          : EMR_PART_ABSENT;
 }
 
 /* False: no memory. */
@@ -162,12 +175,12 @@ static bool find_parts(const emr_alignment *a, const emr_policy *policy, emr_ent
 {
     bool needed = entry->action != EMR_ACTION_MERGE;
     for (uint32_t t = 0; !needed && t < a->n_tasks; t++)
-        needed = find_part(policy, entry, &a->tasks[t]) != EMR_PART_BASE;
+        needed = find_part(a, policy, entry, &a->tasks[t]) != EMR_PART_BASE;
     if (!needed)
         return true;
     entry->parts = emr_allocate_array(&a->allocator, a->n_tasks, 1);
     for (uint32_t t = 0; entry->parts && t < a->n_tasks; t++)
-        entry->parts[t] = (uint8_t)find_part(policy, entry, &a->tasks[t]);
+        entry->parts[t] = (uint8_t)find_part(a, policy, entry, &a->tasks[t]);
     return entry->parts != NULL;
 }
 

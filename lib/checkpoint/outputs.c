@@ -22,8 +22,13 @@ emr_status emr_outputs_add(emr_outputs *o, char *path, const emr_io **io, emr_er
 emr_status emr_outputs_make_directory(emr_outputs *o, const char *path, emr_error *error)
 {
     emr_error why;
-    if (emr_system_kind(path, NULL) == EMR_PATH_DIRECTORY)
+    emr_path_kind kind = emr_system_kind(path, NULL);
+    if (kind == EMR_PATH_DIRECTORY)
         return EMR_OK;
+    if (kind != EMR_PATH_ABSENT)
+        return emr_fail(
+            error, EMR_EIO,
+            "%F: already exists, and is no folder: a file's name must end in .safetensors or .gguf", path);
     if (!emr_grow(o->allocator, (void **)&o->directories, &o->directories_capacity, o->n_directories + 1,
                   sizeof *o->directories))
         return emr_no_memory(error, path);

@@ -48,12 +48,14 @@ static uint64_t glob_bytes(const char *const *globs, uint32_t n)
     return bytes;
 }
 
-/* What a source has otherwise than it is merged. */
-static uint64_t arrangement_bytes(const emr_model *model)
+/* What a source has otherwise than it is merged; of the base, in each of so many tasks that lack it, too. */
+static uint64_t arrangement_bytes(const emr_model *model, uint32_t n_tasks)
 {
     uint64_t bytes = 0;
     for (uint32_t i = 0; i < model->n_tensors; i++) {
         const emr_tensor *t = model->tensors[i];
+        if (emr_arranged_is_reshaped(t))
+            bytes += n_tasks * (EMR_ARRANGEMENT_SIZE + 8 * (uint64_t)t->rank);
         if (t->own && !t->own->is_rest)
             bytes += EMR_ARRANGEMENT_SIZE + emr_text_length(t->own->name) + 1 + 8 * (uint64_t)t->rank;
     }
@@ -81,10 +83,10 @@ void emr_merge_estimate(emr_merge_plan *plan)
     plan->loose_bytes = 0;
     plan->index_bytes = EMR_HEADER_SIZE + EMR_TRAILER_SIZE + EMR_N_SECTIONS * (EMR_SECTION_HEAD + 8) +
                         EMR_SUMMARY_SIZE + 2 * EMR_STREAM_SIZE + metadata_bytes(a->base) +
-                        arrangement_bytes(a->base);
+                        arrangement_bytes(a->base, a->n_tasks);
     for (uint32_t t = 0; t < a->n_tasks; t++)
         plan->index_bytes += EMR_TASK_SIZE + emr_text_length(a->tasks[t].name) + 1 + 3 * EMR_STREAM_SIZE +
-                             metadata_bytes(a->tasks[t].model) + arrangement_bytes(a->tasks[t].model);
+                             metadata_bytes(a->tasks[t].model) + arrangement_bytes(a->tasks[t].model, 0);
     if (plan->options.extendable)
         plan->index_bytes += growth_bytes(plan);
     if (emr_merge_is_per(plan, EMR_RESCALE_PER_ROW))

@@ -225,6 +225,22 @@ static emr_status fail_too_late(const emr_alignment *a, const emr_entry *entry, 
         task->name, task->model->name, entry->base->name);
 }
 
+/* A tensor that no task of the bundle has is not in it, and would have a place among the merged ones now. */
+static emr_status check_places(const emr_alignment *a, const emr_bundle *b, emr_error *error)
+{
+    for (uint32_t i = 0; i < a->n_merged; i++) {
+        const char *name = a->entries[i].base->name;
+        uint32_t number;
+        if (emr_bundle_find_tensor(b, name, &number, NULL) != EMR_OK)
+            return emr_fail(
+                error, EMR_EMISMATCH,
+                "%F: tensor '%T' is not in %s: another base, or none of its tasks has that tensor "
+                "and one to be added has, which takes a merge from all checkpoints",
+                a->base->name, name, b->name);
+    }
+    return EMR_OK;
+}
+
 static bool is_bundles_tensor(const emr_entry *entry, const emr_bundle *b, const emr_tensor_record *r)
 {
     return entry && entry->base && strcmp(entry->base->name, emr_bundle_string(b, r->name)) == 0 &&
@@ -241,8 +257,9 @@ emr_status emr_history_expect_base(emr_base_hashes *hashes, const emr_alignment 
     hashes->expected = expected;
     hashes->is_expected = is_expected;
     hashes->whose = b->name;
-    if (!expected || !is_expected)
-        return emr_no_memory(error, NULL);
+    emr_status status = expected && is_expected ? check_places(a, b, error) : emr_no_memory(error, NULL);
+    if (status)
+        return status;
     for (uint32_t i = 0; i < b->summary.n_tensors; i++) {
         emr_tensor_record r = emr_bundle_tensor_record(b, i);
         const char *name = emr_bundle_string(b, r.name);

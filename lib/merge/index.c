@@ -137,15 +137,15 @@ static uint32_t find_number(const arranged_numbers *n, uint32_t source, const em
     return EMR_NO_REST;
 }
 
-/* A tensor that its owner has otherwise; nothing for one that it has just so. */
+/* A tensor that its owner has otherwise, and how it calls it; nothing for one that it has just so. */
 static bool index_arranged(emr_writer *w, const arranged_numbers *n, uint32_t source, uint32_t number,
-                           const emr_tensor *t)
+                           const emr_tensor *t, const char *name)
 {
     if (!t || !t->own || t->own->is_rest || number == EMR_NO_REST)
         return true;
     emr_arrangement_record r = {.owner = source ? source - 1 : EMR_BASE,
                                 .tensor = number,
-                                .name = emr_writer_string(w, t->own->name),
+                                .name = emr_writer_string(w, name ? name : t->own->name),
                                 .shape = emr_writer_shape(w, t->rank, t->own->shape),
                                 .rest = find_number(n, source, t->own->rest)};
     uint8_t *p = emr_writer_record(w, EMR_SECTION_ARRANGEMENT, EMR_ARRANGEMENT_SIZE);
@@ -153,6 +153,16 @@ static bool index_arranged(emr_writer *w, const arranged_numbers *n, uint32_t so
         return false;
     emr_encode_arrangement(p, &r);
     return true;
+}
+
+/* A tensor of the base in a task. One that the task lacks is as the base has it, under the name of the others. */
+static bool index_from_base(emr_writer *w, const arranged_numbers *n, uint32_t task, uint32_t number,
+                            const emr_tensor *base)
+{
+    const emr_tensor *own = emr_model_find_tensor(n->alignment->tasks[task].model, base->name);
+    if (own)
+        return index_arranged(w, n, task + 1, number, own, NULL);
+    return !emr_arranged_is_reshaped(base) || index_arranged(w, n, task + 1, number, base, base->name);
 }
 
 /* All of a source's, in the order of their numbers. */
@@ -164,16 +174,15 @@ static bool index_source(emr_writer *w, const arranged_numbers *n, uint32_t sour
     for (uint32_t i = 0; there && i < a->n_base; i++) {
         const emr_entry *entry = &a->entries[i];
         if (source == 0)
-            there = index_arranged(w, n, 0, n->in_bundle[i], entry->base);
+            there = index_arranged(w, n, 0, n->in_bundle[i], entry->base, NULL);
         else if (emr_entry_from_base(entry, source - 1))
-            there = index_arranged(w, n, source, n->in_bundle[i],
-                                   emr_model_find_tensor(a->tasks[source - 1].model, entry->base->name));
+            there = index_from_base(w, n, source - 1, n->in_bundle[i], entry->base);
     }
     const emr_model *model = source ? a->tasks[source - 1].model : NULL;
     for (uint32_t i = 0; there && model && i < model->n_tensors; i++) {
         const emr_entry *entry = emr_alignment_find(a, model->tensors[i]->name);
         if (entry && entry->action != EMR_ACTION_MERGE && emr_entry_part(entry, source - 1) == EMR_PART_OWN)
-            there = index_arranged(w, n, source, number++, model->tensors[i]);
+            there = index_arranged(w, n, source, number++, model->tensors[i], NULL);
     }
     return there;
 }

@@ -62,6 +62,12 @@ emr_status emr_arranged_create(emr_model **arranged, const emr_model *source, co
     return status;
 }
 
+bool emr_arranged_is_reshaped(const emr_tensor *t)
+{
+    return t->own && !t->own->is_rest &&
+           (t->own->rest || (t->rank && memcmp(t->own->shape, t->shape, t->rank * sizeof *t->shape) != 0));
+}
+
 /* Remembers where a tensor comes from; one that was arranged before is what it was first. */
 static arranged_tensor *note_source(emr_model *m, const emr_tensor *source)
 {

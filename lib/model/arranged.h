@@ -15,6 +15,9 @@ struct emr_own {
     bool is_rest; /* these are such rows */
 };
 
+/* Whether a tensor has another shape in its own model, or is only its first rows there. */
+bool emr_arranged_is_reshaped(const emr_tensor *tensor);
+
 /* An empty model that tensors of `source` are added to, which it borrows; with the source's name and metadata. */
 emr_status emr_arranged_create(emr_model **arranged, const emr_model *source, const emr_allocator *allocator,
                                emr_error *error);

@@ -134,6 +134,17 @@ def test_what_only_lies_beside_an_input_may_be_replaced():
         emr("apply", "base/all.emr", "--base", "base", "--task", "two", "-o", "out", "--force")
 
 
+def test_a_file_in_the_place_of_a_folder_stays():
+    fill_folder()
+    save("three/model.safetensors", ONE)
+    pathlib.Path("three/config.json").write_text("{}")
+    emr(*MERGE, "--task", "three", "-o", "p.emr")
+    pathlib.Path("out").write_text("notes")
+    emr("apply", "p.emr", "--base", "base", "--task", "three", "-o", "out", "--force", status=3).says(
+        "out: already exists, and is no folder")
+    assert pathlib.Path("out").read_text() == "notes"
+
+
 def test_an_output_without_force_stays():
     fill_folder()
     before = unchanged(["o.emr"])

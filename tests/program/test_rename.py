@@ -128,6 +128,35 @@ def test_adding_to_a_renamed_base():
     assert unchanged(["o.emr"])["o.emr"] == unchanged(["p.emr"])["p.emr"]
 
 
+def test_a_tensor_that_a_task_lacks_has_all_rows_of_the_base():
+    """Where others have fewer rows: those that are cut off the base's come back with it."""
+    embed = ([6, 2], [float(i) for i in range(12)])
+    save("base.safetensors", {"embed": embed, "w": [1.0, 2.0]})
+    save("fewer.safetensors", {"embed": ([5, 2], embed[1][:10]), "w": [1.5, 2.0]})
+    save("none.safetensors", {"w": [1.0, 2.5]})
+    words = ["--on-mismatch", "rows", "--on-missing", "base"]
+    for rename in ([], ["--rename", "base:embed=wte", "--rename", "fewer:embed=wte"]):
+        for embed_base in ([], ["--embed-base"]):
+            emr(*MERGE, "--task", "fewer.safetensors", "--task", "none.safetensors", *words, *rename, *embed_base)
+            got = again("none")
+            assert got[rename and "wte" or "embed"] == embed[1] and got["w"] == [1.0, 2.5], got
+            assert again("fewer")["embed"] == embed[1][:10]
+    emr(*MERGE, "--task", "fewer.safetensors", "--task", "none.safetensors", *words, "--extendable")
+    whole = unchanged(["o.emr"])["o.emr"]
+    emr(*MERGE, "--task", "fewer.safetensors", *words, "--extendable")
+    emr("add", "o.emr", "--base", "base.safetensors", "--task", "none.safetensors", "-o", "p.emr")
+    assert unchanged(["p.emr"])["p.emr"] == whole
+
+
+def test_adding_what_no_task_had_says_so():
+    save("base.safetensors", values(0.0, ["a", "b"]))
+    save("one.safetensors", values(1.0, ["b"]))
+    save("two.safetensors", values(2.0, ["a", "b"]))
+    emr(*MERGE, "--task", "one.safetensors", "--on-missing", "absent", "--extendable")
+    emr("add", "o.emr", "--base", "base.safetensors", "--task", "two.safetensors", "-o", "p.emr",
+        status=1).says("'a' is not in", "a merge from all checkpoints")
+
+
 def test_plans_show_the_names_of_the_merge():
     fill_folder()
     plan = emr(*MERGE, "--task", "prefixed.safetensors", "--rename", "transformer.=", "--dry-run", "--json").json
