@@ -236,8 +236,8 @@ int parse_arguments(arguments *a, int argc, char **argv)
     a->base_globs = calloc(room, sizeof *a->base_globs);
     a->absent_globs = calloc(room, sizeof *a->absent_globs);
     a->differ = calloc(room, sizeof *a->differ);
-    if (!a->differ || !a->merge_globs || !a->base_globs || !a->absent_globs || !a->files || !a->rename_words ||
-        !a->task_words || !a->private_globs)
+    if (!a->differ || !a->merge_globs || !a->base_globs || !a->absent_globs || !a->files ||
+        !a->rename_words || !a->task_words || !a->private_globs)
         return complain(EXIT_SYSTEM, "out of memory");
     a->merge = EMR_INIT(emr_merge_options);
     a->policy = (emr_policy){.size = sizeof a->policy,
