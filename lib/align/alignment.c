@@ -89,6 +89,17 @@ static bool is_free(const emr_entry *entry)
            (entry->base->own && entry->base->own->is_rest);
 }
 
+/* Whether some tensor has another name in its own model. */
+static bool has_other_names(const emr_model *m)
+{
+    for (uint32_t i = 0; i < m->n_tensors; i++) {
+        const emr_tensor *t = m->tensors[i];
+        if (t->own && !t->own->is_rest && !emr_same_text(t->own->name, t->name))
+            return true;
+    }
+    return false;
+}
+
 /* One task's tensor beside the base's. */
 static emr_status compare_with_base(const emr_alignment *a, const emr_policy *policy, emr_entry *entry,
                                     uint32_t t, emr_error *error)
@@ -98,12 +109,15 @@ static emr_status compare_with_base(const emr_alignment *a, const emr_policy *po
     if (!own && !task->settled && !is_free(entry) &&
         emr_policy_missing(policy, base->name) == EMR_ON_MISSING_ERROR)
         return emr_explain_missing(a, base, task, error);
+    bool is_cut = base->own && base->own->is_rest;
+    if (!own && !task->settled && !is_cut && emr_policy_missing(policy, base->name) == EMR_ON_MISSING_BASE &&
+        has_other_names(task->model))
+        return emr_explain_nameless(base, task, error);
     if (!own && entry->action == EMR_ACTION_MERGE)
         entry->reason = "float in the base; some tasks lack it";
     if (!own || entry->action == EMR_ACTION_PRIVATE || entry->any_shape || fits_together(base, own))
         return EMR_OK;
-    bool is_rest = base->own && base->own->is_rest;
-    if (!is_rest &&
+    if (!is_cut &&
         (policy->on_mismatch == EMR_ON_MISMATCH_ERROR || policy->on_mismatch == EMR_ON_MISMATCH_PAD))
         return emr_explain_mismatch(a, base, own, task, error);
     if (entry->misfit == EMR_BASE)

@@ -145,6 +145,16 @@ emr_status emr_explain_missing(const emr_alignment *a, const emr_tensor *base, c
         task->name, task->model->name, base->name);
 }
 
+emr_status emr_explain_nameless(const emr_tensor *base, const emr_task *task, emr_error *error)
+{
+    return emr_fail(
+        error, EMR_EMISMATCH,
+        "task '%K' (%F): tensor '%T' of the base is absent, and the base's cannot take its place: the task's "
+        "own tensors have other names (--rename), and what this one is called among them is not known "
+        "(--on-missing absent: the task goes without)",
+        task->name, task->model->name, base->name);
+}
+
 emr_status emr_explain_strangers(const emr_alignment *a, const emr_task *task, emr_error *error)
 {
     for (uint32_t i = 0; i < a->base->n_tensors; i++)

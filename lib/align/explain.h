@@ -9,6 +9,9 @@
 emr_status emr_explain_missing(const emr_alignment *alignment, const emr_tensor *base, const emr_task *task,
                                emr_error *error);
 
+/* A tensor that a task would get from the base, though the task's own have other names. Returns EMR_EMISMATCH. */
+emr_status emr_explain_nameless(const emr_tensor *base, const emr_task *task, emr_error *error);
+
 /* A tensor that differs in shape or in being a float. Returns EMR_EMISMATCH. */
 emr_status emr_explain_mismatch(const emr_alignment *alignment, const emr_tensor *base, const emr_tensor *own,
                                 const emr_task *task, emr_error *error);

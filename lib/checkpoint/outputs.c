@@ -1,6 +1,7 @@
 /* outputs.c - see outputs.h. */
 #include "checkpoint/outputs.h"
 
+#include "core/io.h"
 #include "system/system.h"
 
 #include <string.h>
@@ -61,9 +62,23 @@ static emr_status commit_file(emr_output_file *f, emr_error *error)
     return status;
 }
 
+/* All bytes are durable before the first name is given: so the names, of which some may be of an older model, change
+ * within a moment, and not as long as a disk takes to write them. */
+static emr_status settle_files(const emr_outputs *o, emr_error *error)
+{
+    emr_error why;
+    emr_status status = EMR_OK;
+    for (size_t i = 0; !status && i < o->n; i++) {
+        status = emr_io_sync(emr_file_io(o->all[i].file), &why);
+        if (status)
+            status = emr_fail_because(error, status, &why, "%F: cannot be made durable", o->all[i].path);
+    }
+    return status;
+}
+
 emr_status emr_outputs_commit(emr_outputs *o, emr_error *error)
 {
-    emr_status status = EMR_OK;
+    emr_status status = o->n > 1 ? settle_files(o, error) : EMR_OK;
     for (size_t i = 0; !status && i < o->n; i++)
         status = commit_file(&o->all[i], error);
     for (size_t i = 0; status && i < o->n; i++)

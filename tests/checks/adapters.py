@@ -126,7 +126,7 @@ def lora_tests(emr):
     # against a checkpoint of zeros the bundle is the same, and zeros apply where it was not embedded
     write_safetensors(emr.folder / "zeros.safetensors", {n: (s, [0] * len(v)) for n, (s, v) in tasks[0].items()})
     explicit = ["--base" if w == "--base" else "zeros.safetensors" if w == "zeros" else w for w in merge_words(names)]
-    emr(*explicit, "--extendable", "--embed-base", "-o", "explicit.emr")
+    emr(*explicit, "--extendable", "--embed-base", "--on-missing", "absent", "-o", "explicit.emr")
     assert (emr.folder / "explicit.emr").read_bytes() == (emr.folder / "all.emr").read_bytes()
     emr(*explicit, "-o", "bare.emr")
     emr("apply", "bare.emr", "--task", "french", "-o", "never", status=2, says="--base CHECKPOINT is needed")
@@ -161,8 +161,9 @@ def difference_tests(emr):
     assert read_safetensors(emr.folder / "head-out" / WEIGHTS)[0]["head.weight"] == head["head.weight"]
     emr("apply", "heads.emr", "--task", "a", "-o", "headless")
     assert "head.weight" not in read_safetensors(emr.folder / "headless" / WEIGHTS)[0]
-    emr("merge", "--base", "zeros", "--task", "b=headed", "--task", "a=plain", "-o", "never.emr", status=1,
-        says=["task 'a'", "head.weight", "absent"])
+    emr("merge", "--base", "zeros", "--task", "b=headed", "--task", "a=plain", "-o", "lacking.emr")
+    emr("apply", "lacking.emr", "--task", "a", "-o", "lacking-out")
+    assert "head.weight" not in read_safetensors(emr.folder / "lacking-out" / WEIGHTS)[0]
     emr("merge", "--base", "zeros", "--on-missing", "base", "--task", "b=headed", "--task", "a=plain", "-o", "given.emr")
     emr("apply", "given.emr", "--task", "a", "-o", "given-out")
     assert read_safetensors(emr.folder / "given-out" / WEIGHTS)[0]["head.weight"] == ([3], [0, 0, 0])
@@ -248,7 +249,7 @@ def ia3_tests(emr):
     emr("merge", "--base", "ones", *words, "ones.emr", "--dry-run", says="the base is ones for a's float tensors, and is embedded")
     emr("merge", "--base", "ones", *words, "ones.emr")
     write_safetensors(emr.folder / "ones.safetensors", {n: (s, [1.0] * (s[0] * s[1])) for n, s in shapes.items()})
-    emr("merge", "--base", "ones.safetensors", "--embed-base", *words, "by-file.emr")
+    emr("merge", "--base", "ones.safetensors", "--embed-base", "--on-missing", "absent", *words, "by-file.emr")
     assert (emr.folder / "by-file.emr").read_bytes() == (emr.folder / "ones.emr").read_bytes()
     emr("merge", "--base", "ones", "--task", "a=ia3-a", "--extendable", "-o", "one.emr")
     emr("add", "one.emr", "--base", "ones", "--task", "b=ia3-b", "-o", "two.emr")
@@ -333,6 +334,7 @@ def rank_tests(emr):
             assert (emr.folder / f"{name}-{i}" / CONFIG).read_bytes() == (emr.folder / name / CONFIG).read_bytes()
             same = sum(v * w > 0 for n in got for v, w in zip(got[n][1], want[n][1]))
             assert same > 0.5 * sum(len(v) for _, v in got.values()), same
+    emr(*merge_words(["narrow", "wide"], "--on-missing", "base", "-o", "never.emr"), status=2, says="ranks differ")
     # anything else that differs is as it was: an error
     put_adapter(emr.folder / "headed", {**wide, "head.weight": ([3], [1.0, 2.0, 3.0])}, settings(r=8))
     put_adapter(emr.folder / "other", {**lora(30), "head.weight": ([2], [1.0, 2.0])}, settings())

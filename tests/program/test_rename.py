@@ -42,6 +42,17 @@ def test_a_prefix_goes_and_comes_back():
         assert again("prefixed") == {"transformer." + name: value for name, value in prefixed.items()}, rule
 
 
+def test_a_renamed_task_takes_nothing_from_the_base():
+    """What it would be called among the task's own names, nobody knows."""
+    fill_folder()
+    save("fewer.safetensors", values(3.0, ["transformer." + name for name in NAMES[:-1]]))
+    words = [*MERGE, "--task", "fewer.safetensors", "--rename", "transformer.="]
+    err = emr(*words, "--on-missing", "base", status=1).err
+    assert "'head'" in err and "--on-missing absent" in err, err
+    emr(*words, "--on-missing", "absent")
+    assert set(again("fewer")) == {"transformer." + name for name in NAMES[:-1]}
+
+
 def test_the_bases_names():
     fill_folder()
     save("t.safetensors", values(3.0, ["transformer." + name for name in NAMES]))

@@ -94,6 +94,33 @@ static void close_models(merge_job *j, const arguments *a)
 
 /* A base that is made costs nothing, and with it applying needs no --base. Zeros fill up factors of lower
  * rank, unless another way with mismatches was asked for. */
+static bool are_all_adapters(const merge_job *j, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (!emr_model_find_metadata(j->models[i], EMR_ADAPTER_CONFIG))
+            return false;
+    return true;
+}
+
+/* Adapters over zeros or ones may have been trained with other ranks, and in other layers: each comes back with
+ * its own. */
+static emr_status fit_policy(const merge_job *j, const arguments *a, emr_policy *policy, emr_error *error)
+{
+    if (j->before || !base_is_made(a))
+        return EMR_OK;
+    if (policy->on_missing == EMR_ON_MISSING_ERROR && are_all_adapters(j, a->n_tasks))
+        policy->on_missing = EMR_ON_MISSING_ABSENT;
+    if (policy->on_mismatch != EMR_ON_MISMATCH_ERROR || !only_ranks_differ(j->models, a->n_tasks))
+        return EMR_OK;
+    policy->on_mismatch = EMR_ON_MISMATCH_PAD;
+    return policy->on_missing != EMR_ON_MISSING_BASE
+               ? EMR_OK
+               : fail_with(
+                     error, EMR_EINVAL, NULL,
+                     "the adapters' ranks differ: with --on-missing base one would come back with layers in "
+                     "another rank than its own: leave it out, and each comes back with its own layers");
+}
+
 static emr_status create_merge(merge_job *j, const arguments *a, emr_error *error)
 {
     emr_merge_options options = a->merge;
@@ -102,10 +129,8 @@ static emr_status create_merge(merge_job *j, const arguments *a, emr_error *erro
     options.policy = &policy;
     if (base_is_made(a))
         options.embed_base = 1;
-    if (!j->before && base_is_made(a) && policy.on_mismatch == EMR_ON_MISMATCH_ERROR &&
-        only_ranks_differ(j->models, a->n_tasks))
-        policy.on_mismatch = EMR_ON_MISMATCH_PAD;
-    return emr_merge_create(&j->merge, &options, error);
+    emr_status status = fit_policy(j, a, &policy, error);
+    return status ? status : emr_merge_create(&j->merge, &options, error);
 }
 
 static emr_status set_models(merge_job *j, const arguments *a, emr_error *error)
