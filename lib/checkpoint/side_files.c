@@ -137,7 +137,8 @@ static emr_status look_at_file(emr_side_file *f, emr_error *error)
         emr_system_close(file);
     }
     if (status)
-        return emr_fail_because(error, status, &why, "%F: cannot be opened", f->path);
+        return emr_fail_because(error, status, &why,
+                                "%F: cannot be opened (--no-side-files leaves such files out)", f->path);
     if (f->bytes > EMR_FILE_BYTES_MAX)
         return emr_fail(error, EMR_ELIMIT,
                         "%F: has %u bytes, and files that go along with the weights at most %u "
