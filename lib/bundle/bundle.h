@@ -132,6 +132,13 @@ emr_status emr_bundle_malformed(const emr_bundle *b, const char *what, emr_error
 emr_status emr_bundle_check_summary(emr_bundle *b, emr_error *error);
 emr_status emr_bundle_check_index(emr_bundle *b, emr_error *error);
 
+/* Of it: whether a reference leads to the beginning of a string, and to a shape, whose elements and bytes it gives;
+ * and, once all else is checked, the arrangement (check_arrangement.c). */
+bool emr_bundle_string_fits(const emr_bundle *b, uint32_t offset);
+bool emr_bundle_shape_fits(const emr_bundle *b, uint32_t first, uint16_t rank, uint16_t dtype,
+                           uint64_t *count, uint64_t *bytes);
+emr_status emr_bundle_check_arrangement(const emr_bundle *b, emr_error *error);
+
 /* Workers within env->memory_bytes: `fixed` bytes in all, and `each` for every one of them. EMR_ELIMIT if that
  * is too little for one. */
 emr_status emr_bundle_create_workers(emr_workers *workers, const emr_bundle *b, const emr_env *env,

@@ -104,15 +104,15 @@ emr_status emr_bundle_check_summary(emr_bundle *b, emr_error *error)
 
 /* A reference must lead to the beginning of a string: so names that differ are, all together, no longer than
  * the section, which ends in a zero byte (checked first). */
-static bool string_fits(const emr_bundle *b, uint32_t offset)
+bool emr_bundle_string_fits(const emr_bundle *b, uint32_t offset)
 {
     const emr_section *s = &b->sections[EMR_SECTION_STRINGS];
     return offset < s->size && (offset == 0 || s->data[offset - 1] == 0);
 }
 
 /* Checks a shape reference; gives the number of elements and bytes. */
-static bool shape_fits(const emr_bundle *b, uint32_t first, uint16_t rank, uint16_t dtype, uint64_t *count,
-                       uint64_t *bytes)
+bool emr_bundle_shape_fits(const emr_bundle *b, uint32_t first, uint16_t rank, uint16_t dtype,
+                           uint64_t *count, uint64_t *bytes)
 {
     uint64_t n = b->sections[EMR_SECTION_SHAPES].size / 8;
     return rank <= EMR_RANK_MAX && first <= n && rank <= n - first && emr_dtype_bits(dtype) &&
@@ -221,7 +221,8 @@ static emr_status check_tensors(const emr_bundle *b, emr_error *error)
     for (size_t i = 0; i < b->summary.n_tensors; i++) {
         emr_tensor_record t = emr_bundle_tensor_record(b, i);
         uint64_t count, bytes, room;
-        if (!string_fits(b, t.name) || !shape_fits(b, t.shape, t.rank, t.dtype, &count, &bytes))
+        if (!emr_bundle_string_fits(b, t.name) ||
+            !emr_bundle_shape_fits(b, t.shape, t.rank, t.dtype, &count, &bytes))
             return emr_bundle_malformed(b, "a tensor has an impossible name or shape", error);
         if (t.merged != (i < b->summary.n_merged))
             return emr_bundle_malformed(b, "merged tensors do not come first", error);
@@ -296,7 +297,7 @@ static uint64_t growth_numerators(const emr_summary *s)
 
 static bool is_pattern(const emr_bundle *b, uint32_t offset)
 {
-    if (!string_fits(b, offset))
+    if (!emr_bundle_string_fits(b, offset))
         return false;
     char list = *emr_bundle_string(b, offset);
     return !(b->features & EMR_FEATURE_RULES) || list == EMR_GLOB_PRIVATE || list == EMR_GLOB_MERGE ||
@@ -363,7 +364,7 @@ static emr_status check_tasks(const emr_bundle *b, emr_error *error)
 {
     for (size_t t = 0; t < b->summary.n_tasks; t++) {
         emr_task_record task = emr_bundle_task_record(b, t);
-        if (!string_fits(b, task.name) || !*emr_bundle_string(b, task.name))
+        if (!emr_bundle_string_fits(b, task.name) || !*emr_bundle_string(b, task.name))
             return emr_bundle_malformed(b, "a task has an impossible name", error);
         if (!is_task_right(b, &task))
             return emr_bundle_malformed(b, "a task has an impossible rescaler or count", error);
@@ -386,7 +387,7 @@ static emr_status check_metadata(emr_bundle *b, emr_error *error)
     size_t *first = b->first_metadata, n_owners = (size_t)b->summary.n_tasks + 1;
     for (size_t i = 0; i < b->n_metadata; i++) {
         emr_metadata_record m = emr_bundle_metadata_record(b, i);
-        if (!string_fits(b, m.key) || !string_fits(b, m.value) ||
+        if (!emr_bundle_string_fits(b, m.key) || !emr_bundle_string_fits(b, m.value) ||
             (m.owner != EMR_BASE && m.owner >= b->summary.n_tasks))
             return emr_bundle_malformed(b, "its metadata is impossible", error);
         first[emr_bundle_metadata_slot(b, m.owner)]++;
@@ -408,8 +409,9 @@ static emr_status check_private(emr_bundle *b, emr_error *error)
         for (; i < b->n_private && emr_bundle_private_record(b, i).task == t; i++) {
             emr_private_record p = emr_bundle_private_record(b, i);
             uint64_t count, bytes;
-            if (!string_fits(b, p.name) || !shape_fits(b, p.shape, p.rank, p.dtype, &count, &bytes) ||
-                p.offset < end || p.offset > stream || bytes > stream - p.offset)
+            if (!emr_bundle_string_fits(b, p.name) ||
+                !emr_bundle_shape_fits(b, p.shape, p.rank, p.dtype, &count, &bytes) || p.offset < end ||
+                p.offset > stream || bytes > stream - p.offset)
                 return emr_bundle_malformed(b, "a private tensor lies outside of its stream", error);
             end = p.offset + bytes;
         }
@@ -417,65 +419,6 @@ static emr_status check_private(emr_bundle *b, emr_error *error)
     b->first_private[b->summary.n_tasks] = i;
     return i == b->n_private ? EMR_OK
                              : emr_bundle_malformed(b, "private tensors are not sorted by task", error);
-}
-
-/* A tensor of an arrangement, as it is in the bundle. False: its owner does not have it. */
-static bool find_arranged(const emr_bundle *b, uint32_t owner, uint32_t number, emr_tensor_record *t)
-{
-    uint32_t n_tensors = b->summary.n_tensors;
-    if (number < n_tensors) {
-        *t = emr_bundle_tensor_record(b, number);
-        if (owner != EMR_BASE)
-            t->dtype = (uint16_t)emr_bundle_task_dtype(b, owner, number);
-        return t->dtype != EMR_DTYPE_NONE;
-    }
-    size_t n_private = owner == EMR_BASE ? 0 : b->first_private[owner + 1] - b->first_private[owner];
-    if (number - n_tensors >= n_private)
-        return false;
-    emr_private_record p = emr_bundle_private_record(b, b->first_private[owner] + number - n_tensors);
-    *t = (emr_tensor_record){.name = p.name, .shape = p.shape, .rank = p.rank, .dtype = p.dtype};
-    return true;
-}
-
-/* Whether an own shape can have come from a tensor's: from the same one, the base's from any, a task's from one that
- * is no smaller, or from first rows and the rest. Other shapes than the tensor's need elements of whole bytes. */
-static bool is_own_shape(const emr_bundle *b, const emr_arrangement_record *r, const emr_tensor_record *t)
-{
-    const uint64_t *own = emr_bundle_shape(b, r->shape), *shape = emr_bundle_shape(b, t->shape), *rest_shape;
-    emr_tensor_record rest;
-    bool whole_bytes = emr_dtype_bits(t->dtype) % 8 == 0;
-    if (r->rest == EMR_NO_REST) {
-        for (uint32_t i = 0; i < t->rank; i++)
-            if (own[i] > shape[i] ? r->owner != EMR_BASE || !whole_bytes : own[i] < shape[i] && !whole_bytes)
-                return false;
-        return true;
-    }
-    if (r->rest == r->tensor || !t->rank || !whole_bytes || !find_arranged(b, r->owner, r->rest, &rest) ||
-        rest.rank != t->rank || rest.dtype != t->dtype)
-        return false;
-    rest_shape = emr_bundle_shape(b, rest.shape);
-    return own[0] >= shape[0] && own[0] - shape[0] == rest_shape[0] && shape[0] && rest_shape[0] &&
-           memcmp(own + 1, shape + 1, (t->rank - 1u) * 8) == 0 &&
-           memcmp(own + 1, rest_shape + 1, (t->rank - 1u) * 8) == 0;
-}
-
-static emr_status check_arrangement(const emr_bundle *b, emr_error *error)
-{
-    uint64_t last =
-        0; /* owner and tensor of the record before, plus 1: they ascend, and the base comes last */
-    if (b->n_arrangements > 0 && !(b->features & EMR_FEATURE_ARRANGED))
-        return emr_bundle_malformed(b, "its header and its arrangement disagree", error);
-    for (size_t i = 0; i < b->n_arrangements; i++) {
-        emr_arrangement_record r = emr_bundle_arrangement_record(b, i);
-        emr_tensor_record t;
-        uint64_t count, bytes, place = ((uint64_t)r.owner << 32 | r.tensor) + 1;
-        if ((r.owner != EMR_BASE && r.owner >= b->summary.n_tasks) || place <= last ||
-            !string_fits(b, r.name) || !find_arranged(b, r.owner, r.tensor, &t) ||
-            !shape_fits(b, r.shape, t.rank, t.dtype, &count, &bytes) || !is_own_shape(b, &r, &t))
-            return emr_bundle_malformed(b, "its arrangement is impossible", error);
-        last = place;
-    }
-    return EMR_OK;
 }
 
 emr_status emr_bundle_check_index(emr_bundle *b, emr_error *error)
@@ -498,6 +441,6 @@ emr_status emr_bundle_check_index(emr_bundle *b, emr_error *error)
     if (!status)
         status = check_private(b, error);
     if (!status)
-        status = check_arrangement(b, error);
+        status = emr_bundle_check_arrangement(b, error);
     return status;
 }
