@@ -95,12 +95,16 @@ static emr_merge_options choose_options(choices *c)
     return o;
 }
 
-/* A task that has nothing of what is merged is refused: it gets the first of these. */
+/* A task that has nothing of what is merged, or nothing at all of the base, is refused: it gets the first of
+ * these. */
 static void acquaint(plan *p, size_t task)
 {
+    bool any_merged = false;
     size_t first = p->n;
+    for (size_t i = 0; i < p->n; i++)
+        any_merged = any_merged || p->fates[i] == MERGED;
     for (size_t i = p->n; i-- > 0;) {
-        if (p->fates[i] != MERGED)
+        if (any_merged && p->fates[i] != MERGED)
             continue;
         if (p->dtypes[task][i])
             return;
