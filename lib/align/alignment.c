@@ -89,17 +89,6 @@ static bool is_free(const emr_entry *entry)
            (entry->base->own && entry->base->own->is_rest);
 }
 
-/* Whether some tensor has another name in its own model. */
-static bool has_other_names(const emr_model *m)
-{
-    for (uint32_t i = 0; i < m->n_tensors; i++) {
-        const emr_tensor *t = m->tensors[i];
-        if (t->own && !t->own->is_rest && !emr_same_text(t->own->name, t->name))
-            return true;
-    }
-    return false;
-}
-
 /* One task's tensor beside the base's. */
 static emr_status compare_with_base(const emr_alignment *a, const emr_policy *policy, emr_entry *entry,
                                     uint32_t t, emr_error *error)
@@ -111,7 +100,7 @@ static emr_status compare_with_base(const emr_alignment *a, const emr_policy *po
         return emr_explain_missing(a, base, task, error);
     bool is_cut = base->own && base->own->is_rest;
     if (!own && !task->settled && !is_cut && emr_policy_missing(policy, base->name) == EMR_ON_MISSING_BASE &&
-        has_other_names(task->model))
+        task->model->renamed)
         return emr_explain_nameless(base, task, error);
     if (!own && entry->action == EMR_ACTION_MERGE)
         entry->reason = "float in the base; some tasks lack it";

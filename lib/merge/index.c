@@ -113,6 +113,7 @@ static bool index_rescalers(emr_writer *w, const float *rescalers, size_t n)
 typedef struct arranged_numbers {
     const emr_alignment *alignment;
     uint32_t *in_bundle; /* of each entry of the base; EMR_NO_REST: it is not there */
+    uint32_t *own;       /* of each entry of which the source that is looked at has its own */
     uint32_t n_tensors;
 } arranged_numbers;
 
@@ -125,16 +126,28 @@ static uint32_t find_number(const arranged_numbers *n, uint32_t source, const em
         return EMR_NO_REST;
     if (source == 0 || emr_entry_from_base(entry, source - 1))
         return entry->base ? n->in_bundle[entry - a->entries] : EMR_NO_REST;
-    const emr_model *model = a->tasks[source - 1].model;
+    return emr_entry_part(entry, source - 1) == EMR_PART_OWN ? n->own[entry - a->entries] : EMR_NO_REST;
+}
+
+/* The entry of a task's own tensor; NULL: it is merged, or the base's. */
+static const emr_entry *find_own_entry(const emr_alignment *a, uint32_t task, const emr_tensor *t)
+{
+    const emr_entry *entry = emr_alignment_find(a, t->name);
+    return entry && entry->action != EMR_ACTION_MERGE && emr_entry_part(entry, task) == EMR_PART_OWN ? entry
+                                                                                                     : NULL;
+}
+
+/* In the order in which they are carried (pass/carry.c). */
+static void number_own(const arranged_numbers *n, uint32_t task)
+{
+    const emr_alignment *a = n->alignment;
+    const emr_model *model = a->tasks[task].model;
     uint32_t number = n->n_tensors;
-    for (uint32_t i = 0; i < model->n_tensors; i++) { /* rests are few */
-        const emr_entry *other = emr_alignment_find(a, model->tensors[i]->name);
-        if (other == entry)
-            return number;
-        number +=
-            other && other->action != EMR_ACTION_MERGE && emr_entry_part(other, source - 1) == EMR_PART_OWN;
+    for (uint32_t i = 0; i < model->n_tensors; i++) {
+        const emr_entry *entry = find_own_entry(a, task, model->tensors[i]);
+        if (entry)
+            n->own[entry - a->entries] = number++;
     }
-    return EMR_NO_REST;
 }
 
 /* A tensor that its owner has otherwise, and how it calls it; nothing for one that it has just so. */
@@ -169,8 +182,9 @@ static bool index_from_base(emr_writer *w, const arranged_numbers *n, uint32_t t
 static bool index_source(emr_writer *w, const arranged_numbers *n, uint32_t source)
 {
     const emr_alignment *a = n->alignment;
-    uint32_t number = n->n_tensors;
     bool there = true;
+    if (source)
+        number_own(n, source - 1);
     for (uint32_t i = 0; there && i < a->n_base; i++) {
         const emr_entry *entry = &a->entries[i];
         if (source == 0)
@@ -180,9 +194,9 @@ static bool index_source(emr_writer *w, const arranged_numbers *n, uint32_t sour
     }
     const emr_model *model = source ? a->tasks[source - 1].model : NULL;
     for (uint32_t i = 0; there && model && i < model->n_tensors; i++) {
-        const emr_entry *entry = emr_alignment_find(a, model->tensors[i]->name);
-        if (entry && entry->action != EMR_ACTION_MERGE && emr_entry_part(entry, source - 1) == EMR_PART_OWN)
-            there = index_arranged(w, n, source, number++, model->tensors[i], NULL);
+        const emr_entry *entry = find_own_entry(a, source - 1, model->tensors[i]);
+        if (entry)
+            there = index_arranged(w, n, source, n->own[entry - a->entries], model->tensors[i], NULL);
     }
     return there;
 }
@@ -197,11 +211,13 @@ static bool index_arrangement(emr_writer *w, const emr_merge_plan *plan)
     n.in_bundle = emr_allocate_array(&a->allocator, a->n_base, sizeof *n.in_bundle);
     for (uint32_t i = 0; n.in_bundle && i < a->n_base; i++)
         n.in_bundle[i] = is_in_bundle(a, i) ? n.n_tensors++ : EMR_NO_REST;
-    bool there = n.in_bundle != NULL;
+    n.own = emr_allocate_array(&a->allocator, a->n_entries, sizeof *n.own);
+    bool there = n.in_bundle && n.own;
     for (uint32_t source = 1; there && source < a->n_sources; source++)
         there = index_source(w, &n, source);
     there = there && index_source(w, &n, 0);
     emr_release(&a->allocator, n.in_bundle);
+    emr_release(&a->allocator, n.own);
     return there;
 }
 

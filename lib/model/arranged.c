@@ -55,6 +55,7 @@ emr_status emr_arranged_create(emr_model **arranged, const emr_model *source, co
         return status;
     }
     (*arranged)->zeros = source->zeros;
+    (*arranged)->renamed = source->renamed;
     (*arranged)->stamp = source->stamp;
     status = emr_model_copy_metadata(*arranged, source, error);
     if (status)

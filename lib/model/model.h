@@ -72,6 +72,7 @@ struct emr_model {
     uint32_t n_metadata;
     size_t metadata_capacity;
     struct emr_scratch_pool *scratch; /* computed.c */
+    bool renamed;                     /* some of it, by emr_model_create_renamed */
     bool zeros;                       /* all of it, by emr_model_create_zeros */
     uint64_t stamp;                   /* of the files it lies in, if it does: changes when they do */
     void *memory;                     /* that tensors of its own lie in, or NULL; released with it */

@@ -70,7 +70,7 @@ static emr_status add_by_rules(emr_model *m, const emr_tensor *t, const rename_r
     char *name = apply_rule(&rules[i], t->name, a);
     if (!name)
         return emr_no_memory(error, m->name);
-    used[i] = true;
+    m->renamed = used[i] = true;
     emr_status status = emr_arranged_rename(m, t, name, error);
     emr_release(a, name);
     return status;
