@@ -3,26 +3,11 @@
 #define _XOPEN_SOURCE 700
 
 #include "craft.h"
+#include "own_directory.h"
 
 #include <stdio.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-static char *directory;
-
-static int set_up(void **state)
-{
-    (void)state;
-    directory = test_directory_make();
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    (void)state;
-    test_directory_remove(directory);
-    return 0;
-}
 
 #define WEIGHTS "adapter_model.safetensors"
 #define CONFIG  "adapter_config.json"
@@ -53,15 +38,6 @@ static void put_weights(const char *name, const char *metadata)
     crafted file = craft(header, 8);
     put_bytes(name, file.bytes, file.n);
     crafted_free(&file);
-}
-
-static bool exists(const char *name)
-{
-    struct stat s;
-    char *path = test_path(directory, name);
-    bool there = lstat(path, &s) == 0;
-    free(path);
-    return there;
 }
 
 static void assert_holds(const char *name, const char *text)

@@ -2,34 +2,11 @@
 #define _XOPEN_SOURCE 700
 
 #include "craft.h"
+#include "own_directory.h"
 
 #include <stdio.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-static char *directory;
-
-static int set_up(void **state)
-{
-    (void)state;
-    directory = test_directory_make();
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    (void)state;
-    test_directory_remove(directory);
-    return 0;
-}
-
-static bool exists(const char *name)
-{
-    char *path = test_path(directory, name);
-    bool there = access(path, F_OK) == 0;
-    free(path);
-    return there;
-}
 
 static size_t file_bytes(const char *name)
 {

@@ -3,26 +3,11 @@
 #define _XOPEN_SOURCE 700
 
 #include "craft.h"
+#include "own_directory.h"
 
 #include <stdio.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-static char *directory;
-
-static int set_up(void **state)
-{
-    (void)state;
-    directory = test_directory_make();
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    (void)state;
-    test_directory_remove(directory);
-    return 0;
-}
 
 /* Safetensors with tensors of 4 bytes, one a letter. */
 static void put_weights(const char *path, const char *letters)

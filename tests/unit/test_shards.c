@@ -2,25 +2,10 @@
 #define _XOPEN_SOURCE 700
 
 #include "craft.h"
+#include "own_directory.h"
 
 #include <stdio.h>
 #include <sys/stat.h>
-
-static char *directory;
-
-static int set_up(void **state)
-{
-    (void)state;
-    directory = test_directory_make();
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    (void)state;
-    test_directory_remove(directory);
-    return 0;
-}
 
 static void put(const char *name, const char *text)
 {
