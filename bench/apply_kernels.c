@@ -48,7 +48,6 @@ static void apply_share(void *arg, size_t i)
                                           .unified = a->unified + at * 4,
                                           .codes = a->mask + at / 8,
                                           .scales = {0.75f},
-                                          .bits = 1,
                                           .base_dtype = a->dtype,
                                           .unified_dtype = EMR_DTYPE_F32,
                                           .out_dtype = a->dtype,

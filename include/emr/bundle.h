@@ -32,12 +32,6 @@ typedef struct emr_bundle_options {
     uint32_t reserved;
 } emr_bundle_options;
 
-/* How tasks are coded beside the base. Numbers never change: bundles store them. */
-typedef uint32_t emr_modulator_kind;
-enum {
-    EMR_MODULATOR_KIND_MASK = 1 /* 1-bit masks over the unified task vector, and rescalers (the paper) */
-};
-
 typedef struct emr_bundle_info {
     size_t size;
     uint64_t bytes;         /* of the whole file */
@@ -53,7 +47,7 @@ typedef struct emr_bundle_info {
     emr_dtype unified_dtype;
     uint32_t has_base;   /* 1: the base is embedded */
     uint32_t extendable; /* 1: emr_merge_extend can add tasks */
-    emr_modulator_kind modulator;
+    uint32_t n_elected;  /* tasks whose modulators use the unified vector; there is none if this is 0 */
 } emr_bundle_info;
 
 /* Strings and shapes in the infos below belong to the bundle. */
@@ -64,6 +58,7 @@ typedef struct emr_task_info {
     uint64_t mask_bytes; /* as stored */
     uint32_t n_private;
     float rescaler; /* per model; 0 otherwise */
+    uint64_t coded_bytes; /* as stored: all of the modulator, but for the unified vector that it may share */
 } emr_task_info;
 
 typedef struct emr_tensor_info {
@@ -167,6 +162,11 @@ EMR_API const char *emr_bundle_name(const emr_bundle *bundle);
 EMR_API emr_status emr_bundle_get_info(const emr_bundle *bundle, emr_bundle_info *info);
 EMR_API emr_status emr_bundle_get_task(const emr_bundle *bundle, uint32_t task, emr_task_info *info);
 EMR_API emr_status emr_bundle_get_tensor(const emr_bundle *bundle, uint32_t tensor, emr_tensor_info *info);
+
+/* What a task's modulator is, no member a default; and how near it comes, as far as the bundle knows (masks by the
+ * paper's rules do not say). Either may be NULL. */
+EMR_API emr_status emr_bundle_get_modulation(const emr_bundle *bundle, uint32_t task,
+                                             emr_modulation_spec *spec, emr_fidelity *fidelity);
 EMR_API emr_status emr_bundle_get_private(const emr_bundle *bundle, uint32_t task, uint32_t i,
                                           emr_private_info *info);
 

@@ -25,24 +25,6 @@
 
 typedef struct emr_merge emr_merge;
 
-/* How a task's rescaler lambda is computed from its task vector tau and its masked unified vector M*u. Where
- * M*u is empty it is 0; beyond the largest f32 it is that. */
-typedef uint32_t emr_rescale;
-enum {
-    EMR_RESCALE_L1 = 0, /* sum |tau| / sum |M*u|                               (the paper, equation 5) */
-    EMR_RESCALE_L1_MEANS = 1, /* sum over tensors of mean |tau| / the same of |M*u|  (the authors' program) */
-    EMR_RESCALE_L2 = 2        /* <tau, M*u> / <M*u, M*u>                             (least squares) */
-};
-
-/* What shares a rescaler. */
-typedef uint32_t emr_rescale_per;
-enum {
-    EMR_RESCALE_PER_MODEL = 0, /* the paper */
-    EMR_RESCALE_PER_TENSOR = 1,
-    EMR_RESCALE_PER_ROW = 2 /* each index of the first dimension; a tensor of rank < 2 is one row, a tensor
-                               without elements has none */
-};
-
 /* What a sum of exactly 0 elects. */
 typedef uint32_t emr_tie;
 enum {
@@ -64,8 +46,9 @@ typedef struct emr_merge_options {
     size_t size;
     const emr_resources *resources; /* memory_bytes 0: 256 MiB */
     const emr_policy *policy;
-    emr_rescale rescale;
-    emr_rescale_per rescale_per; /* EMR_RESCALE_L1_MEANS is per model only */
+    const emr_modulation_spec *modulation; /* of all tasks that are given no other; NULL: masks */
+    emr_rescale rescale;         /* of tasks with a unified vector, where their modulation leaves it open, */
+    emr_rescale_per rescale_per; /* as this; EMR_RESCALE_L1_MEANS is per model only */
     emr_tie tie;
     emr_on_nonfinite on_nonfinite;
     emr_dtype unified_dtype; /* F32 (the default), F16 or BF16 */
@@ -76,7 +59,7 @@ typedef struct emr_merge_options {
                             for private tensors and an embedded base alone. */
     uint32_t block_params; /* parameters of a mask block, a power of two from 4096 to 16 Mi; 0: 256 Ki, more
                               for very large models. Applying takes about 2.5 bytes of memory for each. */
-    uint32_t reserved;
+    uint32_t measure; /* non-zero: emr_fidelity of masks by the paper's rules too, for which sums are taken twice */
 } emr_merge_options;
 
 /* What is done with a tensor. */
@@ -160,9 +143,15 @@ EMR_API emr_status emr_merge_set_base(emr_merge *merge, const emr_model *base, e
 EMR_API emr_status emr_merge_add_task(emr_merge *merge, const char *name, const emr_model *model,
                                       emr_error *error);
 
-/* Adds to a bundle that was made extendable, before any task is added. Its tasks come first, and those added
- * afterwards join them; the result is to the last bit what merging all of them at once gives, and is
- * extendable again. The earlier checkpoints are not needed.
+/* What a task's modulator is to be, instead of options.modulation. After the task is added. EMR_EINVAL: what cannot
+ * be, or tasks with a unified vector that do not agree in rule, what shares a scale, or mask rule. */
+EMR_API emr_status emr_merge_set_modulation(emr_merge *merge, uint32_t task, const emr_modulation_spec *spec,
+                                            emr_error *error);
+
+/* Adds to a bundle, before any task is added. Its tasks come first, and those added afterwards join them; the
+ * result is to the last bit what merging all of them at once gives. The earlier checkpoints are not needed.
+ * - Tasks of kinds without a unified vector are added to any bundle; what it has is copied as it is stored. Tasks with one
+ *   are added to a bundle that was made extendable, which the result is again. Not both in one merge.
  * - What the bundle was made with replaces the policy and all options but the resources.
  * - The base must be the bundle's, and whole: an embedded one may lack tensors of which every task has its
  *   own copy.
@@ -222,6 +211,10 @@ EMR_API emr_status emr_merge_get_expected(const emr_merge *merge, uint32_t sourc
 
 /* EMR_ESTATE, naming the source and tensor, while bytes are missing. */
 EMR_API emr_status emr_merge_finish(emr_merge *merge, emr_error *error);
+
+/* After the run: how near a task's rebuilt vector is. Masks by the paper's rules are not measured unless
+ * options.measure is set. */
+EMR_API emr_status emr_merge_get_fidelity(const emr_merge *merge, uint32_t task, emr_fidelity *fidelity);
 
 /* After the run. Set report->size first. */
 EMR_API emr_status emr_merge_get_task_report(const emr_merge *merge, uint32_t task, emr_task_report *report);

@@ -30,6 +30,76 @@
 
 typedef struct emr_modulator emr_modulator;
 
+/* How a task is coded beside the base. Numbers never change: bundles store them. docs/modulators.md has the
+ * formulas, sources and measurements, and says which kind is for what. tau is the task vector, W_task - W_base. */
+typedef uint32_t emr_modulator_kind;
+enum {
+    EMR_MODULATOR_KIND_DEFAULT = 0, /* mask */
+    /* with a unified task vector that the tasks share */
+    EMR_MODULATOR_KIND_MASK = 1,      /* a bit: lambda * unified, or nothing (EMR-Merging) */
+    EMR_MODULATOR_KIND_TWO_SIDED = 2, /* the same bit: lambda * unified, or -lambda' * unified */
+    /* with nothing shared: a task is added to, and dropped from, any bundle by itself */
+    EMR_MODULATOR_KIND_SIGN = 3,  /* a bit: the sign of tau, times a row's and a column's scale */
+    EMR_MODULATOR_KIND_THIN = 4,  /* the same at one of 2 to 32 positions, which are drawn and so not stored */
+    EMR_MODULATOR_KIND_LEVELS = 5 /* one of 3, 4, 8 or 16 levels (1.6 to 4 bits), times a row's scale */
+};
+
+/* How scales are computed, from tau and what it is replaced by, unscaled: q. Sums are over what shares the
+ * scale; where a denominator is 0 it is 0, and beyond the largest f32 it is that. */
+typedef uint32_t emr_rescale;
+enum {
+    EMR_RESCALE_DEFAULT = 0,  /* what measured best for the kind: docs/modulators.md; for masks L1 */
+    EMR_RESCALE_L1 = 1,       /* sum |tau| / sum |q|                                (the paper, equation 5) */
+    EMR_RESCALE_L1_MEANS = 2, /* sum over tensors of mean |tau| / the same of |q|   (the authors' program) */
+    EMR_RESCALE_L2 = 3,       /* <tau, q> / <q, q>: the least error, a vector that is too short */
+    EMR_RESCALE_NORM = 4,     /* |tau| / |q|: the same length */
+    EMR_RESCALE_UNBIASED = 5, /* <tau, tau> / <tau, q>, at most 4 times L2's: the same projection on tau (after
+                                 DRIVE, arXiv 2105.08339) */
+    EMR_RESCALE_MIXED = 6     /* thin: between L1 and UNBIASED, by how many positions of a row are kept */
+};
+
+/* What shares a scale, of kinds with a unified vector. Of the others, it is a row, or what of it lies between two
+ * multiples of 16,384 of the bundle's parameters. */
+typedef uint32_t emr_rescale_per;
+enum {
+    EMR_RESCALE_PER_DEFAULT = 0, /* masks that agree: the model; other masks: the row */
+    EMR_RESCALE_PER_MODEL = 1,   /* the paper */
+    EMR_RESCALE_PER_TENSOR = 2,
+    EMR_RESCALE_PER_ROW = 3 /* each index of the first dimension; a tensor of rank < 2 is one row, a tensor
+                               without elements has none */
+};
+
+/* Where a bit of a mask is 1. */
+typedef uint32_t emr_mask_rule;
+enum {
+    EMR_MASK_AGREE = 0,  /* tau and the unified value have the same sign (the paper, equation 4) */
+    EMR_MASK_NEAREST = 1 /* and tau is nearer to the unified value than to 0 */
+};
+
+/* A kind with its parameters; zero means the default. */
+typedef struct emr_modulation_spec {
+    size_t size;
+    emr_modulator_kind kind;
+    uint32_t thinning; /* thin: parameters for each one that is kept, 2, 4, 8, 16 or 32; 0: 4 */
+    uint32_t n_levels; /* levels: 3, 4, 8 or 16; 0: 4 */
+    emr_rescale rescale;         /* all tasks with a unified vector have the same one, */
+    emr_rescale_per rescale_per; /* and this, */
+    emr_mask_rule mask_rule;     /* and this */
+    emr_dtype vectors_dtype;     /* of the differences as which tensors of rank below 2, and those with rows of
+                                    fewer than 8, are kept by kinds without: BF16 (the default) or F32 */
+    uint32_t without_columns; /* sign: non-zero: no scales of columns */
+    uint32_t seed;            /* thin: of the positions; 0: from the task's name */
+} emr_modulation_spec;
+
+/* How near a task's rebuilt vector v is to its task vector tau, over all merged tensors. NaN: not measured. */
+typedef struct emr_fidelity {
+    size_t size;
+    float error;       /* |v - tau|^2 / |tau|^2: comparable between modulators of one kind and rule alone */
+    float cosine;      /* <v, tau> / (|v| |tau|) */
+    float coefficient; /* <v, tau> / <tau, tau>: below 1, the task's change is too short */
+    uint32_t reserved;
+} emr_fidelity;
+
 /* One tensor of a modulator that the host makes. All pointers are borrowed until the modulator is destroyed.
  */
 typedef struct emr_modulation {

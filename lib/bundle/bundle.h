@@ -26,8 +26,7 @@ typedef struct emr_section {
 struct emr_bundle {
     emr_allocator allocator;
     emr_io io;
-    const emr_kernels *kernels; /* of its modulators, */
-    const emr_kind *kind;       /* which are of this kind */
+    const emr_kernels *kernels; /* of its modulators */
     char *name;
     uint64_t bytes, index_offset;
     uint16_t version_major, version_minor;
@@ -103,6 +102,16 @@ static inline bool emr_bundle_is_extendable(const emr_bundle *b)
 {
     return b->sections[EMR_SECTION_GROWTH].data != NULL;
 }
+
+/* Whether kinds without a unified vector keep a merged tensor as differences. */
+bool emr_is_vector(uint32_t rank, const uint64_t *shape);
+
+/* kinds.c: what a task's modulator is; how one of its merged tensors is coded; whether any task uses the unified
+ * vector. */
+emr_modulator_record emr_bundle_modulator_record(const emr_bundle *b, uint32_t task);
+const emr_kind *emr_bundle_kind(const emr_bundle *b, uint32_t task);
+emr_tensor_code emr_bundle_code(const emr_bundle *b, uint32_t task, uint32_t tensor);
+uint32_t emr_bundle_n_elected(const emr_bundle *b);
 
 /* Where first_metadata has an owner. */
 static inline size_t emr_bundle_metadata_slot(const emr_bundle *b, uint32_t owner)

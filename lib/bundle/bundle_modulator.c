@@ -41,6 +41,11 @@ static emr_status bundle_find_tensor(const void *user, const char *name, uint32_
     return EMR_OK;
 }
 
+static emr_tensor_code bundle_tensor_code(const void *user, uint32_t tensor)
+{
+    return emr_bundle_code(source_bundle(user), ((const bundle_source *)user)->task, tensor);
+}
+
 static uint64_t bundle_n_groups(const void *user, uint32_t tensor)
 {
     const emr_bundle *b = source_bundle(user);
@@ -62,7 +67,7 @@ emr_status emr_bundle_check_rescaler(const emr_bundle *b, uint32_t task, uint32_
  * whole model is in the task's record. */
 static float stored_scale(const emr_bundle *b, uint32_t task, uint32_t tensor, size_t i)
 {
-    size_t n_scales = b->kind->n_scales;
+    size_t n_scales = emr_bundle_kind(b, task)->n_scales;
     bool per_model = b->summary.rescale_per == EMR_PER_MODEL_BYTE;
     if (per_model && n_scales == 1)
         return emr_bundle_task_record(b, task).rescaler;
@@ -73,7 +78,7 @@ static float stored_scale(const emr_bundle *b, uint32_t task, uint32_t tensor, s
 
 void emr_bundle_scales(const emr_bundle *b, uint32_t task, uint32_t tensor, float *scales)
 {
-    for (size_t i = 0; i < b->kind->n_scales; i++)
+    for (size_t i = 0; i < emr_bundle_kind(b, task)->n_scales; i++)
         scales[i] = stored_scale(b, task, tensor, i);
 }
 
@@ -86,7 +91,7 @@ static emr_status bundle_read_scales(void *user, uint32_t tensor, uint64_t first
     bool per_row = b->summary.rescale_per == EMR_PER_ROW_BYTE;
     emr_status status = EMR_OK;
     if (per_row)
-        status = emr_cursor_read(&s->row_scales, (t.first_row * b->kind->n_scales + first) * 4, scales, n * 4,
+        status = emr_cursor_read(&s->row_scales, (t.first_row * emr_bundle_kind(b, s->task)->n_scales + first) * 4, scales, n * 4,
                                  error);
     for (size_t i = 0; !status && i < n; i++) {
         scales[i] = per_row ? emr_f32_from_bits(emr_load32(&scales[i]))
@@ -107,25 +112,28 @@ static emr_status find_scales(bundle_source *s, uint32_t tensor, uint64_t first,
     }
     uint64_t row_params = bundle_tensor_count(s, tensor) / bundle_n_groups(s, tensor);
     w->n = (size_t)emr_min(w->n, row_params - first % row_params);
-    return bundle_read_scales(s, tensor, first / row_params * b->kind->n_scales, b->kind->n_scales, w->scales,
-                              error);
+    size_t n_scales = emr_bundle_kind(b, s->task)->n_scales;
+    return bundle_read_scales(s, tensor, first / row_params * n_scales, n_scales, w->scales, error);
 }
 
 static emr_status bundle_window(void *user, uint32_t tensor, uint64_t first, uint64_t want,
                                 emr_window_parts parts, emr_code_window *w, emr_error *error)
 {
     bundle_source *s = user;
-    const emr_kind *kind = s->bundle->kind;
+    emr_tensor_code code = emr_bundle_code(s->bundle, s->task, tensor);
     emr_dtype dtype = s->bundle->summary.unified_dtype;
     uint64_t flat = emr_bundle_tensor_record(s->bundle, tensor).first_param + first;
     size_t available, size = dtype == EMR_DTYPE_F32 ? 4 : 2;
     const uint8_t *bytes;
-    *w = (emr_code_window){.first_code = flat % 8, .unified_dtype = dtype};
-    emr_status status = emr_cursor_at(&s->codes, emr_code_bytes(kind, flat), &w->codes, &available, error);
+    *w = (emr_code_window){.first_code = flat % EMR_CODE_UNIT,
+                           .group = flat / EMR_CODE_UNIT * (EMR_CODE_UNIT / EMR_GROUP),
+                           .unified_dtype = dtype};
+    emr_status status = emr_cursor_at(
+        &s->codes, flat / EMR_CODE_UNIT * code.coding.rate, &w->codes, &available, error);
     if (status)
         return status;
-    w->n = (size_t)emr_min(want, (uint64_t)available / kind->bits * 8 - w->first_code);
-    if (parts == EMR_WINDOW_ALL && kind->has_unified) {
+    w->n = (size_t)emr_min(want, (uint64_t)available * EMR_CODE_UNIT / code.coding.rate - w->first_code);
+    if (parts == EMR_WINDOW_ALL && code.kind->has_unified) {
         status = emr_cursor_at(&s->unified, flat * size, &bytes, &available, error);
         if (status)
             return status;
@@ -155,6 +163,7 @@ static const emr_modulator_source bundle_modulator = {
     .tensor_name = bundle_tensor_name,
     .tensor_count = bundle_tensor_count,
     .find_tensor = bundle_find_tensor,
+    .code = bundle_tensor_code,
     .n_groups = bundle_n_groups,
     .read_scales = bundle_read_scales,
     .window = bundle_window,
@@ -200,7 +209,7 @@ emr_status emr_bundle_open_modulator(emr_modulator **modulator, const emr_bundle
     }
     const emr_modulator members = {.allocator = allocator,
                                    .kernels = b->kernels,
-                                   .kind = b->kind,
+                                   .kind = emr_bundle_kind(b, task),
                                    .source = &bundle_modulator,
                                    .user = s};
     return emr_modulator_open(modulator, &members, error);

@@ -18,8 +18,7 @@ static bool count_records(const emr_bundle *b, enum emr_section_kind kind, size_
 static emr_status check_meanings(emr_bundle *b, emr_error *error)
 {
     const emr_summary *s = &b->summary;
-    b->kind = emr_kind_find(s->modulator);
-    if (!b->kind || s->rescale > 2 || s->rescale_per > 2 || s->tie > 1 || s->on_nonfinite > 1 ||
+    if (s->modulator != EMR_MODULATOR_KIND_MASK || s->rescale > 2 || s->rescale_per > 2 || s->tie > 1 || s->on_nonfinite > 1 ||
         (s->rescale == 1 && s->rescale_per != EMR_PER_MODEL_BYTE))
         return emr_fail(error, EMR_EVERSION, "%F: its modulators are of a kind that needs a newer libemr",
                         b->name);
@@ -34,11 +33,9 @@ static emr_status check_meanings(emr_bundle *b, emr_error *error)
 static bool are_scales_complete(const emr_bundle *b)
 {
     const emr_summary *s = &b->summary;
-    uint64_t groups = s->rescale_per == EMR_PER_TENSOR_BYTE                           ? s->n_merged
-                      : s->rescale_per == EMR_PER_MODEL_BYTE && b->kind->n_scales > 1 ? 1
-                                                                                      : 0;
+    uint64_t groups = s->rescale_per == EMR_PER_TENSOR_BYTE ? s->n_merged : 0;
     uint64_t bytes;
-    return emr_mul(s->n_tasks, groups * b->kind->n_scales * sizeof(float), &bytes) &&
+    return emr_mul(s->n_tasks, groups * sizeof(float), &bytes) &&
            b->sections[EMR_SECTION_RESCALERS].size == bytes;
 }
 
@@ -159,7 +156,7 @@ static emr_status check_streams(emr_bundle *b, emr_error *error)
     for (size_t i = 0; !status && i < b->n_streams; i++) {
         emr_stream_record s = emr_bundle_stream_record(b, i);
         const emr_stream_rule *rule = emr_stream_rule_of(s.kind);
-        if (!is_block_size(s.block_bytes, rule && rule->length == EMR_LENGTH_CODES ? b->kind->bits : 1))
+        if (!is_block_size(s.block_bytes, 1))
             return emr_bundle_malformed(b, "a stream has blocks of an impossible size", error);
         if (s.first_block != next_block || emr_stream_blocks(&s) > b->n_blocks - next_block)
             return emr_bundle_malformed(b, "the streams do not share out the block table", error);

@@ -3,7 +3,6 @@
 
 #include "emr/dtype.h"
 #include "core/hash.h"
-#include "modulator/kind.h"
 
 static const emr_stream_rule stream_rules[EMR_N_STREAM_KINDS] = {
     [EMR_STREAM_UNIFIED] = {.name = "unified", .required = true, .length = EMR_LENGTH_UNIFIED},
@@ -32,20 +31,18 @@ const emr_stream_rule *emr_stream_rule_of(uint32_t kind)
 
 bool emr_stream_length_fits(const emr_stream_rule *rule, const emr_summary *s, uint64_t bytes)
 {
-    const emr_kind *kind = emr_kind_find(s->modulator);
     uint64_t rows = s->rescale_per == EMR_PER_ROW_BYTE ? s->n_rows : 0;
     switch (rule->length) {
     case EMR_LENGTH_ANY:
         return true;
     case EMR_LENGTH_UNIFIED:
-        return bytes ==
-               (kind->has_unified ? s->flat_params * (s->unified_dtype == EMR_DTYPE_F32 ? 4 : 2) : 0);
+        return bytes == s->flat_params * (s->unified_dtype == EMR_DTYPE_F32 ? 4 : 2);
     case EMR_LENGTH_CODES:
-        return bytes == emr_code_bytes(kind, s->flat_params);
+        return bytes == s->flat_params / 8;
     case EMR_LENGTH_PARAMS:
         return bytes == s->flat_params / 8 * rule->bits;
     case EMR_LENGTH_SCALES:
-        return bytes == rows * kind->n_scales * sizeof(float);
+        return bytes == rows * sizeof(float);
     case EMR_LENGTH_ROWS:
         return bytes == rows * (rule->bits / 8);
     }

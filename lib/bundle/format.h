@@ -29,7 +29,8 @@ enum {
     EMR_FEATURE_ABSENT = 1,   /* a task may lack a merged tensor: its dtype there is 0 */
     EMR_FEATURE_RULES = 2,    /* GROWTH has other patterns besides those of private tensors */
     EMR_FEATURE_ARRANGED = 4, /* there is an ARRANGEMENT */
-    EMR_FEATURES_KNOWN = 7,
+    EMR_FEATURE_KINDS = 8,    /* MODULATORS says what kind each task's modulator is of */
+    EMR_FEATURES_KNOWN = 15,
 };
 
 /* Gives header or trailer its hash, and tells whether it is right. */
@@ -54,8 +55,9 @@ enum emr_section_kind {
     EMR_SECTION_BLOCKS = 10,
     EMR_SECTION_METADATA = 11,
     EMR_SECTION_GROWTH = 12,      /* may be absent, */
-    EMR_SECTION_ARRANGEMENT = 13, /* and so may this */
-    EMR_N_SECTIONS = 14,
+    EMR_SECTION_ARRANGEMENT = 13, /* and so may this, */
+    EMR_SECTION_MODULATORS = 14,  /* which is there exactly with EMR_FEATURE_KINDS */
+    EMR_N_SECTIONS = 15,
 };
 
 enum { EMR_SECTION_REQUIRED = 1 };
@@ -73,17 +75,20 @@ enum emr_stream_kind {
     EMR_STREAM_NONZEROS = 9,
     EMR_STREAM_UNDECIDED = 10,
     EMR_STREAM_ROW_NUMERATORS = 11,
-    EMR_N_STREAM_KINDS = 12,
+    /* of tasks whose kind has no unified values */
+    EMR_STREAM_CODES = 12,
+    EMR_STREAM_SCALES = 13,
+    EMR_STREAM_COLUMNS = 14,
+    EMR_STREAM_VECTORS = 15,
+    EMR_N_STREAM_KINDS = 16,
 };
 
 enum { EMR_STREAM_REQUIRED = 1 };
 
 enum emr_codec { EMR_CODEC_RAW = 0, EMR_CODEC_ZSTD = 1, EMR_CODEC_FILL = 2, EMR_CODEC_PLANES = 3 };
 
-/* rescale, as stored */
-enum { EMR_RESCALE_L2_BYTE = 2 };
-
-/* rescale_per, as stored */
+/* rescale and rescale_per, as stored: one less than emr_rescale and emr_rescale_per */
+enum { EMR_RESCALE_L2_BYTE = 2, EMR_RESCALE_MIXED_BYTE = 5 };
 enum { EMR_PER_MODEL_BYTE = 0, EMR_PER_TENSOR_BYTE = 1, EMR_PER_ROW_BYTE = 2 };
 
 typedef struct emr_summary {
@@ -190,6 +195,64 @@ static inline emr_task_record emr_decode_task(const uint8_t *p)
     };
 }
 
+/* What a task's modulator is. */
+typedef struct emr_modulator_record {
+    uint8_t kind;
+    uint8_t thinning;      /* thin: log2 of how many parameters there are for one that is kept */
+    uint8_t n_levels;      /* levels */
+    uint8_t rescale;       /* the rule of its scales */
+    uint8_t vectors_dtype; /* of differences; kinds without unified values */
+    uint8_t has_columns;   /* sign: there are scales of columns */
+    uint8_t mask_rule;     /* kinds with unified values */
+    uint32_t seed;         /* thin */
+    float other_rescaler;  /* two-sided, per model: where the mask is 0 */
+    float error, cosine, coefficient; /* of the rebuilt task vector; NaN where that was not measured */
+} emr_modulator_record;
+
+enum { EMR_MODULATOR_SIZE = 48 };
+
+static inline void emr_encode_modulator(uint8_t *p, const emr_modulator_record *m)
+{
+    memset(p, 0, EMR_MODULATOR_SIZE);
+    p[0] = m->kind;
+    p[1] = m->thinning;
+    p[2] = m->n_levels;
+    p[3] = m->rescale;
+    p[4] = m->vectors_dtype;
+    p[5] = m->has_columns;
+    p[6] = m->mask_rule;
+    emr_store32(p + 8, m->seed);
+    emr_store32(p + 12, emr_f32_bits(m->other_rescaler));
+    emr_store32(p + 16, emr_f32_bits(m->error));
+    emr_store32(p + 20, emr_f32_bits(m->cosine));
+    emr_store32(p + 24, emr_f32_bits(m->coefficient));
+}
+
+static inline emr_modulator_record emr_decode_modulator(const uint8_t *p)
+{
+    return (emr_modulator_record){
+        .kind = p[0],
+        .thinning = p[1],
+        .n_levels = p[2],
+        .rescale = p[3],
+        .vectors_dtype = p[4],
+        .has_columns = p[5],
+        .mask_rule = p[6],
+        .seed = emr_load32(p + 8),
+        .other_rescaler = emr_f32_from_bits(emr_load32(p + 12)),
+        .error = emr_f32_from_bits(emr_load32(p + 16)),
+        .cosine = emr_f32_from_bits(emr_load32(p + 20)),
+        .coefficient = emr_f32_from_bits(emr_load32(p + 24)),
+    };
+}
+
+/* Which of a merged tensor's rows are coded, and with what, where the kind has no unified values. */
+enum {
+    EMR_ROW_MIN = 8,              /* a tensor of shorter rows, or of rank below 2, is a vector */
+    EMR_COLUMNS_ROWS_MIN = 8,     /* a matrix of fewer rows, */
+    EMR_COLUMNS_MAX = 64 << 10,   /* or of more columns, has no scales of columns */
+};
+
 typedef struct emr_tensor_record {
     uint32_t name;
     uint32_t shape; /* index of the first dimension in the shapes section */
@@ -199,6 +262,9 @@ typedef struct emr_tensor_record {
     uint64_t base_offset; /* in the base stream, where there is one */
     uint64_t hash_low, hash_high;
     uint64_t first_row; /* number of rows of the merged tensors before this one */
+    /* with EMR_FEATURE_KINDS: of a vector, elements of the vectors before it; of a matrix that may have scales of
+     * columns, columns of those before it */
+    uint64_t first_place;
 } emr_tensor_record;
 
 enum { EMR_TENSOR_SIZE = 64 };
@@ -216,6 +282,7 @@ static inline void emr_encode_tensor(uint8_t *p, const emr_tensor_record *t)
     emr_store64(p + 32, t->hash_low);
     emr_store64(p + 40, t->hash_high);
     emr_store64(p + 48, t->first_row);
+    emr_store64(p + 56, t->first_place);
 }
 
 static inline emr_tensor_record emr_decode_tensor(const uint8_t *p)
@@ -231,6 +298,7 @@ static inline emr_tensor_record emr_decode_tensor(const uint8_t *p)
         .hash_low = emr_load64(p + 32),
         .hash_high = emr_load64(p + 40),
         .first_row = emr_load64(p + 48),
+        .first_place = emr_load64(p + 56),
     };
 }
 

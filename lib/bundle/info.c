@@ -48,12 +48,12 @@ emr_status emr_bundle_get_info(const emr_bundle *b, emr_bundle_info *info)
         .n_merged = s->n_merged,
         .version_major = b->version_major,
         .version_minor = b->version_minor,
-        .rescale = s->rescale,
-        .rescale_per = s->rescale_per,
+        .rescale = s->rescale + 1u,
+        .rescale_per = s->rescale_per + 1u,
         .tie = s->tie,
         .unified_dtype = s->unified_dtype,
         .has_base = s->has_base,
-        .modulator = b->kind->number,
+        .n_elected = emr_bundle_n_elected(b),
         .extendable = emr_bundle_is_extendable(b),
     };
     return EMR_GIVE(info, &known, emr_bundle_info);
@@ -70,7 +70,7 @@ emr_status emr_bundle_get_task(const emr_bundle *b, uint32_t task, emr_task_info
         .name = emr_bundle_string(b, t.name),
         .mask_ones = t.ones,
         .mask_bytes = stored_bytes(b, b->task_streams[EMR_STREAM_MASK][task], 0,
-                                   emr_code_bytes(b->kind, b->summary.flat_params)),
+                                   b->summary.flat_params / 8),
         .n_private = (uint32_t)(b->first_private[task + 1] - b->first_private[task]),
         .rescaler = t.rescaler,
     };

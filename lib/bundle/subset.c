@@ -77,8 +77,6 @@ static emr_status make_subset(emr_subset *s, const emr_task_selection *selection
                               const emr_io *io, bool counts, emr_error *error)
 {
     const emr_allocator *a = &s->env.allocator;
-    counts = counts && s->bundle->kind->number ==
-                           EMR_MODULATOR_KIND_MASK; /* other kinds use all of the unified vector */
     s->stays = emr_allocate_array(a, s->bundle->summary.n_tasks, sizeof *s->stays);
     s->numbers = emr_allocate_array(a, s->bundle->summary.n_tasks, sizeof *s->numbers);
     emr_status status = s->stays && s->numbers ? choose_tasks(s, selection, selected_stay, error)

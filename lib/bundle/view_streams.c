@@ -93,8 +93,8 @@ emr_status emr_bundle_open_unified(emr_model **model, const emr_bundle *b, const
 {
     emr_view view;
     emr_status status = begin_view(model, &view, b, allocator, "emr_bundle_open_unified", error);
-    if (!status && !b->kind->has_unified)
-        status = emr_fail(error, EMR_EUNSUPPORTED, "%F: its modulators have no unified vector", b->name);
+    if (!status && !emr_bundle_n_elected(b))
+        status = emr_fail(error, EMR_EUNSUPPORTED, "%F: its tasks' modulators have no unified vector", b->name);
     if (status)
         return status;
     view.stream = b->base_streams[EMR_STREAM_UNIFIED];
@@ -138,9 +138,9 @@ emr_status emr_bundle_open_mask(emr_model **model, const emr_bundle *b, uint32_t
     emr_status status = begin_view(model, &view, b, allocator, "emr_bundle_open_mask", error);
     if (!status && task >= b->summary.n_tasks)
         status = emr_fail(error, EMR_ENOTFOUND, "%F: there is no task %u", b->name, (uint64_t)task);
-    if (!status && b->kind->bits != 1)
-        status = emr_fail(error, EMR_EUNSUPPORTED, "%F: its codes have %u bits, so they are no masks",
-                          b->name, (uint64_t)b->kind->bits);
+    if (!status && !emr_bundle_kind(b, task)->has_unified)
+        status = emr_fail(error, EMR_EUNSUPPORTED, "%F: task '%K': its modulator is no mask but %s", b->name,
+                          emr_bundle_task_name(b, task), emr_bundle_kind(b, task)->name);
     if (status)
         return status;
     view.stream = b->task_streams[EMR_STREAM_MASK][task];

@@ -57,9 +57,9 @@ static emr_status compute_from_base(const emr_computation *c, emr_error *error)
 static void note_blocks(emr_tensor *t, const emr_view *v, uint64_t first_param)
 {
     const emr_bundle *b = v->bundle;
-    bool unified = b->kind->has_unified;
+    bool unified = emr_bundle_kind(b, v->task)->has_unified;
     size_t stream = unified ? b->base_streams[EMR_STREAM_UNIFIED] : b->task_streams[EMR_STREAM_MASK][v->task];
-    uint32_t bits = unified ? emr_dtype_bits(b->summary.unified_dtype) : b->kind->bits;
+    uint32_t bits = unified ? emr_dtype_bits(b->summary.unified_dtype) : 1;
     if (stream == EMR_NO_STREAM)
         return;
     t->block = (uint64_t)emr_bundle_stream_record(b, stream).block_bytes * 8 / bits;

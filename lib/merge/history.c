@@ -56,12 +56,12 @@ emr_status emr_history_options(emr_merge_options *o, emr_policy *policy, const e
         return emr_fail(
             error, EMR_EUNSUPPORTED,
             "%F: tasks cannot be added: it was not made extendable, or a task was dropped from it", b->name);
-    if (b->kind->number != EMR_MODULATOR_KIND_MASK)
+    if (emr_bundle_kind(b, 0)->number != EMR_MODULATOR_KIND_MASK)
         return emr_fail(error, EMR_EUNSUPPORTED, "%F: tasks cannot be added: its modulators are no masks",
                         b->name);
     emr_growth_record g = emr_decode_growth(section->data);
-    o->rescale = b->summary.rescale;
-    o->rescale_per = b->summary.rescale_per;
+    o->rescale = b->summary.rescale + 1u;
+    o->rescale_per = b->summary.rescale_per + 1u;
     o->tie = b->summary.tie;
     o->on_nonfinite = b->summary.on_nonfinite;
     o->unified_dtype = b->summary.unified_dtype;

@@ -77,8 +77,8 @@ static emr_summary summarise(const emr_merge_plan *plan)
 {
     const emr_merge_options *o = &plan->options;
     const emr_alignment *a = &plan->alignment;
-    return (emr_summary){.rescale = (uint8_t)o->rescale,
-                         .rescale_per = (uint8_t)o->rescale_per,
+    return (emr_summary){.rescale = (uint8_t)(emr_min(o->rescale, EMR_RESCALE_L2) - 1),
+                         .rescale_per = (uint8_t)(o->rescale_per - 1),
                          .tie = (uint8_t)o->tie,
                          .unified_dtype = (uint8_t)o->unified_dtype,
                          .modulator = EMR_MODULATOR_KIND_MASK,

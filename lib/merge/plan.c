@@ -13,7 +13,7 @@
 
 static emr_status check_rules(const emr_merge_options *o, emr_error *error)
 {
-    if (o->rescale > EMR_RESCALE_L2 || o->rescale_per > EMR_RESCALE_PER_ROW || o->tie > EMR_TIE_NEGATIVE ||
+    if (o->rescale > EMR_RESCALE_UNBIASED || o->rescale_per > EMR_RESCALE_PER_ROW || o->tie > EMR_TIE_NEGATIVE ||
         o->on_nonfinite > EMR_ON_NONFINITE_ZERO)
         return emr_fail(error, EMR_EINVAL,
                         "emr_merge_options: unknown rescale, rescale_per, tie or on_nonfinite");
@@ -34,7 +34,8 @@ emr_status emr_merge_check_options(emr_merge_options *o, emr_error *error)
     o->unified_dtype = o->unified_dtype ? o->unified_dtype : EMR_DTYPE_F32;
     o->embed_base = o->embed_base != 0;
     o->extendable = o->extendable != 0;
-    o->reserved = 0;
+    o->rescale = o->rescale ? o->rescale : EMR_RESCALE_L1;
+    o->rescale_per = o->rescale_per ? o->rescale_per : EMR_RESCALE_PER_MODEL;
     emr_status status = check_rules(o, error);
     if (status)
         return status;

@@ -91,6 +91,7 @@ bool emr_is_gguf_header(const emr_tensor *tensor);
 /* Rows of a shape: its first dimension; 1 where the rank is below 2, 0 where there are no elements; and the
  * parameters of a row of a tensor that has any. */
 uint64_t emr_shape_rows(uint32_t rank, const uint64_t *shape);
+
 uint64_t emr_row_length(const emr_tensor *tensor);
 
 /* Takes the tensors whose flag is set out of a model, which still owns them. The others stay as they are, in

@@ -45,6 +45,13 @@ static emr_status host_find_tensor(const void *user, const char *name, uint32_t 
     return EMR_OK;
 }
 
+static emr_tensor_code host_tensor_code(const void *user, uint32_t i)
+{
+    (void)user;
+    (void)i;
+    return (emr_tensor_code){.kind = emr_kind_find(EMR_MODULATOR_KIND_MASK), .coding = {.rate = EMR_GROUP}};
+}
+
 static uint64_t host_n_groups(const void *user, uint32_t i)
 {
     return host_tensor(user, i)->n_rescalers;
@@ -69,8 +76,9 @@ static emr_status host_window(void *user, uint32_t tensor, uint64_t first, uint6
     *w = (emr_code_window){
         .n = (size_t)emr_min(emr_min(want, group - first % group), SIZE_MAX / 16),
         .unified = (const uint8_t *)m->unified + first * emr_float_size(m->unified_dtype),
-        .codes = m->mask + first / 8,
-        .first_code = first % 8,
+        .codes = m->mask + first / EMR_CODE_UNIT * EMR_GROUP,
+        .first_code = first % EMR_CODE_UNIT,
+        .group = first / EMR_CODE_UNIT * (EMR_CODE_UNIT / EMR_GROUP),
         .scales = {m->rescalers[first / group]},
         .unified_dtype = m->unified_dtype,
     };
@@ -96,6 +104,7 @@ static const emr_modulator_source host_modulator = {
     .tensor_name = host_tensor_name,
     .tensor_count = host_tensor_count,
     .find_tensor = host_find_tensor,
+    .code = host_tensor_code,
     .n_groups = host_n_groups,
     .read_scales = host_read_scales,
     .window = host_window,

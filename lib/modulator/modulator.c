@@ -83,9 +83,9 @@ emr_status emr_apply_windows(const emr_weighting *a, uint64_t first, uint64_t co
                              void *out, emr_error *error)
 {
     size_t base_size = emr_float_size(a->base_dtype), out_size = emr_float_size(a->out_dtype);
-    const emr_code_kernels kernels = emr_kind_kernels(a->kind, a->kernels);
+    const emr_code_kernels kernels = emr_kind_kernels(a->code.kind, a->kernels);
     emr_run run = {
-        .bits = a->kind->bits, .base_dtype = a->base_dtype, .out_dtype = a->out_dtype, .stream = a->stream};
+        .coding = a->code.coding, .base_dtype = a->base_dtype, .out_dtype = a->out_dtype, .stream = a->stream};
     for (uint64_t done = 0; done < count; done += run.n) {
         emr_code_window w;
         emr_status status =
@@ -102,6 +102,8 @@ emr_status emr_apply_windows(const emr_weighting *a, uint64_t first, uint64_t co
         run.unified = w.unified;
         run.codes = w.codes;
         run.first_code = w.first_code;
+        run.group = w.group;
+        run.columns = w.columns;
         memcpy(run.scales, w.scales, sizeof run.scales);
         run.unified_dtype = w.unified_dtype;
         kernels.apply(&run);
@@ -137,7 +139,7 @@ emr_status emr_modulator_apply(emr_modulator *m, const emr_application *given, e
     if (status)
         return status;
     const emr_weighting weighting = {.kernels = m->kernels,
-                                     .kind = m->kind,
+                                     .code = m->source->code(m->user, a.tensor),
                                      .window = m->source->window,
                                      .user = m->user,
                                      .tensor = a.tensor,
@@ -255,7 +257,7 @@ emr_status emr_modulator_get_stats(emr_modulator *m, uint32_t tensor, emr_modula
         return emr_fail(error, EMR_EINVAL, "emr_modulator_get_stats: NULL");
     emr_status status = check_tensor(m, tensor, error);
     emr_modulator_stats known = {.count = emr_modulator_tensor_count(m, tensor)};
-    for (uint64_t done = 0; !status && m->kind->bits == 1 && done < known.count;) {
+    for (uint64_t done = 0; !status && m->kind->has_unified && done < known.count;) {
         emr_code_window w;
         status = m->source->window(m->user, tensor, done, known.count - done, EMR_WINDOW_CODES, &w, error);
         if (status)

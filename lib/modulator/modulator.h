@@ -12,8 +12,10 @@
 typedef struct emr_code_window {
     size_t n;
     const void *unified;  /* of the stretch's first parameter on; kinds without one leave it unset */
-    const uint8_t *codes; /* NULL: the weights are the base's, and scales are 0 */
-    size_t first_code;    /* the number in `codes` of the first parameter's */
+    const uint8_t *codes; /* NULL: the weights are the base's, and scales are 0; else as emr_run's */
+    size_t first_code;
+    uint64_t group;
+    const uint8_t *columns; /* of the stretch's first parameter on; NULL: all 1 */
     float scales[EMR_SCALES_MAX];
     emr_dtype unified_dtype;
 } emr_code_window;
@@ -21,7 +23,7 @@ typedef struct emr_code_window {
 /* What of a window is wanted; the rest of it may be unset. */
 typedef enum emr_window_parts {
     EMR_WINDOW_CODES,  /* n, codes, first_code */
-    EMR_WINDOW_SCALED, /* and the scales */
+    EMR_WINDOW_SCALED, /* and the scales, those of columns too */
     EMR_WINDOW_ALL     /* and the unified values */
 } emr_window_parts;
 
@@ -36,6 +38,8 @@ typedef struct emr_modulator_source {
     const char *(*tensor_name)(const void *user, uint32_t tensor);
     uint64_t (*tensor_count)(const void *user, uint32_t tensor);
     emr_status (*find_tensor)(const void *user, const char *name, uint32_t *tensor); /* or EMR_ENOTFOUND */
+    /* How a tensor is coded. */
+    emr_tensor_code (*code)(const void *user, uint32_t tensor);
     /* Groups of as many parameters each, which share scales. May be 0 where the tensor has no parameters. */
     uint64_t (*n_groups)(const void *user, uint32_t tensor);
     /* Scales [first, first + n) of a tensor, group by group. */
@@ -50,7 +54,7 @@ typedef struct emr_modulator_source {
 struct emr_modulator {
     emr_allocator allocator;
     const emr_kernels *kernels;
-    const emr_kind *kind;
+    const emr_kind *kind; /* of its matrices, see emr_kind_differences */
     const emr_modulator_source *source;
     void *user; /* the source's */
 };
@@ -61,7 +65,7 @@ emr_status emr_modulator_open(emr_modulator **modulator, const emr_modulator *me
 /* Where weights come from and in what form they are wanted. */
 typedef struct emr_weighting {
     const emr_kernels *kernels;
-    const emr_kind *kind;
+    emr_tensor_code code;
     emr_code_window_fn window;
     void *user; /* of `window` */
     uint32_t tensor;

@@ -17,20 +17,18 @@ typedef struct vector_reach {
     emr_code_window w;
 } vector_reach;
 
-enum { CODE_WORDS = EMR_DOT_WORDS * EMR_CODE_BITS_MAX };
-
 /* Some vectors, as they go along one row. */
 typedef struct vector_tile {
     const emr_multiplication *m;
     emr_code_kernels kernels;
-    size_t bits, n_scales;        /* the kind's */
+    size_t n_scales;              /* the kind's */
     size_t first, n;              /* vectors */
     bool shared;                  /* all have the same task */
     size_t same[EMR_DOT_VECTORS]; /* the first vector of the tile with that one's task */
     vector_reach reached[EMR_DOT_VECTORS];
     /* as emr_dot wants them, close together: a kind's number of words and scales each */
     float scales[EMR_DOT_VECTORS * EMR_SCALES_MAX];
-    _Alignas(64) uint32_t codes[EMR_DOT_VECTORS * CODE_WORDS];
+    _Alignas(64) uint32_t codes[EMR_DOT_VECTORS * EMR_DOT_WORDS];
     _Alignas(64) float lanes[EMR_DOT_VECTORS][EMR_LANES];
     /* copies, where what a kernel wants does not lie in one piece, or ends within EMR_LANES columns */
     _Alignas(64) float x[EMR_DOT_VECTORS][EMR_LANES];
@@ -68,13 +66,13 @@ static const void *unified_at(const vector_tile *t, size_t i)
 
 static uint32_t *vector_codes(vector_tile *t, size_t v)
 {
-    return t->codes + v * EMR_DOT_WORDS * t->bits;
+    return t->codes + v * EMR_DOT_WORDS;
 }
 
 /* Words of a vector's codes of n columns. */
-static size_t code_words(const vector_tile *t, size_t n)
+static size_t words_of(size_t n)
 {
-    return (n + EMR_LANES - 1) / EMR_LANES * t->bits;
+    return (n + EMR_LANES - 1) / EMR_LANES;
 }
 
 /* Sees to it that parameter `at` is within a vector's reach. */
@@ -116,8 +114,8 @@ static void copy_bits(uint32_t *to, size_t at, const uint8_t *from, size_t bit, 
  * in one piece or are no whole number of words. What is missing to whole words is 0. */
 static emr_status gather_parts(vector_tile *t, size_t v, uint64_t at, size_t n, emr_error *error)
 {
-    size_t bits = t->bits, size;
-    memset(vector_codes(t, v), 0, code_words(t, n) * sizeof(uint32_t));
+    size_t size;
+    memset(vector_codes(t, v), 0, words_of(n) * sizeof(uint32_t));
     if (v == 0)
         memset(t->unified, 0, sizeof t->unified);
     for (size_t done = 0, part; done < n; done += part) {
@@ -128,8 +126,7 @@ static emr_status gather_parts(vector_tile *t, size_t v, uint64_t at, size_t n, 
         size_t from = (size_t)(at + done - r->first);
         part = (size_t)emr_min(n - done, r->end - (at + done));
         if (r->w.codes)
-            copy_bits(vector_codes(t, v), done * bits, r->w.codes, (r->w.first_code + from) * bits,
-                      part * bits);
+            copy_bits(vector_codes(t, v), done, r->w.codes, r->w.first_code + from, part);
         size = unified_size(t);
         if (v == 0 && size)
             memcpy(t->unified + done * size, unified_at(t, from), part * size);
@@ -143,9 +140,9 @@ static void copy_codes(vector_tile *t, size_t v, uint64_t at, size_t n)
     const vector_reach *r = &t->reached[v];
     size_t first = r->w.first_code + (size_t)(at - r->first);
     if (r->w.codes)
-        copy_words(vector_codes(t, v), r->w.codes, first * t->bits, code_words(t, n));
+        copy_words(vector_codes(t, v), r->w.codes, first, words_of(n));
     else
-        memset(vector_codes(t, v), 0, code_words(t, n) * sizeof(uint32_t));
+        memset(vector_codes(t, v), 0, words_of(n) * sizeof(uint32_t));
 }
 
 /* Codes and scales of one vector for parameters [at, at + n); for the first, *unified is where the unified
@@ -173,8 +170,7 @@ static void repeat_vector(vector_tile *t, size_t v, size_t same)
 {
     const uint32_t *from = vector_codes(t, same);
     uint32_t *to = vector_codes(t, v);
-    for (size_t i = 0; i < t->bits; i++, to += EMR_DOT_WORDS, from += EMR_DOT_WORDS)
-        memcpy(to, from, EMR_DOT_WORDS * sizeof *to);
+    memcpy(to, from, EMR_DOT_WORDS * sizeof *to);
     for (size_t k = 0; k < t->n_scales; k++)
         t->scales[v * t->n_scales + k] = t->scales[same * t->n_scales + k];
 }
@@ -221,7 +217,6 @@ static emr_status multiply_columns(vector_tile *t, uint64_t row, uint64_t column
                  .x = p->x + t->first * p->x_stride + column,
                  .stride = p->x_stride,
                  .lanes = t->lanes,
-                 .bits = m->kind->bits,
                  .base_dtype = m->base_dtype,
                  .shared = t->shared};
     emr_status status = prepare_tile(t, p->first_row * m->n_columns + at, n, &d.unified, error);
@@ -283,7 +278,6 @@ emr_status emr_multiply_rows(const emr_multiplication *m, uint64_t from, uint64_
     bool one_tile = m->product.batch <= EMR_DOT_VECTORS;
     t.m = m;
     t.kernels = emr_kind_kernels(m->kind, m->kernels);
-    t.bits = m->kind->bits;
     t.n_scales = m->kind->n_scales;
     for (uint64_t row = from; !status && row < to; row++)
         for (size_t first = 0; !status && first < m->product.batch; first += EMR_DOT_VECTORS) {

@@ -40,6 +40,7 @@ enum {
     EMR_DOT_VECTORS = 8,   /* likewise */
     EMR_DOT_WORDS = EMR_DOT_COLUMNS / 32, /* of codes of one bit */
 
+    EMR_CODE_UNIT = 512, /* parameters whose codes take whole bytes, as many as those of a group take bits */
     EMR_CODE_BITS_MAX = 4,
     EMR_SCALES_MAX = 2,
 
@@ -90,25 +91,34 @@ typedef struct emr_chunk {
         bad_task; /* out: the first task that is not finite there; n_tasks: `unified` overflows its dtype */
 } emr_chunk;
 
+/* How the codes of a tensor lie, and what they stand for. Codes of a stream are packed without gaps, the lowest
+ * bit first, those of EMR_CODE_UNIT parameters in `rate` whole bytes. */
+typedef struct emr_coding {
+    uint32_t rate;       /* bits of a group's codes: 64 for a bit a parameter, 2 for one of 32 */
+    uint32_t seed;       /* of positions that are drawn */
+    const float *levels; /* what each code stands for, where codes have 2 to EMR_CODE_BITS_MAX bits */
+} emr_coding;
+
 /* A run of parameters with the same scales. What its codes mean, how many scales there are and whether
- * unified values are used depends on the kind of modulator (modulator/kind.h). Code i of `codes` is bits
- * [i * bits, (i + 1) * bits) of it, the lowest first. */
+ * unified values are used depends on the kind of modulator (modulator/kind.h). */
 typedef struct emr_run {
     size_t n;
     const void *base;
     const void *unified;  /* NULL where the kind has none */
-    const uint8_t *codes; /* code `first_code` of it belongs to parameter 0 */
-    size_t first_code;
-    void *out; /* may equal `base` if the dtypes are equal */
+    const uint8_t *codes; /* of a flat parameter that is a multiple of EMR_CODE_UNIT, and on */
+    size_t first_code;    /* how many parameters after that one the run begins */
+    uint64_t group;       /* of that parameter: its number in flat space, by EMR_GROUP */
+    const uint8_t *columns; /* BF16, one for each parameter of the run; NULL: all 1 */
+    void *out;              /* may equal `base` if the dtypes are equal */
     float scales[EMR_SCALES_MAX];
-    uint32_t bits; /* of a code */
+    emr_coding coding;
     emr_dtype base_dtype, unified_dtype, out_dtype;
     bool stream; /* the output is larger than the caches, keep it out of them */
 } emr_run;
 
 /* Some columns of one row of W, times some vectors: adds W[c] * x[c] to accumulator c mod EMR_LANES of each
- * vector, in order of c, where W is what apply() gives in F32. A vector's codes are EMR_DOT_WORDS * bits
- * words; column c's is bits [c * bits, (c + 1) * bits) of these. */
+ * vector, in order of c, where W is what apply() gives in F32. A vector's codes are EMR_DOT_WORDS words, of a
+ * bit a column. */
 typedef struct emr_dot {
     size_t n;         /* columns, a multiple of EMR_LANES, at most EMR_DOT_COLUMNS */
     size_t n_vectors; /* 1 to EMR_DOT_VECTORS */
@@ -118,16 +128,32 @@ typedef struct emr_dot {
     const float *x;        /* vector b begins at x + b * stride */
     size_t stride;
     float (*lanes)[EMR_LANES]; /* in and out, one row a vector */
-    uint32_t bits;             /* of a code */
     emr_dtype base_dtype, unified_dtype;
     bool shared; /* codes and scales are there once, for all vectors */
 } emr_dot;
 
-/* What computes weights of one kind of modulator. */
+/* The same for what a kind without unified values adds to the base, for a scale of 1: adds v[c] * x[c] to
+ * accumulator c mod EMR_LANES, in order of c, where
+ *     signs     v[c] = the code's bit ? 1 : -1; with columns v[c] * x[c] is that times (columns[c] * x[c])
+ *     levels    v[c] = levels[code]
+ * and nothing where `kept` is 0. All vectors are of one task. */
+typedef struct emr_step_dot {
+    size_t n;         /* as emr_dot's */
+    size_t n_vectors; /* likewise */
+    const uint32_t *codes; /* signs: a bit a column; levels: `rate` / EMR_GROUP bits a column, packed */
+    const uint32_t *kept;  /* thin: a bit a column; else NULL */
+    const uint8_t *columns; /* BF16, one for each column; NULL: all 1 */
+    emr_coding coding;
+    const float *x;
+    size_t stride;
+    float (*lanes)[EMR_LANES];
+} emr_step_dot;
+
+/* What computes weights of one kind of modulator, and multiplies without materialising them. */
 typedef struct emr_code_kernels {
     void (*apply)(const emr_run *run);
-    /* Multiplies without materialising. */
-    void (*dot)(const emr_dot *dot);
+    void (*dot)(const emr_dot *dot);           /* kinds with unified values */
+    void (*dot_steps)(const emr_step_dot *dot); /* kinds without */
 } emr_code_kernels;
 
 typedef struct emr_kernels {
@@ -143,6 +169,14 @@ typedef struct emr_kernels {
      * EMR_NAN_F32 (or that in f64), rounded to the output's dtype: which bits a sum of two NaNs has is
      * otherwise up to the compiler. */
     emr_code_kernels mask;
+    /* W = base + (mask ? scales[0] : -scales[1]) * unified, likewise; the base where unified or the scale is 0. */
+    emr_code_kernels two_sided;
+    /* W = base + (bit ? 1 : -1) * scales[0] * column; at drawn positions alone; base + scales[0] * levels[code];
+     * base + what the codes are, numbers of 16 (BF16) or 32 bits. Where scales[0], or the number, is 0, or the
+     * position is not drawn, the base. */
+    emr_code_kernels sign, thin, levels, differences;
+    /* The base's own part of a product: W is the base; unified, codes and scales are not looked at. */
+    void (*dot_base)(const emr_dot *dot);
 } emr_kernels;
 
 extern const emr_kernels emr_kernels_c;

@@ -147,7 +147,7 @@ static emr_status apply_piece(void *context, size_t job, size_t worker, emr_erro
     const emr_session_tensor *m = &s->tensors[p->tensor];
     (void)worker;
     const emr_weighting weighting = {.kernels = s->bundle->kernels,
-                                     .kind = s->bundle->kind,
+                                     .code = emr_bundle_code(s->bundle, a->task->task, p->tensor),
                                      .window = emr_session_window,
                                      .user = a->task,
                                      .tensor = p->tensor,

@@ -67,11 +67,13 @@ static size_t place_in_block(emr_code_window *w, uint64_t flat, unsigned shift)
     return within;
 }
 
-static void window_codes(const emr_session_task *t, uint64_t flat, emr_code_window *w)
+static void window_codes(const emr_session_task *t, const emr_tensor_code *code, uint64_t flat,
+                         emr_code_window *w)
 {
     size_t within = place_in_block(w, flat, t->block_shift);
-    w->codes = t->blocks[flat >> t->block_shift].bytes + emr_code_bytes(t->session->bundle->kind, within);
-    w->first_code = flat % 8;
+    w->codes = t->blocks[flat >> t->block_shift].bytes + within / EMR_CODE_UNIT * code->coding.rate;
+    w->first_code = flat % EMR_CODE_UNIT;
+    w->group = flat / EMR_CODE_UNIT * (EMR_CODE_UNIT / EMR_GROUP);
 }
 
 static void window_unified(const emr_session *s, uint64_t flat, emr_code_window *w)
@@ -89,8 +91,9 @@ static void window_scales(const emr_session_task *t, uint32_t tensor, uint64_t f
         group += first / m->n_columns;
         w->n = (size_t)emr_min(w->n, m->n_columns - first % m->n_columns);
     }
-    for (size_t k = 0; k < b->kind->n_scales; k++)
-        w->scales[k] = t->scales[group * b->kind->n_scales + k];
+    size_t n_scales = emr_bundle_kind(b, t->task)->n_scales;
+    for (size_t k = 0; k < n_scales; k++)
+        w->scales[k] = t->scales[group * n_scales + k];
 }
 
 emr_status emr_session_window(void *user, uint32_t tensor, uint64_t first, uint64_t want,
@@ -102,11 +105,12 @@ emr_status emr_session_window(void *user, uint32_t tensor, uint64_t first, uint6
     (void)error;
     *w = (emr_code_window){.n = (size_t)emr_min(want, SIZE_MAX / 16),
                            .unified_dtype = b->summary.unified_dtype};
-    if (parts == EMR_WINDOW_ALL && b->kind->has_unified)
+    if (parts == EMR_WINDOW_ALL && t->session->unified_blocks)
         window_unified(t->session, flat, w);
     if (t->task == EMR_BASE) /* no codes, scales of 0 */
         return EMR_OK;
-    window_codes(t, flat, w);
+    const emr_tensor_code code = emr_bundle_code(b, t->task, tensor);
+    window_codes(t, &code, flat, w);
     if (parts != EMR_WINDOW_CODES)
         window_scales(t, tensor, first, w);
     return EMR_OK;

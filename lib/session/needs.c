@@ -82,7 +82,7 @@ static void measure_unified(emr_session *s, emr_session_needs *n)
 static void measure_scales(const emr_bundle *b, uint32_t task, emr_session_needs *n)
 {
     size_t rows = b->task_streams[EMR_STREAM_ROW_RESCALERS][task];
-    n->scales += emr_session_n_groups(b) * b->kind->n_scales * sizeof(float);
+    n->scales += emr_session_n_groups(b) * emr_bundle_kind(b, task)->n_scales * sizeof(float);
     if (rows == EMR_NO_STREAM)
         return;
     emr_stream_record stream = emr_bundle_stream_record(b, rows);

@@ -121,7 +121,7 @@ emr_status emr_session_multiply(emr_session *s, const uint32_t *tasks, const emr
     session_product p = {
         .session = s,
         .m = {.kernels = s->bundle->kernels,
-              .kind = s->bundle->kind,
+              .kind = emr_kind_find(EMR_MODULATOR_KIND_MASK),
               .n_columns = t->n_columns,
               .base = t->base ? t->base + whole.first_row * t->n_columns * emr_float_size(t->dtype) : NULL,
               .base_dtype = t->dtype,

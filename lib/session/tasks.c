@@ -32,7 +32,7 @@ static emr_status read_row_scales(emr_session *s, uint32_t task, uint64_t n, emr
         scales[i] = emr_f32_from_bits(emr_load32(&scales[i]));
         if (emr_f32_bits(scales[i]) >= 0x7f800000)
             status =
-                emr_bundle_check_rescaler(b, task, tensor_of_row(s, i / b->kind->n_scales), scales[i], error);
+                emr_bundle_check_rescaler(b, task, tensor_of_row(s, i / emr_bundle_kind(b, task)->n_scales), scales[i], error);
     }
     return status;
 }
@@ -40,7 +40,7 @@ static emr_status read_row_scales(emr_session *s, uint32_t task, uint64_t n, emr
 static emr_status load_scales(emr_session *s, uint32_t task, emr_error *error)
 {
     const emr_bundle *b = s->bundle;
-    uint64_t n_groups = emr_session_n_groups(b), n = n_groups * b->kind->n_scales;
+    uint64_t n_groups = emr_session_n_groups(b), n_scales = emr_bundle_kind(b, task)->n_scales, n = n_groups * n_scales;
     float *scales =
         n <= SIZE_MAX / sizeof *scales ? emr_allocate(&s->allocator, (size_t)n * sizeof *scales) : NULL;
     s->tasks[task].scales = scales;
@@ -49,7 +49,7 @@ static emr_status load_scales(emr_session *s, uint32_t task, emr_error *error)
     if (b->summary.rescale_per == EMR_PER_ROW_BYTE)
         return n ? read_row_scales(s, task, n, error) : EMR_OK;
     for (uint32_t i = 0; i < n_groups; i++) /* checked when the bundle was opened */
-        emr_bundle_scales(b, task, i, scales + i * b->kind->n_scales);
+        emr_bundle_scales(b, task, i, scales + i * n_scales);
     return EMR_OK;
 }
 
@@ -82,7 +82,7 @@ static void find_blocks(emr_session *s, uint32_t task)
     if (b->task_streams[EMR_STREAM_MASK][task] == EMR_NO_STREAM)
         return;
     t->blocks = s->codes.blocks + s->codes.first_block[task];
-    t->block_shift = emr_session_shift(emr_session_code_stream(b, task).block_bytes / b->kind->bits * 8);
+    t->block_shift = emr_session_shift(emr_session_code_stream(b, task).block_bytes * 8);
 }
 
 emr_status emr_session_load_task(emr_session *s, uint32_t task, emr_error *error)

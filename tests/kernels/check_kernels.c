@@ -221,7 +221,7 @@ static uint8_t unified_values[N_MAX * 4 + 8], mask[N_MAX / 8 + 16];
 /* A run over values that are still to be filled in. */
 static emr_run random_run(emr_dtype base, emr_dtype unified, emr_dtype out, size_t n)
 {
-    emr_run r = {.n = n, .first_code = below(64), .scales = {ordinary() * 2}, .bits = 1};
+    emr_run r = {.n = n, .first_code = below(64), .scales = {ordinary() * 2}};
     r.base_dtype = base;
     r.unified_dtype = unified;
     r.out_dtype = out;

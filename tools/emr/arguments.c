@@ -131,8 +131,8 @@ static const char *add_task_word(arguments *a, const option *o, const char *valu
     return *value ? NULL : "is empty";
 }
 
-static const char *const rule_words[] = {"l1", "l1-means", "l2", NULL};
-static const char *const per_words[] = {"model", "tensor", "row", NULL};
+static const char *const rule_words[] = {"default", "l1", "l1-means", "l2", "norm", "unbiased", NULL};
+static const char *const per_words[] = {"default", "model", "tensor", "row", NULL};
 static const char *const tie_words[] = {"zero", "negative", NULL};
 static const char *const mismatch_words[] = {"error", "private", "rows", "pad", NULL};
 static const char *const missing_words[] = {"error", "base", "absent", NULL};

@@ -98,7 +98,7 @@ static void print_bundle(const emr_bundle *b, const emr_bundle_info *info, const
         char rescaler[16];
         snprintf(rescaler, sizeof rescaler, "%.6f", (double)t.rescaler);
         print_name(t.name, 24);
-        printf(" %10s %8.4f %12llu %8u\n", info->rescale_per ? per_name(info->rescale_per) : rescaler,
+        printf(" %10s %8.4f %12llu %8u\n", info->rescale_per > EMR_RESCALE_PER_MODEL ? per_name(info->rescale_per) : rescaler,
                info->merged_params ? (double)t.mask_ones / (double)info->merged_params : 0.0,
                (unsigned long long)t.mask_bytes, t.n_private - list_files(b, i, t.name, false));
     }

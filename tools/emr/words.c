@@ -101,14 +101,14 @@ int print_json(json_t *root)
 
 const char *rule_name(uint32_t rule)
 {
-    static const char *const names[] = {"l1", "l1-means", "l2"};
-    return rule < 3 ? names[rule] : "?";
+    static const char *const names[] = {"default", "l1", "l1-means", "l2", "norm", "unbiased", "mixed"};
+    return rule < 7 ? names[rule] : "?";
 }
 
 const char *per_name(uint32_t per)
 {
-    static const char *const names[] = {"model", "tensor", "row"};
-    return per < 3 ? names[per] : "?";
+    static const char *const names[] = {"default", "model", "tensor", "row"};
+    return per < 4 ? names[per] : "?";
 }
 
 const char *tie_name(uint32_t tie)

@@ -1,0 +1,55 @@
+/* kinds.c - what the modulators of a bundle's tasks are. Freestanding. */
+#include "bundle/bundle.h"
+
+bool emr_is_vector(uint32_t rank, const uint64_t *shape)
+{
+    uint64_t columns = 1;
+    for (uint32_t d = 1; d < rank && columns < EMR_ROW_MIN; d++)
+        columns *= shape[d];
+    return rank < 2 || columns < EMR_ROW_MIN;
+}
+
+emr_modulator_record emr_bundle_modulator_record(const emr_bundle *b, uint32_t task)
+{
+    const emr_section *s = &b->sections[EMR_SECTION_MODULATORS];
+    const float unknown = emr_f32_from_bits(EMR_NAN_F32);
+    if (s->data)
+        return emr_decode_modulator(s->data + (size_t)task * EMR_MODULATOR_SIZE);
+    return (emr_modulator_record){.kind = EMR_MODULATOR_KIND_MASK,
+                                  .rescale = b->summary.rescale,
+                                  .error = unknown,
+                                  .cosine = unknown,
+                                  .coefficient = unknown};
+}
+
+const emr_kind *emr_bundle_kind(const emr_bundle *b, uint32_t task)
+{
+    return emr_kind_find(emr_bundle_modulator_record(b, task).kind);
+}
+
+emr_tensor_code emr_bundle_code(const emr_bundle *b, uint32_t task, uint32_t tensor)
+{
+    emr_modulator_record m = emr_bundle_modulator_record(b, task);
+    emr_tensor_code code = {.kind = emr_kind_find(m.kind), .coding = {.rate = EMR_GROUP}};
+    emr_tensor_record t = emr_bundle_tensor_record(b, tensor);
+    if (code.kind->has_unified)
+        return code;
+    if (emr_is_vector(t.rank, emr_bundle_shape(b, t.shape))) {
+        code.kind = &emr_kind_differences;
+        code.coding.rate = EMR_GROUP * (m.vectors_dtype == EMR_DTYPE_F32 ? 32 : 16);
+    } else if (m.kind == EMR_MODULATOR_KIND_THIN) {
+        code.coding = (emr_coding){.rate = EMR_GROUP >> m.thinning, .seed = m.seed};
+    } else if (m.kind == EMR_MODULATOR_KIND_LEVELS) {
+        code.coding.levels = emr_kind_levels(m.n_levels);
+        code.coding.rate = EMR_GROUP * (m.n_levels <= 4 ? 2 : m.n_levels == 8 ? 3 : 4);
+    }
+    return code;
+}
+
+uint32_t emr_bundle_n_elected(const emr_bundle *b)
+{
+    uint32_t n = 0;
+    for (uint32_t t = 0; t < b->summary.n_tasks; t++)
+        n += emr_bundle_kind(b, t)->has_unified;
+    return n;
+}
