@@ -57,7 +57,7 @@ typedef struct emr_task_info {
     uint64_t mask_ones;  /* density = mask_ones / merged_params */
     uint64_t mask_bytes; /* as stored */
     uint32_t n_private;
-    float rescaler; /* per model; 0 otherwise */
+    float rescaler;       /* per model; 0 otherwise */
     uint64_t coded_bytes; /* as stored: all of the modulator, but for the unified vector that it may share */
 } emr_task_info;
 

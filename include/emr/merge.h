@@ -59,7 +59,8 @@ typedef struct emr_merge_options {
                             for private tensors and an embedded base alone. */
     uint32_t block_params; /* parameters of a mask block, a power of two from 4096 to 16 Mi; 0: 256 Ki, more
                               for very large models. Applying takes about 2.5 bytes of memory for each. */
-    uint32_t measure; /* non-zero: emr_fidelity of masks by the paper's rules too, for which sums are taken twice */
+    uint32_t
+        measure; /* non-zero: emr_fidelity of masks by the paper's rules too, for which sums are taken twice */
 } emr_merge_options;
 
 /* What is done with a tensor. */

@@ -39,8 +39,8 @@ enum {
     EMR_MODULATOR_KIND_MASK = 1,      /* a bit: lambda * unified, or nothing (EMR-Merging) */
     EMR_MODULATOR_KIND_TWO_SIDED = 2, /* the same bit: lambda * unified, or -lambda' * unified */
     /* with nothing shared: a task is added to, and dropped from, any bundle by itself */
-    EMR_MODULATOR_KIND_SIGN = 3,  /* a bit: the sign of tau, times a row's and a column's scale */
-    EMR_MODULATOR_KIND_THIN = 4,  /* the same at one of 2 to 32 positions, which are drawn and so not stored */
+    EMR_MODULATOR_KIND_SIGN = 3, /* a bit: the sign of tau, times a row's and a column's scale */
+    EMR_MODULATOR_KIND_THIN = 4, /* the same at one of 2 to 32 positions, which are drawn and so not stored */
     EMR_MODULATOR_KIND_LEVELS = 5 /* one of 3, 4, 8 or 16 levels (1.6 to 4 bits), times a row's scale */
 };
 
@@ -53,9 +53,10 @@ enum {
     EMR_RESCALE_L1_MEANS = 2, /* sum over tensors of mean |tau| / the same of |q|   (the authors' program) */
     EMR_RESCALE_L2 = 3,       /* <tau, q> / <q, q>: the least error, a vector that is too short */
     EMR_RESCALE_NORM = 4,     /* |tau| / |q|: the same length */
-    EMR_RESCALE_UNBIASED = 5, /* <tau, tau> / <tau, q>, at most 4 times L2's: the same projection on tau (after
+    EMR_RESCALE_UNBIASED =
+        5,                /* <tau, tau> / <tau, q>, at most 4 times L2's: the same projection on tau (after
                                  DRIVE, arXiv 2105.08339) */
-    EMR_RESCALE_MIXED = 6     /* thin: between L1 and UNBIASED, by how many positions of a row are kept */
+    EMR_RESCALE_MIXED = 6 /* thin: between L1 and UNBIASED, by how many positions of a row are kept */
 };
 
 /* What shares a scale, of kinds with a unified vector. Of the others, it is a row, or what of it lies between two
@@ -80,12 +81,12 @@ enum {
 typedef struct emr_modulation_spec {
     size_t size;
     emr_modulator_kind kind;
-    uint32_t thinning; /* thin: parameters for each one that is kept, 2, 4, 8, 16 or 32; 0: 4 */
-    uint32_t n_levels; /* levels: 3, 4, 8 or 16; 0: 4 */
+    uint32_t thinning;           /* thin: parameters for each one that is kept, 2, 4, 8, 16 or 32; 0: 4 */
+    uint32_t n_levels;           /* levels: 3, 4, 8 or 16; 0: 4 */
     emr_rescale rescale;         /* all tasks with a unified vector have the same one, */
     emr_rescale_per rescale_per; /* and this, */
     emr_mask_rule mask_rule;     /* and this */
-    emr_dtype vectors_dtype;     /* of the differences as which tensors of rank below 2, and those with rows of
+    emr_dtype vectors_dtype;  /* of the differences as which tensors of rank below 2, and those with rows of
                                     fewer than 8, are kept by kinds without: BF16 (the default) or F32 */
     uint32_t without_columns; /* sign: non-zero: no scales of columns */
     uint32_t seed;            /* thin: of the positions; 0: from the task's name */

@@ -91,8 +91,9 @@ static emr_status bundle_read_scales(void *user, uint32_t tensor, uint64_t first
     bool per_row = b->summary.rescale_per == EMR_PER_ROW_BYTE;
     emr_status status = EMR_OK;
     if (per_row)
-        status = emr_cursor_read(&s->row_scales, (t.first_row * emr_bundle_kind(b, s->task)->n_scales + first) * 4, scales, n * 4,
-                                 error);
+        status =
+            emr_cursor_read(&s->row_scales, (t.first_row * emr_bundle_kind(b, s->task)->n_scales + first) * 4,
+                            scales, n * 4, error);
     for (size_t i = 0; !status && i < n; i++) {
         scales[i] = per_row ? emr_f32_from_bits(emr_load32(&scales[i]))
                             : stored_scale(b, s->task, tensor, (size_t)first + i);
@@ -128,8 +129,8 @@ static emr_status bundle_window(void *user, uint32_t tensor, uint64_t first, uin
     *w = (emr_code_window){.first_code = flat % EMR_CODE_UNIT,
                            .group = flat / EMR_CODE_UNIT * (EMR_CODE_UNIT / EMR_GROUP),
                            .unified_dtype = dtype};
-    emr_status status = emr_cursor_at(
-        &s->codes, flat / EMR_CODE_UNIT * code.coding.rate, &w->codes, &available, error);
+    emr_status status =
+        emr_cursor_at(&s->codes, flat / EMR_CODE_UNIT * code.coding.rate, &w->codes, &available, error);
     if (status)
         return status;
     w->n = (size_t)emr_min(want, (uint64_t)available * EMR_CODE_UNIT / code.coding.rate - w->first_code);

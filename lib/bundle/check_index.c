@@ -18,8 +18,8 @@ static bool count_records(const emr_bundle *b, enum emr_section_kind kind, size_
 static emr_status check_meanings(emr_bundle *b, emr_error *error)
 {
     const emr_summary *s = &b->summary;
-    if (s->modulator != EMR_MODULATOR_KIND_MASK || s->rescale > 2 || s->rescale_per > 2 || s->tie > 1 || s->on_nonfinite > 1 ||
-        (s->rescale == 1 && s->rescale_per != EMR_PER_MODEL_BYTE))
+    if (s->modulator != EMR_MODULATOR_KIND_MASK || s->rescale > 2 || s->rescale_per > 2 || s->tie > 1 ||
+        s->on_nonfinite > 1 || (s->rescale == 1 && s->rescale_per != EMR_PER_MODEL_BYTE))
         return emr_fail(error, EMR_EVERSION, "%F: its modulators are of a kind that needs a newer libemr",
                         b->name);
     if (s->unified_dtype != EMR_DTYPE_F32 && s->unified_dtype != EMR_DTYPE_F16 &&

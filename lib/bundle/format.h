@@ -198,14 +198,14 @@ static inline emr_task_record emr_decode_task(const uint8_t *p)
 /* What a task's modulator is. */
 typedef struct emr_modulator_record {
     uint8_t kind;
-    uint8_t thinning;      /* thin: log2 of how many parameters there are for one that is kept */
-    uint8_t n_levels;      /* levels */
-    uint8_t rescale;       /* the rule of its scales */
-    uint8_t vectors_dtype; /* of differences; kinds without unified values */
-    uint8_t has_columns;   /* sign: there are scales of columns */
-    uint8_t mask_rule;     /* kinds with unified values */
-    uint32_t seed;         /* thin */
-    float other_rescaler;  /* two-sided, per model: where the mask is 0 */
+    uint8_t thinning;                 /* thin: log2 of how many parameters there are for one that is kept */
+    uint8_t n_levels;                 /* levels */
+    uint8_t rescale;                  /* the rule of its scales */
+    uint8_t vectors_dtype;            /* of differences; kinds without unified values */
+    uint8_t has_columns;              /* sign: there are scales of columns */
+    uint8_t mask_rule;                /* kinds with unified values */
+    uint32_t seed;                    /* thin */
+    float other_rescaler;             /* two-sided, per model: where the mask is 0 */
     float error, cosine, coefficient; /* of the rebuilt task vector; NaN where that was not measured */
 } emr_modulator_record;
 
@@ -248,9 +248,9 @@ static inline emr_modulator_record emr_decode_modulator(const uint8_t *p)
 
 /* Which of a merged tensor's rows are coded, and with what, where the kind has no unified values. */
 enum {
-    EMR_ROW_MIN = 8,              /* a tensor of shorter rows, or of rank below 2, is a vector */
-    EMR_COLUMNS_ROWS_MIN = 8,     /* a matrix of fewer rows, */
-    EMR_COLUMNS_MAX = 64 << 10,   /* or of more columns, has no scales of columns */
+    EMR_ROW_MIN = 8,            /* a tensor of shorter rows, or of rank below 2, is a vector */
+    EMR_COLUMNS_ROWS_MIN = 8,   /* a matrix of fewer rows, */
+    EMR_COLUMNS_MAX = 64 << 10, /* or of more columns, has no scales of columns */
 };
 
 typedef struct emr_tensor_record {

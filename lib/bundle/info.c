@@ -69,8 +69,7 @@ emr_status emr_bundle_get_task(const emr_bundle *b, uint32_t task, emr_task_info
     const emr_task_info known = {
         .name = emr_bundle_string(b, t.name),
         .mask_ones = t.ones,
-        .mask_bytes = stored_bytes(b, b->task_streams[EMR_STREAM_MASK][task], 0,
-                                   b->summary.flat_params / 8),
+        .mask_bytes = stored_bytes(b, b->task_streams[EMR_STREAM_MASK][task], 0, b->summary.flat_params / 8),
         .n_private = (uint32_t)(b->first_private[task + 1] - b->first_private[task]),
         .rescaler = t.rescaler,
     };

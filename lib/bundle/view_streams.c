@@ -94,7 +94,8 @@ emr_status emr_bundle_open_unified(emr_model **model, const emr_bundle *b, const
     emr_view view;
     emr_status status = begin_view(model, &view, b, allocator, "emr_bundle_open_unified", error);
     if (!status && !emr_bundle_n_elected(b))
-        status = emr_fail(error, EMR_EUNSUPPORTED, "%F: its tasks' modulators have no unified vector", b->name);
+        status =
+            emr_fail(error, EMR_EUNSUPPORTED, "%F: its tasks' modulators have no unified vector", b->name);
     if (status)
         return status;
     view.stream = b->base_streams[EMR_STREAM_UNIFIED];

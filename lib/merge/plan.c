@@ -13,8 +13,8 @@
 
 static emr_status check_rules(const emr_merge_options *o, emr_error *error)
 {
-    if (o->rescale > EMR_RESCALE_UNBIASED || o->rescale_per > EMR_RESCALE_PER_ROW || o->tie > EMR_TIE_NEGATIVE ||
-        o->on_nonfinite > EMR_ON_NONFINITE_ZERO)
+    if (o->rescale > EMR_RESCALE_UNBIASED || o->rescale_per > EMR_RESCALE_PER_ROW ||
+        o->tie > EMR_TIE_NEGATIVE || o->on_nonfinite > EMR_ON_NONFINITE_ZERO)
         return emr_fail(error, EMR_EINVAL,
                         "emr_merge_options: unknown rescale, rescale_per, tie or on_nonfinite");
     if (o->rescale == EMR_RESCALE_L1_MEANS && o->rescale_per != EMR_RESCALE_PER_MODEL)

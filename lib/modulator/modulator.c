@@ -84,8 +84,10 @@ emr_status emr_apply_windows(const emr_weighting *a, uint64_t first, uint64_t co
 {
     size_t base_size = emr_float_size(a->base_dtype), out_size = emr_float_size(a->out_dtype);
     const emr_code_kernels kernels = emr_kind_kernels(a->code.kind, a->kernels);
-    emr_run run = {
-        .coding = a->code.coding, .base_dtype = a->base_dtype, .out_dtype = a->out_dtype, .stream = a->stream};
+    emr_run run = {.coding = a->code.coding,
+                   .base_dtype = a->base_dtype,
+                   .out_dtype = a->out_dtype,
+                   .stream = a->stream};
     for (uint64_t done = 0; done < count; done += run.n) {
         emr_code_window w;
         emr_status status =

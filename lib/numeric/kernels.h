@@ -104,10 +104,10 @@ typedef struct emr_coding {
 typedef struct emr_run {
     size_t n;
     const void *base;
-    const void *unified;  /* NULL where the kind has none */
-    const uint8_t *codes; /* of a flat parameter that is a multiple of EMR_CODE_UNIT, and on */
-    size_t first_code;    /* how many parameters after that one the run begins */
-    uint64_t group;       /* of that parameter: its number in flat space, by EMR_GROUP */
+    const void *unified;    /* NULL where the kind has none */
+    const uint8_t *codes;   /* of a flat parameter that is a multiple of EMR_CODE_UNIT, and on */
+    size_t first_code;      /* how many parameters after that one the run begins */
+    uint64_t group;         /* of that parameter: its number in flat space, by EMR_GROUP */
     const uint8_t *columns; /* BF16, one for each parameter of the run; NULL: all 1 */
     void *out;              /* may equal `base` if the dtypes are equal */
     float scales[EMR_SCALES_MAX];
@@ -138,10 +138,10 @@ typedef struct emr_dot {
  *     levels    v[c] = levels[code]
  * and nothing where `kept` is 0. All vectors are of one task. */
 typedef struct emr_step_dot {
-    size_t n;         /* as emr_dot's */
-    size_t n_vectors; /* likewise */
-    const uint32_t *codes; /* signs: a bit a column; levels: `rate` / EMR_GROUP bits a column, packed */
-    const uint32_t *kept;  /* thin: a bit a column; else NULL */
+    size_t n;               /* as emr_dot's */
+    size_t n_vectors;       /* likewise */
+    const uint32_t *codes;  /* signs: a bit a column; levels: `rate` / EMR_GROUP bits a column, packed */
+    const uint32_t *kept;   /* thin: a bit a column; else NULL */
     const uint8_t *columns; /* BF16, one for each column; NULL: all 1 */
     emr_coding coding;
     const float *x;
@@ -152,7 +152,7 @@ typedef struct emr_step_dot {
 /* What computes weights of one kind of modulator, and multiplies without materialising them. */
 typedef struct emr_code_kernels {
     void (*apply)(const emr_run *run);
-    void (*dot)(const emr_dot *dot);           /* kinds with unified values */
+    void (*dot)(const emr_dot *dot);            /* kinds with unified values */
     void (*dot_steps)(const emr_step_dot *dot); /* kinds without */
 } emr_code_kernels;
 

@@ -31,8 +31,8 @@ static emr_status read_row_scales(emr_session *s, uint32_t task, uint64_t n, emr
     for (uint64_t i = 0; !status && i < n; i++) {
         scales[i] = emr_f32_from_bits(emr_load32(&scales[i]));
         if (emr_f32_bits(scales[i]) >= 0x7f800000)
-            status =
-                emr_bundle_check_rescaler(b, task, tensor_of_row(s, i / emr_bundle_kind(b, task)->n_scales), scales[i], error);
+            status = emr_bundle_check_rescaler(
+                b, task, tensor_of_row(s, i / emr_bundle_kind(b, task)->n_scales), scales[i], error);
     }
     return status;
 }
@@ -40,7 +40,8 @@ static emr_status read_row_scales(emr_session *s, uint32_t task, uint64_t n, emr
 static emr_status load_scales(emr_session *s, uint32_t task, emr_error *error)
 {
     const emr_bundle *b = s->bundle;
-    uint64_t n_groups = emr_session_n_groups(b), n_scales = emr_bundle_kind(b, task)->n_scales, n = n_groups * n_scales;
+    uint64_t n_groups = emr_session_n_groups(b), n_scales = emr_bundle_kind(b, task)->n_scales,
+             n = n_groups * n_scales;
     float *scales =
         n <= SIZE_MAX / sizeof *scales ? emr_allocate(&s->allocator, (size_t)n * sizeof *scales) : NULL;
     s->tasks[task].scales = scales;

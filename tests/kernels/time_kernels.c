@@ -108,8 +108,7 @@ static void time_dtype(const emr_kernels *k, emr_dtype dtype)
     w.chunk.unified = unified;
     w.chunk.masks = mask_rows;
     w.chunk.results = results;
-    w.run = (emr_run){
-        .n = N, .base = sources[0], .unified = unified, .codes = masks[0], .scales = {0.75f}};
+    w.run = (emr_run){.n = N, .base = sources[0], .unified = unified, .codes = masks[0], .scales = {0.75f}};
     w.run.base_dtype = w.run.out_dtype = dtype;
     w.run.unified_dtype = EMR_DTYPE_F32;
     w.run.out = out;
