@@ -42,6 +42,7 @@ enum {
 
     EMR_CODE_UNIT = 512, /* parameters whose codes take whole bytes, as many as those of a group take bits */
     EMR_CODE_BITS_MAX = 4,
+    EMR_LEVELS_MAX = 1 << EMR_CODE_BITS_MAX,
     EMR_SCALES_MAX = 2,
 
     EMR_NAN_F32 = 0x7fc00000, /* the bits of the only NaN that apply computes: quiet, positive, no payload */
@@ -157,6 +158,52 @@ typedef struct emr_code_kernels {
     void (*dot_steps)(const emr_step_dot *dot); /* kinds without */
 } emr_code_kernels;
 
+/* Parameters of the base and of a task. */
+typedef struct emr_difference {
+    size_t n;
+    const void *base, *task;
+    emr_dtype base_dtype, task_dtype;
+} emr_difference;
+
+/* Sums of magnitudes, and of squares. */
+typedef struct emr_magnitudes {
+    double l1, l2;
+} emr_magnitudes;
+
+/* Where one level ends and the next begins: the code is the number of thresholds that tau is above. Those of
+ * parameters at even and at odd places in flat space differ in what they make of 0. */
+typedef struct emr_thresholds {
+    uint32_t n_levels;
+    const float *levels;
+    float at[2][EMR_LEVELS_MAX - 1];
+} emr_thresholds;
+
+/* Sums of magnitudes of levels, of their products with tau, and of their squares. */
+typedef struct emr_level_sums {
+    double q1, tq, qq;
+} emr_level_sums;
+
+/* What codes of kinds without unified values are made with, of one task's tau in f32 (numeric/encode.h).
+ *
+ * Sums are taken in this order: lane i mod 16 of 16 adds up element i, in f32 and in order of i, 256 elements from
+ * the first on; then lane j adds lane j + 8, then j + 4, j + 2, j + 1; and lane 0 is added to the total, in f64. */
+typedef struct emr_encode_kernels {
+    /* tau of n parameters, as merge has it. Returns false if one is not finite; *nonzero: how many are not 0. */
+    bool (*difference)(const emr_difference *difference, float *tau, size_t *nonzero);
+    emr_magnitudes (*sums)(const float *tau, size_t n);
+    /* A bit a parameter, n a multiple of EMR_GROUP: 1 where tau > 0, and at odd places where it is 0. */
+    void (*signs)(uint8_t *codes, const float *tau, size_t n);
+    /* A bit for each run of a group (numeric/thin.h): 1 where tau of the parameter that is kept is > 0, and in odd
+     * runs where it is 0; 0 past the n parameters. kept: the positions, a word a group; tau becomes 0 elsewhere.
+     * codes are 0 before. */
+    void (*thin)(uint8_t *codes, uint64_t *kept, float *tau, size_t n, const emr_coding *coding,
+                 uint64_t group);
+    /* tau, the first of it at an odd place or not, becomes its codes. */
+    emr_level_sums (*levels)(float *tau, size_t n, bool odd, const emr_thresholds *thresholds);
+    /* sums[i] = sums[i] + scale * |tau[i]| */
+    void (*columns)(float *sums, const float *tau, size_t n, float scale);
+} emr_encode_kernels;
+
 typedef struct emr_kernels {
     const char *name;
     /* Elects, masks and sums one chunk. */
@@ -178,9 +225,13 @@ typedef struct emr_kernels {
      * `first_code`. Where scales[0], or the number, is 0, or the position is not drawn, the base; where
      * scales[0] is 0, `codes` may be NULL. */
     emr_code_kernels sign, thin, levels, differences;
+    /* Where a member is NULL, that of emr_encode_c. */
+    emr_encode_kernels encode;
     /* The base's own part of a product: W is the base; unified, codes and scales are not looked at. */
     void (*dot_base)(const emr_dot *dot);
 } emr_kernels;
+
+extern const emr_encode_kernels emr_encode_c; /* the specification of encoding; hosted */
 
 extern const emr_kernels emr_kernels_c;
 extern const emr_kernels emr_kernels_avx2;   /* in builds for x86-64 */
