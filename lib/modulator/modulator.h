@@ -38,7 +38,7 @@ typedef struct emr_modulator_source {
     const char *(*tensor_name)(const void *user, uint32_t tensor);
     uint64_t (*tensor_count)(const void *user, uint32_t tensor);
     emr_status (*find_tensor)(const void *user, const char *name, uint32_t *tensor); /* or EMR_ENOTFOUND */
-    /* How a tensor is coded. */
+    /* How a tensor is coded. Of kinds without unified values, windows end with rows too. */
     emr_tensor_code (*code)(const void *user, uint32_t tensor);
     /* Groups of as many parameters each, which share scales. May be 0 where the tensor has no parameters. */
     uint64_t (*n_groups)(const void *user, uint32_t tensor);
@@ -65,7 +65,7 @@ emr_status emr_modulator_open(emr_modulator **modulator, const emr_modulator *me
 /* Where weights come from and in what form they are wanted. */
 typedef struct emr_weighting {
     const emr_kernels *kernels;
-    emr_tensor_code code;
+    emr_tensor_code code; /* a kind NULL: the weights are the base's, and windows have no codes */
     emr_code_window_fn window;
     void *user; /* of `window` */
     uint32_t tensor;
