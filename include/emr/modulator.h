@@ -101,13 +101,13 @@ typedef struct emr_fidelity {
     uint32_t reserved;
 } emr_fidelity;
 
-/* One tensor of a modulator that the host makes: a matrix of `n_rescalers` rows, or a tensor that is one row. All
- * pointers are borrowed until the modulator is destroyed.
+/* One tensor of a modulator that the host makes: a matrix of `n_rescalers` rows, or a tensor that is one row.
+ * All pointers are borrowed until the modulator is destroyed.
  *
- * Codes of every kind are those of a bundle (docs/bundle-format.md), where the tensor's first parameter is the
- * first of the bundle: packed without gaps, the lowest bit first. Signs and masks have a bit for each parameter i, bit
- * i % 8 of byte i / 8. Of thinned ones there are those that are kept: `mask` has 64 / thinning bits for every 64
- * parameters. */
+ * Codes of every kind are those of a bundle (docs/bundle-format.md), where the tensor's first parameter is
+ * the first of the bundle: packed without gaps, the lowest bit first. Signs and masks have a bit for each
+ * parameter i, bit i % 8 of byte i / 8. Of thinned ones there are those that are kept: `mask` has 64 /
+ * thinning bits for every 64 parameters. */
 typedef struct emr_modulation {
     size_t size;
     const char *name;    /* unique; borrowed too */
@@ -179,8 +179,8 @@ EMR_API emr_status emr_modulator_apply(emr_modulator *modulator, const emr_appli
 /* Multiplies rows of a tensor by a batch of vectors without materialising the weights: product.h says what
  * is computed. Allocates nothing for up to 64 vectors. Blocks of a bundle are decoded as they are reached; a
  * session (session.h) keeps them ready.
- * - modulators[b] is that of vector b's task; it may occur more than once. They may be of different kinds. All that
- *   have unified values must share them: one bundle's, or the same memory (EMR_EMISMATCH).
+ * - modulators[b] is that of vector b's task; it may occur more than once. They may be of different kinds.
+ *   All that have unified values must share them: one bundle's, or the same memory (EMR_EMISMATCH).
  * - The tensor is a matrix of n_columns columns, which divide its parameters and, for every modulator, those
  *   that share a rescaler.
  * - `base` has the base's values of the product's rows; any alignment. */

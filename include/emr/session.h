@@ -1,6 +1,6 @@
-/* session.h - a bundle inside a running engine: in memory, ready to act as any task, whatever kind of modulator it
- * has. One call writes a task's weights over the engine's; another multiplies by them without writing them
- * anywhere, for a batch whose vectors belong to different tasks.
+/* session.h - a bundle inside a running engine: in memory, ready to act as any task, whatever kind of
+ * modulator it has. One call writes a task's weights over the engine's; another multiplies by them without
+ * writing them anywhere, for a batch whose vectors belong to different tasks.
  *
  *     emr_session_create(&session, bundle, base, NULL, &error);
  *     emr_weights weights[] = {{.size = sizeof *weights, .name = "layer.0.weight", .data = layer0}, ...};
@@ -9,9 +9,9 @@
  *
  * Weights are always computed from the base, never from those of the task before, so nothing drifts.
  *
- * Memory holds the base's merged tensors, the unified vector (none, where no task's kind has one), each task's scales,
- * and codes: masks, and what tasks of other kinds have in their place. Wherever it says `mask` below, it is codes
- * of every kind.
+ * Memory holds the base's merged tensors, the unified vector (none, where no task's kind has one), each
+ * task's scales, and codes: masks, and what tasks of other kinds have in their place. Wherever it says `mask`
+ * below, it is codes of every kind.
  * - What lies in host memory, or in a mapped file and is stored raw, is used where it is; scales are read.
  * - All else is read when the session is created or, of codes, when it is first needed. Of codes that had to
  *   be decoded, as many are kept as mask_bytes allows; the least recently used go first.
@@ -39,8 +39,9 @@ typedef struct emr_session_options {
      * how much is needed, before more than tables is allocated. progress: of checking the base. */
     const emr_resources *resources;
     /* Cap on decoded codes; 0: room for those of all tasks. At least one block: of masks 32 KiB, or what
-     * block_params of the merge says; of codes of four bits four times as much. To multiply, as many blocks as one row lies in (two where rows are shorter than
-     * blocks) for each task that a product names; 64 vectors of it are looked at at a time. */
+     * block_params of the merge says; of codes of four bits four times as much. To multiply, as many blocks
+     * as one row lies in (two where rows are shorter than blocks) for each task that a product names; 64
+     * vectors of it are looked at at a time. */
     uint64_t mask_bytes;
     emr_base_check check; /* EMR_BASE_CHECK_FIRST or _NONE */
     uint32_t reserved;

@@ -159,8 +159,8 @@ emr_status emr_modulator_apply(emr_modulator *m, const emr_application *given, e
     return emr_apply_windows(&weighting, a.first, a.count, a.base, a.out, error);
 }
 
-/* Whether a modulator can be multiplied by together with others: `elected` is the first of them that has unified
- * values of the tensor, or NULL. */
+/* Whether a modulator can be multiplied by together with others: `elected` is the first of them that has
+ * unified values of the tensor, or NULL. */
 static emr_status check_modulator(const emr_modulator *m, const emr_modulator *first,
                                   const emr_modulator *elected, uint32_t tensor, emr_error *error)
 {

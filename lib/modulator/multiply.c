@@ -1,12 +1,12 @@
 /* multiply.c - multiplies by tasks' weights row by row, so many columns at a time that everything stays in
  * level 1 of the caches while each vector takes its turn.
  *
- * A tile is up to EMR_DOT_VECTORS vectors of the batch that one kernel can multiply together: consecutive ones
- * whose tasks are of one kind with unified values, or all of kinds without. Each has a window of its task, kept
- * from row to row for as long as it reaches. For each stripe of columns, codes are copied out of the windows to
- * where the kernel wants them, once for all vectors of a task; the kernel reads base, unified values and vectors
- * in place. Only where they do not lie in one piece there, or a row ends within EMR_LANES columns, are they
- * copied too, with zeros behind them. Freestanding. */
+ * A tile is up to EMR_DOT_VECTORS vectors of the batch that one kernel can multiply together: consecutive
+ * ones whose tasks are of one kind with unified values, or all of kinds without. Each has a window of its
+ * task, kept from row to row for as long as it reaches. For each stripe of columns, codes are copied out of
+ * the windows to where the kernel wants them, once for all vectors of a task; the kernel reads base, unified
+ * values and vectors in place. Only where they do not lie in one piece there, or a row ends within EMR_LANES
+ * columns, are they copied too, with zeros behind them. Freestanding. */
 #include "modulator/tile.h"
 
 #include "numeric/convert.h"

@@ -19,8 +19,8 @@ typedef struct emr_multiplication {
     uint64_t n_columns;
     const void *base; /* the base's values, of the product's first row and on */
     emr_dtype base_dtype;
-    /* One for each vector. Of those whose kind has unified values any one tells them; one without a kind tells
-     * them too, if there are any. */
+    /* One for each vector. Of those whose kind has unified values any one tells them; one without a kind
+     * tells them too, if there are any. */
     const emr_multiplier *of;
 } emr_multiplication;
 

@@ -1,13 +1,14 @@
-/* multiply_coded.c - multiplies by the weights of tasks without unified values: the base's products for all vectors
- * of the tile, and beside them, task by task, those of what its codes stand for. These are added up for a scale of
- * 1 as long as the stretch of the row lasts that shares the scale; see tile.h and emr/product.h. Freestanding. */
+/* multiply_coded.c - multiplies by the weights of tasks without unified values: the base's products for all
+ * vectors of the tile, and beside them, task by task, those of what its codes stand for. These are added up
+ * for a scale of 1 as long as the stretch of the row lasts that shares the scale; see tile.h and
+ * emr/product.h. Freestanding. */
 #include "modulator/tile.h"
 
 #include "core/bytes.h"
 #include "numeric/thin.h"
 
-/* Some columns of a stripe, within the reach of one task: the first is in lane `lane`, and either that is 0 and they
- * fill all lanes, or they lie within one time round the lanes. */
+/* Some columns of a stripe, within the reach of one task: the first is in lane `lane`, and either that is 0
+ * and they fill all lanes, or they lie within one time round the lanes. */
 typedef struct coded_piece {
     size_t v; /* the first vector of the task */
     size_t lane, n;
@@ -107,7 +108,8 @@ static void end_stretch(emr_tile *t, size_t first)
     k->scale[first] = 0;
 }
 
-/* Whether the window at which a task has arrived begins a stretch, rather than continue one. Differences have none. */
+/* Whether the window at which a task has arrived begins a stretch, rather than continue one. Differences have
+ * none. */
 static bool begins_stretch(const emr_tile *t, size_t v)
 {
     const emr_code_window *w = &t->reached[v].w;

@@ -1,4 +1,5 @@
-/* tile.c - what a tile has in reach, and copies of what does not lie as kernels want it: see tile.h. Freestanding. */
+/* tile.c - what a tile has in reach, and copies of what does not lie as kernels want it: see tile.h.
+ * Freestanding. */
 #include "modulator/tile.h"
 
 #include "core/bytes.h"

@@ -1,5 +1,5 @@
-/* tile.h - some vectors of a batch on their way along one row. What is shared by multiply.c, which makes tiles, and
- * by the two that know how to multiply by the weights of a family of kinds:
+/* tile.h - some vectors of a batch on their way along one row. What is shared by multiply.c, which makes
+ * tiles, and by the two that know how to multiply by the weights of a family of kinds:
  *
  *     multiply_elected.c     kinds with unified values: base, unified values and codes become weights
  *     multiply_coded.c       kinds without: the base's product, and beside it that of what codes stand for */
@@ -14,15 +14,16 @@ typedef struct emr_reach {
     emr_code_window w;
 } emr_reach;
 
-/* Of a tile of kinds with unified values: what emr_dot wants, a kind's number of words and scales for each vector. */
+/* Of a tile of kinds with unified values: what emr_dot wants, a kind's number of words and scales for each
+ * vector. */
 typedef struct emr_elected_work {
     float scales[EMR_DOT_VECTORS * EMR_SCALES_MAX];
     _Alignas(64) uint32_t codes[EMR_DOT_VECTORS * EMR_DOT_WORDS];
     _Alignas(64) uint8_t unified[EMR_DOT_COLUMNS * 4]; /* where they do not lie in one piece */
 } emr_elected_work;
 
-/* Of a tile of kinds without: what emr_step_dot wants for the vectors of one task at a time; and of each vector, the
- * stretch that it is in, and those before. */
+/* Of a tile of kinds without: what emr_step_dot wants for the vectors of one task at a time; and of each
+ * vector, the stretch that it is in, and those before. */
 typedef struct emr_coded_work {
     float scale[EMR_DOT_VECTORS];
     _Alignas(64) float stretch[EMR_DOT_VECTORS][EMR_LANES];
@@ -57,14 +58,17 @@ typedef struct emr_stripe {
     const uint8_t *base;
 } emr_stripe;
 
-/* Sees to it that parameter `at` of the tensor is within a vector's reach; says whether it moved, if asked. */
+/* Sees to it that parameter `at` of the tensor is within a vector's reach; says whether it moved, if asked.
+ * */
 emr_status emr_tile_reach(emr_tile *tile, size_t vector, uint64_t at, emr_window_parts parts, bool *moved,
                           emr_error *error);
 
-/* What emr_dot says about base and vectors of a stripe. A row's last columns are copied, with zeros behind them. */
+/* What emr_dot says about base and vectors of a stripe. A row's last columns are copied, with zeros behind
+ * them. */
 emr_dot emr_tile_dot(emr_tile *tile, const emr_stripe *stripe);
 
-/* Copies n columns of some vectors, from `column` on, to lane `lane` and on of tile->x, and zeros around them. */
+/* Copies n columns of some vectors, from `column` on, to lane `lane` and on of tile->x, and zeros around
+ * them. */
 void emr_tile_pad(emr_tile *tile, size_t vector, size_t n_vectors, uint64_t column, size_t lane, size_t n);
 
 /* Bits from bit `bit` of `from` on: a whole number of words, */

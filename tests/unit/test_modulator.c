@@ -289,8 +289,8 @@ static void wrong_applications_are_refused(void **state)
     free(s);
 }
 
-/* A host that has weights of its own makes modulators of kinds that need no unified vector, and multiplies by two of
- * them, and by one with a unified vector, in one batch. */
+/* A host that has weights of its own makes modulators of kinds that need no unified vector, and multiplies by
+ * two of them, and by one with a unified vector, in one batch. */
 
 enum { HEIGHT = 24, WIDTH = 40, CELLS = HEIGHT * WIDTH };
 

@@ -1,6 +1,6 @@
-/* test_multiply_kinds.c - products with the weights of modulators of every kind, mixed in a batch, over windows of any
- * length: what emr/product.h says, to the last bit, for every variant of the kernels. Formulas and order of sums are
- * written out once more here. */
+/* test_multiply_kinds.c - products with the weights of modulators of every kind, mixed in a batch, over
+ * windows of any length: what emr/product.h says, to the last bit, for every variant of the kernels. Formulas
+ * and order of sums are written out once more here. */
 #include "support.h"
 
 #include "modulator/modulator.h"
