@@ -61,6 +61,11 @@ static uint64_t host_n_groups(const void *user, uint32_t i)
     return host_modulation(user, i)->n_rescalers;
 }
 
+static uint64_t host_n_scales(const void *user, uint32_t i)
+{
+    return host_n_groups(user, i) * host_tensor_code(user, i).kind->n_scales;
+}
+
 static emr_status host_read_scales(void *user, uint32_t tensor, uint64_t first, size_t n, float *scales,
                                    emr_error *error)
 {
@@ -117,6 +122,7 @@ static const emr_modulator_source host_modulator = {
     .find_tensor = host_find_tensor,
     .code = host_tensor_code,
     .n_groups = host_n_groups,
+    .n_scales = host_n_scales,
     .read_scales = host_read_scales,
     .window = host_window,
     .share_unified = host_share_unified,

@@ -54,9 +54,7 @@ uint64_t emr_modulator_tensor_count(const emr_modulator *m, uint32_t tensor)
 
 uint64_t emr_modulator_n_rescalers(const emr_modulator *m, uint32_t tensor)
 {
-    if (tensor >= emr_modulator_n_tensors(m))
-        return 0;
-    return m->source->n_groups(m->user, tensor) * m->source->code(m->user, tensor).kind->n_scales;
+    return tensor < emr_modulator_n_tensors(m) ? m->source->n_scales(m->user, tensor) : 0;
 }
 
 static emr_status check_tensor(const emr_modulator *m, uint32_t tensor, emr_error *error)
