@@ -82,6 +82,7 @@ void emr_merge_estimate(emr_merge_plan *plan)
 {
     const emr_alignment *a = &plan->alignment;
     plan->loose_bytes = 0;
+    plan->coded = emr_coding_measure(a);
     plan->index_bytes = EMR_HEADER_SIZE + EMR_TRAILER_SIZE + EMR_N_SECTIONS * (EMR_SECTION_HEAD + 8) +
                         EMR_SUMMARY_SIZE + 2 * EMR_STREAM_SIZE + metadata_bytes(a->base) +
                         arrangement_bytes(a->base, a->n_tasks);
@@ -90,11 +91,14 @@ void emr_merge_estimate(emr_merge_plan *plan)
                              metadata_bytes(a->tasks[t].model) + arrangement_bytes(a->tasks[t].model, 0);
     if (plan->options.extendable)
         plan->index_bytes += growth_bytes(plan);
+    if (emr_merge_has_kinds(plan))
+        plan->index_bytes += a->n_tasks * EMR_MODULATOR_SIZE + plan->modulations.n_coded * EMR_STREAM_SIZE;
     if (emr_merge_is_per(plan, EMR_RESCALE_PER_ROW))
         plan->loose_bytes = a->n_rows * plan->modulations.n_elected *
                             (sizeof(float) + (plan->options.extendable ? sizeof(double) : 0));
     for (uint32_t i = 0; i < a->n_entries; i++)
         estimate_entry(plan, &a->entries[i]);
     plan->bytes_out = a->flat_params * emr_store_value_bytes(plan) +
-                      a->flat_params / 8 * emr_store_plane_bits(plan) + plan->loose_bytes + plan->index_bytes;
+                      a->flat_params / 8 * emr_store_plane_bits(plan) + emr_coding_stream_bytes(plan) +
+                      plan->loose_bytes + plan->index_bytes;
 }

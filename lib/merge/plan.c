@@ -142,8 +142,7 @@ static bool has_absent(const emr_alignment *a)
     return false;
 }
 
-/* Whether a task's modulator is no mask. */
-static bool has_kinds(const emr_merge_plan *plan)
+bool emr_merge_has_kinds(const emr_merge_plan *plan)
 {
     for (uint32_t t = 0; t < plan->alignment.n_tasks; t++)
         if (plan->modulations.specs[t].kind != EMR_MODULATOR_KIND_MASK)
@@ -158,7 +157,7 @@ uint32_t emr_merge_features(const emr_merge_plan *plan)
         emr_merge_is_arranged(plan) ||
         (plan->before && plan->before->features & EMR_FEATURE_ARRANGED); /* perhaps without records */
     return (has_absent(&plan->alignment) ? EMR_FEATURE_ABSENT : 0u) | (rules ? EMR_FEATURE_RULES : 0u) |
-           (arranged ? EMR_FEATURE_ARRANGED : 0u) | (has_kinds(plan) ? EMR_FEATURE_KINDS : 0u);
+           (arranged ? EMR_FEATURE_ARRANGED : 0u) | (emr_merge_has_kinds(plan) ? EMR_FEATURE_KINDS : 0u);
 }
 
 static void hash_globs(emr_hasher *h, const char *const *globs, uint32_t n)
