@@ -474,6 +474,18 @@ emr_status emr_merge_finish(emr_merge *m, emr_error *error)
     return status;
 }
 
+emr_status emr_merge_get_fidelity(const emr_merge *m, uint32_t task, emr_fidelity *fidelity)
+{
+    if (!m || !fidelity)
+        return EMR_EINVAL;
+    if (m->state != FINISHED)
+        return EMR_ESTATE;
+    if (task >= m->n_tasks)
+        return EMR_ENOTFOUND;
+    const emr_fidelity known = emr_merge_step_fidelity(m->step, task);
+    return EMR_GIVE(fidelity, &known, emr_fidelity);
+}
+
 emr_status emr_merge_get_task_report(const emr_merge *m, uint32_t task, emr_task_report *report)
 {
     if (!m || !report)
