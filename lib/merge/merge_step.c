@@ -124,8 +124,8 @@ static void compute_item(void *state, const emr_item *item, size_t index, size_t
 {
     emr_merge_step *s = state;
     emr_elect(&s->election, item, index);
-    if (emr_merge_is_per(s->plan, EMR_RESCALE_PER_ROW) && s->election.items[index].chunk.bad == item->n)
-        emr_rescaling_sum_rows(&s->rescaling, item, index);
+    if (s->election.items[index].chunk.bad == item->n)
+        emr_rescaling_sum(&s->rescaling, item, index);
     emr_coders_encode(&s->coders, item, index, worker);
 }
 
@@ -140,36 +140,39 @@ static void tally_item(emr_merge_step *s, const emr_item *item, const emr_chunk 
     }
 }
 
-static emr_status fold_rows(emr_merge_step *s, const emr_item *item, size_t index, emr_error *error)
+/* Rescalers of an elected task to a sink: `n` rows, or the one of a tensor. */
+static emr_status give_rescalers(const emr_merge_step *s, const emr_item *item, uint32_t elected,
+                                 const float *rescalers, uint64_t first, size_t n, emr_error *error)
+{
+    const emr_sink_part part = {
+        .values = rescalers, .n = n, .first = first, .task = s->plan->modulations.elected[elected]};
+    return s->sink ? emr_sink_rescalers(s->sink, item, part, &s->plan->alignment, error) : EMR_OK;
+}
+
+/* What an item adds to all tasks' sums; and the rows that it ends. */
+static emr_status fold_sums(emr_merge_step *s, const emr_item *item, size_t index, emr_error *error)
 {
     emr_rescaling *r = &s->rescaling;
     emr_status status = EMR_OK;
     for (uint32_t t = 0; !status && t < s->election.n_tasks; t++) {
         uint64_t first;
         size_t n;
-        status = emr_rescaling_end_rows(r, item, index, t, &first, &n, error);
-        if (!status && s->sink)
-            status = emr_sink_rescalers(
-                s->sink, item, (emr_sink_part){.values = r->row_rescalers, .n = n, .first = first, .task = t},
-                &s->plan->alignment, error);
+        status = emr_rescaling_fold(r, item, index, t, &first, &n, error);
+        if (status || !emr_merge_is_per(s->plan, EMR_RESCALE_PER_ROW))
+            continue;
+        status = give_rescalers(s, item, t, r->row_rescalers, first, n, error);
         if (!status && s->writer)
             status = emr_store_rows(&s->store, t, r->row_rescalers, r->row_numerators, n, error);
     }
     return status;
 }
 
+/* The rescalers of a tensor that is complete. */
 static emr_status end_tensor(emr_merge_step *s, const emr_item *item, emr_error *error)
 {
-    const emr_alignment *a = &s->plan->alignment;
     emr_status status = EMR_OK;
-    emr_rescaling_end_tensor(&s->rescaling, item);
-    for (uint32_t t = 0;
-         s->sink && emr_merge_is_per(s->plan, EMR_RESCALE_PER_TENSOR) && !status && t < a->n_tasks; t++)
-        status = emr_sink_rescalers(
-            s->sink, item,
-            (emr_sink_part){
-                .values = &s->rescaling.rescalers[(size_t)t * a->n_merged + item->number], .n = 1, .task = t},
-            a, error);
+    for (uint32_t t = 0; !status && t < s->election.n_tasks; t++)
+        status = give_rescalers(s, item, t, emr_rescaling_of(&s->rescaling, t, item->number), 0, 1, error);
     return status;
 }
 
@@ -196,14 +199,13 @@ static emr_status fold_item(void *state, const emr_item *item, size_t index, emr
     if (status)
         return status;
     tally_item(s, item, c);
-    emr_rescaling_add(&s->rescaling, index);
-    if (emr_merge_is_per(s->plan, EMR_RESCALE_PER_ROW))
-        status = fold_rows(s, item, index, error);
+    status = fold_sums(s, item, index, error);
     if (!status && s->sink)
-        status = emr_sink_elected(s->sink, item, c->unified, c->masks, &s->plan->alignment, error);
+        status = emr_sink_elected(s->sink, item, c->unified, c->masks, s->plan, error);
     if (!status)
         status = emr_coders_fold(&s->coders, item, index, error);
-    if (!status && item->first + item->n == item->entry->base->count)
+    if (!status && emr_merge_is_per(s->plan, EMR_RESCALE_PER_TENSOR) &&
+        item->first + item->n == item->entry->base->count)
         status = end_tensor(s, item, error);
     s->position = item->flat + emr_round_up(item->n, EMR_GROUP);
     return !status && s->writer ? emr_store_put(&s->store, s->position, error) : status;
@@ -252,30 +254,63 @@ static emr_status finish_bundle(void *state, emr_error *error)
 {
     emr_merge_step *s = state;
     const emr_rescaling *r = &s->rescaling;
-    bool per_tensor = emr_merge_is_per(s->plan, EMR_RESCALE_PER_TENSOR);
     if (!s->writer)
         return EMR_OK;
-    bool there = emr_index_plan(s->writer, s->plan, per_tensor ? r->rescalers : NULL);
+    bool there = emr_index_plan(s->writer, s->plan) && emr_index_rescalers(s->writer, r);
     for (uint32_t t = 0; there && t < s->plan->alignment.n_tasks; t++) {
         emr_task_report report;
+        emr_modulator_record modulator = emr_merge_step_modulator(s, t);
         emr_merge_step_report(s, t, &report);
-        there = emr_index_task(s->writer, &s->plan->alignment.tasks[t], t, &report);
+        there = emr_index_task(s->writer, &s->plan->alignment.tasks[t], t, &report) &&
+                (!emr_merge_has_kinds(s->plan) || emr_index_modulator(s->writer, &modulator));
     }
     if (there && s->plan->options.extendable)
         there = emr_index_growth(s->writer, s->plan, r->numerators, emr_rescaling_count(s->plan));
     return there ? emr_writer_finish(s->writer, error) : emr_no_memory(error, NULL);
 }
 
+static bool is_elected_task(const emr_merge_step *s, uint32_t task)
+{
+    return emr_modulation_is_elected(&s->plan->modulations.specs[task]);
+}
+
+/* The i-th rescaler of a task that has such for the whole model; else 0. */
+static float model_rescaler(const emr_merge_step *s, uint32_t task, uint32_t i)
+{
+    uint32_t place = s->plan->modulations.places[task];
+    bool there = emr_merge_is_per(s->plan, EMR_RESCALE_PER_MODEL) && is_elected_task(s, task) &&
+                 i < emr_merge_n_scales(s->plan, place);
+    return there ? emr_rescaling_of(&s->rescaling, place, 0)[i] : 0;
+}
+
 void emr_merge_step_report(const emr_merge_step *s, uint32_t task, emr_task_report *report)
 {
     const task_tally *tally = &s->tallies[task];
-    bool per_model = emr_merge_is_per(s->plan, EMR_RESCALE_PER_MODEL);
     *report = (emr_task_report){.size = sizeof *report,
                                 .name = s->plan->alignment.tasks[task].name,
                                 .mask_ones = tally->ones,
                                 .zeroed = tally->zeroed,
-                                .rescaler = per_model ? s->rescaling.rescalers[task] : 0,
-                                .empty_mask = tally->nonzero && !tally->ones};
+                                .rescaler = model_rescaler(s, task, 0),
+                                .empty_mask = tally->nonzero && !tally->ones,
+                                .other_rescaler = model_rescaler(s, task, 1)};
+}
+
+emr_fidelity emr_merge_step_fidelity(const emr_merge_step *s, uint32_t task)
+{
+    uint32_t place = s->plan->modulations.places[task];
+    return is_elected_task(s, task) ? emr_rescaling_fidelity(&s->rescaling, place)
+                                    : emr_coders_fidelity(&s->coders, place);
+}
+
+emr_modulator_record emr_merge_step_modulator(const emr_merge_step *s, uint32_t task)
+{
+    emr_modulator_record record = emr_modulation_record(&s->plan->modulations.specs[task]);
+    emr_fidelity fidelity = emr_merge_step_fidelity(s, task);
+    record.other_rescaler = model_rescaler(s, task, 1);
+    record.error = fidelity.error;
+    record.cosine = fidelity.cosine;
+    record.coefficient = fidelity.coefficient;
+    return record;
 }
 
 /* Whether everything that was folded has been put, so that the writer holds all results. */

@@ -34,6 +34,7 @@ emr_status emr_merge_check_options(emr_merge_options *o, emr_error *error)
     o->unified_dtype = o->unified_dtype ? o->unified_dtype : EMR_DTYPE_F32;
     o->embed_base = o->embed_base != 0;
     o->extendable = o->extendable != 0;
+    o->measure = o->measure != 0;
     emr_status status = check_rules(o, error);
     if (status)
         return status;
@@ -109,6 +110,19 @@ emr_status emr_merge_plan_layout(emr_merge_plan *plan, bool writes, uint64_t bes
         .concurrency = plan->env.executor.concurrency,
     };
     return emr_layout_choose(&plan->layout, &needs, error);
+}
+
+uint32_t emr_merge_n_scales(const emr_merge_plan *plan, uint32_t elected)
+{
+    return emr_kind_find(plan->modulations.specs[plan->modulations.elected[elected]].kind)->n_scales;
+}
+
+uint32_t emr_merge_most_scales(const emr_merge_plan *plan)
+{
+    uint32_t most = 1;
+    for (uint32_t t = 0; t < plan->modulations.n_elected; t++)
+        most = emr_merge_n_scales(plan, t) > most ? emr_merge_n_scales(plan, t) : most;
+    return most;
 }
 
 uint32_t emr_merge_n_globs(const emr_merge_plan *plan)

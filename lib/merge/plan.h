@@ -56,10 +56,19 @@ uint32_t emr_merge_n_globs(const emr_merge_plan *plan);
 
 /* Whether a source has tensors otherwise than they are merged; and all that readers of the bundle must know. */
 bool emr_merge_is_arranged(const emr_merge_plan *plan);
+/* Whether a task's modulator is no mask. */
+bool emr_merge_has_kinds(const emr_merge_plan *plan);
 uint32_t emr_merge_features(const emr_merge_plan *plan);
 
-/* Whether some task's modulator is no mask. */
-bool emr_merge_has_kinds(const emr_merge_plan *plan);
+/* A task that is elected. */
+static inline const emr_task *emr_merge_elected_task(const emr_merge_plan *plan, uint32_t elected)
+{
+    return &plan->alignment.tasks[plan->modulations.elected[elected]];
+}
+
+/* How many scales each of its groups has; and the most that one of them has. */
+uint32_t emr_merge_n_scales(const emr_merge_plan *plan, uint32_t elected);
+uint32_t emr_merge_most_scales(const emr_merge_plan *plan);
 
 static inline bool emr_merge_is_per(const emr_merge_plan *plan, emr_rescale_per per)
 {

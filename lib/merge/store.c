@@ -127,10 +127,12 @@ emr_status emr_store_rows(emr_store *s, uint32_t task, float *rescalers, double 
         emr_store64(&numerators[i], emr_f64_bits(numerators[i]));
     if (numerators)
         status = emr_writer_append(s->writer, streams->numerators, numerators, n * sizeof *numerators, error);
-    for (size_t i = 0; i < n; i++)
+    size_t n_rescalers = n * emr_merge_n_scales(s->plan, task);
+    for (size_t i = 0; i < n_rescalers; i++)
         emr_store32(&rescalers[i], emr_f32_bits(rescalers[i]));
     return status ? status
-                  : emr_writer_append(s->writer, streams->rescalers, rescalers, n * sizeof *rescalers, error);
+                  : emr_writer_append(s->writer, streams->rescalers, rescalers,
+                                      n_rescalers * sizeof *rescalers, error);
 }
 
 static emr_status put_values(emr_store *s, size_t i, uint64_t start, size_t n, emr_error *error)

@@ -52,12 +52,12 @@ size_t emr_store_block_params(const emr_merge_plan *plan)
     return params;
 }
 
-/* Rows that the items of a window touch at most: each item may begin and end within one. */
-static size_t count_rows(const emr_merge_plan *plan, const emr_layout *l)
+/* Rows that the items of a window touch at most: each item may begin and end within one. It is of one tensor. */
+static size_t count_parts(const emr_merge_plan *plan, const emr_layout *l)
 {
     const emr_alignment *a = &plan->alignment;
-    if (!emr_merge_is_per(plan, EMR_RESCALE_PER_ROW) || !plan->modulations.n_elected)
-        return 0;
+    if (!emr_merge_is_per(plan, EMR_RESCALE_PER_ROW))
+        return l->max_items;
     return (size_t)emr_min(l->window_params / a->shortest_row, a->n_rows) + 2 * l->max_items;
 }
 
@@ -115,7 +115,7 @@ void emr_store_layout_set(emr_merge_plan *plan, const emr_layout *l, size_t n_bu
 {
     emr_store_layout *s = &plan->store;
     s->n_buffers = n_buffers;
-    s->max_rows = count_rows(plan, l);
+    s->max_parts = count_parts(plan, l);
     s->buffer_params = l->span_params;
     s->value_block_bytes =
         (uint32_t)s->block_params; /* a quarter of a superblock in F32, half of one in F16 */

@@ -135,6 +135,13 @@ static inline m16 v_agree(v16 d, v16 e)
                  _mm256_cmpgt_epi32(_mm256_sign_epi32(as_integers(d.b), as_integers(e.b)), zero)};
 }
 
+/* All ones where x > y. */
+static inline m16 v_greater(v16 x, v16 y)
+{
+    return (m16){as_integers(_mm256_cmp_ps(x.a, y.a, _CMP_GT_OQ)),
+                 as_integers(_mm256_cmp_ps(x.b, y.b, _CMP_GT_OQ))};
+}
+
 /* x where the lane is all ones, else +0. */
 static inline v16 v_where(m16 lanes, v16 x)
 {

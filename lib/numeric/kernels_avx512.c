@@ -109,6 +109,12 @@ static inline m16 v_agree(v16 d, v16 e)
     return _mm512_mask_cmpgt_epi32_mask(_mm512_test_epi32_mask(bits, bits), turned, _mm512_setzero_si512());
 }
 
+/* Where x > y. */
+static inline m16 v_greater(v16 x, v16 y)
+{
+    return _mm512_cmp_ps_mask(x, y, _CMP_GT_OQ);
+}
+
 /* x where the lane is true, else +0. */
 static inline v16 v_where(m16 lanes, v16 x)
 {

@@ -134,6 +134,15 @@ static inline m16 v_agree(v16 d, v16 e)
     return result;
 }
 
+/* All ones where x > y. */
+static inline m16 v_greater(v16 x, v16 y)
+{
+    m16 result;
+    for (int i = 0; i < 4; i++)
+        result.r[i] = vcgtq_f32(x.r[i], y.r[i]);
+    return result;
+}
+
 /* x where the lane is all ones, else +0. */
 static inline v16 v_where(m16 lanes, v16 x)
 {
