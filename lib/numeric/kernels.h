@@ -125,12 +125,12 @@ typedef struct emr_chunk {
         bad_task; /* out: the first task that is not finite there; n_tasks: `unified` overflows its dtype */
 } emr_chunk;
 
-/* How the codes of a tensor lie, and what they stand for. Codes of a stream are packed without gaps, the lowest
- * bit first, those of EMR_CODE_UNIT parameters in `rate` whole bytes. */
+/* How the codes of a tensor lie, and what they stand for. Codes of a stream are packed without gaps, the
+ * lowest bit first, those of EMR_CODE_UNIT parameters in `rate` whole bytes. */
 typedef struct emr_coding {
     uint32_t rate;       /* bits of a group's codes: 64 for a bit a parameter, 2 for one of 32 */
-    uint32_t seed;       /* of positions that are drawn */
-    const float *levels; /* what each code stands for, where codes have 2 to EMR_CODE_BITS_MAX bits */
+    uint32_t seed;       /* of positions that are drawn (thin.h) */
+    const float *levels; /* what each of the 4, 8 or 16 codes stands for, where codes have 2 to 4 bits */
 } emr_coding;
 
 /* A run of parameters with the same scales. What its codes mean, how many scales there are and whether
@@ -168,13 +168,14 @@ typedef struct emr_dot {
 
 /* The same for what a kind without unified values adds to the base, for a scale of 1: adds v[c] * x[c] to
  * accumulator c mod EMR_LANES, in order of c, where
- *     signs     v[c] = the code's bit ? 1 : -1; with columns v[c] * x[c] is that times (columns[c] * x[c])
- *     levels    v[c] = levels[code]
+ *     signs        v[c] = the code's bit ? 1 : -1; with columns v[c] * x[c] is that times (columns[c] * x[c])
+ *     levels       v[c] = levels[code]
+ *     differences  v[c] = the number
  * and nothing where `kept` is 0. All vectors are of one task. */
 typedef struct emr_step_dot {
     size_t n;               /* as emr_dot's */
     size_t n_vectors;       /* likewise */
-    const uint32_t *codes;  /* signs: a bit a column; levels: `rate` / EMR_GROUP bits a column, packed */
+    const uint32_t *codes;  /* signs: a bit a column; else `rate` / EMR_GROUP, packed, the lowest first */
     const uint32_t *kept;   /* thin: a bit a column; else NULL */
     const uint8_t *columns; /* BF16, one for each column; NULL: all 1 */
     emr_coding coding;
@@ -249,11 +250,13 @@ typedef struct emr_kernels {
      * EMR_NAN_F32 (or that in f64), rounded to the output's dtype: which bits a sum of two NaNs has is
      * otherwise up to the compiler. */
     emr_code_kernels mask;
-    /* W = base + (mask ? scales[0] : -scales[1]) * unified, likewise; the base where unified or the scale is 0. */
+    /* W = base + (mask ? scales[0] : -scales[1]) * unified, likewise; the base where unified or the scale
+     * is 0. */
     emr_code_kernels two_sided;
-    /* W = base + (bit ? 1 : -1) * scales[0] * column; at drawn positions alone; base + scales[0] * levels[code];
-     * base + what the codes are, numbers of 16 (BF16) or 32 bits. Where scales[0], or the number, is 0, or the
-     * position is not drawn, the base. */
+    /* W = base + (bit ? 1 : -1) * scales[0] * column; at drawn positions alone; base + scales[0] *
+     * levels[code]; base + what the codes are, numbers of 16 (BF16) or 32 bits, the first of them number
+     * `first_code`. Where scales[0], or the number, is 0, or the position is not drawn, the base; where
+     * scales[0] is 0, `codes` may be NULL. */
     emr_code_kernels sign, thin, levels, differences;
     /* Where a member is NULL, that of emr_encode_c. */
     emr_encode_kernels encode;
