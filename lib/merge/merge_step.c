@@ -283,13 +283,19 @@ static float model_rescaler(const emr_merge_step *s, uint32_t task, uint32_t i)
     return there ? emr_rescaling_of(&s->rescaling, place, 0)[i] : 0;
 }
 
+/* Of a task that shares nothing. */
+static uint64_t coded_zeroed(const emr_merge_step *s, uint32_t task)
+{
+    return is_coded_task(s, task) ? emr_coders_zeroed(&s->coders, s->plan->modulations.places[task]) : 0;
+}
+
 void emr_merge_step_report(const emr_merge_step *s, uint32_t task, emr_task_report *report)
 {
     const task_tally *tally = &s->tallies[task];
     *report = (emr_task_report){.size = sizeof *report,
                                 .name = s->plan->alignment.tasks[task].name,
                                 .mask_ones = tally->ones,
-                                .zeroed = tally->zeroed,
+                                .zeroed = tally->zeroed + coded_zeroed(s, task),
                                 .rescaler = model_rescaler(s, task, 0),
                                 .empty_mask = tally->nonzero && !tally->ones,
                                 .other_rescaler = model_rescaler(s, task, 1)};
