@@ -184,7 +184,8 @@ static emr_status check_item(const emr_merge_step *s, const emr_item *item, size
     size_t bad = emr_coders_find_bad(&s->coders, item, index, &task);
     if (bad == item->n || bad > c->bad)
         return emr_election_check(&s->election, item, index, error);
-    elected = bad == c->bad && c->bad_task < c->n_tasks ? s->plan->modulations.elected[c->bad_task] : UINT32_MAX;
+    elected =
+        bad == c->bad && c->bad_task < c->n_tasks ? s->plan->modulations.elected[c->bad_task] : UINT32_MAX;
     return task < elected ? emr_coders_fail_bad(&s->coders, item, index, error)
                           : emr_election_check(&s->election, item, index, error);
 }
@@ -269,24 +270,21 @@ static emr_status finish_bundle(void *state, emr_error *error)
     return there ? emr_writer_finish(s->writer, error) : emr_no_memory(error, NULL);
 }
 
-static bool is_elected_task(const emr_merge_step *s, uint32_t task)
-{
-    return emr_modulation_is_elected(&s->plan->modulations.specs[task]);
-}
-
 /* The i-th rescaler of a task that has such for the whole model; else 0. */
 static float model_rescaler(const emr_merge_step *s, uint32_t task, uint32_t i)
 {
     uint32_t place = s->plan->modulations.places[task];
-    bool there = emr_merge_is_per(s->plan, EMR_RESCALE_PER_MODEL) && is_elected_task(s, task) &&
-                 i < emr_merge_n_scales(s->plan, place);
+    bool there = emr_merge_is_per(s->plan, EMR_RESCALE_PER_MODEL) &&
+                 emr_modulations_elect(&s->plan->modulations, task) && i < emr_merge_n_scales(s->plan, place);
     return there ? emr_rescaling_of(&s->rescaling, place, 0)[i] : 0;
 }
 
 /* Of a task that shares nothing. */
 static uint64_t coded_zeroed(const emr_merge_step *s, uint32_t task)
 {
-    return is_coded_task(s, task) ? emr_coders_zeroed(&s->coders, s->plan->modulations.places[task]) : 0;
+    return emr_modulations_code(&s->plan->modulations, task)
+               ? emr_coders_zeroed(&s->coders, s->plan->modulations.places[task])
+               : 0;
 }
 
 void emr_merge_step_report(const emr_merge_step *s, uint32_t task, emr_task_report *report)
@@ -304,8 +302,8 @@ void emr_merge_step_report(const emr_merge_step *s, uint32_t task, emr_task_repo
 emr_fidelity emr_merge_step_fidelity(const emr_merge_step *s, uint32_t task)
 {
     uint32_t place = s->plan->modulations.places[task];
-    return is_elected_task(s, task) ? emr_rescaling_fidelity(&s->rescaling, place)
-                                    : emr_coders_fidelity(&s->coders, place);
+    return emr_modulations_elect(&s->plan->modulations, task) ? emr_rescaling_fidelity(&s->rescaling, place)
+                                                              : emr_coders_fidelity(&s->coders, place);
 }
 
 emr_modulator_record emr_merge_step_modulator(const emr_merge_step *s, uint32_t task)

@@ -27,7 +27,8 @@ size_t emr_store_plane_bits(const emr_merge_plan *plan)
 uint64_t emr_store_streams(const emr_merge_plan *plan)
 {
     uint64_t n_tasks = plan->alignment.n_tasks;
-    return 2 + 3 * n_tasks + 4 * (uint64_t)plan->modulations.n_coded + (plan->options.extendable ? 3 + 3 * n_tasks : 0);
+    return 2 + 3 * n_tasks + 4 * (uint64_t)plan->modulations.n_coded +
+           (plan->options.extendable ? 3 + 3 * n_tasks : 0);
 }
 
 uint64_t emr_store_block_entries(const emr_merge_plan *plan, size_t block_params)

@@ -58,7 +58,7 @@ typedef struct way {
 } way;
 
 static const way ways[] = {
-    {6 << 20, SOURCE_MEMORY, 0}, {8 << 20, SOURCE_IO, 2},     {9999999, SOURCE_READ, 99},
+    {6 << 20, SOURCE_MEMORY, 0}, {8 << 20, SOURCE_IO, 2},      {9999999, SOURCE_READ, 99},
     {24 << 20, SOURCE_IO, 7},    {64 << 20, SOURCE_MEMORY, 3}, {0, SOURCE_READ, 99},
 };
 
@@ -131,7 +131,8 @@ static void add_tensor(nearness *n, emr_modulator *modulator, uint32_t tensor, c
     assert_ok(emr_tensor_read_floats(base, 0, count, w0, &error), &error);
     assert_ok(emr_tensor_read_floats(task, 0, count, w, &error), &error);
     if (count)
-        assert_ok(test_apply(modulator, tensor, 0, count, EMR_DTYPE_F32, w0, EMR_DTYPE_F32, v, &error), &error);
+        assert_ok(test_apply(modulator, tensor, 0, count, EMR_DTYPE_F32, w0, EMR_DTYPE_F32, v, &error),
+                  &error);
     for (size_t i = 0; i < count; i++) {
         double t = (double)w[i] - w0[i], q = (double)v[i] - w0[i];
         n->tt += t * t;
