@@ -164,7 +164,10 @@ EMR_API emr_status emr_modulator_find_tensor(const emr_modulator *modulator, con
 EMR_API const char *emr_modulator_tensor_name(const emr_modulator *modulator, uint32_t tensor);
 EMR_API uint64_t emr_modulator_tensor_count(const emr_modulator *modulator, uint32_t tensor);
 
-/* How many rescalers a tensor has: 1, or one for each row; 0 past the end. */
+/* How many rescalers a tensor has: 1, or one for each row; two-sided: two for each, the second where the mask is 0. Of a
+ * bundle's kinds without a unified vector: one for each row, and one more wherever a row goes on beyond a multiple of
+ * 16,384 of the bundle's parameters; where one ends there, a 0 stands between it and the next; none where a tensor is
+ * kept as differences. 0 past the end. */
 EMR_API uint64_t emr_modulator_n_rescalers(const emr_modulator *modulator, uint32_t tensor);
 
 /* Rescalers [first, first + n) of a tensor. EMR_EFORMAT: a bundle holds one that is negative or not finite.
