@@ -25,7 +25,8 @@ uint64_t emr_rescaling_memory(const emr_merge_plan *plan, const emr_layout *l)
     uint64_t a_group = EMR_SCALES_MAX * sizeof(float) + (plan->options.extendable ? sizeof(double) : 0);
     uint64_t rows = emr_merge_is_per(plan, EMR_RESCALE_PER_ROW) ? ROWS_MAX : 0;
     return plan->modulations.n_elected *
-               (sizeof(emr_task_sums) + plan->store.max_parts * emr_merge_most_scales(plan) * sizeof(emr_sums)) +
+               (sizeof(emr_task_sums) +
+                plan->store.max_parts * emr_merge_most_scales(plan) * sizeof(emr_sums)) +
            (emr_rescaling_count(plan) + rows) * a_group + l->max_items * sizeof(size_t);
 }
 
@@ -214,7 +215,8 @@ emr_status emr_rescaling_fold(emr_rescaling *r, const emr_item *item, size_t ind
 void emr_rescaling_end_model(emr_rescaling *r)
 {
     bool of_means = r->plan->options.rescale == EMR_RESCALE_L1_MEANS;
-    for (uint32_t t = 0; emr_merge_is_per(r->plan, EMR_RESCALE_PER_MODEL) && t < r->plan->modulations.n_elected; t++) {
+    for (uint32_t t = 0;
+         emr_merge_is_per(r->plan, EMR_RESCALE_PER_MODEL) && t < r->plan->modulations.n_elected; t++) {
         emr_sums *model = r->tasks[t].model;
         if (of_means) {
             model->t1 = r->tasks[t].means.t1;
@@ -239,11 +241,11 @@ emr_fidelity emr_rescaling_fidelity(const emr_rescaling *r, uint32_t task)
 {
     const float unknown = emr_f32_from_bits(EMR_NAN_F32);
     const emr_nearness *n = &r->tasks[task].nearness;
-    emr_fidelity f = {
-        .size = sizeof f, .error = unknown, .cosine = unknown, .coefficient = unknown};
+    emr_fidelity f = {.size = sizeof f, .error = unknown, .cosine = unknown, .coefficient = unknown};
     if (!(n->tt > 0) || emr_merge_elected_task(r->plan, task)->settled)
         return f;
-    double error = (n->vv - 2 * n->tv + n->tt) / n->tt, length = emr_square_root(n->vv) * emr_square_root(n->tt);
+    double error = (n->vv - 2 * n->tv + n->tt) / n->tt,
+           length = emr_square_root(n->vv) * emr_square_root(n->tt);
     f.error = as_f32(error > 0 ? error : 0);
     f.cosine = length > 0 ? as_f32(n->tv < length ? n->tv / length : 1) : 0;
     f.coefficient = as_f32(n->tv / n->tt);

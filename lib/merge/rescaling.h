@@ -30,7 +30,7 @@ typedef struct emr_rescaling {
     /* Per row: of the rows that an item ends, one task's at a time, without gaps. */
     float *row_rescalers;
     double *row_numerators;
-    emr_sums *parts;      /* of each row's or tensor's part in each item of the window: store.max_parts of them for
+    emr_sums *parts; /* of each row's or tensor's part in each item of the window: store.max_parts of them for
                              each task, n_sides for each part */
     uint32_t n_sides;     /* the most that a task has */
     size_t *first_parts;  /* of each item, in one task's */

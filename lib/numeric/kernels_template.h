@@ -76,6 +76,7 @@ typedef struct block {
     _Alignas(64) float elected[BLOCK];                      /* -1 times the unified value as stored */
     _Alignas(64) float magnitude[BLOCK];                    /* and its magnitude */
     _Alignas(64) float sum[BLOCK], high[BLOCK], low[BLOCK]; /* between batches */
+    _Alignas(64) float most[16];     /* with `nearest`, magnitudes of all blocks: the largest of each lane */
     _Alignas(64) float d[KEPT][ROW]; /* of the first tasks; the others' is computed twice */
     place at;
 } block;
@@ -174,6 +175,8 @@ static INLINE void elect_slice(kind k, const emr_chunk *c, block *b, size_t i, v
     v_store_f32(b->base + i, base);
     v_store_f32(b->elected + i, elected);
     v_store_f32(b->magnitude + i, v_abs(elected));
+    if (k.nearest)
+        v_store_f32(b->most, v_max(v_load_f32(b->most), v_abs(elected)));
 }
 
 /* The first pass over tasks [from, to): the sums and extremes so far come from memory and go there again, or
@@ -354,6 +357,15 @@ static bool finish(emr_chunk *c)
     return finite;
 }
 
+/* Whether a unified value overflows its dtype though no mask is 1 there, so that q1 does not tell. */
+static bool has_overflow(const block *b)
+{
+    for (size_t j = 0; j < 16; j++)
+        if (b->most[j] > FLT_MAX)
+            return true;
+    return false;
+}
+
 static emr_sums sum_range(const emr_chunk *c, emr_range range);
 
 static void merge(emr_chunk *c)
@@ -373,6 +385,7 @@ static void merge(emr_chunk *c)
     }
     block b;
     b.at.first = 0;
+    memset(b.most, 0, sizeof b.most);
     c->bad = c->n;
     c->bad_task = 0;
     if (mixed)
@@ -384,7 +397,7 @@ static void merge(emr_chunk *c)
     else
         (c->nearest ? merge_f16_nearest : merge_f16)(c, &b);
     merge_rest(c, &b);
-    if (!finish(c)) { /* bad input, or sums past f32: rare, and told apart there */
+    if (!finish(c) || has_overflow(&b)) { /* bad input, or sums past f32: rare, and told apart there */
         emr_kernels_c.merge(c);
         return;
     }
@@ -437,26 +450,26 @@ static INLINE terms terms_of(const emr_chunk *c, emr_side side, bool plain, v16 
     return (terms){v_sub(d_there, ones_d), v_sub(ones_q, elected), none};
 }
 
-static INLINE void add_magnitudes(v16 lanes[N_SUMS], const terms *x, const terms *y)
+static INLINE void add_magnitude_terms(v16 to[N_SUMS], const terms *x, const terms *y)
 {
-    lanes[0] = v_add(lanes[0], v_add(v_abs(x->d), v_abs(y->d)));
-    lanes[1] = v_add(lanes[1], v_add(v_abs(x->q), v_abs(y->q)));
+    to[0] = v_add(to[0], v_add(v_abs(x->d), v_abs(y->d)));
+    to[1] = v_add(to[1], v_add(v_abs(x->q), v_abs(y->q)));
 }
 
-static INLINE void add_products(v16 lanes[N_SUMS], const terms *x, const terms *y)
+static INLINE void add_product_terms(v16 to[N_SUMS], const terms *x, const terms *y)
 {
-    lanes[2] = v_add(lanes[2], v_add(v_mul(x->d, x->d), v_mul(y->d, y->d)));
-    lanes[3] = v_add(lanes[3], v_add(v_mul(x->d, x->q), v_mul(y->d, y->q)));
-    lanes[4] = v_add(lanes[4], v_add(v_mul(x->q, x->q), v_mul(y->q, y->q)));
-    lanes[5] = v_add(lanes[5], v_add(v_mul(x->rest, x->rest), v_mul(y->rest, y->rest)));
+    to[2] = v_add(to[2], v_add(v_mul(x->d, x->d), v_mul(y->d, y->d)));
+    to[3] = v_add(to[3], v_add(v_mul(x->d, x->q), v_mul(y->d, y->q)));
+    to[4] = v_add(to[4], v_add(v_mul(x->q, x->q), v_mul(y->q, y->q)));
+    to[5] = v_add(to[5], v_add(v_mul(x->rest, x->rest), v_mul(y->rest, y->rest)));
 }
 
-static INLINE void add_wide_products(double lanes[N_PRODUCTS][16], const terms *x, const terms *y)
+static INLINE void add_wide_terms(double to[N_PRODUCTS][16], const terms *x, const terms *y)
 {
-    v_add_products(lanes[0], x->d, x->d, y->d, y->d);
-    v_add_products(lanes[1], x->d, x->q, y->d, y->q);
-    v_add_products(lanes[2], x->q, x->q, y->q, y->q);
-    v_add_products(lanes[3], x->rest, x->rest, y->rest, y->rest);
+    v_add_products(to[0], x->d, x->d, y->d, y->d);
+    v_add_products(to[1], x->d, x->q, y->d, y->q);
+    v_add_products(to[2], x->q, x->q, y->q, y->q);
+    v_add_products(to[3], x->rest, x->rest, y->rest, y->rest);
 }
 
 /* What lies in one group. */
@@ -476,11 +489,11 @@ static INLINE void add_part(running *s, const emr_chunk *c, emr_range part, emr_
             t[h] = terms_of(c, part.side, plain, d, v_load_f32(unified + i + 16 * h));
         }
         if (summation != EMR_SUM_L2)
-            add_magnitudes(s->halves[half], &t[0], &t[1]);
+            add_magnitude_terms(s->halves[half], &t[0], &t[1]);
         if (summation == EMR_SUM_L2)
-            add_wide_products(s->wide_halves[half], &t[0], &t[1]);
+            add_wide_terms(s->wide_halves[half], &t[0], &t[1]);
         if (summation == EMR_SUM_ALL)
-            add_products(s->halves[half], &t[0], &t[1]);
+            add_product_terms(s->halves[half], &t[0], &t[1]);
     }
 }
 

@@ -230,7 +230,7 @@ static void set_scene(scene *s, setting how)
                                               : EMR_ON_MISMATCH_ERROR;
     s->options.policy = &s->policy;
     s->options.block_params = 4096;
-    s->options.rescale_per = (emr_rescale_per)rng_below(&r, 3);
+    s->options.rescale_per = (emr_rescale_per)(1 + rng_below(&r, 3));
     s->options.embed_base = (uint32_t)rng_below(&r, 2);
     s->options.extendable = (uint32_t)rng_below(&r, 2);
 }
