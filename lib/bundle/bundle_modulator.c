@@ -50,7 +50,7 @@ static emr_tensor_code bundle_tensor_code(const void *user, uint32_t tensor)
 }
 
 /* Of a matrix of a coded task: where the scale of a parameter's stretch lies in its stream. */
-static uint64_t slot_of(const emr_bundle *b, const emr_tensor_record *t, uint64_t parameter)
+static uint64_t stretch_slot(const emr_bundle *b, const emr_tensor_record *t, uint64_t parameter)
 {
     uint64_t columns = emr_bundle_count(b, t) / emr_shape_rows(t->rank, emr_bundle_shape(b, t->shape));
     return t->first_row + parameter / columns + (t->first_param + parameter) / EMR_CHUNK;
@@ -64,7 +64,7 @@ static uint64_t bundle_n_groups(const void *user, uint32_t tensor)
     if (kind == &emr_kind_differences)
         return 0;
     if (!kind->has_unified)
-        return slot_of(b, &t, emr_bundle_count(b, &t) - 1) - slot_of(b, &t, 0) + 1;
+        return stretch_slot(b, &t, emr_bundle_count(b, &t) - 1) - stretch_slot(b, &t, 0) + 1;
     return b->summary.rescale_per == EMR_PER_ROW_BYTE ? emr_shape_rows(t.rank, emr_bundle_shape(b, t.shape))
                                                       : 1;
 }
@@ -118,7 +118,7 @@ static emr_status bundle_read_scales(void *user, uint32_t tensor, uint64_t first
     if (!n)
         return EMR_OK;
     if (!kind->has_unified)
-        return read_scale_stream(s, tensor, slot_of(b, &t, 0) + first, n, false, scales, error);
+        return read_scale_stream(s, tensor, stretch_slot(b, &t, 0) + first, n, false, scales, error);
     if (b->summary.rescale_per == EMR_PER_ROW_BYTE)
         return read_scale_stream(s, tensor, t.first_row * kind->n_scales + first, n, true, scales, error);
     float all[EMR_SCALES_MAX]; /* checked when the bundle was opened */
@@ -145,7 +145,7 @@ static emr_status find_scales(bundle_source *s, uint32_t tensor, uint64_t first,
         return read_scale_stream(s, tensor, (t.first_row + first / columns) * kind->n_scales, kind->n_scales,
                                  true, w->scales, error);
     w->n = (size_t)emr_min(w->n, EMR_CHUNK - (t.first_param + first) % EMR_CHUNK);
-    return read_scale_stream(s, tensor, slot_of(b, &t, first), 1, false, w->scales, error);
+    return read_scale_stream(s, tensor, stretch_slot(b, &t, first), 1, false, w->scales, error);
 }
 
 /* Shortens the window to the part whose scales of columns lie in one block, and gives these, if there are any. */

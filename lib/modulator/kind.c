@@ -41,7 +41,7 @@ emr_code_kernels emr_kind_kernels(const emr_kind *kind, const emr_kernels *varia
 }
 
 /* The levels of the quantiser of least error for values with a standard normal distribution (Max 1960). */
-static const float levels_3[] = {-1.22400636f, 0, 1.22400636f};
+static const float levels_3[] = {-1.22400636f, 0, 1.22400636f, 0}; /* any code has one */
 static const float levels_4[] = {-1.51041761f, -0.452780035f, 0.452780035f, 1.51041761f};
 static const float levels_8[] = {-2.1519457f,  -1.34390928f, -0.756005281f, -0.245094179f,
                                  0.245094179f, 0.756005281f, 1.34390928f,   2.1519457f};

@@ -1,7 +1,7 @@
 /* kernels_template.h - the kernels for one instruction set. Included once by each variant's file, which first
  * defines a vector of 16 floats, `v16`, a truth for each of its lanes, `m16`, and the operations on them that
- * are used here. Bit for bit the same as kernels_c.c, which also does what is rare: F64 and F8 sources,
- * values that are not finite, sums that overflow f32. */
+ * are used here and in codes_template.h, which is a part of this. Bit for bit the same as kernels_c.c, which
+ * also does what is rare: F64 and F8 sources, values that are not finite, sums that overflow f32. */
 
 #include "core/bytes.h"
 #include "numeric/convert.h"
@@ -589,212 +589,6 @@ static emr_sums sum_range(const emr_chunk *c, emr_range range)
                : emr_kernels_c.sum_range(c, range);
 }
 
-/* Asks for bytes that are needed soon, into level 2. Far ahead, because a processor's own looking ahead ends
- * with each page of 4 KiB; measured on Zen 4, two streams of BF16 in pages of 4 KiB: 0.8 of plain reading
- * without, 0.9 with what comes 2 KiB later in level 1, 1.1 to 1.2 with what comes 8 KiB later in level 2.
- * Past the end nothing happens. */
-static INLINE void prefetch_stream(const uint8_t *at, size_t n)
-{
-    for (size_t line = 0; line < n; line += 64)
-        __builtin_prefetch(at + 8192 + line, 0, 2);
-}
-
-/* By the reference. */
-static void apply_part(const emr_run *r, size_t from, size_t n)
-{
-    emr_run part = *r;
-    part.n = n;
-    part.first_code = r->first_code + from;
-    part.base = (const uint8_t *)r->base + from * emr_float_size(r->base_dtype);
-    part.unified = (const uint8_t *)r->unified + from * emr_float_size(r->unified_dtype);
-    part.out = (uint8_t *)r->out + from * emr_float_size(r->out_dtype);
-    if (n)
-        emr_kernels_c.mask.apply(&part);
-}
-
-/* Equation 6 for whole vectors; the mask's first bit is the first of a byte. With `stream`, a constant, what
- * is stored goes past the caches; `out` is aligned then. By value, so that what is stored cannot change it.
- */
-static INLINE void apply_vectors(emr_run r, size_t from, size_t to, bool stream)
-{
-    size_t base_size = emr_float_size(r.base_dtype);
-    size_t out_size = emr_float_size(r.out_dtype);
-    size_t unified_size = emr_float_size(r.unified_dtype);
-    const uint8_t *base = r.base, *unified = r.unified, *mask = r.codes + r.first_code / 8;
-    uint8_t *out = r.out;
-    _Alignas(64) uint8_t line[64];
-    v16 rescaler = v_set(r.scales[0]);
-    size_t bit = r.first_code % 8;
-    for (size_t i = from; i < to; i += 16) {
-        if ((i - from) % EMR_GROUP == 0) {
-            prefetch_stream(base + i * base_size, EMR_GROUP * base_size);
-            prefetch_stream(unified + i * unified_size, EMR_GROUP * unified_size);
-        }
-        uint8_t *at = stream ? line : out + i * out_size;
-        uint16_t bits = emr_load16(mask + (bit + i) / 8);
-        v16 w0 = load16(r.base_dtype, base + i * base_size);
-        v16 step = v_mul(rescaler, load16(r.unified_dtype, unified + i * unified_size));
-        v16 w = v_one_nan(v_add(w0, step));
-        if (r.out_dtype == EMR_DTYPE_F32)
-            v_store_f32(at, v_select(bits, w, w0)); /* an F32 base comes through with its own bits */
-        else if (r.out_dtype == r.base_dtype)
-            v_store_rounded_where(r.out_dtype, at, w, bits, base + i * base_size);
-        else
-            v_store_rounded(r.out_dtype, at, v_select(bits, w, w0));
-        if (stream)
-            v_stream(out + i * out_size, line, 16 * out_size);
-    }
-    if (stream)
-        v_stream_end();
-}
-
-/* Dtypes are constants in the code that each case gets. */
-static INLINE void apply_by_dtypes(const emr_run *given, emr_dtype base, emr_dtype unified, emr_dtype out,
-                                   size_t from, size_t to, bool stream)
-{
-    emr_run r = *given;
-    r.base_dtype = base;
-    r.unified_dtype = unified;
-    r.out_dtype = out;
-    if (stream)
-        apply_vectors(r, from, to, true);
-    else
-        apply_vectors(r, from, to, false);
-}
-
-static void apply_body(const emr_run *r, size_t from, size_t to, bool stream)
-{
-    emr_dtype base = r->base_dtype, unified = r->unified_dtype;
-    emr_dtype out = r->out_dtype;
-    if (base == EMR_DTYPE_F32 && unified == EMR_DTYPE_F32 && out == EMR_DTYPE_F32)
-        apply_by_dtypes(r, EMR_DTYPE_F32, EMR_DTYPE_F32, EMR_DTYPE_F32, from, to, stream);
-    else if (base == EMR_DTYPE_BF16 && unified == EMR_DTYPE_F32 && out == EMR_DTYPE_BF16)
-        apply_by_dtypes(r, EMR_DTYPE_BF16, EMR_DTYPE_F32, EMR_DTYPE_BF16, from, to, stream);
-    else if (base == EMR_DTYPE_BF16 && unified == EMR_DTYPE_BF16 && out == EMR_DTYPE_BF16)
-        apply_by_dtypes(r, EMR_DTYPE_BF16, EMR_DTYPE_BF16, EMR_DTYPE_BF16, from, to, stream);
-    else if (base == EMR_DTYPE_F16 && unified == EMR_DTYPE_F32 && out == EMR_DTYPE_F16)
-        apply_by_dtypes(r, EMR_DTYPE_F16, EMR_DTYPE_F32, EMR_DTYPE_F16, from, to, stream);
-    else if (base == EMR_DTYPE_F16 && unified == EMR_DTYPE_F16 && out == EMR_DTYPE_F16)
-        apply_by_dtypes(r, EMR_DTYPE_F16, EMR_DTYPE_F16, EMR_DTYPE_F16, from, to, stream);
-    else
-        apply_by_dtypes(r, base, unified, out, from, to, stream);
-}
-
-static void apply_mask(const emr_run *r)
-{
-    if (!is_narrow(r->base_dtype) || !is_narrow(r->out_dtype)) {
-        emr_kernels_c.mask.apply(r);
-        return;
-    }
-    size_t head = (8 - r->first_code % 8) % 8;
-    head = head < r->n ? head : r->n;
-    size_t body = (r->n - head) / 16 * 16;
-    apply_part(r, 0, head);
-    apply_body(r, head, head + body,
-               r->stream && ((uintptr_t)r->out + head * emr_float_size(r->out_dtype)) % 64 == 0);
-    apply_part(r, head + body, r->n - head - body);
-}
-
-/* Accumulators of some vectors for every other 16 columns. */
-typedef struct dot_sums {
-    v16 of[V_DOT_VECTORS];
-} dot_sums;
-
-static INLINE void dot_load(const emr_dot *d, size_t from, size_t k, size_t half, dot_sums *s)
-{
-    UNROLL
-    for (size_t b = 0; b < k; b++)
-        s->of[b] = v_load_f32(d->lanes[from + b] + 16 * half);
-}
-
-static INLINE void dot_store(const emr_dot *d, size_t from, size_t k, size_t half, const dot_sums *s)
-{
-    UNROLL
-    for (size_t b = 0; b < k; b++)
-        v_store_f32(d->lanes[from + b] + 16 * half, s->of[b]);
-}
-
-/* Equation 6 in f32 for 16 columns, `at` on. W may come out as +0 where the specification has -0: either
- * zero, times anything, leaves an accumulator as it is, which begins at +0 and is never -0. */
-static INLINE v16 dot_weights(const emr_dot *d, size_t at, size_t mask, v16 w0, v16 unified)
-{
-    uint32_t bits = d->codes[mask * EMR_DOT_WORDS + at / 32] >> at % 32;
-    return v_add_where((uint16_t)bits, w0, v_mul(v_set(d->scales[mask]), unified));
-}
-
-static INLINE void dot_columns(const emr_dot *d, size_t from, size_t k, size_t at, dot_sums *s)
-{
-    const uint8_t *base = d->base, *unified = d->unified;
-    const float *x = d->x + from * d->stride + at;
-    v16 w0 = load16(d->base_dtype, base + at * emr_float_size(d->base_dtype));
-    v16 u = load16(d->unified_dtype, unified + at * emr_float_size(d->unified_dtype)), w = w0;
-    UNROLL
-    for (size_t b = 0; b < k; b++, x += d->stride) {
-        if (b == 0 || !d->shared)
-            w = dot_weights(d, at, d->shared ? 0 : from + b, w0, u);
-        s->of[b] = v_add(s->of[b], v_mul(w, v_load_f32(x)));
-    }
-}
-
-/* `k` vectors, a constant. By value, so that what is stored cannot change it. */
-static INLINE void dot_vectors(emr_dot d, size_t from, size_t k)
-{
-    dot_sums low, high;
-    dot_load(&d, from, k, 0, &low);
-    dot_load(&d, from, k, 1, &high);
-    for (size_t at = 0; at < d.n; at += EMR_LANES) {
-        if (from == 0) { /* the other vectors find it there */
-            size_t base_size = emr_float_size(d.base_dtype);
-            size_t unified_size = emr_float_size(d.unified_dtype);
-            prefetch_stream((const uint8_t *)d.base + at * base_size, EMR_LANES * base_size);
-            prefetch_stream((const uint8_t *)d.unified + at * unified_size, EMR_LANES * unified_size);
-        }
-        dot_columns(&d, from, k, at, &low);
-        dot_columns(&d, from, k, at + 16, &high);
-    }
-    dot_store(&d, from, k, 0, &low);
-    dot_store(&d, from, k, 1, &high);
-}
-
-/* The dtypes and whether there is one mask are constants in the code that each case gets. */
-static INLINE void dot_by(const emr_dot *given, emr_dtype base_dtype, emr_dtype unified_dtype, bool shared)
-{
-    emr_dot d = *given;
-    size_t from = 0;
-    d.base_dtype = base_dtype;
-    d.unified_dtype = unified_dtype;
-    d.shared = shared;
-    for (; V_DOT_VECTORS >= 8 && d.n_vectors - from >= 8; from += 8)
-        dot_vectors(d, from, V_DOT_VECTORS >= 8 ? 8 : 1);
-    for (; V_DOT_VECTORS >= 4 && d.n_vectors - from >= 4; from += 4)
-        dot_vectors(d, from, V_DOT_VECTORS >= 4 ? 4 : 1);
-    for (; d.n_vectors - from >= 2; from += 2)
-        dot_vectors(d, from, 2);
-    if (from < d.n_vectors)
-        dot_vectors(d, from, 1);
-}
-
-static void dot_mask(const emr_dot *d)
-{
-    emr_dtype base = d->base_dtype, unified = d->unified_dtype;
-    if (!is_narrow(d->base_dtype))
-        emr_kernels_c.mask.dot(d);
-    else if (base == EMR_DTYPE_F32 && unified == EMR_DTYPE_F32 && d->shared)
-        dot_by(d, EMR_DTYPE_F32, EMR_DTYPE_F32, true);
-    else if (base == EMR_DTYPE_F32 && unified == EMR_DTYPE_F32)
-        dot_by(d, EMR_DTYPE_F32, EMR_DTYPE_F32, false);
-    else if (base == EMR_DTYPE_BF16 && unified == EMR_DTYPE_F32 && d->shared)
-        dot_by(d, EMR_DTYPE_BF16, EMR_DTYPE_F32, true);
-    else if (base == EMR_DTYPE_BF16 && unified == EMR_DTYPE_F32)
-        dot_by(d, EMR_DTYPE_BF16, EMR_DTYPE_F32, false);
-    else if (base == EMR_DTYPE_BF16 && unified == EMR_DTYPE_BF16 && d->shared)
-        dot_by(d, EMR_DTYPE_BF16, EMR_DTYPE_BF16, true);
-    else if (base == EMR_DTYPE_BF16 && unified == EMR_DTYPE_BF16)
-        dot_by(d, EMR_DTYPE_BF16, EMR_DTYPE_BF16, false);
-    else
-        dot_by(d, base, unified, d->shared);
-}
-
 static void convert(emr_dtype to, void *destination, emr_dtype from, const void *source, size_t n)
 {
     size_t to_size = emr_float_size(to), from_size = emr_float_size(from), whole = n / 16 * 16;
@@ -812,6 +606,8 @@ static void convert(emr_dtype to, void *destination, emr_dtype from, const void 
         memcpy(d + whole * to_size, padded, (n - whole) * to_size);
     }
 }
+
+#include "numeric/codes_template.h"
 
 #undef INLINE
 #undef ALONE

@@ -11,6 +11,11 @@
  * bound. */
 #define EMR_UNBIASED_MOST 4
 
+static inline double emr_magnitude(double x)
+{
+    return x < 0 ? -x : x;
+}
+
 /* What q is multiplied with so that it stands for tau. t1, q1: sums of magnitudes; tt, tq, qq: of products. */
 static inline double emr_rescale_of(emr_rescale rule, double t1, double q1, double tt, double tq, double qq)
 {
