@@ -74,10 +74,11 @@ static bool allocate_coders(emr_coders *c)
     return there;
 }
 
-emr_status emr_coders_create(emr_coders *c, emr_merge_plan *plan, const emr_kernels *kernels, emr_writer *writer,
-                             emr_error *error)
+emr_status emr_coders_create(emr_coders *c, emr_merge_plan *plan, const emr_kernels *kernels,
+                             emr_writer *writer, emr_error *error)
 {
-    *c = (emr_coders){.plan = plan, .kernels = kernels, .writer = writer, .n_tasks = plan->modulations.n_coded};
+    *c = (emr_coders){
+        .plan = plan, .kernels = kernels, .writer = writer, .n_tasks = plan->modulations.n_coded};
     return !c->n_tasks || allocate_coders(c) ? EMR_OK : emr_no_memory(error, NULL);
 }
 
@@ -98,7 +99,8 @@ void emr_coders_destroy(emr_coders *c)
 }
 
 /* Where one item of one task goes; its length is told by the item, since nothing is read yet. */
-static void place_item(const emr_coder *t, const emr_item *item, emr_encoding *e, uint8_t **bytes, float **sums)
+static void place_item(const emr_coder *t, const emr_item *item, emr_encoding *e, uint8_t **bytes,
+                       float **sums)
 {
     const emr_tensor *base = item->entry->base;
     bool vector = emr_coding_is_vector(base);
@@ -187,7 +189,8 @@ static emr_status append_zeros(emr_writer *w, size_t stream, uint64_t n, emr_err
 }
 
 /* Codes that may begin within a byte: what is carried, then they. */
-static emr_status append_carried(emr_coder *t, emr_writer *w, const uint8_t *codes, size_t bits, emr_error *error)
+static emr_status append_carried(emr_coder *t, emr_writer *w, const uint8_t *codes, size_t bits,
+                                 emr_error *error)
 {
     uint8_t shifted[EMR_CHUNK / EMR_GROUP * CARRIED_RATE / 8];
     uint64_t carried = t->state.carried, carry = t->state.carry;

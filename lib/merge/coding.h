@@ -54,7 +54,8 @@ void emr_coders_encode(emr_coders *coders, const emr_item *item, size_t index, s
 /* The first parameter of an item that cannot be merged, or item->n; and, of the tasks, the number of the first one
  * that it is so of. Then the sentence. */
 size_t emr_coders_find_bad(const emr_coders *coders, const emr_item *item, size_t index, uint32_t *task);
-emr_status emr_coders_fail_bad(const emr_coders *coders, const emr_item *item, size_t index, emr_error *error);
+emr_status emr_coders_fail_bad(const emr_coders *coders, const emr_item *item, size_t index,
+                               emr_error *error);
 
 /* Writes what an item came to, items in order; and at the end of all what is left. */
 emr_status emr_coders_fold(emr_coders *coders, const emr_item *item, size_t index, emr_error *error);
@@ -65,6 +66,7 @@ void emr_coders_fidelity(const emr_coders *coders, uint32_t number, emr_fidelity
 
 /* Continuing later, as emr_step's. */
 void emr_coders_save(const emr_coders *coders, uint32_t entry, emr_put_fn put, void *context);
-emr_status emr_coders_restore(emr_coders *coders, uint32_t entry, emr_get_fn get, void *context, emr_error *error);
+emr_status emr_coders_restore(emr_coders *coders, uint32_t entry, emr_get_fn get, void *context,
+                              emr_error *error);
 
 #endif

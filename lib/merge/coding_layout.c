@@ -44,7 +44,9 @@ emr_coding emr_coding_of_matrices(const emr_modulation_spec *s)
     if (s->kind == EMR_MODULATOR_KIND_THIN)
         return (emr_coding){.rate = EMR_GROUP / s->thinning, .seed = s->seed};
     if (s->kind == EMR_MODULATOR_KIND_LEVELS)
-        return (emr_coding){.rate = EMR_GROUP * (s->n_levels <= 4 ? 2 : s->n_levels == 8 ? 3 : 4),
+        return (emr_coding){.rate = EMR_GROUP * (s->n_levels <= 4   ? 2
+                                                 : s->n_levels == 8 ? 3
+                                                                    : 4),
                             .levels = emr_kind_levels(s->n_levels)};
     return (emr_coding){.rate = EMR_GROUP};
 }

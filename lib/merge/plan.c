@@ -23,9 +23,10 @@ static emr_status check_rules(const emr_merge_options *o, emr_error *error)
         o->unified_dtype != EMR_DTYPE_BF16)
         return emr_fail(error, EMR_EINVAL, "emr_merge_options: unified_dtype must be F32, F16 or BF16");
     if (o->extendable && o->rescale >= EMR_RESCALE_L2)
-        return emr_fail(error, EMR_EINVAL,
-                        "a bundle with the rescalers l2, norm or unbiased cannot be extendable: they need every "
-                        "task's own weights");
+        return emr_fail(
+            error, EMR_EINVAL,
+            "a bundle with the rescalers l2, norm or unbiased cannot be extendable: they need every "
+            "task's own weights");
     return EMR_OK;
 }
 

@@ -296,7 +296,7 @@ static void check_tensor(const scene *s, const reference *r, const emr_bundle *b
             continue;
         }
         uint64_t row = n_rescalers > 1 ? at / row_length : 0;
-        assert_rescaler(rescalers[row], reference_rescaler(r, task, i, row));
+        assert_rescaler(rescalers[row], reference_scale(r, task, i, row, 0));
         weight_of w = {.base_dtype = base->dtype,
                        .out_dtype = own->dtype,
                        .base = s->merged.base.data[i] + at * base_size,
