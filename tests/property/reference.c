@@ -173,14 +173,16 @@ emr_fidelity reference_fidelity(const reference *r, size_t task)
     double tt = 0, tv = 0, vv = 0;
     for (size_t i = 0; i < r->set->base.n; i++) {
         uint64_t n = r->unified[i] ? test_tensor_count(&r->set->base.tensors[i]) : 0;
+        uint64_t length = n && r->options.rescale_per == EMR_RESCALE_PER_ROW ? n / reference_rows(r, i) : n;
+        double scales[2] = {0, 0};
         for (uint64_t k = 0; k < n; k++) {
+            for (size_t side = 0; k % length == 0 && side < (r->two_sided ? 2 : 1); side++)
+                scales[side] = reference_scale(r, task, i, k / length, side);
             double tau = (double)r->tau[i * r->set->n + task][k], q;
             size_t side = !on_side(r, task, i, k, 0, &q);
-            uint64_t row = r->options.rescale_per == EMR_RESCALE_PER_ROW ? k / (n / reference_rows(r, i)) : 0;
-            double v = q * reference_scale(r, task, i, row, side);
             tt += tau * tau;
-            tv += tau * v;
-            vv += v * v;
+            tv += tau * q * scales[side];
+            vv += q * scales[side] * q * scales[side];
         }
     }
     return (emr_fidelity){.size = sizeof(emr_fidelity),

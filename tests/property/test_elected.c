@@ -88,9 +88,9 @@ static emr_buffer *merge_with(const test_set *s, emr_merge_options o, uint32_t t
     emr_error error;
     emr_pool *pool = create_pool(threads);
     emr_resources resources = resources_within(mib << 20);
-    emr_executor executor = emr_pool_executor(pool);
+
     emr_buffer *buffer = test_buffer_new();
-    resources.executor = &executor;
+    resources.executor = emr_pool_executor(pool);
     o.resources = &resources;
     test_set given = test_set_copy(s, push ? SOURCE_PUSHED : SOURCE_IO);
     emr_merge *merge = test_merge_create(&given, &o);
