@@ -34,7 +34,7 @@
  * So y[b] does not depend on what else is in the batch, and
  *
  *     |y - exact| <= (ceil(columns / 32) + 6) * 2^-24 * sum over c of |W[c] * x[c]|
- *     |y - exact| <= (ceil(columns / 32) + n + 8) * 2^-24 * sum over c of |W_base[c] * x[c]| + |r * v[c] * x[c]|
+ *     |y - exact| <= (ceil(columns / 32) + n + 8) * 2^-24 * sum over c of (|W_base[c]| + |r * v[c]|) * |x[c]|
  *
  * to first order (and 2^-149 for each product that underflows): the first with a unified task vector; the
  * second without, for a row of n stretches, where `exact` knows of no rounding of weights either. The bits of

@@ -40,8 +40,9 @@ typedef struct emr_modulator_source {
     emr_status (*find_tensor)(const void *user, const char *name, uint32_t *tensor); /* or EMR_ENOTFOUND */
     /* How a tensor is coded. Of kinds without unified values, windows end with rows too. */
     emr_tensor_code (*code)(const void *user, uint32_t tensor);
-    /* Groups of as many parameters each, none of which has a scale in common with another. Of kinds without
-     * unified values they are rows. 0 where there are no scales; may be where the tensor has no parameters. */
+    /* Groups of as many parameters each, none of which has a scale in common with another. Of kinds
+     * without unified values they are rows. 0 where there are no scales; may be where the tensor has no
+     * parameters. */
     uint64_t (*n_groups)(const void *user, uint32_t tensor);
     /* All scales of a tensor; [first, first + n) of them, group by group. */
     uint64_t (*n_scales)(const void *user, uint32_t tensor);

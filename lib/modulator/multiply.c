@@ -29,7 +29,7 @@ emr_status emr_product_check(emr_product *p, const char *name, uint64_t n_rows, 
 }
 
 /* The last step of the order of sums. */
-static float fold_lanes(float lanes[EMR_LANES])
+static float fold_sums(float lanes[EMR_LANES])
 {
     for (size_t half = EMR_LANES / 2; half; half /= 2)
         for (size_t j = 0; j < half; j++)
@@ -56,12 +56,12 @@ static emr_status multiply_row(emr_tile *t, uint64_t row, emr_error *error)
     if (!t->kind)
         emr_end_coded_row(t);
     for (size_t v = 0; !status && v < t->n; v++)
-        p->y[(t->first + v) * p->y_stride + row] = fold_lanes(t->lanes[v]);
+        p->y[(t->first + v) * p->y_stride + row] = fold_sums(t->lanes[v]);
     return status;
 }
 
 /* How many vectors, from the tile's first on, are of one family; the base goes with any. */
-static size_t find_family(emr_tile *t, size_t most)
+static size_t find_tile_family(emr_tile *t, size_t most)
 {
     bool found = false;
     size_t n = 0;
@@ -85,7 +85,7 @@ static void begin_tile(emr_tile *t, const emr_multiplication *m, size_t first)
     t->m = m;
     t->of = m->of + first;
     t->first = first;
-    t->n = find_family(t, (size_t)emr_min(m->product.batch - first, EMR_DOT_VECTORS));
+    t->n = find_tile_family(t, (size_t)emr_min(m->product.batch - first, EMR_DOT_VECTORS));
     for (size_t v = 0; v < t->n; v++) {
         const emr_kind *kind = t->of[v].code.kind ? t->of[v].code.kind : t->kind;
         t->kernels[v] = kind ? emr_kind_kernels(kind, m->kernels) : (emr_code_kernels){0};

@@ -60,7 +60,7 @@ static const uint8_t *piece_columns(emr_tile *t, const coded_piece *c)
 }
 
 /* Multiplies the vectors of one task, each run of them that lie side by side at once. */
-static void multiply_piece(emr_tile *t, const coded_piece *c)
+static void multiply_coded_part(emr_tile *t, const coded_piece *c)
 {
     const emr_product *p = &t->m->product;
     const emr_code_window *w = &t->reached[c->v].w;
@@ -138,7 +138,7 @@ static emr_status multiply_task(emr_tile *t, size_t v, const emr_stripe *s, emr_
         else
             c.n = (size_t)emr_min(c.n, EMR_LANES - c.lane);
         if (r->w.codes && r->w.scales[0] != 0)
-            multiply_piece(t, &c);
+            multiply_coded_part(t, &c);
     }
     return EMR_OK;
 }

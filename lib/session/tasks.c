@@ -38,7 +38,7 @@ static emr_status read_row_scales(emr_session *s, uint32_t task, uint64_t n, emr
 }
 
 /* What a task without unified values has beside its codes. */
-static emr_status load_part(emr_session *s, uint32_t task, size_t part, emr_error *error)
+static emr_status load_task_part(emr_session *s, uint32_t task, size_t part, emr_error *error)
 {
     const emr_bundle *b = s->bundle;
     size_t stream = emr_session_part_of(b, task, part);
@@ -125,7 +125,7 @@ emr_status emr_session_load_task(emr_session *s, uint32_t task, emr_error *error
     find_tensor_codes(s, task);
     find_blocks(s, task);
     for (size_t part = 0; !status && part < EMR_SESSION_PARTS; part++)
-        status = load_part(s, task, part, error);
+        status = load_task_part(s, task, part, error);
     if (!status && emr_bundle_kind(s->bundle, task)->has_unified)
         status = load_scales(s, task, error);
     return status ? status : load_private_names(s, task, error);
