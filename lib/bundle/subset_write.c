@@ -12,7 +12,7 @@ typedef struct subset_copy {
     emr_subset *subset;
     const emr_bundle *bundle;
     emr_writer *writer;
-    size_t *streams; /* in the writer; EMR_NO_STREAM: left out */
+    size_t *streams;       /* in the writer; EMR_NO_STREAM: left out */
     uint32_t *strings;     /* by offset in the bundle: offset in the new one + 1; 0: not there yet */
     uint64_t string_bytes; /* in the new one */
 } subset_copy;
