@@ -99,10 +99,10 @@ typedef struct emr_plan_summary {
 typedef struct emr_task_report {
     size_t size;
     const char *name;
-    uint64_t mask_ones;  /* merged parameters whose mask bit is set; density = ones / merged_params */
-    uint64_t zeroed;     /* values that counted as 0 under EMR_ON_NONFINITE_ZERO */
-    float rescaler;      /* per model; 0 otherwise */
-    uint32_t empty_mask; /* 1: the task differs from the base, yet nothing of it was elected */
+    uint64_t mask_ones;   /* merged parameters whose mask bit is set; density = ones / merged_params */
+    uint64_t zeroed;      /* values that counted as 0 under EMR_ON_NONFINITE_ZERO */
+    float rescaler;       /* per model; 0 otherwise */
+    uint32_t empty_mask;  /* 1: the task differs from the base, yet nothing of it was elected */
     float other_rescaler; /* per model, two-sided: where the mask is 0 */
     uint32_t reserved;
 } emr_task_report;

@@ -23,10 +23,11 @@ static emr_status check_rules(const emr_merge_options *o, emr_error *error)
     if (o->unified_dtype != EMR_DTYPE_F32 && o->unified_dtype != EMR_DTYPE_F16 &&
         o->unified_dtype != EMR_DTYPE_BF16)
         return emr_fail(error, EMR_EINVAL, "emr_merge_options: unified_dtype must be F32, F16 or BF16");
-    if (o->extendable && o->rescale == EMR_RESCALE_L2)
+    if (o->extendable && o->rescale >= EMR_RESCALE_L2)
         return emr_fail(
             error, EMR_EINVAL,
-            "with the rescaler l2 a bundle cannot be extendable: it needs every task's own weights");
+            "a bundle with the rescalers l2, norm or unbiased cannot be extendable: they need every "
+            "task's own weights");
     return EMR_OK;
 }
 

@@ -76,6 +76,7 @@ typedef struct block {
     _Alignas(64) float elected[BLOCK];                      /* -1 times the unified value as stored */
     _Alignas(64) float magnitude[BLOCK];                    /* and its magnitude */
     _Alignas(64) float sum[BLOCK], high[BLOCK], low[BLOCK]; /* between batches */
+    _Alignas(64) float most[16];     /* with `nearest`, magnitudes of all blocks: the largest of each lane */
     _Alignas(64) float d[KEPT][ROW]; /* of the first tasks; the others' is computed twice */
     place at;
 } block;
@@ -174,6 +175,8 @@ static INLINE void elect_slice(kind k, const emr_chunk *c, block *b, size_t i, v
     v_store_f32(b->base + i, base);
     v_store_f32(b->elected + i, elected);
     v_store_f32(b->magnitude + i, v_abs(elected));
+    if (k.nearest)
+        v_store_f32(b->most, v_max(v_load_f32(b->most), v_abs(elected)));
 }
 
 /* The first pass over tasks [from, to): the sums and extremes so far come from memory and go there again, or
@@ -354,6 +357,15 @@ static bool finish(emr_chunk *c)
     return finite;
 }
 
+/* Whether a unified value overflows its dtype though no mask is 1 there, so that q1 does not tell. */
+static bool has_overflow(const block *b)
+{
+    for (size_t j = 0; j < 16; j++)
+        if (b->most[j] > FLT_MAX)
+            return true;
+    return false;
+}
+
 static emr_sums sum_range(const emr_chunk *c, emr_range range);
 
 static void merge(emr_chunk *c)
@@ -373,6 +385,7 @@ static void merge(emr_chunk *c)
     }
     block b;
     b.at.first = 0;
+    memset(b.most, 0, sizeof b.most);
     c->bad = c->n;
     c->bad_task = 0;
     if (mixed)
@@ -384,7 +397,7 @@ static void merge(emr_chunk *c)
     else
         (c->nearest ? merge_f16_nearest : merge_f16)(c, &b);
     merge_rest(c, &b);
-    if (!finish(c)) { /* bad input, or sums past f32: rare, and told apart there */
+    if (!finish(c) || has_overflow(&b)) { /* bad input, or sums past f32: rare, and told apart there */
         emr_kernels_c.merge(c);
         return;
     }

@@ -197,8 +197,10 @@ static bool check_merge(const emr_kernels *k, size_t n_tasks)
     c.results = reference.results;
     if (same_outputs(&c))
         return reference.bad < c.n || same_ranges(k, c);
-    printf("%s: merge differs: %zu parameters, %zu tasks, base %s, unified %s, flavour %d\n", k->name, c.n,
-           n_tasks, emr_dtype_name(base_dtype), emr_dtype_name(c.unified_dtype), (int)f);
+    printf("%s: merge differs: %zu parameters, %zu tasks, base %s, unified %s, flavour %d, summation %d, "
+           "nearest %d\n",
+           k->name, c.n, n_tasks, emr_dtype_name(base_dtype), emr_dtype_name(c.unified_dtype), (int)f,
+           (int)c.summation, c.nearest);
     return false;
 }
 
