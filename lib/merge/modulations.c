@@ -14,17 +14,10 @@ bool emr_modulation_is_elected(const emr_modulation_spec *s)
     return emr_kind_find(s->kind)->has_unified;
 }
 
+/* Of kinds without a unified vector. */
 static emr_rescale default_rescale(emr_modulator_kind kind)
 {
-    return kind == EMR_MODULATOR_KIND_MASK || kind == EMR_MODULATOR_KIND_TWO_SIDED ? EMR_RESCALE_L1
-           : kind == EMR_MODULATOR_KIND_THIN                                       ? EMR_RESCALE_MIXED
-                                                                                   : EMR_RESCALE_UNBIASED;
-}
-
-static emr_rescale_per default_per(emr_modulator_kind kind, emr_mask_rule rule)
-{
-    return kind == EMR_MODULATOR_KIND_MASK && rule == EMR_MASK_AGREE ? EMR_RESCALE_PER_MODEL
-                                                                     : EMR_RESCALE_PER_ROW;
+    return kind == EMR_MODULATOR_KIND_THIN ? EMR_RESCALE_MIXED : EMR_RESCALE_UNBIASED;
 }
 
 /* Members that are for one kind, or one family of kinds. */
@@ -150,21 +143,33 @@ static emr_status fail_disagreement(const emr_task *task, const emr_task *first,
         task->name, what, first->name);
 }
 
-/* What the elected tasks share: what one of them says, else the options, else the default. */
+/* Whether all elected tasks are masks that agree. */
+static bool are_papers(const emr_modulations *m)
+{
+    bool are = m->mask_rule == EMR_MASK_AGREE;
+    for (uint32_t i = 0; i < m->n_elected; i++)
+        are = are && m->specs[m->elected[i]].kind == EMR_MODULATOR_KIND_MASK;
+    return are;
+}
+
+/* What the elected tasks share: what one of them says, else the options, else the default: the paper's for the
+ * paper's masks, what measured best for others. */
 static emr_status agree_specs(emr_merge_plan *plan, const emr_task *tasks, emr_error *error)
 {
     emr_modulations *m = &plan->modulations;
     emr_merge_options *o = &plan->options;
     const emr_modulation_spec *first = &m->specs[m->elected[0]];
+    m->mask_rule = first->mask_rule;
+    bool papers = are_papers(m);
     emr_rescale rescale = first->rescale ? first->rescale
                           : o->rescale   ? o->rescale
-                                         : default_rescale(first->kind);
+                          : papers       ? EMR_RESCALE_L1
+                                         : EMR_RESCALE_UNBIASED;
+    bool per_model = papers || rescale == EMR_RESCALE_L1_MEANS;
     emr_rescale_per per = first->rescale_per ? first->rescale_per
                           : o->rescale_per   ? o->rescale_per
-                                             : default_per(first->kind, first->mask_rule);
-    if (rescale == EMR_RESCALE_L1_MEANS && !first->rescale_per && !o->rescale_per)
-        per = EMR_RESCALE_PER_MODEL;
-    m->mask_rule = first->mask_rule;
+                          : per_model        ? EMR_RESCALE_PER_MODEL
+                                             : EMR_RESCALE_PER_ROW;
     for (uint32_t i = 0; i < m->n_elected; i++) {
         emr_modulation_spec *s = &m->specs[m->elected[i]];
         s->rescale = s->rescale ? s->rescale : rescale;
@@ -178,6 +183,10 @@ static emr_status agree_specs(emr_merge_plan *plan, const emr_task *tasks, emr_e
     }
     o->rescale = rescale;
     o->rescale_per = per;
+    if (rescale == EMR_RESCALE_L1_MEANS && !papers)
+        return emr_fail(error, EMR_EINVAL,
+                        "the rescaler l1-means is for masks that agree alone: not for nearest ones, nor for "
+                        "two-sided tasks");
     return EMR_OK;
 }
 

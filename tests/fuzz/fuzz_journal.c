@@ -103,7 +103,7 @@ static void prepare_kinds(void)
     set = test_set_create(tensors, N_TENSORS, 2, 5, SOURCE_READ);
     for (uint32_t i = 0; i < KINDS; i++) {
         emr_merge_options o = EMR_INIT(emr_merge_options);
-        o.rescale_per = i % 3;
+        o.rescale_per = 1 + i % 3;
         o.block_params = 4096;
         o.resources = &resources;
         o.policy = &policy;

@@ -79,8 +79,8 @@ static emr_merge_options choose_options(choices *c)
                                       .on_missing = EMR_ON_MISSING_BASE};
     emr_merge_options o = EMR_INIT(emr_merge_options);
     o.policy = &policy;
-    o.rescale = choose_below(c, 3);
-    o.rescale_per = o.rescale == EMR_RESCALE_L1_MEANS ? EMR_RESCALE_PER_MODEL : choose_below(c, 3);
+    o.rescale = 1 + choose_below(c, 3);
+    o.rescale_per = o.rescale == EMR_RESCALE_L1_MEANS ? EMR_RESCALE_PER_MODEL : 1 + choose_below(c, 3);
     o.tie = choose_below(c, 2);
     o.on_nonfinite = choose_below(c, 2);
     o.unified_dtype = choose_below(c, 4); /* F32 twice, F16, BF16 */

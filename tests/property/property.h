@@ -46,24 +46,31 @@ typedef struct odd_executor {
 } odd_executor;
 emr_executor odd_executor_make(odd_executor *state, uint32_t concurrency);
 
-/* Equations 1 to 4 for the float tensors of a set whose models all have the same tensors. Per tensor and,
+/* Equations 1 to 4 for the float tensors of a set whose models all have the same tensors, all tasks with the options'
+ * modulation. Per tensor and,
  * where there is a task, per tensor * n_tasks + task. */
 typedef struct reference {
     const test_set *set;
     emr_merge_options options;
     float **tau, **unified;
     unsigned char **mask; /* a byte a parameter */
-    double *per_model;    /* a rescaler a task */
+    double *per_model;    /* two scales a task */
+    bool two_sided, nearest;
 } reference;
 reference reference_make(const test_set *s, const emr_merge_options *options);
 void reference_destroy(reference *r);
 
-/* Equation 5 in f64 for a row of a tensor (of which per tensor and per model take no notice). */
-double reference_rescaler(const reference *r, size_t task, size_t tensor, uint64_t row);
+/* Equation 5, and the other rules, in f64 for a row of a tensor (of which per tensor and per model take no notice); of a
+ * two-sided task side 0 is where the mask is 1. */
+double reference_scale(const reference *r, size_t task, size_t tensor, uint64_t row, size_t side);
+/* How near a task's rebuilt vector is, from these scales. */
+emr_fidelity reference_fidelity(const reference *r, size_t task);
 uint64_t reference_rows(const reference *r, size_t tensor);
 
 /* Compares everything in a bundle that concerns the reference's tensors, and every rebuilt model. `base` NULL
  * is the embedded one. */
+void assert_task_is_formula(const emr_bundle *bundle, uint32_t task, const emr_model *base,
+                            const reference *r);
 void assert_bundle_is_formula(const emr_bundle *bundle, const emr_model *base, const reference *r);
 
 /* Merges the set into a bundle and compares everything in it, and every rebuilt model, with the reference. */

@@ -59,9 +59,9 @@ static void adapters_against_zeros(void **state)
     for (uint64_t seed = 1; seed <= 12; seed++) {
         test_set s = test_set_create(lora_tensors, N_LORA, 1 + seed % 4, seed, SOURCE_MEMORY);
         emr_merge_options o = small_options();
-        o.rescale = (emr_rescale)(seed % 3);
+        o.rescale = (emr_rescale)(1 + seed % 3);
         o.rescale_per =
-            o.rescale == EMR_RESCALE_L1_MEANS ? EMR_RESCALE_PER_MODEL : (emr_rescale_per)(seed / 3 % 3);
+            o.rescale == EMR_RESCALE_L1_MEANS ? EMR_RESCALE_PER_MODEL : (emr_rescale_per)(1 + seed / 3 % 3);
         o.tie = (emr_tie)(seed % 2);
         put_zeros(&s);
         check_zeros(&s, o);
@@ -133,7 +133,7 @@ static void vectors_against_the_ones_they_begin_with(void **state)
                 test_store(&s.base, i, k, 1);
         for (size_t t = 0; t < s.n; t++)
             test_model_perturb(&s.tasks[t], &s.base, 0.1f, &r);
-        o.rescale_per = (emr_rescale_per)(seed % 3);
+        o.rescale_per = (emr_rescale_per)(1 + seed % 3);
         assert_merge_is_formula(&s, &o);
         test_set_destroy(&s);
     }

@@ -230,7 +230,7 @@ static void set_scene(scene *s, setting how)
                                               : EMR_ON_MISMATCH_ERROR;
     s->options.policy = &s->policy;
     s->options.block_params = 4096;
-    s->options.rescale_per = (emr_rescale_per)rng_below(&r, 3);
+    s->options.rescale_per = (emr_rescale_per)(1 + rng_below(&r, 3));
     s->options.embed_base = (uint32_t)rng_below(&r, 2);
     s->options.extendable = (uint32_t)rng_below(&r, 2);
 }
@@ -296,7 +296,7 @@ static void check_tensor(const scene *s, const reference *r, const emr_bundle *b
             continue;
         }
         uint64_t row = n_rescalers > 1 ? at / row_length : 0;
-        assert_rescaler(rescalers[row], reference_rescaler(r, task, i, row));
+        assert_rescaler(rescalers[row], reference_scale(r, task, i, row, 0));
         weight_of w = {.base_dtype = base->dtype,
                        .out_dtype = own->dtype,
                        .base = s->merged.base.data[i] + at * base_size,

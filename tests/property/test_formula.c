@@ -12,8 +12,8 @@ static void random_models_of_every_dtype(void **state)
         rng r = {seed};
         emr_merge_options o = small_options();
         rng_next(&r);
-        o.rescale_per = (emr_rescale_per)rng_below(&r, 3);
-        o.rescale = (emr_rescale)rng_below(&r, 3);
+        o.rescale_per = (emr_rescale_per)(1 + rng_below(&r, 3));
+        o.rescale = (emr_rescale)(1 + rng_below(&r, 3));
         if (o.rescale == EMR_RESCALE_L1_MEANS)
             o.rescale_per = EMR_RESCALE_PER_MODEL;
         o.tie = (emr_tie)rng_below(&r, 2);

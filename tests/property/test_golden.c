@@ -62,8 +62,8 @@ static golden_case open_case(const char *name)
         c.tasks[t] = open_model(&c, file);
     }
     c.options.block_params = 4096; /* one case has more parameters */
-    c.options.rescale = CHOICE(&c, "rescale", "l1", "l1-means", "l2");
-    c.options.rescale_per = CHOICE(&c, "per", "model", "tensor", "row");
+    c.options.rescale = 1 + CHOICE(&c, "rescale", "l1", "l1-means", "l2");
+    c.options.rescale_per = 1 + CHOICE(&c, "per", "model", "tensor", "row");
     c.options.tie = CHOICE(&c, "tie", "zero", "negative");
     c.options.on_nonfinite = CHOICE(&c, "on_nonfinite", "error", "zero");
     c.on_missing = CHOICE(&c, "on_missing", "error", "base", "absent");

@@ -126,7 +126,7 @@ static void ties_grow(void **state)
         emr_merge_options o = small_options();
         test_set_on_grid(&s, i + 5);
         o.tie = i & 1;
-        o.rescale_per = i % 3;
+        o.rescale_per = 1 + i % 3;
         o.block_params = 4096;
         o.unified_dtype = i == 4 ? EMR_DTYPE_BF16 : EMR_DTYPE_F32;
         assert_grows(&s, o, i);
@@ -140,7 +140,7 @@ static void random_sets_grow(void **state)
     for (uint32_t i = 0; i < 8; i++) {
         test_set s = random_set(70 + i, 2 + i % 5, i & 1);
         emr_merge_options o = EMR_INIT(emr_merge_options);
-        o.rescale_per = i % 3;
+        o.rescale_per = 1 + i % 3;
         o.on_nonfinite = EMR_ON_NONFINITE_ZERO;
         if (i > 3)
             for (size_t t = 0; t < s.n; t++)

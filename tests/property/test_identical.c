@@ -131,7 +131,7 @@ static void random_models(void **state)
     size_t calls = 0;
     for (uint64_t seed = 100; seed < 112; seed++) {
         test_set s = random_set(seed, 2, true);
-        emr_merge_options o = rich_options((emr_rescale_per)(seed % 3));
+        emr_merge_options o = rich_options((emr_rescale_per)(1 + seed % 3));
         o.embed_base = seed % 2;
         emr_buffer *want = test_merge_bundle(&s, &o);
         emr_buffer *got = merge_in(&ways[seed % (sizeof ways / sizeof ways[0])], &s, o, &calls);
@@ -168,7 +168,7 @@ static void working_memory_stays_within_the_limit(void **state)
         odd_executor odd = {.reverse = true};
         emr_executor executor = odd_executor_make(&odd, 4);
         emr_resources resources = test_resources(&allocator, mib == 16 ? &executor : NULL);
-        emr_merge_options o = rich_options((emr_rescale_per)(mib % 3));
+        emr_merge_options o = rich_options((emr_rescale_per)(1 + mib % 3));
         resources.memory_bytes = mib << 20;
         o.resources = &resources;
         o.block_params = mib == 16 ? 4096 : 0;

@@ -26,7 +26,7 @@ static void unknown_values_are_refused(void **state)
         size_t member;
         int too_low, too_high;
     } members[] = {
-        {offsetof(emr_merge_options, rescale), -1, EMR_RESCALE_L2 + 1},
+        {offsetof(emr_merge_options, rescale), -1, EMR_RESCALE_UNBIASED + 1},
         {offsetof(emr_merge_options, rescale_per), -1, EMR_RESCALE_PER_ROW + 1},
         {offsetof(emr_merge_options, tie), -1, EMR_TIE_NEGATIVE + 1},
         {offsetof(emr_merge_options, on_nonfinite), -1, EMR_ON_NONFINITE_ZERO + 1},

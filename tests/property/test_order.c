@@ -319,7 +319,7 @@ static void planned_output_is_an_upper_bound(void **state)
         test_set s = random_set(seed, 1 + seed % 4, true);
         const char *glob = seed % 2 ? "p[0-4]" : NULL;
         emr_policy policy = private_policy(&glob);
-        emr_merge_options o = rich_options((emr_rescale_per)(seed % 3));
+        emr_merge_options o = rich_options((emr_rescale_per)(1 + seed % 3));
         o.policy = &policy;
         o.embed_base = seed % 4 < 2;
         o.block_params = 4096;

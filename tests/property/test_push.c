@@ -242,7 +242,7 @@ static void random_models_in_tiny_chunks(void **state)
         const char *glob = seed % 2 ? "p[13]" : NULL;
         emr_policy policy = private_policy(&glob);
         o.policy = &policy;
-        o.rescale_per = (emr_rescale_per)(seed % 3);
+        o.rescale_per = (emr_rescale_per)(1 + seed % 3);
         o.embed_base = seed % 5 == 0;
         assert_push_is_pull(&s, &o, seed % 4 ? push_some : push_all, seed, seed % 2 ? 1 : 6);
         test_set_destroy(&s);

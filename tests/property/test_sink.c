@@ -218,7 +218,7 @@ static void sink_gets_what_a_bundle_holds(void **state)
     for (uint64_t seed = 300; seed < 315; seed++) {
         test_set s = random_set(seed, 2, true);
         emr_merge_options o = small_options();
-        o.rescale_per = (emr_rescale_per)(seed % 3);
+        o.rescale_per = (emr_rescale_per)(1 + seed % 3);
         assert_sink_is_bundle(&s, &o, seed % 2);
         test_set_destroy(&s);
     }

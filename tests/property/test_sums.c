@@ -73,7 +73,7 @@ static test_set filled_set(fill_fn fill, uint64_t seed, size_t n_tasks)
 
 static void assert_all_rules(fill_fn fill)
 {
-    for (emr_rescale rule = EMR_RESCALE_L1; rule <= EMR_RESCALE_L2; rule++) {
+    for (emr_rescale rule = EMR_RESCALE_L1; rule <= EMR_RESCALE_UNBIASED; rule++) {
         for (emr_rescale_per per = EMR_RESCALE_PER_MODEL;
              per <= (rule == EMR_RESCALE_L1_MEANS ? EMR_RESCALE_PER_MODEL : EMR_RESCALE_PER_ROW); per++) {
             test_set s = filled_set(fill, rule * 3 + per + 1, 3);
@@ -82,6 +82,11 @@ static void assert_all_rules(fill_fn fill)
             o.rescale_per = per;
             o.tie = per == EMR_RESCALE_PER_TENSOR;
             assert_merge_is_formula(&s, &o);
+            emr_modulation_spec both = EMR_INIT(emr_modulation_spec);
+            both.kind = EMR_MODULATOR_KIND_TWO_SIDED;
+            o.modulation = &both;
+            if (rule != EMR_RESCALE_L1_MEANS)
+                assert_merge_is_formula(&s, &o);
             test_set_destroy(&s);
         }
     }

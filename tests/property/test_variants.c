@@ -59,7 +59,7 @@ static void variants_agree(void **state)
     (void)state;
     for (uint32_t i = 0; i < 9; i++) {
         test_set s = rich_set(i + 50, 1 + i, SOURCE_MEMORY);
-        emr_merge_options o = rich_options(i % 3);
+        emr_merge_options o = rich_options(1 + i % 3);
         o.rescale = i % 2 ? EMR_RESCALE_L2 : EMR_RESCALE_L1;
         o.tie = i % 2;
         o.unified_dtype = unified[i / 3];

@@ -80,7 +80,7 @@ enum { N_TASKS = 3, WAYS = 8 };
 
 static emr_merge_options way_of(uint32_t i, emr_resources *resources)
 {
-    emr_merge_options o = rich_options(i % 3);
+    emr_merge_options o = rich_options(1 + i % 3);
     *resources = resources_within(i % 2 ? 16 << 20 : 64 << 20);
     o.resources = resources;
     o.block_params = i % 4 ? 4096 : 0;
