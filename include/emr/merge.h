@@ -120,7 +120,7 @@ typedef struct emr_sink_part {
 
 /* Receives a merge's results as they are computed, instead of a bundle. Tensors come in the order of the
  * plan, each from front to back. NULL members are not called. Tensors without elements and private tensors
- * do not come. Anything but EMR_OK stops the run, with EMR_ENOMEM or EMR_ECANCELED if that is it, else with
+ * do not come; tasks of kinds without a unified vector cannot (EMR_EUNSUPPORTED). Anything but EMR_OK stops the run, with EMR_ENOMEM or EMR_ECANCELED if that is it, else with
  * EMR_EIO; `error` is never NULL, and what is written there ends the run's sentence. */
 typedef struct emr_sink {
     size_t size;

@@ -3,8 +3,8 @@
 #include "merge/coding.h"
 
 #include "bundle/bundle.h"
+#include "numeric/rescale.h"
 
-#include <math.h>
 #include <string.h>
 
 static const uint8_t zero_bytes[EMR_CHUNK * sizeof(float)]; /* what an item lacks is no longer */
@@ -334,16 +334,24 @@ emr_status emr_coders_end(emr_coders *c, emr_error *error)
     return status;
 }
 
-void emr_coders_fidelity(const emr_coders *c, uint32_t number, emr_fidelity *f)
+emr_fidelity emr_coders_fidelity(const emr_coders *c, uint32_t i)
 {
-    const struct emr_coder_state *s = &c->tasks[number].state;
+    const struct emr_coder_state *s = &c->tasks[i].state;
+    const float unknown = emr_f32_from_bits(EMR_NAN_F32);
     double rest = s->all_tt - 2 * s->all_tq + s->all_qq;
-    *f = (emr_fidelity){.size = sizeof *f, .error = NAN, .cosine = NAN, .coefficient = NAN};
+    double length = emr_square_root(s->all_tt) * emr_square_root(s->all_qq);
+    emr_fidelity f = {.size = sizeof f, .error = unknown, .cosine = unknown, .coefficient = unknown};
     if (!(s->all_tt > 0))
-        return;
-    f->error = (float)((rest > 0 ? rest : 0) / s->all_tt);
-    f->cosine = s->all_qq > 0 ? (float)(s->all_tq / sqrt(s->all_tt * s->all_qq)) : 0;
-    f->coefficient = (float)(s->all_tq / s->all_tt);
+        return f;
+    f.error = (float)((rest > 0 ? rest : 0) / s->all_tt);
+    f.cosine = length > 0 ? (float)(s->all_tq / length) : 0;
+    f.coefficient = (float)(s->all_tq / s->all_tt);
+    return f;
+}
+
+uint64_t emr_coders_zeroed(const emr_coders *c, uint32_t i)
+{
+    return c->tasks[i].state.zeroed;
 }
 
 /* Of the tensor that is passing: none, where the next item begins one, but they are 0 then. */

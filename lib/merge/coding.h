@@ -61,8 +61,9 @@ emr_status emr_coders_fail_bad(const emr_coders *coders, const emr_item *item, s
 emr_status emr_coders_fold(emr_coders *coders, const emr_item *item, size_t index, emr_error *error);
 emr_status emr_coders_end(emr_coders *coders, emr_error *error);
 
-/* How near a task, one of the coders', was coded; once all has passed. */
-void emr_coders_fidelity(const emr_coders *coders, uint32_t number, emr_fidelity *fidelity);
+/* How near one of the tasks was coded, and how many of its values counted as 0; once all has passed. */
+emr_fidelity emr_coders_fidelity(const emr_coders *coders, uint32_t i);
+uint64_t emr_coders_zeroed(const emr_coders *coders, uint32_t i);
 
 /* Continuing later, as emr_step's. */
 void emr_coders_save(const emr_coders *coders, uint32_t entry, emr_put_fn put, void *context);

@@ -83,6 +83,7 @@ void emr_merge_estimate(emr_merge_plan *plan)
 {
     const emr_alignment *a = &plan->alignment;
     plan->loose_bytes = 0;
+    plan->coded = emr_coding_measure(a);
     plan->index_bytes = EMR_HEADER_SIZE + EMR_TRAILER_SIZE + EMR_N_SECTIONS * (EMR_SECTION_HEAD + 8) +
                         EMR_SUMMARY_SIZE + 2 * EMR_STREAM_SIZE + metadata_bytes(a->base) +
                         arrangement_bytes(a->base, a->n_tasks);
@@ -93,6 +94,7 @@ void emr_merge_estimate(emr_merge_plan *plan)
         plan->index_bytes += (uint64_t)a->n_tasks * EMR_MODULATOR_SIZE;
     if (plan->options.extendable)
         plan->index_bytes += growth_bytes(plan);
+    plan->index_bytes += plan->modulations.n_coded * EMR_STREAM_SIZE;
     if (emr_merge_is_per(plan, EMR_RESCALE_PER_ROW))
         plan->loose_bytes =
             a->n_rows * plan->modulations.n_elected *
@@ -100,5 +102,6 @@ void emr_merge_estimate(emr_merge_plan *plan)
     for (uint32_t i = 0; i < a->n_entries; i++)
         estimate_entry(plan, &a->entries[i]);
     plan->bytes_out = a->flat_params * emr_store_value_bytes(plan) +
-                      a->flat_params / 8 * emr_store_plane_bits(plan) + plan->loose_bytes + plan->index_bytes;
+                      a->flat_params / 8 * emr_store_plane_bits(plan) + emr_coding_stream_bytes(plan) +
+                      plan->loose_bytes + plan->index_bytes;
 }

@@ -384,6 +384,11 @@ static emr_status begin_run(emr_merge *m, emr_error *error)
         return emr_fail(error, EMR_ESTATE,
                         "a merge needs an output: emr_merge_set_output or emr_merge_set_sink");
     emr_status status = make_plan(m, error);
+    if (!status && m->to_sink && m->plan.modulations.n_coded)
+        status = emr_fail(error, EMR_EUNSUPPORTED,
+                          "task '%K': a sink takes masks alone, its kind of modulator needs a bundle: "
+                          "emr_merge_set_output",
+                          m->tasks[m->plan.modulations.coded[0]].name);
     if (!status)
         status = choose_layout(m, error);
     if (status)

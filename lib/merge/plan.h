@@ -7,6 +7,7 @@
 #include "emr/merge.h"
 #include "align/alignment.h"
 #include "core/resources.h"
+#include "merge/coding_layout.h"
 #include "merge/modulations.h"
 #include "merge/store_layout.h"
 #include "pass/base_hash.h"
@@ -26,6 +27,7 @@ typedef struct emr_merge_plan {
     emr_base_hashes hashes; /* what it finds and expects */
     uint64_t *base_offsets; /* of the base's tensors in the bundle's base stream, where there is one */
     uint64_t *zeroed;       /* values that counted as 0, one a merged tensor */
+    emr_coding_sizes coded; /* what merged tensors are to tasks that share nothing */
     uint64_t bytes_out;     /* at most */
     uint64_t loose_bytes;   /* of it: base, private tensors and row rescalers */
     uint64_t index_bytes;   /* of it: the index but for the block table */

@@ -22,7 +22,7 @@ import zstandard
 
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "reader"))
-from edit_bundle import ARRANGEMENT, BASE, BLOCKS, GROWTH, METADATA, SHAPES, STREAMS, STRINGS, SUMMARY, TASKS, TENSORS, Parts  # noqa: E402
+from edit_bundle import ARRANGEMENT, BASE, BLOCKS, GROWTH, METADATA, MODULATORS, RESCALERS, SHAPES, STREAMS, STRINGS, SUMMARY, TASKS, TENSORS, Parts  # noqa: E402
 from emr_reader import Bundle  # noqa: E402
 
 RAW, ZSTD, FILL, PLANES = range(4)
@@ -129,6 +129,67 @@ def arranged(name, source):
             parts[ARRANGEMENT].extend(struct.pack("<IIIIII", owner, number(tensor), add_string(parts, own_name), len(parts[SHAPES]) // 8,
                                                   BASE if rest is None else number(rest), 0))
             parts[SHAPES].extend(struct.pack(f"<{len(shape)}Q", *shape))
+    return parts.build()
+
+
+MASK, TWO_SIDED, SIGN, THIN, LEVELS = range(1, 6)
+SCALE = struct.Struct("<H")
+
+
+def of_kinds(source, records, rng):
+    """A bundle of masks with other modulators: kind, log2 of thinning or number of levels, dtype of differences, columns of each task. What a
+    merge would compute is drawn instead, all that a reader must bear among it: columns' scales below 0 and NaN, differences that are not
+    finite, codes of no level, steps where a scale is 0, bits in padding."""
+    bundle, parts = Bundle(source), Parts(source)
+    require(parts, 8)
+    n_columns = n_differences = 0
+    for i, t in enumerate(bundle.tensors[:bundle.n_merged]):
+        width = t["count"] // t["rows"] if t["rows"] else 0
+        is_vector = len(t["shape"]) < 2 or width < 8
+        parts.put(TENSORS, 64 * i + 56, "<Q", n_differences if is_vector else n_columns)
+        n_differences += t["count"] * is_vector
+        n_columns += width * (not is_vector and t["rows"] >= 8 and width <= 65536)
+    number = lambda: SCALE.pack(rng.choice([0, rng.randrange(0x3C00, 0x4000), rng.randrange(0x3C00, 0x4000)]))
+    odd = lambda: SCALE.pack(rng.choice([rng.randrange(0x3C00, 0x4000), rng.randrange(0xBC00, 0xC000), 0x8000, 0x7FC1, 0xFFFF, 0x7F80]))
+    f32 = lambda: struct.pack("<f", rng.choice([0, rng.random(), rng.random()]))
+    n_slots = bundle.n_rows + bundle.flat_params // 16384 + 1 if bundle.flat_params else 0
+    modulators, rescalers, streams = b"", b"", []
+    for task, (kind, parameter, vectors, columns) in enumerate(records):
+        elected = kind <= TWO_SIDED
+        n = 2 if kind == TWO_SIDED else 1
+        thinning, levels = (parameter if kind == k else 0 for k in (THIN, LEVELS))
+        other = rng.random() if kind == TWO_SIDED and bundle.per == 0 else 0
+        seed = rng.getrandbits(32) if kind == THIN else 0
+        modulators += struct.pack("<8BIffff20x", kind, thinning, levels, 2, vectors, columns, 0, 77, seed, other, 0.25, float("nan"), 1)
+        if not elected:
+            struct.pack_into("<fQ8xI", parts[TASKS], 32 * task + 4, 0, 0, 0)
+            bits = {SIGN: 64, THIN: 64 >> thinning, LEVELS: {3: 128, 4: 128, 8: 192, 16: 256}.get(levels)}[kind]
+            block = (768 if levels == 8 else 512) << rng.randrange(6)
+            streams += [(12, task, rng.randbytes(-(-bundle.flat_params // 64 * bits // 8)), block),
+                        (13, task, b"".join(number() for _ in range(n_slots)), 512), (14, task, b"".join(odd() for _ in range(n_columns * columns)), 1024),
+                        (15, task, b"".join(odd() if vectors == 3 else odd() + odd() for _ in range(n_differences)), 2048)]
+            continue
+        streams.append((2, task, bundle.read(2, task, 0, bundle.flat_params // 8), 4096))
+        rescalers += b"".join(f32() for _ in range(n * bundle.n_merged * (bundle.per == 1)))
+        if bundle.per == 2:
+            streams.append((5, task, b"".join(f32() for _ in range(n * bundle.n_rows)), 512))
+    if any(kind <= TWO_SIDED for kind, *_ in records):
+        streams.append((1, BASE, bundle.read(1, BASE, 0, bundle.streams[1, BASE][0]), 512))
+    for kind, owner, length, _, block in bundle.all_streams:
+        if kind in (3, 4):
+            streams.append((kind, owner, bundle.read(kind, owner, 0, length), block))
+    parts[RESCALERS][:] = rescalers
+    parts.sections.append([MODULATORS, 1, bytearray(modulators)])
+    first, table, blocks, parts.data = 0, [], [], bytearray()
+    for kind, owner, content, size in streams:
+        table.append([kind, owner, len(content), first, size, 1])
+        for at in range(0, len(content), size):
+            block = content[at:at + size]
+            stored, codec, value = (b"", FILL, block[0]) if len(set(block)) == 1 else (block, RAW, 0)
+            blocks.append([parts.place(stored, 64), xxhash.xxh3_64_intdigest(stored), len(stored), codec, value, 0])
+        first = len(blocks)
+    parts.set_records(STREAMS, "<IIQQII", table)
+    parts.set_records(BLOCKS, "<QQIBBH", blocks)
     return parts.build()
 
 

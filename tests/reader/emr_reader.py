@@ -21,10 +21,16 @@ DTYPES = {1: ("F32", 32), 2: ("F16", 16), 3: ("BF16", 16), 4: ("F64", 64), 5: ("
 F32, F16, BF16, F64, E4M3, E5M2 = range(1, 7)
 # exponent bits, mantissa bits, code of infinity (of NaN for E4M3, which has none)
 NARROW = {F16: (5, 10, 0x7C00), BF16: (8, 7, 0x7F80), E4M3: (4, 3, 0x7F), E5M2: (5, 2, 0x7C)}
-UNIFIED, MASK, BASE, PRIVATE, ROWS, SUMS, OPPOSITES, EXTREMES, NONZEROS, UNDECIDED, ROW_NUMERATORS = range(1, 12)
+(UNIFIED, MASK, BASE, PRIVATE, ROWS, SUMS, OPPOSITES, EXTREMES, NONZEROS, UNDECIDED, ROW_NUMERATORS, CODES, SCALES, COLUMNS,
+ VECTORS) = range(1, 16)
 OF_BASE = {UNIFIED, BASE, SUMS, OPPOSITES, EXTREMES}
 NO_OWNER = 0xFFFFFFFF
-LACKS_MERGED, LETTERS, ARRANGED = 1, 2, 4  # required features
+LACKS_MERGED, LETTERS, ARRANGED, KINDS = 1, 2, 4, 8  # required features
+BY_MASK, TWO_SIDED, SIGN, THIN, LEVELS = range(1, 6)  # kinds of modulators
+CHUNK = 16384
+QUANTISERS = {levels: np.array([-x for x in reversed(upper)] + [0] * (levels % 2) + upper, np.float32) for levels, upper in {
+    3: [1.22400636], 4: [0.452780035, 1.51041761], 8: [0.245094179, 0.756005281, 1.34390928, 2.1519457],
+    16: [0.12839503, 0.388048299, 0.656759119, 0.942340456, 1.2562312, 1.61804639, 2.06901723, 2.73258957]}.items()}
 
 
 class Refused(Exception):
@@ -165,6 +171,7 @@ class Bundle:
         self.data = data
         self.read_ends()
         self.read_sections()
+        self.read_modulators()
         self.read_streams()
         self.read_blocks()
         self.read_tensors()
@@ -178,7 +185,7 @@ class Bundle:
         refuse_unless(data[:8] == b"\x89EMR\r\n\x1a\n", "another magic")
         major, minor, size, features, sealed = struct.unpack_from("<HHIQ32xQ", data, 8)
         refuse_unless(sealed == xxhash.xxh3_64_intdigest(data[:56]), "the header's hash differs", "EMR_ECORRUPT")
-        refuse_unless(major == 1 and features & ~(LACKS_MERGED | LETTERS | ARRANGED) == 0, f"version {major}.{minor}", "EMR_EVERSION")
+        refuse_unless(major == 1 and features & ~(LACKS_MERGED | LETTERS | ARRANGED | KINDS) == 0, f"version {major}.{minor}", "EMR_EVERSION")
         refuse_unless(size == 64, "size of the header")
         self.features = features
         end = len(data) - 64
@@ -197,7 +204,7 @@ class Bundle:
             kind, flags, size = struct.unpack_from("<IIQ", self.index, at)
             at += 16
             refuse_unless(round_up(size, 8) <= len(self.index) - at, "a section is cut short")
-            if 1 <= kind <= 13:
+            if 1 <= kind <= 14:
                 refuse_unless(kind not in self.sections, "a section occurs twice")
                 self.sections[kind] = self.index[at:at + size]
             else:
@@ -217,13 +224,41 @@ class Bundle:
             strings.decode("utf-8")
         except UnicodeDecodeError:
             raise Refused("EMR_EFORMAT", "a string is not valid UTF-8") from None
-        sizes = {4: (32, self.n_tasks), 5: (64, self.n_tensors), 6: (1, self.n_tasks * self.n_tensors),
-                 7: (4, self.n_tasks * self.n_merged if self.per == 1 else 0)}
+        sizes = {4: (32, self.n_tasks), 5: (64, self.n_tensors), 6: (1, self.n_tasks * self.n_tensors)}
         for kind, (size, n) in sizes.items():
             refuse_unless(len(self.sections[kind]) == size * n, f"section {kind} has the wrong size")
         for kind, size in ((8, 24), (9, 32), (10, 24), (11, 12)):
             refuse_unless(len(self.sections[kind]) % size == 0, f"section {kind} ends within a record")
         refuse_unless(self.n_merged <= self.n_tensors and self.has_base <= 1, "counts")
+
+    def read_modulators(self):
+        """What each task's modulator is; without the feature they are all masks."""
+        section = self.sections.get(14, b"")
+        refuse_unless((14 in self.sections) == bool(self.features & KINDS), "MODULATORS, or its feature bit")
+        if not self.features & KINDS:
+            section = struct.pack("<BxxB44x", BY_MASK, self.rule) * self.n_tasks
+        refuse_unless(len(section) == 48 * self.n_tasks, "MODULATORS has the wrong size")
+        self.modulators = []
+        for kind, thinning, levels, rule, vectors, columns, mask_rule, _, seed, other, *measured in struct.iter_unpack("<8BIffff20x", section):
+            elected = kind <= TWO_SIDED
+            refuse_unless(BY_MASK <= kind <= LEVELS and rule <= 5 and (kind != THIN or 1 <= thinning <= 5) and
+                          (kind != LEVELS or levels in QUANTISERS) and (elected or vectors in (F32, BF16)) and
+                          (not elected or mask_rule <= 1), "a kind of modulator that is unknown", "EMR_EVERSION")
+            refuse_unless((kind == THIN or thinning == seed == 0) and (kind == LEVELS or levels == 0) and (vectors == 0 or not elected) and
+                          columns <= (kind == SIGN) and (mask_rule == 0 or elected), "a member of a modulator that its kind does not have")
+            refuse_unless((rule != 1 or elected and self.per == 0) and (rule != 5 or kind == THIN), "a rule that is of other kinds")
+            refuse_unless(0 <= other < float("inf") and not np.signbit(other) and (other == 0 or kind == TWO_SIDED and self.per == 0),
+                          "a modulator's other rescaler")
+            bits = {SIGN: 1, LEVELS: max(levels - 1, 1).bit_length()}.get(kind, 0)
+            self.modulators.append(dict(kind=kind, elected=elected, scales=2 if kind == TWO_SIDED else 1, thinning=thinning, levels=levels,
+                                        bits=bits, rate=64 >> thinning if kind == THIN else 64 * bits, rule=rule, vectors=vectors,
+                                        columns=columns, mask_rule=mask_rule, seed=seed, other=other, measured=measured))
+        refuse_unless(len(self.sections[7]) == (4 * self.n_merged * self.scales_before(self.n_tasks) if self.per == 1 else 0),
+                      "RESCALERS has the wrong size")
+
+    def scales_before(self, task):
+        """How many scales a tensor has of the elected tasks before that one."""
+        return sum(m["scales"] for m in self.modulators[:task] if m["elected"])
 
     def string(self, offset):
         strings = self.sections[2]
@@ -247,12 +282,15 @@ class Bundle:
         self.all_streams = []
         n_blocks = len(self.sections[10]) // 24
         for kind, owner, length, first, block, flags in struct.iter_unpack("<IIQQII", self.sections[9]):
-            refuse_unless(512 <= block <= 1 << 24 and block & (block - 1) == 0, "a stream's block size")
+            known = 1 <= kind <= (11 if 12 in self.sections else 5) or CODES <= kind <= VECTORS and self.features & KINDS
+            in_threes = known and kind == CODES and owner < self.n_tasks and self.modulators[owner]["bits"] == 3
+            unit = block // 3 if in_threes else block
+            refuse_unless((2048 if known and kind == VECTORS else 512) <= block <= 1 << 24 and block == unit * (3 if in_threes else 1) and
+                          unit & (unit - 1) == 0, "a stream's block size")
             n = -(-length // block)
             refuse_unless(first == next_block and n <= n_blocks - first, "streams do not share out the blocks")
             next_block += n
             self.all_streams.append((kind, owner, length, first, block))
-            known = 1 <= kind <= (11 if 12 in self.sections else 5)
             refuse_unless(known or kind in range(6, 12) or not flags & 1, f"stream kind {kind}", "EMR_EVERSION")
             refuse_unless(owner < self.n_tasks or owner == NO_OWNER, "a stream's owner")
             if known:
@@ -261,11 +299,11 @@ class Bundle:
                 self.streams[kind, owner] = (length, first, block)
         refuse_unless(next_block == n_blocks, "blocks belong to no stream")
         size = 4 if self.unified_dtype == F32 else 2
-        self.expect(UNIFIED, NO_OWNER, self.flat_params * size)
+        self.expect(UNIFIED, NO_OWNER, self.flat_params * size if any(m["elected"] for m in self.modulators) or not self.n_tasks else 0)
         refuse_unless(((BASE, NO_OWNER) in self.streams) == bool(self.has_base), "the base stream")
-        for task in range(self.n_tasks):
-            self.expect(MASK, task, self.flat_params // 8)
-            self.expect(ROWS, task, self.n_rows * 4 if self.per == 2 else 0)
+        for task, m in enumerate(self.modulators):
+            self.expect(MASK, task, self.flat_params // 8 if m["elected"] else 0)
+            self.expect(ROWS, task, self.n_rows * 4 * m["scales"] if self.per == 2 and m["elected"] else 0)
 
     def expect(self, kind, owner, length):
         refuse_unless(self.streams.get((kind, owner), (0,))[0] == length, f"stream {kind} has the wrong length")
@@ -284,9 +322,10 @@ class Bundle:
 
     def read_tensors(self):
         self.tensors, flat, params, rows, base_end = [], 0, 0, 0, 0
+        n_columns, n_differences = 0, 0
         base_length = self.streams.get((BASE, NO_OWNER), (0,))[0]
-        for i, t in enumerate(struct.iter_unpack("<IIHHIQQQQQ8x", self.sections[5])):
-            name, shape, rank, dtype, merged, first, base_offset, low, high, first_row = t
+        for i, t in enumerate(struct.iter_unpack("<IIHHIQQQQQQ", self.sections[5])):
+            name, shape, rank, dtype, merged, first, base_offset, low, high, first_row, first_place = t
             shape, count, size = self.shape(shape, rank, dtype)
             refuse_unless(merged == (i < self.n_merged), "merged tensors do not come first")
             if self.has_base:
@@ -296,18 +335,31 @@ class Bundle:
             if merged:
                 refuse_unless(dtype <= E5M2 and first == flat and first_row == rows, "a merged tensor's place")
                 flat, params, rows = flat + round_up(count, 64), params + count, rows + n_rows
+            is_vector = count == 0 or rank < 2 or count // n_rows < 8
+            has_columns = not is_vector and n_rows >= 8 and count // n_rows <= 65536
+            if merged:
+                refuse_unless(not self.features & KINDS or first_place == (n_differences if is_vector else n_columns), "a tensor's first place")
+                n_differences += count if is_vector else 0
+                n_columns += count // n_rows if has_columns else 0
             self.tensors.append(dict(name=self.string(name), shape=shape, dtype=dtype, count=count, bytes=size, first=first,
-                                     base_offset=base_offset, hash=high << 64 | low, first_row=first_row, rows=n_rows))
+                                     base_offset=base_offset, hash=high << 64 | low, first_row=first_row, rows=n_rows, place=first_place, is_vector=is_vector, has_columns=has_columns))
         refuse_unless((flat, params, rows) == (self.flat_params, self.merged_params, self.n_rows), "sums in SUMMARY")
         refuse_unless(len({t["name"] for t in self.tensors}) == self.n_tensors, "two tensors of one name")
+        n_slots = rows + flat // CHUNK + 1 if flat else 0
+        for task, m in enumerate(self.modulators):
+            coded = not m["elected"]
+            self.expect(CODES, task, -(-(flat // 64) * m["rate"] // 8) if coded else 0)
+            self.expect(SCALES, task, 2 * n_slots if coded else 0)
+            self.expect(COLUMNS, task, 2 * n_columns if m["columns"] else 0)
+            self.expect(VECTORS, task, n_differences * DTYPES[m["vectors"]][1] // 8 if coded else 0)
 
     def read_tasks(self):
         self.tasks = []
-        for name, rescaler, ones, zeroed, empty in struct.iter_unpack("<IfQQI4x", self.sections[4]):
+        for m, (name, rescaler, ones, zeroed, empty) in zip(self.modulators, struct.iter_unpack("<IfQQI4x", self.sections[4])):
             name = self.string(name)
             refuse_unless(name, "a task without a name")
             refuse_unless(0 <= rescaler < float("inf") and not np.signbit(rescaler) and (self.per == 0 or rescaler == 0) and
-                          ones <= self.merged_params and (self.nonfinite or zeroed == 0) and empty <= 1, "a task's rescaler or count")
+                          ones <= self.merged_params and (self.nonfinite or zeroed == 0) and empty <= 1 and (m["elected"] or rescaler == ones == empty == 0), "a task's rescaler or count")
             self.tasks.append(dict(name=name, rescaler=rescaler, ones=ones, private=[], metadata={}))
         refuse_unless(len({t["name"] for t in self.tasks}) == self.n_tasks, "two tasks of one name")
         bits = np.frombuffer(self.sections[7], "<u4")
@@ -341,7 +393,8 @@ class Bundle:
             return
         refuse_unless(len(section) >= 16, "GROWTH is short")
         mismatch, missing, compression, params, n_globs = struct.unpack_from("<BB2xiII", section)
-        refuse_unless(mismatch <= 3 and missing <= 2 and -1 <= compression <= 19 and self.rule != 2, "GROWTH", "EMR_EVERSION")
+        refuse_unless(mismatch <= 3 and missing <= 2 and -1 <= compression <= 19 and self.rule != 2 and not self.features & KINDS,
+                      "GROWTH", "EMR_EVERSION")
         refuse_unless(params == 0 or 4096 <= params <= 1 << 24 and params & (params - 1) == 0, "GROWTH's block parameters")
         first = round_up(16 + 4 * n_globs, 8)
         n = self.n_tasks * {0: 1, 1: self.n_merged, 2: 0}[self.per]
@@ -512,20 +565,84 @@ class Bundle:
         return data if (dtype, shape) == facts else None
 
     def row_rescalers(self, task, tensor):
-        values = np.frombuffer(self.read(ROWS, task, 4 * tensor["first_row"], 4 * tensor["rows"]), "<u4")
+        """Of each parameter."""
+        n = self.modulators[task]["scales"]
+        values = np.frombuffer(self.read(ROWS, task, 4 * n * tensor["first_row"], 4 * n * tensor["rows"]), "<u4")
         refuse_unless(not np.any(values >= 0x7F800000), "a row's rescaler")
-        return np.repeat(values.view("<f4"), tensor["count"] // max(tensor["rows"], 1))
+        return values.view("<f4").reshape(-1, n).repeat(tensor["count"] // max(tensor["rows"], 1), axis=0)
+
+    def elected_steps(self, task, i):
+        """What a mask, or a mask of two sides, adds to each weight of a merged tensor, and where it adds anything."""
+        m, tensor, n = self.modulators[task], self.tensors[i], self.tensors[i]["count"]
+        mask, unified = self.bits(MASK, task, tensor["first"], n), self.unified(tensor["first"], n)
+        if self.per == 0:
+            scales = np.array([[self.tasks[task]["rescaler"], m["other"]][:m["scales"]]], np.float32).repeat(n, axis=0)
+        elif self.per == 1:
+            first = self.n_merged * self.scales_before(task) + i * m["scales"]
+            scales = self.rescalers[first:first + m["scales"]].reshape(1, -1).repeat(n, axis=0)
+        else:
+            scales = self.row_rescalers(task, tensor)
+        if m["kind"] == BY_MASK:
+            return (scales[:, 0] * unified).astype(np.float32), mask
+        scale = np.where(mask, scales[:, 0], -scales[:, 1])
+        return (scale * unified).astype(np.float32), (scale != 0) & (unified != 0)
+
+    def coded_steps(self, task, i):
+        """The same of the kinds without unified values."""
+        m, tensor, n = self.modulators[task], self.tensors[i], self.tensors[i]["count"]
+        if tensor["is_vector"]:
+            size = DTYPES[m["vectors"]][1] // 8
+            steps = load_f64(m["vectors"], self.read(VECTORS, task, size * tensor["place"], size * n)).astype(np.float32)
+            return steps, steps != 0
+        flat = tensor["first"] + np.arange(n)
+        row, column = np.divmod(np.arange(n), n // tensor["rows"])
+        slots = tensor["first_row"] + row + flat // CHUNK
+        stored = np.frombuffer(self.read(SCALES, task, 2 * int(slots[0]), 2 * int(slots[-1] - slots[0] + 1)), "<u2")
+        used = stored[slots - slots[0]]
+        refuse_unless(not np.any(used >= 0x7F80), "a scale")
+        scales, moves = load_f64(BF16, used.tobytes()).astype(np.float32), used != 0
+        if m["kind"] == THIN:
+            kept, codes = self.thin_codes(m, task, flat)
+            return np.where(codes, scales, -scales), moves & kept
+        codes = self.codes(task, m["bits"], tensor["first"], n)
+        if m["kind"] == LEVELS:
+            return scales * np.append(QUANTISERS[m["levels"]], np.float32(0))[codes], moves
+        if m["columns"] and tensor["has_columns"]:
+            stored = np.frombuffer(self.read(COLUMNS, task, 2 * tensor["place"], 2 * (n // tensor["rows"])), "<u2")
+            scales = scales * load_f64(BF16, stored.tobytes()).astype(np.float32)[column]
+        return np.where(codes, scales, -scales), moves
+
+    def codes(self, task, bits, first, n):
+        """Codes of that many bits, from a flat parameter (or a kept one) on."""
+        begin, end = first * bits // 8, -(-(first + n) * bits // 8)
+        packed = np.unpackbits(np.frombuffer(self.read(CODES, task, begin, end - begin), "u1"), bitorder="little")
+        packed = packed[first * bits - 8 * begin:][:n * bits].reshape(n, bits)
+        return (packed.astype(np.int64) << np.arange(bits)).sum(axis=1)
+
+    def thin_codes(self, m, task, flat):
+        """Which parameters are kept, and the codes there."""
+        k, run = m["thinning"], 1 << m["thinning"]
+        group, within = flat // 64, flat % 64
+        mask32 = (1 << 32) - 1
+        x = m["seed"] ^ (group & mask32) * 0x9E3779B1 & mask32 ^ (group >> 32) * 0x85EBCA77 & mask32
+        x ^= x >> 16
+        x = (x.astype(np.uint64) * np.uint64(0x7FEB352D)).astype(np.int64) & mask32
+        x ^= x >> 15
+        x = (x.astype(np.uint64) * np.uint64(0x846CA68B)).astype(np.int64) & mask32
+        x ^= x >> 16
+        kept = x >> (within // run * k) & (run - 1) == within % run
+        first = int(flat[0]) // run
+        codes = self.codes(task, 1, first, -(-(int(flat[-1]) + 1) // run) - first)
+        return kept, codes[flat // run - first]
 
     def weights(self, task, i, dtype, base):
         """Step 5 of the page, for a merged tensor."""
-        tensor = self.tensors[i]
-        n = tensor["count"]
-        mask, unified = self.bits(MASK, task, tensor["first"], n), self.unified(tensor["first"], n)
-        rescaler = (np.float32(self.tasks[task]["rescaler"]) if self.per == 0 else
-                    self.rescalers[task * self.n_merged + i] if self.per == 1 else self.row_rescalers(task, tensor))
-        w = load_f64(tensor["dtype"], base)
+        tensor, n = self.tensors[i], self.tensors[i]["count"]
+        if n == 0:
+            return b""
         with np.errstate(over="ignore", invalid="ignore"):
-            step = (rescaler * unified).astype(np.float32)
+            step, moves = self.elected_steps(task, i) if self.modulators[task]["elected"] else self.coded_steps(task, i)
+            w = load_f64(tensor["dtype"], base)
             if tensor["dtype"] == F64:
                 moved = w + step.astype(np.float64)
             else:
@@ -533,7 +650,7 @@ class Bundle:
         moved[np.isnan(moved)] = np.nan  # one for all: quiet, positive, no payload
         size = DTYPES[dtype][1] // 8
         out = np.frombuffer(store(dtype, moved), "u1").reshape(n, size).copy()
-        out[~mask] = np.frombuffer(convert(dtype, tensor["dtype"], base), "u1").reshape(n, size)[~mask]
+        out[~moves] = np.frombuffer(convert(dtype, tensor["dtype"], base), "u1").reshape(n, size)[~moves]
         return out.tobytes()
 
     def tensor(self, task, i, base):

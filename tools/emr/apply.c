@@ -157,8 +157,11 @@ static emr_status make_export(emr_model **model, const emr_bundle *bundle, const
     (void)base, (void)s;
     if (a->unified)
         return emr_bundle_open_unified(model, bundle, NULL, error);
-    emr_status status = find_task(bundle, a->mask, &task, error);
-    return status ? status : emr_bundle_open_mask(model, bundle, task, NULL, error);
+    emr_status status = find_task(bundle, a->mask ? a->mask : a->vector, &task, error);
+    if (status)
+        return status;
+    return a->mask ? emr_bundle_open_mask(model, bundle, task, NULL, error)
+                   : open_vector(model, bundle, task, error);
 }
 
 int command_export(const arguments *a)
@@ -166,7 +169,7 @@ int command_export(const arguments *a)
     int exit_status = check_usage(a);
     if (exit_status)
         return exit_status;
-    if (a->unified == (a->mask != NULL))
-        return complain(EXIT_USAGE, "export: one of --unified and --mask NAME is needed");
+    if ((a->unified != 0) + (a->mask != NULL) + (a->vector != NULL) != 1)
+        return complain(EXIT_USAGE, "export: one of --unified, --mask NAME and --vector NAME is needed");
     return write_from_bundle(a, "exporting", make_export);
 }

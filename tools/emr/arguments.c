@@ -125,18 +125,28 @@ static const char *add_rename(arguments *a, const option *o, const char *value)
     return *value ? NULL : "is empty";
 }
 
+static const char *add_modulator(arguments *a, const option *o, const char *value)
+{
+    (void)o;
+    a->modulator_words[a->n_modulator_words++] = value;
+    return *value ? NULL : "is empty";
+}
+
 static const char *add_task_word(arguments *a, const option *o, const char *value)
 {
     a->task_words[a->n_task_words++] = (task_word){value, strcmp(o->name, "--tasks") == 0};
     return *value ? NULL : "is empty";
 }
 
-static const char *const rule_words[] = {"default", "l1", "l1-means", "l2", "norm", "unbiased", NULL};
+static const char *const rule_words[] = {"default", "l1",       "l1-means", "l2",
+                                         "norm",    "unbiased", "mixed",    NULL};
 static const char *const per_words[] = {"default", "model", "tensor", "row", NULL};
 static const char *const tie_words[] = {"zero", "negative", NULL};
 static const char *const mismatch_words[] = {"error", "private", "rows", "pad", NULL};
 static const char *const missing_words[] = {"error", "base", "absent", NULL};
 static const char *const nonfinite_words[] = {"error", "zero", NULL};
+static const char *const mask_words[] = {"agree", "nearest", NULL};
+static const char *const vectors_words[] = {"bf16", "f32", NULL};
 static const char *const dtype_words[] = {"f32", "f16", "bf16", NULL};
 
 #define VALUE(function, member)             .takes_value = true, .set = function, .offset = offsetof(arguments, member)
@@ -150,8 +160,13 @@ static const option option_table[] = {
     {.name = "--rename", .commands = MERGE | ADD, .takes_value = true, .set = add_rename},
     {.name = "-o", .commands = MERGE | APPLY | EXPORT | ADD | DROP, VALUE(set_text, output)},
     {.name = "--output", .commands = MERGE | APPLY | EXPORT | ADD | DROP, VALUE(set_text, output)},
-    {.name = "--rescale", .commands = MERGE, CHOICE(merge.rescale, rule_words, 0)},
-    {.name = "--rescale-per", .commands = MERGE, CHOICE(merge.rescale_per, per_words, 0)},
+    {.name = "--modulator", .commands = MERGE | ADD, .takes_value = true, .set = add_modulator},
+    {.name = "--mask", .commands = MERGE, CHOICE(mask_rule, mask_words, EMR_MASK_AGREE)},
+    {.name = "--vectors", .commands = MERGE | ADD, CHOICE(f32_vectors, vectors_words, 0)},
+    {.name = "--no-columns", .commands = MERGE | ADD, FLAG(no_columns)},
+    {.name = "--measure", .commands = MERGE, FLAG(merge.measure)},
+    {.name = "--rescale", .commands = MERGE | ADD, CHOICE(rescale, rule_words, 0)},
+    {.name = "--rescale-per", .commands = MERGE, CHOICE(rescale_per, per_words, 0)},
     {.name = "--tie", .commands = MERGE, CHOICE(merge.tie, tie_words, 0)},
     {.name = "--private", .commands = MERGE, .takes_value = true, .set = add_private_glob},
     {.name = "--merge", .commands = MERGE, .takes_value = true, .set = add_merge_glob},
@@ -179,6 +194,7 @@ static const option option_table[] = {
     {.name = "--shard-size", .commands = APPLY, VALUE(set_size, shard_bytes)},
     {.name = "--unified", .commands = EXPORT, FLAG(unified)},
     {.name = "--mask", .commands = EXPORT, VALUE(set_text, mask)},
+    {.name = "--vector", .commands = EXPORT, VALUE(set_text, vector)},
     {.name = "--force", .commands = MERGE | APPLY | EXPORT | ADD | DROP, FLAG(force)},
     {.name = "--json", .commands = ALL, FLAG(json)},
     {.name = "--quiet", .commands = ALL, FLAG(quiet)},
@@ -195,20 +211,21 @@ static unsigned command_bit(const char *name)
     return 0;
 }
 
-/* The option that a word names: the whole word, or what stands before its '='. */
-static const option *find_option(const char *word)
+/* The command's option that a word names: the whole word, or what stands before its '='. */
+static const option *find_option(const char *word, unsigned command)
 {
     size_t n = strncmp(word, "--", 2) == 0 ? strcspn(word, "=") : strlen(word);
     for (size_t i = 0; i < sizeof option_table / sizeof option_table[0]; i++)
-        if (strlen(option_table[i].name) == n && strncmp(option_table[i].name, word, n) == 0)
+        if (option_table[i].commands & command && strlen(option_table[i].name) == n &&
+            strncmp(option_table[i].name, word, n) == 0)
             return &option_table[i];
     return NULL;
 }
 
 static int parse_option(arguments *a, const char *word, const char *next, bool *used_next)
 {
-    const option *o = find_option(word);
-    if (!o || !(o->commands & command_bit(a->command)))
+    const option *o = find_option(word, command_bit(a->command));
+    if (!o)
         return complain(EXIT_USAGE, "%s: unknown option (see emr %s --help)", word, a->command);
     const char *equals = word[1] == '-' ? strchr(word, '=') : NULL, *value = equals ? equals + 1 : NULL;
     if (!o->takes_value && value)
@@ -231,13 +248,14 @@ int parse_arguments(arguments *a, int argc, char **argv)
     a->files = calloc(room, sizeof *a->files);
     a->task_words = calloc(room, sizeof *a->task_words);
     a->rename_words = calloc(room, sizeof *a->rename_words);
+    a->modulator_words = calloc(room, sizeof *a->modulator_words);
     a->private_globs = calloc(room, sizeof *a->private_globs);
     a->merge_globs = calloc(room, sizeof *a->merge_globs);
     a->base_globs = calloc(room, sizeof *a->base_globs);
     a->absent_globs = calloc(room, sizeof *a->absent_globs);
     a->differ = calloc(room, sizeof *a->differ);
     if (!a->differ || !a->merge_globs || !a->base_globs || !a->absent_globs || !a->files ||
-        !a->rename_words || !a->task_words || !a->private_globs)
+        !a->rename_words || !a->modulator_words || !a->task_words || !a->private_globs)
         return complain(EXIT_SYSTEM, "out of memory");
     a->merge = EMR_INIT(emr_merge_options);
     a->policy = (emr_policy){.size = sizeof a->policy,
@@ -263,7 +281,9 @@ int parse_arguments(arguments *a, int argc, char **argv)
     if (a->help || a->version)
         return EXIT_DONE;
     int status = take_tasks(a);
-    return status ? status : take_rules(a);
+    if (!status)
+        status = take_rules(a);
+    return status ? status : take_modulators(a);
 }
 
 void free_arguments(arguments *a)
@@ -271,6 +291,7 @@ void free_arguments(arguments *a)
     free_tasks(a);
     free_rules(a);
     free(a->files);
+    free(a->modulator_words);
     free(a->private_globs);
     free(a->merge_globs);
     free(a->differ);

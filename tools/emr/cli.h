@@ -15,6 +15,8 @@ enum { EXIT_DONE = 0, EXIT_DATA = 1, EXIT_USAGE = 2, EXIT_SYSTEM = 3, EXIT_INTER
 typedef struct task_argument {
     char *name, *path; /* path NULL: a bare name */
     bool derived;      /* the name is the checkpoint's */
+    bool has_own_kind; /* of modulator: --modulator names the task */
+    emr_modulation_spec modulation;
 } task_argument;
 
 /* What stood behind --task or, `many`, --tasks. */
@@ -47,19 +49,25 @@ typedef struct arguments {
     size_t n_tasks, tasks_capacity;
     const char **rename_words;
     size_t n_rename_words;
-    rename_rule *rules; /* what they come to */
+    const char **modulator_words;
+    size_t n_modulator_words;
+    rename_rule *rules; /* what --rename's words come to */
     size_t n_rules, rules_capacity;
     const char **private_globs, **merge_globs, **base_globs, **absent_globs; /* the policy's */
     const char **differ; /* keys in which adapters may differ */
     size_t n_differ;
-    const char *base, *output, *mask;
+    const char *base, *output, *mask, *vector;
     uint64_t memory, shard_bytes, resume_every;
     emr_merge_options merge;
     emr_policy policy;
     emr_dtype dtype;
+    emr_rescale rescale;
+    emr_rescale_per rescale_per;
+    emr_mask_rule mask_rule;
+    uint32_t f32_vectors;
     uint32_t threads;                                                                 /* 0: all online */
     uint32_t dequantise, unified, resume, dry_run, force, json, quiet, help, version; /* flags */
-    uint32_t no_side_files, apply_adapters;
+    uint32_t no_side_files, apply_adapters, no_columns;
 } arguments;
 
 /* Parses the words after the command. On failure prints the error line and returns EXIT_USAGE. */
@@ -78,6 +86,9 @@ void free_tasks(arguments *a);
 /* The rules that --rename gives, once the tasks are known. */
 int take_rules(arguments *a);
 void free_rules(arguments *a);
+
+/* What --modulator makes of the tasks, once they are known. */
+int take_modulators(arguments *a);
 
 /* Hands each checkpoint that --tasks finds in a folder, or by a pattern, to `take`, which owns it then. */
 typedef int (*path_fn)(arguments *a, const char *option, char *path);
@@ -203,6 +214,31 @@ typedef struct merge_job {
 /* With --apply-adapters: what the base becomes with each task that is an adapter takes its place. */
 emr_status apply_adapters(merge_job *j, const arguments *a, emr_error *error);
 
+/* One task's modulator: what it is, what it takes, how near it comes (kinds.c). */
+typedef struct modulator_facts {
+    emr_modulation_spec spec;
+    emr_fidelity fidelity;
+    uint64_t coded_bytes, unified_bytes; /* stored: its own; of the unified vector that it shares, or 0 */
+    double bits;    /* of a merged parameter, its part of the unified vector included; all in the file */
+    double density; /* share of merged parameters whose mask bit is set; NaN without masks */
+    bool has_mask;
+} modulator_facts;
+/* Whether a kind has masks of the unified vector; the others have nothing in common with other tasks. */
+bool has_masks(const emr_modulation_spec *spec);
+emr_status describe_task(modulator_facts *facts, const emr_bundle *bundle, uint32_t task);
+const char *modulator_text(const emr_modulation_spec *spec, char text[64]);
+json_t *modulator_json(const emr_modulation_spec *spec);
+/* As members of a task's object; and as columns behind its name, "-" for what is not known. */
+void add_facts_json(json_t *object, const modulator_facts *facts);
+void print_facts_head(void);
+void print_facts(const modulator_facts *facts);
+
+/* Says on standard error that thinned signs keep too little of a new task's rows, if so. */
+void note_few_kept(const merge_job *j, const arguments *a, size_t task);
+
+/* What a task's modulator adds to the base, one tensor for each merged one. */
+emr_status open_vector(emr_model **model, const emr_bundle *bundle, uint32_t task, emr_error *error);
+
 /* The plan (--dry-run); and, after the run, what became of it. */
 emr_status print_merge_plan(const merge_job *j, const arguments *a, emr_error *error);
 int print_merge_report(const merge_job *j, const arguments *a);
@@ -240,8 +276,10 @@ const char *shape_text(uint32_t rank, const uint64_t *shape, char text[256]);
 /* A string; where a path is not valid UTF-8, with '?' for what is not ASCII. */
 json_t *text_json(const char *text);
 json_t *shape_json(uint32_t rank, const uint64_t *shape);
-/* A task's rescalers: a number per model; else an object by tensor name, of numbers, or of arrays per row. */
+/* A task's rescalers: a number per model; else an object by tensor name, of numbers, or of arrays per row. Of
+ * masks of two sides each number is an array of two. Null where it has no mask. */
 emr_status rescalers_json(json_t **value, const emr_bundle *bundle, uint32_t task, emr_error *error);
+const char *rescaler_text(const emr_bundle *bundle, uint32_t task, char text[32]);
 /* Prints to standard output and releases. Returns an exit status. */
 int print_json(json_t *root);
 

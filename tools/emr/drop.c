@@ -44,10 +44,22 @@ static json_t *report_json(const arguments *a, size_t left, const emr_drop_repor
     json_t *dropped = json_array();
     for (size_t i = 0; i < a->n_tasks; i++)
         json_array_append_new(dropped, text_json(a->tasks[i].name));
-    return json_pack("{s:o, s:o, s:I, s:I, s:I, s:I, s:b}", "output", text_json(a->output), "dropped",
+    return json_pack("{s:o, s:o, s:I, s:I, s:I, s:I, s:b, s:b}", "output", text_json(a->output), "dropped",
                      dropped, "tasks_left", (json_int_t)left, "unified", (json_int_t)r->unified, "alone",
                      (json_int_t)r->alone, "shared", (json_int_t)r->shared, "lost_growth",
-                     (int)r->lost_growth);
+                     (int)r->lost_growth, "lost_unified", (int)r->lost_unified);
+}
+
+/* Whether a dropped task had a part in the unified vector. */
+static bool shared_unified(const emr_bundle *b, const arguments *a)
+{
+    emr_modulation_spec spec = EMR_INIT(emr_modulation_spec);
+    uint32_t task;
+    for (size_t i = 0; i < a->n_tasks; i++)
+        if (emr_bundle_find_task(b, a->tasks[i].name, &task, NULL) == EMR_OK &&
+            emr_bundle_get_modulation(b, task, &spec, NULL) == EMR_OK && has_masks(&spec))
+            return true;
+    return false;
 }
 
 static int print_report(const emr_bundle *b, const arguments *a, const emr_drop_report *r)
@@ -67,13 +79,19 @@ static int print_report(const emr_bundle *b, const arguments *a, const emr_drop_
     }
     printf("; %zu %s, %s weights are unchanged\n", left, left == 1 ? "task stays" : "tasks stay",
            left == 1 ? "its" : "their");
-    printf("Merging anew without %s would elect anew up to %llu of %llu unified values: %llu that only %s "
-           "used (they are dead weight now), and %llu shared with others (their magnitude may shrink, their "
-           "sign may change); and with them every rescaler of what stays.\n",
-           without, (unsigned long long)(r->alone + r->shared), (unsigned long long)r->unified,
-           (unsigned long long)r->alone, gone, (unsigned long long)r->shared);
+    if (!shared_unified(b, a))
+        printf("Nothing else depended on %s.\n", without);
+    else if (r->lost_unified)
+        printf("No task that stays uses the unified vector, so the new bundle has none.\n");
+    else
+        printf(
+            "Merging anew without %s would elect anew up to %llu of %llu unified values: %llu that only %s "
+            "used (they are dead weight now), and %llu shared with others (their magnitude may shrink, their "
+            "sign may change); and with them every rescaler of what stays.\n",
+            without, (unsigned long long)(r->alone + r->shared), (unsigned long long)r->unified,
+            (unsigned long long)r->alone, gone, (unsigned long long)r->shared);
     if (r->lost_growth)
-        printf("Tasks can no longer be added to it.\n");
+        printf("Tasks with masks can no longer be added to it.\n");
     return EXIT_DONE;
 }
 

@@ -49,25 +49,34 @@ static void print_all_files(const emr_bundle *b)
         list_files(b, i, t.name, true);
 }
 
-static emr_status bundle_json(json_t *root, const emr_bundle *b, const emr_bundle_info *info,
-                              emr_error *error)
+static emr_status task_json(json_t *tasks, const emr_bundle *b, uint32_t task, emr_error *error)
+{
+    modulator_facts facts;
+    emr_task_info t = EMR_INIT(emr_task_info);
+    json_t *rescaler = NULL, *files = json_array();
+    emr_status status = describe_task(&facts, b, task);
+    if (!status)
+        status = rescalers_json(&rescaler, b, task, error);
+    emr_bundle_get_task(b, task, &t);
+    json_t *row =
+        json_pack("{s:s, s:o, s:I, s:I, s:o, s:o}", "name", t.name, "rescaler",
+                  rescaler ? rescaler : json_null(), "mask_bytes", (json_int_t)t.mask_bytes, "coded_bytes",
+                  (json_int_t)t.coded_bytes, "private_tensors", private_json(b, task, files), "files", files);
+    add_facts_json(row, &facts);
+    json_array_append_new(tasks, row);
+    return status;
+}
+
+static emr_status bundle_json(json_t *root, const emr_bundle *b, emr_error *error)
 {
     json_t *tasks = json_array(), *tensors = json_array();
-    emr_task_info t = EMR_INIT(emr_task_info);
     emr_tensor_info x = EMR_INIT(emr_tensor_info);
-    emr_status status = EMR_OK;
-    double params = info->merged_params ? (double)info->merged_params : 1;
+    emr_bundle_info info = EMR_INIT(emr_bundle_info);
+    emr_status status = emr_bundle_get_info(b, &info);
     json_object_set_new(root, "tasks", tasks);
     json_object_set_new(root, "tensors", tensors);
-    for (uint32_t i = 0; !status && emr_bundle_get_task(b, i, &t) == EMR_OK; i++) {
-        json_t *rescaler = NULL, *files = json_array();
-        status = rescalers_json(&rescaler, b, i, error);
-        json_array_append_new(tasks,
-                              json_pack("{s:s, s:o, s:f, s:I, s:o, s:o}", "name", t.name, "rescaler",
-                                        rescaler ? rescaler : json_null(), "density",
-                                        (double)t.mask_ones / params, "mask_bytes", (json_int_t)t.mask_bytes,
-                                        "private_tensors", private_json(b, i, files), "files", files));
-    }
+    for (uint32_t i = 0; !status && i < info.n_tasks; i++)
+        status = task_json(tasks, b, i, error);
     for (uint32_t i = 0; emr_bundle_get_tensor(b, i, &x) == EMR_OK; i++) {
         char hash[33];
         snprintf(hash, sizeof hash, "%016llx%016llx", (unsigned long long)x.base_hash[1],
@@ -88,19 +97,26 @@ static void print_bundle(const emr_bundle *b, const emr_bundle_info *info, const
     char size[32], shape[256];
     printf("%s: EMR bundle %u.%u, %s\n", path, info->version_major, info->version_minor,
            size_text(info->bytes, size));
-    printf("rescaler %s per %s, tie %s, unified %s; %llu merged parameters in %u tensors\n",
-           rule_name(info->rescale), per_name(info->rescale_per), tie_name(info->tie),
-           emr_dtype_name(info->unified_dtype), (unsigned long long)info->merged_params, info->n_merged);
-    printf("the base is %s; tasks can%s be added\n\n", info->has_base ? "embedded" : "not embedded",
-           info->extendable ? "" : "not");
-    printf("%-24s %10s %8s %12s %8s\n", "task", "rescaler", "density", "mask bytes", "private");
+    printf("%llu merged parameters in %u tensors; ", (unsigned long long)info->merged_params, info->n_merged);
+    if (info->n_elected)
+        printf("a unified vector of %u tasks, tie %s, %s\n", info->n_elected, tie_name(info->tie),
+               emr_dtype_name(info->unified_dtype));
+    else
+        puts("no unified vector");
+    printf("the base is %s; tasks with masks can%s be added, others always can\n\n",
+           info->has_base ? "embedded" : "not embedded", info->extendable ? "" : "not");
+    printf("%-24s ", "task");
+    print_facts_head();
+    printf(" %15s %12s %8s\n", "rescaler", "bytes", "private");
     for (uint32_t i = 0; emr_bundle_get_task(b, i, &t) == EMR_OK; i++) {
-        char rescaler[16];
-        snprintf(rescaler, sizeof rescaler, "%.6f", (double)t.rescaler);
+        modulator_facts facts;
+        char rescaler[32];
+        describe_task(&facts, b, i);
         print_name(t.name, 24);
-        printf(" %10s %8.4f %12llu %8u\n", info->rescale_per > EMR_RESCALE_PER_MODEL ? per_name(info->rescale_per) : rescaler,
-               info->merged_params ? (double)t.mask_ones / (double)info->merged_params : 0.0,
-               (unsigned long long)t.mask_bytes, t.n_private - list_files(b, i, t.name, false));
+        putchar(' ');
+        print_facts(&facts);
+        printf(" %15s %12llu %8u\n", rescaler_text(b, i, rescaler), (unsigned long long)t.coded_bytes,
+               t.n_private - list_files(b, i, t.name, false));
     }
     printf("\n%-48s %-8s %-20s %s\n", "tensor", "dtype", "shape", "unified bytes");
     for (uint32_t i = 0; emr_bundle_get_tensor(b, i, &x) == EMR_OK; i++) {
@@ -123,13 +139,15 @@ static int inspect_bundle(const arguments *a, const emr_bundle *b)
         print_bundle(b, &info, a->files[0]);
         return EXIT_DONE;
     }
+    bool shares = info.n_elected != 0;
     json_t *root = json_pack(
-        "{s:[i, i], s:s, s:s, s:s, s:s, s:b, s:b, s:I, s:I}", "format_version", (int)info.version_major,
-        (int)info.version_minor, "rule", rule_name(info.rescale), "per", per_name(info.rescale_per), "tie",
-        tie_name(info.tie), "unified_dtype", emr_dtype_name(info.unified_dtype), "base_embedded",
+        "{s:[i, i], s:s?, s:s?, s:s?, s:s?, s:b, s:b, s:I, s:I}", "format_version", (int)info.version_major,
+        (int)info.version_minor, "rule", shares ? rule_name(info.rescale) : NULL, "per",
+        shares ? per_name(info.rescale_per) : NULL, "tie", shares ? tie_name(info.tie) : NULL,
+        "unified_dtype", shares ? emr_dtype_name(info.unified_dtype) : NULL, "base_embedded",
         (int)info.has_base, "extendable", (int)info.extendable, "merged_params",
         (json_int_t)info.merged_params, "bytes", (json_int_t)info.bytes);
-    emr_status status = bundle_json(root, b, &info, &error);
+    emr_status status = bundle_json(root, b, &error);
     if (!status)
         return print_json(root);
     json_decref(root);

@@ -133,6 +133,18 @@ static emr_status create_merge(merge_job *j, const arguments *a, emr_error *erro
     return status ? status : emr_merge_create(&j->merge, &options, error);
 }
 
+/* A task, and the modulator that it is to have. */
+static emr_status add_task_model(merge_job *j, const arguments *a, size_t i, emr_error *error)
+{
+    emr_bundle_info before = EMR_INIT(emr_bundle_info);
+    emr_status status = j->before ? emr_bundle_get_info(j->before, &before) : EMR_OK;
+    if (!status)
+        status = emr_merge_add_task(j->merge, a->tasks[i].name, j->models[i], error);
+    return status ? status
+                  : emr_merge_set_modulation(j->merge, before.n_tasks + (uint32_t)i, &a->tasks[i].modulation,
+                                             error);
+}
+
 static emr_status set_models(merge_job *j, const arguments *a, emr_error *error)
 {
     emr_status status = EMR_OK;
@@ -145,7 +157,7 @@ static emr_status set_models(merge_job *j, const arguments *a, emr_error *error)
     if (!status)
         status = emr_merge_set_base(j->merge, j->base, error);
     for (size_t i = 0; !status && i < a->n_tasks; i++)
-        status = emr_merge_add_task(j->merge, a->tasks[i].name, j->models[i], error);
+        status = add_task_model(j, a, i, error);
     return status;
 }
 

@@ -1,6 +1,8 @@
 /* report.c - what a merge would do, and what it did: for people and as JSON. */
 #include "cli.h"
 
+#include <math.h>
+
 static const char *action_name(uint32_t action)
 {
     return action == EMR_ACTION_MERGE ? "merge" : action == EMR_ACTION_KEEP ? "keep" : "private";
@@ -18,6 +20,13 @@ static json_t *tensors_json(const emr_merge *merge)
                                         "action", action_name(t.action), "reason", t.reason, "private_tasks",
                                         (int)t.n_private, "zeroed", (json_int_t)t.zeroed));
     return rows;
+}
+
+/* What there is to say of a new task before it is merged. */
+static void note_task(const merge_job *j, const arguments *a, size_t task)
+{
+    note_missing(j, a, task);
+    note_few_kept(j, a, task);
 }
 
 /* Of the tasks, before the run. */
@@ -40,7 +49,7 @@ emr_status print_merge_plan(const merge_job *j, const arguments *a, emr_error *e
         return status;
     const share parts = count_share(j->merge, j->models, a->n_tasks, j->base);
     for (size_t i = 0; i < a->n_tasks; i++)
-        note_missing(j, a, i);
+        note_task(j, a, i);
     note_share(a, &parts, j->base);
     if (a->json) {
         json_t *root = json_pack("{s:o, s:o, s:o, s:I, s:I, s:I}", "base", text_json(a->base), "tasks",
@@ -72,14 +81,22 @@ emr_status print_merge_plan(const merge_job *j, const arguments *a, emr_error *e
  * in more than half of it, the task's own vote being one of them. */
 static const float USUAL_RESCALER_MAX = 2;
 
+/* Whether that holds for a new task's. */
+static bool is_paper_mask(const arguments *a, size_t task)
+{
+    const emr_modulation_spec *s = &a->tasks[task].modulation;
+    return s->kind == EMR_MODULATOR_KIND_MASK && s->mask_rule == EMR_MASK_AGREE &&
+           s->rescale <= EMR_RESCALE_L2;
+}
+
 /* Tells what a user must know of even without asking. */
-static void warn_of_task(const emr_task_report *r)
+static void warn_of_task(const emr_task_report *r, bool by_paper)
 {
     if (r->empty_mask)
         complain(0,
                  "note: task '%s' differs from the base, yet nothing of it was elected: it becomes the base",
                  r->name);
-    if (r->rescaler > USUAL_RESCALER_MAX)
+    if (by_paper && r->rescaler > USUAL_RESCALER_MAX)
         complain(
             0,
             "note: task '%s': its rescaler is %.4g, where 0.3 to 1 is usual: other tasks outvoted more than "
@@ -100,78 +117,98 @@ static emr_bundle_info info_before(const merge_job *j)
     return info;
 }
 
-static double density_of(const emr_task_report *r, const emr_plan_summary *s)
+/* What the bundle that was written says of a task; and what the merge measured, stored or not. */
+static emr_status report_facts(modulator_facts *facts, const merge_job *j, const emr_bundle *written,
+                               uint32_t task)
 {
-    return s->merged_params ? (double)r->mask_ones / (double)s->merged_params : 0;
+    emr_fidelity measured = EMR_INIT(emr_fidelity);
+    emr_status status = describe_task(facts, written, task);
+    if (!status)
+        status = emr_merge_get_fidelity(j->merge, task, &measured);
+    if (!status && !isnan(measured.error))
+        facts->fidelity = measured;
+    return status;
 }
 
-static void print_table(const merge_job *j, const emr_plan_summary *s, emr_rescale_per per)
+static emr_status print_table(const merge_job *j, const emr_bundle *written)
 {
     emr_task_report r = EMR_INIT(emr_task_report);
-    printf("%-20s %12s %8s\n", "task", "rescaler", "density");
-    for (uint32_t i = 0; emr_merge_get_task_report(j->merge, i, &r) == EMR_OK; i++) {
+    emr_status status = EMR_OK;
+    printf("%-20s ", "task");
+    print_facts_head();
+    printf(" %15s\n", "rescaler");
+    for (uint32_t i = 0; !status && emr_merge_get_task_report(j->merge, i, &r) == EMR_OK; i++) {
+        modulator_facts facts;
         char rescaler[32];
-        if (per == EMR_RESCALE_PER_MODEL)
-            snprintf(rescaler, sizeof rescaler, "%.6f", (double)r.rescaler);
-        else
-            snprintf(rescaler, sizeof rescaler, "per %s", per_name(per));
+        status = report_facts(&facts, j, written, i);
         print_name(r.name, 20);
-        printf(" %12s %8.4f\n", rescaler, density_of(&r, s));
+        putchar(' ');
+        print_facts(&facts);
+        printf(" %15s\n", rescaler_text(written, i, rescaler));
     }
+    return status;
 }
 
 /* The tasks as JSON. Rescalers are read from the bundle that was written, as emr inspect does. */
-static emr_status tasks_json(json_t *tasks, const merge_job *j, const emr_plan_summary *s,
-                             const emr_bundle *written, emr_error *error)
+static emr_status tasks_json(json_t *tasks, const merge_job *j, const emr_bundle *written, emr_error *error)
 {
     uint32_t n_before = info_before(j).n_tasks;
     emr_task_report r = EMR_INIT(emr_task_report);
     emr_status status = EMR_OK;
     for (uint32_t i = 0; !status && emr_merge_get_task_report(j->merge, i, &r) == EMR_OK; i++) {
         json_t *rescaler = NULL;
-        status = rescalers_json(&rescaler, written, i, error);
+        modulator_facts facts;
+        status = report_facts(&facts, j, written, i);
+        if (!status)
+            status = rescalers_json(&rescaler, written, i, error);
         json_t *missing = i < n_before ? json_array() : missing_json(j, i - n_before);
-        json_array_append_new(tasks, json_pack("{s:s, s:o, s:f, s:I, s:b, s:o}", "name", r.name, "rescaler",
-                                               rescaler ? rescaler : json_null(), "density",
-                                               density_of(&r, s), "zeroed", (json_int_t)r.zeroed,
-                                               "empty_mask", (int)r.empty_mask, "missing", missing));
+        json_t *row = json_pack("{s:s, s:o, s:I, s:b, s:o}", "name", r.name, "rescaler",
+                                rescaler ? rescaler : json_null(), "zeroed", (json_int_t)r.zeroed,
+                                "empty_mask", (int)r.empty_mask, "missing", missing);
+        add_facts_json(row, &facts);
+        json_array_append_new(tasks, row);
     }
     return status;
 }
 
-static int print_report_json(const merge_job *j, const arguments *a, const emr_plan_summary *s,
+static int print_report_json(const merge_job *j, const arguments *a, const emr_bundle *written,
                              const share *parts)
 {
     emr_error error = {.text = ""};
-    emr_bundle *written = NULL;
     json_t *tasks = json_array();
-    emr_status status = emr_bundle_open_file(&written, a->output, NULL, &error);
-    if (!status)
-        status = tasks_json(tasks, j, s, written, &error);
+    emr_status status = tasks_json(tasks, j, written, &error);
     json_t *root = json_pack("{s:o, s:o, s:o}", "output", text_json(a->output), "tasks", tasks, "tensors",
                              tensors_json(j->merge));
     add_share_json(root, parts);
-    int exit_status = status ? complain_status(status, &error) : print_json(root);
-    if (status)
-        json_decref(root);
-    emr_bundle_destroy(&written);
-    return exit_status;
+    if (!status)
+        return print_json(root);
+    json_decref(root);
+    return complain_status(status, &error);
 }
 
 int print_merge_report(const merge_job *j, const arguments *a)
 {
-    emr_plan_summary s = EMR_INIT(emr_plan_summary);
     emr_task_report r = EMR_INIT(emr_task_report);
-    emr_merge_get_plan(j->merge, &s, NULL);
+    emr_error error = {.text = ""};
+    emr_bundle *written = NULL;
+    emr_status status = EMR_OK;
+    const uint32_t n_before = info_before(j).n_tasks;
     const share parts = count_share(j->merge, j->models, a->n_tasks, j->base);
-    if (!a->json && !a->quiet && !to_standard_output(a)) {
-        print_table(j, &s, j->before ? info_before(j).rescale_per : a->merge.rescale_per);
+    bool prints = !a->json && !a->quiet && !to_standard_output(a);
+    if (prints || a->json)
+        status = emr_bundle_open_file(&written, a->output, NULL, &error);
+    if (!status && prints)
+        status = print_table(j, written);
+    if (!status && prints)
         print_share(&parts);
-    }
     for (size_t i = 0; i < a->n_tasks; i++)
-        note_missing(j, a, i);
+        note_task(j, a, i);
     for (uint32_t i = 0; !a->quiet && emr_merge_get_task_report(j->merge, i, &r) == EMR_OK; i++)
-        warn_of_task(&r);
+        warn_of_task(&r, i < n_before || is_paper_mask(a, i - n_before));
     note_share(a, &parts, j->base);
-    return a->json ? print_report_json(j, a, &s, &parts) : EXIT_DONE;
+    int exit_status = status ? complain_status(status, &error) : EXIT_DONE;
+    if (!status && a->json)
+        exit_status = print_report_json(j, a, written, &parts);
+    emr_bundle_destroy(&written);
+    return exit_status;
 }

@@ -33,7 +33,7 @@ static int append_task(arguments *a, char *name, char *path, bool derived)
         }
     }
     if (!status) {
-        a->tasks[a->n_tasks++] = (task_argument){name, path, derived};
+        a->tasks[a->n_tasks++] = (task_argument){.name = name, .path = path, .derived = derived};
         return EXIT_DONE;
     }
     free(name);
