@@ -180,7 +180,7 @@ def evaluate(family, weights, task):
 
 
 if __name__ == "__main__":  # python families.py WORK SEED [family ...]
-    torch.set_num_threads(2)
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", 2)))
     for name in sys.argv[3:] or FAMILIES:
         seed = int(sys.argv[2])
         base, tuned, tasks = load(name, seed, sys.argv[1])
