@@ -129,15 +129,15 @@ typedef struct emr_task_selection {
 } emr_task_selection;
 
 /* What a merge without the dropped tasks would do otherwise: it would elect again at most `alone` and
- * `shared` of the unified values (and where a tie elected nothing), and compute every rescaler from that.
- */
+ * `shared` of the unified values (and where a tie elected nothing), and compute every rescaler from that. Tasks whose
+ * modulators do not use the unified vector are not counted: nothing changes without them. */
 typedef struct emr_drop_report {
     size_t size;
     uint64_t unified; /* values of the unified task vector that are not 0 */
     uint64_t alone;   /* of them, in the mask of a dropped task and of none that stays: of no use any more */
     uint64_t shared; /* of them, in masks of a dropped task and of one that stays: perhaps too large for it */
-    uint32_t lost_growth; /* 1: tasks could be added to the bundle; to the new one they cannot */
-    uint32_t reserved;
+    uint32_t lost_growth;  /* 1: tasks could be added to the bundle; to the new one they cannot */
+    uint32_t lost_unified; /* 1: no task that stays uses the unified vector, so it is gone too */
 } emr_drop_report;
 
 EMR_BEGIN_DECLS

@@ -41,6 +41,8 @@ struct emr_bundle {
     uint32_t *metadata;                       /* positions in the metadata section, sorted by owner */
     size_t *first_metadata; /* n_tasks + 2 positions in the former; the base is the last owner */
     emr_names tensor_names, task_names;
+    emr_extent extent;   /* of streams of modulators */
+    size_t *first_scale; /* where MODULATORS is: see emr_bundle_first_scale */
     /* Called when the bundle is destroyed, by whoever opened its I/O. */
     void (*on_destroy)(void *owner);
     void *owner;
@@ -103,15 +105,33 @@ static inline bool emr_bundle_is_extendable(const emr_bundle *b)
     return b->sections[EMR_SECTION_GROWTH].data != NULL;
 }
 
-/* Whether kinds without a unified vector keep a merged tensor as differences. */
+/* kinds.c: whether kinds without a unified vector keep a merged tensor as differences; how many columns it has
+ * that may have scales. */
 bool emr_is_vector(uint32_t rank, const uint64_t *shape);
+uint64_t emr_matrix_columns(uint32_t rank, const uint64_t *shape);
 
-/* kinds.c: what a task's modulator is; how one of its merged tensors is coded; whether any task uses the unified
- * vector. */
+/* What a task's modulator is; how one of its merged tensors is coded. */
 emr_modulator_record emr_bundle_modulator_record(const emr_bundle *b, uint32_t task);
 const emr_kind *emr_bundle_kind(const emr_bundle *b, uint32_t task);
 emr_tensor_code emr_bundle_code(const emr_bundle *b, uint32_t task, uint32_t tensor);
-uint32_t emr_bundle_n_elected(const emr_bundle *b);
+
+/* How many tasks use the unified vector. */
+static inline uint32_t emr_bundle_n_elected(const emr_bundle *b)
+{
+    return b->extent.n_elected;
+}
+
+/* How many scales a tensor has in all tasks before one, where each has its own. */
+static inline size_t emr_bundle_first_scale(const emr_bundle *b, size_t task)
+{
+    return b->first_scale ? b->first_scale[task] : task;
+}
+
+/* Bytes of a stream, 0 where it is absent. */
+static inline uint64_t emr_bundle_stream_bytes(const emr_bundle *b, size_t stream)
+{
+    return stream == EMR_NO_STREAM ? 0 : emr_bundle_stream_record(b, stream).bytes;
+}
 
 /* Where first_metadata has an owner. */
 static inline size_t emr_bundle_metadata_slot(const emr_bundle *b, uint32_t owner)
@@ -141,7 +161,22 @@ emr_status emr_bundle_malformed(const emr_bundle *b, const char *what, emr_error
 emr_status emr_bundle_check_summary(emr_bundle *b, emr_error *error);
 emr_status emr_bundle_check_index(emr_bundle *b, emr_error *error);
 
-/* Of it: whether a reference leads to the beginning of a string, and to a shape, whose elements and bytes it gives;
+/* Of it: what tasks' modulators are (check_modulators.c), which all that follows needs, with room for the tasks' first
+ * scales; streams and their blocks; the place of a merged tensor among those like it, which is counted; and, once
+ * tensors are, lengths of streams, of all or of those for growth (check_streams.c). */
+emr_status emr_bundle_check_modulators(emr_bundle *b, emr_error *error);
+emr_status emr_bundle_check_streams(emr_bundle *b, emr_error *error);
+bool emr_bundle_count_place(emr_bundle *b, const emr_tensor_record *t, uint64_t count);
+emr_status emr_bundle_check_lengths(const emr_bundle *b, emr_error *error);
+bool emr_bundle_are_lengths_right(const emr_bundle *b, bool growth);
+
+/* A rescaler that can be one is finite and not negative: sums of magnitudes give nothing else. */
+static inline bool emr_is_rescaler(float rescaler)
+{
+    return emr_f32_bits(rescaler) < 0x7f800000;
+}
+
+/* And: whether a reference leads to the beginning of a string, and to a shape, whose elements and bytes it gives;
  * and, once all else is checked, the arrangement (check_arrangement.c). */
 bool emr_bundle_string_fits(const emr_bundle *b, uint32_t offset);
 bool emr_bundle_shape_fits(const emr_bundle *b, uint32_t first, uint16_t rank, uint16_t dtype,

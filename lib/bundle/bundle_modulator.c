@@ -1,13 +1,16 @@
-/* bundle_modulator.c - a task's modulator over a bundle: two or three cursors side by side. Freestanding. */
+/* bundle_modulator.c - a task's modulator over a bundle: cursors over its streams, side by side. Freestanding. */
 #include "bundle/bundle.h"
 
 #include "model/model.h"
 #include "modulator/modulator.h"
 
+#include <string.h>
+
+/* Cursors over streams that the task does not have hold nothing. */
 typedef struct bundle_source {
     const emr_bundle *bundle;
     uint32_t task;
-    emr_cursor unified, codes, row_scales;
+    emr_cursor unified, codes, scales, columns, vectors;
 } bundle_source;
 
 static const emr_bundle *source_bundle(const void *user)
@@ -46,10 +49,22 @@ static emr_tensor_code bundle_tensor_code(const void *user, uint32_t tensor)
     return emr_bundle_code(source_bundle(user), ((const bundle_source *)user)->task, tensor);
 }
 
+/* Of a matrix of a coded task: where the scale of a parameter's stretch lies in its stream. */
+static uint64_t stretch_slot(const emr_bundle *b, const emr_tensor_record *t, uint64_t parameter)
+{
+    uint64_t columns = emr_bundle_count(b, t) / emr_shape_rows(t->rank, emr_bundle_shape(b, t->shape));
+    return t->first_row + parameter / columns + (t->first_param + parameter) / EMR_CHUNK;
+}
+
 static uint64_t bundle_n_groups(const void *user, uint32_t tensor)
 {
     const emr_bundle *b = source_bundle(user);
     emr_tensor_record t = emr_bundle_tensor_record(b, tensor);
+    const emr_kind *kind = bundle_tensor_code(user, tensor).kind;
+    if (kind == &emr_kind_differences)
+        return 0;
+    if (!kind->has_unified)
+        return stretch_slot(b, &t, emr_bundle_count(b, &t) - 1) - stretch_slot(b, &t, 0) + 1;
     return b->summary.rescale_per == EMR_PER_ROW_BYTE ? emr_shape_rows(t.rank, emr_bundle_shape(b, t.shape))
                                                       : 1;
 }
@@ -57,29 +72,40 @@ static uint64_t bundle_n_groups(const void *user, uint32_t tensor)
 emr_status emr_bundle_check_rescaler(const emr_bundle *b, uint32_t task, uint32_t tensor, float rescaler,
                                      emr_error *error)
 {
-    if (emr_f32_bits(rescaler) < 0x7f800000)
+    if (emr_is_rescaler(rescaler))
         return EMR_OK;
     return emr_fail(error, EMR_EFORMAT, "%F: task '%K': tensor '%T' has an impossible rescaler", b->name,
                     emr_bundle_task_name(b, task), emr_bundle_tensor_name(b, tensor));
 }
 
-/* A task's scale number i of one of the tensors; in a bundle whose scales are not per row. One scale of a
- * whole model is in the task's record. */
-static float stored_scale(const emr_bundle *b, uint32_t task, uint32_t tensor, size_t i)
-{
-    size_t n_scales = emr_bundle_kind(b, task)->n_scales;
-    bool per_model = b->summary.rescale_per == EMR_PER_MODEL_BYTE;
-    if (per_model && n_scales == 1)
-        return emr_bundle_task_record(b, task).rescaler;
-    size_t group = per_model ? task : (size_t)task * b->summary.n_merged + tensor;
-    return emr_f32_from_bits(
-        emr_load32(b->sections[EMR_SECTION_RESCALERS].data + (group * n_scales + i) * 4));
-}
-
 void emr_bundle_scales(const emr_bundle *b, uint32_t task, uint32_t tensor, float *scales)
 {
-    for (size_t i = 0; i < emr_bundle_kind(b, task)->n_scales; i++)
-        scales[i] = stored_scale(b, task, tensor, i);
+    const emr_kind *kind = emr_bundle_kind(b, task);
+    if (b->summary.rescale_per == EMR_PER_MODEL_BYTE) { /* in the task's own records */
+        scales[0] = emr_bundle_task_record(b, task).rescaler;
+        if (kind->n_scales > 1)
+            scales[1] = emr_bundle_modulator_record(b, task).other_rescaler;
+        return;
+    }
+    uint64_t first =
+        (uint64_t)emr_bundle_first_scale(b, task) * b->summary.n_merged + (uint64_t)tensor * kind->n_scales;
+    for (uint32_t i = 0; i < kind->n_scales; i++)
+        scales[i] = emr_f32_from_bits(emr_load32(b->sections[EMR_SECTION_RESCALERS].data + (first + i) * 4));
+}
+
+/* Scales [first, first + n) of a stream of f32s or BF16s. */
+static emr_status read_scale_stream(bundle_source *s, uint32_t tensor, uint64_t first, size_t n, bool wide,
+                                    float *scales, emr_error *error)
+{
+    size_t size = wide ? 4 : 2;
+    emr_status status = emr_cursor_read(&s->scales, first * size, scales, n * size, error);
+    const uint8_t *bytes = (const uint8_t *)scales;
+    for (size_t i = n; !status && i-- > 0;) { /* from behind, where narrow ones are not written over */
+        uint32_t bits = wide ? emr_load32(bytes + 4 * i) : (uint32_t)emr_load16(bytes + 2 * i) << 16;
+        scales[i] = emr_f32_from_bits(bits);
+        status = emr_bundle_check_rescaler(s->bundle, s->task, tensor, scales[i], error);
+    }
+    return status;
 }
 
 static emr_status bundle_read_scales(void *user, uint32_t tensor, uint64_t first, size_t n, float *scales,
@@ -88,18 +114,17 @@ static emr_status bundle_read_scales(void *user, uint32_t tensor, uint64_t first
     bundle_source *s = user;
     const emr_bundle *b = s->bundle;
     emr_tensor_record t = emr_bundle_tensor_record(b, tensor);
-    bool per_row = b->summary.rescale_per == EMR_PER_ROW_BYTE;
-    emr_status status = EMR_OK;
-    if (per_row)
-        status =
-            emr_cursor_read(&s->row_scales, (t.first_row * emr_bundle_kind(b, s->task)->n_scales + first) * 4,
-                            scales, n * 4, error);
-    for (size_t i = 0; !status && i < n; i++) {
-        scales[i] = per_row ? emr_f32_from_bits(emr_load32(&scales[i]))
-                            : stored_scale(b, s->task, tensor, (size_t)first + i);
-        status = emr_bundle_check_rescaler(b, s->task, tensor, scales[i], error);
-    }
-    return status;
+    const emr_kind *kind = emr_bundle_kind(b, s->task);
+    if (!n)
+        return EMR_OK;
+    if (!kind->has_unified)
+        return read_scale_stream(s, tensor, stretch_slot(b, &t, 0) + first, n, false, scales, error);
+    if (b->summary.rescale_per == EMR_PER_ROW_BYTE)
+        return read_scale_stream(s, tensor, t.first_row * kind->n_scales + first, n, true, scales, error);
+    float all[EMR_SCALES_MAX]; /* checked when the bundle was opened */
+    emr_bundle_scales(b, s->task, tensor, all);
+    memcpy(scales, all + first, n * sizeof *scales);
+    return EMR_OK;
 }
 
 /* Shortens the window to the part that has the same scales, and gives these. */
@@ -107,14 +132,62 @@ static emr_status find_scales(bundle_source *s, uint32_t tensor, uint64_t first,
                               emr_error *error)
 {
     const emr_bundle *b = s->bundle;
-    if (b->summary.rescale_per != EMR_PER_ROW_BYTE) { /* checked when the bundle was opened */
+    const emr_kind *kind = emr_bundle_kind(b, s->task);
+    if (kind->has_unified && b->summary.rescale_per != EMR_PER_ROW_BYTE) {
         emr_bundle_scales(b, s->task, tensor, w->scales);
         return EMR_OK;
     }
-    uint64_t row_params = bundle_tensor_count(s, tensor) / bundle_n_groups(s, tensor);
-    w->n = (size_t)emr_min(w->n, row_params - first % row_params);
-    size_t n_scales = emr_bundle_kind(b, s->task)->n_scales;
-    return bundle_read_scales(s, tensor, first / row_params * n_scales, n_scales, w->scales, error);
+    emr_tensor_record t = emr_bundle_tensor_record(b, tensor);
+    uint64_t rows = emr_shape_rows(t.rank, emr_bundle_shape(b, t.shape));
+    uint64_t columns = emr_bundle_count(b, &t) / rows;
+    w->n = (size_t)emr_min(w->n, columns - first % columns);
+    if (kind->has_unified)
+        return read_scale_stream(s, tensor, (t.first_row + first / columns) * kind->n_scales, kind->n_scales,
+                                 true, w->scales, error);
+    w->n = (size_t)emr_min(w->n, EMR_CHUNK - (t.first_param + first) % EMR_CHUNK);
+    return read_scale_stream(s, tensor, stretch_slot(b, &t, first), 1, false, w->scales, error);
+}
+
+/* Shortens the window to the part whose scales of columns lie in one block, and gives these, if there are any. */
+static emr_status find_columns(bundle_source *s, uint32_t tensor, uint64_t first, emr_code_window *w,
+                               emr_error *error)
+{
+    const emr_bundle *b = s->bundle;
+    emr_tensor_record t = emr_bundle_tensor_record(b, tensor);
+    uint64_t columns = emr_matrix_columns(t.rank, emr_bundle_shape(b, t.shape));
+    size_t available;
+    if (!columns || !emr_bundle_modulator_record(b, s->task).has_columns)
+        return EMR_OK;
+    emr_status status =
+        emr_cursor_at(&s->columns, (t.first_place + first % columns) * 2, &w->columns, &available, error);
+    if (!status)
+        w->n = (size_t)emr_min(w->n, available / 2);
+    return status;
+}
+
+/* The window's codes, `place` being that of its first parameter in the stream. */
+static emr_status find_codes(emr_cursor *codes, uint32_t rate, uint64_t place, uint64_t want,
+                             emr_code_window *w, emr_error *error)
+{
+    size_t available;
+    w->first_code = place % EMR_CODE_UNIT;
+    w->group = place / EMR_CODE_UNIT * (EMR_CODE_UNIT / EMR_GROUP);
+    emr_status status = emr_cursor_at(codes, place / EMR_CODE_UNIT * rate, &w->codes, &available, error);
+    if (!status)
+        w->n = (size_t)emr_min(want, (uint64_t)available * EMR_CODE_UNIT / rate - w->first_code);
+    return status;
+}
+
+static emr_status find_unified(bundle_source *s, uint64_t flat, emr_code_window *w, emr_error *error)
+{
+    const uint8_t *bytes;
+    size_t available, size = w->unified_dtype == EMR_DTYPE_F32 ? 4 : 2;
+    emr_status status = emr_cursor_at(&s->unified, flat * size, &bytes, &available, error);
+    if (status)
+        return status;
+    w->unified = bytes;
+    w->n = (size_t)emr_min(w->n, available / size);
+    return EMR_OK;
 }
 
 static emr_status bundle_window(void *user, uint32_t tensor, uint64_t first, uint64_t want,
@@ -122,26 +195,19 @@ static emr_status bundle_window(void *user, uint32_t tensor, uint64_t first, uin
 {
     bundle_source *s = user;
     emr_tensor_code code = emr_bundle_code(s->bundle, s->task, tensor);
-    emr_dtype dtype = s->bundle->summary.unified_dtype;
-    uint64_t flat = emr_bundle_tensor_record(s->bundle, tensor).first_param + first;
-    size_t available, size = dtype == EMR_DTYPE_F32 ? 4 : 2;
-    const uint8_t *bytes;
-    *w = (emr_code_window){.first_code = flat % EMR_CODE_UNIT,
-                           .group = flat / EMR_CODE_UNIT * (EMR_CODE_UNIT / EMR_GROUP),
-                           .unified_dtype = dtype};
-    emr_status status =
-        emr_cursor_at(&s->codes, flat / EMR_CODE_UNIT * code.coding.rate, &w->codes, &available, error);
-    if (status)
-        return status;
-    w->n = (size_t)emr_min(want, (uint64_t)available * EMR_CODE_UNIT / code.coding.rate - w->first_code);
-    if (parts == EMR_WINDOW_ALL && code.kind->has_unified) {
-        status = emr_cursor_at(&s->unified, flat * size, &bytes, &available, error);
-        if (status)
-            return status;
-        w->unified = bytes;
-        w->n = (size_t)emr_min(w->n, available / size);
-    }
-    return parts == EMR_WINDOW_CODES ? EMR_OK : find_scales(s, tensor, first, w, error);
+    emr_tensor_record t = emr_bundle_tensor_record(s->bundle, tensor);
+    *w = (emr_code_window){.scales = {1}, .unified_dtype = s->bundle->summary.unified_dtype};
+    if (code.kind == &emr_kind_differences)
+        return find_codes(&s->vectors, code.coding.rate, t.first_place + first, want, w, error);
+    uint64_t flat = t.first_param + first;
+    emr_status status = find_codes(&s->codes, code.coding.rate, flat, want, w, error);
+    if (!status && parts == EMR_WINDOW_ALL && code.kind->has_unified)
+        status = find_unified(s, flat, w, error);
+    if (!status && parts != EMR_WINDOW_CODES)
+        status = find_scales(s, tensor, first, w, error);
+    if (!status && parts != EMR_WINDOW_CODES)
+        status = find_columns(s, tensor, first, w, error);
+    return status;
 }
 
 static bool bundle_share_unified(const void *user, const void *other, uint32_t tensor)
@@ -155,7 +221,9 @@ static void bundle_source_destroy(void *user, const emr_allocator *allocator)
     bundle_source *s = user;
     emr_cursor_close(&s->unified);
     emr_cursor_close(&s->codes);
-    emr_cursor_close(&s->row_scales);
+    emr_cursor_close(&s->scales);
+    emr_cursor_close(&s->columns);
+    emr_cursor_close(&s->vectors);
     emr_release(allocator, s);
 }
 
@@ -175,13 +243,22 @@ static const emr_modulator_source bundle_modulator = {
 static emr_status open_cursors(bundle_source *s, const emr_allocator *allocator, emr_error *error)
 {
     const emr_bundle *b = s->bundle;
-    emr_status status =
-        emr_cursor_open(&s->unified, b, b->base_streams[EMR_STREAM_UNIFIED], allocator, error);
+    size_t *const *streams = b->task_streams;
+    uint32_t t = s->task;
+    bool elected = emr_bundle_kind(b, t)->has_unified;
+    const size_t base_unified = b->base_streams[EMR_STREAM_UNIFIED];
+    emr_status status = elected ? emr_cursor_open(&s->unified, b, base_unified, allocator, error) : EMR_OK;
     if (!status)
-        status = emr_cursor_open(&s->codes, b, b->task_streams[EMR_STREAM_MASK][s->task], allocator, error);
-    if (!status)
-        status = emr_cursor_open(&s->row_scales, b, b->task_streams[EMR_STREAM_ROW_RESCALERS][s->task],
+        status = emr_cursor_open(&s->codes, b, streams[elected ? EMR_STREAM_MASK : EMR_STREAM_CODES][t],
                                  allocator, error);
+    if (!status)
+        status =
+            emr_cursor_open(&s->scales, b, streams[elected ? EMR_STREAM_ROW_RESCALERS : EMR_STREAM_SCALES][t],
+                            allocator, error);
+    if (!status)
+        status = emr_cursor_open(&s->columns, b, streams[EMR_STREAM_COLUMNS][t], allocator, error);
+    if (!status)
+        status = emr_cursor_open(&s->vectors, b, streams[EMR_STREAM_VECTORS][t], allocator, error);
     return status;
 }
 

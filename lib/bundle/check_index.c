@@ -1,5 +1,5 @@
 /* check_index.c - whether a bundle's index can be what it says: docs/bundle-format.md, "What readers must
- * refuse". Each section is checked with what comes before it in mind. Freestanding. */
+ * refuse". Each section is checked with what comes before it in mind; some have a file of their own. Freestanding. */
 #include "bundle/bundle.h"
 
 #include "core/text.h"
@@ -29,16 +29,6 @@ static emr_status check_meanings(emr_bundle *b, emr_error *error)
     return EMR_OK;
 }
 
-/* The scales that are neither in the tasks' records nor in streams. */
-static bool are_scales_complete(const emr_bundle *b)
-{
-    const emr_summary *s = &b->summary;
-    uint64_t groups = s->rescale_per == EMR_PER_TENSOR_BYTE ? s->n_merged : 0;
-    uint64_t bytes;
-    return emr_mul(s->n_tasks, groups * sizeof(float), &bytes) &&
-           b->sections[EMR_SECTION_RESCALERS].size == bytes;
-}
-
 static emr_status check_counts(emr_bundle *b, emr_error *error)
 {
     const emr_summary *s = &b->summary;
@@ -57,8 +47,7 @@ static emr_status check_counts(emr_bundle *b, emr_error *error)
         return emr_bundle_malformed(b, "a section ends within a record", error);
     if (b->n_private > UINT32_MAX || b->n_metadata > UINT32_MAX)
         return emr_bundle_malformed(b, "it has too many private tensors or metadata", error);
-    if (!emr_mul(s->n_tasks, s->n_tensors, &dtypes) || b->sections[EMR_SECTION_TASK_DTYPES].size != dtypes ||
-        !are_scales_complete(b))
+    if (!emr_mul(s->n_tasks, s->n_tensors, &dtypes) || b->sections[EMR_SECTION_TASK_DTYPES].size != dtypes)
         return emr_bundle_malformed(b, "the tables by task and tensor have the wrong size", error);
     return EMR_OK;
 }
@@ -116,105 +105,10 @@ bool emr_bundle_shape_fits(const emr_bundle *b, uint32_t first, uint16_t rank, u
            emr_shape_bytes(dtype, rank, emr_bundle_shape(b, first), count, bytes);
 }
 
-/* Streams that are not looked at further: of kinds that a newer libemr may have added, and those for growth
- * in a bundle that has no GROWTH. */
-static emr_status check_skipped(const emr_bundle *b, const emr_stream_record *s, emr_error *error)
-{
-    if (!emr_stream_rule_of(s->kind) && s->flags & EMR_STREAM_REQUIRED)
-        return emr_fail(error, EMR_EVERSION, "%F: stream kind %u needs a newer libemr", b->name,
-                        (uint64_t)s->kind);
-    if (s->owner != EMR_BASE && s->owner >= b->summary.n_tasks)
-        return emr_bundle_malformed(b, "a stream belongs to no task", error);
-    return EMR_OK;
-}
-
-/* Notes a stream of a known kind as its owner's. */
-static emr_status enter_stream(emr_bundle *b, size_t i, const emr_stream_record *s, bool per_task,
-                               emr_error *error)
-{
-    if (per_task ? s->owner >= b->summary.n_tasks : s->owner != EMR_BASE)
-        return emr_bundle_malformed(b, "a stream belongs to no task", error);
-    size_t *place = per_task ? &b->task_streams[s->kind][s->owner] : &b->base_streams[s->kind];
-    if (*place != EMR_NO_STREAM)
-        return emr_bundle_malformed(b, "a stream occurs twice", error);
-    *place = i;
-    return EMR_OK;
-}
-
-/* A power of two, or of codes their bits times one, so that no code lies in two blocks. */
-static bool is_block_size(uint32_t bytes, uint32_t bits)
-{
-    uint32_t power = bytes / bits;
-    return bytes % bits == 0 && power >= EMR_BLOCK_BYTES_MIN && power <= EMR_BLOCK_BYTES_MAX &&
-           (power & (power - 1)) == 0;
-}
-
-static emr_status check_streams(emr_bundle *b, emr_error *error)
-{
-    uint64_t next_block = 0;
-    emr_status status = EMR_OK;
-    for (size_t i = 0; !status && i < b->n_streams; i++) {
-        emr_stream_record s = emr_bundle_stream_record(b, i);
-        const emr_stream_rule *rule = emr_stream_rule_of(s.kind);
-        if (!is_block_size(s.block_bytes, 1))
-            return emr_bundle_malformed(b, "a stream has blocks of an impossible size", error);
-        if (s.first_block != next_block || emr_stream_blocks(&s) > b->n_blocks - next_block)
-            return emr_bundle_malformed(b, "the streams do not share out the block table", error);
-        next_block += emr_stream_blocks(&s);
-        bool skipped = !rule || (rule->growth && !emr_bundle_is_extendable(b));
-        status = skipped ? check_skipped(b, &s, error) : enter_stream(b, i, &s, rule->per_task, error);
-    }
-    if (!status && next_block != b->n_blocks)
-        status = emr_bundle_malformed(b, "blocks belong to no stream", error);
-    return status;
-}
-
-static bool is_block_right(const emr_block_record *r, size_t length)
-{
-    bool shrunk = r->stored > 0 && r->stored < length;
-    switch ((enum emr_codec)r->codec) {
-    case EMR_CODEC_RAW:
-        return r->stored == length && r->offset % EMR_RAW_ALIGNMENT == 0 && r->parameter == 0;
-    case EMR_CODEC_ZSTD:
-        return shrunk && r->parameter == 0;
-    case EMR_CODEC_FILL:
-        return r->stored == 0;
-    case EMR_CODEC_PLANES:
-        return shrunk && (r->parameter == 2 || r->parameter == 4) && length % r->parameter == 0;
-    }
-    return false;
-}
-
-static emr_status check_blocks(const emr_bundle *b, emr_error *error)
-{
-    for (size_t i = 0; i < b->n_streams; i++) {
-        emr_stream_record s = emr_bundle_stream_record(b, i);
-        uint64_t n = emr_stream_blocks(&s);
-        for (uint64_t k = 0; k < n; k++) {
-            emr_block_record r = emr_bundle_block_record(b, (size_t)(s.first_block + k));
-            size_t length = emr_stream_block_length(&s, k);
-            if (r.codec > EMR_CODEC_PLANES)
-                return emr_fail(error, EMR_EVERSION, "%F: codec %u needs a newer libemr", b->name,
-                                (uint64_t)r.codec);
-            if (!is_block_right(&r, length) || r.offset < EMR_HEADER_SIZE || r.offset > b->index_offset ||
-                r.stored > b->index_offset - r.offset)
-                return emr_bundle_malformed(b, "a block lies outside of the data or has the wrong size",
-                                            error);
-        }
-    }
-    return EMR_OK;
-}
-
-/* Bytes of a stream, 0 where it is absent. */
-static uint64_t stream_bytes(const emr_bundle *b, size_t stream)
-{
-    return stream == EMR_NO_STREAM ? 0 : emr_bundle_stream_record(b, stream).bytes;
-}
-
-static emr_status check_tensors(const emr_bundle *b, emr_error *error)
+static emr_status check_tensors(emr_bundle *b, emr_error *error)
 {
     uint64_t flat = 0, params = 0, rows = 0, base_end = 0;
-    uint64_t base_bytes = stream_bytes(b, b->base_streams[EMR_STREAM_BASE]);
+    uint64_t base_bytes = emr_bundle_stream_bytes(b, b->base_streams[EMR_STREAM_BASE]);
     for (size_t i = 0; i < b->summary.n_tensors; i++) {
         emr_tensor_record t = emr_bundle_tensor_record(b, i);
         uint64_t count, bytes, room;
@@ -239,43 +133,13 @@ static emr_status check_tensors(const emr_bundle *b, emr_error *error)
         uint64_t r = emr_shape_rows(t.rank, emr_bundle_shape(b, t.shape));
         if (!emr_add(rows, r, &rows))
             return emr_bundle_malformed(b, "it has too many rows", error);
+        if (!emr_bundle_count_place(b, &t, count))
+            return emr_bundle_malformed(b, "a merged tensor's scales of columns or differences overlap",
+                                        error);
     }
     if (flat != b->summary.flat_params || params != b->summary.merged_params || rows != b->summary.n_rows)
         return emr_bundle_malformed(b, "the tensors do not fill the flat space", error);
     return EMR_OK;
-}
-
-static bool is_length_right(const emr_bundle *b, const emr_stream_rule *rule, size_t stream)
-{
-    return (rule->optional && stream == EMR_NO_STREAM) ||
-           emr_stream_length_fits(rule, &b->summary, stream_bytes(b, stream));
-}
-
-/* Every stream of the kinds that are for growth, or of those that are not. */
-static bool are_lengths_right(const emr_bundle *b, bool growth)
-{
-    bool right = true;
-    for (uint32_t kind = 0; right && kind < EMR_N_STREAM_KINDS; kind++) {
-        const emr_stream_rule *rule = emr_stream_rule_of(kind);
-        if (!rule || rule->growth != growth)
-            continue;
-        if (!rule->per_task)
-            right = is_length_right(b, rule, b->base_streams[kind]);
-        for (size_t t = 0; right && rule->per_task && t < b->summary.n_tasks; t++)
-            right = is_length_right(b, rule, b->task_streams[kind][t]);
-    }
-    return right;
-}
-
-static emr_status check_lengths(const emr_bundle *b, emr_error *error)
-{
-    const emr_summary *s = &b->summary;
-    if (s->flat_params > UINT64_MAX / 8 || s->n_rows > UINT64_MAX / 8)
-        return emr_bundle_malformed(b, "it has too many parameters", error);
-    bool has_base = b->base_streams[EMR_STREAM_BASE] != EMR_NO_STREAM;
-    return (s->has_base != 0) == has_base && are_lengths_right(b, false)
-               ? EMR_OK
-               : emr_bundle_malformed(b, "a stream has the wrong size", error);
 }
 
 /* A mask has a bit for each parameter of its block; other streams have blocks of as many bytes. */
@@ -310,8 +174,8 @@ static emr_status check_growth_section(const emr_bundle *b, const emr_section *s
     uint64_t first = emr_growth_numerators(g.n_globs);
     if (section->size < first || (section->size - first) / 8 != numerators || section->size % 8)
         return emr_bundle_malformed(b, "the growth section has the wrong size", error);
-    if (g.on_mismatch > 3 || g.on_missing > 2 || g.compression < -1 || g.compression > EMR_LEVEL_MAX ||
-        b->summary.rescale == EMR_RESCALE_L2_BYTE)
+    if (b->features & EMR_FEATURE_KINDS || g.on_mismatch > 3 || g.on_missing > 2 || g.compression < -1 ||
+        g.compression > EMR_LEVEL_MAX || b->summary.rescale == EMR_RESCALE_L2_BYTE)
         return emr_fail(error, EMR_EVERSION, "%F: adding to it needs a newer libemr", b->name);
     if (g.block_params && !are_block_params(g.block_params))
         return emr_bundle_malformed(b, "tasks would be added in blocks of an impossible size", error);
@@ -330,30 +194,26 @@ static emr_status check_growth(const emr_bundle *b, emr_error *error)
     if (!emr_bundle_is_extendable(b))
         return EMR_OK;
     emr_status status = check_growth_section(b, &b->sections[EMR_SECTION_GROWTH], error);
-    if (!status && !are_lengths_right(b, true))
+    if (!status && !emr_bundle_are_lengths_right(b, true))
         status = emr_bundle_malformed(b, "a stream for growth has the wrong size", error);
     return status;
-}
-
-/* Finite and not negative: sums of magnitudes give nothing else. */
-static bool is_rescaler(float rescaler)
-{
-    return emr_f32_bits(rescaler) < 0x7f800000;
 }
 
 static emr_status check_rescalers(const emr_bundle *b, emr_error *error)
 {
     const emr_section *s = &b->sections[EMR_SECTION_RESCALERS];
     for (uint64_t i = 0; i < s->size; i += 4)
-        if (!is_rescaler(emr_f32_from_bits(emr_load32(s->data + i))))
+        if (!emr_is_rescaler(emr_f32_from_bits(emr_load32(s->data + i))))
             return emr_bundle_malformed(b, "a tensor has an impossible rescaler", error);
     return EMR_OK;
 }
 
-static bool is_task_right(const emr_bundle *b, const emr_task_record *t)
+static bool is_task_right(const emr_bundle *b, const emr_task_record *t, bool elected)
 {
     const emr_summary *s = &b->summary;
-    return is_rescaler(t->rescaler) && (s->rescale_per == EMR_PER_MODEL_BYTE || t->rescaler == 0) &&
+    if (!elected && (emr_f32_bits(t->rescaler) || t->ones || t->empty_mask))
+        return false;
+    return emr_is_rescaler(t->rescaler) && (s->rescale_per == EMR_PER_MODEL_BYTE || t->rescaler == 0) &&
            t->ones <= s->merged_params && (s->on_nonfinite || t->zeroed == 0) && t->empty_mask <= 1;
 }
 
@@ -363,7 +223,7 @@ static emr_status check_tasks(const emr_bundle *b, emr_error *error)
         emr_task_record task = emr_bundle_task_record(b, t);
         if (!emr_bundle_string_fits(b, task.name) || !*emr_bundle_string(b, task.name))
             return emr_bundle_malformed(b, "a task has an impossible name", error);
-        if (!is_task_right(b, &task))
+        if (!is_task_right(b, &task, emr_bundle_kind(b, (uint32_t)t)->has_unified))
             return emr_bundle_malformed(b, "a task has an impossible rescaler or count", error);
         for (size_t i = 0; i < b->summary.n_tensors; i++) {
             emr_dtype dtype = emr_bundle_task_dtype(b, t, i);
@@ -401,7 +261,7 @@ static emr_status check_private(emr_bundle *b, emr_error *error)
 {
     size_t i = 0;
     for (size_t t = 0; t < b->summary.n_tasks; t++) {
-        uint64_t end = 0, stream = stream_bytes(b, b->task_streams[EMR_STREAM_PRIVATE][t]);
+        uint64_t end = 0, stream = emr_bundle_stream_bytes(b, b->task_streams[EMR_STREAM_PRIVATE][t]);
         b->first_private[t] = i;
         for (; i < b->n_private && emr_bundle_private_record(b, i).task == t; i++) {
             emr_private_record p = emr_bundle_private_record(b, i);
@@ -420,13 +280,13 @@ static emr_status check_private(emr_bundle *b, emr_error *error)
 
 emr_status emr_bundle_check_index(emr_bundle *b, emr_error *error)
 {
-    emr_status status = check_streams(b, error);
+    emr_status status = emr_bundle_check_modulators(b, error);
     if (!status)
-        status = check_blocks(b, error);
+        status = emr_bundle_check_streams(b, error);
     if (!status)
         status = check_tensors(b, error);
     if (!status)
-        status = check_lengths(b, error);
+        status = emr_bundle_check_lengths(b, error);
     if (!status)
         status = check_growth(b, error);
     if (!status)

@@ -1,18 +1,19 @@
-/* format.c - the table of stream kinds; seals. Freestanding. */
+/* format.c - the table of stream kinds, how long each is; seals. Freestanding. */
 #include "bundle/format.h"
 
 #include "emr/dtype.h"
 #include "core/hash.h"
+#include "modulator/kind.h"
 
 static const emr_stream_rule stream_rules[EMR_N_STREAM_KINDS] = {
     [EMR_STREAM_UNIFIED] = {.name = "unified", .required = true, .length = EMR_LENGTH_UNIFIED},
-    [EMR_STREAM_MASK] = {.name = "mask", .per_task = true, .required = true, .length = EMR_LENGTH_CODES},
+    [EMR_STREAM_MASK] = {.name = "mask", .per_task = true, .required = true, .length = EMR_LENGTH_MASK},
     [EMR_STREAM_BASE] = {.name = "base", .required = true, .length = EMR_LENGTH_ANY},
     [EMR_STREAM_PRIVATE] = {.name = "private", .per_task = true, .required = true, .length = EMR_LENGTH_ANY},
     [EMR_STREAM_ROW_RESCALERS] = {.name = "row rescalers",
                                   .per_task = true,
                                   .required = true,
-                                  .length = EMR_LENGTH_SCALES},
+                                  .length = EMR_LENGTH_RESCALERS},
     [EMR_STREAM_SUMS] = {.name = "sums", .growth = true, .length = EMR_LENGTH_PARAMS, .bits = 32},
     [EMR_STREAM_OPPOSITES] = {.name = "opposites", .growth = true, .length = EMR_LENGTH_PARAMS, .bits = 32},
     [EMR_STREAM_EXTREMES] = {.name = "extremes", .growth = true, .length = EMR_LENGTH_PARAMS, .bits = 32},
@@ -22,6 +23,16 @@ static const emr_stream_rule stream_rules[EMR_N_STREAM_KINDS] = {
         {.name = "undecided signs", .per_task = true, .growth = true, .length = EMR_LENGTH_PARAMS, .bits = 1},
     [EMR_STREAM_ROW_NUMERATORS] =
         {.name = "row numerators", .per_task = true, .growth = true, .length = EMR_LENGTH_ROWS, .bits = 64},
+    [EMR_STREAM_CODES] = {.name = "codes", .per_task = true, .required = true, .length = EMR_LENGTH_CODES},
+    [EMR_STREAM_SCALES] = {.name = "scales", .per_task = true, .required = true, .length = EMR_LENGTH_SCALES},
+    [EMR_STREAM_COLUMNS] = {.name = "columns",
+                            .per_task = true,
+                            .required = true,
+                            .length = EMR_LENGTH_COLUMNS},
+    [EMR_STREAM_VECTORS] = {.name = "vectors",
+                            .per_task = true,
+                            .required = true,
+                            .length = EMR_LENGTH_VECTORS},
 };
 
 const emr_stream_rule *emr_stream_rule_of(uint32_t kind)
@@ -29,24 +40,49 @@ const emr_stream_rule *emr_stream_rule_of(uint32_t kind)
     return kind < EMR_N_STREAM_KINDS && stream_rules[kind].name ? &stream_rules[kind] : NULL;
 }
 
-bool emr_stream_length_fits(const emr_stream_rule *rule, const emr_summary *s, uint64_t bytes)
+uint32_t emr_code_rate(const emr_modulator_record *m)
 {
+    switch (m->kind) {
+    case EMR_MODULATOR_KIND_SIGN:
+        return EMR_GROUP;
+    case EMR_MODULATOR_KIND_THIN:
+        return EMR_GROUP >> m->thinning;
+    case EMR_MODULATOR_KIND_LEVELS:
+        return EMR_GROUP * (m->n_levels <= 4 ? 2 : m->n_levels == 8 ? 3 : 4);
+    default:
+        return 0;
+    }
+}
+
+uint64_t emr_stream_bytes(const emr_stream_rule *rule, const emr_summary *s, const emr_extent *extent,
+                          const emr_modulator_record *m)
+{
+    const emr_kind *kind = m ? emr_kind_find(m->kind) : NULL;
+    bool elected = kind && kind->has_unified, coded = kind && !elected;
     uint64_t rows = s->rescale_per == EMR_PER_ROW_BYTE ? s->n_rows : 0;
     switch (rule->length) {
     case EMR_LENGTH_ANY:
-        return true;
+        return EMR_ANY_BYTES;
     case EMR_LENGTH_UNIFIED:
-        return bytes == s->flat_params * (s->unified_dtype == EMR_DTYPE_F32 ? 4 : 2);
-    case EMR_LENGTH_CODES:
-        return bytes == s->flat_params / 8;
+        return extent->n_elected ? s->flat_params * (s->unified_dtype == EMR_DTYPE_F32 ? 4 : 2) : 0;
+    case EMR_LENGTH_MASK:
+        return elected ? s->flat_params / 8 : 0;
+    case EMR_LENGTH_RESCALERS:
+        return elected ? rows * kind->n_scales * sizeof(float) : 0;
     case EMR_LENGTH_PARAMS:
-        return bytes == s->flat_params / 8 * rule->bits;
-    case EMR_LENGTH_SCALES:
-        return bytes == rows * sizeof(float);
+        return s->flat_params / 8 * rule->bits;
     case EMR_LENGTH_ROWS:
-        return bytes == rows * (rule->bits / 8);
+        return rows * (rule->bits / 8);
+    case EMR_LENGTH_CODES:
+        return coded ? (s->flat_params / EMR_GROUP * emr_code_rate(m) + 7) / 8 : 0;
+    case EMR_LENGTH_SCALES:
+        return coded && s->flat_params ? (s->n_rows + s->flat_params / EMR_CHUNK + 1) * 2 : 0;
+    case EMR_LENGTH_COLUMNS:
+        return coded && m->has_columns ? extent->n_columns * 2 : 0;
+    case EMR_LENGTH_VECTORS:
+        return coded ? extent->n_differences * (m->vectors_dtype == EMR_DTYPE_F32 ? 4 : 2) : 0;
     }
-    return false;
+    return EMR_ANY_BYTES;
 }
 
 void emr_set_seal(uint8_t *p)

@@ -21,6 +21,7 @@ enum {
     EMR_TENSOR_ALIGNMENT = 64, /* parameters in flat space; bytes in the base and private streams */
 
     EMR_BLOCK_BYTES_MIN = 512,
+    EMR_VECTORS_BLOCK_MIN = 2048, /* of EMR_STREAM_VECTORS: 512 numbers lie in one block, as codes do */
     EMR_BLOCK_BYTES_MAX = 16 << 20,
 };
 
@@ -88,7 +89,7 @@ enum { EMR_STREAM_REQUIRED = 1 };
 enum emr_codec { EMR_CODEC_RAW = 0, EMR_CODEC_ZSTD = 1, EMR_CODEC_FILL = 2, EMR_CODEC_PLANES = 3 };
 
 /* rescale and rescale_per, as stored: one less than emr_rescale and emr_rescale_per */
-enum { EMR_RESCALE_L2_BYTE = 2, EMR_RESCALE_MIXED_BYTE = 5 };
+enum { EMR_RESCALE_L1_MEANS_BYTE = 1, EMR_RESCALE_L2_BYTE = 2, EMR_RESCALE_MIXED_BYTE = 5 };
 enum { EMR_PER_MODEL_BYTE = 0, EMR_PER_TENSOR_BYTE = 1, EMR_PER_ROW_BYTE = 2 };
 
 typedef struct emr_summary {
@@ -136,14 +137,25 @@ static inline emr_summary emr_decode_summary(const uint8_t *p)
     };
 }
 
-/* How long a stream is, once decoded. */
+/* What lengths of streams depend on besides the summary. */
+typedef struct emr_extent {
+    uint32_t n_elected;     /* tasks whose kind has unified values */
+    uint64_t n_columns;     /* of all matrices that may have scales of columns */
+    uint64_t n_differences; /* parameters of all vectors */
+} emr_extent;
+
+/* How long a stream is, once decoded. What its owner's kind does not have is 0 bytes long. */
 typedef enum emr_stream_length {
-    EMR_LENGTH_ANY,     /* whatever its tensors take */
-    EMR_LENGTH_UNIFIED, /* flat parameters in the unified dtype */
-    EMR_LENGTH_CODES,   /* a code of the bundle's kind of modulator for each flat parameter */
-    EMR_LENGTH_PARAMS,  /* `bits` for each flat parameter */
-    EMR_LENGTH_SCALES, /* the kind's scales as f32s for each row, where they are per row; nothing elsewhere */
-    EMR_LENGTH_ROWS    /* `bits` for each row, under the same condition */
+    EMR_LENGTH_ANY,       /* whatever its tensors take */
+    EMR_LENGTH_UNIFIED,   /* flat parameters in the unified dtype, if there is an elected task */
+    EMR_LENGTH_MASK,      /* elected tasks: a bit for each flat parameter */
+    EMR_LENGTH_RESCALERS, /* elected tasks: an f32 for each scale of each row, where they are per row */
+    EMR_LENGTH_PARAMS,    /* `bits` for each flat parameter */
+    EMR_LENGTH_ROWS,      /* `bits` for each row, where rescalers are per row */
+    EMR_LENGTH_CODES,     /* coded tasks: what codes of all flat parameters take */
+    EMR_LENGTH_SCALES,    /* coded tasks: a BF16 for each slot */
+    EMR_LENGTH_COLUMNS,   /* coded tasks with scales of columns: a BF16 for each */
+    EMR_LENGTH_VECTORS    /* coded tasks: all differences */
 } emr_stream_length;
 
 /* What streams of one kind are. All that differs between kinds is here, so that a new kind is a line in
@@ -160,10 +172,6 @@ typedef struct emr_stream_rule {
 
 /* NULL for a kind that this version does not know. */
 const emr_stream_rule *emr_stream_rule_of(uint32_t kind);
-
-/* Whether a stream of this length is what its rule and the summary ask for, whose modulator is of a known
- * kind. flat_params is a multiple of 64, and neither it nor n_rows is above UINT64_MAX / 8. */
-bool emr_stream_length_fits(const emr_stream_rule *rule, const emr_summary *summary, uint64_t bytes);
 
 typedef struct emr_task_record {
     uint32_t name; /* offset in the strings section, as in every record */
@@ -209,7 +217,7 @@ typedef struct emr_modulator_record {
     float error, cosine, coefficient; /* of the rebuilt task vector; NaN where that was not measured */
 } emr_modulator_record;
 
-enum { EMR_MODULATOR_SIZE = 48 };
+enum { EMR_MODULATOR_SIZE = 48, EMR_THINNING_MAX = 5 };
 
 static inline void emr_encode_modulator(uint8_t *p, const emr_modulator_record *m)
 {
@@ -246,6 +254,15 @@ static inline emr_modulator_record emr_decode_modulator(const uint8_t *p)
     };
 }
 
+/* Bits of the codes of 64 parameters where the kind has no unified values; else 0. */
+uint32_t emr_code_rate(const emr_modulator_record *modulator);
+
+/* How long a stream must be by its rule; EMR_ANY_BYTES where anything will do. `modulator` is its owner's, NULL
+ * for the base, and valid. flat_params is a multiple of 64, and neither it nor n_rows is above UINT64_MAX / 8. */
+#define EMR_ANY_BYTES UINT64_MAX
+uint64_t emr_stream_bytes(const emr_stream_rule *rule, const emr_summary *summary, const emr_extent *extent,
+                          const emr_modulator_record *modulator);
+
 /* Which of a merged tensor's rows are coded, and with what, where the kind has no unified values. */
 enum {
     EMR_ROW_MIN = 8,            /* a tensor of shorter rows, or of rank below 2, is a vector */
@@ -262,8 +279,8 @@ typedef struct emr_tensor_record {
     uint64_t base_offset; /* in the base stream, where there is one */
     uint64_t hash_low, hash_high;
     uint64_t first_row; /* number of rows of the merged tensors before this one */
-    /* with EMR_FEATURE_KINDS: of a vector, elements of the vectors before it; of a matrix that may have scales of
-     * columns, columns of those before it */
+    /* with EMR_FEATURE_KINDS: of a merged vector, elements of the vectors before it; of a merged matrix, columns of
+     * those matrices before it that may have scales of columns */
     uint64_t first_place;
 } emr_tensor_record;
 

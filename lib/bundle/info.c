@@ -59,6 +59,29 @@ emr_status emr_bundle_get_info(const emr_bundle *b, emr_bundle_info *info)
     return EMR_GIVE(info, &known, emr_bundle_info);
 }
 
+/* Stored bytes of all of a task's streams of a kind. */
+static uint64_t stored_whole(const emr_bundle *b, enum emr_stream_kind kind, uint32_t task)
+{
+    size_t stream = b->task_streams[kind][task];
+    return stored_bytes(b, stream, 0, emr_bundle_stream_bytes(b, stream));
+}
+
+static uint64_t modulator_bytes(const emr_bundle *b, uint32_t task)
+{
+    static const enum emr_stream_kind parts[] = {EMR_STREAM_MASK,    EMR_STREAM_ROW_RESCALERS,
+                                                 EMR_STREAM_CODES,   EMR_STREAM_SCALES,
+                                                 EMR_STREAM_COLUMNS, EMR_STREAM_VECTORS};
+    const emr_kind *kind = emr_bundle_kind(b, task);
+    uint64_t groups = !kind->has_unified                              ? 0
+                      : b->summary.rescale_per == EMR_PER_MODEL_BYTE  ? 1
+                      : b->summary.rescale_per == EMR_PER_TENSOR_BYTE ? b->summary.n_merged
+                                                                      : 0;
+    uint64_t bytes = groups * kind->n_scales * sizeof(float);
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
+        bytes += stored_whole(b, parts[i], task);
+    return bytes;
+}
+
 emr_status emr_bundle_get_task(const emr_bundle *b, uint32_t task, emr_task_info *info)
 {
     if (!b || !info)
@@ -69,11 +92,37 @@ emr_status emr_bundle_get_task(const emr_bundle *b, uint32_t task, emr_task_info
     const emr_task_info known = {
         .name = emr_bundle_string(b, t.name),
         .mask_ones = t.ones,
-        .mask_bytes = stored_bytes(b, b->task_streams[EMR_STREAM_MASK][task], 0, b->summary.flat_params / 8),
+        .mask_bytes = stored_whole(b, EMR_STREAM_MASK, task),
         .n_private = (uint32_t)(b->first_private[task + 1] - b->first_private[task]),
         .rescaler = t.rescaler,
+        .coded_bytes = modulator_bytes(b, task),
     };
     return EMR_GIVE(info, &known, emr_task_info);
+}
+
+emr_status emr_bundle_get_modulation(const emr_bundle *b, uint32_t task, emr_modulation_spec *spec,
+                                     emr_fidelity *fidelity)
+{
+    if (!b)
+        return EMR_EINVAL;
+    if (task >= b->summary.n_tasks)
+        return EMR_ENOTFOUND;
+    const emr_modulator_record m = emr_bundle_modulator_record(b, task);
+    bool has_unified = emr_bundle_kind(b, task)->has_unified;
+    const emr_modulation_spec what = {
+        .kind = m.kind,
+        .thinning = m.thinning ? 1u << m.thinning : 0,
+        .n_levels = m.n_levels,
+        .rescale = m.rescale + 1u,
+        .rescale_per = has_unified ? b->summary.rescale_per + 1u : EMR_RESCALE_PER_ROW,
+        .mask_rule = m.mask_rule,
+        .vectors_dtype = m.vectors_dtype,
+        .without_columns = m.kind == EMR_MODULATOR_KIND_SIGN && !m.has_columns,
+        .seed = m.seed,
+    };
+    const emr_fidelity how = {.error = m.error, .cosine = m.cosine, .coefficient = m.coefficient};
+    emr_status status = spec ? EMR_GIVE(spec, &what, emr_modulation_spec) : EMR_OK;
+    return status || !fidelity ? status : EMR_GIVE(fidelity, &how, emr_fidelity);
 }
 
 emr_status emr_bundle_get_tensor(const emr_bundle *b, uint32_t tensor, emr_tensor_info *info)
@@ -92,7 +141,7 @@ emr_status emr_bundle_get_tensor(const emr_bundle *b, uint32_t tensor, emr_tenso
         .rank = t.rank,
         .merged = t.merged,
     };
-    if (t.merged) {
+    if (t.merged && b->extent.n_elected) {
         unsigned size = b->summary.unified_dtype == EMR_DTYPE_F32 ? 4 : 2;
         known.unified_bytes = stored_bytes(b, b->base_streams[EMR_STREAM_UNIFIED], t.first_param * size,
                                            (t.first_param + known.count) * size);

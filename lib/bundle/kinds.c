@@ -1,12 +1,29 @@
 /* kinds.c - what the modulators of a bundle's tasks are. Freestanding. */
 #include "bundle/bundle.h"
 
+#include "model/model.h"
+
 bool emr_is_vector(uint32_t rank, const uint64_t *shape)
 {
     uint64_t columns = 1;
+    if (rank < 2 || emr_shape_rows(rank, shape) == 0)
+        return true;
     for (uint32_t d = 1; d < rank && columns < EMR_ROW_MIN; d++)
         columns *= shape[d];
-    return rank < 2 || columns < EMR_ROW_MIN;
+    return columns < EMR_ROW_MIN;
+}
+
+uint64_t emr_matrix_columns(uint32_t rank, const uint64_t *shape)
+{
+    uint64_t columns = 1;
+    if (emr_is_vector(rank, shape) || shape[0] < EMR_COLUMNS_ROWS_MIN)
+        return 0;
+    for (uint32_t d = 1; d < rank; d++) {
+        if (shape[d] > EMR_COLUMNS_MAX / columns)
+            return 0;
+        columns *= shape[d];
+    }
+    return columns;
 }
 
 emr_modulator_record emr_bundle_modulator_record(const emr_bundle *b, uint32_t task)
@@ -37,19 +54,9 @@ emr_tensor_code emr_bundle_code(const emr_bundle *b, uint32_t task, uint32_t ten
     if (emr_is_vector(t.rank, emr_bundle_shape(b, t.shape))) {
         code.kind = &emr_kind_differences;
         code.coding.rate = EMR_GROUP * (m.vectors_dtype == EMR_DTYPE_F32 ? 32 : 16);
-    } else if (m.kind == EMR_MODULATOR_KIND_THIN) {
-        code.coding = (emr_coding){.rate = EMR_GROUP >> m.thinning, .seed = m.seed};
-    } else if (m.kind == EMR_MODULATOR_KIND_LEVELS) {
-        code.coding.levels = emr_kind_levels(m.n_levels);
-        code.coding.rate = EMR_GROUP * (m.n_levels <= 4 ? 2 : m.n_levels == 8 ? 3 : 4);
+        return code;
     }
+    code.coding =
+        (emr_coding){.rate = emr_code_rate(&m), .seed = m.seed, .levels = emr_kind_levels(m.n_levels)};
     return code;
-}
-
-uint32_t emr_bundle_n_elected(const emr_bundle *b)
-{
-    uint32_t n = 0;
-    for (uint32_t t = 0; t < b->summary.n_tasks; t++)
-        n += emr_bundle_kind(b, t)->has_unified;
-    return n;
 }

@@ -4,7 +4,8 @@
 bool emr_subset_keeps(const emr_subset *s, const emr_stream_record *stream)
 {
     const emr_stream_rule *rule = emr_stream_rule_of(stream->kind);
-    return rule && !rule->growth && (!rule->per_task || s->stays[stream->owner]);
+    return rule && !rule->growth && (!rule->per_task || s->stays[stream->owner]) &&
+           (stream->kind != EMR_STREAM_UNIFIED || s->has_elected);
 }
 
 uint64_t emr_subset_stored(const emr_bundle *b, size_t stream, uint64_t first, uint64_t n)
@@ -38,9 +39,14 @@ static emr_status choose_tasks(emr_subset *s, const emr_task_selection *selectio
                             emr_bundle_task_name(b, task));
         s->stays[task] = selected_stay;
     }
-    for (uint32_t t = 0; t < b->summary.n_tasks; t++)
-        if (s->stays[t])
-            s->numbers[t] = s->n_left++;
+    for (uint32_t t = 0; t < b->summary.n_tasks; t++) {
+        if (!s->stays[t])
+            continue;
+        const emr_kind *kind = emr_bundle_kind(b, t);
+        s->numbers[t] = s->n_left++;
+        s->has_elected = s->has_elected || kind->has_unified;
+        s->has_kinds = s->has_kinds || kind->number != EMR_MODULATOR_KIND_MASK;
+    }
     return s->n_left ? EMR_OK : emr_fail(error, EMR_EINVAL, "%F: at least one task must stay", b->name);
 }
 
@@ -88,6 +94,7 @@ static emr_status make_subset(emr_subset *s, const emr_task_selection *selection
     if (!status)
         status = emr_subset_write(s, io, error);
     s->report.lost_growth = emr_bundle_is_extendable(s->bundle);
+    s->report.lost_unified = emr_bundle_n_elected(s->bundle) && !s->has_elected;
     emr_release(a, s->stays);
     emr_release(a, s->numbers);
     return status;

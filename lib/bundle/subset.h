@@ -19,11 +19,14 @@ typedef struct emr_subset {
     bool *stays;          /* one a task */
     uint32_t *numbers;    /* the new ones of the tasks that stay */
     uint32_t n_left;
+    bool has_elected,
+        has_kinds; /* whether tasks that stay use the unified vector; have other modulators than masks */
     emr_drop_report report;
 } emr_subset;
 
 /* Whether a stream is in the new bundle as well: the base's, and those of tasks that stay, if this version
- * knows what they are. What growing needs is of no use without all tasks. */
+ * knows what they are. What growing needs is of no use without all tasks, nor are unified values that none of them
+ * uses. */
 bool emr_subset_keeps(const emr_subset *subset, const emr_stream_record *stream);
 
 /* Bytes in the file of the blocks that hold [first, first + n) of a stream. */

@@ -1,5 +1,5 @@
 /* subset_report.c - what a merge without the tasks that go would do otherwise: unified values counted by who
- * has them in a mask. */
+ * has them in a mask. Tasks without masks have no part in it. */
 #include "bundle/subset.h"
 
 #include <string.h>
@@ -87,8 +87,10 @@ static emr_status count_stretch(emr_subset *s, mask_unions *u, uint64_t first, s
     emr_status status = EMR_OK;
     memset(u->gone, 0, n);
     memset(u->left, 0, n);
-    for (size_t t = 0; !status && t < b->summary.n_tasks; t++) {
+    for (uint32_t t = 0; !status && t < b->summary.n_tasks; t++) {
         size_t stream = b->task_streams[EMR_STREAM_MASK][t];
+        if (!emr_bundle_kind(b, t)->has_unified)
+            continue;
         status = unite_mask(u, stream, first, n, s->stays[t] ? u->left : u->gone, error);
         if (!status)
             status = emr_subset_advance(s, emr_subset_stored(b, stream, first, n), error);
@@ -107,7 +109,9 @@ static emr_status count_masks(emr_subset *s, mask_unions *u, emr_error *error)
         uint8_t byte = 0, united[2] = {0, 0}; /* of those that go, and that stay */
         bool filled = true;
         n = (size_t)emr_min(u->n, bytes - first);
-        for (size_t t = 0; filled && t < b->summary.n_tasks; t++) {
+        for (uint32_t t = 0; filled && t < b->summary.n_tasks; t++) {
+            if (!emr_bundle_kind(b, t)->has_unified)
+                continue;
             filled = is_filled(b, b->task_streams[EMR_STREAM_MASK][t], first, n, &byte);
             united[s->stays[t]] |= filled ? byte : 0;
         }
@@ -126,7 +130,9 @@ static size_t coarsest_mask(const emr_bundle *b, size_t *block_bytes)
 {
     size_t coarsest = EMR_NO_STREAM;
     *block_bytes = 0;
-    for (size_t t = 0; t < b->summary.n_tasks; t++) {
+    for (uint32_t t = 0; t < b->summary.n_tasks; t++) {
+        if (!emr_bundle_kind(b, t)->has_unified)
+            continue;
         emr_stream_record s = emr_bundle_stream_record(b, b->task_streams[EMR_STREAM_MASK][t]);
         if (s.block_bytes <= *block_bytes)
             continue;
@@ -140,7 +146,7 @@ emr_status emr_subset_count(emr_subset *s, emr_error *error)
 {
     const emr_bundle *b = s->bundle;
     mask_unions u = {.gone = NULL};
-    if (b->summary.flat_params == 0) /* the streams may be absent */
+    if (b->summary.flat_params == 0 || !emr_bundle_n_elected(b)) /* the streams may be absent */
         return EMR_OK;
     size_t coarsest = coarsest_mask(b, &u.n);
     emr_status status = count_unified(s, error);

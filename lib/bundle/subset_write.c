@@ -127,6 +127,7 @@ static bool index_tensors(subset_copy *c)
         uint8_t *p = emr_writer_record(c->writer, EMR_SECTION_TENSORS, EMR_TENSOR_SIZE);
         if (!p || !copy_string(c, &r.name) || !copy_shape(c, r.rank, &r.shape))
             return false;
+        r.first_place = c->subset->has_kinds ? r.first_place : 0;
         emr_encode_tensor(p, &r);
     }
     return true;
@@ -168,26 +169,37 @@ static bool index_arrangements(subset_copy *c, uint32_t owner)
     return true;
 }
 
-/* A task's part of a section that has `size` bytes for each. */
-static bool copy_part(subset_copy *c, enum emr_section_kind kind, size_t task, size_t size)
+/* A task's part of a section. */
+static bool copy_part(subset_copy *c, enum emr_section_kind kind, size_t first, size_t size)
 {
     uint8_t *p = emr_writer_record(c->writer, kind, size);
     if (p && size)
-        memcpy(p, c->bundle->sections[kind].data + task * size, size);
+        memcpy(p, c->bundle->sections[kind].data + first, size);
     return p != NULL;
+}
+
+static bool copy_rescalers(subset_copy *c, size_t task)
+{
+    const emr_bundle *b = c->bundle;
+    const emr_kind *kind = emr_bundle_kind(b, (uint32_t)task);
+    size_t one = (size_t)b->summary.n_merged * sizeof(float);
+    if (b->summary.rescale_per != EMR_PER_TENSOR_BYTE || !kind->has_unified)
+        return true;
+    return copy_part(c, EMR_SECTION_RESCALERS, emr_bundle_first_scale(b, task) * one, kind->n_scales * one);
 }
 
 static bool index_task(subset_copy *c, size_t task)
 {
     const emr_bundle *b = c->bundle;
-    bool per_tensor = b->summary.rescale_per == EMR_PER_TENSOR_BYTE;
+    size_t n_tensors = b->summary.n_tensors;
     emr_task_record r = emr_bundle_task_record(b, task);
     uint8_t *p = emr_writer_record(c->writer, EMR_SECTION_TASKS, EMR_TASK_SIZE);
     if (!p || !copy_string(c, &r.name))
         return false;
     emr_encode_task(p, &r);
-    return copy_part(c, EMR_SECTION_TASK_DTYPES, task, b->summary.n_tensors) &&
-           (!per_tensor || copy_part(c, EMR_SECTION_RESCALERS, task, (size_t)b->summary.n_merged * 4)) &&
+    return copy_part(c, EMR_SECTION_TASK_DTYPES, task * n_tensors, n_tensors) && copy_rescalers(c, task) &&
+           (!c->subset->has_kinds ||
+            copy_part(c, EMR_SECTION_MODULATORS, task * EMR_MODULATOR_SIZE, EMR_MODULATOR_SIZE)) &&
            index_private(c, task) && index_arrangements(c, (uint32_t)task);
 }
 
@@ -268,7 +280,8 @@ static uint32_t kept_features(const subset_copy *c)
         uint32_t owner = emr_bundle_arrangement_record(c->bundle, i).owner;
         arranged = arranged || owner == EMR_BASE || c->subset->stays[owner];
     }
-    return (uint32_t)(c->bundle->features & EMR_FEATURE_ABSENT) | (arranged ? EMR_FEATURE_ARRANGED : 0u);
+    return (uint32_t)(c->bundle->features & EMR_FEATURE_ABSENT) | (arranged ? EMR_FEATURE_ARRANGED : 0u) |
+           (c->subset->has_kinds ? EMR_FEATURE_KINDS : 0u);
 }
 
 static emr_status run_copy(subset_copy *c, const emr_io *io, const emr_workers *workers, emr_error *error)

@@ -53,17 +53,21 @@ static emr_status compute_from_base(const emr_computation *c, emr_error *error)
     return status || !from->derive ? status : from->derive(c, source, error);
 }
 
-/* Unified values come in blocks; in kinds that have none, codes do. */
-static void note_blocks(emr_tensor *t, const emr_view *v, uint64_t first_param)
+/* Unified values come in blocks; in kinds that have none, codes and differences do. */
+static void note_blocks(emr_tensor *t, const emr_view *v, uint32_t tensor)
 {
     const emr_bundle *b = v->bundle;
-    bool unified = emr_bundle_kind(b, v->task)->has_unified;
-    size_t stream = unified ? b->base_streams[EMR_STREAM_UNIFIED] : b->task_streams[EMR_STREAM_MASK][v->task];
-    uint32_t bits = unified ? emr_dtype_bits(b->summary.unified_dtype) : 1;
+    emr_tensor_record r = emr_bundle_tensor_record(b, tensor);
+    const emr_tensor_code code = emr_bundle_code(b, v->task, tensor);
+    size_t stream = code.kind->has_unified               ? b->base_streams[EMR_STREAM_UNIFIED]
+                    : code.kind == &emr_kind_differences ? b->task_streams[EMR_STREAM_VECTORS][v->task]
+                                                         : b->task_streams[EMR_STREAM_CODES][v->task];
+    uint32_t rate =
+        code.kind->has_unified ? EMR_GROUP * emr_dtype_bits(b->summary.unified_dtype) : code.coding.rate;
     if (stream == EMR_NO_STREAM)
         return;
-    t->block = (uint64_t)emr_bundle_stream_record(b, stream).block_bytes * 8 / bits;
-    t->place = first_param;
+    t->block = (uint64_t)emr_bundle_stream_record(b, stream).block_bytes * EMR_CODE_UNIT / rate;
+    t->place = code.kind == &emr_kind_differences ? r.first_place : r.first_param;
 }
 
 /* How tensors of a task are made. */
@@ -107,7 +111,7 @@ static emr_status add_from_base(emr_model *model, const task_tensors *tt, uint32
     desc.max_count = t.from_base.derive ? EMR_VIEW_PIECE : UINT32_MAX;
     status = emr_view_add(model, &t, &desc, error);
     if (!status && r.merged)
-        note_blocks(model->tensors[model->n_tensors - 1], v, r.first_param);
+        note_blocks(model->tensors[model->n_tensors - 1], v, i);
     return status;
 }
 

@@ -6,6 +6,11 @@
 
 _Static_assert(sizeof(XXH3_state_t) <= sizeof(emr_hasher), "emr_hasher must hold xxHash's state");
 
+uint32_t emr_hash32(const void *data, size_t n)
+{
+    return XXH32(data, n, 0);
+}
+
 uint64_t emr_hash64(const void *data, size_t n)
 {
     return XXH3_64bits(data, n);

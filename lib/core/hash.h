@@ -1,4 +1,4 @@
-/* hash.h - XXH3, as the bundle uses it: 64 bits over a block, 128 bits over a stream. Freestanding. */
+/* hash.h - XXH3, as the bundle uses it: 64 bits over a block, 128 bits over a stream; and for seeds XXH32. Freestanding. */
 #ifndef EMR_CORE_HASH_H
 #define EMR_CORE_HASH_H
 
@@ -14,6 +14,7 @@ typedef struct emr_hasher {
     _Alignas(64) unsigned char state[640];
 } emr_hasher;
 
+uint32_t emr_hash32(const void *data, size_t n); /* XXH32 */
 uint64_t emr_hash64(const void *data, size_t n);
 uint64_t emr_hash64_seeded(const void *data, size_t n, uint64_t seed);
 void emr_hasher_init(emr_hasher *hasher);

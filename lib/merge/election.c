@@ -11,10 +11,18 @@ static uint64_t ring_params_of(const emr_merge_plan *plan)
     return (uint64_t)plan->store.n_buffers * plan->store.buffer_params;
 }
 
+/* Whether some tasks are not elected. */
+static bool is_partial(const emr_merge_plan *plan)
+{
+    return plan->modulations.n_elected < plan->alignment.n_tasks;
+}
+
 uint64_t emr_election_memory(const emr_merge_plan *plan, const emr_layout *l)
 {
-    uint64_t n_tasks = plan->alignment.n_tasks, ring = ring_params_of(plan);
+    uint64_t n_tasks = plan->modulations.n_elected, ring = ring_params_of(plan);
     uint64_t per_item = sizeof(emr_elected) + n_tasks * (sizeof(emr_chunk_task) + sizeof(uint8_t *));
+    if (is_partial(plan))
+        per_item += n_tasks * (sizeof(void *) + sizeof(emr_dtype));
     return l->max_items * per_item + ring * emr_store_value_bytes(plan) +
            ring / 8 * emr_store_plane_bits(plan) + emr_history_memory(plan, l);
 }
@@ -22,11 +30,16 @@ uint64_t emr_election_memory(const emr_merge_plan *plan, const emr_layout *l)
 static bool allocate_election(emr_election *e)
 {
     const emr_allocator *a = &e->plan->env.allocator;
-    size_t n_tasks = e->plan->alignment.n_tasks, n_items = e->plan->layout.max_items;
+    size_t n_tasks = e->n_tasks, n_items = e->plan->layout.max_items;
     e->items = emr_allocate_array(a, n_items, sizeof *e->items);
     e->results = emr_allocate_array(a, n_items, n_tasks * sizeof *e->results);
     e->mask_pointers = emr_allocate_array(a, n_items, n_tasks * sizeof *e->mask_pointers);
     bool there = e->items && e->results && e->mask_pointers;
+    if (there && is_partial(e->plan)) {
+        e->sources = emr_allocate_array(a, n_items, n_tasks * sizeof *e->sources);
+        e->dtypes = emr_allocate_array(a, n_items, n_tasks * sizeof *e->dtypes);
+        there = e->sources && e->dtypes;
+    }
     for (size_t i = 0; there && i < e->n_values; i++)
         there = (e->values[i] = emr_allocate_array(a, e->ring_params, e->value_sizes[i])) != NULL;
     for (size_t i = 0; there && i < e->n_planes; i++)
@@ -37,18 +50,19 @@ static bool allocate_election(emr_election *e)
 emr_status emr_election_create(emr_election *e, const emr_merge_plan *plan, const emr_kernels *kernels,
                                emr_error *error)
 {
-    bool grows = plan->options.extendable != 0;
+    bool grows = plan->options.extendable != 0, elects = plan->modulations.n_elected > 0;
     *e = (emr_election){.plan = plan,
                         .kernels = kernels,
-                        .n_values = grows ? EMR_N_VALUES : 1,
-                        .n_planes = grows ? EMR_N_PLANES : 1,
+                        .n_tasks = plan->modulations.n_elected,
+                        .n_values = grows ? EMR_N_VALUES : elects,
+                        .n_planes = grows ? EMR_N_PLANES : elects,
                         .ring_params = ring_params_of(plan)};
     e->plane_bytes = (size_t)(e->ring_params / 8);
     for (size_t i = 0; i < e->n_values; i++)
         e->value_sizes[i] = emr_value_size(i, plan->options.unified_dtype);
     if (!allocate_election(e))
         return emr_no_memory(error, NULL);
-    return plan->before ? emr_history_create(&e->history, plan, error) : EMR_OK;
+    return plan->before && !plan->copies ? emr_history_create(&e->history, plan, error) : EMR_OK;
 }
 
 void emr_election_destroy(emr_election *e)
@@ -64,23 +78,16 @@ void emr_election_destroy(emr_election *e)
     emr_release(a, e->items);
     emr_release(a, e->results);
     emr_release(a, e->mask_pointers);
-}
-
-static bool is_finite_at(emr_dtype dtype, const void *values, size_t i)
-{
-    double value;
-    emr_load_f64(&value, dtype, (const uint8_t *)values + i * emr_float_size(dtype), 1);
-    return (emr_f64_bits(value) >> 52 & 0x7ff) != 0x7ff;
+    emr_release(a, e->sources);
+    emr_release(a, e->dtypes);
 }
 
 /* Looks at what the kernel stumbled over, while its bytes are there. */
-static void examine_bad(emr_elected *elected)
+static void examine_bad(const emr_election *e, const emr_item *item, emr_elected *elected)
 {
     const emr_chunk *c = &elected->chunk;
-    if (c->bad_task == c->n_tasks)
-        return;
-    elected->bad_base = !is_finite_at(c->base_dtype, c->base, c->bad);
-    elected->bad_task = !is_finite_at(c->task_dtypes[c->bad_task], c->tasks[c->bad_task], c->bad);
+    if (c->bad < item->n && c->bad_task < c->n_tasks)
+        elected->found = emr_nonfinite_examine(item, e->plan->modulations.elected[c->bad_task], c->bad);
 }
 
 /* Elects so that tasks can be added. */
@@ -105,19 +112,40 @@ static void elect_growing(emr_election *e, const emr_item *item, emr_elected *el
 static void clear_padding(emr_election *e, const emr_item *item, size_t at, uint8_t *const *masks)
 {
     size_t padded = (size_t)emr_round_up(item->n, EMR_GROUP);
-    for (uint32_t t = 0; t < e->plan->alignment.n_tasks; t++)
+    for (uint32_t t = 0; t < e->n_tasks; t++)
         memset(masks[t] + (item->n + 7) / 8, 0, padded / 8 - (item->n + 7) / 8);
     for (size_t i = 0; i < e->n_values; i++)
         memset(e->values[i] + (at + item->n) * e->value_sizes[i], 0, (padded - item->n) * e->value_sizes[i]);
+}
+
+/* The elected tasks' bytes of an item. */
+static void choose_sources(emr_election *e, const emr_item *item, size_t index, emr_chunk *chunk)
+{
+    chunk->tasks = (const void *const *)item->tasks;
+    chunk->task_dtypes = item->task_dtypes;
+    if (!e->sources)
+        return;
+    const void **sources = e->sources + index * e->n_tasks;
+    emr_dtype *dtypes = e->dtypes + index * e->n_tasks;
+    for (uint32_t t = 0; t < e->n_tasks; t++) {
+        sources[t] = item->tasks[e->plan->modulations.elected[t]];
+        dtypes[t] = item->task_dtypes[e->plan->modulations.elected[t]];
+    }
+    chunk->tasks = sources;
+    chunk->task_dtypes = dtypes;
 }
 
 void emr_elect(emr_election *e, const emr_item *item, size_t index)
 {
     const emr_merge_options *o = &e->plan->options;
     emr_elected *elected = &e->items[index];
-    uint32_t n_tasks = e->plan->alignment.n_tasks;
+    uint32_t n_tasks = e->n_tasks;
     size_t at = (size_t)(item->flat % e->ring_params);
     uint8_t **masks = e->mask_pointers + index * n_tasks;
+    if (!n_tasks) {
+        elected->chunk = (emr_chunk){.n = item->n, .bad = item->n};
+        return;
+    }
     for (uint32_t t = 0; t < n_tasks; t++)
         masks[t] = e->planes[0] + t * e->plane_bytes + at / 8;
     clear_padding(e, item, at, masks);
@@ -125,8 +153,6 @@ void emr_elect(emr_election *e, const emr_item *item, size_t index)
         .n = item->n,
         .n_tasks = n_tasks,
         .base = item->base,
-        .tasks = (const void *const *)item->tasks,
-        .task_dtypes = item->task_dtypes,
         .base_dtype = item->entry->base->dtype,
         .unified_dtype = o->unified_dtype,
         .tie_negative = o->tie == EMR_TIE_NEGATIVE,
@@ -137,12 +163,12 @@ void emr_elect(emr_election *e, const emr_item *item, size_t index)
         .masks = masks,
         .results = e->results + index * n_tasks,
     };
+    choose_sources(e, item, index, &elected->chunk);
     if (e->n_values > 1)
         elect_growing(e, item, elected, at);
     else
         e->kernels->merge(&elected->chunk);
-    if (elected->chunk.bad < item->n)
-        examine_bad(elected);
+    examine_bad(e, item, elected);
 }
 
 emr_sums emr_elected_sums(const emr_election *e, size_t index, uint32_t task, size_t from, size_t to)
@@ -169,15 +195,7 @@ emr_status emr_election_check(const emr_election *e, const emr_item *item, size_
             error, EMR_ENONFINITE,
             "tensor '%T': the unified value at index %u overflows %s (a wider --unified-dtype holds it)",
             base->name, at, emr_dtype_name(c->unified_dtype));
-    const emr_task *task = &e->plan->alignment.tasks[c->bad_task];
-    if (elected->bad_base)
-        return emr_fail(error, EMR_ENONFINITE,
-                        "the base (%F): tensor '%T': NaN or infinity at index %u (to count it "
-                        "as unchanged: --on-nonfinite zero)",
-                        base->model_name, base->name, at);
-    return emr_fail(error, EMR_ENONFINITE,
-                    "task '%K' (%F): tensor '%T': %s at index %u (to count it as unchanged: "
-                    "--on-nonfinite zero)",
-                    task->name, task->model->name, base->name,
-                    elected->bad_task ? "NaN or infinity" : "the difference from the base overflows f32", at);
+    return emr_nonfinite_fail(&elected->found, item,
+                              &e->plan->alignment.tasks[e->plan->modulations.elected[c->bad_task]], c->bad,
+                              error);
 }

@@ -4,6 +4,7 @@
 #define EMR_MERGE_ELECTION_H
 
 #include "merge/history.h"
+#include "merge/nonfinite.h"
 #include "merge/plan.h"
 #include "merge/streams.h"
 #include "numeric/grow.h"
@@ -12,17 +13,18 @@
 /* What an item came to. */
 typedef struct emr_elected {
     emr_chunk chunk;
-    emr_growth growth; /* where tasks can be added */
-    /* at chunk.bad: which of the two is not finite; neither if their difference is not */
-    bool bad_base, bad_task;
+    emr_growth growth;   /* where tasks can be added */
+    emr_nonfinite found; /* at chunk.bad, in chunk.bad_task */
 } emr_elected;
 
 /* The output buffers follow one another as a ring: flat position p is at p % ring_params of each. */
 typedef struct emr_election {
     const emr_merge_plan *plan;
     const emr_kernels *kernels;
+    uint32_t n_tasks;          /* those that are elected; below, a task is one of them */
     emr_history *history;      /* of settled tasks; NULL without */
-    size_t n_values, n_planes; /* EMR_N_VALUES and EMR_N_PLANES, where tasks can be added; else 1 */
+    size_t n_values, n_planes; /* EMR_N_VALUES and EMR_N_PLANES, where tasks can be added; else 1; 0
+                                  where no task is elected */
     uint64_t ring_params;
     uint8_t *values[EMR_N_VALUES];
     size_t value_sizes[EMR_N_VALUES];
@@ -31,6 +33,9 @@ typedef struct emr_election {
     emr_elected *items;      /* of the window */
     emr_chunk_task *results; /* n_tasks an item */
     uint8_t **mask_pointers; /* n_tasks an item */
+    /* Likewise: the sources of those that are elected. NULL where all tasks are. */
+    const void **sources;
+    emr_dtype *dtypes;
 } emr_election;
 
 emr_status emr_election_create(emr_election *election, const emr_merge_plan *plan, const emr_kernels *kernels,

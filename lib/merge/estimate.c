@@ -12,7 +12,8 @@ static uint64_t index_bytes_of(const emr_merge_plan *plan, const emr_entry *entr
     uint64_t record =
         EMR_TENSOR_SIZE + emr_text_length(entry->sample->name) + 1 + 8 * (uint64_t)entry->sample->rank;
     uint64_t rescaler = emr_merge_is_per(plan, EMR_RESCALE_PER_TENSOR) ? sizeof(float) : 0;
-    return record + plan->alignment.n_tasks * (1 + (entry->action == EMR_ACTION_MERGE ? rescaler : record));
+    return record + plan->alignment.n_tasks * (1 + (entry->action == EMR_ACTION_MERGE ? 0 : record)) +
+           (entry->action == EMR_ACTION_MERGE ? plan->modulations.n_elected * rescaler : 0);
 }
 
 static uint64_t metadata_bytes(const emr_model *model)
@@ -90,8 +91,8 @@ void emr_merge_estimate(emr_merge_plan *plan)
     if (plan->options.extendable)
         plan->index_bytes += growth_bytes(plan);
     if (emr_merge_is_per(plan, EMR_RESCALE_PER_ROW))
-        plan->loose_bytes =
-            a->n_rows * a->n_tasks * (sizeof(float) + (plan->options.extendable ? sizeof(double) : 0));
+        plan->loose_bytes = a->n_rows * plan->modulations.n_elected *
+                            (sizeof(float) + (plan->options.extendable ? sizeof(double) : 0));
     for (uint32_t i = 0; i < a->n_entries; i++)
         estimate_entry(plan, &a->entries[i]);
     plan->bytes_out = a->flat_params * emr_store_value_bytes(plan) +

@@ -24,7 +24,8 @@ struct emr_merge {
     emr_model *arranged_base; /* as the bundle that is added to has it, where that is otherwise */
     emr_task *tasks;
     uint32_t n_tasks;
-    size_t tasks_capacity;
+    emr_modulation_spec *given; /* for each task; of size 0 where nothing was */
+    size_t tasks_capacity, given_capacity;
     emr_model **settled_models; /* of the tasks of plan.before */
     emr_io output, journal;
     uint64_t journal_interval;
@@ -42,6 +43,7 @@ struct emr_merge {
 emr_status emr_merge_create(emr_merge **merge, const emr_merge_options *given, emr_error *error)
 {
     emr_merge_options options;
+    emr_modulation_spec common;
     emr_env env;
     if (!merge)
         return emr_fail(error, EMR_EINVAL, "emr_merge_create: NULL");
@@ -49,6 +51,8 @@ emr_status emr_merge_create(emr_merge **merge, const emr_merge_options *given, e
     emr_status status = EMR_TAKE(&options, given, emr_merge_options, error);
     if (!status)
         status = emr_merge_check_options(&options, error);
+    if (!status)
+        status = emr_modulation_take(&common, options.modulation, error);
     if (!status)
         status = emr_env_take(&env, options.resources, NULL, error);
     if (status)
@@ -59,6 +63,7 @@ emr_status emr_merge_create(emr_merge **merge, const emr_merge_options *given, e
     m->allocator = env.allocator;
     m->plan.env = env;
     m->plan.options = options;
+    m->plan.common = common;
     m->kernels = emr_kernels_select();
     status = emr_policy_take(&m->plan.policy, options.policy, &m->allocator, error);
     if (status)
@@ -98,6 +103,7 @@ void emr_merge_destroy(emr_merge **merge)
         emr_release(&allocator, m->tasks[t].name);
     emr_release(&allocator, m->settled_models);
     emr_release(&allocator, m->tasks);
+    emr_release(&allocator, m->given);
     emr_release(&allocator, m);
     *merge = NULL;
 }
@@ -142,8 +148,11 @@ static emr_status add_task(emr_merge *m, const char *name, const emr_model *mode
     if (status)
         return status;
     char *copy = emr_copy_string(&m->allocator, name);
-    if (!copy || !emr_grow(&m->allocator, (void **)&m->tasks, &m->tasks_capacity, (size_t)m->n_tasks + 1,
-                           sizeof *m->tasks)) {
+    if (!copy ||
+        !emr_grow(&m->allocator, (void **)&m->tasks, &m->tasks_capacity, (size_t)m->n_tasks + 1,
+                  sizeof *m->tasks) ||
+        !emr_grow(&m->allocator, (void **)&m->given, &m->given_capacity, (size_t)m->n_tasks + 1,
+                  sizeof *m->given)) {
         emr_release(&m->allocator, copy);
         return emr_no_memory(error, NULL);
     }
@@ -158,6 +167,25 @@ emr_status emr_merge_add_task(emr_merge *m, const char *name, const emr_model *m
     if (m->state != OPEN)
         return emr_fail(error, EMR_ESTATE, "base and tasks are set before the plan");
     return add_task(m, name, model, false, error);
+}
+
+emr_status emr_merge_set_modulation(emr_merge *m, uint32_t task, const emr_modulation_spec *spec,
+                                    emr_error *error)
+{
+    if (!m || !spec)
+        return emr_fail(error, EMR_EINVAL, "emr_merge_set_modulation: NULL");
+    if (m->state != OPEN)
+        return emr_fail(error, EMR_ESTATE, "modulators are set before the plan");
+    if (task >= m->n_tasks)
+        return emr_fail(error, EMR_EINVAL, "there is no task %u", (uint64_t)task);
+    if (m->tasks[task].settled)
+        return emr_fail(error, EMR_EINVAL, "task '%K' is in %F already, with the modulator that it has",
+                        m->tasks[task].name, m->plan.before->name);
+    emr_modulation_spec taken;
+    emr_status status = emr_modulation_take(&taken, spec, error);
+    if (!status)
+        m->given[task] = taken;
+    return status;
 }
 
 emr_status emr_merge_extend(emr_merge *m, const emr_bundle *bundle, emr_error *error)
@@ -200,7 +228,7 @@ static emr_status make_plan(emr_merge *m, emr_error *error)
             emr_bundle_arrange_base(&m->arranged_base, m->plan.before, m->base, true, &m->allocator, error);
     if (!status)
         status = emr_merge_plan_make(&m->plan, m->arranged_base ? m->arranged_base : m->base, m->tasks,
-                                     m->n_tasks, error);
+                                     m->n_tasks, m->given, error);
     if (!status)
         m->state = PLANNED;
     return status;

@@ -125,9 +125,10 @@ static void compute_item(void *state, const emr_item *item, size_t index, size_t
 static void tally_item(emr_merge_step *s, const emr_item *item, const emr_chunk *c)
 {
     for (uint32_t t = 0; t < c->n_tasks; t++) {
-        s->tallies[t].ones += c->results[t].ones;
-        s->tallies[t].zeroed += c->results[t].zeroed;
-        s->tallies[t].nonzero |= c->results[t].nonzero;
+        task_tally *tally = &s->tallies[s->plan->modulations.elected[t]];
+        tally->ones += c->results[t].ones;
+        tally->zeroed += c->results[t].zeroed;
+        tally->nonzero |= c->results[t].nonzero;
         s->plan->zeroed[item->number] += c->results[t].zeroed;
     }
 }
@@ -136,7 +137,7 @@ static emr_status fold_rows(emr_merge_step *s, const emr_item *item, size_t inde
 {
     emr_rescaling *r = &s->rescaling;
     emr_status status = EMR_OK;
-    for (uint32_t t = 0; !status && t < s->plan->alignment.n_tasks; t++) {
+    for (uint32_t t = 0; !status && t < s->election.n_tasks; t++) {
         uint64_t first;
         size_t n;
         status = emr_rescaling_end_rows(r, item, index, t, &first, &n, error);

@@ -17,7 +17,7 @@ static emr_status check_rules(const emr_merge_options *o, emr_error *error)
         o->tie > EMR_TIE_NEGATIVE || o->on_nonfinite > EMR_ON_NONFINITE_ZERO)
         return emr_fail(error, EMR_EINVAL,
                         "emr_merge_options: unknown rescale, rescale_per, tie or on_nonfinite");
-    if (o->rescale == EMR_RESCALE_L1_MEANS && o->rescale_per != EMR_RESCALE_PER_MODEL)
+    if (o->rescale == EMR_RESCALE_L1_MEANS && o->rescale_per > EMR_RESCALE_PER_MODEL)
         return emr_fail(error, EMR_EINVAL, "the rescaler l1-means is per model only");
     if (o->unified_dtype != EMR_DTYPE_F32 && o->unified_dtype != EMR_DTYPE_F16 &&
         o->unified_dtype != EMR_DTYPE_BF16)
@@ -34,8 +34,6 @@ emr_status emr_merge_check_options(emr_merge_options *o, emr_error *error)
     o->unified_dtype = o->unified_dtype ? o->unified_dtype : EMR_DTYPE_F32;
     o->embed_base = o->embed_base != 0;
     o->extendable = o->extendable != 0;
-    o->rescale = o->rescale ? o->rescale : EMR_RESCALE_L1;
-    o->rescale_per = o->rescale_per ? o->rescale_per : EMR_RESCALE_PER_MODEL;
     emr_status status = check_rules(o, error);
     if (status)
         return status;
@@ -66,13 +64,13 @@ static bool allocate_tables(emr_merge_plan *plan)
 }
 
 emr_status emr_merge_plan_make(emr_merge_plan *plan, const emr_model *base, const emr_task *tasks,
-                               uint32_t n_tasks, emr_error *error)
+                               uint32_t n_tasks, const emr_modulation_spec *given, emr_error *error)
 {
-    emr_status status =
-        emr_align(&plan->alignment, &plan->env.allocator, &plan->policy, base, tasks, n_tasks, error);
-    if (status)
-        return status;
-    if (!allocate_tables(plan))
+    emr_status status = emr_modulations_settle(plan, tasks, n_tasks, given, error);
+    if (!status)
+        status =
+            emr_align(&plan->alignment, &plan->env.allocator, &plan->policy, base, tasks, n_tasks, error);
+    if (!status && !allocate_tables(plan))
         status = emr_no_memory(error, NULL);
     if (!status && plan->before)
         status = emr_history_expect_base(&plan->hashes, &plan->alignment, plan->before, error);
@@ -95,6 +93,7 @@ void emr_merge_plan_free(emr_merge_plan *plan)
     plan->hashes = (emr_base_hashes){0};
     plan->base_offsets = plan->zeroed = NULL;
     emr_alignment_free(&plan->alignment);
+    emr_modulations_free(&plan->modulations, allocator);
 }
 
 emr_status emr_merge_plan_layout(emr_merge_plan *plan, bool writes, uint64_t besides, emr_error *error)
@@ -143,6 +142,15 @@ static bool has_absent(const emr_alignment *a)
     return false;
 }
 
+/* Whether a task's modulator is no mask. */
+static bool has_kinds(const emr_merge_plan *plan)
+{
+    for (uint32_t t = 0; t < plan->alignment.n_tasks; t++)
+        if (plan->modulations.specs[t].kind != EMR_MODULATOR_KIND_MASK)
+            return true;
+    return false;
+}
+
 uint32_t emr_merge_features(const emr_merge_plan *plan)
 {
     bool rules = plan->options.extendable && emr_merge_n_globs(plan) > plan->policy.n_private_globs;
@@ -150,7 +158,7 @@ uint32_t emr_merge_features(const emr_merge_plan *plan)
         emr_merge_is_arranged(plan) ||
         (plan->before && plan->before->features & EMR_FEATURE_ARRANGED); /* perhaps without records */
     return (has_absent(&plan->alignment) ? EMR_FEATURE_ABSENT : 0u) | (rules ? EMR_FEATURE_RULES : 0u) |
-           (arranged ? EMR_FEATURE_ARRANGED : 0u);
+           (arranged ? EMR_FEATURE_ARRANGED : 0u) | (has_kinds(plan) ? EMR_FEATURE_KINDS : 0u);
 }
 
 static void hash_globs(emr_hasher *h, const char *const *globs, uint32_t n)
@@ -160,7 +168,7 @@ static void hash_globs(emr_hasher *h, const char *const *globs, uint32_t n)
         emr_hash_text(h, globs[i]);
 }
 
-/* Everything behind the pointers, so that a new option is in it of itself. There is no padding
+/* Everything behind the pointers, so that a new option is in it of itself, as are members of a modulation. There is no padding
  * (tests/checks/layout.txt). */
 static void hash_options(emr_hasher *h, const emr_merge_plan *plan)
 {
@@ -188,6 +196,7 @@ emr_hash128 emr_merge_plan_fingerprint(const emr_merge_plan *plan)
     emr_hash_number(&h, a->n_tasks);
     for (uint32_t t = 0; t < a->n_tasks; t++) {
         emr_hash_text(&h, a->tasks[t].name);
+        emr_hasher_update(&h, &plan->modulations.specs[t], sizeof *plan->modulations.specs);
         emr_hash_model(&h, a->tasks[t].model);
     }
     if (plan->before)

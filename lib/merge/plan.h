@@ -7,6 +7,7 @@
 #include "emr/merge.h"
 #include "align/alignment.h"
 #include "core/resources.h"
+#include "merge/modulations.h"
 #include "merge/store_layout.h"
 #include "pass/base_hash.h"
 #include "pass/layout.h"
@@ -14,9 +15,13 @@
 typedef struct emr_merge_plan {
     emr_env env;
     emr_policy policy;
-    emr_merge_options options; /* checked; `resources` and `policy` are the copies above */
-    const emr_bundle *before;  /* the bundle that is added to, or NULL; */
-    uint32_t n_old;            /* its tasks, which come first and are settled */
+    emr_merge_options
+        options; /* checked; `resources` and `policy` are the copies above, and `modulation` this: */
+    emr_modulation_spec common;
+    emr_modulations modulations;
+    const emr_bundle *before; /* the bundle that is added to, or NULL; */
+    uint32_t n_old;           /* its tasks, which come first and are settled */
+    bool copies;              /* what that bundle has is copied as it is stored: no task is elected anew */
     emr_alignment alignment;
     emr_base_hashes hashes; /* what it finds and expects */
     uint64_t *base_offsets; /* of the base's tensors in the bundle's base stream, where there is one */
@@ -31,10 +36,10 @@ typedef struct emr_merge_plan {
 /* Checks what the library can do and fills in defaults. */
 emr_status emr_merge_check_options(emr_merge_options *options, emr_error *error);
 
-/* Aligns the models and estimates, by the plan's options and policy. Afterwards the plan must be freed; a
+/* Aligns the models and estimates, by the plan's options and policy; `given` is as for emr_modulations_settle. Afterwards the plan must be freed; a
  * plan that failed holds nothing. */
 emr_status emr_merge_plan_make(emr_merge_plan *plan, const emr_model *base, const emr_task *tasks,
-                               uint32_t n_tasks, emr_error *error);
+                               uint32_t n_tasks, const emr_modulation_spec *given, emr_error *error);
 void emr_merge_plan_free(emr_merge_plan *plan);
 
 /* Chooses the layouts. `writes` tells whether a bundle is written; `besides` are bytes of memory that the

@@ -9,15 +9,16 @@ enum { ROWS_MAX = EMR_CHUNK /* that end in one item at most */ };
 size_t emr_rescaling_count(const emr_merge_plan *plan)
 {
     const emr_alignment *a = &plan->alignment;
+    uint32_t n_tasks = plan->modulations.n_elected;
     return emr_merge_is_per(plan, EMR_RESCALE_PER_ROW)      ? 0
-           : emr_merge_is_per(plan, EMR_RESCALE_PER_TENSOR) ? (size_t)a->n_tasks * a->n_merged
-                                                            : a->n_tasks;
+           : emr_merge_is_per(plan, EMR_RESCALE_PER_TENSOR) ? (size_t)n_tasks * a->n_merged
+                                                            : n_tasks;
 }
 
 uint64_t emr_rescaling_memory(const emr_merge_plan *plan, const emr_layout *l)
 {
     uint64_t a_number = sizeof(float) + (plan->options.extendable ? sizeof(double) : 0);
-    uint64_t n_tasks = plan->alignment.n_tasks, max_rows = plan->store.max_rows;
+    uint64_t n_tasks = plan->modulations.n_elected, max_rows = plan->store.max_rows;
     return n_tasks * (sizeof(emr_task_sums) + max_rows * sizeof(emr_sums)) +
            emr_rescaling_count(plan) * a_number +
            (max_rows ? ROWS_MAX * a_number + l->max_items * sizeof(size_t) : 0);
@@ -30,13 +31,13 @@ emr_status emr_rescaling_create(emr_rescaling *r, const emr_merge_plan *plan, co
     size_t n = emr_rescaling_count(plan), max_rows = plan->store.max_rows;
     bool grows = plan->options.extendable != 0, there;
     *r = (emr_rescaling){.plan = plan, .election = election};
-    r->tasks = emr_allocate_array(a, plan->alignment.n_tasks, sizeof *r->tasks);
+    r->tasks = emr_allocate_array(a, plan->modulations.n_elected, sizeof *r->tasks);
     r->rescalers = emr_allocate_array(a, n, sizeof *r->rescalers);
     there = r->tasks && r->rescalers;
     if (there && grows)
         there = (r->numerators = emr_allocate_array(a, n, sizeof *r->numerators)) != NULL;
     if (there && max_rows) {
-        r->row_sums = emr_allocate_array(a, plan->alignment.n_tasks, max_rows * sizeof *r->row_sums);
+        r->row_sums = emr_allocate_array(a, plan->modulations.n_elected, max_rows * sizeof *r->row_sums);
         r->first_rows = emr_allocate_array(a, plan->layout.max_items, sizeof *r->first_rows);
         r->row_rescalers = emr_allocate_array(a, ROWS_MAX, sizeof *r->row_rescalers);
         there = r->row_sums && r->first_rows && r->row_rescalers;
@@ -95,7 +96,7 @@ static emr_sums *item_row_sums(const emr_rescaling *r, size_t index, uint32_t ta
 void emr_rescaling_sum_rows(emr_rescaling *r, const emr_item *item, size_t index)
 {
     uint64_t length = emr_row_length(item->entry->base);
-    for (uint32_t t = 0; t < r->plan->alignment.n_tasks; t++) {
+    for (uint32_t t = 0; t < r->plan->modulations.n_elected; t++) {
         emr_sums *sums = item_row_sums(r, index, t);
         for (size_t from = 0, to; from < item->n; from = to) {
             to = from + (size_t)emr_min(length - (item->first + from) % length, item->n - from);
@@ -107,7 +108,7 @@ void emr_rescaling_sum_rows(emr_rescaling *r, const emr_item *item, size_t index
 void emr_rescaling_add(emr_rescaling *r, size_t index)
 {
     const emr_chunk *c = &r->election->items[index].chunk;
-    for (uint32_t t = 0; t < r->plan->alignment.n_tasks; t++)
+    for (uint32_t t = 0; t < r->plan->modulations.n_elected; t++)
         add_sums(&r->tasks[t].tensor, c->results[t].sums);
 }
 
@@ -128,12 +129,18 @@ static size_t end_row_sums(emr_task_sums *task, const emr_item *item, emr_sums *
     return ended;
 }
 
+/* Whether one that is elected was in the bundle that is added to. */
+static bool is_settled_task(const emr_rescaling *r, uint32_t task)
+{
+    return r->plan->alignment.tasks[r->plan->modulations.elected[task]].settled;
+}
+
 /* A settled task's numerators are those it had. */
 emr_status emr_rescaling_end_rows(emr_rescaling *r, const emr_item *item, size_t index, uint32_t task,
                                   uint64_t *first, size_t *n, emr_error *error)
 {
     emr_sums *sums = item_row_sums(r, index, task);
-    bool settled = r->plan->alignment.tasks[task].settled;
+    bool settled = is_settled_task(r, task);
     *first = item->first / emr_row_length(item->entry->base);
     *n = end_row_sums(&r->tasks[task], item, sums);
     emr_status status = settled && *n ? emr_history_row_numerators(r->election->history, task,
@@ -153,7 +160,7 @@ emr_status emr_rescaling_end_rows(emr_rescaling *r, const emr_item *item, size_t
 /* Its rescaler, and where tasks can be added what it is the quotient of. */
 static void set_rescaler(emr_rescaling *r, size_t i, uint32_t task, uint32_t tensor, emr_sums sums)
 {
-    if (r->plan->alignment.tasks[task].settled)
+    if (is_settled_task(r, task))
         sums.top = emr_history_numerator(r->election->history, task, tensor);
     r->rescalers[i] = rescaler_of(sums);
     if (r->numerators)
@@ -164,7 +171,7 @@ void emr_rescaling_end_tensor(emr_rescaling *r, const emr_item *item)
 {
     const emr_alignment *a = &r->plan->alignment;
     double count = (double)item->entry->base->count;
-    for (uint32_t t = 0; t < a->n_tasks; t++) {
+    for (uint32_t t = 0; t < r->plan->modulations.n_elected; t++) {
         emr_task_sums *task = &r->tasks[t];
         add_sums(&task->model, task->tensor);
         task->means.top += task->tensor.top / count;
@@ -178,8 +185,8 @@ void emr_rescaling_end_tensor(emr_rescaling *r, const emr_item *item)
 void emr_rescaling_end_model(emr_rescaling *r)
 {
     bool of_means = r->plan->options.rescale == EMR_RESCALE_L1_MEANS;
-    for (uint32_t t = 0; emr_merge_is_per(r->plan, EMR_RESCALE_PER_MODEL) && t < r->plan->alignment.n_tasks;
-         t++)
+    for (uint32_t t = 0;
+         emr_merge_is_per(r->plan, EMR_RESCALE_PER_MODEL) && t < r->plan->modulations.n_elected; t++)
         set_rescaler(r, t, t, 0, of_means ? r->tasks[t].means : r->tasks[t].model);
 }
 
@@ -194,7 +201,7 @@ static size_t count_new(const emr_rescaling *r, uint32_t entry)
 void emr_rescaling_save(const emr_rescaling *r, uint32_t entry, emr_put_fn put, void *context)
 {
     const emr_alignment *a = &r->plan->alignment;
-    for (uint32_t t = 0; t < a->n_tasks; t++) {
+    for (uint32_t t = 0; t < r->plan->modulations.n_elected; t++) {
         size_t first = (size_t)t * a->n_merged + r->saved_entry, n = count_new(r, entry);
         put(context, &r->tasks[t], sizeof r->tasks[t]);
         if (n)
@@ -214,7 +221,7 @@ emr_status emr_rescaling_restore(emr_rescaling *r, uint32_t entry, emr_get_fn ge
 {
     const emr_alignment *a = &r->plan->alignment;
     emr_status status = EMR_OK;
-    for (uint32_t t = 0; !status && t < a->n_tasks; t++) {
+    for (uint32_t t = 0; !status && t < r->plan->modulations.n_elected; t++) {
         size_t first = (size_t)t * a->n_merged + r->saved_entry, n = count_new(r, entry);
         status = get(context, &r->tasks[t], sizeof r->tasks[t], error);
         if (!status && n)

@@ -13,7 +13,7 @@ enum {
 uint64_t emr_store_memory(const emr_merge_plan *plan)
 {
     const emr_store_layout *l = &plan->store;
-    uint64_t n_tasks = plan->alignment.n_tasks, pending = 2; /* unfinished blocks of appended streams */
+    uint64_t n_tasks = plan->modulations.n_elected, pending = 2; /* unfinished blocks of appended streams */
     if (emr_merge_is_per(plan, EMR_RESCALE_PER_ROW))
         pending += n_tasks * (plan->options.extendable ? 2u : 1u);
     return n_tasks * sizeof(emr_task_streams) + pending * l->value_block_bytes +
@@ -39,12 +39,18 @@ static bool declare_values(emr_store *s, size_t from, size_t to)
     return there;
 }
 
+/* The number of an elected task. */
+static uint32_t owner_of(const emr_store *s, uint32_t task)
+{
+    return s->plan->modulations.elected[task];
+}
+
 static bool declare_planes(emr_store *s, size_t from, size_t to)
 {
     bool there = true;
-    for (uint32_t t = 0; there && t < s->plan->alignment.n_tasks; t++)
+    for (uint32_t t = 0; there && t < s->election->n_tasks; t++)
         for (size_t i = from; there && i < to; i++)
-            there = declare_stream(s, &s->tasks[t].planes[i], emr_plane_kinds[i], t,
+            there = declare_stream(s, &s->tasks[t].planes[i], emr_plane_kinds[i], owner_of(s, t),
                                    s->plan->store.mask_block_bytes, EMR_TEXTURE_BITS);
     return there;
 }
@@ -53,16 +59,16 @@ static bool declare_planes(emr_store *s, size_t from, size_t to)
 static bool declare_streams(emr_store *s)
 {
     const emr_election *e = s->election;
-    uint32_t n_tasks = s->plan->alignment.n_tasks, block_bytes = s->plan->store.value_block_bytes;
+    uint32_t n_tasks = e->n_tasks, block_bytes = s->plan->store.value_block_bytes;
     bool per_row = emr_merge_is_per(s->plan, EMR_RESCALE_PER_ROW), grows = s->plan->options.extendable != 0;
-    bool there = declare_values(s, 0, 1) && declare_planes(s, 0, 1);
+    bool there = declare_values(s, 0, e->n_values > 0) && declare_planes(s, 0, e->n_planes > 0);
     for (uint32_t t = 0; there && per_row && t < n_tasks; t++)
-        there = declare_stream(s, &s->tasks[t].rescalers, EMR_STREAM_ROW_RESCALERS, t, block_bytes,
-                               EMR_TEXTURE_WORDS4);
+        there = declare_stream(s, &s->tasks[t].rescalers, EMR_STREAM_ROW_RESCALERS, owner_of(s, t),
+                               block_bytes, EMR_TEXTURE_WORDS4);
     there = there && declare_values(s, 1, e->n_values) && declare_planes(s, 1, e->n_planes);
     for (uint32_t t = 0; there && per_row && grows && t < n_tasks; t++)
-        there = declare_stream(s, &s->tasks[t].numerators, EMR_STREAM_ROW_NUMERATORS, t, block_bytes,
-                               EMR_TEXTURE_BYTES);
+        there = declare_stream(s, &s->tasks[t].numerators, EMR_STREAM_ROW_NUMERATORS, owner_of(s, t),
+                               block_bytes, EMR_TEXTURE_BYTES);
     if (there && s->plan->options.embed_base)
         there = declare_stream(s, &s->base, EMR_STREAM_BASE, EMR_BASE, block_bytes, EMR_TEXTURE_UNKNOWN);
     return there;
@@ -72,7 +78,7 @@ emr_status emr_store_create(emr_store *s, emr_merge_plan *plan, const emr_electi
                             emr_writer *writer, emr_error *error)
 {
     *s = (emr_store){.plan = plan, .election = election, .writer = writer, .private_task = EMR_BASE};
-    s->tasks = emr_allocate_array(&plan->env.allocator, plan->alignment.n_tasks, sizeof *s->tasks);
+    s->tasks = emr_allocate_array(&plan->env.allocator, plan->modulations.n_elected, sizeof *s->tasks);
     return s->tasks && declare_streams(s) ? EMR_OK : emr_no_memory(error, NULL);
 }
 
@@ -129,7 +135,7 @@ static emr_status put_values(emr_store *s, size_t i, uint64_t start, size_t n, e
 static emr_status put_planes(emr_store *s, size_t from, size_t to, uint64_t start, size_t n, emr_error *error)
 {
     emr_status status = EMR_OK;
-    for (uint32_t t = 0; t < s->plan->alignment.n_tasks; t++)
+    for (uint32_t t = 0; t < s->election->n_tasks; t++)
         for (size_t i = from; !status && i < to; i++)
             status = emr_writer_put(s->writer, s->tasks[t].planes[i],
                                     emr_election_plane(s->election, i, t, start), n / 8, error);
@@ -140,9 +146,9 @@ static emr_status put_planes(emr_store *s, size_t from, size_t to, uint64_t star
 static emr_status put_superblock(emr_store *s, uint64_t start, size_t n, emr_error *error)
 {
     const emr_election *e = s->election;
-    emr_status status = put_values(s, 0, start, n, error);
+    emr_status status = e->n_values ? put_values(s, 0, start, n, error) : EMR_OK;
     if (!status)
-        status = put_planes(s, 0, 1, start, n, error);
+        status = put_planes(s, 0, e->n_planes > 0, start, n, error);
     for (size_t i = 1; !status && i < e->n_values; i++)
         status = put_values(s, i, start, n, error);
     return status ? status : put_planes(s, 1, e->n_planes, start, n, error);
@@ -163,7 +169,7 @@ emr_status emr_store_put(emr_store *s, uint64_t flat, emr_error *error)
 
 emr_status emr_store_end_merged(emr_store *s, emr_error *error)
 {
-    uint32_t n_tasks = s->plan->alignment.n_tasks;
+    uint32_t n_tasks = s->election->n_tasks;
     emr_status status = EMR_OK;
     if (!emr_merge_is_per(s->plan, EMR_RESCALE_PER_ROW))
         return EMR_OK;

@@ -7,7 +7,7 @@
 #include "merge/election.h"
 #include "merge/plan.h"
 
-/* The streams of one task. */
+/* The streams of one task that is elected. */
 typedef struct emr_task_streams {
     size_t planes[EMR_N_PLANES], rescalers, numerators;
 } emr_task_streams;
@@ -17,10 +17,10 @@ typedef struct emr_store {
     const emr_election *election;
     emr_writer *writer;          /* borrowed */
     size_t values[EMR_N_VALUES]; /* streams */
-    emr_task_streams *tasks;
-    size_t base, private;  /* streams */
-    uint32_t private_task; /* whose stream `private` is; EMR_BASE at first */
-    uint64_t written;      /* flat end of the superblocks that were put */
+    emr_task_streams *tasks;     /* those that are elected */
+    size_t base, private;        /* streams */
+    uint32_t private_task;       /* whose stream `private` is; EMR_BASE at first */
+    uint64_t written;            /* flat end of the superblocks that were put */
 } emr_store;
 
 emr_status emr_store_create(emr_store *store, emr_merge_plan *plan, const emr_election *election,
@@ -31,7 +31,7 @@ uint64_t emr_store_memory(const emr_merge_plan *plan);
 /* The base's bytes of an item, where the base is embedded. */
 emr_status emr_store_base(emr_store *store, const emr_item *item, emr_error *error);
 
-/* `n` rescalers of a task's rows, and their numerators (NULL where tasks cannot be added). Both are
+/* `n` rescalers of an elected task's rows, and their numerators (NULL where tasks cannot be added). Both are
  * overwritten. */
 emr_status emr_store_rows(emr_store *store, uint32_t task, float *rescalers, double *numerators, size_t n,
                           emr_error *error);

@@ -11,15 +11,15 @@ enum {
 
 size_t emr_store_value_bytes(const emr_merge_plan *plan)
 {
-    size_t bytes = 0;
-    for (size_t i = 0; i < (plan->options.extendable ? EMR_N_VALUES : 1); i++)
+    size_t bytes = 0, n = plan->modulations.n_elected > 0;
+    for (size_t i = 0; i < (plan->options.extendable ? EMR_N_VALUES : n); i++)
         bytes += emr_value_size(i, plan->options.unified_dtype);
     return bytes;
 }
 
 size_t emr_store_plane_bits(const emr_merge_plan *plan)
 {
-    return plan->alignment.n_tasks * (size_t)(plan->options.extendable ? EMR_N_PLANES : 1);
+    return plan->modulations.n_elected * (size_t)(plan->options.extendable ? EMR_N_PLANES : 1);
 }
 
 /* Unified values and base; a task's masks, row rescalers and private tensors; what growing needs. */
@@ -55,7 +55,7 @@ size_t emr_store_block_params(const emr_merge_plan *plan)
 static size_t count_rows(const emr_merge_plan *plan, const emr_layout *l)
 {
     const emr_alignment *a = &plan->alignment;
-    if (!emr_merge_is_per(plan, EMR_RESCALE_PER_ROW))
+    if (!emr_merge_is_per(plan, EMR_RESCALE_PER_ROW) || !plan->modulations.n_elected)
         return 0;
     return (size_t)emr_min(l->window_params / a->shortest_row, a->n_rows) + 2 * l->max_items;
 }

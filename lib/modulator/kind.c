@@ -41,13 +41,14 @@ emr_code_kernels emr_kind_kernels(const emr_kind *kind, const emr_kernels *varia
 }
 
 /* The levels of the quantiser of least error for values with a standard normal distribution (Max 1960). */
-static const float levels_3[] = {-1.2240f, 0, 1.2240f};
-static const float levels_4[] = {-1.510418f, -0.4527800f, 0.4527800f, 1.510418f};
-static const float levels_8[] = {-2.151946f, -1.343909f, -0.7560053f, -0.2450942f,
-                                 0.2450942f, 0.7560053f, 1.343909f,   2.151946f};
-static const float levels_16[] = {-2.732590f,  -2.069017f,  -1.618046f, -1.256231f, -0.9423404f, -0.6567591f,
-                                  -0.3880483f, -0.1283950f, 0.1283950f, 0.3880483f, 0.6567591f,  0.9423404f,
-                                  1.256231f,   1.618046f,   2.069017f,  2.732590f};
+static const float levels_3[] = {-1.22400636f, 0, 1.22400636f, 0}; /* any code has one */
+static const float levels_4[] = {-1.51041761f, -0.452780035f, 0.452780035f, 1.51041761f};
+static const float levels_8[] = {-2.1519457f,  -1.34390928f, -0.756005281f, -0.245094179f,
+                                 0.245094179f, 0.756005281f, 1.34390928f,   2.1519457f};
+static const float levels_16[] = {-2.73258957f,  -2.06901723f,  -1.61804639f,  -1.2562312f,
+                                  -0.942340456f, -0.656759119f, -0.388048299f, -0.12839503f,
+                                  0.12839503f,   0.388048299f,  0.656759119f,  0.942340456f,
+                                  1.2562312f,    1.61804639f,   2.06901723f,   2.73258957f};
 
 const float *emr_kind_levels(uint32_t n)
 {

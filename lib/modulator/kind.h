@@ -40,8 +40,8 @@ const emr_kind *emr_kind_find(uint32_t number);
  * that a task can have. */
 extern const emr_kind emr_kind_differences;
 
-/* The levels of codes of a kind EMR_MODULATOR_KIND_LEVELS: `n` of them, ascending; NULL if there are none for
- * that number. */
+/* The levels of codes of a kind EMR_MODULATOR_KIND_LEVELS: `n` of them, ascending, then 0 for the codes that
+ * are left; NULL if there are none for that number. */
 const float *emr_kind_levels(uint32_t n);
 
 /* A variant's kernels for a kind; where it has none, those of the C reference. */

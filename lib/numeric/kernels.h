@@ -42,6 +42,7 @@ enum {
 
     EMR_CODE_UNIT = 512, /* parameters whose codes take whole bytes, as many as those of a group take bits */
     EMR_CODE_BITS_MAX = 4,
+    EMR_LEVELS_MAX = 1 << EMR_CODE_BITS_MAX,
     EMR_SCALES_MAX = 2,
 
     EMR_NAN_F32 = 0x7fc00000, /* the bits of the only NaN that apply computes: quiet, positive, no payload */
@@ -91,12 +92,12 @@ typedef struct emr_chunk {
         bad_task; /* out: the first task that is not finite there; n_tasks: `unified` overflows its dtype */
 } emr_chunk;
 
-/* How the codes of a tensor lie, and what they stand for. Codes of a stream are packed without gaps, the lowest
- * bit first, those of EMR_CODE_UNIT parameters in `rate` whole bytes. */
+/* How the codes of a tensor lie, and what they stand for. Codes of a stream are packed without gaps, the
+ * lowest bit first, those of EMR_CODE_UNIT parameters in `rate` whole bytes. */
 typedef struct emr_coding {
     uint32_t rate;       /* bits of a group's codes: 64 for a bit a parameter, 2 for one of 32 */
-    uint32_t seed;       /* of positions that are drawn */
-    const float *levels; /* what each code stands for, where codes have 2 to EMR_CODE_BITS_MAX bits */
+    uint32_t seed;       /* of positions that are drawn (thin.h) */
+    const float *levels; /* what each of the 4, 8 or 16 codes stands for, where codes have 2 to 4 bits */
 } emr_coding;
 
 /* A run of parameters with the same scales. What its codes mean, how many scales there are and whether
@@ -134,13 +135,14 @@ typedef struct emr_dot {
 
 /* The same for what a kind without unified values adds to the base, for a scale of 1: adds v[c] * x[c] to
  * accumulator c mod EMR_LANES, in order of c, where
- *     signs     v[c] = the code's bit ? 1 : -1; with columns v[c] * x[c] is that times (columns[c] * x[c])
- *     levels    v[c] = levels[code]
+ *     signs        v[c] = the code's bit ? 1 : -1; with columns v[c] * x[c] is that times (columns[c] * x[c])
+ *     levels       v[c] = levels[code]
+ *     differences  v[c] = the number
  * and nothing where `kept` is 0. All vectors are of one task. */
 typedef struct emr_step_dot {
     size_t n;               /* as emr_dot's */
     size_t n_vectors;       /* likewise */
-    const uint32_t *codes;  /* signs: a bit a column; levels: `rate` / EMR_GROUP bits a column, packed */
+    const uint32_t *codes;  /* signs: a bit a column; else `rate` / EMR_GROUP, packed, the lowest first */
     const uint32_t *kept;   /* thin: a bit a column; else NULL */
     const uint8_t *columns; /* BF16, one for each column; NULL: all 1 */
     emr_coding coding;
@@ -156,6 +158,52 @@ typedef struct emr_code_kernels {
     void (*dot_steps)(const emr_step_dot *dot); /* kinds without */
 } emr_code_kernels;
 
+/* Parameters of the base and of a task. */
+typedef struct emr_difference {
+    size_t n;
+    const void *base, *task;
+    emr_dtype base_dtype, task_dtype;
+} emr_difference;
+
+/* Sums of magnitudes, and of squares. */
+typedef struct emr_magnitudes {
+    double l1, l2;
+} emr_magnitudes;
+
+/* Where one level ends and the next begins: the code is the number of thresholds that tau is above. Those of
+ * parameters at even and at odd places in flat space differ in what they make of 0. */
+typedef struct emr_thresholds {
+    uint32_t n_levels;
+    const float *levels;
+    float at[2][EMR_LEVELS_MAX - 1];
+} emr_thresholds;
+
+/* Sums of magnitudes of levels, of their products with tau, and of their squares. */
+typedef struct emr_level_sums {
+    double q1, tq, qq;
+} emr_level_sums;
+
+/* What codes of kinds without unified values are made with, of one task's tau in f32 (numeric/encode.h).
+ *
+ * Sums are taken in this order: lane i mod 16 of 16 adds up element i, in f32 and in order of i, 256 elements from
+ * the first on; then lane j adds lane j + 8, then j + 4, j + 2, j + 1; and lane 0 is added to the total, in f64. */
+typedef struct emr_encode_kernels {
+    /* tau of n parameters, as merge has it. Returns false if one is not finite; *nonzero: how many are not 0. */
+    bool (*difference)(const emr_difference *difference, float *tau, size_t *nonzero);
+    emr_magnitudes (*sums)(const float *tau, size_t n);
+    /* A bit a parameter, n a multiple of EMR_GROUP: 1 where tau > 0, and at odd places where it is 0. */
+    void (*signs)(uint8_t *codes, const float *tau, size_t n);
+    /* A bit for each run of a group (numeric/thin.h): 1 where tau of the parameter that is kept is > 0, and in odd
+     * runs where it is 0; 0 past the n parameters. kept: the positions, a word a group; tau becomes 0 elsewhere.
+     * codes are 0 before. */
+    void (*thin)(uint8_t *codes, uint64_t *kept, float *tau, size_t n, const emr_coding *coding,
+                 uint64_t group);
+    /* tau, the first of it at an odd place or not, becomes its codes. */
+    emr_level_sums (*levels)(float *tau, size_t n, bool odd, const emr_thresholds *thresholds);
+    /* sums[i] = sums[i] + scale * |tau[i]| */
+    void (*columns)(float *sums, const float *tau, size_t n, float scale);
+} emr_encode_kernels;
+
 typedef struct emr_kernels {
     const char *name;
     /* Elects, masks and sums one chunk. */
@@ -169,15 +217,21 @@ typedef struct emr_kernels {
      * EMR_NAN_F32 (or that in f64), rounded to the output's dtype: which bits a sum of two NaNs has is
      * otherwise up to the compiler. */
     emr_code_kernels mask;
-    /* W = base + (mask ? scales[0] : -scales[1]) * unified, likewise; the base where unified or the scale is 0. */
+    /* W = base + (mask ? scales[0] : -scales[1]) * unified, likewise; the base where unified or the scale
+     * is 0. */
     emr_code_kernels two_sided;
-    /* W = base + (bit ? 1 : -1) * scales[0] * column; at drawn positions alone; base + scales[0] * levels[code];
-     * base + what the codes are, numbers of 16 (BF16) or 32 bits. Where scales[0], or the number, is 0, or the
-     * position is not drawn, the base. */
+    /* W = base + (bit ? 1 : -1) * scales[0] * column; at drawn positions alone; base + scales[0] *
+     * levels[code]; base + what the codes are, numbers of 16 (BF16) or 32 bits, the first of them number
+     * `first_code`. Where scales[0], or the number, is 0, or the position is not drawn, the base; where
+     * scales[0] is 0, `codes` may be NULL. */
     emr_code_kernels sign, thin, levels, differences;
+    /* Where a member is NULL, that of emr_encode_c. */
+    emr_encode_kernels encode;
     /* The base's own part of a product: W is the base; unified, codes and scales are not looked at. */
     void (*dot_base)(const emr_dot *dot);
 } emr_kernels;
+
+extern const emr_encode_kernels emr_encode_c; /* the specification of encoding; hosted */
 
 extern const emr_kernels emr_kernels_c;
 extern const emr_kernels emr_kernels_avx2;   /* in builds for x86-64 */

@@ -1,4 +1,6 @@
-/* kernels_c.c - the kernels in plain C: the numerical specification. */
+/* kernels_c.c - the kernels in plain C: the numerical specification. What computes weights is in
+ * codes_c.c. */
+#include "numeric/codes_c.h"
 #include "numeric/group.h"
 
 /* Equations 1 to 3: elects the unified task vector of one group and stores it in the unified dtype. `unified`
@@ -130,95 +132,6 @@ static void merge(emr_chunk *c)
         c->results[t].sums = sum_range(c, t, 0, c->n);
 }
 
-/* Sums of equation 6, in which every NaN is the same. */
-static float add_f32(float w, float step)
-{
-    float sum = w + step;
-    return sum == sum ? sum : emr_f32_from_bits(EMR_NAN_F32);
-}
-
-static double add_f64(double w, double step)
-{
-    double sum = w + step;
-    return sum == sum ? sum : emr_f64_from_bits((uint64_t)0x7ff8 << 48);
-}
-
-/* Equation 6. */
-static void apply_mask(const emr_run *r)
-{
-    emr_dtype base_dtype = r->base_dtype, unified_dtype = r->unified_dtype;
-    emr_dtype out_dtype = r->out_dtype;
-    size_t size = emr_float_size(base_dtype), out_size = emr_float_size(out_dtype);
-    for (size_t first = 0; first < r->n; first += EMR_GROUP) {
-        size_t n = r->n - first < EMR_GROUP ? r->n - first : EMR_GROUP;
-        const uint8_t *base = (const uint8_t *)r->base + first * size;
-        uint8_t *out = (uint8_t *)r->out + first * out_size;
-        float step[EMR_GROUP], w[EMR_GROUP];
-        double wide[EMR_GROUP];
-        uint8_t kept[EMR_GROUP * sizeof(double)]; /* the base in the output's dtype; `out` may be `base` */
-        bool mask[EMR_GROUP];
-        (void)emr_convert(out_dtype, kept, base_dtype, base, n); /* the same bytes where dtypes are equal */
-        emr_load_f32(step, unified_dtype, (const uint8_t *)r->unified + first * emr_float_size(unified_dtype),
-                     n);
-        for (size_t i = 0; i < n; i++) {
-            size_t bit = r->first_code + first + i;
-            mask[i] = r->codes[bit / 8] >> bit % 8 & 1;
-            step[i] = r->scales[0] * step[i];
-        }
-        if (base_dtype == EMR_DTYPE_F64) {
-            emr_load_f64(wide, base_dtype, base, n);
-            for (size_t i = 0; i < n; i++)
-                wide[i] = mask[i] ? add_f64(wide[i], (double)step[i]) : wide[i];
-            emr_store_f64(out_dtype, out, wide, n);
-        } else {
-            emr_load_f32(w, base_dtype, base, n);
-            for (size_t i = 0; i < n; i++)
-                w[i] = mask[i] ? add_f32(w[i], step[i]) : w[i];
-            emr_store_f32(out_dtype, out, w, n);
-        }
-        for (size_t i = 0; i < n;
-             i++) /* not left to the selections above: compilers may make NaNs quiet there */
-            if (!mask[i])
-                memcpy(out + i * out_size, kept + i * out_size, out_size);
-    }
-}
-
-/* Equation 6 for EMR_LANES columns, in f32. */
-static void task_weights(const emr_dot *d, size_t first, size_t mask, float w[EMR_LANES])
-{
-    emr_dtype base_dtype = d->base_dtype, unified_dtype = d->unified_dtype;
-    const uint8_t *base = (const uint8_t *)d->base + first * emr_float_size(base_dtype);
-    float step[EMR_LANES];
-    double wide[EMR_LANES];
-    uint32_t bits = d->codes[mask * EMR_DOT_WORDS + first / EMR_LANES];
-    emr_load_f32(step, unified_dtype, (const uint8_t *)d->unified + first * emr_float_size(unified_dtype),
-                 EMR_LANES);
-    for (size_t j = 0; j < EMR_LANES; j++)
-        step[j] = d->scales[mask] * step[j];
-    if (base_dtype == EMR_DTYPE_F64) {
-        emr_load_f64(wide, base_dtype, base, EMR_LANES);
-        for (size_t j = 0; j < EMR_LANES; j++)
-            w[j] = (float)(bits >> j & 1 ? wide[j] + (double)step[j] : wide[j]);
-        return;
-    }
-    emr_load_f32(w, base_dtype, base, EMR_LANES);
-    for (size_t j = 0; j < EMR_LANES; j++)
-        w[j] = bits >> j & 1 ? w[j] + step[j] : w[j];
-}
-
-static void dot_mask(const emr_dot *d)
-{
-    float w[EMR_LANES];
-    for (size_t first = 0; first < d->n; first += EMR_LANES)
-        for (size_t b = 0; b < d->n_vectors; b++) {
-            const float *x = d->x + b * d->stride + first;
-            if (b == 0 || !d->shared)
-                task_weights(d, first, d->shared ? 0 : b, w);
-            for (size_t j = 0; j < EMR_LANES; j++)
-                d->lanes[b][j] = d->lanes[b][j] + w[j] * x[j];
-        }
-}
-
 static void convert(emr_dtype to, void *destination, emr_dtype from, const void *source, size_t n)
 {
     (void)emr_convert(to, destination, from, source, n);
@@ -229,5 +142,11 @@ const emr_kernels emr_kernels_c = {
     .merge = merge,
     .sum_range = sum_range,
     .convert = convert,
-    .mask = {.apply = apply_mask, .dot = dot_mask},
+    .mask = {.apply = emr_c_apply_mask, .dot = emr_c_dot_mask},
+    .two_sided = {.apply = emr_c_apply_two_sided, .dot = emr_c_dot_two_sided},
+    .sign = {.apply = emr_c_apply_sign, .dot_steps = emr_c_dot_signs},
+    .thin = {.apply = emr_c_apply_thin, .dot_steps = emr_c_dot_signs},
+    .levels = {.apply = emr_c_apply_levels, .dot_steps = emr_c_dot_values},
+    .differences = {.apply = emr_c_apply_differences, .dot_steps = emr_c_dot_values},
+    .dot_base = emr_c_dot_base,
 };

@@ -40,7 +40,6 @@ static emr_run run_of(size_t n, const void *base, const void *unified, const uin
                      .codes = mask,
                      .out = out,
                      .scales = {1},
-                     ,
                      .base_dtype = dtype,
                      .unified_dtype = EMR_DTYPE_F32,
                      .out_dtype = dtype};
