@@ -103,6 +103,8 @@ typedef struct emr_task_report {
     uint64_t zeroed;     /* values that counted as 0 under EMR_ON_NONFINITE_ZERO */
     float rescaler;      /* per model; 0 otherwise */
     uint32_t empty_mask; /* 1: the task differs from the base, yet nothing of it was elected */
+    float other_rescaler; /* per model, two-sided: where the mask is 0 */
+    uint32_t reserved;
 } emr_task_report;
 
 /* A part of a merge's results: parameters or rows [first, first + n) of a tensor. Valid during the call.
@@ -118,7 +120,7 @@ typedef struct emr_sink_part {
 
 /* Receives a merge's results as they are computed, instead of a bundle. Tensors come in the order of the
  * plan, each from front to back. NULL members are not called. Tensors without elements and private tensors
- * do not come. Anything but EMR_OK stops the run, with EMR_ENOMEM or EMR_ECANCELED if that is it, else with
+ * do not come; tasks of kinds without a unified vector cannot (EMR_EUNSUPPORTED). Anything but EMR_OK stops the run, with EMR_ENOMEM or EMR_ECANCELED if that is it, else with
  * EMR_EIO; `error` is never NULL, and what is written there ends the run's sentence. */
 typedef struct emr_sink {
     size_t size;
@@ -128,8 +130,8 @@ typedef struct emr_sink {
     /* The mask bits of one task, packed: bit i % 8 of byte i / 8, padding bits 0; `first` is a multiple
      * of 64. */
     emr_status (*mask)(void *user, const emr_sink_part *part, emr_error *error);
-    /* Floats: per tensor one, per row `n` from row `first`, in either case once the tensor or row is done.
-     * Per model they are in the report. */
+    /* Floats: per tensor one, per row `n` from row `first`, in either case once the tensor or row is done; of
+     * two-sided tasks two for each, that where the mask is 1 first. Per model they are in the report. */
     emr_status (*rescalers)(void *user, const emr_sink_part *part, emr_error *error);
 } emr_sink;
 

@@ -101,17 +101,28 @@ typedef struct emr_fidelity {
     uint32_t reserved;
 } emr_fidelity;
 
-/* One tensor of a modulator that the host makes. All pointers are borrowed until the modulator is destroyed.
- */
+/* One tensor of a modulator that the host makes: a matrix of `n_rescalers` rows, or a tensor that is one row.
+ * All pointers are borrowed until the modulator is destroyed.
+ *
+ * Codes of every kind are those of a bundle (docs/bundle-format.md), where the tensor's first parameter is
+ * the first of the bundle: packed without gaps, the lowest bit first. Signs and masks have a bit for each
+ * parameter i, bit i % 8 of byte i / 8. Of thinned ones there are those that are kept: `mask` has 64 /
+ * thinning bits for every 64 parameters. */
 typedef struct emr_modulation {
     size_t size;
-    const char *name;        /* unique; borrowed too */
-    const void *unified;     /* `count` elements of the unified task vector */
-    const uint8_t *mask;     /* packed bits: parameter i is bit i % 8 of byte i / 8 */
-    const float *rescalers;  /* `n_rescalers` numbers: one for the tensor, or one for each row */
-    uint64_t count;          /* parameters */
+    const char *name;    /* unique; borrowed too */
+    const void *unified; /* `count` elements of the unified task vector; NULL where the kind has none */
+    const uint8_t *mask; /* codes, packed, to the end of the last one */
+    const float
+        *rescalers;      /* one for each row; of two-sided ones two: where the mask is 1, and where it is 0 */
+    const void *columns; /* sign: BF16, count / n_rescalers scales of columns; NULL: all 1 */
+    uint64_t count;      /* parameters */
     uint64_t n_rescalers;    /* divides `count` */
-    emr_dtype unified_dtype; /* F32, F16 or BF16 */
+    emr_dtype unified_dtype; /* F32, F16 or BF16, where there are unified values */
+    emr_modulator_kind kind; /* 0: mask */
+    uint32_t thinning;       /* as emr_modulation_spec's */
+    uint32_t n_levels;       /* likewise */
+    uint32_t seed;           /* thin: of the positions */
     uint32_t reserved;
 } emr_modulation;
 
@@ -153,7 +164,10 @@ EMR_API emr_status emr_modulator_find_tensor(const emr_modulator *modulator, con
 EMR_API const char *emr_modulator_tensor_name(const emr_modulator *modulator, uint32_t tensor);
 EMR_API uint64_t emr_modulator_tensor_count(const emr_modulator *modulator, uint32_t tensor);
 
-/* How many rescalers a tensor has: 1, or one for each row; 0 past the end. */
+/* How many rescalers a tensor has: 1, or one for each row; two-sided: two for each, the second where the mask is 0. Of a
+ * bundle's kinds without a unified vector: one for each row, and one more wherever a row goes on beyond a multiple of
+ * 16,384 of the bundle's parameters; where one ends there, a 0 stands between it and the next; none where a tensor is
+ * kept as differences. 0 past the end. */
 EMR_API uint64_t emr_modulator_n_rescalers(const emr_modulator *modulator, uint32_t tensor);
 
 /* Rescalers [first, first + n) of a tensor. EMR_EFORMAT: a bundle holds one that is negative or not finite.
@@ -168,8 +182,8 @@ EMR_API emr_status emr_modulator_apply(emr_modulator *modulator, const emr_appli
 /* Multiplies rows of a tensor by a batch of vectors without materialising the weights: product.h says what
  * is computed. Allocates nothing for up to 64 vectors. Blocks of a bundle are decoded as they are reached; a
  * session (session.h) keeps them ready.
- * - modulators[b] is that of vector b's task; it may occur more than once. All must share their unified
- *   values: one bundle's, or the same memory (EMR_EMISMATCH).
+ * - modulators[b] is that of vector b's task; it may occur more than once. They may be of different kinds.
+ *   All that have unified values must share them: one bundle's, or the same memory (EMR_EMISMATCH).
  * - The tensor is a matrix of n_columns columns, which divide its parameters and, for every modulator, those
  *   that share a rescaler.
  * - `base` has the base's values of the product's rows; any alignment. */

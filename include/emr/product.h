@@ -8,26 +8,37 @@
 /* Some rows of a merged tensor, a matrix W of [rows, columns], times a batch of vectors:
  *
  *     y[b][r] = sum over c of W_t(b)[first_row + r][c] * x[b][c]
- *     W_t     = W_base + lambda_t * (mask_t ? unified : 0)
  *
- * where every vector of the batch may have a task t(b) of its own. W_base and the unified values are read
- * once for the whole batch; each task's mask, one bit a parameter, once for all vectors of that task.
+ * where every vector of the batch may have a task t(b) of its own, of any kind. W_base and the unified values
+ * are read once for the whole batch; each task's codes, a bit to four a parameter, once for all vectors of
+ * that task that stand near each other. Vectors of tasks with a unified task vector, and vectors of those
+ * without, are best kept together: then each is multiplied with up to seven others.
  *
  * A tensor's rows are its first dimension, its columns all others together; a tensor of rank below 2 is one
- * row, one without elements has none. W is in f32, as emr_modulator_apply gives it for F32 output: it is not
- * rounded to a narrower dtype.
- *
- * The order of sums is the same for every instruction set, thread count, batch and split into rows:
- * - 32 accumulators in f32 start at +0. Number j adds up W[c] * x[c] for all c with c mod 32 = j, in order
- *   of c; each product is rounded (no fused multiply-add).
+ * row, one without elements has none. The order of sums is the same for every instruction set, thread count,
+ * batch and split into rows:
+ * - 32 accumulators a in f32 start at +0. Number j adds up W[c] * x[c] for all c with c mod 32 = j, in order
+ *   of c; each product is rounded (no fused multiply-add). Here W is
+ *   - for a task with a unified task vector, its weights in f32, as emr_modulator_apply gives them for F32
+ *     output: not rounded to a narrower dtype;
+ *   - for all others the base's, rounded to f32.
+ * - A task without a unified task vector changes the base by r * v[c]: r is the scale of a stretch of the row
+ *   (of what of it lies between two multiples of 16,384 of the bundle's parameters), and v[c] * x[c] is x[c]
+ *   or -x[c] for a sign, the same of the rounded product of x[c] and the column's scale where there is one,
+ *   nothing where nothing is kept, and the rounded product of x[c] and the level. (Where a task has the
+ *   tensor as differences, v[c] is that, r is 1, and the row is one stretch.) 32 more accumulators s start at
+ *   +0 with every stretch; number j adds v[c] * x[c] up as a does. When the stretch ends, t[j] += r * s[j],
+ *   rounded twice; nothing where r is 0. At the end of the row a[j] += t[j].
  * - Then a[j] += a[j + 16] for j < 16, and the same with 8, 4, 2 and 1.
  *
  * So y[b] does not depend on what else is in the batch, and
  *
  *     |y - exact| <= (ceil(columns / 32) + 6) * 2^-24 * sum over c of |W[c] * x[c]|
+ *     |y - exact| <= (ceil(columns / 32) + n + 8) * 2^-24 * sum over c of (|W_base[c]| + |r * v[c]|) * |x[c]|
  *
- * to first order (and 2^-149 for each product that underflows).
- * The bits of a y that is NaN are not defined. */
+ * to first order (and 2^-149 for each product that underflows): the first with a unified task vector; the
+ * second without, for a row of n stretches, where `exact` knows of no rounding of weights either. The bits of
+ * a y that is NaN are not defined. */
 typedef struct emr_product {
     size_t size;
     const float *x;  /* `batch` vectors of as many values as there are columns */

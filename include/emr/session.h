@@ -1,6 +1,6 @@
-/* session.h - a bundle inside a running engine: base and unified vector in memory, ready to act as any task.
- * One call writes a task's weights over the engine's; another multiplies by them without writing them
- * anywhere, for a batch whose vectors belong to different tasks.
+/* session.h - a bundle inside a running engine: in memory, ready to act as any task, whatever kind of
+ * modulator it has. One call writes a task's weights over the engine's; another multiplies by them without
+ * writing them anywhere, for a batch whose vectors belong to different tasks.
  *
  *     emr_session_create(&session, bundle, base, NULL, &error);
  *     emr_weights weights[] = {{.size = sizeof *weights, .name = "layer.0.weight", .data = layer0}, ...};
@@ -9,9 +9,11 @@
  *
  * Weights are always computed from the base, never from those of the task before, so nothing drifts.
  *
- * Memory holds the base's merged tensors, the unified vector, and masks.
- * - What lies in host memory, or in a mapped file and is stored raw, is used where it is.
- * - All else is read when the session is created or, of masks, when it is first needed. Of masks that had to
+ * Memory holds the base's merged tensors, the unified vector (none, where no task's kind has one), each
+ * task's scales, and codes: masks, and what tasks of other kinds have in their place. Wherever it says `mask`
+ * below, it is codes of every kind.
+ * - What lies in host memory, or in a mapped file and is stored raw, is used where it is; scales are read.
+ * - All else is read when the session is created or, of codes, when it is first needed. Of codes that had to
  *   be decoded, as many are kept as mask_bytes allows; the least recently used go first.
  * - Nothing is allocated after creation.
  * - Every block of the bundle is checked when it is read, and the base at the beginning.
@@ -36,9 +38,10 @@ typedef struct emr_session_options {
     /* allocator NULL: the bundle's. memory_bytes caps all memory of the session, 0: no cap; EMR_ELIMIT says
      * how much is needed, before more than tables is allocated. progress: of checking the base. */
     const emr_resources *resources;
-    /* Cap on decoded masks; 0: room for those of all tasks. At least one block (32 KiB, or what block_params
-     * of the merge says). To multiply, as many blocks as one row lies in (two where rows are shorter than
-     * blocks) for each task that a product names; 64 vectors of it are looked at at a time. */
+    /* Cap on decoded codes; 0: room for those of all tasks. At least one block: of masks 32 KiB, or what
+     * block_params of the merge says; of codes of four bits four times as much. To multiply, as many blocks
+     * as one row lies in (two where rows are shorter than blocks) for each task that a product names; 64
+     * vectors of it are looked at at a time. */
     uint64_t mask_bytes;
     emr_base_check check; /* EMR_BASE_CHECK_FIRST or _NONE */
     uint32_t reserved;
@@ -65,8 +68,8 @@ typedef struct emr_session_info {
     uint64_t memory_bytes;  /* what resources.memory_bytes must be at least; no more is ever allocated */
     uint64_t base_bytes;    /* of it: base tensors that could not be used in place */
     uint64_t unified_bytes; /* of it: unified values that could not */
-    uint64_t mask_bytes;    /* of it: room for decoded masks */
-    uint64_t masks_found;   /* how often a piece of work needed a mask's block that was in memory, */
+    uint64_t mask_bytes;    /* of it: room for decoded codes */
+    uint64_t masks_found;   /* how often a piece of work needed a block of codes that was in memory, */
     uint64_t masks_read;    /* and blocks that had to be read first */
 } emr_session_info;
 
@@ -86,7 +89,8 @@ EMR_API emr_status emr_session_apply(emr_session *session, uint32_t task, const 
                                      size_t n_weights, emr_error *error);
 
 /* Multiplies rows of a merged tensor by a batch of vectors; tasks[b] is the task of vector b, or EMR_BASE.
- * EMR_ELIMIT if mask_bytes has no room for the masks of that many tasks at a time. */
+ * Tasks of different kinds may be in one batch; see product.h for which are best side by side. EMR_ELIMIT if
+ * mask_bytes has no room for the codes of that many tasks at a time. */
 EMR_API emr_status emr_session_multiply(emr_session *session, const uint32_t *tasks,
                                         const emr_product *product, emr_error *error);
 

@@ -63,10 +63,20 @@ static uint64_t bundle_n_groups(const void *user, uint32_t tensor)
     const emr_kind *kind = bundle_tensor_code(user, tensor).kind;
     if (kind == &emr_kind_differences)
         return 0;
-    if (!kind->has_unified)
-        return stretch_slot(b, &t, emr_bundle_count(b, &t) - 1) - stretch_slot(b, &t, 0) + 1;
-    return b->summary.rescale_per == EMR_PER_ROW_BYTE ? emr_shape_rows(t.rank, emr_bundle_shape(b, t.shape))
-                                                      : 1;
+    bool rows = !kind->has_unified || b->summary.rescale_per == EMR_PER_ROW_BYTE;
+    return rows ? emr_shape_rows(t.rank, emr_bundle_shape(b, t.shape)) : 1;
+}
+
+/* Where there are stretches, their slots, from the first one's to the last one's. */
+static uint64_t bundle_n_scales(const void *user, uint32_t tensor)
+{
+    const emr_bundle *b = source_bundle(user);
+    emr_tensor_record t = emr_bundle_tensor_record(b, tensor);
+    uint64_t n_groups = bundle_n_groups(user, tensor);
+    const emr_kind *kind = bundle_tensor_code(user, tensor).kind;
+    if (kind->has_unified || !n_groups)
+        return n_groups * kind->n_scales;
+    return stretch_slot(b, &t, emr_bundle_count(b, &t) - 1) - stretch_slot(b, &t, 0) + 1;
 }
 
 emr_status emr_bundle_check_rescaler(const emr_bundle *b, uint32_t task, uint32_t tensor, float rescaler,
@@ -234,6 +244,7 @@ static const emr_modulator_source bundle_modulator = {
     .find_tensor = bundle_find_tensor,
     .code = bundle_tensor_code,
     .n_groups = bundle_n_groups,
+    .n_scales = bundle_n_scales,
     .read_scales = bundle_read_scales,
     .window = bundle_window,
     .share_unified = bundle_share_unified,
@@ -287,7 +298,6 @@ emr_status emr_bundle_open_modulator(emr_modulator **modulator, const emr_bundle
     }
     const emr_modulator members = {.allocator = allocator,
                                    .kernels = b->kernels,
-                                   .kind = emr_bundle_kind(b, task),
                                    .source = &bundle_modulator,
                                    .user = s};
     return emr_modulator_open(modulator, &members, error);

@@ -42,16 +42,8 @@ const emr_stream_rule *emr_stream_rule_of(uint32_t kind)
 
 uint32_t emr_code_rate(const emr_modulator_record *m)
 {
-    switch (m->kind) {
-    case EMR_MODULATOR_KIND_SIGN:
-        return EMR_GROUP;
-    case EMR_MODULATOR_KIND_THIN:
-        return EMR_GROUP >> m->thinning;
-    case EMR_MODULATOR_KIND_LEVELS:
-        return EMR_GROUP * (m->n_levels <= 4 ? 2 : m->n_levels == 8 ? 3 : 4);
-    default:
-        return 0;
-    }
+    const emr_kind *kind = emr_kind_find(m->kind);
+    return !kind || kind->has_unified ? 0 : emr_kind_coding(kind, 1u << m->thinning, m->n_levels, 0).rate;
 }
 
 uint64_t emr_stream_bytes(const emr_stream_rule *rule, const emr_summary *s, const emr_extent *extent,

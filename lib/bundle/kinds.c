@@ -56,7 +56,6 @@ emr_tensor_code emr_bundle_code(const emr_bundle *b, uint32_t task, uint32_t ten
         code.coding.rate = EMR_GROUP * (m.vectors_dtype == EMR_DTYPE_F32 ? 32 : 16);
         return code;
     }
-    code.coding =
-        (emr_coding){.rate = emr_code_rate(&m), .seed = m.seed, .levels = emr_kind_levels(m.n_levels)};
+    code.coding = emr_kind_coding(code.kind, 1u << m.thinning, m.n_levels, m.seed);
     return code;
 }

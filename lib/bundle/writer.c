@@ -66,6 +66,11 @@ static size_t arena_count(const emr_writer_limits *limits)
     return limits->compression < 0 ? 0 : limits->overlap ? 2 : 1;
 }
 
+static size_t loose_total(const emr_writer_limits *l)
+{
+    return l->loose_total ? l->loose_total : l->loose_blocks * l->loose_bytes;
+}
+
 static size_t slot_count(const emr_writer_limits *limits)
 {
     return limits->put_blocks + limits->loose_blocks;
@@ -108,17 +113,22 @@ emr_status emr_writer_create(emr_writer **writer, const emr_io *io, const emr_al
     return status;
 }
 
-uint8_t *emr_writer_take_loose(emr_writer *w)
+/* Memory for the largest blocks, of which there are the most, is kept for the next one. */
+uint8_t *emr_writer_take_loose(emr_writer *w, size_t bytes)
 {
     uint8_t *p = w->spare;
-    if (!p)
-        return emr_allocate(&w->allocator, w->limits.loose_bytes);
+    if (!p || bytes != w->limits.loose_bytes)
+        return emr_allocate(&w->allocator, bytes);
     memcpy(&w->spare, p, sizeof w->spare);
     return p;
 }
 
-static void give_loose(emr_writer *w, uint8_t *p)
+static void give_loose(emr_writer *w, uint8_t *p, size_t bytes)
 {
+    if (bytes != w->limits.loose_bytes) {
+        emr_release(&w->allocator, p);
+        return;
+    }
     memcpy(p, &w->spare, sizeof w->spare);
     w->spare = p;
 }
@@ -129,10 +139,12 @@ static void empty_batch(emr_writer *w, emr_writer_batch *b)
         emr_writer_slot *s = &b->slots[i];
         if (!s->loose)
             continue;
-        give_loose(w, s->loose);
+        size_t bytes = w->streams[s->stream].record.block_bytes;
+        give_loose(w, s->loose, bytes);
         if (s->packed)
-            give_loose(w, s->packed);
+            give_loose(w, s->packed, bytes);
         w->n_loose--;
+        w->loose_bytes -= bytes;
     }
     b->n = 0;
 }
@@ -156,7 +168,7 @@ void emr_writer_destroy(emr_writer **writer)
         emr_release(&allocator, w->streams[i].pending);
     }
     while (w->spare)
-        emr_release(&allocator, emr_writer_take_loose(w));
+        emr_release(&allocator, emr_writer_take_loose(w, w->limits.loose_bytes));
     for (size_t i = 0; i < EMR_N_SECTIONS; i++)
         emr_release(&allocator, w->sections[i].data);
     emr_release(&allocator, w->encoders);
@@ -291,12 +303,14 @@ emr_status emr_writer_put(emr_writer *w, size_t stream, const void *bytes, size_
 /* Puts a stream's pending bytes, whose memory goes with them. */
 static emr_status put_pending(emr_writer *w, emr_writer_stream_state *s, emr_error *error)
 {
-    bool full = w->n_loose == w->limits.loose_blocks || w->batches[EMR_FILLING].n == slot_count(&w->limits);
+    size_t bytes = s->record.block_bytes;
+    bool full = w->n_loose == w->limits.loose_blocks || w->loose_bytes + bytes > loose_total(&w->limits) ||
+                w->batches[EMR_FILLING].n == slot_count(&w->limits);
     emr_status status = full ? emr_writer_flush(w, error) : EMR_OK;
     if (status)
         return status;
     uint8_t *packed = NULL;
-    if (does_compress(w) && !(packed = emr_writer_take_loose(w)))
+    if (does_compress(w) && !(packed = emr_writer_take_loose(w, bytes)))
         return emr_no_memory(error, NULL);
     s->record.bytes -= s->n_pending; /* fill_slot counts them */
     const emr_writer_slot slot = {
@@ -310,6 +324,7 @@ static emr_status put_pending(emr_writer *w, emr_writer_stream_state *s, emr_err
     s->pending = NULL;
     s->n_pending = 0;
     w->n_loose++;
+    w->loose_bytes += bytes;
     return EMR_OK;
 }
 
@@ -318,7 +333,7 @@ emr_status emr_writer_append(emr_writer *w, size_t stream, const void *bytes, si
     emr_writer_stream_state *s = &w->streams[stream];
     const uint8_t *from = bytes;
     while (n) {
-        if (!s->pending && !(s->pending = emr_writer_take_loose(w)))
+        if (!s->pending && !(s->pending = emr_writer_take_loose(w, s->record.block_bytes)))
             return emr_no_memory(error, NULL);
         size_t part = (size_t)emr_min(n, s->record.block_bytes - s->n_pending);
         memcpy(s->pending + s->n_pending, from, part);
@@ -356,7 +371,7 @@ uint64_t emr_writer_bytes(const emr_writer *w, size_t stream)
 
 uint64_t emr_writer_memory(const emr_writer_limits *l, size_t workers)
 {
-    uint64_t loose = (uint64_t)l->loose_blocks * l->loose_bytes;
+    uint64_t loose = loose_total(l);
     uint64_t slots = EMR_N_STATIONS * (uint64_t)slot_count(l) * sizeof(emr_writer_slot);
     if (l->compression < 0)
         return slots + loose;

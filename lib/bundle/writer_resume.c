@@ -74,7 +74,7 @@ static emr_status restore_stream(emr_writer *w, emr_writer_stream_state *s, emr_
     s->record.bytes = counts[STREAM_BYTES];
     s->n_saved = s->blocks.n;
     s->n_pending = (size_t)counts[PENDING_BYTES];
-    if (s->n_pending && !s->pending && !(s->pending = emr_writer_take_loose(w)))
+    if (s->n_pending && !s->pending && !(s->pending = emr_writer_take_loose(w, s->record.block_bytes)))
         return emr_no_memory(error, NULL);
     return s->n_pending ? get(context, s->pending, s->n_pending, error) : EMR_OK;
 }

@@ -51,7 +51,7 @@ struct emr_writer {
     emr_writer_batch batches[EMR_N_STATIONS];
     uint8_t *arenas[2]; /* what put blocks are compressed into: one batch's, and the one's before it */
     unsigned turn;      /* of the arenas */
-    size_t put_bytes, n_loose;
+    size_t put_bytes, n_loose, loose_bytes; /* of the blocks under way */
     uint8_t *spare;         /* loose memory that nobody uses: a list through its first bytes */
     emr_encoder **encoders; /* one a worker; NULL entries without compression */
     emr_writer_stream_state *streams;
@@ -63,7 +63,7 @@ emr_status emr_writer_write(emr_writer *w, const void *bytes, size_t n, emr_erro
 /* Zeros up to a multiple. */
 emr_status emr_writer_pad(emr_writer *w, size_t multiple, emr_error *error);
 
-/* Memory for an appended block, or for its compressed form: limits.loose_bytes. */
-uint8_t *emr_writer_take_loose(emr_writer *w);
+/* Memory for an appended block of so many bytes, or for its compressed form. */
+uint8_t *emr_writer_take_loose(emr_writer *w, size_t bytes);
 
 #endif

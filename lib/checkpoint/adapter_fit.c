@@ -1,6 +1,7 @@
 /* adapter_fit.c - see adapter_changes.h: shapes decide which way round a weight lies and what its factors
  * are. */
 #include "checkpoint/adapter_changes.h"
+#include "numeric/root.h"
 
 #include <string.h>
 

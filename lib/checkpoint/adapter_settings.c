@@ -6,6 +6,7 @@
 #include "checkpoint/adapter_keys.h"
 #include "checkpoint/json.h"
 #include "core/bytes.h"
+#include "numeric/root.h"
 
 #include <string.h>
 
@@ -276,22 +277,6 @@ void emr_adapter_settings_free(emr_adapter_settings *s)
     emr_release(&s->allocator, s->ranks.rules);
     emr_release(&s->allocator, s->alphas.rules);
     emr_release(&s->allocator, s->text);
-}
-
-/* Newton's steps from a guess by the exponent's half; each doubles the digits that are right. */
-double emr_square_root(double x)
-{
-    if (!(x > 0) || x > 1.7976931348623157e308) /* 0, NaN, infinity */
-        return x;
-    double scale = 1, root;
-    while (x < 0x1p-1000) {
-        x *= 0x1p200;
-        scale *= 0x1p-100;
-    }
-    root = emr_f64_from_bits((emr_f64_bits(x) >> 1) + (0x1ff8ull << 48));
-    for (int i = 0; i < 6; i++)
-        root = (root + x / root) / 2;
-    return root * scale;
 }
 
 static emr_status apply_rules(const emr_adapter_settings *s, const emr_adapter_rules *rules,

@@ -35,9 +35,6 @@ void emr_adapter_settings_free(emr_adapter_settings *settings);
 emr_status emr_adapter_settings_scale(const emr_adapter_settings *settings, const char *module, uint64_t rank,
                                       float *scale, emr_error *error);
 
-/* The square root of x >= 0, the same on every machine. */
-double emr_square_root(double x);
-
 /* adapter_pattern.c: whether a module's name matches a pattern as PEFT does it: Python's regular expression
  * "(.*\.)?(PATTERN)$" from the name's beginning. Characters, ".", "[a-z]", "\.", "\d", "\w", with "*", "+" or
  * "?" behind them, "^" first and "$" last; what else the language has is EMR_EUNSUPPORTED. Any name and

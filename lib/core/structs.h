@@ -49,7 +49,7 @@
 #define EMR_V1_emr_session_info             EMR_ENDS_WITH(emr_session_info, masks_read)
 #define EMR_V1_emr_sink_part                EMR_ENDS_WITH(emr_sink_part, task)
 #define EMR_V1_emr_task_info                EMR_ENDS_WITH(emr_task_info, coded_bytes)
-#define EMR_V1_emr_task_report              EMR_ENDS_WITH(emr_task_report, empty_mask)
+#define EMR_V1_emr_task_report              EMR_ENDS_WITH(emr_task_report, reserved)
 #define EMR_V1_emr_tensor_role              EMR_ENDS_WITH(emr_tensor_role, can_dequantise)
 #define EMR_V1_emr_tensor_info              EMR_ENDS_WITH(emr_tensor_info, reserved)
 

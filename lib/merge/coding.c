@@ -3,8 +3,8 @@
 #include "merge/coding.h"
 
 #include "bundle/bundle.h"
+#include "numeric/rescale.h"
 
-#include <math.h>
 #include <string.h>
 
 static const uint8_t zero_bytes[EMR_CHUNK * sizeof(float)]; /* what an item lacks is no longer */
@@ -74,10 +74,11 @@ static bool allocate_coders(emr_coders *c)
     return there;
 }
 
-emr_status emr_coders_create(emr_coders *c, emr_merge_plan *plan, const emr_kernels *kernels, emr_writer *writer,
-                             emr_error *error)
+emr_status emr_coders_create(emr_coders *c, emr_merge_plan *plan, const emr_kernels *kernels,
+                             emr_writer *writer, emr_error *error)
 {
-    *c = (emr_coders){.plan = plan, .kernels = kernels, .writer = writer, .n_tasks = plan->modulations.n_coded};
+    *c = (emr_coders){
+        .plan = plan, .kernels = kernels, .writer = writer, .n_tasks = plan->modulations.n_coded};
     return !c->n_tasks || allocate_coders(c) ? EMR_OK : emr_no_memory(error, NULL);
 }
 
@@ -98,7 +99,8 @@ void emr_coders_destroy(emr_coders *c)
 }
 
 /* Where one item of one task goes; its length is told by the item, since nothing is read yet. */
-static void place_item(const emr_coder *t, const emr_item *item, emr_encoding *e, uint8_t **bytes, float **sums)
+static void place_item(const emr_coder *t, const emr_item *item, emr_encoding *e, uint8_t **bytes,
+                       float **sums)
 {
     const emr_tensor *base = item->entry->base;
     bool vector = emr_coding_is_vector(base);
@@ -187,7 +189,8 @@ static emr_status append_zeros(emr_writer *w, size_t stream, uint64_t n, emr_err
 }
 
 /* Codes that may begin within a byte: what is carried, then they. */
-static emr_status append_carried(emr_coder *t, emr_writer *w, const uint8_t *codes, size_t bits, emr_error *error)
+static emr_status append_carried(emr_coder *t, emr_writer *w, const uint8_t *codes, size_t bits,
+                                 emr_error *error)
 {
     uint8_t shifted[EMR_CHUNK / EMR_GROUP * CARRIED_RATE / 8];
     uint64_t carried = t->state.carried, carry = t->state.carry;
@@ -331,16 +334,24 @@ emr_status emr_coders_end(emr_coders *c, emr_error *error)
     return status;
 }
 
-void emr_coders_fidelity(const emr_coders *c, uint32_t number, emr_fidelity *f)
+emr_fidelity emr_coders_fidelity(const emr_coders *c, uint32_t i)
 {
-    const struct emr_coder_state *s = &c->tasks[number].state;
+    const struct emr_coder_state *s = &c->tasks[i].state;
+    const float unknown = emr_f32_from_bits(EMR_NAN_F32);
     double rest = s->all_tt - 2 * s->all_tq + s->all_qq;
-    *f = (emr_fidelity){.size = sizeof *f, .error = NAN, .cosine = NAN, .coefficient = NAN};
+    double length = emr_square_root(s->all_tt) * emr_square_root(s->all_qq);
+    emr_fidelity f = {.size = sizeof f, .error = unknown, .cosine = unknown, .coefficient = unknown};
     if (!(s->all_tt > 0))
-        return;
-    f->error = (float)((rest > 0 ? rest : 0) / s->all_tt);
-    f->cosine = s->all_qq > 0 ? (float)(s->all_tq / sqrt(s->all_tt * s->all_qq)) : 0;
-    f->coefficient = (float)(s->all_tq / s->all_tt);
+        return f;
+    f.error = (float)((rest > 0 ? rest : 0) / s->all_tt);
+    f.cosine = length > 0 ? (float)(s->all_tq / length) : 0;
+    f.coefficient = (float)(s->all_tq / s->all_tt);
+    return f;
+}
+
+uint64_t emr_coders_zeroed(const emr_coders *c, uint32_t i)
+{
+    return c->tasks[i].state.zeroed;
 }
 
 /* Of the tensor that is passing: none, where the next item begins one, but they are 0 then. */

@@ -54,17 +54,20 @@ void emr_coders_encode(emr_coders *coders, const emr_item *item, size_t index, s
 /* The first parameter of an item that cannot be merged, or item->n; and, of the tasks, the number of the first one
  * that it is so of. Then the sentence. */
 size_t emr_coders_find_bad(const emr_coders *coders, const emr_item *item, size_t index, uint32_t *task);
-emr_status emr_coders_fail_bad(const emr_coders *coders, const emr_item *item, size_t index, emr_error *error);
+emr_status emr_coders_fail_bad(const emr_coders *coders, const emr_item *item, size_t index,
+                               emr_error *error);
 
 /* Writes what an item came to, items in order; and at the end of all what is left. */
 emr_status emr_coders_fold(emr_coders *coders, const emr_item *item, size_t index, emr_error *error);
 emr_status emr_coders_end(emr_coders *coders, emr_error *error);
 
-/* How near a task, one of the coders', was coded; once all has passed. */
-void emr_coders_fidelity(const emr_coders *coders, uint32_t number, emr_fidelity *fidelity);
+/* How near one of the tasks was coded, and how many of its values counted as 0; once all has passed. */
+emr_fidelity emr_coders_fidelity(const emr_coders *coders, uint32_t i);
+uint64_t emr_coders_zeroed(const emr_coders *coders, uint32_t i);
 
 /* Continuing later, as emr_step's. */
 void emr_coders_save(const emr_coders *coders, uint32_t entry, emr_put_fn put, void *context);
-emr_status emr_coders_restore(emr_coders *coders, uint32_t entry, emr_get_fn get, void *context, emr_error *error);
+emr_status emr_coders_restore(emr_coders *coders, uint32_t entry, emr_get_fn get, void *context,
+                              emr_error *error);
 
 #endif

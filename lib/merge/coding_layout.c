@@ -13,11 +13,7 @@ bool emr_coding_is_vector(const emr_tensor *base)
 
 uint64_t emr_coding_columns(const emr_tensor *base)
 {
-    uint64_t rows = base->rank ? base->shape[0] : 1, columns;
-    if (!base->count || emr_coding_is_vector(base) || rows < EMR_COLUMNS_ROWS_MIN)
-        return 0;
-    columns = emr_row_length(base);
-    return columns <= EMR_COLUMNS_MAX ? columns : 0;
+    return emr_matrix_columns(base->rank, base->shape);
 }
 
 emr_coding_sizes emr_coding_measure(const emr_alignment *a)
@@ -29,7 +25,7 @@ emr_coding_sizes emr_coding_measure(const emr_alignment *a)
         uint64_t columns = emr_coding_columns(base);
         if (emr_coding_is_vector(base)) {
             s.vector_params += base->count;
-        } else if (base->count) {
+        } else {
             s.matrix_params += base->count;
             s.shortest_row = emr_min(s.shortest_row, emr_row_length(base));
         }
@@ -41,12 +37,8 @@ emr_coding_sizes emr_coding_measure(const emr_alignment *a)
 
 emr_coding emr_coding_of_matrices(const emr_modulation_spec *s)
 {
-    if (s->kind == EMR_MODULATOR_KIND_THIN)
-        return (emr_coding){.rate = EMR_GROUP / s->thinning, .seed = s->seed};
-    if (s->kind == EMR_MODULATOR_KIND_LEVELS)
-        return (emr_coding){.rate = EMR_GROUP * (s->n_levels <= 4 ? 2 : s->n_levels == 8 ? 3 : 4),
-                            .levels = emr_kind_levels(s->n_levels)};
-    return (emr_coding){.rate = EMR_GROUP};
+    emr_modulator_record m = emr_modulation_record(s);
+    return (emr_coding){.rate = emr_code_rate(&m), .seed = s->seed, .levels = emr_kind_levels(s->n_levels)};
 }
 
 emr_coding emr_coding_of_vectors(const emr_modulation_spec *s)

@@ -135,6 +135,13 @@ static void choose_sources(emr_election *e, const emr_item *item, size_t index, 
     chunk->task_dtypes = dtypes;
 }
 
+/* What the rule of rescalers, and measuring, need. */
+static emr_summation summation_of(const emr_merge_options *o)
+{
+    bool l1 = o->rescale == EMR_RESCALE_L1 || o->rescale == EMR_RESCALE_L1_MEANS;
+    return o->rescale == EMR_RESCALE_L2 ? EMR_SUM_L2 : l1 && !o->measure ? EMR_SUM_L1 : EMR_SUM_ALL;
+}
+
 void emr_elect(emr_election *e, const emr_item *item, size_t index)
 {
     const emr_merge_options *o = &e->plan->options;
@@ -157,8 +164,9 @@ void emr_elect(emr_election *e, const emr_item *item, size_t index)
         .unified_dtype = o->unified_dtype,
         .tie_negative = o->tie == EMR_TIE_NEGATIVE,
         .zero_nonfinite = o->on_nonfinite == EMR_ON_NONFINITE_ZERO,
-        .l2 = o->rescale == EMR_RESCALE_L2,
-        .skip_sums = o->rescale_per == EMR_RESCALE_PER_ROW,
+        .nearest = e->plan->modulations.mask_rule == EMR_MASK_NEAREST,
+        .skip_sums = emr_merge_is_per(e->plan, EMR_RESCALE_PER_ROW) || emr_merge_most_scales(e->plan) > 1,
+        .summation = summation_of(o),
         .unified = e->values[0] + at * e->value_sizes[0],
         .masks = masks,
         .results = e->results + index * n_tasks,
@@ -171,11 +179,11 @@ void emr_elect(emr_election *e, const emr_item *item, size_t index)
     examine_bad(e, item, elected);
 }
 
-emr_sums emr_elected_sums(const emr_election *e, size_t index, uint32_t task, size_t from, size_t to)
+emr_sums emr_elected_sums(const emr_election *e, size_t index, emr_range range)
 {
     const emr_elected *elected = &e->items[index];
-    return e->n_values > 1 ? emr_growth_sum_range(&elected->growth, task, from, to)
-                           : e->kernels->sum_range(&elected->chunk, task, from, to);
+    return e->n_values > 1 ? emr_growth_sum_range(&elected->growth, range)
+                           : e->kernels->sum_range(&elected->chunk, range);
 }
 
 emr_status emr_election_check(const emr_election *e, const emr_item *item, size_t index, emr_error *error)

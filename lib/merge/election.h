@@ -50,8 +50,8 @@ void emr_elect(emr_election *election, const emr_item *item, size_t index);
 emr_status emr_election_check(const emr_election *election, const emr_item *item, size_t index,
                               emr_error *error);
 
-/* The sums of one task over parameters [from, to) of an elected item. Concurrent. */
-emr_sums emr_elected_sums(const emr_election *election, size_t index, uint32_t task, size_t from, size_t to);
+/* Sums over a range of an elected item. Concurrent. */
+emr_sums emr_elected_sums(const emr_election *election, size_t index, emr_range range);
 
 /* Where the buffers hold a flat position. */
 static inline const uint8_t *emr_election_values(const emr_election *e, size_t value, uint64_t flat)

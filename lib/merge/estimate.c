@@ -11,7 +11,8 @@ static uint64_t index_bytes_of(const emr_merge_plan *plan, const emr_entry *entr
 {
     uint64_t record =
         EMR_TENSOR_SIZE + emr_text_length(entry->sample->name) + 1 + 8 * (uint64_t)entry->sample->rank;
-    uint64_t rescaler = emr_merge_is_per(plan, EMR_RESCALE_PER_TENSOR) ? sizeof(float) : 0;
+    uint64_t rescaler =
+        emr_merge_is_per(plan, EMR_RESCALE_PER_TENSOR) ? emr_merge_most_scales(plan) * sizeof(float) : 0;
     return record + plan->alignment.n_tasks * (1 + (entry->action == EMR_ACTION_MERGE ? 0 : record)) +
            (entry->action == EMR_ACTION_MERGE ? plan->modulations.n_elected * rescaler : 0);
 }
@@ -82,19 +83,25 @@ void emr_merge_estimate(emr_merge_plan *plan)
 {
     const emr_alignment *a = &plan->alignment;
     plan->loose_bytes = 0;
+    plan->coded = emr_coding_measure(a);
     plan->index_bytes = EMR_HEADER_SIZE + EMR_TRAILER_SIZE + EMR_N_SECTIONS * (EMR_SECTION_HEAD + 8) +
                         EMR_SUMMARY_SIZE + 2 * EMR_STREAM_SIZE + metadata_bytes(a->base) +
                         arrangement_bytes(a->base, a->n_tasks);
     for (uint32_t t = 0; t < a->n_tasks; t++)
         plan->index_bytes += EMR_TASK_SIZE + emr_text_length(a->tasks[t].name) + 1 + 3 * EMR_STREAM_SIZE +
                              metadata_bytes(a->tasks[t].model) + arrangement_bytes(a->tasks[t].model, 0);
+    if (emr_merge_has_kinds(plan))
+        plan->index_bytes += (uint64_t)a->n_tasks * EMR_MODULATOR_SIZE;
     if (plan->options.extendable)
         plan->index_bytes += growth_bytes(plan);
+    plan->index_bytes += plan->modulations.n_coded * EMR_STREAM_SIZE;
     if (emr_merge_is_per(plan, EMR_RESCALE_PER_ROW))
-        plan->loose_bytes = a->n_rows * plan->modulations.n_elected *
-                            (sizeof(float) + (plan->options.extendable ? sizeof(double) : 0));
+        plan->loose_bytes =
+            a->n_rows * plan->modulations.n_elected *
+            (emr_merge_most_scales(plan) * sizeof(float) + (plan->options.extendable ? sizeof(double) : 0));
     for (uint32_t i = 0; i < a->n_entries; i++)
         estimate_entry(plan, &a->entries[i]);
     plan->bytes_out = a->flat_params * emr_store_value_bytes(plan) +
-                      a->flat_params / 8 * emr_store_plane_bits(plan) + plan->loose_bytes + plan->index_bytes;
+                      a->flat_params / 8 * emr_store_plane_bits(plan) + emr_coding_stream_bytes(plan) +
+                      plan->loose_bytes + plan->index_bytes;
 }

@@ -1,6 +1,7 @@
 /* index.c - see index.h. */
 #include "merge/index.h"
 
+#include "bundle/bundle.h"
 #include "model/arranged.h"
 #include "modulator/kind.h"
 #include "numeric/convert.h"
@@ -26,12 +27,26 @@ static bool is_in_bundle(const emr_alignment *a, uint32_t entry)
     return entry < a->n_merged || emr_entry_is_used(a, &a->entries[entry]);
 }
 
-/* `base_end` is where the tensors so far end in the base stream: those without elements lie there too. */
-static bool index_tensor(emr_writer *w, const emr_merge_plan *plan, uint32_t number, uint64_t *base_end)
+/* Where the tensors so far end: in the base stream, where those without elements lie, too; among the vectors, and
+ * the columns of matrices, of kinds without a unified vector. */
+typedef struct tensor_places {
+    uint64_t base_end, vectors_end, columns_end;
+} tensor_places;
+
+/* Where a merged tensor lies in the streams of such kinds, if a task may be of one. */
+static uint64_t place_coded(const emr_merge_plan *plan, const emr_tensor *base, tensor_places *places)
+{
+    bool vector = emr_is_vector(base->rank, base->shape);
+    uint64_t *end = vector ? &places->vectors_end : &places->columns_end, place = *end;
+    *end += vector ? base->count : emr_matrix_columns(base->rank, base->shape);
+    return emr_merge_has_kinds(plan) ? place : 0;
+}
+
+static bool index_tensor(emr_writer *w, const emr_merge_plan *plan, uint32_t number, tensor_places *places)
 {
     const emr_entry *entry = &plan->alignment.entries[number];
     const emr_tensor *base = entry->base;
-    uint64_t base_offset = base->bytes ? plan->base_offsets[number] : *base_end;
+    uint64_t base_offset = base->bytes ? plan->base_offsets[number] : places->base_end;
     bool merged = entry->action == EMR_ACTION_MERGE;
     emr_tensor_record r = {.name = emr_writer_string(w, base->name),
                            .shape = emr_writer_shape(w, base->rank, base->shape),
@@ -42,11 +57,12 @@ static bool index_tensor(emr_writer *w, const emr_merge_plan *plan, uint32_t num
                            .base_offset = base_offset,
                            .hash_low = plan->hashes.found[number].low,
                            .hash_high = plan->hashes.found[number].high,
-                           .first_row = merged ? entry->first_row : 0};
+                           .first_row = merged ? entry->first_row : 0,
+                           .first_place = merged ? place_coded(plan, base, places) : 0};
     uint8_t *p = emr_writer_record(w, EMR_SECTION_TENSORS, EMR_TENSOR_SIZE);
     if (!p || r.name == UINT32_MAX || r.shape == UINT32_MAX)
         return false;
-    *base_end = base_offset + base->bytes;
+    places->base_end = base_offset + base->bytes;
     emr_encode_tensor(p, &r);
     return true;
 }
@@ -101,11 +117,26 @@ static bool index_dtypes(emr_writer *w, const emr_alignment *a, uint32_t n_tenso
     return dtypes != NULL;
 }
 
-static bool index_rescalers(emr_writer *w, const float *rescalers, size_t n)
+bool emr_index_rescalers(emr_writer *w, const emr_rescaling *r)
 {
-    uint8_t *p = emr_writer_record(w, EMR_SECTION_RESCALERS, n * sizeof *rescalers);
+    const emr_merge_plan *plan = r->plan;
+    uint32_t n_merged = emr_merge_is_per(plan, EMR_RESCALE_PER_TENSOR) ? plan->alignment.n_merged : 0;
+    bool there = true;
+    for (uint32_t t = 0; there && t < plan->modulations.n_elected; t++) {
+        size_t n = emr_merge_n_scales(plan, t), size = n * sizeof(float);
+        uint8_t *p = n_merged ? emr_writer_record(w, EMR_SECTION_RESCALERS, n_merged * size) : NULL;
+        there = p || !n_merged;
+        for (uint32_t i = 0; there && i < n_merged; i++)
+            emr_store_f32(EMR_DTYPE_F32, p + i * size, emr_rescaling_of(r, t, i), n);
+    }
+    return there;
+}
+
+bool emr_index_modulator(emr_writer *w, const emr_modulator_record *record)
+{
+    uint8_t *p = emr_writer_record(w, EMR_SECTION_MODULATORS, EMR_MODULATOR_SIZE);
     if (p)
-        emr_store_f32(EMR_DTYPE_F32, p, rescalers, n);
+        emr_encode_modulator(p, record);
     return p != NULL;
 }
 
@@ -221,21 +252,19 @@ static bool index_arrangement(emr_writer *w, const emr_merge_plan *plan)
     return there;
 }
 
-bool emr_index_plan(emr_writer *w, const emr_merge_plan *plan, const float *rescalers)
+bool emr_index_plan(emr_writer *w, const emr_merge_plan *plan)
 {
     const emr_alignment *a = &plan->alignment;
     emr_summary summary = summarise(plan);
-    uint64_t base_end = 0;
+    tensor_places places = {0};
     bool there = true;
     for (uint32_t i = 0; there && i < a->n_base; i++) {
         if (!is_in_bundle(a, i))
             continue;
         summary.n_tensors++;
-        there = index_tensor(w, plan, i, &base_end);
+        there = index_tensor(w, plan, i, &places);
     }
     there = there && index_dtypes(w, a, summary.n_tensors);
-    if (there && rescalers)
-        there = index_rescalers(w, rescalers, (size_t)a->n_tasks * a->n_merged);
     uint8_t *p = there ? emr_writer_record(w, EMR_SECTION_SUMMARY, EMR_SUMMARY_SIZE) : NULL;
     if (p)
         emr_encode_summary(p, &summary);

@@ -384,6 +384,11 @@ static emr_status begin_run(emr_merge *m, emr_error *error)
         return emr_fail(error, EMR_ESTATE,
                         "a merge needs an output: emr_merge_set_output or emr_merge_set_sink");
     emr_status status = make_plan(m, error);
+    if (!status && m->to_sink && m->plan.modulations.n_coded)
+        status = emr_fail(error, EMR_EUNSUPPORTED,
+                          "task '%K': a sink takes masks alone, its kind of modulator needs a bundle: "
+                          "emr_merge_set_output",
+                          m->tasks[m->plan.modulations.coded[0]].name);
     if (!status)
         status = choose_layout(m, error);
     if (status)
@@ -472,6 +477,18 @@ emr_status emr_merge_finish(emr_merge *m, emr_error *error)
     if (!status)
         m->state = FINISHED;
     return status;
+}
+
+emr_status emr_merge_get_fidelity(const emr_merge *m, uint32_t task, emr_fidelity *fidelity)
+{
+    if (!m || !fidelity)
+        return EMR_EINVAL;
+    if (m->state != FINISHED)
+        return EMR_ESTATE;
+    if (task >= m->n_tasks)
+        return EMR_ENOTFOUND;
+    const emr_fidelity known = emr_merge_step_fidelity(m->step, task);
+    return EMR_GIVE(fidelity, &known, emr_fidelity);
 }
 
 emr_status emr_merge_get_task_report(const emr_merge *m, uint32_t task, emr_task_report *report)

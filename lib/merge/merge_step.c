@@ -2,6 +2,7 @@
 #include "merge/merge_step.h"
 
 #include "bundle/bundle.h"
+#include "merge/coding.h"
 #include "merge/election.h"
 #include "merge/index.h"
 #include "merge/rescaling.h"
@@ -17,6 +18,7 @@ struct emr_merge_step {
     emr_merge_plan *plan;
     emr_election election;
     emr_rescaling rescaling;
+    emr_coders coders;
     emr_store store;
     emr_writer *writer; /* NULL with a sink */
     const emr_io *output;
@@ -29,7 +31,8 @@ struct emr_merge_step {
 uint64_t emr_merge_step_memory(const emr_merge_plan *plan, const emr_layout *l)
 {
     return sizeof(emr_merge_step) + plan->alignment.n_tasks * sizeof(task_tally) +
-           emr_election_memory(plan, l) + emr_rescaling_memory(plan, l) + emr_store_memory(plan);
+           emr_election_memory(plan, l) + emr_rescaling_memory(plan, l) + emr_coders_memory(plan, l) +
+           emr_store_memory(plan);
 }
 
 static uint64_t memory_with(emr_merge_plan *plan, const emr_layout *l, size_t n_buffers)
@@ -66,6 +69,8 @@ emr_status emr_merge_step_create(emr_merge_step **step, emr_merge_plan *plan, co
         status = emr_rescaling_create(&s->rescaling, plan, &s->election, error);
     if (!status && writer)
         status = emr_store_create(&s->store, plan, &s->election, writer, error);
+    if (!status && writer)
+        status = emr_coders_create(&s->coders, plan, kernels, writer, error);
     for (uint32_t t = 0; !status && t < plan->n_old; t++)
         s->tallies[t].zeroed = emr_bundle_task_record(plan->before, t).zeroed;
     for (uint32_t i = 0; i < plan->alignment.n_merged; i++) /* an earlier, stale run may have counted */
@@ -82,6 +87,7 @@ void emr_merge_step_destroy(emr_merge_step **step)
     if (!s)
         return;
     const emr_allocator a = s->plan->env.allocator;
+    emr_coders_destroy(&s->coders);
     emr_store_destroy(&s->store);
     emr_rescaling_destroy(&s->rescaling);
     emr_election_destroy(&s->election);
@@ -104,6 +110,7 @@ static size_t begin_window(void *state, const emr_item *items, size_t n_items)
 {
     emr_merge_step *s = state;
     emr_rescaling_begin(&s->rescaling, items, n_items);
+    emr_coders_begin(&s->coders, items, n_items);
     return s->writer ? emr_writer_begin(s->writer) : 0;
 }
 
@@ -116,10 +123,10 @@ static emr_status run_writer_job(void *state, size_t number, size_t worker, emr_
 static void compute_item(void *state, const emr_item *item, size_t index, size_t worker)
 {
     emr_merge_step *s = state;
-    (void)worker;
     emr_elect(&s->election, item, index);
-    if (emr_merge_is_per(s->plan, EMR_RESCALE_PER_ROW) && s->election.items[index].chunk.bad == item->n)
-        emr_rescaling_sum_rows(&s->rescaling, item, index);
+    if (s->election.items[index].chunk.bad == item->n)
+        emr_rescaling_sum(&s->rescaling, item, index);
+    emr_coders_encode(&s->coders, item, index, worker);
 }
 
 static void tally_item(emr_merge_step *s, const emr_item *item, const emr_chunk *c)
@@ -133,55 +140,73 @@ static void tally_item(emr_merge_step *s, const emr_item *item, const emr_chunk 
     }
 }
 
-static emr_status fold_rows(emr_merge_step *s, const emr_item *item, size_t index, emr_error *error)
+/* Rescalers of an elected task to a sink: `n` rows, or the one of a tensor. */
+static emr_status give_rescalers(const emr_merge_step *s, const emr_item *item, uint32_t elected,
+                                 const float *rescalers, uint64_t first, size_t n, emr_error *error)
+{
+    const emr_sink_part part = {
+        .values = rescalers, .n = n, .first = first, .task = s->plan->modulations.elected[elected]};
+    return s->sink ? emr_sink_rescalers(s->sink, item, part, &s->plan->alignment, error) : EMR_OK;
+}
+
+/* What an item adds to all tasks' sums; and the rows that it ends. */
+static emr_status fold_sums(emr_merge_step *s, const emr_item *item, size_t index, emr_error *error)
 {
     emr_rescaling *r = &s->rescaling;
     emr_status status = EMR_OK;
     for (uint32_t t = 0; !status && t < s->election.n_tasks; t++) {
         uint64_t first;
         size_t n;
-        status = emr_rescaling_end_rows(r, item, index, t, &first, &n, error);
-        if (!status && s->sink)
-            status = emr_sink_rescalers(
-                s->sink, item, (emr_sink_part){.values = r->row_rescalers, .n = n, .first = first, .task = t},
-                &s->plan->alignment, error);
+        status = emr_rescaling_fold(r, item, index, t, &first, &n, error);
+        if (status || !emr_merge_is_per(s->plan, EMR_RESCALE_PER_ROW))
+            continue;
+        status = give_rescalers(s, item, t, r->row_rescalers, first, n, error);
         if (!status && s->writer)
             status = emr_store_rows(&s->store, t, r->row_rescalers, r->row_numerators, n, error);
     }
     return status;
 }
 
+/* The rescalers of a tensor that is complete. */
 static emr_status end_tensor(emr_merge_step *s, const emr_item *item, emr_error *error)
 {
-    const emr_alignment *a = &s->plan->alignment;
     emr_status status = EMR_OK;
-    emr_rescaling_end_tensor(&s->rescaling, item);
-    for (uint32_t t = 0;
-         s->sink && emr_merge_is_per(s->plan, EMR_RESCALE_PER_TENSOR) && !status && t < a->n_tasks; t++)
-        status = emr_sink_rescalers(
-            s->sink, item,
-            (emr_sink_part){
-                .values = &s->rescaling.rescalers[(size_t)t * a->n_merged + item->number], .n = 1, .task = t},
-            a, error);
+    for (uint32_t t = 0; !status && t < s->election.n_tasks; t++)
+        status = give_rescalers(s, item, t, emr_rescaling_of(&s->rescaling, t, item->number), 0, 1, error);
     return status;
+}
+
+/* What cannot be merged: the first parameter, of the first task that it is so of. */
+static emr_status check_item(const emr_merge_step *s, const emr_item *item, size_t index, emr_error *error)
+{
+    const emr_chunk *c = &s->election.items[index].chunk;
+    uint32_t task, elected;
+    size_t bad = emr_coders_find_bad(&s->coders, item, index, &task);
+    if (bad == item->n || bad > c->bad)
+        return emr_election_check(&s->election, item, index, error);
+    elected =
+        bad == c->bad && c->bad_task < c->n_tasks ? s->plan->modulations.elected[c->bad_task] : UINT32_MAX;
+    return task < elected ? emr_coders_fail_bad(&s->coders, item, index, error)
+                          : emr_election_check(&s->election, item, index, error);
 }
 
 static emr_status fold_item(void *state, const emr_item *item, size_t index, emr_error *error)
 {
     emr_merge_step *s = state;
     const emr_chunk *c = &s->election.items[index].chunk;
-    emr_status status = emr_election_check(&s->election, item, index, error);
+    emr_status status = check_item(s, item, index, error);
     if (!status && s->writer)
         status = emr_store_base(&s->store, item, error);
     if (status)
         return status;
     tally_item(s, item, c);
-    emr_rescaling_add(&s->rescaling, index);
-    if (emr_merge_is_per(s->plan, EMR_RESCALE_PER_ROW))
-        status = fold_rows(s, item, index, error);
+    status = fold_sums(s, item, index, error);
     if (!status && s->sink)
-        status = emr_sink_elected(s->sink, item, c->unified, c->masks, &s->plan->alignment, error);
-    if (!status && item->first + item->n == item->entry->base->count)
+        status = emr_sink_elected(s->sink, item, c->unified, c->masks, s->plan, error);
+    if (!status)
+        status = emr_coders_fold(&s->coders, item, index, error);
+    if (!status && emr_merge_is_per(s->plan, EMR_RESCALE_PER_TENSOR) &&
+        item->first + item->n == item->entry->base->count)
         status = end_tensor(s, item, error);
     s->position = item->flat + emr_round_up(item->n, EMR_GROUP);
     return !status && s->writer ? emr_store_put(&s->store, s->position, error) : status;
@@ -198,7 +223,8 @@ static emr_status end_merged_tensors(void *state, emr_error *error)
 {
     emr_merge_step *s = state;
     emr_rescaling_end_model(&s->rescaling);
-    return s->writer ? emr_store_end_merged(&s->store, error) : EMR_OK;
+    emr_status status = s->writer ? emr_store_end_merged(&s->store, error) : EMR_OK;
+    return status ? status : emr_coders_end(&s->coders, error);
 }
 
 static emr_status begin_kept(void *state, uint32_t entry, emr_error *error)
@@ -229,30 +255,66 @@ static emr_status finish_bundle(void *state, emr_error *error)
 {
     emr_merge_step *s = state;
     const emr_rescaling *r = &s->rescaling;
-    bool per_tensor = emr_merge_is_per(s->plan, EMR_RESCALE_PER_TENSOR);
     if (!s->writer)
         return EMR_OK;
-    bool there = emr_index_plan(s->writer, s->plan, per_tensor ? r->rescalers : NULL);
+    bool there = emr_index_plan(s->writer, s->plan) && emr_index_rescalers(s->writer, r);
     for (uint32_t t = 0; there && t < s->plan->alignment.n_tasks; t++) {
         emr_task_report report;
+        emr_modulator_record modulator = emr_merge_step_modulator(s, t);
         emr_merge_step_report(s, t, &report);
-        there = emr_index_task(s->writer, &s->plan->alignment.tasks[t], t, &report);
+        there = emr_index_task(s->writer, &s->plan->alignment.tasks[t], t, &report) &&
+                (!emr_merge_has_kinds(s->plan) || emr_index_modulator(s->writer, &modulator));
     }
     if (there && s->plan->options.extendable)
         there = emr_index_growth(s->writer, s->plan, r->numerators, emr_rescaling_count(s->plan));
     return there ? emr_writer_finish(s->writer, error) : emr_no_memory(error, NULL);
 }
 
+/* The i-th rescaler of a task that has such for the whole model; else 0. */
+static float model_rescaler(const emr_merge_step *s, uint32_t task, uint32_t i)
+{
+    uint32_t place = s->plan->modulations.places[task];
+    bool there = emr_merge_is_per(s->plan, EMR_RESCALE_PER_MODEL) &&
+                 emr_modulations_elect(&s->plan->modulations, task) && i < emr_merge_n_scales(s->plan, place);
+    return there ? emr_rescaling_of(&s->rescaling, place, 0)[i] : 0;
+}
+
+/* Of a task that shares nothing. */
+static uint64_t coded_zeroed(const emr_merge_step *s, uint32_t task)
+{
+    return emr_modulations_code(&s->plan->modulations, task)
+               ? emr_coders_zeroed(&s->coders, s->plan->modulations.places[task])
+               : 0;
+}
+
 void emr_merge_step_report(const emr_merge_step *s, uint32_t task, emr_task_report *report)
 {
     const task_tally *tally = &s->tallies[task];
-    bool per_model = emr_merge_is_per(s->plan, EMR_RESCALE_PER_MODEL);
     *report = (emr_task_report){.size = sizeof *report,
                                 .name = s->plan->alignment.tasks[task].name,
                                 .mask_ones = tally->ones,
-                                .zeroed = tally->zeroed,
-                                .rescaler = per_model ? s->rescaling.rescalers[task] : 0,
-                                .empty_mask = tally->nonzero && !tally->ones};
+                                .zeroed = tally->zeroed + coded_zeroed(s, task),
+                                .rescaler = model_rescaler(s, task, 0),
+                                .empty_mask = tally->nonzero && !tally->ones,
+                                .other_rescaler = model_rescaler(s, task, 1)};
+}
+
+emr_fidelity emr_merge_step_fidelity(const emr_merge_step *s, uint32_t task)
+{
+    uint32_t place = s->plan->modulations.places[task];
+    return emr_modulations_elect(&s->plan->modulations, task) ? emr_rescaling_fidelity(&s->rescaling, place)
+                                                              : emr_coders_fidelity(&s->coders, place);
+}
+
+emr_modulator_record emr_merge_step_modulator(const emr_merge_step *s, uint32_t task)
+{
+    emr_modulator_record record = emr_modulation_record(&s->plan->modulations.specs[task]);
+    emr_fidelity fidelity = emr_merge_step_fidelity(s, task);
+    record.other_rescaler = model_rescaler(s, task, 1);
+    record.error = fidelity.error;
+    record.cosine = fidelity.cosine;
+    record.coefficient = fidelity.coefficient;
+    return record;
 }
 
 /* Whether everything that was folded has been put, so that the writer holds all results. */
@@ -292,6 +354,7 @@ static void save_step(const void *state, uint32_t entry, emr_put_fn put, void *c
     if (n)
         put(context, plan->base_offsets + first, n * sizeof *plan->base_offsets);
     emr_rescaling_save(&s->rescaling, entry, put, context);
+    emr_coders_save(&s->coders, entry, put, context);
     emr_writer_save(s->writer, put, context);
 }
 
@@ -330,6 +393,8 @@ static emr_status restore_step(void *state, emr_get_fn get, void *context, emr_e
         status = get(context, plan->base_offsets + first, n * sizeof *plan->base_offsets, error);
     if (!status)
         status = emr_rescaling_restore(&s->rescaling, entry, get, context, error);
+    if (!status)
+        status = emr_coders_restore(&s->coders, entry, get, context, error);
     if (!status)
         status = emr_writer_restore(s->writer, get, context, error);
     s->position = s->store.written = place[0];

@@ -20,6 +20,8 @@ void emr_merge_step_destroy(emr_merge_step **step);
 
 /* After finish. */
 void emr_merge_step_report(const emr_merge_step *step, uint32_t task, emr_task_report *report);
+emr_fidelity emr_merge_step_fidelity(const emr_merge_step *step, uint32_t task);
+emr_modulator_record emr_merge_step_modulator(const emr_merge_step *step, uint32_t task);
 
 /* Working memory without the writer's, for the layout; the plan's store is settled. */
 uint64_t emr_merge_step_memory(const emr_merge_plan *plan, const emr_layout *layout);

@@ -30,6 +30,17 @@ emr_status emr_modulations_settle(struct emr_merge_plan *plan, const emr_task *t
                                   const emr_modulation_spec *given, emr_error *error);
 void emr_modulations_free(emr_modulations *modulations, const emr_allocator *allocator);
 
+/* Whether a task is elected in this merge, or coded by itself. */
+static inline bool emr_modulations_elect(const emr_modulations *m, uint32_t task)
+{
+    return m->places[task] < m->n_elected && m->elected[m->places[task]] == task;
+}
+
+static inline bool emr_modulations_code(const emr_modulations *m, uint32_t task)
+{
+    return m->places[task] < m->n_coded && m->coded[m->places[task]] == task;
+}
+
 /* As the bundle has it, but for what only the run can tell. */
 emr_modulator_record emr_modulation_record(const emr_modulation_spec *spec);
 

@@ -34,6 +34,7 @@ emr_status emr_merge_check_options(emr_merge_options *o, emr_error *error)
     o->unified_dtype = o->unified_dtype ? o->unified_dtype : EMR_DTYPE_F32;
     o->embed_base = o->embed_base != 0;
     o->extendable = o->extendable != 0;
+    o->measure = o->measure != 0;
     emr_status status = check_rules(o, error);
     if (status)
         return status;
@@ -111,6 +112,19 @@ emr_status emr_merge_plan_layout(emr_merge_plan *plan, bool writes, uint64_t bes
     return emr_layout_choose(&plan->layout, &needs, error);
 }
 
+uint32_t emr_merge_n_scales(const emr_merge_plan *plan, uint32_t elected)
+{
+    return emr_kind_find(plan->modulations.specs[plan->modulations.elected[elected]].kind)->n_scales;
+}
+
+uint32_t emr_merge_most_scales(const emr_merge_plan *plan)
+{
+    uint32_t most = 1;
+    for (uint32_t t = 0; t < plan->modulations.n_elected; t++)
+        most = emr_merge_n_scales(plan, t) > most ? emr_merge_n_scales(plan, t) : most;
+    return most;
+}
+
 uint32_t emr_merge_n_globs(const emr_merge_plan *plan)
 {
     const emr_policy *p = &plan->policy;
@@ -142,8 +156,7 @@ static bool has_absent(const emr_alignment *a)
     return false;
 }
 
-/* Whether a task's modulator is no mask. */
-static bool has_kinds(const emr_merge_plan *plan)
+bool emr_merge_has_kinds(const emr_merge_plan *plan)
 {
     for (uint32_t t = 0; t < plan->alignment.n_tasks; t++)
         if (plan->modulations.specs[t].kind != EMR_MODULATOR_KIND_MASK)
@@ -158,7 +171,7 @@ uint32_t emr_merge_features(const emr_merge_plan *plan)
         emr_merge_is_arranged(plan) ||
         (plan->before && plan->before->features & EMR_FEATURE_ARRANGED); /* perhaps without records */
     return (has_absent(&plan->alignment) ? EMR_FEATURE_ABSENT : 0u) | (rules ? EMR_FEATURE_RULES : 0u) |
-           (arranged ? EMR_FEATURE_ARRANGED : 0u) | (has_kinds(plan) ? EMR_FEATURE_KINDS : 0u);
+           (arranged ? EMR_FEATURE_ARRANGED : 0u) | (emr_merge_has_kinds(plan) ? EMR_FEATURE_KINDS : 0u);
 }
 
 static void hash_globs(emr_hasher *h, const char *const *globs, uint32_t n)

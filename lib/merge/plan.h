@@ -7,6 +7,7 @@
 #include "emr/merge.h"
 #include "align/alignment.h"
 #include "core/resources.h"
+#include "merge/coding_layout.h"
 #include "merge/modulations.h"
 #include "merge/store_layout.h"
 #include "pass/base_hash.h"
@@ -26,6 +27,7 @@ typedef struct emr_merge_plan {
     emr_base_hashes hashes; /* what it finds and expects */
     uint64_t *base_offsets; /* of the base's tensors in the bundle's base stream, where there is one */
     uint64_t *zeroed;       /* values that counted as 0, one a merged tensor */
+    emr_coding_sizes coded; /* what merged tensors are to tasks that share nothing */
     uint64_t bytes_out;     /* at most */
     uint64_t loose_bytes;   /* of it: base, private tensors and row rescalers */
     uint64_t index_bytes;   /* of it: the index but for the block table */
@@ -54,7 +56,19 @@ uint32_t emr_merge_n_globs(const emr_merge_plan *plan);
 
 /* Whether a source has tensors otherwise than they are merged; and all that readers of the bundle must know. */
 bool emr_merge_is_arranged(const emr_merge_plan *plan);
+/* Whether a task's modulator is no mask. */
+bool emr_merge_has_kinds(const emr_merge_plan *plan);
 uint32_t emr_merge_features(const emr_merge_plan *plan);
+
+/* A task that is elected. */
+static inline const emr_task *emr_merge_elected_task(const emr_merge_plan *plan, uint32_t elected)
+{
+    return &plan->alignment.tasks[plan->modulations.elected[elected]];
+}
+
+/* How many scales each of its groups has; and the most that one of them has. */
+uint32_t emr_merge_n_scales(const emr_merge_plan *plan, uint32_t elected);
+uint32_t emr_merge_most_scales(const emr_merge_plan *plan);
 
 static inline bool emr_merge_is_per(const emr_merge_plan *plan, emr_rescale_per per)
 {

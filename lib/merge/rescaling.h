@@ -1,5 +1,6 @@
-/* rescaling.h - sums become rescalers: equation 5 of docs/algorithm.md, per model, tensor or row. What each
- * item adds is folded in order, so that the same f64 additions happen whatever the threads. */
+/* rescaling.h - sums become scales: equation 5 of docs/algorithm.md and the other rules, per model, tensor or row,
+ * one or two of each group as the task's kind has it; and how near a task comes with them. What each item adds is
+ * folded in order, so that the same f64 additions happen whatever the threads. */
 #ifndef EMR_MERGE_RESCALING_H
 #define EMR_MERGE_RESCALING_H
 
@@ -7,24 +8,32 @@
 #include "merge/election.h"
 #include "merge/plan.h"
 
-/* One task's sums so far. */
+/* What a rebuilt task vector v is to tau: their products so far. */
+typedef struct emr_nearness {
+    double tt, tv, vv;
+} emr_nearness;
+
+/* One task's sums so far, of each side that has a scale: of the tensor or row that is under way, and of the model,
+ * plain and as L1_MEANS has it. */
 typedef struct emr_task_sums {
-    emr_sums model, tensor, row;
-    emr_sums means; /* sums over tensors of the mean over a tensor */
+    emr_sums group[EMR_SCALES_MAX], model[EMR_SCALES_MAX], means;
+    emr_nearness nearness;
 } emr_task_sums;
 
 typedef struct emr_rescaling {
     const emr_merge_plan *plan;
     const emr_election *election;
     emr_task_sums *tasks;
-    /* Per model: one a task. Per tensor: n_merged for each. NULL per row. */
+    /* Per model: one group a task. Per tensor: n_merged for each. EMR_SCALES_MAX scales a group. NULL per row. */
     float *rescalers;
-    double *numerators; /* the same, where tasks can be added */
-    /* Per row: of the rows that an item ends, one task's at a time. */
+    double *numerators; /* one a group, where tasks can be added */
+    /* Per row: of the rows that an item ends, one task's at a time, without gaps. */
     float *row_rescalers;
     double *row_numerators;
-    emr_sums *row_sums;   /* of each row's part in each item of the window: store.max_rows for each task */
-    size_t *first_rows;   /* of each item, in row_sums */
+    emr_sums *parts; /* of each row's or tensor's part in each item of the window: store.max_parts of them for
+                             each task, n_sides for each part */
+    uint32_t n_sides;     /* the most that a task has */
+    size_t *first_parts;  /* of each item, in one task's */
     uint32_t saved_entry; /* of the tensors before it the rescalers were saved */
 } emr_rescaling;
 
@@ -33,25 +42,26 @@ emr_status emr_rescaling_create(emr_rescaling *rescaling, const emr_merge_plan *
 void emr_rescaling_destroy(emr_rescaling *rescaling);
 uint64_t emr_rescaling_memory(const emr_merge_plan *plan, const emr_layout *layout);
 
-/* Per row: makes room for a window's items; then sums each one's rows (concurrent for different items). */
+/* Makes room for a window's items; then sums each one's parts (concurrent for different items). */
 void emr_rescaling_begin(emr_rescaling *rescaling, const emr_item *items, size_t n_items);
-void emr_rescaling_sum_rows(emr_rescaling *rescaling, const emr_item *item, size_t index);
+void emr_rescaling_sum(emr_rescaling *rescaling, const emr_item *item, size_t index);
 
-/* Folds what the item adds to all tasks' sums, but for rows. */
-void emr_rescaling_add(emr_rescaling *rescaling, size_t index);
+/* Folds what the item adds to a task's sums, and ends what ends in it: *n rows or tensors from number *first of
+ * the tensor on. Per row, their rescalers are in row_rescalers, as many for each as the task's kind has, and
+ * their numerators in row_numerators. Per tensor, the rescalers are where emr_rescaling_of() says. */
+emr_status emr_rescaling_fold(emr_rescaling *rescaling, const emr_item *item, size_t index, uint32_t task,
+                              uint64_t *first, size_t *n, emr_error *error);
 
-/* Per row: the rescalers of one task's rows that end in the item, *n of them from *first of the tensor on,
- * are in row_rescalers, and their numerators in row_numerators. */
-emr_status emr_rescaling_end_rows(emr_rescaling *rescaling, const emr_item *item, size_t index, uint32_t task,
-                                  uint64_t *first, size_t *n, emr_error *error);
-
-/* The tensor is complete. Per tensor, its rescaler is rescalers[task * n_merged + entry] then. */
-void emr_rescaling_end_tensor(emr_rescaling *rescaling, const emr_item *item);
-
-/* All tensors are. Per model, a task's rescaler is rescalers[task] then. */
+/* All tensors are done. Per model, the rescalers are known then. */
 void emr_rescaling_end_model(emr_rescaling *rescaling);
 
-/* How many rescalers there are in `rescalers`. */
+/* EMR_SCALES_MAX rescalers of a task, per model (`tensor` is ignored) or per tensor. */
+const float *emr_rescaling_of(const emr_rescaling *rescaling, uint32_t task, uint32_t tensor);
+
+/* How near a task comes, after the end; NaN where that was not measured. */
+emr_fidelity emr_rescaling_fidelity(const emr_rescaling *rescaling, uint32_t task);
+
+/* How many groups there are in `rescalers`. */
 size_t emr_rescaling_count(const emr_merge_plan *plan);
 
 /* Continuing later, as emr_step's. */

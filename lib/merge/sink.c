@@ -27,14 +27,15 @@ static emr_status give_part(const emr_sink *sink, sink_fn fn, const emr_item *it
 }
 
 emr_status emr_sink_elected(const emr_sink *sink, const emr_item *item, const void *unified,
-                            uint8_t *const *masks, const emr_alignment *a, emr_error *error)
+                            uint8_t *const *masks, const emr_merge_plan *plan, emr_error *error)
 {
+    uint32_t n = plan->modulations.n_elected;
     emr_sink_part part = {.values = unified, .n = item->n, .first = item->first, .task = EMR_BASE};
-    emr_status status = give_part(sink, sink->unified, item, part, NULL, error);
-    for (uint32_t t = 0; !status && t < a->n_tasks; t++) {
+    emr_status status = n ? give_part(sink, sink->unified, item, part, NULL, error) : EMR_OK;
+    for (uint32_t t = 0; !status && t < n; t++) {
         part.values = masks[t];
-        part.task = t;
-        status = give_part(sink, sink->mask, item, part, a->tasks[t].name, error);
+        part.task = plan->modulations.elected[t];
+        status = give_part(sink, sink->mask, item, part, emr_merge_elected_task(plan, t)->name, error);
     }
     return status;
 }

@@ -10,13 +10,25 @@ enum {
     STREAM_BYTES = 1024, /* what the writer holds for a stream besides */
 };
 
+/* Unfinished blocks of the streams of tasks that share nothing. */
+static uint64_t coded_pending(const emr_merge_plan *plan)
+{
+    uint64_t bytes = 0;
+    for (uint32_t i = 0; i < plan->modulations.n_coded; i++) {
+        emr_coding coding = emr_coding_of_matrices(&plan->modulations.specs[plan->modulations.coded[i]]);
+        bytes += emr_coding_block_bytes(&coding, plan->store.block_params) +
+                 3 * (uint64_t)emr_coding_small_bytes(plan->store.block_params);
+    }
+    return bytes;
+}
+
 uint64_t emr_store_memory(const emr_merge_plan *plan)
 {
     const emr_store_layout *l = &plan->store;
     uint64_t n_tasks = plan->modulations.n_elected, pending = 2; /* unfinished blocks of appended streams */
     if (emr_merge_is_per(plan, EMR_RESCALE_PER_ROW))
         pending += n_tasks * (plan->options.extendable ? 2u : 1u);
-    return n_tasks * sizeof(emr_task_streams) + pending * l->value_block_bytes +
+    return n_tasks * sizeof(emr_task_streams) + coded_pending(plan) + pending * l->value_block_bytes +
            INDEX_COPIES *
                (EMR_BLOCK_SIZE * emr_store_block_entries(plan, l->block_params) + plan->index_bytes) +
            STREAM_BYTES * emr_store_streams(plan);
@@ -115,10 +127,12 @@ emr_status emr_store_rows(emr_store *s, uint32_t task, float *rescalers, double 
         emr_store64(&numerators[i], emr_f64_bits(numerators[i]));
     if (numerators)
         status = emr_writer_append(s->writer, streams->numerators, numerators, n * sizeof *numerators, error);
-    for (size_t i = 0; i < n; i++)
+    size_t n_rescalers = n * emr_merge_n_scales(s->plan, task);
+    for (size_t i = 0; i < n_rescalers; i++)
         emr_store32(&rescalers[i], emr_f32_bits(rescalers[i]));
     return status ? status
-                  : emr_writer_append(s->writer, streams->rescalers, rescalers, n * sizeof *rescalers, error);
+                  : emr_writer_append(s->writer, streams->rescalers, rescalers,
+                                      n_rescalers * sizeof *rescalers, error);
 }
 
 static emr_status put_values(emr_store *s, size_t i, uint64_t start, size_t n, emr_error *error)

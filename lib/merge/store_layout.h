@@ -19,7 +19,7 @@ typedef struct emr_store_layout {
                              superblock. */
     size_t n_buffers;     /* of outputs: 3, so that computing, compressing and writing overlap, or 1 */
     size_t buffer_params; /* of one: the pass's span */
-    size_t max_rows;      /* of tensors, in the items of a window; 0 unless rescalers are per row */
+    size_t max_parts;     /* of groups that share rescalers, in the items of a window */
     uint32_t value_block_bytes, mask_block_bytes;
     emr_writer_limits writer;
     bool writes;

@@ -54,3 +54,16 @@ const float *emr_kind_levels(uint32_t n)
 {
     return n == 3 ? levels_3 : n == 4 ? levels_4 : n == 8 ? levels_8 : n == 16 ? levels_16 : NULL;
 }
+
+emr_coding emr_kind_coding(const emr_kind *kind, uint32_t thinning, uint32_t n_levels, uint32_t seed)
+{
+    bool power = thinning >= 2 && thinning <= 32 && !(thinning & (thinning - 1));
+    if (kind->number == EMR_MODULATOR_KIND_THIN)
+        return (emr_coding){.rate = power ? EMR_GROUP / thinning : 0, .seed = seed};
+    if (kind->number == EMR_MODULATOR_KIND_LEVELS) {
+        uint32_t bits = n_levels <= 4 ? 2 : n_levels == 8 ? 3 : 4;
+        const float *levels = emr_kind_levels(n_levels);
+        return (emr_coding){.rate = levels ? EMR_GROUP * bits : 0, .levels = levels};
+    }
+    return (emr_coding){.rate = EMR_GROUP};
+}

@@ -44,6 +44,10 @@ extern const emr_kind emr_kind_differences;
  * are left; NULL if there are none for that number. */
 const float *emr_kind_levels(uint32_t n);
 
+/* How codes of a kind lie: of EMR_MODULATOR_KIND_THIN where one of `thinning` parameters is kept, of
+ * ..._LEVELS where there are that many. The rate is 0 where there can be no such codes. */
+emr_coding emr_kind_coding(const emr_kind *kind, uint32_t thinning, uint32_t n_levels, uint32_t seed);
+
 /* A variant's kernels for a kind; where it has none, those of the C reference. */
 emr_code_kernels emr_kind_kernels(const emr_kind *kind, const emr_kernels *variant);
 

@@ -54,7 +54,7 @@ uint64_t emr_modulator_tensor_count(const emr_modulator *m, uint32_t tensor)
 
 uint64_t emr_modulator_n_rescalers(const emr_modulator *m, uint32_t tensor)
 {
-    return tensor < emr_modulator_n_tensors(m) ? m->source->n_groups(m->user, tensor) * m->kind->n_scales : 0;
+    return tensor < emr_modulator_n_tensors(m) ? m->source->n_scales(m->user, tensor) : 0;
 }
 
 static emr_status check_tensor(const emr_modulator *m, uint32_t tensor, emr_error *error)
@@ -79,15 +79,29 @@ emr_status emr_modulator_read_rescalers(emr_modulator *m, uint32_t tensor, uint6
     return m->source->read_scales(m->user, tensor, first, n, rescalers, error);
 }
 
+/* What a window says about a run. */
+static void take_window(emr_run *run, const emr_code_window *w)
+{
+    run->unified = w->unified;
+    run->codes = w->codes;
+    run->first_code = w->first_code;
+    run->group = w->group;
+    run->columns = w->columns;
+    run->unified_dtype = w->unified_dtype;
+    memcpy(run->scales, w->scales, sizeof run->scales);
+}
+
 emr_status emr_apply_windows(const emr_weighting *a, uint64_t first, uint64_t count, const void *base,
                              void *out, emr_error *error)
 {
     size_t base_size = emr_float_size(a->base_dtype), out_size = emr_float_size(a->out_dtype);
-    const emr_code_kernels kernels = emr_kind_kernels(a->code.kind, a->kernels);
+    emr_code_kernels kernels = {0};
     emr_run run = {.coding = a->code.coding,
                    .base_dtype = a->base_dtype,
                    .out_dtype = a->out_dtype,
                    .stream = a->stream};
+    if (a->code.kind)
+        kernels = emr_kind_kernels(a->code.kind, a->kernels);
     for (uint64_t done = 0; done < count; done += run.n) {
         emr_code_window w;
         emr_status status =
@@ -97,18 +111,11 @@ emr_status emr_apply_windows(const emr_weighting *a, uint64_t first, uint64_t co
         run.n = w.n;
         run.base = (const uint8_t *)base + done * base_size;
         run.out = (uint8_t *)out + done * out_size;
-        if (!w.codes) {
+        take_window(&run, &w);
+        if (w.codes)
+            kernels.apply(&run);
+        else
             a->kernels->convert(a->out_dtype, run.out, a->base_dtype, run.base, run.n);
-            continue;
-        }
-        run.unified = w.unified;
-        run.codes = w.codes;
-        run.first_code = w.first_code;
-        run.group = w.group;
-        run.columns = w.columns;
-        memcpy(run.scales, w.scales, sizeof run.scales);
-        run.unified_dtype = w.unified_dtype;
-        kernels.apply(&run);
     }
     return EMR_OK;
 }
@@ -150,22 +157,39 @@ emr_status emr_modulator_apply(emr_modulator *m, const emr_application *given, e
     return emr_apply_windows(&weighting, a.first, a.count, a.base, a.out, error);
 }
 
-/* Whether all modulators can be multiplied by together. */
+/* Whether a modulator can be multiplied by together with others: `elected` is the first of them that has
+ * unified values of the tensor, or NULL. */
+static emr_status check_modulator(const emr_modulator *m, const emr_modulator *first,
+                                  const emr_modulator *elected, uint32_t tensor, emr_error *error)
+{
+    emr_status status = check_tensor(m, tensor, error);
+    if (status)
+        return status;
+    const char *name = m->source->tensor_name(m->user, tensor);
+    uint64_t count = m->source->tensor_count(m->user, tensor);
+    uint64_t expected = first->source->tensor_count(first->user, tensor);
+    if (count != expected)
+        return emr_fail(error, EMR_EMISMATCH, "tensor '%T' has %u parameters in one modulator, %u in another",
+                        name, expected, count);
+    if (elected && m->source->code(m->user, tensor).kind->has_unified &&
+        (m->source != elected->source || !m->source->share_unified(m->user, elected->user, tensor)))
+        return emr_fail(error, EMR_EMISMATCH, "tensor '%T': modulators have other unified values", name);
+    return EMR_OK;
+}
+
 static emr_status check_modulators(emr_modulator *const *modulators, size_t n, uint32_t tensor,
                                    emr_error *error)
 {
-    const emr_modulator *first = modulators[0];
+    const emr_modulator *elected = NULL;
     for (size_t i = 0; i < n; i++) {
         const emr_modulator *m = modulators[i];
         if (!m)
             return emr_fail(error, EMR_EINVAL, "emr_modulator_multiply: NULL");
-        emr_status status = check_tensor(m, tensor, error);
+        emr_status status = check_modulator(m, modulators[0], elected, tensor, error);
         if (status)
             return status;
-        if (m->source != first->source || m->kind != first->kind ||
-            !m->source->share_unified(m->user, first->user, tensor))
-            return emr_fail(error, EMR_EMISMATCH, "tensor '%T': modulators have other unified values",
-                            m->source->tensor_name(m->user, tensor));
+        if (!elected && m->source->code(m->user, tensor).kind->has_unified)
+            elected = m;
     }
     return EMR_OK;
 }
@@ -205,7 +229,7 @@ emr_status emr_modulator_multiply(emr_modulator *const *modulators, const emr_pr
                                   uint64_t n_columns, emr_dtype base_dtype, const void *base,
                                   emr_error *error)
 {
-    void *few[FEW_MODULATORS], **users = few;
+    emr_multiplier few[FEW_MODULATORS], *of = few;
     emr_product p;
     if (!modulators || !given)
         return emr_fail(error, EMR_EINVAL, "emr_modulator_multiply: NULL");
@@ -220,22 +244,22 @@ emr_status emr_modulator_multiply(emr_modulator *const *modulators, const emr_pr
         return emr_fail(error, EMR_EINVAL, "tensor '%T': the base needs a float dtype and values",
                         first->source->tensor_name(first->user, p.tensor));
     if (p.batch > FEW_MODULATORS)
-        users = emr_allocate_array(&first->allocator, p.batch, sizeof *users);
-    if (!users)
+        of = emr_allocate_array(&first->allocator, p.batch, sizeof *of);
+    if (!of)
         return emr_no_memory(error, NULL);
-    for (size_t i = 0; i < p.batch; i++)
-        users[i] = modulators[i]->user;
+    for (size_t i = 0; i < p.batch; i++) {
+        const emr_modulator *m = modulators[i];
+        of[i] = (emr_multiplier){m->source->code(m->user, p.tensor), m->source->window, m->user};
+    }
     const emr_multiplication m = {.kernels = first->kernels,
-                                  .kind = first->kind,
                                   .product = p,
                                   .n_columns = n_columns,
                                   .base = base,
                                   .base_dtype = base_dtype,
-                                  .window = first->source->window,
-                                  .users = users};
+                                  .of = of};
     status = emr_multiply_rows(&m, 0, p.n_rows, error);
-    if (users != few)
-        emr_release(&first->allocator, users);
+    if (of != few)
+        emr_release(&first->allocator, of);
     return status;
 }
 
@@ -251,7 +275,7 @@ uint64_t emr_count_ones(const uint8_t *mask, size_t first, size_t n)
     return ones;
 }
 
-/* Codes of more bits are no mask, and have none. */
+/* Codes of kinds without unified values are no mask. */
 emr_status emr_modulator_get_stats(emr_modulator *m, uint32_t tensor, emr_modulator_stats *stats,
                                    emr_error *error)
 {
@@ -259,7 +283,8 @@ emr_status emr_modulator_get_stats(emr_modulator *m, uint32_t tensor, emr_modula
         return emr_fail(error, EMR_EINVAL, "emr_modulator_get_stats: NULL");
     emr_status status = check_tensor(m, tensor, error);
     emr_modulator_stats known = {.count = emr_modulator_tensor_count(m, tensor)};
-    for (uint64_t done = 0; !status && m->kind->has_unified && done < known.count;) {
+    bool has_mask = !status && m->source->code(m->user, tensor).kind->has_unified;
+    for (uint64_t done = 0; !status && has_mask && done < known.count;) {
         emr_code_window w;
         status = m->source->window(m->user, tensor, done, known.count - done, EMR_WINDOW_CODES, &w, error);
         if (status)

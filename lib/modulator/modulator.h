@@ -38,11 +38,14 @@ typedef struct emr_modulator_source {
     const char *(*tensor_name)(const void *user, uint32_t tensor);
     uint64_t (*tensor_count)(const void *user, uint32_t tensor);
     emr_status (*find_tensor)(const void *user, const char *name, uint32_t *tensor); /* or EMR_ENOTFOUND */
-    /* How a tensor is coded. */
+    /* How a tensor is coded. Of kinds without unified values, windows end with rows too. */
     emr_tensor_code (*code)(const void *user, uint32_t tensor);
-    /* Groups of as many parameters each, which share scales. May be 0 where the tensor has no parameters. */
+    /* Groups of as many parameters each, none of which has a scale in common with another. Of kinds
+     * without unified values they are rows. 0 where there are no scales; may be where the tensor has no
+     * parameters. */
     uint64_t (*n_groups)(const void *user, uint32_t tensor);
-    /* Scales [first, first + n) of a tensor, group by group. */
+    /* All scales of a tensor; [first, first + n) of them, group by group. */
+    uint64_t (*n_scales)(const void *user, uint32_t tensor);
     emr_status (*read_scales)(void *user, uint32_t tensor, uint64_t first, size_t n, float *scales,
                               emr_error *error);
     emr_code_window_fn window;
@@ -54,7 +57,6 @@ typedef struct emr_modulator_source {
 struct emr_modulator {
     emr_allocator allocator;
     const emr_kernels *kernels;
-    const emr_kind *kind; /* of its matrices, see emr_kind_differences */
     const emr_modulator_source *source;
     void *user; /* the source's */
 };
@@ -65,7 +67,7 @@ emr_status emr_modulator_open(emr_modulator **modulator, const emr_modulator *me
 /* Where weights come from and in what form they are wanted. */
 typedef struct emr_weighting {
     const emr_kernels *kernels;
-    emr_tensor_code code;
+    emr_tensor_code code; /* a kind NULL: the weights are the base's, and windows have no codes */
     emr_code_window_fn window;
     void *user; /* of `window` */
     uint32_t tensor;

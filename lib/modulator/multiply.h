@@ -5,25 +5,30 @@
 #include "emr/product.h"
 #include "modulator/modulator.h"
 
+/* What one vector is multiplied by: a task's weights. Vectors with the same `user` have the same task. */
+typedef struct emr_multiplier {
+    emr_tensor_code code; /* of the tensor; a kind NULL: the weights are the base's */
+    emr_code_window_fn window;
+    void *user; /* of `window` */
+} emr_multiplier;
+
 /* One product, as all its rows share it. */
 typedef struct emr_multiplication {
     const emr_kernels *kernels;
-    const emr_kind *kind; /* of all vectors' tasks */
-    emr_product product;  /* as emr_product_check leaves it */
+    emr_product product; /* as emr_product_check leaves it */
     uint64_t n_columns;
     const void *base; /* the base's values, of the product's first row and on */
     emr_dtype base_dtype;
-    emr_code_window_fn window;
-    /* One for each vector, for `window`. Vectors with the same one have the same task; any one of them tells
-     * the unified values. */
-    void *const *users;
+    /* One for each vector. Of those whose kind has unified values any one tells them; one without a kind
+     * tells them too, if there are any. */
+    const emr_multiplier *of;
 } emr_multiplication;
 
 /* Checks a product against a tensor of n_rows and n_columns, which messages call `name`, and sets strides. */
 emr_status emr_product_check(emr_product *product, const char *name, uint64_t n_rows, uint64_t n_columns,
                              emr_error *error);
 
-/* Rows [from, to) of a product, counted from its first. Concurrent, if `window` is. */
+/* Rows [from, to) of a product, counted from its first. Concurrent, if the windows are. */
 emr_status emr_multiply_rows(const emr_multiplication *m, uint64_t from, uint64_t to, emr_error *error);
 
 #endif

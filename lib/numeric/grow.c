@@ -147,22 +147,22 @@ void emr_growth_merge(emr_growth *g)
             mask(g, &p, t);
     }
     for (size_t t = 0; t < c->n_tasks && !c->skip_sums; t++)
-        c->results[t].sums = emr_growth_sum_range(g, t, 0, c->n);
+        c->results[t].sums = emr_growth_sum_range(g, (emr_range){.task = t, .to = c->n});
 }
 
-/* The bottom of one group: |M * unified|, as add_terms() in kernels_c.c has it. */
-static void add_masked(running_sum *s, const emr_growth *g, size_t task, size_t first, size_t from, size_t to,
-                       bool in_f64)
+/* q1's terms of one group: |M * unified|, as add_terms() in kernels_c.c has them. */
+static void add_masked(running_sum *s, const emr_growth *g, emr_range range, size_t first, bool in_f64)
 {
     const emr_chunk *c = g->chunk;
     emr_dtype dtype = c->unified_dtype;
     size_t n = c->n - first < EMR_GROUP ? c->n - first : EMR_GROUP, half = first % EMR_BLOCK >= EMR_BLOCK / 2;
     float values[EMR_GROUP] = {0};
     double wide[EMR_GROUP];
-    uint64_t bits = load_word(g->after.masks, g->after.plane_bytes, task, first);
+    uint64_t bits = load_word(g->after.masks, g->after.plane_bytes, range.task, first);
     emr_load_f32(values, dtype, (const uint8_t *)c->unified + first * emr_float_size(dtype), n);
     for (size_t i = 0; i < EMR_GROUP; i++)
-        values[i] = (bits >> i & 1) && first + i >= from && first + i < to ? magnitude(values[i]) : 0;
+        values[i] =
+            (bits >> i & 1) && first + i >= range.from && first + i < range.to ? magnitude(values[i]) : 0;
     if (!in_f64) {
         add_group_f32(s->lanes[half], values);
         return;
@@ -172,23 +172,21 @@ static void add_masked(running_sum *s, const emr_growth *g, size_t task, size_t 
     add_group_f64(s->wide_lanes[half], wide);
 }
 
-static double sum_masked(const emr_growth *g, size_t task, size_t from, size_t to, bool in_f64)
+static double sum_masked(const emr_growth *g, emr_range range, bool in_f64)
 {
     running_sum s = {0};
-    for (size_t first = from / EMR_GROUP * EMR_GROUP; first < to; first += EMR_GROUP) {
-        add_masked(&s, g, task, first, from, to, in_f64);
-        if ((first + EMR_GROUP) % EMR_BLOCK == 0 || first + EMR_GROUP >= to)
+    for (size_t first = range.from / EMR_GROUP * EMR_GROUP; first < range.to; first += EMR_GROUP) {
+        add_masked(&s, g, range, first, in_f64);
+        if ((first + EMR_GROUP) % EMR_BLOCK == 0 || first + EMR_GROUP >= range.to)
             fold_block(&s);
     }
     return emr_chunk_total(s.a);
 }
 
-emr_sums emr_growth_sum_range(const emr_growth *g, size_t task, size_t from, size_t to)
+emr_sums emr_growth_sum_range(const emr_growth *g, emr_range range)
 {
-    if (task >= g->n_old)
-        return g->kernels->sum_range(g->chunk, task, from, to);
-    double bottom = sum_masked(g, task, from, to, false);
-    if (bottom == emr_f64_from_bits((uint64_t)0x7ff << 52))
-        bottom = sum_masked(g, task, from, to, true);
-    return (emr_sums){0, bottom};
+    if (range.task >= g->n_old)
+        return g->kernels->sum_range(g->chunk, range);
+    double q1 = sum_masked(g, range, false);
+    return (emr_sums){.q1 = emr_sum_holds(q1, false) ? q1 : sum_masked(g, range, true)};
 }

@@ -24,10 +24,11 @@ typedef struct emr_growth {
     const emr_kernels *kernels;
 } emr_growth;
 
-/* Does what kernels->merge does. The sums of old tasks have no top: that is what it was. */
+/* Does what kernels->merge does for masks by signs. Of old tasks' sums only q1 is known: the others are what they
+ * were. */
 void emr_growth_merge(emr_growth *growth);
 
-/* What kernels->sum_range does, likewise. */
-emr_sums emr_growth_sum_range(const emr_growth *growth, size_t task, size_t from, size_t to);
+/* What kernels->sum_range does, likewise, with EMR_SIDE_BOTH. */
+emr_sums emr_growth_sum_range(const emr_growth *growth, emr_range range);
 
 #endif

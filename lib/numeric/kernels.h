@@ -6,19 +6,20 @@
  * alone.
  *
  * Sums are taken in this order, fixed here once for every instruction set and dtype (x[i] is element i of a
- * block of 256 parameters counted from the chunk's first, +0 where the chunk has none, and all terms are >=
- * +0):
+ * block of 256 parameters counted from the chunk's first, +0 where the chunk has none; a product is one
+ * rounding before it is a term):
  *
  *     pair    p[k][j] = x[32k+j] + x[32k+16+j]                             for k < 8, j < 16
  *     half    l[m][j] = ((p[4m][j] + p[4m+1][j]) + p[4m+2][j]) + p[4m+3][j]   for m < 2
  *     fold    b[j] = l[0][j] + l[1][j],  h[j] = b[j] + b[j+8] for j < 8,  q[j] = h[j] + h[j+4] for j < 4
  *     chunk   a[j] = a[j] + (double)q[j], over the blocks in order;  total = (a[0] + a[2]) + (a[1] + a[3])
  *
- * with everything to the left of a in f32 for the L1 sums, and in f64 for the L2 sums (the products are exact
- * there). At most seven roundings in f32 meet each term (1 in its pair, 3 in its half, 3 in the fold), each
- * of at most 2^-24, and no term is negative: a total is within 7 * 2^-24 of the exact one, and a ratio of two
- * within 14 * 2^-24 < 8.4e-7; what f64 adds is below 1e-12. Where the f32 total overflows, it is replaced by
- * that of the same tree in f64.
+ * with everything to the left of a in f32, or in f64 for EMR_SUM_L2 (the products are exact there). At most
+ * seven roundings in f32 meet each term (1 in its pair, 3 in its half, 3 in the fold), each of at most 2^-24,
+ * and terms of one sum have one sign: a total of magnitudes is within 7 * 2^-24 of the exact one, one of
+ * products within 8 * 2^-24, and a ratio of two within 16 * 2^-24 < 9.6e-7; what f64 adds is below 1e-12. (With
+ * EMR_SIDE_ZEROS and `nearest` the terms of tq have either sign: there the bound is of the sum of their
+ * magnitudes.) An f32 total that emr_sum_holds() is not true of is replaced by that of the same tree in f64.
  *
  * Every variant gives the same bits as kernels_c.c, which is the specification. */
 #ifndef EMR_NUMERIC_KERNELS_H
@@ -26,6 +27,7 @@
 
 #include "emr/dtype.h"
 
+#include <float.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -48,10 +50,40 @@ enum {
     EMR_NAN_F32 = 0x7fc00000, /* the bits of the only NaN that apply computes: quiet, positive, no payload */
 };
 
-/* The two sums that a rescaler is the ratio of: numerator and denominator. */
+/* What rescalers are computed from: sums of tau and of q, which stands for it before it is scaled. */
 typedef struct emr_sums {
-    double top, bottom;
+    double t1, q1;     /* magnitudes of each */
+    double tt, tq, qq; /* products */
+    double rest;       /* with EMR_SIDE_ONES: of tau with itself on no side, where the unified value is 0 */
 } emr_sums;
+
+/* Which of them, the others being 0; and in what. */
+typedef enum emr_summation {
+    EMR_SUM_L1, /* t1 and q1, in f32 */
+    EMR_SUM_L2, /* the others, in f64 */
+    EMR_SUM_ALL /* all, in f32 */
+} emr_summation;
+
+/* Over which parameters, and of which q. */
+typedef enum emr_side {
+    EMR_SIDE_BOTH, /* all; q is the unified value where the mask is 1, and 0 elsewhere */
+    EMR_SIDE_ONES, /* where the mask is 1; q is the unified value */
+    EMR_SIDE_ZEROS /* where it is 0 and the unified value is not; q is that value's negative */
+} emr_side;
+
+/* Parameters [from, to) of a chunk, of one task. */
+typedef struct emr_range {
+    size_t task, from, to;
+    emr_side side;
+} emr_range;
+
+/* Whether f32 was wide enough for a total: it is finite; and it is so large that what its products lost to
+ * underflow counts for nothing, unless `some` says that all its terms are 0. */
+static inline bool emr_sum_holds(double total, bool some)
+{
+    double magnitude = total < 0 ? -total : total;
+    return magnitude <= DBL_MAX && (magnitude >= 0x1p-80 || !some);
+}
 
 /* A chunk's total of its four accumulators: the last step of the order above. */
 static inline double emr_chunk_total(const double a[4])
@@ -82,8 +114,9 @@ typedef struct emr_chunk {
     emr_dtype unified_dtype;
     bool tie_negative;
     bool zero_nonfinite;
-    bool l2;
+    bool nearest;            /* masks are 1 only where tau is nearer to the unified value than to 0, too */
     bool skip_sums;          /* results[].sums stay 0: the caller uses sum_range */
+    emr_summation summation; /* of results[].sums, with EMR_SIDE_BOTH, and of sum_range */
     void *unified;           /* out: n elements of unified_dtype */
     uint8_t *const *masks;   /* out: (n + 7) / 8 bytes a task */
     emr_chunk_task *results; /* out: one a task */
@@ -208,9 +241,9 @@ typedef struct emr_kernels {
     const char *name;
     /* Elects, masks and sums one chunk. */
     void (*merge)(emr_chunk *chunk);
-    /* Sums of one task over parameters [from, to) of a chunk that was merged: for rescalers per row. Group
-     * and lane positions are those of the chunk; what lies outside the range counts as +0. */
-    emr_sums (*sum_range)(const emr_chunk *chunk, size_t task, size_t from, size_t to);
+    /* Sums over a range of a chunk that was merged. Group and lane positions are those of the chunk; what lies
+     * outside the range counts as +0. A task that does not have the tensor has no sums. */
+    emr_sums (*sum_range)(const emr_chunk *chunk, emr_range range);
     /* emr_convert() of float dtypes; the buffers do not overlap. */
     void (*convert)(emr_dtype to, void *destination, emr_dtype from, const void *source, size_t n);
     /* W = base + rescaler * (mask ? unified : 0): codes of one bit, one scale. Where the mask is 1 a NaN is

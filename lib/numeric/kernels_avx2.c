@@ -135,6 +135,13 @@ static inline m16 v_agree(v16 d, v16 e)
                  _mm256_cmpgt_epi32(_mm256_sign_epi32(as_integers(d.b), as_integers(e.b)), zero)};
 }
 
+/* All ones where x > y. */
+static inline m16 v_greater(v16 x, v16 y)
+{
+    return (m16){as_integers(_mm256_cmp_ps(x.a, y.a, _CMP_GT_OQ)),
+                 as_integers(_mm256_cmp_ps(x.b, y.b, _CMP_GT_OQ))};
+}
+
 /* x where the lane is all ones, else +0. */
 static inline v16 v_where(m16 lanes, v16 x)
 {
@@ -231,6 +238,37 @@ static inline v16 v_add_where(uint16_t bits, v16 x, v16 y)
                  _mm256_add_ps(x.b, _mm256_and_ps(y.b, bits_to_lanes(bits >> 8u)))};
 }
 
+static inline __m256 signed_by(unsigned bits, __m256 x)
+{
+    const __m256i shifts = _mm256_setr_epi32(31, 30, 29, 28, 27, 26, 25, 24);
+    __m256i minus = _mm256_sllv_epi32(_mm256_set1_epi32((int)~bits), shifts);
+    return _mm256_xor_ps(x, _mm256_castsi256_ps(_mm256_and_si256(minus, _mm256_set1_epi32((int)0x80000000))));
+}
+
+/* x where the bit is 1, else -x. */
+static inline v16 v_signed(uint16_t bits, v16 x)
+{
+    return (v16){signed_by(bits, x.a), signed_by((unsigned)bits >> 8, x.b)};
+}
+
+/* Eight codes; the fourth bit of each says which half of the table. */
+static inline __m256 lookup_eight(v16 table, uint32_t codes, unsigned width)
+{
+    const __m256i lanes = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+    __m256i shifts = _mm256_mullo_epi32(lanes, _mm256_set1_epi32((int)width));
+    __m256i index = _mm256_srlv_epi32(_mm256_set1_epi32((int)codes), shifts);
+    return _mm256_blendv_ps(_mm256_permutevar8x32_ps(table.a, index),
+                            _mm256_permutevar8x32_ps(table.b, index),
+                            _mm256_castsi256_ps(_mm256_slli_epi32(index, 28)));
+}
+
+/* What a table of 16 has for each of 16 codes of 2 to 4 bits; of narrower codes it repeats itself. */
+static inline v16 v_lookup(v16 table, uint64_t codes, unsigned width)
+{
+    return (v16){lookup_eight(table, (uint32_t)codes, width),
+                 lookup_eight(table, (uint32_t)(codes >> 8 * width), width)};
+}
+
 /* Rounds to a 16-bit dtype and stores. */
 static inline void v_store_narrow(unsigned dtype, uint8_t *p, v16 x)
 {
@@ -306,7 +344,7 @@ const emr_kernels emr_kernels_avx2 = {
     .merge = merge,
     .sum_range = sum_range,
     .convert = convert,
-    .mask = {.apply = apply_mask, .dot = dot_mask},
+    CODE_KERNELS,
 };
 
 #endif

@@ -109,6 +109,12 @@ static inline m16 v_agree(v16 d, v16 e)
     return _mm512_mask_cmpgt_epi32_mask(_mm512_test_epi32_mask(bits, bits), turned, _mm512_setzero_si512());
 }
 
+/* Where x > y. */
+static inline m16 v_greater(v16 x, v16 y)
+{
+    return _mm512_cmp_ps_mask(x, y, _CMP_GT_OQ);
+}
+
 /* x where the lane is true, else +0. */
 static inline v16 v_where(m16 lanes, v16 x)
 {
@@ -182,6 +188,22 @@ static inline v16 v_one_nan(v16 x)
 static inline v16 v_add_where(uint16_t bits, v16 x, v16 y)
 {
     return _mm512_mask_add_ps(x, (m16)bits, x, y);
+}
+
+/* x where the bit is 1, else -x. */
+static inline v16 v_signed(uint16_t bits, v16 x)
+{
+    __m512i u = _mm512_castps_si512(x);
+    return _mm512_castsi512_ps(_mm512_mask_xor_epi32(u, (m16)~bits, u, _mm512_set1_epi32((int)0x80000000)));
+}
+
+/* What a table of 16 has for each of 16 codes of 2 to 4 bits; of narrower codes it repeats itself. */
+static inline v16 v_lookup(v16 table, uint64_t codes, unsigned width)
+{
+    const __m512i lanes = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 0, 1, 2, 3, 4, 5, 6, 7);
+    __m512i shifts = _mm512_mullo_epi32(lanes, _mm512_set1_epi32((int)width));
+    __m512i eights = _mm512_mask_set1_epi32(_mm512_set1_epi32((int)codes), 0xff00, (int)(codes >> 8 * width));
+    return _mm512_permutexvar_ps(_mm512_srlv_epi32(eights, shifts), table);
 }
 
 /* Rounds to a 16-bit dtype and stores. */
@@ -258,7 +280,7 @@ const emr_kernels emr_kernels_avx512 = {
     .merge = merge,
     .sum_range = sum_range,
     .convert = convert,
-    .mask = {.apply = apply_mask, .dot = dot_mask},
+    CODE_KERNELS,
 };
 
 #endif

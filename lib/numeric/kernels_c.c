@@ -24,81 +24,121 @@ static bool elect(const emr_chunk *c, size_t first, size_t n, float unified[EMR_
     return store_elected(c, first, n, unified);
 }
 
-/* Whether the mask is 1: both non-zero, with the same sign. */
-static int agree(float tau, float unified)
+/* Equation 4: whether the mask is 1: both are not 0, and of the same sign; and, with `nearest`, tau is nearer to
+ * the unified value than to 0. */
+static int is_masked(bool nearest, float tau, float unified)
 {
-    return ((tau > 0) & (unified > 0)) | ((tau < 0) & (unified < 0));
+    int agree = ((tau > 0) & (unified > 0)) | ((tau < 0) & (unified < 0));
+    return nearest ? agree & (magnitude(tau) > 0.5f * magnitude(unified)) : agree;
 }
 
-/* Equation 4: the mask of one task and group, by signs alone. */
-static uint64_t mask_of(const float tau[EMR_GROUP], const float unified[EMR_GROUP], size_t n)
+/* The mask of one task and group. */
+static uint64_t mask_of(bool nearest, const float tau[EMR_GROUP], const float unified[EMR_GROUP], size_t n)
 {
     uint8_t bits[EMR_GROUP] = {0};
     for (size_t i = 0; i < n; i++)
-        bits[i] = (uint8_t)agree(tau[i], unified[i]);
+        bits[i] = (uint8_t)is_masked(nearest, tau[i], unified[i]);
     return pack_bits(bits);
 }
 
-typedef struct accumulators {
-    running_sum top, bottom;
-} accumulators;
+/* Six sums, in the order of emr_sums; those that are taken are [first_sum(), end_sum()). */
+enum { N_SUMS = 6 };
 
-/* Equation 5's terms of one group, |tau| and |M * unified|, or their products for L2; `in_f64` repeats L1 in
- * f64. Where tau is 0 both terms are +0. */
-static void add_terms(accumulators *a, size_t half, const float tau[EMR_GROUP],
-                      const float unified[EMR_GROUP], bool l2, bool in_f64)
+static size_t first_sum(emr_summation summation)
 {
-    float top[EMR_GROUP], bottom[EMR_GROUP];
-    double wide_top[EMR_GROUP], wide_bottom[EMR_GROUP];
-    for (size_t i = 0; i < EMR_GROUP; i++) {
-        top[i] = magnitude(tau[i]);
-        bottom[i] = agree(tau[i], unified[i]) ? magnitude(unified[i]) : 0;
-    }
-    if (!l2 && !in_f64) {
-        add_group_f32(a->top.lanes[half], top);
-        add_group_f32(a->bottom.lanes[half], bottom);
-        return;
-    }
-    for (size_t i = 0; i < EMR_GROUP; i++) {
-        wide_top[i] = l2 ? (double)top[i] * (double)bottom[i] : (double)top[i];
-        wide_bottom[i] = l2 ? (double)bottom[i] * (double)bottom[i] : (double)bottom[i];
-    }
-    add_group_f64(a->top.wide_lanes[half], wide_top);
-    add_group_f64(a->bottom.wide_lanes[half], wide_bottom);
+    return summation == EMR_SUM_L2 ? 2 : 0;
 }
 
-/* The sums of one task over [from, to) of a merged chunk. */
-static emr_sums sum_in(const emr_chunk *c, size_t task, size_t from, size_t to, bool in_f64)
+static size_t end_sum(emr_summation summation)
 {
-    accumulators a = {0};
+    return summation == EMR_SUM_L1 ? 2 : N_SUMS;
+}
+
+/* tau and q of one group on a side, and tau where there is no side. */
+typedef struct terms {
+    float t[EMR_GROUP], q[EMR_GROUP], rest[EMR_GROUP];
+} terms;
+
+static void take_side(terms *x, const emr_chunk *c, emr_side side, const float tau[EMR_GROUP],
+                      const float unified[EMR_GROUP])
+{
+    for (size_t i = 0; i < EMR_GROUP; i++) {
+        bool mask = is_masked(c->nearest, tau[i], unified[i]), there = unified[i] != 0;
+        bool in = side == EMR_SIDE_ONES ? mask : side == EMR_SIDE_ZEROS ? there && !mask : true;
+        x->t[i] = in ? tau[i] : 0;
+        x->q[i] = side == EMR_SIDE_ZEROS ? (in ? -unified[i] : 0) : mask ? unified[i] : 0;
+        x->rest[i] = side == EMR_SIDE_ONES && !there ? tau[i] : 0;
+    }
+}
+
+/* Adds one group's terms, in f32 or f64. */
+static void add_terms(running_sum sums[N_SUMS], size_t half, const terms *x, emr_summation summation,
+                      bool in_f64)
+{
+    const float *left[N_SUMS] = {x->t, x->q, x->t, x->t, x->q, x->rest};
+    const float *right[N_SUMS] = {NULL, NULL, x->t, x->q, x->q, x->rest};
+    for (size_t k = first_sum(summation); k < end_sum(summation); k++) {
+        float term[EMR_GROUP];
+        double wide[EMR_GROUP];
+        const float *l = left[k], *r = right[k];
+        for (size_t i = 0; !in_f64 && i < EMR_GROUP; i++)
+            term[i] = r ? l[i] * r[i] : magnitude(l[i]);
+        for (size_t i = 0; in_f64 && i < EMR_GROUP; i++)
+            wide[i] = r ? (double)l[i] * (double)r[i] : (double)magnitude(l[i]);
+        if (in_f64)
+            add_group_f64(sums[k].wide_lanes[half], wide);
+        else
+            add_group_f32(sums[k].lanes[half], term);
+    }
+}
+
+/* The sums over a range of a merged chunk. */
+static emr_sums sum_in(const emr_chunk *c, emr_range range, bool in_f64)
+{
+    running_sum s[N_SUMS] = {0};
     emr_dtype dtype = c->unified_dtype;
-    for (size_t first = from / EMR_GROUP * EMR_GROUP; first < to; first += EMR_GROUP) {
+    for (size_t first = range.from / EMR_GROUP * EMR_GROUP; first < range.to; first += EMR_GROUP) {
         size_t end = c->n - first < EMR_GROUP ? c->n - first : EMR_GROUP;
         float tau[EMR_GROUP] = {0}, unified[EMR_GROUP] = {0};
-        load_finite(tau, c, task, first, end);
+        terms x;
+        load_finite(tau, c, range.task, first, end);
         emr_load_f32(unified, dtype, (const uint8_t *)c->unified + first * emr_float_size(dtype), end);
         for (size_t i = 0; i < end; i++)
-            if (first + i < from || first + i >= to)
-                tau[i] = 0;
-        add_terms(&a, first % EMR_BLOCK >= EMR_BLOCK / 2, tau, unified, c->l2, in_f64);
-        if ((first + EMR_GROUP) % EMR_BLOCK == 0 || first + EMR_GROUP >= to) {
-            fold_block(&a.top);
-            fold_block(&a.bottom);
-        }
+            if (first + i < range.from || first + i >= range.to)
+                tau[i] = unified[i] = 0;
+        take_side(&x, c, range.side, tau, unified);
+        add_terms(s, first % EMR_BLOCK >= EMR_BLOCK / 2, &x, c->summation, in_f64);
+        bool ends = (first + EMR_GROUP) % EMR_BLOCK == 0 || first + EMR_GROUP >= range.to;
+        for (size_t k = first_sum(c->summation); ends && k < end_sum(c->summation); k++)
+            fold_block(&s[k]);
     }
-    return (emr_sums){emr_chunk_total(a.top.a), emr_chunk_total(a.bottom.a)};
+    return (emr_sums){.t1 = emr_chunk_total(s[0].a),
+                      .q1 = emr_chunk_total(s[1].a),
+                      .tt = emr_chunk_total(s[2].a),
+                      .tq = emr_chunk_total(s[3].a),
+                      .qq = emr_chunk_total(s[4].a),
+                      .rest = emr_chunk_total(s[5].a)};
 }
 
-static emr_sums sum_range(const emr_chunk *c, size_t task, size_t from, size_t to)
+static emr_sums sum_range(const emr_chunk *c, emr_range range)
 {
-    const double infinity = emr_f64_from_bits((uint64_t)0x7ff << 52);
-    emr_sums sums = sum_in(c, task, from, to, false);
-    if (!c->l2 && (sums.top == infinity || sums.bottom == infinity)) {
-        emr_sums wide = sum_in(c, task, from, to, true);
-        sums.top = sums.top == infinity ? wide.top : sums.top;
-        sums.bottom = sums.bottom == infinity ? wide.bottom : sums.bottom;
-    }
-    return sums;
+    if (!c->tasks[range.task])
+        return (emr_sums){0};
+    if (c->summation == EMR_SUM_L2)
+        return sum_in(c, range, true);
+    emr_sums s = sum_in(c, range, false);
+    bool t1 = emr_sum_holds(s.t1, false), q1 = emr_sum_holds(s.q1, false), tt = emr_sum_holds(s.tt, s.t1 > 0),
+         tq = emr_sum_holds(s.tq, s.t1 > 0 && s.q1 > 0), qq = emr_sum_holds(s.qq, s.q1 > 0),
+         rest = emr_sum_holds(s.rest, false);
+    if (t1 && q1 && (c->summation == EMR_SUM_L1 || (tt && tq && qq && rest)))
+        return s;
+    emr_sums wide = sum_in(c, range, true);
+    return (emr_sums){.t1 = t1 ? s.t1 : wide.t1,
+                      .q1 = q1 ? s.q1 : wide.q1,
+                      .tt = tt ? s.tt : wide.tt,
+                      .tq = tq ? s.tq : wide.tq,
+                      .qq = qq ? s.qq : wide.qq,
+                      .rest = rest ? s.rest : wide.rest};
 }
 
 static void merge(emr_chunk *c)
@@ -120,7 +160,7 @@ static void merge(emr_chunk *c)
         }
         for (size_t t = 0; t < c->n_tasks; t++) {
             load_finite(tau, c, t, first, n);
-            uint64_t mask = mask_of(tau, unified, n);
+            uint64_t mask = mask_of(c->nearest, tau, unified, n);
             for (size_t i = 0; i < n; i += 8)
                 c->masks[t][(first + i) / 8] = (uint8_t)(mask >> i);
             c->results[t].ones += emr_popcount64(mask);
@@ -129,7 +169,7 @@ static void merge(emr_chunk *c)
         }
     }
     for (size_t t = 0; t < c->n_tasks && !c->skip_sums; t++)
-        c->results[t].sums = sum_range(c, t, 0, c->n);
+        c->results[t].sums = sum_range(c, (emr_range){.task = t, .to = c->n});
 }
 
 static void convert(emr_dtype to, void *destination, emr_dtype from, const void *source, size_t n)

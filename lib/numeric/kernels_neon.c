@@ -134,6 +134,15 @@ static inline m16 v_agree(v16 d, v16 e)
     return result;
 }
 
+/* All ones where x > y. */
+static inline m16 v_greater(v16 x, v16 y)
+{
+    m16 result;
+    for (int i = 0; i < 4; i++)
+        result.r[i] = vcgtq_f32(x.r[i], y.r[i]);
+    return result;
+}
+
 /* x where the lane is all ones, else +0. */
 static inline v16 v_where(m16 lanes, v16 x)
 {
@@ -220,6 +229,35 @@ static inline v16 v_add_where(uint16_t bits, v16 x, v16 y)
     EACH(vaddq_f32(x.r[i], and_bits(y.r[i], bits_to_lanes(bits, i))));
 }
 
+/* x where the bit is 1, else -x. */
+static inline v16 v_signed(uint16_t bits, v16 x)
+{
+    static const int32_t counts[4] = {31, 30, 29, 28};
+    const int32x4_t shifts = vld1q_s32(counts);
+    const uint32x4_t sign = vdupq_n_u32(0x80000000u);
+    EACH(vreinterpretq_f32_u32(
+        veorq_u32(vreinterpretq_u32_f32(x.r[i]),
+                  vandq_u32(vshlq_u32(vdupq_n_u32(~(uint32_t)bits >> (4 * i)), shifts), sign))));
+}
+
+/* What a table of 16 has for each of 16 codes of 2 to 4 bits; of narrower codes it repeats itself. Looked
+ * up byte by byte. */
+static inline v16 v_lookup(v16 table, uint64_t codes, unsigned width)
+{
+    static const int32_t lanes[4] = {0, -1, -2, -3};
+    const int32x4_t shifts = vmulq_n_s32(vld1q_s32(lanes), (int32_t)width);
+    const uint8x16x4_t bytes = {{vreinterpretq_u8_f32(table.r[0]), vreinterpretq_u8_f32(table.r[1]),
+                                 vreinterpretq_u8_f32(table.r[2]), vreinterpretq_u8_f32(table.r[3])}};
+    v16 result;
+    for (unsigned i = 0; i < 4; i++) {
+        uint32x4_t code = vshlq_u32(vdupq_n_u32((uint32_t)(codes >> 4 * i * width)), shifts);
+        uint32x4_t index = vmulq_n_u32(vandq_u32(code, vdupq_n_u32(15)), 0x04040404u);
+        index = vaddq_u32(index, vdupq_n_u32(0x03020100u));
+        result.r[i] = vreinterpretq_f32_u8(vqtbl4q_u8(bytes, vreinterpretq_u8_u32(index)));
+    }
+    return result;
+}
+
 /* Rounds and stores where the bit is 1; elsewhere stores the 16-bit elements of `other`. x is as v_one_nan
  * leaves it. */
 static inline void v_store_rounded_where(unsigned dtype, uint8_t *p, v16 x, uint16_t bits,
@@ -288,7 +326,7 @@ const emr_kernels emr_kernels_neon = {
     .merge = merge,
     .sum_range = sum_range,
     .convert = convert,
-    .mask = {.apply = apply_mask, .dot = dot_mask},
+    CODE_KERNELS,
 };
 
 #endif

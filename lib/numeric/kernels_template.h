@@ -1,7 +1,7 @@
 /* kernels_template.h - the kernels for one instruction set. Included once by each variant's file, which first
  * defines a vector of 16 floats, `v16`, a truth for each of its lanes, `m16`, and the operations on them that
- * are used here. Bit for bit the same as kernels_c.c, which also does what is rare: F64 and F8 sources,
- * values that are not finite, sums that overflow f32. */
+ * are used here and in codes_template.h, which is a part of this. Bit for bit the same as kernels_c.c, which
+ * also does what is rare: F64 and F8 sources, values that are not finite, sums that overflow f32. */
 
 #include "core/bytes.h"
 #include "numeric/convert.h"
@@ -58,6 +58,7 @@ static INLINE v16 v_round(unsigned dtype, v16 x)
 typedef struct kind {
     unsigned dtype; /* of the base and all tasks */
     bool mixed;     /* each has its own */
+    bool nearest;   /* the chunk's */
     bool even_odd;  /* vectors hold their elements in the order that v_load_even_odd leaves them in */
     bool partial;   /* the block has fewer than BLOCK parameters */
 } kind;
@@ -223,17 +224,25 @@ static INLINE v16 difference(kind k, const block *b, const emr_chunk_task *r, co
     return v_once(d);
 }
 
+/* Equation 4: where the mask is 1. With `nearest`, a constant, d has to be more than half of what is elected. */
+static INLINE m16 masked(bool nearest, v16 d, v16 elected, v16 magnitude)
+{
+    if (nearest)
+        d = v_where(v_greater(v_abs(d), v_mul(v_set(0.5f), magnitude)), d);
+    return v_agree(d, elected);
+}
+
 /* Equations 4 and 5 in 32 parameters from i on; returns the bits of the mask. */
 static INLINE uint32_t mask_pair(kind k, const block *b, const emr_chunk_task *r, const float *kept, size_t i,
                                  lanes *l)
 {
     v16 d0 = difference(k, b, r, kept, i), d1 = difference(k, b, r, kept, i + 16);
     add_top(l, d0, d1);
-    m16 agree0 = v_agree(d0, v_load_f32(b->elected + i));
-    m16 agree1 = v_agree(d1, v_load_f32(b->elected + i + 16));
-    add_bottom(l, v_where(agree0, v_load_f32(b->magnitude + i)),
-               v_where(agree1, v_load_f32(b->magnitude + i + 16)));
-    return k.even_odd ? v_bits_even_odd(agree0, agree1) : v_bits(agree0, agree1);
+    const float *elected = b->elected + i, *magnitude = b->magnitude + i;
+    m16 mask0 = masked(k.nearest, d0, v_load_f32(elected), v_load_f32(magnitude));
+    m16 mask1 = masked(k.nearest, d1, v_load_f32(elected + 16), v_load_f32(magnitude + 16));
+    add_bottom(l, v_where(mask0, v_load_f32(magnitude)), v_where(mask1, v_load_f32(magnitude + 16)));
+    return k.even_odd ? v_bits_even_odd(mask0, mask1) : v_bits(mask0, mask1);
 }
 
 /* One group; stores its word of the mask. Returns the number of bits set. */
@@ -293,38 +302,41 @@ static INLINE void merge_blocks(kind k, const emr_chunk *c, block *b)
         merge_block(k, c, b);
 }
 
-static ALONE void merge_f32(const emr_chunk *c, block *b)
-{
-    merge_blocks((kind){.dtype = EMR_DTYPE_F32}, c, b);
-}
-
-static ALONE void merge_f16(const emr_chunk *c, block *b)
-{
-    merge_blocks((kind){.dtype = EMR_DTYPE_F16}, c, b);
-}
-
-static ALONE void merge_bf16(const emr_chunk *c, block *b)
-{
-    merge_blocks((kind){.dtype = EMR_DTYPE_BF16, .even_odd = true}, c, b);
-}
-
-static ALONE void merge_mixed(const emr_chunk *c, block *b)
-{
-    merge_blocks((kind){.mixed = true}, c, b);
-}
+/* A kind of chunk, once for each rule of masks. */
+#define MERGE_KIND(name, ...)                                                                                \
+    static ALONE void name(const emr_chunk *c, block *b)                                                     \
+    {                                                                                                        \
+        merge_blocks((kind){__VA_ARGS__}, c, b);                                                             \
+    }                                                                                                        \
+    static ALONE void name##_nearest(const emr_chunk *c, block *b)                                           \
+    {                                                                                                        \
+        merge_blocks((kind){__VA_ARGS__, .nearest = true}, c, b);                                            \
+    }
+MERGE_KIND(merge_f32, .dtype = EMR_DTYPE_F32)
+MERGE_KIND(merge_f16, .dtype = EMR_DTYPE_F16)
+MERGE_KIND(merge_bf16, .dtype = EMR_DTYPE_BF16, .even_odd = true)
+MERGE_KIND(merge_mixed, .mixed = true)
+#undef MERGE_KIND
 
 /* What is left of a chunk after its whole blocks. */
 static ALONE void merge_rest(const emr_chunk *c, block *b)
 {
     b->at.n = c->n - b->at.first;
-    if (b->at.n)
+    if (b->at.n && c->nearest)
+        merge_block((kind){.mixed = true, .partial = true, .nearest = true}, c, b);
+    else if (b->at.n)
         merge_block((kind){.mixed = true, .partial = true}, c, b);
 }
 
-static bool is_finite(emr_sums sums)
+static bool are_magnitudes_held(const emr_sums *s)
 {
-    const double infinity = emr_f64_from_bits((uint64_t)0x7ff << 52);
-    return sums.top < infinity && sums.bottom < infinity; /* false for NaN too */
+    return emr_sum_holds(s->t1, false) && emr_sum_holds(s->q1, false);
+}
+
+static bool are_products_held(const emr_sums *s)
+{
+    return emr_sum_holds(s->tt, s->t1 > 0) && emr_sum_holds(s->tq, s->t1 > 0 && s->q1 > 0) &&
+           emr_sum_holds(s->qq, s->q1 > 0) && emr_sum_holds(s->rest, false);
 }
 
 /* All tasks' results from their lanes; false if a sum is not finite. */
@@ -333,16 +345,16 @@ static bool finish(emr_chunk *c)
     bool finite = true;
     for (size_t t = 0; t < c->n_tasks; t++) {
         emr_chunk_task *r = &c->results[t];
-        r->sums = (emr_sums){emr_chunk_total(r->lanes), emr_chunk_total(r->lanes + 4)};
-        r->nonzero = r->sums.top > 0;
-        finite = finite && is_finite(r->sums);
+        r->sums = (emr_sums){.t1 = emr_chunk_total(r->lanes), .q1 = emr_chunk_total(r->lanes + 4)};
+        r->nonzero = r->sums.t1 > 0;
+        finite = finite && are_magnitudes_held(&r->sums);
         if (c->skip_sums)
-            r->sums = (emr_sums){0, 0};
+            r->sums = (emr_sums){0};
     }
     return finite;
 }
 
-static emr_sums sum_range(const emr_chunk *c, size_t task, size_t from, size_t to);
+static emr_sums sum_range(const emr_chunk *c, emr_range range);
 
 static void merge(emr_chunk *c)
 {
@@ -364,20 +376,20 @@ static void merge(emr_chunk *c)
     c->bad = c->n;
     c->bad_task = 0;
     if (mixed)
-        merge_mixed(c, &b);
+        (c->nearest ? merge_mixed_nearest : merge_mixed)(c, &b);
     else if (c->base_dtype == EMR_DTYPE_F32)
-        merge_f32(c, &b);
+        (c->nearest ? merge_f32_nearest : merge_f32)(c, &b);
     else if (c->base_dtype == EMR_DTYPE_BF16)
-        merge_bf16(c, &b);
+        (c->nearest ? merge_bf16_nearest : merge_bf16)(c, &b);
     else
-        merge_f16(c, &b);
+        (c->nearest ? merge_f16_nearest : merge_f16)(c, &b);
     merge_rest(c, &b);
     if (!finish(c)) { /* bad input, or sums past f32: rare, and told apart there */
         emr_kernels_c.merge(c);
         return;
     }
-    for (size_t t = 0; t < c->n_tasks && c->l2 && !c->skip_sums; t++)
-        c->results[t].sums = sum_range(c, t, 0, c->n);
+    for (size_t t = 0; t < c->n_tasks && c->summation != EMR_SUM_L1 && !c->skip_sums; t++)
+        c->results[t].sums = sum_range(c, (emr_range){.task = t, .to = c->n});
 }
 
 /* Parameters [from, to) of a chunk, which lie in one group, at their places in it; 0 elsewhere. */
@@ -394,35 +406,81 @@ static void load_part(float group[EMR_GROUP], unsigned dtype, const void *values
         v_store_f32(group + i, load16(dtype, p + i * size));
 }
 
-/* A range's sums as they grow: lanes of a block's halves, and the chunk's accumulators, four a sum. The
- * products of L2 are f64. */
-typedef struct range {
-    lanes halves[2];
-    double wide_halves[2][2][16]; /* top and bottom of each half */
-    double a[8];
-} range;
+/* Sums of magnitudes, of products, and all. */
+enum { N_MAGNITUDES = 2, N_PRODUCTS = 4, N_SUMS = N_MAGNITUDES + N_PRODUCTS };
 
-static void add_part(range *s, const emr_chunk *c, size_t task, size_t from, size_t to)
+/* A range's sums as they grow, in the order of emr_sums: lanes of a block's halves, products in f32 or f64, and the
+ * chunk's accumulators, four a sum. */
+typedef struct running {
+    v16 halves[2][N_SUMS];
+    double wide_halves[2][N_PRODUCTS][16];
+    double a[4 * N_SUMS];
+} running;
+
+/* What is summed of 16 parameters; tau and q turned round, as everything here. */
+typedef struct terms {
+    v16 d, q, rest;
+} terms;
+
+/* `plain`, a constant: EMR_SIDE_BOTH of masks by signs. */
+static INLINE terms terms_of(const emr_chunk *c, emr_side side, bool plain, v16 d, v16 unified)
+{
+    v16 elected = v_sub(v_zero(), unified), size = v_abs(unified);
+    m16 mask = c->nearest && !plain ? masked(true, d, elected, size) : masked(false, d, elected, size);
+    v16 ones_d = v_where(mask, d), ones_q = v_where(mask, elected), none = v_zero();
+    if (plain || side == EMR_SIDE_BOTH)
+        return (terms){d, ones_q, none};
+    m16 there = v_greater(size, none);
+    v16 d_there = v_where(there, d); /* what is 0 or x, less 0 or the same x, is exact */
+    if (side == EMR_SIDE_ONES)
+        return (terms){ones_d, ones_q, v_sub(d, d_there)};
+    return (terms){v_sub(d_there, ones_d), v_sub(ones_q, elected), none};
+}
+
+static INLINE void add_magnitude_terms(v16 to[N_SUMS], const terms *x, const terms *y)
+{
+    to[0] = v_add(to[0], v_add(v_abs(x->d), v_abs(y->d)));
+    to[1] = v_add(to[1], v_add(v_abs(x->q), v_abs(y->q)));
+}
+
+static INLINE void add_product_terms(v16 to[N_SUMS], const terms *x, const terms *y)
+{
+    to[2] = v_add(to[2], v_add(v_mul(x->d, x->d), v_mul(y->d, y->d)));
+    to[3] = v_add(to[3], v_add(v_mul(x->d, x->q), v_mul(y->d, y->q)));
+    to[4] = v_add(to[4], v_add(v_mul(x->q, x->q), v_mul(y->q, y->q)));
+    to[5] = v_add(to[5], v_add(v_mul(x->rest, x->rest), v_mul(y->rest, y->rest)));
+}
+
+static INLINE void add_wide_terms(double to[N_PRODUCTS][16], const terms *x, const terms *y)
+{
+    v_add_products(to[0], x->d, x->d, y->d, y->d);
+    v_add_products(to[1], x->d, x->q, y->d, y->q);
+    v_add_products(to[2], x->q, x->q, y->q, y->q);
+    v_add_products(to[3], x->rest, x->rest, y->rest, y->rest);
+}
+
+/* What lies in one group. */
+static INLINE void add_part(running *s, const emr_chunk *c, emr_range part, emr_summation summation,
+                            bool plain)
 {
     float base[EMR_GROUP], weights[EMR_GROUP], unified[EMR_GROUP];
-    size_t half = from % BLOCK >= BLOCK / 2;
-    load_part(base, c->base_dtype, c->base, from, to);
-    load_part(weights, c->task_dtypes[task], c->tasks[task], from, to);
-    load_part(unified, c->unified_dtype, c->unified, from, to);
+    size_t half = part.from % BLOCK >= BLOCK / 2;
+    load_part(base, c->base_dtype, c->base, part.from, part.to);
+    load_part(weights, c->task_dtypes[part.task], c->tasks[part.task], part.from, part.to);
+    load_part(unified, c->unified_dtype, c->unified, part.from, part.to);
     for (size_t i = 0; i < EMR_GROUP; i += 32) {
-        v16 d[2], kept[2];
-        for (size_t q = 0; q < 2; q++) {
-            v16 u = v_load_f32(unified + i + 16 * q);
-            d[q] = v_sub(v_load_f32(base + i + 16 * q), v_load_f32(weights + i + 16 * q));
-            kept[q] = v_where(v_agree(d[q], v_sub(v_zero(), u)), v_abs(u));
+        terms t[2];
+        UNROLL
+        for (size_t h = 0; h < 2; h++) {
+            v16 d = v_sub(v_load_f32(base + i + 16 * h), v_load_f32(weights + i + 16 * h));
+            t[h] = terms_of(c, part.side, plain, d, v_load_f32(unified + i + 16 * h));
         }
-        if (c->l2) {
-            v_add_products(s->wide_halves[half][0], v_abs(d[0]), kept[0], v_abs(d[1]), kept[1]);
-            v_add_products(s->wide_halves[half][1], kept[0], kept[0], kept[1], kept[1]);
-        } else {
-            add_top(&s->halves[half], d[0], d[1]);
-            add_bottom(&s->halves[half], kept[0], kept[1]);
-        }
+        if (summation != EMR_SUM_L2)
+            add_magnitude_terms(s->halves[half], &t[0], &t[1]);
+        if (summation == EMR_SUM_L2)
+            add_wide_terms(s->wide_halves[half], &t[0], &t[1]);
+        if (summation == EMR_SUM_ALL)
+            add_product_terms(s->halves[half], &t[0], &t[1]);
     }
 }
 
@@ -437,244 +495,85 @@ static void fold_wide(double a[4], const double low[16], const double high[16])
         a[j] = a[j] + (h[j] + h[j + 4]);
 }
 
-/* Ends a block. */
-static void fold_range(range *s, bool l2)
+/* Begins a block; of the lanes those that are added to. */
+static INLINE void clear_lanes(running *s, emr_summation summation)
 {
-    const lanes none = {v_zero(), v_zero()};
-    if (l2) {
-        fold_wide(s->a, s->wide_halves[0][0], s->wide_halves[1][0]);
-        fold_wide(s->a + 4, s->wide_halves[0][1], s->wide_halves[1][1]);
+    size_t n = summation == EMR_SUM_ALL ? N_SUMS : N_MAGNITUDES;
+    if (summation == EMR_SUM_L2)
         memset(s->wide_halves, 0, sizeof s->wide_halves);
-    } else {
-        v_fold_add(s->a, v_add(s->halves[0].top, s->halves[1].top),
-                   v_add(s->halves[0].bottom, s->halves[1].bottom));
-        s->halves[0] = s->halves[1] = none;
+    for (size_t i = 0; summation != EMR_SUM_L2 && i < n; i++)
+        s->halves[0][i] = s->halves[1][i] = v_zero();
+}
+
+/* Ends a block. */
+static INLINE void fold_running(running *s, emr_summation summation)
+{
+    size_t n = summation == EMR_SUM_ALL ? N_SUMS : N_MAGNITUDES;
+    for (size_t i = 0; summation == EMR_SUM_L2 && i < N_PRODUCTS; i++)
+        fold_wide(s->a + 4 * (N_MAGNITUDES + i), s->wide_halves[0][i], s->wide_halves[1][i]);
+    for (size_t i = 0; summation != EMR_SUM_L2 && i < n; i += 2)
+        v_fold_add(s->a + 4 * i, v_add(s->halves[0][i], s->halves[1][i]),
+                   v_add(s->halves[0][i + 1], s->halves[1][i + 1]));
+}
+
+static INLINE emr_sums sum_by(const emr_chunk *c, emr_range range, emr_summation summation, bool plain)
+{
+    running s;
+    memset(s.a, 0, sizeof s.a);
+    clear_lanes(&s, summation);
+    for (emr_range part = range; part.from < range.to; part.from = part.to) {
+        part.to = (part.from / EMR_GROUP + 1) * EMR_GROUP;
+        part.to = part.to < range.to ? part.to : range.to;
+        add_part(&s, c, part, summation, plain);
+        if (part.to % BLOCK && part.to != range.to)
+            continue;
+        fold_running(&s, summation);
+        clear_lanes(&s, summation);
     }
+    return (emr_sums){.t1 = emr_chunk_total(s.a),
+                      .q1 = emr_chunk_total(s.a + 4),
+                      .tt = emr_chunk_total(s.a + 8),
+                      .tq = emr_chunk_total(s.a + 12),
+                      .qq = emr_chunk_total(s.a + 16),
+                      .rest = emr_chunk_total(s.a + 20)};
 }
 
-static emr_sums sum_range(const emr_chunk *c, size_t task, size_t from, size_t to)
+static ALONE emr_sums sum_plain_l1(const emr_chunk *c, emr_range range)
 {
-    const lanes none = {v_zero(), v_zero()};
-    if (!c->tasks[task])
-        return (emr_sums){0, 0};
-    if (!is_narrow(c->base_dtype) || !is_narrow(c->task_dtypes[task]))
-        return emr_kernels_c.sum_range(c, task, from, to);
-    range s = {.halves = {none, none}};
-    for (size_t at = from, end; at < to; at = end) {
-        end = (at / EMR_GROUP + 1) * EMR_GROUP;
-        end = end < to ? end : to;
-        add_part(&s, c, task, at, end);
-        if (end % BLOCK == 0 || end == to)
-            fold_range(&s, c->l2);
-    }
-    emr_sums sums = {emr_chunk_total(s.a), emr_chunk_total(s.a + 4)};
-    return is_finite(sums) ? sums : emr_kernels_c.sum_range(c, task, from, to);
+    return sum_by(c, range, EMR_SUM_L1, true);
 }
 
-/* Asks for bytes that are needed soon, into level 2. Far ahead, because a processor's own looking ahead ends
- * with each page of 4 KiB; measured on Zen 4, two streams of BF16 in pages of 4 KiB: 0.8 of plain reading
- * without, 0.9 with what comes 2 KiB later in level 1, 1.1 to 1.2 with what comes 8 KiB later in level 2.
- * Past the end nothing happens. */
-static INLINE void prefetch_stream(const uint8_t *at, size_t n)
+static ALONE emr_sums sum_l1(const emr_chunk *c, emr_range range)
 {
-    for (size_t line = 0; line < n; line += 64)
-        __builtin_prefetch(at + 8192 + line, 0, 2);
+    return sum_by(c, range, EMR_SUM_L1, false);
 }
 
-/* By the reference. */
-static void apply_part(const emr_run *r, size_t from, size_t n)
+static ALONE emr_sums sum_l2(const emr_chunk *c, emr_range range)
 {
-    emr_run part = *r;
-    part.n = n;
-    part.first_code = r->first_code + from;
-    part.base = (const uint8_t *)r->base + from * emr_float_size(r->base_dtype);
-    part.unified = (const uint8_t *)r->unified + from * emr_float_size(r->unified_dtype);
-    part.out = (uint8_t *)r->out + from * emr_float_size(r->out_dtype);
-    if (n)
-        emr_kernels_c.mask.apply(&part);
+    return sum_by(c, range, EMR_SUM_L2, false);
 }
 
-/* Equation 6 for whole vectors; the mask's first bit is the first of a byte. With `stream`, a constant, what
- * is stored goes past the caches; `out` is aligned then. By value, so that what is stored cannot change it.
- */
-static INLINE void apply_vectors(emr_run r, size_t from, size_t to, bool stream)
+static ALONE emr_sums sum_all(const emr_chunk *c, emr_range range)
 {
-    size_t base_size = emr_float_size(r.base_dtype);
-    size_t out_size = emr_float_size(r.out_dtype);
-    size_t unified_size = emr_float_size(r.unified_dtype);
-    const uint8_t *base = r.base, *unified = r.unified, *mask = r.codes + r.first_code / 8;
-    uint8_t *out = r.out;
-    _Alignas(64) uint8_t line[64];
-    v16 rescaler = v_set(r.scales[0]);
-    size_t bit = r.first_code % 8;
-    for (size_t i = from; i < to; i += 16) {
-        if ((i - from) % EMR_GROUP == 0) {
-            prefetch_stream(base + i * base_size, EMR_GROUP * base_size);
-            prefetch_stream(unified + i * unified_size, EMR_GROUP * unified_size);
-        }
-        uint8_t *at = stream ? line : out + i * out_size;
-        uint16_t bits = emr_load16(mask + (bit + i) / 8);
-        v16 w0 = load16(r.base_dtype, base + i * base_size);
-        v16 step = v_mul(rescaler, load16(r.unified_dtype, unified + i * unified_size));
-        v16 w = v_one_nan(v_add(w0, step));
-        if (r.out_dtype == EMR_DTYPE_F32)
-            v_store_f32(at, v_select(bits, w, w0)); /* an F32 base comes through with its own bits */
-        else if (r.out_dtype == r.base_dtype)
-            v_store_rounded_where(r.out_dtype, at, w, bits, base + i * base_size);
-        else
-            v_store_rounded(r.out_dtype, at, v_select(bits, w, w0));
-        if (stream)
-            v_stream(out + i * out_size, line, 16 * out_size);
-    }
-    if (stream)
-        v_stream_end();
+    return sum_by(c, range, EMR_SUM_ALL, false);
 }
 
-/* Dtypes are constants in the code that each case gets. */
-static INLINE void apply_by_dtypes(const emr_run *given, emr_dtype base, emr_dtype unified, emr_dtype out,
-                                   size_t from, size_t to, bool stream)
+static emr_sums sum_range(const emr_chunk *c, emr_range range)
 {
-    emr_run r = *given;
-    r.base_dtype = base;
-    r.unified_dtype = unified;
-    r.out_dtype = out;
-    if (stream)
-        apply_vectors(r, from, to, true);
-    else
-        apply_vectors(r, from, to, false);
-}
-
-static void apply_body(const emr_run *r, size_t from, size_t to, bool stream)
-{
-    emr_dtype base = r->base_dtype, unified = r->unified_dtype;
-    emr_dtype out = r->out_dtype;
-    if (base == EMR_DTYPE_F32 && unified == EMR_DTYPE_F32 && out == EMR_DTYPE_F32)
-        apply_by_dtypes(r, EMR_DTYPE_F32, EMR_DTYPE_F32, EMR_DTYPE_F32, from, to, stream);
-    else if (base == EMR_DTYPE_BF16 && unified == EMR_DTYPE_F32 && out == EMR_DTYPE_BF16)
-        apply_by_dtypes(r, EMR_DTYPE_BF16, EMR_DTYPE_F32, EMR_DTYPE_BF16, from, to, stream);
-    else if (base == EMR_DTYPE_BF16 && unified == EMR_DTYPE_BF16 && out == EMR_DTYPE_BF16)
-        apply_by_dtypes(r, EMR_DTYPE_BF16, EMR_DTYPE_BF16, EMR_DTYPE_BF16, from, to, stream);
-    else if (base == EMR_DTYPE_F16 && unified == EMR_DTYPE_F32 && out == EMR_DTYPE_F16)
-        apply_by_dtypes(r, EMR_DTYPE_F16, EMR_DTYPE_F32, EMR_DTYPE_F16, from, to, stream);
-    else if (base == EMR_DTYPE_F16 && unified == EMR_DTYPE_F16 && out == EMR_DTYPE_F16)
-        apply_by_dtypes(r, EMR_DTYPE_F16, EMR_DTYPE_F16, EMR_DTYPE_F16, from, to, stream);
-    else
-        apply_by_dtypes(r, base, unified, out, from, to, stream);
-}
-
-static void apply_mask(const emr_run *r)
-{
-    if (!is_narrow(r->base_dtype) || !is_narrow(r->out_dtype)) {
-        emr_kernels_c.mask.apply(r);
-        return;
-    }
-    size_t head = (8 - r->first_code % 8) % 8;
-    head = head < r->n ? head : r->n;
-    size_t body = (r->n - head) / 16 * 16;
-    apply_part(r, 0, head);
-    apply_body(r, head, head + body,
-               r->stream && ((uintptr_t)r->out + head * emr_float_size(r->out_dtype)) % 64 == 0);
-    apply_part(r, head + body, r->n - head - body);
-}
-
-/* Accumulators of some vectors for every other 16 columns. */
-typedef struct dot_sums {
-    v16 of[V_DOT_VECTORS];
-} dot_sums;
-
-static INLINE void dot_load(const emr_dot *d, size_t from, size_t k, size_t half, dot_sums *s)
-{
-    UNROLL
-    for (size_t b = 0; b < k; b++)
-        s->of[b] = v_load_f32(d->lanes[from + b] + 16 * half);
-}
-
-static INLINE void dot_store(const emr_dot *d, size_t from, size_t k, size_t half, const dot_sums *s)
-{
-    UNROLL
-    for (size_t b = 0; b < k; b++)
-        v_store_f32(d->lanes[from + b] + 16 * half, s->of[b]);
-}
-
-/* Equation 6 in f32 for 16 columns, `at` on. W may come out as +0 where the specification has -0: either
- * zero, times anything, leaves an accumulator as it is, which begins at +0 and is never -0. */
-static INLINE v16 dot_weights(const emr_dot *d, size_t at, size_t mask, v16 w0, v16 unified)
-{
-    uint32_t bits = d->codes[mask * EMR_DOT_WORDS + at / 32] >> at % 32;
-    return v_add_where((uint16_t)bits, w0, v_mul(v_set(d->scales[mask]), unified));
-}
-
-static INLINE void dot_columns(const emr_dot *d, size_t from, size_t k, size_t at, dot_sums *s)
-{
-    const uint8_t *base = d->base, *unified = d->unified;
-    const float *x = d->x + from * d->stride + at;
-    v16 w0 = load16(d->base_dtype, base + at * emr_float_size(d->base_dtype));
-    v16 u = load16(d->unified_dtype, unified + at * emr_float_size(d->unified_dtype)), w = w0;
-    UNROLL
-    for (size_t b = 0; b < k; b++, x += d->stride) {
-        if (b == 0 || !d->shared)
-            w = dot_weights(d, at, d->shared ? 0 : from + b, w0, u);
-        s->of[b] = v_add(s->of[b], v_mul(w, v_load_f32(x)));
-    }
-}
-
-/* `k` vectors, a constant. By value, so that what is stored cannot change it. */
-static INLINE void dot_vectors(emr_dot d, size_t from, size_t k)
-{
-    dot_sums low, high;
-    dot_load(&d, from, k, 0, &low);
-    dot_load(&d, from, k, 1, &high);
-    for (size_t at = 0; at < d.n; at += EMR_LANES) {
-        if (from == 0) { /* the other vectors find it there */
-            size_t base_size = emr_float_size(d.base_dtype);
-            size_t unified_size = emr_float_size(d.unified_dtype);
-            prefetch_stream((const uint8_t *)d.base + at * base_size, EMR_LANES * base_size);
-            prefetch_stream((const uint8_t *)d.unified + at * unified_size, EMR_LANES * unified_size);
-        }
-        dot_columns(&d, from, k, at, &low);
-        dot_columns(&d, from, k, at + 16, &high);
-    }
-    dot_store(&d, from, k, 0, &low);
-    dot_store(&d, from, k, 1, &high);
-}
-
-/* The dtypes and whether there is one mask are constants in the code that each case gets. */
-static INLINE void dot_by(const emr_dot *given, emr_dtype base_dtype, emr_dtype unified_dtype, bool shared)
-{
-    emr_dot d = *given;
-    size_t from = 0;
-    d.base_dtype = base_dtype;
-    d.unified_dtype = unified_dtype;
-    d.shared = shared;
-    for (; V_DOT_VECTORS >= 8 && d.n_vectors - from >= 8; from += 8)
-        dot_vectors(d, from, V_DOT_VECTORS >= 8 ? 8 : 1);
-    for (; V_DOT_VECTORS >= 4 && d.n_vectors - from >= 4; from += 4)
-        dot_vectors(d, from, V_DOT_VECTORS >= 4 ? 4 : 1);
-    for (; d.n_vectors - from >= 2; from += 2)
-        dot_vectors(d, from, 2);
-    if (from < d.n_vectors)
-        dot_vectors(d, from, 1);
-}
-
-static void dot_mask(const emr_dot *d)
-{
-    emr_dtype base = d->base_dtype, unified = d->unified_dtype;
-    if (!is_narrow(d->base_dtype))
-        emr_kernels_c.mask.dot(d);
-    else if (base == EMR_DTYPE_F32 && unified == EMR_DTYPE_F32 && d->shared)
-        dot_by(d, EMR_DTYPE_F32, EMR_DTYPE_F32, true);
-    else if (base == EMR_DTYPE_F32 && unified == EMR_DTYPE_F32)
-        dot_by(d, EMR_DTYPE_F32, EMR_DTYPE_F32, false);
-    else if (base == EMR_DTYPE_BF16 && unified == EMR_DTYPE_F32 && d->shared)
-        dot_by(d, EMR_DTYPE_BF16, EMR_DTYPE_F32, true);
-    else if (base == EMR_DTYPE_BF16 && unified == EMR_DTYPE_F32)
-        dot_by(d, EMR_DTYPE_BF16, EMR_DTYPE_F32, false);
-    else if (base == EMR_DTYPE_BF16 && unified == EMR_DTYPE_BF16 && d->shared)
-        dot_by(d, EMR_DTYPE_BF16, EMR_DTYPE_BF16, true);
-    else if (base == EMR_DTYPE_BF16 && unified == EMR_DTYPE_BF16)
-        dot_by(d, EMR_DTYPE_BF16, EMR_DTYPE_BF16, false);
-    else
-        dot_by(d, base, unified, d->shared);
+    const emr_chunk_task *r = &c->results[range.task];
+    bool plain = !c->nearest && range.side == EMR_SIDE_BOTH;
+    if (!c->tasks[range.task])
+        return (emr_sums){0};
+    if (!is_narrow(c->base_dtype) || !is_narrow(c->task_dtypes[range.task]) || r->zeroed)
+        return emr_kernels_c.sum_range(c, range);
+    if (c->summation == EMR_SUM_L2)
+        return sum_l2(c, range);
+    emr_sums sums = c->summation == EMR_SUM_ALL ? sum_all(c, range)
+                    : plain                     ? sum_plain_l1(c, range)
+                                                : sum_l1(c, range);
+    return are_magnitudes_held(&sums) && (c->summation == EMR_SUM_L1 || are_products_held(&sums))
+               ? sums
+               : emr_kernels_c.sum_range(c, range);
 }
 
 static void convert(emr_dtype to, void *destination, emr_dtype from, const void *source, size_t n)
@@ -694,6 +593,8 @@ static void convert(emr_dtype to, void *destination, emr_dtype from, const void 
         memcpy(d + whole * to_size, padded, (n - whole) * to_size);
     }
 }
+
+#include "numeric/codes_template.h"
 
 #undef INLINE
 #undef ALONE

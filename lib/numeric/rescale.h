@@ -3,24 +3,13 @@
 #define EMR_NUMERIC_RESCALE_H
 
 #include "emr/modulator.h"
-
-#include "core/bytes.h"
+#include "numeric/root.h"
 
 #include <float.h>
 
 /* UNBIASED is at most this many times L2: where tau and q have little to do with each other, the one grows without
  * bound. */
 #define EMR_UNBIASED_MOST 4
-
-/* Of a number that is not negative, to a few units in its last place, and the same on every machine: half the exponent,
- * then Newton. The library needs no other function of libm. */
-static inline double emr_square_root(double x)
-{
-    double root = emr_f64_from_bits((emr_f64_bits(x) >> 1) + ((uint64_t)1023 << 51));
-    for (int i = 0; i < 5; i++)
-        root = 0.5 * (root + x / root);
-    return x > 0 ? root : 0;
-}
 
 static inline double emr_magnitude(double x)
 {

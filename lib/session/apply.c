@@ -147,7 +147,7 @@ static emr_status apply_piece(void *context, size_t job, size_t worker, emr_erro
     const emr_session_tensor *m = &s->tensors[p->tensor];
     (void)worker;
     const emr_weighting weighting = {.kernels = s->bundle->kernels,
-                                     .code = emr_bundle_code(s->bundle, a->task->task, p->tensor),
+                                     .code = *emr_session_code(a->task, p->tensor),
                                      .window = emr_session_window,
                                      .user = a->task,
                                      .tensor = p->tensor,
@@ -165,7 +165,7 @@ static emr_status begin_with_piece(apply_call *a, emr_session_piece *p, emr_erro
     emr_status status = emr_session_finish_round(s, apply_piece, a, error);
     while (!status && !emr_session_request(s, a->task, p->tensor, p->first, p->n)) {
         if (p->n == 1)
-            return emr_fail(error, EMR_ELIMIT, "%F: no room for a block of a mask", s->bundle->name);
+            return emr_fail(error, EMR_ELIMIT, "%F: no room for a block of codes", s->bundle->name);
         p->n = (p->n + 1) / 2;
     }
     return status;

@@ -9,7 +9,8 @@ bool emr_session_request(emr_session *s, const emr_session_task *t, uint32_t ten
 {
     const emr_bundle *b = s->bundle;
     uint64_t flat = s->tensors[tensor].first_param + first;
-    if (!n || t->task == EMR_BASE)
+    const emr_kind *kind = emr_session_code(t, tensor)->kind;
+    if (!n || !kind || kind == &emr_kind_differences)
         return true;
     emr_stream_record stream = emr_session_code_stream(b, t->task);
     for (uint64_t i = flat >> t->block_shift; i <= (flat + n - 1) >> t->block_shift; i++) {
@@ -85,33 +86,62 @@ static void window_unified(const emr_session *s, uint64_t flat, emr_code_window 
 static void window_scales(const emr_session_task *t, uint32_t tensor, uint64_t first, emr_code_window *w)
 {
     const emr_session_tensor *m = &t->session->tensors[tensor];
-    const emr_bundle *b = t->session->bundle;
+    size_t n_scales = t->matrices.kind->n_scales;
     uint64_t group = m->first_group;
-    if (b->summary.rescale_per == EMR_PER_ROW_BYTE) {
+    if (t->session->bundle->summary.rescale_per == EMR_PER_ROW_BYTE) {
         group += first / m->n_columns;
         w->n = (size_t)emr_min(w->n, m->n_columns - first % m->n_columns);
     }
-    size_t n_scales = emr_bundle_kind(b, t->task)->n_scales;
     for (size_t k = 0; k < n_scales; k++)
         w->scales[k] = t->scales[group * n_scales + k];
+}
+
+/* The stretch of its row that parameter `first` lies in. */
+static emr_status window_stretch(const emr_session_task *t, uint32_t tensor, uint64_t first,
+                                 emr_code_window *w, emr_error *error)
+{
+    const emr_session_tensor *m = &t->session->tensors[tensor];
+    uint64_t flat = m->first_param + first, row = first / m->n_columns, column = first - row * m->n_columns;
+    uint64_t slot = m->first_row + row + flat / EMR_CHUNK;
+    const uint8_t *columns = t->parts[EMR_SESSION_COLUMNS];
+    w->n = (size_t)emr_min(emr_min(w->n, m->n_columns - column), EMR_CHUNK - flat % EMR_CHUNK);
+    w->scales[0] = emr_bf16_to_f32(emr_load16(t->parts[EMR_SESSION_SCALES] + slot * 2));
+    if (columns && m->has_columns)
+        w->columns = columns + (m->first_place + column) * 2;
+    return emr_bundle_check_rescaler(t->session->bundle, t->task, tensor, w->scales[0], error);
+}
+
+static void window_differences(const emr_session_task *t, uint32_t tensor, uint64_t first, emr_code_window *w)
+{
+    uint64_t place = t->session->tensors[tensor].first_place + first;
+    w->codes = t->parts[EMR_SESSION_VECTORS] + place / EMR_CODE_UNIT * t->vectors.coding.rate;
+    w->first_code = place % EMR_CODE_UNIT;
+    w->group = place / EMR_CODE_UNIT * (EMR_CODE_UNIT / EMR_GROUP);
+    w->scales[0] = 1;
 }
 
 emr_status emr_session_window(void *user, uint32_t tensor, uint64_t first, uint64_t want,
                               emr_window_parts parts, emr_code_window *w, emr_error *error)
 {
     const emr_session_task *t = user;
-    const emr_bundle *b = t->session->bundle;
-    uint64_t flat = t->session->tensors[tensor].first_param + first;
-    (void)error;
+    const emr_session *s = t->session;
+    const emr_tensor_code *code = emr_session_code(t, tensor);
+    uint64_t flat = s->tensors[tensor].first_param + first;
     *w = (emr_code_window){.n = (size_t)emr_min(want, SIZE_MAX / 16),
-                           .unified_dtype = b->summary.unified_dtype};
-    if (parts == EMR_WINDOW_ALL && t->session->unified_blocks)
-        window_unified(t->session, flat, w);
-    if (t->task == EMR_BASE) /* no codes, scales of 0 */
+                           .unified_dtype = s->bundle->summary.unified_dtype};
+    if (code->kind == &emr_kind_differences) {
+        window_differences(t, tensor, first, w);
         return EMR_OK;
-    const emr_tensor_code code = emr_bundle_code(b, t->task, tensor);
-    window_codes(t, &code, flat, w);
-    if (parts != EMR_WINDOW_CODES)
-        window_scales(t, tensor, first, w);
+    }
+    if (parts == EMR_WINDOW_ALL && s->unified.bytes && (!code->kind || code->kind->has_unified))
+        window_unified(s, flat, w);
+    if (!code->kind) /* no codes, scales of 0 */
+        return EMR_OK;
+    window_codes(t, code, flat, w);
+    if (parts == EMR_WINDOW_CODES)
+        return EMR_OK;
+    if (!code->kind->has_unified)
+        return window_stretch(t, tensor, first, w, error);
+    window_scales(t, tensor, first, w);
     return EMR_OK;
 }

@@ -202,6 +202,8 @@ void emr_session_unload(emr_session *s)
     release_base(s);
     for (uint32_t task = 0; s->tasks && task < s->bundle->summary.n_tasks; task++) {
         emr_release(a, s->tasks[task].scales);
+        for (size_t part = 0; part < EMR_SESSION_PARTS; part++)
+            emr_release(a, s->tasks[task].parts[part]);
         emr_names_free(&s->tasks[task].private, a);
     }
     for (size_t i = 0; s->work && i < s->workers.n; i++) {

@@ -36,13 +36,18 @@ static emr_status measure_tensor(emr_session *s, uint32_t i, emr_session_needs *
     if (status)
         return status;
     uint64_t rows = emr_shape_rows(r.rank, emr_bundle_shape(b, r.shape));
-    s->tensors[i] = (emr_session_tensor){.first_param = r.first_param,
-                                         .count = t->count,
-                                         .n_rows = rows,
-                                         .n_columns = rows ? t->count / rows : 0,
-                                         .first_group = first_group(b, &r, i),
-                                         .base = t->data,
-                                         .dtype = t->dtype};
+    s->tensors[i] =
+        (emr_session_tensor){.first_param = r.first_param,
+                             .count = t->count,
+                             .n_rows = rows,
+                             .n_columns = rows ? t->count / rows : 0,
+                             .first_group = first_group(b, &r, i),
+                             .first_row = r.first_row,
+                             .first_place = r.first_place,
+                             .is_vector = emr_is_vector(r.rank, emr_bundle_shape(b, r.shape)),
+                             .has_columns = emr_matrix_columns(r.rank, emr_bundle_shape(b, r.shape)) > 0,
+                             .base = t->data,
+                             .dtype = t->dtype};
     if (t->kind == EMR_TENSOR_PUSHED)
         return emr_fail(error, EMR_ESTATE,
                         "%F: tensor '%T' has no bytes: a session needs a base that can be read",
@@ -79,14 +84,26 @@ static void measure_unified(emr_session *s, emr_session_needs *n)
     }
 }
 
+/* What reading a stream takes for a while, which may be absent. Returns the stream's bytes. */
+static uint64_t measure_reader(const emr_bundle *b, size_t stream, emr_session_needs *n)
+{
+    if (stream == EMR_NO_STREAM)
+        return 0;
+    emr_stream_record record = emr_bundle_stream_record(b, stream);
+    n->reader = larger_size(n->reader, DECODER_BYTES + 2 * longest_block(&record));
+    return record.bytes;
+}
+
+/* Scales, and what a task without unified values has of columns and vectors. */
 static void measure_scales(const emr_bundle *b, uint32_t task, emr_session_needs *n)
 {
-    size_t rows = b->task_streams[EMR_STREAM_ROW_RESCALERS][task];
-    n->scales += emr_session_n_groups(b) * emr_bundle_kind(b, task)->n_scales * sizeof(float);
-    if (rows == EMR_NO_STREAM)
+    const emr_kind *kind = emr_bundle_kind(b, task);
+    for (size_t part = 0; part < EMR_SESSION_PARTS; part++)
+        n->scales += measure_reader(b, emr_session_part_of(b, task, part), n);
+    if (!kind->has_unified)
         return;
-    emr_stream_record stream = emr_bundle_stream_record(b, rows);
-    n->row_reader = larger_size(n->row_reader, DECODER_BYTES + 2 * longest_block(&stream));
+    n->scales += emr_session_n_groups(b) * kind->n_scales * sizeof(float);
+    measure_reader(b, b->task_streams[EMR_STREAM_ROW_RESCALERS][task], n);
 }
 
 static void measure_private(const emr_bundle *b, uint32_t task, emr_session_needs *n)
@@ -103,7 +120,7 @@ static void measure_private(const emr_bundle *b, uint32_t task, emr_session_need
 /* Returns how many blocks there are. */
 static uint64_t measure_codes(const emr_bundle *b, uint32_t task, emr_session_needs *n)
 {
-    if (b->task_streams[EMR_STREAM_MASK][task] == EMR_NO_STREAM)
+    if (emr_session_codes_of(b, task) == EMR_NO_STREAM)
         return 0;
     emr_stream_record stream = emr_session_code_stream(b, task);
     uint64_t n_blocks = emr_stream_blocks(&stream);
@@ -145,13 +162,13 @@ emr_status emr_session_limit(emr_session *s, emr_session_needs *n, uint64_t mask
     if (mask_bytes && n->n_code_slots > mask_bytes / n->slot_bytes) {
         n->n_code_slots = mask_bytes / n->slot_bytes;
         if (!n->n_code_slots)
-            return emr_fail(error, EMR_ELIMIT, "%F: mask_bytes has no room for one block of a mask, %u bytes",
+            return emr_fail(error, EMR_ELIMIT, "%F: mask_bytes has no room for one block of codes, %u bytes",
                             b->name, (uint64_t)n->slot_bytes);
     }
     n->n_code_slots = emr_min(n->n_code_slots, EMR_IN_PLACE - 1);
     n->codes = emr_code_cache_memory(b->summary.n_tasks, n->n_code_blocks, n->n_code_slots, n->slot_bytes);
     n->scratch = s->workers.n * (n->packed_bytes + DECODER_BYTES + WORKER_BYTES + n->base_reader) +
-                 2 * n->fill_bytes + n->private_bytes + n->row_reader;
+                 2 * n->fill_bytes + n->private_bytes + n->reader;
     s->info.memory_bytes = n->tables + n->base + n->unified + n->scales + n->codes + n->scratch;
     s->info.base_bytes = n->base;
     s->info.unified_bytes = n->unified;
@@ -159,7 +176,7 @@ emr_status emr_session_limit(emr_session *s, emr_session_needs *n, uint64_t mask
     if (memory_bytes && s->info.memory_bytes > memory_bytes)
         return emr_fail(
             error, EMR_ELIMIT,
-            "%F: a session needs %u bytes of memory, %u of them for decoded masks; memory_bytes is %u",
+            "%F: a session needs %u bytes of memory, %u of them for decoded codes; memory_bytes is %u",
             b->name, s->info.memory_bytes, s->info.mask_bytes, memory_bytes);
     return EMR_OK;
 }

@@ -10,8 +10,7 @@ typedef struct emr_session_needs {
     uint64_t n_code_blocks;                                     /* of all tasks */
     uint64_t n_code_slots;                                      /* for those that are decoded */
     size_t slot_bytes, fill_bytes, packed_bytes, private_bytes; /* of one each */
-    size_t base_reader,
-        row_reader; /* what reading the embedded base, and scales per row, takes for a while */
+    size_t base_reader, reader; /* what reading the embedded base, and a task's scales, takes for a while */
 } emr_session_needs;
 
 /* Finds base tensors and the unified stream, and adds everything up. first_block has room for the number of

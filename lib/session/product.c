@@ -43,7 +43,7 @@ static emr_status begin_with_rows(session_product *p, uint64_t first, uint64_t *
         if (*n == 1)
             return emr_fail(
                 error, EMR_ELIMIT,
-                "%F: mask_bytes has no room for the masks of a row of %u columns for %u tasks at a "
+                "%F: mask_bytes has no room for the codes of a row of %u columns for %u tasks at a "
                 "time",
                 s->bundle->name, p->m.n_columns, (uint64_t)p->n_distinct);
         *n = (*n + 1) / 2;
@@ -74,7 +74,7 @@ static emr_status multiply_rows(session_product *p, emr_error *error)
 }
 
 /* The vectors' tasks as windows want them, and each task that has codes once. */
-static emr_status take_tasks(session_product *p, const uint32_t *tasks, void **users, emr_error *error)
+static emr_status take_tasks(session_product *p, const uint32_t *tasks, emr_multiplier *of, emr_error *error)
 {
     emr_session *s = p->session;
     s->n_products++;
@@ -83,7 +83,7 @@ static emr_status take_tasks(session_product *p, const uint32_t *tasks, void **u
         emr_session_task *t = emr_session_find_task(s, tasks[b], error);
         if (!t)
             return EMR_ENOTFOUND;
-        users[b] = t;
+        of[b] = (emr_multiplier){*emr_session_code(t, p->m.product.tensor), emr_session_window, t};
         if (t->task != EMR_BASE && t->last_product != s->n_products)
             s->distinct[p->n_distinct++] = t->task;
         t->last_product = s->n_products;
@@ -112,7 +112,7 @@ static emr_status take_product(const emr_session *s, const uint32_t *tasks, cons
 emr_status emr_session_multiply(emr_session *s, const uint32_t *tasks, const emr_product *given,
                                 emr_error *error)
 {
-    void *users[VECTORS];
+    emr_multiplier of[VECTORS];
     emr_product whole;
     emr_status status = take_product(s, tasks, given, &whole, error);
     if (status)
@@ -121,18 +121,16 @@ emr_status emr_session_multiply(emr_session *s, const uint32_t *tasks, const emr
     session_product p = {
         .session = s,
         .m = {.kernels = s->bundle->kernels,
-              .kind = emr_kind_find(EMR_MODULATOR_KIND_MASK),
               .n_columns = t->n_columns,
               .base = t->base ? t->base + whole.first_row * t->n_columns * emr_float_size(t->dtype) : NULL,
               .base_dtype = t->dtype,
-              .window = emr_session_window,
-              .users = users}};
+              .of = of}};
     for (size_t b = 0; !status && b < whole.batch; b += VECTORS) {
         p.m.product = whole;
         p.m.product.batch = (size_t)emr_min(whole.batch - b, VECTORS);
         p.m.product.x += b * whole.x_stride;
         p.m.product.y += b * whole.y_stride;
-        status = take_tasks(&p, tasks + b, users, error);
+        status = take_tasks(&p, tasks + b, of, error);
         if (!status)
             status = multiply_rows(&p, error);
     }

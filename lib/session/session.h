@@ -20,22 +20,37 @@
 typedef struct emr_session_tensor {
     uint64_t first_param; /* in flat space */
     uint64_t count, n_rows, n_columns;
-    uint64_t first_group; /* in a task's scales */
+    uint64_t first_group; /* in the scales of a task with unified values */
+    /* in what other tasks have: */
+    uint64_t first_row;   /* of scales, with the chunk of flat space, */
+    uint64_t first_place; /* of scales of columns, or of differences */
+    bool is_vector;       /* it is differences there */
+    bool has_columns;     /* where tasks have any */
     const uint8_t *base;
     void *copy;         /* of it, where the session has read it; */
     const void *window; /* or where it has mapped it, to be unmapped */
     emr_dtype dtype;
 } emr_session_tensor;
 
+/* What a task without unified values has in memory beside its codes, each in a stream. */
+enum {
+    EMR_SESSION_SCALES,  /* BF16, of stretches */
+    EMR_SESSION_COLUMNS, /* BF16 */
+    EMR_SESSION_VECTORS, /* differences */
+    EMR_SESSION_PARTS
+};
+
 /* A task, or the base as one; windows are asked of it. */
 typedef struct emr_session_task {
     const struct emr_session *session;
-    uint32_t task;                /* or EMR_BASE */
-    unsigned block_shift;         /* log2 of the parameters in one of */
-    const emr_code_block *blocks; /* its blocks, in the cache */
-    float *scales;                /* of all groups: the model, its tensors or its rows */
-    emr_names private;            /* of names in the bundle's private section, from the task's first on */
-    uint64_t last_product;        /* the number of the last one that named it */
+    uint32_t task;                     /* or EMR_BASE */
+    emr_tensor_code matrices, vectors; /* how they are coded; of the base the kind is NULL */
+    unsigned block_shift;              /* log2 of the parameters in one of */
+    const emr_code_block *blocks;      /* its blocks, in the cache */
+    float *scales; /* with unified values: of all groups, which are the model, its tensors or its rows */
+    uint8_t *parts[EMR_SESSION_PARTS]; /* without: what else it has */
+    emr_names private;     /* of names in the bundle's private section, from the task's first on */
+    uint64_t last_product; /* the number of the last one that named it */
 } emr_session_task;
 
 /* Memory that one worker decodes with. */
@@ -109,10 +124,30 @@ static inline unsigned emr_session_shift(uint64_t block_params)
     return shift;
 }
 
-/* A task's stream of codes. */
+/* A task's stream of codes, which may be absent; then EMR_NO_STREAM. */
+static inline size_t emr_session_codes_of(const emr_bundle *b, uint32_t task)
+{
+    bool has_unified = emr_bundle_kind(b, task)->has_unified;
+    return b->task_streams[has_unified ? EMR_STREAM_MASK : EMR_STREAM_CODES][task];
+}
+
 static inline emr_stream_record emr_session_code_stream(const emr_bundle *b, uint32_t task)
 {
-    return emr_bundle_stream_record(b, b->task_streams[EMR_STREAM_MASK][task]);
+    return emr_bundle_stream_record(b, emr_session_codes_of(b, task));
+}
+
+/* The stream of a part, likewise. */
+static inline size_t emr_session_part_of(const emr_bundle *b, uint32_t task, size_t part)
+{
+    static const uint8_t streams[EMR_SESSION_PARTS] = {EMR_STREAM_SCALES, EMR_STREAM_COLUMNS,
+                                                       EMR_STREAM_VECTORS};
+    return emr_bundle_kind(b, task)->has_unified ? EMR_NO_STREAM : b->task_streams[streams[part]][task];
+}
+
+/* How a task has a tensor. */
+static inline const emr_tensor_code *emr_session_code(const emr_session_task *t, uint32_t tensor)
+{
+    return t->session->tensors[tensor].is_vector ? &t->vectors : &t->matrices;
 }
 
 /* codes.c: sees to it that a task's codes of parameters [first, first + n) of a tensor will be in memory when

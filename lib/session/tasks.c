@@ -37,6 +37,26 @@ static emr_status read_row_scales(emr_session *s, uint32_t task, uint64_t n, emr
     return status;
 }
 
+/* What a task without unified values has beside its codes. */
+static emr_status load_task_part(emr_session *s, uint32_t task, size_t part, emr_error *error)
+{
+    const emr_bundle *b = s->bundle;
+    size_t stream = emr_session_part_of(b, task, part);
+    uint64_t bytes = stream == EMR_NO_STREAM ? 0 : emr_bundle_stream_record(b, stream).bytes;
+    uint8_t **to = &s->tasks[task].parts[part];
+    emr_cursor cursor;
+    if (!bytes)
+        return EMR_OK;
+    *to = bytes <= SIZE_MAX ? emr_allocate(&s->allocator, (size_t)bytes) : NULL;
+    if (!*to)
+        return emr_no_memory(error, b->name);
+    emr_status status = emr_cursor_open(&cursor, b, stream, &s->allocator, error);
+    if (!status)
+        status = emr_cursor_read(&cursor, 0, *to, (size_t)bytes, error);
+    emr_cursor_close(&cursor);
+    return status;
+}
+
 static emr_status load_scales(emr_session *s, uint32_t task, emr_error *error)
 {
     const emr_bundle *b = s->bundle;
@@ -80,16 +100,34 @@ static void find_blocks(emr_session *s, uint32_t task)
 {
     const emr_bundle *b = s->bundle;
     emr_session_task *t = &s->tasks[task];
-    if (b->task_streams[EMR_STREAM_MASK][task] == EMR_NO_STREAM)
+    if (emr_session_codes_of(b, task) == EMR_NO_STREAM || !t->matrices.kind)
         return;
     t->blocks = s->codes.blocks + s->codes.first_block[task];
-    t->block_shift = emr_session_shift(emr_session_code_stream(b, task).block_bytes * 8);
+    t->block_shift = emr_session_shift(emr_session_code_stream(b, task).block_bytes /
+                                       t->matrices.coding.rate * EMR_CODE_UNIT);
+}
+
+static void find_tensor_codes(emr_session *s, uint32_t task)
+{
+    emr_session_task *t = &s->tasks[task];
+    for (uint32_t i = 0; i < s->bundle->summary.n_merged; i++) {
+        emr_tensor_code code = emr_bundle_code(s->bundle, task, i);
+        if (code.kind->has_unified || !s->tensors[i].is_vector)
+            t->matrices = code;
+        if (code.kind->has_unified || s->tensors[i].is_vector)
+            t->vectors = code;
+    }
 }
 
 emr_status emr_session_load_task(emr_session *s, uint32_t task, emr_error *error)
 {
+    emr_status status = EMR_OK;
+    find_tensor_codes(s, task);
     find_blocks(s, task);
-    emr_status status = load_scales(s, task, error);
+    for (size_t part = 0; !status && part < EMR_SESSION_PARTS; part++)
+        status = load_task_part(s, task, part, error);
+    if (!status && emr_bundle_kind(s->bundle, task)->has_unified)
+        status = load_scales(s, task, error);
     return status ? status : load_private_names(s, task, error);
 }
 

@@ -19,6 +19,7 @@ static const char *const layouts[EMR_N_SECTIONS] = {
     [EMR_SECTION_METADATA] = "444",
     [EMR_SECTION_GROWTH] = "8",
     [EMR_SECTION_ARRANGEMENT] = "444444",
+    [EMR_SECTION_MODULATORS] = "1111111144444884",
 };
 
 static size_t record_size(uint32_t kind)
@@ -165,9 +166,10 @@ static void change_features(image *im, fuzz_random *r)
     if (im->n < EMR_HEADER_SIZE)
         return;
     bool arranged = image_find(im, EMR_SECTION_ARRANGEMENT, &s) && s.size;
-    uint64_t features = fuzz_below(r, 8);
+    uint64_t features = fuzz_below(r, EMR_FEATURES_KNOWN + 1), needed = arranged ? EMR_FEATURE_ARRANGED : 0;
+    needed |= image_find(im, EMR_SECTION_MODULATORS, &s) ? EMR_FEATURE_KINDS : 0;
     if (fuzz_below(r, 4))
-        features = (features & ~(uint64_t)EMR_FEATURE_ARRANGED) | (arranged ? EMR_FEATURE_ARRANGED : 0);
+        features = (features & ~(uint64_t)(EMR_FEATURE_ARRANGED | EMR_FEATURE_KINDS)) | needed;
     emr_store64(im->bytes + 16, features);
 }
 
@@ -216,7 +218,8 @@ static void recut_stream(image *im, fuzz_random *r)
         emr_stream_blocks(&s) > blocks.size / EMR_BLOCK_SIZE - s.first_block)
         return;
     size_t old = (size_t)emr_stream_blocks(&s), at = (size_t)s.first_block * EMR_BLOCK_SIZE;
-    s.block_bytes = 512u << fuzz_below(r, fuzz_below(r, 4) ? 5 : 16);
+    bool thirds = s.kind == EMR_STREAM_CODES && s.block_bytes % 3 == 0; /* of codes of 3 bits */
+    s.block_bytes = (thirds ? 768u : 512u) << fuzz_below(r, fuzz_below(r, 4) ? 5 : 15);
     if (emr_stream_blocks(&s) > 1000)
         return;
     size_t new = (size_t)emr_stream_blocks(&s);

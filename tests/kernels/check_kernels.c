@@ -114,6 +114,12 @@ static bool same_double(double a, double b)
     return emr_f64_bits(a) == emr_f64_bits(b);
 }
 
+static bool same_sums(emr_sums a, emr_sums b)
+{
+    return same_double(a.t1, b.t1) && same_double(a.q1, b.q1) && same_double(a.tt, b.tt) &&
+           same_double(a.tq, b.tq) && same_double(a.qq, b.qq) && same_double(a.rest, b.rest);
+}
+
 static bool same_outputs(const emr_chunk *c)
 {
     if (reference.bad != other.bad || (reference.bad < c->n && reference.bad_task != other.bad_task))
@@ -125,24 +131,27 @@ static bool same_outputs(const emr_chunk *c)
         return false;
     for (size_t t = 0; t < c->n_tasks; t++) {
         const emr_chunk_task *a = &reference.results[t], *b = &other.results[t];
-        if (!same_double(a->sums.top, b->sums.top) || !same_double(a->sums.bottom, b->sums.bottom) ||
-            a->ones != b->ones || a->zeroed != b->zeroed || a->nonzero != b->nonzero)
+        if (!same_sums(a->sums, b->sums) || a->ones != b->ones || a->zeroed != b->zeroed ||
+            a->nonzero != b->nonzero)
             return false;
     }
     return true;
 }
 
-/* Sums over ranges of a chunk that was merged: rows of a few parameters, long ones, and everything. */
-static bool same_ranges(const emr_kernels *k, const emr_chunk *c)
+/* Sums over ranges of a chunk that was merged: rows of a few parameters, long ones, and everything; of either side,
+ * and whatever sums the merge itself took. */
+static bool same_ranges(const emr_kernels *k, emr_chunk c)
 {
-    for (int i = 0; i < 8; i++) {
-        size_t task = below(c->n_tasks), from = i ? below(c->n) : 0;
-        size_t longest = c->n - from, n = i ? 1 + below(i < 4 && longest > 100 ? 100 : longest) : c->n;
-        emr_sums a = emr_kernels_c.sum_range(c, task, from, from + n),
-                 b = k->sum_range(c, task, from, from + n);
-        if (!same_double(a.top, b.top) || !same_double(a.bottom, b.bottom)) {
-            printf("%s: sums differ over [%zu, %zu) of %zu, %s\n", k->name, from, from + n, c->n,
-                   c->l2 ? "l2" : "l1");
+    static const char *const names[] = {"l1", "l2", "all"};
+    for (int i = 0; i < 12; i++) {
+        emr_range r = {.task = below(c.n_tasks), .from = i ? below(c.n) : 0, .side = (emr_side)below(3)};
+        size_t longest = c.n - r.from;
+        r.to = r.from + (i ? 1 + below(i < 6 && longest > 100 ? 100 : longest) : c.n);
+        c.summation = i % 2 ? (emr_summation)below(3) : c.summation;
+        emr_sums a = emr_kernels_c.sum_range(&c, r), b = k->sum_range(&c, r);
+        if (!same_sums(a, b)) {
+            printf("%s: sums differ over [%zu, %zu) of %zu, %s, side %d, nearest %d\n", k->name, r.from, r.to,
+                   c.n, names[c.summation], (int)r.side, c.nearest);
             return false;
         }
     }
@@ -178,14 +187,16 @@ static bool check_merge(const emr_kernels *k, size_t n_tasks)
     c.unified_dtype = narrow_dtypes[below(3)];
     c.tie_negative = chance(2);
     c.zero_nonfinite = chance(2);
-    c.l2 = chance(5);
+    c.nearest = chance(3);
+    c.summation = chance(3) ? (emr_summation)below(3) : EMR_SUM_L1;
     c.skip_sums = chance(5);
     size_t mask_offset = below(8);
     run_merge(&emr_kernels_c, c, &reference, mask_offset);
     run_merge(k, c, &other, mask_offset);
     c.unified = reference.unified + GUARD;
+    c.results = reference.results;
     if (same_outputs(&c))
-        return reference.bad < c.n || same_ranges(k, &c);
+        return reference.bad < c.n || same_ranges(k, c);
     printf("%s: merge differs: %zu parameters, %zu tasks, base %s, unified %s, flavour %d\n", k->name, c.n,
            n_tasks, emr_dtype_name(base_dtype), emr_dtype_name(c.unified_dtype), (int)f);
     return false;

@@ -27,6 +27,7 @@ typedef struct work {
     const emr_kernels *kernels;
     emr_chunk chunk;
     emr_run run;
+    emr_side side;
 } work;
 
 static void merge(work *w)
@@ -36,13 +37,13 @@ static void merge(work *w)
 
 static void sum_range(work *w)
 {
-    (void)w->kernels->sum_range(&w->chunk, 0, 0, N);
+    (void)w->kernels->sum_range(&w->chunk, (emr_range){.to = N, .side = w->side});
 }
 
 static void sum_rows(work *w)
 {
     for (size_t i = 0; i < N; i += 32)
-        (void)w->kernels->sum_range(&w->chunk, 0, i, i + 32);
+        (void)w->kernels->sum_range(&w->chunk, (emr_range){.from = i, .to = i + 32});
 }
 
 static void apply(work *w)
@@ -122,8 +123,17 @@ static void time_dtype(const emr_kernels *k, emr_dtype dtype)
            time_of(sum_range, &w, 1));
     printf("%-7s sums of rows of 32 %-5s %6.1f ns for 64 parameters\n", k->name, name,
            time_of(sum_rows, &w, 1));
-    w.chunk.l2 = 1;
+    w.chunk.summation = EMR_SUM_L2;
     printf("%-7s sums for l2 %-5s %13.1f ns for 64 parameters\n", k->name, name, time_of(sum_range, &w, 1));
+    w.chunk.summation = EMR_SUM_ALL;
+    printf("%-7s all sums %-5s %16.1f ns for 64 parameters\n", k->name, name, time_of(sum_range, &w, 1));
+    w.side = EMR_SIDE_ZEROS;
+    printf("%-7s all sums of a side %-5s %6.1f ns for 64 parameters\n", k->name, name,
+           time_of(sum_range, &w, 1));
+    w.chunk.nearest = true;
+    w.chunk.summation = EMR_SUM_L1;
+    w.chunk.n_tasks = 8;
+    printf("%-7s merge, nearest, %-5s %9.1f ns for 64 parameters\n", k->name, name, time_of(merge, &w, 8));
     printf("%-7s apply %-5s %19.1f ns for 64 parameters\n", k->name, name, time_of(apply, &w, 1));
     if (dtype == EMR_DTYPE_F32)
         return;

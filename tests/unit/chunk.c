@@ -48,7 +48,7 @@ unsigned chunk_mask_bit(const test_chunk *b, size_t task, size_t i)
 
 bool chunk_same_result(const emr_chunk_task *a, const emr_chunk_task *b)
 {
-    return a->sums.top == b->sums.top && a->sums.bottom == b->sums.bottom && a->ones == b->ones &&
+    return a->sums.t1 == b->sums.t1 && a->sums.q1 == b->sums.q1 && a->ones == b->ones &&
            a->zeroed == b->zeroed && a->nonzero == b->nonzero;
 }
 

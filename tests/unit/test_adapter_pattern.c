@@ -3,6 +3,7 @@
 #include "support.h"
 
 #include "checkpoint/adapter_settings.h"
+#include "numeric/root.h"
 
 #include <math.h>
 

@@ -64,8 +64,8 @@ static void values_that_are_not_finite_may_count_as_zero(void **state)
     assert_int_equal(b->results[0].ones, 1);
     assert_int_equal(b->results[1].ones, 1);
     assert_int_equal(b->results[2].ones, 2);
-    assert_true(b->results[0].sums.top == 7 && b->results[0].sums.bottom == 7);
-    assert_true(b->results[1].sums.top == 3 && b->results[2].sums.top == 3);
+    assert_true(b->results[0].sums.t1 == 7 && b->results[0].sums.q1 == 7);
+    assert_true(b->results[1].sums.t1 == 3 && b->results[2].sums.t1 == 3);
     free(b);
 }
 
@@ -107,12 +107,12 @@ static void masks_follow_the_stored_unified_value(void **state)
     assert_int_equal(stored[3], 0xc000);
     assert_int_equal(b->bits[0][0], 0x0c);
     assert_int_equal(b->results[0].ones, 2);
-    assert_true(b->results[0].sums.bottom == 3.0009765625);
+    assert_true(b->results[0].sums.q1 == 3.0009765625);
     b->chunk.n = 2;
     chunk_merge(b);
     assert_int_equal(b->results[0].ones, 0);
     assert_int_equal(b->results[0].nonzero, 1);
-    assert_true(b->results[0].sums.bottom == 0 && b->results[0].sums.top > 0);
+    assert_true(b->results[0].sums.q1 == 0 && b->results[0].sums.t1 > 0);
     b->chunk.n = 3; /* bf16: 1.0009765625 is nearest to 1 */
     b->chunk.unified_dtype = EMR_DTYPE_BF16;
     chunk_merge(b);

@@ -67,12 +67,14 @@ static void sums_by_hand(void **state)
         memcpy(b->base, base, sizeof base);
         memcpy(b->weights[0], first, sizeof first);
         memcpy(b->weights[1], second, sizeof second);
-        b->chunk.l2 = (uint8_t)l2;
+        b->chunk.summation = l2 ? EMR_SUM_L2 : EMR_SUM_L1;
         chunk_merge(b);
-        assert_true(b->results[0].sums.top == (l2 ? 3 + 4 + 16 : 7));
-        assert_true(b->results[0].sums.bottom == (l2 ? 9 + 4 + 16 : 9));
-        assert_true(b->results[1].sums.top == (l2 ? 9 : 4));
-        assert_true(b->results[1].sums.bottom == (l2 ? 9 : 3));
+        const emr_sums *sums = &b->results[0].sums, *other = &b->results[1].sums;
+        assert_true(l2 ? sums->tq == 3 + 4 + 16 : sums->t1 == 7);
+        assert_true(l2 ? sums->qq == 9 + 4 + 16 : sums->q1 == 9);
+        assert_true(l2 ? other->tq == 9 : other->t1 == 4);
+        assert_true(l2 ? other->qq == 9 : other->q1 == 3);
+        assert_true(l2 ? sums->tt == 1 + 4 + 16 && other->tt == 9 + 1 : sums->tt == 0 && other->tt == 0);
         assert_int_equal(b->results[0].ones, 3);
         assert_int_equal(b->results[1].ones, 1);
         assert_int_equal(b->results[0].nonzero, 1);
@@ -153,44 +155,135 @@ static double tree_f64(const double *x, size_t n)
     return (a[0] + a[2]) + (a[1] + a[3]);
 }
 
-/* What sum_range must give for [from, to): terms outside count as +0, the others stay at their places. */
-static emr_sums expected_sums(const test_chunk *b, size_t task, size_t from, size_t to)
+static bool same_sums(emr_sums a, emr_sums b)
 {
-    static float top[MOST], bottom[MOST];
-    static double wide_top[MOST], wide_bottom[MOST];
+    return a.t1 == b.t1 && a.q1 == b.q1 && a.tt == b.tt && a.tq == b.tq && a.qq == b.qq && a.rest == b.rest;
+}
+
+/* A product as a term: rounded, or exact. */
+static double term(float x, float y, bool exact)
+{
+    float rounded = x * y;
+    return exact ? (double)x * (double)y : (double)rounded;
+}
+
+/* What sum_range must give for a range: terms outside count as +0, the others stay at their places. `exact` is of
+ * products, as for l2. */
+static emr_sums expected_sums(const test_chunk *b, emr_range r, bool exact)
+{
+    static float narrow[6][MOST];
+    static double wide[6][MOST];
+    double total[6];
     for (size_t i = 0; i < b->chunk.n; i++) {
-        bool in = i >= from && i < to;
-        top[i] = in ? fabsf(b->weights[task][i] - b->base[i]) : 0;
-        bottom[i] = in && chunk_mask_bit(b, task, i) ? fabsf(b->unified[i]) : 0;
-        wide_top[i] = (double)top[i] * (double)bottom[i];
-        wide_bottom[i] = (double)bottom[i] * (double)bottom[i];
+        bool mask = chunk_mask_bit(b, r.task, i), in = i >= r.from && i < r.to;
+        float tau = in ? b->weights[r.task][i] - b->base[i] : 0, u = in ? b->unified[i] : 0;
+        bool on = r.side == EMR_SIDE_BOTH || (r.side == EMR_SIDE_ONES ? mask : !mask && u != 0);
+        float t = on ? tau : 0, q = mask == (r.side != EMR_SIDE_ZEROS) && u != 0 ? (mask ? u : -u) : 0;
+        float rest = r.side == EMR_SIDE_ONES && u == 0 ? tau : 0;
+        const double terms[6] = {fabs((double)t),   fabs((double)q),   term(t, t, exact),
+                                 term(t, q, exact), term(q, q, exact), term(rest, rest, exact)};
+        for (size_t k = 0; k < 6; k++)
+            narrow[k][i] = (float)(wide[k][i] = terms[k]);
     }
-    size_t n = b->chunk.n;
-    return b->chunk.l2 ? (emr_sums){tree_f64(wide_top, n), tree_f64(wide_bottom, n)}
-                       : (emr_sums){tree_f32(top, n), tree_f32(bottom, n)};
+    for (size_t k = 0; k < 6; k++)
+        total[k] = exact ? tree_f64(wide[k], b->chunk.n) : tree_f32(narrow[k], b->chunk.n);
+    return (emr_sums){total[0], total[1], total[2], total[3], total[4], total[5]};
+}
+
+/* Those that are taken. */
+static emr_sums taken(emr_sums s, emr_summation summation)
+{
+    if (summation == EMR_SUM_L1)
+        return (emr_sums){.t1 = s.t1, .q1 = s.q1};
+    if (summation == EMR_SUM_L2)
+        s.t1 = s.q1 = 0;
+    return s;
 }
 
 static void sums_are_taken_in_the_fixed_order(void **state)
 {
     rng r = {31};
     (void)state;
-    for (size_t round = 0; round < 60; round++) {
+    for (size_t round = 0; round < 120; round++) {
         test_chunk *b = chunk_create(1 + rng_below(&r, MOST), 3);
+        emr_summation summation = (emr_summation)(round % 3);
         chunk_randomise(b, &r);
-        b->chunk.l2 = round % 2;
+        b->chunk.summation = summation;
+        b->chunk.nearest = round / 3 % 2;
         chunk_merge(b);
         for (size_t t = 0; t < 3; t++) {
-            emr_sums whole = expected_sums(b, t, 0, b->chunk.n), got = b->results[t].sums;
-            assert_true(got.top == whole.top && got.bottom == whole.bottom);
-            for (int k = 0; k < 20; k++) {
-                size_t from = rng_below(&r, b->chunk.n + 1), to = from + rng_below(&r, b->chunk.n + 1 - from);
-                emr_sums part = expected_sums(b, t, from, to);
-                got = chunk_kernels->sum_range(&b->chunk, t, from, to);
-                assert_true(got.top == part.top && got.bottom == part.bottom);
+            emr_range range = {.task = t, .to = b->chunk.n};
+            emr_sums whole = expected_sums(b, range, summation == EMR_SUM_L2);
+            assert_true(same_sums(b->results[t].sums, taken(whole, summation)));
+            for (int k = 0; k < 30; k++) {
+                range.side = (emr_side)rng_below(&r, 3);
+                range.from = rng_below(&r, b->chunk.n + 1);
+                range.to = range.from + rng_below(&r, b->chunk.n + 1 - range.from);
+                emr_sums part = expected_sums(b, range, summation == EMR_SUM_L2);
+                assert_true(same_sums(chunk_kernels->sum_range(&b->chunk, range), taken(part, summation)));
             }
         }
         free(b);
     }
+}
+
+/* Signs agree, and tau is more than half of what is elected. */
+static void nearest_masks_are_where_tau_is_nearer_to_the_unified_value(void **state)
+{
+    rng r = {35};
+    (void)state;
+    for (size_t round = 0; round < 60; round++) {
+        test_chunk *b = chunk_create(1 + rng_below(&r, MOST), 1 + rng_below(&r, TASKS));
+        uint64_t ones[TASKS] = {0};
+        chunk_randomise(b, &r);
+        b->chunk.nearest = true;
+        chunk_merge(b);
+        for (size_t i = 0; i < b->chunk.n; i++) {
+            for (size_t t = 0; t < b->chunk.n_tasks; t++) {
+                double tau = (double)(b->weights[t][i] - b->base[i]), u = (double)b->unified[i];
+                assert_int_equal(chunk_mask_bit(b, t, i), tau * u > u * u / 2);
+                ones[t] += tau * u > u * u / 2;
+            }
+        }
+        for (size_t t = 0; t < b->chunk.n_tasks; t++)
+            assert_int_equal(b->results[t].ones, ones[t]);
+        free(b);
+    }
+}
+
+/* Exactly half of the unified value is nearer to neither. */
+static void half_of_the_unified_value_is_not_nearest(void **state)
+{
+    (void)state;
+    test_chunk *b = chunk_create(3, 2);
+    const float half[] = {0.5f, -1.0f, nextafterf(0.75f, 1)}, whole[] = {1, -2, 1.5f};
+    memcpy(b->weights[0], half, sizeof half);
+    memcpy(b->weights[1], whole, sizeof whole);
+    b->chunk.nearest = true;
+    chunk_merge(b);
+    for (size_t i = 0; i < 3; i++) {
+        assert_int_equal(chunk_mask_bit(b, 0, i), i == 2);
+        assert_int_equal(chunk_mask_bit(b, 1, i), 1);
+    }
+    free(b);
+}
+
+/* Squares of what is small underflow f32: they are taken in f64, each sum by itself. */
+static void products_that_underflow_f32_are_taken_in_f64(void **state)
+{
+    (void)state;
+    test_chunk *b = chunk_create(100, 2);
+    for (size_t i = 0; i < 100; i++) {
+        b->weights[0][i] = 1e-30f;
+        b->weights[1][i] = 3;
+    }
+    b->chunk.summation = EMR_SUM_ALL;
+    chunk_merge(b);
+    const emr_sums *s = &b->results[0].sums;
+    assert_true(fabs(s->tt / (100 * (double)1e-30f * (double)1e-30f) - 1) < 1e-15);
+    assert_true(fabs(s->tq / (100 * (double)1e-30f * 3) - 1) < 1e-15);
+    assert_true(s->qq == 900);
+    free(b);
 }
 
 static void sums_can_be_left_out(void **state)
@@ -201,7 +294,7 @@ static void sums_can_be_left_out(void **state)
     chunk_randomise(b, &r);
     b->chunk.skip_sums = 1;
     chunk_merge(b);
-    assert_true(b->results[0].sums.top == 0 && b->results[0].sums.bottom == 0);
+    assert_true(b->results[0].sums.t1 == 0 && b->results[0].sums.q1 == 0);
     assert_true(b->results[0].ones > 0 && b->results[0].nonzero == 1);
     free(b);
 }
@@ -216,12 +309,12 @@ static void sums_that_overflow_f32_are_taken_in_f64(void **state)
         b->weights[1][i] = -1e38f;
     }
     chunk_merge(b);
-    assert_true(b->results[0].sums.top == 200 * (double)3e38f);
-    assert_true(b->results[0].sums.bottom == 200 * (double)3e38f);
-    assert_true(b->results[1].sums.top == 200 * (double)1e38f);
-    assert_true(b->results[1].sums.bottom == 0);
-    emr_sums part = chunk_kernels->sum_range(&b->chunk, 0, 3, 150);
-    assert_true(part.top == 147 * (double)3e38f);
+    assert_true(b->results[0].sums.t1 == 200 * (double)3e38f);
+    assert_true(b->results[0].sums.q1 == 200 * (double)3e38f);
+    assert_true(b->results[1].sums.t1 == 200 * (double)1e38f);
+    assert_true(b->results[1].sums.q1 == 0);
+    emr_sums part = chunk_kernels->sum_range(&b->chunk, (emr_range){.from = 3, .to = 150});
+    assert_true(part.t1 == 147 * (double)3e38f);
     free(b);
 }
 
@@ -236,13 +329,13 @@ static void only_the_sum_that_overflows_is_taken_in_f64(void **state)
         b->weights[1][i] = i < 64 ? 0 : 3e38f;
     }
     chunk_merge(b);
-    emr_sums tree = expected_sums(b, 0, 0, 128);
-    assert_true(isinf(tree.top));
-    assert_true(b->results[0].sums.bottom == tree.bottom && tree.bottom > 0);
+    emr_sums tree = expected_sums(b, (emr_range){.to = 128}, false);
+    assert_true(isinf(tree.t1));
+    assert_true(b->results[0].sums.q1 == tree.q1 && tree.q1 > 0);
     double wide[128];
     for (size_t i = 0; i < 128; i++)
         wide[i] = fabs((double)b->weights[0][i]);
-    assert_true(b->results[0].sums.top == tree_f64(wide, 128));
+    assert_true(b->results[0].sums.t1 == tree_f64(wide, 128));
     free(b);
 }
 
@@ -292,6 +385,9 @@ int main(void)
         cmocka_unit_test(sums_by_hand),
         cmocka_unit_test(random_chunks_follow_the_formulas),
         cmocka_unit_test(sums_are_taken_in_the_fixed_order),
+        cmocka_unit_test(nearest_masks_are_where_tau_is_nearer_to_the_unified_value),
+        cmocka_unit_test(half_of_the_unified_value_is_not_nearest),
+        cmocka_unit_test(products_that_underflow_f32_are_taken_in_f64),
         cmocka_unit_test(sums_can_be_left_out),
         cmocka_unit_test(sums_that_overflow_f32_are_taken_in_f64),
         cmocka_unit_test(only_the_sum_that_overflows_is_taken_in_f64),

@@ -289,6 +289,170 @@ static void wrong_applications_are_refused(void **state)
     free(s);
 }
 
+/* A host that has weights of its own makes modulators of kinds that need no unified vector, and multiplies by
+ * two of them, and by one with a unified vector, in one batch. */
+
+enum { HEIGHT = 24, WIDTH = 40, CELLS = HEIGHT * WIDTH };
+
+typedef struct homemade {
+    float base[CELLS], change[CELLS],
+        unified[CELLS]; /* change: what each weight should become, less the base's */
+    uint8_t codes[CELLS / 2];
+    float rescalers[2 * HEIGHT];
+    uint8_t columns[WIDTH * 2];
+    emr_modulation m;
+    emr_modulator *modulator;
+} homemade;
+
+static void set_code(uint8_t *codes, size_t i, size_t bits, unsigned code)
+{
+    for (size_t k = 0; k < bits; k++)
+        codes[(i * bits + k) / 8] |= (uint8_t)((code >> k & 1) << (i * bits + k) % 8);
+}
+
+static void make_homemade(homemade *h, const float *base, const float *unified, emr_modulator_kind kind,
+                          rng *r)
+{
+    static const float levels[] = {-1.51041761f, -0.452780035f, 0.452780035f, 1.51041761f};
+    memset(h, 0, sizeof *h);
+    memcpy(h->base, base, sizeof h->base);
+    memcpy(h->unified, unified, sizeof h->unified);
+    for (size_t i = 0; i < 2 * HEIGHT; i++)
+        h->rescalers[i] = 0.5f + fabsf(rng_normal(r));
+    for (size_t c = 0; c < WIDTH; c++) {
+        float one = 0.25f * (float)(1 + c % 7);
+        emr_convert(EMR_DTYPE_BF16, h->columns + c * 2, EMR_DTYPE_F32, &one, 1);
+    }
+    for (size_t i = 0; i < CELLS; i++) {
+        unsigned code = (unsigned)rng_below(r, kind == EMR_MODULATOR_KIND_LEVELS ? 4 : 2);
+        const float *scale = h->rescalers + i / WIDTH * (kind == EMR_MODULATOR_KIND_TWO_SIDED ? 2 : 1);
+        volatile float size = scale[0];
+        set_code(h->codes, i, kind == EMR_MODULATOR_KIND_LEVELS ? 2 : 1, code);
+        if (kind == EMR_MODULATOR_KIND_SIGN)
+            size = size * 0.25f * (float)(1 + i % WIDTH % 7);
+        h->change[i] = kind == EMR_MODULATOR_KIND_LEVELS      ? size * levels[code]
+                       : kind == EMR_MODULATOR_KIND_TWO_SIDED ? (code ? scale[0] : -scale[1]) * unified[i]
+                       : code                                 ? size
+                                                              : -size;
+    }
+    h->m = EMR_INIT(emr_modulation);
+    h->m.name = "w";
+    h->m.kind = kind;
+    h->m.mask = h->codes;
+    h->m.rescalers = h->rescalers;
+    h->m.columns = kind == EMR_MODULATOR_KIND_SIGN ? h->columns : NULL;
+    h->m.count = CELLS;
+    h->m.n_rescalers = HEIGHT;
+    if (kind == EMR_MODULATOR_KIND_TWO_SIDED) {
+        h->m.unified = unified;
+        h->m.unified_dtype = EMR_DTYPE_F32;
+    }
+    h->modulator = make_modulator();
+    assert_int_equal(emr_modulator_add(h->modulator, &h->m, NULL), EMR_OK);
+}
+
+/* Of thinned modulators, which are drawn, a stranger knows how many change by how much. */
+static void check_thinned(const homemade *h, const float *w)
+{
+    for (size_t group = 0; group < CELLS; group += h->m.thinning) {
+        size_t kept = 0;
+        for (size_t i = group; i < group + h->m.thinning; i++) {
+            volatile float more = h->base[i] + h->rescalers[i / WIDTH],
+                           less = h->base[i] - h->rescalers[i / WIDTH];
+            kept += w[i] != h->base[i];
+            assert_true(w[i] == h->base[i] || w[i] == more || w[i] == less);
+        }
+        assert_int_equal(kept, 1);
+    }
+}
+
+static void check_homemade(const homemade *h, float w[CELLS])
+{
+    assert_int_equal(test_apply(h->modulator, 0, 0, CELLS, EMR_DTYPE_F32, h->base, EMR_DTYPE_F32, w, NULL),
+                     EMR_OK);
+    if (h->m.kind == EMR_MODULATOR_KIND_THIN) {
+        check_thinned(h, w);
+        return;
+    }
+    for (size_t i = 0; i < CELLS; i++) {
+        volatile float sum = h->base[i] + h->change[i];
+        assert_true(w[i] == sum);
+    }
+    assert_int_equal(emr_modulator_n_rescalers(h->modulator, 0),
+                     h->m.kind == EMR_MODULATOR_KIND_TWO_SIDED ? 2 * HEIGHT : HEIGHT);
+}
+
+static void hosts_make_modulators_of_every_kind(void **state)
+{
+    static const emr_modulator_kind kinds[] = {EMR_MODULATOR_KIND_SIGN, EMR_MODULATOR_KIND_THIN,
+                                               EMR_MODULATOR_KIND_LEVELS, EMR_MODULATOR_KIND_TWO_SIDED};
+    static homemade made[4];
+    static float base[CELLS], unified[CELLS], w[4][CELLS], x[4 * WIDTH], y[4 * HEIGHT];
+    emr_modulator *batch[4];
+    emr_product p = EMR_INIT(emr_product);
+    rng r = {131};
+    (void)state;
+    for (size_t i = 0; i < CELLS; i++) {
+        base[i] = rng_normal(&r);
+        unified[i] = rng_normal(&r);
+    }
+    for (size_t i = 0; i < 4 * WIDTH; i++)
+        x[i] = rng_normal(&r);
+    for (size_t k = 0; k < 4; k++) {
+        make_homemade(&made[k], base, unified, kinds[k], &r);
+        if (kinds[k] == EMR_MODULATOR_KIND_THIN) { /* the default is one of four */
+            emr_modulator_destroy(&made[k].modulator);
+            made[k].modulator = make_modulator();
+            made[k].m.thinning = 8;
+            made[k].m.seed = 5;
+            assert_int_equal(emr_modulator_add(made[k].modulator, &made[k].m, NULL), EMR_OK);
+        }
+        check_homemade(&made[k], w[k]);
+        batch[k] = made[k].modulator;
+    }
+    p.n_rows = HEIGHT;
+    p.x = x;
+    p.y = y;
+    p.batch = 4;
+    assert_int_equal(emr_modulator_multiply(batch, &p, WIDTH, EMR_DTYPE_F32, base, NULL), EMR_OK);
+    for (size_t b = 0; b < 4; b++)
+        for (size_t row = 0; row < HEIGHT; row++) {
+            double sum = 0;
+            for (size_t c = 0; c < WIDTH; c++)
+                sum += (double)w[b][row * WIDTH + c] * (double)x[b * WIDTH + c];
+            assert_true(fabs(sum - (double)y[b * HEIGHT + row]) < 1e-3);
+        }
+    for (size_t k = 0; k < 4; k++)
+        emr_modulator_destroy(&made[k].modulator);
+}
+
+static void kinds_that_cannot_be_are_refused(void **state)
+{
+    rng r = {137};
+    source *s = make_source("a", EMR_DTYPE_F32, 1, 0, &r);
+    emr_modulator *modulator = make_modulator();
+    (void)state;
+    assert_int_equal(emr_modulator_add(modulator, &s->m, NULL), EMR_OK);
+    const emr_modulation good = s->m;
+    emr_modulation m = good;
+    m.name = "b", m.kind = EMR_MODULATOR_KIND_LEVELS + 1;
+    check_not_added(modulator, &m, EMR_EINVAL);
+    m.kind = EMR_MODULATOR_KIND_THIN, m.thinning = 12;
+    check_not_added(modulator, &m, EMR_EINVAL);
+    m.thinning = 64;
+    check_not_added(modulator, &m, EMR_EINVAL);
+    m.kind = EMR_MODULATOR_KIND_LEVELS, m.n_levels = 5;
+    check_not_added(modulator, &m, EMR_EINVAL);
+    m = good, m.name = "b", m.columns = s->mask;
+    check_not_added(modulator, &m, EMR_EINVAL);
+    m = good, m.name = "b", m.kind = EMR_MODULATOR_KIND_TWO_SIDED, m.unified = NULL;
+    check_not_added(modulator, &m, EMR_EINVAL);
+    m.kind = EMR_MODULATOR_KIND_SIGN, m.unified_dtype = EMR_DTYPE_NONE;
+    assert_int_equal(emr_modulator_add(modulator, &m, NULL), EMR_OK);
+    emr_modulator_destroy(&modulator);
+    free(s);
+}
+
 /* Applying allocates nothing, and every failed request while building is EMR_ENOMEM without a leak. */
 static void memory_is_taken_while_building_only(void **state)
 {
@@ -325,6 +489,8 @@ int main(void)
         cmocka_unit_test(stats_count_the_mask),
         cmocka_unit_test(wrong_modulations_are_refused),
         cmocka_unit_test(wrong_applications_are_refused),
+        cmocka_unit_test(hosts_make_modulators_of_every_kind),
+        cmocka_unit_test(kinds_that_cannot_be_are_refused),
         cmocka_unit_test(memory_is_taken_while_building_only),
     };
     return cmocka_run_group_tests_name("modulator", tests, NULL, NULL);
