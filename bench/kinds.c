@@ -8,7 +8,7 @@
 
 const bench_kind bench_kinds[] = {
     {"mask", 1, true, SPEC(.kind = EMR_MODULATOR_KIND_MASK)},
-    {"mask nearest", 1, true, SPEC(.kind = EMR_MODULATOR_KIND_MASK, .mask_rule = EMR_MASK_NEAREST)},
+    {"mask nearest", 1, true, SPEC(.kind = EMR_MODULATOR_KIND_MASK, .mask_rule = EMR_MASK_RULE_NEAREST)},
     {"two-sided", 1, true, SPEC(.kind = EMR_MODULATOR_KIND_TWO_SIDED)},
     {"sign", 1, false, SPEC(.kind = EMR_MODULATOR_KIND_SIGN)},
     {"thin 1/4", 0.25, false, SPEC(.kind = EMR_MODULATOR_KIND_THIN, .thinning = 4)},

@@ -13,7 +13,7 @@ static const struct {
     emr_modulation_spec spec;
 } kinds[N_KINDS] = {
     {"mask (the paper)", SPEC(.kind = EMR_MODULATOR_KIND_MASK)},
-    {"mask, nearest", SPEC(.kind = EMR_MODULATOR_KIND_MASK, .mask_rule = EMR_MASK_NEAREST)},
+    {"mask, nearest", SPEC(.kind = EMR_MODULATOR_KIND_MASK, .mask_rule = EMR_MASK_RULE_NEAREST)},
     {"two-sided", SPEC(.kind = EMR_MODULATOR_KIND_TWO_SIDED)},
     {"sign", SPEC(.kind = EMR_MODULATOR_KIND_SIGN)},
     {"thin sign, 1 of 4", SPEC(.kind = EMR_MODULATOR_KIND_THIN, .thinning = 4)},

@@ -85,7 +85,7 @@ static const float USUAL_RESCALER_MAX = 2;
 static bool is_paper_mask(const arguments *a, size_t task)
 {
     const emr_modulation_spec *s = &a->tasks[task].modulation;
-    return s->kind == EMR_MODULATOR_KIND_MASK && s->mask_rule == EMR_MASK_AGREE &&
+    return s->kind == EMR_MODULATOR_KIND_MASK && s->mask_rule == EMR_MASK_RULE_AGREE &&
            s->rescale <= EMR_RESCALE_L2;
 }
 
