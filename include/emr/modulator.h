@@ -73,8 +73,8 @@ enum {
 /* Where a bit of a mask is 1. */
 typedef uint32_t emr_mask_rule;
 enum {
-    EMR_MASK_AGREE = 0,  /* tau and the unified value have the same sign (the paper, equation 4) */
-    EMR_MASK_NEAREST = 1 /* and tau is nearer to the unified value than to 0 */
+    EMR_MASK_RULE_AGREE = 0,  /* tau and the unified value have the same sign (the paper, equation 4) */
+    EMR_MASK_RULE_NEAREST = 1 /* and tau is nearer to the unified value than to 0 */
 };
 
 /* A kind with its parameters; zero means the default. */

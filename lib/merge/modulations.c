@@ -50,7 +50,7 @@ static emr_status check_rule(const emr_modulation_spec *s, emr_error *error)
 {
     emr_modulator_kind kind = s->kind ? s->kind : EMR_MODULATOR_KIND_MASK;
     if (s->rescale > EMR_RESCALE_MIXED || s->rescale_per > EMR_RESCALE_PER_ROW ||
-        s->mask_rule > EMR_MASK_NEAREST)
+        s->mask_rule > EMR_MASK_RULE_NEAREST)
         return emr_fail(error, EMR_EINVAL, "emr_modulation_spec: unknown rescale, rescale_per or mask_rule");
     if ((s->rescale == EMR_RESCALE_MIXED && kind != EMR_MODULATOR_KIND_THIN) ||
         (s->rescale == EMR_RESCALE_L1_MEANS && kind != EMR_MODULATOR_KIND_MASK))
@@ -146,7 +146,7 @@ static emr_status fail_disagreement(const emr_task *task, const emr_task *first,
 /* Whether all elected tasks are masks that agree. */
 static bool are_papers(const emr_modulations *m)
 {
-    bool are = m->mask_rule == EMR_MASK_AGREE;
+    bool are = m->mask_rule == EMR_MASK_RULE_AGREE;
     for (uint32_t i = 0; i < m->n_elected; i++)
         are = are && m->specs[m->elected[i]].kind == EMR_MODULATOR_KIND_MASK;
     return are;
@@ -196,7 +196,7 @@ static emr_status check_growing(const emr_merge_plan *plan, const emr_task *task
 {
     for (uint32_t t = 0; plan->options.extendable && t < n_tasks; t++) {
         const emr_modulation_spec *s = &plan->modulations.specs[t];
-        if (s->kind != EMR_MODULATOR_KIND_MASK || s->mask_rule != EMR_MASK_AGREE ||
+        if (s->kind != EMR_MODULATOR_KIND_MASK || s->mask_rule != EMR_MASK_RULE_AGREE ||
             s->rescale > EMR_RESCALE_L1_MEANS)
             return emr_fail(
                 error, EMR_EINVAL,

@@ -16,7 +16,7 @@ static const test_tensor kinds_tensors[KINDS_TENSORS] = {
 };
 
 const emr_modulator_record kinds_of_all[] = {
-    {.kind = EMR_MODULATOR_KIND_MASK, .mask_rule = EMR_MASK_NEAREST, .rescale = 4, .error = 0.5f},
+    {.kind = EMR_MODULATOR_KIND_MASK, .mask_rule = EMR_MASK_RULE_NEAREST, .rescale = 4, .error = 0.5f},
     {.kind = EMR_MODULATOR_KIND_SIGN,
      .has_columns = 1,
      .vectors_dtype = EMR_DTYPE_BF16,
