@@ -90,6 +90,7 @@ typedef struct emr_modulation_spec {
                                     fewer than 8, are kept by kinds without: BF16 (the default) or F32 */
     uint32_t without_columns; /* sign: non-zero: no scales of columns */
     uint32_t seed;            /* thin: of the positions; 0: from the task's name */
+    uint32_t reserved;
 } emr_modulation_spec;
 
 /* How near a task's rebuilt vector v is to its task vector tau, over all merged tensors. NaN: not measured. */
