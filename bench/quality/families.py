@@ -38,6 +38,7 @@ FAMILIES = {
     "MLP-256": Family("report", "mlp", "256", 600, 64, 1e-3),
     "MLP-1024": Family("report", "mlp", "1024", 600, 64, 1e-3),
     "MiniLM-L6 in BF16": Family("report", "bert", "L6", 120, 24, 1e-4, 1e-3, bf16=True),
+    "demo": Family("report", "mlp", "demo", 0, 0, 0),  # examples/digits, trained there
 }
 PREFIX = {"bert": "classifier.", "resnet": "classifier.", "mlp": "-"}  # of tensors that each task has for itself
 LOGITS = {"bert": networks.bert, "resnet": networks.resnet, "mlp": networks.mlp}
@@ -139,10 +140,12 @@ def tasks_of(family, folder, seed):
 
 
 def load(name, seed, work):
-    """(base, {task: weights}, {task: Task}); trains what is not there yet."""
+    """({task: its file; "base": the base's}, {task: Task}); trains what is not there yet."""
     family = FAMILIES[name]
+    if family.base == "demo":
+        return demo()
     tasks = tasks_of(family, os.path.join(work, "files"), seed)
-    folder = os.path.join(work, f"{name.removesuffix(' in BF16')}-{seed}")
+    folder = os.path.join(work, f"{name.removesuffix(' in BF16').replace(' ', '-')}-{seed}")
     os.makedirs(folder, exist_ok=True)
 
     def kept(what, make):
@@ -152,18 +155,33 @@ def load(name, seed, work):
             save_file({k: v.contiguous() for k, v in make().items()}, path + ".part")
             os.replace(path + ".part", path)
             print(f"{path}: trained in {time.time() - start:.0f} s", file=sys.stderr, flush=True)
-        return load_file(path)
+        return path
 
-    base = kept("base", lambda: pretrained(family, os.path.join(work, "files"), tasks, seed))
-    tuned = {task: kept(task, lambda: fine_tune(family, base, tasks[task], 100 * seed + i))
-             for i, task in enumerate(tasks)}
-    if family.bf16:
-        base, tuned = rounded(base), {k: rounded(v) for k, v in tuned.items()}
-    return base, tuned, tasks
+    def rounded(path):
+        other = path.removesuffix(".safetensors") + "-bf16.safetensors"
+        if not os.path.exists(other):
+            save_file({k: v.bfloat16() for k, v in load_file(path).items()}, other)
+        return other
+
+    found = {"base": kept("base", lambda: pretrained(family, os.path.join(work, "files"), tasks, seed))}
+    for i, task in enumerate(tasks):
+        found[task] = kept(task, lambda: fine_tune(family, load_file(found["base"]), tasks[task], 100 * seed + i))
+    return {k: rounded(v) if family.bf16 else v for k, v in found.items()}, tasks
 
 
-def rounded(weights):
-    return {k: v.bfloat16().float() for k, v in weights.items()}
+def demo():
+    """The networks of examples/digits: (files, tasks)."""
+    folder = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "examples", "digits")
+    held = load_file(os.path.join(folder, "heldout.safetensors"))
+    names = sorted(k.removesuffix(".labels") for k in held if k.endswith(".labels"))
+    tasks = {name: data.Task(None, (held[name + ".pixels"].float() / 16, held[name + ".labels"].long()), 10)
+             for name in names}
+    found = {name: os.path.join(folder, "models", name + ".safetensors") for name in names}
+    return {"base": os.path.join(folder, "models", "pretrained.safetensors")} | found, tasks
+
+
+def weights_of(path):
+    return {k: v.float() for k, v in load_file(path).items()}
 
 
 def evaluate(family, weights, task):
@@ -183,7 +201,7 @@ if __name__ == "__main__":  # python families.py WORK SEED [family ...]
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", 2)))
     for name in sys.argv[3:] or FAMILIES:
         seed = int(sys.argv[2])
-        base, tuned, tasks = load(name, seed, sys.argv[1])
-        right = {t: (evaluate(FAMILIES[name], tuned[t], tasks[t]).argmax(1) == tasks[t].test[1]).float().mean().item()
-                 for t in tasks}
+        found, tasks = load(name, seed, sys.argv[1])
+        right = {t: (evaluate(FAMILIES[name], weights_of(found[t]), tasks[t]).argmax(1) == tasks[t].test[1])
+                 .float().mean().item() for t in tasks}
         print(name, seed, {t: round(100 * r, 1) for t, r in right.items()}, flush=True)

@@ -185,7 +185,8 @@ def test_signs_are_added_to_any_bundle():
     for options in ([], ["--extendable"], ["--modulator", "sign"], ["--modulator", "two-sided"], ["--mask", "nearest", "--embed-base"]):
         emr(*merge, *options)
         before = apply("o.emr", "one"), apply("o.emr", "two")
-        emr("add", "o.emr", "--base", "base.safetensors", "--task", "three.safetensors", "--modulator", "sign", "-o", "p.emr", "--force")
+        added = emr("add", "o.emr", "--base", "base.safetensors", "--task", "three.safetensors", "--modulator", "sign", "-o", "p.emr", "--force")
+        assert ["can no longer be added" in note for note in added.notes] == [True] * ("--extendable" in options), options
         assert tasks_of("p.emr") == ["one", "two", "three"]
         assert (apply("p.emr", "one"), apply("p.emr", "two")) == before, options
         kinds = [task["modulator"]["kind"] for task in inspected("p.emr")["tasks"]]

@@ -213,6 +213,10 @@ int print_merge_report(const merge_job *j, const arguments *a)
         note_task(j, a, i);
     for (uint32_t i = 0; !a->quiet && emr_merge_get_task_report(j->merge, i, &r) == EMR_OK; i++)
         warn_of_task(&r, i < n_before || is_paper_mask(a, i - n_before));
+    if (!a->quiet && info_before(j).extendable && !has_masks(&a->tasks[0].modulation))
+        complain(0,
+                 "note: tasks with masks can no longer be added to the new bundle, as they could to %.300s",
+                 a->files[0]);
     note_share(a, &parts, j->base);
     int exit_status = status ? complain_status(status, &error) : EXIT_DONE;
     if (!status && a->json)
