@@ -241,7 +241,7 @@ def thin_share(kept):
     return np.clip((kept - 16) / 64, 0, 1)
 
 
-def thin(tau, place, k, seed=0, rule="auto", share=thin_share):
+def thin(tau, place, k, seed=0, rule="mixed", share=thin_share):
     """+-r of the stretch at the drawn positions alone."""
     t, (starts, n), q = tau.reshape(-1), place.stretches(), 1 << k
     at, run, inside = thin_positions(place, seed, k)

@@ -50,7 +50,7 @@ def grid():
         for n in (3, 4, 8, 16):
             rows[f"levels {n} {rule}"] = lambda t, p, s, n=n, rule=rule: m.levels(t, p, n, rule)
     for k in range(1, 6):
-        rows[f"thin 1/{1 << k} auto"] = lambda t, p, s, k=k: m.thin(t, p, k, s)
+        rows[f"thin 1/{1 << k} mixed"] = lambda t, p, s, k=k: m.thin(t, p, k, s)
         rows[f"thin 1/{1 << k} norm"] = lambda t, p, s, k=k: m.thin(t, p, k, s, "norm")
         for f in (0, 0.25, 0.5, 0.75, 1):
             rows[f"thin 1/{1 << k} f={f}"] = (
