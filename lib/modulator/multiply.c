@@ -93,6 +93,7 @@ static void begin_tile(emr_tile *t, const emr_multiplication *m, size_t first)
         t->same[v] = 0;
         while (t->of[t->same[v]].user != t->of[v].user)
             t->same[v]++;
+        t->last[t->same[v]] = v;
     }
 }
 

@@ -76,14 +76,11 @@ static void multiply_coded_part(emr_tile *t, const coded_piece *c)
                       .columns = piece_columns(t, c),
                       .coding = *coding,
                       .stride = whole ? p->x_stride : EMR_LANES};
-    for (size_t v = c->v; v < t->n; v += d.n_vectors) {
-        d.n_vectors = 0;
-        while (v + d.n_vectors < t->n && t->same[v + d.n_vectors] == c->v)
+    for (size_t v = c->v, end = t->last[c->v] + 1; v < end; v += d.n_vectors + 1) {
+        for (d.n_vectors = 0; v + d.n_vectors < end && t->same[v + d.n_vectors] == c->v;)
             d.n_vectors++;
-        if (!d.n_vectors) {
-            d.n_vectors = 1;
+        if (!d.n_vectors)
             continue;
-        }
         d.x = whole ? p->x + (t->first + v) * p->x_stride + c->column : t->x[v];
         d.lanes = t->work.coded.stretch + v;
         if (!whole)
@@ -97,7 +94,7 @@ static void end_stretch(emr_tile *t, size_t first)
 {
     emr_coded_work *k = &t->work.coded;
     float scale = k->scale[first];
-    for (size_t v = first; v < t->n && scale != 0; v++) {
+    for (size_t v = first; v <= t->last[first] && scale != 0; v++) {
         if (t->same[v] != first)
             continue;
         for (size_t j = 0; j < EMR_LANES; j++) {

@@ -39,6 +39,7 @@ typedef struct emr_tile {
     const emr_kind *kind;         /* of all, where they have unified values; else NULL */
     size_t first, n;              /* vectors */
     size_t same[EMR_DOT_VECTORS]; /* the first vector of the tile with that one's task */
+    size_t last[EMR_DOT_VECTORS]; /* of a first one: the last vector with its task */
     emr_code_kernels kernels[EMR_DOT_VECTORS];
     emr_reach reached[EMR_DOT_VECTORS];
     _Alignas(64) float lanes[EMR_DOT_VECTORS][EMR_LANES];
