@@ -1,9 +1,9 @@
 """From which share of exact zeros on are levels of 3 better than signs? `python zeros.py --emr PATH FAMILY ...`
 
-Zeros come about in two ways. BF16: base + a tau, rounded to BF16, for ever smaller a: where that does not reach half of the
-last bit, nothing changes. Sparse: of F32 checkpoints all but the largest changes are undone. A line: the share of zeros in
-the matrices; then for each kind the error of its logits, as a share of what fine-tuning changed in them, and bits a
-parameter. Means over four tasks.
+Zeros come about in two ways. Rounded: base + a tau in BF16, for ever smaller a: where a change does not reach half of
+the last bit, it is none. Sparse: of F32 checkpoints all but the largest changes are undone. A line: the share of zeros
+in the matrices; then for each kind the error of its logits, as a share of what fine-tuning changed in them, and bits
+a parameter. Means over four tasks.
 """
 import argparse
 import json
@@ -30,6 +30,7 @@ def main():
     print("| family | zeros | " + " | ".join(KINDS) + " |\n| --- | --- |" + " --- |" * len(KINDS))
     for name in options.family:
         bench = run.Bench(name, 0, options)
+        bench.scratch += "-zeros"
         for how, amounts in ((rounded, (1, 0.1, 0.03, 0.01, 0.003, 0.001)), (sparse, (0.5, 0.7, 0.8, 0.9, 0.95))):
             for amount in amounts:
                 found = [measure(bench, i, *how(bench, i, amount)) for i in range(4)]
