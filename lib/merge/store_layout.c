@@ -105,7 +105,8 @@ static void limit_writer(emr_merge_plan *plan, const emr_layout *l)
         .compression = plan->options.compression,
         .overlap = overlaps,
     };
-    s->writer.loose_total = s->writer.loose_blocks * s->writer.loose_bytes + coded_bytes;
+    if (coded_blocks)
+        s->writer.loose_total = s->writer.loose_blocks * s->writer.loose_bytes + coded_bytes;
     s->writer.loose_blocks += coded_blocks;
     if (!overlaps) { /* a few blocks at a time will do */
         size_t few = l->n_workers;

@@ -302,6 +302,182 @@ static void adding_is_merging_at_once(void **state)
     }
 }
 
+/* As planned: working memory, but for the bundle's index; and what is written without compression. */
+static void plans_are_kept(void **state)
+{
+    (void)state;
+    enum { INDEX_BYTES = 128 << 10 };
+    test_set s = rich_set(4, 4, SOURCE_IO);
+    for (size_t first = 0; first < N_SPECS; first++) {
+        emr_error error = {0};
+        test_meter m = {0, 0};
+        emr_allocator allocator = test_meter_make(&m);
+        odd_executor odd = {.reverse = true};
+        emr_executor executor = odd_executor_make(&odd, 4);
+        emr_resources resources = test_resources(&allocator, first % 2 ? &executor : NULL);
+        emr_merge_options o = rich_options(EMR_RESCALE_PER_DEFAULT);
+        resources.memory_bytes = (uint64_t)(first % 3 == 0 ? 7 : first % 3 == 1 ? 16 : 64) << 20;
+        o.resources = &resources;
+        o.block_params = first % 4 == 1 ? 4096 : 0;
+        o.compression = first < 4 ? 0 : EMR_COMPRESSION_NONE;
+        emr_buffer *buffer = test_buffer_new();
+        emr_merge *merge = create_coded(&s, &o, first);
+        emr_plan_summary plan = EMR_INIT(emr_plan_summary);
+        assert_ok(emr_merge_set_output(merge, emr_buffer_io(buffer), &error), &error);
+        assert_ok(emr_merge_get_plan(merge, &plan, &error), &error);
+        assert_ok(emr_merge_run(merge, &error), &error);
+        assert_in_range(plan.peak_memory, 1, resources.memory_bytes);
+        if (m.peak > plan.peak_memory + INDEX_BYTES)
+            fail_msg("specs from %zu: %zu bytes were taken, planned were %zu", first, m.peak,
+                     (size_t)plan.peak_memory);
+        if (emr_buffer_bytes(buffer) > plan.bytes_out)
+            fail_msg("specs from %zu: %zu bytes were written, planned were at most %zu", first,
+                     emr_buffer_bytes(buffer), (size_t)plan.bytes_out);
+        emr_merge_destroy(&merge);
+        assert_int_equal(m.now, 0);
+        emr_buffer_destroy(&buffer);
+    }
+    test_set_destroy(&s);
+}
+
+/* Tasks 0 and 2 are masks, 1 and 3 are not: what masks are does not depend on these. */
+static void masks_take_no_notice(void **state)
+{
+    (void)state;
+    for (uint32_t per = EMR_RESCALE_PER_MODEL; per <= EMR_RESCALE_PER_ROW; per++) {
+        emr_error error = {0};
+        test_set s = test_set_create(mixed_tensors, n_mixed_tensors, 4, 70 + per, SOURCE_MEMORY), two = s;
+        test_model models[2] = {s.tasks[0], s.tasks[2]};
+        two.tasks = models;
+        two.n = 2;
+        emr_merge_options o = small_options();
+        o.rescale_per = per;
+        emr_buffer *want = test_merge_bundle(&two, &o), *got = test_buffer_new();
+        emr_merge *merge = test_merge_create(&s, &o);
+        for (uint32_t t = 1; t < 4; t += 2) {
+            emr_modulation_spec spec = spec_at(t);
+            spec.kind = t == 1 ? EMR_MODULATOR_KIND_THIN : EMR_MODULATOR_KIND_LEVELS;
+            assert_ok(emr_merge_set_modulation(merge, t, &spec, &error), &error);
+        }
+        assert_ok(emr_merge_set_output(merge, emr_buffer_io(got), &error), &error);
+        assert_ok(emr_merge_run(merge, &error), &error);
+        emr_merge_destroy(&merge);
+        emr_bundle *a = test_bundle_open(got), *b = test_bundle_open(want);
+        for (uint32_t t = 0; t < 2; t++)
+            assert_same_task(a, 2 * t, b, t, &s);
+        emr_bundle_destroy(&a);
+        emr_bundle_destroy(&b);
+        emr_buffer_destroy(&got);
+        emr_buffer_destroy(&want);
+        test_set_destroy(&s);
+    }
+}
+
+static emr_status run_with(const test_set *s, emr_merge_options o, const emr_modulation_spec *spec,
+                           emr_error *error, uint64_t *zeroed)
+{
+    emr_merge *merge;
+    emr_buffer *buffer = test_buffer_new();
+    o.modulation = spec;
+    merge = test_merge_create(s, &o);
+    assert_ok(emr_merge_set_output(merge, emr_buffer_io(buffer), error), error);
+    emr_status status = emr_merge_run(merge, error);
+    emr_task_report report = EMR_INIT(emr_task_report);
+    if (!status)
+        assert_int_equal(emr_merge_get_task_report(merge, 1, &report), EMR_OK);
+    *zeroed = report.zeroed;
+    assert_int_equal(report.mask_ones, 0);
+    emr_merge_destroy(&merge);
+    emr_buffer_destroy(&buffer);
+    return status;
+}
+
+static void what_is_not_finite_is_found(void **state)
+{
+    (void)state;
+    static const test_tensor tensors[] = {{"a", EMR_DTYPE_F32, 2, {30, 40}}, {"b", EMR_DTYPE_F32, 1, {90}}};
+    for (size_t i = 0; i < 2 * N_SPECS; i++) {
+        emr_error error = {0};
+        uint64_t zeroed;
+        size_t tensor = i / N_SPECS;
+        test_set s = test_set_create(tensors, 2, 2, 3, SOURCE_MEMORY);
+        emr_modulation_spec spec = spec_at(i);
+        emr_merge_options o = small_options();
+        if (spec.kind == EMR_MODULATOR_KIND_MASK) {
+            test_set_destroy(&s);
+            continue;
+        }
+        memset(s.tasks[1].data[tensor] + 4 * 77, 0xff, 4);
+        assert_int_equal(run_with(&s, o, &spec, &error, &zeroed), EMR_ENONFINITE);
+        assert_says(&error, "NaN or infinity at index 77");
+        assert_names_task(&error, "t1");
+        assert_names_tensor(&error, tensors[tensor].name);
+        o.on_nonfinite = EMR_ON_NONFINITE_ZERO;
+        assert_ok(run_with(&s, o, &spec, &error, &zeroed), &error);
+        assert_int_equal(zeroed, 1);
+        memset(s.base.data[tensor] + 4 * 5, 0xff, 4);
+        o.on_nonfinite = EMR_ON_NONFINITE_ERROR;
+        assert_int_equal(run_with(&s, o, &spec, &error, &zeroed), EMR_ENONFINITE);
+        assert_says(&error, "the base");
+        test_set_destroy(&s);
+    }
+}
+
+static void assert_unfit(const emr_modulation_spec *spec, const char *says)
+{
+    emr_error error = {0};
+    emr_merge *merge;
+    emr_merge_options o = EMR_INIT(emr_merge_options);
+    emr_modulation_spec sized = *spec;
+    sized.size = sizeof sized;
+    o.modulation = &sized;
+    assert_int_equal(emr_merge_create(&merge, &o, &error), EMR_EINVAL);
+    assert_says(&error, says);
+}
+
+static void what_no_task_can_be_is_refused(void **state)
+{
+    (void)state;
+    emr_error error = {0};
+    static const struct {
+        emr_modulation_spec spec;
+        const char *says;
+    } unfit[] = {
+        {{.kind = 9}, "kind 9"},
+        {{.kind = EMR_MODULATOR_KIND_THIN, .thinning = 3}, "2, 4, 8, 16 or 32"},
+        {{.kind = EMR_MODULATOR_KIND_THIN, .thinning = 64}, "2, 4, 8, 16 or 32"},
+        {{.kind = EMR_MODULATOR_KIND_LEVELS, .n_levels = 5}, "3, 4, 8 or 16"},
+        {{.kind = EMR_MODULATOR_KIND_SIGN, .n_levels = 4}, "no n_levels"},
+        {{.kind = EMR_MODULATOR_KIND_SIGN, .vectors_dtype = EMR_DTYPE_F16}, "BF16 or F32"},
+        {{.kind = EMR_MODULATOR_KIND_SIGN, .rescale = EMR_RESCALE_MIXED}, "thin"},
+        {{.kind = EMR_MODULATOR_KIND_SIGN, .mask_rule = EMR_MASK_RULE_NEAREST}, "mask_rule"},
+        {{.kind = EMR_MODULATOR_KIND_LEVELS, .rescale = EMR_RESCALE_L1_MEANS}, "l1-means"},
+        {{.kind = EMR_MODULATOR_KIND_MASK, .seed = 3}, "no seed"},
+    };
+    for (size_t i = 0; i < sizeof unfit / sizeof *unfit; i++)
+        assert_unfit(&unfit[i].spec, unfit[i].says);
+
+    test_set s = test_set_create(mixed_tensors, n_mixed_tensors, 2, 3, SOURCE_MEMORY);
+    emr_modulation_spec spec = spec_at(0);
+    emr_merge_options o = small_options();
+    emr_sink sink = EMR_INIT(emr_sink);
+    emr_merge *merge = test_merge_create(&s, &o);
+    assert_int_equal(emr_merge_set_modulation(merge, 2, &spec, &error), EMR_EINVAL);
+    assert_ok(emr_merge_set_modulation(merge, 1, &spec, &error), &error);
+    assert_ok(emr_merge_set_sink(merge, &sink, &error), &error);
+    assert_int_equal(emr_merge_run(merge, &error), EMR_EUNSUPPORTED);
+    assert_says(&error, "a sink takes masks alone");
+    emr_merge_destroy(&merge);
+    o.extendable = 1;
+    merge = test_merge_create(&s, &o);
+    emr_plan_summary plan = EMR_INIT(emr_plan_summary);
+    assert_ok(emr_merge_set_modulation(merge, 1, &spec, &error), &error);
+    assert_int_equal(emr_merge_get_plan(merge, &plan, &error), EMR_EINVAL);
+    assert_says(&error, "extendable");
+    emr_merge_destroy(&merge);
+    test_set_destroy(&s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -309,6 +485,10 @@ int main(void)
         cmocka_unit_test(pushed_bytes_give_the_same),
         cmocka_unit_test(nearness_is_what_is_rebuilt),
         cmocka_unit_test(adding_is_merging_at_once),
+        cmocka_unit_test(plans_are_kept),
+        cmocka_unit_test(masks_take_no_notice),
+        cmocka_unit_test(what_is_not_finite_is_found),
+        cmocka_unit_test(what_no_task_can_be_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
