@@ -302,6 +302,131 @@ static void adding_is_merging_at_once(void **state)
     }
 }
 
+/* Adding with a journal, which the k-th write of the bundle cuts off; in memory that is enough for small windows. */
+static emr_status add_with_journal(const emr_bundle *before, const test_set *s, const emr_buffer *out,
+                                   const emr_buffer *log, size_t fail_write, size_t *n_writes)
+{
+    emr_error error = {0};
+    emr_merge *merge;
+    emr_resources resources = resources_within(8 << 20);
+    emr_merge_options o = EMR_INIT(emr_merge_options);
+    emr_modulation_spec spec = spec_at(1);
+    test_io failing = {.inner = *emr_buffer_io(out), .fail_read = SIZE_MAX, .fail_write = fail_write};
+    emr_io output = test_io_make(&failing);
+    o.resources = &resources;
+    o.modulation = &spec;
+    assert_ok(emr_merge_create(&merge, &o, &error), &error);
+    assert_ok(emr_merge_extend(merge, before, &error), &error);
+    assert_ok(emr_merge_set_base(merge, s->base.model, &error), &error);
+    assert_ok(emr_merge_add_task(merge, "new", s->tasks[1].model, &error), &error);
+    assert_ok(emr_merge_set_output(merge, &output, &error), &error);
+    assert_ok(emr_merge_set_journal(merge, emr_buffer_io(log), 50000, &error), &error);
+    emr_status status = emr_merge_run(merge, &error);
+    *n_writes = failing.writes;
+    emr_merge_destroy(&merge);
+    return status;
+}
+
+static void adding_goes_on(void **state)
+{
+    (void)state;
+    test_set s = rich_set(31, 2, SOURCE_MEMORY), one = s;
+    one.n = 1;
+    emr_merge_options o = rich_options(EMR_RESCALE_PER_ROW);
+    emr_buffer *old = test_merge_bundle(&one, &o), *want = test_buffer_new(), *log = test_buffer_new();
+    emr_bundle *before = test_bundle_open(old);
+    size_t n_writes, n;
+    assert_int_equal(add_with_journal(before, &s, want, log, SIZE_MAX, &n_writes), EMR_OK);
+    for (size_t k = 0; k < n_writes; k += 1 + n_writes / 40) {
+        emr_buffer *got = test_buffer_new(), *journal = test_buffer_new();
+        assert_int_equal(add_with_journal(before, &s, got, journal, k, &n), EMR_EIO);
+        assert_int_equal(add_with_journal(before, &s, got, journal, SIZE_MAX, &n), EMR_OK);
+        emr_buffer *whole = test_buffer_of(emr_buffer_data(got), emr_buffer_bytes(want));
+        assert_same_buffer(whole, want, "the bundle");
+        emr_buffer_destroy(&whole);
+        emr_buffer_destroy(&got);
+        emr_buffer_destroy(&journal);
+    }
+    emr_bundle_destroy(&before);
+    emr_buffer_destroy(&old);
+    emr_buffer_destroy(&want);
+    emr_buffer_destroy(&log);
+    test_set_destroy(&s);
+}
+
+static emr_status add_one(const emr_bundle *before, const emr_model *base, const emr_model *task,
+                          const char *name, const emr_merge_options *o, emr_error *error)
+{
+    emr_merge *merge;
+    emr_buffer *out = test_buffer_new();
+    assert_ok(emr_merge_create(&merge, o, error), error);
+    emr_status status = emr_merge_extend(merge, before, error);
+    if (!status)
+        status = emr_merge_set_base(merge, base, error);
+    if (!status)
+        status = emr_merge_add_task(merge, name, task, error);
+    if (!status)
+        status = emr_merge_set_output(merge, emr_buffer_io(out), error);
+    if (!status)
+        status = emr_merge_run(merge, error);
+    if (!status) {
+        emr_bundle *b = test_bundle_open(out);
+        assert_ok(emr_bundle_verify(b, NULL, error), error);
+        emr_bundle_destroy(&b);
+    }
+    emr_merge_destroy(&merge);
+    emr_buffer_destroy(&out);
+    return status;
+}
+
+static const test_tensor whole[] = {
+    {"a", EMR_DTYPE_F32, 2, {20, 30}}, {"b", EMR_DTYPE_BF16, 1, {90}}, {"i", EMR_DTYPE_I32, 1, {4}}};
+static const test_tensor reshaped[] = {
+    {"a", EMR_DTYPE_F32, 2, {30, 20}}, {"b", EMR_DTYPE_BF16, 1, {90}}, {"i", EMR_DTYPE_I32, 1, {4}}};
+static const test_tensor lacking[] = {{"a", EMR_DTYPE_F32, 2, {20, 30}}, {"i", EMR_DTYPE_I32, 1, {7}}};
+static const test_tensor integral[] = {
+    {"a", EMR_DTYPE_F32, 2, {20, 30}}, {"b", EMR_DTYPE_I16, 1, {90}}, {"i", EMR_DTYPE_I32, 1, {4}}};
+
+static void what_cannot_be_added_is_refused(void **state)
+{
+    (void)state;
+    emr_error error = {0};
+    emr_modulation_spec spec = spec_at(0);
+    emr_merge_options plain = EMR_INIT(emr_merge_options), coded = plain, absent;
+    emr_policy policy = {.size = sizeof policy, .on_missing = EMR_ON_MISSING_ABSENT};
+    coded.modulation = &spec;
+    absent = coded;
+    absent.policy = &policy;
+    test_set s = test_set_create(whole, 3, 1, 3, SOURCE_MEMORY);
+    test_model other = test_model_create("other", reshaped, 3, SOURCE_MEMORY),
+               fewer = test_model_create("fewer", lacking, 2, SOURCE_MEMORY),
+               whole_numbers = test_model_create("numbers", integral, 3, SOURCE_MEMORY);
+    emr_buffer *buffer = test_merge_bundle(&s, NULL);
+    emr_bundle *b = test_bundle_open(buffer);
+    const emr_model *base = s.base.model, *task = s.tasks[0].model;
+    assert_ok(add_one(b, base, task, "new", &coded, &error), &error);
+    assert_int_equal(add_one(b, base, task, "new", &plain, &error), EMR_EUNSUPPORTED);
+    assert_says(&error, "was not made extendable");
+    assert_int_equal(add_one(b, base, task, "t0", &coded, &error), EMR_EEXIST);
+    assert_int_equal(add_one(b, base, other.model, "new", &coded, &error), EMR_EMISMATCH);
+    assert_names_tensor(&error, "a");
+    assert_int_equal(add_one(b, other.model, task, "new", &coded, &error), EMR_EMISMATCH);
+    assert_int_equal(add_one(b, whole_numbers.model, task, "new", &coded, &error), EMR_EMISMATCH);
+    assert_int_equal(add_one(b, fewer.model, task, "new", &coded, &error), EMR_EMISMATCH);
+    assert_int_equal(add_one(b, base, fewer.model, "new", &coded, &error), EMR_EMISMATCH);
+    assert_names_tensor(&error, "b");
+    assert_ok(add_one(b, base, fewer.model, "new", &absent, &error), &error);
+    s.base.data[0][8] ^= 1;
+    assert_int_equal(add_one(b, base, task, "new", &coded, &error), EMR_EMISMATCH);
+    assert_says(&error, "its values differ");
+    emr_bundle_destroy(&b);
+    emr_buffer_destroy(&buffer);
+    test_model_destroy(&other);
+    test_model_destroy(&fewer);
+    test_model_destroy(&whole_numbers);
+    test_set_destroy(&s);
+}
+
 /* As planned: working memory, but for the bundle's index; and what is written without compression. */
 static void plans_are_kept(void **state)
 {
@@ -485,6 +610,8 @@ int main(void)
         cmocka_unit_test(pushed_bytes_give_the_same),
         cmocka_unit_test(nearness_is_what_is_rebuilt),
         cmocka_unit_test(adding_is_merging_at_once),
+        cmocka_unit_test(adding_goes_on),
+        cmocka_unit_test(what_cannot_be_added_is_refused),
         cmocka_unit_test(plans_are_kept),
         cmocka_unit_test(masks_take_no_notice),
         cmocka_unit_test(what_is_not_finite_is_found),
