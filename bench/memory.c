@@ -1,5 +1,7 @@
 /* memory.c - merging in memory through the public API, as a host would: tensors of host memory in, results to
- * a sink that takes no notice of them; against plainly reading the same bytes. */
+ * a sink that takes no notice of them; and to a bundle, in each kind of modulator, whose bytes nobody keeps.
+ * Against plainly reading the same bytes. */
+#include "kinds.h"
 #include "measure.h"
 #include "merging.h"
 #include "rows.h"
@@ -13,6 +15,7 @@ enum { TENSORS = 16, ROW = 1024 };
 typedef struct hosted {
     const synthetic_models *values;
     const team *team;
+    const bench_kind *kind;
     emr_model *models[SOURCES_MAX];
 } hosted;
 
@@ -36,6 +39,28 @@ static void merge_hosted(void *arg)
     run_merge(&options, h->models, h->values->n_tasks, NULL);
 }
 
+static emr_status forget_bytes(void *user, uint64_t offset, const void *bytes, size_t n, emr_error *error)
+{
+    (void)user;
+    (void)error;
+    (void)offset;
+    (void)bytes;
+    (void)n;
+    return EMR_OK;
+}
+
+static void code_hosted(void *arg)
+{
+    const hosted *h = arg;
+    emr_io nowhere = EMR_INIT(emr_io);
+    emr_merge_options options = EMR_INIT(emr_merge_options);
+    nowhere.write = forget_bytes;
+    options.resources = &h->team->resources;
+    options.modulation = &h->kind->spec;
+    options.compression = EMR_COMPRESSION_NONE;
+    run_merge(&options, h->models, h->values->n_tasks, &nowhere);
+}
+
 static void read_hosted(void *arg)
 {
     const hosted *h = arg;
@@ -55,6 +80,19 @@ static void measure_merge(const settings *s, hosted *h, unsigned threads)
     team_destroy(&t);
 }
 
+static void measure_kinds(const settings *s, hosted *h)
+{
+    team t = team_create(s->threads);
+    h->team = &t;
+    for (h->kind = bench_kinds; h->kind->name; h->kind++) {
+        comparison c = take_turns(s->runs, code_hosted, read_hosted, h);
+        row(1 / c.ratio, "of read", h->kind->shares_unified || h->kind->bits > 1 ? no_bar() : at_least(0.85),
+            "memory: make %s, %s, %zu tasks, %s, ratio", h->kind->name, emr_dtype_name(h->values->dtype),
+            h->values->n_tasks, threads_of(s->threads).text);
+    }
+    team_destroy(&t);
+}
+
 static void measure_dtype(const settings *s, emr_dtype dtype)
 {
     team all = team_create(s->threads);
@@ -67,6 +105,7 @@ static void measure_dtype(const settings *s, emr_dtype dtype)
     measure_merge(s, &h, 1);
     if (s->threads > 1)
         measure_merge(s, &h, s->threads);
+    measure_kinds(s, &h);
     destroy_models(h.models, m.n_tasks + 1);
     synthetic_destroy(&m);
 }

@@ -5,6 +5,7 @@
  * What is counted: switching, bytes of base, unified values, mask and output, against memcpy, bytes read and
  * bytes written; multiplying, bytes of base, unified values and masks, against adding up as many. */
 #include "bandwidth.h"
+#include "kinds.h"
 #include "measure.h"
 #include "merging.h"
 #include "rows.h"
@@ -19,8 +20,9 @@ enum { TENSORS = 8, TASKS = 8, COLUMNS = 4096 };
 typedef struct engine {
     const team *team;
     synthetic_models values;
+    const bench_kind *kind; /* of all tasks' modulators */
     emr_dtype unified_dtype;
-    size_t unified_size;
+    size_t unified_size;          /* 0: there is no unified vector */
     emr_model *models[1 + TASKS]; /* the base and the tasks */
     emr_buffer *file, *memory;    /* as it was written, and as it is read: mapped */
     emr_bundle *bundle;
@@ -58,6 +60,7 @@ static void make_bundle(engine *e, int compression)
     o.resources = &e->team->resources;
     o.compression = compression;
     o.unified_dtype = e->unified_dtype;
+    o.modulation = &e->kind->spec;
     check(emr_buffer_create(&e->file, NULL, &error), &error);
     run_merge(&o, e->models, TASKS, emr_buffer_io(e->file));
     check(emr_buffer_open(&e->memory, emr_buffer_data(e->file), emr_buffer_bytes(e->file), NULL, &error),
@@ -120,14 +123,16 @@ static void multiply_batch(void *arg)
 /* Bytes that multiplying by `masks` tasks reads. */
 static double bytes_read(const engine *e, double masks)
 {
-    return (double)e->values.n * ((double)e->values.size + (double)e->unified_size + masks / 8);
+    return (double)e->values.n *
+           ((double)e->values.size + (double)e->unified_size + masks * e->kind->bits / 8);
 }
 
 static void read_operand_share(void *arg, size_t i)
 {
     engine *e = arg;
     size_t k = e->team->executor->concurrency;
-    const size_t bytes[3] = {e->values.n * e->values.size, e->values.n * e->unified_size, e->values.n / 8};
+    const size_t bytes[3] = {e->values.n * e->values.size, e->values.n * e->unified_size,
+                             (size_t)((double)e->values.n * e->kind->bits) / 8};
     uint64_t sum = 0;
     for (size_t part = 0; part < 3; part++) {
         size_t begin = share_begin(bytes[part], i, k, READ_UNIT),
@@ -158,14 +163,18 @@ static void set_batch(engine *e, size_t n_vectors, size_t n_tasks)
 
 static const char *dtypes_of(const engine *e)
 {
-    return e->values.dtype == EMR_DTYPE_F32    ? "F32"
-           : e->unified_dtype == EMR_DTYPE_F32 ? "BF16 with F32 unified"
-                                               : "BF16";
+    static char text[64];
+    bool narrow = e->values.dtype == EMR_DTYPE_BF16;
+    snprintf(text, sizeof text, "%s%s%s%s", narrow ? "BF16" : "F32",
+             narrow && e->unified_dtype == EMR_DTYPE_F32 && e->unified_size ? " with F32 unified" : "",
+             e->kind == bench_kinds ? "" : ", ", e->kind == bench_kinds ? "" : e->kind->name);
+    return text;
 }
 
 static void measure_switching(const settings *s, engine *e)
 {
-    double moved = (double)e->values.n * (2.0 * (double)e->values.size + (double)e->unified_size + 0.125);
+    double moved =
+        (double)e->values.n * (2.0 * (double)e->values.size + (double)e->unified_size + e->kind->bits / 8);
     double copied = 2.0 * (double)(e->values.n * e->values.size);
     unsigned threads = e->team->executor->concurrency;
     comparison c = take_turns(s->runs, switch_task, copy_weights, e);
@@ -185,7 +194,7 @@ static void measure_products(const settings *s, engine *e)
         dtypes_of(e), threads);
     row(1 / c.ratio, "of read", all ? at_least(0.85) : no_bar(),
         "session: matrix times vector, %s, %s, ratio", dtypes_of(e), threads);
-    double seconds[RUNS_MAX][2], ratios[RUNS_MAX], one[RUNS_MAX];
+    double seconds[RUNS_MAX][2], ratios[RUNS_MAX], one[RUNS_MAX], eight[RUNS_MAX];
     for (unsigned i = 0; i < s->runs; i++) {
         for (size_t k = 0; k < 2; k++) {
             set_batch(e, 8, k ? TASKS : 1);
@@ -196,9 +205,13 @@ static void measure_products(const settings *s, engine *e)
         }
         ratios[i] = seconds[i][1] / seconds[i][0];
         one[i] = seconds[i][0];
+        eight[i] = seconds[i][1];
     }
     row(median(one, s->runs) / c.subject, "times", no_bar(), "session: 8 vectors of one task to 1, %s, %s",
         dtypes_of(e), threads);
+    row(median(eight, s->runs) / c.subject, "times",
+        all && !e->kind->shares_unified ? at_most(1.3) : no_bar(),
+        "session: 8 vectors of 8 tasks to 1, %s, %s", dtypes_of(e), threads);
     row(median(ratios, s->runs), "times", at_most(2.0), "session: 8 vectors of 8 tasks to 8 of one, %s, %s",
         dtypes_of(e), threads);
 }
@@ -248,10 +261,13 @@ static void measure_compressed(const settings *s, const engine *raw)
     destroy_bundle(&both.packed);
 }
 
-static void measure_dtype(const settings *s, emr_dtype dtype, emr_dtype unified)
+static void measure_kind(const settings *s, const bench_kind *kind, emr_dtype dtype, emr_dtype unified)
 {
     team teams[2] = {team_create(1), team_create(s->threads)};
-    engine e = {.team = &teams[1], .unified_dtype = unified, .unified_size = emr_dtype_bits(unified) / 8};
+    engine e = {.team = &teams[1],
+                .kind = kind,
+                .unified_dtype = unified,
+                .unified_size = kind->shares_unified ? emr_dtype_bits(unified) / 8 : 0};
     size_t n = (size_t)size_of_run(s, 32 << 20, 1 << 18), size = emr_dtype_bits(dtype) / 8;
     e.values =
         synthetic_create(e.team, dtype, AT_PAGES, TASKS, n * size * (TASKS + 1), TENSORS * COLUMNS * 8);
@@ -274,7 +290,8 @@ static void measure_dtype(const settings *s, emr_dtype dtype, emr_dtype unified)
         measure_switching(s, &e);
         measure_products(s, &e);
         measure_break_even(s, &e);
-        measure_compressed(s, &e);
+        if (kind == bench_kinds)
+            measure_compressed(s, &e);
         emr_session_destroy(&e.session);
     }
     destroy_bundle(&e);
@@ -289,7 +306,10 @@ static void measure_dtype(const settings *s, emr_dtype dtype, emr_dtype unified)
 
 void bench_session(const settings *s)
 {
-    measure_dtype(s, EMR_DTYPE_F32, EMR_DTYPE_F32);
-    measure_dtype(s, EMR_DTYPE_BF16, EMR_DTYPE_F32);
-    measure_dtype(s, EMR_DTYPE_BF16, EMR_DTYPE_BF16);
+    for (const bench_kind *k = bench_kinds; k->name; k++) {
+        measure_kind(s, k, EMR_DTYPE_F32, EMR_DTYPE_F32);
+        if (k == bench_kinds)
+            measure_kind(s, k, EMR_DTYPE_BF16, EMR_DTYPE_F32);
+        measure_kind(s, k, EMR_DTYPE_BF16, EMR_DTYPE_BF16);
+    }
 }

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "kinds.h"
 #include "network.h"
 #include "results.h"
 
@@ -190,6 +191,8 @@ static emr_status run_demo(demo *d, const char *folder, const char *bundle_path,
         status = open_bundle(d, bundle_path, error);
     if (!status)
         status = measure_bundle(d, error);
+    if (!status)
+        status = kinds_measure(d->results.kinds, d->base, d->tasks, d->samples, error);
     if (!status) {
         measure_checkpoints(d);
         measure_sum(d, AVERAGING, AVERAGING_SCALE);

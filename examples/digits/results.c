@@ -43,6 +43,15 @@ static void print_size(const char *what, uint64_t bytes, uint64_t of)
     printf("%-22s %11llu %10.1f %%\n", what, (unsigned long long)bytes, 100.0 * (double)bytes / (double)of);
 }
 
+static void print_kinds(const results *r)
+{
+    printf("\nOther kinds of modulators: mean accuracy, and bits of the whole bundle for each parameter and "
+           "task\n\n");
+    printf("%-28s %11s %11s\n", "kind", "accuracy", "bits");
+    for (size_t k = 0; k < N_KINDS; k++)
+        printf("%-28s %11.2f %11.3f\n", r->kinds[k].name, r->kinds[k].accuracy, r->kinds[k].bits);
+}
+
 static void print_sizes(const results *r)
 {
     printf("\nBytes on disk, and as a share of the %d checkpoints\n\n", N_TASKS);
@@ -93,6 +102,7 @@ void results_print(const results *r)
 {
     print_accuracy(r);
     print_modulators(r);
+    print_kinds(r);
     print_sizes(r);
     print_individual(r);
     print_notes(r);
@@ -107,6 +117,9 @@ const char *results_check(const results *r)
         return "EMR-Merging is not clearly better than task arithmetic";
     if (!(emr > mean(r->accuracy[PRETRAINED]) + CLEAR_MARGIN))
         return "EMR-Merging is not clearly better than the pretrained network";
+    for (size_t k = 0; k < N_KINDS; k++)
+        if (!(r->kinds[k].accuracy > mean(r->accuracy[PRETRAINED]) + CLEAR_MARGIN))
+            return "a kind of modulator is not clearly better than the pretrained network";
     if (r->base_bytes + r->bundle_bytes >= r->checkpoint_bytes)
         return "base and bundle together are not smaller than the checkpoints";
     return NULL;

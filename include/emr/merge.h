@@ -152,13 +152,18 @@ EMR_API emr_status emr_merge_set_modulation(emr_merge *merge, uint32_t task, con
                                             emr_error *error);
 
 /* Adds to a bundle, before any task is added. Its tasks come first, and those added afterwards join them; the
- * result is to the last bit what merging all of them at once gives. The earlier checkpoints are not needed.
- * - Tasks of kinds without a unified vector are added to any bundle; what it has is copied as it is stored. Tasks with one
- *   are added to a bundle that was made extendable, which the result is again. Not both in one merge.
- * - What the bundle was made with replaces the policy and all options but the resources.
+ * result gives the weights that merging all of them at once gives. The earlier checkpoints are not needed.
+ * - Tasks with a unified vector are added to a bundle that was made extendable, which the result is again; the result
+ *   is, to the last byte, what merging at once gives. EMR_EUNSUPPORTED, when the plan is made, if it was not.
+ * - Tasks of kinds without one are added to any bundle, and take the memory and time that they take alone: what the
+ *   bundle has is copied as it is stored, behind what is new. The result is not extendable. What is merged in the
+ *   bundle is merged; of other tensors each new task keeps its own copy, unless the bundle has the base's.
+ * - Not both in one merge.
+ * - What the bundle was made with replaces all options but the resources, and compression and blocks if it was not
+ *   extendable; and the policy, if it was.
  * - The base must be the bundle's, and whole: an embedded one may lack tensors of which every task has its
  *   own copy.
- * - The bundle is borrowed until the merge is destroyed. EMR_EUNSUPPORTED if it is not extendable. */
+ * - The bundle is borrowed until the merge is destroyed. */
 EMR_API emr_status emr_merge_extend(emr_merge *merge, const emr_bundle *bundle, emr_error *error);
 
 /* What a run would do, without reading any tensor. May be called once base and tasks are set, and fixes

@@ -73,8 +73,8 @@ enum {
 /* Where a bit of a mask is 1. */
 typedef uint32_t emr_mask_rule;
 enum {
-    EMR_MASK_AGREE = 0,  /* tau and the unified value have the same sign (the paper, equation 4) */
-    EMR_MASK_NEAREST = 1 /* and tau is nearer to the unified value than to 0 */
+    EMR_MASK_RULE_AGREE = 0,  /* tau and the unified value have the same sign (the paper, equation 4) */
+    EMR_MASK_RULE_NEAREST = 1 /* and tau is nearer to the unified value than to 0 */
 };
 
 /* A kind with its parameters; zero means the default. */
@@ -90,6 +90,7 @@ typedef struct emr_modulation_spec {
                                     fewer than 8, are kept by kinds without: BF16 (the default) or F32 */
     uint32_t without_columns; /* sign: non-zero: no scales of columns */
     uint32_t seed;            /* thin: of the positions; 0: from the task's name */
+    uint32_t reserved;
 } emr_modulation_spec;
 
 /* How near a task's rebuilt vector v is to its task vector tau, over all merged tensors. NaN: not measured. */

@@ -124,12 +124,31 @@ static bool is_wanted(const emr_alignment *a, const emr_policy *policy, const em
     return false;
 }
 
+/* As it was settled before; what is pushed cannot be compared. */
+static void take_choice(const emr_alignment *a, emr_entry *entry)
+{
+    entry->action = a->choice.choose(a->choice.chooser, entry->base);
+    entry->any_shape = entry->action != EMR_ACTION_MERGE;
+    entry->reason = entry->any_shape ? "not merged in the bundle" : "merged in the bundle";
+    for (uint32_t t = 0; entry->action == EMR_ACTION_KEEP && t < a->n_tasks; t++) {
+        const emr_tensor *own = emr_model_find_tensor(a->tasks[t].model, entry->base->name);
+        if (own && !a->tasks[t].settled && own->kind == EMR_TENSOR_PUSHED)
+            entry->action = EMR_ACTION_PRIVATE;
+    }
+}
+
 /* Decides about one tensor of the base. */
 static emr_status classify_tensor(const emr_alignment *a, const emr_policy *policy, emr_entry *entry,
                                   emr_error *error)
 {
-    choose_action(policy, entry);
-    emr_status status = emr_apply_roles(a, policy, entry, error);
+    bool chosen = a->choice.choose != NULL;
+    emr_status status = EMR_OK;
+    if (chosen)
+        take_choice(a, entry);
+    else
+        choose_action(policy, entry);
+    if (!chosen)
+        status = emr_apply_roles(a, policy, entry, error);
     for (uint32_t t = 0; !status && t < a->n_tasks; t++)
         status = compare_with_base(a, policy, entry, t, error);
     if (entry->misfit != EMR_BASE) {
@@ -137,7 +156,8 @@ static emr_status classify_tensor(const emr_alignment *a, const emr_policy *poli
         entry->reason = entry->base->own && entry->base->own->is_rest
                             ? "rows that not all have"
                             : "shape or dtype differs between base and tasks";
-    } else if (!status && entry->action == EMR_ACTION_MERGE && !is_wanted(a, policy, entry->base)) {
+    } else if (!status && !chosen && entry->action == EMR_ACTION_MERGE &&
+               !is_wanted(a, policy, entry->base)) {
         entry->action = EMR_ACTION_KEEP;
         entry->reason = "in no task";
     }
@@ -310,7 +330,8 @@ static void measure_entry(emr_alignment *a, const emr_entry *entry)
         if (merged && t)
             count_element(&a->sizes[s], t);
         if (t && s > 0 &&
-            (merged || !a->tasks[s - 1].settled || emr_entry_part(entry, s - 1) == EMR_PART_OWN))
+            (merged || !a->tasks[s - 1].settled ||
+             (!a->tasks[s - 1].copied && emr_entry_part(entry, s - 1) == EMR_PART_OWN)))
             bytes += t->bytes;
     }
     *(merged ? &a->merged_bytes : &a->loose_bytes) += bytes;
@@ -340,7 +361,8 @@ static emr_status check_acquaintance(const emr_alignment *a, emr_error *error)
 emr_status emr_align(emr_alignment *a, const emr_allocator *allocator, const emr_policy *policy,
                      const emr_model *base, const emr_task *tasks, uint32_t n_tasks, emr_error *error)
 {
-    *a = (emr_alignment){.allocator = *allocator,
+    *a = (emr_alignment){.choice = a->choice,
+                         .allocator = *allocator,
                          .base = base,
                          .tasks = tasks,
                          .n_tasks = n_tasks,

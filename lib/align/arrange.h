@@ -13,6 +13,7 @@ typedef struct emr_task {
     /* The task's part was played before (a bundle that is added to): tensors of its model that have bytes are
      * its own, private; all others are the base's, and no bytes of them are asked for. */
     bool settled;
+    bool copied; /* nor of those that are its own */
 } emr_task;
 
 /* Models in the places of those that have tensors to be cut or filled up. */

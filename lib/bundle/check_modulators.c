@@ -9,7 +9,7 @@ static bool is_modulator_known(const emr_modulator_record *m)
     if (!kind || m->rescale > EMR_RESCALE_MIXED_BYTE)
         return false;
     if (kind->has_unified)
-        return m->mask_rule <= EMR_MASK_NEAREST;
+        return m->mask_rule <= EMR_MASK_RULE_NEAREST;
     return (m->vectors_dtype == EMR_DTYPE_F32 || m->vectors_dtype == EMR_DTYPE_BF16) &&
            (m->kind != EMR_MODULATOR_KIND_THIN || (m->thinning >= 1 && m->thinning <= EMR_THINNING_MAX)) &&
            (m->kind != EMR_MODULATOR_KIND_LEVELS || emr_kind_levels(m->n_levels));

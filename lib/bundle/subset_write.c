@@ -3,8 +3,8 @@
 #include "bundle/subset.h"
 
 #include "bundle/arrangement.h"
+#include "bundle/block_copy.h"
 #include "bundle/writer.h"
-#include "core/hash.h"
 
 #include <string.h>
 
@@ -12,11 +12,7 @@ typedef struct subset_copy {
     emr_subset *subset;
     const emr_bundle *bundle;
     emr_writer *writer;
-    size_t *streams; /* in the writer; EMR_NO_STREAM: left out */
-    uint64_t *next;  /* block of each stream */
-    size_t *queue;   /* streams that still have blocks: a heap, the next in the file on top */
-    size_t n_queued;
-    uint8_t *buffer;       /* of the largest stored block */
+    size_t *streams;       /* in the writer; EMR_NO_STREAM: left out */
     uint32_t *strings;     /* by offset in the bundle: offset in the new one + 1; 0: not there yet */
     uint64_t string_bytes; /* in the new one */
 } subset_copy;
@@ -37,67 +33,20 @@ static emr_status declare_kept_streams(subset_copy *c, emr_error *error)
     return EMR_OK;
 }
 
-static emr_status copy_block(subset_copy *c, size_t stream, const emr_stream_record *s, emr_error *error)
+static emr_status advance_copy(void *context, uint64_t bytes, emr_error *error)
 {
-    const emr_bundle *b = c->bundle;
-    uint64_t block = c->next[stream]++;
-    emr_block_record r = emr_bundle_block_record(b, (size_t)(s->first_block + block));
-    emr_status status = r.stored ? emr_bundle_read(b, r.offset, c->buffer, r.stored, error) : EMR_OK;
-    if (status)
-        return status;
-    if (r.codec != EMR_CODEC_FILL && emr_hash64(c->buffer, r.stored) != r.hash)
-        return emr_fail(error, EMR_ECORRUPT,
-                        "%F: the block at byte %u: its checksum differs, the file is damaged", b->name,
-                        r.offset);
-    status = emr_writer_copy(c->writer, c->streams[stream], &r, c->buffer, emr_stream_block_length(s, block),
-                             error);
-    return status ? status : emr_subset_advance(c->subset, r.stored, error);
+    return emr_subset_advance(context, bytes, error);
 }
 
-static uint64_t next_offset(const subset_copy *c, size_t stream)
+static emr_status copy_kept_blocks(subset_copy *c, emr_error *error)
 {
-    emr_stream_record s = emr_bundle_stream_record(c->bundle, stream);
-    return emr_bundle_block_record(c->bundle, (size_t)(s.first_block + c->next[stream])).offset;
-}
-
-/* By offset; by number where two streams are equal. */
-static bool comes_before(const subset_copy *c, size_t a, size_t b)
-{
-    uint64_t offset_a = next_offset(c, a), offset_b = next_offset(c, b);
-    return offset_a < offset_b || (offset_a == offset_b && a < b);
-}
-
-static void sift_stream(subset_copy *c, size_t at)
-{
-    for (size_t child; (child = 2 * at + 1) < c->n_queued; at = child) {
-        if (child + 1 < c->n_queued && comes_before(c, c->queue[child + 1], c->queue[child]))
-            child++;
-        if (comes_before(c, c->queue[at], c->queue[child]))
-            return;
-        size_t moved = c->queue[at];
-        c->queue[at] = c->queue[child];
-        c->queue[child] = moved;
-    }
-}
-
-/* In the order of the file, as far as streams lie in it front to back: what was near each other stays so. */
-static emr_status copy_blocks(subset_copy *c, emr_error *error)
-{
-    emr_status status = EMR_OK;
-    for (size_t i = 0; i < c->bundle->n_streams; i++)
-        if (c->streams[i] != EMR_NO_STREAM && emr_bundle_stream_record(c->bundle, i).bytes)
-            c->queue[c->n_queued++] = i;
-    for (size_t i = c->n_queued / 2; i-- > 0;)
-        sift_stream(c, i);
-    while (!status && c->n_queued) {
-        size_t stream = c->queue[0];
-        emr_stream_record s = emr_bundle_stream_record(c->bundle, stream);
-        status = copy_block(c, stream, &s, error);
-        if (c->next[stream] == emr_stream_blocks(&s))
-            c->queue[0] = c->queue[--c->n_queued];
-        sift_stream(c, 0);
-    }
-    return status;
+    const emr_block_copy copy = {.bundle = c->bundle,
+                                 .allocator = &c->subset->env.allocator,
+                                 .writer = c->writer,
+                                 .streams = c->streams,
+                                 .advance = advance_copy,
+                                 .context = c->subset};
+    return emr_copy_blocks(&copy, error);
 }
 
 /* A string of the bundle's in the new one: once, however many records share it. */
@@ -249,27 +198,16 @@ static bool allocate_copy(subset_copy *c)
 {
     const emr_allocator *a = &c->subset->env.allocator;
     const emr_bundle *b = c->bundle;
-    size_t largest = 0;
-    for (size_t i = 0; i < b->n_blocks; i++) {
-        size_t stored = emr_bundle_block_record(b, i).stored;
-        largest = stored > largest ? stored : largest;
-    }
     c->streams = emr_allocate_array(a, b->n_streams, sizeof *c->streams);
-    c->next = emr_allocate_array(a, b->n_streams, sizeof *c->next);
-    c->queue = emr_allocate_array(a, b->n_streams, sizeof *c->queue);
     c->strings = emr_allocate_array(a, (size_t)b->sections[EMR_SECTION_STRINGS].size, sizeof *c->strings);
-    c->buffer = emr_allocate(a, largest);
-    return c->streams && c->next && c->queue && c->strings && c->buffer;
+    return c->streams && c->strings;
 }
 
 static void release_copy(subset_copy *c)
 {
     const emr_allocator *a = &c->subset->env.allocator;
     emr_release(a, c->streams);
-    emr_release(a, c->next);
-    emr_release(a, c->queue);
     emr_release(a, c->strings);
-    emr_release(a, c->buffer);
 }
 
 /* What readers of the new bundle must know: arrangements may all have been those of tasks that go. */
@@ -291,7 +229,7 @@ static emr_status run_copy(subset_copy *c, const emr_io *io, const emr_workers *
     if (!status)
         status = declare_kept_streams(c, error);
     if (!status)
-        status = copy_blocks(c, error);
+        status = copy_kept_blocks(c, error);
     if (!status && !make_index(c))
         status = emr_no_memory(error, c->bundle->name);
     if (!status)

@@ -164,7 +164,7 @@ void emr_elect(emr_election *e, const emr_item *item, size_t index)
         .unified_dtype = o->unified_dtype,
         .tie_negative = o->tie == EMR_TIE_NEGATIVE,
         .zero_nonfinite = o->on_nonfinite == EMR_ON_NONFINITE_ZERO,
-        .nearest = e->plan->modulations.mask_rule == EMR_MASK_NEAREST,
+        .nearest = e->plan->modulations.mask_rule == EMR_MASK_RULE_NEAREST,
         .skip_sums = emr_merge_is_per(e->plan, EMR_RESCALE_PER_ROW) || emr_merge_most_scales(e->plan) > 1,
         .summation = summation_of(o),
         .unified = e->values[0] + at * e->value_sizes[0],

@@ -3,6 +3,7 @@
 
 #include "bundle/format.h"
 #include "core/text.h"
+#include "merge/adding.h"
 #include "model/arranged.h"
 
 /* At most this much of the index is due to a tensor: its record, name and shape, once for the base and once
@@ -34,10 +35,10 @@ static void estimate_entry(emr_merge_plan *plan, const emr_entry *entry)
     for (uint32_t t = 0; entry->action != EMR_ACTION_MERGE && t < a->n_tasks; t++) {
         const emr_tensor *own = emr_alignment_tensor(a, entry, t + 1);
         uint64_t bytes = own ? own->bytes : 0;
-        if (own || entry->base)
+        if (!a->tasks[t].copied && (own || entry->base))
             plan->loose_bytes += (bytes > base_bytes ? bytes : base_bytes) + EMR_TENSOR_ALIGNMENT;
     }
-    if (plan->options.embed_base && emr_entry_is_used(a, entry))
+    if (emr_merge_embeds(plan) && emr_entry_is_used(a, entry))
         plan->loose_bytes += base_bytes + EMR_TENSOR_ALIGNMENT;
     plan->index_bytes += index_bytes_of(plan, entry);
 }
@@ -103,5 +104,5 @@ void emr_merge_estimate(emr_merge_plan *plan)
         estimate_entry(plan, &a->entries[i]);
     plan->bytes_out = a->flat_params * emr_store_value_bytes(plan) +
                       a->flat_params / 8 * emr_store_plane_bits(plan) + emr_coding_stream_bytes(plan) +
-                      plan->loose_bytes + plan->index_bytes;
+                      emr_adding_bytes(plan) + plan->loose_bytes + plan->index_bytes;
 }

@@ -52,21 +52,16 @@ emr_status emr_history_options(emr_merge_options *o, emr_policy *policy, const e
                                const emr_allocator *allocator, emr_error *error)
 {
     const emr_section *section = &b->sections[EMR_SECTION_GROWTH];
-    if (!section->data)
-        return emr_fail(
-            error, EMR_EUNSUPPORTED,
-            "%F: tasks cannot be added: it was not made extendable, or a task was dropped from it", b->name);
-    if (emr_bundle_kind(b, 0)->number != EMR_MODULATOR_KIND_MASK)
-        return emr_fail(error, EMR_EUNSUPPORTED, "%F: tasks cannot be added: its modulators are no masks",
-                        b->name);
-    emr_growth_record g = emr_decode_growth(section->data);
     o->rescale = b->summary.rescale + 1u;
     o->rescale_per = b->summary.rescale_per + 1u;
     o->tie = b->summary.tie;
     o->on_nonfinite = b->summary.on_nonfinite;
     o->unified_dtype = b->summary.unified_dtype;
     o->embed_base = b->summary.has_base;
-    o->extendable = 1;
+    o->extendable = emr_bundle_is_extendable(b);
+    if (!o->extendable)
+        return EMR_OK;
+    emr_growth_record g = emr_decode_growth(section->data);
     o->compression = g.compression;
     o->block_params = g.block_params;
     return take_policy(policy, b, &g, allocator, error);
@@ -323,7 +318,7 @@ static uint64_t stream_memory(const emr_bundle *b, size_t stream)
 uint64_t emr_history_memory(const emr_merge_plan *plan, const emr_layout *l)
 {
     const emr_bundle *b = plan->before;
-    if (!b)
+    if (!b || plan->copies)
         return 0;
     uint64_t bytes =
         sizeof(emr_history) + column_count(b) * sizeof(history_column) + l->window_params / 8 * total_bits(b);

@@ -89,10 +89,21 @@ static bool index_metadata(emr_writer *w, const emr_model *model, uint32_t owner
     return true;
 }
 
+/* Of a bundle that is copied, with more tasks. */
+static emr_summary copied_summary(const emr_merge_plan *plan)
+{
+    emr_summary s = plan->before->summary;
+    s.n_tasks = plan->alignment.n_tasks;
+    s.n_tensors = 0;
+    return s;
+}
+
 static emr_summary summarise(const emr_merge_plan *plan)
 {
     const emr_merge_options *o = &plan->options;
     const emr_alignment *a = &plan->alignment;
+    if (plan->copies)
+        return copied_summary(plan);
     return (emr_summary){.rescale = (uint8_t)(emr_min(o->rescale, EMR_RESCALE_L2) - 1),
                          .rescale_per = (uint8_t)(o->rescale_per - 1),
                          .tie = (uint8_t)o->tie,
@@ -268,7 +279,7 @@ bool emr_index_plan(emr_writer *w, const emr_merge_plan *plan)
     uint8_t *p = there ? emr_writer_record(w, EMR_SECTION_SUMMARY, EMR_SUMMARY_SIZE) : NULL;
     if (p)
         emr_encode_summary(p, &summary);
-    return p && index_metadata(w, a->base, EMR_BASE) && index_arrangement(w, plan);
+    return p && (plan->copies || index_metadata(w, a->base, EMR_BASE)) && index_arrangement(w, plan);
 }
 
 /* The patterns of one list, each after the letter of its list, if there are letters. */

@@ -3,6 +3,7 @@
 
 #include "bundle/arrangement.h"
 #include "core/text.h"
+#include "merge/adding.h"
 #include "merge/force.h"
 #include "merge/history.h"
 #include "merge/merge_step.h"
@@ -252,7 +253,8 @@ emr_status emr_merge_get_plan(emr_merge *m, emr_plan_summary *summary, emr_error
     const emr_plan_summary known = {.n_tensors = a->n_entries,
                                     .n_merged = a->n_merged,
                                     .merged_params = a->merged_params,
-                                    .bytes_in = emr_pass_total(a, &emr_merge_step_table),
+                                    .bytes_in =
+                                        emr_pass_total(a, &emr_merge_step_table) + emr_adding_bytes(&m->plan),
                                     .bytes_out = m->plan.bytes_out + emr_store_table_bytes(&m->plan),
                                     .peak_memory = m->plan.layout.memory};
     status = EMR_GIVE(summary, &known, emr_plan_summary);

@@ -2,6 +2,7 @@
 #include "merge/merge_step.h"
 
 #include "bundle/bundle.h"
+#include "merge/adding.h"
 #include "merge/coding.h"
 #include "merge/election.h"
 #include "merge/index.h"
@@ -19,6 +20,7 @@ struct emr_merge_step {
     emr_election election;
     emr_rescaling rescaling;
     emr_coders coders;
+    emr_adding adding; /* where a bundle is copied */
     emr_store store;
     emr_writer *writer; /* NULL with a sink */
     const emr_io *output;
@@ -32,7 +34,7 @@ uint64_t emr_merge_step_memory(const emr_merge_plan *plan, const emr_layout *l)
 {
     return sizeof(emr_merge_step) + plan->alignment.n_tasks * sizeof(task_tally) +
            emr_election_memory(plan, l) + emr_rescaling_memory(plan, l) + emr_coders_memory(plan, l) +
-           emr_store_memory(plan);
+           emr_store_memory(plan) + emr_adding_memory(plan);
 }
 
 static uint64_t memory_with(emr_merge_plan *plan, const emr_layout *l, size_t n_buffers)
@@ -67,6 +69,8 @@ emr_status emr_merge_step_create(emr_merge_step **step, emr_merge_plan *plan, co
         s->tallies ? emr_election_create(&s->election, plan, kernels, error) : emr_no_memory(error, NULL);
     if (!status)
         status = emr_rescaling_create(&s->rescaling, plan, &s->election, error);
+    if (!status && writer && plan->copies)
+        status = emr_adding_create(&s->adding, plan, writer, error);
     if (!status && writer)
         status = emr_store_create(&s->store, plan, &s->election, writer, error);
     if (!status && writer)
@@ -88,6 +92,7 @@ void emr_merge_step_destroy(emr_merge_step **step)
         return;
     const emr_allocator a = s->plan->env.allocator;
     emr_coders_destroy(&s->coders);
+    emr_adding_destroy(&s->adding);
     emr_store_destroy(&s->store);
     emr_rescaling_destroy(&s->rescaling);
     emr_election_destroy(&s->election);
@@ -251,13 +256,26 @@ static emr_status take_private(void *state, const void *bytes, size_t n, emr_err
     return s->writer ? emr_store_private_bytes(&s->store, bytes, n, error) : EMR_OK;
 }
 
+/* Behind all that is new, of which nothing may be under way. */
+static emr_status copy_streams(emr_merge_step *s, emr_error *error)
+{
+    emr_status status = emr_store_end(&s->store, error);
+    if (!status)
+        status = emr_writer_flush(s->writer, error);
+    return status ? status : emr_adding_copy(&s->adding, error);
+}
+
 static emr_status finish_bundle(void *state, emr_error *error)
 {
     emr_merge_step *s = state;
     const emr_rescaling *r = &s->rescaling;
     if (!s->writer)
         return EMR_OK;
-    bool there = emr_index_plan(s->writer, s->plan) && emr_index_rescalers(s->writer, r);
+    emr_status status = s->plan->copies ? copy_streams(s, error) : EMR_OK;
+    if (status)
+        return status;
+    bool there = emr_index_plan(s->writer, s->plan) &&
+                 (s->plan->copies ? emr_adding_index(&s->adding) : emr_index_rescalers(s->writer, r));
     for (uint32_t t = 0; there && t < s->plan->alignment.n_tasks; t++) {
         emr_task_report report;
         emr_modulator_record modulator = emr_merge_step_modulator(s, t);
@@ -279,6 +297,12 @@ static float model_rescaler(const emr_merge_step *s, uint32_t task, uint32_t i)
     return there ? emr_rescaling_of(&s->rescaling, place, 0)[i] : 0;
 }
 
+/* Whether a task is one of a bundle that is copied. */
+static bool is_copied(const emr_merge_step *s, uint32_t task)
+{
+    return s->plan->copies && task < s->plan->n_old;
+}
+
 /* Of a task that shares nothing. */
 static uint64_t coded_zeroed(const emr_merge_step *s, uint32_t task)
 {
@@ -290,6 +314,10 @@ static uint64_t coded_zeroed(const emr_merge_step *s, uint32_t task)
 void emr_merge_step_report(const emr_merge_step *s, uint32_t task, emr_task_report *report)
 {
     const task_tally *tally = &s->tallies[task];
+    if (is_copied(s, task)) {
+        *report = emr_adding_report(s->plan, task);
+        return;
+    }
     *report = (emr_task_report){.size = sizeof *report,
                                 .name = s->plan->alignment.tasks[task].name,
                                 .mask_ones = tally->ones,
@@ -302,12 +330,19 @@ void emr_merge_step_report(const emr_merge_step *s, uint32_t task, emr_task_repo
 emr_fidelity emr_merge_step_fidelity(const emr_merge_step *s, uint32_t task)
 {
     uint32_t place = s->plan->modulations.places[task];
+    if (is_copied(s, task)) {
+        emr_modulator_record m = emr_bundle_modulator_record(s->plan->before, task);
+        return (emr_fidelity){
+            .size = sizeof(emr_fidelity), .error = m.error, .cosine = m.cosine, .coefficient = m.coefficient};
+    }
     return emr_modulations_elect(&s->plan->modulations, task) ? emr_rescaling_fidelity(&s->rescaling, place)
                                                               : emr_coders_fidelity(&s->coders, place);
 }
 
 emr_modulator_record emr_merge_step_modulator(const emr_merge_step *s, uint32_t task)
 {
+    if (is_copied(s, task))
+        return emr_bundle_modulator_record(s->plan->before, task);
     emr_modulator_record record = emr_modulation_record(&s->plan->modulations.specs[task]);
     emr_fidelity fidelity = emr_merge_step_fidelity(s, task);
     record.other_rescaler = model_rescaler(s, task, 1);

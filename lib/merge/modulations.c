@@ -21,7 +21,7 @@ static emr_rescale default_rescale(emr_modulator_kind kind)
 }
 
 /* Members that are for one kind, or one family of kinds. */
-static emr_status check_members(const emr_modulation_spec *s, emr_error *error)
+static emr_status check_kind_members(const emr_modulation_spec *s, emr_error *error)
 {
     emr_modulator_kind kind = s->kind ? s->kind : EMR_MODULATOR_KIND_MASK;
     const emr_kind *known = emr_kind_find(kind);
@@ -50,7 +50,7 @@ static emr_status check_rule(const emr_modulation_spec *s, emr_error *error)
 {
     emr_modulator_kind kind = s->kind ? s->kind : EMR_MODULATOR_KIND_MASK;
     if (s->rescale > EMR_RESCALE_MIXED || s->rescale_per > EMR_RESCALE_PER_ROW ||
-        s->mask_rule > EMR_MASK_NEAREST)
+        s->mask_rule > EMR_MASK_RULE_NEAREST)
         return emr_fail(error, EMR_EINVAL, "emr_modulation_spec: unknown rescale, rescale_per or mask_rule");
     if ((s->rescale == EMR_RESCALE_MIXED && kind != EMR_MODULATOR_KIND_THIN) ||
         (s->rescale == EMR_RESCALE_L1_MEANS && kind != EMR_MODULATOR_KIND_MASK))
@@ -64,7 +64,7 @@ emr_status emr_modulation_take(emr_modulation_spec *taken, const emr_modulation_
 {
     emr_status status = EMR_TAKE(taken, given, emr_modulation_spec, error);
     if (!status)
-        status = check_members(taken, error);
+        status = check_kind_members(taken, error);
     return status ? status : check_rule(taken, error);
 }
 
@@ -133,8 +133,8 @@ static emr_status choose_family(emr_merge_plan *plan, uint32_t n_tasks, emr_erro
     return EMR_OK;
 }
 
-static emr_status fail_disagreement(const emr_task *task, const emr_task *first, const char *what,
-                                    emr_error *error)
+static emr_status fail_other_spec(const emr_task *task, const emr_task *first, const char *what,
+                                  emr_error *error)
 {
     return emr_fail(
         error, EMR_EINVAL,
@@ -146,7 +146,7 @@ static emr_status fail_disagreement(const emr_task *task, const emr_task *first,
 /* Whether all elected tasks are masks that agree. */
 static bool are_papers(const emr_modulations *m)
 {
-    bool are = m->mask_rule == EMR_MASK_AGREE;
+    bool are = m->mask_rule == EMR_MASK_RULE_AGREE;
     for (uint32_t i = 0; i < m->n_elected; i++)
         are = are && m->specs[m->elected[i]].kind == EMR_MODULATOR_KIND_MASK;
     return are;
@@ -179,7 +179,7 @@ static emr_status agree_specs(emr_merge_plan *plan, const emr_task *tasks, emr_e
                            : s->mask_rule != m->mask_rule ? "mask rule"
                                                           : NULL;
         if (what)
-            return fail_disagreement(&tasks[m->elected[i]], &tasks[m->elected[0]], what, error);
+            return fail_other_spec(&tasks[m->elected[i]], &tasks[m->elected[0]], what, error);
     }
     o->rescale = rescale;
     o->rescale_per = per;
@@ -196,7 +196,7 @@ static emr_status check_growing(const emr_merge_plan *plan, const emr_task *task
 {
     for (uint32_t t = 0; plan->options.extendable && t < n_tasks; t++) {
         const emr_modulation_spec *s = &plan->modulations.specs[t];
-        if (s->kind != EMR_MODULATOR_KIND_MASK || s->mask_rule != EMR_MASK_AGREE ||
+        if (s->kind != EMR_MODULATOR_KIND_MASK || s->mask_rule != EMR_MASK_RULE_AGREE ||
             s->rescale > EMR_RESCALE_L1_MEANS)
             return emr_fail(
                 error, EMR_EINVAL,

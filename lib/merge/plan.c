@@ -4,6 +4,7 @@
 #include "emr/version.h"
 #include "bundle/bundle.h"
 #include "bundle/codec.h"
+#include "merge/adding.h"
 #include "merge/estimate.h"
 #include "merge/history.h"
 #include "merge/merge_step.h"
@@ -65,10 +66,14 @@ static bool allocate_tables(emr_merge_plan *plan)
     return plan->hashes.found && plan->base_offsets && plan->zeroed;
 }
 
-emr_status emr_merge_plan_make(emr_merge_plan *plan, const emr_model *base, const emr_task *tasks,
-                               uint32_t n_tasks, const emr_modulation_spec *given, emr_error *error)
+emr_status emr_merge_plan_make(emr_merge_plan *plan, const emr_model *base, emr_task *tasks, uint32_t n_tasks,
+                               const emr_modulation_spec *given, emr_error *error)
 {
     emr_status status = emr_modulations_settle(plan, tasks, n_tasks, given, error);
+    for (uint32_t t = 0; t < plan->n_old; t++)
+        tasks[t].copied = plan->copies;
+    if (plan->copies)
+        plan->alignment.choice = (emr_alignment_choice){emr_adding_choose, plan->before};
     if (!status)
         status =
             emr_align(&plan->alignment, &plan->env.allocator, &plan->policy, base, tasks, n_tasks, error);
@@ -80,6 +85,8 @@ emr_status emr_merge_plan_make(emr_merge_plan *plan, const emr_model *base, cons
         emr_merge_plan_free(plan);
         return status;
     }
+    if (plan->copies)
+        emr_adding_offsets(plan);
     emr_merge_estimate(plan);
     return EMR_OK;
 }
@@ -124,6 +131,11 @@ uint32_t emr_merge_most_scales(const emr_merge_plan *plan)
     for (uint32_t t = 0; t < plan->modulations.n_elected; t++)
         most = emr_merge_n_scales(plan, t) > most ? emr_merge_n_scales(plan, t) : most;
     return most;
+}
+
+bool emr_merge_embeds(const emr_merge_plan *plan)
+{
+    return plan->options.embed_base && !plan->copies;
 }
 
 uint32_t emr_merge_n_globs(const emr_merge_plan *plan)

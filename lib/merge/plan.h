@@ -40,8 +40,8 @@ emr_status emr_merge_check_options(emr_merge_options *options, emr_error *error)
 
 /* Aligns the models and estimates, by the plan's options and policy; `given` is as for emr_modulations_settle. Afterwards the plan must be freed; a
  * plan that failed holds nothing. */
-emr_status emr_merge_plan_make(emr_merge_plan *plan, const emr_model *base, const emr_task *tasks,
-                               uint32_t n_tasks, const emr_modulation_spec *given, emr_error *error);
+emr_status emr_merge_plan_make(emr_merge_plan *plan, const emr_model *base, emr_task *tasks, uint32_t n_tasks,
+                               const emr_modulation_spec *given, emr_error *error);
 void emr_merge_plan_free(emr_merge_plan *plan);
 
 /* Chooses the layouts. `writes` tells whether a bundle is written; `besides` are bytes of memory that the
@@ -50,6 +50,9 @@ emr_status emr_merge_plan_layout(emr_merge_plan *plan, bool writes, uint64_t bes
 
 /* What the bytes of the bundle depend on, but for the values of tensors: for them the files' stamps stand. */
 emr_hash128 emr_merge_plan_fingerprint(const emr_merge_plan *plan);
+
+/* Whether the base is written into the bundle. */
+bool emr_merge_embeds(const emr_merge_plan *plan);
 
 /* Patterns of the policy, of all lists. */
 uint32_t emr_merge_n_globs(const emr_merge_plan *plan);

@@ -150,7 +150,7 @@ static void set_group(emr_rescaling *r, size_t i, uint32_t task, uint32_t tensor
         r->numerators[i] = sides[0].t1;
 }
 
-static void end_tensor(emr_rescaling *r, const emr_item *item, uint32_t task, emr_sums *sides)
+static void close_tensor(emr_rescaling *r, const emr_item *item, uint32_t task, emr_sums *sides)
 {
     emr_task_sums *sums = &r->tasks[task];
     uint32_t n_merged = r->plan->alignment.n_merged;
@@ -208,7 +208,7 @@ emr_status emr_rescaling_fold(emr_rescaling *r, const emr_item *item, size_t ind
     if (emr_merge_is_per(r->plan, EMR_RESCALE_PER_ROW))
         return end_rows(r, item, task, parts, *first, *n, error);
     if (*n)
-        end_tensor(r, item, task, parts);
+        close_tensor(r, item, task, parts);
     return EMR_OK;
 }
 

@@ -81,7 +81,7 @@ static bool declare_streams(emr_store *s)
     for (uint32_t t = 0; there && per_row && grows && t < n_tasks; t++)
         there = declare_stream(s, &s->tasks[t].numerators, EMR_STREAM_ROW_NUMERATORS, owner_of(s, t),
                                block_bytes, EMR_TEXTURE_BYTES);
-    if (there && s->plan->options.embed_base)
+    if (there && emr_merge_embeds(s->plan))
         there = declare_stream(s, &s->base, EMR_STREAM_BASE, EMR_BASE, block_bytes, EMR_TEXTURE_UNKNOWN);
     return there;
 }
@@ -110,7 +110,7 @@ static emr_status align_base(emr_store *s, uint32_t entry, emr_error *error)
 
 emr_status emr_store_base(emr_store *s, const emr_item *item, emr_error *error)
 {
-    if (!s->plan->options.embed_base)
+    if (!emr_merge_embeds(s->plan))
         return EMR_OK;
     emr_status status = item->first == 0 ? align_base(s, item->number, error) : EMR_OK;
     return status ? status
@@ -196,12 +196,12 @@ emr_status emr_store_end_merged(emr_store *s, emr_error *error)
 
 emr_status emr_store_kept_begin(emr_store *s, uint32_t entry, emr_error *error)
 {
-    return s->plan->options.embed_base ? align_base(s, entry, error) : EMR_OK;
+    return emr_merge_embeds(s->plan) ? align_base(s, entry, error) : EMR_OK;
 }
 
 emr_status emr_store_kept_bytes(emr_store *s, const void *bytes, size_t n, emr_error *error)
 {
-    return s->plan->options.embed_base ? emr_writer_append(s->writer, s->base, bytes, n, error) : EMR_OK;
+    return emr_merge_embeds(s->plan) ? emr_writer_append(s->writer, s->base, bytes, n, error) : EMR_OK;
 }
 
 /* Each task has a stream of its own; the one before ends where the next begins. */
@@ -230,4 +230,9 @@ emr_status emr_store_private_begin(emr_store *s, uint32_t task, const emr_tensor
 emr_status emr_store_private_bytes(emr_store *s, const void *bytes, size_t n, emr_error *error)
 {
     return emr_writer_append(s->writer, s->private, bytes, n, error);
+}
+
+emr_status emr_store_end(emr_store *s, emr_error *error)
+{
+    return s->private_task == EMR_BASE ? EMR_OK : emr_writer_end(s->writer, s->private, error);
 }

@@ -43,11 +43,12 @@ emr_status emr_store_put(emr_store *store, uint64_t flat, emr_error *error);
 /* All merged tensors are done. */
 emr_status emr_store_end_merged(emr_store *store, emr_error *error);
 
-/* What is not merged, as emr_step has it. */
+/* What is not merged, as emr_step has it; then no more of it comes. */
 emr_status emr_store_kept_begin(emr_store *store, uint32_t entry, emr_error *error);
 emr_status emr_store_kept_bytes(emr_store *store, const void *bytes, size_t n, emr_error *error);
 emr_status emr_store_private_begin(emr_store *store, uint32_t task, const emr_tensor *tensor,
                                    emr_error *error);
 emr_status emr_store_private_bytes(emr_store *store, const void *bytes, size_t n, emr_error *error);
+emr_status emr_store_end(emr_store *store, emr_error *error);
 
 #endif

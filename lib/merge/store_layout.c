@@ -1,6 +1,7 @@
 /* store_layout.c - see store_layout.h. */
 #include "merge/store_layout.h"
 
+#include "bundle/bundle.h"
 #include "merge/plan.h"
 #include "merge/streams.h"
 
@@ -34,8 +35,9 @@ uint64_t emr_store_streams(const emr_merge_plan *plan)
 uint64_t emr_store_block_entries(const emr_merge_plan *plan, size_t block_params)
 {
     uint64_t of_params = emr_store_value_bytes(plan) + emr_store_plane_bits(plan);
-    return (plan->alignment.flat_params / block_params + 1) * of_params + plan->loose_bytes / block_params +
-           emr_store_streams(plan) + emr_coding_blocks(plan, block_params);
+    uint64_t copied = plan->copies ? plan->before->n_blocks + plan->before->n_streams : 0;
+    return copied + (plan->alignment.flat_params / block_params + 1) * of_params +
+           plan->loose_bytes / block_params + emr_store_streams(plan) + emr_coding_blocks(plan, block_params);
 }
 
 uint64_t emr_store_table_bytes(const emr_merge_plan *plan)
@@ -65,7 +67,7 @@ static size_t count_parts(const emr_merge_plan *plan, const emr_layout *l)
 /* Blocks of an embedded base in the rounds that they are under way. */
 static size_t base_blocks(const emr_merge_plan *plan, const emr_layout *l)
 {
-    size_t size = plan->options.embed_base ? 8 : 0; /* of an element at most */
+    size_t size = emr_merge_embeds(plan) ? 8 : 0; /* of an element at most */
     return 3 * (l->window_params * size / plan->store.value_block_bytes);
 }
 

@@ -3,8 +3,8 @@
  * of q of a group's 64 has one, at the offset that k bits of the hash are, the lowest bits for the first
  * run. A group's codes are 64 / q bits, one for each run.
  *
- * Whole words at a time, by shifts and products that never carry: about a cycle a parameter at most, on
- * any processor. Freestanding. */
+ * Whole words at a time, by shifts alone where k is a constant, which compilers can do with vectors of
+ * words too: less than a cycle a parameter on any processor. Freestanding. */
 #ifndef EMR_NUMERIC_THIN_H
 #define EMR_NUMERIC_THIN_H
 
@@ -46,54 +46,75 @@ static inline uint64_t emr_thin_low_bits(uint32_t n)
     return ((uint64_t)1 << n) - 1;
 }
 
-/* Fields of `width` <= q bits, packed, one for each run: each to where its run begins. Halves of the
- * fields move apart, then halves of the halves. */
-static inline uint64_t emr_thin_spread(uint64_t fields, uint32_t width, uint32_t k)
-{
-    uint32_t apart = (1u << k) - width;
-    for (uint32_t half = 6 - k; half-- > 0;)
-        fields = (fields | fields << (apart << half)) &
-                 emr_thin_every(k + half) * emr_thin_low_bits(width << half);
-    return fields;
-}
-
 /* Bit 0 of each run, in all bits of the run. */
 static inline uint64_t emr_thin_fill(uint64_t first_bits, uint32_t k)
 {
-    return first_bits * emr_thin_low_bits(1u << k);
+    return (first_bits << (1u << k)) - first_bits;
 }
 
-/* A bit for each parameter of a group: 1 where it is kept. Those whose number in the run has the drawn
- * bits. */
-static inline uint64_t emr_thin_kept(const emr_coding *coding, uint64_t group)
+/* One of the steps that bring packed fields of `width` <= 2^k bits, one for each run, to where their runs
+ * begin. Halves of the fields move apart, then halves of the halves. */
+static inline uint64_t emr_thin_part(uint64_t fields, uint32_t width, uint32_t k, uint32_t half)
 {
-    uint32_t k = emr_thin_log2(coding->rate);
-    uint64_t drawn = emr_thin_hash(coding->seed, group) & emr_thin_low_bits(k * coding->rate);
-    uint64_t offsets = emr_thin_spread(drawn, k, k), kept = ~(uint64_t)0;
-    for (uint32_t bit = 0; bit < k; bit++) {
-        uint64_t wanted = emr_thin_fill(offsets >> bit & emr_thin_every(k), k);
-        uint64_t is_zero =
-            emr_thin_fill(emr_thin_every(bit + 1), bit); /* that bit of each parameter's number */
-        kept &= wanted ^ is_zero;
-    }
-    return kept;
+    if (k + half > 5)
+        return fields;
+    fields |= fields << (((1u << k) - width) << half);
+    return fields & emr_thin_every(k + half) * emr_thin_low_bits(width << half);
 }
+
+static inline uint64_t emr_thin_spread(uint64_t fields, uint32_t width, uint32_t k)
+{
+    fields = emr_thin_part(fields, width, k, 4);
+    fields = emr_thin_part(fields, width, k, 3);
+    fields = emr_thin_part(fields, width, k, 2);
+    fields = emr_thin_part(fields, width, k, 1);
+    return emr_thin_part(fields, width, k, 0);
+}
+
+/* `kept` less those parameters whose number in their run has another bit number `bit` than what was drawn. */
+static inline uint64_t emr_thin_agreeing(uint64_t kept, uint64_t offsets, uint32_t k, uint32_t bit)
+{
+    if (bit >= k)
+        return kept;
+    uint64_t is_zero = emr_thin_fill(emr_thin_every(bit + 1), bit); /* that bit of the number */
+    return kept & (is_zero ^ emr_thin_fill(offsets >> bit & emr_thin_every(k), k));
+}
+
+/* A bit for each parameter of a group: 1 where it is kept. */
+static inline uint64_t emr_thin_kept_by(uint32_t hash, uint32_t k)
+{
+    uint64_t offsets = emr_thin_spread(hash & emr_thin_low_bits(k << (6 - k)), k, k), kept = ~(uint64_t)0;
+    kept = emr_thin_agreeing(kept, offsets, k, 0);
+    kept = emr_thin_agreeing(kept, offsets, k, 1);
+    kept = emr_thin_agreeing(kept, offsets, k, 2);
+    kept = emr_thin_agreeing(kept, offsets, k, 3);
+    return emr_thin_agreeing(kept, offsets, k, 4);
+}
+
+/* A group's codes, each where `kept` has its run's bit; 0 elsewhere. */
+static inline uint64_t emr_thin_signs_by(uint64_t kept, uint64_t codes, uint32_t k)
+{
+    return kept & emr_thin_fill(emr_thin_spread(codes, 1, k), k);
+}
+
+/* The same for any k. */
+uint64_t emr_thin_kept(const emr_coding *coding, uint64_t group);
+uint64_t emr_thin_signs(const emr_coding *coding, uint64_t kept, uint64_t codes);
 
 /* Codes of group number `group` of those that lie there. */
 static inline uint64_t emr_thin_codes(const uint8_t *codes, const emr_coding *coding, size_t group)
 {
-    size_t bit = group * coding->rate;
-    uint64_t word = 0;
-    for (uint32_t i = 0; i < coding->rate; i += 8)
-        word |= (uint64_t)codes[(bit + i) / 8] << i;
-    return word >> bit % 8 & emr_thin_low_bits(coding->rate);
-}
-
-/* A group's codes, each where `kept` has its run's bit; 0 elsewhere. */
-static inline uint64_t emr_thin_signs(const emr_coding *coding, uint64_t kept, uint64_t codes)
-{
-    uint32_t k = emr_thin_log2(coding->rate);
-    return kept & emr_thin_fill(emr_thin_spread(codes, 1, k), k);
+    const uint8_t *at = codes + group * coding->rate / 8;
+    switch (coding->rate) {
+    case 32:
+        return emr_load32(at);
+    case 16:
+        return emr_load16(at);
+    case 8:
+        return *at;
+    default: /* 2 or 4 bits, within a byte */
+        return *at >> group * coding->rate % 8 & emr_thin_low_bits(coding->rate);
+    }
 }
 
 #endif

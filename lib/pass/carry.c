@@ -160,6 +160,8 @@ emr_status emr_carry_kept(emr_carry *c, emr_error *error)
 static const emr_tensor *private_tensor_at(const emr_carry *c, uint32_t task, uint32_t i)
 {
     const emr_alignment *a = c->s.alignment;
+    if (a->tasks[task].copied)
+        return NULL;
     const emr_tensor *t = emr_model_tensor(a->tasks[task].model, i);
     const emr_entry *entry = t ? emr_alignment_find(a, t->name) : NULL;
     return entry && entry->action != EMR_ACTION_MERGE && emr_entry_part(entry, task) == EMR_PART_OWN ? t

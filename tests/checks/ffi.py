@@ -76,10 +76,10 @@ class Resources(Growable):
 
 
 class MergeOptions(Growable):
-    _fields_ = [("size", c_size_t), ("resources", POINTER(Resources)), ("policy", c_void_p), ("rescale", c_uint32),
-                ("rescale_per", c_uint32), ("tie", c_uint32), ("on_nonfinite", c_uint32),
+    _fields_ = [("size", c_size_t), ("resources", POINTER(Resources)), ("policy", c_void_p), ("modulation", c_void_p),
+                ("rescale", c_uint32), ("rescale_per", c_uint32), ("tie", c_uint32), ("on_nonfinite", c_uint32),
                 ("unified_dtype", c_uint32), ("embed_base", c_uint32), ("extendable", c_uint32),
-                ("compression", c_int32), ("block_params", c_uint32), ("reserved", c_uint32)]
+                ("compression", c_int32), ("block_params", c_uint32), ("measure", c_uint32)]
 
 
 class Application(Growable):
@@ -89,7 +89,7 @@ class Application(Growable):
 
 class TaskInfo(Growable):
     _fields_ = [("size", c_size_t), ("name", c_char_p), ("mask_ones", c_uint64), ("mask_bytes", c_uint64),
-                ("n_private", c_uint32), ("rescaler", c_float)]
+                ("n_private", c_uint32), ("rescaler", c_float), ("coded_bytes", c_uint64)]
 
 
 class Failure(Exception):

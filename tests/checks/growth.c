@@ -304,6 +304,19 @@ static emr_status with_merge_options(world *w, uint64_t future, emr_error *error
     return status;
 }
 
+static emr_status with_modulation_spec(world *w, uint64_t future, emr_error *error)
+{
+    emr_merge *merge;
+    NEW(emr_modulation_spec, spec, future);
+    spec.kind = EMR_MODULATOR_KIND_SIGN;
+    must(emr_merge_create(&merge, NULL, error), error);
+    must(emr_merge_set_base(merge, w->models[BASE], error), error);
+    must(emr_merge_add_task(merge, "french", w->models[FRENCH], error), error);
+    emr_status status = emr_merge_set_modulation(merge, 0, &spec, error);
+    emr_merge_destroy(&merge);
+    return status;
+}
+
 static emr_status with_sink(world *w, uint64_t future, emr_error *error)
 {
     emr_merge *merge;
@@ -464,6 +477,7 @@ static const struct {
     {"emr_checkpoint_read_options", with_read_options},
     {"emr_policy", with_policy},
     {"emr_merge_options", with_merge_options},
+    {"emr_modulation_spec", with_modulation_spec},
     {"emr_sink", with_sink},
     {"emr_bundle_options", with_bundle_options},
     {"emr_view_options", with_view_options},
@@ -545,6 +559,9 @@ static void check_filled(world *w)
     CHECK_FILLED(emr_bundle_info, emr_bundle_get_info(w->bundle, out), out->n_tasks == 2);
     CHECK_FILLED(emr_task_info, emr_bundle_get_task(w->bundle, 0, out), out->n_private == 1);
     CHECK_FILLED(emr_tensor_info, emr_bundle_get_tensor(w->bundle, 0, out), out->merged == 1);
+    CHECK_FILLED(emr_modulation_spec, emr_bundle_get_modulation(w->bundle, 0, out, NULL),
+                 out->kind == EMR_MODULATOR_KIND_MASK);
+    CHECK_FILLED(emr_fidelity, emr_bundle_get_modulation(w->bundle, 0, NULL, out), out->error != out->error);
     CHECK_FILLED(emr_private_info, emr_bundle_get_private(w->bundle, 0, 0, out), out->rank == 1);
     CHECK_FILLED(emr_drop_report, emr_bundle_drop(w->bundle, &selection, emr_buffer_io(buffer), out, &error),
                  out->unified > 0);

@@ -117,7 +117,8 @@ static bool ask_modulation(subject *s, uint32_t task)
     emr_fidelity fidelity = EMR_INIT(emr_fidelity);
     promise(emr_bundle_get_modulation(s->bundle, task, &m, &fidelity) == EMR_OK);
     promise(m.kind >= EMR_MODULATOR_KIND_MASK && m.kind <= EMR_MODULATOR_KIND_LEVELS);
-    promise(m.rescale >= EMR_RESCALE_L1 && m.rescale <= EMR_RESCALE_MIXED && m.mask_rule <= EMR_MASK_NEAREST);
+    promise(m.rescale >= EMR_RESCALE_L1 && m.rescale <= EMR_RESCALE_MIXED &&
+            m.mask_rule <= EMR_MASK_RULE_NEAREST);
     promise(m.rescale_per >= EMR_RESCALE_PER_MODEL && m.rescale_per <= EMR_RESCALE_PER_ROW);
     promise((m.thinning >= 2 && m.thinning <= 32) == (m.kind == EMR_MODULATOR_KIND_THIN));
     promise((m.n_levels >= 3 && m.n_levels <= 16) == (m.kind == EMR_MODULATOR_KIND_LEVELS));

@@ -186,7 +186,9 @@ class KindCase(Case):
             t, n = np.abs(tau[begin:end].astype(np.float64)), end - begin
             mean, squares = t.sum() / n, (t * t).sum()
             unbiased = min(squares / t.sum(), 4 * mean) if mean else 0
-            at_each[begin:end] = round_bf16({"l1": mean * q, "l2": mean, "norm": np.sqrt(squares * q / n), "unbiased": unbiased * q}[self.rescale])
+            part = min(max((n / q - 16) / 64, 0), 1)
+            at_each[begin:end] = round_bf16({"l1": mean * q, "l2": mean, "norm": np.sqrt(squares * q / n), "unbiased": unbiased * q,
+                                             "mixed": ((1 - part) * mean + part * unbiased) * q}[self.rescale])
         return np.where(positive, at_each, -at_each), (flat % q == offset) & (at_each != 0)
 
     def level_steps(self, name, tau, levels):
@@ -263,6 +265,7 @@ def all_cases():
                    "norm", "model", mask="nearest")
     yield KindCase("kinds", "nearest", base, tasks, ["mask"] * 8, mask="nearest")
     yield KindCase("kinds", "coded", base, tasks, ["sign", "thin:1/2", "levels:4", "ternary", "sign", "thin:1/32", "levels:2", "levels:3"], "l1")
+    yield KindCase("kinds", "mixed", base, tasks, [f"thin:1/{q}" for q in (2, 2, 4, 2, 8, 2, 16, 32)], "mixed")
     shapes = {"weight": (9, 9), "bias": (5,), "head": (3, 10), "last": (8, 8)}
     yield KindCase("kinds_absent", "row", *near(32, shapes, ["F32"], ["F32", "BF16"], 2, 5, [["head"], ["weight"], ["bias", "last"], ["head"], ["last"]]),
                    ["sign", "thin:1/2", "mask", "levels:3", "two-sided"], missing="absent")

@@ -25,6 +25,7 @@ static double now(void)
 
 typedef struct work {
     const emr_kernels *kernels;
+    emr_code_kernels codes;
     emr_chunk chunk;
     emr_run run;
     emr_side side;
@@ -48,7 +49,7 @@ static void sum_rows(work *w)
 
 static void apply(work *w)
 {
-    w->kernels->mask.apply(&w->run);
+    w->codes.apply(&w->run);
 }
 
 static void widen(work *w)
@@ -89,6 +90,27 @@ static void fill(emr_dtype dtype)
     }
 }
 
+/* Computing weights, of kinds that the variant has code of its own for. */
+static void time_apply(work *w, const char *dtype)
+{
+    static const float levels[16] = {-2, -1, 1, 2, -2, -1, 1, 2, -2, -1, 1, 2, -2, -1, 1, 2};
+    const emr_kernels *k = w->kernels;
+    const struct {
+        const char *name;
+        emr_code_kernels codes;
+        uint32_t rate;
+    } kinds[] = {{"mask", k->mask, 64},        {"two-sided", k->two_sided, 64}, {"sign", k->sign, 64},
+                 {"thin 4", k->thin, 16},      {"levels 4", k->levels, 128},    {"levels 8", k->levels, 192},
+                 {"levels 16", k->levels, 256}};
+    for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++) {
+        w->codes = kinds[i].codes;
+        w->run.coding = (emr_coding){.rate = kinds[i].rate, .levels = levels};
+        if (w->codes.apply)
+            printf("%-7s apply %-9s %-5s %9.1f ns for 64 parameters\n", k->name, kinds[i].name, dtype,
+                   time_of(apply, w, 1));
+    }
+}
+
 static void time_dtype(const emr_kernels *k, emr_dtype dtype)
 {
     static const size_t counts[] = {1, 2, 8, 16, 17, 30, 64};
@@ -109,7 +131,8 @@ static void time_dtype(const emr_kernels *k, emr_dtype dtype)
     w.chunk.unified = unified;
     w.chunk.masks = mask_rows;
     w.chunk.results = results;
-    w.run = (emr_run){.n = N, .base = sources[0], .unified = unified, .codes = masks[0], .scales = {0.75f}};
+    w.run =
+        (emr_run){.n = N, .base = sources[0], .unified = unified, .codes = masks[0], .scales = {0.75f, 0.5f}};
     w.run.base_dtype = w.run.out_dtype = dtype;
     w.run.unified_dtype = EMR_DTYPE_F32;
     w.run.out = out;
@@ -134,7 +157,7 @@ static void time_dtype(const emr_kernels *k, emr_dtype dtype)
     w.chunk.summation = EMR_SUM_L1;
     w.chunk.n_tasks = 8;
     printf("%-7s merge, nearest, %-5s %9.1f ns for 64 parameters\n", k->name, name, time_of(merge, &w, 8));
-    printf("%-7s apply %-5s %19.1f ns for 64 parameters\n", k->name, name, time_of(apply, &w, 1));
+    time_apply(&w, name);
     if (dtype == EMR_DTYPE_F32)
         return;
     printf("%-7s convert %-5s to F32 %10.1f ns for 64 parameters\n", k->name, name, time_of(widen, &w, 1));

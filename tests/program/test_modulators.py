@@ -146,6 +146,17 @@ def test_parameters_are_told():
         assert inspected()["tasks"][0]["modulator"][key] == value, options
 
 
+def test_a_merge_tells_how_masks_were_made():
+    merge = fill_folder()
+    for options, mask, rule, per in (([], "agree", "l1", "model"), (["--mask", "nearest"], "nearest", "unbiased", "row"),
+                                     (["--mask", "nearest", "--rescale", "l1"], "nearest", "l1", "row"),
+                                     (["--rescale", "norm", "--rescale-per", "tensor"], "agree", "norm", "tensor"),
+                                     (["--rescale", "l2"], "agree", "l2", "model")):
+        told = emr(*merge, *options, "--json").json["tasks"][0]["modulator"]
+        assert told == {"kind": "mask", "mask": mask, "rescale": rule, "rescale_per": per}, (options, told)
+        assert inspected()["format_version"] == [1, 0]
+
+
 def test_two_sides_have_two_rescalers():
     merge = fill_folder()
     for per in ("model", "tensor", "row"):
@@ -174,7 +185,8 @@ def test_signs_are_added_to_any_bundle():
     for options in ([], ["--extendable"], ["--modulator", "sign"], ["--modulator", "two-sided"], ["--mask", "nearest", "--embed-base"]):
         emr(*merge, *options)
         before = apply("o.emr", "one"), apply("o.emr", "two")
-        emr("add", "o.emr", "--base", "base.safetensors", "--task", "three.safetensors", "--modulator", "sign", "-o", "p.emr", "--force")
+        added = emr("add", "o.emr", "--base", "base.safetensors", "--task", "three.safetensors", "--modulator", "sign", "-o", "p.emr", "--force")
+        assert ["can no longer be added" in note for note in added.notes] == [True] * ("--extendable" in options), options
         assert tasks_of("p.emr") == ["one", "two", "three"]
         assert (apply("p.emr", "one"), apply("p.emr", "two")) == before, options
         kinds = [task["modulator"]["kind"] for task in inspected("p.emr")["tasks"]]

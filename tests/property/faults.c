@@ -19,10 +19,11 @@ static emr_resources trial_resources(fixture *f, uint64_t memory_bytes)
     return r;
 }
 
-static emr_merge_options merge_options(const emr_resources *resources)
+static emr_merge_options merge_options(const fixture *f, const emr_resources *resources)
 {
     emr_merge_options o = rich_options(EMR_RESCALE_PER_TENSOR);
     o.resources = resources;
+    o.modulation = f->modulation;
     return o;
 }
 
@@ -69,7 +70,7 @@ static emr_status merge_files(fixture *f, bool to_sink)
     emr_merge *merge = NULL;
     emr_status status = EMR_OK;
     emr_resources resources = trial_resources(f, MEMORY);
-    emr_merge_options o = merge_options(&resources);
+    emr_merge_options o = merge_options(f, &resources);
     emr_sink sink = EMR_INIT(emr_sink);
     emr_io output = test_io_make(&f->output);
     for (size_t i = 0; !status && i < N_MODELS; i++)
@@ -107,7 +108,7 @@ emr_status push_to_bundle(fixture *f)
 {
     emr_merge *merge = NULL;
     emr_resources resources = trial_resources(f, MEMORY);
-    emr_merge_options o = merge_options(&resources);
+    emr_merge_options o = merge_options(f, &resources);
     emr_io output = test_io_make(&f->output);
     emr_status status = emr_merge_create(&merge, &o, &f->error);
     if (!status)
@@ -188,7 +189,7 @@ emr_status grow(fixture *f)
     emr_model *base = NULL, *task = NULL;
     emr_merge *merge = NULL;
     emr_resources resources = trial_resources(f, GROWING_MEMORY);
-    emr_merge_options o = merge_options(&resources);
+    emr_merge_options o = merge_options(f, &resources);
     emr_io output = test_io_make(&f->output);
     emr_status status = open_bundle(f, &f->growable_input, GROWABLE_NAME, &bundle);
     if (!status)
@@ -256,7 +257,7 @@ int make_fixture(void **state)
 {
     fixture *f = calloc(1, sizeof *f);
     emr_resources resources = trial_resources(NULL, MEMORY);
-    emr_merge_options o = merge_options(&resources);
+    emr_merge_options o = merge_options(f, &resources);
     *state = f;
     f->set = test_set_create(tensors, N_TENSORS, 2, 12, SOURCE_MEMORY);
     f->set.tasks[1].data[4][3] ^= 1;

@@ -19,6 +19,7 @@ typedef struct fixture {
     test_allocator counts;
     emr_allocator allocator;
     test_io inputs[N_MODELS], output, bundle_input, growable_input;
+    const emr_modulation_spec *modulation; /* of tasks that are merged or added; NULL: masks */
     emr_progress_fn progress;
     void *progress_user;
     emr_error error;

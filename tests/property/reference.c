@@ -139,7 +139,7 @@ static void choose_rules(reference *r)
     const emr_modulation_spec *m = r->options.modulation;
     emr_merge_options *o = &r->options;
     r->two_sided = m && m->kind == EMR_MODULATOR_KIND_TWO_SIDED;
-    r->nearest = m && m->mask_rule == EMR_MASK_NEAREST;
+    r->nearest = m && m->mask_rule == EMR_MASK_RULE_NEAREST;
     bool paper = !r->two_sided && !r->nearest;
     o->rescale = m && m->rescale ? m->rescale
                  : o->rescale    ? o->rescale

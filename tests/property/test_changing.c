@@ -110,7 +110,8 @@ static size_t assert_each_change(fixture *f, const change *c, const emr_io *othe
             assert_says(&f->error, "");
             if (status != EMR_EIO && status != EMR_EFORMAT && status != EMR_ECORRUPT &&
                 status != EMR_EMISMATCH &&
-                !(other_weights && (status == EMR_ENONFINITE || status == EMR_EUNSUPPORTED)))
+                !(other_weights &&
+                  (status == EMR_ENONFINITE || status == EMR_EUNSUPPORTED || status == EMR_EEXIST)))
                 fail_msg("look %zu: %s (%s)", k, emr_status_name(status), f->error.text);
         }
     }

@@ -189,12 +189,126 @@ static void nearness_is_what_is_rebuilt(void **state)
     }
 }
 
+/* Adds tasks [from, to) of the set to a bundle, task t being of the spec first + t. */
+static emr_status add_coded(const emr_buffer *buffer, const test_set *s, size_t from, size_t first,
+                            emr_buffer **out, emr_error *error)
+{
+    emr_merge *merge;
+    emr_bundle *before = test_bundle_open(buffer);
+    assert_ok(emr_merge_create(&merge, NULL, error), error);
+    *out = test_buffer_new();
+    emr_status status = emr_merge_extend(merge, before, error);
+    if (!status)
+        status = emr_merge_set_base(merge, s->base.model, error);
+    for (size_t t = from; !status && t < s->n; t++) {
+        char name[32];
+        snprintf(name, sizeof name, "t%zu", t);
+        emr_modulation_spec spec = spec_at(first + t);
+        status = emr_merge_add_task(merge, name, s->tasks[t].model, error);
+        if (!status)
+            status = emr_merge_set_modulation(merge, (uint32_t)t, &spec, error);
+    }
+    if (!status)
+        status = emr_merge_set_output(merge, emr_buffer_io(*out), error);
+    if (!status)
+        status = emr_merge_run(merge, error);
+    emr_merge_destroy(&merge);
+    emr_bundle_destroy(&before);
+    return status;
+}
+
+/* Everything that a task's model and its modulator are, in both bundles. */
+static void assert_same_task(const emr_bundle *got, uint32_t i, const emr_bundle *want, uint32_t k,
+                             const test_set *s)
+{
+    emr_error error = {0};
+    emr_model *a, *b;
+    emr_modulation_spec spec_a = EMR_INIT(emr_modulation_spec), spec_b = spec_a;
+    assert_int_equal(emr_bundle_get_modulation(got, i, &spec_a, NULL), EMR_OK);
+    assert_int_equal(emr_bundle_get_modulation(want, k, &spec_b, NULL), EMR_OK);
+    assert_memory_equal(&spec_a, &spec_b, sizeof spec_a);
+    assert_ok(emr_bundle_open_task(&a, got, i, s->base.model, NULL, &error), &error);
+    assert_ok(emr_bundle_open_task(&b, want, k, s->base.model, NULL, &error), &error);
+    assert_int_equal(emr_model_n_tensors(a), emr_model_n_tensors(b));
+    for (uint32_t t = 0; t < emr_model_n_tensors(a); t++) {
+        const emr_tensor *x = emr_model_tensor(a, t), *y = emr_model_find_tensor(b, emr_tensor_name(x));
+        assert_non_null(y);
+        unsigned char *p = tensor_bytes_of(x), *q = tensor_bytes_of(y);
+        assert_int_equal(emr_tensor_bytes(x), emr_tensor_bytes(y));
+        assert_memory_equal(p, q, (size_t)emr_tensor_bytes(x));
+        free(p);
+        free(q);
+    }
+    emr_model_destroy(&a);
+    emr_model_destroy(&b);
+}
+
+static void assert_same_tasks(const emr_buffer *got, const emr_buffer *want, const test_set *s, size_t n)
+{
+    emr_error error = {0};
+    emr_bundle *a = test_bundle_open(got), *b = test_bundle_open(want);
+    emr_bundle_info info = EMR_INIT(emr_bundle_info);
+    assert_ok(emr_bundle_verify(a, NULL, &error), &error);
+    assert_int_equal(emr_bundle_get_info(a, &info), EMR_OK);
+    assert_int_equal(info.n_tasks, n);
+    for (uint32_t t = 0; t < n; t++)
+        assert_same_task(a, t, b, t, s);
+    emr_bundle_destroy(&a);
+    emr_bundle_destroy(&b);
+}
+
+/* The bundle without its last tasks. */
+static emr_buffer *drop_from(const emr_buffer *buffer, uint32_t from, uint32_t to)
+{
+    emr_error error = {0};
+    uint32_t numbers[8];
+    emr_task_selection selection = EMR_INIT(emr_task_selection);
+    selection.tasks = numbers;
+    for (uint32_t t = from; t < to; t++)
+        numbers[selection.n_tasks++] = t;
+    emr_bundle *b = test_bundle_open(buffer);
+    emr_buffer *out = test_buffer_new();
+    assert_ok(emr_bundle_drop(b, &selection, emr_buffer_io(out), NULL, &error), &error);
+    emr_bundle_destroy(&b);
+    return out;
+}
+
+/* Masks, extendable or not, or coded tasks; then others are added, and dropped again. */
+static void adding_is_merging_at_once(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < 8; i++) {
+        emr_error error = {0};
+        bool masks = i < 4;
+        test_set s = rich_set(i + 20, 4, SOURCE_MEMORY), part = s;
+        emr_merge_options o = rich_options(EMR_RESCALE_PER_DEFAULT);
+        o.rescale_per = masks ? EMR_RESCALE_PER_MODEL + (uint32_t)i % 3 : EMR_RESCALE_PER_DEFAULT;
+        o.embed_base = i & 1;
+        o.extendable = i == 2 || i == 3;
+        part.n = 2;
+        emr_buffer *old = masks ? test_merge_bundle(&part, &o) : merge_coded(&part, &o, i), *got;
+        assert_ok(add_coded(old, &s, 2, masks ? i + 4 : i, &got, &error), &error);
+        emr_buffer *less = drop_from(got, 2, 4);
+        assert_same_tasks(less, old, &s, 2);
+        emr_buffer_destroy(&less);
+        if (!masks) {
+            emr_buffer *want = merge_coded(&s, &o, i);
+            assert_same_tasks(got, want, &s, 4);
+            emr_buffer_destroy(&want);
+        }
+        emr_buffer_destroy(&old);
+        emr_buffer_destroy(&got);
+        test_set_destroy(&s);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(bytes_are_the_same_in_any_way),
         cmocka_unit_test(pushed_bytes_give_the_same),
         cmocka_unit_test(nearness_is_what_is_rebuilt),
+        cmocka_unit_test(adding_is_merging_at_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

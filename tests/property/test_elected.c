@@ -21,7 +21,7 @@ static void choose(choice *c, size_t number)
 {
     *c = (choice){.spec = EMR_INIT(emr_modulation_spec), .options = small_options()};
     c->spec.kind = number % 2 ? EMR_MODULATOR_KIND_TWO_SIDED : EMR_MODULATOR_KIND_MASK;
-    c->spec.mask_rule = number / 2 % 2 ? EMR_MASK_NEAREST : EMR_MASK_AGREE;
+    c->spec.mask_rule = number / 2 % 2 ? EMR_MASK_RULE_NEAREST : EMR_MASK_RULE_AGREE;
     c->spec.rescale = rules[number / 4 % N_RULES];
     c->spec.rescale_per = (emr_rescale_per)(1 + number / 4 / N_RULES);
     c->options.modulation = &c->spec;

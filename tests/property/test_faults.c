@@ -128,6 +128,44 @@ static void growing_and_dropping_with_failures(void **state)
     assert_each_fault(f, extract_other, fail_write, EMR_EIO, f->dropped);
 }
 
+/* What a work gives where nothing fails. */
+static emr_buffer *sound_result(fixture *f, work_fn work)
+{
+    reset(f);
+    assert_ok(work(f), &f->error);
+    emr_buffer *result = f->result;
+    f->result = test_buffer_new();
+    return result;
+}
+
+static void coded_tasks_with_failures(void **state)
+{
+    static const emr_modulation_spec sign = {.size = sizeof sign, .kind = EMR_MODULATOR_KIND_SIGN},
+                                     thin = {.size = sizeof thin,
+                                             .kind = EMR_MODULATOR_KIND_THIN,
+                                             .thinning = 32};
+    fixture *f = *state;
+    f->modulation = &sign;
+    emr_buffer *merged = sound_result(f, pull_to_bundle), *added = sound_result(f, grow);
+    assert_each_fault(f, pull_to_bundle, fail_alloc, EMR_ENOMEM, merged);
+    assert_each_fault(f, push_to_bundle, fail_alloc, EMR_ENOMEM, merged);
+    assert_each_fault(f, pull_to_bundle, fail_read_base, EMR_EIO, merged);
+    assert_each_fault(f, pull_to_bundle, fail_read_task, EMR_EIO, merged);
+    assert_each_fault(f, pull_to_bundle, fail_write, EMR_EIO, merged);
+    assert_each_fault(f, grow, fail_alloc, EMR_ENOMEM, added);
+    assert_each_fault(f, grow, fail_read_growable, EMR_EIO, added);
+    assert_each_fault(f, grow, fail_read_base, EMR_EIO, added);
+    assert_each_fault(f, grow, fail_read_task, EMR_EIO, added);
+    assert_each_fault(f, grow, fail_write, EMR_EIO, added);
+    emr_buffer_destroy(&merged);
+    emr_buffer_destroy(&added);
+    f->modulation = &thin;
+    merged = sound_result(f, pull_to_bundle);
+    assert_each_fault(f, pull_to_bundle, fail_alloc, EMR_ENOMEM, merged);
+    emr_buffer_destroy(&merged);
+    f->modulation = NULL;
+}
+
 static void sessions_with_failures(void **state)
 {
     fixture *f = *state;
@@ -161,6 +199,7 @@ int main(void)
         cmocka_unit_test(rebuilding_without_memory),
         cmocka_unit_test(rebuilding_with_failing_reads_and_writes),
         cmocka_unit_test(growing_and_dropping_with_failures),
+        cmocka_unit_test(coded_tasks_with_failures),
         cmocka_unit_test(sessions_with_failures),
         cmocka_unit_test(a_failed_read_is_named),
     };

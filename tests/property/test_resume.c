@@ -281,6 +281,23 @@ static void per_row_extendable_is_cut_off_everywhere(void **state)
     test_set_destroy(&s);
 }
 
+/* What of a tensor's columns, of a byte of codes and of rows without scales has passed is taken up again. */
+static void coded_tasks_are_cut_off_everywhere(void **state)
+{
+    (void)state;
+    static const emr_modulation_spec specs[] = {
+        {.size = sizeof *specs, .kind = EMR_MODULATOR_KIND_SIGN, .vectors_dtype = EMR_DTYPE_F32},
+        {.size = sizeof *specs, .kind = EMR_MODULATOR_KIND_THIN, .thinning = 32},
+        {.size = sizeof *specs, .kind = EMR_MODULATOR_KIND_LEVELS, .n_levels = 8}};
+    for (size_t i = 0; i < sizeof specs / sizeof *specs; i++) {
+        test_set s = make_set(SOURCE_IO);
+        emr_merge_options o = make_options(EMR_RESCALE_PER_DEFAULT);
+        o.modulation = &specs[i];
+        assert_true(cut_off_everywhere(&s, &o, 60) >= 20);
+        test_set_destroy(&s);
+    }
+}
+
 static void per_tensor_in_other_memory(void **state)
 {
     (void)state;
@@ -663,6 +680,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(per_model_is_cut_off_everywhere),
         cmocka_unit_test(per_row_extendable_is_cut_off_everywhere),
+        cmocka_unit_test(coded_tasks_are_cut_off_everywhere),
         cmocka_unit_test(per_tensor_in_other_memory),
         cmocka_unit_test(many_small_tensors_are_cut_off),
         cmocka_unit_test(cut_off_again_and_again),

@@ -16,7 +16,7 @@ static const test_tensor kinds_tensors[KINDS_TENSORS] = {
 };
 
 const emr_modulator_record kinds_of_all[] = {
-    {.kind = EMR_MODULATOR_KIND_MASK, .mask_rule = EMR_MASK_NEAREST, .rescale = 4, .error = 0.5f},
+    {.kind = EMR_MODULATOR_KIND_MASK, .mask_rule = EMR_MASK_RULE_NEAREST, .rescale = 4, .error = 0.5f},
     {.kind = EMR_MODULATOR_KIND_SIGN,
      .has_columns = 1,
      .vectors_dtype = EMR_DTYPE_BF16,
@@ -211,6 +211,8 @@ void kinds_destroy(kinds_bundle *k)
 
 /* ---- the file ---- */
 
+enum { COARSE = 32 << 10 };
+
 static bool has_kinds(const kinds_bundle *k)
 {
     bool others = false;
@@ -232,14 +234,14 @@ static void put_stream(emr_writer *w, enum emr_stream_kind kind, uint32_t owner,
 
 static void put_streams(emr_writer *w, const kinds_bundle *k)
 {
-    put_stream(w, EMR_STREAM_BASE, EMR_BASE, &k->base, 4096);
+    put_stream(w, EMR_STREAM_BASE, EMR_BASE, &k->base, k->coarse ? COARSE : 4096);
     if (k->extent.n_elected)
-        put_stream(w, EMR_STREAM_UNIFIED, EMR_BASE, &k->unified, 512);
+        put_stream(w, EMR_STREAM_UNIFIED, EMR_BASE, &k->unified, k->coarse ? COARSE : 512);
     for (uint32_t kind = 1; kind < EMR_N_STREAM_KINDS; kind++)
         for (uint32_t t = 0; t < k->n_tasks; t++) {
-            uint32_t block = kind == EMR_STREAM_VECTORS                                   ? 2048
-                             : kind == EMR_STREAM_CODES && k->modulators[t].n_levels == 8 ? 768
-                                                                                          : 512;
+            bool thirds = kind == EMR_STREAM_CODES && k->modulators[t].n_levels == 8;
+            uint32_t least = kind == EMR_STREAM_VECTORS ? 2048 : thirds ? 768 : 512;
+            uint32_t block = !k->coarse ? least : thirds ? COARSE / 4 * 3 : COARSE;
             put_stream(w, (enum emr_stream_kind)kind, t, &k->streams[kind][t], block);
         }
 }
@@ -284,7 +286,7 @@ void kinds_write(kinds_bundle *k)
     emr_env env = {.memory_bytes = 0};
     const emr_writer_limits limits = {.put_bytes = 4096,
                                       .put_blocks = 1,
-                                      .loose_bytes = 4096,
+                                      .loose_bytes = COARSE,
                                       .loose_blocks = 4,
                                       .compression = emr_codec_version() ? 1 : -1,
                                       .features = has_kinds(k) ? EMR_FEATURE_KINDS : 0u};

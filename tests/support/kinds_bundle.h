@@ -24,6 +24,7 @@ typedef struct kinds_bundle {
     emr_extent extent;
     emr_tensor_record tensors[KINDS_TENSORS]; /* but for strings and shapes */
     uint32_t n_tasks;
+    bool coarse; /* few blocks, rather than as many as may be */
     emr_modulator_record modulators[KINDS_MOST];
     float scales[KINDS_MOST][KINDS_MERGED][2]; /* where they are not per row */
     kinds_stream base, unified, streams[EMR_N_STREAM_KINDS][KINDS_MOST];

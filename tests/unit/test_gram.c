@@ -54,7 +54,7 @@ static void test_equals_its_formula(void **state)
     (void)state;
     emr_error error;
     emr_env env;
-    emr_alignment a;
+    emr_alignment a = {0};
     emr_task tasks[N_TASKS];
     emr_gram g;
     test_set s = test_set_create(tensors, N_TENSORS, N_TASKS, 7, SOURCE_IO);
@@ -89,7 +89,7 @@ static void test_same_bits_whatever_the_threads_and_memory(void **state)
     (void)state;
     emr_error error;
     emr_env env;
-    emr_alignment a;
+    emr_alignment a = {0};
     emr_task tasks[N_TASKS];
     emr_gram first, g;
     const uint32_t threads[] = {1, 2, 5};
@@ -129,7 +129,7 @@ static void test_progress_can_stop_it_and_little_memory_is_said(void **state)
     (void)state;
     emr_error error;
     emr_env env;
-    emr_alignment a;
+    emr_alignment a = {0};
     emr_task tasks[N_TASKS];
     emr_gram g;
     test_set s = test_set_create(tensors, N_TENSORS, N_TASKS, 9, SOURCE_IO);

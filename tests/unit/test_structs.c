@@ -173,6 +173,20 @@ static emr_status give_modulation(void *given, emr_error *error)
     return status;
 }
 
+static emr_status give_modulation_to_task(void *given, emr_error *error)
+{
+    emr_merge *merge = test_merge_create(&f.set, NULL);
+    emr_status status = emr_merge_set_modulation(merge, 1, given, error);
+    emr_merge_destroy(&merge);
+    return status;
+}
+
+static emr_status give_modulation_to_merge(void *given, emr_error *error)
+{
+    const emr_merge_options options = {.size = sizeof options, .modulation = given};
+    return give_merge_options((void *)(uintptr_t)&options, error);
+}
+
 static emr_status give_policy(void *given, emr_error *error)
 {
     const emr_merge_options options = {.size = sizeof options, .policy = given};
@@ -313,6 +327,24 @@ static emr_status get_features(void *out, emr_error *error)
 static emr_status get_modulator_stats(void *out, emr_error *error)
 {
     return emr_modulator_get_stats(modulator, 0, out, error);
+}
+
+static emr_status get_modulation(void *out, emr_error *error)
+{
+    (void)error;
+    return emr_bundle_get_modulation(f.bundle, 0, out, NULL);
+}
+
+static emr_status get_fidelity(void *out, emr_error *error)
+{
+    (void)error;
+    return emr_bundle_get_modulation(f.bundle, 0, NULL, out);
+}
+
+static emr_status get_merged_fidelity(void *out, emr_error *error)
+{
+    (void)error;
+    return emr_merge_get_fidelity(merged, 0, out);
 }
 
 static emr_status get_plan_summary(void *out, emr_error *error)
@@ -467,6 +499,10 @@ static void structs_come_in_by_the_size_rule(void **state)
                                 .n_rescalers = 1,
                                 .unified_dtype = EMR_DTYPE_F32}),
              give_modulation);
+    CHECK_IN(emr_modulation_spec, &((emr_modulation_spec){.kind = EMR_MODULATOR_KIND_SIGN}),
+             give_modulation_to_task);
+    CHECK_IN(emr_modulation_spec, &((emr_modulation_spec){.kind = EMR_MODULATOR_KIND_THIN, .thinning = 8}),
+             give_modulation_to_merge);
     CHECK_IN(emr_policy, &(emr_policy){0}, give_policy);
     CHECK_IN(emr_pool_options, &(emr_pool_options){.threads = 2}, give_pool_options);
     const emr_product product = {.x = weights, .y = result, .batch = 1, .n_rows = 6, .tensor = w};
@@ -517,6 +553,9 @@ static void structs_go_out_by_the_size_rule(void **state)
     CHECK_OUT(emr_drop_report, get_drop_report);
     CHECK_OUT(emr_drop_report, get_extract_report);
     CHECK_OUT(emr_features, get_features);
+    CHECK_OUT(emr_fidelity, get_fidelity);
+    CHECK_OUT(emr_fidelity, get_merged_fidelity);
+    CHECK_OUT(emr_modulation_spec, get_modulation);
     CHECK_OUT(emr_modulator_stats, get_modulator_stats);
     CHECK_OUT(emr_plan_summary, get_plan_summary);
     CHECK_OUT(emr_plan_tensor, get_plan_tensor);

@@ -161,7 +161,7 @@ static const option option_table[] = {
     {.name = "-o", .commands = MERGE | APPLY | EXPORT | ADD | DROP, VALUE(set_text, output)},
     {.name = "--output", .commands = MERGE | APPLY | EXPORT | ADD | DROP, VALUE(set_text, output)},
     {.name = "--modulator", .commands = MERGE | ADD, .takes_value = true, .set = add_modulator},
-    {.name = "--mask", .commands = MERGE, CHOICE(mask_rule, mask_words, EMR_MASK_AGREE)},
+    {.name = "--mask", .commands = MERGE, CHOICE(mask_rule, mask_words, EMR_MASK_RULE_AGREE)},
     {.name = "--vectors", .commands = MERGE | ADD, CHOICE(f32_vectors, vectors_words, 0)},
     {.name = "--no-columns", .commands = MERGE | ADD, FLAG(no_columns)},
     {.name = "--measure", .commands = MERGE, FLAG(merge.measure)},

@@ -99,7 +99,8 @@ static void print_bundle(const emr_bundle *b, const emr_bundle_info *info, const
            size_text(info->bytes, size));
     printf("%llu merged parameters in %u tensors; ", (unsigned long long)info->merged_params, info->n_merged);
     if (info->n_elected)
-        printf("a unified vector of %u tasks, tie %s, %s\n", info->n_elected, tie_name(info->tie),
+        printf("a unified vector of %u %s, tie %s, %s\n", info->n_elected,
+               info->n_elected == 1 ? "task" : "tasks", tie_name(info->tie),
                emr_dtype_name(info->unified_dtype));
     else
         puts("no unified vector");

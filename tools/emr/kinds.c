@@ -46,7 +46,7 @@ emr_status describe_task(modulator_facts *facts, const emr_bundle *b, uint32_t t
 const char *modulator_text(const emr_modulation_spec *s, char text[64])
 {
     const char *rule = rule_name(s->rescale), *per = per_name(s->rescale_per);
-    const char *nearest = s->mask_rule == EMR_MASK_NEAREST ? ", nearest" : "";
+    const char *nearest = s->mask_rule == EMR_MASK_RULE_NEAREST ? ", nearest" : "";
     if (has_masks(s))
         snprintf(text, 64, "%s%s, %s per %s", modulator_kind_name(s->kind), nearest, rule, per);
     else if (s->kind == EMR_MODULATOR_KIND_THIN)
@@ -64,7 +64,8 @@ json_t *modulator_json(const emr_modulation_spec *s)
         json_pack("{s:s, s:s}", "kind", modulator_kind_name(s->kind), "rescale", rule_name(s->rescale));
     if (has_masks(s)) {
         json_object_set_new(o, "rescale_per", json_string(per_name(s->rescale_per)));
-        json_object_set_new(o, "mask", json_string(s->mask_rule == EMR_MASK_NEAREST ? "nearest" : "agree"));
+        json_object_set_new(o, "mask",
+                            json_string(s->mask_rule == EMR_MASK_RULE_NEAREST ? "nearest" : "agree"));
         return o;
     }
     json_object_set_new(o, "vectors", json_string(emr_dtype_name(s->vectors_dtype)));

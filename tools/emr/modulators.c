@@ -77,6 +77,19 @@ static int check_use(const arguments *a, const char *option, bool (*uses)(const 
                     option, kinds);
 }
 
+/* Rules that one kind alone has are for calls in which all tasks are of it. */
+static int check_rule_kinds(const arguments *a)
+{
+    const bool means = a->rescale == EMR_RESCALE_L1_MEANS;
+    const emr_modulator_kind kind = means ? EMR_MODULATOR_KIND_MASK : EMR_MODULATOR_KIND_THIN;
+    for (size_t i = 0; (means || a->rescale == EMR_RESCALE_MIXED) && i < a->n_tasks; i++)
+        if (a->tasks[i].modulation.kind != kind)
+            return complain(EXIT_USAGE,
+                            "--rescale: '%s' is for %s alone, and task '%s' is to have another modulator",
+                            rule_name(a->rescale), means ? "masks" : "thin", a->tasks[i].name);
+    return EXIT_DONE;
+}
+
 int take_modulators(arguments *a)
 {
     int status = EXIT_DONE;
@@ -97,6 +110,8 @@ int take_modulators(arguments *a)
         }
         spec->without_columns = has_columns(spec) ? a->no_columns : 0;
     }
+    if (!status)
+        status = check_rule_kinds(a);
     if (!status && a->mask_rule)
         status = check_use(a, "--mask", has_masks, "mask and two-sided");
     if (!status && a->rescale_per)

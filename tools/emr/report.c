@@ -85,7 +85,7 @@ static const float USUAL_RESCALER_MAX = 2;
 static bool is_paper_mask(const arguments *a, size_t task)
 {
     const emr_modulation_spec *s = &a->tasks[task].modulation;
-    return s->kind == EMR_MODULATOR_KIND_MASK && s->mask_rule == EMR_MASK_AGREE &&
+    return s->kind == EMR_MODULATOR_KIND_MASK && s->mask_rule == EMR_MASK_RULE_AGREE &&
            s->rescale <= EMR_RESCALE_L2;
 }
 
@@ -117,20 +117,27 @@ static emr_bundle_info info_before(const merge_job *j)
     return info;
 }
 
-/* What the bundle that was written says of a task; and what the merge measured, stored or not. */
-static emr_status report_facts(modulator_facts *facts, const merge_job *j, const emr_bundle *written,
-                               uint32_t task)
+/* What the bundle that was written says of a task; and what it does not store: what was measured, and how masks
+ * alone were made. */
+static emr_status report_facts(modulator_facts *facts, const merge_job *j, const arguments *a,
+                               const emr_bundle *written, uint32_t task)
 {
+    const uint32_t n_before = info_before(j).n_tasks;
     emr_fidelity measured = EMR_INIT(emr_fidelity);
     emr_status status = describe_task(facts, written, task);
     if (!status)
         status = emr_merge_get_fidelity(j->merge, task, &measured);
     if (!status && !isnan(measured.error))
         facts->fidelity = measured;
+    if (status || task < n_before || facts->spec.kind != EMR_MODULATOR_KIND_MASK)
+        return status;
+    facts->spec.mask_rule = a->mask_rule;
+    if (facts->spec.rescale == EMR_RESCALE_L2) /* the default is l1 or this */
+        facts->spec.rescale = a->rescale ? a->rescale : EMR_RESCALE_UNBIASED;
     return status;
 }
 
-static emr_status print_table(const merge_job *j, const emr_bundle *written)
+static emr_status print_table(const merge_job *j, const arguments *a, const emr_bundle *written)
 {
     emr_task_report r = EMR_INIT(emr_task_report);
     emr_status status = EMR_OK;
@@ -140,7 +147,7 @@ static emr_status print_table(const merge_job *j, const emr_bundle *written)
     for (uint32_t i = 0; !status && emr_merge_get_task_report(j->merge, i, &r) == EMR_OK; i++) {
         modulator_facts facts;
         char rescaler[32];
-        status = report_facts(&facts, j, written, i);
+        status = report_facts(&facts, j, a, written, i);
         print_name(r.name, 20);
         putchar(' ');
         print_facts(&facts);
@@ -150,7 +157,8 @@ static emr_status print_table(const merge_job *j, const emr_bundle *written)
 }
 
 /* The tasks as JSON. Rescalers are read from the bundle that was written, as emr inspect does. */
-static emr_status tasks_json(json_t *tasks, const merge_job *j, const emr_bundle *written, emr_error *error)
+static emr_status tasks_json(json_t *tasks, const merge_job *j, const arguments *a, const emr_bundle *written,
+                             emr_error *error)
 {
     uint32_t n_before = info_before(j).n_tasks;
     emr_task_report r = EMR_INIT(emr_task_report);
@@ -158,7 +166,7 @@ static emr_status tasks_json(json_t *tasks, const merge_job *j, const emr_bundle
     for (uint32_t i = 0; !status && emr_merge_get_task_report(j->merge, i, &r) == EMR_OK; i++) {
         json_t *rescaler = NULL;
         modulator_facts facts;
-        status = report_facts(&facts, j, written, i);
+        status = report_facts(&facts, j, a, written, i);
         if (!status)
             status = rescalers_json(&rescaler, written, i, error);
         json_t *missing = i < n_before ? json_array() : missing_json(j, i - n_before);
@@ -176,7 +184,7 @@ static int print_report_json(const merge_job *j, const arguments *a, const emr_b
 {
     emr_error error = {.text = ""};
     json_t *tasks = json_array();
-    emr_status status = tasks_json(tasks, j, written, &error);
+    emr_status status = tasks_json(tasks, j, a, written, &error);
     json_t *root = json_pack("{s:o, s:o, s:o}", "output", text_json(a->output), "tasks", tasks, "tensors",
                              tensors_json(j->merge));
     add_share_json(root, parts);
@@ -198,13 +206,17 @@ int print_merge_report(const merge_job *j, const arguments *a)
     if (prints || a->json)
         status = emr_bundle_open_file(&written, a->output, NULL, &error);
     if (!status && prints)
-        status = print_table(j, written);
+        status = print_table(j, a, written);
     if (!status && prints)
         print_share(&parts);
     for (size_t i = 0; i < a->n_tasks; i++)
         note_task(j, a, i);
     for (uint32_t i = 0; !a->quiet && emr_merge_get_task_report(j->merge, i, &r) == EMR_OK; i++)
         warn_of_task(&r, i < n_before || is_paper_mask(a, i - n_before));
+    if (!a->quiet && info_before(j).extendable && !has_masks(&a->tasks[0].modulation))
+        complain(0,
+                 "note: tasks with masks can no longer be added to the new bundle, as they could to %.300s",
+                 a->files[0]);
     note_share(a, &parts, j->base);
     int exit_status = status ? complain_status(status, &error) : EXIT_DONE;
     if (!status && a->json)
