@@ -385,7 +385,8 @@ static void merge(emr_chunk *c)
     }
     block b;
     b.at.first = 0;
-    memset(b.most, 0, sizeof b.most);
+    if (c->nearest)
+        memset(b.most, 0, sizeof b.most);
     c->bad = c->n;
     c->bad_task = 0;
     if (mixed)
@@ -397,7 +398,7 @@ static void merge(emr_chunk *c)
     else
         (c->nearest ? merge_f16_nearest : merge_f16)(c, &b);
     merge_rest(c, &b);
-    if (!finish(c) || has_overflow(&b)) { /* bad input, or sums past f32: rare, and told apart there */
+    if (!finish(c) || (c->nearest && has_overflow(&b))) { /* bad input, or sums past f32: rare, and told apart there */
         emr_kernels_c.merge(c);
         return;
     }

@@ -298,6 +298,21 @@ static void coded_tasks_are_cut_off_everywhere(void **state)
     }
 }
 
+/* Two scales a group, and how near the tasks come: all of it is in the journal. */
+static void two_sided_tasks_are_cut_off_everywhere(void **state)
+{
+    (void)state;
+    test_set s = make_set(SOURCE_IO);
+    emr_modulation_spec spec = EMR_INIT(emr_modulation_spec);
+    spec.kind = EMR_MODULATOR_KIND_TWO_SIDED;
+    for (emr_rescale_per per = EMR_RESCALE_PER_MODEL; per <= EMR_RESCALE_PER_ROW; per++) {
+        emr_merge_options o = make_options(per);
+        o.modulation = &spec;
+        assert_true(cut_off_everywhere(&s, &o, 25) >= 20);
+    }
+    test_set_destroy(&s);
+}
+
 static void per_tensor_in_other_memory(void **state)
 {
     (void)state;
@@ -680,6 +695,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(per_model_is_cut_off_everywhere),
         cmocka_unit_test(per_row_extendable_is_cut_off_everywhere),
+        cmocka_unit_test(two_sided_tasks_are_cut_off_everywhere),
         cmocka_unit_test(coded_tasks_are_cut_off_everywhere),
         cmocka_unit_test(per_tensor_in_other_memory),
         cmocka_unit_test(many_small_tensors_are_cut_off),

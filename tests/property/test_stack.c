@@ -119,7 +119,7 @@ static void threads_need_no_more_stack_than_is_said(void **state)
         p.most = 0;
         for (uint32_t way = 0; way < 4; way++) {
             test_set s = way < 3 ? rich_set(3, 18, SOURCE_IO) : random_set(4, 18, true);
-            emr_merge_options o = rich_options(way % 3);
+            emr_merge_options o = rich_options(1 + way % 3);
             o.rescale = way == 2 ? EMR_RESCALE_L2 : EMR_RESCALE_L1;
             o.extendable = way < 2;
 #ifdef EMR_WITH_ZSTD

@@ -68,6 +68,25 @@ static void variants_agree(void **state)
     }
 }
 
+/* Nearest masks, and two-sided tasks of either mask rule, with the rules of scales that need all sums, and l2. */
+static void variants_agree_on_other_kinds(void **state)
+{
+    (void)state;
+    for (uint32_t i = 0; i < 12; i++) {
+        emr_modulation_spec spec = EMR_INIT(emr_modulation_spec);
+        test_set s = rich_set(i + 80, 1 + i / 2, SOURCE_MEMORY);
+        emr_merge_options o = rich_options(1 + i % 3);
+        spec.kind = i % 4 ? EMR_MODULATOR_KIND_TWO_SIDED : EMR_MODULATOR_KIND_MASK;
+        spec.mask_rule = i % 4 < 2 ? EMR_MASK_RULE_NEAREST : EMR_MASK_RULE_AGREE;
+        spec.rescale = i % 5 ? EMR_RESCALE_UNBIASED : EMR_RESCALE_L2;
+        o.modulation = &spec;
+        o.tie = i % 2;
+        o.unified_dtype = i % 3 ? EMR_DTYPE_F32 : EMR_DTYPE_F16;
+        every_variant_is_the_reference(&s, &o);
+        test_set_destroy(&s);
+    }
+}
+
 /* Large enough for many rounds, whatever the memory. */
 static const test_tensor large_tensors[] = {
     {"a", EMR_DTYPE_F32, 2, {1500, 1001}},
