@@ -46,15 +46,15 @@ class TensorDesc(Structure):
 
 
 class MergeOptions(Structure):
-    _fields_ = [("size", c_size_t), ("resources", POINTER(Resources)), ("policy", c_void_p)] + [
+    _fields_ = [("size", c_size_t), ("resources", POINTER(Resources)), ("policy", c_void_p), ("modulation", c_void_p)] + [
         (name, c_uint32) for name in ("rescale", "rescale_per", "tie", "on_nonfinite", "unified_dtype", "embed_base",
                                       "extendable")] + [
-        ("compression", c_int32), ("block_params", c_uint32), ("reserved", c_uint32)]
+        ("compression", c_int32), ("block_params", c_uint32), ("measure", c_uint32)]
 
 
 class TaskReport(Structure):
     _fields_ = [("size", c_size_t), ("name", c_char_p), ("mask_ones", c_uint64), ("zeroed", c_uint64),
-                ("rescaler", c_float), ("empty_mask", c_uint32)]
+                ("rescaler", c_float), ("empty_mask", c_uint32), ("other_rescaler", c_float), ("reserved", c_uint32)]
 
 
 class SinkPart(Structure):

@@ -1,4 +1,4 @@
-"""The tasks: {name: Task}, with inputs as their network wants them. No test sample is in the training part of its task."""
+"""The tasks: {name: Task}, inputs as their network wants them. No test sample is in its task's training part."""
 import csv
 import gzip
 import io

@@ -1,4 +1,4 @@
-"""The families of networks: a pretrained one, and one fine-tuned from it for each task. Trained once a seed, then kept."""
+"""The families of networks: a pretrained one, and one fine-tuned from it for each task. Trained once, then kept."""
 import importlib.util
 import os
 import sys

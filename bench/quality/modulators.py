@@ -1,9 +1,8 @@
-"""Every kind of modulator and rule, in numpy, as its formula reads. The oracle of the C code, and what the bench uses for
-what the program does not do.
+"""Every kind of modulator and rule, in numpy, as its formula reads: docs/modulators.md has the words.
 
 tau = W_t - W_0 in f32. A tensor has R rows (its first dimension; 1 below rank 2) of C columns. Tensors lie one after
-another in the flat space, each from a multiple of 64 on. Sums are f64 here in numpy's order: the program's order is fixed
-and another one, so a scale may differ from the program's by its last bit, and nothing else by anything.
+another in the flat space, each from a multiple of 64 on. Sums are f64 here, in numpy's order. The program's order is
+fixed and another one, so a scale may differ from the program's by its last bit, and nothing else by anything.
 """
 from dataclasses import dataclass, field
 
@@ -241,7 +240,7 @@ def thin_share(kept):
     return np.clip((kept - 16) / 64, 0, 1)
 
 
-def thin(tau, place, k, seed=0, rule="auto", share=thin_share):
+def thin(tau, place, k, seed=0, rule="mixed", share=thin_share):
     """+-r of the stretch at the drawn positions alone."""
     t, (starts, n), q = tau.reshape(-1), place.stretches(), 1 << k
     at, run, inside = thin_positions(place, seed, k)

@@ -1,4 +1,4 @@
-"""The networks, as functions of a plain dict of tensors with the names of their checkpoints: logits(weights, x, train)."""
+"""The networks: logits(weights, x, train), where weights is a dict of tensors with the names of the checkpoint."""
 import torch
 import torch.nn.functional as F
 

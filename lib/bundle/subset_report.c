@@ -74,7 +74,7 @@ static emr_status unite_mask(mask_unions *u, size_t stream, uint64_t first, size
     return status;
 }
 
-static void count_bits(emr_subset *s, uint64_t gone, uint64_t left, uint64_t times)
+static void count_united_bits(emr_subset *s, uint64_t gone, uint64_t left, uint64_t times)
 {
     s->report.alone += emr_popcount64(gone & ~left) * times;
     s->report.shared += emr_popcount64(gone & left) * times;
@@ -96,7 +96,7 @@ static emr_status count_stretch(emr_subset *s, mask_unions *u, uint64_t first, s
             status = emr_subset_advance(s, emr_subset_stored(b, stream, first, n), error);
     }
     for (size_t i = 0; !status && i < n; i += 8)
-        count_bits(s, emr_load64(u->gone + i), emr_load64(u->left + i), 1);
+        count_united_bits(s, emr_load64(u->gone + i), emr_load64(u->left + i), 1);
     return status;
 }
 
@@ -116,7 +116,7 @@ static emr_status count_masks(emr_subset *s, mask_unions *u, emr_error *error)
             united[s->stays[t]] |= filled ? byte : 0;
         }
         if (filled) {
-            count_bits(s, united[false], united[true], n);
+            count_united_bits(s, united[false], united[true], n);
             status = emr_subset_advance(s, 0, error);
         } else {
             status = count_stretch(s, u, first, n, error);

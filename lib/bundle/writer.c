@@ -113,19 +113,19 @@ emr_status emr_writer_create(emr_writer **writer, const emr_io *io, const emr_al
     return status;
 }
 
-/* Memory for the largest blocks, of which there are the most, is kept for the next one. */
+/* Memory is kept for the next block where all are of one size. */
 uint8_t *emr_writer_take_loose(emr_writer *w, size_t bytes)
 {
     uint8_t *p = w->spare;
-    if (!p || bytes != w->limits.loose_bytes)
-        return emr_allocate(&w->allocator, bytes);
+    if (!p)
+        return emr_allocate(&w->allocator, w->limits.loose_total ? bytes : w->limits.loose_bytes);
     memcpy(&w->spare, p, sizeof w->spare);
     return p;
 }
 
-static void give_loose(emr_writer *w, uint8_t *p, size_t bytes)
+static void give_loose(emr_writer *w, uint8_t *p)
 {
-    if (bytes != w->limits.loose_bytes) {
+    if (w->limits.loose_total) {
         emr_release(&w->allocator, p);
         return;
     }
@@ -140,9 +140,9 @@ static void empty_batch(emr_writer *w, emr_writer_batch *b)
         if (!s->loose)
             continue;
         size_t bytes = w->streams[s->stream].record.block_bytes;
-        give_loose(w, s->loose, bytes);
+        give_loose(w, s->loose);
         if (s->packed)
-            give_loose(w, s->packed, bytes);
+            give_loose(w, s->packed);
         w->n_loose--;
         w->loose_bytes -= bytes;
     }

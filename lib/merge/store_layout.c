@@ -24,18 +24,19 @@ size_t emr_store_plane_bits(const emr_merge_plan *plan)
 }
 
 /* Unified values and base; a task's masks, row rescalers and private tensors; codes, scales, columns and differences;
- * what growing needs. */
+ * what growing needs; those of a bundle that is copied. */
 uint64_t emr_store_streams(const emr_merge_plan *plan)
 {
     uint64_t n_tasks = plan->alignment.n_tasks;
-    return 2 + 3 * n_tasks + 4 * (uint64_t)plan->modulations.n_coded +
+    uint64_t copied = plan->copies ? plan->before->n_streams + plan->n_old : 0;
+    return copied + 2 + 3 * n_tasks + 4 * (uint64_t)plan->modulations.n_coded +
            (plan->options.extendable ? 3 + 3 * n_tasks : 0);
 }
 
 uint64_t emr_store_block_entries(const emr_merge_plan *plan, size_t block_params)
 {
     uint64_t of_params = emr_store_value_bytes(plan) + emr_store_plane_bits(plan);
-    uint64_t copied = plan->copies ? plan->before->n_blocks + plan->before->n_streams : 0;
+    uint64_t copied = plan->copies ? plan->before->n_blocks : 0;
     return copied + (plan->alignment.flat_params / block_params + 1) * of_params +
            plan->loose_bytes / block_params + emr_store_streams(plan) + emr_coding_blocks(plan, block_params);
 }
@@ -105,7 +106,8 @@ static void limit_writer(emr_merge_plan *plan, const emr_layout *l)
         .compression = plan->options.compression,
         .overlap = overlaps,
     };
-    s->writer.loose_total = s->writer.loose_blocks * s->writer.loose_bytes + coded_bytes;
+    if (coded_blocks)
+        s->writer.loose_total = s->writer.loose_blocks * s->writer.loose_bytes + coded_bytes;
     s->writer.loose_blocks += coded_blocks;
     if (!overlaps) { /* a few blocks at a time will do */
         size_t few = l->n_workers;

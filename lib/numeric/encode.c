@@ -1,5 +1,5 @@
-/* encode.c - codes and scales of one item, whatever the instruction set: the order of what encode.h promises. Scales
- * are computed in f64 from sums of f32, and rounded once. */
+/* encode.c - codes and scales of one item, whatever the instruction set: the order of what encode.h
+ * promises. Scales are computed in f64 from sums of f32, and rounded once. */
 #include "numeric/encode.h"
 
 #include "core/bytes.h"
@@ -13,32 +13,44 @@
 static const uint32_t most_negative_tiny = 0x80000001; /* bits of the f32 next below 0 */
 static const float bf16_max = 0x1.fep127f;
 
-/* Which scale thinned signs have by the rule MIXED: from that many kept of a stretch on UNBIASED counts, and so many
- * later it counts alone. Fewer would make it a scale that a few numbers decide. */
+/* Which scale thinned signs have by the rule MIXED: from that many kept of a stretch on UNBIASED counts,
+ * and so many later it counts alone. Fewer would make it a scale that a few numbers decide. */
 enum { MIXED_FROM = 16, MIXED_OVER = 64 };
+
+/* What is read, and computed from what was read, before anything else looks at it: a step at a time, so
+ * that a processor that waits for memory has something to do. */
+enum { STEP = EMR_CODE_UNIT };
+
+/* An item on its way. */
+typedef struct progress {
+    emr_encode_kernels k;
+    emr_encoding *e;
+    uint64_t kept[EMR_CHUNK / EMR_GROUP + 1]; /* thin */
+    size_t done;                              /* parameters that were read */
+} progress;
 
 /* Each primitive of the variant, or of the reference. */
 static emr_encode_kernels primitives_of(const emr_kernels *kernels)
 {
     const emr_encode_kernels *own = &kernels->encode, *plain = &emr_encode_c;
     return (emr_encode_kernels){
-        .difference = own->difference ? own->difference : plain->difference,
+        .read = own->read ? own->read : plain->read,
+        .codes = own->codes ? own->codes : plain->codes,
         .sums = own->sums ? own->sums : plain->sums,
-        .signs = own->signs ? own->signs : plain->signs,
-        .thin = own->thin ? own->thin : plain->thin,
         .levels = own->levels ? own->levels : plain->levels,
         .columns = own->columns ? own->columns : plain->columns,
     };
 }
 
-/* tau, 0 past the item. Returns false where something is not finite and may not be. */
-static bool find_difference(const emr_encode_kernels *k, emr_encoding *e)
+static size_t whole_groups(size_t n)
 {
-    emr_difference d = {e->n, e->base, e->task, e->base_dtype, e->task_dtype};
-    size_t nonzero, room = (e->n + EMR_GROUP - 1) / EMR_GROUP * EMR_GROUP + 64;
-    bool finite = k->difference(&d, e->tau, &nonzero);
-    memset(e->tau + e->n, 0, (room - e->n) * sizeof *e->tau);
-    for (size_t i = 0; i < e->n && !finite; i++) {
+    return (n + EMR_GROUP - 1) / EMR_GROUP * EMR_GROUP;
+}
+
+/* Makes n parameters finite, or says which one is not. */
+static bool make_finite(emr_encoding *e, size_t from, size_t n)
+{
+    for (size_t i = from; i < from + n; i++) {
         if (e->tau[i] - e->tau[i] == 0)
             continue;
         if (!e->zero_nonfinite) {
@@ -47,10 +59,50 @@ static bool find_difference(const emr_encode_kernels *k, emr_encoding *e)
         }
         e->tau[i] = 0;
         e->zeroed++;
-        nonzero--;
     }
-    e->zeros = e->n - nonzero;
     return true;
+}
+
+static uint64_t *kept_of(progress *p)
+{
+    return p->e->kind == EMR_MODULATOR_KIND_THIN ? p->kept : NULL;
+}
+
+/* Up to n parameters, with the codes of signs; adds their sums to the total. Returns false where something
+ * is not finite and may not be. */
+static bool read_step(progress *p, size_t n, emr_magnitudes *total)
+{
+    emr_encoding *e = p->e;
+    size_t at = p->done;
+    bool has_signs = e->kind == EMR_MODULATOR_KIND_SIGN || e->kind == EMR_MODULATOR_KIND_THIN;
+    emr_encode_step step = {.n = n < e->n - at ? n : e->n - at,
+                            .base = (const uint8_t *)e->base + at * emr_float_size(e->base_dtype),
+                            .task = (const uint8_t *)e->task + at * emr_float_size(e->task_dtype),
+                            .base_dtype = e->base_dtype,
+                            .task_dtype = e->task_dtype,
+                            .tau = e->tau + at,
+                            .codes = has_signs ? e->codes : NULL,
+                            .kept = kept_of(p),
+                            .first = at / EMR_GROUP,
+                            .group = e->flat / EMR_GROUP,
+                            .coding = e->coding};
+    if (!p->k.read(&step, total)) {
+        if (!make_finite(e, at, step.n))
+            return false;
+        p->k.codes(&step);
+        p->k.sums(total, step.tau, step.n, step.kept, at);
+    }
+    p->done += step.n;
+    return true;
+}
+
+static bool read_until(progress *p, size_t end)
+{
+    emr_magnitudes unused = {0, 0, 0};
+    bool good = true;
+    while (good && p->done < end)
+        good = read_step(p, STEP, &unused);
+    return good;
 }
 
 /* Stores a scale in BF16; returns what was stored. */
@@ -61,26 +113,60 @@ static float store_scale(uint8_t *to, double scale)
     return emr_bf16_to_f32(stored);
 }
 
-/* Sums of a stretch, in f64 where squares are too large for f32 or so small that they lose what they are. */
-static emr_magnitudes stretch_sums(const emr_encode_kernels *k, const float *tau, size_t n, bool *wide)
+/* What of a row lies in the item. */
+typedef struct stretch {
+    size_t from, n;
+    emr_magnitudes sums;
+    bool wide; /* squares are too large for f32, or so small that they lose what they are: sums are of f64 */
+} stretch;
+
+static void sum_wide(progress *p, stretch *s)
 {
-    emr_magnitudes sums = k->sums(tau, n);
-    *wide = sums.l1 > 0 && !(sums.l2 >= 0x1p-80 && sums.l2 <= (double)FLT_MAX);
-    if (!*wide)
-        return sums;
-    sums = (emr_magnitudes){0, 0};
-    for (size_t i = 0; i < n; i++) {
-        sums.l1 += emr_magnitude((double)tau[i]);
-        sums.l2 += (double)tau[i] * (double)tau[i];
+    const uint64_t *kept = kept_of(p);
+    s->sums = (emr_magnitudes){0, 0, 0};
+    for (size_t i = s->from; i < s->from + s->n; i++) {
+        double tau = emr_magnitude((double)p->e->tau[i]);
+        s->sums.l1 += tau;
+        s->sums.l2 += tau * tau;
+        s->sums.kept += kept && kept[i / 64] >> i % 64 & 1 ? tau : 0;
     }
-    return sums;
 }
 
-/* How many of the item's parameters from one on are in the same stretch. */
-static size_t stretch_length(const emr_encoding *e, size_t from)
+/* Goes on to the stretch that begins where this one ends. Returns false where there is none. */
+static bool next_stretch(progress *p, stretch *s)
 {
+    const emr_encoding *e = p->e;
+    size_t from = s->from + s->n;
     uint64_t row_rest = e->row_length - (e->first + from) % e->row_length;
-    return e->n - from < row_rest ? e->n - from : (size_t)row_rest;
+    *s = (stretch){.from = from, .n = e->n - from < row_rest ? e->n - from : (size_t)row_rest};
+    for (size_t i = 0, n, at; i < s->n; i += n) {
+        n = s->n - i < STEP ? s->n - i : STEP;
+        at = from + i;
+        if (p->done == at && (n % EMR_GROUP == 0 || at + n == e->n)) {
+            if (!read_step(p, n, &s->sums))
+                return false;
+        } else if (read_until(p, at + n)) {
+            p->k.sums(&s->sums, e->tau + at, n, kept_of(p), at);
+        } else {
+            return false;
+        }
+    }
+    s->wide = s->sums.l1 > 0 && !(s->sums.l2 >= 0x1p-80 && s->sums.l2 <= (double)FLT_MAX);
+    if (s->wide)
+        sum_wide(p, s);
+    return s->n > 0;
+}
+
+/* A stretch's scale, with what its unscaled values come to. */
+static float store_stretch(emr_encoding *e, const stretch *s, double scale, double tq, double qq)
+{
+    float stored = store_scale(e->scales + 2 * e->n_stretches++, scale);
+    double r = (double)stored;
+    e->tt += s->sums.l2;
+    e->tq += r * tq;
+    e->qq += r * r * qq;
+    e->rr += r * r * (double)s->n / (double)e->row_length;
+    return stored;
 }
 
 /* How much of UNBIASED there is in MIXED. */
@@ -93,9 +179,8 @@ static double mixed_part(double kept)
 /* The scale of n signs, of which one in `thinning` is kept. */
 static double sign_scale(emr_rescale rule, emr_magnitudes sums, size_t n, uint32_t thinning)
 {
-    double all = (double)n, times = (double)thinning;
-    double mean = emr_rescale_of(EMR_RESCALE_L1, sums.l1, all, sums.l2, sums.l1, all),
-           part = mixed_part(all / times);
+    double all = (double)n, times = (double)thinning, part = mixed_part(all / times);
+    double mean = emr_rescale_of(EMR_RESCALE_L1, sums.l1, all, sums.l2, sums.l1, all);
     double unbiased = emr_rescale_of(EMR_RESCALE_UNBIASED, sums.l1, all, sums.l2, sums.l1, all);
     switch (rule) {
     case EMR_RESCALE_L1:
@@ -112,33 +197,22 @@ static double sign_scale(emr_rescale rule, emr_magnitudes sums, size_t n, uint32
     }
 }
 
-/* Scales of signs, all of them or thinned ones, and what they make of the columns. */
-static void scale_signs(const emr_encode_kernels *k, emr_encoding *e, uint32_t thinning)
+static void encode_signs(progress *p)
 {
-    size_t by_column = e->n >= e->row_length;
+    emr_encoding *e = p->e;
+    bool by_column = e->n >= e->row_length;
     if (e->has_columns)
         memset(e->column_sums, 0, (by_column ? (size_t)e->row_length : e->n) * sizeof *e->column_sums);
-    for (size_t from = 0, n; from < e->n; from += n) {
-        bool wide;
-        n = stretch_length(e, from);
-        emr_magnitudes sums = stretch_sums(k, e->tau + from, n, &wide);
-        float scale =
-            store_scale(e->scales + 2 * e->n_stretches++, sign_scale(e->rescale, sums, n, thinning));
-        double square = (double)scale * (double)scale * (double)n;
-        e->tt += sums.l2;
-        e->rr += square / (double)e->row_length;
-        if (thinning == 1) {
-            e->tq += (double)scale * sums.l1;
-            e->qq += square;
-        }
+    for (stretch s = {0}; next_stretch(p, &s);) {
+        float scale = store_stretch(e, &s, sign_scale(e->rescale, s.sums, s.n, 1), s.sums.l1, (double)s.n);
+        size_t column = by_column ? (size_t)((e->first + s.from) % e->row_length) : s.from;
         if (e->has_columns)
-            k->columns(e->column_sums + (by_column ? (e->first + from) % e->row_length : from), e->tau + from,
-                       n, scale);
+            p->k.columns(e->column_sums + column, e->tau + s.from, s.n, scale);
     }
 }
 
 /* Bits [from, from + n) of words that are set. */
-static size_t count_bits(const uint64_t *words, size_t from, size_t n)
+static size_t count_kept(const uint64_t *words, size_t from, size_t n)
 {
     size_t count = 0;
     for (size_t i = from, next; i < from + n; i = next) {
@@ -149,31 +223,18 @@ static size_t count_bits(const uint64_t *words, size_t from, size_t n)
     return count;
 }
 
-static void encode_thin(const emr_encode_kernels *k, emr_encoding *e)
+static void encode_thin(progress *p)
 {
-    uint64_t kept[EMR_CHUNK / EMR_GROUP];
-    scale_signs(k, e, EMR_GROUP / e->coding.rate);
-    memset(e->codes, 0, emr_encode_bytes(&e->coding, e->n));
-    k->thin(e->codes, kept, e->tau, e->n, &e->coding, e->flat / EMR_GROUP);
-    for (size_t from = 0, n, s = 0; from < e->n; from += n, s++) {
-        bool wide;
-        n = stretch_length(e, from);
-        double scale = (double)emr_bf16_to_f32(emr_load16(e->scales + 2 * s));
-        e->tq += scale * stretch_sums(k, e->tau + from, n, &wide).l1;
-        e->qq += scale * scale * (double)count_bits(kept, from, n);
-    }
+    emr_encoding *e = p->e;
+    uint32_t thinning = EMR_GROUP / e->coding.rate;
+    for (stretch s = {0}; next_stretch(p, &s);)
+        (void)store_stretch(e, &s, sign_scale(e->rescale, s.sums, s.n, thinning), s.sums.kept,
+                            (double)count_kept(p->kept, s.from, s.n));
 }
 
-static void encode_signs(const emr_encode_kernels *k, emr_encoding *e)
-{
-    scale_signs(k, e, 1);
-    k->signs(e->codes, e->tau, (e->n + EMR_GROUP - 1) / EMR_GROUP * EMR_GROUP);
-    for (size_t i = e->n; i % EMR_GROUP != 0; i++) /* what is no parameter has no bit */
-        e->codes[i / 8] &= (uint8_t) ~(1u << i % 8);
-}
-
-/* Half-way between levels, times the root mean square. 0 is in the middle of an odd number of levels; of an even
- * number it goes to either side of the middle by turns, so that runs of it compress and add up to nothing. */
+/* Half-way between levels, times the root mean square. 0 is in the middle of an odd number of levels; of an
+ * even number it goes to either side of the middle by turns, so that runs of it compress and add up to
+ * nothing. */
 static emr_thresholds find_thresholds(const emr_encoding *e, float rms)
 {
     const float *levels = e->coding.levels, below = emr_f32_from_bits(most_negative_tiny);
@@ -207,7 +268,7 @@ static void pack_codes(const emr_encoding *e)
 {
     uint32_t bits = e->coding.rate / EMR_GROUP;
     uint8_t *codes = e->codes;
-    for (size_t i = 0; i < (e->n + EMR_GROUP - 1) / EMR_GROUP * EMR_GROUP; i += 8, codes += bits) {
+    for (size_t i = 0; i < whole_groups(e->n); i += 8, codes += bits) {
         uint32_t word = 0;
         for (uint32_t j = 0; j < 8; j++)
             word |= (uint32_t)(int32_t)e->tau[i + j] << bits * j;
@@ -216,32 +277,32 @@ static void pack_codes(const emr_encoding *e)
     }
 }
 
-static void encode_levels(const emr_encode_kernels *k, emr_encoding *e)
+static void encode_levels(progress *p)
 {
-    for (size_t from = 0, n; from < e->n; from += n) {
-        bool wide, odd = from % 2 == 1;
-        n = stretch_length(e, from);
-        emr_magnitudes sums = stretch_sums(k, e->tau + from, n, &wide);
-        emr_thresholds thresholds = find_thresholds(e, (float)emr_square_root(sums.l2 / (double)n));
-        emr_level_sums wide_sums =
-            wide ? wide_level_sums(e->tau + from, n, odd, &thresholds) : (emr_level_sums){0};
-        emr_level_sums q = k->levels(e->tau + from, n, odd, &thresholds);
-        q = wide ? wide_sums : q;
-        double scale = (double)store_scale(e->scales + 2 * e->n_stretches++,
-                                           emr_rescale_of(e->rescale, sums.l1, q.q1, sums.l2, q.tq, q.qq));
-        e->tt += sums.l2;
-        e->tq += scale * q.tq;
-        e->qq += scale * scale * q.qq;
-        e->rr += scale * scale * (double)n / (double)e->row_length;
+    emr_encoding *e = p->e;
+    for (stretch s = {0}; next_stretch(p, &s);) {
+        bool odd = s.from % 2 == 1;
+        emr_thresholds t = find_thresholds(e, (float)emr_square_root(s.sums.l2 / (double)s.n));
+        emr_level_sums wide = {0, 0, 0};
+        if (s.wide)
+            wide = wide_level_sums(e->tau + s.from, s.n, odd, &t);
+        emr_level_sums q = p->k.levels(e->tau + s.from, s.n, odd, &t);
+        q = s.wide ? wide : q;
+        (void)store_stretch(e, &s, emr_rescale_of(e->rescale, s.sums.l1, q.q1, s.sums.l2, q.tq, q.qq), q.tq,
+                            q.qq);
     }
-    pack_codes(e);
+    if (e->bad == e->n)
+        pack_codes(e);
 }
 
 /* tau itself, rounded. */
-static void encode_differences(emr_encoding *e)
+static void encode_differences(progress *p)
 {
+    emr_encoding *e = p->e;
     emr_dtype dtype = e->coding.rate == 16 * EMR_GROUP ? EMR_DTYPE_BF16 : EMR_DTYPE_F32;
     size_t size = emr_float_size(dtype);
+    if (!read_until(p, e->n))
+        return;
     for (size_t i = 0; i < e->n; i++) {
         float tau = e->tau[i], v;
         if (dtype == EMR_DTYPE_BF16)
@@ -256,21 +317,19 @@ static void encode_differences(emr_encoding *e)
 
 void emr_encode_item(const emr_kernels *kernels, emr_encoding *e)
 {
-    emr_encode_kernels k = primitives_of(kernels);
+    progress p = {.k = primitives_of(kernels), .e = e};
     e->n_stretches = 0;
     e->tt = e->tq = e->qq = e->rr = 0;
-    e->zeros = e->zeroed = 0;
+    e->zeroed = 0;
     e->bad = e->n;
-    if (!find_difference(&k, e))
-        return;
     if (e->kind == EMR_MODULATOR_KIND_SIGN)
-        encode_signs(&k, e);
+        encode_signs(&p);
     else if (e->kind == EMR_MODULATOR_KIND_THIN)
-        encode_thin(&k, e);
+        encode_thin(&p);
     else if (e->kind == EMR_MODULATOR_KIND_LEVELS)
-        encode_levels(&k, e);
+        encode_levels(&p);
     else
-        encode_differences(e);
+        encode_differences(&p);
 }
 
 void emr_encode_fold(double *sums, const emr_encoding *e)

@@ -1,9 +1,10 @@
-/* encode.h - codes and scales of kinds of modulators that share nothing: signs, thinned signs, levels, and the
- * differences that vectors are kept as. An item at a time: what lies between two multiples of EMR_CHUNK of flat space,
- * of one tensor and task. docs/algorithm.md has the formulas.
+/* encode.h - codes and scales of kinds of modulators that share nothing: signs, thinned signs, levels, and
+ * the differences that vectors are kept as. An item at a time: what lies between two multiples of EMR_CHUNK
+ * of flat space, of one tensor and task. docs/algorithm.md has the formulas.
  *
- * A stretch is what of a row lies in an item; it has one scale. Scales of columns are known at a tensor's end, from
- * sums that its items leave. The result depends on nothing but the values: on every processor it is the same. */
+ * A stretch is what of a row lies in an item; it has one scale. Scales of columns are known at a tensor's
+ * end, from sums that its items leave. The result depends on nothing but the values: on every processor it
+ * is the same. */
 #ifndef EMR_NUMERIC_ENCODE_H
 #define EMR_NUMERIC_ENCODE_H
 
@@ -37,7 +38,6 @@ typedef struct emr_encoding {
     double tt, tq,
         qq;    /* <tau, tau>, <tau, v> and <v, v>, v being what codes and scales stand for, without columns */
     double rr; /* sum over stretches of scale^2 * length / C */
-    uint64_t zeros;  /* of tau, with */
     uint64_t zeroed; /* what was not finite */
     size_t bad;      /* the first that is not finite, where nothing else is out; or n */
 } emr_encoding;
@@ -69,13 +69,24 @@ static inline size_t emr_encode_stretches(uint64_t first, size_t n, uint64_t row
     return (size_t)((first + n - 1) / row_length - first / row_length + 1);
 }
 
+/* Puts a group's codes, `rate` bits, where they belong; those of groups after it are 0 then, up to a whole
+ * byte. */
+static inline void emr_encode_store(uint8_t *codes, uint32_t rate, size_t group, uint64_t word)
+{
+    size_t bit = group * rate;
+    for (uint32_t i = 0; i < rate; i += 8) {
+        uint8_t *to = &codes[(bit + i) / 8];
+        *to = (uint8_t)((*to & ((1u << bit % 8) - 1)) | word >> i << bit % 8);
+    }
+}
+
 void emr_encode_item(const emr_kernels *kernels, emr_encoding *encoding);
 
 /* Adds an item's sums to a tensor's, items in order; `sums` is 0 before the first. */
 void emr_encode_fold(double *sums, const emr_encoding *encoding);
 
-/* Scales of columns. Where sums in f32 were no use (values so large or so small that products were lost) or all scales
- * of rows are 0, every one is 1. */
+/* Scales of columns. Where sums in f32 were no use (values so large or so small that products were lost) or
+ * all scales of rows are 0, every one is 1. */
 void emr_encode_columns(emr_column_fit *fit);
 
 #endif

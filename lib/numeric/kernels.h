@@ -191,16 +191,25 @@ typedef struct emr_code_kernels {
     void (*dot_steps)(const emr_step_dot *dot); /* kinds without */
 } emr_code_kernels;
 
-/* Parameters of the base and of a task. */
-typedef struct emr_difference {
+/* Some groups of an item: what is read, and where what comes of it goes. Codes are of signs: without `kept`
+ * a bit a parameter, 1 where tau > 0, and at odd places where it is 0; with it a bit for each run of a
+ * group (numeric/thin.h), 1 where tau of the parameter that is kept is > 0, and in odd runs where it is 0.
+ * Past the n parameters tau is +0, codes are 0, and nothing is kept. */
+typedef struct emr_encode_step {
     size_t n;
     const void *base, *task;
     emr_dtype base_dtype, task_dtype;
-} emr_difference;
+    float *tau;     /* out */
+    uint8_t *codes; /* out: of all groups of the item; NULL: none */
+    uint64_t *kept; /* out: likewise, a bit a parameter; NULL: all are */
+    size_t first;   /* the step's first group in the item */
+    uint64_t group; /* and the item's in flat space */
+    emr_coding coding;
+} emr_encode_step;
 
-/* Sums of magnitudes, and of squares. */
+/* Sums of magnitudes, of squares, and of the magnitudes of what is kept. */
 typedef struct emr_magnitudes {
-    double l1, l2;
+    double l1, l2, kept;
 } emr_magnitudes;
 
 /* Where one level ends and the next begins: the code is the number of thresholds that tau is above. Those of
@@ -218,19 +227,18 @@ typedef struct emr_level_sums {
 
 /* What codes of kinds without unified values are made with, of one task's tau in f32 (numeric/encode.h).
  *
- * Sums are taken in this order: lane i mod 16 of 16 adds up element i, in f32 and in order of i, 256 elements from
- * the first on; then lane j adds lane j + 8, then j + 4, j + 2, j + 1; and lane 0 is added to the total, in f64. */
+ * Sums are taken in this order: lane i mod 16 of 16 adds up element i, in f32 and in order of i, 256
+ * elements from the first on; then lane j adds lane j + 8, then j + 4, j + 2, j + 1; and lane 0 is added to
+ * the total, in f64. */
 typedef struct emr_encode_kernels {
-    /* tau of n parameters, as merge has it. Returns false if one is not finite; *nonzero: how many are not 0. */
-    bool (*difference)(const emr_difference *difference, float *tau, size_t *nonzero);
-    emr_magnitudes (*sums)(const float *tau, size_t n);
-    /* A bit a parameter, n a multiple of EMR_GROUP: 1 where tau > 0, and at odd places where it is 0. */
-    void (*signs)(uint8_t *codes, const float *tau, size_t n);
-    /* A bit for each run of a group (numeric/thin.h): 1 where tau of the parameter that is kept is > 0, and in odd
-     * runs where it is 0; 0 past the n parameters. kept: the positions, a word a group; tau becomes 0 elsewhere.
-     * codes are 0 before. */
-    void (*thin)(uint8_t *codes, uint64_t *kept, float *tau, size_t n, const emr_coding *coding,
-                 uint64_t group);
+    /* tau as merge has it, its codes, and its sums added to the total. Returns false if one is not finite:
+     * only tau means anything then. */
+    bool (*read)(const emr_encode_step *step, emr_magnitudes *total);
+    /* Codes of tau that is there. */
+    void (*codes)(const emr_encode_step *step);
+    /* Adds to the total; n is a multiple of 256, or ends what is added up. `kept`: a bit an element, from
+     * bit `first` on; NULL: none counts. Up to 64 elements after those n can be read. */
+    void (*sums)(emr_magnitudes *total, const float *tau, size_t n, const uint64_t *kept, size_t first);
     /* tau, the first of it at an odd place or not, becomes its codes. */
     emr_level_sums (*levels)(float *tau, size_t n, bool odd, const emr_thresholds *thresholds);
     /* sums[i] = sums[i] + scale * |tau[i]| */
@@ -241,8 +249,8 @@ typedef struct emr_kernels {
     const char *name;
     /* Elects, masks and sums one chunk. */
     void (*merge)(emr_chunk *chunk);
-    /* Sums over a range of a chunk that was merged. Group and lane positions are those of the chunk; what lies
-     * outside the range counts as +0. A task that does not have the tensor has no sums. */
+    /* Sums over a range of a chunk that was merged. Group and lane positions are those of the chunk; what
+     * lies outside the range counts as +0. A task that does not have the tensor has no sums. */
     emr_sums (*sum_range)(const emr_chunk *chunk, emr_range range);
     /* emr_convert() of float dtypes; the buffers do not overlap. */
     void (*convert)(emr_dtype to, void *destination, emr_dtype from, const void *source, size_t n);

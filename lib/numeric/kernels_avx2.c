@@ -339,12 +339,15 @@ enum { V_DOT_VECTORS = 2 }; /* whose accumulators stay in registers */
 
 #include "numeric/kernels_template.h"
 
+#include "numeric/encode_template.h"
+
 const emr_kernels emr_kernels_avx2 = {
     .name = "avx2",
     .merge = merge,
     .sum_range = sum_range,
     .convert = convert,
     CODE_KERNELS,
+    .encode = ENCODE_KERNELS,
 };
 
 #endif

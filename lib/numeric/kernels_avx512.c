@@ -275,12 +275,15 @@ enum { V_DOT_VECTORS = 8 }; /* whose accumulators stay in registers */
 
 #include "numeric/kernels_template.h"
 
+#include "numeric/encode_template.h"
+
 const emr_kernels emr_kernels_avx512 = {
     .name = "avx512",
     .merge = merge,
     .sum_range = sum_range,
     .convert = convert,
     CODE_KERNELS,
+    .encode = ENCODE_KERNELS,
 };
 
 #endif

@@ -321,12 +321,15 @@ enum { V_DOT_VECTORS = 2 }; /* whose accumulators stay in registers */
 
 #include "numeric/kernels_template.h"
 
+#include "numeric/encode_template.h"
+
 const emr_kernels emr_kernels_neon = {
     .name = "neon",
     .merge = merge,
     .sum_range = sum_range,
     .convert = convert,
     CODE_KERNELS,
+    .encode = ENCODE_KERNELS,
 };
 
 #endif

@@ -7,8 +7,8 @@
 
 #include <float.h>
 
-/* UNBIASED is at most this many times L2: where tau and q have little to do with each other, the one grows without
- * bound. */
+/* UNBIASED is at most this many times L2: where tau and q have little to do with each other, the one grows
+ * without bound. */
 #define EMR_UNBIASED_MOST 4
 
 static inline double emr_magnitude(double x)
@@ -16,7 +16,8 @@ static inline double emr_magnitude(double x)
     return x < 0 ? -x : x;
 }
 
-/* What q is multiplied with so that it stands for tau. t1, q1: sums of magnitudes; tt, tq, qq: of products. */
+/* What q is multiplied with so that it stands for tau. t1, q1: sums of magnitudes; tt, tq, qq: of products.
+ * */
 static inline double emr_rescale_of(emr_rescale rule, double t1, double q1, double tt, double tq, double qq)
 {
     double scale = 0;

@@ -80,7 +80,11 @@ TURNS = [["--embed-base"], ["--rescale-per", "row", "--embed-base"], ["--zstd-le
          ["--rescale", "l2", "--rescale-per", "row", "--zstd-level", "0", "--embed-base"],
          ["--rescale", "l1-means", "--tie", "negative"], ["--private", "*", "--embed-base"],
          ["--extendable", "--embed-base"], ["--extendable", "--embed-base", "--rescale-per", "row"],
-         ["--extendable", "--embed-base", "--rescale-per", "tensor", "--unified-dtype", "f16", "--zstd-level", "0"]]
+         ["--extendable", "--embed-base", "--rescale-per", "tensor", "--unified-dtype", "f16", "--zstd-level", "0"],
+         ["--modulator", "two-sided", "--rescale-per", "tensor", "--embed-base"], ["--modulator", "t0=sign", "--embed-base"],
+         ["--modulator", "t0=thin:1/8", "--modulator", "t1=ternary", "--vectors", "f32", "--embed-base"],
+         ["--modulator", "t0=two-sided", "--modulator", "t1=levels:3", "--rescale-per", "row", "--zstd-level", "0"],
+         ["--mask", "nearest", "--modulator", "t1=levels:4"]]
 
 
 def bundles(emr):
@@ -91,7 +95,8 @@ def bundles(emr):
             yield f"tiny{i}", i, merge(emr, pathlib.Path(folder), more)
     with tempfile.TemporaryDirectory() as folder:
         write_models(pathlib.Path(folder), large_models(), {"format": "pt"})
-        for i, more in enumerate([["--embed-base", "--rescale-per", "row"], ["--unified-dtype", "f16"]]):
+        for i, more in enumerate([["--embed-base", "--rescale-per", "row"], ["--unified-dtype", "f16"],
+                                  ["--modulator", "t0=sign", "--modulator", "t1=levels:3", "--embed-base"]]):
             yield f"blocks{i}", i, merge(emr, pathlib.Path(folder), ["--block-params", "4096"] + more)
     different = [("absent", ["--on-missing", "absent"]), ("rows", ["--on-mismatch", "rows"]), ("rows_fewer", ["--on-mismatch", "rows"]),
                  ("pad", ["--on-mismatch", "pad"])]

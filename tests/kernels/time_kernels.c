@@ -5,8 +5,10 @@
 #include "time_kernels.h"
 
 #include "numeric/convert.h"
+#include "numeric/encode.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
@@ -164,8 +166,97 @@ static void time_dtype(const emr_kernels *k, emr_dtype dtype)
     printf("%-7s convert F32 to %-5s %10.1f ns for 64 parameters\n", k->name, name, time_of(narrow, &w, 1));
 }
 
+/* Encoding reads far more than the caches hold, as it does in a merge: its time beside that of reading. */
+enum { FAR_ITEMS = 512, FAR = FAR_ITEMS * EMR_CHUNK };
+
+static uint64_t *far_base, *far_task;
+static volatile uint64_t was_read;
+
+static double time_reading(size_t bytes)
+{
+    double best = 1e9;
+    for (int r = 0; r < RUNS; r++) {
+        double start = now();
+        uint64_t sum = 0;
+        for (size_t i = 0; i < bytes / 8; i++)
+            sum += far_base[i] ^ far_task[i];
+        was_read = sum;
+        best = now() - start < best ? now() - start : best;
+    }
+    return best;
+}
+
+static double time_items(const emr_kernels *k, emr_encoding *e)
+{
+    double best = 1e9;
+    for (int r = 0; r < RUNS; r++) {
+        double start = now();
+        for (size_t i = 0; i < FAR_ITEMS; i++) {
+            size_t at = i * EMR_CHUNK;
+            e->first = e->flat = at;
+            e->base = (const uint8_t *)far_base + at * emr_float_size(e->base_dtype);
+            e->task = (const uint8_t *)far_task + at * emr_float_size(e->task_dtype);
+            emr_encode_item(k, e);
+        }
+        best = now() - start < best ? now() - start : best;
+    }
+    return best;
+}
+
+static void time_encoding(const emr_kernels *k, emr_dtype dtype)
+{
+    static const float levels[] = {-1.5f, -0.45f, 0.45f, 1.5f};
+    static const struct {
+        const char *name;
+        emr_modulator_kind kind;
+        uint32_t rate;
+        uint64_t row_length;
+        bool columns;
+    } cases[] = {{"sign", EMR_MODULATOR_KIND_SIGN, 64, 4096, false},
+                 {"sign, columns", EMR_MODULATOR_KIND_SIGN, 64, 4096, true},
+                 {"sign, rows of 64", EMR_MODULATOR_KIND_SIGN, 64, 64, false},
+                 {"thin, 1 of 4", EMR_MODULATOR_KIND_THIN, 16, 4096, false},
+                 {"4 levels", EMR_MODULATOR_KIND_LEVELS, 128, 4096, false}};
+    static float tau[EMR_CHUNK + 64], column_sums[EMR_CHUNK];
+    static uint8_t codes[EMR_CHUNK], scales[EMR_CHUNK];
+    double reading = time_reading(FAR * emr_float_size(dtype));
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        emr_encoding e = {
+            .n = EMR_CHUNK, .base_dtype = dtype, .task_dtype = dtype, .tau = tau, .codes = codes};
+        e.row_length = cases[i].row_length;
+        e.kind = cases[i].kind;
+        e.rescale = EMR_RESCALE_UNBIASED;
+        e.coding = (emr_coding){.rate = cases[i].rate, .levels = levels};
+        e.n_levels = 4;
+        e.has_columns = cases[i].columns;
+        e.scales = scales;
+        e.column_sums = column_sums;
+        double took = time_items(k, &e);
+        printf("%-7s encode %-5s %-17s %6.1f ns for 64 parameters, %.2f of reading\n", k->name,
+               emr_dtype_name(dtype), cases[i].name, took * 1e9 / (FAR / EMR_GROUP), reading / took);
+    }
+}
+
+static void time_all_encoding(const emr_kernels *k)
+{
+    far_base = malloc(FAR * 4);
+    far_task = malloc(FAR * 4);
+    for (size_t d = 0; far_base && far_task && d < 3; d++) {
+        for (size_t i = 0; i < FAR; i++) {
+            float value = (float)(i * 2654435761u % 65536) * 0x1p-16f - 0.5f,
+                  other = value + (float)(i % 7) - 3;
+            emr_store_f32(dtypes[d], (uint8_t *)far_base + i * emr_float_size(dtypes[d]), &value, 1);
+            emr_store_f32(dtypes[d], (uint8_t *)far_task + i * emr_float_size(dtypes[d]), &other, 1);
+        }
+        time_encoding(k, dtypes[d]);
+    }
+    free(far_base);
+    free(far_task);
+}
+
 void time_kernels(const emr_kernels *k)
 {
+    time_all_encoding(k);
     for (size_t d = 0; d < sizeof dtypes / sizeof dtypes[0]; d++)
         time_dtype(k, dtypes[d]);
 }

@@ -302,6 +302,307 @@ static void adding_is_merging_at_once(void **state)
     }
 }
 
+/* Adding with a journal, which the k-th write of the bundle cuts off; in memory that is enough for small windows. */
+static emr_status add_with_journal(const emr_bundle *before, const test_set *s, const emr_buffer *out,
+                                   const emr_buffer *log, size_t fail_write, size_t *n_writes)
+{
+    emr_error error = {0};
+    emr_merge *merge;
+    emr_resources resources = resources_within(8 << 20);
+    emr_merge_options o = EMR_INIT(emr_merge_options);
+    emr_modulation_spec spec = spec_at(1);
+    test_io failing = {.inner = *emr_buffer_io(out), .fail_read = SIZE_MAX, .fail_write = fail_write};
+    emr_io output = test_io_make(&failing);
+    o.resources = &resources;
+    o.modulation = &spec;
+    assert_ok(emr_merge_create(&merge, &o, &error), &error);
+    assert_ok(emr_merge_extend(merge, before, &error), &error);
+    assert_ok(emr_merge_set_base(merge, s->base.model, &error), &error);
+    assert_ok(emr_merge_add_task(merge, "new", s->tasks[1].model, &error), &error);
+    assert_ok(emr_merge_set_output(merge, &output, &error), &error);
+    assert_ok(emr_merge_set_journal(merge, emr_buffer_io(log), 50000, &error), &error);
+    emr_status status = emr_merge_run(merge, &error);
+    *n_writes = failing.writes;
+    emr_merge_destroy(&merge);
+    return status;
+}
+
+static void adding_goes_on(void **state)
+{
+    (void)state;
+    test_set s = rich_set(31, 2, SOURCE_MEMORY), one = s;
+    one.n = 1;
+    emr_merge_options o = rich_options(EMR_RESCALE_PER_ROW);
+    emr_buffer *old = test_merge_bundle(&one, &o), *want = test_buffer_new(), *log = test_buffer_new();
+    emr_bundle *before = test_bundle_open(old);
+    size_t n_writes, n;
+    assert_int_equal(add_with_journal(before, &s, want, log, SIZE_MAX, &n_writes), EMR_OK);
+    for (size_t k = 0; k < n_writes; k += 1 + n_writes / 40) {
+        emr_buffer *got = test_buffer_new(), *journal = test_buffer_new();
+        assert_int_equal(add_with_journal(before, &s, got, journal, k, &n), EMR_EIO);
+        assert_int_equal(add_with_journal(before, &s, got, journal, SIZE_MAX, &n), EMR_OK);
+        emr_buffer *whole = test_buffer_of(emr_buffer_data(got), emr_buffer_bytes(want));
+        assert_same_buffer(whole, want, "the bundle");
+        emr_buffer_destroy(&whole);
+        emr_buffer_destroy(&got);
+        emr_buffer_destroy(&journal);
+    }
+    emr_bundle_destroy(&before);
+    emr_buffer_destroy(&old);
+    emr_buffer_destroy(&want);
+    emr_buffer_destroy(&log);
+    test_set_destroy(&s);
+}
+
+static emr_status add_one(const emr_bundle *before, const emr_model *base, const emr_model *task,
+                          const char *name, const emr_merge_options *o, emr_error *error)
+{
+    emr_merge *merge;
+    emr_buffer *out = test_buffer_new();
+    assert_ok(emr_merge_create(&merge, o, error), error);
+    emr_status status = emr_merge_extend(merge, before, error);
+    if (!status)
+        status = emr_merge_set_base(merge, base, error);
+    if (!status)
+        status = emr_merge_add_task(merge, name, task, error);
+    if (!status)
+        status = emr_merge_set_output(merge, emr_buffer_io(out), error);
+    if (!status)
+        status = emr_merge_run(merge, error);
+    if (!status) {
+        emr_bundle *b = test_bundle_open(out);
+        assert_ok(emr_bundle_verify(b, NULL, error), error);
+        emr_bundle_destroy(&b);
+    }
+    emr_merge_destroy(&merge);
+    emr_buffer_destroy(&out);
+    return status;
+}
+
+static const test_tensor whole[] = {
+    {"a", EMR_DTYPE_F32, 2, {20, 30}}, {"b", EMR_DTYPE_BF16, 1, {90}}, {"i", EMR_DTYPE_I32, 1, {4}}};
+static const test_tensor reshaped[] = {
+    {"a", EMR_DTYPE_F32, 2, {30, 20}}, {"b", EMR_DTYPE_BF16, 1, {90}}, {"i", EMR_DTYPE_I32, 1, {4}}};
+static const test_tensor lacking[] = {{"a", EMR_DTYPE_F32, 2, {20, 30}}, {"i", EMR_DTYPE_I32, 1, {7}}};
+static const test_tensor integral[] = {
+    {"a", EMR_DTYPE_F32, 2, {20, 30}}, {"b", EMR_DTYPE_I16, 1, {90}}, {"i", EMR_DTYPE_I32, 1, {4}}};
+
+static void what_cannot_be_added_is_refused(void **state)
+{
+    (void)state;
+    emr_error error = {0};
+    emr_modulation_spec spec = spec_at(0);
+    emr_merge_options plain = EMR_INIT(emr_merge_options), coded = plain, absent;
+    emr_policy policy = {.size = sizeof policy, .on_missing = EMR_ON_MISSING_ABSENT};
+    coded.modulation = &spec;
+    absent = coded;
+    absent.policy = &policy;
+    test_set s = test_set_create(whole, 3, 1, 3, SOURCE_MEMORY);
+    test_model other = test_model_create("other", reshaped, 3, SOURCE_MEMORY),
+               fewer = test_model_create("fewer", lacking, 2, SOURCE_MEMORY),
+               whole_numbers = test_model_create("numbers", integral, 3, SOURCE_MEMORY);
+    emr_buffer *buffer = test_merge_bundle(&s, NULL);
+    emr_bundle *b = test_bundle_open(buffer);
+    const emr_model *base = s.base.model, *task = s.tasks[0].model;
+    assert_ok(add_one(b, base, task, "new", &coded, &error), &error);
+    assert_int_equal(add_one(b, base, task, "new", &plain, &error), EMR_EUNSUPPORTED);
+    assert_says(&error, "was not made extendable");
+    assert_int_equal(add_one(b, base, task, "t0", &coded, &error), EMR_EEXIST);
+    assert_int_equal(add_one(b, base, other.model, "new", &coded, &error), EMR_EMISMATCH);
+    assert_names_tensor(&error, "a");
+    assert_int_equal(add_one(b, other.model, task, "new", &coded, &error), EMR_EMISMATCH);
+    assert_int_equal(add_one(b, whole_numbers.model, task, "new", &coded, &error), EMR_EMISMATCH);
+    assert_int_equal(add_one(b, fewer.model, task, "new", &coded, &error), EMR_EMISMATCH);
+    assert_int_equal(add_one(b, base, fewer.model, "new", &coded, &error), EMR_EMISMATCH);
+    assert_names_tensor(&error, "b");
+    assert_ok(add_one(b, base, fewer.model, "new", &absent, &error), &error);
+    s.base.data[0][8] ^= 1;
+    assert_int_equal(add_one(b, base, task, "new", &coded, &error), EMR_EMISMATCH);
+    assert_says(&error, "its values differ");
+    emr_bundle_destroy(&b);
+    emr_buffer_destroy(&buffer);
+    test_model_destroy(&other);
+    test_model_destroy(&fewer);
+    test_model_destroy(&whole_numbers);
+    test_set_destroy(&s);
+}
+
+/* As planned: working memory, but for the bundle's index; and what is written without compression. */
+static void plans_are_kept(void **state)
+{
+    (void)state;
+    enum { INDEX_BYTES = 128 << 10 };
+    test_set s = rich_set(4, 4, SOURCE_IO);
+    for (size_t first = 0; first < N_SPECS; first++) {
+        emr_error error = {0};
+        test_meter m = {0, 0};
+        emr_allocator allocator = test_meter_make(&m);
+        odd_executor odd = {.reverse = true};
+        emr_executor executor = odd_executor_make(&odd, 4);
+        emr_resources resources = test_resources(&allocator, first % 2 ? &executor : NULL);
+        emr_merge_options o = rich_options(EMR_RESCALE_PER_DEFAULT);
+        resources.memory_bytes = (uint64_t)(first % 3 == 0 ? 7 : first % 3 == 1 ? 16 : 64) << 20;
+        o.resources = &resources;
+        o.block_params = first % 4 == 1 ? 4096 : 0;
+        o.compression = first < 4 ? 0 : EMR_COMPRESSION_NONE;
+        emr_buffer *buffer = test_buffer_new();
+        emr_merge *merge = create_coded(&s, &o, first);
+        emr_plan_summary plan = EMR_INIT(emr_plan_summary);
+        assert_ok(emr_merge_set_output(merge, emr_buffer_io(buffer), &error), &error);
+        assert_ok(emr_merge_get_plan(merge, &plan, &error), &error);
+        assert_ok(emr_merge_run(merge, &error), &error);
+        assert_in_range(plan.peak_memory, 1, resources.memory_bytes);
+        if (m.peak > plan.peak_memory + INDEX_BYTES)
+            fail_msg("specs from %zu: %zu bytes were taken, planned were %zu", first, m.peak,
+                     (size_t)plan.peak_memory);
+        if (emr_buffer_bytes(buffer) > plan.bytes_out)
+            fail_msg("specs from %zu: %zu bytes were written, planned were at most %zu", first,
+                     emr_buffer_bytes(buffer), (size_t)plan.bytes_out);
+        emr_merge_destroy(&merge);
+        assert_int_equal(m.now, 0);
+        emr_buffer_destroy(&buffer);
+    }
+    test_set_destroy(&s);
+}
+
+/* Tasks 0 and 2 are masks, 1 and 3 are not: what masks are does not depend on these. */
+static void masks_take_no_notice(void **state)
+{
+    (void)state;
+    for (uint32_t per = EMR_RESCALE_PER_MODEL; per <= EMR_RESCALE_PER_ROW; per++) {
+        emr_error error = {0};
+        test_set s = test_set_create(mixed_tensors, n_mixed_tensors, 4, 70 + per, SOURCE_MEMORY), two = s;
+        test_model models[2] = {s.tasks[0], s.tasks[2]};
+        two.tasks = models;
+        two.n = 2;
+        emr_merge_options o = small_options();
+        o.rescale_per = per;
+        emr_buffer *want = test_merge_bundle(&two, &o), *got = test_buffer_new();
+        emr_merge *merge = test_merge_create(&s, &o);
+        for (uint32_t t = 1; t < 4; t += 2) {
+            emr_modulation_spec spec = spec_at(t);
+            spec.kind = t == 1 ? EMR_MODULATOR_KIND_THIN : EMR_MODULATOR_KIND_LEVELS;
+            assert_ok(emr_merge_set_modulation(merge, t, &spec, &error), &error);
+        }
+        assert_ok(emr_merge_set_output(merge, emr_buffer_io(got), &error), &error);
+        assert_ok(emr_merge_run(merge, &error), &error);
+        emr_merge_destroy(&merge);
+        emr_bundle *a = test_bundle_open(got), *b = test_bundle_open(want);
+        for (uint32_t t = 0; t < 2; t++)
+            assert_same_task(a, 2 * t, b, t, &s);
+        emr_bundle_destroy(&a);
+        emr_bundle_destroy(&b);
+        emr_buffer_destroy(&got);
+        emr_buffer_destroy(&want);
+        test_set_destroy(&s);
+    }
+}
+
+static emr_status run_with(const test_set *s, emr_merge_options o, const emr_modulation_spec *spec,
+                           emr_error *error, uint64_t *zeroed)
+{
+    emr_merge *merge;
+    emr_buffer *buffer = test_buffer_new();
+    o.modulation = spec;
+    merge = test_merge_create(s, &o);
+    assert_ok(emr_merge_set_output(merge, emr_buffer_io(buffer), error), error);
+    emr_status status = emr_merge_run(merge, error);
+    emr_task_report report = EMR_INIT(emr_task_report);
+    if (!status)
+        assert_int_equal(emr_merge_get_task_report(merge, 1, &report), EMR_OK);
+    *zeroed = report.zeroed;
+    assert_int_equal(report.mask_ones, 0);
+    emr_merge_destroy(&merge);
+    emr_buffer_destroy(&buffer);
+    return status;
+}
+
+static void what_is_not_finite_is_found(void **state)
+{
+    (void)state;
+    static const test_tensor tensors[] = {{"a", EMR_DTYPE_F32, 2, {30, 40}}, {"b", EMR_DTYPE_F32, 1, {90}}};
+    for (size_t i = 0; i < 2 * N_SPECS; i++) {
+        emr_error error = {0};
+        uint64_t zeroed;
+        size_t tensor = i / N_SPECS;
+        test_set s = test_set_create(tensors, 2, 2, 3, SOURCE_MEMORY);
+        emr_modulation_spec spec = spec_at(i);
+        emr_merge_options o = small_options();
+        if (spec.kind == EMR_MODULATOR_KIND_MASK) {
+            test_set_destroy(&s);
+            continue;
+        }
+        memset(s.tasks[1].data[tensor] + 4 * 77, 0xff, 4);
+        assert_int_equal(run_with(&s, o, &spec, &error, &zeroed), EMR_ENONFINITE);
+        assert_says(&error, "NaN or infinity at index 77");
+        assert_names_task(&error, "t1");
+        assert_names_tensor(&error, tensors[tensor].name);
+        o.on_nonfinite = EMR_ON_NONFINITE_ZERO;
+        assert_ok(run_with(&s, o, &spec, &error, &zeroed), &error);
+        assert_int_equal(zeroed, 1);
+        memset(s.base.data[tensor] + 4 * 5, 0xff, 4);
+        o.on_nonfinite = EMR_ON_NONFINITE_ERROR;
+        assert_int_equal(run_with(&s, o, &spec, &error, &zeroed), EMR_ENONFINITE);
+        assert_says(&error, "the base");
+        test_set_destroy(&s);
+    }
+}
+
+static void assert_unfit(const emr_modulation_spec *spec, const char *says)
+{
+    emr_error error = {0};
+    emr_merge *merge;
+    emr_merge_options o = EMR_INIT(emr_merge_options);
+    emr_modulation_spec sized = *spec;
+    sized.size = sizeof sized;
+    o.modulation = &sized;
+    assert_int_equal(emr_merge_create(&merge, &o, &error), EMR_EINVAL);
+    assert_says(&error, says);
+}
+
+static void what_no_task_can_be_is_refused(void **state)
+{
+    (void)state;
+    emr_error error = {0};
+    static const struct {
+        emr_modulation_spec spec;
+        const char *says;
+    } unfit[] = {
+        {{.kind = 9}, "kind 9"},
+        {{.kind = EMR_MODULATOR_KIND_THIN, .thinning = 3}, "2, 4, 8, 16 or 32"},
+        {{.kind = EMR_MODULATOR_KIND_THIN, .thinning = 64}, "2, 4, 8, 16 or 32"},
+        {{.kind = EMR_MODULATOR_KIND_LEVELS, .n_levels = 5}, "3, 4, 8 or 16"},
+        {{.kind = EMR_MODULATOR_KIND_SIGN, .n_levels = 4}, "no n_levels"},
+        {{.kind = EMR_MODULATOR_KIND_SIGN, .vectors_dtype = EMR_DTYPE_F16}, "BF16 or F32"},
+        {{.kind = EMR_MODULATOR_KIND_SIGN, .rescale = EMR_RESCALE_MIXED}, "thin"},
+        {{.kind = EMR_MODULATOR_KIND_SIGN, .mask_rule = EMR_MASK_RULE_NEAREST}, "mask_rule"},
+        {{.kind = EMR_MODULATOR_KIND_LEVELS, .rescale = EMR_RESCALE_L1_MEANS}, "l1-means"},
+        {{.kind = EMR_MODULATOR_KIND_MASK, .seed = 3}, "no seed"},
+    };
+    for (size_t i = 0; i < sizeof unfit / sizeof *unfit; i++)
+        assert_unfit(&unfit[i].spec, unfit[i].says);
+
+    test_set s = test_set_create(mixed_tensors, n_mixed_tensors, 2, 3, SOURCE_MEMORY);
+    emr_modulation_spec spec = spec_at(0);
+    emr_merge_options o = small_options();
+    emr_sink sink = EMR_INIT(emr_sink);
+    emr_merge *merge = test_merge_create(&s, &o);
+    assert_int_equal(emr_merge_set_modulation(merge, 2, &spec, &error), EMR_EINVAL);
+    assert_ok(emr_merge_set_modulation(merge, 1, &spec, &error), &error);
+    assert_ok(emr_merge_set_sink(merge, &sink, &error), &error);
+    assert_int_equal(emr_merge_run(merge, &error), EMR_EUNSUPPORTED);
+    assert_says(&error, "a sink takes masks alone");
+    emr_merge_destroy(&merge);
+    o.extendable = 1;
+    merge = test_merge_create(&s, &o);
+    emr_plan_summary plan = EMR_INIT(emr_plan_summary);
+    assert_ok(emr_merge_set_modulation(merge, 1, &spec, &error), &error);
+    assert_int_equal(emr_merge_get_plan(merge, &plan, &error), EMR_EINVAL);
+    assert_says(&error, "extendable");
+    emr_merge_destroy(&merge);
+    test_set_destroy(&s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -309,6 +610,12 @@ int main(void)
         cmocka_unit_test(pushed_bytes_give_the_same),
         cmocka_unit_test(nearness_is_what_is_rebuilt),
         cmocka_unit_test(adding_is_merging_at_once),
+        cmocka_unit_test(adding_goes_on),
+        cmocka_unit_test(what_cannot_be_added_is_refused),
+        cmocka_unit_test(plans_are_kept),
+        cmocka_unit_test(masks_take_no_notice),
+        cmocka_unit_test(what_is_not_finite_is_found),
+        cmocka_unit_test(what_no_task_can_be_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
