@@ -367,9 +367,13 @@ static void holes_are_no_failure(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(variants_agree),       cmocka_unit_test(threads_and_memory),
-        cmocka_unit_test(many_rounds),          cmocka_unit_test(small_tensors_in_files),
-        cmocka_unit_test(holes_are_no_failure), cmocka_unit_test(what_comes_next_is_announced),
+        cmocka_unit_test(variants_agree),
+        cmocka_unit_test(variants_agree_on_other_kinds),
+        cmocka_unit_test(threads_and_memory),
+        cmocka_unit_test(many_rounds),
+        cmocka_unit_test(small_tensors_in_files),
+        cmocka_unit_test(holes_are_no_failure),
+        cmocka_unit_test(what_comes_next_is_announced),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
