@@ -120,8 +120,9 @@ typedef struct emr_sink_part {
 
 /* Receives a merge's results as they are computed, instead of a bundle. Tensors come in the order of the
  * plan, each from front to back. NULL members are not called. Tensors without elements and private tensors
- * do not come; tasks of kinds without a unified vector cannot (EMR_EUNSUPPORTED). Anything but EMR_OK stops the run, with EMR_ENOMEM or EMR_ECANCELED if that is it, else with
- * EMR_EIO; `error` is never NULL, and what is written there ends the run's sentence. */
+ * do not come; tasks of kinds without a unified vector cannot (EMR_EUNSUPPORTED). Anything but EMR_OK stops
+ * the run, with EMR_ENOMEM or EMR_ECANCELED if that is it, else with EMR_EIO; `error` is never NULL, and
+ * what is written there ends the run's sentence. */
 typedef struct emr_sink {
     size_t size;
     void *user;
@@ -146,21 +147,24 @@ EMR_API emr_status emr_merge_set_base(emr_merge *merge, const emr_model *base, e
 EMR_API emr_status emr_merge_add_task(emr_merge *merge, const char *name, const emr_model *model,
                                       emr_error *error);
 
-/* What a task's modulator is to be, instead of options.modulation. After the task is added. EMR_EINVAL: what cannot
- * be, or tasks with a unified vector that do not agree in rule, what shares a scale, or mask rule. */
+/* What a task's modulator is to be, instead of options.modulation. After the task is added. EMR_EINVAL: what
+ * cannot be, or tasks with a unified vector that do not agree in rule, what shares a scale, or mask rule. */
 EMR_API emr_status emr_merge_set_modulation(emr_merge *merge, uint32_t task, const emr_modulation_spec *spec,
                                             emr_error *error);
 
-/* Adds to a bundle, before any task is added. Its tasks come first, and those added afterwards join them; the
- * result gives the weights that merging all of them at once gives. The earlier checkpoints are not needed.
- * - Tasks with a unified vector are added to a bundle that was made extendable, which the result is again; the result
- *   is, to the last byte, what merging at once gives. EMR_EUNSUPPORTED, when the plan is made, if it was not.
- * - Tasks of kinds without one are added to any bundle, and take the memory and time that they take alone: what the
- *   bundle has is copied as it is stored, behind what is new. The result is not extendable. What is merged in the
- *   bundle is merged; of other tensors each new task keeps its own copy, unless the bundle has the base's.
+/* Adds to a bundle, before any task is added. Its tasks come first, and those added afterwards join them;
+ * the result gives the weights that merging all of them at once gives. The earlier checkpoints are not
+ * needed.
+ * - Tasks with a unified vector are added to a bundle that was made extendable, which the result is again;
+ *   the result is, to the last byte, what merging at once gives. EMR_EUNSUPPORTED, when the plan is made, if
+ *   it was not.
+ * - Tasks of kinds without one are added to any bundle, and take the memory and time that they take alone:
+ *   what the bundle has is copied as it is stored, behind what is new. The result is not extendable. What is
+ *   merged in the bundle is merged; of other tensors each new task keeps its own copy, unless the bundle has
+ *   the base's.
  * - Not both in one merge.
- * - What the bundle was made with replaces all options but the resources, and compression and blocks if it was not
- *   extendable; and the policy, if it was.
+ * - What the bundle was made with replaces all options but the resources, and compression and blocks if it
+ *   was not extendable; and the policy, if it was.
  * - The base must be the bundle's, and whole: an embedded one may lack tensors of which every task has its
  *   own copy.
  * - The bundle is borrowed until the merge is destroyed. */

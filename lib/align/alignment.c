@@ -53,8 +53,8 @@ emr_status emr_name_source(const emr_alignment *a, uint32_t source, emr_status s
     return status;
 }
 
-/* The metadata of a GGUF file are as long as they are: where lengths differ, so do bytes, and no more is meant
- * by it. */
+/* The metadata of a GGUF file are as long as they are: where lengths differ, so do bytes, and no more is
+ * meant by it. */
 static bool fits_together(const emr_tensor *base, const emr_tensor *own)
 {
     if (emr_is_gguf_header(base) && emr_is_gguf_header(own))
@@ -345,8 +345,8 @@ static bool has_merged(const emr_alignment *a, const emr_model *model)
     return false;
 }
 
-/* A task that has nothing of what is merged, or nothing of the base at all, was not fine-tuned from this base,
- * whatever may be missing. */
+/* A task that has nothing of what is merged, or nothing of the base at all, was not fine-tuned from this
+ * base, whatever may be missing. */
 static emr_status check_acquaintance(const emr_alignment *a, emr_error *error)
 {
     for (uint32_t t = 0; a->n_base && t < a->n_tasks; t++) {

@@ -32,7 +32,8 @@ typedef struct emr_element_sizes {
     uint8_t pushed, read;
 } emr_element_sizes;
 
-/* What is done with the base's tensors, where that is settled before: a function, and what it is called with. */
+/* What is done with the base's tensors, where that is settled before: a function, and what it is called
+ * with. */
 typedef struct emr_alignment_choice {
     emr_action (*choose)(const void *chooser, const emr_tensor *base); /* NULL: the policy decides */
     const void *chooser;
@@ -57,8 +58,8 @@ typedef struct emr_alignment {
     uint64_t loose_bytes;  /* and comparing, keeping and carrying the others */
 } emr_alignment;
 
-/* EMR_EMISMATCH names task and tensor where the policy says so. Everything given is borrowed. The alignment is 0, but
- * for its choice. */
+/* EMR_EMISMATCH names task and tensor where the policy says so. Everything given is borrowed. The alignment
+ * is 0, but for its choice. */
 emr_status emr_align(emr_alignment *alignment, const emr_allocator *allocator, const emr_policy *policy,
                      const emr_model *base, const emr_task *tasks, uint32_t n_tasks, emr_error *error);
 void emr_alignment_free(emr_alignment *alignment);

@@ -1,5 +1,5 @@
-/* adding.h - tasks that share nothing are added to a bundle of any kind: its streams are copied as they are stored, and
- * what its index says of its own tasks is said again. */
+/* adding.h - tasks that share nothing are added to a bundle of any kind: its streams are copied as they are
+ * stored, and what its index says of its own tasks is said again. */
 #ifndef EMR_MERGE_ADDING_H
 #define EMR_MERGE_ADDING_H
 

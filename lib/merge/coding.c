@@ -1,5 +1,5 @@
-/* coding.c - see coding.h. Codes lie one after another in flat space, and an item's may begin within a byte, so bits
- * are carried from one to the next; scales have slots, of which those without a scale are 0. */
+/* coding.c - see coding.h. Codes lie one after another in flat space, and an item's may begin within a byte,
+ * so bits are carried from one to the next; scales have slots, of which those without a scale are 0. */
 #include "merge/coding.h"
 
 #include "bundle/bundle.h"

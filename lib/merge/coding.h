@@ -1,5 +1,6 @@
-/* coding.h - the tasks of a merge that share nothing with the others: codes, scales and differences of the items of a
- * window, in parallel, then into the bundle's streams, item by item. docs/algorithm.md has the formulas. */
+/* coding.h - the tasks of a merge that share nothing with the others: codes, scales and differences of the
+ * items of a window, in parallel, then into the bundle's streams, item by item. docs/algorithm.md has the
+ * formulas. */
 #ifndef EMR_MERGE_CODING_H
 #define EMR_MERGE_CODING_H
 
@@ -51,8 +52,8 @@ uint64_t emr_coders_memory(const emr_merge_plan *plan, const emr_layout *layout)
 void emr_coders_begin(emr_coders *coders, const emr_item *items, size_t n_items);
 void emr_coders_encode(emr_coders *coders, const emr_item *item, size_t index, size_t worker);
 
-/* The first parameter of an item that cannot be merged, or item->n; and, of the tasks, the number of the first one
- * that it is so of. Then the sentence. */
+/* The first parameter of an item that cannot be merged, or item->n; and, of the tasks, the number of the
+ * first one that it is so of. Then the sentence. */
 size_t emr_coders_find_bad(const emr_coders *coders, const emr_item *item, size_t index, uint32_t *task);
 emr_status emr_coders_fail_bad(const emr_coders *coders, const emr_item *item, size_t index,
                                emr_error *error);

@@ -1,4 +1,5 @@
-/* coding_layout.h - how much the streams of tasks that share nothing take: in the bundle, in blocks of it, in memory. */
+/* coding_layout.h - how much the streams of tasks that share nothing take: in the bundle, in blocks of it,
+ * in memory. */
 #ifndef EMR_MERGE_CODING_LAYOUT_H
 #define EMR_MERGE_CODING_LAYOUT_H
 
@@ -27,7 +28,8 @@ bool emr_coding_has_columns(const emr_modulation_spec *spec);
 uint64_t emr_coding_columns(const emr_tensor *base);
 bool emr_coding_is_vector(const emr_tensor *base);
 
-/* Bytes of blocks, with so many parameters in a block of codes of one bit: of a task's codes, and of the rest. */
+/* Bytes of blocks, with so many parameters in a block of codes of one bit: of a task's codes, and of the
+ * rest. */
 uint32_t emr_coding_block_bytes(const emr_coding *coding, size_t block_params);
 uint32_t emr_coding_small_bytes(size_t block_params);
 

@@ -104,8 +104,8 @@ static void destroy_settled_task(void *user)
     emr_release(&allocator, task);
 }
 
-/* Says of tensors what they are in the task's own model, so that the new bundle knows, too. Their numbers are those
- * of the section; in the model those that the task does not have are left out. */
+/* Says of tensors what they are in the task's own model, so that the new bundle knows, too. Their numbers
+ * are those of the section; in the model those that the task does not have are left out. */
 static emr_status arrange_settled(emr_model *model, settled_task *task, uint32_t number, emr_error *error)
 {
     const emr_bundle *b = task->bundle;

@@ -7,8 +7,8 @@
 #include "merge/plan.h"
 #include "numeric/grow.h"
 
-/* Replaces the options and the policy that decide about the result by those the bundle was made with, as far as it
- * knows them: of the policy, and of blocks, only where it is extendable. */
+/* Replaces the options and the policy that decide about the result by those the bundle was made with, as far
+ * as it knows them: of the policy, and of blocks, only where it is extendable. */
 emr_status emr_history_options(emr_merge_options *options, emr_policy *policy, const emr_bundle *bundle,
                                const emr_allocator *allocator, emr_error *error);
 

@@ -27,8 +27,8 @@ static bool is_in_bundle(const emr_alignment *a, uint32_t entry)
     return entry < a->n_merged || emr_entry_is_used(a, &a->entries[entry]);
 }
 
-/* Where the tensors so far end: in the base stream, where those without elements lie, too; among the vectors, and
- * the columns of matrices, of kinds without a unified vector. */
+/* Where the tensors so far end: in the base stream, where those without elements lie, too; among the
+ * vectors, and the columns of matrices, of kinds without a unified vector. */
 typedef struct tensor_places {
     uint64_t base_end, vectors_end, columns_end;
 } tensor_places;
@@ -210,7 +210,8 @@ static bool index_arranged(emr_writer *w, const arranged_numbers *n, uint32_t so
     return true;
 }
 
-/* A tensor of the base in a task. One that the task lacks is as the base has it, under the name of the others. */
+/* A tensor of the base in a task. One that the task lacks is as the base has it, under the name of the
+ * others. */
 static bool index_from_base(emr_writer *w, const arranged_numbers *n, uint32_t task, uint32_t number,
                             const emr_tensor *base)
 {

@@ -9,7 +9,8 @@
 /* One private tensor, in the order in which they are written. */
 bool emr_index_private(emr_writer *writer, uint32_t task, const emr_tensor *tensor, uint64_t offset);
 
-/* Summary, tensors, who has them in which dtype, the base's metadata but of a bundle that is copied (adding.h). */
+/* Summary, tensors, who has them in which dtype, the base's metadata but of a bundle that is copied
+ * (adding.h). */
 bool emr_index_plan(emr_writer *writer, const emr_merge_plan *plan);
 
 /* Rescalers per tensor; nothing where they are not. */

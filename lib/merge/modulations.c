@@ -103,8 +103,8 @@ static emr_modulation_spec spec_of(const emr_bundle *b, uint32_t task)
                                  .seed = m.seed};
 }
 
-/* Which tasks of the merge take part in its election. Of a bundle that is added to all do, or none: then it is
- * copied. */
+/* Which tasks of the merge take part in its election. Of a bundle that is added to all do, or none: then it
+ * is copied. */
 static emr_status choose_family(emr_merge_plan *plan, uint32_t n_tasks, emr_error *error)
 {
     emr_modulations *m = &plan->modulations;
@@ -152,8 +152,8 @@ static bool are_papers(const emr_modulations *m)
     return are;
 }
 
-/* What the elected tasks share: what one of them says, else the options, else the default: the paper's for the
- * paper's masks, what measured best for others. */
+/* What the elected tasks share: what one of them says, else the options, else the default: the paper's for
+ * the paper's masks, what measured best for others. */
 static emr_status agree_specs(emr_merge_plan *plan, const emr_task *tasks, emr_error *error)
 {
     emr_modulations *m = &plan->modulations;

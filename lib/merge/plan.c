@@ -194,8 +194,8 @@ static void hash_globs(emr_hasher *h, const char *const *globs, uint32_t n)
         emr_hash_text(h, globs[i]);
 }
 
-/* Everything behind the pointers, so that a new option is in it of itself, as are members of a modulation. There is no padding
- * (tests/checks/layout.txt). */
+/* Everything behind the pointers, so that a new option is in it of itself, as are members of a modulation.
+ * There is no padding (tests/checks/layout.txt). */
 static void hash_options(emr_hasher *h, const emr_merge_plan *plan)
 {
     const size_t first = offsetof(emr_merge_options, rescale);

@@ -38,8 +38,8 @@ typedef struct emr_merge_plan {
 /* Checks what the library can do and fills in defaults. */
 emr_status emr_merge_check_options(emr_merge_options *options, emr_error *error);
 
-/* Aligns the models and estimates, by the plan's options and policy; `given` is as for emr_modulations_settle. Afterwards the plan must be freed; a
- * plan that failed holds nothing. */
+/* Aligns the models and estimates, by the plan's options and policy; `given` is as for
+ * emr_modulations_settle. Afterwards the plan must be freed; a plan that failed holds nothing. */
 emr_status emr_merge_plan_make(emr_merge_plan *plan, const emr_model *base, emr_task *tasks, uint32_t n_tasks,
                                const emr_modulation_spec *given, emr_error *error);
 void emr_merge_plan_free(emr_merge_plan *plan);
@@ -57,7 +57,8 @@ bool emr_merge_embeds(const emr_merge_plan *plan);
 /* Patterns of the policy, of all lists. */
 uint32_t emr_merge_n_globs(const emr_merge_plan *plan);
 
-/* Whether a source has tensors otherwise than they are merged; and all that readers of the bundle must know. */
+/* Whether a source has tensors otherwise than they are merged; and all that readers of the bundle must know.
+ */
 bool emr_merge_is_arranged(const emr_merge_plan *plan);
 /* Whether a task's modulator is no mask. */
 bool emr_merge_has_kinds(const emr_merge_plan *plan);

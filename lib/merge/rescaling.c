@@ -139,8 +139,8 @@ static void set_scales(emr_rescaling *r, uint32_t task, const emr_sums *sides, f
     }
 }
 
-/* Per tensor and model: the scales of group `i`, and where tasks can be added what the one is the quotient of. Of a
- * settled task that is what it was. */
+/* Per tensor and model: the scales of group `i`, and where tasks can be added what the one is the quotient
+ * of. Of a settled task that is what it was. */
 static void set_group(emr_rescaling *r, size_t i, uint32_t task, uint32_t tensor, emr_sums *sides)
 {
     if (emr_merge_elected_task(r->plan, task)->settled)
@@ -252,8 +252,8 @@ emr_fidelity emr_rescaling_fidelity(const emr_rescaling *r, uint32_t task)
     return f;
 }
 
-/* How many groups of each task a save brings. The next item may be behind the end of `entry`, which is complete
- * then: it is among them. */
+/* How many groups of each task a save brings. The next item may be behind the end of `entry`, which is
+ * complete then: it is among them. */
 static size_t count_new(const emr_rescaling *r, uint32_t entry)
 {
     size_t end = (size_t)emr_min((uint64_t)entry + 1, r->plan->alignment.n_merged);

@@ -1,6 +1,6 @@
-/* rescaling.h - sums become scales: equation 5 of docs/algorithm.md and the other rules, per model, tensor or row,
- * one or two of each group as the task's kind has it; and how near a task comes with them. What each item adds is
- * folded in order, so that the same f64 additions happen whatever the threads. */
+/* rescaling.h - sums become scales: equation 5 of docs/algorithm.md and the other rules, per model, tensor
+ * or row, one or two of each group as the task's kind has it; and how near a task comes with them. What each
+ * item adds is folded in order, so that the same f64 additions happen whatever the threads. */
 #ifndef EMR_MERGE_RESCALING_H
 #define EMR_MERGE_RESCALING_H
 
@@ -13,8 +13,8 @@ typedef struct emr_nearness {
     double tt, tv, vv;
 } emr_nearness;
 
-/* One task's sums so far, of each side that has a scale: of the tensor or row that is under way, and of the model,
- * plain and as L1_MEANS has it. */
+/* One task's sums so far, of each side that has a scale: of the tensor or row that is under way, and of the
+ * model, plain and as L1_MEANS has it. */
 typedef struct emr_task_sums {
     emr_sums group[EMR_SCALES_MAX], model[EMR_SCALES_MAX], means;
     emr_nearness nearness;
@@ -24,7 +24,8 @@ typedef struct emr_rescaling {
     const emr_merge_plan *plan;
     const emr_election *election;
     emr_task_sums *tasks;
-    /* Per model: one group a task. Per tensor: n_merged for each. EMR_SCALES_MAX scales a group. NULL per row. */
+    /* Per model: one group a task. Per tensor: n_merged for each. EMR_SCALES_MAX scales a group. NULL per
+     * row. */
     float *rescalers;
     double *numerators; /* one a group, where tasks can be added */
     /* Per row: of the rows that an item ends, one task's at a time, without gaps. */
@@ -46,9 +47,9 @@ uint64_t emr_rescaling_memory(const emr_merge_plan *plan, const emr_layout *layo
 void emr_rescaling_begin(emr_rescaling *rescaling, const emr_item *items, size_t n_items);
 void emr_rescaling_sum(emr_rescaling *rescaling, const emr_item *item, size_t index);
 
-/* Folds what the item adds to a task's sums, and ends what ends in it: *n rows or tensors from number *first of
- * the tensor on. Per row, their rescalers are in row_rescalers, as many for each as the task's kind has, and
- * their numerators in row_numerators. Per tensor, the rescalers are where emr_rescaling_of() says. */
+/* Folds what the item adds to a task's sums, and ends what ends in it: *n rows or tensors from number *first
+ * of the tensor on. Per row, their rescalers are in row_rescalers, as many for each as the task's kind has,
+ * and their numerators in row_numerators. Per tensor, the rescalers are where emr_rescaling_of() says. */
 emr_status emr_rescaling_fold(emr_rescaling *rescaling, const emr_item *item, size_t index, uint32_t task,
                               uint64_t *first, size_t *n, emr_error *error);
 

@@ -31,8 +31,8 @@ uint64_t emr_store_memory(const emr_merge_plan *plan);
 /* The base's bytes of an item, where the base is embedded. */
 emr_status emr_store_base(emr_store *store, const emr_item *item, emr_error *error);
 
-/* The rescalers of `n` rows of an elected task, as many for each as its kind has, and their numerators (NULL where
- * tasks cannot be added). Both are overwritten. */
+/* The rescalers of `n` rows of an elected task, as many for each as its kind has, and their numerators (NULL
+ * where tasks cannot be added). Both are overwritten. */
 emr_status emr_store_rows(emr_store *store, uint32_t task, float *rescalers, double *numerators, size_t n,
                           emr_error *error);
 

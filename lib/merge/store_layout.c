@@ -23,8 +23,8 @@ size_t emr_store_plane_bits(const emr_merge_plan *plan)
     return plan->modulations.n_elected * (size_t)(plan->options.extendable ? EMR_N_PLANES : 1);
 }
 
-/* Unified values and base; a task's masks, row rescalers and private tensors; codes, scales, columns and differences;
- * what growing needs; those of a bundle that is copied. */
+/* Unified values and base; a task's masks, row rescalers and private tensors; codes, scales, columns and
+ * differences; what growing needs; those of a bundle that is copied. */
 uint64_t emr_store_streams(const emr_merge_plan *plan)
 {
     uint64_t n_tasks = plan->alignment.n_tasks;
@@ -56,7 +56,8 @@ size_t emr_store_block_params(const emr_merge_plan *plan)
     return params;
 }
 
-/* Rows that the items of a window touch at most: each item may begin and end within one. It is of one tensor. */
+/* Rows that the items of a window touch at most: each item may begin and end within one. It is of one
+ * tensor. */
 static size_t count_parts(const emr_merge_plan *plan, const emr_layout *l)
 {
     const emr_alignment *a = &plan->alignment;

@@ -1,5 +1,5 @@
-/* test_coded.c - tasks that share nothing with the others (signs, thinned signs, levels): a bundle's bytes do not
- * depend on memory, threads or chunks, nor on the other tasks; what is told of nearness is so. */
+/* test_coded.c - tasks that share nothing with the others (signs, thinned signs, levels): a bundle's bytes
+ * do not depend on memory, threads or chunks, nor on the other tasks; what is told of nearness is so. */
 #include "property.h"
 
 #include <math.h>
@@ -302,7 +302,8 @@ static void adding_is_merging_at_once(void **state)
     }
 }
 
-/* Adding with a journal, which the k-th write of the bundle cuts off; in memory that is enough for small windows. */
+/* Adding with a journal, which the k-th write of the bundle cuts off; in memory that is enough for small
+ * windows. */
 static emr_status add_with_journal(const emr_bundle *before, const test_set *s, const emr_buffer *out,
                                    const emr_buffer *log, size_t fail_write, size_t *n_writes)
 {
