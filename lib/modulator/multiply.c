@@ -29,7 +29,7 @@ emr_status emr_product_check(emr_product *p, const char *name, uint64_t n_rows, 
 }
 
 /* The last step of the order of sums. */
-static float fold_sums(float lanes[EMR_LANES])
+static float fold_row_sums(float lanes[EMR_LANES])
 {
     for (size_t half = EMR_LANES / 2; half; half /= 2)
         for (size_t j = 0; j < half; j++)
@@ -56,7 +56,7 @@ static emr_status multiply_row(emr_tile *t, uint64_t row, emr_error *error)
     if (!t->kind)
         emr_end_coded_row(t);
     for (size_t v = 0; !status && v < t->n; v++)
-        p->y[(t->first + v) * p->y_stride + row] = fold_sums(t->lanes[v]);
+        p->y[(t->first + v) * p->y_stride + row] = fold_row_sums(t->lanes[v]);
     return status;
 }
 
