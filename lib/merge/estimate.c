@@ -1,7 +1,7 @@
 /* estimate.c - see estimate.h. */
 #include "merge/estimate.h"
 
-#include "bundle/format.h"
+#include "bundle/bundle.h"
 #include "core/text.h"
 #include "merge/adding.h"
 #include "model/arranged.h"
@@ -96,6 +96,8 @@ void emr_merge_estimate(emr_merge_plan *plan)
     if (plan->options.extendable)
         plan->index_bytes += growth_bytes(plan);
     plan->index_bytes += plan->modulations.n_coded * EMR_STREAM_SIZE;
+    if (plan->copies)
+        plan->index_bytes += plan->before->n_streams * EMR_STREAM_SIZE;
     if (emr_merge_is_per(plan, EMR_RESCALE_PER_ROW))
         plan->loose_bytes =
             a->n_rows * plan->modulations.n_elected *

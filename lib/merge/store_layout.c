@@ -28,7 +28,7 @@ size_t emr_store_plane_bits(const emr_merge_plan *plan)
 uint64_t emr_store_streams(const emr_merge_plan *plan)
 {
     uint64_t n_tasks = plan->alignment.n_tasks;
-    uint64_t copied = plan->copies ? plan->before->n_streams + plan->n_old : 0;
+    uint64_t copied = plan->copies ? plan->before->n_streams : 0;
     return copied + 2 + 3 * n_tasks + 4 * (uint64_t)plan->modulations.n_coded +
            (plan->options.extendable ? 3 + 3 * n_tasks : 0);
 }

@@ -379,6 +379,50 @@ static emr_status add_one(const emr_bundle *before, const emr_model *base, const
     return status;
 }
 
+static void plans_of_adding_are_kept(void **state)
+{
+    (void)state;
+    enum { INDEX_BYTES = 256 << 10 };
+    test_set s = rich_set(8, 3, SOURCE_IO), two = s;
+    two.n = 2;
+    emr_merge_options o = rich_options(EMR_RESCALE_PER_ROW);
+    emr_buffer *old = test_merge_bundle(&two, &o);
+    emr_bundle *before = test_bundle_open(old);
+    for (size_t i = 0; i < 3; i++) {
+        emr_error error = {0};
+        test_meter m = {0, 0};
+        emr_allocator allocator = test_meter_make(&m);
+        emr_resources resources = test_resources(&allocator, NULL);
+        emr_modulation_spec spec = spec_at(i);
+        emr_plan_summary plan = EMR_INIT(emr_plan_summary);
+        emr_merge *merge;
+        emr_merge_options adding = EMR_INIT(emr_merge_options);
+        adding.resources = &resources;
+        adding.modulation = &spec;
+        adding.compression = EMR_COMPRESSION_NONE;
+        resources.memory_bytes = (uint64_t)5 << 20;
+        emr_buffer *out = test_buffer_new();
+        assert_ok(emr_merge_create(&merge, &adding, &error), &error);
+        assert_ok(emr_merge_extend(merge, before, &error), &error);
+        assert_ok(emr_merge_set_base(merge, s.base.model, &error), &error);
+        assert_ok(emr_merge_add_task(merge, "new", s.tasks[2].model, &error), &error);
+        assert_ok(emr_merge_set_output(merge, emr_buffer_io(out), &error), &error);
+        assert_ok(emr_merge_get_plan(merge, &plan, &error), &error);
+        assert_ok(emr_merge_run(merge, &error), &error);
+        if (m.peak > plan.peak_memory + INDEX_BYTES)
+            fail_msg("spec %zu: %zu bytes were taken, planned were %zu", i, m.peak, (size_t)plan.peak_memory);
+        if (emr_buffer_bytes(out) > plan.bytes_out)
+            fail_msg("spec %zu: %zu bytes were written, planned were at most %zu", i, emr_buffer_bytes(out),
+                     (size_t)plan.bytes_out);
+        emr_merge_destroy(&merge);
+        assert_int_equal(m.now, 0);
+        emr_buffer_destroy(&out);
+    }
+    emr_bundle_destroy(&before);
+    emr_buffer_destroy(&old);
+    test_set_destroy(&s);
+}
+
 static const test_tensor whole[] = {
     {"a", EMR_DTYPE_F32, 2, {20, 30}}, {"b", EMR_DTYPE_BF16, 1, {90}}, {"i", EMR_DTYPE_I32, 1, {4}}};
 static const test_tensor reshaped[] = {
@@ -611,6 +655,7 @@ int main(void)
         cmocka_unit_test(nearness_is_what_is_rebuilt),
         cmocka_unit_test(adding_is_merging_at_once),
         cmocka_unit_test(adding_goes_on),
+        cmocka_unit_test(plans_of_adding_are_kept),
         cmocka_unit_test(what_cannot_be_added_is_refused),
         cmocka_unit_test(plans_are_kept),
         cmocka_unit_test(masks_take_no_notice),
