@@ -11,10 +11,10 @@ static uint64_t ring_params_of(const emr_merge_plan *plan)
     return (uint64_t)plan->store.n_buffers * plan->store.buffer_params;
 }
 
-/* Whether some tasks are not elected. */
+/* Whether what is elected are not just the item's tasks: some are not, or two-sided ones may have the base's tensor. */
 static bool is_partial(const emr_merge_plan *plan)
 {
-    return plan->modulations.n_elected < plan->alignment.n_tasks;
+    return plan->modulations.n_elected < plan->alignment.n_tasks || emr_merge_most_scales(plan) > 1;
 }
 
 uint64_t emr_election_memory(const emr_merge_plan *plan, const emr_layout *l)
@@ -118,6 +118,15 @@ static void clear_padding(emr_election *e, const emr_item *item, size_t at, uint
         memset(e->values[i] + (at + item->n) * e->value_sizes[i], 0, (padded - item->n) * e->value_sizes[i]);
 }
 
+/* Whether a two-sided task lacks a tensor and so has the base's: where the mask is 0, something is made of that, too,
+ * so it has sums. */
+static bool is_bases_own(const emr_election *e, const emr_item *item, uint32_t task)
+{
+    uint32_t number = e->plan->modulations.elected[task];
+    return !item->tasks[number] && emr_entry_part(item->entry, number) == EMR_PART_BASE &&
+           emr_merge_n_scales(e->plan, task) > 1;
+}
+
 /* The elected tasks' bytes of an item. */
 static void choose_sources(emr_election *e, const emr_item *item, size_t index, emr_chunk *chunk)
 {
@@ -130,6 +139,10 @@ static void choose_sources(emr_election *e, const emr_item *item, size_t index, 
     for (uint32_t t = 0; t < e->n_tasks; t++) {
         sources[t] = item->tasks[e->plan->modulations.elected[t]];
         dtypes[t] = item->task_dtypes[e->plan->modulations.elected[t]];
+        if (is_bases_own(e, item, t)) {
+            sources[t] = item->base;
+            dtypes[t] = item->entry->base->dtype;
+        }
     }
     chunk->tasks = sources;
     chunk->task_dtypes = dtypes;

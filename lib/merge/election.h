@@ -33,7 +33,7 @@ typedef struct emr_election {
     emr_elected *items;      /* of the window */
     emr_chunk_task *results; /* n_tasks an item */
     uint8_t **mask_pointers; /* n_tasks an item */
-    /* Likewise: the sources of those that are elected. NULL where all tasks are. */
+    /* Likewise: the sources of those that are elected. NULL where they are the item's. */
     const void **sources;
     emr_dtype *dtypes;
 } emr_election;

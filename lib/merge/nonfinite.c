@@ -14,7 +14,8 @@ static bool is_finite_at(emr_dtype dtype, const void *values, size_t i)
 emr_nonfinite emr_nonfinite_examine(const emr_item *item, uint32_t task, size_t at)
 {
     return (emr_nonfinite){.base = !is_finite_at(item->entry->base->dtype, item->base, at),
-                           .task = !is_finite_at(item->task_dtypes[task], item->tasks[task], at)};
+                           .task = item->tasks[task] &&
+                                   !is_finite_at(item->task_dtypes[task], item->tasks[task], at)};
 }
 
 emr_status emr_nonfinite_fail(const emr_nonfinite *found, const emr_item *item, const emr_task *task,

@@ -236,6 +236,52 @@ static void sink_and_report_have_both_scales(void **state)
     test_set_destroy(&s);
 }
 
+/* A two-sided task that lacks a tensor has the base's, of which it makes something, too: its scales are those of a task
+ * whose tensor is equal to the base's. */
+static void lacking_a_tensor_is_having_the_bases(void **state)
+{
+    (void)state;
+    static const test_tensor tensors[] = {{"w", EMR_DTYPE_F32, 2, {60, 70}},
+                                          {"v", EMR_DTYPE_F32, 2, {50, 90}}};
+    for (emr_rescale_per per = EMR_RESCALE_PER_MODEL; per <= EMR_RESCALE_PER_ROW; per++) {
+        emr_buffer *of[2];
+        for (size_t lacks = 0; lacks < 2; lacks++) {
+            choice c;
+            emr_policy policy = EMR_INIT(emr_policy);
+            choose(&c, 1);
+            policy.on_missing = EMR_ON_MISSING_BASE;
+            c.spec.rescale = EMR_RESCALE_L1;
+            c.spec.rescale_per = per;
+            c.options.policy = &policy;
+            test_set s = test_set_create(tensors, 2, 2, 45, SOURCE_MEMORY);
+            test_model lacking = test_model_create("task", tensors, lacks ? 1 : 2, SOURCE_MEMORY);
+            memcpy(lacking.data[0], s.tasks[1].data[0], 60 * 70 * sizeof(float));
+            if (!lacks)
+                memcpy(lacking.data[1], s.base.data[1], 50 * 90 * sizeof(float));
+            test_model whole = s.tasks[1];
+            s.tasks[1] = lacking;
+            of[lacks] = test_merge_bundle(&s, &c.options);
+            s.tasks[1] = whole;
+            test_model_destroy(&lacking);
+            test_set_destroy(&s);
+        }
+        emr_bundle *has = test_bundle_open(of[0]), *lacks = test_bundle_open(of[1]);
+        for (uint32_t tensor = 0; tensor < 2; tensor++) {
+            size_t n, n_other;
+            float *a = rescalers_of(has, 1, tensor, &n), *b = rescalers_of(lacks, 1, tensor, &n_other);
+            assert_int_equal(n, n_other);
+            assert_memory_equal(a, b, n * sizeof *a);
+            assert_true(a[1] > 0 || (tensor == 1 && per > EMR_RESCALE_PER_MODEL));
+            free(a);
+            free(b);
+        }
+        emr_bundle_destroy(&has);
+        emr_bundle_destroy(&lacks);
+        emr_buffer_destroy(&of[0]);
+        emr_buffer_destroy(&of[1]);
+    }
+}
+
 static void assert_no_merge(const test_set *s, choice c, const char *says)
 {
     emr_error error;
@@ -336,6 +382,7 @@ int main(void)
         cmocka_unit_test(threads_memory_and_pushing_make_no_difference),
         cmocka_unit_test(nearness_of_a_task_is_told),
         cmocka_unit_test(sink_and_report_have_both_scales),
+        cmocka_unit_test(lacking_a_tensor_is_having_the_bases),
         cmocka_unit_test(what_cannot_be_is_refused),
         cmocka_unit_test(masks_and_two_sided_tasks_mix),
     };
