@@ -246,6 +246,10 @@ def test_what_does_not_fit_is_added_by_the_policies_of_adding():
     assert apply("p.emr", "less")["b"] == load("base.safetensors")["b"]
     emr(*add, "--task", "more.safetensors", "--on-mismatch", "rows")
     assert apply("p.emr", "more")["w"][-160:] == [0.5] * 160
+    emr(*merge, "--private", "b", "--embed-base")
+    emr(*add, "--task", "less.safetensors", "--on-missing", "base", status=1).says("'b' is absent", "--on-missing absent")
+    emr(*add, "--task", "less.safetensors", "--on-missing", "absent")
+    assert set(apply("p.emr", "less")) == {"w"}
     emr(*merge, "--extendable")
     emr(*add, "--task", "less.safetensors", "--on-missing", "absent", status=2).says("extendable")
 
