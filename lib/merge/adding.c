@@ -17,14 +17,38 @@ emr_action emr_adding_choose(const void *bundle, const emr_tensor *base)
     return emr_dtype_is_float(base->dtype) ? EMR_ACTION_MERGE : EMR_ACTION_PRIVATE;
 }
 
-void emr_adding_offsets(emr_merge_plan *plan)
+/* An embedded base is copied as it is: without tensors that all of the bundle's tasks keep themselves. */
+static emr_status check_embedded(const emr_merge_plan *plan, emr_error *error)
+{
+    const emr_alignment *a = &plan->alignment;
+    const emr_bundle *b = plan->before;
+    uint32_t number;
+    for (size_t i = 0; b->summary.has_base && i < a->n_entries; i++)
+        for (uint32_t t = plan->n_old; t < a->n_tasks; t++) {
+            const emr_entry *entry = &a->entries[i];
+            if (entry->base && emr_entry_part(entry, t) == EMR_PART_BASE &&
+                emr_bundle_find_tensor(b, entry->base->name, &number, NULL) != EMR_OK)
+                return emr_fail(
+                    error, EMR_EMISMATCH,
+                    "task '%K' (%F): tensor '%T' is absent, and not in the base that is embedded in "
+                    "%s, so the task must go without it (--on-missing absent)",
+                    a->tasks[t].name, a->tasks[t].model->name, entry->base->name, b->name);
+        }
+    return EMR_OK;
+}
+
+emr_status emr_adding_offsets(emr_merge_plan *plan, emr_error *error)
 {
     const emr_bundle *b = plan->before;
+    emr_status status = check_embedded(plan, error);
+    if (status)
+        return status;
     for (uint32_t i = 0; i < b->summary.n_tensors; i++) {
         emr_tensor_record r = emr_bundle_tensor_record(b, i);
         const emr_entry *entry = emr_alignment_find(&plan->alignment, emr_bundle_string(b, r.name));
         plan->base_offsets[entry - plan->alignment.entries] = r.base_offset;
     }
+    return EMR_OK;
 }
 
 static bool is_stream_kept(const emr_stream_record *s)

@@ -9,8 +9,8 @@
 /* For emr_align_settled: what is done with a tensor of the base, `bundle` being an emr_bundle. */
 emr_action emr_adding_choose(const void *bundle, const emr_tensor *base);
 
-/* Where the base's tensors lie in the bundle that is added to. */
-void emr_adding_offsets(emr_merge_plan *plan);
+/* Where the base's tensors lie in the bundle that is added to; whether its embedded base has what new tasks take. */
+emr_status emr_adding_offsets(emr_merge_plan *plan, emr_error *error);
 
 /* Its streams, but for those that make it extendable. */
 typedef struct emr_adding {

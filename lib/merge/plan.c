@@ -81,12 +81,12 @@ emr_status emr_merge_plan_make(emr_merge_plan *plan, const emr_model *base, emr_
         status = emr_no_memory(error, NULL);
     if (!status && plan->before)
         status = emr_history_expect_base(&plan->hashes, &plan->alignment, plan->before, error);
+    if (!status && plan->copies)
+        status = emr_adding_offsets(plan, error);
     if (status) {
         emr_merge_plan_free(plan);
         return status;
     }
-    if (plan->copies)
-        emr_adding_offsets(plan);
     emr_merge_estimate(plan);
     return EMR_OK;
 }

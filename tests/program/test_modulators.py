@@ -1,6 +1,9 @@
 """test_modulators.py EMR - kinds of modulators: which task has which, what is refused, what is told of them, and adding, dropping and
 exporting."""
+import json
 import math
+import os
+import pathlib
 import random
 
 from program import *
@@ -204,6 +207,51 @@ def test_adding_is_merging_at_once():
     emr(*merge[:-3], "--task", "three.safetensors", "--modulator", "thin:1/8", "--vectors", "f32", "--rescale", "l2", "-o", "r.emr")
     assert apply("p.emr", "three") == apply("r.emr", "three")
     assert inspected("p.emr")["tasks"][2]["modulator"] == inspected("r.emr")["tasks"][2]["modulator"]
+
+
+def save_adapter(folder, rank, layers):
+    os.mkdir(folder)
+    config = {"peft_type": "LORA", "r": rank, "lora_alpha": rank, "target_modules": ["q"], "base_model_name_or_path": "m"}
+    pathlib.Path(folder, "adapter_config.json").write_text(json.dumps(config))
+    rng = random.Random(folder)
+    save(f"{folder}/adapter_model.safetensors",
+         {f"base_model.model.l{layer}.q.lora_{half}.weight": (shape, [rng.gauss(0, 0.1) for _ in range(16 * rank)]) for layer in layers
+          for half, shape in (("A", [rank, 16]), ("B", [16, rank]))})
+
+
+def test_adapters_of_any_rank_are_added():
+    for folder, rank, layers in (("one", 8, [0, 1]), ("two", 4, [0, 1]), ("small", 2, [0]), ("same", 8, [0, 1]), ("large", 16, [0, 1])):
+        save_adapter(folder, rank, layers)
+    emr("merge", "--base", "zeros", "--task", "one", "--task", "two", "-o", "o.emr")
+    add = ["add", "o.emr", "--base", "zeros", "--modulator", "sign", "-o", "p.emr", "--force"]
+    emr(*add, "--task", "small", "--task", "same")
+    for task in "one", "two", "small", "same":
+        emr("apply", "p.emr", "--task", task, "-o", "back/", "--force")
+        assert sorted(load("back/adapter_model.safetensors")) == sorted(load(f"{task}/adapter_model.safetensors")), task
+        assert all(len(v) == len(load(f"{task}/adapter_model.safetensors")[k]) for k, v in load("back/adapter_model.safetensors").items()), task
+    emr(*add, "--task", "large", status=1).says("large", "[8, 16]")
+
+
+def test_what_does_not_fit_is_added_by_the_policies_of_adding():
+    merge = fill_folder(1)
+    one = load("one.safetensors")
+    save("less.safetensors", {"w": ([16, 80], one["w"])})
+    save("more.safetensors", {"w": ([18, 80], one["w"] + [0.5] * 160), "b": one["b"]})
+    emr(*merge)
+    add = ["add", "o.emr", "--base", "base.safetensors", "--modulator", "sign", "-o", "p.emr", "--force"]
+    emr(*add, "--task", "less.safetensors", status=1).says("--on-missing")
+    emr(*add, "--task", "less.safetensors", "--on-missing", "absent")
+    assert set(apply("p.emr", "less")) == {"w"}
+    emr(*add, "--task", "less.safetensors", "--on-missing", "base")
+    assert apply("p.emr", "less")["b"] == load("base.safetensors")["b"]
+    emr(*add, "--task", "more.safetensors", "--on-mismatch", "rows")
+    assert apply("p.emr", "more")["w"][-160:] == [0.5] * 160
+    emr(*merge, "--private", "b", "--embed-base")
+    emr(*add, "--task", "less.safetensors", "--on-missing", "base", status=1).says("'b' is absent", "--on-missing absent")
+    emr(*add, "--task", "less.safetensors", "--on-missing", "absent")
+    assert set(apply("p.emr", "less")) == {"w"}
+    emr(*merge, "--extendable")
+    emr(*add, "--task", "less.safetensors", "--on-missing", "absent", status=2).says("extendable")
 
 
 def test_masks_are_added_where_there_is_growth():

@@ -56,13 +56,13 @@ static bool differs_in_rank(const emr_tensor *a, const emr_tensor *b)
     return true;
 }
 
-bool only_ranks_differ(emr_model *const *models, size_t n)
+bool only_ranks_differ(const emr_model *model, emr_model *const *models, size_t n)
 {
     bool differ = false;
-    for (size_t m = 1; m < n; m++)
+    for (size_t m = 0; m < n; m++)
         for (uint32_t i = 0; i < emr_model_n_tensors(models[m]); i++) {
             const emr_tensor *t = emr_model_tensor(models[m], i),
-                             *first = emr_model_find_tensor(models[0], emr_tensor_name(t));
+                             *first = emr_model_find_tensor(model, emr_tensor_name(t));
             if (!first || emr_tensor_same_shape(t, first))
                 continue;
             if (!differs_in_rank(t, first))

@@ -184,9 +184,9 @@ void note_share(const arguments *a, const share *share, const emr_model *base);
 emr_status check_adapter_base(const arguments *a, size_t task, const emr_model *model, const emr_model *base,
                               bool is_first_merge, emr_error *error);
 
-/* Whether tensors that tasks have in common differ in shape, but only in the ranks of LoRA: then they may be
+/* Whether tensors that tasks have in common with the first model differ from its in shape, but only in the ranks of LoRA: then they may be
  * filled up with zeros (EMR_ON_MISMATCH_PAD). */
-bool only_ranks_differ(emr_model *const *models, size_t n);
+bool only_ranks_differ(const emr_model *first, emr_model *const *models, size_t n);
 
 /* What nearly every command needs: a pool, and what the library's calls may use. Closed last of all. */
 typedef struct session {
@@ -210,6 +210,9 @@ typedef struct merge_job {
     emr_file *file;
     emr_file *journal; /* --resume */
 } merge_job;
+
+/* Whether what is added follows the policy that the bundle was made with, which is not known here. */
+bool knows_policy(const merge_job *j);
 
 /* With --apply-adapters: what the base becomes with each task that is an adapter takes its place. */
 emr_status apply_adapters(merge_job *j, const arguments *a, emr_error *error);

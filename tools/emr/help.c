@@ -150,6 +150,8 @@ static const char add_help[] =
     "                 as with emr merge (see emr merge --help)\n"
     "  --modulator, --rescale, --vectors, --no-columns\n"
     "                 likewise, of the tasks that are added\n"
+    "  --on-missing, --on-mismatch\n"
+    "                 likewise, if the bundle is not extendable; one that is knows what they were\n"
     "  --apply-adapters, --adapter-differ KEY   as with emr merge\n"
     "  --dequantise   as it was given to emr merge\n"
     "  --no-side-files\n"

@@ -106,11 +106,18 @@ static bool are_all_adapters(const merge_job *j, size_t n)
  * its own. */
 static emr_status fit_policy(const merge_job *j, const arguments *a, emr_policy *policy, emr_error *error)
 {
-    if (j->before || !base_is_made(a))
+    bool is_given =
+        policy->on_mismatch || policy->on_missing || policy->n_base_globs || policy->n_absent_globs;
+    if (knows_policy(j) && is_given)
+        return fail_with(error, EMR_EINVAL, a->files[0],
+                         "is extendable, and so knows what --on-missing and --on-mismatch were when it was "
+                         "made: leave them out");
+    if (knows_policy(j) || !base_is_made(a))
         return EMR_OK;
+    const emr_model *first = j->before ? j->base : j->models[0];
     if (policy->on_missing == EMR_ON_MISSING_ERROR && are_all_adapters(j, a->n_tasks))
         policy->on_missing = EMR_ON_MISSING_ABSENT;
-    if (policy->on_mismatch != EMR_ON_MISMATCH_ERROR || !only_ranks_differ(j->models, a->n_tasks))
+    if (policy->on_mismatch != EMR_ON_MISMATCH_ERROR || !only_ranks_differ(first, j->models, a->n_tasks))
         return EMR_OK;
     policy->on_mismatch = EMR_ON_MISMATCH_PAD;
     return policy->on_missing != EMR_ON_MISSING_BASE

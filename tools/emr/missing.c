@@ -58,12 +58,17 @@ static void note_some(const merge_job *j, const arguments *a, size_t task, emr_o
                  names_text(shown, n, names));
 }
 
+bool knows_policy(const merge_job *j)
+{
+    emr_bundle_info before = EMR_INIT(emr_bundle_info);
+    return j->before && emr_bundle_get_info(j->before, &before) == EMR_OK && before.extendable;
+}
+
 void note_missing(const merge_job *j, const arguments *a, size_t task)
 {
     if (a->quiet)
         return;
-    /* what is added to follows the policy that its bundle was made with, which is not known here */
-    if (j->before) {
+    if (knows_policy(j)) {
         note_some(j, a, task, EMR_ON_MISSING_ERROR, "is treated as the bundle was made to do",
                   "are treated as the bundle was made to do");
         return;
