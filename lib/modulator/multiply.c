@@ -1,5 +1,5 @@
-/* multiply.c - multiplies by tasks' weights row by row, so many columns at a time that everything stays in
- * level 1 of the caches while each vector takes its turn.
+/* multiply.c - multiplies by tasks' weights row by row, or block of rows by block, so many columns at a time
+ * that everything stays in level 1 of the caches while each vector takes its turn.
  *
  * A tile is up to EMR_DOT_VECTORS vectors of the batch that one kernel can multiply together: consecutive
  * ones whose tasks are of one kind with unified values, or all of kinds without. Each has a window of its
@@ -37,26 +37,26 @@ static float fold_row_sums(float lanes[EMR_LANES])
     return lanes[0];
 }
 
-static emr_status multiply_row(emr_tile *t, uint64_t row, emr_error *error)
+/* Some rows, one at most of kinds with unified values. */
+static emr_status multiply_tile_rows(emr_tile *t, uint64_t row, size_t n_rows, emr_error *error)
 {
-    const emr_multiplication *m = t->m;
-    const emr_product *p = &m->product;
-    size_t size = emr_float_size(m->base_dtype);
-    emr_stripe s = {.at = (p->first_row + row) * m->n_columns,
-                    .base = (const uint8_t *)m->base + row * m->n_columns * size};
+    const emr_product *p = &t->m->product;
+    memset(t->lanes, 0, n_rows * sizeof *t->lanes);
+    emr_status status =
+        t->kind ? emr_multiply_elected(t, row, error) : emr_multiply_coded(t, row, n_rows, error);
+    for (size_t r = 0; !status && r < n_rows; r++)
+        for (size_t v = 0; v < t->n; v++)
+            p->y[(t->first + v) * p->y_stride + row + r] = fold_row_sums(t->lanes[r][v]);
+    return status;
+}
+
+/* Some rows by one tile. */
+static emr_status multiply_tile(emr_tile *t, uint64_t row, size_t n_rows, emr_error *error)
+{
+    size_t step = t->kind ? 1 : n_rows;
     emr_status status = EMR_OK;
-    memset(t->lanes, 0, t->n * sizeof *t->lanes);
-    if (!t->kind)
-        emr_begin_coded_row(t);
-    for (; !status && s.column < m->n_columns; s.column += s.n, s.at += s.n, s.base += s.n * size) {
-        s.n = (size_t)emr_min(m->n_columns - s.column, EMR_DOT_COLUMNS);
-        s.n = s.n >= EMR_LANES ? s.n / EMR_LANES * EMR_LANES : s.n;
-        status = t->kind ? emr_multiply_elected(t, &s, error) : emr_multiply_coded(t, &s, error);
-    }
-    if (!t->kind)
-        emr_end_coded_row(t);
-    for (size_t v = 0; !status && v < t->n; v++)
-        p->y[(t->first + v) * p->y_stride + row] = fold_row_sums(t->lanes[v]);
+    for (size_t r = 0; !status && r < n_rows; r += step)
+        status = multiply_tile_rows(t, row + r, step, error);
     return status;
 }
 
@@ -97,18 +97,31 @@ static void begin_tile(emr_tile *t, const emr_multiplication *m, size_t first)
     }
 }
 
-/* All tiles of a row before the next row: what they share is in the caches then. */
+/* Rows that go together: more than one where there are tasks without unified values; their windows may be
+ * asked for one row after the other, and again and again. */
+static size_t block_rows(const emr_multiplication *m)
+{
+    bool coded = false;
+    for (size_t b = 0; b < m->product.batch; b++)
+        coded = coded || !m->of[b].code.kind || !m->of[b].code.kind->has_unified;
+    return coded && (m->in_place || m->n_columns <= EMR_PANEL_COLUMNS) ? EMR_DOT_ROWS : 1;
+}
+
+/* All tiles of a block of rows before the next one: what they share is in the caches then. */
 emr_status emr_multiply_rows(const emr_multiplication *m, uint64_t from, uint64_t to, emr_error *error)
 {
     emr_tile t;
     emr_status status = EMR_OK;
+    size_t most = block_rows(m), n;
     bool ready = false; /* there is one tile, and it has begun */
-    for (uint64_t row = from; !status && row < to; row++)
+    for (uint64_t row = from; !status && row < to; row += n) {
+        n = (size_t)emr_min(to - row, most);
         for (size_t first = 0; !status && first < m->product.batch; first += t.n) {
             if (!ready)
                 begin_tile(&t, m, first);
             ready = t.n == m->product.batch;
-            status = multiply_row(&t, row, error);
+            status = multiply_tile(&t, row, n, error);
         }
+    }
     return status;
 }

@@ -22,6 +22,7 @@ typedef struct emr_multiplication {
     /* One for each vector. Of those whose kind has unified values any one tells them; one without a kind
      * tells them too, if there are any. */
     const emr_multiplier *of;
+    bool in_place; /* windows stay as they are, whatever is asked for next */
 } emr_multiplication;
 
 /* Checks a product against a tensor of n_rows and n_columns, which messages call `name`, and sets strides. */

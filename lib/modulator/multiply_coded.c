@@ -1,172 +1,236 @@
-/* multiply_coded.c - multiplies by the weights of tasks without unified values: the base's products for all
- * vectors of the tile, and beside them, task by task, those of what its codes stand for. These are added up
- * for a scale of 1 as long as the stretch of the row lasts that shares the scale; see tile.h and
- * emr/product.h. Freestanding. */
+/* multiply_coded.c - multiplies by the weights of tasks without unified values, a block of rows at a time:
+ * first the base's products for all vectors of the tile; then, task by task, those of what its codes stand
+ * for. These are added up for a scale of 1 as long as the stretch of the row lasts that shares the scale; see
+ * tile.h and emr/product.h.
+ *
+ * A panel is some columns of all rows of the block, of which the codes have been copied to where a kernel
+ * wants them: that of its first column in lane 0. Freestanding. */
 #include "modulator/tile.h"
 
 #include "core/bytes.h"
+#include "numeric/convert.h"
 #include "numeric/thin.h"
 
-/* Some columns of a stripe, within the reach of one task: the first is in lane `lane`, and either that is 0
- * and they fill all lanes, or they lie within one time round the lanes. */
-typedef struct coded_piece {
-    size_t v; /* the first vector of the task */
-    size_t lane, n;
-    uint64_t column;
-    size_t first; /* parameter of its window */
-} coded_piece;
+/* One task, in a block of rows from `row` on, and what of it is at hand. */
+typedef struct coded_panel {
+    emr_tile *t;
+    size_t v, n_rows; /* the first vector of the task */
+    uint64_t row;
+    uint64_t column; /* the panel's first, a multiple of EMR_LANES */
+    size_t n;        /* columns */
+    bool thin, has_columns;
+    size_t bits; /* of a code in work.codes */
+} coded_panel;
 
-static bool fills_lanes(const coded_piece *c)
+/* Where a row's bits begin that say what is kept. */
+static uint32_t *kept_words(uint32_t *codes)
 {
-    return c->lane == 0 && c->n % EMR_LANES == 0;
+    return codes + EMR_PANEL_WORDS / 2;
 }
 
-/* Codes of `bits` bits each, from code number `first` on; what is beside them is 0. */
-static void copy_piece(uint32_t *to, const coded_piece *c, const uint8_t *from, size_t first, size_t bits)
+/* n codes, from number `first` on, to number `at` and on. What is there beside them is 0. */
+static void put_codes(uint32_t *to, size_t at, const uint8_t *from, size_t first, size_t n, size_t bits)
 {
-    if (fills_lanes(c)) {
-        emr_copy_words(to, from, first * bits, c->n * bits / 32);
-        return;
-    }
-    memset(to, 0, EMR_LANES * bits / 8);
-    emr_copy_bits(to, c->lane * bits, from, first * bits, c->n * bits);
+    size_t head = (size_t)emr_min(n, (EMR_LANES - at % EMR_LANES) % EMR_LANES);
+    size_t words = (n - head) / EMR_LANES, tail = head + words * EMR_LANES;
+    emr_copy_bits(to, at * bits, from, first * bits, head * bits);
+    emr_copy_words(to + (at + head) / EMR_LANES * bits, from, (first + head) * bits, words * bits);
+    emr_copy_bits(to, (at + tail) * bits, from, (first + tail) * bits, (n - tail) * bits);
 }
 
 /* Which parameters are kept, and their signs, as a bit each. */
-static void expand_thin(emr_tile *t, const coded_piece *c)
+static void put_thin(uint32_t *to, size_t at, const emr_code_window *w, const emr_coding *coding,
+                     size_t first, size_t n)
 {
-    const emr_code_window *w = &t->reached[c->v].w;
-    const emr_coding *coding = &t->of[c->v].code.coding;
     uint8_t kept[EMR_DOT_COLUMNS / 8 + 8], signs[sizeof kept];
-    size_t first = w->first_code + c->first, group = first / EMR_GROUP;
-    for (size_t at = 0; group * EMR_GROUP < first + c->n; group++, at += 8) {
-        uint64_t word = emr_thin_kept(coding, w->group + group);
-        emr_store64(kept + at, word);
-        emr_store64(signs + at, emr_thin_signs(coding, word, emr_thin_codes(w->codes, coding, group)));
+    for (size_t done = 0, part; done < n; done += part) {
+        size_t within = (first + done) % EMR_GROUP, group = (first + done) / EMR_GROUP;
+        part = n - done < EMR_DOT_COLUMNS - within ? n - done : EMR_DOT_COLUMNS - within;
+        for (size_t i = 0; i * EMR_GROUP < within + part; i++) {
+            uint64_t word = emr_thin_kept(coding, w->group + group + i);
+            emr_store64(kept + 8 * i, word);
+            emr_store64(signs + 8 * i,
+                        emr_thin_signs(coding, word, emr_thin_codes(w->codes, coding, group + i)));
+        }
+        put_codes(kept_words(to), at + done, kept, within, part, 1);
+        put_codes(to, at + done, signs, within, part, 1);
     }
-    copy_piece(t->work.coded.kept, c, kept, first % EMR_GROUP, 1);
-    copy_piece(t->work.coded.codes, c, signs, first % EMR_GROUP, 1);
 }
 
-/* Scales of the piece's columns, NULL where there are none. */
-static const uint8_t *piece_columns(emr_tile *t, const coded_piece *c)
+/* A row's stretch is over; the next has that scale. */
+static void end_stretch(const coded_panel *c, size_t r, float next)
 {
-    const uint8_t *columns = t->reached[c->v].w.columns, *from = columns ? columns + c->first * 2 : NULL;
-    if (!columns || fills_lanes(c))
-        return from;
-    memset(t->work.coded.columns, 0, sizeof t->work.coded.columns);
-    memcpy(t->work.coded.columns + c->lane * 2, from, c->n * 2);
-    return t->work.coded.columns;
+    emr_coded_work *k = &c->t->work.coded;
+    float scale = k->scale[r];
+    for (size_t v = c->v; v <= c->t->last[c->v]; v++) {
+        if (c->t->same[v] != c->v)
+            continue;
+        for (size_t j = 0; j < EMR_LANES && scale != 0; j++)
+            k->steps[v][r][j] = k->steps[v][r][j] + scale * k->stretch[v][r][j];
+        memset(k->stretch[v][r], 0, sizeof k->stretch[v][r]);
+    }
+    k->scale[r] = next;
 }
 
-/* Multiplies the vectors of one task, each run of them that lie side by side at once. */
-static void multiply_coded_part(emr_tile *t, const coded_piece *c)
+/* Whether a window at which a task has arrived begins a stretch, rather than continue one. Differences have
+ * none. */
+static bool begins_stretch(const coded_panel *c, const emr_code_window *w)
 {
+    return c->t->of[c->v].code.kind != &emr_kind_differences &&
+           (w->group * EMR_GROUP + w->first_code) % EMR_CHUNK == 0;
+}
+
+/* What the panel has of row number r. */
+static emr_status prepare_row(coded_panel *c, size_t r, emr_error *error)
+{
+    const emr_multiplication *m = c->t->m;
+    emr_coded_work *k = &c->t->work.coded;
+    const emr_coding *coding = &c->t->of[c->v].code.coding;
+    emr_reach *reach = &k->reached[r];
+    uint64_t first = (m->product.first_row + c->row + r) * m->n_columns + c->column;
+    if (!m->in_place)
+        reach->end = 0;
+    memset(k->codes[r], 0, sizeof k->codes[r]);
+    k->next[r].column = c->n;
+    for (size_t done = 0, n; done < c->n; done += n) {
+        const emr_code_window *w = &reach->w;
+        bool moved;
+        emr_status status = emr_tile_reach(c->t, c->v, reach, first + done, EMR_WINDOW_SCALED, &moved, error);
+        if (status)
+            return status;
+        size_t from = (size_t)(first + done - reach->first);
+        n = (size_t)emr_min(c->n - done, reach->end - (first + done));
+        if (moved && begins_stretch(c, w)) {
+            k->next[r].column = done;
+            k->next[r].scale = w->scales[0];
+        } else if (k->next[r].column == c->n)
+            k->scale[r] = w->scales[0];
+        if (w->columns && r == 0)
+            memcpy(k->columns + 2 * done, w->columns + 2 * from, 2 * n);
+        c->has_columns = w->columns != NULL;
+        if (!w->codes || w->scales[0] == 0)
+            continue;
+        if (c->thin)
+            put_thin(k->codes[r], done, w, coding, w->first_code + from, n);
+        else
+            put_codes(k->codes[r], done, w->codes, w->first_code + from, n, c->bits);
+    }
+    return EMR_OK;
+}
+
+/* Columns [from, from + n) of the panel: they begin in lane 0 and fill all lanes, or they lie within one time
+ * round the lanes. Each run of vectors of the task that lie side by side is multiplied at once. */
+static void multiply_piece_of_panel(const coded_panel *c, size_t from, size_t n)
+{
+    emr_tile *t = c->t;
+    emr_coded_work *k = &t->work.coded;
     const emr_product *p = &t->m->product;
-    const emr_code_window *w = &t->reached[c->v].w;
-    const emr_coding *coding = &t->of[c->v].code.coding;
-    bool thin = coding->rate < EMR_GROUP, whole = fills_lanes(c);
-    if (thin)
-        expand_thin(t, c);
-    else
-        copy_piece(t->work.coded.codes, c, w->codes, w->first_code + c->first, coding->rate / EMR_GROUP);
-    emr_step_dot d = {.n = whole ? c->n : EMR_LANES,
-                      .codes = t->work.coded.codes,
-                      .kept = thin ? t->work.coded.kept : NULL,
-                      .columns = piece_columns(t, c),
-                      .coding = *coding,
-                      .stride = whole ? p->x_stride : EMR_LANES};
+    const size_t lane = from % EMR_LANES, word = from / EMR_LANES * c->bits;
+    const bool whole = lane == 0 && n % EMR_LANES == 0;
+    emr_step_dot d = {.n = whole ? n : EMR_LANES,
+                      .n_rows = c->n_rows,
+                      .codes = k->codes[0] + word,
+                      .kept = c->thin ? kept_words(k->codes[0]) + word : NULL,
+                      .code_stride = EMR_PANEL_WORDS,
+                      .columns = c->has_columns ? k->columns + 2 * from : NULL,
+                      .coding = t->of[c->v].code.coding,
+                      .stride = whole ? p->x_stride : EMR_LANES,
+                      .lane_stride = EMR_DOT_ROWS};
+    if (c->has_columns && !whole) {
+        memset(k->few_columns, 0, sizeof k->few_columns);
+        memcpy(k->few_columns + 2 * lane, k->columns + 2 * from, 2 * n);
+        d.columns = k->few_columns;
+    }
     for (size_t v = c->v, end = t->last[c->v] + 1; v < end; v += d.n_vectors + 1) {
         for (d.n_vectors = 0; v + d.n_vectors < end && t->same[v + d.n_vectors] == c->v;)
             d.n_vectors++;
         if (!d.n_vectors)
             continue;
-        d.x = whole ? p->x + (t->first + v) * p->x_stride + c->column : t->x[v];
-        d.lanes = t->work.coded.stretch + v;
+        d.x = whole ? p->x + (t->first + v) * p->x_stride + c->column + from : t->x[v];
+        d.lanes = k->stretch[v];
         if (!whole)
-            emr_tile_pad(t, v, d.n_vectors, c->column, c->lane, c->n);
+            emr_tile_pad(t, v, d.n_vectors, c->column + from, lane, n);
         t->kernels[v].dot_steps(&d);
     }
 }
 
-/* The stretch that the vectors of a task are in is over. */
-static void end_stretch(emr_tile *t, size_t first)
+/* The panel's columns, up to where a row's stretch ends; and on. */
+static void multiply_panel(const coded_panel *c)
+{
+    emr_coded_work *k = &c->t->work.coded;
+    for (size_t at = 0, n; at < c->n; at += n) {
+        size_t end = c->n;
+        for (size_t r = 0; r < c->n_rows; r++) {
+            if (k->next[r].column == at)
+                end_stretch(c, r, k->next[r].scale);
+            else if (k->next[r].column > at)
+                end = (size_t)emr_min(end, k->next[r].column);
+        }
+        n = end - at;
+        if (at % EMR_LANES == 0 && n >= EMR_LANES)
+            n = n / EMR_LANES * EMR_LANES;
+        else
+            n = (size_t)emr_min(n, EMR_LANES - at % EMR_LANES);
+        multiply_piece_of_panel(c, at, n);
+    }
+}
+
+/* One task's part of a block of rows, whose vectors' first is v. */
+static emr_status multiply_task(emr_tile *t, size_t v, uint64_t row, size_t n_rows, emr_error *error)
 {
     emr_coded_work *k = &t->work.coded;
-    float scale = k->scale[first];
-    for (size_t v = first; v <= t->last[first] && scale != 0; v++) {
-        if (t->same[v] != first)
-            continue;
-        for (size_t j = 0; j < EMR_LANES; j++) {
-            k->steps[v][j] = k->steps[v][j] + scale * k->stretch[v][j];
-            k->stretch[v][j] = 0;
-        }
-    }
-    k->scale[first] = 0;
-}
-
-/* Whether the window at which a task has arrived begins a stretch, rather than continue one. Differences have
- * none. */
-static bool begins_stretch(const emr_tile *t, size_t v)
-{
-    const emr_code_window *w = &t->reached[v].w;
-    return t->of[v].code.kind != &emr_kind_differences &&
-           (w->group * EMR_GROUP + w->first_code) % EMR_CHUNK == 0;
-}
-
-/* One task's part of a stripe, whose vectors' first is v. */
-static emr_status multiply_task(emr_tile *t, size_t v, const emr_stripe *s, emr_error *error)
-{
-    coded_piece c = {.v = v, .column = s->column};
-    for (uint64_t at = s->at, end = at + s->n; at < end; at += c.n, c.column += c.n) {
-        const emr_reach *r = &t->reached[v];
-        bool moved;
-        emr_status status = emr_tile_reach(t, v, at, EMR_WINDOW_SCALED, &moved, error);
-        if (status)
-            return status;
-        if (moved && begins_stretch(t, v))
-            end_stretch(t, v);
-        t->work.coded.scale[v] = r->w.scales[0];
-        c.n = (size_t)emr_min(end, r->end) - (size_t)at;
-        c.lane = c.column % EMR_LANES;
-        c.first = (size_t)(at - r->first);
-        if (c.lane == 0 && c.n >= EMR_LANES)
-            c.n = c.n / EMR_LANES * EMR_LANES;
-        else
-            c.n = (size_t)emr_min(c.n, EMR_LANES - c.lane);
-        if (r->w.codes && r->w.scales[0] != 0)
-            multiply_coded_part(t, &c);
-    }
-    return EMR_OK;
-}
-
-emr_status emr_multiply_coded(emr_tile *t, const emr_stripe *s, emr_error *error)
-{
-    void (*dot_base)(const emr_dot *) = t->m->kernels->dot_base;
-    emr_dot d = emr_tile_dot(t, s);
+    const uint32_t rate = t->of[v].code.coding.rate;
+    coded_panel c = {.t = t, .v = v, .n_rows = n_rows, .row = row, .thin = rate < EMR_GROUP};
+    c.bits = c.thin ? 1 : rate / EMR_GROUP;
+    const size_t most = c.bits <= 4 ? EMR_PANEL_COLUMNS : EMR_PANEL_WORDS * 32 / c.bits;
     emr_status status = EMR_OK;
-    (dot_base ? dot_base : emr_kernels_c.dot_base)(&d);
-    for (size_t v = 0; !status && v < t->n; v++)
-        if (t->same[v] == v && t->of[v].code.kind)
-            status = multiply_task(t, v, s, error);
+    memset(k->scale, 0, sizeof k->scale);
+    memset(k->reached, 0, sizeof k->reached);
+    for (; !status && c.column < t->m->n_columns; c.column += c.n) {
+        c.n = (size_t)emr_min(t->m->n_columns - c.column, most);
+        for (size_t r = 0; !status && r < n_rows; r++)
+            status = prepare_row(&c, r, error);
+        if (!status)
+            multiply_panel(&c);
+    }
+    for (size_t r = 0; r < n_rows; r++)
+        end_stretch(&c, r, 0);
     return status;
 }
 
-void emr_begin_coded_row(emr_tile *t)
+/* Stripe by stripe, the rows one after the other: the vectors' stays in level 1 of the caches. What is asked
+ * for ahead are the next stripes, or the first ones of the next block. */
+static void multiply_base(emr_tile *t, uint64_t row, size_t n_rows)
 {
-    emr_coded_work *k = &t->work.coded;
-    memset(k->scale, 0, sizeof k->scale);
-    memset(k->stretch, 0, t->n * sizeof *k->stretch);
-    memset(k->steps, 0, t->n * sizeof *k->steps);
+    const emr_multiplication *m = t->m;
+    const size_t row_bytes = (size_t)m->n_columns * emr_float_size(m->base_dtype);
+    for (emr_stripe s = emr_first_stripe(t, row); s.n; emr_next_stripe(t, &s)) {
+        emr_stripe here = s, next = s;
+        emr_next_stripe(t, &next);
+        if (!next.n)
+            next = emr_first_stripe(t, row + n_rows);
+        for (size_t r = 0; r < n_rows; r++, here.base += row_bytes, next.base += row_bytes) {
+            emr_dot d = emr_tile_dot(t, &here);
+            d.ahead = n_rows > 1 ? next.base : NULL;
+            d.lanes = t->lanes[r];
+            (m->kernels->dot_base ? m->kernels->dot_base : emr_kernels_c.dot_base)(&d);
+        }
+    }
 }
 
-void emr_end_coded_row(emr_tile *t)
+emr_status emr_multiply_coded(emr_tile *t, uint64_t row, size_t n_rows, emr_error *error)
 {
-    for (size_t v = 0; v < t->n; v++) {
-        if (t->same[v] == v)
-            end_stretch(t, v);
-    }
-    for (size_t v = 0; v < t->n; v++)
-        for (size_t j = 0; j < EMR_LANES; j++)
-            t->lanes[v][j] = t->lanes[v][j] + t->work.coded.steps[v][j];
+    emr_coded_work *k = &t->work.coded;
+    emr_status status = EMR_OK;
+    memset(k->stretch, 0, t->n * sizeof *k->stretch);
+    memset(k->steps, 0, t->n * sizeof *k->steps);
+    multiply_base(t, row, n_rows);
+    for (size_t v = 0; !status && v < t->n; v++)
+        if (t->same[v] == v && t->of[v].code.kind)
+            status = multiply_task(t, v, row, n_rows, error);
+    for (size_t r = 0; r < n_rows; r++)
+        for (size_t v = 0; v < t->n; v++)
+            for (size_t j = 0; j < EMR_LANES; j++)
+                t->lanes[r][v][j] = t->lanes[r][v][j] + k->steps[v][r][j];
+    return status;
 }

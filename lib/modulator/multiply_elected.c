@@ -17,7 +17,7 @@ static const void *unified_at(const emr_tile *t, size_t i)
 
 static emr_status reach_elected(emr_tile *t, size_t v, uint64_t at, emr_error *error)
 {
-    return emr_tile_reach(t, v, at, v == 0 ? EMR_WINDOW_ALL : EMR_WINDOW_SCALED, NULL, error);
+    return emr_tile_reach(t, v, &t->reached[v], at, v == 0 ? EMR_WINDOW_ALL : EMR_WINDOW_SCALED, NULL, error);
 }
 
 /* Words of a vector's codes of n columns. */
@@ -90,7 +90,7 @@ static void repeat_vector(emr_tile *t, size_t v, size_t same)
         scales[v * n_scales + k] = scales[same * n_scales + k];
 }
 
-emr_status emr_multiply_elected(emr_tile *t, const emr_stripe *s, emr_error *error)
+static emr_status multiply_elected_stripe(emr_tile *t, const emr_stripe *s, emr_error *error)
 {
     const void *unified = NULL;
     bool shared = true;
@@ -113,4 +113,12 @@ emr_status emr_multiply_elected(emr_tile *t, const emr_stripe *s, emr_error *err
     d.shared = shared;
     t->kernels[0].dot(&d);
     return EMR_OK;
+}
+
+emr_status emr_multiply_elected(emr_tile *t, uint64_t row, emr_error *error)
+{
+    emr_status status = EMR_OK;
+    for (emr_stripe s = emr_first_stripe(t, row); !status && s.n; emr_next_stripe(t, &s))
+        status = multiply_elected_stripe(t, &s, error);
+    return status;
 }

@@ -5,11 +5,33 @@
 #include "core/bytes.h"
 #include "numeric/convert.h"
 
-emr_status emr_tile_reach(emr_tile *t, size_t v, uint64_t at, emr_window_parts parts, bool *moved,
-                          emr_error *error)
+static void size_stripe(const emr_tile *t, emr_stripe *s)
+{
+    size_t n = (size_t)emr_min(t->m->n_columns - s->column, EMR_DOT_COLUMNS);
+    s->n = n >= EMR_LANES ? n / EMR_LANES * EMR_LANES : n;
+}
+
+emr_stripe emr_first_stripe(const emr_tile *t, uint64_t row)
 {
     const emr_multiplication *m = t->m;
-    emr_reach *r = &t->reached[v];
+    emr_stripe s = {.at = (m->product.first_row + row) * m->n_columns,
+                    .base = (const uint8_t *)m->base + row * m->n_columns * emr_float_size(m->base_dtype)};
+    size_stripe(t, &s);
+    return s;
+}
+
+void emr_next_stripe(const emr_tile *t, emr_stripe *s)
+{
+    s->column += s->n;
+    s->at += s->n;
+    s->base += s->n * emr_float_size(t->m->base_dtype);
+    size_stripe(t, s);
+}
+
+emr_status emr_tile_reach(const emr_tile *t, size_t v, emr_reach *r, uint64_t at, emr_window_parts parts,
+                          bool *moved, emr_error *error)
+{
+    const emr_multiplication *m = t->m;
     bool outside = at < r->first || at >= r->end;
     if (moved)
         *moved = outside;
@@ -40,7 +62,7 @@ emr_dot emr_tile_dot(emr_tile *t, const emr_stripe *s)
                  .base = s->base,
                  .x = p->x + t->first * p->x_stride + s->column,
                  .stride = p->x_stride,
-                 .lanes = t->lanes,
+                 .lanes = t->lanes[0],
                  .base_dtype = t->m->base_dtype};
     if (s->n % EMR_LANES == 0)
         return d;

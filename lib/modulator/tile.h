@@ -22,15 +22,25 @@ typedef struct emr_elected_work {
     _Alignas(64) uint8_t unified[EMR_DOT_COLUMNS * 4]; /* where they do not lie in one piece */
 } emr_elected_work;
 
-/* Of a tile of kinds without: what emr_step_dot wants for the vectors of one task at a time; and of each
- * vector, the stretch that it is in, and those before. */
+enum {
+    EMR_PANEL_COLUMNS = 2048, /* whose codes of up to 4 bits are at hand for all rows of a block */
+    EMR_PANEL_WORDS = EMR_PANEL_COLUMNS * 4 / 32
+};
+
+/* Of a tile of kinds without: what emr_step_dot wants for the vectors of one task at a time, in all rows of a
+ * block; and of each vector and row the stretch that it is in, and those before. */
 typedef struct emr_coded_work {
-    float scale[EMR_DOT_VECTORS];
-    _Alignas(64) float stretch[EMR_DOT_VECTORS][EMR_LANES];
-    _Alignas(64) float steps[EMR_DOT_VECTORS][EMR_LANES];
-    _Alignas(64) uint32_t codes[EMR_DOT_COLUMNS]; /* up to 32 bits each, where they are differences */
-    _Alignas(64) uint32_t kept[EMR_DOT_WORDS];
-    _Alignas(64) uint8_t columns[EMR_LANES * 2];
+    emr_reach reached[EMR_DOT_ROWS];
+    float scale[EMR_DOT_ROWS];
+    struct {
+        size_t column; /* where in the panel a row's next stretch begins */
+        float scale;
+    } next[EMR_DOT_ROWS];
+    _Alignas(64) float stretch[EMR_DOT_VECTORS][EMR_DOT_ROWS][EMR_LANES];
+    _Alignas(64) float steps[EMR_DOT_VECTORS][EMR_DOT_ROWS][EMR_LANES];
+    _Alignas(64) uint32_t codes[EMR_DOT_ROWS][EMR_PANEL_WORDS];
+    _Alignas(64) uint8_t columns[EMR_PANEL_COLUMNS * 2];
+    _Alignas(64) uint8_t few_columns[EMR_LANES * 2]; /* a copy, where they do not fill EMR_LANES */
 } emr_coded_work;
 
 typedef struct emr_tile {
@@ -41,8 +51,8 @@ typedef struct emr_tile {
     size_t same[EMR_DOT_VECTORS]; /* the first vector of the tile with that one's task */
     size_t last[EMR_DOT_VECTORS]; /* of a first one: the last vector with its task */
     emr_code_kernels kernels[EMR_DOT_VECTORS];
-    emr_reach reached[EMR_DOT_VECTORS];
-    _Alignas(64) float lanes[EMR_DOT_VECTORS][EMR_LANES];
+    emr_reach reached[EMR_DOT_VECTORS]; /* of kinds with unified values */
+    _Alignas(64) float lanes[EMR_DOT_ROWS][EMR_DOT_VECTORS][EMR_LANES];
     /* copies, where columns do not fill EMR_LANES */
     _Alignas(64) float x[EMR_DOT_VECTORS][EMR_LANES];
     _Alignas(64) uint8_t base[EMR_LANES * 8];
@@ -59,10 +69,14 @@ typedef struct emr_stripe {
     const uint8_t *base;
 } emr_stripe;
 
-/* Sees to it that parameter `at` of the tensor is within a vector's reach; says whether it moved, if asked.
- * */
-emr_status emr_tile_reach(emr_tile *tile, size_t vector, uint64_t at, emr_window_parts parts, bool *moved,
-                          emr_error *error);
+/* The first stripe of a row of the product, and the next. There is none where n is 0. */
+emr_stripe emr_first_stripe(const emr_tile *tile, uint64_t row);
+void emr_next_stripe(const emr_tile *tile, emr_stripe *stripe);
+
+/* Sees to it that parameter `at` of the tensor is within reach, by the windows of a vector's task; says
+ * whether it moved, if asked. */
+emr_status emr_tile_reach(const emr_tile *tile, size_t vector, emr_reach *reach, uint64_t at,
+                          emr_window_parts parts, bool *moved, emr_error *error);
 
 /* What emr_dot says about base and vectors of a stripe. A row's last columns are copied, with zeros behind
  * them. */
@@ -77,12 +91,8 @@ void emr_copy_words(uint32_t *to, const uint8_t *from, size_t bit, size_t n_word
 /* or n bits to bit `at` of `to` and on, which are 0. */
 void emr_copy_bits(uint32_t *to, size_t at, const uint8_t *from, size_t bit, size_t n);
 
-/* Adds the products of a stripe to the tile's lanes. */
-emr_status emr_multiply_elected(emr_tile *tile, const emr_stripe *stripe, emr_error *error);
-emr_status emr_multiply_coded(emr_tile *tile, const emr_stripe *stripe, emr_error *error);
-
-/* A row of a coded tile begins; and ends, which adds to the lanes what is beside the base's product. */
-void emr_begin_coded_row(emr_tile *tile);
-void emr_end_coded_row(emr_tile *tile);
+/* Adds the products of a row to the first of tile->lanes; of some rows to one each. They are 0. */
+emr_status emr_multiply_elected(emr_tile *tile, uint64_t row, emr_error *error);
+emr_status emr_multiply_coded(emr_tile *tile, uint64_t row, size_t n_rows, emr_error *error);
 
 #endif

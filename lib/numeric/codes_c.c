@@ -246,17 +246,26 @@ void emr_c_dot_base(const emr_dot *d)
     dot_weights(d, 0, true);
 }
 
+/* What one vector and one row add up to. */
+static void sign_steps(const emr_step_dot *d, const uint32_t *codes, const uint32_t *kept, const float *x,
+                       float lanes[EMR_LANES])
+{
+    for (size_t c = 0; c < d->n; c++) {
+        float *lane = &lanes[c % EMR_LANES], step = x[c];
+        if (kept && !(kept[c / 32] >> c % 32 & 1))
+            continue;
+        if (d->columns)
+            step = emr_bf16_to_f32(emr_load16(d->columns + 2 * c)) * step;
+        *lane = *lane + (codes[c / 32] >> c % 32 & 1 ? step : -step);
+    }
+}
+
 void emr_c_dot_signs(const emr_step_dot *d)
 {
     for (size_t b = 0; b < d->n_vectors; b++)
-        for (size_t c = 0; c < d->n; c++) {
-            float *lane = &d->lanes[b][c % EMR_LANES], x = d->x[b * d->stride + c];
-            if (d->kept && !(d->kept[c / 32] >> c % 32 & 1))
-                continue;
-            if (d->columns)
-                x = emr_bf16_to_f32(emr_load16(d->columns + 2 * c)) * x;
-            *lane = *lane + (d->codes[c / 32] >> c % 32 & 1 ? x : -x);
-        }
+        for (size_t r = 0; r < d->n_rows; r++)
+            sign_steps(d, d->codes + r * d->code_stride, d->kept ? d->kept + r * d->code_stride : NULL,
+                       d->x + b * d->stride, d->lanes[b * d->lane_stride + r]);
 }
 
 /* The code of column c, of `width` bits. */
@@ -270,9 +279,9 @@ static uint32_t packed_code(const uint32_t *codes, size_t c, uint32_t width)
 }
 
 /* What that code stands for: a level, or a number of 16 or 32 bits. */
-static float code_value(const emr_step_dot *d, size_t c)
+static float code_value(const emr_step_dot *d, const uint32_t *codes, size_t c)
 {
-    uint32_t width = d->coding.rate / EMR_GROUP, code = packed_code(d->codes, c, width);
+    uint32_t width = d->coding.rate / EMR_GROUP, code = packed_code(codes, c, width);
     return width == 32   ? emr_f32_from_bits(code)
            : width == 16 ? emr_bf16_to_f32((uint16_t)code)
                          : d->coding.levels[code];
@@ -281,8 +290,9 @@ static float code_value(const emr_step_dot *d, size_t c)
 void emr_c_dot_values(const emr_step_dot *d)
 {
     for (size_t b = 0; b < d->n_vectors; b++)
-        for (size_t c = 0; c < d->n; c++) {
-            float *lane = &d->lanes[b][c % EMR_LANES];
-            *lane = *lane + code_value(d, c) * d->x[b * d->stride + c];
-        }
+        for (size_t r = 0; r < d->n_rows; r++)
+            for (size_t c = 0; c < d->n; c++) {
+                float *lane = &d->lanes[b * d->lane_stride + r][c % EMR_LANES];
+                *lane = *lane + code_value(d, d->codes + r * d->code_stride, c) * d->x[b * d->stride + c];
+            }
 }

@@ -393,23 +393,23 @@ static void apply_levels(const emr_run *r)
         apply_coded(r, width, width == 2 ? apply_levels_2 : width == 3 ? apply_levels_3 : apply_levels_4);
 }
 
-/* Accumulators of some vectors for every other 16 columns. */
+/* Accumulators of some vectors, or rows, for every other 16 columns. */
 typedef struct dot_sums {
     v16 of[V_DOT_VECTORS];
 } dot_sums;
 
-static INLINE void dot_load(float (*sums)[EMR_LANES], size_t k, size_t half, dot_sums *s)
+static INLINE void dot_load(float (*sums)[EMR_LANES], size_t apart, size_t k, size_t half, dot_sums *s)
 {
     UNROLL
     for (size_t b = 0; b < k; b++)
-        s->of[b] = v_load_f32(sums[b] + 16 * half);
+        s->of[b] = v_load_f32(sums[b * apart] + 16 * half);
 }
 
-static INLINE void dot_store(float (*sums)[EMR_LANES], size_t k, size_t half, const dot_sums *s)
+static INLINE void dot_store(float (*sums)[EMR_LANES], size_t apart, size_t k, size_t half, const dot_sums *s)
 {
     UNROLL
     for (size_t b = 0; b < k; b++)
-        v_store_f32(sums[b] + 16 * half, s->of[b]);
+        v_store_f32(sums[b * apart] + 16 * half, s->of[b]);
 }
 
 /* In f32 for 16 columns, `at` on. W may come out as +0 where the specification has -0: either zero, times
@@ -442,34 +442,38 @@ static INLINE void dot_columns(const emr_dot *d, size_t n_scales, size_t from, s
 static INLINE void dot_vectors(emr_dot d, size_t n_scales, size_t from, size_t k)
 {
     dot_sums low, high;
-    dot_load(d.lanes + from, k, 0, &low);
-    dot_load(d.lanes + from, k, 1, &high);
+    dot_load(d.lanes + from, 1, k, 0, &low);
+    dot_load(d.lanes + from, 1, k, 1, &high);
     for (size_t at = 0; at < d.n; at += EMR_LANES) {
         if (from == 0) { /* the other vectors find it there */
             size_t base_size = emr_float_size(d.base_dtype);
             size_t unified_size = emr_float_size(d.unified_dtype);
-            prefetch_stream((const uint8_t *)d.base + at * base_size, EMR_LANES * base_size);
+            if (d.ahead)
+                for (size_t line = 0; line < EMR_LANES * base_size; line += 64)
+                    __builtin_prefetch((const uint8_t *)d.ahead + at * base_size + line, 0, 2);
+            else
+                prefetch_stream((const uint8_t *)d.base + at * base_size, EMR_LANES * base_size);
             if (n_scales)
                 prefetch_stream((const uint8_t *)d.unified + at * unified_size, EMR_LANES * unified_size);
         }
         dot_columns(&d, n_scales, from, k, at, &low);
         dot_columns(&d, n_scales, from, k, at + 16, &high);
     }
-    dot_store(d.lanes + from, k, 0, &low);
-    dot_store(d.lanes + from, k, 1, &high);
+    dot_store(d.lanes + from, 1, k, 0, &low);
+    dot_store(d.lanes + from, 1, k, 1, &high);
 }
 
-/* As many vectors at a time as there are registers for: do_some(..., from, k), k a constant. */
-#define SOME_AT_A_TIME(n_vectors, do_some, ...)                                                              \
+/* As many vectors, or rows, at a time as there are registers for: do_some(..., from, k), k a constant. */
+#define SOME_AT_A_TIME(n_of_all, do_some, ...)                                                               \
     do {                                                                                                     \
         size_t from = 0;                                                                                     \
-        for (; V_DOT_VECTORS >= 8 && (n_vectors)-from >= 8; from += 8)                                       \
+        for (; V_DOT_VECTORS >= 8 && (n_of_all)-from >= 8; from += 8)                                        \
             do_some(__VA_ARGS__, from, V_DOT_VECTORS >= 8 ? 8 : 1);                                          \
-        for (; V_DOT_VECTORS >= 4 && (n_vectors)-from >= 4; from += 4)                                       \
+        for (; V_DOT_VECTORS >= 4 && (n_of_all)-from >= 4; from += 4)                                        \
             do_some(__VA_ARGS__, from, V_DOT_VECTORS >= 4 ? 4 : 1);                                          \
-        for (; (n_vectors)-from >= 2; from += 2)                                                             \
+        for (; (n_of_all)-from >= 2; from += 2)                                                              \
             do_some(__VA_ARGS__, from, 2);                                                                   \
-        if (from < (n_vectors))                                                                              \
+        if (from < (n_of_all))                                                                               \
             do_some(__VA_ARGS__, from, 1);                                                                   \
     } while (0)
 
@@ -527,49 +531,64 @@ static void dot_base(const emr_dot *d)
         dot_by(d, 0, EMR_DTYPE_F16, EMR_DTYPE_F32, true);
 }
 
-/* 16 columns, `at` on, of a kind that shares nothing, for a scale of 1. */
-static INLINE void step_columns(const emr_step_dot *d, coded_kind coded, v16 table, size_t from, size_t k,
+/* 16 columns, `at` on, of a kind that shares nothing, for a scale of 1: of one vector in `k` rows, or of one
+ * row by `k` vectors. */
+static INLINE void step_columns(const emr_step_dot *d, coded_kind coded, v16 table, bool by_rows, size_t k,
                                 size_t at, dot_sums *s)
 {
     const size_t width = code_width(coded);
-    const float *x = d->x + from * d->stride + at;
-    const uint64_t codes = load_codes(width, (const uint8_t *)d->codes + at / 8 * width);
-    v16 factor = table;
-    if (width > 1)
-        factor = v_lookup(table, codes, (unsigned)width);
-    else if (coded == SIGNS_BY_COLUMNS)
-        factor = v_load_bf16(d->columns + 2 * at);
+    v16 x = table, factor = table;
+    uint64_t codes = 0;
     UNROLL
-    for (size_t b = 0; b < k; b++, x += d->stride) {
-        v16 step = v_load_f32(x);
-        if (width > 1 || coded == SIGNS_BY_COLUMNS)
-            step = v_mul(factor, step);
-        if (width == 1)
-            step = v_signed((uint16_t)codes, step);
+    for (size_t b = 0; b < k; b++) {
+        if (b == 0 || by_rows) {
+            codes = load_codes(width, (const uint8_t *)(d->codes + b * d->code_stride) + at / 8 * width);
+            factor = width > 1 ? v_lookup(table, codes, (unsigned)width) : table;
+        }
+        if (b == 0 || !by_rows) {
+            x = v_load_f32(d->x + b * d->stride + at);
+            if (coded == SIGNS_BY_COLUMNS)
+                x = v_mul(v_load_bf16(d->columns + 2 * at), x);
+        }
+        v16 step = width > 1 ? v_mul(factor, x) : v_signed((uint16_t)codes, x);
         if (coded == THINNED)
-            s->of[b] = v_add_where((uint16_t)(d->kept[at / 32] >> at % 32), s->of[b], step);
+            s->of[b] =
+                v_add_where((uint16_t)(d->kept[b * d->code_stride + at / 32] >> at % 32), s->of[b], step);
         else
             s->of[b] = v_add(s->of[b], step);
     }
 }
 
-static INLINE void step_vectors(emr_step_dot d, coded_kind coded, size_t from, size_t k)
+/* `k` rows, or vectors, from number `from` on. */
+static INLINE void step_some(emr_step_dot d, coded_kind coded, bool by_rows, size_t from, size_t k)
 {
     const v16 table = level_table(coded, d.coding.levels, 1);
+    const size_t apart = by_rows ? 1 : d.lane_stride;
     dot_sums low, high;
-    dot_load(d.lanes + from, k, 0, &low);
-    dot_load(d.lanes + from, k, 1, &high);
+    d.codes += by_rows ? from * d.code_stride : 0;
+    d.kept += by_rows && coded == THINNED ? from * d.code_stride : 0;
+    d.x += by_rows ? 0 : from * d.stride;
+    d.lanes += from * apart;
+    dot_load(d.lanes, apart, k, 0, &low);
+    dot_load(d.lanes, apart, k, 1, &high);
     for (size_t at = 0; at < d.n; at += EMR_LANES) {
-        step_columns(&d, coded, table, from, k, at, &low);
-        step_columns(&d, coded, table, from, k, at + 16, &high);
+        step_columns(&d, coded, table, by_rows, k, at, &low);
+        step_columns(&d, coded, table, by_rows, k, at + 16, &high);
     }
-    dot_store(d.lanes + from, k, 0, &low);
-    dot_store(d.lanes + from, k, 1, &high);
+    dot_store(d.lanes, apart, k, 0, &low);
+    dot_store(d.lanes, apart, k, 1, &high);
 }
 
-static INLINE void step_dot(const emr_step_dot *d, coded_kind coded)
+/* Signs cost less than vectors do, row after row; to look levels up costs more. */
+static INLINE void step_dot(const emr_step_dot *given, coded_kind coded)
 {
-    SOME_AT_A_TIME(d->n_vectors, step_vectors, *d, coded);
+    emr_step_dot d = *given;
+    if (code_width(coded) == 1 || d.n_vectors == 1)
+        for (size_t b = 0; b < d.n_vectors; b++, d.x += d.stride, d.lanes += d.lane_stride)
+            SOME_AT_A_TIME(d.n_rows, step_some, d, coded, true);
+    else
+        for (size_t r = 0; r < d.n_rows; r++, d.codes += d.code_stride, d.lanes++)
+            SOME_AT_A_TIME(d.n_vectors, step_some, d, coded, false);
 }
 
 #undef SOME_AT_A_TIME

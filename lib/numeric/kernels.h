@@ -40,6 +40,7 @@ enum {
     EMR_LANES = 32,        /* accumulators of a product, see emr/product.h */
     EMR_DOT_COLUMNS = 512, /* at most that one call of dot sees: what it needs stays in level 1 */
     EMR_DOT_VECTORS = 8,   /* likewise */
+    EMR_DOT_ROWS = 8,      /* likewise, of dot_steps */
     EMR_DOT_WORDS = EMR_DOT_COLUMNS / 32, /* of codes of one bit */
 
     EMR_CODE_UNIT = 512, /* parameters whose codes take whole bytes, as many as those of a group take bits */
@@ -157,6 +158,7 @@ typedef struct emr_dot {
     size_t n;         /* columns, a multiple of EMR_LANES, at most EMR_DOT_COLUMNS */
     size_t n_vectors; /* 1 to EMR_DOT_VECTORS */
     const void *base, *unified;
+    const void *ahead;     /* as much as of the base that is needed soon; NULL: that is what lies behind it */
     const uint32_t *codes; /* one vector's after the other's */
     const float *scales;   /* likewise, the kind's number of them */
     const float *x;        /* vector b begins at x + b * stride */
@@ -171,17 +173,21 @@ typedef struct emr_dot {
  *     signs        v[c] = the code's bit ? 1 : -1; with columns v[c] * x[c] is that times (columns[c] * x[c])
  *     levels       v[c] = levels[code]
  *     differences  v[c] = the number
- * and nothing where `kept` is 0. All vectors are of one task. */
+ * and nothing where `kept` is 0. All vectors are of one task; and all of them are multiplied by each of some
+ * rows. */
 typedef struct emr_step_dot {
-    size_t n;               /* as emr_dot's */
-    size_t n_vectors;       /* likewise */
+    size_t n;               /* columns, a multiple of EMR_LANES */
+    size_t n_rows;          /* 1 to EMR_DOT_ROWS */
+    size_t n_vectors;       /* as emr_dot's */
     const uint32_t *codes;  /* signs: a bit a column; else `rate` / EMR_GROUP, packed, the lowest first */
     const uint32_t *kept;   /* thin: a bit a column; else NULL */
+    size_t code_stride;     /* words from one row's codes to the next's, and of `kept` */
     const uint8_t *columns; /* BF16, one for each column; NULL: all 1 */
     emr_coding coding;
     const float *x;
     size_t stride;
-    float (*lanes)[EMR_LANES];
+    float (*lanes)[EMR_LANES]; /* row r of vector b has those number b * lane_stride + r */
+    size_t lane_stride;
 } emr_step_dot;
 
 /* What computes weights of one kind of modulator, and multiplies without materialising them. */

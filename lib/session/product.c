@@ -59,7 +59,7 @@ static emr_status multiply_rows(session_product *p, emr_error *error)
     uint64_t columns = p->m.n_columns ? p->m.n_columns : 1;
     /* enough pieces that workers finish together, none of them tiny */
     uint64_t shared = n_rows / (8 * s->workers.n) + 1, large = EMR_PIECE_PARAMS / columns + 1;
-    uint64_t rows = emr_min(shared, large);
+    uint64_t rows = emr_round_up(emr_min(shared, large), EMR_DOT_ROWS); /* whole blocks */
     emr_status status = EMR_OK;
     emr_session_begin_round(s);
     for (uint64_t at = 0, n; !status && at < n_rows; at += n) {
@@ -124,7 +124,8 @@ emr_status emr_session_multiply(emr_session *s, const uint32_t *tasks, const emr
               .n_columns = t->n_columns,
               .base = t->base ? t->base + whole.first_row * t->n_columns * emr_float_size(t->dtype) : NULL,
               .base_dtype = t->dtype,
-              .of = of}};
+              .of = of,
+              .in_place = true}};
     for (size_t b = 0; !status && b < whole.batch; b += VECTORS) {
         p.m.product = whole;
         p.m.product.batch = (size_t)emr_min(whole.batch - b, VECTORS);

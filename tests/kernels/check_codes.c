@@ -174,19 +174,21 @@ static bool same_lane(float a, float b)
 }
 
 /* Accumulators of both, with a row after them as guard. */
-static float lanes_a[EMR_DOT_VECTORS + 1][EMR_LANES], lanes_b[EMR_DOT_VECTORS + 1][EMR_LANES];
+enum { LANES_TRIED = EMR_DOT_VECTORS * EMR_DOT_ROWS + 1 }; /* one of them nobody's */
+
+static float lanes_a[LANES_TRIED][EMR_LANES], lanes_b[LANES_TRIED][EMR_LANES];
 
 /* They go on from whatever they hold. */
-static void begin_lanes(size_t n_vectors)
+static void begin_lanes(size_t n)
 {
-    for (size_t v = 0; v <= EMR_DOT_VECTORS; v++)
+    for (size_t v = 0; v < LANES_TRIED; v++)
         for (size_t j = 0; j < EMR_LANES; j++)
-            lanes_a[v][j] = lanes_b[v][j] = v < n_vectors ? ordinary() : (float)v;
+            lanes_a[v][j] = lanes_b[v][j] = v < n ? ordinary() : (float)v;
 }
 
 static bool same_lanes(void)
 {
-    for (size_t v = 0; v <= EMR_DOT_VECTORS; v++)
+    for (size_t v = 0; v < LANES_TRIED; v++)
         for (size_t j = 0; j < EMR_LANES; j++)
             if (!same_lane(lanes_a[v][j], lanes_b[v][j]))
                 return false;
@@ -251,29 +253,34 @@ static bool check_steps(const emr_kernels *k, const tried_coding *t)
 {
     flavour f = (flavour)below(N_FLAVOURS);
     emr_step_dot d = {.n = (1 + below(EMR_DOT_COLUMNS / EMR_LANES)) * EMR_LANES,
+                      .n_rows = 1 + below(EMR_DOT_ROWS),
                       .n_vectors = 1 + below(EMR_DOT_VECTORS),
                       .coding = random_run(t, 1).coding};
-    size_t bits = is_kind(t, "thin") ? 1 : t->rate / EMR_GROUP, bytes = d.n * bits / 8;
+    d.lane_stride = d.n_rows;
+    size_t bits = is_kind(t, "thin") ? 1 : t->rate / EMR_GROUP;
+    d.code_stride = d.n * bits / 32 + below(4);
+    size_t bytes = d.n * bits / 8 + (d.n_rows - 1) * d.code_stride * 4;
     uint8_t *codes = allocate_exactly(bytes), *columns = allocate_exactly(2 * d.n),
-            *kept = allocate_exactly(d.n / 8);
+            *kept = allocate_exactly(is_kind(t, "thin") ? bytes : 1);
     d.stride = d.n + below(40);
     float *x = random_vectors(d.n, d.n_vectors, d.stride, f);
     fill_codes(t, codes, bytes, f);
     fill_columns(columns, d.n);
-    fill_bits(kept, d.n / 8);
+    fill_bits(kept, is_kind(t, "thin") ? bytes : 1);
     d.codes = (const uint32_t *)(const void *)codes;
     d.kept = is_kind(t, "thin") ? (const uint32_t *)(const void *)kept : NULL;
     d.columns = is_kind(t, "sign") && chance(2) ? columns : NULL;
     d.x = x;
-    begin_lanes(d.n_vectors);
+    begin_lanes(d.n_vectors * d.n_rows);
     d.lanes = lanes_a;
     members_of(&emr_kernels_c, t).dot_steps(&d);
     d.lanes = lanes_b;
     members_of(k, t).dot_steps(&d);
     bool same = same_lanes();
     if (!same)
-        printf("%s: dot of steps differs: %s of %u, %zu columns, %zu vectors, columns %d, flavour %d\n",
-               k->name, t->name, t->rate, d.n, d.n_vectors, d.columns != NULL, (int)f);
+        printf("%s: dot of steps differs: %s of %u, %zu columns, %zu rows, %zu vectors, columns %d, flavour "
+               "%d\n",
+               k->name, t->name, t->rate, d.n, d.n_rows, d.n_vectors, d.columns != NULL, (int)f);
     free(codes);
     free(columns);
     free(kept);

@@ -247,7 +247,10 @@ static void products_of_steps_follow_the_definitions(void **state)
     (void)state;
     for (size_t round = 0; round < 20 * N_CODINGS; round++) {
         const test_coding *t = &test_codings[round % N_CODINGS];
-        emr_step_dot d = {.n = 32 + rng_below(&r, 16) * 32, .n_vectors = 1 + rng_below(&r, EMR_DOT_VECTORS)};
+        emr_step_dot d = {.n = 32 + rng_below(&r, 16) * 32,
+                          .n_rows = 1,
+                          .n_vectors = 1 + rng_below(&r, EMR_DOT_VECTORS),
+                          .lane_stride = 1};
         d.coding = coding_of(t, &r);
         d.codes = words;
         d.kept = t->q ? kept : NULL;
