@@ -19,7 +19,9 @@ typedef struct coded_panel {
     uint64_t column; /* the panel's first, a multiple of EMR_LANES */
     size_t n;        /* columns */
     bool thin, has_columns;
-    size_t bits;          /* of a code in work.codes */
+    size_t bits;           /* of a code in work.codes */
+    const uint32_t *codes; /* of all rows: a copy in work.codes, or where they lie */
+    size_t code_stride;
     const uint8_t *ahead; /* of the base, asked for beside the panel */
 } coded_panel;
 
@@ -90,7 +92,8 @@ static void ask_for_codes(const coded_panel *c, const emr_code_window *w, size_t
         emr_ask_ahead(at + line);
 }
 
-/* What the panel has of row number r. */
+/* Finds what the panel has of row number r, whose codes are 0 so far; they stay where they lie if that is in one
+ * piece. */
 static emr_status prepare_row(coded_panel *c, size_t r, emr_error *error)
 {
     const emr_multiplication *m = c->t->m;
@@ -98,12 +101,9 @@ static emr_status prepare_row(coded_panel *c, size_t r, emr_error *error)
     const emr_coding *coding = &c->t->of[c->v].code.coding;
     emr_reach *reach = &k->reached[r];
     uint64_t first = (m->product.first_row + c->row + r) * m->n_columns + c->column;
-    size_t words = (c->n + EMR_LANES - 1) / EMR_LANES * c->bits;
     if (!m->in_place)
         reach->end = 0;
-    memset(k->codes[r], 0, words * sizeof(uint32_t));
-    if (c->thin)
-        memset(kept_words(k->codes[r]), 0, words * sizeof(uint32_t));
+    k->in_place[r] = NULL;
     k->next[r].column = c->n;
     for (size_t done = 0, n; done < c->n; done += n) {
         const emr_code_window *w = &reach->w;
@@ -123,13 +123,56 @@ static emr_status prepare_row(coded_panel *c, size_t r, emr_error *error)
         c->has_columns = w->columns != NULL;
         if (!w->codes || w->scales[0] == 0)
             continue;
-        if (c->thin)
-            put_thin(k->codes[r], done, w, coding, w->first_code + from, n);
+        size_t first_code = w->first_code + from;
+        if (m->in_place && n == c->n && !c->thin && first_code * c->bits % 8 == 0)
+            k->in_place[r] = w->codes + first_code * c->bits / 8;
+        else if (c->thin)
+            put_thin(k->codes[r], done, w, coding, first_code, n);
         else
-            put_codes(k->codes[r], done, w->codes, w->first_code + from, n, c->bits);
+            put_codes(k->codes[r], done, w->codes, first_code, n, c->bits);
         if (c->n_rows > 1)
-            ask_for_codes(c, w, w->first_code + from, n);
+            ask_for_codes(c, w, first_code, n);
     }
+    return EMR_OK;
+}
+
+/* Whether the rows' codes lie as a kernel wants them. */
+static bool lie_as_wanted(const coded_panel *c)
+{
+    const emr_coded_work *k = &c->t->work.coded;
+    const uintptr_t first = (uintptr_t)k->in_place[0], apart = (uintptr_t)k->in_place[c->n_rows - 1] - first;
+    const size_t between = c->n_rows > 1 ? apart / (c->n_rows - 1) : 0;
+    if (!first || first % 4 || between % 4 || c->n % EMR_LANES || !emr_is_little_endian())
+        return false;
+    for (size_t r = 0; r < c->n_rows; r++)
+        if ((uintptr_t)k->in_place[r] != first + r * between)
+            return false;
+    return true;
+}
+
+/* Finds what the panel has of all rows. */
+static emr_status prepare_panel(coded_panel *c, emr_error *error)
+{
+    emr_coded_work *k = &c->t->work.coded;
+    const size_t words = (c->n + EMR_LANES - 1) / EMR_LANES * c->bits;
+    for (size_t r = 0; r < c->n_rows; r++) {
+        memset(k->codes[r], 0, words * sizeof(uint32_t));
+        if (c->thin)
+            memset(kept_words(k->codes[r]), 0, words * sizeof(uint32_t));
+        emr_status status = prepare_row(c, r, error);
+        if (status)
+            return status;
+    }
+    c->codes = k->codes[0];
+    c->code_stride = EMR_PANEL_WORDS;
+    if (lie_as_wanted(c)) {
+        c->codes = (const uint32_t *)(const void *)k->in_place[0];
+        c->code_stride = c->n_rows > 1 ? (size_t)(k->in_place[1] - k->in_place[0]) / 4 : 0;
+        return EMR_OK;
+    }
+    for (size_t r = 0; r < c->n_rows; r++)
+        if (k->in_place[r])
+            put_codes(k->codes[r], 0, k->in_place[r], 0, c->n, c->bits);
     return EMR_OK;
 }
 
@@ -144,9 +187,9 @@ static void multiply_piece_of_panel(const coded_panel *c, size_t from, size_t n)
     const bool whole = lane == 0 && n % EMR_LANES == 0;
     emr_step_dot d = {.n = whole ? n : EMR_LANES,
                       .n_rows = c->n_rows,
-                      .codes = k->codes[0] + word,
+                      .codes = c->codes + word,
                       .kept = c->thin ? kept_words(k->codes[0]) + word : NULL,
-                      .code_stride = EMR_PANEL_WORDS,
+                      .code_stride = c->code_stride,
                       .columns = c->has_columns ? k->columns + 2 * from : NULL,
                       .coding = t->of[c->v].code.coding,
                       .stride = whole ? p->x_stride : EMR_LANES,
@@ -217,8 +260,7 @@ static emr_status multiply_task(emr_tile *t, size_t v, uint64_t row, size_t n_ro
     memset(k->reached, 0, sizeof k->reached);
     for (; !status && c.column < t->m->n_columns; c.column += c.n) {
         c.n = (size_t)emr_min(t->m->n_columns - c.column, most);
-        for (size_t r = 0; !status && r < n_rows; r++)
-            status = prepare_row(&c, r, error);
+        status = prepare_panel(&c, error);
         c.ahead = base_ahead(&c);
         if (!status)
             multiply_panel(&c);

@@ -32,6 +32,7 @@ enum {
 typedef struct emr_coded_work {
     emr_reach reached[EMR_DOT_ROWS];
     float scale[EMR_DOT_ROWS];
+    const uint8_t *in_place[EMR_DOT_ROWS]; /* where a row's codes lie, if in one piece and not copied */
     struct {
         size_t column; /* where in the panel a row's next stretch begins */
         float scale;
