@@ -18,9 +18,10 @@ typedef struct coded_panel {
     uint64_t row;
     uint64_t column; /* the panel's first, a multiple of EMR_LANES */
     size_t n;        /* columns */
-    bool thin, has_columns;
-    size_t bits;           /* of a code in work.codes */
-    const uint32_t *codes; /* of all rows: a copy in work.codes, or where they lie */
+    bool thin;
+    const uint8_t *columns; /* as those: a copy in work.columns; or NULL */
+    size_t bits;            /* of a code in work.codes */
+    const uint32_t *codes;  /* of all rows: a copy in work.codes, or where they lie */
     size_t code_stride;
     const uint8_t *ahead; /* of the base, asked for beside the panel */
 } coded_panel;
@@ -92,6 +93,18 @@ static void ask_for_codes(const coded_panel *c, const emr_code_window *w, size_t
         emr_ask_ahead(at + line);
 }
 
+/* Scales of n columns, from number `done` of the panel on: they stay where they lie if that is in one piece. */
+static void take_columns(coded_panel *c, const emr_code_window *w, size_t from, size_t done, size_t n)
+{
+    uint8_t *copy = c->t->work.coded.columns;
+    if (!w->columns || (c->t->m->in_place && n == c->n)) {
+        c->columns = w->columns ? w->columns + 2 * from : NULL;
+        return;
+    }
+    memcpy(copy + 2 * done, w->columns + 2 * from, 2 * n);
+    c->columns = copy;
+}
+
 /* Finds what the panel has of row number r, whose codes are 0 so far; they stay where they lie if that is in one
  * piece. */
 static emr_status prepare_row(coded_panel *c, size_t r, emr_error *error)
@@ -118,9 +131,8 @@ static emr_status prepare_row(coded_panel *c, size_t r, emr_error *error)
             k->next[r].scale = w->scales[0];
         } else if (k->next[r].column == c->n)
             k->scale[r] = w->scales[0];
-        if (w->columns && r == 0)
-            memcpy(k->columns + 2 * done, w->columns + 2 * from, 2 * n);
-        c->has_columns = w->columns != NULL;
+        if (r == 0)
+            take_columns(c, w, from, done, n);
         if (!w->codes || w->scales[0] == 0)
             continue;
         size_t first_code = w->first_code + from;
@@ -190,15 +202,15 @@ static void multiply_piece_of_panel(const coded_panel *c, size_t from, size_t n)
                       .codes = c->codes + word,
                       .kept = c->thin ? kept_words(k->codes[0]) + word : NULL,
                       .code_stride = c->code_stride,
-                      .columns = c->has_columns ? k->columns + 2 * from : NULL,
+                      .columns = c->columns ? c->columns + 2 * from : NULL,
                       .coding = t->of[c->v].code.coding,
                       .stride = whole ? p->x_stride : EMR_LANES,
                       .lane_stride = EMR_DOT_ROWS};
     if (whole && c->ahead)
         d.ahead = c->ahead + from * EMR_STEP_AHEAD;
-    if (c->has_columns && !whole) {
+    if (c->columns && !whole) {
         memset(k->few_columns, 0, sizeof k->few_columns);
-        memcpy(k->few_columns + 2 * lane, k->columns + 2 * from, 2 * n);
+        memcpy(k->few_columns + 2 * lane, c->columns + 2 * from, 2 * n);
         d.columns = k->few_columns;
     }
     for (size_t v = c->v, end = t->last[c->v] + 1; v < end; v += d.n_vectors + 1) {
