@@ -18,8 +18,12 @@ typedef struct coded_panel {
     uint64_t row;
     uint64_t column; /* the panel's first, a multiple of EMR_LANES */
     size_t n;        /* columns */
-    bool thin, has_columns;
-    size_t bits; /* of a code in work.codes */
+    bool thin;
+    const uint8_t *columns; /* as those: a copy in work.columns; or NULL */
+    size_t bits;            /* of a code in work.codes */
+    const uint32_t *codes;  /* of all rows: a copy in work.codes, or where they lie */
+    size_t code_stride;
+    const uint8_t *ahead; /* of the base, asked for beside the panel */
 } coded_panel;
 
 /* Where a row's bits begin that say what is kept. */
@@ -80,7 +84,29 @@ static bool begins_stretch(const coded_panel *c, const emr_code_window *w)
            (w->group * EMR_GROUP + w->first_code) % EMR_CHUNK == 0;
 }
 
-/* What the panel has of row number r. */
+/* Asks for the codes of the same columns in the next block of rows. */
+static void ask_for_codes(const coded_panel *c, const emr_code_window *w, size_t first, size_t n)
+{
+    const size_t rate = c->t->of[c->v].code.coding.rate;
+    const uint8_t *at = w->codes + (first + c->n_rows * (size_t)c->t->m->n_columns) / EMR_GROUP * rate / 8;
+    for (size_t line = 0; line < n * rate / EMR_GROUP / 8; line += 64)
+        emr_ask_ahead(at + line);
+}
+
+/* Scales of n columns, from number `done` of the panel on: they stay where they lie if that is in one piece. */
+static void take_columns(coded_panel *c, const emr_code_window *w, size_t from, size_t done, size_t n)
+{
+    uint8_t *copy = c->t->work.coded.columns;
+    if (!w->columns || (c->t->m->in_place && n == c->n)) {
+        c->columns = w->columns ? w->columns + 2 * from : NULL;
+        return;
+    }
+    memcpy(copy + 2 * done, w->columns + 2 * from, 2 * n);
+    c->columns = copy;
+}
+
+/* Finds what the panel has of row number r, whose codes are 0 so far; they stay where they lie if that is in one
+ * piece. */
 static emr_status prepare_row(coded_panel *c, size_t r, emr_error *error)
 {
     const emr_multiplication *m = c->t->m;
@@ -90,7 +116,7 @@ static emr_status prepare_row(coded_panel *c, size_t r, emr_error *error)
     uint64_t first = (m->product.first_row + c->row + r) * m->n_columns + c->column;
     if (!m->in_place)
         reach->end = 0;
-    memset(k->codes[r], 0, sizeof k->codes[r]);
+    k->in_place[r] = NULL;
     k->next[r].column = c->n;
     for (size_t done = 0, n; done < c->n; done += n) {
         const emr_code_window *w = &reach->w;
@@ -105,16 +131,60 @@ static emr_status prepare_row(coded_panel *c, size_t r, emr_error *error)
             k->next[r].scale = w->scales[0];
         } else if (k->next[r].column == c->n)
             k->scale[r] = w->scales[0];
-        if (w->columns && r == 0)
-            memcpy(k->columns + 2 * done, w->columns + 2 * from, 2 * n);
-        c->has_columns = w->columns != NULL;
+        if (r == 0)
+            take_columns(c, w, from, done, n);
         if (!w->codes || w->scales[0] == 0)
             continue;
-        if (c->thin)
-            put_thin(k->codes[r], done, w, coding, w->first_code + from, n);
+        size_t first_code = w->first_code + from;
+        if (m->in_place && n == c->n && !c->thin && first_code * c->bits % 8 == 0)
+            k->in_place[r] = w->codes + first_code * c->bits / 8;
+        else if (c->thin)
+            put_thin(k->codes[r], done, w, coding, first_code, n);
         else
-            put_codes(k->codes[r], done, w->codes, w->first_code + from, n, c->bits);
+            put_codes(k->codes[r], done, w->codes, first_code, n, c->bits);
+        if (c->n_rows > 1)
+            ask_for_codes(c, w, first_code, n);
     }
+    return EMR_OK;
+}
+
+/* Whether the rows' codes lie as a kernel wants them. */
+static bool lie_as_wanted(const coded_panel *c)
+{
+    const emr_coded_work *k = &c->t->work.coded;
+    const uintptr_t first = (uintptr_t)k->in_place[0], apart = (uintptr_t)k->in_place[c->n_rows - 1] - first;
+    const size_t between = c->n_rows > 1 ? apart / (c->n_rows - 1) : 0;
+    if (!first || first % 4 || between % 4 || c->n % EMR_LANES || !emr_is_little_endian())
+        return false;
+    for (size_t r = 0; r < c->n_rows; r++)
+        if ((uintptr_t)k->in_place[r] != first + r * between)
+            return false;
+    return true;
+}
+
+/* Finds what the panel has of all rows. */
+static emr_status prepare_panel(coded_panel *c, emr_error *error)
+{
+    emr_coded_work *k = &c->t->work.coded;
+    const size_t words = (c->n + EMR_LANES - 1) / EMR_LANES * c->bits;
+    for (size_t r = 0; r < c->n_rows; r++) {
+        memset(k->codes[r], 0, words * sizeof(uint32_t));
+        if (c->thin)
+            memset(kept_words(k->codes[r]), 0, words * sizeof(uint32_t));
+        emr_status status = prepare_row(c, r, error);
+        if (status)
+            return status;
+    }
+    c->codes = k->codes[0];
+    c->code_stride = EMR_PANEL_WORDS;
+    if (lie_as_wanted(c)) {
+        c->codes = (const uint32_t *)(const void *)k->in_place[0];
+        c->code_stride = c->n_rows > 1 ? (size_t)(k->in_place[1] - k->in_place[0]) / 4 : 0;
+        return EMR_OK;
+    }
+    for (size_t r = 0; r < c->n_rows; r++)
+        if (k->in_place[r])
+            put_codes(k->codes[r], 0, k->in_place[r], 0, c->n, c->bits);
     return EMR_OK;
 }
 
@@ -129,16 +199,18 @@ static void multiply_piece_of_panel(const coded_panel *c, size_t from, size_t n)
     const bool whole = lane == 0 && n % EMR_LANES == 0;
     emr_step_dot d = {.n = whole ? n : EMR_LANES,
                       .n_rows = c->n_rows,
-                      .codes = k->codes[0] + word,
+                      .codes = c->codes + word,
                       .kept = c->thin ? kept_words(k->codes[0]) + word : NULL,
-                      .code_stride = EMR_PANEL_WORDS,
-                      .columns = c->has_columns ? k->columns + 2 * from : NULL,
+                      .code_stride = c->code_stride,
+                      .columns = c->columns ? c->columns + 2 * from : NULL,
                       .coding = t->of[c->v].code.coding,
                       .stride = whole ? p->x_stride : EMR_LANES,
                       .lane_stride = EMR_DOT_ROWS};
-    if (c->has_columns && !whole) {
+    if (whole && c->ahead)
+        d.ahead = c->ahead + from * EMR_STEP_AHEAD;
+    if (c->columns && !whole) {
         memset(k->few_columns, 0, sizeof k->few_columns);
-        memcpy(k->few_columns + 2 * lane, k->columns + 2 * from, 2 * n);
+        memcpy(k->few_columns + 2 * lane, c->columns + 2 * from, 2 * n);
         d.columns = k->few_columns;
     }
     for (size_t v = c->v, end = t->last[c->v] + 1; v < end; v += d.n_vectors + 1) {
@@ -175,6 +247,18 @@ static void multiply_panel(const coded_panel *c)
     }
 }
 
+/* Of the next block of rows as much as a panel's time is worth, the first task's part first. NULL if it has
+ * all been asked for. */
+static const uint8_t *base_ahead(const coded_panel *c)
+{
+    const emr_multiplication *m = c->t->m;
+    size_t row_bytes = (size_t)m->n_columns * emr_float_size(m->base_dtype);
+    size_t at = (c->v * (size_t)m->n_columns + (size_t)c->column) * EMR_STEP_AHEAD;
+    if (c->n_rows == 1 || at + c->n * EMR_STEP_AHEAD > c->n_rows * row_bytes)
+        return NULL;
+    return (const uint8_t *)m->base + (c->row + c->n_rows) * row_bytes + at;
+}
+
 /* One task's part of a block of rows, whose vectors' first is v. */
 static emr_status multiply_task(emr_tile *t, size_t v, uint64_t row, size_t n_rows, emr_error *error)
 {
@@ -188,14 +272,23 @@ static emr_status multiply_task(emr_tile *t, size_t v, uint64_t row, size_t n_ro
     memset(k->reached, 0, sizeof k->reached);
     for (; !status && c.column < t->m->n_columns; c.column += c.n) {
         c.n = (size_t)emr_min(t->m->n_columns - c.column, most);
-        for (size_t r = 0; !status && r < n_rows; r++)
-            status = prepare_row(&c, r, error);
+        status = prepare_panel(&c, error);
+        c.ahead = base_ahead(&c);
         if (!status)
             multiply_panel(&c);
     }
     for (size_t r = 0; r < n_rows; r++)
         end_stretch(&c, r, 0);
     return status;
+}
+
+/* A stripe of the vectors, side by side: where they lie, they may all lie in the same places of a cache. */
+static void take_vectors(emr_tile *t, emr_dot *d)
+{
+    for (size_t v = 0; v < d->n_vectors; v++)
+        memcpy(t->work.coded.x[v], d->x + v * d->stride, d->n * sizeof(float));
+    d->x = t->work.coded.x[0];
+    d->stride = EMR_DOT_COLUMNS;
 }
 
 /* Stripe by stripe, the rows one after the other: the vectors' stays in level 1 of the caches. What is asked
@@ -205,16 +298,24 @@ static void multiply_base(emr_tile *t, uint64_t row, size_t n_rows)
     const emr_multiplication *m = t->m;
     const size_t row_bytes = (size_t)m->n_columns * emr_float_size(m->base_dtype);
     for (emr_stripe s = emr_first_stripe(t, row); s.n; emr_next_stripe(t, &s)) {
-        emr_stripe here = s, next = s;
+        emr_stripe next = s;
         emr_next_stripe(t, &next);
         if (!next.n)
             next = emr_first_stripe(t, row + n_rows);
-        for (size_t r = 0; r < n_rows; r++, here.base += row_bytes, next.base += row_bytes) {
-            emr_dot d = emr_tile_dot(t, &here);
+        emr_dot d = emr_tile_dot(t, &s);
+        const bool whole = s.n % EMR_LANES == 0;
+        if (whole && n_rows > 1 && t->n > 1)
+            take_vectors(t, &d);
+        for (size_t r = 0; r < n_rows; r++, s.base += row_bytes, next.base += row_bytes) {
+            if (whole)
+                d.base = s.base;
+            else
+                d = emr_tile_dot(t, &s);
             d.ahead = n_rows > 1 ? next.base : NULL;
             d.lanes = t->lanes[r];
             (m->kernels->dot_base ? m->kernels->dot_base : emr_kernels_c.dot_base)(&d);
         }
+        s.base -= n_rows * row_bytes;
     }
 }
 
@@ -222,9 +323,9 @@ emr_status emr_multiply_coded(emr_tile *t, uint64_t row, size_t n_rows, emr_erro
 {
     emr_coded_work *k = &t->work.coded;
     emr_status status = EMR_OK;
+    multiply_base(t, row, n_rows);
     memset(k->stretch, 0, t->n * sizeof *k->stretch);
     memset(k->steps, 0, t->n * sizeof *k->steps);
-    multiply_base(t, row, n_rows);
     for (size_t v = 0; !status && v < t->n; v++)
         if (t->same[v] == v && t->of[v].code.kind)
             status = multiply_task(t, v, row, n_rows, error);

@@ -32,12 +32,18 @@ enum {
 typedef struct emr_coded_work {
     emr_reach reached[EMR_DOT_ROWS];
     float scale[EMR_DOT_ROWS];
+    const uint8_t *in_place[EMR_DOT_ROWS]; /* where a row's codes lie, if in one piece and not copied */
     struct {
         size_t column; /* where in the panel a row's next stretch begins */
         float scale;
     } next[EMR_DOT_ROWS];
-    _Alignas(64) float stretch[EMR_DOT_VECTORS][EMR_DOT_ROWS][EMR_LANES];
-    _Alignas(64) float steps[EMR_DOT_VECTORS][EMR_DOT_ROWS][EMR_LANES];
+    union {
+        struct {
+            _Alignas(64) float stretch[EMR_DOT_VECTORS][EMR_DOT_ROWS][EMR_LANES];
+            _Alignas(64) float steps[EMR_DOT_VECTORS][EMR_DOT_ROWS][EMR_LANES];
+        };
+        _Alignas(64) float x[EMR_DOT_VECTORS][EMR_DOT_COLUMNS]; /* before: a stripe's, for the base */
+    };
     _Alignas(64) uint32_t codes[EMR_DOT_ROWS][EMR_PANEL_WORDS];
     _Alignas(64) uint8_t columns[EMR_PANEL_COLUMNS * 2];
     _Alignas(64) uint8_t few_columns[EMR_LANES * 2]; /* a copy, where they do not fill EMR_LANES */

@@ -537,7 +537,7 @@ static INLINE void step_columns(const emr_step_dot *d, coded_kind coded, v16 tab
                                 size_t at, dot_sums *s)
 {
     const size_t width = code_width(coded);
-    v16 x = table, factor = table;
+    v16 x = table, minus = table, factor = table;
     uint64_t codes = 0;
     UNROLL
     for (size_t b = 0; b < k; b++) {
@@ -549,8 +549,9 @@ static INLINE void step_columns(const emr_step_dot *d, coded_kind coded, v16 tab
             x = v_load_f32(d->x + b * d->stride + at);
             if (coded == SIGNS_BY_COLUMNS)
                 x = v_mul(v_load_bf16(d->columns + 2 * at), x);
+            minus = v_signed(0, x);
         }
-        v16 step = width > 1 ? v_mul(factor, x) : v_signed((uint16_t)codes, x);
+        v16 step = width > 1 ? v_mul(factor, x) : v_either((uint16_t)codes, x, minus);
         if (coded == THINNED)
             s->of[b] =
                 v_add_where((uint16_t)(d->kept[b * d->code_stride + at / 32] >> at % 32), s->of[b], step);
@@ -572,6 +573,8 @@ static INLINE void step_some(emr_step_dot d, coded_kind coded, bool by_rows, siz
     dot_load(d.lanes, apart, k, 0, &low);
     dot_load(d.lanes, apart, k, 1, &high);
     for (size_t at = 0; at < d.n; at += EMR_LANES) {
+        for (size_t line = 0; d.ahead && line < EMR_LANES * EMR_STEP_AHEAD; line += 64)
+            emr_ask_ahead(d.ahead + at * EMR_STEP_AHEAD + line);
         step_columns(&d, coded, table, by_rows, k, at, &low);
         step_columns(&d, coded, table, by_rows, k, at + 16, &high);
     }

@@ -41,6 +41,7 @@ enum {
     EMR_DOT_COLUMNS = 512, /* at most that one call of dot sees: what it needs stays in level 1 */
     EMR_DOT_VECTORS = 8,   /* likewise */
     EMR_DOT_ROWS = 8,      /* likewise, of dot_steps */
+    EMR_STEP_AHEAD = 4,    /* bytes that come from memory while one column of such rows is added up */
     EMR_DOT_WORDS = EMR_DOT_COLUMNS / 32, /* of codes of one bit */
 
     EMR_CODE_UNIT = 512, /* parameters whose codes take whole bytes, as many as those of a group take bits */
@@ -186,9 +187,20 @@ typedef struct emr_step_dot {
     emr_coding coding;
     const float *x;
     size_t stride;
+    const uint8_t *ahead; /* EMR_STEP_AHEAD bytes a column are needed soon; NULL: nothing is known to be */
     float (*lanes)[EMR_LANES]; /* row r of vector b has those number b * lane_stride + r */
     size_t lane_stride;
 } emr_step_dot;
+
+/* Asks for a line of memory that is needed soon, into level 2 of the caches. Anything may lie there. */
+static inline void emr_ask_ahead(const void *at)
+{
+#if defined(__GNUC__) || defined(__clang__)
+    __builtin_prefetch(at, 0, 2);
+#else
+    (void)at;
+#endif
+}
 
 /* What computes weights of one kind of modulator, and multiplies without materialising them. */
 typedef struct emr_code_kernels {

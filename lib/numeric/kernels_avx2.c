@@ -251,6 +251,13 @@ static inline v16 v_signed(uint16_t bits, v16 x)
     return (v16){signed_by(bits, x.a), signed_by((unsigned)bits >> 8, x.b)};
 }
 
+/* The same of x and -x. */
+static inline v16 v_either(uint16_t bits, v16 x, v16 minus)
+{
+    (void)minus;
+    return v_signed(bits, x);
+}
+
 /* Eight codes; the fourth bit of each says which half of the table. */
 static inline __m256 lookup_eight(v16 table, uint32_t codes, unsigned width)
 {

@@ -197,6 +197,12 @@ static inline v16 v_signed(uint16_t bits, v16 x)
     return _mm512_castsi512_ps(_mm512_mask_xor_epi32(u, (m16)~bits, u, _mm512_set1_epi32((int)0x80000000)));
 }
 
+/* The same of x and -x. */
+static inline v16 v_either(uint16_t bits, v16 x, v16 minus)
+{
+    return _mm512_mask_blend_ps((m16)bits, minus, x);
+}
+
 /* What a table of 16 has for each of 16 codes of 2 to 4 bits; of narrower codes it repeats itself. */
 static inline v16 v_lookup(v16 table, uint64_t codes, unsigned width)
 {

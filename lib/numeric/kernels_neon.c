@@ -240,6 +240,13 @@ static inline v16 v_signed(uint16_t bits, v16 x)
                   vandq_u32(vshlq_u32(vdupq_n_u32(~(uint32_t)bits >> (4 * i)), shifts), sign))));
 }
 
+/* The same of x and -x. */
+static inline v16 v_either(uint16_t bits, v16 x, v16 minus)
+{
+    (void)minus;
+    return v_signed(bits, x);
+}
+
 /* What a table of 16 has for each of 16 codes of 2 to 4 bits; of narrower codes it repeats itself. Looked
  * up byte by byte. */
 static inline v16 v_lookup(v16 table, uint64_t codes, unsigned width)

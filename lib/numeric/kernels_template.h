@@ -398,7 +398,8 @@ static void merge(emr_chunk *c)
     else
         (c->nearest ? merge_f16_nearest : merge_f16)(c, &b);
     merge_rest(c, &b);
-    if (!finish(c) || (c->nearest && has_overflow(&b))) { /* bad input, or sums past f32: rare, and told apart there */
+    if (!finish(c) ||
+        (c->nearest && has_overflow(&b))) { /* bad input, or sums past f32: rare, and told apart there */
         emr_kernels_c.merge(c);
         return;
     }
