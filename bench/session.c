@@ -261,6 +261,15 @@ static void measure_compressed(const settings *s, const engine *raw)
     destroy_bundle(&both.packed);
 }
 
+/* Bits of a parameter and task, all in the bundle, of matrices in which everything has changed. */
+static void measure_size(const engine *e)
+{
+    double params = (double)e->values.n * TASKS;
+    row((double)emr_buffer_bytes(e->file) * 8 / params, "bit/param",
+        e->kind->shares_unified ? no_bar() : at_most(e->kind->bits + 0.02),
+        "session: the bundle, raw, rows of %d, %s", COLUMNS, dtypes_of(e));
+}
+
 static void measure_kind(const settings *s, const bench_kind *kind, emr_dtype dtype, emr_dtype unified)
 {
     team teams[2] = {team_create(1), team_create(s->threads)};
@@ -284,6 +293,7 @@ static void measure_kind(const settings *s, const bench_kind *kind, emr_dtype dt
                                      .data = e.weights + i * (n / TENSORS) * size,
                                      .dtype = dtype};
     make_bundle(&e, EMR_COMPRESSION_NONE);
+    measure_size(&e);
     for (size_t k = s->threads > 1 ? 0 : 1; k < 2; k++) {
         e.team = &teams[k];
         open_session(&e, 0);
