@@ -113,6 +113,8 @@ uint64_t emr_matrix_columns(uint32_t rank, const uint64_t *shape);
 /* What a task's modulator is; how one of its merged tensors is coded. */
 emr_modulator_record emr_bundle_modulator_record(const emr_bundle *b, uint32_t task);
 const emr_kind *emr_bundle_kind(const emr_bundle *b, uint32_t task);
+/* Whether a record says nothing that a bundle without it would not say. */
+bool emr_modulator_is_plain(const emr_modulator_record *m);
 emr_tensor_code emr_bundle_code(const emr_bundle *b, uint32_t task, uint32_t tensor);
 
 /* How many tasks use the unified vector. */

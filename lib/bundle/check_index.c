@@ -165,6 +165,17 @@ static bool is_pattern(const emr_bundle *b, uint32_t offset)
            list == EMR_GLOB_ABSENT || list == EMR_GLOB_BASE;
 }
 
+/* Growing knows masks that agree, of the rules whose numerators there are. */
+static bool can_grow(const emr_bundle *b)
+{
+    bool can = !(b->features & EMR_FEATURE_KINDS) && b->summary.rescale != EMR_RESCALE_L2_BYTE;
+    for (uint32_t t = 0; can && t < b->summary.n_tasks; t++) {
+        emr_modulator_record m = emr_bundle_modulator_record(b, t);
+        can = m.mask_rule == EMR_MASK_RULE_AGREE && m.rescale == b->summary.rescale;
+    }
+    return can;
+}
+
 static emr_status check_growth_section(const emr_bundle *b, const emr_section *section, emr_error *error)
 {
     uint64_t numerators = growth_numerators(&b->summary);
@@ -174,8 +185,8 @@ static emr_status check_growth_section(const emr_bundle *b, const emr_section *s
     uint64_t first = emr_growth_numerators(g.n_globs);
     if (section->size < first || (section->size - first) / 8 != numerators || section->size % 8)
         return emr_bundle_malformed(b, "the growth section has the wrong size", error);
-    if (b->features & EMR_FEATURE_KINDS || g.on_mismatch > 3 || g.on_missing > 2 || g.compression < -1 ||
-        g.compression > EMR_LEVEL_MAX || b->summary.rescale == EMR_RESCALE_L2_BYTE)
+    if (!can_grow(b) || g.on_mismatch > 3 || g.on_missing > 2 || g.compression < -1 ||
+        g.compression > EMR_LEVEL_MAX)
         return emr_fail(error, EMR_EVERSION, "%F: adding to it needs a newer libemr", b->name);
     if (g.block_params && !are_block_params(g.block_params))
         return emr_bundle_malformed(b, "tasks would be added in blocks of an impossible size", error);

@@ -34,7 +34,8 @@ static bool is_modulator_right(const emr_bundle *b, const emr_modulator_record *
     return has_rule(b, m, has_unified) && (thin || (!m->thinning && !m->seed)) &&
            (m->kind == EMR_MODULATOR_KIND_LEVELS || !m->n_levels) && m->has_columns <= sign &&
            (has_unified ? !m->vectors_dtype : !m->mask_rule) && emr_is_rescaler(m->other_rescaler) &&
-           ((two_sided && per_model) || m->other_rescaler == 0);
+           ((two_sided && per_model) || m->other_rescaler == 0) &&
+           (b->features & EMR_FEATURE_KINDS || m->kind == EMR_MODULATOR_KIND_MASK);
 }
 
 /* Every record; counts elected tasks and the scales of a tensor. */
@@ -60,12 +61,11 @@ emr_status emr_bundle_check_modulators(emr_bundle *b, emr_error *error)
 {
     const emr_summary *s = &b->summary;
     const emr_section *section = &b->sections[EMR_SECTION_MODULATORS];
-    bool has_kinds = b->features & EMR_FEATURE_KINDS;
     size_t n_scales = 0;
     uint64_t groups = s->rescale_per == EMR_PER_TENSOR_BYTE ? s->n_merged : 0, bytes;
-    if ((section->data != NULL) != has_kinds)
+    if (b->features & EMR_FEATURE_KINDS && !section->data)
         return emr_bundle_malformed(b, "its header and its modulators disagree", error);
-    if (has_kinds && section->size != (uint64_t)s->n_tasks * EMR_MODULATOR_SIZE)
+    if (section->data && section->size != (uint64_t)s->n_tasks * EMR_MODULATOR_SIZE)
         return emr_bundle_malformed(b, "the counts of tasks and modulators disagree", error);
     emr_status status = check_modulator_records(b, &n_scales, error);
     if (status)

@@ -99,6 +99,10 @@ static bool is_length_right(const emr_bundle *b, const emr_stream_rule *rule, co
                             size_t stream)
 {
     uint64_t bytes = emr_stream_bytes(rule, &b->summary, &b->extent, m);
+    const emr_extent elected = {.n_elected = 1};
+    if (rule->length == EMR_LENGTH_UNIFIED && !b->summary.n_tasks && stream != EMR_NO_STREAM &&
+        emr_bundle_stream_bytes(b, stream) == emr_stream_bytes(rule, &b->summary, &elected, m))
+        return true; /* without tasks there may be values all the same */
     return bytes == EMR_ANY_BYTES || (rule->optional && stream == EMR_NO_STREAM) ||
            bytes == emr_bundle_stream_bytes(b, stream);
 }

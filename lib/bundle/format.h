@@ -57,7 +57,7 @@ enum emr_section_kind {
     EMR_SECTION_METADATA = 11,
     EMR_SECTION_GROWTH = 12,      /* may be absent, */
     EMR_SECTION_ARRANGEMENT = 13, /* and so may this, */
-    EMR_SECTION_MODULATORS = 14,  /* which is there exactly with EMR_FEATURE_KINDS */
+    EMR_SECTION_MODULATORS = 14,  /* which is required with EMR_FEATURE_KINDS, and else says more of masks */
     EMR_N_SECTIONS = 15,
 };
 

@@ -35,6 +35,15 @@ const char *emr_bundle_name(const emr_bundle *b)
     return b->name;
 }
 
+/* The rule of the tasks that use the unified vector. */
+static emr_rescale elected_rescale(const emr_bundle *b)
+{
+    for (uint32_t t = 0; emr_bundle_n_elected(b) && t < b->summary.n_tasks; t++)
+        if (emr_bundle_kind(b, t)->has_unified)
+            return emr_bundle_modulator_record(b, t).rescale + 1u;
+    return b->summary.rescale + 1u;
+}
+
 emr_status emr_bundle_get_info(const emr_bundle *b, emr_bundle_info *info)
 {
     if (!b)
@@ -48,7 +57,7 @@ emr_status emr_bundle_get_info(const emr_bundle *b, emr_bundle_info *info)
         .n_merged = s->n_merged,
         .version_major = b->version_major,
         .version_minor = b->version_minor,
-        .rescale = s->rescale + 1u,
+        .rescale = elected_rescale(b),
         .rescale_per = s->rescale_per + 1u,
         .tie = s->tie,
         .unified_dtype = s->unified_dtype,

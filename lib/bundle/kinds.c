@@ -39,6 +39,18 @@ emr_modulator_record emr_bundle_modulator_record(const emr_bundle *b, uint32_t t
                                   .coefficient = unknown};
 }
 
+static bool is_measured(float x)
+{
+    return (emr_f32_bits(x) & 0x7fffffff) <= 0x7f800000;
+}
+
+bool emr_modulator_is_plain(const emr_modulator_record *m)
+{
+    return m->kind == EMR_MODULATOR_KIND_MASK && m->mask_rule == EMR_MASK_RULE_AGREE &&
+           m->rescale <= EMR_RESCALE_L2_BYTE && !is_measured(m->error) && !is_measured(m->cosine) &&
+           !is_measured(m->coefficient);
+}
+
 const emr_kind *emr_bundle_kind(const emr_bundle *b, uint32_t task)
 {
     return emr_kind_find(emr_bundle_modulator_record(b, task).kind);

@@ -102,10 +102,10 @@ static emr_status allocate_index_tables(emr_bundle *b, emr_error *error)
     b->first_private = emr_allocate_array(a, n + 1, sizeof *b->first_private);
     b->first_metadata = emr_allocate_array(a, n + 2, sizeof *b->first_metadata);
     b->metadata = emr_allocate_array(a, b->n_metadata, sizeof *b->metadata);
-    bool has_kinds = b->sections[EMR_SECTION_MODULATORS].data != NULL;
-    if (has_kinds)
+    bool has_records = b->sections[EMR_SECTION_MODULATORS].data != NULL;
+    if (has_records)
         b->first_scale = emr_allocate_array(a, n, sizeof *b->first_scale);
-    bool there = b->first_private && b->first_metadata && b->metadata && (!has_kinds || b->first_scale);
+    bool there = b->first_private && b->first_metadata && b->metadata && (!has_records || b->first_scale);
     for (uint32_t kind = 0; kind < EMR_N_STREAM_KINDS; kind++) {
         const emr_stream_rule *rule = emr_stream_rule_of(kind);
         b->base_streams[kind] = EMR_NO_STREAM;

@@ -42,10 +42,11 @@ static emr_status choose_tasks(emr_subset *s, const emr_task_selection *selectio
     for (uint32_t t = 0; t < b->summary.n_tasks; t++) {
         if (!s->stays[t])
             continue;
-        const emr_kind *kind = emr_bundle_kind(b, t);
+        const emr_modulator_record m = emr_bundle_modulator_record(b, t);
         s->numbers[t] = s->n_left++;
-        s->has_elected = s->has_elected || kind->has_unified;
-        s->has_kinds = s->has_kinds || kind->number != EMR_MODULATOR_KIND_MASK;
+        s->has_elected = s->has_elected || emr_kind_find(m.kind)->has_unified;
+        s->has_kinds = s->has_kinds || m.kind != EMR_MODULATOR_KIND_MASK;
+        s->has_modulators = s->has_modulators || !emr_modulator_is_plain(&m);
     }
     return s->n_left ? EMR_OK : emr_fail(error, EMR_EINVAL, "%F: at least one task must stay", b->name);
 }

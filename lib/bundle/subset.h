@@ -19,8 +19,9 @@ typedef struct emr_subset {
     bool *stays;          /* one a task */
     uint32_t *numbers;    /* the new ones of the tasks that stay */
     uint32_t n_left;
-    bool has_elected,
-        has_kinds; /* whether tasks that stay use the unified vector; have other modulators than masks */
+    /* Whether tasks that stay use the unified vector; have other modulators than masks; have records of modulators that
+     * say more than a bundle without them. */
+    bool has_elected, has_kinds, has_modulators;
     emr_drop_report report;
 } emr_subset;
 

@@ -147,7 +147,7 @@ static bool index_task(subset_copy *c, size_t task)
         return false;
     emr_encode_task(p, &r);
     return copy_part(c, EMR_SECTION_TASK_DTYPES, task * n_tensors, n_tensors) && copy_rescalers(c, task) &&
-           (!c->subset->has_kinds ||
+           (!c->subset->has_modulators ||
             copy_part(c, EMR_SECTION_MODULATORS, task * EMR_MODULATOR_SIZE, EMR_MODULATOR_SIZE)) &&
            index_private(c, task) && index_arrangements(c, (uint32_t)task);
 }

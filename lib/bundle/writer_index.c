@@ -82,6 +82,13 @@ static emr_status index_blocks(emr_writer *w, uint64_t n_blocks, emr_error *erro
     return EMR_OK;
 }
 
+/* Whether readers that do not know a section must refuse the bundle. */
+static bool is_required(const emr_writer *w, uint32_t kind)
+{
+    return kind != EMR_SECTION_GROWTH &&
+           (kind != EMR_SECTION_MODULATORS || w->limits.features & EMR_FEATURE_KINDS);
+}
+
 static bool is_left_out(const emr_writer *w, uint32_t kind)
 {
     return kind >= EMR_SECTION_GROWTH && w->sections[kind].n == 0;
@@ -103,7 +110,7 @@ static void assemble_index(const emr_writer *w, uint8_t *index)
         if (is_left_out(w, kind))
             continue;
         emr_store32(index, kind);
-        emr_store32(index + 4, kind == EMR_SECTION_GROWTH ? 0 : EMR_SECTION_REQUIRED);
+        emr_store32(index + 4, is_required(w, kind) ? EMR_SECTION_REQUIRED : 0);
         emr_store64(index + 8, a->n);
         index += EMR_SECTION_HEAD;
         if (a->n)

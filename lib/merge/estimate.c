@@ -91,7 +91,7 @@ void emr_merge_estimate(emr_merge_plan *plan)
     for (uint32_t t = 0; t < a->n_tasks; t++)
         plan->index_bytes += EMR_TASK_SIZE + emr_text_length(a->tasks[t].name) + 1 + 3 * EMR_STREAM_SIZE +
                              metadata_bytes(a->tasks[t].model) + arrangement_bytes(a->tasks[t].model, 0);
-    if (emr_merge_has_kinds(plan))
+    if (emr_merge_has_modulators(plan))
         plan->index_bytes += (uint64_t)a->n_tasks * EMR_MODULATOR_SIZE;
     if (plan->options.extendable)
         plan->index_bytes += growth_bytes(plan);

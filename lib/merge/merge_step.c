@@ -281,7 +281,7 @@ static emr_status finish_bundle(void *state, emr_error *error)
         emr_modulator_record modulator = emr_merge_step_modulator(s, t);
         emr_merge_step_report(s, t, &report);
         there = emr_index_task(s->writer, &s->plan->alignment.tasks[t], t, &report) &&
-                (!emr_merge_has_kinds(s->plan) || emr_index_modulator(s->writer, &modulator));
+                (!emr_merge_has_modulators(s->plan) || emr_index_modulator(s->writer, &modulator));
     }
     if (there && s->plan->options.extendable)
         there = emr_index_growth(s->writer, s->plan, r->numerators, emr_rescaling_count(s->plan));

@@ -177,6 +177,15 @@ bool emr_merge_has_kinds(const emr_merge_plan *plan)
     return false;
 }
 
+bool emr_merge_has_modulators(const emr_merge_plan *plan)
+{
+    bool more = emr_merge_has_kinds(plan) || plan->options.measure;
+    for (uint32_t t = 0; t < plan->alignment.n_tasks; t++)
+        more = more || plan->modulations.specs[t].mask_rule != EMR_MASK_RULE_AGREE ||
+               plan->modulations.specs[t].rescale > EMR_RESCALE_L2;
+    return more;
+}
+
 uint32_t emr_merge_features(const emr_merge_plan *plan)
 {
     bool rules = plan->options.extendable && emr_merge_n_globs(plan) > plan->policy.n_private_globs;

@@ -62,6 +62,8 @@ uint32_t emr_merge_n_globs(const emr_merge_plan *plan);
 bool emr_merge_is_arranged(const emr_merge_plan *plan);
 /* Whether a task's modulator is no mask. */
 bool emr_merge_has_kinds(const emr_merge_plan *plan);
+/* Whether the bundle says of each task what its modulator is: else all are masks of which its summary says enough. */
+bool emr_merge_has_modulators(const emr_merge_plan *plan);
 uint32_t emr_merge_features(const emr_merge_plan *plan);
 
 /* A task that is elected. */

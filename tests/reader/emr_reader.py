@@ -232,11 +232,11 @@ class Bundle:
         refuse_unless(self.n_merged <= self.n_tensors and self.has_base <= 1, "counts")
 
     def read_modulators(self):
-        """What each task's modulator is; without the feature they are all masks."""
-        section = self.sections.get(14, b"")
-        refuse_unless((14 in self.sections) == bool(self.features & KINDS), "MODULATORS, or its feature bit")
-        if not self.features & KINDS:
-            section = struct.pack("<BxxB44x", BY_MASK, self.rule) * self.n_tasks
+        """What each task's modulator is; without the feature they are all masks, and the section may be there or not."""
+        section = self.sections.get(14)
+        refuse_unless(section is not None or not self.features & KINDS, "its feature bit, but no MODULATORS")
+        if section is None:
+            section = struct.pack("<BxxB12x3f20x", BY_MASK, self.rule, *[float("nan")] * 3) * self.n_tasks
         refuse_unless(len(section) == 48 * self.n_tasks, "MODULATORS has the wrong size")
         self.modulators = []
         for kind, thinning, levels, rule, vectors, columns, mask_rule, _, seed, other, *measured in struct.iter_unpack("<8BIffff20x", section):
@@ -249,6 +249,7 @@ class Bundle:
             refuse_unless((rule != 1 or elected and self.per == 0) and (rule != 5 or kind == THIN), "a rule that is of other kinds")
             refuse_unless(0 <= other < float("inf") and not np.signbit(other) and (other == 0 or kind == TWO_SIDED and self.per == 0),
                           "a modulator's other rescaler")
+            refuse_unless(kind == BY_MASK or self.features & KINDS, "a kind without its feature bit")
             bits = {SIGN: 1, LEVELS: max(levels - 1, 1).bit_length()}.get(kind, 0)
             self.modulators.append(dict(kind=kind, elected=elected, scales=2 if kind == TWO_SIDED else 1, thinning=thinning, levels=levels,
                                         bits=bits, rate=64 >> thinning if kind == THIN else 64 * bits, rule=rule, vectors=vectors,
@@ -299,7 +300,8 @@ class Bundle:
                 self.streams[kind, owner] = (length, first, block)
         refuse_unless(next_block == n_blocks, "blocks belong to no stream")
         size = 4 if self.unified_dtype == F32 else 2
-        self.expect(UNIFIED, NO_OWNER, self.flat_params * size if any(m["elected"] for m in self.modulators) or not self.n_tasks else 0)
+        if self.n_tasks or self.streams.get((UNIFIED, NO_OWNER), (0,))[0]:  # without tasks there may be values all the same
+            self.expect(UNIFIED, NO_OWNER, self.flat_params * size if any(m["elected"] for m in self.modulators) or not self.n_tasks else 0)
         refuse_unless(((BASE, NO_OWNER) in self.streams) == bool(self.has_base), "the base stream")
         for task, m in enumerate(self.modulators):
             self.expect(MASK, task, self.flat_params // 8 if m["elected"] else 0)
@@ -393,7 +395,8 @@ class Bundle:
             return
         refuse_unless(len(section) >= 16, "GROWTH is short")
         mismatch, missing, compression, params, n_globs = struct.unpack_from("<BB2xiII", section)
-        refuse_unless(mismatch <= 3 and missing <= 2 and -1 <= compression <= 19 and self.rule != 2 and not self.features & KINDS,
+        papers = all(m["mask_rule"] == 0 and m["rule"] == self.rule for m in self.modulators)
+        refuse_unless(mismatch <= 3 and missing <= 2 and -1 <= compression <= 19 and self.rule != 2 and not self.features & KINDS and papers,
                       "GROWTH", "EMR_EVERSION")
         refuse_unless(params == 0 or 4096 <= params <= 1 << 24 and params & (params - 1) == 0, "GROWTH's block parameters")
         first = round_up(16 + 4 * n_globs, 8)

@@ -6,6 +6,8 @@
 #include "core/memory.h"
 #include "core/resources.h"
 
+#include <math.h>
+
 /* Rows that are whole in a chunk, that lie in two, and of more than one chunk; vectors of every sort. */
 static const test_tensor kinds_tensors[KINDS_TENSORS] = {
     {"square", EMR_DTYPE_F32, 2, {9, 40}},    {"bias", EMR_DTYPE_F32, 1, {70}},
@@ -37,6 +39,8 @@ const emr_modulator_record kinds_of_all[] = {
      .coefficient = 1.25f},
     {.kind = EMR_MODULATOR_KIND_SIGN, .vectors_dtype = EMR_DTYPE_F32, .rescale = 3},
 };
+const emr_modulator_record kinds_paper_mask = {
+    .kind = EMR_MODULATOR_KIND_MASK, .rescale = 2, .error = NAN, .cosine = NAN, .coefficient = NAN};
 const uint32_t n_kinds_of_all = sizeof kinds_of_all / sizeof *kinds_of_all;
 
 const char *kinds_tensor_name(uint32_t tensor)
@@ -221,6 +225,16 @@ static bool has_kinds(const kinds_bundle *k)
     return others;
 }
 
+/* Whether anything is to be said of a task that needs a record. */
+static bool has_records(const kinds_bundle *k)
+{
+    bool records = has_kinds(k);
+    for (uint32_t t = 0; t < k->n_tasks; t++)
+        records = records || k->modulators[t].mask_rule || k->modulators[t].rescale > 2 ||
+                  !isnan(k->modulators[t].error);
+    return records;
+}
+
 static void put_stream(emr_writer *w, enum emr_stream_kind kind, uint32_t owner, const kinds_stream *s,
                        uint32_t block)
 {
@@ -277,7 +291,7 @@ static void index_kinds_task(emr_writer *w, const kinds_bundle *k, uint32_t t)
     for (uint32_t i = 0; elected && per_tensor && i < KINDS_MERGED; i++)
         for (unsigned side = 0; side < n_scales; side++)
             emr_store32(emr_writer_record(w, EMR_SECTION_RESCALERS, 4), emr_f32_bits(k->scales[t][i][side]));
-    if (has_kinds(k))
+    if (has_records(k))
         emr_encode_modulator(emr_writer_record(w, EMR_SECTION_MODULATORS, EMR_MODULATOR_SIZE), m);
 }
 

@@ -33,6 +33,8 @@ typedef struct kinds_bundle {
 
 /* One of each kind, with parameters that differ from the usual. */
 extern const emr_modulator_record kinds_of_all[];
+/* The paper's mask, of which there is nothing to say. */
+extern const emr_modulator_record kinds_paper_mask;
 extern const uint32_t n_kinds_of_all;
 
 /* Draws contents: the same for a task whatever other tasks there are. They may be changed before they are

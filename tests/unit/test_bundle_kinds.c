@@ -271,7 +271,8 @@ static void check_subset(uint8_t per, unsigned bits, rng *r)
     emr_bundle *left = test_bundle_open(out);
     assert_int_equal(left->features & EMR_FEATURE_KINDS, kept.has_others ? EMR_FEATURE_KINDS : 0);
     assert_int_equal(left->version_minor, kept.has_others);
-    assert_int_equal(left->sections[EMR_SECTION_MODULATORS].data != NULL, kept.has_others);
+    assert_non_null(
+        left->sections[EMR_SECTION_MODULATORS].data); /* of the mask there is something to say, too */
     assert_int_equal(left->base_streams[EMR_STREAM_UNIFIED] != EMR_NO_STREAM, kept.has_elected);
     assert_int_equal(report.lost_unified, !kept.has_elected);
     assert_int_equal(emr_bundle_n_elected(left) > 0, kept.has_elected);
@@ -302,23 +303,55 @@ static void subsets_have_the_same_weights(void **state)
     }
 }
 
-/* Masks alone: as if there had been no others. */
+/* A bundle of a mask, and what is left of one where there was another task, too: alike. Whether it says of the mask
+ * what only newer readers know. */
+static void check_mask_alone(uint8_t per, const emr_modulator_record *mask, bool says_more)
+{
+    const emr_modulator_record both[] = {*mask, kinds_of_all[1]};
+    emr_bundle_info info = EMR_INIT(emr_bundle_info);
+    emr_modulation_spec spec = EMR_INIT(emr_modulation_spec);
+    emr_fidelity fidelity = EMR_INIT(emr_fidelity);
+    subset first = subset_of(1);
+    kinds_bundle masks, mixed;
+    kinds_draw(&masks, per, both, 1);
+    kinds_draw(&mixed, per, both, 2);
+    kinds_write(&masks);
+    kinds_write(&mixed);
+    emr_bundle *alone = test_bundle_open(masks.buffer), *more = test_bundle_open(mixed.buffer);
+    emr_buffer *one = extract(alone, &first, NULL), *other = extract(more, &first, NULL);
+    assert_true(test_same_buffers(one, other));
+    emr_bundle_destroy(&alone);
+    alone = test_bundle_open(one);
+    assert_int_equal(alone->version_minor, 0);
+    assert_int_equal(alone->features, 0);
+    assert_int_equal(alone->sections[EMR_SECTION_MODULATORS].data != NULL, says_more);
+    assert_int_equal(emr_bundle_get_info(alone, &info), EMR_OK);
+    assert_int_equal(info.rescale, mask->rescale + 1);
+    assert_int_equal(emr_bundle_get_modulation(alone, 0, &spec, &fidelity), EMR_OK);
+    assert_int_equal(spec.rescale, mask->rescale + 1);
+    assert_int_equal(spec.mask_rule, mask->mask_rule);
+    assert_int_equal(emr_f32_bits(fidelity.error), emr_f32_bits(mask->error));
+    emr_buffer_destroy(&one);
+    emr_buffer_destroy(&other);
+    emr_bundle_destroy(&alone);
+    emr_bundle_destroy(&more);
+    kinds_destroy(&masks);
+    kinds_destroy(&mixed);
+}
+
 static void masks_alone_are_an_older_bundle(void **state)
 {
+    emr_modulator_record nearest = kinds_paper_mask, norm = nearest, measured = nearest;
     (void)state;
+    nearest.mask_rule = EMR_MASK_RULE_NEAREST;
+    norm.rescale = 3;
+    measured.error = 0.25f;
     for (uint8_t per = 0; per < PER; per++) {
-        kinds_bundle masks;
-        kinds_draw(&masks, per, kinds_of_all, 1);
-        kinds_write(&masks);
-        emr_bundle *b = test_bundle_open(masks.buffer);
-        subset first = subset_of(1);
-        emr_buffer *one = extract(b, &first, NULL), *other = extract(bundles[per], &first, NULL);
-        assert_int_equal(b->version_minor, 0);
-        assert_true(test_same_buffers(one, other));
-        emr_buffer_destroy(&one);
-        emr_buffer_destroy(&other);
-        emr_bundle_destroy(&b);
-        kinds_destroy(&masks);
+        check_mask_alone(per, &kinds_of_all[0], true);
+        check_mask_alone(per, &kinds_paper_mask, false);
+        check_mask_alone(per, &nearest, true);
+        check_mask_alone(per, &norm, true);
+        check_mask_alone(per, &measured, true);
     }
 }
 

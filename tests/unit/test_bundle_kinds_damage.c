@@ -356,7 +356,7 @@ static void feature_and_section_go_together(void **state)
     image_section s;
     (void)state;
     kinds_draw(&k, MODEL, kinds_of_all, n_kinds_of_all);
-    kinds_draw(&masks, MODEL, kinds_of_all, 1);
+    kinds_draw(&masks, MODEL, &kinds_paper_mask, 1);
     kinds_write(&k);
     kinds_write(&masks);
     image im = copy_of(&k);
@@ -388,6 +388,69 @@ static void feature_and_section_go_together(void **state)
     free(im.bytes);
     kinds_destroy(&k);
     kinds_destroy(&masks);
+}
+
+/* What masks alone say, which a reader that does not know the section skips. */
+static void records_of_masks_alone_are_checked(void **state)
+{
+    static const struct {
+        unsigned offset;
+        uint8_t value;
+        emr_status expected;
+    } changes[] = {
+        {0, 0, EMR_EVERSION},    {0, EMR_MODULATOR_KIND_TWO_SIDED, EMR_EFORMAT},
+        {0, 6, EMR_EVERSION},    {0, EMR_MODULATOR_KIND_THIN, EMR_EVERSION},
+        {1, 1, EMR_EFORMAT},     {2, 4, EMR_EFORMAT},
+        {3, 0, EMR_OK},          {3, 5, EMR_EFORMAT},
+        {3, 6, EMR_EVERSION},    {4, EMR_DTYPE_BF16, EMR_EFORMAT},
+        {5, 1, EMR_EFORMAT},     {6, 0, EMR_OK},
+        {6, 2, EMR_EVERSION},    {8, 1, EMR_EFORMAT},
+        {15, 0x3f, EMR_EFORMAT}, {19, 0x7f, EMR_OK},
+        {47, UINT8_MAX, EMR_OK},
+    };
+    const emr_modulator_record two[] = {kinds_of_all[MASK], kinds_of_all[MASK]};
+    kinds_bundle k;
+    image_section s;
+    (void)state;
+    kinds_draw(&k, MODEL, two, 2);
+    kinds_write(&k);
+    image im = copy_of(&k);
+    expect("masks", 0, open_image(&im), EMR_OK);
+    assert_int_equal(emr_load64(im.bytes + 16), 0);
+    assert_true(image_find(&im, EMR_SECTION_MODULATORS, &s));
+    assert_int_equal(emr_load32(im.bytes + s.head + 4), 0); /* flags */
+    emr_store32(im.bytes + s.head + 4, EMR_SECTION_REQUIRED);
+    expect("masks", 1, open_image(&im), EMR_OK);
+    emr_store64(im.bytes + 16, EMR_FEATURE_KINDS); /* tensors have no places in streams */
+    expect("masks", 2, open_image(&im), EMR_EFORMAT);
+    emr_store64(im.bytes + 16, 0);
+    assert_true(image_splice_content(&im, &s, 0, 8, 0));
+    expect("masks", 3, open_image(&im), EMR_EFORMAT);
+    free(im.bytes);
+    for (unsigned i = 0; i < 2 * sizeof changes / sizeof *changes; i++) {
+        im = copy_of(&k);
+        record_at(&im, EMR_SECTION_MODULATORS, EMR_MODULATOR_SIZE, i % 2)[changes[i / 2].offset] =
+            changes[i / 2].value;
+        expect("record of a mask", i / 2, open_image(&im), changes[i / 2].expected);
+        free(im.bytes);
+    }
+    kinds_destroy(&k);
+}
+
+/* Older bundles without tasks have unified values; newer ones need not. */
+static void a_bundle_without_tasks_may_have_unified_values(void **state)
+{
+    (void)state;
+    for (unsigned has = 0; has < 2; has++) {
+        kinds_bundle k;
+        kinds_draw(&k, MODEL, kinds_of_all, 0);
+        k.extent.n_elected = has; /* so that they are written */
+        kinds_write(&k);
+        image im = copy_of(&k);
+        expect("no tasks", has, open_image(&im), EMR_OK);
+        free(im.bytes);
+        kinds_destroy(&k);
+    }
 }
 
 static void rescalers_are_as_many_as_kinds_have(void **state)
@@ -458,6 +521,8 @@ int main(void)
         cmocka_unit_test(codes_are_cut_between_units),
         cmocka_unit_test(streams_of_others_are_refused),
         cmocka_unit_test(feature_and_section_go_together),
+        cmocka_unit_test(records_of_masks_alone_are_checked),
+        cmocka_unit_test(a_bundle_without_tasks_may_have_unified_values),
         cmocka_unit_test(rescalers_are_as_many_as_kinds_have),
         cmocka_unit_test(bundles_of_kinds_do_not_grow),
         cmocka_unit_test(truncated_files_are_refused),

@@ -117,27 +117,21 @@ static emr_bundle_info info_before(const merge_job *j)
     return info;
 }
 
-/* What the bundle that was written says of a task; and what it does not store: what was measured, and how masks
- * alone were made. */
-static emr_status report_facts(modulator_facts *facts, const merge_job *j, const arguments *a,
-                               const emr_bundle *written, uint32_t task)
+/* What the bundle that was written says of a task; and how near it comes, which of the paper's masks may be known
+ * and not in the bundle. */
+static emr_status report_facts(modulator_facts *facts, const merge_job *j, const emr_bundle *written,
+                               uint32_t task)
 {
-    const uint32_t n_before = info_before(j).n_tasks;
     emr_fidelity measured = EMR_INIT(emr_fidelity);
     emr_status status = describe_task(facts, written, task);
     if (!status)
         status = emr_merge_get_fidelity(j->merge, task, &measured);
     if (!status && !isnan(measured.error))
         facts->fidelity = measured;
-    if (status || task < n_before || facts->spec.kind != EMR_MODULATOR_KIND_MASK)
-        return status;
-    facts->spec.mask_rule = a->mask_rule;
-    if (facts->spec.rescale == EMR_RESCALE_L2) /* the default is l1 or this */
-        facts->spec.rescale = a->rescale ? a->rescale : EMR_RESCALE_UNBIASED;
     return status;
 }
 
-static emr_status print_table(const merge_job *j, const arguments *a, const emr_bundle *written)
+static emr_status print_table(const merge_job *j, const emr_bundle *written)
 {
     emr_task_report r = EMR_INIT(emr_task_report);
     emr_status status = EMR_OK;
@@ -147,7 +141,7 @@ static emr_status print_table(const merge_job *j, const arguments *a, const emr_
     for (uint32_t i = 0; !status && emr_merge_get_task_report(j->merge, i, &r) == EMR_OK; i++) {
         modulator_facts facts;
         char rescaler[32];
-        status = report_facts(&facts, j, a, written, i);
+        status = report_facts(&facts, j, written, i);
         print_name(r.name, 20);
         putchar(' ');
         print_facts(&facts);
@@ -157,8 +151,7 @@ static emr_status print_table(const merge_job *j, const arguments *a, const emr_
 }
 
 /* The tasks as JSON. Rescalers are read from the bundle that was written, as emr inspect does. */
-static emr_status tasks_json(json_t *tasks, const merge_job *j, const arguments *a, const emr_bundle *written,
-                             emr_error *error)
+static emr_status tasks_json(json_t *tasks, const merge_job *j, const emr_bundle *written, emr_error *error)
 {
     uint32_t n_before = info_before(j).n_tasks;
     emr_task_report r = EMR_INIT(emr_task_report);
@@ -166,7 +159,7 @@ static emr_status tasks_json(json_t *tasks, const merge_job *j, const arguments 
     for (uint32_t i = 0; !status && emr_merge_get_task_report(j->merge, i, &r) == EMR_OK; i++) {
         json_t *rescaler = NULL;
         modulator_facts facts;
-        status = report_facts(&facts, j, a, written, i);
+        status = report_facts(&facts, j, written, i);
         if (!status)
             status = rescalers_json(&rescaler, written, i, error);
         json_t *missing = i < n_before ? json_array() : missing_json(j, i - n_before);
@@ -184,7 +177,7 @@ static int print_report_json(const merge_job *j, const arguments *a, const emr_b
 {
     emr_error error = {.text = ""};
     json_t *tasks = json_array();
-    emr_status status = tasks_json(tasks, j, a, written, &error);
+    emr_status status = tasks_json(tasks, j, written, &error);
     json_t *root = json_pack("{s:o, s:o, s:o}", "output", text_json(a->output), "tasks", tasks, "tensors",
                              tensors_json(j->merge));
     add_share_json(root, parts);
@@ -206,7 +199,7 @@ int print_merge_report(const merge_job *j, const arguments *a)
     if (prints || a->json)
         status = emr_bundle_open_file(&written, a->output, NULL, &error);
     if (!status && prints)
-        status = print_table(j, a, written);
+        status = print_table(j, written);
     if (!status && prints)
         print_share(&parts);
     for (size_t i = 0; i < a->n_tasks; i++)
