@@ -41,8 +41,8 @@ typedef struct emr_bundle_info {
     uint32_t n_merged;
     uint32_t version_major; /* of the format */
     uint32_t version_minor;
-    uint32_t rescale;     /* an emr_rescale */
-    uint32_t rescale_per; /* an emr_rescale_per */
+    uint32_t rescale;     /* an emr_rescale: of tasks that use the unified vector */
+    uint32_t rescale_per; /* an emr_rescale_per: likewise */
     uint32_t tie;         /* an emr_tie */
     emr_dtype unified_dtype;
     uint32_t has_base;   /* 1: the base is embedded */
@@ -163,8 +163,8 @@ EMR_API emr_status emr_bundle_get_info(const emr_bundle *bundle, emr_bundle_info
 EMR_API emr_status emr_bundle_get_task(const emr_bundle *bundle, uint32_t task, emr_task_info *info);
 EMR_API emr_status emr_bundle_get_tensor(const emr_bundle *bundle, uint32_t tensor, emr_tensor_info *info);
 
-/* What a task's modulator is, no member a default; and how near it comes, as far as the bundle knows (masks by the
- * paper's rules do not say). Either may be NULL. */
+/* What a task's modulator is, no member a default; and how near it comes, as far as the bundle knows (of masks by
+ * the paper's rules only if options.measure was set). Either may be NULL. */
 EMR_API emr_status emr_bundle_get_modulation(const emr_bundle *bundle, uint32_t task,
                                              emr_modulation_spec *spec, emr_fidelity *fidelity);
 EMR_API emr_status emr_bundle_get_private(const emr_bundle *bundle, uint32_t task, uint32_t i,

@@ -59,8 +59,8 @@ typedef struct emr_merge_options {
                             for private tensors and an embedded base alone. */
     uint32_t block_params; /* parameters of a mask block, a power of two from 4096 to 16 Mi; 0: 256 Ki, more
                               for very large models. Applying takes about 2.5 bytes of memory for each. */
-    uint32_t
-        measure; /* non-zero: emr_fidelity of masks by the paper's rules too, for which sums are taken twice */
+    uint32_t measure; /* non-zero: emr_fidelity with the rules L1 and L1_MEANS too, for which more sums are
+                         taken; and the bundle tells it of all tasks */
 } emr_merge_options;
 
 /* What is done with a tensor. */
@@ -224,8 +224,8 @@ EMR_API emr_status emr_merge_get_expected(const emr_merge *merge, uint32_t sourc
 /* EMR_ESTATE, naming the source and tensor, while bytes are missing. */
 EMR_API emr_status emr_merge_finish(emr_merge *merge, emr_error *error);
 
-/* After the run: how near a task's rebuilt vector is. Masks by the paper's rules are not measured unless
- * options.measure is set. */
+/* After the run: how near a task's rebuilt vector is. Tasks with a unified vector and the rules L1 and
+ * L1_MEANS are not measured unless options.measure is set. */
 EMR_API emr_status emr_merge_get_fidelity(const emr_merge *merge, uint32_t task, emr_fidelity *fidelity);
 
 /* After the run. Set report->size first. */

@@ -84,7 +84,8 @@ TURNS = [["--embed-base"], ["--rescale-per", "row", "--embed-base"], ["--zstd-le
          ["--modulator", "two-sided", "--rescale-per", "tensor", "--embed-base"], ["--modulator", "t0=sign", "--embed-base"],
          ["--modulator", "t0=thin:1/8", "--modulator", "t1=ternary", "--vectors", "f32", "--embed-base"],
          ["--modulator", "t0=two-sided", "--modulator", "t1=levels:3", "--rescale-per", "row", "--zstd-level", "0"],
-         ["--mask", "nearest", "--modulator", "t1=levels:4"]]
+         ["--mask", "nearest", "--modulator", "t1=levels:4"], ["--mask", "nearest", "--zstd-level", "0"],
+         ["--extendable", "--measure", "--zstd-level", "0", "--embed-base"]]
 
 
 def bundles(emr):

@@ -59,6 +59,7 @@ def test_every_kind_is_merged_told_and_applied():
         coefficient = dot(got, want) / dot(want, want)
         assert 0.1 < coefficient < 1.5, (word, coefficient)
         one = seen["tasks"][0]
+        assert (one["error"] is None) == (word == "mask"), word
         if word != "mask":
             assert 0 < one["cosine"] <= 1 and one["error"] > 0 and abs(one["coefficient"] - coefficient) < 0.02, (word, one, coefficient)
         if word in CODED:
@@ -156,8 +157,30 @@ def test_a_merge_tells_how_masks_were_made():
                                      (["--rescale", "norm", "--rescale-per", "tensor"], "agree", "norm", "tensor"),
                                      (["--rescale", "l2"], "agree", "l2", "model")):
         told = emr(*merge, *options, "--json").json["tasks"][0]["modulator"]
+        seen = inspected()
         assert told == {"kind": "mask", "mask": mask, "rescale": rule, "rescale_per": per}, (options, told)
-        assert inspected()["format_version"] == [1, 0]
+        assert seen["tasks"][0]["modulator"] == told and seen["rule"] == rule and seen["per"] == per, (options, seen)
+        assert seen["format_version"] == [1, 0], options
+
+
+def test_what_older_programs_skip_stays_with_its_tasks():
+    merge = fill_folder()
+    for options in (["--mask", "nearest"], ["--rescale", "norm"], ["--measure"], ["--rescale", "l2", "--measure"], ["--extendable", "--measure"]):
+        emr(*merge, *options)
+        one, two = inspected()["tasks"]
+        assert one["error"] > 0, options
+        emr("drop", "o.emr", "--task", "one", "-o", "p.emr", "--force")
+        [left] = inspected("p.emr")["tasks"]
+        assert all(left[key] == two[key] for key in ("modulator", "error", "cosine", "coefficient")), options
+        emr("add", "o.emr", "--base", "base.safetensors", "--task", "three.safetensors", "--modulator", "sign", "-o", "q.emr", "--force")
+        kept = inspected("q.emr")["tasks"]
+        assert kept[0] == one | {"bits": kept[0]["bits"]} and kept[2]["error"] > 0, options
+        emr("drop", "q.emr", "--task", "three", "-o", "p.emr", "--force")
+        seen = inspected("p.emr")
+        assert seen["tasks"] == [one, two] and seen["format_version"] == [1, 0], options
+    emr(*merge, "--extendable", "--measure")
+    emr("add", "o.emr", "--base", "base.safetensors", "--task", "three.safetensors", "-o", "p.emr", "--force")
+    assert [task["error"] for task in inspected("p.emr")["tasks"]] == [None] * 3  # the unified vector has become another
 
 
 def test_two_sides_have_two_rescalers():
@@ -176,11 +199,11 @@ def test_tables_have_a_dash_for_what_is_not_known():
     line = lambda result: next(line.split() for line in result.out.splitlines() if line.startswith("one "))
     assert line(emr(*merge)).count("-") == 3  # error, cosine, coefficient
     assert line(emr("inspect", "o.emr")).count("-") == 3
-    assert line(emr(*merge, "--measure")).count("-") == 0
+    assert line(emr(*merge, "--measure")).count("-") == line(emr("inspect", "o.emr")).count("-") == 0
     assert line(emr(*merge, "--modulator", "sign")).count("-") == 2  # density, rescaler
     assert line(emr("inspect", "o.emr")).count("-") == 2
     told = emr(*merge, "--measure", "--json").json["tasks"][0]
-    assert told["cosine"] > 0.99 and inspected()["tasks"][0]["cosine"] is None  # of one task alone the mask loses nothing
+    assert told["cosine"] > 0.99 and inspected()["tasks"][0]["cosine"] == told["cosine"]  # of one task alone the mask loses nothing
 
 
 def test_signs_are_added_to_any_bundle():
