@@ -167,7 +167,8 @@ static void change_features(image *im, fuzz_random *r)
         return;
     bool arranged = image_find(im, EMR_SECTION_ARRANGEMENT, &s) && s.size;
     uint64_t features = fuzz_below(r, EMR_FEATURES_KNOWN + 1), needed = arranged ? EMR_FEATURE_ARRANGED : 0;
-    if (image_find(im, EMR_SECTION_MODULATORS, &s) && emr_load32(im->bytes + s.head + 4) & EMR_SECTION_REQUIRED)
+    if (image_find(im, EMR_SECTION_MODULATORS, &s) &&
+        emr_load32(im->bytes + s.head + 4) & EMR_SECTION_REQUIRED)
         needed |= EMR_FEATURE_KINDS;
     if (fuzz_below(r, 4))
         features = (features & ~(uint64_t)(EMR_FEATURE_ARRANGED | EMR_FEATURE_KINDS)) | needed;
