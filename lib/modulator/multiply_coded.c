@@ -157,7 +157,7 @@ static bool lie_as_wanted(const coded_panel *c)
     if (!first || first % 4 || between % 4 || c->n % EMR_LANES || !emr_is_little_endian())
         return false;
     for (size_t r = 0; r < c->n_rows; r++)
-        if ((uintptr_t)k->in_place[r] != first + r * between)
+        if (!k->in_place[r] || (uintptr_t)k->in_place[r] != first + r * between)
             return false;
     return true;
 }
