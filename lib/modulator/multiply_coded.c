@@ -9,7 +9,6 @@
 
 #include "core/bytes.h"
 #include "numeric/convert.h"
-#include "numeric/thin.h"
 
 /* One task, in a block of rows from `row` on, and what of it is at hand. */
 typedef struct coded_panel {
@@ -43,21 +42,23 @@ static void put_codes(uint32_t *to, size_t at, const uint8_t *from, size_t first
 }
 
 /* Which parameters are kept, and their signs, as a bit each. */
-static void put_thin(uint32_t *to, size_t at, const emr_code_window *w, const emr_coding *coding,
-                     size_t first, size_t n)
+static void put_thin(uint32_t *to, size_t at, const coded_panel *c, const emr_code_window *w, size_t first,
+                     size_t n)
 {
-    uint8_t kept[EMR_DOT_COLUMNS / 8 + 8], signs[sizeof kept];
+    const emr_kernels *kernels = c->t->m->kernels->draw ? c->t->m->kernels : &emr_kernels_c;
+    const emr_run run = {.codes = w->codes, .group = w->group, .coding = c->t->of[c->v].code.coding};
+    uint64_t kept[EMR_DOT_COLUMNS / EMR_GROUP], signs[EMR_DOT_COLUMNS / EMR_GROUP];
     for (size_t done = 0, part; done < n; done += part) {
         size_t within = (first + done) % EMR_GROUP, group = (first + done) / EMR_GROUP;
-        part = n - done < EMR_DOT_COLUMNS - within ? n - done : EMR_DOT_COLUMNS - within;
-        for (size_t i = 0; i * EMR_GROUP < within + part; i++) {
-            uint64_t word = emr_thin_kept(coding, w->group + group + i);
-            emr_store64(kept + 8 * i, word);
-            emr_store64(signs + 8 * i,
-                        emr_thin_signs(coding, word, emr_thin_codes(w->codes, coding, group + i)));
+        part = (size_t)emr_min(n - done, EMR_DOT_COLUMNS - within);
+        size_t n_groups = (within + part + EMR_GROUP - 1) / EMR_GROUP;
+        kernels->draw(&run, group, n_groups, kept, signs);
+        for (size_t i = 0; i < n_groups; i++) {
+            emr_store64((uint8_t *)(kept + i), kept[i]);
+            emr_store64((uint8_t *)(signs + i), signs[i]);
         }
-        put_codes(kept_words(to), at + done, kept, within, part, 1);
-        put_codes(to, at + done, signs, within, part, 1);
+        put_codes(kept_words(to), at + done, (const uint8_t *)kept, within, part, 1);
+        put_codes(to, at + done, (const uint8_t *)signs, within, part, 1);
     }
 }
 
@@ -111,7 +112,6 @@ static emr_status prepare_row(coded_panel *c, size_t r, emr_error *error)
 {
     const emr_multiplication *m = c->t->m;
     emr_coded_work *k = &c->t->work.coded;
-    const emr_coding *coding = &c->t->of[c->v].code.coding;
     emr_reach *reach = &k->reached[r];
     uint64_t first = (m->product.first_row + c->row + r) * m->n_columns + c->column;
     if (!m->in_place)
@@ -139,7 +139,7 @@ static emr_status prepare_row(coded_panel *c, size_t r, emr_error *error)
         if (m->in_place && n == c->n && !c->thin && first_code * c->bits % 8 == 0)
             k->in_place[r] = w->codes + first_code * c->bits / 8;
         else if (c->thin)
-            put_thin(k->codes[r], done, w, coding, first_code, n);
+            put_thin(k->codes[r], done, c, w, first_code, n);
         else
             put_codes(k->codes[r], done, w->codes, first_code, n, c->bits);
         if (c->n_rows > 1)

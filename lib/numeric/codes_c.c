@@ -296,3 +296,11 @@ void emr_c_dot_values(const emr_step_dot *d)
                 *lane = *lane + code_value(d, d->codes + r * d->code_stride, c) * d->x[b * d->stride + c];
             }
 }
+
+void emr_c_draw(const emr_run *r, size_t first, size_t n, uint64_t *kept, uint64_t *signs)
+{
+    for (size_t g = 0; g < n; g++) {
+        kept[g] = emr_thin_kept(&r->coding, r->group + first + g);
+        signs[g] = emr_thin_signs(&r->coding, kept[g], emr_thin_codes(r->codes, &r->coding, first + g));
+    }
+}

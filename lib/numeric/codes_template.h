@@ -216,6 +216,17 @@ static ALONE void draw_groups(const emr_run *r, size_t first, size_t n, drawn_gr
     }
 }
 
+static void draw_many(const emr_run *r, size_t first, size_t n, uint64_t *kept, uint64_t *signs)
+{
+    drawn_groups d;
+    for (size_t at = 0; at < n; at += DRAWN) {
+        size_t some = n - at < DRAWN ? n - at : DRAWN;
+        draw_groups(r, first + at, some, &d);
+        memcpy(kept + at, d.kept, some * sizeof *kept);
+        memcpy(signs + at, d.signs, some * sizeof *signs);
+    }
+}
+
 /* Stores sums where anything was added. */
 static INLINE void store_coded(const emr_run *r, const uint8_t *base, uint8_t *out, v16 w0, v16 w,
                                uint16_t bits)
@@ -623,4 +634,4 @@ static void dot_levels(const emr_step_dot *d)
     .two_sided = {.apply = apply_two_sided, .dot = dot_two_sided},                                           \
     .sign = {.apply = apply_sign, .dot_steps = dot_signs},                                                   \
     .thin = {.apply = apply_thin, .dot_steps = dot_signs},                                                   \
-    .levels = {.apply = apply_levels, .dot_steps = dot_levels}, .dot_base = dot_base
+    .levels = {.apply = apply_levels, .dot_steps = dot_levels}, .dot_base = dot_base, .draw = draw_many

@@ -189,4 +189,5 @@ const emr_kernels emr_kernels_c = {
     .levels = {.apply = emr_c_apply_levels, .dot_steps = emr_c_dot_values},
     .differences = {.apply = emr_c_apply_differences, .dot_steps = emr_c_dot_values},
     .dot_base = emr_c_dot_base,
+    .draw = emr_c_draw,
 };

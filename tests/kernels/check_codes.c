@@ -288,6 +288,25 @@ static bool check_steps(const emr_kernels *k, const tried_coding *t)
     return same;
 }
 
+/* What is kept of some groups of a thin task. */
+static bool check_draw(const emr_kernels *k, const tried_coding *t)
+{
+    uint64_t kept[2][20], signs[2][20];
+    const size_t first = below(9), n = 1 + below(20), bytes = ((first + n) * t->rate + 7) / 8;
+    uint8_t *codes = allocate_exactly(bytes);
+    emr_run run = random_run(t, 1);
+    fill_bits(codes, bytes);
+    run.codes = codes;
+    emr_kernels_c.draw(&run, first, n, kept[0], signs[0]);
+    k->draw(&run, first, n, kept[1], signs[1]);
+    bool same =
+        !memcmp(kept[0], kept[1], n * sizeof **kept) && !memcmp(signs[0], signs[1], n * sizeof **signs);
+    if (!same)
+        printf("%s: draw differs: rate %u, group %zu, %zu of them\n", k->name, t->rate, first, n);
+    free(codes);
+    return same;
+}
+
 static void check_coding(const emr_kernels *k, const tried_coding *t, counts *n)
 {
     for (size_t i = 0; i < 2 * 6 * 6 * 3 && members_of(k, t).apply; i++)
@@ -302,6 +321,8 @@ static void check_coding(const emr_kernels *k, const tried_coding *t, counts *n)
         count(n, check_dot(k, t));
     for (int i = 0; i < 300 && members_of(k, t).dot_steps; i++)
         count(n, check_steps(k, t));
+    for (int i = 0; i < 100 && k->draw && is_kind(t, "thin"); i++)
+        count(n, check_draw(k, t));
 }
 
 void check_codes(const emr_kernels *k, counts *n)
