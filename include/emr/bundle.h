@@ -216,8 +216,8 @@ EMR_API emr_status emr_bundle_check_base(const emr_bundle *bundle, const emr_mod
 
 /* Writes a bundle without the selected tasks: their masks, rescalers, private tensors, names and metadata
  * are gone. All else stays as it is, so the others' weights are the same to the last bit; blocks are copied
- * as they are stored, and checked on the way. Tasks cannot be added to the new bundle: its sums are those of
- * all tasks.
+ * as they are stored, and checked on the way. Tasks with a unified vector cannot be added to the new bundle: its
+ * sums are those of all tasks.
  * - EMR_ENOTFOUND: there is no such task. EMR_EINVAL: one is selected twice, or none would stay.
  * - `io` needs `write`, and is written front to back; `sync` is called at the end if it is there.
  * - `report` may be NULL; for it every mask is read a second time. Set its size first.

@@ -54,7 +54,8 @@ typedef struct emr_merge_options {
     emr_dtype unified_dtype; /* F32 (the default), F16 or BF16 */
     uint32_t embed_base;     /* non-zero: the bundle holds the base too */
     uint32_t extendable; /* non-zero: the bundle holds what emr_merge_extend needs, about 8 bytes a parameter
-                            more. Not with EMR_RESCALE_L2, which needs every task vector itself. */
+                            more. For masks that agree, with the rules L1 and L1_MEANS: others need every
+                            task vector itself. */
     int32_t compression; /* zstd level 1 to 19; 0: the default, 1; or EMR_COMPRESSION_NONE. Up to 4 differ
                             for private tensors and an embedded base alone. */
     uint32_t block_params; /* parameters of a mask block, a power of two from 4096 to 16 Mi; 0: 256 Ki, more

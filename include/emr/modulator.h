@@ -108,7 +108,7 @@ typedef struct emr_fidelity {
  * Codes of every kind are those of a bundle (docs/bundle-format.md), where the tensor's first parameter is
  * the first of the bundle: packed without gaps, the lowest bit first. Signs and masks have a bit for each
  * parameter i, bit i % 8 of byte i / 8. Of thinned ones there are those that are kept: `mask` has 64 /
- * thinning bits for every 64 parameters. */
+ * thinning bits for every 64 parameters, and as many for the last ones where they are fewer. */
 typedef struct emr_modulation {
     size_t size;
     const char *name;    /* unique; borrowed too */
@@ -192,7 +192,7 @@ EMR_API emr_status emr_modulator_multiply(emr_modulator *const *modulators, cons
                                           uint64_t n_columns, emr_dtype base_dtype, const void *base,
                                           emr_error *error);
 
-/* Counts the tensor's mask bits. Set stats->size first. */
+/* Counts the tensor's mask bits, none of kinds without a unified vector. Set stats->size first. */
 EMR_API emr_status emr_modulator_get_stats(emr_modulator *modulator, uint32_t tensor,
                                            emr_modulator_stats *stats, emr_error *error);
 

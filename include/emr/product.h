@@ -26,9 +26,9 @@
  *   (of what of it lies between two multiples of 16,384 of the bundle's parameters), and v[c] * x[c] is x[c]
  *   or -x[c] for a sign, the same of the rounded product of x[c] and the column's scale where there is one,
  *   nothing where nothing is kept, and the rounded product of x[c] and the level. (Where a task has the
- *   tensor as differences, v[c] is that, r is 1, and the row is one stretch.) 32 more accumulators s start at
- *   +0 with every stretch; number j adds v[c] * x[c] up as a does. When the stretch ends, t[j] += r * s[j],
- *   rounded twice; nothing where r is 0. At the end of the row a[j] += t[j].
+ *   tensor as differences, v[c] is that, r is 1, and the row is one stretch.) Of 64 more accumulators, 32, t,
+ *   start at +0 with the row, and 32, s, with every stretch; number j of s adds v[c] * x[c] up as a does. When
+ *   the stretch ends, t[j] += r * s[j], rounded twice; nothing where r is 0. At the end of the row a[j] += t[j].
  * - Then a[j] += a[j + 16] for j < 16, and the same with 8, 4, 2 and 1.
  *
  * So y[b] does not depend on what else is in the batch, and
