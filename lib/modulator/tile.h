@@ -23,7 +23,12 @@ typedef struct emr_elected_work {
 } emr_elected_work;
 
 enum {
-    EMR_PANEL_COLUMNS = 2048, /* whose codes of up to 4 bits are at hand for all rows of a block */
+#ifdef EMR_FREESTANDING
+    EMR_PANEL_COLUMNS =
+        2 * EMR_DOT_COLUMNS, /* whose codes of up to 4 bits are at hand for all rows of a block */
+#else
+    EMR_PANEL_COLUMNS = 2048, /* likewise */
+#endif
     EMR_PANEL_WORDS = EMR_PANEL_COLUMNS * 4 / 32
 };
 

@@ -1,8 +1,9 @@
 /* encode.c - codes and scales of one item, whatever the instruction set: the order of what encode.h
- * promises. Scales are computed in f64 from sums of f32, and rounded once. */
+ * promises. Scales are computed in f64 from sums of f32, and rounded to f32, then to BF16. */
 #include "numeric/encode.h"
 
 #include "core/bytes.h"
+#include "core/memory.h"
 #include "numeric/convert.h"
 #include "numeric/rescale.h"
 #include "numeric/thin.h"
@@ -337,8 +338,12 @@ void emr_encode_fold(double *sums, const emr_encoding *e)
     bool by_column = e->n >= e->row_length;
     size_t n = by_column ? (size_t)e->row_length : e->n;
     uint64_t first = by_column ? 0 : e->first % e->row_length;
-    for (size_t i = 0; i < n; i++)
-        sums[(first + i) % e->row_length] += (double)e->column_sums[i];
+    for (size_t i = 0, part; i < n; i += part) { /* up to the row's end, then from its front */
+        double *to = sums + (first + i) % e->row_length;
+        part = (size_t)emr_min(n - i, e->row_length - (first + i) % e->row_length);
+        for (size_t j = 0; j < part; j++)
+            to[j] += (double)e->column_sums[i + j];
+    }
 }
 
 /* c = factor * p / rr, p being the column's sum: with factor 1 it has the least error. */

@@ -37,11 +37,18 @@ enum {
     EMR_BLOCK = 256,   /* parameters whose sums are folded together */
     EMR_CHUNK = 16384, /* parameters at most that one kernel call sees */
 
-    EMR_LANES = 32,        /* accumulators of a product, see emr/product.h */
-    EMR_DOT_COLUMNS = 512, /* at most that one call of dot sees: what it needs stays in level 1 */
-    EMR_DOT_VECTORS = 8,   /* likewise */
-    EMR_DOT_ROWS = 8,      /* likewise, of dot_steps */
-    EMR_STEP_AHEAD = 4,    /* bytes that come from memory while one column of such rows is added up */
+    EMR_LANES = 32, /* accumulators of a product, see emr/product.h */
+/* Of a product, at most that one call of dot or dot_steps sees: what it needs stays in level 1, or on a
+ * small stack. */
+#ifdef EMR_FREESTANDING
+    EMR_DOT_COLUMNS = 128,
+    EMR_DOT_ROWS = 2,
+#else
+    EMR_DOT_COLUMNS = 512,
+    EMR_DOT_ROWS = 8,
+#endif
+    EMR_DOT_VECTORS = 8,
+    EMR_STEP_AHEAD = 4, /* bytes that come from memory while one column of such rows is added up */
     EMR_DOT_WORDS = EMR_DOT_COLUMNS / 32, /* of codes of one bit */
 
     EMR_CODE_UNIT = 512, /* parameters whose codes take whole bytes, as many as those of a group take bits */
