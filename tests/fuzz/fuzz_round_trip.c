@@ -489,6 +489,113 @@ static void check_added(const plan *p, const test_set *full, const emr_buffer *a
     test_set_destroy(&given);
 }
 
+/* A kind that shares nothing, with its parameters. */
+static emr_modulation_spec choose_coded(choices *c)
+{
+    static const uint32_t n_levels[] = {3, 4, 8, 16};
+    emr_modulation_spec spec = EMR_INIT(emr_modulation_spec);
+    spec.kind = EMR_MODULATOR_KIND_SIGN + choose_below(c, 3);
+    if (spec.kind == EMR_MODULATOR_KIND_THIN) {
+        spec.thinning = 2u << choose_below(c, 5);
+        spec.seed = choose_below(c, 3);
+    }
+    if (spec.kind == EMR_MODULATOR_KIND_LEVELS)
+        spec.n_levels = n_levels[choose_below(c, 4)];
+    if (spec.kind == EMR_MODULATOR_KIND_SIGN)
+        spec.without_columns = choose_below(c, 2);
+    spec.vectors_dtype = choose_below(c, 2) ? EMR_DTYPE_F32 : EMR_DTYPE_BF16;
+    return spec;
+}
+
+/* The last task of one bundle has the weights that it has in the other. */
+static void check_last_task(const emr_bundle *a, const emr_bundle *b, const emr_model *base, uint32_t task)
+{
+    emr_error error;
+    emr_model *got, *want;
+    assert_ok(emr_bundle_open_task(&got, a, task, base, NULL, &error), &error);
+    assert_ok(emr_bundle_open_task(&want, b, task, base, NULL, &error), &error);
+    promise(emr_model_n_tensors(got) == emr_model_n_tensors(want));
+    for (uint32_t i = 0; i < emr_model_n_tensors(got); i++) {
+        unsigned char *x = tensor_bytes_of(emr_model_tensor(got, i)),
+                      *y = tensor_bytes_of(emr_model_tensor(want, i));
+        promise(memcmp(x, y, (size_t)emr_tensor_bytes(emr_model_tensor(want, i))) == 0);
+        free(x);
+        free(y);
+    }
+    emr_model_destroy(&got);
+    emr_model_destroy(&want);
+}
+
+/* The last task is of a kind that shares nothing: in one merge with the others, which are as planned, then added to
+ * their bundle. */
+static void check_added_coded(const plan *p, const test_set *full, const emr_modulation_spec *spec,
+                              const emr_bundle *all)
+{
+    emr_error error;
+    emr_merge *m;
+    emr_buffer *earlier, *added = fuzz_buffer();
+    emr_merge_options o = EMR_INIT(emr_merge_options);
+    test_set given = make_given(p, full, SOURCE_MEMORY);
+    attempt a = {&given, &p->options, NULL, 64 << 20, 0};
+    o.modulation = spec;
+    o.policy = p->options.policy;
+    o.on_nonfinite = p->options.on_nonfinite;
+    given.n--;
+    promise(merge_within(&a, &earlier) == EMR_OK);
+    emr_bundle *bundle = test_bundle_open(earlier);
+    assert_ok(emr_merge_create(&m, &o, &error), &error);
+    assert_ok(emr_merge_set_base(m, given.base.model, &error), &error);
+    assert_ok(emr_merge_extend(m, bundle, &error), &error);
+    assert_ok(emr_merge_add_task(m, "last", given.tasks[given.n].model, &error), &error);
+    assert_ok(emr_merge_set_output(m, emr_buffer_io(added), &error), &error);
+    assert_ok(emr_merge_run(m, &error), &error);
+    emr_bundle *with = test_bundle_open(added);
+    assert_ok(emr_bundle_verify(with, NULL, &error), &error);
+    if (spec->seed || spec->kind != EMR_MODULATOR_KIND_THIN)
+        check_last_task(with, all, given.base.model, (uint32_t)given.n);
+    emr_merge_destroy(&m);
+    emr_bundle_destroy(&with);
+    emr_bundle_destroy(&bundle);
+    emr_buffer_destroy(&earlier);
+    emr_buffer_destroy(&added);
+    given.n++;
+    test_set_destroy(&given);
+}
+
+/* All tasks of a kind that shares nothing: by any threads, memory and source the same bytes; and sessions agree with
+ * models. */
+static void check_coded(const plan *p, const test_set *full, const emr_modulation_spec *spec)
+{
+    emr_error error;
+    odd_executor odd = {.order = {p->seed + 2}, .reverse = p->seed % 2};
+    emr_executor executor = odd_executor_make(&odd, 1 + p->seed % 4);
+    emr_merge_options o = p->options;
+    emr_buffer *first, *second;
+    o.modulation = spec;
+    o.extendable = 0;
+    test_set given = make_given(p, full, p->pushed ? SOURCE_PUSHED : SOURCE_MEMORY);
+    promise(merge_somehow((attempt){&given, &o, NULL, p->memory_bytes, p->chunk}, &first) == EMR_OK);
+    test_set again = make_given(p, full, SOURCE_IO);
+    promise(merge_somehow((attempt){&again, &o, &executor, 32 << 20, 0}, &second) == EMR_OK);
+    assert_same_buffer(second, first, "coded again");
+    emr_bundle *bundle = test_bundle_open(first);
+    assert_ok(emr_bundle_verify(bundle, NULL, &error), &error);
+    test_set readable = make_given(p, full, SOURCE_MEMORY);
+    const emr_model *base = o.embed_base ? NULL : readable.base.model;
+    fuzz_pattern none = {0};
+    fuzz_random random = fuzz_random_make(p->seed);
+    check_others(p, full, bundle, base);
+    fuzz_session(bundle, base, &none, 1 << 20, &random, true);
+    if (p->n_tasks > 1)
+        check_added_coded(p, full, spec, bundle);
+    emr_bundle_destroy(&bundle);
+    emr_buffer_destroy(&first);
+    emr_buffer_destroy(&second);
+    test_set_destroy(&given);
+    test_set_destroy(&again);
+    test_set_destroy(&readable);
+}
+
 enum { OWN_NAME_BYTES = 16 };
 
 /* A model as it is before it is arranged: its own names and shapes, rows behind those that all have. */
@@ -667,6 +774,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
             check_added(&p, &full, buffer);
         if (p.arranged)
             check_arranged(&p, &full, buffer);
+        if (choose_below(&c, 2)) {
+            emr_modulation_spec spec = choose_coded(&c);
+            check_coded(&p, &full, &spec);
+        }
         test_set_destroy(&readable);
     }
     reference_destroy(&r);
