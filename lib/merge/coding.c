@@ -155,12 +155,14 @@ void emr_coders_encode(emr_coders *c, const emr_item *item, size_t index, size_t
 
 static uint32_t first_bad(const emr_coders *c, const emr_item *item, size_t index)
 {
+    if (!c->n_tasks)
+        return 0;
     const emr_encoding *e = &c->items[index * c->n_tasks];
     uint32_t first = 0;
     for (uint32_t k = 1; k < c->n_tasks; k++)
         if (e[k].bad < e[first].bad)
             first = k;
-    return c->n_tasks && e[first].bad < item->n ? first : c->n_tasks;
+    return e[first].bad < item->n ? first : c->n_tasks;
 }
 
 size_t emr_coders_find_bad(const emr_coders *c, const emr_item *item, size_t index, uint32_t *task)

@@ -578,7 +578,8 @@ static INLINE void step_some(emr_step_dot d, coded_kind coded, bool by_rows, siz
     const size_t apart = by_rows ? 1 : d.lane_stride;
     dot_sums low, high;
     d.codes += by_rows ? from * d.code_stride : 0;
-    d.kept += by_rows && coded == THINNED ? from * d.code_stride : 0;
+    if (by_rows && coded == THINNED)
+        d.kept += from * d.code_stride;
     d.x += by_rows ? 0 : from * d.stride;
     d.lanes += from * apart;
     dot_load(d.lanes, apart, k, 0, &low);
