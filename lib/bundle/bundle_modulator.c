@@ -296,9 +296,7 @@ emr_status emr_bundle_open_modulator(emr_modulator **modulator, const emr_bundle
         bundle_source_destroy(s, &allocator);
         return status;
     }
-    const emr_modulator members = {.allocator = allocator,
-                                   .kernels = b->kernels,
-                                   .source = &bundle_modulator,
-                                   .user = s};
+    const emr_modulator members = {
+        .allocator = allocator, .kernels = b->kernels, .source = &bundle_modulator, .user = s};
     return emr_modulator_open(modulator, &members, error);
 }
