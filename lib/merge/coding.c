@@ -3,6 +3,7 @@
 #include "merge/coding.h"
 
 #include "bundle/bundle.h"
+#include "merge/fidelity.h"
 #include "numeric/rescale.h"
 
 #include <string.h>
@@ -339,16 +340,7 @@ emr_status emr_coders_end(emr_coders *c, emr_error *error)
 emr_fidelity emr_coders_fidelity(const emr_coders *c, uint32_t i)
 {
     const struct emr_coder_state *s = &c->tasks[i].state;
-    const float unknown = emr_f32_from_bits(EMR_NAN_F32);
-    double rest = s->all_tt - 2 * s->all_tq + s->all_qq;
-    double length = emr_square_root(s->all_tt) * emr_square_root(s->all_qq);
-    emr_fidelity f = {.size = sizeof f, .error = unknown, .cosine = unknown, .coefficient = unknown};
-    if (!(s->all_tt > 0))
-        return f;
-    f.error = (float)((rest > 0 ? rest : 0) / s->all_tt);
-    f.cosine = length > 0 ? (float)(s->all_tq / length) : 0;
-    f.coefficient = (float)(s->all_tq / s->all_tt);
-    return f;
+    return emr_fidelity_of(s->all_tt, s->all_tq, s->all_qq);
 }
 
 uint64_t emr_coders_zeroed(const emr_coders *c, uint32_t i)

@@ -1,6 +1,7 @@
 /* rescaling.c - see rescaling.h. */
 #include "merge/rescaling.h"
 
+#include "merge/fidelity.h"
 #include "numeric/rescale.h"
 
 #include <string.h>
@@ -232,24 +233,11 @@ const float *emr_rescaling_of(const emr_rescaling *r, uint32_t task, uint32_t te
     return r->rescalers + (task * count_groups(r->plan) + (per_tensor ? tensor : 0)) * EMR_SCALES_MAX;
 }
 
-static float as_f32(double x)
-{
-    return x > (double)FLT_MAX ? FLT_MAX : (float)x;
-}
-
 emr_fidelity emr_rescaling_fidelity(const emr_rescaling *r, uint32_t task)
 {
-    const float unknown = emr_f32_from_bits(EMR_NAN_F32);
     const emr_nearness *n = &r->tasks[task].nearness;
-    emr_fidelity f = {.size = sizeof f, .error = unknown, .cosine = unknown, .coefficient = unknown};
-    if (!(n->tt > 0) || emr_merge_elected_task(r->plan, task)->settled)
-        return f;
-    double error = (n->vv - 2 * n->tv + n->tt) / n->tt,
-           length = emr_square_root(n->vv) * emr_square_root(n->tt);
-    f.error = as_f32(error > 0 ? error : 0);
-    f.cosine = length > 0 ? as_f32(n->tv < length ? n->tv / length : 1) : 0;
-    f.coefficient = as_f32(n->tv / n->tt);
-    return f;
+    bool is_known = !emr_merge_elected_task(r->plan, task)->settled;
+    return emr_fidelity_of(is_known ? n->tt : 0, n->tv, n->vv);
 }
 
 /* How many groups of each task a save brings. The next item may be behind the end of `entry`, which is
