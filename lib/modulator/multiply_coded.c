@@ -152,9 +152,9 @@ static emr_status prepare_row(coded_panel *c, size_t r, emr_error *error)
 static bool lie_as_wanted(const coded_panel *c)
 {
     const emr_coded_work *k = &c->t->work.coded;
-    const uintptr_t first = (uintptr_t)k->in_place[0], apart = (uintptr_t)k->in_place[c->n_rows - 1] - first;
-    const size_t between = c->n_rows > 1 ? apart / (c->n_rows - 1) : 0;
-    if (!first || first % 4 || between % 4 || c->n % EMR_LANES || !emr_is_little_endian())
+    const uintptr_t first = (uintptr_t)k->in_place[0], last = (uintptr_t)k->in_place[c->n_rows - 1];
+    const size_t between = c->n_rows > 1 ? (last - first) / (c->n_rows - 1) : 0;
+    if (!first || last < first || first % 4 || between % 4 || c->n % EMR_LANES || !emr_is_little_endian())
         return false;
     for (size_t r = 0; r < c->n_rows; r++)
         if (!k->in_place[r] || (uintptr_t)k->in_place[r] != first + r * between)
