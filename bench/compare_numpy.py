@@ -42,7 +42,7 @@ class Resources(Structure):
 class TensorDesc(Structure):
     _fields_ = [("size", c_size_t), ("name", c_char_p), ("shape", POINTER(c_uint64)), ("data", c_void_p),
                 ("io", c_void_p), ("compute", c_void_p), ("user", c_void_p), ("offset", c_uint64)] + [
-                    (name, c_uint32) for name in ("dtype", "rank", "granule", "max_count")]
+                    (name, c_uint32) for name in ("dtype", "rank", "granule", "max_count", "blocks", "reserved")]
 
 
 class MergeOptions(Structure):

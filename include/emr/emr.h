@@ -33,6 +33,7 @@
 
 #include "emr/adapter.h"
 #include "emr/allocator.h"
+#include "emr/blocks.h"
 #include "emr/bundle.h"
 #include "emr/checkpoint.h"
 #include "emr/dtype.h"

@@ -130,14 +130,14 @@ typedef struct emr_modulation {
 /* Which weights to compute, and from what. */
 typedef struct emr_application {
     size_t size;
-    const void *base; /* the base's values of the same parameters; any alignment */
+    const void *base; /* the base's values of the same parameters; any alignment; NULL without it */
     void *out; /* the task's; may be equal to `base` if the dtypes are, and must not overlap it otherwise */
     uint64_t first; /* parameters [first, first + count) of the tensor */
     uint64_t count;
     uint32_t tensor;
     emr_dtype base_dtype;
     emr_dtype out_dtype;
-    uint32_t reserved;
+    uint32_t without_base; /* non-zero: the change alone, as if the base's values were +0 of base_dtype F32 */
 } emr_application;
 
 typedef struct emr_modulator_stats {

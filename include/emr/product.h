@@ -41,15 +41,19 @@
  * a y that is NaN are not defined. */
 typedef struct emr_product {
     size_t size;
-    const float *x;  /* `batch` vectors of as many values as there are columns */
-    float *y;        /* out: `batch` vectors of n_rows values; must not overlap x */
-    size_t x_stride; /* floats from one vector to the next; 0: the number of columns */
-    size_t y_stride; /* floats from one to the next; 0: n_rows */
+    const char *name; /* of the tensor; NULL: it goes by number, `tensor` */
+    const float *x;   /* `batch` vectors of as many values as there are columns */
+    float *y;         /* out: `batch` vectors of n_rows values; must not overlap x */
+    size_t x_stride;  /* floats from one vector to the next; 0: the number of columns */
+    size_t y_stride;  /* floats from one to the next; 0: n_rows */
     size_t batch;
     uint64_t first_row;
     uint64_t n_rows;
-    uint32_t tensor; /* number of a merged tensor, as in the bundle or the modulators */
-    uint32_t reserved;
+    /* Of a row, if they are not the tensor's: fused experts [experts, rows, columns] are a matrix of experts * rows
+     * rows. A divisor of the tensor's columns; 0: those. */
+    uint64_t n_columns;
+    uint32_t tensor;       /* number of a merged tensor, as in the bundle or the modulators */
+    uint32_t without_base; /* non-zero: the change alone, as if all of the base's weights were +0 */
 } emr_product;
 
 #endif

@@ -18,11 +18,13 @@
  * - Nothing is allocated after creation.
  * - Every block of the bundle is checked when it is read, and the base at the beginning.
  *
- * A session is used by one thread at a time, and shares its work out over the executor. It stays usable
- * after a failed call, whose output is undefined. Freestanding. */
+ * A session is used by one thread at a time, and shares its work out over the executor; or it has a handle for
+ * each thread of the host's (emr_session_open_thread). It stays usable after a failed call, whose output is
+ * undefined. Freestanding. */
 #ifndef EMR_SESSION_H
 #define EMR_SESSION_H
 
+#include "emr/blocks.h"
 #include "emr/bundle.h"
 #include "emr/export.h"
 #include "emr/model.h"
@@ -38,30 +40,80 @@ typedef struct emr_session_options {
     /* allocator NULL: the bundle's. memory_bytes caps all memory of the session, 0: no cap; EMR_ELIMIT says
      * how much is needed, before more than tables is allocated. progress: of checking the base. */
     const emr_resources *resources;
+    /* Called again and again while a thread waits for another one of the session's (emr_session_open_thread);
+     * NULL: it spins. An operating system's "yield", where more threads work than there are processors, or
+     * where threads have priorities. */
+    void (*wait)(void *user);
+    void *wait_user;
     /* Cap on decoded codes; 0: room for those of all tasks. At least one block: of masks 32 KiB, or what
      * block_params of the merge says; of codes of four bits four times as much. To multiply, as many blocks
      * as one row lies in (two where rows are shorter than blocks) for each task that a product names; 64
      * vectors of it are looked at at a time. */
     uint64_t mask_bytes;
     emr_base_check check; /* EMR_BASE_CHECK_FIRST or _NONE */
-    uint32_t reserved;
+    /* Non-zero: the session has no base, `base` is NULL, and only what is `without_base` can be asked for. For
+     * engines whose base is quantised, repacked or elsewhere. */
+    uint32_t without_base;
 } emr_session_options;
+
+/* Weights that are ready, on their way to where the host wants them. */
+typedef struct emr_weights_part {
+    size_t size;
+    void *user;       /* of emr_weights */
+    const void *data; /* `count` elements, from number `first` of the tensor on; may be written over */
+    uint64_t first;
+    uint64_t count;
+    emr_dtype dtype;       /* and, as in emr_weights, */
+    emr_block_type blocks; /* what they are in */
+} emr_weights_part;
+
+/* Takes them. A status other than EMR_OK ends the call, which returns it (EMR_EIO for a positive one); `error`
+ * is never NULL. */
+typedef emr_status (*emr_weights_fn)(const emr_weights_part *part, emr_error *error);
 
 /* Where an engine keeps the weights of one tensor, or of a part of it. */
 typedef struct emr_weights {
     size_t size; /* the same for all in an array */
     /* Of any tensor that the task's checkpoint had: merged, kept from the base, or private; in the bundle's
      * names and shapes, where the checkpoint had others. Borrowed for the call. */
-    const char *name;
+    const char *name; /* NULL: it goes by its number in the bundle, `tensor` */
     /* Out: `count` elements in `dtype`, at any alignment. It must not be the base's memory, nor overlap
      * another's of the same call. */
     void *data;
-    uint64_t first;  /* the element of the tensor with which they begin */
-    uint64_t count;  /* 0: all from `first` on */
+    uint64_t first; /* the element of the tensor with which they begin */
+    uint64_t count; /* 0: all from `first` on */
+    /* Where not NULL, weights go through `data`, which has room for `staging` elements, to this function: part
+     * by part in order, each as large as there is room for, from the thread that made the call. So they reach a
+     * device, or are converted further, without memory for all of them. */
+    emr_weights_fn write;
+    void *user;
+    uint64_t staging;
     emr_dtype dtype; /* a float, where the tensor is one; 0: that of the task's checkpoint (of the base for
                         EMR_BASE) */
-    uint32_t reserved;
+    emr_block_type blocks; /* `data` is in blocks of that type, into which F32 weights are rounded: `dtype` is
+                              0 or F32, first, count, staging and the last dimension are whole blocks */
+    uint32_t tensor;
+    uint32_t
+        without_base; /* non-zero: the change alone, W_task - W_base as the modulator has it: weights as if
+                              the base's were +0. Of merged tensors. */
 } emr_weights;
+
+/* Rows of one tensor, each of a task of its own: of an embedding, for a batch of tokens; or of a norm's weights
+ * or a bias (a tensor of rank below 2 is one row), for a batch of vectors. */
+typedef struct emr_gather {
+    size_t size;
+    const char *name;      /* as emr_weights' */
+    const uint32_t *tasks; /* `n` of them, or EMR_BASE */
+    const uint64_t *rows;  /* likewise; NULL: row 0 of each */
+    void *out;             /* out: n rows in `dtype`, at any alignment */
+    size_t n;
+    size_t out_stride;  /* elements from one row to the next; 0: those of a row */
+    uint64_t n_columns; /* of a row, as emr_product's */
+    uint32_t tensor;
+    emr_dtype dtype; /* a float; 0: that of the base */
+    uint32_t without_base;
+    uint32_t reserved;
+} emr_gather;
 
 typedef struct emr_session_info {
     size_t size;
@@ -71,6 +123,7 @@ typedef struct emr_session_info {
     uint64_t mask_bytes;    /* of it: room for decoded codes */
     uint64_t masks_found;   /* how often a piece of work needed a block of codes that was in memory, */
     uint64_t masks_read;    /* and blocks that had to be read first */
+    uint64_t thread_bytes;  /* what emr_session_open_thread allocates */
 } emr_session_info;
 
 EMR_BEGIN_DECLS
@@ -80,6 +133,15 @@ EMR_BEGIN_DECLS
 EMR_API emr_status emr_session_create(emr_session **session, const emr_bundle *bundle, const emr_model *base,
                                       const emr_session_options *options, emr_error *error);
 EMR_API void emr_session_destroy(emr_session **session);
+
+/* One more handle of a session, for one more thread: it shares everything but scratch with it, decoded codes
+ * too, and every call takes it. What it is asked to do it does on the calling thread, without the executor. All
+ * handles of a session may be used at the same time; results do not depend on that. Where mask_bytes has too
+ * little room for what all of them need at a time, they wait for each other.
+ *
+ * An engine whose threads share out every operation themselves opens one for each, and calls
+ * emr_session_multiply from all of them with different rows. Destroyed before `session` is. */
+EMR_API emr_status emr_session_open_thread(emr_session **thread, emr_session *session, emr_error *error);
 
 /* Writes a task's weights (the base's own for EMR_BASE) into the engine's memory, tensor by tensor, each
  * shared out over the executor. Private tensors are read from the bundle each time.
@@ -93,6 +155,10 @@ EMR_API emr_status emr_session_apply(emr_session *session, uint32_t task, const 
  * mask_bytes has no room for the codes of that many tasks at a time. */
 EMR_API emr_status emr_session_multiply(emr_session *session, const uint32_t *tasks,
                                         const emr_product *product, emr_error *error);
+
+/* Gathers rows: out[i] is row rows[i] of what tasks[i] has of the tensor, which is merged, or kept from the
+ * base. EMR_ENOTFOUND if a task does not have it. */
+EMR_API emr_status emr_session_gather(emr_session *session, const emr_gather *gather, emr_error *error);
 
 /* Set info->size first. */
 EMR_API emr_status emr_session_get_info(const emr_session *session, emr_session_info *info);

@@ -11,6 +11,7 @@
 #ifndef EMR_TENSOR_H
 #define EMR_TENSOR_H
 
+#include "emr/blocks.h"
 #include "emr/dtype.h"
 #include "emr/export.h"
 #include "emr/io.h"
@@ -56,6 +57,9 @@ typedef struct emr_tensor_desc {
     uint32_t granule;   /* with compute: `first` is a multiple of this, and so is `count` but at the tensor's
                            end. 0: 1 element, or as many as make a byte. */
     uint32_t max_count; /* with compute: the largest `count`; 0: 8192. At least the granule. */
+    emr_block_type blocks; /* with data or io: they are blocks of that type, of which the last dimension is a
+                              whole number. `dtype` is F32: the tensor reads as what they stand for */
+    uint32_t reserved;
 } emr_tensor_desc;
 
 EMR_BEGIN_DECLS

@@ -132,3 +132,9 @@ emr_status emr_session_get_info(const emr_session *s, emr_session_info *info)
     known.masks_read = s->codes.n_read;
     return EMR_GIVE(info, &known, emr_session_info);
 }
+
+emr_status emr_session_open_thread(emr_session **thread, emr_session *session, emr_error *error)
+{
+    (void)thread, (void)session;
+    return emr_fail(error, EMR_EUNSUPPORTED, "emr_session_open_thread");
+}

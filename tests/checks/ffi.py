@@ -60,7 +60,8 @@ COMPUTE = CFUNCTYPE(c_int32, POINTER(Computation), POINTER(Error))
 class TensorDesc(Growable):
     _fields_ = [("size", c_size_t), ("name", c_char_p), ("shape", POINTER(c_uint64)), ("data", c_void_p),
                 ("io", c_void_p), ("compute", COMPUTE), ("user", c_void_p), ("offset", c_uint64),
-                ("dtype", c_uint32), ("rank", c_uint32), ("granule", c_uint32), ("max_count", c_uint32)]
+                ("dtype", c_uint32), ("rank", c_uint32), ("granule", c_uint32), ("max_count", c_uint32),
+                ("blocks", c_uint32), ("reserved", c_uint32)]
 
 
 class Progress(Growable):
@@ -84,7 +85,7 @@ class MergeOptions(Growable):
 
 class Application(Growable):
     _fields_ = [("size", c_size_t), ("base", c_void_p), ("out", c_void_p), ("first", c_uint64), ("count", c_uint64),
-                ("tensor", c_uint32), ("base_dtype", c_uint32), ("out_dtype", c_uint32), ("reserved", c_uint32)]
+                ("tensor", c_uint32), ("base_dtype", c_uint32), ("out_dtype", c_uint32), ("without_base", c_uint32)]
 
 
 class TaskInfo(Growable):
