@@ -47,14 +47,14 @@ static emr_status take_weights(const apply_call *a, size_t i, emr_weights *to, e
 
 static emr_status find_base_tensor(const apply_call *a, apply_target *t, uint32_t i, emr_error *error)
 {
-    const emr_bundle *b = a->session->bundle;
+    const emr_bundle *b = a->session->shared->bundle;
     emr_tensor_record r = emr_bundle_tensor_record(b, i);
     t->from = r.merged ? FROM_MERGED : FROM_KEPT;
     t->i = i;
     t->count = emr_bundle_count(b, &r);
     t->stored = r.dtype;
     t->dtype = a->task->task == EMR_BASE ? t->stored : emr_bundle_task_dtype(b, a->task->task, i);
-    return r.merged ? EMR_OK : emr_bundle_base_tensor(b, a->session->base, i, &t->kept, error);
+    return r.merged ? EMR_OK : emr_bundle_base_tensor(b, a->session->shared->base, i, &t->kept, error);
 }
 
 static void find_private_tensor(const emr_bundle *b, apply_target *t, size_t i)
@@ -70,7 +70,7 @@ static void find_private_tensor(const emr_bundle *b, apply_target *t, size_t i)
 
 static emr_status find_source(const apply_call *a, apply_target *t, emr_error *error)
 {
-    const emr_bundle *b = a->session->bundle;
+    const emr_bundle *b = a->session->shared->bundle;
     uint32_t task = a->task->task, i;
     if (emr_bundle_find_tensor(b, t->to.name, &i, NULL) == EMR_OK &&
         (task == EMR_BASE || emr_bundle_task_dtype(b, task, i) != EMR_DTYPE_NONE))
@@ -111,7 +111,7 @@ static bool memory_overlaps(const uint8_t *a, uint64_t a_bytes, const uint8_t *b
 
 static emr_status check_memory(const apply_call *a, const apply_target *t, emr_error *error)
 {
-    const emr_bundle *b = a->session->bundle;
+    const emr_bundle *b = a->session->shared->bundle;
     const emr_weights *to = &t->to;
     if (to->count && !to->data)
         return emr_fail(error, EMR_EINVAL, "%F: tensor '%T': no memory was given for it", b->name, to->name);
@@ -120,7 +120,7 @@ static emr_status check_memory(const apply_call *a, const apply_target *t, emr_e
                         to->name, to->count);
     if (t->from != FROM_MERGED)
         return EMR_OK;
-    const emr_session_tensor *m = &a->session->tensors[t->i];
+    const emr_session_tensor *m = &a->session->shared->tensors[t->i];
     if (memory_overlaps(to->data, to->count * emr_float_size(to->dtype), m->base,
                         m->count * emr_float_size(m->dtype)))
         return emr_fail(error, EMR_EINVAL, "%F: tensor '%T': its weights would overwrite the base's", b->name,
@@ -135,7 +135,7 @@ static emr_status resolve_target(const apply_call *a, size_t i, apply_target *t,
     if (!status)
         status = find_source(a, t, error);
     if (!status)
-        status = check_elements(a->session->bundle, t, error);
+        status = check_elements(a->session->shared->bundle, t, error);
     return status ? status : check_memory(a, t, error);
 }
 
@@ -144,9 +144,9 @@ static emr_status apply_piece(void *context, size_t job, size_t worker, emr_erro
     const apply_call *a = context;
     const emr_session *s = a->session;
     const emr_session_piece *p = &s->pieces[job];
-    const emr_session_tensor *m = &s->tensors[p->tensor];
+    const emr_session_tensor *m = &s->shared->tensors[p->tensor];
     (void)worker;
-    const emr_weighting weighting = {.kernels = s->bundle->kernels,
+    const emr_weighting weighting = {.kernels = s->shared->bundle->kernels,
                                      .code = *emr_session_code(a->task, p->tensor),
                                      .window = emr_session_window,
                                      .user = a->task,
@@ -165,7 +165,7 @@ static emr_status begin_with_piece(apply_call *a, emr_session_piece *p, emr_erro
     emr_status status = emr_session_finish_round(s, apply_piece, a, error);
     while (!status && !emr_session_request(s, a->task, p->tensor, p->first, p->n)) {
         if (p->n == 1)
-            return emr_fail(error, EMR_ELIMIT, "%F: no room for a block of codes", s->bundle->name);
+            return emr_fail(error, EMR_ELIMIT, "%F: no room for a block of codes", s->shared->bundle->name);
         p->n = (p->n + 1) / 2;
     }
     return status;
@@ -177,7 +177,7 @@ static emr_status add_merged(apply_call *a, const apply_target *t, emr_error *er
 {
     emr_session *s = a->session;
     const emr_weights *to = &t->to;
-    uint64_t end = to->first + to->count, first_param = s->tensors[t->i].first_param;
+    uint64_t end = to->first + to->count, first_param = s->shared->tensors[t->i].first_param;
     emr_session_piece p = {.tensor = (uint32_t)t->i, .out_dtype = to->dtype};
     emr_status status = EMR_OK;
     for (p.first = to->first; !status && p.first < end; p.first += p.n) {
@@ -202,8 +202,10 @@ typedef struct element_writer {
 
 static element_writer begin_elements(const apply_call *a, const apply_target *t)
 {
-    return (element_writer){
-        .kernels = a->session->bundle->kernels, .from = t->stored, .to = t->to.dtype, .next = t->to.data};
+    return (element_writer){.kernels = a->session->shared->bundle->kernels,
+                            .from = t->stored,
+                            .to = t->to.dtype,
+                            .next = t->to.data};
 }
 
 static void emit_elements(element_writer *w, const uint8_t *data, size_t n)
@@ -235,6 +237,45 @@ static void emit_bytes(element_writer *w, const uint8_t *data, size_t n)
     memcpy(w->cut, data + (n - w->n_cut), w->n_cut);
 }
 
+/* Block by block of a stream in which the tensor begins at byte `begin`, which may be any. Elements may lie
+ * across blocks. */
+static emr_status emit_stored(const apply_call *a, const apply_target *t, size_t stream_number,
+                              uint64_t begin, emr_error *error)
+{
+    const emr_session *s = a->session;
+    const emr_bundle *b = s->shared->bundle;
+    size_t size = emr_dtype_bits(t->stored) / 8;
+    if (!t->to.count)
+        return EMR_OK;
+    emr_stream_record stream = emr_bundle_stream_record(b, stream_number);
+    uint64_t at = begin + t->to.first * size, end = at + t->to.count * size;
+    element_writer w = begin_elements(a, t);
+    while (at < end) {
+        uint64_t block = at / stream.block_bytes;
+        size_t within = (size_t)(at % stream.block_bytes), length = emr_stream_block_length(&stream, block);
+        size_t n = (size_t)emr_min(length - within, end - at);
+        const uint8_t *data;
+        emr_status status = emr_block_read(b, &stream, block, s->work[0].decoder, s->work[0].packed,
+                                           s->stored_block, &data, error);
+        if (status)
+            return status;
+        emit_bytes(&w, data + within, n);
+        if (data != s->stored_block)
+            emr_io_unmap(&b->io, data, length);
+        at += n;
+    }
+    return EMR_OK;
+}
+
+static emr_status emit_private(const apply_call *a, const apply_target *t, emr_error *error)
+{
+    const emr_bundle *b = a->session->shared->bundle;
+    return emit_stored(a, t, b->task_streams[EMR_STREAM_PRIVATE][a->task->task],
+                       emr_bundle_private_record(b, t->i).offset, error);
+}
+
+/* An embedded base is read as private tensors are, into the handle's own memory: what readers of its model take,
+ * they allocate when they come. */
 static emr_status emit_kept(const apply_call *a, const apply_target *t, emr_error *error)
 {
     uint8_t part[4096];
@@ -242,6 +283,10 @@ static emr_status emit_kept(const apply_call *a, const apply_target *t, emr_erro
     uint64_t at = t->to.first * size, end = at + t->to.count * size;
     element_writer w = begin_elements(a, t);
     emr_status status = EMR_OK;
+    const emr_session_shared *s = a->session->shared;
+    if (s->own_base)
+        return emit_stored(a, t, s->bundle->base_streams[EMR_STREAM_BASE],
+                           emr_bundle_tensor_record(s->bundle, (uint32_t)t->i).base_offset, error);
     if (t->to.dtype == t->stored)
         return emr_tensor_read(t->kept, at, t->to.data, (size_t)(end - at), error);
     for (size_t n; !status && at < end; at += n) {
@@ -251,37 +296,6 @@ static emr_status emit_kept(const apply_call *a, const apply_target *t, emr_erro
             emit_bytes(&w, part, n);
     }
     return status;
-}
-
-/* Block by block of the private stream. A tensor may begin at any byte of it, and elements lie across blocks.
- */
-static emr_status emit_private(const apply_call *a, const apply_target *t, emr_error *error)
-{
-    const emr_session *s = a->session;
-    const emr_bundle *b = s->bundle;
-    size_t size = emr_dtype_bits(t->stored) / 8;
-    if (!t->to.count)
-        return EMR_OK;
-    emr_stream_record stream =
-        emr_bundle_stream_record(b, b->task_streams[EMR_STREAM_PRIVATE][a->task->task]);
-    uint64_t at = emr_bundle_private_record(b, t->i).offset + t->to.first * size;
-    uint64_t end = at + t->to.count * size;
-    element_writer w = begin_elements(a, t);
-    while (at < end) {
-        uint64_t block = at / stream.block_bytes;
-        size_t within = (size_t)(at % stream.block_bytes), length = emr_stream_block_length(&stream, block);
-        size_t n = (size_t)emr_min(length - within, end - at);
-        const uint8_t *data;
-        emr_status status = emr_block_read(b, &stream, block, s->work[0].decoder, s->work[0].packed,
-                                           s->private_block, &data, error);
-        if (status)
-            return status;
-        emit_bytes(&w, data + within, n);
-        if (data != s->private_block)
-            emr_io_unmap(&b->io, data, length);
-        at += n;
-    }
-    return EMR_OK;
 }
 
 /* Whether all can be applied; *bytes is how many they are. */
@@ -319,7 +333,7 @@ emr_status emr_session_apply(emr_session *s, uint32_t task, const emr_weights *w
     uint64_t bytes;
     if (!s || (n_weights && !weights))
         return emr_fail(error, EMR_EINVAL, "emr_session_apply: NULL");
-    a.task = emr_session_find_task(s, task, error);
+    a.task = emr_session_find_task(s->shared, task, error);
     if (!a.task)
         return EMR_ENOTFOUND;
     a.weights_size = n_weights ? weights->size : 0;

@@ -7,15 +7,16 @@
 bool emr_session_request(emr_session *s, const emr_session_task *t, uint32_t tensor, uint64_t first,
                          uint64_t n)
 {
-    const emr_bundle *b = s->bundle;
-    uint64_t flat = s->tensors[tensor].first_param + first;
+    const emr_bundle *b = s->shared->bundle;
+    emr_code_cache *codes = &s->shared->codes;
+    uint64_t flat = s->shared->tensors[tensor].first_param + first;
     const emr_kind *kind = emr_session_code(t, tensor)->kind;
     if (!n || !kind || kind == &emr_kind_differences)
         return true;
     emr_stream_record stream = emr_session_code_stream(b, t->task);
     for (uint64_t i = flat >> t->block_shift; i <= (flat + n - 1) >> t->block_shift; i++) {
         emr_block_record r = emr_bundle_block_record(b, (size_t)(stream.first_block + i));
-        if (!emr_code_cache_request(&s->codes, s->codes.first_block[t->task] + (size_t)i,
+        if (!emr_code_cache_request(codes, codes->first_block[t->task] + (size_t)i,
                                     emr_session_needs_slot(b, &r)))
             return false;
     }
@@ -33,7 +34,8 @@ static uint32_t block_task(const emr_code_cache *c, size_t block)
 
 static emr_status read_code_block(void *context, size_t job, size_t worker, emr_error *error)
 {
-    emr_session *s = context;
+    const emr_session *handle = context;
+    emr_session_shared *s = handle->shared;
     size_t block = s->codes.missing[job];
     uint32_t task = block_task(&s->codes, block);
     emr_code_block *c = &s->codes.blocks[block];
@@ -44,7 +46,7 @@ static emr_status read_code_block(void *context, size_t job, size_t worker, emr_
         c->bytes = r.parameter ? s->ones : s->zeros;
         return EMR_OK;
     }
-    const emr_session_worker *w = &s->work[worker];
+    const emr_session_worker *w = &handle->work[worker];
     uint8_t *into = c->slot == EMR_IN_PLACE ? w->packed : emr_code_cache_slot(&s->codes, block);
     const uint8_t *data;
     emr_status status = emr_block_read(s->bundle, &stream, i, w->decoder, w->packed, into, &data, error);
@@ -55,8 +57,9 @@ static emr_status read_code_block(void *context, size_t job, size_t worker, emr_
 
 emr_status emr_session_read_codes(emr_session *s, emr_error *error)
 {
-    size_t n = s->codes.n_missing;
-    s->codes.n_read += n;
+    emr_code_cache *codes = &s->shared->codes;
+    size_t n = codes->n_missing;
+    codes->n_read += n;
     return n ? emr_work(&s->workers, n, read_code_block, s, error) : EMR_OK;
 }
 
@@ -77,7 +80,7 @@ static void window_codes(const emr_session_task *t, const emr_tensor_code *code,
     w->group = flat / EMR_CODE_UNIT * (EMR_CODE_UNIT / EMR_GROUP);
 }
 
-static void window_unified(const emr_session *s, uint64_t flat, emr_code_window *w)
+static void window_unified(const emr_session_shared *s, uint64_t flat, emr_code_window *w)
 {
     size_t within = place_in_block(w, flat, s->unified_shift);
     w->unified = s->unified_blocks[flat >> s->unified_shift] + within * emr_float_size(w->unified_dtype);
@@ -85,10 +88,10 @@ static void window_unified(const emr_session *s, uint64_t flat, emr_code_window 
 
 static void window_scales(const emr_session_task *t, uint32_t tensor, uint64_t first, emr_code_window *w)
 {
-    const emr_session_tensor *m = &t->session->tensors[tensor];
+    const emr_session_tensor *m = &t->shared->tensors[tensor];
     size_t n_scales = t->matrices.kind->n_scales;
     uint64_t group = m->first_group;
-    if (t->session->bundle->summary.rescale_per == EMR_PER_ROW_BYTE) {
+    if (t->shared->bundle->summary.rescale_per == EMR_PER_ROW_BYTE) {
         group += first / m->n_columns;
         w->n = (size_t)emr_min(w->n, m->n_columns - first % m->n_columns);
     }
@@ -100,7 +103,7 @@ static void window_scales(const emr_session_task *t, uint32_t tensor, uint64_t f
 static emr_status window_stretch(const emr_session_task *t, uint32_t tensor, uint64_t first,
                                  emr_code_window *w, emr_error *error)
 {
-    const emr_session_tensor *m = &t->session->tensors[tensor];
+    const emr_session_tensor *m = &t->shared->tensors[tensor];
     uint64_t flat = m->first_param + first, row = first / m->n_columns, column = first - row * m->n_columns;
     uint64_t slot = m->first_row + row + flat / EMR_CHUNK;
     const uint8_t *columns = t->parts[EMR_SESSION_COLUMNS];
@@ -108,12 +111,12 @@ static emr_status window_stretch(const emr_session_task *t, uint32_t tensor, uin
     w->scales[0] = emr_bf16_to_f32(emr_load16(t->parts[EMR_SESSION_SCALES] + slot * 2));
     if (columns && m->has_columns)
         w->columns = columns + (m->first_place + column) * 2;
-    return emr_bundle_check_rescaler(t->session->bundle, t->task, tensor, w->scales[0], error);
+    return emr_bundle_check_rescaler(t->shared->bundle, t->task, tensor, w->scales[0], error);
 }
 
 static void window_differences(const emr_session_task *t, uint32_t tensor, uint64_t first, emr_code_window *w)
 {
-    uint64_t place = t->session->tensors[tensor].first_place + first;
+    uint64_t place = t->shared->tensors[tensor].first_place + first;
     w->codes = t->parts[EMR_SESSION_VECTORS] + place / EMR_CODE_UNIT * t->vectors.coding.rate;
     w->first_code = place % EMR_CODE_UNIT;
     w->group = place / EMR_CODE_UNIT * (EMR_CODE_UNIT / EMR_GROUP);
@@ -124,7 +127,7 @@ emr_status emr_session_window(void *user, uint32_t tensor, uint64_t first, uint6
                               emr_window_parts parts, emr_code_window *w, emr_error *error)
 {
     const emr_session_task *t = user;
-    const emr_session *s = t->session;
+    const emr_session_shared *s = t->shared;
     const emr_tensor_code *code = emr_session_code(t, tensor);
     uint64_t flat = s->tensors[tensor].first_param + first;
     *w = (emr_code_window){.n = (size_t)emr_min(want, SIZE_MAX / 16),

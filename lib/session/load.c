@@ -8,26 +8,19 @@
 
 enum { READ_BYTES = 1 << 20 }; /* of the base, at a time */
 
-static const emr_tensor *base_tensor(const emr_session *s, uint32_t i)
+static const emr_tensor *base_tensor(const emr_session_shared *s, uint32_t i)
 {
     return emr_model_find_tensor(s->base, emr_bundle_tensor_name(s->bundle, i));
 }
 
-static emr_status allocate_scratch(emr_session *s, const emr_session_needs *n, emr_error *error)
+static emr_status allocate_fill(emr_session_shared *s, const emr_session_needs *n, emr_error *error)
 {
-    const emr_allocator *a = &s->allocator;
-    s->zeros = emr_allocate(a, n->fill_bytes);
-    s->ones = emr_allocate(a, n->fill_bytes);
-    s->private_block = emr_allocate(a, n->private_bytes);
-    if (!s->zeros || !s->ones || !s->private_block)
+    s->zeros = emr_allocate(&s->allocator, n->fill_bytes);
+    s->ones = emr_allocate(&s->allocator, n->fill_bytes);
+    if (!s->zeros || !s->ones)
         return emr_no_memory(error, s->bundle->name);
     memset(s->zeros, 0, n->fill_bytes);
     memset(s->ones, 0xff, n->fill_bytes);
-    for (size_t i = 0; i < s->workers.n; i++) {
-        s->work[i].packed = emr_allocate(a, n->packed_bytes);
-        if (!s->work[i].packed || emr_decoder_create(&s->work[i].decoder, a))
-            return emr_no_memory(error, s->bundle->name);
-    }
     return EMR_OK;
 }
 
@@ -37,7 +30,7 @@ static emr_status read_base_piece(void *context, size_t job, size_t worker, emr_
     const emr_session *s = context;
     const emr_session_piece *p = &s->pieces[job];
     (void)worker;
-    return emr_tensor_read(base_tensor(s, p->tensor), p->first, p->out, (size_t)p->n, error);
+    return emr_tensor_read(base_tensor(s->shared, p->tensor), p->first, p->out, (size_t)p->n, error);
 }
 
 static emr_status read_base_pieces(emr_session *s, emr_error *error)
@@ -47,7 +40,7 @@ static emr_status read_base_pieces(emr_session *s, emr_error *error)
     return n ? emr_work(&s->workers, n, read_base_piece, s, error) : EMR_OK;
 }
 
-static emr_status map_base_tensor(emr_session *s, uint32_t i, const emr_tensor *t, emr_error *error)
+static emr_status map_base_tensor(emr_session_shared *s, uint32_t i, const emr_tensor *t, emr_error *error)
 {
     emr_session_tensor *m = &s->tensors[i];
     emr_error why;
@@ -61,13 +54,13 @@ static emr_status map_base_tensor(emr_session *s, uint32_t i, const emr_tensor *
 /* Collects pieces to be read, and reads them when there are many: the last ones are left. */
 static emr_status copy_base_tensor(emr_session *s, uint32_t i, const emr_tensor *t, emr_error *error)
 {
-    emr_session_tensor *m = &s->tensors[i];
-    uint8_t *copy = emr_allocate(&s->allocator, (size_t)t->bytes);
+    emr_session_tensor *m = &s->shared->tensors[i];
+    uint8_t *copy = emr_allocate(&s->shared->allocator, (size_t)t->bytes);
     emr_status status = EMR_OK;
     m->copy = copy;
     m->base = copy;
     if (!copy)
-        return emr_no_memory(error, s->bundle->name);
+        return emr_no_memory(error, s->shared->bundle->name);
     for (uint64_t at = 0, n; !status && at < t->bytes; at += n) {
         n = emr_min(t->bytes - at, READ_BYTES);
         s->pieces[s->n_pieces++] = (emr_session_piece){.tensor = i, .first = at, .n = n, .out = copy + at};
@@ -77,8 +70,9 @@ static emr_status copy_base_tensor(emr_session *s, uint32_t i, const emr_tensor 
     return status;
 }
 
-static emr_status load_base(emr_session *s, emr_error *error)
+static emr_status load_base(emr_session *handle, emr_error *error)
 {
+    emr_session_shared *s = handle->shared;
     emr_status status = EMR_OK;
     for (uint32_t i = 0; !status && i < s->bundle->summary.n_merged; i++) {
         const emr_tensor *t = base_tensor(s, i);
@@ -87,29 +81,16 @@ static emr_status load_base(emr_session *s, emr_error *error)
         if (t->bytes > SIZE_MAX)
             return emr_no_memory(error, s->bundle->name);
         status = t->kind == EMR_TENSOR_IO && t->io.map ? map_base_tensor(s, i, t, error)
-                                                       : copy_base_tensor(s, i, t, error);
+                                                       : copy_base_tensor(handle, i, t, error);
     }
-    return status ? status : read_base_pieces(s, error);
-}
-
-/* Reads something of a kept tensor, so that a base that is the bundle's own has what reading takes before any
- * call wants it. */
-static emr_status read_kept(emr_session *s, emr_error *error)
-{
-    const emr_bundle *b = s->bundle;
-    uint8_t byte;
-    for (uint32_t i = b->summary.n_merged; s->own_base && i < b->summary.n_tensors; i++) {
-        const emr_tensor *t = base_tensor(s, i);
-        if (t && t->bytes)
-            return emr_tensor_read(t, 0, &byte, 1, error);
-    }
-    return EMR_OK;
+    return status ? status : read_base_pieces(handle, error);
 }
 
 static emr_status read_unified_block(void *context, size_t job, size_t worker, emr_error *error)
 {
-    emr_session *s = context;
-    const emr_session_worker *w = &s->work[worker];
+    const emr_session *handle = context;
+    const emr_session_worker *w = &handle->work[worker];
+    emr_session_shared *s = handle->shared;
     emr_block_record r = emr_bundle_block_record(s->bundle, (size_t)(s->unified.first_block + job));
     const uint8_t **at = &s->unified_blocks[job];
     if (r.codec == EMR_CODEC_FILL && r.parameter == 0) {
@@ -125,8 +106,9 @@ static emr_status read_unified_block(void *context, size_t job, size_t worker, e
     return status;
 }
 
-static emr_status load_unified(emr_session *s, const emr_session_needs *n, emr_error *error)
+static emr_status load_unified(emr_session *handle, const emr_session_needs *n, emr_error *error)
 {
+    emr_session_shared *s = handle->shared;
     size_t n_blocks = (size_t)emr_stream_blocks(&s->unified);
     s->unified_shift =
         emr_session_shift(s->unified.block_bytes / emr_float_size(s->bundle->summary.unified_dtype));
@@ -142,24 +124,23 @@ static emr_status load_unified(emr_session *s, const emr_session_needs *n, emr_e
         s->unified_blocks[i] = next;
         next += emr_round_up(emr_stream_block_length(&s->unified, i), EMR_ALIGNMENT);
     }
-    return emr_work(&s->workers, n_blocks, read_unified_block, s, error);
+    return emr_work(&handle->workers, n_blocks, read_unified_block, handle, error);
 }
 
-emr_status emr_session_load(emr_session *s, const emr_session_needs *n, emr_error *error)
+emr_status emr_session_load(emr_session *handle, const emr_session_needs *n, emr_error *error)
 {
-    emr_status status = allocate_scratch(s, n, error);
+    emr_session_shared *s = handle->shared;
+    emr_status status = allocate_fill(s, n, error);
     if (!status)
-        status = load_base(s, error);
+        status = load_base(handle, error);
     if (!status)
-        status = read_kept(s, error);
-    if (!status)
-        status = load_unified(s, n, error);
+        status = load_unified(handle, n, error);
     for (uint32_t task = 0; !status && task < s->bundle->summary.n_tasks; task++)
         status = emr_session_load_task(s, task, error);
     return status;
 }
 
-static void unmap_unified(emr_session *s)
+static void unmap_unified(emr_session_shared *s)
 {
     const emr_bundle *b = s->bundle;
     for (size_t i = 0; s->unified_blocks && i < emr_stream_blocks(&s->unified); i++) {
@@ -169,7 +150,7 @@ static void unmap_unified(emr_session *s)
     }
 }
 
-static void unmap_codes(emr_session *s)
+static void unmap_codes(emr_session_shared *s)
 {
     const emr_bundle *b = s->bundle;
     for (uint32_t task = 0; task < s->codes.n_tasks; task++)
@@ -182,7 +163,7 @@ static void unmap_codes(emr_session *s)
         }
 }
 
-static void release_base(emr_session *s)
+static void release_base(emr_session_shared *s)
 {
     for (uint32_t i = 0; s->tensors && i < s->bundle->summary.n_merged; i++) {
         const emr_session_tensor *m = &s->tensors[i];
@@ -194,7 +175,7 @@ static void release_base(emr_session *s)
     }
 }
 
-void emr_session_unload(emr_session *s)
+void emr_session_unload(emr_session_shared *s)
 {
     const emr_allocator *a = &s->allocator;
     unmap_unified(s);
@@ -206,11 +187,7 @@ void emr_session_unload(emr_session *s)
             emr_release(a, s->tasks[task].parts[part]);
         emr_names_free(&s->tasks[task].private, a);
     }
-    for (size_t i = 0; s->work && i < s->workers.n; i++) {
-        emr_release(a, s->work[i].packed);
-        emr_decoder_destroy(s->work[i].decoder);
-    }
-    void *const rest[] = {(void *)s->unified_blocks, s->unified_memory, s->zeros, s->ones, s->private_block};
+    void *const rest[] = {(void *)s->unified_blocks, s->unified_memory, s->zeros, s->ones};
     for (size_t i = 0; i < sizeof rest / sizeof *rest; i++)
         emr_release(a, rest[i]);
 }

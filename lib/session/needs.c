@@ -4,9 +4,7 @@
 #include "model/model.h"
 
 enum {
-    DECODER_BYTES = 192 << 10, /* about what zstd allocates for one */
-    VIEW_BYTES = 1 << 10,   /* what one thread takes that reads an embedded base, beside decoder and blocks */
-    WORKER_BYTES = 1 << 10, /* of tables */
+    VIEW_BYTES = 1 << 10, /* what one thread takes that reads an embedded base, beside decoder and blocks */
 };
 
 static size_t larger_size(size_t a, size_t b)
@@ -27,7 +25,7 @@ static uint64_t first_group(const emr_bundle *b, const emr_tensor_record *r, uin
 }
 
 /* Finds the base's tensor and whether it must be read. */
-static emr_status measure_tensor(emr_session *s, uint32_t i, emr_session_needs *n, emr_error *error)
+static emr_status measure_tensor(emr_session_shared *s, uint32_t i, emr_session_needs *n, emr_error *error)
 {
     const emr_bundle *b = s->bundle;
     const emr_tensor *t;
@@ -57,17 +55,19 @@ static emr_status measure_tensor(emr_session *s, uint32_t i, emr_session_needs *
     return EMR_OK;
 }
 
-static void measure_own_base(const emr_session *s, emr_session_needs *n)
+static void measure_own_base(const emr_session_shared *s, emr_session_needs *n)
 {
     const emr_bundle *b = s->bundle;
     if (!s->own_base || b->base_streams[EMR_STREAM_BASE] == EMR_NO_STREAM)
         return;
     emr_stream_record stream = emr_bundle_stream_record(b, b->base_streams[EMR_STREAM_BASE]);
     n->tables += emr_bundle_base_memory(b);
-    n->base_reader = VIEW_BYTES + DECODER_BYTES + 2 * longest_block(&stream);
+    n->packed_bytes = larger_size(n->packed_bytes, longest_block(&stream));
+    n->stored_bytes = larger_size(n->stored_bytes, longest_block(&stream));
+    n->base_reader = VIEW_BYTES + EMR_DECODER_BYTES + 2 * longest_block(&stream);
 }
 
-static void measure_unified(emr_session *s, emr_session_needs *n)
+static void measure_unified(emr_session_shared *s, emr_session_needs *n)
 {
     const emr_bundle *b = s->bundle;
     s->unified.block_bytes = 1; /* of a stream that is not there */
@@ -90,7 +90,7 @@ static uint64_t measure_reader(const emr_bundle *b, size_t stream, emr_session_n
     if (stream == EMR_NO_STREAM)
         return 0;
     emr_stream_record record = emr_bundle_stream_record(b, stream);
-    n->reader = larger_size(n->reader, DECODER_BYTES + 2 * longest_block(&record));
+    n->reader = larger_size(n->reader, EMR_DECODER_BYTES + 2 * longest_block(&record));
     return record.bytes;
 }
 
@@ -113,7 +113,7 @@ static void measure_private(const emr_bundle *b, uint32_t task, emr_session_need
     if (private == EMR_NO_STREAM)
         return;
     emr_stream_record stream = emr_bundle_stream_record(b, private);
-    n->private_bytes = larger_size(n->private_bytes, longest_block(&stream));
+    n->stored_bytes = larger_size(n->stored_bytes, longest_block(&stream));
     n->packed_bytes = larger_size(n->packed_bytes, longest_block(&stream));
 }
 
@@ -135,13 +135,14 @@ static uint64_t measure_codes(const emr_bundle *b, uint32_t task, emr_session_ne
     return n_blocks;
 }
 
-emr_status emr_session_measure(emr_session *s, size_t *first_block, emr_session_needs *n, emr_error *error)
+emr_status emr_session_measure(emr_session_shared *s, size_t *first_block, emr_session_needs *n,
+                               emr_error *error)
 {
     const emr_bundle *b = s->bundle;
     emr_status status = EMR_OK;
     *n = (emr_session_needs){.slot_bytes = EMR_ALIGNMENT, .fill_bytes = EMR_ALIGNMENT};
     n->tables = sizeof *s + b->summary.n_merged * sizeof *s->tensors +
-                ((uint64_t)b->summary.n_tasks + 1) * (sizeof *s->tasks + sizeof *s->distinct);
+                ((uint64_t)b->summary.n_tasks + 1) * sizeof *s->tasks;
     for (uint32_t i = 0; !status && i < b->summary.n_merged; i++)
         status = measure_tensor(s, i, n, error);
     measure_own_base(s, n);
@@ -155,8 +156,8 @@ emr_status emr_session_measure(emr_session *s, size_t *first_block, emr_session_
     return status;
 }
 
-emr_status emr_session_limit(emr_session *s, emr_session_needs *n, uint64_t mask_bytes, uint64_t memory_bytes,
-                             emr_error *error)
+emr_status emr_session_limit(emr_session_shared *s, emr_session_needs *n, size_t n_workers,
+                             uint64_t mask_bytes, uint64_t memory_bytes, emr_error *error)
 {
     const emr_bundle *b = s->bundle;
     if (mask_bytes && n->n_code_slots > mask_bytes / n->slot_bytes) {
@@ -167,8 +168,10 @@ emr_status emr_session_limit(emr_session *s, emr_session_needs *n, uint64_t mask
     }
     n->n_code_slots = emr_min(n->n_code_slots, EMR_IN_PLACE - 1);
     n->codes = emr_code_cache_memory(b->summary.n_tasks, n->n_code_blocks, n->n_code_slots, n->slot_bytes);
-    n->scratch = s->workers.n * (n->packed_bytes + DECODER_BYTES + WORKER_BYTES + n->base_reader) +
-                 2 * n->fill_bytes + n->private_bytes + n->reader;
+    s->packed_bytes = n->packed_bytes;
+    s->stored_bytes = n->stored_bytes;
+    n->scratch =
+        emr_session_handle_memory(s, n_workers) + n_workers * n->base_reader + 2 * n->fill_bytes + n->reader;
     s->info.memory_bytes = n->tables + n->base + n->unified + n->scales + n->codes + n->scratch;
     s->info.base_bytes = n->base;
     s->info.unified_bytes = n->unified;

@@ -5,28 +5,31 @@
 
 #include "session/session.h"
 
+enum { EMR_DECODER_BYTES = 192 << 10 }; /* about what zstd allocates for one */
+
 typedef struct emr_session_needs {
-    uint64_t tables, base, unified, scales, codes, scratch;     /* bytes; together info.memory_bytes */
-    uint64_t n_code_blocks;                                     /* of all tasks */
-    uint64_t n_code_slots;                                      /* for those that are decoded */
-    size_t slot_bytes, fill_bytes, packed_bytes, private_bytes; /* of one each */
+    uint64_t tables, base, unified, scales, codes, scratch;    /* bytes; together info.memory_bytes */
+    uint64_t n_code_blocks;                                    /* of all tasks */
+    uint64_t n_code_slots;                                     /* for those that are decoded */
+    size_t slot_bytes, fill_bytes, packed_bytes, stored_bytes; /* of one each */
     size_t base_reader, reader; /* what reading the embedded base, and a task's scales, takes for a while */
 } emr_session_needs;
 
 /* Finds base tensors and the unified stream, and adds everything up. first_block has room for the number of
  * each task's first block of codes, and one more. */
-emr_status emr_session_measure(emr_session *session, size_t *first_block, emr_session_needs *needs,
+emr_status emr_session_measure(emr_session_shared *session, size_t *first_block, emr_session_needs *needs,
                                emr_error *error);
 
 /* Decides how many decoded blocks of codes are kept, and sets the sizes in session->info. EMR_ELIMIT where a
- * cap, 0 for none, is too low. */
-emr_status emr_session_limit(emr_session *session, emr_session_needs *needs, uint64_t mask_bytes,
-                             uint64_t memory_bytes, emr_error *error);
+ * cap, 0 for none, is too low for it and a handle of so many workers. */
+emr_status emr_session_limit(emr_session_shared *session, emr_session_needs *needs, size_t n_workers,
+                             uint64_t mask_bytes, uint64_t memory_bytes, emr_error *error);
 
-/* load.c: allocates and reads what was measured; room for codes is not part of it. */
+/* load.c: allocates and reads what was measured, by the handle's workers; room for codes is not part of it,
+ * nor is the handle's own. */
 emr_status emr_session_load(emr_session *session, const emr_session_needs *needs, emr_error *error);
 
 /* Whatever of it there is. */
-void emr_session_unload(emr_session *session);
+void emr_session_unload(emr_session_shared *session);
 
 #endif

@@ -28,7 +28,7 @@ static bool request_rows(const session_product *p, uint64_t first, uint64_t n)
     emr_session *s = p->session;
     uint64_t columns = p->m.n_columns;
     for (size_t i = 0; i < p->n_distinct; i++)
-        if (!emr_session_request(s, &s->tasks[s->distinct[i]], p->m.product.tensor,
+        if (!emr_session_request(s, &s->shared->tasks[s->distinct[i]], p->m.product.tensor,
                                  (p->m.product.first_row + first) * columns, n * columns))
             return false;
     return true;
@@ -45,7 +45,7 @@ static emr_status begin_with_rows(session_product *p, uint64_t first, uint64_t *
                 error, EMR_ELIMIT,
                 "%F: mask_bytes has no room for the codes of a row of %u columns for %u tasks at a "
                 "time",
-                s->bundle->name, p->m.n_columns, (uint64_t)p->n_distinct);
+                s->shared->bundle->name, p->m.n_columns, (uint64_t)p->n_distinct);
         *n = (*n + 1) / 2;
         emr_session_begin_round(s);
     }
@@ -80,13 +80,14 @@ static emr_status take_tasks(session_product *p, const uint32_t *tasks, emr_mult
     s->n_products++;
     p->n_distinct = 0;
     for (size_t b = 0; b < p->m.product.batch; b++) {
-        emr_session_task *t = emr_session_find_task(s, tasks[b], error);
+        emr_session_task *t = emr_session_find_task(s->shared, tasks[b], error);
         if (!t)
             return EMR_ENOTFOUND;
         of[b] = (emr_multiplier){*emr_session_code(t, p->m.product.tensor), emr_session_window, t};
-        if (t->task != EMR_BASE && t->last_product != s->n_products)
+        uint64_t *last = &s->last_product[t - s->shared->tasks];
+        if (t->task != EMR_BASE && *last != s->n_products)
             s->distinct[p->n_distinct++] = t->task;
-        t->last_product = s->n_products;
+        *last = s->n_products;
     }
     return EMR_OK;
 }
@@ -99,14 +100,14 @@ static emr_status take_product(const emr_session *s, const uint32_t *tasks, cons
     emr_status status = EMR_TAKE(taken, given, emr_product, error);
     if (status)
         return status;
-    if (taken->tensor >= s->bundle->summary.n_merged)
-        return emr_fail(error, EMR_EINVAL, "%F: there is no merged tensor %u", s->bundle->name,
+    if (taken->tensor >= s->shared->bundle->summary.n_merged)
+        return emr_fail(error, EMR_EINVAL, "%F: there is no merged tensor %u", s->shared->bundle->name,
                         (uint64_t)taken->tensor);
     if (taken->batch && !tasks)
         return emr_fail(error, EMR_EINVAL, "emr_session_multiply: NULL");
-    const emr_session_tensor *t = &s->tensors[taken->tensor];
-    return emr_product_check(taken, emr_bundle_tensor_name(s->bundle, taken->tensor), t->n_rows, t->n_columns,
-                             error);
+    const emr_session_tensor *t = &s->shared->tensors[taken->tensor];
+    return emr_product_check(taken, emr_bundle_tensor_name(s->shared->bundle, taken->tensor), t->n_rows,
+                             t->n_columns, error);
 }
 
 emr_status emr_session_multiply(emr_session *s, const uint32_t *tasks, const emr_product *given,
@@ -117,10 +118,10 @@ emr_status emr_session_multiply(emr_session *s, const uint32_t *tasks, const emr
     emr_status status = take_product(s, tasks, given, &whole, error);
     if (status)
         return status;
-    const emr_session_tensor *t = &s->tensors[whole.tensor];
+    const emr_session_tensor *t = &s->shared->tensors[whole.tensor];
     session_product p = {
         .session = s,
-        .m = {.kernels = s->bundle->kernels,
+        .m = {.kernels = s->shared->bundle->kernels,
               .n_columns = t->n_columns,
               .base = t->base ? t->base + whole.first_row * t->n_columns * emr_float_size(t->dtype) : NULL,
               .base_dtype = t->dtype,

@@ -5,7 +5,7 @@
 void emr_session_begin_round(emr_session *s)
 {
     s->n_pieces = 0;
-    emr_code_cache_begin(&s->codes);
+    emr_code_cache_begin(&s->shared->codes);
 }
 
 emr_status emr_session_finish_round(emr_session *s, emr_job_fn fn, void *context, emr_error *error)

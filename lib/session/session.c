@@ -4,8 +4,8 @@
 #include "bundle/arrangement.h"
 
 /* The base that the host gave, checked, or the bundle's own. */
-static emr_status take_base(emr_session *s, const emr_model *base, emr_base_check check, const emr_env *env,
-                            emr_error *error)
+static emr_status take_base(emr_session_shared *s, const emr_model *base, emr_base_check check,
+                            const emr_env *env, emr_error *error)
 {
     s->base = base;
     if (base) {
@@ -28,27 +28,26 @@ static emr_status take_base(emr_session *s, const emr_model *base, emr_base_chec
     return check == EMR_BASE_CHECK_NONE ? EMR_OK : emr_bundle_check_base(s->bundle, base, &options, error);
 }
 
-static emr_status allocate_session_tables(emr_session *s, emr_error *error)
+static emr_status allocate_session_tables(emr_session_shared *s, emr_error *error)
 {
     const emr_allocator *a = &s->allocator;
     uint32_t n_tasks = s->bundle->summary.n_tasks;
     s->tensors = emr_allocate_array(a, s->bundle->summary.n_merged, sizeof *s->tensors);
     s->tasks = emr_allocate_array(a, (size_t)n_tasks + 1, sizeof *s->tasks);
-    s->distinct = emr_allocate_array(a, (size_t)n_tasks + 1, sizeof *s->distinct);
-    s->work = emr_allocate_array(a, s->workers.n, sizeof *s->work);
-    if (!s->tensors || !s->tasks || !s->distinct || !s->work)
+    if (!s->tensors || !s->tasks)
         return emr_no_memory(error, s->bundle->name);
     for (uint32_t task = 0; task < n_tasks; task++)
-        s->tasks[task] = (emr_session_task){.session = s, .task = task};
-    s->tasks[n_tasks] = (emr_session_task){.session = s, .task = EMR_BASE};
+        s->tasks[task] = (emr_session_task){.shared = s, .task = task};
+    s->tasks[n_tasks] = (emr_session_task){.shared = s, .task = EMR_BASE};
     return EMR_OK;
 }
 
 /* Everything that comes after the base: nothing large is allocated before all of it is known to be allowed.
  */
-static emr_status fill_session(emr_session *s, const emr_session_options *o, uint64_t memory_bytes,
+static emr_status fill_session(emr_session *handle, const emr_session_options *o, uint64_t memory_bytes,
                                emr_error *error)
 {
+    emr_session_shared *s = handle->shared;
     emr_session_needs needs;
     size_t n_tasks = s->bundle->summary.n_tasks;
     emr_status status = allocate_session_tables(s, error);
@@ -59,7 +58,7 @@ static emr_status fill_session(emr_session *s, const emr_session_options *o, uin
         return emr_no_memory(error, s->bundle->name);
     status = emr_session_measure(s, first_block, &needs, error);
     if (!status)
-        status = emr_session_limit(s, &needs, o->mask_bytes, memory_bytes, error);
+        status = emr_session_limit(s, &needs, handle->workers.n, o->mask_bytes, memory_bytes, error);
     if (status) {
         emr_release(&s->allocator, first_block);
         return status;
@@ -67,7 +66,20 @@ static emr_status fill_session(emr_session *s, const emr_session_options *o, uin
     if (emr_code_cache_create(&s->codes, &s->allocator, first_block, n_tasks, (size_t)needs.n_code_slots,
                               needs.slot_bytes))
         return emr_no_memory(error, s->bundle->name);
-    return emr_session_load(s, &needs, error);
+    status = emr_session_allocate_scratch(handle, error);
+    return status ? status : emr_session_load(handle, &needs, error);
+}
+
+static void destroy_shared(emr_session_shared *s)
+{
+    emr_allocator allocator = s->allocator;
+    emr_session_unload(s);
+    emr_code_cache_destroy(&s->codes, &allocator);
+    emr_release(&allocator, s->tensors);
+    emr_release(&allocator, s->tasks);
+    emr_model_destroy(&s->own_base);
+    emr_model_destroy(&s->arranged_base);
+    emr_release(&allocator, s);
 }
 
 emr_status emr_session_create(emr_session **session, const emr_bundle *b, const emr_model *base,
@@ -89,19 +101,21 @@ emr_status emr_session_create(emr_session **session, const emr_bundle *b, const 
         status = emr_env_take(&env, o.resources, &b->allocator, error);
     if (status)
         return status;
-    emr_session *s = emr_allocate_array(&env.allocator, 1, sizeof *s);
+    emr_session_shared *s = emr_allocate_array(&env.allocator, 1, sizeof *s);
     if (!s)
         return emr_no_memory(error, b->name);
     s->allocator = env.allocator;
     s->bundle = b;
-    status = emr_workers_create(&s->workers, &env, SIZE_MAX, error);
+    status = emr_session_create_handle(session, s, &env, error);
     if (!status)
         status = take_base(s, base, o.check, &env, error);
     if (!status)
-        status = fill_session(s, &o, env.memory_bytes, error);
-    *session = s;
-    if (status)
-        emr_session_destroy(session);
+        status = fill_session(*session, &o, env.memory_bytes, error);
+    if (status) {
+        emr_session_destroy_handle(*session);
+        destroy_shared(s);
+        *session = NULL;
+    }
     return status;
 }
 
@@ -109,24 +123,17 @@ void emr_session_destroy(emr_session **session)
 {
     if (!session || !*session)
         return;
-    emr_session *s = *session;
-    emr_allocator allocator = s->allocator;
-    emr_session_unload(s);
-    emr_code_cache_destroy(&s->codes, &allocator);
-    void *const tables[] = {s->tensors, s->tasks, s->distinct, s->work};
-    for (size_t i = 0; i < sizeof tables / sizeof *tables; i++)
-        emr_release(&allocator, tables[i]);
-    emr_model_destroy(&s->own_base);
-    emr_model_destroy(&s->arranged_base);
-    emr_workers_destroy(&s->workers);
-    emr_release(&allocator, s);
+    emr_session_shared *s = (*session)->shared;
+    emr_session_destroy_handle(*session);
+    destroy_shared(s);
     *session = NULL;
 }
 
-emr_status emr_session_get_info(const emr_session *s, emr_session_info *info)
+emr_status emr_session_get_info(const emr_session *session, emr_session_info *info)
 {
-    if (!s || !info)
+    if (!session || !info)
         return EMR_EINVAL;
+    const emr_session_shared *s = session->shared;
     emr_session_info known = s->info;
     known.masks_found = s->codes.n_found;
     known.masks_read = s->codes.n_read;

@@ -1,6 +1,7 @@
 /* session.h - what the session's files share. They call each other downwards only:
  *
  *     session.c              creating and destroying
+ *     handle.c               one thread's, or one executor's, part of it
  *     load.c                 what is in memory from then on
  *     needs.c                how much that is
  *     apply.c  product.c     the two calls that work
@@ -42,15 +43,14 @@ enum {
 
 /* A task, or the base as one; windows are asked of it. */
 typedef struct emr_session_task {
-    const struct emr_session *session;
+    const struct emr_session_shared *shared;
     uint32_t task;                     /* or EMR_BASE */
     emr_tensor_code matrices, vectors; /* how they are coded; of the base the kind is NULL */
     unsigned block_shift;              /* log2 of the parameters in one of */
     const emr_code_block *blocks;      /* its blocks, in the cache */
     float *scales; /* with unified values: of all groups, which are the model, its tensors or its rows */
     uint8_t *parts[EMR_SESSION_PARTS]; /* without: what else it has */
-    emr_names private;     /* of names in the bundle's private section, from the task's first on */
-    uint64_t last_product; /* the number of the last one that named it */
+    emr_names private; /* of names in the bundle's private section, from the task's first on */
 } emr_session_task;
 
 /* Memory that one worker decodes with. */
@@ -72,27 +72,35 @@ enum {
     EMR_PIECE_PARAMS = 64 << 10, /* about as many each */
 };
 
-struct emr_session {
+/* What all handles of a session share: it does not change once it is loaded, but for the codes. */
+typedef struct emr_session_shared {
     emr_allocator allocator;
     const emr_bundle *bundle;
     const emr_model *base; /* the host's, or one of these */
     emr_model *own_base, *arranged_base;
-    emr_workers workers;
-    emr_session_worker *work;    /* one a worker */
     emr_session_tensor *tensors; /* the merged ones */
     emr_session_task *tasks;     /* and one more, the base */
     emr_stream_record unified;
     const uint8_t **unified_blocks; /* where each lies, */
     unsigned unified_shift;         /* log2 of its parameters */
     uint8_t *unified_memory;
-    uint8_t *zeros, *ones;  /* bytes 0 and 0xff, which blocks that are nothing else share */
-    uint8_t *private_block; /* the calling thread's, for private tensors */
+    uint8_t *zeros, *ones; /* bytes 0 and 0xff, which blocks that are nothing else share */
     emr_code_cache codes;
+    size_t packed_bytes, stored_bytes; /* of the handles' scratch */
+    emr_session_info info;
+} emr_session_shared;
+
+/* A handle: who works, and with what. */
+struct emr_session {
+    emr_session_shared *shared;
+    emr_workers workers;
+    emr_session_worker *work; /* one a worker */
+    uint8_t *stored_block;    /* the calling thread's, of private tensors or of an embedded base */
     emr_session_piece pieces[EMR_SESSION_PIECES];
     size_t n_pieces;
-    uint32_t *distinct; /* tasks that one product names */
+    uint32_t *distinct;     /* tasks that one product names */
+    uint64_t *last_product; /* of each task, and of the base: the number of the last one that named it */
     uint64_t n_products;
-    emr_session_info info;
 };
 
 /* Whether a raw block is used where a window of the I/O has it. */
@@ -147,8 +155,17 @@ static inline size_t emr_session_part_of(const emr_bundle *b, uint32_t task, siz
 /* How a task has a tensor. */
 static inline const emr_tensor_code *emr_session_code(const emr_session_task *t, uint32_t tensor)
 {
-    return t->session->tensors[tensor].is_vector ? &t->vectors : &t->matrices;
+    return t->shared->tensors[tensor].is_vector ? &t->vectors : &t->matrices;
 }
+
+/* handle.c: a handle without scratch, which takes the allocator's and the executor's copy of `env`; scratch for
+ * it, as large as shared->packed_bytes and stored_bytes say; and the bytes of both for so many workers, about.
+ * After a failure *handle, which may be NULL, may only be destroyed. */
+emr_status emr_session_create_handle(emr_session **handle, emr_session_shared *shared, const emr_env *env,
+                                     emr_error *error);
+emr_status emr_session_allocate_scratch(emr_session *handle, emr_error *error);
+void emr_session_destroy_handle(emr_session *handle);
+uint64_t emr_session_handle_memory(const emr_session_shared *shared, size_t n_workers);
 
 /* codes.c: sees to it that a task's codes of parameters [first, first + n) of a tensor will be in memory when
  * the round's work begins. False if there is no room for them beside what the round has requested already. */
@@ -163,13 +180,13 @@ emr_status emr_session_window(void *user, uint32_t tensor, uint64_t first, uint6
                               emr_window_parts parts, emr_code_window *window, emr_error *error);
 
 /* tasks.c: reads what a task has beside its codes: scales, and the names of private tensors. */
-emr_status emr_session_load_task(emr_session *session, uint32_t task, emr_error *error);
+emr_status emr_session_load_task(emr_session_shared *session, uint32_t task, emr_error *error);
 
 /* Groups of parameters that share scales, in the whole bundle. */
 uint64_t emr_session_n_groups(const emr_bundle *bundle);
 
-/* The task's place in session->tasks, or NULL: EMR_ENOTFOUND. */
-emr_session_task *emr_session_find_task(emr_session *session, uint32_t task, emr_error *error);
+/* The task's place in its table, or NULL: EMR_ENOTFOUND. */
+emr_session_task *emr_session_find_task(emr_session_shared *session, uint32_t task, emr_error *error);
 
 /* The private tensor of that name, in the bundle's private section, or EMR_NAMES_NONE. */
 size_t emr_session_find_private(const emr_session_task *task, const char *name);

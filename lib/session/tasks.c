@@ -10,7 +10,7 @@ uint64_t emr_session_n_groups(const emr_bundle *b)
 }
 
 /* The tensor that has row `row` of all, for a message. */
-static uint32_t tensor_of_row(const emr_session *s, uint64_t row)
+static uint32_t tensor_of_row(const emr_session_shared *s, uint64_t row)
 {
     uint32_t i = 0;
     while (i + 1 < s->bundle->summary.n_merged && s->tensors[i + 1].first_group <= row)
@@ -18,7 +18,7 @@ static uint32_t tensor_of_row(const emr_session *s, uint64_t row)
     return i;
 }
 
-static emr_status read_row_scales(emr_session *s, uint32_t task, uint64_t n, emr_error *error)
+static emr_status read_row_scales(emr_session_shared *s, uint32_t task, uint64_t n, emr_error *error)
 {
     const emr_bundle *b = s->bundle;
     float *scales = s->tasks[task].scales;
@@ -38,7 +38,7 @@ static emr_status read_row_scales(emr_session *s, uint32_t task, uint64_t n, emr
 }
 
 /* What a task without unified values has beside its codes. */
-static emr_status load_task_part(emr_session *s, uint32_t task, size_t part, emr_error *error)
+static emr_status load_task_part(emr_session_shared *s, uint32_t task, size_t part, emr_error *error)
 {
     const emr_bundle *b = s->bundle;
     size_t stream = emr_session_part_of(b, task, part);
@@ -57,7 +57,7 @@ static emr_status load_task_part(emr_session *s, uint32_t task, size_t part, emr
     return status;
 }
 
-static emr_status load_scales(emr_session *s, uint32_t task, emr_error *error)
+static emr_status load_scales(emr_session_shared *s, uint32_t task, emr_error *error)
 {
     const emr_bundle *b = s->bundle;
     uint64_t n_groups = emr_session_n_groups(b), n_scales = emr_bundle_kind(b, task)->n_scales,
@@ -78,11 +78,11 @@ static emr_status load_scales(emr_session *s, uint32_t task, emr_error *error)
 static const char *private_name_at(const void *owner, size_t i)
 {
     const emr_session_task *t = owner;
-    const emr_bundle *b = t->session->bundle;
+    const emr_bundle *b = t->shared->bundle;
     return emr_bundle_string(b, emr_bundle_private_record(b, b->first_private[t->task] + i).name);
 }
 
-static emr_status load_private_names(emr_session *s, uint32_t task, emr_error *error)
+static emr_status load_private_names(emr_session_shared *s, uint32_t task, emr_error *error)
 {
     const emr_bundle *b = s->bundle;
     emr_session_task *t = &s->tasks[task];
@@ -96,7 +96,7 @@ static emr_status load_private_names(emr_session *s, uint32_t task, emr_error *e
     return status ? emr_no_memory(error, b->name) : EMR_OK;
 }
 
-static void find_blocks(emr_session *s, uint32_t task)
+static void find_blocks(emr_session_shared *s, uint32_t task)
 {
     const emr_bundle *b = s->bundle;
     emr_session_task *t = &s->tasks[task];
@@ -107,7 +107,7 @@ static void find_blocks(emr_session *s, uint32_t task)
                                        t->matrices.coding.rate * EMR_CODE_UNIT);
 }
 
-static void find_tensor_codes(emr_session *s, uint32_t task)
+static void find_tensor_codes(emr_session_shared *s, uint32_t task)
 {
     emr_session_task *t = &s->tasks[task];
     for (uint32_t i = 0; i < s->bundle->summary.n_merged; i++) {
@@ -119,7 +119,7 @@ static void find_tensor_codes(emr_session *s, uint32_t task)
     }
 }
 
-emr_status emr_session_load_task(emr_session *s, uint32_t task, emr_error *error)
+emr_status emr_session_load_task(emr_session_shared *s, uint32_t task, emr_error *error)
 {
     emr_status status = EMR_OK;
     find_tensor_codes(s, task);
@@ -131,7 +131,7 @@ emr_status emr_session_load_task(emr_session *s, uint32_t task, emr_error *error
     return status ? status : load_private_names(s, task, error);
 }
 
-emr_session_task *emr_session_find_task(emr_session *s, uint32_t task, emr_error *error)
+emr_session_task *emr_session_find_task(emr_session_shared *s, uint32_t task, emr_error *error)
 {
     uint32_t n = s->bundle->summary.n_tasks;
     if (task < n || task == EMR_BASE)
@@ -143,5 +143,5 @@ emr_session_task *emr_session_find_task(emr_session *s, uint32_t task, emr_error
 size_t emr_session_find_private(const emr_session_task *t, const char *name)
 {
     size_t i = t->task == EMR_BASE ? EMR_NAMES_NONE : emr_names_find(&t->private, private_name_at, t, name);
-    return i == EMR_NAMES_NONE ? i : t->session->bundle->first_private[t->task] + i;
+    return i == EMR_NAMES_NONE ? i : t->shared->bundle->first_private[t->task] + i;
 }
