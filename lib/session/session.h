@@ -4,7 +4,10 @@
  *     handle.c               one thread's, or one executor's, part of it
  *     load.c                 what is in memory from then on
  *     needs.c                how much that is
- *     apply.c  product.c     the two calls that work
+ *     apply.c  gather.c  product.c     the calls that work
+ *     merged.c               weights in rounds; beside them those of
+ *     elements.c             tensors that are not merged
+ *     target.c               whose and which they are
  *     round.c                work in rounds
  *     tasks.c  codes.c       of a task: its tables, its codes
  *     code_cache.c           which codes are in memory */
@@ -62,9 +65,11 @@ typedef struct emr_session_worker {
 /* A part of the work that one worker does at a time: of a merged tensor, some parameters, rows, or bytes. */
 typedef struct emr_session_piece {
     uint64_t first, n;
-    void *out; /* of the first parameter's weight, where that is the work */
+    void *out;              /* where the first one goes; if these are weights to be computed, */
+    emr_session_task *task; /* whose, */
     uint32_t tensor;
-    emr_dtype out_dtype;
+    emr_dtype out_dtype; /* in what form, */
+    bool stream;         /* and whether past the caches */
 } emr_session_piece;
 
 enum {
@@ -95,7 +100,8 @@ struct emr_session {
     emr_session_shared *shared;
     emr_workers workers;
     emr_session_worker *work; /* one a worker */
-    uint8_t *stored_block;    /* the calling thread's, of private tensors or of an embedded base */
+    uint8_t *stored_block;    /* the calling thread's, of private tensors or of an embedded base; */
+    uint64_t stored_number;   /* which one it is, counted from 1; 0: none */
     emr_session_piece pieces[EMR_SESSION_PIECES];
     size_t n_pieces;
     uint32_t *distinct;     /* tasks that one product names */

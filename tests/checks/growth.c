@@ -114,6 +114,14 @@ static emr_status compute_ones(const emr_computation *c, emr_error *error)
     return EMR_OK;
 }
 
+static emr_status take_weights(const emr_weights_part *part, emr_error *error)
+{
+    (void)error;
+    handed_over("emr_weights_part", part->size, sizeof *part, part->count == COUNT && part->data != NULL);
+    memcpy(part->user, part->data, COUNT * sizeof(float));
+    return EMR_OK;
+}
+
 /* ---- structs that go in: each of these makes one call with one, whose `future` has a value ---- */
 
 static void *allocate_some(void *user, size_t bytes, size_t alignment)
@@ -401,6 +409,38 @@ static emr_status with_weights(world *w, uint64_t future, emr_error *error)
     return status;
 }
 
+static emr_status with_weights_handed_over(world *w, uint64_t future, emr_error *error)
+{
+    float staging[COUNT], weight[COUNT] = {0};
+    NEW(emr_weights, weights, future);
+    weights.name = "weight";
+    weights.data = staging;
+    weights.staging = COUNT;
+    weights.write = take_weights;
+    weights.user = weight;
+    emr_status status = emr_session_apply(w->session, EMR_BASE, &weights, 1, error);
+    if (!status && memcmp(weight, w->weight[BASE], sizeof weight) != 0)
+        fail("emr_weights", "other weights were handed over");
+    return status;
+}
+
+static emr_status with_gather(world *w, uint64_t future, emr_error *error)
+{
+    const uint32_t tasks[] = {0, EMR_BASE};
+    const uint64_t rows[] = {0, 2};
+    float out[2 * COLUMNS];
+    NEW(emr_gather, gather, future);
+    gather.name = "weight";
+    gather.tasks = tasks;
+    gather.rows = rows;
+    gather.out = out;
+    gather.n = 2;
+    emr_status status = emr_session_gather(w->session, &gather, error);
+    if (!status && memcmp(out + COLUMNS, w->weight[BASE] + 2 * COLUMNS, COLUMNS * sizeof *out) != 0)
+        fail("emr_gather", "a row is wrong");
+    return status;
+}
+
 static emr_status with_product(world *w, uint64_t future, emr_error *error)
 {
     const uint32_t tasks[] = {0, EMR_BASE};
@@ -485,6 +525,8 @@ static const struct {
     {"emr_task_selection", with_task_selection},
     {"emr_session_options", with_session_options},
     {"emr_weights", with_weights},
+    {"emr_weights", with_weights_handed_over},
+    {"emr_gather", with_gather},
     {"emr_product", with_product},
     {"emr_product", with_product_of_modulators},
     {"emr_application", with_application},

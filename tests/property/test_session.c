@@ -662,8 +662,9 @@ static void wrong_calls_are_refused(void **state)
     emr_weights w = good;
     w.name = "absent";
     assert_refused(&f, emr_session_apply(f.session, 0, &w, 1, e), EMR_ENOTFOUND, "'absent'");
-    w.name = NULL;
-    assert_refused(&f, emr_session_apply(f.session, 0, &w, 1, e), EMR_EINVAL, "name");
+    w.name = NULL; /* it goes by its number, then */
+    w.tensor = 1000;
+    assert_refused(&f, emr_session_apply(f.session, 0, &w, 1, e), EMR_ENOTFOUND, "no tensor 1000");
     w = good;
     assert_refused(&f, emr_session_apply(f.session, N_TASKS, &w, 1, e), EMR_ENOTFOUND, "task 3");
     w.first = 13 * 1031;

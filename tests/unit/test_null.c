@@ -302,6 +302,12 @@ static void refuse_modulators(void)
     emr_modulator_destroy(&m);
 }
 
+static emr_status take_nothing(const emr_weights_part *part, emr_error *given)
+{
+    (void)part, (void)given;
+    return EMR_OK;
+}
+
 static void refuse_sessions(void)
 {
     emr_session *s;
@@ -310,16 +316,23 @@ static void refuse_sessions(void)
     const uint32_t task = 0;
     emr_product product = {.size = sizeof product, .x = x, .y = y, .batch = 1, .n_rows = 6};
     emr_weights weights = {.size = sizeof weights, .name = "w", .data = w};
+    emr_gather gather = {.size = sizeof gather, .name = "w", .tasks = &task, .out = w, .n = 1};
     assert_int_equal(emr_bundle_find_tensor(f.bundle, "w", &product.tensor, NULL), EMR_OK);
     REFUSED(emr_session_create(NULL, f.bundle, NULL, NULL, e));
     NO_HANDLE(s, emr_session_create(&s, NULL, NULL, NULL, e));
     assert_int_equal(emr_session_create(&s, f.bundle, NULL, NULL, NULL), EMR_OK);
     REFUSED(emr_session_apply(NULL, 0, &weights, 1, e));
     REFUSED(emr_session_apply(s, 0, NULL, 1, e));
-    weights.name = NULL;
+    weights.data = NULL;
     REFUSED(emr_session_apply(s, 0, &weights, 1, e));
-    weights.name = "w", weights.data = NULL;
+    weights.write = take_nothing, weights.staging = 5;
     REFUSED(emr_session_apply(s, 0, &weights, 1, e));
+    REFUSED(emr_session_gather(NULL, &gather, e));
+    REFUSED(emr_session_gather(s, NULL, e));
+    gather.out = NULL;
+    REFUSED(emr_session_gather(s, &gather, e));
+    gather.out = w, gather.tasks = NULL;
+    REFUSED(emr_session_gather(s, &gather, e));
     REFUSED(emr_session_multiply(NULL, &task, &product, e));
     REFUSED(emr_session_multiply(s, NULL, &product, e));
     REFUSED(emr_session_multiply(s, &task, NULL, e));

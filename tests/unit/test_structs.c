@@ -290,6 +290,11 @@ static emr_status give_weights(void *given, emr_error *error)
     return emr_session_apply(session, 0, given, 1, error);
 }
 
+static emr_status give_gather(void *given, emr_error *error)
+{
+    return emr_session_gather(session, given, error);
+}
+
 /* Structs that go out. */
 
 static emr_status get_bundle_info(void *out, emr_error *error)
@@ -488,6 +493,7 @@ static void structs_come_in_by_the_size_rule(void **state)
     CHECK_IN(emr_checkpoint_read_options, &(emr_checkpoint_read_options){0}, give_checkpoint_read_options);
     CHECK_IN(emr_checkpoint_write_options, &(emr_checkpoint_write_options){0}, give_checkpoint_write_options);
     CHECK_IN(emr_executor, &((emr_executor){.parallel_for = serial_for, .concurrency = 2}), give_executor);
+    CHECK_IN(emr_gather, &((emr_gather){.tasks = &task, .out = result, .n = 1, .tensor = w}), give_gather);
     CHECK_IN(emr_merge_options, &(emr_merge_options){0}, give_merge_options);
     CHECK_IN(emr_model_options, &(emr_model_options){0}, give_model_options);
     CHECK_IN(emr_modulation,
@@ -599,6 +605,12 @@ static emr_status see_part(void *user, const emr_sink_part *part, emr_error *err
     return part->size == sizeof *part && part->values && error ? EMR_OK : EMR_EIO;
 }
 
+static emr_status see_weights(const emr_weights_part *part, emr_error *error)
+{
+    ++*(size_t *)part->user;
+    return part->size == sizeof *part && error ? EMR_OK : EMR_EIO;
+}
+
 /* Structs that callbacks get say how large the library's own are. */
 static void parts_have_the_librarys_own_size(void **state)
 {
@@ -612,6 +624,15 @@ static void parts_have_the_librarys_own_size(void **state)
     assert_ok(emr_merge_run(merge, &error), &error);
     assert_true(calls > 3 * FIXTURE_MERGED);
     emr_merge_destroy(&merge);
+    calls = 0;
+    const emr_weights parts = {.size = sizeof parts,
+                               .name = "w",
+                               .data = result,
+                               .write = see_weights,
+                               .user = &calls,
+                               .staging = 100};
+    assert_ok(emr_session_apply(session, 1, &parts, 1, &error), &error);
+    assert_int_equal(calls, 3);
 }
 
 int main(void)
