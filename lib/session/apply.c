@@ -158,24 +158,12 @@ static emr_status apply_piece(void *context, size_t job, size_t worker, emr_erro
                              p->out, error);
 }
 
-/* Begins a round with a piece's codes: shortens it to what there is room for. */
-static emr_status begin_with_piece(apply_call *a, emr_session_piece *p, emr_error *error)
-{
-    emr_session *s = a->session;
-    emr_status status = emr_session_finish_round(s, apply_piece, a, error);
-    while (!status && !emr_session_request(s, a->task, p->tensor, p->first, p->n)) {
-        if (p->n == 1)
-            return emr_fail(error, EMR_ELIMIT, "%F: no room for a block of codes", s->shared->bundle->name);
-        p->n = (p->n + 1) / 2;
-    }
-    return status;
-}
-
 /* Cuts a merged tensor into pieces, at multiples of a piece in flat space, so that none lies in two blocks of
  * codes unless blocks are smaller. */
 static emr_status add_merged(apply_call *a, const apply_target *t, emr_error *error)
 {
     emr_session *s = a->session;
+    const emr_session_rounds rounds = {.fn = apply_piece, .context = a, .unit = 1};
     const emr_weights *to = &t->to;
     uint64_t end = to->first + to->count, first_param = s->shared->tensors[t->i].first_param;
     emr_session_piece p = {.tensor = (uint32_t)t->i, .out_dtype = to->dtype};
@@ -183,10 +171,7 @@ static emr_status add_merged(apply_call *a, const apply_target *t, emr_error *er
     for (p.first = to->first; !status && p.first < end; p.first += p.n) {
         p.n = emr_min(end - p.first, EMR_PIECE_PARAMS - (first_param + p.first) % EMR_PIECE_PARAMS);
         p.out = (uint8_t *)to->data + (p.first - to->first) * emr_float_size(to->dtype);
-        if (s->n_pieces == EMR_SESSION_PIECES || !emr_session_request(s, a->task, p.tensor, p.first, p.n))
-            status = begin_with_piece(a, &p, error);
-        if (!status)
-            s->pieces[s->n_pieces++] = p;
+        status = emr_session_add_piece(s, &rounds, &a->task->task, 1, &p, error);
     }
     return status;
 }
@@ -313,9 +298,9 @@ static emr_status check_targets(const apply_call *a, size_t n, uint64_t *bytes, 
 
 static emr_status emit_targets(apply_call *a, size_t n, emr_error *error)
 {
+    const emr_session_rounds rounds = {.fn = apply_piece, .context = a, .unit = 1};
     apply_target t;
     emr_status status = EMR_OK;
-    emr_session_begin_round(a->session);
     for (size_t i = 0; !status && i < n; i++) {
         status = resolve_target(a, i, &t, error);
         if (!status)
@@ -323,7 +308,10 @@ static emr_status emit_targets(apply_call *a, size_t n, emr_error *error)
                      : t.from == FROM_KEPT ? emit_kept(a, &t, error)
                                            : emit_private(a, &t, error);
     }
-    return status ? status : emr_session_finish_round(a->session, apply_piece, a, error);
+    if (!status)
+        status = emr_session_finish_round(a->session, &rounds, error);
+    emr_session_drop_round(a->session);
+    return status;
 }
 
 emr_status emr_session_apply(emr_session *s, uint32_t task, const emr_weights *weights, size_t n_weights,
