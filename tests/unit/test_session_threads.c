@@ -101,6 +101,7 @@ typedef struct world {
     kinds_bundle k;
     gate gate;
     emr_bundle *bundle;
+    emr_pool *pool; /* of the first handle */
     job jobs[JOBS];
     size_t n_jobs;
 } world;
@@ -215,6 +216,7 @@ static world *make_world(bool compressed, bool mapped)
     const emr_io read = {.size = sizeof read, .user = &w->gate, .read = gate_read, .length = gate_length};
     assert_ok(emr_bundle_open(&w->bundle, mapped ? &w->gate.inner : &read, "kinds.emr", NULL, &error),
               &error);
+    w->pool = test_pool_new(2);
     make_jobs(w, &r);
     return w;
 }
@@ -222,6 +224,7 @@ static world *make_world(bool compressed, bool mapped)
 static void free_world(world *w)
 {
     emr_bundle_destroy(&w->bundle);
+    emr_pool_destroy(&w->pool);
     kinds_destroy(&w->k);
     for (size_t i = 0; i < w->n_jobs; i++) {
         free(w->jobs[i].x);
@@ -238,12 +241,13 @@ static emr_session_info info_of(const emr_session *session)
     return info;
 }
 
+/* With a hook it has an executor too. */
 static emr_session *open_session(world *w, shared_meter *meter, uint64_t mask_bytes, uint64_t memory_bytes,
                                  bool waits)
 {
     const emr_allocator allocator = {
         .size = sizeof allocator, .user = meter, .alloc = meter_alloc, .free = meter_free};
-    emr_resources resources = test_resources(&allocator, NULL);
+    emr_resources resources = test_resources(&allocator, waits ? emr_pool_executor(w->pool) : NULL);
     emr_session_options o = EMR_INIT(emr_session_options);
     emr_session *session;
     emr_error error;
@@ -324,7 +328,7 @@ static void call_together(world *w, uint64_t mask_bytes, const caller *alone, si
     assert_int_equal(atomic_load(&meter.now), 0);
 }
 
-/* mask_bytes for so many blocks; 0: there is nothing that has to be decoded. */
+/* mask_bytes for one block. */
 static uint64_t slot_bytes(world *w)
 {
     shared_meter meter = {0};
@@ -332,9 +336,8 @@ static uint64_t slot_bytes(world *w)
         emr_session *session = open_session(w, &meter, bytes, 0, false);
         if (!session)
             continue;
-        uint64_t slots = info_of(session).mask_bytes;
         emr_session_destroy(&session);
-        return slots;
+        return bytes;
     }
 }
 
@@ -347,24 +350,34 @@ static bool all_succeed(const caller *callers, size_t n_callers, size_t n_jobs)
     return true;
 }
 
+/* How many blocks there must be room for: those of the longest row, for all tasks of a batch. */
+static uint64_t least_slots(world *w, uint64_t slot)
+{
+    caller one;
+    for (uint64_t lower = 0, upper = 64;;) {
+        uint64_t middle = (lower + upper) / 2;
+        call_alone(w, middle * slot, &one, 1);
+        if (all_succeed(&one, 1, w->n_jobs))
+            upper = middle;
+        else
+            lower = middle;
+        if (lower + 1 == upper)
+            return upper;
+    }
+}
+
 static void check_world(bool compressed, bool mapped, size_t n, size_t every)
 {
     world *w = make_world(compressed, mapped);
     caller alone[CALLERS];
-    uint64_t slot = slot_bytes(w);
-    if (slot) { /* room for one block: some calls cannot succeed; then more and more, until all can */
-        for (uint64_t slots = 1;; slots += slots < 8 ? 7 : 3) {
-            call_alone(w, slots * slot, alone, n);
-            call_together(w, slots * slot, alone, n, every);
-            if (all_succeed(alone, n, w->n_jobs))
-                break;
-            assert_true(slots < 100);
-        }
+    uint64_t slot = slot_bytes(w), least = least_slots(w, slot);
+    const uint64_t slots[] = {1, least - 1, least, least * 2, 0};
+    assert_true(least > BATCH);
+    for (size_t i = 0; i < sizeof slots / sizeof slots[0]; i++) {
+        call_alone(w, slots[i] * slot, alone, n);
+        assert_true(all_succeed(alone, n, w->n_jobs) == (i >= 2));
+        call_together(w, slots[i] * slot, alone, n, every);
     }
-    call_alone(w, 0, alone, n);
-    assert_true(all_succeed(alone, n, w->n_jobs));
-    call_together(w, slot * 60, alone, n, every);
-    call_together(w, 0, alone, n, every);
     assert_true((atomic_load(&w->gate.n_failed) > 0) == (every > 0));
     free_world(w);
 }
