@@ -15,7 +15,7 @@
  * - What lies in host memory, or in a mapped file and is stored raw, is used where it is; scales are read.
  * - All else is read when the session is created or, of codes, when it is first needed. Of codes that had to
  *   be decoded, as many are kept as mask_bytes allows; the least recently used go first.
- * - Nothing is allocated after creation.
+ * - Nothing is allocated after a handle's creation.
  * - Every block of the bundle is checked when it is read, and the base at the beginning.
  *
  * A session is used by one thread at a time, and shares its work out over the executor; or it has a handle for
@@ -37,12 +37,13 @@ typedef struct emr_session emr_session;
 /* Zero means the default. */
 typedef struct emr_session_options {
     size_t size;
-    /* allocator NULL: the bundle's. memory_bytes caps all memory of the session, 0: no cap; EMR_ELIMIT says
-     * how much is needed, before more than tables is allocated. progress: of checking the base. */
+    /* allocator NULL: the bundle's. memory_bytes caps all memory of the session and its threads, 0: no cap;
+     * EMR_ELIMIT says how much is needed, before more than tables is allocated. progress: of checking the base.
+     */
     const emr_resources *resources;
-    /* Called again and again while a thread waits for another one of the session's (emr_session_open_thread);
-     * NULL: it spins. An operating system's "yield", where more threads work than there are processors, or
-     * where threads have priorities. */
+    /* Called again and again while a thread waits for another one of the session's (emr_session_open_thread),
+     * by several at a time; NULL: it spins. An operating system's "yield", where more threads work than there
+     * are processors, or a short sleep, where threads have priorities. */
     void (*wait)(void *user);
     void *wait_user;
     /* Cap on decoded codes; 0: room for those of all tasks. At least one block: of masks 32 KiB, or what
@@ -117,13 +118,14 @@ typedef struct emr_gather {
 
 typedef struct emr_session_info {
     size_t size;
-    uint64_t memory_bytes;  /* what resources.memory_bytes must be at least; no more is ever allocated */
+    uint64_t memory_bytes;  /* what resources.memory_bytes must be at least, with the threads that there are
+                               now; no more is ever allocated */
     uint64_t base_bytes;    /* of it: base tensors that could not be used in place */
     uint64_t unified_bytes; /* of it: unified values that could not */
     uint64_t mask_bytes;    /* of it: room for decoded codes */
     uint64_t masks_found;   /* how often a piece of work needed a block of codes that was in memory, */
     uint64_t masks_read;    /* and blocks that had to be read first */
-    uint64_t thread_bytes;  /* what emr_session_open_thread allocates */
+    uint64_t thread_bytes;  /* of it: what each emr_session_open_thread allocates */
 } emr_session_info;
 
 EMR_BEGIN_DECLS
@@ -135,12 +137,18 @@ EMR_API emr_status emr_session_create(emr_session **session, const emr_bundle *b
 EMR_API void emr_session_destroy(emr_session **session);
 
 /* One more handle of a session, for one more thread: it shares everything but scratch with it, decoded codes
- * too, and every call takes it. What it is asked to do it does on the calling thread, without the executor. All
- * handles of a session may be used at the same time; results do not depend on that. Where mask_bytes has too
- * little room for what all of them need at a time, they wait for each other.
+ * too, and every call takes it, this one included. What it is asked to do it does on the calling thread, without
+ * the executor. All handles of a session may be used at the same time, each by one thread at a time. What they
+ * give does not depend on that, nor do failures: a block that one could not read, the others try for themselves.
+ * EMR_ELIMIT if there is no room for it in memory_bytes.
  *
  * An engine whose threads share out every operation themselves opens one for each, and calls
- * emr_session_multiply from all of them with different rows. Destroyed before `session` is. */
+ * emr_session_multiply from all of them with different rows.
+ *
+ * Handles wait for each other where one reads the block of codes that another needs too, and where mask_bytes
+ * has too little room for what all of them need at a time; each gets its turn, whatever it needs. So nothing of
+ * the host's that reads the bundle, and no executor, may wait for a call of another handle. They may be
+ * destroyed in any order: what they share goes with the last. */
 EMR_API emr_status emr_session_open_thread(emr_session **thread, emr_session *session, emr_error *error);
 
 /* Writes a task's weights (the base's own for EMR_BASE) into the engine's memory, tensor by tensor, each

@@ -140,13 +140,12 @@ static emr_status write_targets(const apply_call *a, size_t n, emr_error *error)
     emr_weights to;
     emr_status status = EMR_OK;
     a->session->stored_number = 0;
-    emr_session_begin_round(a->session);
     for (size_t i = 0; !status && i < n; i++) {
         status = resolve_target(a, i, &to, &t, error);
         if (!status)
             status = to.write ? write_parts(&t, &to, error) : emr_target_write(&t, error);
     }
-    return status ? status : emr_session_finish_writing(a->session, error);
+    return emr_session_end_writing(a->session, status, error);
 }
 
 emr_status emr_session_apply(emr_session *s, uint32_t task, const emr_weights *weights, size_t n_weights,

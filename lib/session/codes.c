@@ -4,23 +4,23 @@
 
 #include "numeric/convert.h"
 
-bool emr_session_request(emr_session *s, const emr_session_task *t, uint32_t tensor, uint64_t first,
-                         uint64_t n)
+emr_room emr_session_request(emr_session *s, const uint32_t *tasks, size_t n_tasks, uint32_t tensor,
+                             uint64_t first, uint64_t n)
 {
-    const emr_bundle *b = s->shared->bundle;
-    emr_code_cache *codes = &s->shared->codes;
-    uint64_t flat = s->shared->tensors[tensor].first_param + first;
-    const emr_kind *kind = emr_session_code(t, tensor)->kind;
-    if (!n || !kind || kind == &emr_kind_differences)
-        return true;
-    emr_stream_record stream = emr_session_code_stream(b, t->task);
-    for (uint64_t i = flat >> t->block_shift; i <= (flat + n - 1) >> t->block_shift; i++) {
-        emr_block_record r = emr_bundle_block_record(b, (size_t)(stream.first_block + i));
-        if (!emr_code_cache_request(codes, codes->first_block[t->task] + (size_t)i,
-                                    emr_session_needs_slot(b, &r)))
-            return false;
+    const emr_session_shared *shared = s->shared;
+    uint64_t flat = shared->tensors[tensor].first_param + first;
+    size_t n_ranges = 0;
+    for (size_t i = 0; n && i < n_tasks; i++) {
+        if (tasks[i] == EMR_BASE)
+            continue;
+        const emr_session_task *t = &shared->tasks[tasks[i]];
+        if (emr_session_code(t, tensor)->kind == &emr_kind_differences)
+            continue;
+        uint64_t begin = flat >> t->block_shift, end = ((flat + n - 1) >> t->block_shift) + 1;
+        s->ranges[n_ranges++] =
+            (emr_code_range){shared->codes.first_block[tasks[i]] + (size_t)begin, (size_t)(end - begin)};
     }
-    return true;
+    return emr_code_cache_request(&s->shared->codes, &s->codes, s->ranges, n_ranges);
 }
 
 /* The task that has a block of the cache. */
@@ -35,32 +35,35 @@ static uint32_t block_task(const emr_code_cache *c, size_t block)
 static emr_status read_code_block(void *context, size_t job, size_t worker, emr_error *error)
 {
     const emr_session *handle = context;
+    const emr_session_worker *w = &handle->work[worker];
     emr_session_shared *s = handle->shared;
-    size_t block = s->codes.missing[job];
+    size_t block = handle->codes.missing[job];
     uint32_t task = block_task(&s->codes, block);
     emr_code_block *c = &s->codes.blocks[block];
     emr_stream_record stream = emr_session_code_stream(s->bundle, task);
-    uint64_t i = block - s->codes.first_block[task];
-    emr_block_record r = emr_bundle_block_record(s->bundle, (size_t)(stream.first_block + i));
-    if (r.codec == EMR_CODEC_FILL && c->slot == EMR_IN_PLACE) {
-        c->bytes = r.parameter ? s->ones : s->zeros;
-        return EMR_OK;
-    }
-    const emr_session_worker *w = &handle->work[worker];
-    uint8_t *into = c->slot == EMR_IN_PLACE ? w->packed : emr_code_cache_slot(&s->codes, block);
+    uint8_t *into = c->in_place ? w->packed : emr_code_cache_slot(&s->codes, block);
     const uint8_t *data;
-    emr_status status = emr_block_read(s->bundle, &stream, i, w->decoder, w->packed, into, &data, error);
+    emr_status status = emr_block_read(s->bundle, &stream, block - s->codes.first_block[task], w->decoder,
+                                       w->packed, into, &data, error);
     if (!status)
-        c->bytes = data;
+        atomic_store_explicit(&c->bytes, data, memory_order_release);
     return status;
 }
 
 emr_status emr_session_read_codes(emr_session *s, emr_error *error)
 {
-    emr_code_cache *codes = &s->shared->codes;
-    size_t n = codes->n_missing;
-    codes->n_read += n;
-    return n ? emr_work(&s->workers, n, read_code_block, s, error) : EMR_OK;
+    emr_code_cache *c = &s->shared->codes;
+    emr_status status = EMR_OK;
+    unsigned n_waits = 0;
+    while (!status && emr_code_cache_claim(c, &s->codes)) {
+        if (!s->codes.n_claimed) {
+            emr_code_cache_wait(c, &n_waits);
+            continue;
+        }
+        status = emr_work(&s->workers, s->codes.n_claimed, read_code_block, s, error);
+        emr_code_cache_settle(c, &s->codes);
+    }
+    return status;
 }
 
 /* Where parameter `flat` lies within its block; shortens the window to what is left of that. */
@@ -75,7 +78,8 @@ static void window_codes(const emr_session_task *t, const emr_tensor_code *code,
                          emr_code_window *w)
 {
     size_t within = place_in_block(w, flat, t->block_shift);
-    w->codes = t->blocks[flat >> t->block_shift].bytes + within / EMR_CODE_UNIT * code->coding.rate;
+    w->codes = atomic_load_explicit(&t->blocks[flat >> t->block_shift].bytes, memory_order_acquire) +
+               within / EMR_CODE_UNIT * code->coding.rate;
     w->first_code = flat % EMR_CODE_UNIT;
     w->group = flat / EMR_CODE_UNIT * (EMR_CODE_UNIT / EMR_GROUP);
 }

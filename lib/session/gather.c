@@ -100,7 +100,6 @@ static emr_status gather_rows(const gather_call *c, emr_error *error)
     emr_session *s = c->t.session;
     emr_status status = EMR_OK;
     s->n_products++;
-    emr_session_begin_round(s);
     for (size_t i = 0; !status && i < c->g.n; i++) {
         const emr_session_task *task = emr_session_find_task(s->shared, c->g.tasks[i], error);
         uint64_t *last = &s->last_product[task - s->shared->tasks];
@@ -108,7 +107,7 @@ static emr_status gather_rows(const gather_call *c, emr_error *error)
             status = gather_task(c, i, error);
         *last = s->n_products;
     }
-    return status ? status : emr_session_finish_writing(s, error);
+    return emr_session_end_writing(s, status, error);
 }
 
 emr_status emr_session_gather(emr_session *s, const emr_gather *given, emr_error *error)

@@ -22,20 +22,22 @@ static emr_status write_piece(void *context, size_t job, size_t worker, emr_erro
                              p->out, error);
 }
 
-emr_status emr_session_finish_writing(emr_session *s, emr_error *error)
+static emr_session_rounds written_rounds(emr_session *s)
 {
-    return emr_session_finish_round(s, write_piece, s, error);
+    return (emr_session_rounds){.fn = write_piece, .context = s, .unit = 1};
 }
 
-/* Begins a round with a piece's codes: shortens it to what there is room for. */
-static emr_status begin_with_piece(emr_session *s, emr_session_piece *p, emr_error *error)
+emr_status emr_session_finish_writing(emr_session *s, emr_error *error)
 {
-    emr_status status = emr_session_finish_writing(s, error);
-    while (!status && !emr_session_request(s, p->task, p->tensor, p->first, p->n)) {
-        if (p->n == 1)
-            return emr_fail(error, EMR_ELIMIT, "%F: no room for a block of codes", s->shared->bundle->name);
-        p->n = (p->n + 1) / 2;
-    }
+    const emr_session_rounds rounds = written_rounds(s);
+    return emr_session_finish_round(s, &rounds, error);
+}
+
+emr_status emr_session_end_writing(emr_session *s, emr_status status, emr_error *error)
+{
+    if (!status)
+        status = emr_session_finish_writing(s, error);
+    emr_session_drop_round(s);
     return status;
 }
 
@@ -44,6 +46,7 @@ static emr_status begin_with_piece(emr_session *s, emr_session_piece *p, emr_err
 static emr_status add_merged(const emr_session_target *t, emr_error *error)
 {
     emr_session *s = t->session;
+    const emr_session_rounds rounds = written_rounds(s);
     uint64_t end = t->first + t->count, first_param = s->shared->tensors[t->i].first_param;
     emr_session_piece p = {
         .task = t->task, .tensor = (uint32_t)t->i, .out_dtype = t->out_dtype, .stream = t->stream};
@@ -51,10 +54,7 @@ static emr_status add_merged(const emr_session_target *t, emr_error *error)
     for (p.first = t->first; !status && p.first < end; p.first += p.n) {
         p.n = emr_min(end - p.first, EMR_PIECE_PARAMS - (first_param + p.first) % EMR_PIECE_PARAMS);
         p.out = t->out + emr_target_bytes(t, p.first - t->first);
-        if (s->n_pieces == EMR_SESSION_PIECES || !emr_session_request(s, p.task, p.tensor, p.first, p.n))
-            status = begin_with_piece(s, &p, error);
-        if (!status)
-            s->pieces[s->n_pieces++] = p;
+        status = emr_session_add_piece(s, &rounds, &p.task->task, 1, &p, error);
     }
     return status;
 }

@@ -166,16 +166,19 @@ emr_status emr_session_limit(emr_session_shared *s, emr_session_needs *n, size_t
             return emr_fail(error, EMR_ELIMIT, "%F: mask_bytes has no room for one block of codes, %u bytes",
                             b->name, (uint64_t)n->slot_bytes);
     }
-    n->n_code_slots = emr_min(n->n_code_slots, EMR_IN_PLACE - 1);
+    n->n_code_slots = emr_min(n->n_code_slots, EMR_NO_SLOT - 1);
     n->codes = emr_code_cache_memory(b->summary.n_tasks, n->n_code_blocks, n->n_code_slots, n->slot_bytes);
     s->packed_bytes = n->packed_bytes;
     s->stored_bytes = n->stored_bytes;
+    s->n_code_blocks = (size_t)n->n_code_blocks;
+    s->memory_bytes = memory_bytes;
     n->scratch =
         emr_session_handle_memory(s, n_workers) + n_workers * n->base_reader + 2 * n->fill_bytes + n->reader;
     s->info.memory_bytes = n->tables + n->base + n->unified + n->scales + n->codes + n->scratch;
     s->info.base_bytes = n->base;
     s->info.unified_bytes = n->unified;
     s->info.mask_bytes = n->n_code_slots * n->slot_bytes;
+    s->info.thread_bytes = emr_session_handle_memory(s, 1);
     if (memory_bytes && s->info.memory_bytes > memory_bytes)
         return emr_fail(
             error, EMR_ELIMIT,

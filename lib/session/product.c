@@ -22,36 +22,6 @@ static emr_status multiply_piece(void *context, size_t job, size_t worker, emr_e
     return emr_multiply_rows(&p->m, piece->first, piece->first + piece->n, error);
 }
 
-/* Requests the codes of all tasks for some rows. */
-static bool request_rows(const session_product *p, uint64_t first, uint64_t n)
-{
-    emr_session *s = p->session;
-    uint64_t columns = p->m.n_columns;
-    for (size_t i = 0; i < p->n_distinct; i++)
-        if (!emr_session_request(s, &s->shared->tasks[s->distinct[i]], p->m.product.tensor,
-                                 (p->m.product.first_row + first) * columns, n * columns))
-            return false;
-    return true;
-}
-
-/* Begins a round with rows from `first` on: as many of *n as there is room for. */
-static emr_status begin_with_rows(session_product *p, uint64_t first, uint64_t *n, emr_error *error)
-{
-    emr_session *s = p->session;
-    emr_status status = emr_session_finish_round(s, multiply_piece, p, error);
-    while (!status && !request_rows(p, first, *n)) {
-        if (*n == 1)
-            return emr_fail(
-                error, EMR_ELIMIT,
-                "%F: mask_bytes has no room for the codes of a row of %u columns for %u tasks at a "
-                "time",
-                s->shared->bundle->name, p->m.n_columns, (uint64_t)p->n_distinct);
-        *n = (*n + 1) / 2;
-        emr_session_begin_round(s);
-    }
-    return status;
-}
-
 static emr_status multiply_rows(session_product *p, emr_error *error)
 {
     emr_session *s = p->session;
@@ -60,17 +30,20 @@ static emr_status multiply_rows(session_product *p, emr_error *error)
     /* enough pieces that workers finish together, none of them tiny */
     uint64_t shared = n_rows / (8 * s->workers.n) + 1, large = EMR_PIECE_PARAMS / columns + 1;
     uint64_t rows = emr_round_up(emr_min(shared, large), EMR_DOT_ROWS); /* whole blocks */
+    const emr_session_rounds rounds = {.fn = multiply_piece,
+                                       .context = p,
+                                       .first = p->m.product.first_row * p->m.n_columns,
+                                       .unit = p->m.n_columns};
+    emr_session_piece piece = {.tensor = p->m.product.tensor};
     emr_status status = EMR_OK;
-    emr_session_begin_round(s);
-    for (uint64_t at = 0, n; !status && at < n_rows; at += n) {
-        n = emr_min(n_rows - at, rows);
-        if (s->n_pieces == EMR_SESSION_PIECES || !request_rows(p, at, n))
-            status = begin_with_rows(p, at, &n, error);
-        if (!status)
-            s->pieces[s->n_pieces++] =
-                (emr_session_piece){.tensor = p->m.product.tensor, .first = at, .n = n};
+    for (; !status && piece.first < n_rows; piece.first += piece.n) {
+        piece.n = emr_min(n_rows - piece.first, rows);
+        status = emr_session_add_piece(s, &rounds, s->distinct, p->n_distinct, &piece, error);
     }
-    return status ? status : emr_session_finish_round(s, multiply_piece, p, error);
+    if (!status)
+        status = emr_session_finish_round(s, &rounds, error);
+    emr_session_drop_round(s);
+    return status;
 }
 
 /* The vectors' tasks as windows want them, and each task that has codes once. */

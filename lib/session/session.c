@@ -106,6 +106,9 @@ emr_status emr_session_create(emr_session **session, const emr_bundle *b, const 
         return emr_no_memory(error, b->name);
     s->allocator = env.allocator;
     s->bundle = b;
+    s->codes.wait = o.wait;
+    s->codes.wait_user = o.wait_user;
+    atomic_init(&s->n_handles, 1);
     status = emr_session_create_handle(session, s, &env, error);
     if (!status)
         status = take_base(s, base, o.check, &env, error);
@@ -119,29 +122,51 @@ emr_status emr_session_create(emr_session **session, const emr_bundle *b, const 
     return status;
 }
 
+emr_status emr_session_open_thread(emr_session **thread, emr_session *session, emr_error *error)
+{
+    if (thread)
+        *thread = NULL;
+    if (!thread || !session)
+        return emr_fail(error, EMR_EINVAL, "emr_session_open_thread: NULL");
+    emr_session_shared *s = session->shared;
+    size_t n_threads = atomic_fetch_add(&s->n_handles, 1); /* with this one; the first is no thread */
+    uint64_t bytes = s->info.memory_bytes + n_threads * s->info.thread_bytes;
+    const emr_env env = {.allocator = s->allocator};
+    emr_status status = EMR_OK;
+    if (s->memory_bytes && bytes > s->memory_bytes)
+        status = emr_fail(error, EMR_ELIMIT,
+                          "%F: a session with %u threads needs %u bytes of memory; memory_bytes is %u",
+                          s->bundle->name, (uint64_t)n_threads, bytes, s->memory_bytes);
+    if (!status)
+        status = emr_session_create_handle(thread, s, &env, error);
+    if (!status)
+        status = emr_session_allocate_scratch(*thread, error);
+    if (!status)
+        return EMR_OK;
+    emr_session_destroy_handle(*thread);
+    *thread = NULL;
+    atomic_fetch_sub(&s->n_handles, 1); /* not the last: `session` is there */
+    return status;
+}
+
 void emr_session_destroy(emr_session **session)
 {
     if (!session || !*session)
         return;
     emr_session_shared *s = (*session)->shared;
     emr_session_destroy_handle(*session);
-    destroy_shared(s);
     *session = NULL;
+    if (atomic_fetch_sub(&s->n_handles, 1) == 1)
+        destroy_shared(s);
 }
 
 emr_status emr_session_get_info(const emr_session *session, emr_session_info *info)
 {
     if (!session || !info)
         return EMR_EINVAL;
-    const emr_session_shared *s = session->shared;
+    emr_session_shared *s = session->shared;
     emr_session_info known = s->info;
-    known.masks_found = s->codes.n_found;
-    known.masks_read = s->codes.n_read;
+    known.memory_bytes += (atomic_load(&s->n_handles) - 1) * known.thread_bytes;
+    emr_code_cache_count(&s->codes, &known.masks_found, &known.masks_read);
     return EMR_GIVE(info, &known, emr_session_info);
-}
-
-emr_status emr_session_open_thread(emr_session **thread, emr_session *session, emr_error *error)
-{
-    (void)thread, (void)session;
-    return emr_fail(error, EMR_EUNSUPPORTED, "emr_session_open_thread");
 }

@@ -91,7 +91,10 @@ typedef struct emr_session_shared {
     uint8_t *unified_memory;
     uint8_t *zeros, *ones; /* bytes 0 and 0xff, which blocks that are nothing else share */
     emr_code_cache codes;
-    size_t packed_bytes, stored_bytes; /* of the handles' scratch */
+    size_t packed_bytes, stored_bytes; /* of a handle's scratch, */
+    size_t n_code_blocks;              /* and what its rounds may name */
+    uint64_t memory_bytes;             /* cap, 0: none */
+    atomic_size_t n_handles;
     emr_session_info info;
 } emr_session_shared;
 
@@ -104,6 +107,8 @@ struct emr_session {
     uint64_t stored_number;   /* which one it is, counted from 1; 0: none */
     emr_session_piece pieces[EMR_SESSION_PIECES];
     size_t n_pieces;
+    emr_code_round codes;   /* what the pieces need, */
+    emr_code_range *ranges; /* and one of them: of each task */
     uint32_t *distinct;     /* tasks that one product names */
     uint64_t *last_product; /* of each task, and of the base: the number of the last one that named it */
     uint64_t n_products;
@@ -173,10 +178,10 @@ emr_status emr_session_allocate_scratch(emr_session *handle, emr_error *error);
 void emr_session_destroy_handle(emr_session *handle);
 uint64_t emr_session_handle_memory(const emr_session_shared *shared, size_t n_workers);
 
-/* codes.c: sees to it that a task's codes of parameters [first, first + n) of a tensor will be in memory when
- * the round's work begins. False if there is no room for them beside what the round has requested already. */
-bool emr_session_request(emr_session *session, const emr_session_task *task, uint32_t tensor, uint64_t first,
-                         uint64_t n);
+/* codes.c: sees to it that the codes that tasks, none of them twice, have for parameters [first, first + n) of a
+ * tensor will be in memory when the round's work begins; all of them, or none. */
+emr_room emr_session_request(emr_session *session, const uint32_t *tasks, size_t n_tasks, uint32_t tensor,
+                             uint64_t first, uint64_t n);
 
 /* Reads what was requested and is not in memory. */
 emr_status emr_session_read_codes(emr_session *session, emr_error *error);
@@ -197,10 +202,27 @@ emr_session_task *emr_session_find_task(emr_session_shared *session, uint32_t ta
 /* The private tensor of that name, in the bundle's private section, or EMR_NAMES_NONE. */
 size_t emr_session_find_private(const emr_session_task *task, const char *name);
 
-/* round.c: a round is pieces whose codes are in memory at the same time; code_cache.h says how that goes.
- * Beginning one forgets what was requested and not used. Finishing one reads the codes, runs the pieces, and
- * begins another. */
-void emr_session_begin_round(emr_session *session);
-emr_status emr_session_finish_round(emr_session *session, emr_job_fn fn, void *context, emr_error *error);
+/* round.c: a round is pieces whose codes are in memory at the same time; code_cache.h says how that goes. What
+ * one call's pieces have in common: */
+typedef struct emr_session_rounds {
+    emr_job_fn fn; /* does one: job number i is session->pieces[i] */
+    void *context;
+    uint64_t first,
+        unit; /* `first` and `n` of a piece count `unit` parameters each, from this one of its tensor */
+} emr_session_rounds;
+
+/* Adds a piece, for which the codes of some tasks are needed, none of them twice. Where there is no room beside
+ * the others, finishes the round first; where other handles have it, waits for them; where there never is,
+ * shortens the piece, in place. */
+emr_status emr_session_add_piece(emr_session *session, const emr_session_rounds *rounds,
+                                 const uint32_t *tasks, size_t n_tasks, emr_session_piece *piece,
+                                 emr_error *error);
+
+/* Reads the codes and does the pieces. Afterwards, also where that failed, the round is empty. It must be
+ * before anything of the host's is called. */
+emr_status emr_session_finish_round(emr_session *session, const emr_session_rounds *rounds, emr_error *error);
+
+/* Forgets what was added and not done. Every call ends with it, for other handles need the room. */
+void emr_session_drop_round(emr_session *session);
 
 #endif

@@ -51,12 +51,15 @@ emr_status emr_target_check_output(const emr_session_target *target, uint64_t n,
 /* Whether two pieces of memory have a byte in common. */
 bool emr_memory_overlaps(const void *a, uint64_t a_bytes, const void *b, uint64_t b_bytes);
 
-/* Writes elements, in a round that has begun: of a merged tensor some of them, the others when the round is
+/* Writes elements, in a round: of a merged tensor some of them, the others when the round is
  * finished; all of another one. */
 emr_status emr_target_write(const emr_session_target *target, emr_error *error);
 
-/* Writes what is left of the round, and begins another. */
+/* Writes what is left of the round. */
 emr_status emr_session_finish_writing(emr_session *session, emr_error *error);
+
+/* The end of every call that writes: the same, if all went well so far; and the round lets go of its codes. */
+emr_status emr_session_end_writing(emr_session *session, emr_status status, emr_error *error);
 
 /* elements.c: elements of a tensor that is not merged. */
 emr_status emr_target_copy(const emr_session_target *target, emr_error *error);

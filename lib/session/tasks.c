@@ -96,15 +96,23 @@ static emr_status load_private_names(emr_session_shared *s, uint32_t task, emr_e
     return status ? emr_no_memory(error, b->name) : EMR_OK;
 }
 
+/* Where a task's codes are, and which need nothing to be read: they are all zeros, or all ones. */
 static void find_blocks(emr_session_shared *s, uint32_t task)
 {
     const emr_bundle *b = s->bundle;
     emr_session_task *t = &s->tasks[task];
+    emr_code_block *blocks = s->codes.blocks + s->codes.first_block[task];
     if (emr_session_codes_of(b, task) == EMR_NO_STREAM || !t->matrices.kind)
         return;
-    t->blocks = s->codes.blocks + s->codes.first_block[task];
-    t->block_shift = emr_session_shift(emr_session_code_stream(b, task).block_bytes /
-                                       t->matrices.coding.rate * EMR_CODE_UNIT);
+    emr_stream_record stream = emr_session_code_stream(b, task);
+    t->blocks = blocks;
+    t->block_shift = emr_session_shift(stream.block_bytes / t->matrices.coding.rate * EMR_CODE_UNIT);
+    for (size_t i = 0; i < emr_stream_blocks(&stream); i++) {
+        emr_block_record r = emr_bundle_block_record(b, (size_t)(stream.first_block + i));
+        blocks[i].in_place = !emr_session_needs_slot(b, &r);
+        if (blocks[i].in_place && r.codec == EMR_CODEC_FILL)
+            atomic_init(&blocks[i].bytes, r.parameter ? s->ones : s->zeros);
+    }
 }
 
 static void find_tensor_codes(emr_session_shared *s, uint32_t task)

@@ -340,9 +340,12 @@ static void refuse_sessions(void)
     REFUSED(emr_session_multiply(s, &task, &product, e));
     product.x = x, product.y = NULL;
     REFUSED(emr_session_multiply(s, &task, &product, e));
+    emr_session *thread;
+    REFUSED(emr_session_open_thread(NULL, s, e));
+    NO_HANDLE(thread, emr_session_open_thread(&thread, NULL, e));
     QUIET(emr_session_get_info(NULL, &info));
     QUIET(emr_session_get_info(s, NULL));
-    emr_session_destroy(&s), emr_session_destroy(&s), emr_session_destroy(NULL);
+    emr_session_destroy(&s), emr_session_destroy(&s), emr_session_destroy(NULL), emr_session_destroy(&thread);
 }
 
 static void null_is_refused_by_every_call(void **state)
