@@ -76,7 +76,7 @@ enum {
 typedef struct emr_session_shared {
     emr_allocator allocator;
     const emr_bundle *bundle;
-    const emr_model *base; /* the host's, or one of these */
+    const emr_model *base; /* the host's, or one of these; NULL: there is none, and none in `tensors` */
     emr_model *own_base, *arranged_base;
     emr_session_tensor *tensors; /* the merged ones */
     emr_session_task *tasks;     /* and one more, the base */
