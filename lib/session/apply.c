@@ -45,6 +45,12 @@ static emr_status take_weights(const apply_call *a, size_t i, emr_weights *to, e
     return status;
 }
 
+static emr_status fail_unchanged(const emr_bundle *b, const apply_target *t, emr_error *error)
+{
+    return emr_fail(error, EMR_EINVAL, "%F: tensor '%T' is not merged: it has no change to give without_base",
+                    b->name, t->to.name);
+}
+
 static emr_status find_base_tensor(const apply_call *a, apply_target *t, uint32_t i, emr_error *error)
 {
     const emr_bundle *b = a->session->shared->bundle;
@@ -54,6 +60,16 @@ static emr_status find_base_tensor(const apply_call *a, apply_target *t, uint32_
     t->count = emr_bundle_count(b, &r);
     t->stored = r.dtype;
     t->dtype = a->task->task == EMR_BASE ? t->stored : emr_bundle_task_dtype(b, a->task->task, i);
+    if (t->to.without_base && !r.merged)
+        return fail_unchanged(b, t, error);
+    if (t->to.without_base)
+        t->dtype = EMR_DTYPE_F32;
+    else if (!a->session->shared->base)
+        return emr_fail(
+            error, EMR_ESTATE,
+            r.merged ? "%F: tensor '%T': this session has no base: set without_base, for the change alone"
+                     : "%F: tensor '%T' is kept from the base, and this session has none",
+            b->name, t->to.name);
     return r.merged ? EMR_OK : emr_bundle_base_tensor(b, a->session->shared->base, i, &t->kept, error);
 }
 
@@ -78,7 +94,7 @@ static emr_status find_source(const apply_call *a, apply_target *t, emr_error *e
     size_t private = emr_session_find_private(a->task, t->to.name);
     if (private != EMR_NAMES_NONE) {
         find_private_tensor(b, t, private);
-        return EMR_OK;
+        return t->to.without_base ? fail_unchanged(b, t, error) : EMR_OK;
     }
     if (task == EMR_BASE)
         return emr_fail(error, EMR_ENOTFOUND, "%F: the base has no tensor '%T'", b->name, t->to.name);
@@ -145,17 +161,17 @@ static emr_status apply_piece(void *context, size_t job, size_t worker, emr_erro
     const emr_session *s = a->session;
     const emr_session_piece *p = &s->pieces[job];
     const emr_session_tensor *m = &s->shared->tensors[p->tensor];
+    const uint8_t *base = p->without_base ? NULL : m->base + p->first * emr_float_size(m->dtype);
     (void)worker;
     const emr_weighting weighting = {.kernels = s->shared->bundle->kernels,
                                      .code = *emr_session_code(a->task, p->tensor),
                                      .window = emr_session_window,
                                      .user = a->task,
                                      .tensor = p->tensor,
-                                     .base_dtype = m->dtype,
+                                     .base_dtype = base ? m->dtype : EMR_DTYPE_F32,
                                      .out_dtype = p->out_dtype,
                                      .stream = a->stream};
-    return emr_apply_windows(&weighting, p->first, p->n, m->base + p->first * emr_float_size(m->dtype),
-                             p->out, error);
+    return emr_apply_windows(&weighting, p->first, p->n, base, p->out, error);
 }
 
 /* Begins a round with a piece's codes: shortens it to what there is room for. */
@@ -178,7 +194,8 @@ static emr_status add_merged(apply_call *a, const apply_target *t, emr_error *er
     emr_session *s = a->session;
     const emr_weights *to = &t->to;
     uint64_t end = to->first + to->count, first_param = s->shared->tensors[t->i].first_param;
-    emr_session_piece p = {.tensor = (uint32_t)t->i, .out_dtype = to->dtype};
+    emr_session_piece p = {
+        .tensor = (uint32_t)t->i, .out_dtype = to->dtype, .without_base = to->without_base};
     emr_status status = EMR_OK;
     for (p.first = to->first; !status && p.first < end; p.first += p.n) {
         p.n = emr_min(end - p.first, EMR_PIECE_PARAMS - (first_param + p.first) % EMR_PIECE_PARAMS);

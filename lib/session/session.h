@@ -65,6 +65,7 @@ typedef struct emr_session_piece {
     void *out; /* of the first parameter's weight, where that is the work */
     uint32_t tensor;
     emr_dtype out_dtype;
+    uint32_t without_base; /* of weights: no base is read */
 } emr_session_piece;
 
 enum {
