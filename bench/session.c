@@ -34,6 +34,7 @@ typedef struct engine {
     uint32_t task;
     uint32_t batch[TASKS]; /* tasks of a batch */
     size_t n_vectors;
+    bool change; /* products are without the base */
     uint64_t sums[THREADS_MAX];
 } engine;
 
@@ -116,8 +117,17 @@ static void multiply_batch(void *arg)
     p.x = e->x;
     p.y = e->y;
     p.batch = e->n_vectors;
+    p.without_base = e->change;
     for (p.tensor = 0; p.tensor < TENSORS; p.tensor++)
         check(emr_session_multiply(e->session, e->batch, &p, &error), &error);
+}
+
+static void multiply_change(void *arg)
+{
+    engine *e = arg;
+    e->change = true;
+    multiply_batch(e);
+    e->change = false;
 }
 
 /* Bytes that multiplying by `masks` tasks reads. */
@@ -216,6 +226,21 @@ static void measure_products(const settings *s, engine *e)
         dtypes_of(e), threads);
 }
 
+/* What an engine adds to products of its own with a base that is quantised, or elsewhere. */
+static void measure_change(const settings *s, engine *e)
+{
+    const bench_kind *k = e->kind;
+    bool judged = e->values.dtype == EMR_DTYPE_F32 && e->team->executor->concurrency == s->threads;
+    bar target = !judged || k->bits > 1 ? no_bar() : at_most(k->shares_unified ? 0.6 : 0.25);
+    for (size_t n = 1; n <= 8; n += 7) {
+        set_batch(e, n, 1);
+        comparison c = take_turns(s->runs, multiply_change, multiply_batch, e);
+        row(c.ratio, "times", n == 1 ? target : no_bar(),
+            "session: the change alone to the full product, %zu of one task, %s, %s", n, dtypes_of(e),
+            threads_of(e->team->executor->concurrency).text);
+    }
+}
+
 /* When multiplying without materialising pays: a switch costs so many products, and a product by what it
  * wrote still has to read it. */
 static void measure_break_even(const settings *s, engine *e)
@@ -299,6 +324,7 @@ static void measure_kind(const settings *s, const bench_kind *kind, emr_dtype dt
         open_session(&e, 0);
         measure_switching(s, &e);
         measure_products(s, &e);
+        measure_change(s, &e);
         measure_break_even(s, &e);
         if (kind == bench_kinds)
             measure_compressed(s, &e);

@@ -96,7 +96,8 @@ emr_status emr_apply_windows(const emr_weighting *a, uint64_t first, uint64_t co
 {
     size_t base_size = emr_float_size(a->base_dtype), out_size = emr_float_size(a->out_dtype);
     emr_code_kernels kernels = {0};
-    emr_run run = {.coding = a->code.coding,
+    emr_run run = {.base = base,
+                   .coding = a->code.coding,
                    .base_dtype = a->base_dtype,
                    .out_dtype = a->out_dtype,
                    .stream = a->stream};
@@ -109,11 +110,14 @@ emr_status emr_apply_windows(const emr_weighting *a, uint64_t first, uint64_t co
         if (status)
             return status;
         run.n = w.n;
-        run.base = (const uint8_t *)base + done * base_size;
+        if (base)
+            run.base = (const uint8_t *)base + done * base_size;
         run.out = (uint8_t *)out + done * out_size;
         take_window(&run, &w);
         if (w.codes)
             kernels.apply(&run);
+        else if (!base)
+            memset(run.out, 0, w.n * out_size);
         else
             a->kernels->convert(a->out_dtype, run.out, a->base_dtype, run.base, run.n);
     }
@@ -132,8 +136,9 @@ static emr_status check_application(const emr_modulator *m, const emr_applicatio
                         a->count, a->first);
     if (!emr_dtype_is_float(a->base_dtype) || !emr_dtype_is_float(a->out_dtype))
         return emr_fail(error, EMR_EINVAL, "tensor '%T': base and output need float dtypes", name);
-    if (a->count && (!a->base || !a->out))
-        return emr_fail(error, EMR_EINVAL, "tensor '%T': emr_application needs base and out", name);
+    if (a->count && ((!a->base && !a->without_base) || !a->out))
+        return emr_fail(error, EMR_EINVAL,
+                        "tensor '%T': emr_application needs out, and base unless it is without_base", name);
     return EMR_OK;
 }
 
@@ -143,8 +148,13 @@ emr_status emr_modulator_apply(emr_modulator *m, const emr_application *given, e
     if (!m || !given)
         return emr_fail(error, EMR_EINVAL, "emr_modulator_apply: NULL");
     emr_status status = EMR_TAKE(&a, given, emr_application, error);
-    if (!status)
-        status = check_application(m, &a, error);
+    if (status)
+        return status;
+    if (a.without_base) {
+        a.base = NULL;
+        a.base_dtype = EMR_DTYPE_F32;
+    }
+    status = check_application(m, &a, error);
     if (status)
         return status;
     const emr_weighting weighting = {.kernels = m->kernels,
@@ -240,8 +250,12 @@ emr_status emr_modulator_multiply(emr_modulator *const *modulators, const emr_pr
     if (status)
         return status;
     const emr_modulator *first = modulators[0];
-    if (!emr_dtype_is_float(base_dtype) || (p.n_rows && n_columns && !base))
-        return emr_fail(error, EMR_EINVAL, "tensor '%T': the base needs a float dtype and values",
+    if (p.without_base) {
+        base = NULL;
+        base_dtype = EMR_DTYPE_F32;
+    } else if (!emr_dtype_is_float(base_dtype) || (p.n_rows && n_columns && !base))
+        return emr_fail(error, EMR_EINVAL,
+                        "tensor '%T': the base needs a float dtype and values: it is not without_base",
                         first->source->tensor_name(first->user, p.tensor));
     if (p.batch > FEW_MODULATORS)
         of = emr_allocate_array(&first->allocator, p.batch, sizeof *of);

@@ -75,7 +75,8 @@ typedef struct emr_weighting {
     bool stream; /* as emr_run's */
 } emr_weighting;
 
-/* Weights of parameters [first, first + count), of which `base` has the base's values, window by window. */
+/* Weights of parameters [first, first + count), of which `base` has the base's values, window by window. NULL: none
+ * is read, they count as +0, and base_dtype is F32. */
 emr_status emr_apply_windows(const emr_weighting *weighting, uint64_t first, uint64_t count, const void *base,
                              void *out, emr_error *error);
 

@@ -37,6 +37,12 @@ static float fold_row_sums(float lanes[EMR_LANES])
     return lanes[0];
 }
 
+/* A vector's result. The base's alone, without a base, is +0 whatever the vector. */
+static float fold_vector(emr_tile *t, size_t r, size_t v)
+{
+    return t->m->base || t->of[v].code.kind ? fold_row_sums(t->lanes[r][v]) : 0;
+}
+
 /* Some rows, one at most of kinds with unified values. */
 static emr_status multiply_tile_rows(emr_tile *t, uint64_t row, size_t n_rows, emr_error *error)
 {
@@ -46,7 +52,7 @@ static emr_status multiply_tile_rows(emr_tile *t, uint64_t row, size_t n_rows, e
         t->kind ? emr_multiply_elected(t, row, error) : emr_multiply_coded(t, row, n_rows, error);
     for (size_t r = 0; !status && r < n_rows; r++)
         for (size_t v = 0; v < t->n; v++)
-            p->y[(t->first + v) * p->y_stride + row + r] = fold_row_sums(t->lanes[r][v]);
+            p->y[(t->first + v) * p->y_stride + row + r] = fold_vector(t, r, v);
     return status;
 }
 

@@ -17,8 +17,8 @@ typedef struct emr_multiplication {
     const emr_kernels *kernels;
     emr_product product; /* as emr_product_check leaves it */
     uint64_t n_columns;
-    const void *base; /* the base's values, of the product's first row and on */
-    emr_dtype base_dtype;
+    const void *base;     /* the base's values, of the product's first row and on; NULL: none is read, */
+    emr_dtype base_dtype; /* and this is F32 */
     /* One for each vector. Of those whose kind has unified values any one tells them; one without a kind
      * tells them too, if there are any. */
     const emr_multiplier *of;

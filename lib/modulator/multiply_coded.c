@@ -254,7 +254,7 @@ static const uint8_t *base_ahead(const coded_panel *c)
     const emr_multiplication *m = c->t->m;
     size_t row_bytes = (size_t)m->n_columns * emr_float_size(m->base_dtype);
     size_t at = (c->v * (size_t)m->n_columns + (size_t)c->column) * EMR_STEP_AHEAD;
-    if (c->n_rows == 1 || at + c->n * EMR_STEP_AHEAD > c->n_rows * row_bytes)
+    if (!m->base || c->n_rows == 1 || at + c->n * EMR_STEP_AHEAD > c->n_rows * row_bytes)
         return NULL;
     return (const uint8_t *)m->base + (c->row + c->n_rows) * row_bytes + at;
 }
@@ -323,7 +323,8 @@ emr_status emr_multiply_coded(emr_tile *t, uint64_t row, size_t n_rows, emr_erro
 {
     emr_coded_work *k = &t->work.coded;
     emr_status status = EMR_OK;
-    multiply_base(t, row, n_rows);
+    if (t->m->base)
+        multiply_base(t, row, n_rows);
     memset(k->stretch, 0, t->n * sizeof *k->stretch);
     memset(k->steps, 0, t->n * sizeof *k->steps);
     for (size_t v = 0; !status && v < t->n; v++)

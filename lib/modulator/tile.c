@@ -14,8 +14,9 @@ static void size_stripe(const emr_tile *t, emr_stripe *s)
 emr_stripe emr_first_stripe(const emr_tile *t, uint64_t row)
 {
     const emr_multiplication *m = t->m;
-    emr_stripe s = {.at = (m->product.first_row + row) * m->n_columns,
-                    .base = (const uint8_t *)m->base + row * m->n_columns * emr_float_size(m->base_dtype)};
+    emr_stripe s = {.at = (m->product.first_row + row) * m->n_columns, .base = m->base};
+    if (s.base)
+        s.base += row * m->n_columns * emr_float_size(m->base_dtype);
     size_stripe(t, &s);
     return s;
 }
@@ -24,7 +25,8 @@ void emr_next_stripe(const emr_tile *t, emr_stripe *s)
 {
     s->column += s->n;
     s->at += s->n;
-    s->base += s->n * emr_float_size(t->m->base_dtype);
+    if (s->base)
+        s->base += s->n * emr_float_size(t->m->base_dtype);
     size_stripe(t, s);
 }
 
@@ -66,10 +68,12 @@ emr_dot emr_tile_dot(emr_tile *t, const emr_stripe *s)
                  .base_dtype = t->m->base_dtype};
     if (s->n % EMR_LANES == 0)
         return d;
-    memset(t->base, 0, sizeof t->base);
-    memcpy(t->base, s->base, s->n * size);
     emr_tile_pad(t, 0, t->n, s->column, 0, s->n);
-    d.base = t->base;
+    if (s->base) {
+        memset(t->base, 0, sizeof t->base);
+        memcpy(t->base, s->base, s->n * size);
+        d.base = t->base;
+    }
     d.x = t->x[0];
     d.stride = EMR_LANES;
     d.n = EMR_LANES;

@@ -77,7 +77,7 @@ typedef struct emr_tile {
 typedef struct emr_stripe {
     uint64_t column, at; /* the first; its parameter in the tensor */
     size_t n;
-    const uint8_t *base;
+    const uint8_t *base; /* NULL: none is read */
 } emr_stripe;
 
 /* The first stripe of a row of the product, and the next. There is none where n is 0. */

@@ -15,6 +15,13 @@ typedef struct emr_steps {
 
 typedef void (*find_steps_fn)(const emr_run *run, emr_steps *s);
 
+/* The base's values from number `first` on, EMR_GROUP at most; +0 where no base is read. */
+static const uint8_t *base_values(const void *base, emr_dtype dtype, size_t first)
+{
+    static const float zeros[EMR_GROUP];
+    return base ? (const uint8_t *)base + first * emr_float_size(dtype) : (const uint8_t *)zeros;
+}
+
 /* Sums in which every NaN is the same. */
 static float add_f32(float w, float step)
 {
@@ -32,7 +39,7 @@ static void add_steps(const emr_run *r, const emr_steps *s)
 {
     emr_dtype base_dtype = r->base_dtype, out_dtype = r->out_dtype;
     size_t n = s->n, out_size = emr_float_size(out_dtype);
-    const uint8_t *base = (const uint8_t *)r->base + s->first * emr_float_size(base_dtype);
+    const uint8_t *base = base_values(r->base, base_dtype, s->first);
     uint8_t *out = (uint8_t *)r->out + s->first * out_size;
     uint8_t kept[EMR_GROUP * sizeof(double)]; /* the base in the output's dtype; `out` may be `base` */
     (void)emr_convert(out_dtype, kept, base_dtype, base, n); /* the same bytes where dtypes are equal */
@@ -196,7 +203,7 @@ void emr_c_apply_differences(const emr_run *r)
 /* Weights of EMR_LANES columns in f32, of vector number `v`; without scales the base's. */
 static inline void find_weights(const emr_dot *d, size_t first, size_t v, size_t n_scales, float w[EMR_LANES])
 {
-    const uint8_t *base = (const uint8_t *)d->base + first * emr_float_size(d->base_dtype);
+    const uint8_t *base = base_values(d->base, d->base_dtype, first);
     float unified[EMR_LANES], step[EMR_LANES] = {0};
     bool takes[EMR_LANES] = {false};
     if (n_scales) {

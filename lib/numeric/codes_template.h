@@ -14,13 +14,34 @@ static INLINE void prefetch_stream(const uint8_t *at, size_t n)
         __builtin_prefetch(at + 8192 + line, 0, 2);
 }
 
+/* In place of the base's dtype, a constant: no base is read, all its values are +0. */
+enum { NO_BASE = EMR_DTYPE_NONE };
+
+static bool is_plain_base(emr_dtype dtype)
+{
+    return dtype == NO_BASE || is_narrow(dtype);
+}
+
+/* 16 of the base's values, from number i on. */
+static INLINE v16 load_base(unsigned dtype, const uint8_t *base, size_t i)
+{
+    return dtype == NO_BASE ? v_zero() : load16(dtype, base + i * emr_float_size(dtype));
+}
+
+static INLINE void prefetch_base(unsigned dtype, const uint8_t *base, size_t i, size_t n)
+{
+    if (dtype != NO_BASE)
+        prefetch_stream(base + i * emr_float_size(dtype), n * emr_float_size(dtype));
+}
+
 /* By the reference. Here and below, the number of scales tells the kinds with unified values apart. */
 static void apply_part(const emr_run *r, size_t n_scales, size_t from, size_t n)
 {
     emr_run part = *r;
     part.n = n;
     part.first_code = r->first_code + from;
-    part.base = (const uint8_t *)r->base + from * emr_float_size(r->base_dtype);
+    if (r->base)
+        part.base = (const uint8_t *)r->base + from * emr_float_size(r->base_dtype);
     part.unified = (const uint8_t *)r->unified + from * emr_float_size(r->unified_dtype);
     part.out = (uint8_t *)r->out + from * emr_float_size(r->out_dtype);
     if (n)
@@ -51,7 +72,6 @@ static INLINE uint16_t nonzero_bits(v16 x)
  * caches; `out` is aligned then. By value, so that what is stored cannot change it. */
 static INLINE void apply_vectors(emr_run r, size_t n_scales, size_t from, size_t to, bool stream)
 {
-    size_t base_size = emr_float_size(r.base_dtype);
     size_t out_size = emr_float_size(r.out_dtype);
     size_t unified_size = emr_float_size(r.unified_dtype);
     const uint8_t *base = r.base, *unified = r.unified, *mask = r.codes + r.first_code / 8;
@@ -60,12 +80,12 @@ static INLINE void apply_vectors(emr_run r, size_t n_scales, size_t from, size_t
     size_t bit = r.first_code % 8;
     for (size_t i = from; i < to; i += 16) {
         if ((i - from) % EMR_GROUP == 0) {
-            prefetch_stream(base + i * base_size, EMR_GROUP * base_size);
+            prefetch_base(r.base_dtype, base, i, EMR_GROUP);
             prefetch_stream(unified + i * unified_size, EMR_GROUP * unified_size);
         }
         uint8_t *at = stream ? line : out + i * out_size;
         uint16_t bits = emr_load16(mask + (bit + i) / 8);
-        v16 w0 = load16(r.base_dtype, base + i * base_size);
+        v16 w0 = load_base(r.base_dtype, base, i);
         v16 u = load16(r.unified_dtype, unified + i * unified_size);
         v16 step = v_mul(elected_scales(n_scales, r.scales, bits), u);
         bits = scaled_bits(n_scales, r.scales, bits);
@@ -75,7 +95,7 @@ static INLINE void apply_vectors(emr_run r, size_t n_scales, size_t from, size_t
         if (r.out_dtype == EMR_DTYPE_F32)
             v_store_f32(at, v_select(bits, w, w0)); /* an F32 base comes through with its own bits */
         else if (r.out_dtype == r.base_dtype)
-            v_store_rounded_where(r.out_dtype, at, w, bits, base + i * base_size);
+            v_store_rounded_where(r.out_dtype, at, w, bits, base + i * emr_float_size(r.out_dtype));
         else
             v_store_rounded(r.out_dtype, at, v_select(bits, w, w0));
         if (stream)
@@ -101,7 +121,7 @@ static INLINE void apply_by_dtypes(const emr_run *given, size_t n_scales, emr_dt
 
 static INLINE void apply_body(const emr_run *r, size_t n_scales, size_t from, size_t to, bool stream)
 {
-    emr_dtype base = r->base_dtype, unified = r->unified_dtype;
+    emr_dtype base = r->base ? r->base_dtype : NO_BASE, unified = r->unified_dtype;
     emr_dtype out = r->out_dtype;
     if (base == EMR_DTYPE_F32 && unified == EMR_DTYPE_F32 && out == EMR_DTYPE_F32)
         apply_by_dtypes(r, n_scales, EMR_DTYPE_F32, EMR_DTYPE_F32, EMR_DTYPE_F32, from, to, stream);
@@ -113,6 +133,8 @@ static INLINE void apply_body(const emr_run *r, size_t n_scales, size_t from, si
         apply_by_dtypes(r, n_scales, EMR_DTYPE_F16, EMR_DTYPE_F32, EMR_DTYPE_F16, from, to, stream);
     else if (base == EMR_DTYPE_F16 && unified == EMR_DTYPE_F16 && out == EMR_DTYPE_F16)
         apply_by_dtypes(r, n_scales, EMR_DTYPE_F16, EMR_DTYPE_F16, EMR_DTYPE_F16, from, to, stream);
+    else if (base == NO_BASE)
+        apply_by_dtypes(r, n_scales, NO_BASE, unified, out, from, to, stream);
     else
         apply_by_dtypes(r, n_scales, base, unified, out, from, to, stream);
 }
@@ -228,13 +250,13 @@ static void draw_many(const emr_run *r, size_t first, size_t n, uint64_t *kept, 
 }
 
 /* Stores sums where anything was added. */
-static INLINE void store_coded(const emr_run *r, const uint8_t *base, uint8_t *out, v16 w0, v16 w,
-                               uint16_t bits)
+static INLINE void store_coded(const emr_run *r, size_t i, uint8_t *out, v16 w0, v16 w, uint16_t bits)
 {
     if (r->out_dtype == EMR_DTYPE_F32)
         v_store_f32(out, bits == 0xffff ? w : v_select(bits, w, w0));
     else if (r->out_dtype == r->base_dtype)
-        v_store_rounded_where(r->out_dtype, out, w, bits, base);
+        v_store_rounded_where(r->out_dtype, out, w, bits,
+                              (const uint8_t *)r->base + i * emr_float_size(r->base_dtype));
     else
         v_store_rounded(r->out_dtype, out, bits == 0xffff ? w : v_select(bits, w, w0));
 }
@@ -243,7 +265,7 @@ static INLINE void store_coded(const emr_run *r, const uint8_t *base, uint8_t *o
  * With `stream` it goes past the caches; `out` is aligned then. */
 static INLINE void apply_coded_vectors(emr_run r, coded_kind coded, bool stream)
 {
-    const size_t base_size = emr_float_size(r.base_dtype), out_size = emr_float_size(r.out_dtype);
+    const size_t out_size = emr_float_size(r.out_dtype);
     const v16 scale = v_set(r.scales[0]), table = level_table(coded, r.coding.levels, r.scales[0]);
     const uint8_t *base = r.base;
     uint8_t *out = r.out;
@@ -253,23 +275,22 @@ static INLINE void apply_coded_vectors(emr_run r, coded_kind coded, bool stream)
     drawn_groups drawn;
     for (size_t i = 0, p = r.first_code; i < r.n; i += 16, p += 16) {
         uint8_t *at = stream ? line : out + i * out_size;
-        v16 w0 = load16(r.base_dtype, base + i * base_size), step = scale;
+        v16 w0 = load_base(r.base_dtype, base, i), step = scale;
         if (p % EMR_GROUP == 0)
-            prefetch_stream(base + i * base_size, EMR_GROUP * base_size);
+            prefetch_base(r.base_dtype, base, i, EMR_GROUP);
         if (coded == THINNED) {
             size_t group = p / EMR_GROUP, at_hand = (group - first_group) % DRAWN;
             if (i == 0 || (at_hand == 0 && p % EMR_GROUP == 0))
                 draw_groups(&r, group, end_group - group, &drawn);
             v16 w = v_one_nan(v_add(w0, v_signed((uint16_t)(drawn.signs[at_hand] >> p % EMR_GROUP), scale)));
-            store_coded(&r, base + i * base_size, at, w0, w,
-                        (uint16_t)(drawn.kept[at_hand] >> p % EMR_GROUP));
+            store_coded(&r, i, at, w0, w, (uint16_t)(drawn.kept[at_hand] >> p % EMR_GROUP));
         } else {
             uint64_t codes = load_codes(code_width(coded), r.codes + p / 8 * code_width(coded));
             if (coded == SIGNS_BY_COLUMNS)
                 step = v_mul(scale, v_load_bf16(r.columns + 2 * i));
             step = code_width(coded) == 1 ? v_signed((uint16_t)codes, step)
                                           : v_lookup(table, codes, (unsigned)code_width(coded));
-            store_coded(&r, base + i * base_size, at, w0, v_one_nan(v_add(w0, step)), 0xffff);
+            store_coded(&r, i, at, w0, v_one_nan(v_add(w0, step)), 0xffff);
         }
         if (stream)
             v_stream(out + i * out_size, line, 16 * out_size);
@@ -292,13 +313,15 @@ static INLINE void apply_coded_by(const emr_run *given, coded_kind coded, emr_dt
 
 static INLINE void apply_coded_body(const emr_run *r, coded_kind coded)
 {
-    emr_dtype base = r->base_dtype, out = r->out_dtype;
+    emr_dtype base = r->base ? r->base_dtype : NO_BASE, out = r->out_dtype;
     if (base == EMR_DTYPE_F32 && out == EMR_DTYPE_F32)
         apply_coded_by(r, coded, EMR_DTYPE_F32, EMR_DTYPE_F32);
     else if (base == EMR_DTYPE_BF16 && out == EMR_DTYPE_BF16)
         apply_coded_by(r, coded, EMR_DTYPE_BF16, EMR_DTYPE_BF16);
     else if (base == EMR_DTYPE_F16 && out == EMR_DTYPE_F16)
         apply_coded_by(r, coded, EMR_DTYPE_F16, EMR_DTYPE_F16);
+    else if (base == NO_BASE)
+        apply_coded_by(r, coded, NO_BASE, out);
     else
         apply_coded_by(r, coded, base, out);
 }
@@ -317,11 +340,12 @@ static void apply_coded_part(const emr_run *r, size_t width, coded_body_fn body,
     const size_t p = (r->first_code + from) / 16 * 16, lane = r->first_code + from - p;
     uint8_t base[64] = {0}, out[64], columns[32] = {0}, codes[8] = {0};
     emr_run part = *r;
-    memcpy(base + lane * base_size, (const uint8_t *)r->base + from * base_size, n * base_size);
+    if (r->base)
+        memcpy(base + lane * base_size, (const uint8_t *)r->base + from * base_size, n * base_size);
     if (r->columns)
         memcpy(columns + 2 * lane, r->columns + 2 * from, 2 * n);
     part.n = 16;
-    part.base = base;
+    part.base = r->base ? base : NULL;
     part.out = out;
     part.columns = columns;
     part.first_code = p;
@@ -346,7 +370,8 @@ static void apply_coded(const emr_run *r, size_t width, coded_body_fn body)
     if (head)
         apply_coded_part(r, width, body, 0, head);
     whole.n = r->n - head - tail;
-    whole.base = (const uint8_t *)r->base + head * base_size;
+    if (r->base)
+        whole.base = (const uint8_t *)r->base + head * base_size;
     whole.out = (uint8_t *)r->out + head * out_size;
     whole.columns = r->columns ? r->columns + 2 * head : NULL;
     whole.first_code = r->first_code + head;
@@ -361,7 +386,9 @@ static void apply_coded(const emr_run *r, size_t width, coded_body_fn body)
 static bool applies_plainly(const emr_run *r, const emr_code_kernels *reference)
 {
     if (r->scales[0] == 0) {
-        if (r->out != r->base)
+        if (!r->base)
+            memset(r->out, 0, r->n * emr_float_size(r->out_dtype));
+        else if (r->out != r->base)
             convert(r->out_dtype, r->out, r->base_dtype, r->base, r->n);
         return true;
     }
@@ -438,7 +465,7 @@ static INLINE void dot_columns(const emr_dot *d, size_t n_scales, size_t from, s
 {
     const uint8_t *base = d->base, *unified = d->unified;
     const float *x = d->x + from * d->stride + at;
-    v16 w0 = load16(d->base_dtype, base + at * emr_float_size(d->base_dtype)), w = w0, u = w0;
+    v16 w0 = load_base(d->base_dtype, base, at), w = w0, u = w0;
     if (n_scales)
         u = load16(d->unified_dtype, unified + at * emr_float_size(d->unified_dtype));
     UNROLL
@@ -457,13 +484,13 @@ static INLINE void dot_vectors(emr_dot d, size_t n_scales, size_t from, size_t k
     dot_load(d.lanes + from, 1, k, 1, &high);
     for (size_t at = 0; at < d.n; at += EMR_LANES) {
         if (from == 0) { /* the other vectors find it there */
-            size_t base_size = emr_float_size(d.base_dtype);
             size_t unified_size = emr_float_size(d.unified_dtype);
             if (d.ahead)
-                for (size_t line = 0; line < EMR_LANES * base_size; line += 64)
-                    __builtin_prefetch((const uint8_t *)d.ahead + at * base_size + line, 0, 2);
+                for (size_t line = 0; line < EMR_LANES * emr_float_size(d.base_dtype); line += 64)
+                    __builtin_prefetch((const uint8_t *)d.ahead + at * emr_float_size(d.base_dtype) + line, 0,
+                                       2);
             else
-                prefetch_stream((const uint8_t *)d.base + at * base_size, EMR_LANES * base_size);
+                prefetch_base(d.base_dtype, d.base, at, EMR_LANES);
             if (n_scales)
                 prefetch_stream((const uint8_t *)d.unified + at * unified_size, EMR_LANES * unified_size);
         }
@@ -499,23 +526,29 @@ static INLINE void dot_by(const emr_dot *given, size_t n_scales, emr_dtype base_
     SOME_AT_A_TIME(d.n_vectors, dot_vectors, d, n_scales);
 }
 
+static INLINE void dot_by_dtypes(const emr_dot *d, size_t n_scales, emr_dtype base, emr_dtype unified)
+{
+    if (d->shared)
+        dot_by(d, n_scales, base, unified, true);
+    else
+        dot_by(d, n_scales, base, unified, false);
+}
+
 static INLINE void dot_elected(const emr_dot *d, size_t n_scales)
 {
-    emr_dtype base = d->base_dtype, unified = d->unified_dtype;
-    if (!is_narrow(d->base_dtype))
+    emr_dtype base = d->base ? d->base_dtype : NO_BASE, unified = d->unified_dtype;
+    if (!is_plain_base(base))
         (n_scales == 1 ? emr_kernels_c.mask : emr_kernels_c.two_sided).dot(d);
-    else if (base == EMR_DTYPE_F32 && unified == EMR_DTYPE_F32 && d->shared)
-        dot_by(d, n_scales, EMR_DTYPE_F32, EMR_DTYPE_F32, true);
     else if (base == EMR_DTYPE_F32 && unified == EMR_DTYPE_F32)
-        dot_by(d, n_scales, EMR_DTYPE_F32, EMR_DTYPE_F32, false);
-    else if (base == EMR_DTYPE_BF16 && unified == EMR_DTYPE_F32 && d->shared)
-        dot_by(d, n_scales, EMR_DTYPE_BF16, EMR_DTYPE_F32, true);
+        dot_by_dtypes(d, n_scales, EMR_DTYPE_F32, EMR_DTYPE_F32);
     else if (base == EMR_DTYPE_BF16 && unified == EMR_DTYPE_F32)
-        dot_by(d, n_scales, EMR_DTYPE_BF16, EMR_DTYPE_F32, false);
-    else if (base == EMR_DTYPE_BF16 && unified == EMR_DTYPE_BF16 && d->shared)
-        dot_by(d, n_scales, EMR_DTYPE_BF16, EMR_DTYPE_BF16, true);
+        dot_by_dtypes(d, n_scales, EMR_DTYPE_BF16, EMR_DTYPE_F32);
     else if (base == EMR_DTYPE_BF16 && unified == EMR_DTYPE_BF16)
-        dot_by(d, n_scales, EMR_DTYPE_BF16, EMR_DTYPE_BF16, false);
+        dot_by_dtypes(d, n_scales, EMR_DTYPE_BF16, EMR_DTYPE_BF16);
+    else if (base == NO_BASE && unified == EMR_DTYPE_F32)
+        dot_by_dtypes(d, n_scales, NO_BASE, EMR_DTYPE_F32);
+    else if (base == NO_BASE && unified == EMR_DTYPE_BF16)
+        dot_by_dtypes(d, n_scales, NO_BASE, EMR_DTYPE_BF16);
     else
         dot_by(d, n_scales, base, unified, d->shared);
 }

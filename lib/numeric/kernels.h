@@ -146,7 +146,7 @@ typedef struct emr_coding {
  * unified values are used depends on the kind of modulator (modulator/kind.h). */
 typedef struct emr_run {
     size_t n;
-    const void *base;
+    const void *base;       /* NULL: none is read, its values count as +0, base_dtype is F32 */
     const void *unified;    /* NULL where the kind has none */
     const uint8_t *codes;   /* of a flat parameter that is a multiple of EMR_CODE_UNIT, and on */
     size_t first_code;      /* how many parameters after that one the run begins */
@@ -165,7 +165,8 @@ typedef struct emr_run {
 typedef struct emr_dot {
     size_t n;         /* columns, a multiple of EMR_LANES, at most EMR_DOT_COLUMNS */
     size_t n_vectors; /* 1 to EMR_DOT_VECTORS */
-    const void *base, *unified;
+    const void *base; /* NULL: as emr_run's; not of dot_base */
+    const void *unified;
     const void *ahead;     /* as much as of the base that is needed soon; NULL: that is what lies behind it */
     const uint32_t *codes; /* one vector's after the other's */
     const float *scales;   /* likewise, the kind's number of them */

@@ -72,8 +72,12 @@ static emr_status resolve_target(const apply_call *a, size_t i, emr_weights *to,
     emr_status status = take_weights(a, i, to, error);
     if (status)
         return status;
-    *t = (emr_session_target){
-        .session = a->session, .task = a->task, .name = to->name, .out = to->data, .stream = a->stream};
+    *t = (emr_session_target){.session = a->session,
+                              .task = a->task,
+                              .name = to->name,
+                              .out = to->data,
+                              .stream = a->stream,
+                              .without_base = to->without_base};
     status = emr_target_find_name(t, error);
     if (!status)
         status = emr_target_set_dtype(t, to->dtype, error);

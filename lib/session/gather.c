@@ -120,8 +120,10 @@ emr_status emr_session_gather(emr_session *s, const emr_gather *given, emr_error
         return status;
     if (c.g.n && !c.g.tasks)
         return emr_fail(error, EMR_EINVAL, "emr_session_gather: NULL");
-    c.t = (emr_session_target){
-        .session = s, .task = emr_session_find_task(s->shared, EMR_BASE, error), .out = c.g.out};
+    c.t = (emr_session_target){.session = s,
+                               .task = emr_session_find_task(s->shared, EMR_BASE, error),
+                               .out = c.g.out,
+                               .without_base = c.g.without_base};
     status = find_rows(&c, error);
     if (status || !c.g.n)
         return status;

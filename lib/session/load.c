@@ -74,7 +74,7 @@ static emr_status load_base(emr_session *handle, emr_error *error)
 {
     emr_session_shared *s = handle->shared;
     emr_status status = EMR_OK;
-    for (uint32_t i = 0; !status && i < s->bundle->summary.n_merged; i++) {
+    for (uint32_t i = 0; s->base && !status && i < s->bundle->summary.n_merged; i++) {
         const emr_tensor *t = base_tensor(s, i);
         if (t->kind == EMR_TENSOR_MEMORY)
             continue;

@@ -9,17 +9,17 @@ static emr_status write_piece(void *context, size_t job, size_t worker, emr_erro
     const emr_session *s = context;
     const emr_session_piece *p = &s->pieces[job];
     const emr_session_tensor *m = &s->shared->tensors[p->tensor];
+    const uint8_t *base = p->without_base ? NULL : m->base + p->first * emr_float_size(m->dtype);
     (void)worker;
     const emr_weighting weighting = {.kernels = s->shared->bundle->kernels,
                                      .code = *emr_session_code(p->task, p->tensor),
                                      .window = emr_session_window,
                                      .user = p->task,
                                      .tensor = p->tensor,
-                                     .base_dtype = m->dtype,
+                                     .base_dtype = base ? m->dtype : EMR_DTYPE_F32,
                                      .out_dtype = p->out_dtype,
                                      .stream = p->stream};
-    return emr_apply_windows(&weighting, p->first, p->n, m->base + p->first * emr_float_size(m->dtype),
-                             p->out, error);
+    return emr_apply_windows(&weighting, p->first, p->n, base, p->out, error);
 }
 
 static emr_session_rounds written_rounds(emr_session *s)
@@ -48,8 +48,11 @@ static emr_status add_merged(const emr_session_target *t, emr_error *error)
     emr_session *s = t->session;
     const emr_session_rounds rounds = written_rounds(s);
     uint64_t end = t->first + t->count, first_param = s->shared->tensors[t->i].first_param;
-    emr_session_piece p = {
-        .task = t->task, .tensor = (uint32_t)t->i, .out_dtype = t->out_dtype, .stream = t->stream};
+    emr_session_piece p = {.task = t->task,
+                           .tensor = (uint32_t)t->i,
+                           .out_dtype = t->out_dtype,
+                           .stream = t->stream,
+                           .without_base = t->without_base};
     emr_status status = EMR_OK;
     for (p.first = t->first; !status && p.first < end; p.first += p.n) {
         p.n = emr_min(end - p.first, EMR_PIECE_PARAMS - (first_param + p.first) % EMR_PIECE_PARAMS);

@@ -24,35 +24,42 @@ static uint64_t first_group(const emr_bundle *b, const emr_tensor_record *r, uin
                                                            : 0;
 }
 
-/* Finds the base's tensor and whether it must be read. */
+/* Finds the base's tensor, and whether it must be read. */
+static emr_status measure_base_tensor(emr_session_shared *s, uint32_t i, emr_session_needs *n,
+                                      emr_error *error)
+{
+    const emr_tensor *t;
+    emr_status status = emr_bundle_base_tensor(s->bundle, s->base, i, &t, error);
+    if (status)
+        return status;
+    if (t->kind == EMR_TENSOR_PUSHED)
+        return emr_fail(error, EMR_ESTATE,
+                        "%F: tensor '%T' has no bytes: a session needs a base that can be read",
+                        s->base->name, t->name);
+    s->tensors[i].base = t->data;
+    if (t->kind != EMR_TENSOR_MEMORY && !(t->kind == EMR_TENSOR_IO && t->io.map))
+        n->base += emr_round_up(t->bytes, EMR_ALIGNMENT);
+    return EMR_OK;
+}
+
 static emr_status measure_tensor(emr_session_shared *s, uint32_t i, emr_session_needs *n, emr_error *error)
 {
     const emr_bundle *b = s->bundle;
-    const emr_tensor *t;
     emr_tensor_record r = emr_bundle_tensor_record(b, i);
-    emr_status status = emr_bundle_base_tensor(b, s->base, i, &t, error);
-    if (status)
-        return status;
+    uint64_t count = emr_bundle_count(b, &r);
     uint64_t rows = emr_shape_rows(r.rank, emr_bundle_shape(b, r.shape));
     s->tensors[i] =
         (emr_session_tensor){.first_param = r.first_param,
-                             .count = t->count,
+                             .count = count,
                              .n_rows = rows,
-                             .n_columns = rows ? t->count / rows : 0,
+                             .n_columns = rows ? count / rows : 0,
                              .first_group = first_group(b, &r, i),
                              .first_row = r.first_row,
                              .first_place = r.first_place,
                              .is_vector = emr_is_vector(r.rank, emr_bundle_shape(b, r.shape)),
                              .has_columns = emr_matrix_columns(r.rank, emr_bundle_shape(b, r.shape)) > 0,
-                             .base = t->data,
-                             .dtype = t->dtype};
-    if (t->kind == EMR_TENSOR_PUSHED)
-        return emr_fail(error, EMR_ESTATE,
-                        "%F: tensor '%T' has no bytes: a session needs a base that can be read",
-                        s->base->name, t->name);
-    if (t->kind != EMR_TENSOR_MEMORY && !(t->kind == EMR_TENSOR_IO && t->io.map))
-        n->base += emr_round_up(t->bytes, EMR_ALIGNMENT);
-    return EMR_OK;
+                             .dtype = r.dtype};
+    return s->base ? measure_base_tensor(s, i, n, error) : EMR_OK;
 }
 
 static void measure_own_base(const emr_session_shared *s, emr_session_needs *n)

@@ -79,6 +79,11 @@ static emr_status take_product(const emr_session *s, const uint32_t *tasks, cons
     if (taken->batch && !tasks)
         return emr_fail(error, EMR_EINVAL, "emr_session_multiply: NULL");
     const emr_session_tensor *t = &s->shared->tensors[taken->tensor];
+    if (!taken->without_base && !s->shared->base)
+        return emr_fail(error, EMR_ESTATE,
+                        "%F: tensor '%T': this session has no base: set without_base, for the product "
+                        "with the change alone",
+                        s->shared->bundle->name, emr_bundle_tensor_name(s->shared->bundle, taken->tensor));
     return emr_product_check(taken, emr_bundle_tensor_name(s->shared->bundle, taken->tensor), t->n_rows,
                              t->n_columns, error);
 }
@@ -92,14 +97,16 @@ emr_status emr_session_multiply(emr_session *s, const uint32_t *tasks, const emr
     if (status)
         return status;
     const emr_session_tensor *t = &s->shared->tensors[whole.tensor];
-    session_product p = {
-        .session = s,
-        .m = {.kernels = s->shared->bundle->kernels,
-              .n_columns = t->n_columns,
-              .base = t->base ? t->base + whole.first_row * t->n_columns * emr_float_size(t->dtype) : NULL,
-              .base_dtype = t->dtype,
-              .of = of,
-              .in_place = true}};
+    session_product p = {.session = s,
+                         .m = {.kernels = s->shared->bundle->kernels,
+                               .n_columns = t->n_columns,
+                               .base_dtype = EMR_DTYPE_F32,
+                               .of = of,
+                               .in_place = true}};
+    if (t->base && !whole.without_base) {
+        p.m.base = t->base + whole.first_row * t->n_columns * emr_float_size(t->dtype);
+        p.m.base_dtype = t->dtype;
+    }
     for (size_t b = 0; !status && b < whole.batch; b += VECTORS) {
         p.m.product = whole;
         p.m.product.batch = (size_t)emr_min(whole.batch - b, VECTORS);

@@ -3,10 +3,14 @@
 
 #include "bundle/arrangement.h"
 
-/* The base that the host gave, checked, or the bundle's own. */
-static emr_status take_base(emr_session_shared *s, const emr_model *base, emr_base_check check,
+/* The base that the host gave, checked, or the bundle's own; or none. */
+static emr_status take_base(emr_session_shared *s, const emr_model *base, const emr_session_options *o,
                             const emr_env *env, emr_error *error)
 {
+    if (o->without_base)
+        return base ? emr_fail(error, EMR_EINVAL,
+                               "emr_session_create: a base was given to a session that is without_base")
+                    : EMR_OK;
     s->base = base;
     if (base) {
         emr_status status =
@@ -25,7 +29,7 @@ static emr_status take_base(emr_session_shared *s, const emr_model *base, emr_ba
                                      .progress = env->progress,
                                      .progress_user = env->progress_user};
     const emr_base_check_options options = {.size = sizeof options, .resources = &resources};
-    return check == EMR_BASE_CHECK_NONE ? EMR_OK : emr_bundle_check_base(s->bundle, base, &options, error);
+    return o->check == EMR_BASE_CHECK_NONE ? EMR_OK : emr_bundle_check_base(s->bundle, base, &options, error);
 }
 
 static emr_status allocate_session_tables(emr_session_shared *s, emr_error *error)
@@ -111,7 +115,7 @@ emr_status emr_session_create(emr_session **session, const emr_bundle *b, const 
     atomic_init(&s->n_handles, 1);
     status = emr_session_create_handle(session, s, &env, error);
     if (!status)
-        status = take_base(s, base, o.check, &env, error);
+        status = take_base(s, base, &o, &env, error);
     if (!status)
         status = fill_session(*session, &o, env.memory_bytes, error);
     if (status) {

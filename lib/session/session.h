@@ -68,8 +68,9 @@ typedef struct emr_session_piece {
     void *out;              /* where the first one goes; if these are weights to be computed, */
     emr_session_task *task; /* whose, */
     uint32_t tensor;
-    emr_dtype out_dtype; /* in what form, */
-    bool stream;         /* and whether past the caches */
+    emr_dtype out_dtype;   /* in what form, */
+    bool stream;           /* whether past the caches, */
+    uint32_t without_base; /* and whether without reading any base */
 } emr_session_piece;
 
 enum {
@@ -81,7 +82,7 @@ enum {
 typedef struct emr_session_shared {
     emr_allocator allocator;
     const emr_bundle *bundle;
-    const emr_model *base; /* the host's, or one of these */
+    const emr_model *base; /* the host's, or one of these; NULL: there is none, and none in `tensors` */
     emr_model *own_base, *arranged_base;
     emr_session_tensor *tensors; /* the merged ones */
     emr_session_task *tasks;     /* and one more, the base */

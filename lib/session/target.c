@@ -36,6 +36,12 @@ static emr_status fail_absent(const emr_session_target *t, emr_error *error)
                     emr_bundle_task_name(b, task), t->name);
 }
 
+static emr_status fail_unchanged(const emr_session_target *t, emr_error *error)
+{
+    return emr_fail(error, EMR_EINVAL, "%F: tensor '%T' is not merged: it has no change to give without_base",
+                    t->session->shared->bundle->name, t->name);
+}
+
 emr_status emr_target_find(emr_session_target *t, uint32_t i, emr_error *error)
 {
     const emr_bundle *b = t->session->shared->bundle;
@@ -49,6 +55,16 @@ emr_status emr_target_find(emr_session_target *t, uint32_t i, emr_error *error)
     t->total = emr_bundle_count(b, &r);
     t->stored = r.dtype;
     t->dtype = task == EMR_BASE ? t->stored : emr_bundle_task_dtype(b, task, i);
+    if (t->without_base) {
+        t->stored = t->dtype = EMR_DTYPE_F32;
+        return r.merged ? EMR_OK : fail_unchanged(t, error);
+    }
+    if (!t->session->shared->base)
+        return emr_fail(
+            error, EMR_ESTATE,
+            r.merged ? "%F: tensor '%T': this session has no base: set without_base, for the change alone"
+                     : "%F: tensor '%T' is kept from the base, and this session has none",
+            b->name, t->name);
     return r.merged ? EMR_OK : emr_bundle_base_tensor(b, t->session->shared->base, i, &t->kept, error);
 }
 
@@ -74,7 +90,7 @@ emr_status emr_target_find_name(emr_session_target *t, emr_error *error)
     if (private == EMR_NAMES_NONE)
         return fail_absent(t, error);
     find_private(t, private);
-    return EMR_OK;
+    return t->without_base ? fail_unchanged(t, error) : EMR_OK;
 }
 
 emr_status emr_target_set_dtype(emr_session_target *t, emr_dtype dtype, emr_error *error)

@@ -23,7 +23,8 @@ typedef struct emr_session_target {
     emr_dtype out_dtype;
     uint64_t first, count;
     uint8_t *out;
-    bool stream; /* past the caches */
+    bool stream;           /* past the caches */
+    uint32_t without_base; /* the change alone: as of a merged tensor whose base is +0 in F32 */
 } emr_session_target;
 
 /* Bytes of n elements in the form in which they are wanted. */

@@ -128,6 +128,34 @@ static bool same_apply(const emr_kernels *k, const tried_coding *t, emr_run r, b
     return false;
 }
 
+static const float zeros[N_MAX]; /* what no base is as good as */
+
+/* Whether a variant, and the reference, apply the run without a base as the reference does to a base of zeros. */
+static bool same_without_base(const emr_kernels *k, const tried_coding *t, emr_run r)
+{
+    static _Alignas(64) uint8_t a[N_MAX * 8 + 2 * GUARD], b[N_MAX * 8 + 2 * GUARD];
+    const emr_kernels *const tries[] = {&emr_kernels_c, k};
+    size_t offset = chance(2) ? 0 : below(GUARD);
+    memset(a, 0x5a, sizeof a);
+    r.base_dtype = EMR_DTYPE_F32;
+    r.base = zeros;
+    r.out = a + offset;
+    members_of(&emr_kernels_c, t).apply(&r);
+    r.base = NULL;
+    r.out = b + offset;
+    for (size_t i = 0; i < 2; i++) {
+        memset(b, 0x5a, sizeof b);
+        members_of(tries[i], t).apply(&r);
+        if (memcmp(a, b, sizeof a) == 0)
+            continue;
+        printf("%s: apply without a base differs: %s of %u, %zu parameters from %zu, out %s, scale %a\n",
+               tries[i]->name, t->name, t->rate, r.n, r.first_code, emr_dtype_name(r.out_dtype),
+               (double)r.scales[0]);
+        return false;
+    }
+    return true;
+}
+
 static bool check_apply(const emr_kernels *k, const tried_coding *t, emr_dtype base, emr_dtype unified,
                         emr_dtype out, size_t n, bool nonfinite)
 {
@@ -160,7 +188,7 @@ static bool check_apply(const emr_kernels *k, const tried_coding *t, emr_dtype b
     if (!t->has_unified && r.scales[0] == 0 && chance(2))
         r.codes = NULL;
     snprintf(values, sizeof values, nonfinite ? "not finite" : "flavour %d", (int)f);
-    bool same = same_apply(k, t, r, base == out && chance(2), values);
+    bool same = same_apply(k, t, r, base == out && chance(2), values) && same_without_base(k, t, r);
     free(base_values);
     free(codes);
     free(unified_values);
@@ -205,6 +233,28 @@ static float *random_vectors(size_t n, size_t n_vectors, size_t stride, flavour 
     return x;
 }
 
+/* Whether a variant, and the reference, multiply without a base as the reference does with a base of zeros. */
+static bool same_dot_without_base(const emr_kernels *k, const tried_coding *t, emr_dot d)
+{
+    const emr_kernels *const tries[] = {&emr_kernels_c, k};
+    d.base_dtype = EMR_DTYPE_F32;
+    for (size_t i = 0; i < 2; i++) {
+        begin_lanes(d.n_vectors);
+        d.base = zeros;
+        d.lanes = lanes_a;
+        members_of(&emr_kernels_c, t).dot(&d);
+        d.base = NULL;
+        d.lanes = lanes_b;
+        members_of(tries[i], t).dot(&d);
+        if (same_lanes())
+            continue;
+        printf("%s: dot without a base differs: %s, %zu columns, %zu vectors, unified %s, shared %d\n",
+               tries[i]->name, t->name, d.n, d.n_vectors, emr_dtype_name(d.unified_dtype), d.shared);
+        return false;
+    }
+    return true;
+}
+
 /* Kinds with unified values; without a coding, the base alone. */
 static bool check_dot(const emr_kernels *k, const tried_coding *t)
 {
@@ -243,6 +293,7 @@ static bool check_dot(const emr_kernels *k, const tried_coding *t)
         printf("%s: dot differs: %s, %zu columns, %zu vectors, base %s, unified %s, shared %d, flavour %d\n",
                k->name, t ? t->name : "base", d.n, d.n_vectors, emr_dtype_name(d.base_dtype),
                emr_dtype_name(d.unified_dtype), d.shared, (int)f);
+    same = same && (!t || same_dot_without_base(k, t, d));
     free(base);
     free(unified);
     free(x);

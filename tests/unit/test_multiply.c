@@ -183,6 +183,8 @@ static void what_does_not_fit_is_refused(void **state)
     p = product_of(x, y, 2);
     assert_int_equal(emr_modulator_multiply(m->of, &p, COLUMNS, EMR_DTYPE_I32, m->base, NULL), EMR_EINVAL);
     assert_int_equal(emr_modulator_multiply(m->of, &p, COLUMNS, EMR_DTYPE_F32, NULL, NULL), EMR_EINVAL);
+    p.without_base = 1; /* then they are not looked at */
+    assert_int_equal(emr_modulator_multiply(m->of, &p, COLUMNS, EMR_DTYPE_I32, NULL, NULL), EMR_OK);
     free_matrix(m);
     free_matrix(stranger);
 }

@@ -370,6 +370,43 @@ static void check_weights(const coded_task *t)
     }
 }
 
+/* Without the base a batch gives what it gives with one of zeros, to the bit. */
+static void check_change(emr_modulator *const *batch, emr_product p, const matrix *m)
+{
+    float *zeros = calloc(p.n_rows * m->n_columns, sizeof *zeros),
+          *y = malloc(p.batch * p.n_rows * sizeof *y);
+    p.y_stride = p.n_rows;
+    assert_int_equal(emr_modulator_multiply(batch, &p, m->n_columns, EMR_DTYPE_F32, zeros, NULL), EMR_OK);
+    memcpy(y, p.y, p.batch * p.n_rows * sizeof *y);
+    memset(p.y, 0xa5, p.batch * p.n_rows * sizeof *y);
+    p.without_base = 1;
+    assert_int_equal(emr_modulator_multiply(batch, &p, m->n_columns, 99, NULL, NULL), EMR_OK);
+    assert_memory_equal(y, p.y, p.batch * p.n_rows * sizeof *y);
+    free(zeros);
+    free(y);
+}
+
+/* The weights likewise, of some of the parameters, in a dtype. */
+static void check_changed_weights(const coded_task *t, emr_dtype dtype, rng *r)
+{
+    const matrix *m = t->of;
+    uint64_t first = rng_below(r, m->count), n = 1 + rng_below(r, m->count - first);
+    float *zeros = calloc(n, sizeof *zeros);
+    uint8_t *want = malloc(n * 8), *got = malloc(n * 8);
+    emr_application a = EMR_INIT(emr_application);
+    assert_int_equal(test_apply(t->modulator, 0, first, n, EMR_DTYPE_F32, zeros, dtype, want, NULL), EMR_OK);
+    a.first = first;
+    a.count = n;
+    a.out = got;
+    a.out_dtype = dtype;
+    a.without_base = 1;
+    assert_int_equal(emr_modulator_apply(t->modulator, &a, NULL), EMR_OK);
+    assert_memory_equal(got, want, n * emr_float_size(dtype));
+    free(zeros);
+    free(want);
+    free(got);
+}
+
 static void check_batch(coded_task tasks[TASKS], const matrix *m, rng *r)
 {
     float *x = malloc(BATCH * m->n_columns * sizeof *x), *y = malloc(BATCH * m->n_rows * sizeof *y);
@@ -397,6 +434,7 @@ static void check_batch(coded_task tasks[TASKS], const matrix *m, rng *r)
                          (double)y[b * p.n_rows + row], (double)want);
             expect_near(&tasks[of[b]], p.first_row + row, x + b * m->n_columns, want);
         }
+    check_change(batch, p, m);
     free(x);
     free(y);
 }
@@ -427,6 +465,9 @@ static void products_of_mixed_batches_follow_the_definition(void **state)
                 fill_task(&tasks[t], t, &m, *k, &r);
                 if (m.base_dtype != EMR_DTYPE_F64)
                     check_weights(&tasks[t]);
+                for (emr_dtype d = EMR_DTYPE_F32; d <= EMR_DTYPE_F8_E5M2; d++)
+                    if (emr_dtype_is_float(d))
+                        check_changed_weights(&tasks[t], d, &r);
             }
             for (size_t round = 0; round < (m.count > 20000 ? 6 : 60); round++) {
                 for (size_t t = 0; t < TASKS; t++)
