@@ -134,7 +134,8 @@ static void compare_coded(holder *h, uint32_t task, const float *base, const emr
     one.batch = 1;
     one.x = p->x + vector * columns;
     one.y = y;
-    emr_status status = emr_modulator_multiply(&m, &one, columns, EMR_DTYPE_F32, base, &error);
+    one.n_columns = columns;
+    emr_status status = emr_modulator_multiply(&m, &one, EMR_DTYPE_F32, base, &error);
     promise(fuzz_status(status, &error) == EMR_OK);
     for (uint64_t row = 0; row < p->n_rows; row++)
         compare_result(p->y[vector * p->n_rows + row], y[row]);

@@ -8,7 +8,7 @@
 
 #include <math.h>
 
-enum { LANES = 32, CHUNK = 16384, UNIT = 512, BATCH = 21, PLACE = 700 };
+enum { LANES = 32, CHUNK = 16384, UNIT = 512, BATCH = 21, PLACE = 700, MOST_ROWS = 40 };
 
 /* A tensor that begins within flat space, and what all tasks share of it. */
 typedef struct matrix {
@@ -320,17 +320,17 @@ static void end_stretch(volatile float t[LANES], volatile float s[LANES], float 
     }
 }
 
-/* One row times a vector, in the order of sums. */
-static float product_of(const coded_task *task, uint64_t row, const float *x)
+/* A row of n columns, the tensor's or a part of one, times a vector, in the order of sums. */
+static float product_of(const coded_task *task, uint64_t row, size_t n, const float *x)
 {
     const matrix *m = task->of;
     volatile float a[LANES] = {0}, s[LANES] = {0}, t[LANES] = {0};
-    uint64_t first = row * m->n_columns;
+    uint64_t first = row * n;
     bool elected = task->code.kind->has_unified;
-    for (size_t c = 0; c < m->n_columns; c++)
+    for (size_t c = 0; c < n; c++)
         add_product(&a[c % LANES], elected ? task->weights[first + c] : m->wide[first + c], x[c]);
     float scale = 1;
-    for (size_t c = 0; !elected && c < m->n_columns; c++) {
+    for (size_t c = 0; !elected && c < n; c++) {
         if (!is_differences(task)) {
             if (c && (m->flat + first + c) % CHUNK == 0)
                 end_stretch(t, s, scale);
@@ -349,14 +349,13 @@ static float product_of(const coded_task *task, uint64_t row, const float *x)
 }
 
 /* It is near the product with the weights, which are rounded. */
-static void expect_near(const coded_task *task, uint64_t row, const float *x, float y)
+static void expect_near(const coded_task *task, uint64_t row, size_t n, const float *x, float y)
 {
-    const float *w = task->weights + row * task->of->n_columns;
+    const float *w = task->weights + row * n, *base = task->of->wide + row * n;
     double exact = 0, sum = 0;
-    for (size_t c = 0; c < task->of->n_columns; c++) {
+    for (size_t c = 0; c < n; c++) {
         exact += (double)w[c] * (double)x[c];
-        sum += fabs((double)w[c] * (double)x[c]) +
-               fabs((double)task->of->wide[row * task->of->n_columns + c] * (double)x[c]);
+        sum += fabs((double)w[c] * (double)x[c]) + fabs((double)base[c] * (double)x[c]);
     }
     assert_true(fabs((double)y - exact) <= 1e-4 * sum + 1e-30);
 }
@@ -370,13 +369,14 @@ static void check_weights(const coded_task *t)
     }
 }
 
-static void check_batch(coded_task tasks[TASKS], const matrix *m, rng *r)
+/* Some rows, of n columns each. */
+static void check_batch(coded_task tasks[TASKS], const matrix *m, size_t n, rng *r)
 {
-    float *x = malloc(BATCH * m->n_columns * sizeof *x), *y = malloc(BATCH * m->n_rows * sizeof *y);
+    float *x = malloc(BATCH * n * sizeof *x), *y = malloc(BATCH * MOST_ROWS * sizeof *y);
     emr_modulator *batch[BATCH];
     size_t of[BATCH], some = (size_t)rng_below(r, TASKS), n_some = rng_below(r, 3) ? TASKS : 3;
     emr_product p = EMR_INIT(emr_product);
-    for (size_t i = 0; i < BATCH * m->n_columns; i++)
+    for (size_t i = 0; i < BATCH * n; i++)
         x[i] = rng_below(r, 20) ? rng_normal(r) : 0;
     for (size_t b = 0; b < BATCH; b++) {
         of[b] = rng_below(r, 3) && b ? of[b - 1] : (some + (size_t)rng_below(r, n_some)) % TASKS;
@@ -384,21 +384,31 @@ static void check_batch(coded_task tasks[TASKS], const matrix *m, rng *r)
     }
     p.x = x;
     p.y = y;
-    p.first_row = rng_below(r, m->n_rows);
-    p.n_rows = 1 + rng_below(r, m->n_rows - p.first_row);
+    p.n_columns = n;
+    p.first_row = rng_below(r, m->count / n);
+    p.n_rows = 1 + rng_below(r, emr_min(m->count / n - p.first_row, MOST_ROWS));
     p.batch = 1 + (size_t)rng_below(r, BATCH);
-    const uint8_t *base = m->base + p.first_row * m->n_columns * emr_float_size(m->base_dtype);
-    assert_int_equal(emr_modulator_multiply(batch, &p, m->n_columns, m->base_dtype, base, NULL), EMR_OK);
+    const uint8_t *base = m->base + p.first_row * n * emr_float_size(m->base_dtype);
+    assert_int_equal(emr_modulator_multiply(batch, &p, m->base_dtype, base, NULL), EMR_OK);
     for (size_t b = 0; b < p.batch; b++)
         for (size_t row = 0; row < p.n_rows; row++) {
-            float want = product_of(&tasks[of[b]], p.first_row + row, x + b * m->n_columns);
+            float want = product_of(&tasks[of[b]], p.first_row + row, n, x + b * n);
             if (want != y[b * p.n_rows + row])
                 fail_msg("%s: vector %zu, row %zu: %a, not %a", tasks[of[b]].code.kind->name, b, row,
                          (double)y[b * p.n_rows + row], (double)want);
-            expect_near(&tasks[of[b]], p.first_row + row, x + b * m->n_columns, want);
+            expect_near(&tasks[of[b]], p.first_row + row, n, x + b * n, want);
         }
     free(x);
     free(y);
+}
+
+/* A divisor of the matrix's columns: all of them, or any. */
+static size_t any_part(const matrix *m, rng *r)
+{
+    size_t n = rng_below(r, 2) ? m->n_columns : 1 + (size_t)rng_below(r, m->n_columns);
+    while (m->n_columns % n)
+        n++;
+    return n;
 }
 
 static void products_of_mixed_batches_follow_the_definition(void **state)
@@ -408,6 +418,8 @@ static void products_of_mixed_batches_follow_the_definition(void **state)
         uint64_t flat;
         emr_dtype base;
     } shapes[] = {
+        {3, 24 * 96, CHUNK - 448, EMR_DTYPE_BF16}, /* fused experts; a stretch ends within a part */
+        {2, 3 * 9600, 2 * CHUNK - 320, EMR_DTYPE_F32},
         {9, 70, CHUNK - 192, EMR_DTYPE_F32},
         {7, 8, 64, EMR_DTYPE_F16},
         {9, 1100, 5 * CHUNK - 1280, EMR_DTYPE_BF16},
@@ -431,7 +443,7 @@ static void products_of_mixed_batches_follow_the_definition(void **state)
             for (size_t round = 0; round < (m.count > 20000 ? 6 : 60); round++) {
                 for (size_t t = 0; t < TASKS; t++)
                     tasks[t].longest = longest[rng_below(&r, m.count > 20000 ? 3 : 6)];
-                check_batch(tasks, &m, &r);
+                check_batch(tasks, &m, any_part(&m, &r), &r);
             }
             for (size_t t = 0; t < TASKS; t++)
                 free_task(&tasks[t]);

@@ -71,9 +71,10 @@ static void check_kinds_vector(kinds_session *f, uint32_t task, const emr_produc
     one.x += b * n_columns;
     one.y = y;
     one.batch = 1;
+    one.n_columns = n_columns;
     if (task != EMR_BASE) {
-        assert_ok(emr_modulator_multiply(&f->of[task], &one, n_columns, EMR_DTYPE_F32,
-                                         base + one.first_row * n_columns, &error),
+        assert_ok(emr_modulator_multiply(&f->of[task], &one, EMR_DTYPE_F32, base + one.first_row * n_columns,
+                                         &error),
                   &error);
         assert_memory_equal(y, p->y + b * p->n_rows, p->n_rows * sizeof *y);
         kinds_weights(&f->k, task, p->tensor, weights);
