@@ -210,7 +210,7 @@ static emr_status check_modulators(emr_modulator *const *modulators, emr_product
 }
 
 /* How many parameters share scales: of kinds without unified values a row. */
-static uint64_t group_length(const emr_modulator *m, uint32_t tensor)
+static uint64_t sharing_length(const emr_modulator *m, uint32_t tensor)
 {
     uint64_t count = m->source->tensor_count(m->user, tensor), n = m->source->n_groups(m->user, tensor);
     return n ? count / n : count;
@@ -221,7 +221,7 @@ static emr_status check_rows(emr_modulator *const *modulators, const emr_product
 {
     for (size_t i = 0; i < p->batch; i++) {
         const emr_modulator *m = modulators[i];
-        uint64_t length = group_length(m, p->tensor);
+        uint64_t length = sharing_length(m, p->tensor);
         if (length % p->n_columns)
             return emr_fail(
                 error, EMR_EINVAL,
@@ -237,7 +237,7 @@ static bool rows_are_parts(emr_modulator *const *modulators, const emr_product *
 {
     for (size_t i = 0; i < p->batch; i++)
         if (modulators[i]->source->code(modulators[i]->user, p->tensor).kind->has_columns &&
-            group_length(modulators[i], p->tensor) != p->n_columns)
+            sharing_length(modulators[i], p->tensor) != p->n_columns)
             return true;
     return false;
 }
