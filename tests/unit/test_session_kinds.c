@@ -1,12 +1,13 @@
 /* test_session_kinds.c - sessions over bundles whose tasks have modulators of different kinds: weights are
- * those that docs/bundle-format.md says, products those of emr_modulator_multiply, task by task. */
+ * those that docs/bundle-format.md says, products those of emr/product.h, with rows of any length, and so are
+ * those of emr_modulator_multiply, task by task. */
 #include "kinds_bundle.h"
 
 #include "core/memory.h"
 
 #include <math.h>
 
-enum { BATCH = 13 };
+enum { BATCH = 13, MOST_ROWS = 700 };
 
 typedef struct kinds_session {
     kinds_bundle k;
@@ -64,7 +65,7 @@ static void check_kinds_weights(kinds_session *f, rng *r)
 static void check_kinds_vector(kinds_session *f, uint32_t task, const emr_product *p, uint64_t n_columns,
                                size_t b)
 {
-    static float weights[40000], y[700];
+    static float weights[40000], y[MOST_ROWS];
     const float *base = (const float *)(const void *)(f->k.base.bytes + f->k.tensors[p->tensor].base_offset);
     emr_product one = *p;
     emr_error error;
@@ -88,17 +89,28 @@ static void check_kinds_vector(kinds_session *f, uint32_t task, const emr_produc
             sum += term;
             magnitude += fabs(term);
         }
-        assert_true(fabs(sum - (double)p->y[b * p->n_rows + row]) <= 1e-3 * magnitude + 1e-6);
+        float got = p->y[b * p->n_rows + row];
+        float want = kinds_product(&f->k, task, p->tensor, p->first_row + row, n_columns, one.x);
+        assert_true(fabs(sum - (double)got) <= 1e-3 * magnitude + 1e-6);
+        assert_memory_equal(&got, &want, sizeof got);
     }
+}
+
+/* How many columns the rows of a product have: the tensor's, or parts of them. */
+static uint64_t any_columns(uint32_t tensor, rng *r)
+{
+    static const uint64_t parts[] = {160, 20, 5, 1000, 14};
+    uint64_t all = kinds_columns(tensor), part = parts[rng_below(r, 5)];
+    return all % part ? all : part;
 }
 
 static void check_kinds_products(kinds_session *f, rng *r)
 {
-    static float x[BATCH * 20000], y[BATCH * 700];
-    for (uint32_t i = 0; i < KINDS_MERGED; i++) {
+    static float x[BATCH * 20000], y[BATCH * MOST_ROWS];
+    for (uint32_t round = 0; round < 2 * KINDS_MERGED; round++) {
         emr_product p = EMR_INIT(emr_product);
-        uint32_t tasks[BATCH];
-        uint64_t n_columns = kinds_columns(i), n_rows = kinds_rows(i);
+        uint32_t tasks[BATCH], i = round % KINDS_MERGED;
+        uint64_t n_columns = any_columns(i, r), n_rows = n_columns ? kinds_count(i) / n_columns : 0;
         emr_error error;
         for (size_t c = 0; c < BATCH * n_columns; c++)
             x[c] = rng_normal(r);
@@ -107,12 +119,17 @@ static void check_kinds_products(kinds_session *f, rng *r)
             tasks[b] = b && rng_below(r, 3) == 0 ? tasks[b - 1] : any < f->k.n_tasks ? any : EMR_BASE;
         }
         p.tensor = i;
+        if (rng_below(r, 2))
+            p.name = kinds_tensor_name(i), p.tensor = 1 + i; /* the name goes first */
+        if (n_columns != kinds_columns(i) || rng_below(r, 2))
+            p.n_columns = n_columns;
         p.first_row = n_rows ? rng_below(r, n_rows) : 0;
-        p.n_rows = n_rows - p.first_row;
+        p.n_rows = emr_min(n_rows - p.first_row, MOST_ROWS);
         p.x = x;
         p.y = y;
         p.batch = BATCH;
         assert_ok(emr_session_multiply(f->session, tasks, &p, &error), &error);
+        p.tensor = i;
         for (size_t b = 0; b < BATCH && p.n_rows; b++)
             check_kinds_vector(f, tasks[b], &p, n_columns, b);
     }
