@@ -1,6 +1,7 @@
 /* test_multiply_kinds.c - products with the weights of modulators of every kind, mixed in a batch, over
- * windows of any length: what emr/product.h says, to the last bit, for every variant of the kernels. Formulas
- * and order of sums are written out once more here. */
+ * windows of any length or over memory of the host's, with rows that are the tensor's or parts of those: what
+ * emr/product.h says, to the last bit, for every variant of the kernels. Formulas and order of sums are written
+ * out once more here. */
 #include "support.h"
 
 #include "modulator/modulator.h"
@@ -14,6 +15,8 @@ enum { LANES = 32, CHUNK = 16384, UNIT = 512, BATCH = 21, PLACE = 700, MOST_ROWS
 typedef struct matrix {
     size_t n_rows, n_columns, count;
     uint64_t flat; /* its first parameter */
+    bool
+        homemade; /* modulators are made by the host: flat is 0, and the rows of a task have one scale each */
     emr_dtype base_dtype;
     uint8_t *base;
     float *wide; /* the same in f32 */
@@ -42,8 +45,9 @@ static bool is_differences(const coded_task *t)
 static size_t scale_slot(const coded_task *t, uint64_t i)
 {
     size_t row = (size_t)(i / t->of->n_columns);
-    return t->code.kind->has_unified ? row * t->code.kind->n_scales
-                                     : row + (size_t)((t->of->flat + i) / CHUNK - t->of->flat / CHUNK);
+    return t->of->homemade || t->code.kind->has_unified
+               ? row * t->code.kind->n_scales
+               : row + (size_t)((t->of->flat + i) / CHUNK - t->of->flat / CHUNK);
 }
 
 /* The code of parameter i, of up to 4 bits. */
@@ -247,6 +251,33 @@ static void fill_codes(coded_task *t, rng *r)
     }
 }
 
+/* A modulator over the task's memory: as a host makes it, if it can. */
+static void make_task_modulator(coded_task *t, const emr_kernels *variant, uint32_t n_levels)
+{
+    emr_modulator members = {.kernels = variant, .source = &coded_source, .user = t};
+    assert_int_equal(emr_allocator_take(&members.allocator, NULL, NULL), EMR_OK);
+    if (!t->of->homemade || is_differences(t)) {
+        assert_int_equal(emr_modulator_open(&t->modulator, &members, NULL), EMR_OK);
+        return;
+    }
+    const emr_modulation w = {.size = sizeof w,
+                              .name = "w",
+                              .unified = t->code.kind->has_unified ? t->of->unified : NULL,
+                              .unified_dtype = EMR_DTYPE_F32,
+                              .mask = t->codes,
+                              .rescalers = t->scales,
+                              .columns = t->columns,
+                              .count = t->of->count,
+                              .n_rescalers = t->of->n_rows,
+                              .kind = t->code.kind->number,
+                              .thinning = t->thinning ? 1u << t->thinning : 0,
+                              .n_levels = n_levels,
+                              .seed = t->code.coding.seed};
+    assert_int_equal(emr_modulator_create(&t->modulator, NULL, NULL), EMR_OK);
+    assert_int_equal(emr_modulator_add(t->modulator, &w, NULL), EMR_OK);
+    t->modulator->kernels = variant;
+}
+
 static void fill_task(coded_task *t, size_t which, const matrix *m, const emr_kernels *variant, rng *r)
 {
     const emr_kind *kind = emr_kind_find(all_kinds[which].kind);
@@ -264,9 +295,7 @@ static void fill_task(coded_task *t, size_t which, const matrix *m, const emr_ke
     for (size_t i = 0; i < n; i++)
         t->scales[i] = rng_below(r, 8) ? emr_bf16_to_f32(emr_f32_to_bf16(0.25f + fabsf(rng_normal(r)))) : 0;
     t->longest = UINT64_MAX;
-    emr_modulator members = {.kernels = variant, .source = &coded_source, .user = t};
-    assert_int_equal(emr_allocator_take(&members.allocator, NULL, NULL), EMR_OK);
-    assert_int_equal(emr_modulator_open(&t->modulator, &members, NULL), EMR_OK);
+    make_task_modulator(t, variant, all_kinds[which].n_levels);
     t->weights = malloc(m->count * sizeof(float));
     assert_int_equal(
         test_apply(t->modulator, 0, 0, m->count, m->base_dtype, m->base, EMR_DTYPE_F32, t->weights, NULL),
@@ -418,6 +447,8 @@ static void products_of_mixed_batches_follow_the_definition(void **state)
         uint64_t flat;
         emr_dtype base;
     } shapes[] = {
+        {10, 24 * 96, 0, EMR_DTYPE_F32}, /* modulators that the host makes */
+        {2, 18000, 0, EMR_DTYPE_F16},
         {3, 24 * 96, CHUNK - 448, EMR_DTYPE_BF16}, /* fused experts; a stretch ends within a part */
         {2, 3 * 9600, 2 * CHUNK - 320, EMR_DTYPE_F32},
         {9, 70, CHUNK - 192, EMR_DTYPE_F32},
@@ -435,6 +466,7 @@ static void products_of_mixed_batches_follow_the_definition(void **state)
         for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
             coded_task tasks[TASKS];
             matrix m = make_matrix(shapes[i].n_rows, shapes[i].n_columns, shapes[i].flat, shapes[i].base, &r);
+            m.homemade = m.flat == 0;
             for (size_t t = 0; t < TASKS; t++) {
                 fill_task(&tasks[t], t, &m, *k, &r);
                 if (m.base_dtype != EMR_DTYPE_F64)
