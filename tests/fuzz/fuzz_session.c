@@ -157,6 +157,16 @@ static void compare_product(holder *h, uint32_t tensor)
     promise(emr_session_multiply(h->session, tasks, &p, &error) == EMR_EINVAL);
     if (!columns || columns > MOST_ELEMENTS)
         return;
+    p.n_columns = columns + 1;
+    promise(emr_session_multiply(h->session, tasks, &p, &error) == EMR_EINVAL);
+    if (fuzz_below(h->random, 2)) { /* parts of rows */
+        for (p.n_columns = 1 + fuzz_below(h->random, (size_t)columns); columns % p.n_columns;)
+            p.n_columns++;
+        rows *= columns / p.n_columns;
+        columns = p.n_columns;
+    } else {
+        p.n_columns = 0;
+    }
     p.first_row = fuzz_below(h->random, (size_t)rows);
     p.n_rows = 1 + fuzz_below(h->random, (size_t)(MOST_ELEMENTS / columns));
     p.n_rows = p.n_rows < rows - p.first_row ? p.n_rows : rows - p.first_row;

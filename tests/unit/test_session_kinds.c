@@ -208,12 +208,74 @@ static void impossible_scales_are_told(void **state)
     free(f);
 }
 
+static void expect_product(kinds_session *f, const emr_product *p, emr_status status, const char *says)
+{
+    const uint32_t tasks[2] = {1, EMR_BASE};
+    emr_error error = {.text = ""};
+    assert_int_equal(emr_session_multiply(f->session, tasks, p, &error), status);
+    if (!strstr(error.text, says))
+        fail_msg("\"%s\" without \"%s\"", error.text, says);
+}
+
+/* Whichever length of rows is asked for, by whichever name. */
+static void products_that_do_not_fit_are_refused(void **state)
+{
+    static const uint64_t wrong[] = {7, 161, 3840, (uint64_t)1 << 63, UINT64_MAX};
+    static float x[2 * 1920], y[2 * 8];
+    kinds_session *f = calloc(1, sizeof *f);
+    emr_product p = {
+        .size = sizeof p, .name = "experts", .x = x, .y = y, .n_rows = 2, .batch = 2, .n_columns = 160};
+    (void)state;
+    kinds_draw(&f->k, EMR_PER_MODEL_BYTE, kinds_of_all, n_kinds_of_all);
+    kinds_write(&f->k);
+    f->bundle = test_bundle_open(f->k.buffer);
+    open_session(f, 0, 1);
+    expect_product(f, &p, EMR_OK, "");
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        p.n_columns = wrong[i];
+        expect_product(f, &p, EMR_EINVAL, "does not divide its rows of 1920");
+    }
+    p.n_columns = 1;
+    p.first_row = 8 * 1920 - 2;
+    expect_product(f, &p, EMR_OK, "");
+    p.first_row++;
+    expect_product(f, &p, EMR_EINVAL, "'experts' has 15360 rows of 1 columns");
+    p.first_row = UINT64_MAX;
+    expect_product(f, &p, EMR_EINVAL, "15360 rows");
+    p.first_row = 0;
+    p.n_columns = 160;
+    p.x_stride = 159;
+    expect_product(f, &p, EMR_EINVAL, "overlap");
+    p.x_stride = 160;
+    expect_product(f, &p, EMR_OK, "");
+    p.name = "absent";
+    expect_product(f, &p, EMR_ENOTFOUND, "'absent'");
+    p.name = "ids";
+    expect_product(f, &p, EMR_EINVAL, "'ids' is not merged");
+    p.name = NULL;
+    p.tensor = KINDS_MERGED;
+    expect_product(f, &p, EMR_EINVAL, "'ids' is not merged");
+    p.tensor = KINDS_TENSORS;
+    expect_product(f, &p, EMR_EINVAL, "there is no tensor 11");
+    p.tensor = UINT32_MAX;
+    expect_product(f, &p, EMR_EINVAL, "there is no tensor");
+    p.name = "empty"; /* has no rows, however long */
+    expect_product(f, &p, EMR_EINVAL, "has 0 rows");
+    p.n_rows = 0;
+    expect_product(f, &p, EMR_OK, "");
+    close_session(f);
+    emr_bundle_destroy(&f->bundle);
+    kinds_destroy(&f->k);
+    free(f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(sessions_have_the_weights_of_every_kind),
         cmocka_unit_test(sessions_need_no_unified_vector),
         cmocka_unit_test(impossible_scales_are_told),
+        cmocka_unit_test(products_that_do_not_fit_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
