@@ -185,12 +185,12 @@ EMR_API emr_status emr_modulator_apply(emr_modulator *modulator, const emr_appli
  * session (session.h) keeps them ready.
  * - modulators[b] is that of vector b's task; it may occur more than once. They may be of different kinds.
  *   All that have unified values must share them: one bundle's, or the same memory (EMR_EMISMATCH).
- * - The tensor is a matrix of n_columns columns, which divide its parameters and, for every modulator, those
- *   that share a rescaler.
+ * - The tensor has one number in all of them, whether it is found by name or not.
+ * - product->n_columns must be set: modulators do not know a tensor's shape. It divides its parameters and, for
+ *   every modulator, those that share a rescaler.
  * - `base` has the base's values of the product's rows; any alignment. */
 EMR_API emr_status emr_modulator_multiply(emr_modulator *const *modulators, const emr_product *product,
-                                          uint64_t n_columns, emr_dtype base_dtype, const void *base,
-                                          emr_error *error);
+                                          emr_dtype base_dtype, const void *base, emr_error *error);
 
 /* Counts the tensor's mask bits, none of kinds without a unified vector. Set stats->size first. */
 EMR_API emr_status emr_modulator_get_stats(emr_modulator *modulator, uint32_t tensor,

@@ -5,7 +5,7 @@
 
 #include "emr/export.h"
 
-/* Some rows of a merged tensor, a matrix W of [rows, columns], times a batch of vectors:
+/* Some rows of a merged tensor, seen as a matrix W of [rows, columns], times a batch of vectors:
  *
  *     y[b][r] = sum over c of W_t(b)[first_row + r][c] * x[b][c]
  *
@@ -15,16 +15,20 @@
  * without, are best kept together: then each is multiplied with up to seven others.
  *
  * A tensor's rows are its first dimension, its columns all others together; a tensor of rank below 2 is one
- * row, one without elements has none. The order of sums is the same for every instruction set, thread count,
- * batch and split into rows:
+ * row, one without elements has none. Where the product has n_columns of its own, rows are that long, as many to
+ * each of the tensor's as go into it: of fused experts [experts, rows, columns], row e * rows + r is row r of
+ * expert e. Below, a row is one of the product's.
+ *
+ * The order of sums is the same for every instruction set, thread count, batch and split into calls:
  * - 32 accumulators a in f32 start at +0. Number j adds up W[c] * x[c] for all c with c mod 32 = j, in order
  *   of c; each product is rounded (no fused multiply-add). Here W is
  *   - for a task with a unified task vector, its weights in f32, as emr_modulator_apply gives them for F32
  *     output: not rounded to a narrower dtype;
  *   - for all others the base's, rounded to f32.
- * - A task without a unified task vector changes the base by r * v[c]: r is the scale of a stretch of the row
- *   (of what of it lies between two multiples of 16,384 of the bundle's parameters), and v[c] * x[c] is x[c]
- *   or -x[c] for a sign, the same of the rounded product of x[c] and the column's scale where there is one,
+ * - A task without a unified task vector changes the base by r * v[c]. A stretch is what of the row lies between
+ *   two multiples of 16,384 of the bundle's parameters (of a modulator that the host made, of the tensor's); r is
+ *   the scale that its parameters share, perhaps with others of the tensor's row. v[c] * x[c] is x[c] or -x[c]
+ *   for a sign, the same of the rounded product of x[c] and the scale of the tensor's column where there is one,
  *   nothing where nothing is kept, and the rounded product of x[c] and the level. (Where a task has the
  *   tensor as differences, v[c] is that, r is 1, and the row is one stretch.) Of 64 more accumulators, 32, t,
  *   start at +0 with the row, and 32, s, with every stretch; number j of s adds v[c] * x[c] up as a does. When
@@ -44,14 +48,12 @@ typedef struct emr_product {
     const char *name; /* of the tensor; NULL: it goes by number, `tensor` */
     const float *x;   /* `batch` vectors of as many values as there are columns */
     float *y;         /* out: `batch` vectors of n_rows values; must not overlap x */
-    size_t x_stride;  /* floats from one vector to the next; 0: the number of columns */
+    size_t x_stride;  /* floats from one vector to the next; 0: the length of a row */
     size_t y_stride;  /* floats from one to the next; 0: n_rows */
     size_t batch;
     uint64_t first_row;
     uint64_t n_rows;
-    /* Of a row, if they are not the tensor's: fused experts [experts, rows, columns] are a matrix of experts * rows
-     * rows. A divisor of the tensor's columns; 0: those. */
-    uint64_t n_columns;
+    uint64_t n_columns;    /* of a row: a divisor of the tensor's columns; 0: those */
     uint32_t tensor;       /* number of a merged tensor, as in the bundle or the modulators */
     uint32_t without_base; /* non-zero: the change alone, as if all of the base's weights were +0 */
 } emr_product;

@@ -167,7 +167,7 @@ static emr_status check_modulation(const emr_modulation *m, emr_tensor_code *cod
     if (!code->kind)
         return emr_fail(error, EMR_EINVAL, "tensor '%T': there is no kind %u of modulators", m->name,
                         (uint64_t)m->kind);
-    if (m->columns && m->kind != EMR_MODULATOR_KIND_SIGN)
+    if (m->columns && !code->kind->has_columns)
         return emr_fail(error, EMR_EINVAL, "tensor '%T': only signs have scales of columns", m->name);
     code->coding =
         emr_kind_coding(code->kind, m->thinning ? m->thinning : 4, m->n_levels ? m->n_levels : 4, m->seed);

@@ -15,14 +15,14 @@ KERNELS_OF(levels)
 KERNELS_OF(differences)
 
 static const emr_kind kinds[] = {
-    {EMR_MODULATOR_KIND_MASK, "mask", 1, true, mask_kernels},
-    {EMR_MODULATOR_KIND_TWO_SIDED, "two-sided", 2, true, two_sided_kernels},
-    {EMR_MODULATOR_KIND_SIGN, "sign", 1, false, sign_kernels},
-    {EMR_MODULATOR_KIND_THIN, "thin", 1, false, thin_kernels},
-    {EMR_MODULATOR_KIND_LEVELS, "levels", 1, false, levels_kernels},
+    {EMR_MODULATOR_KIND_MASK, "mask", 1, true, false, mask_kernels},
+    {EMR_MODULATOR_KIND_TWO_SIDED, "two-sided", 2, true, false, two_sided_kernels},
+    {EMR_MODULATOR_KIND_SIGN, "sign", 1, false, true, sign_kernels},
+    {EMR_MODULATOR_KIND_THIN, "thin", 1, false, false, thin_kernels},
+    {EMR_MODULATOR_KIND_LEVELS, "levels", 1, false, false, levels_kernels},
 };
 
-const emr_kind emr_kind_differences = {0, "differences", 1, false, differences_kernels};
+const emr_kind emr_kind_differences = {0, "differences", 1, false, false, differences_kernels};
 
 const emr_kind *emr_kind_find(uint32_t number)
 {

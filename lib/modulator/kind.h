@@ -23,6 +23,7 @@ typedef struct emr_kind {
     const char *name;
     uint32_t n_scales; /* of a group: 1 to EMR_SCALES_MAX */
     bool has_unified;  /* weights are computed from the unified task vector too; the scales are in f32 */
+    bool has_columns;  /* there may be scales of columns, which all rows share */
     /* What computes its weights. A function that a variant lacks is NULL; the C reference has all. */
     const emr_code_kernels *(*kernels)(const emr_kernels *variant);
 } emr_kind;

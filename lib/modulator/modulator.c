@@ -187,73 +187,102 @@ static emr_status check_modulator(const emr_modulator *m, const emr_modulator *f
     return EMR_OK;
 }
 
-static emr_status check_modulators(emr_modulator *const *modulators, size_t n, uint32_t tensor,
-                                   emr_error *error)
+/* The number of a product's tensor, which is the same in all modulators. */
+static emr_status find_product_tensor(const emr_modulator *m, const emr_modulator *first, emr_product *p,
+                                      emr_error *error)
+{
+    uint32_t tensor = p->tensor;
+    if (p->name && emr_modulator_find_tensor(m, p->name, &tensor))
+        return emr_fail(error, EMR_ENOTFOUND, "there is no merged tensor '%T'", p->name);
+    if (m != first && tensor != p->tensor)
+        return emr_fail(error, EMR_EMISMATCH, "tensor '%T' is number %u in one modulator, %u in another",
+                        p->name, (uint64_t)p->tensor, (uint64_t)tensor);
+    p->tensor = tensor;
+    return EMR_OK;
+}
+
+static emr_status check_modulators(emr_modulator *const *modulators, emr_product *p, emr_error *error)
 {
     const emr_modulator *elected = NULL;
-    for (size_t i = 0; i < n; i++) {
+    for (size_t i = 0; i < p->batch; i++) {
         const emr_modulator *m = modulators[i];
         if (!m)
             return emr_fail(error, EMR_EINVAL, "emr_modulator_multiply: NULL");
-        emr_status status = check_modulator(m, modulators[0], elected, tensor, error);
+        emr_status status = find_product_tensor(m, modulators[0], p, error);
+        if (!status)
+            status = check_modulator(m, modulators[0], elected, p->tensor, error);
         if (status)
             return status;
-        if (!elected && m->source->code(m->user, tensor).kind->has_unified)
+        if (!elected && m->source->code(m->user, p->tensor).kind->has_unified)
             elected = m;
     }
     return EMR_OK;
 }
 
-/* Whether no row has scales of more than one group, whichever the modulator. */
-static emr_status check_rows(emr_modulator *const *modulators, const emr_product *p, uint64_t n_columns,
-                             emr_error *error)
+/* How many parameters share scales: of kinds without unified values a row. */
+static uint64_t sharing_length(const emr_modulator *m, uint32_t tensor)
 {
-    for (size_t i = 0; n_columns && i < p->batch; i++) {
+    uint64_t count = m->source->tensor_count(m->user, tensor), n = m->source->n_groups(m->user, tensor);
+    return n ? count / n : count;
+}
+
+/* Whether no row has scales of more than one group, whichever the modulator. */
+static emr_status check_rows(emr_modulator *const *modulators, const emr_product *p, emr_error *error)
+{
+    for (size_t i = 0; i < p->batch; i++) {
         const emr_modulator *m = modulators[i];
-        uint64_t count = m->source->tensor_count(m->user, p->tensor);
-        uint64_t n_groups = m->source->n_groups(m->user, p->tensor);
-        if (n_groups && count / n_groups % n_columns)
-            return emr_fail(error, EMR_EINVAL, "tensor '%T': a row of %u columns has more than one rescaler",
-                            m->source->tensor_name(m->user, p->tensor), n_columns);
+        uint64_t length = sharing_length(m, p->tensor);
+        if (length % p->n_columns)
+            return emr_fail(
+                error, EMR_EINVAL,
+                "tensor '%T': n_columns is %u, which does not divide the %u parameters that share a "
+                "rescaler",
+                m->source->tensor_name(m->user, p->tensor), p->n_columns, length);
     }
     return EMR_OK;
 }
 
-static emr_status check_product(emr_modulator *const *modulators, emr_product *p, uint64_t n_columns,
-                                emr_error *error)
+/* Whether a row may be a part of what scales of columns are for. */
+static bool rows_are_parts(emr_modulator *const *modulators, const emr_product *p)
 {
-    emr_status status = check_modulators(modulators, p->batch, p->tensor, error);
-    if (status)
+    for (size_t i = 0; i < p->batch; i++)
+        if (modulators[i]->source->code(modulators[i]->user, p->tensor).kind->has_columns &&
+            sharing_length(modulators[i], p->tensor) != p->n_columns)
+            return true;
+    return false;
+}
+
+static emr_status check_product(emr_modulator *const *modulators, emr_product *p, emr_error *error)
+{
+    if (!p->n_columns)
+        return emr_fail(error, EMR_EINVAL, "emr_modulator_multiply: emr_product needs n_columns");
+    emr_status status = check_modulators(modulators, p, error);
+    if (!status)
+        status = check_rows(modulators, p, error);
+    if (status || !p->batch)
         return status;
     const emr_modulator *first = modulators[0];
-    const char *name = first->source->tensor_name(first->user, p->tensor);
-    uint64_t count = first->source->tensor_count(first->user, p->tensor);
-    if (n_columns ? count % n_columns : count)
-        return emr_fail(error, EMR_EINVAL, "tensor '%T': %u columns do not divide %u parameters", name,
-                        n_columns, count);
-    status = check_rows(modulators, p, n_columns, error);
-    return status ? status : emr_product_check(p, name, n_columns ? count / n_columns : 0, n_columns, error);
+    return emr_product_check(p, first->source->tensor_name(first->user, p->tensor), 1,
+                             first->source->tensor_count(first->user, p->tensor), error);
 }
 
 emr_status emr_modulator_multiply(emr_modulator *const *modulators, const emr_product *given,
-                                  uint64_t n_columns, emr_dtype base_dtype, const void *base,
-                                  emr_error *error)
+                                  emr_dtype base_dtype, const void *base, emr_error *error)
 {
     emr_multiplier few[FEW_MODULATORS], *of = few;
     emr_product p;
     if (!modulators || !given)
         return emr_fail(error, EMR_EINVAL, "emr_modulator_multiply: NULL");
     emr_status status = EMR_TAKE(&p, given, emr_product, error);
+    if (!status)
+        status = check_product(modulators, &p, error);
     if (status || !p.batch)
-        return status;
-    status = check_product(modulators, &p, n_columns, error);
-    if (status)
         return status;
     const emr_modulator *first = modulators[0];
     if (p.without_base) {
         base = NULL;
         base_dtype = EMR_DTYPE_F32;
-    } else if (!emr_dtype_is_float(base_dtype) || (p.n_rows && n_columns && !base))
+    } else if (!emr_dtype_is_float(base_dtype) || (p.n_rows && !base))
         return emr_fail(error, EMR_EINVAL,
                         "tensor '%T': the base needs a float dtype and values: it is not without_base",
                         first->source->tensor_name(first->user, p.tensor));
@@ -267,7 +296,8 @@ emr_status emr_modulator_multiply(emr_modulator *const *modulators, const emr_pr
     }
     const emr_multiplication m = {.kernels = first->kernels,
                                   .product = p,
-                                  .n_columns = n_columns,
+                                  .n_columns = p.n_columns,
+                                  .in_parts = rows_are_parts(modulators, &p),
                                   .base = base,
                                   .base_dtype = base_dtype,
                                   .of = of};

@@ -14,9 +14,15 @@
 emr_status emr_product_check(emr_product *p, const char *name, uint64_t n_rows, uint64_t n_columns,
                              emr_error *error)
 {
+    if (p->n_columns && n_columns % p->n_columns)
+        return emr_fail(error, EMR_EINVAL,
+                        "tensor '%T': n_columns is %u, which does not divide its rows of %u", name,
+                        p->n_columns, n_columns);
+    n_rows *= p->n_columns ? n_columns / p->n_columns : 1;
+    n_columns = p->n_columns = p->n_columns ? p->n_columns : n_columns;
     if (p->first_row > n_rows || p->n_rows > n_rows - p->first_row)
-        return emr_fail(error, EMR_EINVAL, "tensor '%T' has %u rows, asked for %u from %u", name, n_rows,
-                        p->n_rows, p->first_row);
+        return emr_fail(error, EMR_EINVAL, "tensor '%T' has %u rows of %u columns, asked for %u from %u",
+                        name, n_rows, n_columns, p->n_rows, p->first_row);
     p->x_stride = p->x_stride ? p->x_stride : (size_t)n_columns;
     p->y_stride = p->y_stride ? p->y_stride : (size_t)p->n_rows;
     if (p->batch > 1 && (p->x_stride < n_columns || p->y_stride < p->n_rows))
@@ -104,13 +110,16 @@ static void begin_tile(emr_tile *t, const emr_multiplication *m, size_t first)
 }
 
 /* Rows that go together: more than one where there are tasks without unified values; their windows may be
- * asked for one row after the other, and again and again. */
+ * asked for one row after the other, and again and again. They share what scales of columns there are. */
 static size_t block_rows(const emr_multiplication *m)
 {
-    bool coded = false;
-    for (size_t b = 0; b < m->product.batch; b++)
-        coded = coded || !m->of[b].code.kind || !m->of[b].code.kind->has_unified;
-    return coded && (m->in_place || m->n_columns <= EMR_PANEL_COLUMNS) ? EMR_DOT_ROWS : 1;
+    bool coded = false, apart = false;
+    for (size_t b = 0; b < m->product.batch; b++) {
+        const emr_kind *kind = m->of[b].code.kind;
+        coded = coded || !kind || !kind->has_unified;
+        apart = apart || (m->in_parts && kind && kind->has_columns);
+    }
+    return coded && !apart && (m->in_place || m->n_columns <= EMR_PANEL_COLUMNS) ? EMR_DOT_ROWS : 1;
 }
 
 /* All tiles of a block of rows before the next one: what they share is in the caches then. */

@@ -17,6 +17,7 @@ typedef struct emr_multiplication {
     const emr_kernels *kernels;
     emr_product product; /* as emr_product_check leaves it */
     uint64_t n_columns;
+    bool in_parts;        /* rows are parts of the tensor's: each may have scales of columns of its own */
     const void *base;     /* the base's values, of the product's first row and on; NULL: none is read, */
     emr_dtype base_dtype; /* and this is F32 */
     /* One for each vector. Of those whose kind has unified values any one tells them; one without a kind
@@ -25,7 +26,8 @@ typedef struct emr_multiplication {
     bool in_place; /* windows stay as they are, whatever is asked for next */
 } emr_multiplication;
 
-/* Checks a product against a tensor of n_rows and n_columns, which messages call `name`, and sets strides. */
+/* Checks a product against a tensor of n_rows and n_columns, which messages call `name`; sets its columns and
+ * strides. */
 emr_status emr_product_check(emr_product *product, const char *name, uint64_t n_rows, uint64_t n_columns,
                              emr_error *error);
 

@@ -65,17 +65,32 @@ static emr_status take_tasks(session_product *p, const uint32_t *tasks, emr_mult
     return EMR_OK;
 }
 
+/* The number of a product's tensor. */
+static emr_status find_product_number(const emr_bundle *b, emr_product *p, emr_error *error)
+{
+    if (p->name) {
+        emr_status status = emr_bundle_find_tensor(b, p->name, &p->tensor, error);
+        if (status)
+            return status;
+    }
+    if (p->tensor >= b->summary.n_tensors)
+        return emr_fail(error, EMR_EINVAL, "%F: there is no tensor %u", b->name, (uint64_t)p->tensor);
+    if (p->tensor >= b->summary.n_merged)
+        return emr_fail(error, EMR_EINVAL, "%F: tensor '%T' is not merged: it is not multiplied by", b->name,
+                        emr_bundle_tensor_name(b, p->tensor));
+    return EMR_OK;
+}
+
 static emr_status take_product(const emr_session *s, const uint32_t *tasks, const emr_product *given,
                                emr_product *taken, emr_error *error)
 {
     if (!s || !given)
         return emr_fail(error, EMR_EINVAL, "emr_session_multiply: NULL");
     emr_status status = EMR_TAKE(taken, given, emr_product, error);
+    if (!status)
+        status = find_product_number(s->shared->bundle, taken, error);
     if (status)
         return status;
-    if (taken->tensor >= s->shared->bundle->summary.n_merged)
-        return emr_fail(error, EMR_EINVAL, "%F: there is no merged tensor %u", s->shared->bundle->name,
-                        (uint64_t)taken->tensor);
     if (taken->batch && !tasks)
         return emr_fail(error, EMR_EINVAL, "emr_session_multiply: NULL");
     const emr_session_tensor *t = &s->shared->tensors[taken->tensor];
@@ -99,12 +114,13 @@ emr_status emr_session_multiply(emr_session *s, const uint32_t *tasks, const emr
     const emr_session_tensor *t = &s->shared->tensors[whole.tensor];
     session_product p = {.session = s,
                          .m = {.kernels = s->shared->bundle->kernels,
-                               .n_columns = t->n_columns,
+                               .n_columns = whole.n_columns,
+                               .in_parts = t->has_columns && whole.n_columns != t->n_columns,
                                .base_dtype = EMR_DTYPE_F32,
                                .of = of,
                                .in_place = true}};
     if (t->base && !whole.without_base) {
-        p.m.base = t->base + whole.first_row * t->n_columns * emr_float_size(t->dtype);
+        p.m.base = t->base + whole.first_row * whole.n_columns * emr_float_size(t->dtype);
         p.m.base_dtype = t->dtype;
     }
     for (size_t b = 0; !status && b < whole.batch; b += VECTORS) {

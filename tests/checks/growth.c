@@ -466,7 +466,8 @@ static emr_status with_product_of_modulators(world *w, uint64_t future, emr_erro
     product.y = y;
     product.batch = 1;
     product.n_rows = ROWS;
-    return emr_modulator_multiply(modulators, &product, COLUMNS, EMR_DTYPE_F32, w->weight[BASE], error);
+    product.n_columns = COLUMNS;
+    return emr_modulator_multiply(modulators, &product, EMR_DTYPE_F32, w->weight[BASE], error);
 }
 
 static emr_status with_application(world *w, uint64_t future, emr_error *error)

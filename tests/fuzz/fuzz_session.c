@@ -134,7 +134,8 @@ static void compare_coded(holder *h, uint32_t task, const float *base, const emr
     one.batch = 1;
     one.x = p->x + vector * columns;
     one.y = y;
-    emr_status status = emr_modulator_multiply(&m, &one, columns, EMR_DTYPE_F32, base, &error);
+    one.n_columns = columns;
+    emr_status status = emr_modulator_multiply(&m, &one, EMR_DTYPE_F32, base, &error);
     promise(fuzz_status(status, &error) == EMR_OK);
     for (uint64_t row = 0; row < p->n_rows; row++)
         compare_result(p->y[vector * p->n_rows + row], y[row]);
@@ -156,6 +157,16 @@ static void compare_product(holder *h, uint32_t tensor)
     promise(emr_session_multiply(h->session, tasks, &p, &error) == EMR_EINVAL);
     if (!columns || columns > MOST_ELEMENTS)
         return;
+    p.n_columns = columns + 1;
+    promise(emr_session_multiply(h->session, tasks, &p, &error) == EMR_EINVAL);
+    if (fuzz_below(h->random, 2)) { /* parts of rows */
+        for (p.n_columns = 1 + fuzz_below(h->random, (size_t)columns); columns % p.n_columns;)
+            p.n_columns++;
+        rows *= columns / p.n_columns;
+        columns = p.n_columns;
+    } else {
+        p.n_columns = 0;
+    }
     p.first_row = fuzz_below(h->random, (size_t)rows);
     p.n_rows = 1 + fuzz_below(h->random, (size_t)(MOST_ELEMENTS / columns));
     p.n_rows = p.n_rows < rows - p.first_row ? p.n_rows : rows - p.first_row;

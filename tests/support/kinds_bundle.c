@@ -14,7 +14,8 @@ static const test_tensor kinds_tensors[KINDS_TENSORS] = {
     {"long", EMR_DTYPE_F32, 2, {3, 6001}},    {"narrow", EMR_DTYPE_F32, 2, {30, 7}},
     {"cube", EMR_DTYPE_F32, 3, {8, 3, 5}},    {"empty", EMR_DTYPE_F32, 2, {0, 40}},
     {"longer", EMR_DTYPE_F32, 2, {2, 20000}}, {"scalar", EMR_DTYPE_F32, 0, {0}},
-    {"tall", EMR_DTYPE_F32, 2, {700, 8}},     {"ids", EMR_DTYPE_F32, 1, {5}},
+    {"tall", EMR_DTYPE_F32, 2, {700, 8}},     {"experts", EMR_DTYPE_F32, 3, {8, 12, 160}},
+    {"ids", EMR_DTYPE_F32, 1, {5}},
 };
 
 const emr_modulator_record kinds_of_all[] = {
@@ -362,17 +363,20 @@ static float level_of(unsigned n_levels, uint32_t code)
     return code < upper ? -half[upper - 1 - code] : half[code - upper];
 }
 
-/* What a coded task's matrix adds; false: nothing. */
-static bool coded_step(const kinds_bundle *k, uint32_t task, uint32_t tensor, uint64_t i,
+/* The scale of a coded task's parameter. */
+static float scale_of_stretch(const kinds_bundle *k, uint32_t task, uint32_t tensor, uint64_t i)
+{
+    return number(&k->streams[EMR_STREAM_SCALES][task], kinds_slot(k, tensor, i), false);
+}
+
+/* What a code of a coded task's matrix, and its column's scale, make of r; false: nothing. */
+static bool coded_step(const kinds_bundle *k, uint32_t task, uint32_t tensor, uint64_t i, float r,
                        volatile float *step)
 {
     const emr_modulator_record *m = &k->modulators[task];
     const kinds_stream *codes = &k->streams[EMR_STREAM_CODES][task];
     uint64_t p = k->tensors[tensor].first_param + i, q = (uint64_t)1 << m->thinning;
-    float r = number(&k->streams[EMR_STREAM_SCALES][task], kinds_slot(k, tensor, i), false);
     unsigned width = (unsigned)(bits_of_64(m) / 64);
-    if (r == 0)
-        return false;
     *step = r;
     if (m->kind == EMR_MODULATOR_KIND_LEVELS) {
         *step = r * level_of(m->n_levels, code_bits(codes, p * width, width));
@@ -409,23 +413,90 @@ static bool elected_step_of(const kinds_bundle *k, uint32_t task, uint32_t tenso
     return true;
 }
 
+static float difference_at(const kinds_bundle *k, uint32_t task, uint32_t tensor, uint64_t i)
+{
+    return number(&k->streams[EMR_STREAM_VECTORS][task], k->tensors[tensor].first_place + i,
+                  k->modulators[task].vectors_dtype == EMR_DTYPE_F32);
+}
+
+static float base_weight(const kinds_bundle *k, uint32_t tensor, uint64_t i)
+{
+    return number(&k->base, k->tensors[tensor].base_offset / 4 + i, true);
+}
+
+static float task_weight(const kinds_bundle *k, uint32_t task, uint32_t tensor, uint64_t i)
+{
+    volatile float step = 0, w = base_weight(k, tensor, i);
+    bool there;
+    if (!k->tensors[tensor].merged) {
+        there = false;
+    } else if (is_elected(&k->modulators[task])) {
+        there = elected_step_of(k, task, tensor, i, &step);
+    } else if (kinds_is_vector(tensor)) {
+        step = difference_at(k, task, tensor, i);
+        there = step != 0;
+    } else {
+        float r = scale_of_stretch(k, task, tensor, i);
+        there = r != 0 && coded_step(k, task, tensor, i, r, &step);
+    }
+    return there ? w + step : w;
+}
+
 void kinds_weights(const kinds_bundle *k, uint32_t task, uint32_t tensor, float *weights)
 {
-    const emr_modulator_record *m = &k->modulators[task];
-    const kinds_stream *vectors = &k->streams[EMR_STREAM_VECTORS][task];
-    for (uint64_t i = 0; i < kinds_count(tensor); i++) {
-        volatile float step = 0, w = number(&k->base, k->tensors[tensor].base_offset / 4 + i, true);
-        bool there;
-        if (!k->tensors[tensor].merged) {
-            there = false;
-        } else if (is_elected(m)) {
-            there = elected_step_of(k, task, tensor, i, &step);
-        } else if (kinds_is_vector(tensor)) {
-            step = number(vectors, k->tensors[tensor].first_place + i, m->vectors_dtype == EMR_DTYPE_F32);
-            there = step != 0;
-        } else {
-            there = coded_step(k, task, tensor, i, &step);
+    for (uint64_t i = 0; i < kinds_count(tensor); i++)
+        weights[i] = task_weight(k, task, tensor, i);
+}
+
+/* ---- products ---- */
+
+enum { LANES = 32 };
+
+static void add_rounded(volatile float *sum, float a, float b)
+{
+    volatile float term = a * b;
+    *sum = *sum + term;
+}
+
+/* What a coded task changes in a row's product. */
+static void change_of_row(const kinds_bundle *k, uint32_t task, uint32_t tensor, uint64_t first, uint64_t n,
+                          const float *x, volatile float t[LANES])
+{
+    const bool vector = kinds_is_vector(tensor);
+    for (uint64_t c = 0; c < n;) {
+        volatile float s[LANES] = {0};
+        const uint64_t in_chunk = (k->tensors[tensor].first_param + first + c) % 16384;
+        const uint64_t end = vector || n - c < 16384 - in_chunk ? n : c + 16384 - in_chunk;
+        const float r = vector ? 1 : scale_of_stretch(k, task, tensor, first + c);
+        for (; c < end; c++) {
+            volatile float step = 0;
+            if (vector)
+                add_rounded(&s[c % LANES], difference_at(k, task, tensor, first + c), x[c]);
+            else if (coded_step(k, task, tensor, first + c, x[c], &step))
+                s[c % LANES] = s[c % LANES] + step;
         }
-        weights[i] = there ? w + step : w;
+        for (int j = 0; j < LANES && r != 0; j++)
+            add_rounded(&t[j], r, s[j]);
     }
+}
+
+float kinds_product(const kinds_bundle *k, uint32_t task, uint32_t tensor, uint64_t row, uint64_t n,
+                    const float *x)
+{
+    volatile float a[LANES] = {0}, t[LANES] = {0};
+    const bool changed = task != EMR_BASE, elected = changed && is_elected(&k->modulators[task]);
+    const uint64_t first = row * n;
+    for (uint64_t c = 0; c < n; c++)
+        add_rounded(&a[c % LANES],
+                    elected ? task_weight(k, task, tensor, first + c) : base_weight(k, tensor, first + c),
+                    x[c]);
+    if (changed && !elected) {
+        change_of_row(k, task, tensor, first, n, x, t);
+        for (int j = 0; j < LANES; j++)
+            a[j] = a[j] + t[j];
+    }
+    for (int half = LANES / 2; half; half /= 2)
+        for (int j = 0; j < half; j++)
+            a[j] = a[j] + a[j + half];
+    return a[0];
 }

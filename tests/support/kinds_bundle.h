@@ -8,8 +8,8 @@
 #include "bundle/format.h"
 
 enum {
-    KINDS_TENSORS = 10, /* all F32; the last one is kept from the base, the others are merged */
-    KINDS_MERGED = 9,
+    KINDS_TENSORS = 11, /* all F32; the last one is kept from the base, the others are merged */
+    KINDS_MERGED = 10,
     KINDS_MOST = 8, /* tasks */
 };
 
@@ -56,5 +56,10 @@ uint64_t kinds_slot(const kinds_bundle *k, uint32_t tensor, uint64_t parameter);
 
 /* A task's weights of a tensor. */
 void kinds_weights(const kinds_bundle *k, uint32_t task, uint32_t tensor, float *weights);
+
+/* The product of a vector with a row of n columns, the tensor's or parts of those, as emr/product.h says. The task
+ * may be EMR_BASE. */
+float kinds_product(const kinds_bundle *k, uint32_t task, uint32_t tensor, uint64_t row, uint64_t n,
+                    const float *x);
 
 #endif

@@ -414,7 +414,8 @@ static void hosts_make_modulators_of_every_kind(void **state)
     p.x = x;
     p.y = y;
     p.batch = 4;
-    assert_int_equal(emr_modulator_multiply(batch, &p, WIDTH, EMR_DTYPE_F32, base, NULL), EMR_OK);
+    p.n_columns = WIDTH;
+    assert_int_equal(emr_modulator_multiply(batch, &p, EMR_DTYPE_F32, base, NULL), EMR_OK);
     for (size_t b = 0; b < 4; b++)
         for (size_t row = 0; row < HEIGHT; row++) {
             double sum = 0;

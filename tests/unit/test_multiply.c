@@ -86,6 +86,7 @@ static emr_product product_of(const float *x, float *y, size_t batch)
 {
     emr_product p = EMR_INIT(emr_product);
     p.n_rows = ROWS;
+    p.n_columns = COLUMNS;
     p.x = x;
     p.y = y;
     p.batch = batch;
@@ -114,7 +115,7 @@ static void products_are_those_of_the_weights(void **state)
                 batch[b] = m->of[tasks[b] = (size_t)rng_below(&r, TASKS)];
             memset(y, 0xff, sizeof y);
             m->counts.requests = 0;
-            assert_int_equal(emr_modulator_multiply(batch, &p, COLUMNS, m->base_dtype,
+            assert_int_equal(emr_modulator_multiply(batch, &p, m->base_dtype,
                                                     m->base + 1 + p.first_row * COLUMNS * size, NULL),
                              EMR_OK);
             assert_true(n > 64 || m->counts.requests == 0);
@@ -131,14 +132,45 @@ static void products_are_those_of_the_weights(void **state)
     }
 }
 
-static void expect(matrix *m, emr_modulator *other, const emr_product *p, uint64_t n_columns,
+static void expect(matrix *m, emr_modulator *other, const emr_product *given, uint64_t n_columns,
                    emr_status status, const char *says)
 {
+    emr_product p = *given;
     emr_modulator *const batch[2] = {m->of[0], other};
     emr_error error = {.text = ""};
-    assert_int_equal(emr_modulator_multiply(batch, p, n_columns, m->base_dtype, m->base + 1, &error), status);
+    p.n_columns = n_columns;
+    assert_int_equal(emr_modulator_multiply(batch, &p, m->base_dtype, m->base + 1, &error), status);
     if (!strstr(error.text, says))
         fail_msg("\"%s\" without \"%s\"", error.text, says);
+}
+
+/* Modulators that have the tensor under one number are multiplied by together. */
+static void check_names(matrix *m, const emr_product *given)
+{
+    emr_product p = *given;
+    emr_modulator *other;
+    emr_modulation one = EMR_INIT(emr_modulation);
+    const float rescaler = 1;
+    p.name = "w";
+    p.tensor = 77; /* does not matter */
+    expect(m, m->of[1], &p, COLUMNS, EMR_OK, "");
+    p.name = "v";
+    expect(m, m->of[1], &p, COLUMNS, EMR_ENOTFOUND, "'v'");
+    assert_int_equal(emr_modulator_create(&other, NULL, NULL), EMR_OK);
+    one.name = "v";
+    one.rescalers = &rescaler;
+    one.n_rescalers = 1;
+    one.unified_dtype = EMR_DTYPE_F32;
+    assert_int_equal(emr_modulator_add(other, &one, NULL), EMR_OK); /* without elements */
+    p.name = "w";
+    expect(m, other, &p, COLUMNS, EMR_ENOTFOUND, "'w'");
+    one.name = "w";
+    assert_int_equal(emr_modulator_add(other, &one, NULL), EMR_OK);
+    expect(m, other, &p, COLUMNS, EMR_EMISMATCH, "number 0 in one modulator, 1 in another");
+    p = *given;
+    p.batch = p.n_rows = 0; /* nothing to be done */
+    expect(m, NULL, &p, COLUMNS, EMR_OK, "");
+    emr_modulator_destroy(&other);
 }
 
 /* Whichever of the batch it is that does not go with the product. */
@@ -164,7 +196,11 @@ static void what_does_not_fit_is_refused(void **state)
     p.n_rows = 1;
     expect(m, m->of[1], &p, 45, EMR_EINVAL, "rescaler"); /* 45 columns divide all, not a row of 75 */
     expect(m, m->of[1], &p, 74, EMR_EINVAL, "divide");
-    expect(m, m->of[1], &p, 0, EMR_EINVAL, "divide");
+    expect(m, m->of[1], &p, 0, EMR_EINVAL, "needs n_columns");
+    expect(m, m->of[1], &p, 2 * COLUMNS, EMR_EINVAL, "rescaler");
+    expect(m, m->of[1], &p, UINT64_MAX, EMR_EINVAL, "rescaler");
+    expect(m, m->of[1], &p, (uint64_t)1 << 63, EMR_EINVAL, "rescaler");
+    check_names(m, &p);
     expect(m, NULL, &p, COLUMNS, EMR_EINVAL, "NULL");
     p.tensor = 1;
     expect(m, m->of[1], &p, COLUMNS, EMR_EINVAL, "tensor 1");
@@ -178,13 +214,13 @@ static void what_does_not_fit_is_refused(void **state)
     expect(m, m->of[1], &p, COLUMNS, EMR_OK, "");
     p.size = 8;
     expect(m, m->of[1], &p, COLUMNS, EMR_EINVAL, "emr_product");
-    assert_int_equal(emr_modulator_multiply(NULL, &p, COLUMNS, EMR_DTYPE_F32, m->base, NULL), EMR_EINVAL);
-    assert_int_equal(emr_modulator_multiply(m->of, NULL, COLUMNS, EMR_DTYPE_F32, m->base, NULL), EMR_EINVAL);
+    assert_int_equal(emr_modulator_multiply(NULL, &p, EMR_DTYPE_F32, m->base, NULL), EMR_EINVAL);
+    assert_int_equal(emr_modulator_multiply(m->of, NULL, EMR_DTYPE_F32, m->base, NULL), EMR_EINVAL);
     p = product_of(x, y, 2);
-    assert_int_equal(emr_modulator_multiply(m->of, &p, COLUMNS, EMR_DTYPE_I32, m->base, NULL), EMR_EINVAL);
-    assert_int_equal(emr_modulator_multiply(m->of, &p, COLUMNS, EMR_DTYPE_F32, NULL, NULL), EMR_EINVAL);
+    assert_int_equal(emr_modulator_multiply(m->of, &p, EMR_DTYPE_I32, m->base, NULL), EMR_EINVAL);
+    assert_int_equal(emr_modulator_multiply(m->of, &p, EMR_DTYPE_F32, NULL, NULL), EMR_EINVAL);
     p.without_base = 1; /* then they are not looked at */
-    assert_int_equal(emr_modulator_multiply(m->of, &p, COLUMNS, EMR_DTYPE_I32, NULL, NULL), EMR_OK);
+    assert_int_equal(emr_modulator_multiply(m->of, &p, EMR_DTYPE_I32, NULL, NULL), EMR_OK);
     free_matrix(m);
     free_matrix(stranger);
 }

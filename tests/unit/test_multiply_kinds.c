@@ -1,6 +1,7 @@
 /* test_multiply_kinds.c - products with the weights of modulators of every kind, mixed in a batch, over
- * windows of any length: what emr/product.h says, to the last bit, for every variant of the kernels. Formulas
- * and order of sums are written out once more here. */
+ * windows of any length or over memory of the host's, with rows that are the tensor's or parts of those: what
+ * emr/product.h says, to the last bit, for every variant of the kernels. Formulas and order of sums are written
+ * out once more here. */
 #include "support.h"
 
 #include "modulator/modulator.h"
@@ -8,12 +9,14 @@
 
 #include <math.h>
 
-enum { LANES = 32, CHUNK = 16384, UNIT = 512, BATCH = 21, PLACE = 700 };
+enum { LANES = 32, CHUNK = 16384, UNIT = 512, BATCH = 21, PLACE = 700, MOST_ROWS = 40 };
 
 /* A tensor that begins within flat space, and what all tasks share of it. */
 typedef struct matrix {
     size_t n_rows, n_columns, count;
     uint64_t flat; /* its first parameter */
+    bool
+        homemade; /* modulators are made by the host: flat is 0, and the rows of a task have one scale each */
     emr_dtype base_dtype;
     uint8_t *base;
     float *wide; /* the same in f32 */
@@ -42,8 +45,9 @@ static bool is_differences(const coded_task *t)
 static size_t scale_slot(const coded_task *t, uint64_t i)
 {
     size_t row = (size_t)(i / t->of->n_columns);
-    return t->code.kind->has_unified ? row * t->code.kind->n_scales
-                                     : row + (size_t)((t->of->flat + i) / CHUNK - t->of->flat / CHUNK);
+    return t->of->homemade || t->code.kind->has_unified
+               ? row * t->code.kind->n_scales
+               : row + (size_t)((t->of->flat + i) / CHUNK - t->of->flat / CHUNK);
 }
 
 /* The code of parameter i, of up to 4 bits. */
@@ -247,6 +251,33 @@ static void fill_codes(coded_task *t, rng *r)
     }
 }
 
+/* A modulator over the task's memory: as a host makes it, if it can. */
+static void make_task_modulator(coded_task *t, const emr_kernels *variant, uint32_t n_levels)
+{
+    emr_modulator members = {.kernels = variant, .source = &coded_source, .user = t};
+    assert_int_equal(emr_allocator_take(&members.allocator, NULL, NULL), EMR_OK);
+    if (!t->of->homemade || is_differences(t)) {
+        assert_int_equal(emr_modulator_open(&t->modulator, &members, NULL), EMR_OK);
+        return;
+    }
+    const emr_modulation w = {.size = sizeof w,
+                              .name = "w",
+                              .unified = t->code.kind->has_unified ? t->of->unified : NULL,
+                              .unified_dtype = EMR_DTYPE_F32,
+                              .mask = t->codes,
+                              .rescalers = t->scales,
+                              .columns = t->columns,
+                              .count = t->of->count,
+                              .n_rescalers = t->of->n_rows,
+                              .kind = t->code.kind->number,
+                              .thinning = t->thinning ? 1u << t->thinning : 0,
+                              .n_levels = n_levels,
+                              .seed = t->code.coding.seed};
+    assert_int_equal(emr_modulator_create(&t->modulator, NULL, NULL), EMR_OK);
+    assert_int_equal(emr_modulator_add(t->modulator, &w, NULL), EMR_OK);
+    t->modulator->kernels = variant;
+}
+
 static void fill_task(coded_task *t, size_t which, const matrix *m, const emr_kernels *variant, rng *r)
 {
     const emr_kind *kind = emr_kind_find(all_kinds[which].kind);
@@ -264,9 +295,7 @@ static void fill_task(coded_task *t, size_t which, const matrix *m, const emr_ke
     for (size_t i = 0; i < n; i++)
         t->scales[i] = rng_below(r, 8) ? emr_bf16_to_f32(emr_f32_to_bf16(0.25f + fabsf(rng_normal(r)))) : 0;
     t->longest = UINT64_MAX;
-    emr_modulator members = {.kernels = variant, .source = &coded_source, .user = t};
-    assert_int_equal(emr_allocator_take(&members.allocator, NULL, NULL), EMR_OK);
-    assert_int_equal(emr_modulator_open(&t->modulator, &members, NULL), EMR_OK);
+    make_task_modulator(t, variant, all_kinds[which].n_levels);
     t->weights = malloc(m->count * sizeof(float));
     assert_int_equal(
         test_apply(t->modulator, 0, 0, m->count, m->base_dtype, m->base, EMR_DTYPE_F32, t->weights, NULL),
@@ -320,17 +349,17 @@ static void end_stretch(volatile float t[LANES], volatile float s[LANES], float 
     }
 }
 
-/* One row times a vector, in the order of sums. */
-static float product_of(const coded_task *task, uint64_t row, const float *x)
+/* A row of n columns, the tensor's or a part of one, times a vector, in the order of sums. */
+static float product_of(const coded_task *task, uint64_t row, size_t n, const float *x)
 {
     const matrix *m = task->of;
     volatile float a[LANES] = {0}, s[LANES] = {0}, t[LANES] = {0};
-    uint64_t first = row * m->n_columns;
+    uint64_t first = row * n;
     bool elected = task->code.kind->has_unified;
-    for (size_t c = 0; c < m->n_columns; c++)
+    for (size_t c = 0; c < n; c++)
         add_product(&a[c % LANES], elected ? task->weights[first + c] : m->wide[first + c], x[c]);
     float scale = 1;
-    for (size_t c = 0; !elected && c < m->n_columns; c++) {
+    for (size_t c = 0; !elected && c < n; c++) {
         if (!is_differences(task)) {
             if (c && (m->flat + first + c) % CHUNK == 0)
                 end_stretch(t, s, scale);
@@ -349,14 +378,13 @@ static float product_of(const coded_task *task, uint64_t row, const float *x)
 }
 
 /* It is near the product with the weights, which are rounded. */
-static void expect_near(const coded_task *task, uint64_t row, const float *x, float y)
+static void expect_near(const coded_task *task, uint64_t row, size_t n, const float *x, float y)
 {
-    const float *w = task->weights + row * task->of->n_columns;
+    const float *w = task->weights + row * n, *base = task->of->wide + row * n;
     double exact = 0, sum = 0;
-    for (size_t c = 0; c < task->of->n_columns; c++) {
+    for (size_t c = 0; c < n; c++) {
         exact += (double)w[c] * (double)x[c];
-        sum += fabs((double)w[c] * (double)x[c]) +
-               fabs((double)task->of->wide[row * task->of->n_columns + c] * (double)x[c]);
+        sum += fabs((double)w[c] * (double)x[c]) + fabs((double)base[c] * (double)x[c]);
     }
     assert_true(fabs((double)y - exact) <= 1e-4 * sum + 1e-30);
 }
@@ -371,16 +399,15 @@ static void check_weights(const coded_task *t)
 }
 
 /* Without the base a batch gives what it gives with one of zeros, to the bit. */
-static void check_change(emr_modulator *const *batch, emr_product p, const matrix *m)
+static void check_change(emr_modulator *const *batch, emr_product p)
 {
-    float *zeros = calloc(p.n_rows * m->n_columns, sizeof *zeros),
-          *y = malloc(p.batch * p.n_rows * sizeof *y);
+    float *zeros = calloc(p.n_rows * p.n_columns, sizeof *zeros), *y = malloc(p.batch * p.n_rows * sizeof *y);
     p.y_stride = p.n_rows;
-    assert_int_equal(emr_modulator_multiply(batch, &p, m->n_columns, EMR_DTYPE_F32, zeros, NULL), EMR_OK);
+    assert_int_equal(emr_modulator_multiply(batch, &p, EMR_DTYPE_F32, zeros, NULL), EMR_OK);
     memcpy(y, p.y, p.batch * p.n_rows * sizeof *y);
     memset(p.y, 0xa5, p.batch * p.n_rows * sizeof *y);
     p.without_base = 1;
-    assert_int_equal(emr_modulator_multiply(batch, &p, m->n_columns, 99, NULL, NULL), EMR_OK);
+    assert_int_equal(emr_modulator_multiply(batch, &p, 99, NULL, NULL), EMR_OK);
     assert_memory_equal(y, p.y, p.batch * p.n_rows * sizeof *y);
     free(zeros);
     free(y);
@@ -407,13 +434,14 @@ static void check_changed_weights(const coded_task *t, emr_dtype dtype, rng *r)
     free(got);
 }
 
-static void check_batch(coded_task tasks[TASKS], const matrix *m, rng *r)
+/* Some rows, of n columns each. */
+static void check_batch(coded_task tasks[TASKS], const matrix *m, size_t n, rng *r)
 {
-    float *x = malloc(BATCH * m->n_columns * sizeof *x), *y = malloc(BATCH * m->n_rows * sizeof *y);
+    float *x = malloc(BATCH * n * sizeof *x), *y = malloc(BATCH * MOST_ROWS * sizeof *y);
     emr_modulator *batch[BATCH];
     size_t of[BATCH], some = (size_t)rng_below(r, TASKS), n_some = rng_below(r, 3) ? TASKS : 3;
     emr_product p = EMR_INIT(emr_product);
-    for (size_t i = 0; i < BATCH * m->n_columns; i++)
+    for (size_t i = 0; i < BATCH * n; i++)
         x[i] = rng_below(r, 20) ? rng_normal(r) : 0;
     for (size_t b = 0; b < BATCH; b++) {
         of[b] = rng_below(r, 3) && b ? of[b - 1] : (some + (size_t)rng_below(r, n_some)) % TASKS;
@@ -421,22 +449,32 @@ static void check_batch(coded_task tasks[TASKS], const matrix *m, rng *r)
     }
     p.x = x;
     p.y = y;
-    p.first_row = rng_below(r, m->n_rows);
-    p.n_rows = 1 + rng_below(r, m->n_rows - p.first_row);
+    p.n_columns = n;
+    p.first_row = rng_below(r, m->count / n);
+    p.n_rows = 1 + rng_below(r, emr_min(m->count / n - p.first_row, MOST_ROWS));
     p.batch = 1 + (size_t)rng_below(r, BATCH);
-    const uint8_t *base = m->base + p.first_row * m->n_columns * emr_float_size(m->base_dtype);
-    assert_int_equal(emr_modulator_multiply(batch, &p, m->n_columns, m->base_dtype, base, NULL), EMR_OK);
+    const uint8_t *base = m->base + p.first_row * n * emr_float_size(m->base_dtype);
+    assert_int_equal(emr_modulator_multiply(batch, &p, m->base_dtype, base, NULL), EMR_OK);
     for (size_t b = 0; b < p.batch; b++)
         for (size_t row = 0; row < p.n_rows; row++) {
-            float want = product_of(&tasks[of[b]], p.first_row + row, x + b * m->n_columns);
+            float want = product_of(&tasks[of[b]], p.first_row + row, n, x + b * n);
             if (want != y[b * p.n_rows + row])
                 fail_msg("%s: vector %zu, row %zu: %a, not %a", tasks[of[b]].code.kind->name, b, row,
                          (double)y[b * p.n_rows + row], (double)want);
-            expect_near(&tasks[of[b]], p.first_row + row, x + b * m->n_columns, want);
+            expect_near(&tasks[of[b]], p.first_row + row, n, x + b * n, want);
         }
-    check_change(batch, p, m);
+    check_change(batch, p);
     free(x);
     free(y);
+}
+
+/* A divisor of the matrix's columns: all of them, or any. */
+static size_t any_part(const matrix *m, rng *r)
+{
+    size_t n = rng_below(r, 2) ? m->n_columns : 1 + (size_t)rng_below(r, m->n_columns);
+    while (m->n_columns % n)
+        n++;
+    return n;
 }
 
 static void products_of_mixed_batches_follow_the_definition(void **state)
@@ -446,6 +484,10 @@ static void products_of_mixed_batches_follow_the_definition(void **state)
         uint64_t flat;
         emr_dtype base;
     } shapes[] = {
+        {10, 24 * 96, 0, EMR_DTYPE_F32}, /* modulators that the host makes */
+        {2, 18000, 0, EMR_DTYPE_F16},
+        {3, 24 * 96, CHUNK - 448, EMR_DTYPE_BF16}, /* fused experts; a stretch ends within a part */
+        {2, 3 * 9600, 2 * CHUNK - 320, EMR_DTYPE_F32},
         {9, 70, CHUNK - 192, EMR_DTYPE_F32},
         {7, 8, 64, EMR_DTYPE_F16},
         {9, 1100, 5 * CHUNK - 1280, EMR_DTYPE_BF16},
@@ -461,6 +503,7 @@ static void products_of_mixed_batches_follow_the_definition(void **state)
         for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
             coded_task tasks[TASKS];
             matrix m = make_matrix(shapes[i].n_rows, shapes[i].n_columns, shapes[i].flat, shapes[i].base, &r);
+            m.homemade = m.flat == 0;
             for (size_t t = 0; t < TASKS; t++) {
                 fill_task(&tasks[t], t, &m, *k, &r);
                 if (m.base_dtype != EMR_DTYPE_F64)
@@ -472,7 +515,7 @@ static void products_of_mixed_batches_follow_the_definition(void **state)
             for (size_t round = 0; round < (m.count > 20000 ? 6 : 60); round++) {
                 for (size_t t = 0; t < TASKS; t++)
                     tasks[t].longest = longest[rng_below(&r, m.count > 20000 ? 3 : 6)];
-                check_batch(tasks, &m, &r);
+                check_batch(tasks, &m, any_part(&m, &r), &r);
             }
             for (size_t t = 0; t < TASKS; t++)
                 free_task(&tasks[t]);

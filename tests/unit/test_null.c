@@ -266,7 +266,7 @@ static void refuse_modulators(void)
     emr_application application = EMR_INIT(emr_application);
     emr_modulator_stats stats = EMR_INIT(emr_modulator_stats);
     float x[40] = {0}, y[6], base[240] = {0};
-    emr_product product = {.size = sizeof product, .x = x, .y = y, .batch = 1, .n_rows = 6};
+    emr_product product = {.size = sizeof product, .x = x, .y = y, .batch = 1, .n_rows = 6, .n_columns = 40};
     uint32_t number;
     REFUSED(emr_modulator_create(NULL, NULL, e));
     assert_int_equal(emr_bundle_open_modulator(&m, f.bundle, 0, NULL, NULL), EMR_OK);
@@ -286,14 +286,14 @@ static void refuse_modulators(void)
     REFUSED(emr_modulator_apply(m, NULL, e));
     application.out = NULL;
     REFUSED(emr_modulator_apply(m, &application, e));
-    REFUSED(emr_modulator_multiply(NULL, &product, 40, EMR_DTYPE_F32, base, e));
-    REFUSED(emr_modulator_multiply(absent, &product, 40, EMR_DTYPE_F32, base, e));
-    REFUSED(emr_modulator_multiply(&m, NULL, 40, EMR_DTYPE_F32, base, e));
-    REFUSED(emr_modulator_multiply(&m, &product, 40, EMR_DTYPE_F32, NULL, e));
+    REFUSED(emr_modulator_multiply(NULL, &product, EMR_DTYPE_F32, base, e));
+    REFUSED(emr_modulator_multiply(absent, &product, EMR_DTYPE_F32, base, e));
+    REFUSED(emr_modulator_multiply(&m, NULL, EMR_DTYPE_F32, base, e));
+    REFUSED(emr_modulator_multiply(&m, &product, EMR_DTYPE_F32, NULL, e));
     product.x = NULL;
-    REFUSED(emr_modulator_multiply(&m, &product, 40, EMR_DTYPE_F32, base, e));
+    REFUSED(emr_modulator_multiply(&m, &product, EMR_DTYPE_F32, base, e));
     product.x = x, product.y = NULL;
-    REFUSED(emr_modulator_multiply(&m, &product, 40, EMR_DTYPE_F32, base, e));
+    REFUSED(emr_modulator_multiply(&m, &product, EMR_DTYPE_F32, base, e));
     REFUSED(emr_modulator_get_stats(NULL, number, &stats, e));
     REFUSED(emr_modulator_get_stats(m, number, NULL, e));
     emr_modulator_destroy(&m), emr_modulator_destroy(&m), emr_modulator_destroy(NULL);
@@ -314,7 +314,7 @@ static void refuse_sessions(void)
     emr_session_info info = EMR_INIT(emr_session_info);
     float x[40] = {0}, y[6], w[240];
     const uint32_t task = 0;
-    emr_product product = {.size = sizeof product, .x = x, .y = y, .batch = 1, .n_rows = 6};
+    emr_product product = {.size = sizeof product, .x = x, .y = y, .batch = 1, .n_rows = 6, .n_columns = 40};
     emr_weights weights = {.size = sizeof weights, .name = "w", .data = w};
     emr_gather gather = {.size = sizeof gather, .name = "w", .tasks = &task, .out = w, .n = 1};
     assert_int_equal(emr_bundle_find_tensor(f.bundle, "w", &product.tensor, NULL), EMR_OK);

@@ -1,12 +1,13 @@
 /* test_session_kinds.c - sessions over bundles whose tasks have modulators of different kinds: weights are
- * those that docs/bundle-format.md says, products those of emr_modulator_multiply, task by task. */
+ * those that docs/bundle-format.md says, products those of emr/product.h, with rows of any length, and so are
+ * those of emr_modulator_multiply, task by task. */
 #include "kinds_bundle.h"
 
 #include "core/memory.h"
 
 #include <math.h>
 
-enum { BATCH = 13 };
+enum { BATCH = 13, MOST_ROWS = 700 };
 
 typedef struct kinds_session {
     kinds_bundle k;
@@ -64,16 +65,17 @@ static void check_kinds_weights(kinds_session *f, rng *r)
 static void check_kinds_vector(kinds_session *f, uint32_t task, const emr_product *p, uint64_t n_columns,
                                size_t b)
 {
-    static float weights[40000], y[700];
+    static float weights[40000], y[MOST_ROWS];
     const float *base = (const float *)(const void *)(f->k.base.bytes + f->k.tensors[p->tensor].base_offset);
     emr_product one = *p;
     emr_error error;
     one.x += b * n_columns;
     one.y = y;
     one.batch = 1;
+    one.n_columns = n_columns;
     if (task != EMR_BASE) {
-        assert_ok(emr_modulator_multiply(&f->of[task], &one, n_columns, EMR_DTYPE_F32,
-                                         base + one.first_row * n_columns, &error),
+        assert_ok(emr_modulator_multiply(&f->of[task], &one, EMR_DTYPE_F32, base + one.first_row * n_columns,
+                                         &error),
                   &error);
         assert_memory_equal(y, p->y + b * p->n_rows, p->n_rows * sizeof *y);
         kinds_weights(&f->k, task, p->tensor, weights);
@@ -87,17 +89,28 @@ static void check_kinds_vector(kinds_session *f, uint32_t task, const emr_produc
             sum += term;
             magnitude += fabs(term);
         }
-        assert_true(fabs(sum - (double)p->y[b * p->n_rows + row]) <= 1e-3 * magnitude + 1e-6);
+        float got = p->y[b * p->n_rows + row];
+        float want = kinds_product(&f->k, task, p->tensor, p->first_row + row, n_columns, one.x);
+        assert_true(fabs(sum - (double)got) <= 1e-3 * magnitude + 1e-6);
+        assert_memory_equal(&got, &want, sizeof got);
     }
+}
+
+/* How many columns the rows of a product have: the tensor's, or parts of them. */
+static uint64_t any_columns(uint32_t tensor, rng *r)
+{
+    static const uint64_t parts[] = {160, 20, 5, 1000, 14};
+    uint64_t all = kinds_columns(tensor), part = parts[rng_below(r, 5)];
+    return all % part ? all : part;
 }
 
 static void check_kinds_products(kinds_session *f, rng *r)
 {
-    static float x[BATCH * 20000], y[BATCH * 700];
-    for (uint32_t i = 0; i < KINDS_MERGED; i++) {
+    static float x[BATCH * 20000], y[BATCH * MOST_ROWS];
+    for (uint32_t round = 0; round < 2 * KINDS_MERGED; round++) {
         emr_product p = EMR_INIT(emr_product);
-        uint32_t tasks[BATCH];
-        uint64_t n_columns = kinds_columns(i), n_rows = kinds_rows(i);
+        uint32_t tasks[BATCH], i = round % KINDS_MERGED;
+        uint64_t n_columns = any_columns(i, r), n_rows = n_columns ? kinds_count(i) / n_columns : 0;
         emr_error error;
         for (size_t c = 0; c < BATCH * n_columns; c++)
             x[c] = rng_normal(r);
@@ -106,12 +119,17 @@ static void check_kinds_products(kinds_session *f, rng *r)
             tasks[b] = b && rng_below(r, 3) == 0 ? tasks[b - 1] : any < f->k.n_tasks ? any : EMR_BASE;
         }
         p.tensor = i;
+        if (rng_below(r, 2))
+            p.name = kinds_tensor_name(i), p.tensor = 1 + i; /* the name goes first */
+        if (n_columns != kinds_columns(i) || rng_below(r, 2))
+            p.n_columns = n_columns;
         p.first_row = n_rows ? rng_below(r, n_rows) : 0;
-        p.n_rows = n_rows - p.first_row;
+        p.n_rows = emr_min(n_rows - p.first_row, MOST_ROWS);
         p.x = x;
         p.y = y;
         p.batch = BATCH;
         assert_ok(emr_session_multiply(f->session, tasks, &p, &error), &error);
+        p.tensor = i;
         for (size_t b = 0; b < BATCH && p.n_rows; b++)
             check_kinds_vector(f, tasks[b], &p, n_columns, b);
     }
@@ -190,12 +208,74 @@ static void impossible_scales_are_told(void **state)
     free(f);
 }
 
+static void expect_product(kinds_session *f, const emr_product *p, emr_status status, const char *says)
+{
+    const uint32_t tasks[2] = {1, EMR_BASE};
+    emr_error error = {.text = ""};
+    assert_int_equal(emr_session_multiply(f->session, tasks, p, &error), status);
+    if (!strstr(error.text, says))
+        fail_msg("\"%s\" without \"%s\"", error.text, says);
+}
+
+/* Whichever length of rows is asked for, by whichever name. */
+static void products_that_do_not_fit_are_refused(void **state)
+{
+    static const uint64_t wrong[] = {7, 161, 3840, (uint64_t)1 << 63, UINT64_MAX};
+    static float x[2 * 1920], y[2 * 8];
+    kinds_session *f = calloc(1, sizeof *f);
+    emr_product p = {
+        .size = sizeof p, .name = "experts", .x = x, .y = y, .n_rows = 2, .batch = 2, .n_columns = 160};
+    (void)state;
+    kinds_draw(&f->k, EMR_PER_MODEL_BYTE, kinds_of_all, n_kinds_of_all);
+    kinds_write(&f->k);
+    f->bundle = test_bundle_open(f->k.buffer);
+    open_session(f, 0, 1);
+    expect_product(f, &p, EMR_OK, "");
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        p.n_columns = wrong[i];
+        expect_product(f, &p, EMR_EINVAL, "does not divide its rows of 1920");
+    }
+    p.n_columns = 1;
+    p.first_row = 8 * 1920 - 2;
+    expect_product(f, &p, EMR_OK, "");
+    p.first_row++;
+    expect_product(f, &p, EMR_EINVAL, "'experts' has 15360 rows of 1 columns");
+    p.first_row = UINT64_MAX;
+    expect_product(f, &p, EMR_EINVAL, "15360 rows");
+    p.first_row = 0;
+    p.n_columns = 160;
+    p.x_stride = 159;
+    expect_product(f, &p, EMR_EINVAL, "overlap");
+    p.x_stride = 160;
+    expect_product(f, &p, EMR_OK, "");
+    p.name = "absent";
+    expect_product(f, &p, EMR_ENOTFOUND, "'absent'");
+    p.name = "ids";
+    expect_product(f, &p, EMR_EINVAL, "'ids' is not merged");
+    p.name = NULL;
+    p.tensor = KINDS_MERGED;
+    expect_product(f, &p, EMR_EINVAL, "'ids' is not merged");
+    p.tensor = KINDS_TENSORS;
+    expect_product(f, &p, EMR_EINVAL, "there is no tensor 11");
+    p.tensor = UINT32_MAX;
+    expect_product(f, &p, EMR_EINVAL, "there is no tensor");
+    p.name = "empty"; /* has no rows, however long */
+    expect_product(f, &p, EMR_EINVAL, "has 0 rows");
+    p.n_rows = 0;
+    expect_product(f, &p, EMR_OK, "");
+    close_session(f);
+    emr_bundle_destroy(&f->bundle);
+    kinds_destroy(&f->k);
+    free(f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(sessions_have_the_weights_of_every_kind),
         cmocka_unit_test(sessions_need_no_unified_vector),
         cmocka_unit_test(impossible_scales_are_told),
+        cmocka_unit_test(products_that_do_not_fit_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

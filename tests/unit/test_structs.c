@@ -209,7 +209,7 @@ static emr_status give_product_to_session(void *given, emr_error *error)
 
 static emr_status give_product_to_modulator(void *given, emr_error *error)
 {
-    return emr_modulator_multiply(&modulator, given, 40, EMR_DTYPE_F32, weights, error);
+    return emr_modulator_multiply(&modulator, given, EMR_DTYPE_F32, weights, error);
 }
 
 static emr_status give_resources_to_verify(void *given, emr_error *error)
@@ -511,7 +511,8 @@ static void structs_come_in_by_the_size_rule(void **state)
              give_modulation_to_merge);
     CHECK_IN(emr_policy, &(emr_policy){0}, give_policy);
     CHECK_IN(emr_pool_options, &(emr_pool_options){.threads = 2}, give_pool_options);
-    const emr_product product = {.x = weights, .y = result, .batch = 1, .n_rows = 6, .tensor = w};
+    const emr_product product = {
+        .x = weights, .y = result, .batch = 1, .n_rows = 6, .n_columns = 40, .tensor = w};
     CHECK_IN(emr_product, &product, give_product_to_session);
     CHECK_IN(emr_product, &product, give_product_to_modulator);
     CHECK_IN(emr_resources, &(emr_resources){0}, give_resources_to_verify);
