@@ -401,8 +401,8 @@ static void callers_spin_without_a_hook(void **state)
 static void failing_reads_are_tried_by_others(void **state)
 {
     (void)state;
-    check_world(false, false, CALLERS, 3);
-    check_world(true, false, CALLERS, 7);
+    check_world(false, false, CALLERS, 41);
+    check_world(true, false, CALLERS, 67);
 }
 
 typedef struct one_call {
