@@ -18,9 +18,9 @@
  * - Nothing is allocated after a handle's creation.
  * - Every block of the bundle is checked when it is read, and the base at the beginning.
  *
- * A session is used by one thread at a time, and shares its work out over the executor; or it has a handle for
- * each thread of the host's (emr_session_open_thread). It stays usable after a failed call, whose output is
- * undefined. Freestanding. */
+ * A session is used by one thread at a time, and shares its work out over the executor; or it has a handle
+ * for each thread of the host's (emr_session_open_thread). It stays usable after a failed call, whose output
+ * is undefined. Freestanding. */
 #ifndef EMR_SESSION_H
 #define EMR_SESSION_H
 
@@ -137,18 +137,18 @@ EMR_API emr_status emr_session_create(emr_session **session, const emr_bundle *b
 EMR_API void emr_session_destroy(emr_session **session);
 
 /* One more handle of a session, for one more thread: it shares everything but scratch with it, decoded codes
- * too, and every call takes it, this one included. What it is asked to do it does on the calling thread, without
- * the executor. All handles of a session may be used at the same time, each by one thread at a time. What they
- * give does not depend on that, nor do failures: a block that one could not read, the others try for themselves.
- * EMR_ELIMIT if there is no room for it in memory_bytes.
+ * too, and every call takes it, this one included. What it is asked to do it does on the calling thread,
+ * without the executor. All handles of a session may be used at the same time, each by one thread at a time.
+ * What they give does not depend on that, nor do failures: a block that one could not read, the others try
+ * for themselves. EMR_ELIMIT if there is no room for it in memory_bytes.
  *
  * An engine whose threads share out every operation themselves opens one for each, and calls
  * emr_session_multiply from all of them with different rows.
  *
  * Handles wait for each other where one reads the block of codes that another needs too, and where mask_bytes
- * has too little room for what all of them need at a time; each gets its turn, whatever it needs. So nothing of
- * the host's that reads the bundle, and no executor, may wait for a call of another handle. They may be
- * destroyed in any order: what they share goes with the last. */
+ * has too little room for what all of them need at a time; each gets its turn, whatever it needs. So no
+ * executor, and nothing of the host's that reads the bundle or the base, may wait for a call of another
+ * handle. They may be destroyed in any order: what they share goes with the last. */
 EMR_API emr_status emr_session_open_thread(emr_session **thread, emr_session *session, emr_error *error);
 
 /* Writes a task's weights (the base's own for EMR_BASE) into the engine's memory, tensor by tensor, each

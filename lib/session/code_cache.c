@@ -111,7 +111,7 @@ static void unlock_codes(emr_code_cache *c)
     atomic_store_explicit(&c->locked, false, memory_order_release);
 }
 
-static const uint8_t *block_bytes(const emr_code_block *b)
+static const uint8_t *bytes_of_block(const emr_code_block *b)
 {
     return atomic_load_explicit(&b->bytes, memory_order_acquire);
 }
@@ -161,7 +161,7 @@ static void unpin_block(emr_code_cache *c, size_t block)
     uint32_t i = b->slot, ends = (uint32_t)c->n_slots;
     if (--c->slots[i].n_pins)
         return;
-    if (block_bytes(b)) {
+    if (bytes_of_block(b)) {
         put_before(c, i, ends);
         return;
     }
@@ -179,7 +179,7 @@ typedef struct code_demand {
 
 static bool needs_nobody(const emr_code_block *b)
 {
-    return b->in_place && block_bytes(b);
+    return b->in_place && bytes_of_block(b);
 }
 
 static void count_demand(const emr_code_cache *c, const emr_code_range *ranges, size_t n_ranges,
@@ -214,7 +214,7 @@ static bool others_wait(const emr_code_cache *c, const emr_code_round *r)
 static void hold_block(emr_code_cache *c, emr_code_round *r, size_t block)
 {
     emr_code_block *b = &c->blocks[block];
-    bool found = block_bytes(b);
+    bool found = bytes_of_block(b);
     r->n_found += found;
     if (r->marks[block] || needs_nobody(b))
         return;
@@ -281,7 +281,7 @@ bool emr_code_cache_claim(emr_code_cache *c, emr_code_round *r)
     for (size_t i = 0; i < n; i++) {
         size_t block = r->missing[i];
         emr_code_block *b = &c->blocks[block];
-        if (block_bytes(b))
+        if (bytes_of_block(b))
             continue;
         size_t to = r->n_missing++;
         if (!b->reading) { /* to the end of those that are claimed */

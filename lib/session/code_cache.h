@@ -2,9 +2,9 @@
  * hands out places and says who reads; reading is the session's business.
  *
  * Handles of a session share one cache, each with a round of its own. In a round, the blocks of one piece of
- * work after the other are requested, until there is no room for another piece or no more are wanted. Then those
- * that are not in memory are read, and then the pieces are worked at, which read `bytes` of their blocks without
- * asking anybody:
+ * work after the other are requested, until there is no room for another piece or no more are wanted. Then
+ * those that are not in memory are read, and then the pieces are worked at, which read `bytes` of their
+ * blocks without asking anybody:
  *
  *     emr_code_cache_request ... until it is not EMR_ROOM       pins what it is given
  *     while emr_code_cache_claim                                says what this handle is to read
@@ -14,23 +14,24 @@
  *     emr_code_cache_release                                    lets go of everything
  *
  * A block that has to be decoded takes one of the slots. It is pinned by every round that requested it, and a
- * slot is given to another block only when nobody pins it: the one that was let go of longest ago. Blocks that
- * are used in place, in a mapped file, stay for ever once they are read.
+ * slot is given to another block only when nobody pins it: the one that was let go of longest ago. Blocks
+ * that are used in place, in a mapped file, stay for ever once they are read.
  *
  * One lock guards all that handles share. It is held for a few instructions a block, never while something is
  * read, decoded or computed. That nobody waits for ever follows from four rules:
  * - A piece's blocks are pinned all at once, or none is. So nobody holds half of what he needs.
- * - Who waits for room holds no pins: there is a LATER only for pieces that would fit into a cache that nobody
- *   uses, and the caller finishes the round that he has, lets go of it, and asks again. So whoever holds pins
- *   is reading or computing, and will let go.
- * - A block is claimed by one handle, which reads it at once and in doing so waits for nobody. Who needs a block
- *   that another one reads pins it too, reads what he has claimed himself, and only then waits. If reading
- *   failed, the block is as if nobody had tried: those who wait for it claim it, try for themselves, and get
- *   an error of their own, or not.
+ * - Who waits for room holds no pins: there is a LATER only for pieces that would fit into a cache that
+ *   nobody uses, and the caller finishes the round that he has, lets go of it, and asks again. So whoever
+ *   holds pins is reading or computing, and will let go.
+ * - A block is claimed by one handle, which reads it at once and in doing so waits for nobody. Who needs a
+ *   block that another one reads pins it too, reads what he has claimed himself, and only then waits. If
+ *   reading failed, the block is as if nobody had tried: those who wait for it claim it, try for themselves,
+ *   and get an error of their own, or not.
  * - Those who wait for room have turns. While there are any, nobody else gets a slot that he does not pin
  *   already. So pins become fewer until there is room for the first one, however much he needs.
  *
- * A block whose reading failed, or was not tried, is as if it had never been requested once nobody pins it. */
+ * A block whose reading failed, or was not tried, is as if it had never been requested once nobody pins it.
+ */
 #ifndef EMR_SESSION_CODE_CACHE_H
 #define EMR_SESSION_CODE_CACHE_H
 
@@ -97,12 +98,13 @@ uint64_t emr_code_round_memory(uint64_t n_blocks);
 emr_status emr_code_round_create(emr_code_round *round, const emr_allocator *allocator, size_t n_blocks);
 void emr_code_round_destroy(emr_code_round *round, const emr_allocator *allocator);
 
-/* Requests all blocks of some ranges, no two of which have one in common, or, where it is not EMR_ROOM, none. */
+/* Requests all blocks of some ranges, no two of which have one in common, or, where it is not EMR_ROOM, none.
+ */
 emr_room emr_code_cache_request(emr_code_cache *cache, emr_code_round *round, const emr_code_range *ranges,
                                 size_t n_ranges);
 
-/* After a LATER, of a round that holds nothing: takes a turn, if it has none, and waits for a moment. The same
- * request must then be made again until it succeeds. */
+/* After a LATER, of a round that holds nothing: takes a turn, if it has none, and waits for a moment. The
+ * same request must then be made again until it succeeds. */
 void emr_code_cache_await_room(emr_code_cache *cache, emr_code_round *round, unsigned *n_waits);
 
 /* Claims what the round misses and nobody reads: round->missing has it, n_claimed blocks. False if nothing is
@@ -121,7 +123,8 @@ void emr_code_cache_release(emr_code_cache *cache, emr_code_round *round);
 /* The slot's memory of a requested block. */
 uint8_t *emr_code_cache_slot(const emr_code_cache *cache, size_t block);
 
-/* How often a request found a block in memory, and how often one was claimed, in all rounds that have ended. */
+/* How often a request found a block in memory, and how often one was claimed, in all rounds that have ended.
+ */
 void emr_code_cache_count(emr_code_cache *cache, uint64_t *n_found, uint64_t *n_read);
 
 #endif

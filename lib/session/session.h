@@ -170,17 +170,17 @@ static inline const emr_tensor_code *emr_session_code(const emr_session_task *t,
     return t->shared->tensors[tensor].is_vector ? &t->vectors : &t->matrices;
 }
 
-/* handle.c: a handle without scratch, which takes the allocator's and the executor's copy of `env`; scratch for
- * it, as large as shared->packed_bytes and stored_bytes say; and the bytes of both for so many workers, about.
- * After a failure *handle, which may be NULL, may only be destroyed. */
+/* handle.c: a handle without scratch, which takes the allocator's and the executor's copy of `env`; scratch
+ * for it, as large as shared->packed_bytes and stored_bytes say; and the bytes of both for so many workers,
+ * about. After a failure *handle, which may be NULL, may only be destroyed. */
 emr_status emr_session_create_handle(emr_session **handle, emr_session_shared *shared, const emr_env *env,
                                      emr_error *error);
 emr_status emr_session_allocate_scratch(emr_session *handle, emr_error *error);
 void emr_session_destroy_handle(emr_session *handle);
 uint64_t emr_session_handle_memory(const emr_session_shared *shared, size_t n_workers);
 
-/* codes.c: sees to it that the codes that tasks, none of them twice, have for parameters [first, first + n) of a
- * tensor will be in memory when the round's work begins; all of them, or none. */
+/* codes.c: sees to it that the codes that tasks, none of them twice, have for parameters [first, first + n)
+ * of a tensor will be in memory when the round's work begins; all of them, or none. */
 emr_room emr_session_request(emr_session *session, const uint32_t *tasks, size_t n_tasks, uint32_t tensor,
                              uint64_t first, uint64_t n);
 
@@ -203,8 +203,8 @@ emr_session_task *emr_session_find_task(emr_session_shared *session, uint32_t ta
 /* The private tensor of that name, in the bundle's private section, or EMR_NAMES_NONE. */
 size_t emr_session_find_private(const emr_session_task *task, const char *name);
 
-/* round.c: a round is pieces whose codes are in memory at the same time; code_cache.h says how that goes. What
- * one call's pieces have in common: */
+/* round.c: a round is pieces whose codes are in memory at the same time; code_cache.h says how that goes.
+ * What one call's pieces have in common: */
 typedef struct emr_session_rounds {
     emr_job_fn fn; /* does one: job number i is session->pieces[i] */
     void *context;
@@ -212,9 +212,9 @@ typedef struct emr_session_rounds {
         unit; /* `first` and `n` of a piece count `unit` parameters each, from this one of its tensor */
 } emr_session_rounds;
 
-/* Adds a piece, for which the codes of some tasks are needed, none of them twice. Where there is no room beside
- * the others, finishes the round first; where other handles have it, waits for them; where there never is,
- * shortens the piece, in place. */
+/* Adds a piece, for which the codes of some tasks are needed, none of them twice. Where there is no room
+ * beside the others, finishes the round first; where other handles have it, waits for them; where there never
+ * is, shortens the piece, in place. */
 emr_status emr_session_add_piece(emr_session *session, const emr_session_rounds *rounds,
                                  const uint32_t *tasks, size_t n_tasks, emr_session_piece *piece,
                                  emr_error *error);

@@ -10,8 +10,10 @@
 enum {
     CALLERS = 8,
     BATCH = 5,
-    PRODUCTS = 3 * KINDS_MERGED, /* jobs, */
-    JOBS = PRODUCTS + KINDS_MOST * KINDS_TENSORS,
+    ROWS = 12,                              /* gathered at a time */
+    PRODUCTS = 3 * KINDS_MERGED,            /* jobs: first these, */
+    GATHERS = PRODUCTS + 2 * KINDS_TENSORS, /* up to this one rows, then weights */
+    JOBS = GATHERS + KINDS_MOST * KINDS_TENSORS,
     PIECES = 3, /* shares of each caller's share */
     LONGEST = 40000
 };
@@ -45,7 +47,8 @@ static void meter_free(void *user, void *pointer)
     free(p);
 }
 
-/* Reads of which every nth fails, once that is wanted; and one that stays inside until somebody has waited. */
+/* Reads of which every nth fails, once that is wanted; and one that stays inside until somebody has waited.
+ */
 typedef struct gate {
     emr_io inner;
     atomic_size_t reads, every, n_failed; /* every 0: none */
@@ -91,7 +94,8 @@ static void count_waits(void *user)
 typedef struct job {
     uint32_t task; /* of weights; */
     uint32_t tensor;
-    uint32_t tasks[BATCH]; /* of a product */
+    uint32_t tasks[ROWS]; /* of a product's vectors, or of rows: */
+    uint64_t rows[ROWS];
     float *x;
     float *want, *got;
     uint64_t n_units, unit; /* rows, or elements: what is shared out, and the floats that belong to one */
@@ -128,6 +132,15 @@ static float *shared_output(const job *j)
 static emr_status do_units(const caller *c, size_t number, uint64_t first, uint64_t n, emr_error *error)
 {
     const job *j = &c->w->jobs[number];
+    if (number >= PRODUCTS && number < GATHERS) {
+        const emr_gather g = {.size = sizeof g,
+                              .name = kinds_tensor_name(j->tensor),
+                              .tasks = j->tasks + first,
+                              .rows = j->rows + first,
+                              .out = c->to(j) + first * j->unit,
+                              .n = (size_t)n};
+        return emr_session_gather(c->session, &g, error);
+    }
     if (number >= PRODUCTS) {
         const emr_weights to = {.size = sizeof to,
                                 .name = kinds_tensor_name(j->tensor),
@@ -174,6 +187,14 @@ static void *call_all(void *user)
     return NULL;
 }
 
+static void draw_tasks(const world *w, job *j, size_t n, rng *r)
+{
+    for (size_t b = 0; b < n; b++) {
+        uint32_t any = (uint32_t)rng_below(r, w->k.n_tasks + 1);
+        j->tasks[b] = any < w->k.n_tasks ? any : EMR_BASE;
+    }
+}
+
 static void make_jobs(world *w, rng *r)
 {
     for (size_t i = 0; i < PRODUCTS; i++) {
@@ -183,11 +204,17 @@ static void make_jobs(world *w, rng *r)
         j->x = malloc((BATCH * kinds_columns(j->tensor) + 1) * sizeof *j->x);
         for (size_t c = 0; c < BATCH * kinds_columns(j->tensor); c++)
             j->x[c] = rng_normal(r);
-        for (size_t b = 0; b < BATCH; b++) {
-            uint32_t any = (uint32_t)rng_below(r, w->k.n_tasks + 1);
-            j->tasks[b] = any < w->k.n_tasks ? any : EMR_BASE;
-        }
+        draw_tasks(w, j, BATCH, r);
         j->unit = BATCH;
+    }
+    for (size_t i = PRODUCTS; i < GATHERS; i++) {
+        job *j = &w->jobs[w->n_jobs++];
+        *j = (job){.tensor = (uint32_t)(i % KINDS_TENSORS)};
+        j->n_units = kinds_rows(j->tensor) ? ROWS : 0;
+        j->unit = kinds_columns(j->tensor);
+        draw_tasks(w, j, ROWS, r);
+        for (size_t k = 0; k < j->n_units; k++)
+            j->rows[k] = rng_below(r, kinds_rows(j->tensor));
     }
     for (uint32_t t = 0; t < w->k.n_tasks; t++)
         for (uint32_t i = 0; i < KINDS_TENSORS; i++)
@@ -262,7 +289,8 @@ static emr_session *open_session(world *w, shared_meter *meter, uint64_t mask_by
     return session;
 }
 
-/* What callers do, one after the other, each with a session of its own: what they get, and how each call ends. */
+/* What callers do, one after the other, each with a session of its own: what they get, and how each call
+ * ends. */
 static void call_alone(world *w, uint64_t mask_bytes, caller *callers, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
@@ -401,8 +429,8 @@ static void callers_spin_without_a_hook(void **state)
 static void failing_reads_are_tried_by_others(void **state)
 {
     (void)state;
-    check_world(false, false, CALLERS, 3);
-    check_world(true, false, CALLERS, 7);
+    check_world(false, false, CALLERS, 41);
+    check_world(true, false, CALLERS, 67);
 }
 
 typedef struct one_call {
