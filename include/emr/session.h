@@ -160,7 +160,7 @@ EMR_API emr_status emr_session_apply(emr_session *session, uint32_t task, const 
 
 /* Multiplies rows of a merged tensor by a batch of vectors; tasks[b] is the task of vector b, or EMR_BASE.
  * Tasks of different kinds may be in one batch; see product.h for which are best side by side. EMR_ELIMIT if
- * mask_bytes has no room for the codes of that many tasks at a time. */
+ * mask_bytes has no room for the codes of that many tasks at a time; EMR_EINVAL if the tensor is not merged. */
 EMR_API emr_status emr_session_multiply(emr_session *session, const uint32_t *tasks,
                                         const emr_product *product, emr_error *error);
 

@@ -1,6 +1,6 @@
 /* product.c - products with the weights of tasks in a session, rows shared out over the executor.
  * Freestanding. */
-#include "session/session.h"
+#include "session/target.h"
 
 #include "modulator/multiply.h"
 #include "numeric/convert.h"
@@ -65,22 +65,6 @@ static emr_status take_tasks(session_product *p, const uint32_t *tasks, emr_mult
     return EMR_OK;
 }
 
-/* The number of a product's tensor. */
-static emr_status find_product_number(const emr_bundle *b, emr_product *p, emr_error *error)
-{
-    if (p->name) {
-        emr_status status = emr_bundle_find_tensor(b, p->name, &p->tensor, error);
-        if (status)
-            return status;
-    }
-    if (p->tensor >= b->summary.n_tensors)
-        return emr_fail(error, EMR_EINVAL, "%F: there is no tensor %u", b->name, (uint64_t)p->tensor);
-    if (p->tensor >= b->summary.n_merged)
-        return emr_fail(error, EMR_EINVAL, "%F: tensor '%T' is not merged: it is not multiplied by", b->name,
-                        emr_bundle_tensor_name(b, p->tensor));
-    return EMR_OK;
-}
-
 static emr_status take_product(const emr_session *s, const uint32_t *tasks, const emr_product *given,
                                emr_product *taken, emr_error *error)
 {
@@ -88,9 +72,14 @@ static emr_status take_product(const emr_session *s, const uint32_t *tasks, cons
         return emr_fail(error, EMR_EINVAL, "emr_session_multiply: NULL");
     emr_status status = EMR_TAKE(taken, given, emr_product, error);
     if (!status)
-        status = find_product_number(s->shared->bundle, taken, error);
+        status = emr_session_find_tensor(s, taken->name, taken->tensor, &taken->tensor, error);
     if (status)
         return status;
+    const emr_bundle *b = s->shared->bundle;
+    const char *name = emr_bundle_tensor_name(b, taken->tensor);
+    if (taken->tensor >= b->summary.n_merged)
+        return emr_fail(error, EMR_EINVAL, "%F: tensor '%T' is not merged: it is not multiplied by", b->name,
+                        name);
     if (taken->batch && !tasks)
         return emr_fail(error, EMR_EINVAL, "emr_session_multiply: NULL");
     const emr_session_tensor *t = &s->shared->tensors[taken->tensor];
@@ -98,9 +87,8 @@ static emr_status take_product(const emr_session *s, const uint32_t *tasks, cons
         return emr_fail(error, EMR_ESTATE,
                         "%F: tensor '%T': this session has no base: set without_base, for the product "
                         "with the change alone",
-                        s->shared->bundle->name, emr_bundle_tensor_name(s->shared->bundle, taken->tensor));
-    return emr_product_check(taken, emr_bundle_tensor_name(s->shared->bundle, taken->tensor), t->n_rows,
-                             t->n_columns, error);
+                        b->name, name);
+    return emr_product_check(taken, name, t->n_rows, t->n_columns, error);
 }
 
 emr_status emr_session_multiply(emr_session *s, const uint32_t *tasks, const emr_product *given,

@@ -701,7 +701,7 @@ static void wrong_calls_are_refused(void **state)
     const uint32_t wide = p.tensor;
     assert_ok(emr_session_multiply(f.session, tasks, &p, e), e);
     p.tensor = 1000;
-    assert_refused(&f, emr_session_multiply(f.session, tasks, &p, e), EMR_EINVAL, "1000");
+    assert_refused(&f, emr_session_multiply(f.session, tasks, &p, e), EMR_ENOTFOUND, "1000");
     p.tensor = wide;
     p.first_row = 1;
     assert_refused(&f, emr_session_multiply(f.session, tasks, &p, e), EMR_EINVAL, "'wide' has 13 rows");

@@ -256,9 +256,9 @@ static void products_that_do_not_fit_are_refused(void **state)
     p.tensor = KINDS_MERGED;
     expect_product(f, &p, EMR_EINVAL, "'ids' is not merged");
     p.tensor = KINDS_TENSORS;
-    expect_product(f, &p, EMR_EINVAL, "there is no tensor 11");
+    expect_product(f, &p, EMR_ENOTFOUND, "there is no tensor 11");
     p.tensor = UINT32_MAX;
-    expect_product(f, &p, EMR_EINVAL, "there is no tensor");
+    expect_product(f, &p, EMR_ENOTFOUND, "there is no tensor");
     p.name = "empty"; /* has no rows, however long */
     expect_product(f, &p, EMR_EINVAL, "has 0 rows");
     p.n_rows = 0;
