@@ -1,6 +1,6 @@
-/* toy_mlp.h - what engine_switch.c and multi_tenant.c run: a small network of two layers that all tasks share
- * and a head of each task's own, as a base and some fine-tuned models, and the bundle that they make. Nothing
- * here is about using a bundle; see the two examples for that. */
+/* toy_mlp.h - what engine_switch.c, multi_tenant.c and quantised_base.c run: a small network of two layers that
+ * all tasks share and a head of each task's own, as a base and some fine-tuned models, and the bundle that they
+ * make. Nothing here is about using a bundle; see those examples for that. */
 #ifndef TOY_MLP_H
 #define TOY_MLP_H
 
