@@ -68,8 +68,8 @@ typedef struct emr_weights_part {
     emr_block_type blocks; /* what they are in */
 } emr_weights_part;
 
-/* Takes them. A status other than EMR_OK ends the call, which returns it (EMR_EIO for a positive one); `error`
- * is never NULL. */
+/* Takes them. A status other than EMR_OK ends the call, which returns it (EMR_EIO for a positive one) and names
+ * the tensor; `error` is never NULL. It must not use the handle that calls it. */
 typedef emr_status (*emr_weights_fn)(const emr_weights_part *part, emr_error *error);
 
 /* Where an engine keeps the weights of one tensor, or of a part of it. */
@@ -85,11 +85,12 @@ typedef struct emr_weights {
     uint64_t count; /* 0: all from `first` on */
     /* Where not NULL, weights go through `data`, which has room for `staging` elements, to this function: part
      * by part in order, each as large as there is room for, from the thread that made the call. So they reach a
-     * device, or are converted further, without memory for all of them. */
+     * device, or are converted further, without memory for all of them. Room for a million elements keeps all
+     * workers busy, room for a thousand one. */
     emr_weights_fn write;
     void *user;
-    uint64_t staging;
-    emr_dtype dtype; /* a float, where the tensor is one; 0: that of the task's checkpoint (of the base for
+    uint64_t staging; /* 0 where `write` is NULL */
+    emr_dtype dtype;  /* a float, where the tensor is one; 0: that of the task's checkpoint (of the base for
                         EMR_BASE) */
     emr_block_type blocks; /* `data` is in blocks of that type, into which F32 weights are rounded: `dtype` is
                               0 or F32, first, count, staging and the last dimension are whole blocks */
@@ -108,7 +109,7 @@ typedef struct emr_gather {
     const uint64_t *rows;  /* likewise; NULL: row 0 of each */
     void *out;             /* out: n rows in `dtype`, at any alignment */
     size_t n;
-    size_t out_stride;  /* elements from one row to the next; 0: those of a row */
+    size_t out_stride;  /* elements from one row to the next, at least those of a row; 0: those */
     uint64_t n_columns; /* of a row, as emr_product's */
     uint32_t tensor;
     emr_dtype dtype; /* a float; 0: that of the base */
@@ -152,7 +153,7 @@ EMR_API void emr_session_destroy(emr_session **session);
 EMR_API emr_status emr_session_open_thread(emr_session **thread, emr_session *session, emr_error *error);
 
 /* Writes a task's weights (the base's own for EMR_BASE) into the engine's memory, tensor by tensor, each
- * shared out over the executor. Private tensors are read from the bundle each time.
+ * shared out over the executor. Private tensors are read from the bundle each time, by the calling thread.
  * - EMR_ENOTFOUND: the task does not have a tensor. EMR_EUNSUPPORTED: elements of less than a byte.
  * - Where `weights` cannot be right, nothing is written. */
 EMR_API emr_status emr_session_apply(emr_session *session, uint32_t task, const emr_weights *weights,
@@ -165,7 +166,10 @@ EMR_API emr_status emr_session_multiply(emr_session *session, const uint32_t *ta
                                         const emr_product *product, emr_error *error);
 
 /* Gathers rows: out[i] is row rows[i] of what tasks[i] has of the tensor, which is merged, or kept from the
- * base. EMR_ENOTFOUND if a task does not have it. */
+ * base. Tasks of different kinds may be in one call, in any order, and as many rows as a prompt has tokens.
+ * - EMR_ENOTFOUND: a task does not have it, or has it as a private tensor, of which there are no gathers.
+ * - Where anything of `gather` cannot be right, nothing is written. `out` must not be the base's memory, nor lie
+ *   over `tasks` or `rows`. */
 EMR_API emr_status emr_session_gather(emr_session *session, const emr_gather *gather, emr_error *error);
 
 /* Set info->size first. */

@@ -6,6 +6,7 @@
 enum {
     LANES = 32,
     BATCH = 3,
+    GATHERED = 6,
     ASKED = 12,           /* tensors of each kind */
     MOST_BYTES = 8 << 20, /* sessions that need more are not made */
     PATTERN_BYTES = 8 << 20,
@@ -50,6 +51,43 @@ static bool is_coded(const holder *h, uint32_t task)
            spec.kind > EMR_MODULATOR_KIND_TWO_SIDED;
 }
 
+/* Weights that come in parts. */
+typedef struct parts {
+    uint8_t *next;
+    uint64_t first, left, staging;
+} parts;
+
+static emr_status take_part(const emr_weights_part *part, emr_error *error)
+{
+    parts *p = part->user;
+    size_t bytes = (size_t)part->count * (emr_dtype_bits(part->dtype) / 8);
+    (void)error;
+    promise(part->first == p->first && part->count == (p->left < p->staging ? p->left : p->staging));
+    memcpy(p->next, part->data, bytes);
+    p->next += bytes;
+    p->first += part->count;
+    p->left -= part->count;
+    return EMR_OK;
+}
+
+/* Writes weights where they belong, or lets them come in parts. */
+static emr_status apply_somehow(holder *h, uint32_t task, emr_weights *w, size_t size, emr_error *error)
+{
+    parts p = {.next = w->data, .first = w->first, .left = w->count, .staging = w->count / 3 + 1};
+    if (!w->count || fuzz_below(h->random, 2))
+        return emr_session_apply(h->session, task, w, 1, error);
+    uint8_t *staging = malloc((size_t)p.staging * size);
+    promise(staging != NULL);
+    w->data = staging;
+    w->staging = p.staging;
+    w->write = take_part;
+    w->user = &p;
+    emr_status status = emr_session_apply(h->session, task, w, 1, error);
+    promise(status || p.left == 0);
+    free(staging);
+    return status;
+}
+
 /* Elements [first, first + n) of the task's tensor `name`, if its model has it so, in a dtype or its own. */
 static void compare_weights(holder *h, const char *name, emr_dtype dtype)
 {
@@ -71,7 +109,7 @@ static void compare_weights(holder *h, const char *name, emr_dtype dtype)
     w.count = n;
     w.dtype = emr_dtype_is_float(emr_tensor_dtype(t)) ? dtype : EMR_DTYPE_NONE;
     h->pattern->left = PATTERN_BYTES;
-    emr_status status = emr_session_apply(h->session, h->task, &w, 1, &error);
+    emr_status status = apply_somehow(h, h->task, &w, size, &error);
     fuzz_status(status, &error);
     promise(!h->intact || status == EMR_OK || (status == EMR_EFORMAT && is_coded(h, h->task)));
     h->pattern->left = PATTERN_BYTES;
@@ -195,6 +233,54 @@ static void compare_product(holder *h, uint32_t tensor)
     free(weights);
 }
 
+/* Rows of any tasks, against the same elements applied. */
+static void compare_gather(holder *h, uint32_t tensor)
+{
+    emr_error error = {0};
+    emr_tensor_info t = EMR_INIT(emr_tensor_info);
+    uint32_t tasks[GATHERED];
+    uint64_t which[GATHERED];
+    promise(emr_bundle_get_tensor(h->bundle, tensor, &t) == EMR_OK);
+    uint64_t rows = !t.count ? 0 : t.rank < 2 ? 1 : t.shape[0], columns = rows ? t.count / rows : 0;
+    emr_gather g = EMR_INIT(emr_gather);
+    g.tensor = tensor;
+    g.n = GATHERED;
+    g.tasks = tasks;
+    g.rows = which;
+    for (size_t i = 0; i < GATHERED; i++) {
+        tasks[i] = fuzz_below(h->random, 4) ? (uint32_t)fuzz_below(h->random, h->info.n_tasks) : EMR_BASE;
+        which[i] = rows ? fuzz_below(h->random, (size_t)rows) : 0;
+    }
+    uint64_t last = which[GATHERED - 1];
+    size_t size = emr_dtype_bits(t.dtype) / 8;
+    if (columns > MOST_ELEMENTS || !size)
+        return;
+    uint8_t *out = malloc(GATHERED * (size_t)columns * size + 1), *want = malloc((size_t)columns * size + 1);
+    promise(out && want);
+    g.out = out;
+    which[GATHERED - 1] = rows;
+    emr_status status = emr_session_gather(h->session, &g, &error);
+    promise(fuzz_status(status, &error) != EMR_OK);
+    which[GATHERED - 1] = last;
+    h->pattern->left = PATTERN_BYTES;
+    status = rows ? emr_session_gather(h->session, &g, &error) : EMR_EINVAL;
+    promise(!rows || fuzz_status(status, &error) != EMR_EINVAL);
+    for (size_t i = 0; !status && i < GATHERED; i++) {
+        emr_weights w = EMR_INIT(emr_weights);
+        w.tensor = tensor;
+        w.data = want;
+        w.first = which[i] * columns;
+        w.count = columns;
+        w.dtype = t.dtype;
+        h->pattern->left = PATTERN_BYTES;
+        emr_status other = emr_session_apply(h->session, tasks[i], &w, 1, &error);
+        promise(fuzz_status(other, &error) == EMR_OK || !h->intact);
+        promise(other || memcmp(want, out + i * (size_t)columns * size, (size_t)columns * size) == 0);
+    }
+    free(out);
+    free(want);
+}
+
 static void use_session(holder *h)
 {
     static const emr_dtype dtypes[] = {EMR_DTYPE_NONE, EMR_DTYPE_F32, EMR_DTYPE_BF16, EMR_DTYPE_F64};
@@ -214,6 +300,7 @@ static void use_session(holder *h)
         uint32_t one = h->info.n_tensors <= ASKED ? i : (uint32_t)fuzz_below(h->random, h->info.n_tensors);
         promise(emr_bundle_get_tensor(h->bundle, one, &tensor) == EMR_OK);
         compare_weights(h, tensor.name, dtype);
+        compare_gather(h, one);
         if (tensor.merged)
             compare_product(h, one);
     }
