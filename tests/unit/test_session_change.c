@@ -197,6 +197,7 @@ static void modulators_give_the_same_changes(void **state)
             p.tensor = a.tensor = to.tensor = i;
             p.without_base = a.without_base = to.without_base = 1;
             p.n_rows = kinds_rows(i);
+            p.n_columns = kinds_columns(i);
             p.batch = 1;
             p.x = x;
             p.y = want;
@@ -211,7 +212,7 @@ static void modulators_give_the_same_changes(void **state)
                 continue;
             assert_ok(emr_session_multiply(s.none, &t, &p, &error), &error);
             p.y = y;
-            assert_ok(emr_modulator_multiply(&m, &p, kinds_columns(i), EMR_DTYPE_NONE, NULL, &error), &error);
+            assert_ok(emr_modulator_multiply(&m, &p, EMR_DTYPE_NONE, NULL, &error), &error);
             assert_memory_equal(y, want, p.n_rows * sizeof *y);
         }
         emr_modulator_destroy(&m);
