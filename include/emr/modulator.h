@@ -188,7 +188,8 @@ EMR_API emr_status emr_modulator_apply(emr_modulator *modulator, const emr_appli
  * - The tensor has one number in all of them, whether it is found by name or not.
  * - product->n_columns must be set: modulators do not know a tensor's shape. It divides its parameters and, for
  *   every modulator, those that share a rescaler.
- * - `base` has the base's values of the product's rows; any alignment. */
+ * - `base` has the base's values of the product's rows; any alignment. It and base_dtype are not looked at where
+ *   the product is without_base. */
 EMR_API emr_status emr_modulator_multiply(emr_modulator *const *modulators, const emr_product *product,
                                           emr_dtype base_dtype, const void *base, emr_error *error);
 

@@ -42,7 +42,14 @@
  *
  * to first order (and 2^-149 for each product that underflows): the first with a unified task vector; the
  * second without, for a row of n stretches, where `exact` knows of no rounding of weights either. The bits of
- * a y that is NaN are not defined. */
+ * a y that is NaN are not defined.
+ *
+ * Without the base (`without_base`), y is what the task adds to a product with the base, for an engine that
+ * computes that itself from weights which are quantised, repacked or elsewhere. W_base counts as +0, and is not
+ * read: W[c] of a task with a unified task vector is its change, +0 where there is none; of the others, the a
+ * stay +0 until t is added; EMR_BASE gives +0. These are the bits of a base of zeros, as long as all x are
+ * finite, and the bounds are those above with W_base[c] = 0: a small change is not lost beside a large weight,
+ * as it is where both are added up in one sum. */
 typedef struct emr_product {
     size_t size;
     const char *name; /* of the tensor; NULL: it goes by number, `tensor` */

@@ -53,6 +53,11 @@ static void put_thin(uint32_t *to, size_t at, const coded_panel *c, const emr_co
         part = (size_t)emr_min(n - done, EMR_DOT_COLUMNS - within);
         size_t n_groups = (within + part + EMR_GROUP - 1) / EMR_GROUP;
         kernels->draw(&run, group, n_groups, kept, signs);
+        if ((at + done) % EMR_GROUP == 0 && within == 0 && part % EMR_GROUP == 0 && emr_is_little_endian()) {
+            memcpy(kept_words(to) + (at + done) / 32, kept, part / 8);
+            memcpy(to + (at + done) / 32, signs, part / 8);
+            continue;
+        }
         for (size_t i = 0; i < n_groups; i++) {
             emr_store64((uint8_t *)(kept + i), kept[i]);
             emr_store64((uint8_t *)(signs + i), signs[i]);

@@ -23,7 +23,7 @@ static bool is_plain_base(emr_dtype dtype)
 }
 
 /* 16 of the base's values, from number i on. */
-static INLINE v16 load_base(unsigned dtype, const uint8_t *base, size_t i)
+static INLINE v16 load_base_vector(unsigned dtype, const uint8_t *base, size_t i)
 {
     return dtype == NO_BASE ? v_zero() : load16(dtype, base + i * emr_float_size(dtype));
 }
@@ -85,7 +85,7 @@ static INLINE void apply_vectors(emr_run r, size_t n_scales, size_t from, size_t
         }
         uint8_t *at = stream ? line : out + i * out_size;
         uint16_t bits = emr_load16(mask + (bit + i) / 8);
-        v16 w0 = load_base(r.base_dtype, base, i);
+        v16 w0 = load_base_vector(r.base_dtype, base, i);
         v16 u = load16(r.unified_dtype, unified + i * unified_size);
         v16 step = v_mul(elected_scales(n_scales, r.scales, bits), u);
         bits = scaled_bits(n_scales, r.scales, bits);
@@ -275,7 +275,7 @@ static INLINE void apply_coded_vectors(emr_run r, coded_kind coded, bool stream)
     drawn_groups drawn;
     for (size_t i = 0, p = r.first_code; i < r.n; i += 16, p += 16) {
         uint8_t *at = stream ? line : out + i * out_size;
-        v16 w0 = load_base(r.base_dtype, base, i), step = scale;
+        v16 w0 = load_base_vector(r.base_dtype, base, i), step = scale;
         if (p % EMR_GROUP == 0)
             prefetch_base(r.base_dtype, base, i, EMR_GROUP);
         if (coded == THINNED) {
@@ -465,7 +465,7 @@ static INLINE void dot_columns(const emr_dot *d, size_t n_scales, size_t from, s
 {
     const uint8_t *base = d->base, *unified = d->unified;
     const float *x = d->x + from * d->stride + at;
-    v16 w0 = load_base(d->base_dtype, base, at), w = w0, u = w0;
+    v16 w0 = load_base_vector(d->base_dtype, base, at), w = w0, u = w0;
     if (n_scales)
         u = load16(d->unified_dtype, unified + at * emr_float_size(d->unified_dtype));
     UNROLL

@@ -23,6 +23,7 @@ typedef struct holder {
     uint32_t task;
     emr_model *weights; /* the task's; NULL where names clash */
     bool intact;
+    bool without_base; /* the session has none */
 } holder;
 
 static emr_status create_session(holder *h, fuzz_budget *budget, uint64_t mask_bytes, uint64_t memory_bytes,
@@ -35,8 +36,10 @@ static emr_status create_session(holder *h, fuzz_budget *budget, uint64_t mask_b
     o.resources = &resources;
     o.mask_bytes = mask_bytes;
     o.check = EMR_BASE_CHECK_NONE;
+    o.without_base = h->without_base;
     h->pattern->left = PATTERN_BYTES;
-    emr_status status = emr_session_create(&h->session, h->bundle, h->base, &o, error);
+    emr_status status =
+        emr_session_create(&h->session, h->bundle, h->without_base ? NULL : h->base, &o, error);
     promise((status == EMR_OK) == (h->session != NULL));
     promise(status == EMR_OK || budget->now == 0);
     promise(!h->intact || (status != EMR_ECORRUPT && (status != EMR_EIO || h->base)));
@@ -145,6 +148,7 @@ static bool rows_of(holder *h, uint32_t task, const emr_product *p, const char *
     w.first = p->first_row * columns;
     w.count = p->n_rows * columns;
     w.dtype = EMR_DTYPE_F32;
+    w.without_base = p->without_base;
     return fuzz_status(emr_session_apply(h->session, task, &w, 1, &error), &error) == EMR_OK;
 }
 
@@ -192,6 +196,7 @@ static void compare_product(holder *h, uint32_t tensor)
     p.tensor = tensor;
     p.batch = BATCH;
     p.n_rows = rows + 1;
+    p.without_base = h->without_base || fuzz_below(h->random, 4) == 0;
     promise(emr_session_multiply(h->session, tasks, &p, &error) == EMR_EINVAL);
     if (!columns || columns > MOST_ELEMENTS)
         return;
@@ -281,6 +286,15 @@ static void compare_gather(holder *h, uint32_t tensor)
     free(want);
 }
 
+/* What is not the change alone cannot be had. */
+static void expect_no_base(holder *h, const char *name)
+{
+    emr_error error = {0};
+    emr_weights w = EMR_INIT(emr_weights);
+    w.name = name;
+    promise(fuzz_status(emr_session_apply(h->session, EMR_BASE, &w, 1, &error), &error) == EMR_ESTATE);
+}
+
 static void use_session(holder *h)
 {
     static const emr_dtype dtypes[] = {EMR_DTYPE_NONE, EMR_DTYPE_F32, EMR_DTYPE_BF16, EMR_DTYPE_F64};
@@ -299,8 +313,12 @@ static void use_session(holder *h)
     for (uint32_t i = 0; i < n; i++) {
         uint32_t one = h->info.n_tensors <= ASKED ? i : (uint32_t)fuzz_below(h->random, h->info.n_tensors);
         promise(emr_bundle_get_tensor(h->bundle, one, &tensor) == EMR_OK);
-        compare_weights(h, tensor.name, dtype);
-        compare_gather(h, one);
+        if (h->without_base) {
+            expect_no_base(h, tensor.name);
+        } else {
+            compare_weights(h, tensor.name, dtype);
+            compare_gather(h, one);
+        }
         if (tensor.merged)
             compare_product(h, one);
     }
@@ -315,7 +333,8 @@ void fuzz_session(const emr_bundle *bundle, const emr_model *base, fuzz_pattern 
                 .pattern = pattern,
                 .random = random,
                 .info = EMR_INIT(emr_bundle_info),
-                .intact = intact};
+                .intact = intact,
+                .without_base = fuzz_below(random, 3) == 0};
     emr_session_info info = EMR_INIT(emr_session_info);
     emr_error error = {0};
     uint64_t mask_bytes = (uint64_t)fuzz_below(random, 4) << (9 + fuzz_below(random, 8));
