@@ -25,6 +25,7 @@
 #ifndef EMR_NUMERIC_KERNELS_H
 #define EMR_NUMERIC_KERNELS_H
 
+#include "emr/blocks.h"
 #include "emr/dtype.h"
 
 #include <float.h>
@@ -280,6 +281,9 @@ typedef struct emr_kernels {
     emr_sums (*sum_range)(const emr_chunk *chunk, emr_range range);
     /* emr_convert() of float dtypes; the buffers do not overlap. */
     void (*convert)(emr_dtype to, void *destination, emr_dtype from, const void *source, size_t n);
+    /* emr_quantise() and emr_dequantise() of whole blocks of a type that there is. */
+    void (*quantise)(emr_block_type type, void *blocks, const float *values, size_t n);
+    void (*dequantise)(emr_block_type type, float *values, const void *blocks, size_t n);
     /* W = base + rescaler * (mask ? unified : 0): codes of one bit, one scale. Where the mask is 1 a NaN is
      * EMR_NAN_F32 (or that in f64), rounded to the output's dtype: which bits a sum of two NaNs has is
      * otherwise up to the compiler. */

@@ -342,11 +342,56 @@ static inline void v_add_products(double lanes[16], v16 x0, v16 y0, v16 x1, v16 
     }
 }
 
+static inline __m256 eight_codes(const uint8_t *p)
+{
+    return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)p)));
+}
+
+/* 16 signed bytes. */
+static inline v16 v_load_codes(const uint8_t *p)
+{
+    return (v16){eight_codes(p), eight_codes(p + 8)};
+}
+
+/* Halves away from 0: what is just below a half does not reach 1 with the largest number below 0.5 added to it.
+ */
+static inline __m256i round_codes(__m256 x)
+{
+    const __m256 minus = _mm256_set1_ps(-0.0f);
+    __m256 half = _mm256_or_ps(_mm256_and_ps(x, minus), _mm256_set1_ps(0x1.fffffep-2f));
+    __m256 fits = _mm256_cmp_ps(_mm256_andnot_ps(minus, x), _mm256_set1_ps(127.5f), _CMP_LT_OQ);
+    return _mm256_and_si256(_mm256_cvttps_epi32(_mm256_add_ps(x, half)), _mm256_castps_si256(fits));
+}
+
+static inline void v_store_codes(uint8_t *p, v16 x)
+{
+    __m256i words = _mm256_packs_epi32(round_codes(x.a), round_codes(x.b));
+    words = _mm256_permute4x64_epi64(words, 0xd8); /* packing works in each half */
+    _mm_storeu_si128((__m128i *)(void *)p,
+                     _mm_packs_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1)));
+}
+
+/* The instruction gives y where either is NaN. */
+static inline v16 v_larger(v16 x, v16 y)
+{
+    return v_max(x, y);
+}
+
+static inline float v_largest(v16 x)
+{
+    __m256 eight = _mm256_max_ps(x.a, x.b);
+    __m128 m = _mm_max_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+    m = _mm_max_ps(m, _mm_movehl_ps(m, m));
+    return _mm_cvtss_f32(_mm_max_ss(m, _mm_movehdup_ps(m)));
+}
+
 enum { V_DOT_VECTORS = 2 }; /* whose accumulators stay in registers */
 
 #include "numeric/kernels_template.h"
 
 #include "numeric/encode_template.h"
+
+#include "numeric/blocks_template.h"
 
 const emr_kernels emr_kernels_avx2 = {
     .name = "avx2",
@@ -355,6 +400,7 @@ const emr_kernels emr_kernels_avx2 = {
     .convert = convert,
     CODE_KERNELS,
     .encode = ENCODE_KERNELS,
+    BLOCK_KERNELS,
 };
 
 #endif

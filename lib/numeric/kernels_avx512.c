@@ -277,11 +277,40 @@ static inline void v_add_products(double lanes[16], v16 x0, v16 y0, v16 x1, v16 
     add_products(lanes + 8, upper_half(x0), upper_half(y0), upper_half(x1), upper_half(y1));
 }
 
+/* 16 signed bytes. */
+static inline v16 v_load_codes(const uint8_t *p)
+{
+    return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)(const void *)p)));
+}
+
+/* Halves away from 0: what is just below a half does not reach 1 with the largest number below 0.5 added to it.
+ */
+static inline void v_store_codes(uint8_t *p, v16 x)
+{
+    v16 half = _mm512_or_ps(_mm512_and_ps(x, v_set(-0.0f)), v_set(0x1.fffffep-2f));
+    m16 fits = _mm512_cmp_ps_mask(v_abs(x), v_set(127.5f), _CMP_LT_OQ);
+    __m128i codes = _mm512_cvtepi32_epi8(_mm512_maskz_cvttps_epi32(fits, v_add(x, half)));
+    _mm_storeu_si128((__m128i *)(void *)p, codes);
+}
+
+/* The instruction gives y where either is NaN. */
+static inline v16 v_larger(v16 x, v16 y)
+{
+    return v_max(x, y);
+}
+
+static inline float v_largest(v16 x)
+{
+    return _mm512_reduce_max_ps(x);
+}
+
 enum { V_DOT_VECTORS = 8 }; /* whose accumulators stay in registers */
 
 #include "numeric/kernels_template.h"
 
 #include "numeric/encode_template.h"
+
+#include "numeric/blocks_template.h"
 
 const emr_kernels emr_kernels_avx512 = {
     .name = "avx512",
@@ -290,6 +319,7 @@ const emr_kernels emr_kernels_avx512 = {
     .convert = convert,
     CODE_KERNELS,
     .encode = ENCODE_KERNELS,
+    BLOCK_KERNELS,
 };
 
 #endif

@@ -177,11 +177,23 @@ static void convert(emr_dtype to, void *destination, emr_dtype from, const void 
     (void)emr_convert(to, destination, from, source, n);
 }
 
+static void quantise_blocks(emr_block_type type, void *blocks, const float *values, size_t n)
+{
+    (void)emr_quantise(type, blocks, values, n);
+}
+
+static void dequantise_blocks(emr_block_type type, float *values, const void *blocks, size_t n)
+{
+    (void)emr_dequantise(type, values, blocks, n);
+}
+
 const emr_kernels emr_kernels_c = {
     .name = "c",
     .merge = merge,
     .sum_range = sum_range,
     .convert = convert,
+    .quantise = quantise_blocks,
+    .dequantise = dequantise_blocks,
     .mask = {.apply = emr_c_apply_mask, .dot = emr_c_dot_mask},
     .two_sided = {.apply = emr_c_apply_two_sided, .dot = emr_c_dot_two_sided},
     .sign = {.apply = emr_c_apply_sign, .dot_steps = emr_c_dot_signs},

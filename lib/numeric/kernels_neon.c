@@ -322,6 +322,45 @@ static inline void v_add_products(double lanes[16], v16 x0, v16 y0, v16 x1, v16 
     }
 }
 
+static inline float32x4_t four_codes(int16x4_t codes)
+{
+    return vcvtq_f32_s32(vmovl_s16(codes));
+}
+
+/* 16 signed bytes. */
+static inline v16 v_load_codes(const uint8_t *p)
+{
+    int8x16_t codes = vreinterpretq_s8_u8(vld1q_u8(p));
+    int16x8_t low = vmovl_s8(vget_low_s8(codes)), high = vmovl_s8(vget_high_s8(codes));
+    return (v16){{four_codes(vget_low_s16(low)), four_codes(vget_high_s16(low)),
+                  four_codes(vget_low_s16(high)), four_codes(vget_high_s16(high))}};
+}
+
+/* Halves away from 0. */
+static inline int16x4_t round_codes(float32x4_t x)
+{
+    uint32x4_t fits = vcltq_f32(vabsq_f32(x), vdupq_n_f32(127.5f));
+    return vmovn_s32(vandq_s32(vcvtaq_s32_f32(x), vreinterpretq_s32_u32(fits)));
+}
+
+static inline void v_store_codes(uint8_t *p, v16 x)
+{
+    int8x8_t low = vmovn_s16(vcombine_s16(round_codes(x.r[0]), round_codes(x.r[1])));
+    int8x8_t high = vmovn_s16(vcombine_s16(round_codes(x.r[2]), round_codes(x.r[3])));
+    vst1q_u8(p, vreinterpretq_u8_s8(vcombine_s8(low, high)));
+}
+
+/* The instruction for it gives NaN where either is. */
+static inline v16 v_larger(v16 x, v16 y)
+{
+    EACH(vbslq_f32(vcgtq_f32(x.r[i], y.r[i]), x.r[i], y.r[i]));
+}
+
+static inline float v_largest(v16 x)
+{
+    return vmaxvq_f32(vmaxq_f32(vmaxq_f32(x.r[0], x.r[1]), vmaxq_f32(x.r[2], x.r[3])));
+}
+
 #undef EACH
 
 enum { V_DOT_VECTORS = 2 }; /* whose accumulators stay in registers */
@@ -330,6 +369,8 @@ enum { V_DOT_VECTORS = 2 }; /* whose accumulators stay in registers */
 
 #include "numeric/encode_template.h"
 
+#include "numeric/blocks_template.h"
+
 const emr_kernels emr_kernels_neon = {
     .name = "neon",
     .merge = merge,
@@ -337,6 +378,7 @@ const emr_kernels emr_kernels_neon = {
     .convert = convert,
     CODE_KERNELS,
     .encode = ENCODE_KERNELS,
+    BLOCK_KERNELS,
 };
 
 #endif

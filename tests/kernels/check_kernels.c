@@ -7,6 +7,7 @@
  *
  * A variant that this processor lacks is said to be skipped. Exits 77 if nothing was compared. With
  * EMR_EMULATED_AVX512 it checks that variant alone, its instructions emulated: see emulated/immintrin.h. */
+#include "check_blocks.h"
 #include "check_codes.h"
 #include "check_encode.h"
 #include "time_kernels.h"
@@ -196,6 +197,7 @@ static counts check_variant(const emr_kernels *k)
         count(&n, check_merge(k, many[i / 2]));
     check_codes(k, &n);
     check_encode(k, &n);
+    check_blocks(k, &n);
     for (int i = 0; i < 400; i++)
         count(&n, check_convert(k));
     count(&n, check_all_codes(k));

@@ -70,10 +70,48 @@ static inline void emulated_stream(void *to, __m512i x)
     memcpy(to, &x, sizeof x);
 }
 
-#define _mm512_stream_si512(to, x)   emulated_stream(to, x)
-#define _mm512_cvtepu16_epi32(h)     emulated_cvtepu16_epi32(h)
-#define _mm512_cvtph_ps(h)           emulated_cvtph_ps(h)
-#define _mm512_cvtps_ph(x, rounding) emulated_cvtps_ph(x)
-#define _mm512_cvtps_pd(x)           emulated_cvtps_pd(x)
+static inline __m512 emulated_cvtepi8_ps(__m128i b)
+{
+    int8_t from[16];
+    float to[16];
+    memcpy(from, &b, sizeof from);
+    for (int i = 0; i < 16; i++)
+        to[i] = from[i];
+    return _mm512_loadu_ps(to);
+}
+
+/* Cut to whole numbers where the mask has a 1, which fit in a byte; elsewhere 0. */
+static inline __m128i emulated_maskz_cvttps_epi8(__mmask16 mask, __m512 x)
+{
+    float from[16];
+    int8_t to[16];
+    __m128i result;
+    memcpy(from, &x, sizeof from);
+    for (int i = 0; i < 16; i++)
+        to[i] = mask >> i & 1 ? (int8_t)from[i] : 0;
+    memcpy(&result, to, sizeof result);
+    return result;
+}
+
+static inline float emulated_reduce_max_ps(__m512 x)
+{
+    float from[16];
+    memcpy(from, &x, sizeof from);
+    for (int i = 1; i < 16; i++)
+        from[0] = from[i] > from[0] ? from[i] : from[0];
+    return from[0];
+}
+
+/* Of these pairs, each is emulated as one: the vector of integers between them never shows. */
+#define _mm512_cvtepi8_epi32(b)         (b)
+#define _mm512_cvtepi32_ps(b)           emulated_cvtepi8_ps(b)
+#define _mm512_maskz_cvttps_epi32(m, x) emulated_maskz_cvttps_epi8(m, x)
+#define _mm512_cvtepi32_epi8(b)         (b)
+#define _mm512_reduce_max_ps(x)         emulated_reduce_max_ps(x)
+#define _mm512_stream_si512(to, x)      emulated_stream(to, x)
+#define _mm512_cvtepu16_epi32(h)        emulated_cvtepu16_epi32(h)
+#define _mm512_cvtph_ps(h)              emulated_cvtph_ps(h)
+#define _mm512_cvtps_ph(x, rounding)    emulated_cvtps_ph(x)
+#define _mm512_cvtps_pd(x)              emulated_cvtps_pd(x)
 
 #endif
