@@ -24,7 +24,8 @@ typedef struct emr_gguf_type {
     uint32_t number;
     uint16_t block, block_bytes;
     emr_dtype dtype; /* of blocks of one element; else EMR_DTYPE_U8: carried as bytes */
-    void (*unpack)(const uint8_t *block, float *values); /* makes floats of a block; NULL: that is not done */
+    /* Makes floats of a block. NULL: that is not done, or any model may have tensors in such (emr/blocks.h). */
+    void (*unpack)(const uint8_t *block, float *values);
 } emr_gguf_type;
 
 /* The type of that number or dtype, or NULL. */

@@ -1,67 +1,17 @@
-/* gguf_blocks.c - the tensor types of ggml, and floats made of blocks as they are read: those of
- * the plainer types here, the others in gguf_k_blocks.c.
- */
+/* gguf_blocks.c - the tensor types of ggml, and floats made of blocks as they are read, but for those that any
+ * model may have (emr/blocks.h): they are in gguf_k_blocks.c. */
 #include "checkpoint/gguf.h"
 #include "checkpoint/gguf_unpack.h"
-
-enum { BLOCK = 32 /* elements of the plainer types' blocks */ };
-
-static void unpack_q8_0(const uint8_t *b, float *values)
-{
-    float scale = emr_half_at(b);
-    for (size_t i = 0; i < BLOCK; i++)
-        values[i] = (float)(int8_t)b[2 + i] * scale;
-}
-
-/* Of 4-bit types, the lower halves of 16 bytes are the first 16 elements, the upper ones the others. */
-static int half_byte(const uint8_t *b, size_t i)
-{
-    return i < BLOCK / 2 ? b[i] & 15 : b[i - BLOCK / 2] >> 4;
-}
-
-/* The same with a fifth bit, which 32 bits before the bytes hold. */
-static int five_bits(const uint8_t *b, size_t i)
-{
-    return half_byte(b + 4, i) | (int)(emr_load32(b) >> i & 1) << 4;
-}
-
-static void unpack_q4_0(const uint8_t *b, float *values)
-{
-    float scale = emr_half_at(b);
-    for (size_t i = 0; i < BLOCK; i++)
-        values[i] = (float)(half_byte(b + 2, i) - 8) * scale;
-}
-
-static void unpack_q4_1(const uint8_t *b, float *values)
-{
-    float scale = emr_half_at(b), least = emr_half_at(b + 2);
-    for (size_t i = 0; i < BLOCK; i++)
-        values[i] = (float)half_byte(b + 4, i) * scale + least;
-}
-
-static void unpack_q5_0(const uint8_t *b, float *values)
-{
-    float scale = emr_half_at(b);
-    for (size_t i = 0; i < BLOCK; i++)
-        values[i] = (float)(five_bits(b + 2, i) - 16) * scale;
-}
-
-static void unpack_q5_1(const uint8_t *b, float *values)
-{
-    float scale = emr_half_at(b), least = emr_half_at(b + 2);
-    for (size_t i = 0; i < BLOCK; i++)
-        values[i] = (float)five_bits(b + 4, i) * scale + least;
-}
 
 /* Numbers that are absent were types once, and are so no more. */
 static const emr_gguf_type types[] = {
     {"F32", 0, 1, 4, EMR_DTYPE_F32, NULL},
     {"F16", 1, 1, 2, EMR_DTYPE_F16, NULL},
-    {"Q4_0", 2, 32, 18, EMR_DTYPE_U8, unpack_q4_0},
-    {"Q4_1", 3, 32, 20, EMR_DTYPE_U8, unpack_q4_1},
-    {"Q5_0", 6, 32, 22, EMR_DTYPE_U8, unpack_q5_0},
-    {"Q5_1", 7, 32, 24, EMR_DTYPE_U8, unpack_q5_1},
-    {"Q8_0", 8, 32, 34, EMR_DTYPE_U8, unpack_q8_0},
+    {"Q4_0", 2, 32, 18, EMR_DTYPE_U8, NULL},
+    {"Q4_1", 3, 32, 20, EMR_DTYPE_U8, NULL},
+    {"Q5_0", 6, 32, 22, EMR_DTYPE_U8, NULL},
+    {"Q5_1", 7, 32, 24, EMR_DTYPE_U8, NULL},
+    {"Q8_0", 8, 32, 34, EMR_DTYPE_U8, NULL},
     {"Q8_1", 9, 32, 36, EMR_DTYPE_U8, NULL},
     {"Q2_K", 10, 256, 84, EMR_DTYPE_U8, emr_unpack_q2_k},
     {"Q3_K", 11, 256, 110, EMR_DTYPE_U8, emr_unpack_q3_k},

@@ -24,13 +24,14 @@ static emr_status add_tensor(emr_model *m, const emr_gguf_info *info, const emr_
                              const char *path, bool dequantise, emr_error *error)
 {
     uint64_t shape[EMR_GGUF_DIMS];
+    bool plain = dequantise && emr_block_bytes(info->type->number);
     bool unpack = dequantise && info->type->unpack;
     emr_tensor_desc d = EMR_INIT(emr_tensor_desc);
     d.name = info->name;
-    d.dtype = unpack ? EMR_DTYPE_F32 : info->type->dtype;
+    d.dtype = plain || unpack ? EMR_DTYPE_F32 : info->type->dtype;
     d.shape = shape;
     d.rank = info->n_dims;
-    emr_gguf_shape(info, info->type->block > 1 && !unpack, shape);
+    emr_gguf_shape(info, info->type->block > 1 && d.dtype != EMR_DTYPE_F32, shape);
     if (unpack) {
         d.compute = emr_gguf_unpack;
         d.granule = info->type->block;
@@ -38,6 +39,7 @@ static emr_status add_tensor(emr_model *m, const emr_gguf_info *info, const emr_
     } else {
         d.io = io;
         d.offset = data + info->offset;
+        d.blocks = plain ? info->type->number : EMR_BLOCK_TYPE_NONE;
     }
     emr_status status = emr_side_files_check_name(path, info->name, error);
     if (!status)
@@ -45,7 +47,7 @@ static emr_status add_tensor(emr_model *m, const emr_gguf_info *info, const emr_
     if (status)
         return status;
     emr_tensor *t = m->tensors[m->n_tensors - 1];
-    if (info->type->block > 1)
+    if (info->type->block > 1 && !plain)
         t->data = info->type;
     if (unpack) {
         t->user = t; /* it has all that unpacking needs, and lives as long */

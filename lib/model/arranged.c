@@ -91,21 +91,16 @@ static arranged_tensor *note_source(emr_model *m, const emr_tensor *source)
     return t;
 }
 
-/* Adds a tensor that `desc` describes, its bytes coming out of `t`. */
+/* Adds a tensor that `desc` describes, its bytes coming out of `t`: computed, or from the source that `desc` has
+ * already. */
 static emr_status add_arranged(emr_model *m, arranged_tensor *t, emr_tensor_desc *desc,
                                emr_compute_fn compute, emr_error *error)
 {
     const emr_tensor *source = t->source;
-    bool whole = !compute;
     desc->size = sizeof *desc;
     desc->rank = source->rank;
     desc->dtype = source->dtype;
-    if (whole && source->kind == EMR_TENSOR_MEMORY) {
-        desc->data = (const char *)source->data + t->first;
-    } else if (whole && source->kind == EMR_TENSOR_IO) {
-        desc->io = &source->io;
-        desc->offset = source->offset + t->first;
-    } else if (source->kind != EMR_TENSOR_PUSHED) {
+    if (compute) {
         desc->compute = compute;
         desc->user = t;
     }
@@ -131,10 +126,12 @@ static emr_status compute_run(const emr_computation *c, emr_error *error)
 /* All of a tensor or, where its elements follow each other in the source, a part of it. */
 static emr_status add_run(emr_model *m, arranged_tensor *t, emr_tensor_desc *desc, emr_error *error)
 {
-    bool computed = t->source->kind == EMR_TENSOR_COMPUTED;
-    desc->granule = computed ? t->source->granule : 0;
-    desc->max_count = computed ? UINT32_MAX : 0;
-    return add_arranged(m, t, desc, computed ? compute_run : NULL, error);
+    desc->rank = t->source->rank;
+    if (emr_tensor_share_source(t->source, t->first, desc))
+        return add_arranged(m, t, desc, NULL, error);
+    desc->granule = t->source->granule;
+    desc->max_count = UINT32_MAX;
+    return add_arranged(m, t, desc, compute_run, error);
 }
 
 emr_status emr_arranged_keep(emr_model *m, const emr_tensor *source, emr_error *error)

@@ -92,6 +92,9 @@ static emr_tensor *make_tensor(const emr_allocator *allocator, const emr_tensor_
     t->user = d->user;
     t->granule = d->granule;
     t->max_count = d->max_count;
+    t->blocks = d->blocks;
+    if (t->blocks)
+        emr_blocks_compute_from(t);
     return t;
 }
 
@@ -135,6 +138,8 @@ static emr_status check_desc(const emr_model *m, emr_tensor_desc *d, uint64_t *c
     if (d->io && *bytes > UINT64_MAX - d->offset)
         return emr_fail(error, EMR_EINVAL, "%F: tensor '%T' lies beyond the largest offset", m->name,
                         d->name);
+    if (d->blocks)
+        return emr_blocks_check(m, d, error);
     return d->compute ? check_granule(m, d, error) : EMR_OK;
 }
 
@@ -223,6 +228,9 @@ emr_status emr_model_derive(emr_model *m, uint32_t i, emr_dtype dtype, emr_compu
     t->data = NULL;
     t->io = (emr_io){0};
     t->offset = 0;
+    if (t->blocks)
+        before->user = before;
+    t->blocks = EMR_BLOCK_TYPE_NONE;
     t->compute = compute;
     t->user = before;
     t->granule = 1;
@@ -242,19 +250,14 @@ emr_status emr_model_add_tensor(emr_model *m, const emr_tensor *t, emr_error *er
 {
     if (!m || !t)
         return emr_fail(error, EMR_EINVAL, "emr_model_add_tensor: NULL");
-    bool computed = t->kind == EMR_TENSOR_COMPUTED;
-    emr_tensor_desc desc = {.size = sizeof desc,
-                            .name = t->name,
-                            .shape = t->shape,
-                            .rank = t->rank,
-                            .dtype = t->dtype,
-                            .data = t->kind == EMR_TENSOR_MEMORY ? t->data : NULL,
-                            .io = t->kind == EMR_TENSOR_IO ? &t->io : NULL,
-                            .offset = t->kind == EMR_TENSOR_IO ? t->offset : 0,
-                            .compute = computed ? compute_borrowed : NULL,
-                            .user = computed ? (void *)(uintptr_t)t : NULL,
-                            .granule = computed ? t->granule : 0,
-                            .max_count = UINT32_MAX};
+    emr_tensor_desc desc = {
+        .size = sizeof desc, .name = t->name, .shape = t->shape, .rank = t->rank, .dtype = t->dtype};
+    if (!emr_tensor_share_source(t, 0, &desc)) {
+        desc.compute = compute_borrowed;
+        desc.user = (void *)(uintptr_t)t;
+        desc.granule = t->granule;
+        desc.max_count = UINT32_MAX;
+    }
     emr_status status = emr_model_add(m, &desc, error);
     if (!status && t->kind == EMR_TENSOR_IO)
         m->tensors[m->n_tensors - 1]->data = t->data;

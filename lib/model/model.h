@@ -37,7 +37,7 @@ struct emr_tensor {
     char *name;
     uint64_t *shape;
     uint64_t count, bytes;
-    const void *data; /* its bytes; of one that lies in a GGUF file in blocks, their type */
+    const void *data; /* its bytes; of one whose bytes are those of blocks in a GGUF file, their type */
     emr_io io;
     uint64_t offset;
     emr_compute_fn compute;
@@ -47,6 +47,9 @@ struct emr_tensor {
     emr_dtype dtype;
     uint32_t rank;
     uint32_t granule, max_count; /* of a computed one; at least 1 */
+    /* Not EMR_BLOCK_TYPE_NONE: it is computed, from blocks that lie in memory at `data`, or where that is NULL in
+     * `io` from `offset` on, without gaps. They may be read there instead, by whoever knows blocks. */
+    emr_block_type blocks;
     /* Its elements are computed from blocks of so many, and the first one is number `place` of all: where
      * threads share them out, no block is decoded twice if they are cut between blocks. 0: there are no
      * blocks. */
@@ -93,6 +96,16 @@ bool emr_is_gguf_header(const emr_tensor *tensor);
 uint64_t emr_shape_rows(uint32_t rank, const uint64_t *shape);
 
 uint64_t emr_row_length(const emr_tensor *tensor);
+
+/* blocks.c: of a description in blocks, what is wrong with it; then how a tensor is computed from them. */
+emr_status emr_blocks_check(const emr_model *model, const emr_tensor_desc *desc, emr_error *error);
+void emr_blocks_compute_from(emr_tensor *tensor);
+/* How many bytes the blocks are that n of its elements lie in, a whole number of blocks. */
+uint64_t emr_blocks_bytes(const emr_tensor *tensor, uint64_t n);
+
+/* Describes the source of another tensor, whose dtype and shape are in `desc`, as this one's bytes from byte
+ * `first` on. False, and nothing is described, where they can only be had by reading this one. */
+bool emr_tensor_share_source(const emr_tensor *tensor, uint64_t first, emr_tensor_desc *desc);
 
 /* Takes the tensors whose flag is set out of a model, which still owns them. The others stay as they are, in
  * their order. After a failure the model may only be destroyed. */
