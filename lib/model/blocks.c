@@ -57,13 +57,9 @@ static emr_status compute_from_blocks(const emr_computation *c, emr_error *error
     if (t->data) {
         blocks = (const uint8_t *)t->data + at;
     } else {
-        size_t n = (size_t)emr_blocks_bytes(t, c->count);
-        emr_error why;
-        emr_status status = emr_io_read(&t->io, t->offset + at, read, n, &why);
+        emr_status status = emr_tensor_read_io(t, at, read, (size_t)emr_blocks_bytes(t, c->count), error);
         if (status)
-            return emr_fail_because(error, status, &why,
-                                    "%F: tensor '%T': reading %u bytes at byte %u failed", t->model_name,
-                                    t->name, (uint64_t)n, t->offset + at);
+            return status;
     }
     dequantise_to_bytes(t, c->out, blocks, c->count);
     return EMR_OK;

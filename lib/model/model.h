@@ -97,6 +97,10 @@ uint64_t emr_shape_rows(uint32_t rank, const uint64_t *shape);
 
 uint64_t emr_row_length(const emr_tensor *tensor);
 
+/* Reads bytes of the I/O that a tensor lies in: from `at` on, counted from where that begins. */
+emr_status emr_tensor_read_io(const emr_tensor *tensor, uint64_t at, void *destination, size_t n,
+                              emr_error *error);
+
 /* blocks.c: of a description in blocks, what is wrong with it; then how a tensor is computed from them. */
 emr_status emr_blocks_check(const emr_model *model, const emr_tensor_desc *desc, emr_error *error);
 void emr_blocks_compute_from(emr_tensor *tensor);

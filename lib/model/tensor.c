@@ -37,7 +37,8 @@ uint64_t emr_tensor_bytes(const emr_tensor *tensor)
     return tensor->bytes;
 }
 
-static emr_status read_io(const emr_tensor *t, uint64_t offset, void *destination, size_t n, emr_error *error)
+emr_status emr_tensor_read_io(const emr_tensor *t, uint64_t offset, void *destination, size_t n,
+                              emr_error *error)
 {
     emr_error why;
     emr_status status = emr_io_read(&t->io, t->offset + offset, destination, n, &why);
@@ -67,7 +68,7 @@ emr_status emr_tensor_read(const emr_tensor *tensor, uint64_t offset, void *dest
         memcpy(destination, (const char *)tensor->data + offset, n);
         return EMR_OK;
     case EMR_TENSOR_IO:
-        return read_io(tensor, offset, destination, n, error);
+        return emr_tensor_read_io(tensor, offset, destination, n, error);
     case EMR_TENSOR_COMPUTED:
         return emr_tensor_compute(tensor, offset, destination, n, error);
     case EMR_TENSOR_PUSHED:

@@ -20,6 +20,7 @@ typedef struct emr_multiplication {
     bool in_parts;        /* rows are parts of the tensor's: each may have scales of columns of its own */
     const void *base;     /* the base's values, of the product's first row and on; NULL: none is read, */
     emr_dtype base_dtype; /* and this is F32 */
+    emr_block_type base_blocks; /* not EMR_BLOCK_TYPE_NONE: `base` is blocks, those of the whole tensor */
     /* One for each vector. Of those whose kind has unified values any one tells them; one without a kind
      * tells them too, if there are any. */
     const emr_multiplier *of;

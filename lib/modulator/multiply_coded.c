@@ -259,7 +259,7 @@ static const uint8_t *base_ahead(const coded_panel *c)
     const emr_multiplication *m = c->t->m;
     size_t row_bytes = (size_t)m->n_columns * emr_float_size(m->base_dtype);
     size_t at = (c->v * (size_t)m->n_columns + (size_t)c->column) * EMR_STEP_AHEAD;
-    if (!m->base || c->n_rows == 1 || at + c->n * EMR_STEP_AHEAD > c->n_rows * row_bytes)
+    if (!m->base || m->base_blocks || c->n_rows == 1 || at + c->n * EMR_STEP_AHEAD > c->n_rows * row_bytes)
         return NULL;
     return (const uint8_t *)m->base + (c->row + c->n_rows) * row_bytes + at;
 }
@@ -301,7 +301,7 @@ static void take_vectors(emr_tile *t, emr_dot *d)
 static void multiply_base(emr_tile *t, uint64_t row, size_t n_rows)
 {
     const emr_multiplication *m = t->m;
-    const size_t row_bytes = (size_t)m->n_columns * emr_float_size(m->base_dtype);
+    const size_t row_bytes = m->base_blocks ? 0 : (size_t)m->n_columns * emr_float_size(m->base_dtype);
     for (emr_stripe s = emr_first_stripe(t, row); s.n; emr_next_stripe(t, &s)) {
         emr_stripe next = s;
         emr_next_stripe(t, &next);
@@ -311,15 +311,17 @@ static void multiply_base(emr_tile *t, uint64_t row, size_t n_rows)
         const bool whole = s.n % EMR_LANES == 0;
         if (whole && n_rows > 1 && t->n > 1)
             take_vectors(t, &d);
-        for (size_t r = 0; r < n_rows; r++, s.base += row_bytes, next.base += row_bytes) {
-            if (whole)
-                d.base = s.base;
-            else
+        for (size_t r = 0; r < n_rows;
+             r++, s.at += m->n_columns, s.base += row_bytes, next.base += row_bytes) {
+            if (r && whole)
+                d.base = emr_stripe_values(t, &s);
+            else if (r)
                 d = emr_tile_dot(t, &s);
-            d.ahead = n_rows > 1 ? next.base : NULL;
+            d.ahead = n_rows > 1 && !m->base_blocks ? next.base : NULL;
             d.lanes = t->lanes[r];
             (m->kernels->dot_base ? m->kernels->dot_base : emr_kernels_c.dot_base)(&d);
         }
+        s.at -= n_rows * m->n_columns;
         s.base -= n_rows * row_bytes;
     }
 }

@@ -15,7 +15,7 @@ emr_stripe emr_first_stripe(const emr_tile *t, uint64_t row)
 {
     const emr_multiplication *m = t->m;
     emr_stripe s = {.at = (m->product.first_row + row) * m->n_columns, .base = m->base};
-    if (s.base)
+    if (s.base && !m->base_blocks)
         s.base += row * m->n_columns * emr_float_size(m->base_dtype);
     size_stripe(t, &s);
     return s;
@@ -25,9 +25,17 @@ void emr_next_stripe(const emr_tile *t, emr_stripe *s)
 {
     s->column += s->n;
     s->at += s->n;
-    if (s->base)
+    if (s->base && !t->m->base_blocks)
         s->base += s->n * emr_float_size(t->m->base_dtype);
     size_stripe(t, s);
+}
+
+const void *emr_stripe_values(emr_tile *t, const emr_stripe *s)
+{
+    const emr_multiplication *m = t->m;
+    return s->base && m->base_blocks
+               ? emr_block_values(m->kernels, m->base_blocks, s->base, s->at, s->n, t->values)
+               : (const void *)s->base;
 }
 
 emr_status emr_tile_reach(const emr_tile *t, size_t v, emr_reach *r, uint64_t at, emr_window_parts parts,
@@ -61,7 +69,7 @@ emr_dot emr_tile_dot(emr_tile *t, const emr_stripe *s)
     size_t size = emr_float_size(t->m->base_dtype);
     emr_dot d = {.n = s->n,
                  .n_vectors = t->n,
-                 .base = s->base,
+                 .base = emr_stripe_values(t, s),
                  .x = p->x + t->first * p->x_stride + s->column,
                  .stride = p->x_stride,
                  .lanes = t->lanes[0],
@@ -69,9 +77,9 @@ emr_dot emr_tile_dot(emr_tile *t, const emr_stripe *s)
     if (s->n % EMR_LANES == 0)
         return d;
     emr_tile_pad(t, 0, t->n, s->column, 0, s->n);
-    if (s->base) {
+    if (d.base) {
         memset(t->base, 0, sizeof t->base);
-        memcpy(t->base, s->base, s->n * size);
+        memcpy(t->base, d.base, s->n * size);
         d.base = t->base;
     }
     d.x = t->x[0];

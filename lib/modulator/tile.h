@@ -6,6 +6,7 @@
 #ifndef EMR_MODULATOR_TILE_H
 #define EMR_MODULATOR_TILE_H
 
+#include "modulator/block_values.h"
 #include "modulator/multiply.h"
 
 /* A vector's window: parameters [first, end) of the tensor. */
@@ -67,6 +68,7 @@ typedef struct emr_tile {
     /* copies, where columns do not fill EMR_LANES */
     _Alignas(64) float x[EMR_DOT_VECTORS][EMR_LANES];
     _Alignas(64) uint8_t base[EMR_LANES * 8];
+    _Alignas(64) float values[EMR_BLOCK_ROOM(EMR_DOT_COLUMNS)]; /* of a stripe, where the base is in blocks */
     union {
         emr_elected_work elected;
         emr_coded_work coded;
@@ -77,7 +79,7 @@ typedef struct emr_tile {
 typedef struct emr_stripe {
     uint64_t column, at; /* the first; its parameter in the tensor */
     size_t n;
-    const uint8_t *base; /* NULL: none is read */
+    const uint8_t *base; /* its values; of a base in blocks, the tensor's first block; NULL: none is read */
 } emr_stripe;
 
 /* The first stripe of a row of the product, and the next. There is none where n is 0. */
@@ -88,6 +90,10 @@ void emr_next_stripe(const emr_tile *tile, emr_stripe *stripe);
  * whether it moved, if asked. */
 emr_status emr_tile_reach(const emr_tile *tile, size_t vector, emr_reach *reach, uint64_t at,
                           emr_window_parts parts, bool *moved, emr_error *error);
+
+/* The base's values of a stripe: where they lie, or where blocks are dequantised to, once for all vectors of the
+ * tile. NULL: none is read. */
+const void *emr_stripe_values(emr_tile *tile, const emr_stripe *stripe);
 
 /* What emr_dot says about base and vectors of a stripe. A row's last columns are copied, with zeros behind
  * them. */

@@ -39,7 +39,8 @@ static emr_status check_range(emr_session_target *t, const emr_weights *to, emr_
                         t->session->shared->bundle->name, t->name, t->total, to->count, to->first);
     t->first = to->first;
     t->count = to->count ? to->count : t->total - to->first;
-    return EMR_OK;
+    emr_status status = emr_target_check_whole(t, "first", t->first, error);
+    return status ? status : emr_target_check_whole(t, "count", t->count, error);
 }
 
 static emr_status check_staging(const emr_session_target *t, const emr_weights *to, emr_error *error)
@@ -56,7 +57,7 @@ static emr_status check_staging(const emr_session_target *t, const emr_weights *
                         "%F: tensor '%T': staging is for weights that are handed to a function, and there is "
                         "none",
                         name, t->name);
-    return EMR_OK;
+    return emr_target_check_whole(t, "staging", to->staging, error);
 }
 
 /* Elements that are written to the host's memory at a time. */
@@ -80,7 +81,8 @@ static emr_status resolve_target(const apply_call *a, size_t i, emr_weights *to,
                               .without_base = to->without_base};
     status = emr_target_find_name(t, error);
     if (!status)
-        status = emr_target_set_dtype(t, to->dtype, error);
+        status = to->blocks ? emr_target_set_blocks(t, to->blocks, to->dtype, error)
+                            : emr_target_set_dtype(t, to->dtype, error);
     if (!status)
         status = check_range(t, to, error);
     if (!status)
@@ -110,7 +112,8 @@ static emr_status hand_over(const emr_session_target *part, const emr_weights *t
                                     .data = part->out,
                                     .first = part->first,
                                     .count = part->count,
-                                    .dtype = part->out_dtype};
+                                    .dtype = part->out_dtype,
+                                    .blocks = part->out_blocks};
     emr_error why;
     memset(&why, 0, sizeof why);
     emr_status status = to->write(&given, &why);

@@ -12,9 +12,12 @@
 typedef struct element_writer {
     const emr_kernels *kernels;
     emr_dtype from, to;
+    emr_block_type blocks;
     uint8_t *next;
     uint8_t cut[8]; /* an element of which the end is still to come */
     size_t n_cut;
+    float values[EMR_BLOCK_VALUES]; /* of a block, likewise */
+    size_t n_values;
 } element_writer;
 
 static element_writer begin_elements(const emr_session_target *t)
@@ -22,18 +25,42 @@ static element_writer begin_elements(const emr_session_target *t)
     return (element_writer){.kernels = t->session->shared->bundle->kernels,
                             .from = t->stored,
                             .to = t->out_dtype,
+                            .blocks = t->out_blocks,
                             .next = t->out};
+}
+
+/* Whether elements go as they come. */
+static bool are_copied(const element_writer *w)
+{
+    return w->from == w->to && !w->blocks;
+}
+
+static void emit_to_blocks(element_writer *w, const uint8_t *data, size_t n)
+{
+    for (size_t some; n; data += some * emr_float_size(w->from), n -= some) {
+        some = (size_t)emr_min(n, EMR_BLOCK_VALUES - w->n_values);
+        w->kernels->convert(EMR_DTYPE_F32, w->values + w->n_values, w->from, data, some);
+        w->n_values = (w->n_values + some) % EMR_BLOCK_VALUES;
+        if (w->n_values)
+            continue;
+        w->kernels->quantise(w->blocks, w->next, w->values, EMR_BLOCK_VALUES);
+        w->next += emr_block_bytes(w->blocks);
+    }
 }
 
 static void emit_elements(element_writer *w, const uint8_t *data, size_t n)
 {
+    if (w->blocks) {
+        emit_to_blocks(w, data, n);
+        return;
+    }
     w->kernels->convert(w->to, w->next, w->from, data, n);
     w->next += n * emr_float_size(w->to);
 }
 
 static void emit_bytes(element_writer *w, const uint8_t *data, size_t n)
 {
-    if (w->from == w->to) {
+    if (are_copied(w)) {
         memcpy(w->next, data, n);
         w->next += n;
         return;
@@ -101,7 +128,7 @@ static emr_status copy_read(const emr_session_target *t, uint64_t at, uint64_t e
     uint8_t part[4096];
     element_writer w = begin_elements(t);
     emr_status status = EMR_OK;
-    if (t->out_dtype == t->stored)
+    if (are_copied(&w))
         return emr_tensor_read(t->kept, at, t->out, (size_t)(end - at), error);
     for (size_t n; !status && at < end; at += n) {
         n = (size_t)emr_min(end - at, sizeof part);

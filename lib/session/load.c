@@ -3,7 +3,6 @@
 #include "session/needs.h"
 
 #include "core/io.h"
-#include "model/model.h"
 #include "numeric/convert.h"
 
 enum { READ_BYTES = 1 << 20 }; /* of the base, at a time */
@@ -29,8 +28,10 @@ static emr_status read_base_piece(void *context, size_t job, size_t worker, emr_
 {
     const emr_session *s = context;
     const emr_session_piece *p = &s->pieces[job];
+    const emr_tensor *t = base_tensor(s->shared, p->tensor);
     (void)worker;
-    return emr_tensor_read(base_tensor(s->shared, p->tensor), p->first, p->out, (size_t)p->n, error);
+    return t->blocks ? emr_tensor_read_io(t, p->first, p->out, (size_t)p->n, error)
+                     : emr_tensor_read(t, p->first, p->out, (size_t)p->n, error);
 }
 
 static emr_status read_base_pieces(emr_session *s, emr_error *error)
@@ -43,8 +44,9 @@ static emr_status read_base_pieces(emr_session *s, emr_error *error)
 static emr_status map_base_tensor(emr_session_shared *s, uint32_t i, const emr_tensor *t, emr_error *error)
 {
     emr_session_tensor *m = &s->tensors[i];
+    size_t bytes = (size_t)emr_session_base_bytes(m);
     emr_error why;
-    emr_status status = t->bytes ? emr_io_map(&t->io, t->offset, (size_t)t->bytes, &m->window, &why) : EMR_OK;
+    emr_status status = bytes ? emr_io_map(&t->io, t->offset, bytes, &m->window, &why) : EMR_OK;
     m->base = m->window;
     return status ? emr_fail_because(error, status, &why, "%F: tensor '%T' cannot be mapped", s->base->name,
                                      t->name)
@@ -52,17 +54,18 @@ static emr_status map_base_tensor(emr_session_shared *s, uint32_t i, const emr_t
 }
 
 /* Collects pieces to be read, and reads them when there are many: the last ones are left. */
-static emr_status copy_base_tensor(emr_session *s, uint32_t i, const emr_tensor *t, emr_error *error)
+static emr_status copy_base_tensor(emr_session *s, uint32_t i, emr_error *error)
 {
     emr_session_tensor *m = &s->shared->tensors[i];
-    uint8_t *copy = emr_allocate(&s->shared->allocator, (size_t)t->bytes);
+    uint64_t bytes = emr_session_base_bytes(m);
+    uint8_t *copy = emr_allocate(&s->shared->allocator, (size_t)bytes);
     emr_status status = EMR_OK;
     m->copy = copy;
     m->base = copy;
     if (!copy)
         return emr_no_memory(error, s->shared->bundle->name);
-    for (uint64_t at = 0, n; !status && at < t->bytes; at += n) {
-        n = emr_min(t->bytes - at, READ_BYTES);
+    for (uint64_t at = 0, n; !status && at < bytes; at += n) {
+        n = emr_min(bytes - at, READ_BYTES);
         s->pieces[s->n_pieces++] = (emr_session_piece){.tensor = i, .first = at, .n = n, .out = copy + at};
         if (s->n_pieces == EMR_SESSION_PIECES)
             status = read_base_pieces(s, error);
@@ -76,12 +79,12 @@ static emr_status load_base(emr_session *handle, emr_error *error)
     emr_status status = EMR_OK;
     for (uint32_t i = 0; s->base && !status && i < s->bundle->summary.n_merged; i++) {
         const emr_tensor *t = base_tensor(s, i);
-        if (t->kind == EMR_TENSOR_MEMORY)
+        if (emr_session_has_base(t))
             continue;
-        if (t->bytes > SIZE_MAX)
+        if (emr_session_base_bytes(&s->tensors[i]) > SIZE_MAX)
             return emr_no_memory(error, s->bundle->name);
-        status = t->kind == EMR_TENSOR_IO && t->io.map ? map_base_tensor(s, i, t, error)
-                                                       : copy_base_tensor(handle, i, t, error);
+        status =
+            emr_session_maps_base(t) ? map_base_tensor(s, i, t, error) : copy_base_tensor(handle, i, error);
     }
     return status ? status : read_base_pieces(handle, error);
 }
@@ -169,7 +172,7 @@ static void release_base(emr_session_shared *s)
         const emr_session_tensor *m = &s->tensors[i];
         if (m->window) {
             const emr_tensor *t = base_tensor(s, i);
-            emr_io_unmap(&t->io, m->window, (size_t)t->bytes);
+            emr_io_unmap(&t->io, m->window, (size_t)emr_session_base_bytes(m));
         }
         emr_release(&s->allocator, m->copy);
     }

@@ -1,8 +1,6 @@
 /* needs.c - see needs.h. Freestanding. */
 #include "session/needs.h"
 
-#include "model/model.h"
-
 enum {
     VIEW_BYTES = 1 << 10, /* what one thread takes that reads an embedded base, beside decoder and blocks */
 };
@@ -37,8 +35,9 @@ static emr_status measure_base_tensor(emr_session_shared *s, uint32_t i, emr_ses
                         "%F: tensor '%T' has no bytes: a session needs a base that can be read",
                         s->base->name, t->name);
     s->tensors[i].base = t->data;
-    if (t->kind != EMR_TENSOR_MEMORY && !(t->kind == EMR_TENSOR_IO && t->io.map))
-        n->base += emr_round_up(t->bytes, EMR_ALIGNMENT);
+    s->tensors[i].blocks = t->blocks;
+    if (!emr_session_has_base(t) && !emr_session_maps_base(t))
+        n->base += emr_round_up(emr_session_base_bytes(&s->tensors[i]), EMR_ALIGNMENT);
     return EMR_OK;
 }
 
@@ -147,7 +146,9 @@ emr_status emr_session_measure(emr_session_shared *s, size_t *first_block, emr_s
 {
     const emr_bundle *b = s->bundle;
     emr_status status = EMR_OK;
-    *n = (emr_session_needs){.slot_bytes = EMR_ALIGNMENT, .fill_bytes = EMR_ALIGNMENT};
+    *n = (emr_session_needs){.slot_bytes = EMR_ALIGNMENT,
+                             .fill_bytes = EMR_ALIGNMENT,
+                             .packed_bytes = EMR_SESSION_VALUES * sizeof(float)};
     n->tables = sizeof *s + b->summary.n_merged * sizeof *s->tensors +
                 ((uint64_t)b->summary.n_tasks + 1) * sizeof *s->tasks;
     for (uint32_t i = 0; !status && i < b->summary.n_merged; i++)

@@ -4,6 +4,7 @@
 #define EMR_SESSION_NEEDS_H
 
 #include "session/session.h"
+#include "model/model.h"
 
 enum { EMR_DECODER_BYTES = 192 << 10 }; /* about what zstd allocates for one */
 
@@ -14,6 +15,18 @@ typedef struct emr_session_needs {
     size_t slot_bytes, fill_bytes, packed_bytes, stored_bytes; /* of one each */
     size_t base_reader, reader; /* what reading the embedded base, and a task's scales, takes for a while */
 } emr_session_needs;
+
+/* Whether a tensor of the base is used where it lies in memory, or where a window of its I/O has it. If neither,
+ * what it lies in is read: values, or blocks. */
+static inline bool emr_session_has_base(const emr_tensor *t)
+{
+    return t->kind == EMR_TENSOR_MEMORY || (t->blocks && t->data);
+}
+
+static inline bool emr_session_maps_base(const emr_tensor *t)
+{
+    return (t->kind == EMR_TENSOR_IO || (t->blocks && !t->data)) && t->io.map;
+}
 
 /* Finds base tensors and the unified stream, and adds everything up. first_block has room for the number of
  * each task's first block of codes, and one more. */

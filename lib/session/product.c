@@ -108,8 +108,10 @@ emr_status emr_session_multiply(emr_session *s, const uint32_t *tasks, const emr
                                .of = of,
                                .in_place = true}};
     if (t->base && !whole.without_base) {
-        p.m.base = t->base + whole.first_row * whole.n_columns * emr_float_size(t->dtype);
+        p.m.base =
+            t->blocks ? t->base : t->base + whole.first_row * whole.n_columns * emr_float_size(t->dtype);
         p.m.base_dtype = t->dtype;
+        p.m.base_blocks = t->blocks;
     }
     for (size_t b = 0; !status && b < whole.batch; b += VECTORS) {
         p.m.product = whole;

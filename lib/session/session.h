@@ -30,11 +30,24 @@ typedef struct emr_session_tensor {
     uint64_t first_place; /* of scales of columns, or of differences */
     bool is_vector;       /* it is differences there */
     bool has_columns;     /* where tasks have any */
-    const uint8_t *base;
-    void *copy;         /* of it, where the session has read it; */
-    const void *window; /* or where it has mapped it, to be unmapped */
+    const uint8_t *base;  /* values; or blocks, where `blocks` says so */
+    void *copy;           /* of it, where the session has read it; */
+    const void *window;   /* or where it has mapped it, to be unmapped */
     emr_dtype dtype;
+    emr_block_type blocks;
 } emr_session_tensor;
+
+/* Bytes of n elements of a dtype; or of blocks, if they are in such. */
+static inline uint64_t emr_session_bytes(emr_dtype dtype, emr_block_type blocks, uint64_t n)
+{
+    return blocks ? n / EMR_BLOCK_VALUES * emr_block_bytes(blocks) : n * (emr_dtype_bits(dtype) / 8);
+}
+
+/* Bytes of a tensor's base. */
+static inline uint64_t emr_session_base_bytes(const emr_session_tensor *t)
+{
+    return emr_session_bytes(t->dtype, t->blocks, t->count);
+}
 
 /* What a task without unified values has in memory beside its codes, each in a stream. */
 enum {
@@ -56,7 +69,8 @@ typedef struct emr_session_task {
     emr_names private; /* of names in the bundle's private section, from the task's first on */
 } emr_session_task;
 
-/* Memory that one worker decodes with. */
+/* Memory that one worker decodes with; and then computes weights in that go to blocks, or come from them: `packed`
+ * has room for EMR_SESSION_VALUES. */
 typedef struct emr_session_worker {
     emr_decoder *decoder;
     uint8_t *packed;
@@ -68,7 +82,8 @@ typedef struct emr_session_piece {
     void *out;              /* where the first one goes; if these are weights to be computed, */
     emr_session_task *task; /* whose, */
     uint32_t tensor;
-    emr_dtype out_dtype;   /* in what form, */
+    emr_dtype out_dtype; /* in what form, */
+    emr_block_type out_blocks;
     bool stream;           /* whether past the caches, */
     uint32_t without_base; /* and whether without reading any base */
 } emr_session_piece;
@@ -76,6 +91,7 @@ typedef struct emr_session_piece {
 enum {
     EMR_SESSION_PIECES = 1024,   /* of a round */
     EMR_PIECE_PARAMS = 64 << 10, /* about as many each */
+    EMR_SESSION_VALUES = 4096,   /* floats */
 };
 
 /* What all handles of a session share: it does not change once it is loaded, but for the codes. */

@@ -53,6 +53,7 @@ emr_status emr_target_find(emr_session_target *t, uint32_t i, emr_error *error)
     t->from = r.merged ? EMR_FROM_MERGED : EMR_FROM_KEPT;
     t->i = i;
     t->total = emr_bundle_count(b, &r);
+    t->row = r.rank ? emr_bundle_shape(b, r.shape)[r.rank - 1] : 1;
     t->stored = r.dtype;
     t->dtype = task == EMR_BASE ? t->stored : emr_bundle_task_dtype(b, task, i);
     if (t->without_base) {
@@ -75,9 +76,9 @@ static void find_private(emr_session_target *t, size_t i)
     t->from = EMR_FROM_PRIVATE;
     t->i = i;
     t->stored = t->dtype = p.dtype;
-    t->total = 1;
+    t->total = t->row = 1;
     for (uint32_t d = 0; d < p.rank; d++)
-        t->total *= emr_bundle_shape(b, p.shape)[d];
+        t->total *= t->row = emr_bundle_shape(b, p.shape)[d];
 }
 
 emr_status emr_target_find_name(emr_session_target *t, emr_error *error)
@@ -106,6 +107,35 @@ emr_status emr_target_set_dtype(emr_session_target *t, emr_dtype dtype, emr_erro
     return EMR_OK;
 }
 
+emr_status emr_target_check_whole(const emr_session_target *t, const char *words, uint64_t n,
+                                  emr_error *error)
+{
+    return t->out_blocks && n % EMR_BLOCK_VALUES
+               ? emr_fail(error, EMR_EINVAL, "%F: tensor '%T': in %s, %s must be a multiple of %u, not %u",
+                          t->session->shared->bundle->name, t->name, emr_block_name(t->out_blocks), words,
+                          (uint64_t)EMR_BLOCK_VALUES, n)
+               : EMR_OK;
+}
+
+emr_status emr_target_set_blocks(emr_session_target *t, emr_block_type blocks, emr_dtype dtype,
+                                 emr_error *error)
+{
+    const char *name = t->session->shared->bundle->name;
+    if (!emr_block_bytes(blocks))
+        return emr_fail(error, EMR_EINVAL, "%F: tensor '%T': there are no blocks of type %u", name, t->name,
+                        (uint64_t)blocks);
+    if (dtype && dtype != EMR_DTYPE_F32)
+        return emr_fail(error, EMR_EINVAL,
+                        "%F: tensor '%T': blocks are of F32 weights: leave dtype 0, or make it F32", name,
+                        t->name);
+    if (!emr_dtype_is_float(t->stored))
+        return emr_fail(error, EMR_EINVAL, "%F: tensor '%T' is %s and cannot be given in %s", name, t->name,
+                        emr_dtype_name(t->dtype), emr_block_name(blocks));
+    t->out_blocks = blocks;
+    t->out_dtype = EMR_DTYPE_F32;
+    return emr_target_check_whole(t, "its last dimension", t->row, error);
+}
+
 bool emr_memory_overlaps(const void *a, uint64_t a_bytes, const void *b, uint64_t b_bytes)
 {
     uintptr_t x = (uintptr_t)a, y = (uintptr_t)b;
@@ -117,10 +147,16 @@ static const void *base_memory(const emr_session_target *t, uint64_t *bytes)
 {
     if (t->from == EMR_FROM_MERGED) {
         const emr_session_tensor *m = &t->session->shared->tensors[t->i];
-        *bytes = m->count * emr_float_size(m->dtype);
+        *bytes = emr_session_base_bytes(m);
         return m->base;
     }
-    *bytes = t->from == EMR_FROM_KEPT && t->kept->kind == EMR_TENSOR_MEMORY ? t->kept->bytes : 0;
+    *bytes = 0;
+    if (t->from != EMR_FROM_KEPT)
+        return NULL;
+    if (t->kept->blocks && t->kept->data)
+        *bytes = emr_blocks_bytes(t->kept, t->kept->count);
+    else if (t->kept->kind == EMR_TENSOR_MEMORY)
+        *bytes = t->kept->bytes;
     return *bytes ? t->kept->data : NULL;
 }
 

@@ -17,10 +17,12 @@ typedef struct emr_session_target {
     size_t i; /* number of the bundle's tensor, or of the private one */
     const emr_tensor *kept;
     uint64_t total;   /* elements of the tensor, */
+    uint64_t row;     /* its last dimension; 1 where it has none */
     emr_dtype stored; /* as they are there, */
     emr_dtype dtype;  /* and as the task's checkpoint had them */
     /* What is wanted: elements [first, first + count) in that dtype. */
     emr_dtype out_dtype;
+    emr_block_type out_blocks; /* rounded into such */
     uint64_t first, count;
     uint8_t *out;
     bool stream;           /* past the caches */
@@ -30,7 +32,7 @@ typedef struct emr_session_target {
 /* Bytes of n elements in the form in which they are wanted. */
 static inline uint64_t emr_target_bytes(const emr_session_target *t, uint64_t n)
 {
-    return n * (emr_dtype_bits(t->out_dtype) / 8);
+    return emr_session_bytes(t->out_dtype, t->out_blocks, n);
 }
 
 /* target.c: the tensor of the bundle with that name; or with that number, where there is no name. */
@@ -45,6 +47,14 @@ emr_status emr_target_find_name(emr_session_target *target, emr_error *error);
 
 /* Sets the dtype in which elements are wanted: 0 stands for the checkpoint's. */
 emr_status emr_target_set_dtype(emr_session_target *target, emr_dtype dtype, emr_error *error);
+
+/* The same where they are wanted in blocks: the dtype may be 0 or F32. */
+emr_status emr_target_set_blocks(emr_session_target *target, emr_block_type blocks, emr_dtype dtype,
+                                 emr_error *error);
+
+/* Whether so many elements, of whatever the words say, are whole blocks if they have to be. */
+emr_status emr_target_check_whole(const emr_session_target *target, const char *words, uint64_t n,
+                                  emr_error *error);
 
 /* Whether `n` elements may be written to the target's output. */
 emr_status emr_target_check_output(const emr_session_target *target, uint64_t n, emr_error *error);
