@@ -45,6 +45,9 @@ static bool same_floats(const emr_kernels *k, emr_block_type type, const uint8_t
     memset(floats_b, 0x5a, sizeof floats_b);
     emr_kernels_c.dequantise(type, floats_a, blocks, n);
     k->dequantise(type, floats_b, blocks, n);
+    for (size_t i = 0; i < n; i++) /* which NaN a sum of two has is the compiler's choice */
+        if (floats_a[i] != floats_a[i] && floats_b[i] != floats_b[i])
+            floats_b[i] = floats_a[i];
     return memcmp(floats_a, floats_b, sizeof floats_a) == 0;
 }
 
