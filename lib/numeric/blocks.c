@@ -47,7 +47,7 @@ const char *emr_block_name(emr_block_type type)
 }
 
 /* Codes of a block as numbers, those without a minimum from -2^(bits - 1) on. */
-static void unpack_codes(const block_format *f, const uint8_t *from, int codes[VALUES])
+static void unpack_block(const block_format *f, const uint8_t *from, int codes[VALUES])
 {
     uint32_t fifth = f->bits == 5 ? emr_load32(from) : 0;
     int middle = f->has_minimum ? 0 : 1 << (f->bits - 1);
@@ -68,13 +68,13 @@ static void dequantise_block(const block_format *f, const uint8_t *block, float 
             values[i] = (float)(int8_t)block[2 + i] * d;
         return;
     }
-    unpack_codes(f, block + (f->has_minimum ? 4 : 2), codes);
+    unpack_block(f, block + (f->has_minimum ? 4 : 2), codes);
     for (size_t i = 0; i < VALUES; i++)
         values[i] = f->has_minimum ? (float)codes[i] * d + m : (float)codes[i] * d;
 }
 
 /* Codes from 0 on, of 4 or 5 bits. */
-static void pack_codes(const block_format *f, const int codes[VALUES], uint8_t *to)
+static void pack_block(const block_format *f, const int codes[VALUES], uint8_t *to)
 {
     uint32_t fifth = 0;
     if (f->bits == 5) {
@@ -88,7 +88,7 @@ static void pack_codes(const block_format *f, const int codes[VALUES], uint8_t *
 }
 
 /* The first value of the largest magnitude; 0 where there are none but zeros and NaN. */
-static float extreme(const float values[VALUES])
+static float first_extreme(const float values[VALUES])
 {
     float largest = 0, value = 0;
     for (size_t i = 0; i < VALUES; i++) {
@@ -102,7 +102,7 @@ static float extreme(const float values[VALUES])
 }
 
 /* So small a d that this is infinite is 0 in F16, whatever the codes are. */
-static float inverse(float d)
+static float inverse_scale(float d)
 {
     return d != 0 ? 1.0f / d : 0.0f;
 }
@@ -126,7 +126,7 @@ static int round_code(float x)
 
 static void quantise_eight_bits(uint8_t *block, const float *values)
 {
-    float most = extreme(values), d = (most < 0 ? -most : most) / 127, by = inverse(d);
+    float most = first_extreme(values), d = (most < 0 ? -most : most) / 127, by = inverse_scale(d);
     emr_store16(block, emr_f32_to_f16(d));
     for (size_t i = 0; i < VALUES; i++)
         block[2 + i] = (uint8_t)round_code(values[i] * by);
@@ -136,11 +136,11 @@ static void quantise_eight_bits(uint8_t *block, const float *values)
 static void quantise_around_zero(const block_format *f, uint8_t *block, const float *values)
 {
     int codes[VALUES], middle = 1 << (f->bits - 1);
-    float d = extreme(values) / (float)-middle, by = inverse(d);
+    float d = first_extreme(values) / (float)-middle, by = inverse_scale(d);
     for (size_t i = 0; i < VALUES; i++)
         codes[i] = cut_code(values[i] * by + ((float)middle + 0.5f), 2 * middle - 1);
     emr_store16(block, emr_f32_to_f16(d));
-    pack_codes(f, codes, block + 2);
+    pack_block(f, codes, block + 2);
 }
 
 static void quantise_from_minimum(const block_format *f, uint8_t *block, const float *values)
@@ -151,12 +151,12 @@ static void quantise_from_minimum(const block_format *f, uint8_t *block, const f
         least = values[i] < least ? values[i] : least;
         most = values[i] > most ? values[i] : most;
     }
-    float d = (most - least) / (float)last, by = inverse(d);
+    float d = (most - least) / (float)last, by = inverse_scale(d);
     for (size_t i = 0; i < VALUES; i++)
         codes[i] = cut_code((values[i] - least) * by + 0.5f, last);
     emr_store16(block, emr_f32_to_f16(d));
     emr_store16(block + 2, emr_f32_to_f16(least));
-    pack_codes(f, codes, block + 4);
+    pack_block(f, codes, block + 4);
 }
 
 emr_status emr_quantise(emr_block_type type, void *blocks, const float *values, size_t n)

@@ -355,7 +355,7 @@ static inline v16 v_load_codes(const uint8_t *p)
 
 /* Halves away from 0: what is just below a half does not reach 1 with the largest number below 0.5 added to it.
  */
-static inline __m256i round_codes(__m256 x)
+static inline __m256i round_eight(__m256 x)
 {
     const __m256 minus = _mm256_set1_ps(-0.0f);
     __m256 half = _mm256_or_ps(_mm256_and_ps(x, minus), _mm256_set1_ps(0x1.fffffep-2f));
@@ -365,7 +365,7 @@ static inline __m256i round_codes(__m256 x)
 
 static inline void v_store_codes(uint8_t *p, v16 x)
 {
-    __m256i words = _mm256_packs_epi32(round_codes(x.a), round_codes(x.b));
+    __m256i words = _mm256_packs_epi32(round_eight(x.a), round_eight(x.b));
     words = _mm256_permute4x64_epi64(words, 0xd8); /* packing works in each half */
     _mm_storeu_si128((__m128i *)(void *)p,
                      _mm_packs_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1)));

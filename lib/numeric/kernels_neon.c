@@ -337,7 +337,7 @@ static inline v16 v_load_codes(const uint8_t *p)
 }
 
 /* Halves away from 0. */
-static inline int16x4_t round_codes(float32x4_t x)
+static inline int16x4_t round_four(float32x4_t x)
 {
     uint32x4_t fits = vcltq_f32(vabsq_f32(x), vdupq_n_f32(127.5f));
     return vmovn_s32(vandq_s32(vcvtaq_s32_f32(x), vreinterpretq_s32_u32(fits)));
@@ -345,8 +345,8 @@ static inline int16x4_t round_codes(float32x4_t x)
 
 static inline void v_store_codes(uint8_t *p, v16 x)
 {
-    int8x8_t low = vmovn_s16(vcombine_s16(round_codes(x.r[0]), round_codes(x.r[1])));
-    int8x8_t high = vmovn_s16(vcombine_s16(round_codes(x.r[2]), round_codes(x.r[3])));
+    int8x8_t low = vmovn_s16(vcombine_s16(round_four(x.r[0]), round_four(x.r[1])));
+    int8x8_t high = vmovn_s16(vcombine_s16(round_four(x.r[2]), round_four(x.r[3])));
     vst1q_u8(p, vreinterpretq_u8_s8(vcombine_s8(low, high)));
 }
 

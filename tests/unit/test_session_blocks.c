@@ -189,7 +189,7 @@ static uint32_t merged_number(const block_world *w, size_t i)
 /* Tasks of one family, or of both, and the base. */
 static void check_same_products(const block_world *w, block_session *blocks, block_session *values, rng *r)
 {
-    static float x[BATCH * 20992], a[BATCH * 70], b[BATCH * 70];
+    static float x[BATCH * 20992], a[BATCH * 560], b[BATCH * 560];
     static const uint64_t rows[] = {70, 2, 3, 1, 9}, columns[] = {96, 20992, 512, 96, 40};
     for (uint32_t i = 0; i < N_MERGED; i++)
         for (int turn = 0; turn < 4; turn++) {
@@ -203,8 +203,10 @@ static void check_same_products(const block_world *w, block_session *blocks, blo
                 tasks[k] = turn == 0 ? 0 : turn == 1 ? 1 : any < N_TASKS ? any : EMR_BASE;
             }
             p.tensor = merged_number(w, i);
-            p.first_row = rng_below(r, rows[i]);
-            p.n_rows = rows[i] - p.first_row;
+            uint64_t parts = turn == 2 ? 8 : 1; /* rows that begin within a block, too */
+            p.n_columns = columns[i] / parts;
+            p.first_row = rng_below(r, rows[i] * parts);
+            p.n_rows = rows[i] * parts - p.first_row;
             p.x = x;
             p.batch = turn == 3 ? 1 : BATCH;
             p.y = a;
