@@ -1,6 +1,7 @@
 """headers.py - the public headers compile wherever a host may include them: each one alone and all of them, twice, pedantic,
 with small enums, inside of extern "C", after wingdi.h of Windows, and for 32-bit processors. They include nothing but each
-other, stddef.h and stdint.h, and each is installed and part of emr.h.
+other, stddef.h and stdint.h, and each is installed and part of emr.h. In C++ emr.hpp does, too, where there is a standard
+library.
 
     headers.py STANDARD COMPILER INCLUDE NAMES-OF-WINDOWS INSTALLED..."""
 import pathlib
@@ -38,16 +39,34 @@ def ways_of_including(standard, compiler, windows):
         yield name, command, ("", "")
 
 
-def check_way(way, headers, standard, include):
-    name, command, (before, after) = way
+def compile_text(command, standard, include, source):
     command = command + ["-x", "c++" if "++" in standard else "c", f"-std={standard}", *STRICT, f"-I{include}",
                          "-fsyntax-only", "-"]
+    return subprocess.run(command, input=source, capture_output=True, text=True)
+
+
+def check_way(way, headers, standard, include):
+    name, command, (before, after) = way
     failures = []
     for group in [[header] for header in headers] + [headers, headers[::-1]]:
         source = before + "".join(f"#include <emr/{header.name}>\n" for header in group) * 2 + after
-        run = subprocess.run(command, input=source, capture_output=True, text=True)
+        run = compile_text(command, standard, include, source)
         if run.returncode:
             failures.append(f"{' '.join(header.name for header in group)} {name}: {run.stderr}")
+    return failures
+
+
+def check_hpp(way, standard, include):
+    """Twice; before emr.h with exceptions, and after it without."""
+    name, command, (before, after) = way
+    if "++" not in standard or "-ffreestanding" in command or "extern" in name:
+        return []
+    failures = []
+    for option, order in ("-fexceptions", ["emr.hpp", "emr.h", "emr.hpp"]), ("-fno-exceptions", ["emr.h", "emr.hpp", "emr.hpp"]):
+        source = before + "".join(f"#include <emr/{header}>\n" for header in order) + after
+        run = compile_text(command + [option], standard, include, source)
+        if run.returncode:
+            failures.append(f"emr.hpp {name}, {option}: {run.stderr}")
     return failures
 
 
@@ -55,14 +74,15 @@ def main(standard, compiler, include, windows, *installed):
     headers = sorted(pathlib.Path(include, "emr").glob("*.h"))
     names = {header.name for header in headers}
     umbrella = pathlib.Path(include, "emr", "emr.h").read_text()
-    failures = [f"{name}: not installed" for name in sorted(names - {pathlib.Path(i).name for i in installed})]
+    failures = [f"{name}: not installed"
+                for name in sorted((names | {"emr.hpp"}) - {pathlib.Path(i).name for i in installed})]
     for header in headers:
         if header.name != "emr.h" and f'#include "emr/{header.name}"' not in umbrella:
             failures.append(f"{header.name}: not included by emr.h")
         failures += check_text(header, names)
     ways = list(ways_of_including(standard, compiler, windows))
     for way in ways:
-        failures += check_way(way, headers, standard, include)
+        failures += check_way(way, headers, standard, include) + check_hpp(way, standard, include)
     print(f"{len(headers)} headers as {standard} with {compiler}: {', '.join(name for name, _, _ in ways)}")
     if not headers:
         failures.append(f"no headers under {include}")
