@@ -73,7 +73,7 @@ def get_llama(work):
     if not source.exists():
         downloads = work / "downloads"
         try:
-            call(sys.executable, "-m", "pip", "download", "--no-deps", "--no-binary", ":all:", "--retries", "1",
+            call(sys.executable, "-m", "pip", "download", "--no-deps", "--no-binary", "llama-cpp-python", "--retries", "1",
                  "--disable-pip-version-check", "--dest", downloads, SDIST)  # fmt: skip
             archive = next(downloads.glob("llama_cpp_python-*.tar.gz"))
         except (RuntimeError, StopIteration) as error:

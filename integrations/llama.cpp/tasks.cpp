@@ -7,6 +7,8 @@
 #include <functional>
 #include <stdexcept>
 
+static const int64_t STAGED = 1 << 20; /* weights on their way through memory, at most; but a row at least */
+
 static void must(emr_status status, const emr_error &error)
 {
     if (status)
@@ -241,54 +243,60 @@ void llama_tasks::open_base(const std::string &path)
                     ", which is only made with statistics of activations: add products instead");
 }
 
-/* Weights in F32, some rows at a time, rounded as llama-quantize rounds them. */
-void llama_tasks::write_quantised(uint32_t task, const use &u, ggml_tensor *tensor)
+/* A tensor that libemr does not write by itself: one of another quantised type, or on a device. */
+struct staged_tensor {
+    ggml_tensor *tensor;
+    std::vector<uint8_t> blocks;
+};
+
+/* Takes whole rows, rounds them as llama-quantize does, and hands them to ggml. */
+static emr_status take_rows(const emr_weights_part *part, emr_error *)
 {
-    const int64_t columns = tensor->ne[0], n_rows = ggml_nrows(tensor);
-    const int64_t step = std::max<int64_t>(1, (1 << 20) / columns);
-    const emr_dtype floats = float_of(tensor->type);
+    staged_tensor &staged = *(staged_tensor *)part->user;
+    ggml_tensor *tensor = staged.tensor;
+    const int64_t columns = tensor->ne[0], first = (int64_t)part->first / columns,
+                  n = (int64_t)part->count / columns;
     const size_t row_bytes = ggml_row_size(tensor->type, columns);
-    std::vector<float> weights((size_t)(step * columns));
-    std::vector<uint8_t> blocks((size_t)step * row_bytes);
-    for (int64_t row = 0; row < n_rows; row += step) {
-        emr_error error;
-        const int64_t n = std::min(step, n_rows - row);
-        emr_weights part = EMR_INIT(emr_weights);
-        part.name = u.name.c_str();
-        part.dtype = floats ? floats : (emr_dtype)EMR_DTYPE_F32;
-        part.data = floats ? (void *)blocks.data() : weights.data();
-        part.first = (uint64_t)(row * columns);
-        part.count = (uint64_t)(n * columns);
-        must(emr_session_apply(session.get(), task, &part, 1, &error), error);
-        if (!floats)
-            ggml_quantize_chunk(tensor->type, weights.data(), blocks.data(), 0, n, columns, NULL);
-        ggml_backend_tensor_set(tensor, blocks.data(), (size_t)row * row_bytes, (size_t)n * row_bytes);
+    const void *rows = part->data;
+    if (!float_of(tensor->type)) {
+        staged.blocks.resize((size_t)n * row_bytes);
+        ggml_quantize_chunk(tensor->type, (const float *)part->data, staged.blocks.data(), 0, n, columns,
+                            NULL);
+        rows = staged.blocks.data();
     }
+    ggml_backend_tensor_set(tensor, rows, (size_t)first * row_bytes, (size_t)n * row_bytes);
+    return EMR_OK;
 }
 
 void llama_tasks::switch_to(uint32_t task)
 {
-    if (task == current && written)
+    if (current == task)
         return;
-    std::vector<emr_weights> weights;
-    for (const auto &[name, u] : uses)
-        for (ggml_tensor *tensor : u.tensors)
-            if (float_of(tensor->type) && ggml_backend_buffer_is_host(tensor->buffer)) {
-                emr_weights w = EMR_INIT(emr_weights);
-                w.name = u.name.c_str();
-                w.data = tensor->data;
-                w.count = (uint64_t)ggml_nelements(tensor);
-                w.dtype = float_of(tensor->type);
-                weights.push_back(w);
-            }
     emr_error error;
-    must(emr_session_apply(session.get(), task, weights.data(), weights.size(), &error), error);
+    std::vector<emr_weights> weights;
+    current.reset();
     for (const auto &[name, u] : uses)
-        for (ggml_tensor *tensor : u.tensors)
-            if (!float_of(tensor->type) || !ggml_backend_buffer_is_host(tensor->buffer))
-                write_quantised(task, u, tensor);
+        for (ggml_tensor *tensor : u.tensors) {
+            emr_weights w = EMR_INIT(emr_weights);
+            w.name = u.name.c_str();
+            w.data = tensor->data;
+            w.count = (uint64_t)ggml_nelements(tensor);
+            w.dtype = float_of(tensor->type);
+            if (w.dtype && ggml_backend_buffer_is_host(tensor->buffer)) {
+                weights.push_back(w);
+                continue;
+            }
+            staged_tensor staged = {tensor, {}};
+            staging.resize((size_t)(std::max<int64_t>(1, STAGED / tensor->ne[0]) * tensor->ne[0]));
+            w.data = staging.data();
+            w.staging = staging.size();
+            w.dtype = w.dtype ? w.dtype : (emr_dtype)EMR_DTYPE_F32;
+            w.write = take_rows;
+            w.user = &staged;
+            must(emr_session_apply(session.get(), task, &w, 1, &error), error);
+        }
+    must(emr_session_apply(session.get(), task, weights.data(), weights.size(), &error), error);
     current = task;
-    written = true;
 }
 
 /* -------------------------------------------------------------------------------------------------- products */

@@ -17,6 +17,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -81,7 +82,6 @@ class llama_tasks
     void note_use(ggml_tensor *tensor);
     const use *merged_use(const ggml_tensor *tensor) const;
     void refuse_private(uint32_t task) const;
-    void write_quantised(uint32_t task, const use &u, ggml_tensor *tensor);
 
     bool wants(ggml_tensor *node);
     void add_change(ggml_tensor *node);
@@ -98,9 +98,9 @@ class llama_tasks
     emr_handle<emr_session> session; /* after what it uses: it goes first */
     std::string model_path;
     std::map<std::string, use> uses;
-    bool norms = false; /* a norm's weights are merged */
-    uint32_t current = EMR_BASE;
-    bool written = false; /* weights are no longer those of the file */
+    bool norms = false;              /* a norm's weights are merged */
+    std::optional<uint32_t> current; /* whose weights have been written; none: the file's, or pieces */
+    std::vector<float> staging;
 
     std::vector<llama_token> tokens;    /* of the batch, */
     std::vector<uint32_t> token_tasks;  /* the task of each, */
