@@ -1,6 +1,6 @@
-/* emr_llama.cpp - answers prompts, and measures perplexity, as any task of a bundle by name, over llama.cpp; `emr-llama
- * --help` says how. What makes llama.cpp act as tasks is in tasks.cpp; here are the command line and two loops over
- * llama_decode. */
+/* emr_llama.cpp - answers prompts, and measures perplexity, as any task of a bundle by name, over
+ * llama.cpp; `emr-llama --help` says how. What makes llama.cpp act as tasks is in tasks.cpp; here are
+ * the command line and two loops over llama_decode. */
 #include "tasks.h"
 
 #include <algorithm>
@@ -18,7 +18,7 @@ static const char usage[] =
     "usage: emr-llama [options] MODEL.gguf [BUNDLE.emr]\n"
     "       emr-llama --quantise TYPE OUT.gguf MODEL.gguf\n"
     "\n"
-    "  --request TASK:PROMPT     answer as TASK; may be repeated. \"base\" is the model as it is\n"
+    "  --request TASK:PROMPT     answer as TASK; may be repeated. base is the model as it is\n"
     "  --perplexity TASK:FILE    perplexity of a text as TASK; may be repeated\n"
     "  --logits PREFIX           with --perplexity: logits too, F32, all of the n-th text to PREFIX.n (from "
     "0)\n"
@@ -48,13 +48,13 @@ struct settings {
 using model_handle = std::unique_ptr<llama_model, decltype(&llama_model_free)>;
 using context_handle = std::unique_ptr<llama_context, decltype(&llama_free)>;
 
-/* ------------------------------------------------------------------------------------------- the command line */
+/* ---------------------------------------------------------------------------------------- the command line */
 
 static job parse_job(const std::string &text, const char *what)
 {
     const size_t colon = text.find(':');
     if (colon == std::string::npos)
-        throw std::runtime_error("\"" + text + "\" is not TASK:" + what);
+        throw std::runtime_error("'" + text + "' is not TASK:" + what);
     job j;
     j.task_name = text.substr(0, colon);
     j.text = text.substr(colon + 1);
@@ -66,7 +66,7 @@ static int parse_number(const std::string &option, const char *text)
     char *end;
     const long n = strtol(text, &end, 10);
     if (!*text || *end || n < 1 || n > 1 << 20)
-        throw std::runtime_error(option + ": \"" + text + "\" is not a number from 1 to 1048576");
+        throw std::runtime_error(option + ": '" + text + "' is not a number from 1 to 1048576");
     return (int)n;
 }
 
@@ -119,9 +119,10 @@ static std::string read_text(const std::string &path)
     return text;
 }
 
-/* -------------------------------------------------------------------------------------------------- llama.cpp */
+/* ----------------------------------------------------------------------------------------------- llama.cpp */
 
-/* Not mapped, for weights are written over; not repacked, for they must be where and how the file has them. */
+/* Not mapped, for weights are written over; not repacked, for they must be where and how the file has
+ * them. */
 template <class P> static auto load_writable(P &params, int) -> decltype(params.use_mmap, void())
 {
     params.use_mmap = false;
@@ -258,7 +259,7 @@ static void become(llama_tasks *tasks, const settings &s, uint32_t task)
         tasks->switch_to(task);
 }
 
-/* ---------------------------------------------------------------------------------------------------- answers */
+/* ------------------------------------------------------------------------------------------------- answers */
 
 static llama_token likeliest(const float *logits, int32_t n)
 {
@@ -271,7 +272,7 @@ static void answer(llama_model *model, llama_tasks *tasks, settings &s)
     for (job &j : s.requests) {
         j.tokens = tokenise(vocab, j.text, true);
         if (j.tokens.empty())
-            throw std::runtime_error("the prompt of \"" + j.task_name + ":" + j.text + "\" is empty");
+            throw std::runtime_error("the prompt of '" + j.task_name + ":" + j.text + "' is empty");
     }
     for (std::vector<job *> &group : group_jobs(s.requests, s.products)) {
         size_t n_tokens = 0, longest = 0;
@@ -313,7 +314,7 @@ static void answer(llama_model *model, llama_tasks *tasks, settings &s)
     }
 }
 
-/* ------------------------------------------------------------------------------------------------- perplexity */
+/* ---------------------------------------------------------------------------------------------- perplexity */
 
 struct loss {
     double sum = 0;
@@ -329,8 +330,8 @@ static double surprise(const float *logits, int32_t n, llama_token token)
     return std::log(sum) + largest - logits[token];
 }
 
-/* Texts are cut into chunks that know nothing of each other; a token is told from those before it in its chunk. The
- * first of a chunk is the vocabulary's beginning, where it has one. */
+/* Texts are cut into chunks that know nothing of each other; a token is told from those before it in its
+ * chunk. The first of a chunk is the vocabulary's beginning, where it has one. */
 static void measure(llama_model *model, llama_tasks *tasks, settings &s)
 {
     const llama_vocab *vocab = llama_model_get_vocab(model);
@@ -396,7 +397,7 @@ static void measure(llama_model *model, llama_tasks *tasks, settings &s)
     }
 }
 
-/* ---------------------------------------------------------------------------------------------------- the rest */
+/* ------------------------------------------------------------------------------------------------ the rest */
 
 static void quantise(const settings &s)
 {
@@ -430,8 +431,8 @@ static void find_tasks(const llama_tasks *tasks, std::vector<job> &jobs)
 {
     for (job &j : jobs) {
         if (!tasks && j.task_name != "base")
-            throw std::runtime_error("task \"" + j.task_name +
-                                     "\" needs a bundle; without one there is \"base\" alone");
+            throw std::runtime_error("task '" + j.task_name +
+                                     "' needs a bundle; without one there is 'base' alone");
         if (tasks)
             j.task = tasks->find(j.task_name);
     }
@@ -441,6 +442,8 @@ static void run(settings &s)
 {
     if (!s.quantise.empty())
         return quantise(s);
+    if (s.requests.empty() && s.texts.empty())
+        throw std::runtime_error("nothing is asked for: --request TASK:PROMPT or --perplexity TASK:FILE");
     const model_handle model = load_model(s.files[0]);
     std::unique_ptr<llama_tasks> tasks;
     if (s.files.size() == 2)

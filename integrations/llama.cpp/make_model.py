@@ -1,14 +1,14 @@
 #!/usr/bin/env python3
 """Makes a tiny model of the llama architecture, models fine-tuned from it, and texts, all drawn from a seed:
 
-    make_model.py DIRECTORY [--tied]
+    make_model.py DIRECTORY [--tied] [--biases]
 
 writes base-f32.gguf, base-f16.gguf, and of each task TASK-f32.gguf, TASK-f16.gguf and TASK.txt. Needs the Python package gguf.
 
 The words are a hundred syllables. Text is a walk in which one syllable mostly calls for a certain other one, and the
 model knows which: units of its first block's feed-forward part detect a syllable each, and answer with the one that
 follows. To be fine-tuned is to have other followers for most syllables, and small changes everywhere: in every
-matrix, and, but for the task `abc`, in the norms too. So the base is surprised by a task's text, and the task is not."""
+matrix, and, but for the task `abc`, in norms and biases too. So the base is surprised by a task's text, and the task is not."""
 import argparse
 import pathlib
 import sys
@@ -42,7 +42,7 @@ def answers(embedding, follow):
     return down
 
 
-def make_base(rng, follow, tied):
+def make_base(rng, follow, tied, biases):
     embedding = normal(rng, WORDS, WIDTH, 1.0)
     tensors = {"token_embd.weight": embedding, "output_norm.weight": np.full(WIDTH, 0.5, np.float32)}
     if not tied:
@@ -64,6 +64,9 @@ def make_base(rng, follow, tied):
             block["ffn_up"][: len(SYLLABLES)] += embedding[FIRST:] * np.float32(0.1)
             block["ffn_down"] += answers(embedding, follow) * np.float32(0.6)
         tensors.update({f"blk.{i}.{name}.weight": values for name, values in block.items()})
+        if biases:
+            for name in ("attn_q", "attn_k", "attn_v", "attn_output"):
+                tensors[f"blk.{i}.{name}.bias"] = normal(rng, 1, len(block[name]))[0]
     return tensors
 
 
@@ -71,7 +74,8 @@ def fine_tune(rng, base, old, new, norms):
     tensors = {}
     for name, values in base.items():
         if values.ndim == 1:
-            tensors[name] = values * (1 + np.float32(0.15) * rng.standard_normal(values.shape).astype(np.float32)) if norms else values
+            changed = 1 + np.float32(0.15) * rng.standard_normal(values.shape).astype(np.float32)
+            tensors[name] = values * changed if norms else values
             continue
         deviation = np.float32(0.05) * values.std()
         tensors[name] = values + deviation * rng.standard_normal(values.shape).astype(np.float32)
@@ -125,12 +129,13 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("directory", type=pathlib.Path)
     parser.add_argument("--tied", action="store_true", help="the embedding is the output, too")
+    parser.add_argument("--biases", action="store_true", help="attention has biases")
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
     options.directory.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(options.seed)
     old = followers(rng)
-    models = {"base": make_base(rng, old, options.tied)}
+    models = {"base": make_base(rng, old, options.tied, options.biases)}
     for task in TASKS:
         new = followers(rng, old, kept=0.3)
         models[task] = fine_tune(rng, models["base"], old, new, norms=task != "abc")

@@ -206,12 +206,13 @@ class Bench:
         base, quantised = self.d / "base-f32.gguf", self.d / "base-f32.Q8_0.gguf"
         ask = ("--request", f"{TASKS[0]}:badefi")
         for words, arguments in (
-            ((f'"{TASKS[0]}"', f'"{TASKS[2]}"', '"base"'), ("--request", "nobody:badefi", base, bundle)),
+            ((f"'{TASKS[0]}'", f"'{TASKS[2]}'", "'base'"), ("--request", "nobody:badefi", base, bundle)),
             (("of another model", "output_norm.weight"), (*ask, self.quantised(self.d / f"{TASKS[1]}-f32.gguf", "Q8_0"), bundle)),
             (("base-f32.Q8_0.gguf", "--base"), (*ask, quantised, bundle)),
             (("needs a bundle",), (*ask, base)),
             (("no-such.gguf",), (*ask, self.d / "no-such.gguf", bundle)),
             (("TASK:PROMPT",), ("--request", "badefi", base, bundle)),
+            (("nothing is asked for",), (base, bundle)),
         ):
             done = subprocess.run([str(w) for w in (self.program, *arguments)], capture_output=True, text=True)
             self.checks.check(done.returncode == 1 and all(word in done.stderr for word in words),
@@ -255,12 +256,12 @@ def main():
     for kind in TYPES:
         bench.rows("masks", halves if kind == "F16" else masks, kind)
     signs = bench.merge("signs", "f32", "--modulator", "sign")
-    for kind in ("F32", "Q4_K_M"):
+    for kind in ("F32", "Q4_0"):
         bench.rows("signs", signs, kind)
-    tied = Bench(work / "models" / "tied", emr, programs / "emr-llama", checks, ["--tied"])
+    tied = Bench(work / "models" / "tied", emr, programs / "emr-llama", checks, ["--tied", "--biases"])
     tied_masks = tied.merge("masks", "f32")
     for kind in ("F32", "Q4_K_M"):
-        tied.rows("masks, tied", tied_masks, kind)
+        tied.rows("masks (tied)", tied_masks, kind)
     bench.answers(masks)
     bench.refusals(masks)
     if (programs / "emr-ggml").exists():

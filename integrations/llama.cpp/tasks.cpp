@@ -1,5 +1,5 @@
-/* tasks.cpp - see tasks.h. llama.cpp's graph is reached by one door that is open to everybody: the callback that a
- * context calls for every node, before and after it is computed. */
+/* tasks.cpp - see tasks.h. llama.cpp's graph is reached by one door that is open to everybody: the
+ * callback that a context calls for every node, before and after it is computed. */
 #include "tasks.h"
 
 #include <algorithm>
@@ -17,7 +17,7 @@ static void must(emr_status status, const emr_error &error)
 
 static std::string quoted(const std::string &name)
 {
-    return "\"" + name + "\"";
+    return "'" + name + "'";
 }
 
 /* A function that a context calls with every node. */
@@ -30,7 +30,7 @@ static bool visit_node(ggml_tensor *node, bool ask, void *visitor)
     return false;
 }
 
-/* ------------------------------------------------------------------------------------- what belongs together */
+/* ----------------------------------------------------------------------------------- what belongs together */
 
 llama_tasks::llama_tasks(const std::string &path, llama_model *model, const std::string &model_file,
                          unsigned threads)
@@ -51,8 +51,8 @@ llama_tasks::llama_tasks(const std::string &path, llama_model *model, const std:
     find_uses(model);
 }
 
-/* The bundle's base and the model's file: every merged tensor is there in the same shape; and where the file has it in
- * the base's own type, as quantised files have norms, it has the same bytes. */
+/* The bundle's base and the model's file: every merged tensor is there in the same shape; and where the
+ * file has it in the base's own type, as quantised files have norms, it has the same bytes. */
 void llama_tasks::compare_with(const std::string &path) const
 {
     struct comparison {
@@ -120,7 +120,7 @@ uint32_t llama_tasks::find(const std::string &name) const
         all += quoted(one.name) + ", ";
     }
     throw std::runtime_error(std::string(emr_bundle_name(bundle.get())) + " has no task " + quoted(name) +
-                             ": there are " + all + "and \"base\"");
+                             ": there are " + all + "and 'base'");
 }
 
 /* Lets one token through a small context to see which tensors the graph works with. */
@@ -198,7 +198,7 @@ void llama_tasks::note_use(ggml_tensor *tensor)
     uses.emplace(u.name, u);
 }
 
-/* ------------------------------------------------------------------------------------------------- switching */
+/* ----------------------------------------------------------------------------------------------- switching */
 
 /* A float's dtype, or 0. */
 static emr_dtype float_of(ggml_type type)
@@ -299,7 +299,7 @@ void llama_tasks::switch_to(uint32_t task)
     current = task;
 }
 
-/* -------------------------------------------------------------------------------------------------- products */
+/* ------------------------------------------------------------------------------------------------ products */
 
 void llama_tasks::open_products()
 {
@@ -386,8 +386,8 @@ static int weight_operand(const ggml_tensor *node)
     }
 }
 
-/* Whether a node is to be looked at when it has been computed. A norm too: the product with its weights, which comes next,
- * may be written over it. */
+/* Whether a node is to be looked at when it has been computed. A norm too: the product with its weights,
+ * which comes next, may be written over it. */
 bool llama_tasks::wants(ggml_tensor *node)
 {
     for (int i = 0; i < GGML_MAX_SRC; i++)
@@ -404,10 +404,10 @@ bool llama_tasks::wants(ggml_tensor *node)
 void llama_tasks::add_change(ggml_tensor *node)
 {
     if (!ggml_backend_buffer_is_host(node->view_src ? node->view_src->buffer : node->buffer))
-        throw std::runtime_error("products are added by the processor, but \"" + std::string(node->name) +
-                                 "\" lies on a device: keep all layers off it");
+        throw std::runtime_error("products are added by the processor, but " + quoted(node->name) +
+                                 " lies on a device: keep all layers off it");
     if (node->type != GGML_TYPE_F32 || !ggml_is_contiguous(node))
-        throw std::runtime_error("\"" + std::string(node->name) + "\" is not in F32, row after row");
+        throw std::runtime_error(quoted(node->name) + " is not in F32, row after row");
     if (node->op == GGML_OP_RMS_NORM || node->op == GGML_OP_NORM) {
         const float *values = (const float *)node->data;
         normed.assign(values, values + ggml_nelements(node));
@@ -425,8 +425,8 @@ void llama_tasks::add_change(ggml_tensor *node)
         add_bias(u, node);
 }
 
-/* A node has a row for each token of the batch; behind the last attention, where the graph drops the others, for each
- * token whose logits are asked for; or several rows for each token, one for each head. */
+/* A node has a row for each token of the batch; behind the last attention, where the graph drops the
+ * others, for each token whose logits are asked for; or several rows for each token, one for each head. */
 llama_tasks::rows llama_tasks::tasks_of(const ggml_tensor *node)
 {
     const size_t n_tokens = tokens.size();
@@ -440,8 +440,8 @@ llama_tasks::rows llama_tasks::tasks_of(const ggml_tensor *node)
     for (const std::vector<uint32_t> *tasks : {&token_tasks, &output_tasks})
         if (matrix && node->ne[1] == (int64_t)tasks->size())
             return {tasks->data(), tasks->size()};
-    throw std::runtime_error("\"" + std::string(node->name) +
-                             "\" of llama.cpp's graph has not a row for each token of the batch");
+    throw std::runtime_error(quoted(node->name) +
+                             " of llama.cpp's graph has not a row for each token of the batch");
 }
 
 static void add_to(ggml_tensor *node, const std::vector<float> &change)
@@ -457,7 +457,7 @@ void llama_tasks::add_product(const use &u, ggml_tensor *node)
     const rows r = tasks_of(node);
     const size_t width = (size_t)node->ne[0];
     if (x->type != GGML_TYPE_F32 || x->nb[0] != sizeof(float) || (x->ne[2] != 1 && !ggml_is_contiguous(x)))
-        throw std::runtime_error("\"" + std::string(x->name) + "\" is not in F32, vector after vector");
+        throw std::runtime_error(quoted(x->name) + " is not in F32, vector after vector");
     change.resize(r.n * width);
     emr_error error;
     emr_product product = EMR_INIT(emr_product);

@@ -1,11 +1,11 @@
-/* tasks.h - a bundle beside a model that llama.cpp has loaded, which then acts as any of the bundle's tasks, by one
- * of two ways:
+/* tasks.h - a bundle beside a model that llama.cpp has loaded, which then acts as any of the bundle's
+ * tasks, by one of two ways:
  *
- * - switch: a task's weights are written over the model's own, in whatever type they are there; then llama.cpp
- *   computes as ever. One task at a time. It needs the bundle's base.
- * - products: the model stays as it is, quantised or not, and what the task changes is added to the result of each
- *   operation: to a product with a matrix, to rows of an embedding, to what a norm scales and a bias adds. Every
- *   token of a batch may belong to another task. It needs no base at all.
+ * - switch: a task's weights are written over the model's own, in whatever type they are there; then
+ *   llama.cpp computes as ever. One task at a time. It needs the bundle's base.
+ * - products: the model stays as it is, quantised or not, and what the task changes is added to the
+ *   result of each operation: to a product with a matrix, to rows of an embedding, to what a norm scales
+ *   and a bias adds. Every token of a batch may belong to another task. It needs no base at all.
  *
  * Failures are std::runtime_error with a sentence for people. */
 #ifndef EMR_LLAMA_TASKS_H
@@ -47,11 +47,12 @@ class llama_tasks
     /* Opens a bundle for a model that is loaded from the GGUF file `path`. Both must belong together. */
     llama_tasks(const std::string &bundle, llama_model *model, const std::string &path, unsigned threads);
 
-    /* A task by name; `base` is the model itself, unless a task is called so. Lists those there are if it is none. */
+    /* A task by name; `base` is the model itself, unless a task is called so. Lists those there are if
+     * it is none. */
     uint32_t find(const std::string &name) const;
 
-    /* Before switch_to: the base from a file, which may be the model's own if that is not quantised. The model must
-     * lie in memory that can be written, as it is in the file: neither mapped nor repacked. */
+    /* Before switch_to: the base from a file, which may be the model's own if that is not quantised. The
+     * model must lie in memory that can be written, as it is in the file: neither mapped nor repacked. */
     void open_base(const std::string &path);
     void switch_to(uint32_t task);
 
@@ -59,9 +60,9 @@ class llama_tasks
     void open_products();
     static bool eval(ggml_tensor *node, bool ask, void *tasks);
 
-    /* Products: before every llama_decode, the batch's tokens with the task of each, and whether its logits are asked for.
-     * The batch must go through the graph whole and in order: n_ubatch is as large as it, and kv_unified is set. After
-     * it, check() fails if adding a task's products did. */
+    /* Products: before every llama_decode, the batch's tokens with the task of each, and whether its
+     * logits are asked for. The batch must go through the graph whole and in order: n_ubatch is as large
+     * as it, and kv_unified is set. After it, check() fails if adding a task's products did. */
     void begin_batch(const llama_batch &batch, const std::vector<uint32_t> &tasks);
     void check() const;
 
