@@ -48,7 +48,7 @@ struct settings {
 using model_handle = std::unique_ptr<llama_model, decltype(&llama_model_free)>;
 using context_handle = std::unique_ptr<llama_context, decltype(&llama_free)>;
 
-/* ---------------------------------------------------------------------------------------- the command line */
+/* ------------------------------------------------------------------------------------- the command line */
 
 static job parse_job(const std::string &text, const char *what)
 {
@@ -119,7 +119,7 @@ static std::string read_text(const std::string &path)
     return text;
 }
 
-/* ----------------------------------------------------------------------------------------------- llama.cpp */
+/* -------------------------------------------------------------------------------------------- llama.cpp */
 
 /* Not mapped, for weights are written over; not repacked, for they must be where and how the file has
  * them. */
@@ -259,7 +259,7 @@ static void become(llama_tasks *tasks, const settings &s, uint32_t task)
         tasks->switch_to(task);
 }
 
-/* ------------------------------------------------------------------------------------------------- answers */
+/* ---------------------------------------------------------------------------------------------- answers */
 
 static llama_token likeliest(const float *logits, int32_t n)
 {
@@ -314,7 +314,7 @@ static void answer(llama_model *model, llama_tasks *tasks, settings &s)
     }
 }
 
-/* ---------------------------------------------------------------------------------------------- perplexity */
+/* ------------------------------------------------------------------------------------------- perplexity */
 
 struct loss {
     double sum = 0;
@@ -397,7 +397,7 @@ static void measure(llama_model *model, llama_tasks *tasks, settings &s)
     }
 }
 
-/* ------------------------------------------------------------------------------------------------ the rest */
+/* --------------------------------------------------------------------------------------------- the rest */
 
 static void quantise(const settings &s)
 {
@@ -453,7 +453,7 @@ static void run(settings &s)
     if (tasks && s.products)
         tasks->open_products();
     else if (tasks)
-        tasks->open_base(s.base.empty() ? s.files[0] : s.base);
+        tasks->open_base(s.base);
     answer(model.get(), tasks.get(), s);
     measure(model.get(), tasks.get(), s);
 }

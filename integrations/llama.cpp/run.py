@@ -96,13 +96,15 @@ def build_programs(build, work, llama):
     staged = work / "libemr"
     if not (build / "build.ninja").exists():
         raise RuntimeError(f"{build} is no build directory: `make` makes build/, or say --build DIR")
-    shutil.rmtree(staged, ignore_errors=True)
+    for left in (staged, work / "programs"):
+        shutil.rmtree(left, ignore_errors=True)
     call("meson", "install", "-C", build, "--destdir", staged)
-    pkgconfig = next(staged.rglob("libemr.pc")).parent
-    environment = {**os.environ, "PKG_CONFIG_PATH": str(pkgconfig), "PKG_CONFIG_SYSROOT_DIR": str(staged)}
+    package = next(staged.rglob("libemr.pc"))
+    package.write_text(package.read_text().replace("prefix=/", f"prefix={staged}/", 1))
+    environment = {**os.environ, "PKG_CONFIG_PATH": str(package.parent)}
     call("cmake", "-G", "Ninja", "-S", HERE, "-B", work / "programs", f"-DCMAKE_PREFIX_PATH={llama}", env=environment)
     call("ninja", "-C", work / "programs", env=environment)
-    libraries = [str(llama / "lib"), str(pkgconfig.parent)]
+    libraries = [str(llama / "lib"), str(package.parent.parent)]
     os.environ["LD_LIBRARY_PATH"] = ":".join(libraries + [os.environ.get("LD_LIBRARY_PATH", "")])
     return next(staged.rglob("bin/emr"))
 

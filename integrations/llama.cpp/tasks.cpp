@@ -20,6 +20,23 @@ static std::string quoted(const std::string &name)
     return "'" + name + "'";
 }
 
+static emr_handle<emr_model> open_checkpoint(const std::string &path)
+{
+    emr_error error;
+    emr_model *model;
+    emr_checkpoint_read_options options = EMR_INIT(emr_checkpoint_read_options);
+    options.map = 1;
+    must(emr_checkpoint_open(&model, path.c_str(), &options, &error), error);
+    return emr_handle<emr_model>(model);
+}
+
+static emr_bundle_info info_of(const emr_bundle *bundle)
+{
+    emr_bundle_info info = EMR_INIT(emr_bundle_info);
+    emr_bundle_get_info(bundle, &info);
+    return info;
+}
+
 /* A function that a context calls with every node. */
 using node_visitor = std::function<void(ggml_tensor *)>;
 
@@ -30,7 +47,7 @@ static bool visit_node(ggml_tensor *node, bool ask, void *visitor)
     return false;
 }
 
-/* ----------------------------------------------------------------------------------- what belongs together */
+/* -------------------------------------------------------------------------------- what belongs together */
 
 llama_tasks::llama_tasks(const std::string &path, llama_model *model, const std::string &model_file,
                          unsigned threads)
@@ -47,41 +64,36 @@ llama_tasks::llama_tasks(const std::string &path, llama_model *model, const std:
     emr_bundle *b;
     must(emr_bundle_open_file(&b, path.c_str(), &bundle_options, &error), error);
     bundle.reset(b);
-    compare_with(model_file);
+    compare_with_model();
     find_uses(model);
 }
 
-/* The bundle's base and the model's file: every merged tensor is there in the same shape; and where the
- * file has it in the base's own type, as quantised files have norms, it has the same bytes. */
-void llama_tasks::compare_with(const std::string &path) const
+/* The bundle's base and the model's file: every merged tensor is there in the same shape; and where the file has
+ * it in the base's own type, as quantised files have norms, it has the same bytes. */
+void llama_tasks::compare_with_model()
 {
-    struct comparison {
-        const emr_bundle *bundle;
-        const emr_model *model;
-        std::string other;
-    };
-    emr_error error;
-    emr_checkpoint_read_options options = EMR_INIT(emr_checkpoint_read_options);
-    options.map = 1;
-    emr_model *opened;
-    must(emr_checkpoint_open(&opened, path.c_str(), &options, &error), error);
-    emr_handle<emr_model> file(opened);
-    comparison compared = {bundle.get(), opened, ""};
-
-    emr_bundle_info info = EMR_INIT(emr_bundle_info);
-    emr_bundle_get_info(bundle.get(), &info);
+    const std::string differs =
+        std::string(emr_bundle_name(bundle.get())) + " is of another model than " + model_path;
+    const emr_handle<emr_model> model = open_checkpoint(model_path);
+    const emr_bundle_info info = info_of(bundle.get());
     for (uint32_t i = 0; i < info.n_merged; i++) {
         emr_tensor_info tensor = EMR_INIT(emr_tensor_info);
         emr_bundle_get_tensor(bundle.get(), i, &tensor);
-        const emr_tensor *there = emr_model_find_tensor(opened, tensor.name);
-        uint64_t count = there ? emr_tensor_count(there) : 0;
-        if (there)
-            emr_gguf_blocks(there, &count);
+        const emr_tensor *there = emr_model_find_tensor(model.get(), tensor.name);
+        if (!there)
+            throw std::runtime_error(differs + ", which has no tensor " + quoted(tensor.name));
+        uint64_t count = emr_tensor_count(there);
+        emr_gguf_blocks(there, &count);
         if (count != tensor.count)
-            throw std::runtime_error(
-                std::string(emr_bundle_name(bundle.get())) + " is of another model than " + path +
-                ", which has " + (there ? "another shape of tensor " : "no tensor ") + quoted(tensor.name));
+            throw std::runtime_error(differs + ": tensor " + quoted(tensor.name) +
+                                     " has another shape there");
     }
+
+    struct comparison {
+        const emr_bundle *bundle;
+        const emr_model *model;
+        std::string other; /* the first tensor that no rounding has changed */
+    } compared = {bundle.get(), model.get(), ""};
     emr_base_check_options check = EMR_INIT(emr_base_check_options);
     check.user = &compared;
     check.differs = [](void *user, const emr_base_difference *difference) {
@@ -89,18 +101,31 @@ void llama_tasks::compare_with(const std::string &path) const
         emr_tensor_info tensor = EMR_INIT(emr_tensor_info);
         uint32_t number;
         const emr_tensor *there = emr_model_find_tensor(c.model, difference->tensor);
-        if (!emr_bundle_find_tensor(c.bundle, difference->tensor, &number, NULL) &&
-            !emr_bundle_get_tensor(c.bundle, number, &tensor) && tensor.merged && there &&
-            emr_tensor_dtype(there) == tensor.dtype && c.other.empty())
+        if (there && c.other.empty() &&
+            !emr_bundle_find_tensor(c.bundle, difference->tensor, &number, NULL) &&
+            !emr_bundle_get_tensor(c.bundle, number, &tensor) && tensor.merged &&
+            emr_tensor_dtype(there) == tensor.dtype)
             c.other = difference->tensor;
     };
-    const emr_status status = emr_bundle_check_base(bundle.get(), opened, &check, &error);
+    emr_error error;
+    const emr_status status = emr_bundle_check_base(bundle.get(), model.get(), &check, &error);
+    model_is_base = status == EMR_OK;
     if (status != EMR_EMISMATCH)
         must(status, error);
     if (!compared.other.empty())
-        throw std::runtime_error(std::string(emr_bundle_name(bundle.get())) + " is of another model than " +
-                                 path + ", whose tensor " + quoted(compared.other) +
+        throw std::runtime_error(differs + ", whose tensor " + quoted(compared.other) +
                                  " is not that of the bundle's base");
+}
+
+void llama_tasks::open_session(emr_session_options &options)
+{
+    emr_error error;
+    emr_session *s;
+    emr_resources resources = EMR_INIT(emr_resources);
+    resources.executor = emr_pool_executor(pool.get());
+    options.resources = &resources;
+    must(emr_session_create(&s, bundle.get(), base.get(), &options, &error), error);
+    session.reset(s);
 }
 
 uint32_t llama_tasks::find(const std::string &name) const
@@ -112,8 +137,7 @@ uint32_t llama_tasks::find(const std::string &name) const
     if (name == "base")
         return EMR_BASE;
     std::string all;
-    emr_bundle_info info = EMR_INIT(emr_bundle_info);
-    emr_bundle_get_info(bundle.get(), &info);
+    const emr_bundle_info info = info_of(bundle.get());
     for (uint32_t i = 0; i < info.n_tasks; i++) {
         emr_task_info one = EMR_INIT(emr_task_info);
         emr_bundle_get_task(bundle.get(), i, &one);
@@ -142,8 +166,7 @@ void llama_tasks::find_uses(llama_model *model)
     llama_token token = std::max(0, llama_vocab_bos(llama_model_get_vocab(model)));
     if (!context || llama_decode(context.get(), llama_batch_get_one(&token, 1)))
         throw std::runtime_error("llama.cpp cannot run " + model_path);
-    emr_bundle_info info = EMR_INIT(emr_bundle_info);
-    emr_bundle_get_info(bundle.get(), &info);
+    const emr_bundle_info info = info_of(bundle.get());
     for (uint32_t i = 0; i < info.n_merged; i++) {
         emr_tensor_info tensor = EMR_INIT(emr_tensor_info);
         emr_bundle_get_tensor(bundle.get(), i, &tensor);
@@ -185,12 +208,10 @@ void llama_tasks::note_use(ggml_tensor *tensor)
         return;
     }
     emr_tensor_info info = EMR_INIT(emr_tensor_info);
-    emr_bundle_info all = EMR_INIT(emr_bundle_info);
-    emr_bundle_get_info(bundle.get(), &all);
     u.merged = !emr_bundle_find_tensor(bundle.get(), tensor->name, &u.number, NULL) &&
                !emr_bundle_get_tensor(bundle.get(), u.number, &info) && info.merged;
     bool owned = false;
-    for (uint32_t i = 0; i < all.n_tasks && !u.merged; i++)
+    for (uint32_t i = 0; i < info_of(bundle.get()).n_tasks && !u.merged; i++)
         owned |= private_to(bundle.get(), i, tensor->name, (uint64_t)ggml_nelements(tensor));
     if (!u.merged && !owned)
         return;
@@ -198,7 +219,7 @@ void llama_tasks::note_use(ggml_tensor *tensor)
     uses.emplace(u.name, u);
 }
 
-/* ----------------------------------------------------------------------------------------------- switching */
+/* -------------------------------------------------------------------------------------------- switching */
 
 /* A float's dtype, or 0. */
 static emr_dtype float_of(ggml_type type)
@@ -215,32 +236,24 @@ static emr_dtype float_of(ggml_type type)
     }
 }
 
+/* Where nothing else is said, the model's file serves, or what the bundle has embedded. */
 void llama_tasks::open_base(const std::string &path)
 {
-    emr_error error;
-    emr_checkpoint_read_options options = EMR_INIT(emr_checkpoint_read_options);
-    options.map = 1;
-    emr_model *model;
-    must(emr_checkpoint_open(&model, path.c_str(), &options, &error), error);
-    base.reset(model);
-    emr_resources resources = EMR_INIT(emr_resources);
-    resources.executor = emr_pool_executor(pool.get());
-    emr_session_options session_options = EMR_INIT(emr_session_options);
-    session_options.resources = &resources;
-    emr_session *s;
-    const emr_status status = emr_session_create(&s, bundle.get(), model, &session_options, &error);
-    if (status == EMR_EMISMATCH && path == model_path)
-        throw std::runtime_error(
-            std::string(error.text) +
-            "; if it was quantised from the base, name that with --base, or use --products");
-    must(status, error);
-    session.reset(s);
+    if (!path.empty() || model_is_base)
+        base = open_checkpoint(path.empty() ? model_path : path);
+    else if (!info_of(bundle.get()).has_base)
+        throw std::runtime_error(model_path + " is not the base of " + emr_bundle_name(bundle.get()) +
+                                 ", from which weights are computed: name it with --base, or use --products");
+    emr_session_options options = EMR_INIT(emr_session_options);
+    options.check =
+        path.empty() && model_is_base ? EMR_BASE_CHECK_NONE : EMR_BASE_CHECK_FIRST; /* it has been checked */
+    open_session(options);
     for (const auto &[name, u] : uses)
         for (const ggml_tensor *tensor : u.tensors)
             if (!float_of(tensor->type) && ggml_quantize_requires_imatrix(tensor->type))
                 throw std::runtime_error(
                     "tensor " + quoted(name) + " of " + model_path + " is " + ggml_type_name(tensor->type) +
-                    ", which is only made with statistics of activations: add products instead");
+                    ", which is only made with statistics of activations: use --products");
 }
 
 /* A tensor that libemr does not write by itself: one of another quantised type, or on a device. */
@@ -299,19 +312,13 @@ void llama_tasks::switch_to(uint32_t task)
     current = task;
 }
 
-/* ------------------------------------------------------------------------------------------------ products */
+/* --------------------------------------------------------------------------------------------- products */
 
 void llama_tasks::open_products()
 {
-    emr_error error;
-    emr_resources resources = EMR_INIT(emr_resources);
-    resources.executor = emr_pool_executor(pool.get());
     emr_session_options options = EMR_INIT(emr_session_options);
-    options.resources = &resources;
     options.without_base = 1;
-    emr_session *s;
-    must(emr_session_create(&s, bundle.get(), NULL, &options, &error), error);
-    session.reset(s);
+    open_session(options);
     for (const auto &[name, u] : uses)
         norms |= u.merged && ggml_n_dims(u.tensors[0]) == 1;
 }

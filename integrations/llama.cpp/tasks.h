@@ -51,8 +51,8 @@ class llama_tasks
      * it is none. */
     uint32_t find(const std::string &name) const;
 
-    /* Before switch_to: the base from a file, which may be the model's own if that is not quantised. The
-     * model must lie in memory that can be written, as it is in the file: neither mapped nor repacked. */
+    /* Before switch_to: the base from a file; "" is the model's own, if that is not quantised, or the bundle's.
+     * The model must lie in memory that can be written, as it is in the file: neither mapped nor repacked. */
     void open_base(const std::string &path);
     void switch_to(uint32_t task);
 
@@ -78,7 +78,8 @@ class llama_tasks
         size_t n;
     };
 
-    void compare_with(const std::string &path) const;
+    void compare_with_model();
+    void open_session(emr_session_options &options);
     void find_uses(llama_model *model);
     void note_use(ggml_tensor *tensor);
     const use *merged_use(const ggml_tensor *tensor) const;
@@ -98,6 +99,7 @@ class llama_tasks
     emr_handle<emr_model> base;
     emr_handle<emr_session> session; /* after what it uses: it goes first */
     std::string model_path;
+    bool model_is_base = false; /* to the byte */
     std::map<std::string, use> uses;
     bool norms = false;              /* a norm's weights are merged */
     std::optional<uint32_t> current; /* whose weights have been written; none: the file's, or pieces */
