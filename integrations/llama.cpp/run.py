@@ -221,9 +221,9 @@ class Bench:
                               f"emr-llama {arguments}: exit status {done.returncode}, {done.stderr!r}, not {words}")  # fmt: skip
 
 
-def run_ggml(program, checks):
-    """emr-ggml makes a model of its own, and checks itself; its last line is "N passed, M failed"."""
-    done = subprocess.run([program], capture_output=True, text=True)
+def run_ggml(checks, *command):
+    """emr-ggml checks itself; its last line is "N passed, M failed"."""
+    done = subprocess.run([str(word) for word in command], capture_output=True, text=True)
     print(f"\n{done.stdout}{done.stderr}", end="", flush=True)
     counts = (done.stdout.splitlines() or [""])[-1].replace(",", "").split()
     told = len(counts) == 4 and counts[1::2] == ["passed", "failed"]
@@ -267,7 +267,9 @@ def main():
     bench.answers(masks)
     bench.refusals(masks)
     if (programs / "emr-ggml").exists():
-        run_ggml(programs / "emr-ggml", checks)
+        run_ggml(checks, programs / "emr-ggml")
+        tasks = [f"{task}={bench.d / f'{task}-f32.gguf'}" for task in TASKS]
+        run_ggml(checks, programs / "emr-ggml", bench.d / "base-f32.gguf", *tasks)
     print(f"\n{checks.passed} passed, {checks.failed} failed")
     return 1 if checks.failed else 0
 

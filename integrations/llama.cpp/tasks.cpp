@@ -295,10 +295,13 @@ void llama_tasks::switch_to(uint32_t task)
             w.data = tensor->data;
             w.count = (uint64_t)ggml_nelements(tensor);
             w.dtype = float_of(tensor->type);
-            if (w.dtype && ggml_backend_buffer_is_host(tensor->buffer)) {
+            if (emr_block_bytes(tensor->type))
+                w.blocks = tensor->type; /* numbers are ggml's */
+            if ((w.dtype || w.blocks) && ggml_backend_buffer_is_host(tensor->buffer)) {
                 weights.push_back(w);
                 continue;
             }
+            w.blocks = EMR_BLOCK_TYPE_NONE;
             staged_tensor staged = {tensor, {}};
             staging.resize((size_t)(std::max<int64_t>(1, STAGED / tensor->ne[0]) * tensor->ne[0]));
             w.data = staging.data();
