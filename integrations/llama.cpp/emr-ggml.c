@@ -1,12 +1,12 @@
-/* emr-ggml.c - a small transformer over ggml alone, whose base stays as it is, in any of ggml's types, while every token
- * of a batch is answered by a task of its own.
+/* emr-ggml.c - a small transformer over ggml alone, whose base stays as it is, in any of ggml's types, while
+ * every token of a batch is answered by a task of its own.
  *
- *     emr-ggml                                       a model and tasks of its own, drawn at random
- *     emr-ggml BASE.gguf NAME=TASK.gguf ...          checkpoints of llama's architecture, small enough to have in F32
+ *     emr-ggml                                  a model and tasks of its own, drawn at random
+ *     emr-ggml BASE.gguf NAME=TASK.gguf ...     checkpoints of llama's architecture, small enough for F32
  *
- * ggml_engine.c is what an engine's author wants to read. This file has the base in one type after the other, prints how
- * far logits are from those of the fine-tuned weights run through ggml alone, and checks what must be equal to the bit.
- * Exit status 1 if a check fails. */
+ * ggml_engine.c is what an engine's author wants to read. This file has the base in one type after the other,
+ * prints how far logits are from those of the fine-tuned weights run through ggml alone, and checks what must
+ * be equal to the bit. Exit status 1 if a check fails. */
 #include "ggml_checks.h"
 
 #include <ggml-cpu.h>
@@ -16,7 +16,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Logits of all sequences, each [vocabulary, LENGTH]. Sequence number s is of task s, the last one of the base. */
+/* Logits of all sequences, each [vocabulary, LENGTH]. Sequence number s is of task s, the last one of the
+ * base. */
 typedef struct logits {
     float *values;
     size_t each;

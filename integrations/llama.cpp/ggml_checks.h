@@ -9,7 +9,8 @@ void expect_that(bool holds, const char *format, ...);
 
 /* Every matrix of the model, by itself: what the graph computes, by any number of threads, is
  * - beside ggml's product: to the bit that and the change, added;
- * - whole: to the bit the product over the same base in F32, and within product.h's bound of the exact one. */
+ * - whole: to the bit the product over the same base in F32, and within product.h's bound of the exact one.
+ */
 void check_products(const world *w, engine *e, const char *label);
 
 #endif

@@ -1,11 +1,12 @@
-/* ggml_engine.h - a small transformer as llama computes it, in ggml's graph, where every token of a batch may have a
- * task of its own while the base lies in ggml's memory as it is, in whatever type.
+/* ggml_engine.h - a small transformer as llama computes it, in ggml's graph, where every token of a batch may
+ * have a task of its own while the base lies in ggml's memory as it is, in whatever type.
  *
  * Where a plain graph has ggml_mul_mat(W, x), this one has
- * - the change beside it: ggml_mul_mat(W, x) + custom(x), where the custom operation multiplies by what tasks change
- *   (emr_session_multiply without the base; the session has none); or
+ * - the change beside it: ggml_mul_mat(W, x) + custom(x), where the custom operation multiplies by what tasks
+ *   change (emr_session_multiply without the base; the session has none); or
  * - the whole product: custom(x) alone, over the base where ggml has it, of types that libemr reads.
- * Embeddings and norms, of which every token needs a row of its own task's, come from emr_session_gather likewise. */
+ * Embeddings and norms, of which every token needs a row of its own task's, come from emr_session_gather
+ * likewise. */
 #ifndef EMR_GGML_ENGINE_H
 #define EMR_GGML_ENGINE_H
 

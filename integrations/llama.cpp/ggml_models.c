@@ -121,7 +121,7 @@ bool has_whole_blocks(struct ggml_context *weights, int type)
     return true;
 }
 
-/* A model of libemr's over weights that lie in ggml's memory. ggml counts dimensions from the one that varies fastest. */
+/* ggml counts dimensions from the one that varies fastest. */
 emr_model *describe_weights(struct ggml_context *weights)
 {
     emr_error error;

@@ -1,5 +1,6 @@
-/* ggml_models.h - the models that emr-ggml runs: a base and tasks, drawn at random or read from GGUF files, and the bundle
- * that they are merged into. Weights are in contexts of ggml's, by llama.cpp's names. What fails ends the program. */
+/* ggml_models.h - the models that emr-ggml runs: a base and tasks, drawn at random or read from GGUF files,
+ * and the bundle that they are merged into. Weights are in contexts of ggml's, by llama.cpp's names. What
+ * fails ends the program. */
 #ifndef EMR_GGML_MODELS_H
 #define EMR_GGML_MODELS_H
 
@@ -58,7 +59,8 @@ void destroy_world(world *w);
 /* "output" or, in a layer, "attn_q"; layer -1: in none. */
 struct ggml_tensor *find_weight(struct ggml_context *weights, const char *part, int layer);
 
-/* All weights of a model once more, matrices in another type; and whether their rows are whole blocks of it. */
+/* All weights of a model once more, matrices in another type; and whether their rows are whole blocks of it.
+ */
 struct ggml_context *convert_weights(struct ggml_context *from, int type);
 bool has_whole_blocks(struct ggml_context *weights, int type);
 

@@ -68,8 +68,8 @@ static void apply_floats(emr_session *session, const trial *r, uint32_t task, bo
     must_work(emr_session_apply(session, task, &target, 1, &error), &error);
 }
 
-/* Whether products are as near to those in double as product.h says, of either family of kinds; the weights that are
- * compared with are rounded too, which takes two more units. */
+/* Whether products are as near to those in double as product.h says, of either family of kinds; the weights
+ * that are compared with are rounded too, which takes two more units. */
 static bool is_within_bound(emr_session *session, trial *r, const float *y)
 {
     double unit = (ceil((double)r->columns / 32) + (double)(r->columns / 16384 + 2) + 8 + 2) * ldexp(1, -24);
@@ -107,7 +107,8 @@ static void check_change(engine *e, engine *plain, const trial *r, const char *l
                 threads);
 }
 
-/* The whole product over ggml's memory: to the bit that over the same values in F32, which is near to the exact one. */
+/* The whole product over ggml's memory: to the bit that over the same values in F32, which is near to the
+ * exact one. */
 static void check_whole(engine *e, emr_session *wide, trial *r, const char *label, int threads)
 {
     run_product(e, &r->vectors, r->weight, r->x, threads, r->y[0]);
