@@ -11,7 +11,7 @@
 #include "emr/export.h"
 #include "emr/status.h"
 
-/* Numbers are ggml's, as in GGUF files. */
+/* Numbers are ggml's, as in GGUF files. Its other types (Q4_K, ...) are none of these; checkpoint.h reads them. */
 typedef uint32_t emr_block_type;
 enum {
     EMR_BLOCK_TYPE_NONE = 0, /* not in blocks */

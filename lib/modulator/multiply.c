@@ -57,8 +57,10 @@ static emr_status multiply_tile_rows(emr_tile *t, uint64_t row, size_t n_rows, e
     emr_status status =
         t->kind ? emr_multiply_elected(t, row, error) : emr_multiply_coded(t, row, n_rows, error);
     for (size_t r = 0; !status && r < n_rows; r++)
-        for (size_t v = 0; v < t->n; v++)
-            p->y[(t->first + v) * p->y_stride + row + r] = fold_vector(t, r, v);
+        for (size_t v = 0; v < t->n; v++) {
+            float *y = p->y + (t->first + v) * p->y_stride + row + r, product = fold_vector(t, r, v);
+            *y = p->add ? *y + product : product;
+        }
     return status;
 }
 

@@ -76,6 +76,15 @@ static void compare_products(const three_sessions *s, const emr_bundle *bundle, 
         assert_ok(emr_session_multiply(i ? s->none : s->full, tasks, &p, &error), &error);
         assert_memory_equal(y, want, bytes);
     }
+    for (size_t i = 0; i < bytes / sizeof *y; i++) {
+        y[i] = rng_normal(r);
+        want[i] = y[i] + want[i];
+    }
+    p.add = 1;
+    assert_ok(emr_session_multiply(s->none, tasks, &p, &error), &error);
+    assert_memory_equal(y, want, bytes);
+    p.add = 0;
+    assert_ok(emr_session_multiply(s->none, tasks, &p, &error), &error);
     for (size_t b = 0; b < p.batch; b++)
         for (uint64_t row = 0; row < p.n_rows; row++)
             if (tasks[b] == EMR_BASE)
