@@ -75,7 +75,7 @@ emr_status emr_target_find(emr_session_target *t, uint32_t i, emr_error *error)
             r.merged ? "%F: tensor '%T': this session has no base: set without_base, for the change alone"
                      : "%F: tensor '%T' is kept from the base, and this session has none",
             b->name, t->name);
-    return r.merged ? EMR_OK : emr_bundle_base_tensor(b, t->session->shared->base, i, &t->kept, error);
+    return r.merged ? EMR_OK : emr_bundle_base_tensor(b, t->session->shared->base, i, false, &t->kept, error);
 }
 
 static void find_private(emr_session_target *t, size_t i)
