@@ -62,7 +62,7 @@ typedef struct emr_product {
     size_t batch;
     uint64_t first_row;
     uint64_t n_rows;
-    uint64_t n_columns;    /* of a row: a divisor of the tensor's columns; 0: those */
+    uint64_t n_columns;    /* of a row, so of x: a divisor of the tensor's columns; 0: those */
     uint32_t tensor;       /* number of a merged tensor, as in the bundle or the modulators */
     uint32_t without_base; /* non-zero: the change alone, as if all of the base's weights were +0 */
     uint32_t add; /* non-zero: y has values already, to which the product is added, rounded once more */

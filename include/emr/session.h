@@ -51,7 +51,9 @@ typedef struct emr_session_options {
      * as one row lies in (two where rows are shorter than blocks) for each task that a product names; 64
      * vectors of it are looked at at a time. */
     uint64_t mask_bytes;
-    emr_base_check check; /* EMR_BASE_CHECK_FIRST or _NONE */
+    emr_base_check
+        check; /* EMR_BASE_CHECK_FIRST or _NONE: then what is merged may also be in another float dtype
+                             than the bundle's base was in, or in blocks, though that was not in F32 */
     /* Non-zero: the session has no base, `base` is NULL, and only what is `without_base` can be asked for. For
      * engines whose base is quantised, repacked or elsewhere. */
     uint32_t without_base;
@@ -91,7 +93,7 @@ typedef struct emr_weights {
     void *user;
     uint64_t staging; /* 0 where `write` is NULL */
     emr_dtype dtype;  /* a float, where the tensor is one; 0: that of the task's checkpoint (of the base for
-                        EMR_BASE) */
+                        EMR_BASE; F32 without the base) */
     emr_block_type blocks; /* `data` is in blocks of that type, into which F32 weights are rounded: `dtype` is
                               0 or F32, first, count, staging and the last dimension are whole blocks */
     uint32_t tensor;
@@ -112,7 +114,7 @@ typedef struct emr_gather {
     size_t out_stride;  /* elements from one row to the next, at least those of a row; 0: those */
     uint64_t n_columns; /* of a row, as emr_product's */
     uint32_t tensor;
-    emr_dtype dtype; /* a float; 0: that of the base */
+    emr_dtype dtype; /* a float; 0: that of the base, F32 without it */
     uint32_t without_base;
     uint32_t reserved;
 } emr_gather;
@@ -161,7 +163,8 @@ EMR_API emr_status emr_session_apply(emr_session *session, uint32_t task, const 
 
 /* Multiplies rows of a merged tensor by a batch of vectors; tasks[b] is the task of vector b, or EMR_BASE.
  * Tasks of different kinds may be in one batch; see product.h for which are best side by side. EMR_ELIMIT if
- * mask_bytes has no room for the codes of that many tasks at a time; EMR_EINVAL if the tensor is not merged. */
+ * mask_bytes has no room for the codes of that many tasks at a time; EMR_EINVAL if the tensor is kept from the
+ * base, EMR_ENOTFOUND if it is private to tasks. */
 EMR_API emr_status emr_session_multiply(emr_session *session, const uint32_t *tasks,
                                         const emr_product *product, emr_error *error);
 

@@ -208,8 +208,8 @@ emr_status emr_block_read(const emr_bundle *bundle, const emr_stream_record *str
 uint64_t emr_bundle_base_memory(const emr_bundle *bundle);
 
 /* Tensor i of the bundle in a model that is to be its base: EMR_EMISMATCH if it is absent or of another dtype
- * or shape. */
-emr_status emr_bundle_base_tensor(const emr_bundle *bundle, const emr_model *base, size_t i,
+ * (`any_float`: a merged one of a dtype that is no float) or shape. */
+emr_status emr_bundle_base_tensor(const emr_bundle *bundle, const emr_model *base, size_t i, bool any_float,
                                   const emr_tensor **tensor, emr_error *error);
 
 /* The same, also where its bytes differ. */

@@ -16,12 +16,14 @@ enum {
 static const char absent[] = "it is absent from the given base", other_dtype[] = "its dtype differs",
                   other_shape[] = "its shape differs", other_bytes[] = "its values differ";
 
-/* NULL: as far as can be told without reading, it is the bundle's. */
-static const char *compare_facts(const emr_bundle *b, const emr_tensor_record *r, const emr_tensor *t)
+/* NULL: as far as can be told without reading, it is the bundle's; or, in what is merged, in another float
+ * dtype. */
+static const char *compare_facts(const emr_bundle *b, const emr_tensor_record *r, const emr_tensor *t,
+                                 bool any_float)
 {
     if (!t)
         return absent;
-    if (t->dtype != r->dtype)
+    if (t->dtype != r->dtype && !(any_float && r->merged && emr_dtype_is_float(t->dtype)))
         return other_dtype;
     bool same = t->rank == r->rank && (!r->rank || memcmp(t->shape, emr_bundle_shape(b, r->shape),
                                                           r->rank * sizeof *t->shape) == 0);
@@ -35,12 +37,12 @@ static emr_status fail_base(const emr_bundle *b, const emr_model *base, size_t i
                     emr_bundle_tensor_name(b, i), why);
 }
 
-emr_status emr_bundle_base_tensor(const emr_bundle *b, const emr_model *base, size_t i,
+emr_status emr_bundle_base_tensor(const emr_bundle *b, const emr_model *base, size_t i, bool any_float,
                                   const emr_tensor **tensor, emr_error *error)
 {
     emr_tensor_record r = emr_bundle_tensor_record(b, i);
     *tensor = emr_model_find_tensor(base, emr_bundle_string(b, r.name));
-    const char *why = compare_facts(b, &r, *tensor);
+    const char *why = compare_facts(b, &r, *tensor, any_float);
     return why ? fail_base(b, base, i, why, error) : EMR_OK;
 }
 
@@ -82,7 +84,7 @@ emr_status emr_bundle_check_tensor(const emr_bundle *b, const emr_model *base, s
     const char *why = NULL;
     const emr_tensor *t;
     emr_tensor_record r = emr_bundle_tensor_record(b, i);
-    emr_status status = emr_bundle_base_tensor(b, base, i, &t, error);
+    emr_status status = emr_bundle_base_tensor(b, base, i, false, &t, error);
     if (status)
         return status;
     uint8_t *buffer = emr_allocate(a, HASH_BUFFER);
@@ -99,7 +101,7 @@ static emr_status compare_job(void *context, size_t job, size_t worker, emr_erro
     const emr_bundle *b = check->bundle;
     emr_tensor_record r = emr_bundle_tensor_record(b, check->first + job);
     const emr_tensor *t = emr_model_find_tensor(check->base, emr_bundle_string(b, r.name));
-    const char *why = compare_facts(b, &r, t);
+    const char *why = compare_facts(b, &r, t, false);
     emr_status status =
         why ? EMR_OK : compare_bytes(t, &r, check->buffers + worker * HASH_BUFFER, &why, error);
     check->differences[job] = why;

@@ -100,7 +100,7 @@ static emr_status add_from_base(emr_model *model, const task_tensors *tt, uint32
         .from_base = {.hash_low = r.hash_low, .hash_high = r.hash_high, .wrong = v->not_the_base},
         .merged = i,
     };
-    emr_status status = emr_bundle_base_tensor(b, tt->base, i, &t.from_base.source, error);
+    emr_status status = emr_bundle_base_tensor(b, tt->base, i, false, &t.from_base.source, error);
     if (status)
         return status;
     dtype = dtype_given_out(tt->options, dtype, r.rank);

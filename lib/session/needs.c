@@ -27,7 +27,7 @@ static emr_status measure_base_tensor(emr_session_shared *s, uint32_t i, emr_ses
                                       emr_error *error)
 {
     const emr_tensor *t;
-    emr_status status = emr_bundle_base_tensor(s->bundle, s->base, i, &t, error);
+    emr_status status = emr_bundle_base_tensor(s->bundle, s->base, i, s->any_float, &t, error);
     if (status)
         return status;
     if (t->kind == EMR_TENSOR_PUSHED)
@@ -36,6 +36,7 @@ static emr_status measure_base_tensor(emr_session_shared *s, uint32_t i, emr_ses
                         s->base->name, t->name);
     s->tensors[i].base = t->data;
     s->tensors[i].blocks = t->blocks;
+    s->tensors[i].dtype = t->dtype;
     if (!emr_session_has_base(t) && !emr_session_maps_base(t))
         n->base += emr_round_up(emr_session_base_bytes(&s->tensors[i]), EMR_ALIGNMENT);
     return EMR_OK;

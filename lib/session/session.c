@@ -12,6 +12,7 @@ static emr_status take_base(emr_session_shared *s, const emr_model *base, const 
                                "emr_session_create: a base was given to a session that is without_base")
                     : EMR_OK;
     s->base = base;
+    s->any_float = o->check == EMR_BASE_CHECK_NONE;
     if (base) {
         emr_status status =
             emr_bundle_arrange_base(&s->arranged_base, s->bundle, base, false, &s->allocator, error);

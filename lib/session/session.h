@@ -100,6 +100,7 @@ typedef struct emr_session_shared {
     const emr_bundle *bundle;
     const emr_model *base; /* the host's, or one of these; NULL: there is none, and none in `tensors` */
     emr_model *own_base, *arranged_base;
+    bool any_float; /* whether merged tensors of the base may have another dtype than the bundle's */
     emr_session_tensor *tensors; /* the merged ones */
     emr_session_task *tasks;     /* and one more, the base */
     emr_stream_record unified;

@@ -4,6 +4,18 @@
 #include "model/model.h"
 #include "numeric/convert.h"
 
+/* A name that is no merged tensor's, nor a kept one's. */
+static emr_status fail_unknown(const emr_session_shared *s, const char *name, emr_error *error)
+{
+    for (uint32_t task = 0; task < s->bundle->summary.n_tasks; task++)
+        if (emr_session_find_private(&s->tasks[task], name) != EMR_NAMES_NONE)
+            return emr_fail(error, EMR_ENOTFOUND,
+                            "%F: tensor '%T' is private to task '%K': only emr_session_apply gives it",
+                            s->bundle->name, name, emr_bundle_task_name(s->bundle, task));
+    return emr_fail(error, EMR_ENOTFOUND, "%F: no tensor '%T' is merged, or kept from the base",
+                    s->bundle->name, name);
+}
+
 emr_status emr_session_find_tensor(const emr_session *s, const char *name, uint32_t number, uint32_t *tensor,
                                    emr_error *error)
 {
@@ -13,10 +25,7 @@ emr_status emr_session_find_tensor(const emr_session *s, const char *name, uint3
         return number < b->summary.n_tensors
                    ? EMR_OK
                    : emr_fail(error, EMR_ENOTFOUND, "%F: there is no tensor %u", b->name, (uint64_t)number);
-    return emr_bundle_find_tensor(b, name, tensor, NULL)
-               ? emr_fail(error, EMR_ENOTFOUND, "%F: no tensor '%T' is merged, or kept from the base",
-                          b->name, name)
-               : EMR_OK;
+    return emr_bundle_find_tensor(b, name, tensor, NULL) ? fail_unknown(s->shared, name, error) : EMR_OK;
 }
 
 /* Whether the task's checkpoint had a tensor of the bundle. */
@@ -66,7 +75,7 @@ emr_status emr_target_find(emr_session_target *t, uint32_t i, emr_error *error)
             r.merged ? "%F: tensor '%T': this session has no base: set without_base, for the change alone"
                      : "%F: tensor '%T' is kept from the base, and this session has none",
             b->name, t->name);
-    return r.merged ? EMR_OK : emr_bundle_base_tensor(b, t->session->shared->base, i, &t->kept, error);
+    return r.merged ? EMR_OK : emr_bundle_base_tensor(b, t->session->shared->base, i, false, &t->kept, error);
 }
 
 static void find_private(emr_session_target *t, size_t i)

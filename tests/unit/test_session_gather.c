@@ -227,7 +227,8 @@ static void wrong_gathers_are_refused(void **state)
     g = good, g.name = "absent";
     refuse_gather(&w, &g, EMR_ENOTFOUND, "'absent'");
     g = good, g.name = WORLD_PRIVATE;
-    refuse_gather(&w, &g, EMR_ENOTFOUND, "'" WORLD_PRIVATE "'");
+    refuse_gather(&w, &g, EMR_ENOTFOUND,
+                  "'" WORLD_PRIVATE "' is private to task 't0': only emr_session_apply");
     g = good, g.name = NULL, g.tensor = w.info.n_tensors;
     refuse_gather(&w, &g, EMR_ENOTFOUND, "no tensor");
     g = good, g.name = WORLD_LACKED, rows[1] = 10;
