@@ -116,8 +116,10 @@ emr_status emr_session_multiply(emr_session *s, const uint32_t *tasks, const emr
     for (size_t b = 0; !status && b < whole.batch; b += VECTORS) {
         p.m.product = whole;
         p.m.product.batch = (size_t)emr_min(whole.batch - b, VECTORS);
-        p.m.product.x += b * whole.x_stride;
-        p.m.product.y += b * whole.y_stride;
+        if (whole.n_rows) { /* else there may be no memory to count in */
+            p.m.product.x += b * whole.x_stride;
+            p.m.product.y += b * whole.y_stride;
+        }
         status = take_tasks(&p, tasks + b, of, error);
         if (!status)
             status = multiply_rows(&p, error);

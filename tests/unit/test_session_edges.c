@@ -1,0 +1,58 @@
+/* test_session_edges.c - what a session is asked for that is next to nothing: products of no rows, arrays of odd
+ * steps. */
+#include "session_world.h"
+
+/* As many vectors as need not be looked at at once; there is nothing to be read or written. */
+static void products_of_no_rows_need_no_memory(void **state)
+{
+    (void)state;
+    enum { BATCH = 150 };
+    session_world w;
+    uint32_t tasks[BATCH] = {0};
+    world_create(&w, &world_settings[0]);
+    for (uint32_t tensor = 0; tensor < w.info.n_merged; tensor++)
+        for (uint32_t without_base = 0; without_base < 2; without_base++) {
+            emr_product p = EMR_INIT(emr_product);
+            p.tensor = tensor;
+            p.batch = BATCH;
+            p.without_base = without_base;
+            assert_ok(emr_session_multiply(w.session, tasks, &p, &w.error), &w.error);
+            tasks[BATCH - 1] = WORLD_TASKS; /* but tasks are looked at */
+            assert_told(&w, emr_session_multiply(w.session, tasks, &p, &w.error), EMR_ENOTFOUND, "no task 3");
+            tasks[BATCH - 1] = EMR_BASE;
+        }
+    world_destroy(&w);
+}
+
+/* A later version may have larger structs, and of an array they need not be aligned. */
+static void arrays_may_have_odd_steps(void **state)
+{
+    (void)state;
+    enum { STEP = sizeof(emr_weights) + 3 };
+    session_world w;
+    float norm[48], scale, want[49];
+    _Alignas(emr_weights) unsigned char array[2 * STEP] = {0};
+    const emr_weights to[] = {{.size = STEP, .name = "norm", .data = norm},
+                              {.size = STEP, .name = "scale", .data = &scale}};
+    world_create(&w, &world_settings[0]);
+    for (size_t i = 0; i < 2; i++) {
+        emr_weights one = to[i];
+        memcpy(array + i * STEP, &to[i], sizeof to[i]);
+        one.size = sizeof one;
+        one.data = want + i * 48;
+        assert_ok(emr_session_apply(w.session, 0, &one, 1, &w.error), &w.error);
+    }
+    assert_ok(emr_session_apply(w.session, 0, (const void *)array, 2, &w.error), &w.error);
+    assert_memory_equal(norm, want, sizeof norm);
+    assert_memory_equal(&scale, want + 48, sizeof scale);
+    world_destroy(&w);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(products_of_no_rows_need_no_memory),
+        cmocka_unit_test(arrays_may_have_odd_steps),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
