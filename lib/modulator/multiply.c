@@ -119,7 +119,7 @@ static size_t block_rows(const emr_multiplication *m)
         coded = coded || !kind || !kind->has_unified;
         apart = apart || (m->in_parts && kind && kind->has_columns);
     }
-    return coded && !apart && (m->in_place || m->n_columns <= EMR_PANEL_COLUMNS) ? EMR_DOT_ROWS : 1;
+    return coded && !apart && (m->in_place || m->product.n_columns <= EMR_PANEL_COLUMNS) ? EMR_DOT_ROWS : 1;
 }
 
 /* All tiles of a block of rows before the next one: what they share is in the caches then. */

@@ -16,10 +16,10 @@ emr_status emr_session_create_handle(emr_session **handle, emr_session_shared *s
     if (status)
         return status;
     s->distinct = emr_allocate_array(&env->allocator, n_tasks, sizeof *s->distinct);
-    s->last_product = emr_allocate_array(&env->allocator, n_tasks, sizeof *s->last_product);
+    s->last_call = emr_allocate_array(&env->allocator, n_tasks, sizeof *s->last_call);
     s->ranges = emr_allocate_array(&env->allocator, n_tasks, sizeof *s->ranges);
     s->work = emr_allocate_array(&env->allocator, s->workers.n, sizeof *s->work);
-    if (!s->distinct || !s->last_product || !s->ranges || !s->work)
+    if (!s->distinct || !s->last_call || !s->ranges || !s->work)
         return emr_no_memory(error, shared->bundle->name);
     return EMR_OK;
 }
@@ -49,7 +49,7 @@ void emr_session_destroy_handle(emr_session *s)
     }
     emr_release(a, s->work);
     emr_release(a, s->distinct);
-    emr_release(a, s->last_product);
+    emr_release(a, s->last_call);
     emr_release(a, s->ranges);
     emr_code_round_destroy(&s->codes, a);
     emr_release(a, s->stored_block);
@@ -62,6 +62,6 @@ uint64_t emr_session_handle_memory(const emr_session_shared *s, size_t n_workers
     const emr_session *handle;
     uint64_t n_tasks = (uint64_t)s->bundle->summary.n_tasks + 1;
     return sizeof *handle + emr_code_round_memory(s->n_code_blocks) +
-           n_tasks * (sizeof *handle->distinct + sizeof *handle->last_product + sizeof *handle->ranges) +
+           n_tasks * (sizeof *handle->distinct + sizeof *handle->last_call + sizeof *handle->ranges) +
            n_workers * (s->packed_bytes + EMR_DECODER_BYTES + WORKER_BYTES) + s->stored_bytes;
 }

@@ -127,8 +127,8 @@ struct emr_session {
     emr_code_round codes;   /* what the pieces need, */
     emr_code_range *ranges; /* and one of them: of each task */
     uint32_t *distinct;     /* tasks that one product names */
-    uint64_t *last_product; /* of each task, and of the base: the number of the last one that named it */
-    uint64_t n_products;
+    uint64_t n_calls;       /* that looked at which tasks they name, */
+    uint64_t *last_call;    /* and of each task, and of the base, the number of the last one that named it */
 };
 
 /* Whether a raw block is used where a window of the I/O has it. */
