@@ -1,5 +1,5 @@
-/* test_session_edges.c - what a session is asked for that is next to nothing: products of no rows, arrays of odd
- * steps. */
+/* test_session_edges.c - what a session is asked for that is next to nothing, or out of all bounds: products of no
+ * rows, strides that lead out of memory, arrays of odd steps. */
 #include "session_world.h"
 
 /* As many vectors as need not be looked at at once; there is nothing to be read or written. */
@@ -21,6 +21,34 @@ static void products_of_no_rows_need_no_memory(void **state)
             assert_told(&w, emr_session_multiply(w.session, tasks, &p, &w.error), EMR_ENOTFOUND, "no task 3");
             tasks[BATCH - 1] = EMR_BASE;
         }
+    world_destroy(&w);
+}
+
+/* Nor can the vectors lie anywhere that the strides lead to. */
+static void strides_that_leave_memory_are_refused(void **state)
+{
+    (void)state;
+    enum { BATCH = 100 };
+    session_world w;
+    float x[24 * BATCH] = {0}, y[BATCH];
+    uint32_t tasks[BATCH] = {0};
+    world_create(&w, &world_settings[0]);
+    emr_product p = EMR_INIT(emr_product);
+    p.name = "embed";
+    p.x = x;
+    p.y = y;
+    p.batch = BATCH;
+    p.n_rows = 1;
+    assert_ok(emr_session_multiply(w.session, tasks, &p, &w.error), &w.error);
+    for (size_t i = 1; i < 6; i++) {
+        const size_t stride = SIZE_MAX / i - 23;
+        p.x_stride = stride;
+        assert_told(&w, emr_session_multiply(w.session, tasks, &p, &w.error), EMR_EINVAL, "fit in memory");
+        p.x_stride = 0;
+        p.y_stride = stride;
+        assert_told(&w, emr_session_multiply(w.session, tasks, &p, &w.error), EMR_EINVAL, "fit in memory");
+        p.y_stride = 0;
+    }
     world_destroy(&w);
 }
 
@@ -52,6 +80,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(products_of_no_rows_need_no_memory),
+        cmocka_unit_test(strides_that_leave_memory_are_refused),
         cmocka_unit_test(arrays_may_have_odd_steps),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
