@@ -101,7 +101,14 @@ static emr_status check_targets(const apply_call *a, size_t n, uint64_t *bytes, 
     *bytes = 0;
     for (size_t i = 0; !status && i < n; i++) {
         status = resolve_target(a, i, &to, &t, error);
-        *bytes += status ? 0 : emr_target_bytes(&t, staged_count(&t, &to));
+        if (status)
+            return status;
+        uint64_t out_bytes = emr_target_bytes(&t, staged_count(&t, &to));
+        if (emr_memory_overlaps(t.out, out_bytes, a->weights, n * a->weights_size))
+            status =
+                emr_fail(error, EMR_EINVAL, "%F: tensor '%T': its weights would overwrite what is asked for",
+                         a->session->shared->bundle->name, t.name);
+        *bytes += out_bytes;
     }
     return status;
 }

@@ -1,5 +1,5 @@
 /* test_session_edges.c - what a session is asked for that is next to nothing, or out of all bounds: products of no
- * rows, strides that lead out of memory, arrays of odd steps. */
+ * rows, strides that lead out of memory, arrays of odd steps, or that would be written over. */
 #include "session_world.h"
 
 /* As many vectors as need not be looked at at once; there is nothing to be read or written. */
@@ -76,12 +76,42 @@ static void arrays_may_have_odd_steps(void **state)
     world_destroy(&w);
 }
 
+/* The array is looked at until the last weights are written. */
+static void weights_over_their_array_are_refused(void **state)
+{
+    (void)state;
+    session_world w;
+    enum { BYTES = 48 * sizeof(float) }; /* of the norm */
+    struct surrounded {
+        unsigned char before[BYTES];
+        emr_weights to[2];
+        unsigned char behind[BYTES];
+    } all = {.to = {{.size = sizeof *all.to, .name = "scale"}, {.size = sizeof *all.to, .name = "norm"}}};
+    float scale[2] = {7, 7};
+    emr_weights *to = all.to;
+    to[0].data = scale;
+    world_create(&w, &world_settings[0]);
+    to[1].data = all.before + 1;
+    assert_told(&w, emr_session_apply(w.session, 0, to, 2, &w.error), EMR_EINVAL, "overwrite what is asked");
+    to[1].data = (unsigned char *)&all + offsetof(struct surrounded, behind) - 1;
+    assert_told(&w, emr_session_apply(w.session, 0, to, 2, &w.error), EMR_EINVAL, "'norm'");
+    assert_true(scale[0] == 7);
+    to[1].data = all.behind;
+    assert_ok(emr_session_apply(w.session, 0, to, 2, &w.error), &w.error);
+    to[1] = to[0];
+    to[1].data = scale + 1;
+    assert_ok(emr_session_apply(w.session, 0, to, 2, &w.error), &w.error);
+    assert_true(scale[0] == scale[1] && scale[0] != 7);
+    world_destroy(&w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(products_of_no_rows_need_no_memory),
         cmocka_unit_test(strides_that_leave_memory_are_refused),
         cmocka_unit_test(arrays_may_have_odd_steps),
+        cmocka_unit_test(weights_over_their_array_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
