@@ -81,7 +81,7 @@ typedef struct emr_weights {
      * names and shapes, where the checkpoint had others. Borrowed for the call. */
     const char *name; /* NULL: it goes by its number in the bundle, `tensor` */
     /* Out: `count` elements in `dtype`, at any alignment. It must not be the base's memory, nor overlap
-     * another's of the same call. */
+     * this array, or another's of the same call. */
     void *data;
     uint64_t first; /* the element of the tensor with which they begin */
     uint64_t count; /* 0: all from `first` on */

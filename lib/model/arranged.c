@@ -63,6 +63,25 @@ emr_status emr_arranged_create(emr_model **arranged, const emr_model *source, co
     return status;
 }
 
+uint64_t emr_arranged_memory(const emr_model *m)
+{
+    const arrangement *a = m->options.user;
+    uint64_t bytes =
+        sizeof *m + EMR_SCRATCH_PLACES * sizeof(void *) + emr_text_length(m->name) + 1 + sizeof *a;
+    for (uint32_t i = 0; i < m->n_tensors; i++) {
+        const emr_tensor *t = m->tensors[i];
+        bytes += sizeof *t + t->rank * sizeof *t->shape + emr_text_length(t->name) + 1;
+    }
+    for (const arranged_tensor *t = a->all; t; t = t->next)
+        bytes += sizeof *t + t->source->rank * sizeof *t->own_shape + emr_text_length(t->own.name) + 1;
+    for (uint32_t i = 0; i < m->n_metadata; i++)
+        bytes += emr_text_length(m->metadata[i].key) + emr_text_length(m->metadata[i].value) + 2;
+    /* what grows by doubling: while it is copied half of it again */
+    return bytes + (m->tensors_capacity * sizeof *m->tensors + m->metadata_capacity * sizeof *m->metadata +
+                    emr_names_memory(m->n_tensors)) *
+                       3 / 2;
+}
+
 bool emr_arranged_is_reshaped(const emr_tensor *t)
 {
     return t->own && !t->own->is_rest &&

@@ -22,6 +22,10 @@ bool emr_arranged_is_reshaped(const emr_tensor *tensor);
 emr_status emr_arranged_create(emr_model **arranged, const emr_model *source, const emr_allocator *allocator,
                                emr_error *error);
 
+/* Bytes that such a model takes, and took while it grew; beside them each of its readers takes
+ * `options.scratch_bytes`. */
+uint64_t emr_arranged_memory(const emr_model *arranged);
+
 /* A tensor as it is in the source. */
 emr_status emr_arranged_keep(emr_model *arranged, const emr_tensor *tensor, emr_error *error);
 

@@ -130,17 +130,16 @@ emr_status emr_tensor_fail(const emr_tensor *t, emr_status status, const emr_err
                             why->text[0] ? "" : " could not be computed");
 }
 
-emr_status emr_tensor_compute(const emr_tensor *t, uint64_t offset, void *destination, size_t n,
-                              emr_error *error)
+emr_status emr_tensor_compute(const emr_tensor *t, void *scratch, uint64_t offset, void *destination,
+                              size_t n, emr_error *error)
 {
     emr_error why;
-    void *scratch;
+    void *borrowed = NULL;
     memset(&why, 0, sizeof why);
-    emr_status status = emr_scratch_borrow(t->model, &scratch, &why);
-    if (!status) {
-        status = compute_range(t, scratch, offset, destination, n, &why);
-        emr_scratch_return(t->model, scratch);
-    }
+    emr_status status = scratch ? EMR_OK : emr_scratch_borrow(t->model, &borrowed, &why);
+    if (!status)
+        status = compute_range(t, scratch ? scratch : borrowed, offset, destination, n, &why);
+    emr_scratch_return(t->model, borrowed);
     why.text[sizeof why.text - 1] = '\0';
     status = status > 0 ? EMR_EIO : status;
     return status ? emr_tensor_fail(t, status, &why, error) : EMR_OK;

@@ -97,6 +97,11 @@ uint64_t emr_shape_rows(uint32_t rank, const uint64_t *shape);
 
 uint64_t emr_row_length(const emr_tensor *tensor);
 
+/* Reads as emr_tensor_read does. Where the tensor is computed that is with this scratch, which has been borrowed of
+ * its model; NULL: with some that is borrowed for the time. */
+emr_status emr_tensor_read_with(const emr_tensor *tensor, void *scratch, uint64_t offset, void *destination,
+                                size_t n, emr_error *error);
+
 /* Reads bytes of the I/O that a tensor lies in: from `at` on, counted from where that begins. */
 emr_status emr_tensor_read_io(const emr_tensor *tensor, uint64_t at, void *destination, size_t n,
                               emr_error *error);
@@ -136,9 +141,9 @@ void emr_scratch_pool_destroy(emr_model *model);
 emr_status emr_scratch_borrow(const emr_model *model, void **scratch, emr_error *error);
 void emr_scratch_return(const emr_model *model, void *scratch);
 
-/* Bytes of a computed tensor, any range. */
-emr_status emr_tensor_compute(const emr_tensor *tensor, uint64_t offset, void *destination, size_t n,
-                              emr_error *error);
+/* Bytes of a computed tensor, any range; `scratch` as for emr_tensor_read_with. */
+emr_status emr_tensor_compute(const emr_tensor *tensor, void *scratch, uint64_t offset, void *destination,
+                              size_t n, emr_error *error);
 
 /* Fails with a callback's words, which name model and tensor, or else with those put before them. */
 emr_status emr_tensor_fail(const emr_tensor *tensor, emr_status status, const emr_error *why,

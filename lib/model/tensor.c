@@ -51,6 +51,12 @@ emr_status emr_tensor_read_io(const emr_tensor *t, uint64_t offset, void *destin
 emr_status emr_tensor_read(const emr_tensor *tensor, uint64_t offset, void *destination, size_t n,
                            emr_error *error)
 {
+    return emr_tensor_read_with(tensor, NULL, offset, destination, n, error);
+}
+
+emr_status emr_tensor_read_with(const emr_tensor *tensor, void *scratch, uint64_t offset, void *destination,
+                                size_t n, emr_error *error)
+{
     if (!tensor || (n && !destination))
         return emr_fail(error, EMR_EINVAL, "emr_tensor_read: NULL");
     if (offset > tensor->bytes || n > tensor->bytes - offset)
@@ -70,7 +76,7 @@ emr_status emr_tensor_read(const emr_tensor *tensor, uint64_t offset, void *dest
     case EMR_TENSOR_IO:
         return emr_tensor_read_io(tensor, offset, destination, n, error);
     case EMR_TENSOR_COMPUTED:
-        return emr_tensor_compute(tensor, offset, destination, n, error);
+        return emr_tensor_compute(tensor, scratch, offset, destination, n, error);
     case EMR_TENSOR_PUSHED:
         break;
     }

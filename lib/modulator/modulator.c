@@ -296,7 +296,6 @@ emr_status emr_modulator_multiply(emr_modulator *const *modulators, const emr_pr
     }
     const emr_multiplication m = {.kernels = first->kernels,
                                   .product = p,
-                                  .n_columns = p.n_columns,
                                   .in_parts = rows_are_parts(modulators, &p),
                                   .base = base,
                                   .base_dtype = base_dtype,

@@ -11,6 +11,14 @@
 
 #include "numeric/convert.h"
 
+/* Whether so many vectors of n floats can be in memory. */
+static bool vectors_fit(const float *first, size_t batch, size_t stride, uint64_t n)
+{
+    uint64_t floats;
+    return emr_mul(batch - 1, stride, &floats) && emr_add(floats, n, &floats) &&
+           floats <= (UINTPTR_MAX - (uintptr_t)first) / sizeof *first;
+}
+
 emr_status emr_product_check(emr_product *p, const char *name, uint64_t n_rows, uint64_t n_columns,
                              emr_error *error)
 {
@@ -31,6 +39,12 @@ emr_status emr_product_check(emr_product *p, const char *name, uint64_t n_rows, 
                         (uint64_t)p->x_stride, (uint64_t)p->y_stride, p->n_rows, n_columns);
     if (p->batch && p->n_rows && (!p->y || (n_columns && !p->x)))
         return emr_fail(error, EMR_EINVAL, "tensor '%T': emr_product needs x and y", name);
+    if (p->batch && p->n_rows &&
+        !(vectors_fit(p->x, p->batch, p->x_stride, n_columns) &&
+          vectors_fit(p->y, p->batch, p->y_stride, p->n_rows)))
+        return emr_fail(error, EMR_EINVAL,
+                        "tensor '%T': %u vectors with strides of %u and %u do not fit in memory", name,
+                        (uint64_t)p->batch, (uint64_t)p->x_stride, (uint64_t)p->y_stride);
     return EMR_OK;
 }
 
@@ -121,7 +135,7 @@ static size_t block_rows(const emr_multiplication *m)
         coded = coded || !kind || !kind->has_unified;
         apart = apart || (m->in_parts && kind && kind->has_columns);
     }
-    return coded && !apart && (m->in_place || m->n_columns <= EMR_PANEL_COLUMNS) ? EMR_DOT_ROWS : 1;
+    return coded && !apart && (m->in_place || m->product.n_columns <= EMR_PANEL_COLUMNS) ? EMR_DOT_ROWS : 1;
 }
 
 /* All tiles of a block of rows before the next one: what they share is in the caches then. */

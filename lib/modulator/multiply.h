@@ -15,8 +15,7 @@ typedef struct emr_multiplier {
 /* One product, as all its rows share it. */
 typedef struct emr_multiplication {
     const emr_kernels *kernels;
-    emr_product product; /* as emr_product_check leaves it */
-    uint64_t n_columns;
+    emr_product product;  /* as emr_product_check leaves it */
     bool in_parts;        /* rows are parts of the tensor's: each may have scales of columns of its own */
     const void *base;     /* the base's values, of the product's first row and on; NULL: none is read, */
     emr_dtype base_dtype; /* and this is F32 */

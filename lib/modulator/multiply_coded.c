@@ -94,7 +94,8 @@ static bool begins_stretch(const coded_panel *c, const emr_code_window *w)
 static void ask_for_codes(const coded_panel *c, const emr_code_window *w, size_t first, size_t n)
 {
     const size_t rate = c->t->of[c->v].code.coding.rate;
-    const uint8_t *at = w->codes + (first + c->n_rows * (size_t)c->t->m->n_columns) / EMR_GROUP * rate / 8;
+    const uint8_t *at =
+        w->codes + (first + c->n_rows * (size_t)c->t->m->product.n_columns) / EMR_GROUP * rate / 8;
     for (size_t line = 0; line < n * rate / EMR_GROUP / 8; line += 64)
         emr_ask_ahead(at + line);
 }
@@ -118,7 +119,7 @@ static emr_status prepare_row(coded_panel *c, size_t r, emr_error *error)
     const emr_multiplication *m = c->t->m;
     emr_coded_work *k = &c->t->work.coded;
     emr_reach *reach = &k->reached[r];
-    uint64_t first = (m->product.first_row + c->row + r) * m->n_columns + c->column;
+    uint64_t first = (m->product.first_row + c->row + r) * m->product.n_columns + c->column;
     if (!m->in_place)
         reach->end = 0;
     k->in_place[r] = NULL;
@@ -257,8 +258,8 @@ static void multiply_panel(const coded_panel *c)
 static const uint8_t *base_ahead(const coded_panel *c)
 {
     const emr_multiplication *m = c->t->m;
-    size_t row_bytes = (size_t)m->n_columns * emr_float_size(m->base_dtype);
-    size_t at = (c->v * (size_t)m->n_columns + (size_t)c->column) * EMR_STEP_AHEAD;
+    size_t row_bytes = (size_t)m->product.n_columns * emr_float_size(m->base_dtype);
+    size_t at = (c->v * (size_t)m->product.n_columns + (size_t)c->column) * EMR_STEP_AHEAD;
     if (!m->base || m->base_blocks || c->n_rows == 1 || at + c->n * EMR_STEP_AHEAD > c->n_rows * row_bytes)
         return NULL;
     return (const uint8_t *)m->base + (c->row + c->n_rows) * row_bytes + at;
@@ -275,8 +276,8 @@ static emr_status multiply_task(emr_tile *t, size_t v, uint64_t row, size_t n_ro
     emr_status status = EMR_OK;
     memset(k->scale, 0, sizeof k->scale);
     memset(k->reached, 0, sizeof k->reached);
-    for (; !status && c.column < t->m->n_columns; c.column += c.n) {
-        c.n = (size_t)emr_min(t->m->n_columns - c.column, most);
+    for (; !status && c.column < t->m->product.n_columns; c.column += c.n) {
+        c.n = (size_t)emr_min(t->m->product.n_columns - c.column, most);
         status = prepare_panel(&c, error);
         c.ahead = base_ahead(&c);
         if (!status)
@@ -301,7 +302,8 @@ static void take_vectors(emr_tile *t, emr_dot *d)
 static void multiply_base(emr_tile *t, uint64_t row, size_t n_rows)
 {
     const emr_multiplication *m = t->m;
-    const size_t row_bytes = m->base_blocks ? 0 : (size_t)m->n_columns * emr_float_size(m->base_dtype);
+    const size_t row_bytes =
+        m->base_blocks ? 0 : (size_t)m->product.n_columns * emr_float_size(m->base_dtype);
     for (emr_stripe s = emr_first_stripe(t, row); s.n; emr_next_stripe(t, &s)) {
         emr_stripe next = s;
         emr_next_stripe(t, &next);
@@ -312,7 +314,7 @@ static void multiply_base(emr_tile *t, uint64_t row, size_t n_rows)
         if (whole && n_rows > 1 && t->n > 1)
             take_vectors(t, &d);
         for (size_t r = 0; r < n_rows;
-             r++, s.at += m->n_columns, s.base += row_bytes, next.base += row_bytes) {
+             r++, s.at += m->product.n_columns, s.base += row_bytes, next.base += row_bytes) {
             if (r && whole)
                 d.base = emr_stripe_values(t, &s);
             else if (r)
@@ -321,7 +323,7 @@ static void multiply_base(emr_tile *t, uint64_t row, size_t n_rows)
             d.lanes = t->lanes[r];
             (m->kernels->dot_base ? m->kernels->dot_base : emr_kernels_c.dot_base)(&d);
         }
-        s.at -= n_rows * m->n_columns;
+        s.at -= n_rows * m->product.n_columns;
         s.base -= n_rows * row_bytes;
     }
 }

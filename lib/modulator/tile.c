@@ -7,16 +7,16 @@
 
 static void size_stripe(const emr_tile *t, emr_stripe *s)
 {
-    size_t n = (size_t)emr_min(t->m->n_columns - s->column, EMR_DOT_COLUMNS);
+    size_t n = (size_t)emr_min(t->m->product.n_columns - s->column, EMR_DOT_COLUMNS);
     s->n = n >= EMR_LANES ? n / EMR_LANES * EMR_LANES : n;
 }
 
 emr_stripe emr_first_stripe(const emr_tile *t, uint64_t row)
 {
     const emr_multiplication *m = t->m;
-    emr_stripe s = {.at = (m->product.first_row + row) * m->n_columns, .base = m->base};
+    emr_stripe s = {.at = (m->product.first_row + row) * m->product.n_columns, .base = m->base};
     if (s.base && !m->base_blocks)
-        s.base += row * m->n_columns * emr_float_size(m->base_dtype);
+        s.base += row * m->product.n_columns * emr_float_size(m->base_dtype);
     size_stripe(t, &s);
     return s;
 }
@@ -47,7 +47,7 @@ emr_status emr_tile_reach(const emr_tile *t, size_t v, emr_reach *r, uint64_t at
         *moved = outside;
     if (!outside)
         return EMR_OK;
-    uint64_t all = (m->product.first_row + m->product.n_rows) * m->n_columns;
+    uint64_t all = (m->product.first_row + m->product.n_rows) * m->product.n_columns;
     emr_status status = t->of[v].window(t->of[v].user, m->product.tensor, at, all - at, parts, &r->w, error);
     r->first = at;
     r->end = status ? at : at + r->w.n;

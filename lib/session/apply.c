@@ -21,8 +21,10 @@ typedef struct apply_call {
 /* An element of the host's array. A number stands for the name. */
 static emr_status take_weights(const apply_call *a, size_t i, emr_weights *to, emr_error *error)
 {
-    const emr_weights *given = (const void *)((const uint8_t *)a->weights + i * a->weights_size);
-    if (given->size != a->weights_size)
+    const uint8_t *given = (const uint8_t *)a->weights + i * a->weights_size; /* at any alignment */
+    size_t size;
+    memcpy(&size, given, sizeof size);
+    if (size != a->weights_size)
         return emr_fail(error, EMR_EINVAL, "emr_weights: not the same size in all");
     emr_status status = EMR_TAKE(to, given, emr_weights, error);
     if (!status && !to->name)
@@ -99,7 +101,14 @@ static emr_status check_targets(const apply_call *a, size_t n, uint64_t *bytes, 
     *bytes = 0;
     for (size_t i = 0; !status && i < n; i++) {
         status = resolve_target(a, i, &to, &t, error);
-        *bytes += status ? 0 : emr_target_bytes(&t, staged_count(&t, &to));
+        if (status)
+            return status;
+        uint64_t out_bytes = emr_target_bytes(&t, staged_count(&t, &to));
+        if (emr_memory_overlaps(t.out, out_bytes, a->weights, n * a->weights_size))
+            status =
+                emr_fail(error, EMR_EINVAL, "%F: tensor '%T': its weights would overwrite what is asked for",
+                         a->session->shared->bundle->name, t.name);
+        *bytes += out_bytes;
     }
     return status;
 }

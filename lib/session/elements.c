@@ -125,14 +125,15 @@ static emr_status copy_stored(const emr_session_target *t, size_t stream_number,
 /* From the host's base. */
 static emr_status copy_read(const emr_session_target *t, uint64_t at, uint64_t end, emr_error *error)
 {
+    void *scratch = t->session->base_scratch;
     uint8_t part[4096];
     element_writer w = begin_elements(t);
     emr_status status = EMR_OK;
     if (are_copied(&w))
-        return emr_tensor_read(t->kept, at, t->out, (size_t)(end - at), error);
+        return emr_tensor_read_with(t->kept, scratch, at, t->out, (size_t)(end - at), error);
     for (size_t n; !status && at < end; at += n) {
         n = (size_t)emr_min(end - at, sizeof part);
-        status = emr_tensor_read(t->kept, at, part, n, error);
+        status = emr_tensor_read_with(t->kept, scratch, at, part, n, error);
         if (!status)
             emit_bytes(&w, part, n);
     }

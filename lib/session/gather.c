@@ -99,13 +99,13 @@ static emr_status gather_rows(const gather_call *c, emr_error *error)
 {
     emr_session *s = c->t.session;
     emr_status status = EMR_OK;
-    s->n_products++;
+    s->n_calls++;
     for (size_t i = 0; !status && i < c->g.n; i++) {
         const emr_session_task *task = emr_session_find_task(s->shared, c->g.tasks[i], error);
-        uint64_t *last = &s->last_product[task - s->shared->tasks];
-        if (*last != s->n_products)
+        uint64_t *last = &s->last_call[task - s->shared->tasks];
+        if (*last != s->n_calls)
             status = gather_task(c, i, error);
-        *last = s->n_products;
+        *last = s->n_calls;
     }
     return emr_session_end_writing(s, status, error);
 }

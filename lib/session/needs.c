@@ -1,6 +1,8 @@
 /* needs.c - see needs.h. Freestanding. */
 #include "session/needs.h"
 
+#include "model/arranged.h"
+
 enum {
     VIEW_BYTES = 1 << 10, /* what one thread takes that reads an embedded base, beside decoder and blocks */
 };
@@ -72,6 +74,15 @@ static void measure_own_base(const emr_session_shared *s, emr_session_needs *n)
     n->packed_bytes = larger_size(n->packed_bytes, longest_block(&stream));
     n->stored_bytes = larger_size(n->stored_bytes, longest_block(&stream));
     n->base_reader = VIEW_BYTES + EMR_DECODER_BYTES + 2 * longest_block(&stream);
+}
+
+static void measure_arranged_base(const emr_session_shared *s, emr_session_needs *n)
+{
+    if (!s->arranged_base)
+        return;
+    n->tables += emr_arranged_memory(s->arranged_base);
+    n->scratch_bytes = s->arranged_base->options.scratch_bytes;
+    n->base_reader = n->scratch_bytes;
 }
 
 static void measure_unified(emr_session_shared *s, emr_session_needs *n)
@@ -155,6 +166,7 @@ emr_status emr_session_measure(emr_session_shared *s, size_t *first_block, emr_s
     for (uint32_t i = 0; !status && i < b->summary.n_merged; i++)
         status = measure_tensor(s, i, n, error);
     measure_own_base(s, n);
+    measure_arranged_base(s, n);
     measure_unified(s, n);
     first_block[0] = 0;
     for (uint32_t task = 0; task < b->summary.n_tasks; task++) {
@@ -179,6 +191,7 @@ emr_status emr_session_limit(emr_session_shared *s, emr_session_needs *n, size_t
     n->codes = emr_code_cache_memory(b->summary.n_tasks, n->n_code_blocks, n->n_code_slots, n->slot_bytes);
     s->packed_bytes = n->packed_bytes;
     s->stored_bytes = n->stored_bytes;
+    s->scratch_bytes = n->scratch_bytes;
     s->n_code_blocks = (size_t)n->n_code_blocks;
     s->memory_bytes = memory_bytes;
     n->scratch =

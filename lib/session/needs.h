@@ -9,11 +9,12 @@
 enum { EMR_DECODER_BYTES = 192 << 10 }; /* about what zstd allocates for one */
 
 typedef struct emr_session_needs {
-    uint64_t tables, base, unified, scales, codes, scratch;    /* bytes; together info.memory_bytes */
-    uint64_t n_code_blocks;                                    /* of all tasks */
-    uint64_t n_code_slots;                                     /* for those that are decoded */
-    size_t slot_bytes, fill_bytes, packed_bytes, stored_bytes; /* of one each */
-    size_t base_reader, reader; /* what reading the embedded base, and a task's scales, takes for a while */
+    uint64_t tables, base, unified, scales, codes, scratch; /* bytes; together info.memory_bytes */
+    uint64_t n_code_blocks;                                 /* of all tasks */
+    uint64_t n_code_slots;                                  /* for those that are decoded */
+    size_t slot_bytes, fill_bytes, packed_bytes, stored_bytes, scratch_bytes; /* of one each */
+    size_t base_reader, reader; /* what reading an embedded or arranged base, and a task's scales, takes for a
+                                   while */
 } emr_session_needs;
 
 /* Whether a tensor of the base is used where it lies in memory, or where a window of its I/O has it. If neither,

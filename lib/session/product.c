@@ -26,14 +26,14 @@ static emr_status multiply_rows(session_product *p, emr_error *error)
 {
     emr_session *s = p->session;
     uint64_t n_rows = p->m.product.n_rows;
-    uint64_t columns = p->m.n_columns ? p->m.n_columns : 1;
+    uint64_t columns = p->m.product.n_columns ? p->m.product.n_columns : 1;
     /* enough pieces that workers finish together, none of them tiny */
     uint64_t shared = n_rows / (8 * s->workers.n) + 1, large = EMR_PIECE_PARAMS / columns + 1;
     uint64_t rows = emr_round_up(emr_min(shared, large), EMR_DOT_ROWS); /* whole blocks */
     const emr_session_rounds rounds = {.fn = multiply_piece,
                                        .context = p,
-                                       .first = p->m.product.first_row * p->m.n_columns,
-                                       .unit = p->m.n_columns};
+                                       .first = p->m.product.first_row * p->m.product.n_columns,
+                                       .unit = p->m.product.n_columns};
     emr_session_piece piece = {.tensor = p->m.product.tensor};
     emr_status status = EMR_OK;
     for (; !status && piece.first < n_rows; piece.first += piece.n) {
@@ -50,17 +50,17 @@ static emr_status multiply_rows(session_product *p, emr_error *error)
 static emr_status take_tasks(session_product *p, const uint32_t *tasks, emr_multiplier *of, emr_error *error)
 {
     emr_session *s = p->session;
-    s->n_products++;
+    s->n_calls++;
     p->n_distinct = 0;
     for (size_t b = 0; b < p->m.product.batch; b++) {
         emr_session_task *t = emr_session_find_task(s->shared, tasks[b], error);
         if (!t)
             return EMR_ENOTFOUND;
         of[b] = (emr_multiplier){*emr_session_code(t, p->m.product.tensor), emr_session_window, t};
-        uint64_t *last = &s->last_product[t - s->shared->tasks];
-        if (t->task != EMR_BASE && *last != s->n_products)
+        uint64_t *last = &s->last_call[t - s->shared->tasks];
+        if (t->task != EMR_BASE && *last != s->n_calls)
             s->distinct[p->n_distinct++] = t->task;
-        *last = s->n_products;
+        *last = s->n_calls;
     }
     return EMR_OK;
 }
@@ -102,7 +102,6 @@ emr_status emr_session_multiply(emr_session *s, const uint32_t *tasks, const emr
     const emr_session_tensor *t = &s->shared->tensors[whole.tensor];
     session_product p = {.session = s,
                          .m = {.kernels = s->shared->bundle->kernels,
-                               .n_columns = whole.n_columns,
                                .in_parts = t->has_columns && whole.n_columns != t->n_columns,
                                .base_dtype = EMR_DTYPE_F32,
                                .of = of,
@@ -116,8 +115,10 @@ emr_status emr_session_multiply(emr_session *s, const uint32_t *tasks, const emr
     for (size_t b = 0; !status && b < whole.batch; b += VECTORS) {
         p.m.product = whole;
         p.m.product.batch = (size_t)emr_min(whole.batch - b, VECTORS);
-        p.m.product.x += b * whole.x_stride;
-        p.m.product.y += b * whole.y_stride;
+        if (whole.n_rows) { /* else there may be no memory to count in */
+            p.m.product.x += b * whole.x_stride;
+            p.m.product.y += b * whole.y_stride;
+        }
         status = take_tasks(&p, tasks + b, of, error);
         if (!status)
             status = multiply_rows(&p, error);

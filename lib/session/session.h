@@ -109,9 +109,9 @@ typedef struct emr_session_shared {
     uint8_t *unified_memory;
     uint8_t *zeros, *ones; /* bytes 0 and 0xff, which blocks that are nothing else share */
     emr_code_cache codes;
-    size_t packed_bytes, stored_bytes; /* of a handle's scratch, */
-    size_t n_code_blocks;              /* and what its rounds may name */
-    uint64_t memory_bytes;             /* cap, 0: none */
+    size_t packed_bytes, stored_bytes, scratch_bytes; /* of a handle's scratch, */
+    size_t n_code_blocks;                             /* and what its rounds may name */
+    uint64_t memory_bytes;                            /* cap, 0: none */
     atomic_size_t n_handles;
     emr_session_info info;
 } emr_session_shared;
@@ -123,13 +123,14 @@ struct emr_session {
     emr_session_worker *work; /* one a worker */
     uint8_t *stored_block;    /* the calling thread's, of private tensors or of an embedded base; */
     uint64_t stored_number;   /* which one it is, counted from 1; 0: none */
+    void *base_scratch;       /* likewise: with which an arranged base is read; else NULL */
     emr_session_piece pieces[EMR_SESSION_PIECES];
     size_t n_pieces;
     emr_code_round codes;   /* what the pieces need, */
     emr_code_range *ranges; /* and one of them: of each task */
     uint32_t *distinct;     /* tasks that one product names */
-    uint64_t *last_product; /* of each task, and of the base: the number of the last one that named it */
-    uint64_t n_products;
+    uint64_t n_calls;       /* that looked at which tasks they name, */
+    uint64_t *last_call;    /* and of each task, and of the base, the number of the last one that named it */
 };
 
 /* Whether a raw block is used where a window of the I/O has it. */
@@ -188,7 +189,7 @@ static inline const emr_tensor_code *emr_session_code(const emr_session_task *t,
 }
 
 /* handle.c: a handle without scratch, which takes the allocator's and the executor's copy of `env`; scratch
- * for it, as large as shared->packed_bytes and stored_bytes say; and the bytes of both for so many workers,
+ * for it, as large as shared->packed_bytes and its neighbours say; and the bytes of both for so many workers,
  * about. After a failure *handle, which may be NULL, may only be destroyed. */
 emr_status emr_session_create_handle(emr_session **handle, emr_session_shared *shared, const emr_env *env,
                                      emr_error *error);

@@ -1,8 +1,8 @@
 /* target.h - elements of one tensor on their way into the host's memory: apply.c and gather.c say which, the
  * functions here find them, check what is asked for, and write.
  *
- * Everything is checked before anything is written. What is written lies in the session's own memory from then
- * on, never in the host's arrays, which an output may lie over. */
+ * Everything is checked before anything is written, also that no output lies over the host's arrays: what these say is
+ * asked for again when it is written. */
 #ifndef EMR_SESSION_TARGET_H
 #define EMR_SESSION_TARGET_H
 

@@ -54,6 +54,13 @@ static bool is_coded(const holder *h, uint32_t task)
            spec.kind > EMR_MODULATOR_KIND_TWO_SIDED;
 }
 
+/* Bytes of n weights in the form in which they are asked for. */
+static size_t bytes_of(emr_dtype dtype, emr_block_type blocks, uint64_t n)
+{
+    return (size_t)(blocks ? n / EMR_BLOCK_VALUES * emr_block_bytes(blocks)
+                           : n * (emr_dtype_bits(dtype) / 8));
+}
+
 /* Weights that come in parts. */
 typedef struct parts {
     uint8_t *next;
@@ -63,7 +70,7 @@ typedef struct parts {
 static emr_status take_part(const emr_weights_part *part, emr_error *error)
 {
     parts *p = part->user;
-    size_t bytes = (size_t)part->count * (emr_dtype_bits(part->dtype) / 8);
+    size_t bytes = bytes_of(part->dtype, part->blocks, part->count);
     (void)error;
     promise(part->first == p->first && part->count == (p->left < p->staging ? p->left : p->staging));
     memcpy(p->next, part->data, bytes);
@@ -74,12 +81,14 @@ static emr_status take_part(const emr_weights_part *part, emr_error *error)
 }
 
 /* Writes weights where they belong, or lets them come in parts. */
-static emr_status apply_somehow(holder *h, uint32_t task, emr_weights *w, size_t size, emr_error *error)
+static emr_status apply_somehow(holder *h, uint32_t task, emr_weights *w, emr_error *error)
 {
-    parts p = {.next = w->data, .first = w->first, .left = w->count, .staging = w->count / 3 + 1};
+    const uint64_t unit = w->blocks ? EMR_BLOCK_VALUES : 1;
+    parts p = {
+        .next = w->data, .first = w->first, .left = w->count, .staging = (w->count / unit / 3 + 1) * unit};
     if (!w->count || fuzz_below(h->random, 2))
         return emr_session_apply(h->session, task, w, 1, error);
-    uint8_t *staging = malloc((size_t)p.staging * size);
+    uint8_t *staging = malloc((size_t)p.staging * sizeof(double));
     promise(staging != NULL);
     w->data = staging;
     w->staging = p.staging;
@@ -112,13 +121,62 @@ static void compare_weights(holder *h, const char *name, emr_dtype dtype)
     w.count = n;
     w.dtype = emr_dtype_is_float(emr_tensor_dtype(t)) ? dtype : EMR_DTYPE_NONE;
     h->pattern->left = PATTERN_BYTES;
-    emr_status status = apply_somehow(h, h->task, &w, size, &error);
+    emr_status status = apply_somehow(h, h->task, &w, &error);
     fuzz_status(status, &error);
     promise(!h->intact || status == EMR_OK || (status == EMR_EFORMAT && is_coded(h, h->task)));
     h->pattern->left = PATTERN_BYTES;
     emr_status other = emr_tensor_read(t, first * size, want, (size_t)n * size, &error);
     promise(fuzz_status(other, &error) == status);
     promise(status || memcmp(got, want, (size_t)n * size) == 0);
+    free(got);
+    free(want);
+}
+
+/* Whether the values of a block are; of others its codes are not defined. */
+static bool are_finite(const float *values)
+{
+    bool finite = true;
+    for (size_t i = 0; i < EMR_BLOCK_VALUES; i++)
+        finite = finite && values[i] - values[i] == 0;
+    return finite;
+}
+
+/* Weights in blocks are those in F32, rounded; where rows are no whole blocks, they are refused. */
+static void compare_blocks(holder *h, const emr_tensor_info *t)
+{
+    static const emr_block_type types[] = {EMR_BLOCK_TYPE_Q4_0, EMR_BLOCK_TYPE_Q4_1, EMR_BLOCK_TYPE_Q5_0,
+                                           EMR_BLOCK_TYPE_Q5_1, EMR_BLOCK_TYPE_Q8_0};
+    emr_error error = {0};
+    emr_weights w = EMR_INIT(emr_weights);
+    if (!t->count || !emr_dtype_is_float(t->dtype))
+        return;
+    emr_block_type blocks = types[fuzz_below(h->random, 5)];
+    bool whole = t->rank && t->shape[t->rank - 1] % EMR_BLOCK_VALUES == 0;
+    w.name = t->name;
+    w.without_base = t->merged && (h->without_base || fuzz_below(h->random, 2));
+    w.first = fuzz_below(h->random, (size_t)t->count) / EMR_BLOCK_VALUES * EMR_BLOCK_VALUES;
+    w.count = t->count - w.first < MOST_ELEMENTS ? t->count - w.first : MOST_ELEMENTS;
+    float *values = malloc((size_t)w.count * sizeof *values);
+    size_t bytes = bytes_of(EMR_DTYPE_F32, blocks, w.count);
+    uint8_t *got = malloc(bytes + 1), *want = malloc(bytes + 1);
+    promise(values && got && want);
+    w.data = values;
+    w.dtype = EMR_DTYPE_F32;
+    h->pattern->left = PATTERN_BYTES;
+    emr_status status = fuzz_status(emr_session_apply(h->session, h->task, &w, 1, &error), &error);
+    w.data = got;
+    w.blocks = blocks;
+    h->pattern->left = PATTERN_BYTES;
+    emr_status other = fuzz_status(apply_somehow(h, h->task, &w, &error), &error);
+    promise(whole ? other == status : other == EMR_EINVAL || (status && other == status));
+    if (!other) {
+        promise(emr_quantise(blocks, want, values, (size_t)w.count) == EMR_OK);
+        for (uint64_t i = 0; i < w.count; i += EMR_BLOCK_VALUES) {
+            size_t at = bytes_of(EMR_DTYPE_F32, blocks, i);
+            promise(!are_finite(values + i) || memcmp(got + at, want + at, emr_block_bytes(blocks)) == 0);
+        }
+    }
+    free(values);
     free(got);
     free(want);
 }
@@ -319,6 +377,7 @@ static void use_session(holder *h)
             compare_weights(h, tensor.name, dtype);
             compare_gather(h, one);
         }
+        compare_blocks(h, &tensor);
         if (tensor.merged)
             compare_product(h, one);
     }

@@ -654,6 +654,105 @@ static void sessions_have_the_bundles_shapes(void **state)
     }
 }
 
+/* A base whose readers meet: while one is inside, another one comes, of another handle. */
+typedef struct meeting {
+    emr_session *other; /* NULL: nobody comes */
+    const char *name;
+    unsigned char *weights;
+    size_t n_met;
+} meeting;
+
+typedef struct met_tensor {
+    const emr_tensor *source;
+    meeting *meeting;
+} met_tensor;
+
+static emr_status compute_meeting(const emr_computation *c, emr_error *error)
+{
+    const met_tensor *t = c->user;
+    emr_session *other = t->meeting->other;
+    uint64_t size = emr_dtype_bits(emr_tensor_dtype(t->source)) / 8;
+    t->meeting->other = NULL;
+    if (other) {
+        const emr_weights to = {.size = sizeof to, .name = t->meeting->name, .data = t->meeting->weights};
+        assert_ok(emr_session_apply(other, EMR_BASE, &to, 1, error), error);
+        t->meeting->n_met++;
+    }
+    return emr_tensor_read(t->source, c->first * size, c->out, c->count * (size_t)size, error);
+}
+
+static emr_model *make_meeting(const scene *s, met_tensor *tensors, meeting *m)
+{
+    emr_error error;
+    emr_model *model = test_model_new("base");
+    for (size_t i = 0; i < s->n; i++) {
+        const emr_tensor *t = emr_model_tensor(s->given.base.model, (uint32_t)i);
+        tensors[i] = (met_tensor){t, m};
+        const emr_tensor_desc desc = {.size = sizeof desc,
+                                      .name = emr_tensor_name(t),
+                                      .shape = emr_tensor_shape(t),
+                                      .rank = emr_tensor_rank(t),
+                                      .dtype = emr_tensor_dtype(t),
+                                      .compute = compute_meeting,
+                                      .user = &tensors[i]};
+        assert_ok(emr_model_add(model, &desc, &error), &error);
+    }
+    return model;
+}
+
+/* What a session takes over a base that has to be arranged, and computes what it gives: no more than it says, and
+ * nothing any more once it is there. */
+static void sessions_know_what_an_arranged_base_takes(void **state)
+{
+    (void)state;
+    size_t n_met = 0;
+    emr_pool *pool = test_pool_new(4);
+    for (uint64_t seed = 0; seed < 12; seed++) {
+        scene s;
+        emr_error error;
+        emr_session *sessions[2];
+        unsigned char weights[2][40 * 9 * 9 * 8];
+        meeting m = {.weights = weights[1]};
+        met_tensor tensors[TENSORS];
+        emr_session_info info = EMR_INIT(emr_session_info);
+        emr_session_options options = EMR_INIT(emr_session_options);
+        set_scene(&s, (setting){.seed = seed + 700, .kind = (differing)(seed % 3)});
+        s.options.embed_base = 0;
+        emr_buffer *buffer = merge_scene(&s, &s.options, TASKS);
+        emr_bundle *bundle = test_bundle_open(buffer);
+        emr_model *base = make_meeting(&s, tensors, &m);
+        test_meter meter = {0};
+        emr_allocator allocator = test_meter_make(&meter);
+        const emr_resources resources = test_resources(&allocator, seed % 2 ? emr_pool_executor(pool) : NULL);
+        options.resources = &resources;
+        options.check = EMR_BASE_CHECK_NONE;
+        assert_ok(emr_session_create(&sessions[0], bundle, base, &options, &error), &error);
+        assert_ok(emr_session_open_thread(&sessions[1], sessions[0], &error), &error);
+        assert_int_equal(emr_session_get_info(sessions[0], &info), EMR_OK);
+        assert_in_range(meter.peak, 0, info.memory_bytes);
+        meter.peak = meter.now;
+        size_t before = meter.now;
+        for (size_t i = 0; i < s.n; i++) {
+            const emr_weights to = {.size = sizeof to, .name = s.names[i], .data = weights[0]};
+            m.name = s.names[i];
+            m.other = sessions[1];
+            assert_ok(emr_session_apply(sessions[0], EMR_BASE, &to, 1, &error), &error);
+        }
+        n_met += m.n_met;
+        assert_int_equal(meter.now, before);
+        assert_int_equal(meter.peak, before);
+        emr_session_destroy(&sessions[0]);
+        emr_session_destroy(&sessions[1]);
+        assert_int_equal(meter.now, 0);
+        emr_model_destroy(&base);
+        emr_bundle_destroy(&bundle);
+        emr_buffer_destroy(&buffer);
+        strike_scene(&s);
+    }
+    assert_true(n_met > 0);
+    emr_pool_destroy(&pool);
+}
+
 /* Writes a task's model over a base that is checked meanwhile; a failure leaves no file. */
 static emr_status write_checked(const emr_bundle *bundle, uint32_t task, const emr_model *base,
                                 emr_error *error)
@@ -857,6 +956,7 @@ int main(void)
         cmocka_unit_test(what_no_task_takes_is_in_no_bundle),
         cmocka_unit_test(dropping_keeps_the_others),
         cmocka_unit_test(sessions_have_the_bundles_shapes),
+        cmocka_unit_test(sessions_know_what_an_arranged_base_takes),
         cmocka_unit_test(another_base_gives_no_file),
         cmocka_unit_test(failures_leave_nothing),
     };
