@@ -1015,7 +1015,8 @@ class which
     std::uint32_t tensor_ = 0;
 };
 
-// Where weights are to go. Constructors set `data` and, of ranges, `count` and `dtype`.
+// Where weights are to go. Constructors set `data` and, of ranges, `count` and `dtype`; as below, a range is no
+// temporary, and its elements are of a dtype.
 struct weights : detail::sized<emr_weights> {
     weights() noexcept = default;
     explicit weights(which tensor_asked) noexcept { tensor_asked.put_into(*this); }
@@ -2012,8 +2013,8 @@ class merge : public detail::handle<emr_merge, emr_merge_destroy>
 // Sessions
 // -----------------------------------------------------------------------------------------------------------
 
-// A bundle inside a running engine. Bundle and base must outlive it, and it its threads' handles. It is for
-// one thread at a time. apply, multiply and gather allocate nothing.
+// A bundle inside a running engine, or one more handle of it, for one thread at a time. Bundle and base must
+// outlive all of them. apply, multiply and gather allocate nothing.
 class session : public detail::handle<emr_session, emr_session_destroy>
 {
   public:
