@@ -59,10 +59,9 @@ static void start_engine(engine *e, const toy *t)
     }
 }
 
-/* The session goes last. */
 static void stop_engine(engine *e)
 {
-    for (size_t i = THREADS; i-- > 0;)
+    for (size_t i = 0; i < THREADS; i++)
         emr_session_destroy(&e->handles[i]);
     emr_bundle_destroy(&e->bundle);
 }

@@ -32,8 +32,8 @@
 //   Every call is written once and declared to return returns<T>, which is T in the first case and result<T>
 //   in the second. So objects come from functions, since no constructor can return a result. attempt(f) gives
 //   a result in either case, for the places where a failure is expected, and for code that is compiled both
-//   ways. The two are different inline namespaces: parts of a program that disagree do not link, rather than
-//   crash.
+//   ways. How a part of a program was compiled is in its inline namespace: parts that disagree do not link,
+//   rather than crash.
 // - Callbacks are objects or lambdas of the host, borrowed, never copied: they are passed as lvalues, and
 //   live as long as C's `user` must. They may throw: no exception crosses the library. It ends the call
 //   there, which then fails with the exception's words at the end of its sentence, and with the status of an
@@ -83,8 +83,12 @@
 #define EMR_HPP_THROWS    1
 #define EMR_HPP_NAMESPACE throwing
 #else
-#define EMR_HPP_THROWS    0
+#define EMR_HPP_THROWS 0
+#if EMR_HPP_CATCHES
 #define EMR_HPP_NAMESPACE returning
+#else
+#define EMR_HPP_NAMESPACE without_exceptions
+#endif
 #endif
 
 namespace emr
@@ -180,6 +184,20 @@ template <class T> class list : public span<const T>
 
 namespace detail
 {
+// Whether a C that is passed as C && outlives the statement: it has a name, or only points to elements.
+template <class C> struct is_kept : std::is_lvalue_reference<C> {
+};
+template <class T> struct is_kept<span<T>> : std::true_type {
+};
+template <class T> struct is_kept<const span<T>> : std::true_type {
+};
+#ifdef __cpp_lib_span
+template <class T, std::size_t N> struct is_kept<std::span<T, N>> : std::true_type {
+};
+template <class T, std::size_t N> struct is_kept<const std::span<T, N>> : std::true_type {
+};
+#endif
+
 // A C struct that begins with its size.
 template <class C> struct sized : C {
     sized() noexcept : C() { this->size = sizeof(C); }
@@ -237,6 +255,14 @@ constexpr emr_dtype dtype_of = std::is_same<T, float>::value           ? EMR_DTY
                                : std::is_same<T, std::uint64_t>::value ? EMR_DTYPE_U64
                                : std::is_same<T, std::int64_t>::value  ? EMR_DTYPE_I64
                                                                        : EMR_DTYPE_NONE;
+
+namespace detail
+{
+// Whether a range can be written to, is kept, and has elements of a dtype: EMR_DTYPE_NONE would be C's default.
+template <class C, class T = element_of<C>>
+constexpr bool is_output = is_range_of<C, T>::value && !std::is_const<T>::value && is_kept<C>::value &&
+                           dtype_of<T> != EMR_DTYPE_NONE;
+} // namespace detail
 
 // -----------------------------------------------------------------------------------------------------------
 // Failures
@@ -712,7 +738,7 @@ struct allocator : detail::sized<emr_allocator> {
                     return static_cast<R *>(given)->allocate(all, alignof(detail::memory_unit));
                 });
             };
-            free = [](void *given, void *pointer) {
+            free = [](void *given, void *pointer) noexcept {
                 auto *unit = static_cast<detail::memory_unit *>(pointer) - 1;
                 static_cast<R *>(given)->deallocate(unit, size_of(unit), alignof(detail::memory_unit));
             };
@@ -725,7 +751,7 @@ struct allocator : detail::sized<emr_allocator> {
                     return traits::allocate(units, all / sizeof(detail::memory_unit));
                 });
             };
-            free = [](void *given, void *pointer) {
+            free = [](void *given, void *pointer) noexcept {
                 auto *unit = static_cast<detail::memory_unit *>(pointer) - 1;
                 rebound units(*static_cast<R *>(given));
                 traits::deallocate(units, unit, size_of(unit) / sizeof(detail::memory_unit));
@@ -973,7 +999,9 @@ class which
     which(const std::string &name) noexcept : name_(name.c_str()) {}
     which(const std::string &&) = delete;
     template <class I, class = std::enable_if_t<std::is_integral<I>::value>>
-    which(I number) noexcept : tensor_(static_cast<std::uint32_t>(number))
+    which(I number) noexcept
+        : tensor_(static_cast<std::uint64_t>(number) < UINT32_MAX ? static_cast<std::uint32_t>(number)
+                                                                  : UINT32_MAX)
     {
     }
     template <class S> void put_into(S &asked) const noexcept
@@ -987,12 +1015,12 @@ class which
     std::uint32_t tensor_ = 0;
 };
 
-// Where weights are to go. Constructors set `data` and, of ranges, `count` and `dtype`.
+// Where weights are to go. Constructors set `data` and, of ranges, `count` and `dtype`; as below, a range is no
+// temporary, and its elements are of a dtype.
 struct weights : detail::sized<emr_weights> {
     weights() noexcept = default;
     explicit weights(which tensor_asked) noexcept { tensor_asked.put_into(*this); }
-    template <class C, class T = detail::element_of<C>,
-              class = std::enable_if_t<detail::is_range_of<C, T>::value && !std::is_const<T>::value>>
+    template <class C, class T = detail::element_of<C>, class = std::enable_if_t<detail::is_output<C>>>
     weights(which tensor_asked, C &&out) noexcept : weights(tensor_asked)
     {
         data = std::data(out);
@@ -1006,7 +1034,8 @@ struct weights : detail::sized<emr_weights> {
     }
 
     // They go through `staging` to a writer, both borrowed for the call.
-    template <class F, class C> void write_to(weights_writer<F> &writer, C &&through) noexcept
+    template <class F, class C, class = std::enable_if_t<detail::is_output<C>>>
+    void write_to(weights_writer<F> &writer, C &&through) noexcept
     {
         data = std::data(through);
         staging = std::size(through);
@@ -1034,7 +1063,7 @@ static_assert(sizeof(weights) == sizeof(emr_weights), "an array of them is one o
 // A product. `batch` is left 0: it is the number of tasks (or modulators) that the call is given.
 struct product : detail::sized<emr_product> {
     product() noexcept = default;
-    product(which tensor_asked, std::uint64_t rows, list<float> in, span<float> out) noexcept
+    product(which tensor_asked, std::uint64_t rows, span<const float> in, span<float> out) noexcept
     {
         tensor_asked.put_into(*this);
         n_rows = rows;
@@ -1046,8 +1075,7 @@ struct product : detail::sized<emr_product> {
 // Rows to gather. `tasks`, `rows` and `n` are left alone: the call is given them.
 struct gather : detail::sized<emr_gather> {
     gather() noexcept = default;
-    template <class C, class T = detail::element_of<C>,
-              class = std::enable_if_t<detail::is_range_of<C, T>::value && !std::is_const<T>::value>>
+    template <class C, class T = detail::element_of<C>, class = std::enable_if_t<detail::is_output<C>>>
     gather(which tensor_asked, C &&into) noexcept
     {
         tensor_asked.put_into(*this);
@@ -1066,10 +1094,10 @@ struct gather : detail::sized<emr_gather> {
 struct application : detail::sized<emr_application> {
     application() noexcept = default;
     // As many as `into` has, from the first one on; `from` must have as many.
-    template <class From, class Into, class B = std::remove_cv_t<detail::element_of<const From>>,
+    template <class From, class Into, class B = std::remove_cv_t<detail::element_of<From>>,
               class T = detail::element_of<Into>,
-              class = std::enable_if_t<detail::is_range_of<Into, T>::value>>
-    application(std::uint32_t of, const From &from, Into &&into) noexcept
+              class = std::enable_if_t<detail::is_kept<From>::value && detail::is_output<Into>>>
+    application(std::uint32_t of, From &&from, Into &&into) noexcept
     {
         tensor = of;
         base = std::data(from);
@@ -1985,8 +2013,8 @@ class merge : public detail::handle<emr_merge, emr_merge_destroy>
 // Sessions
 // -----------------------------------------------------------------------------------------------------------
 
-// A bundle inside a running engine. Bundle and base must outlive it, and it its threads' handles. It is for
-// one thread at a time. apply, multiply and gather allocate nothing.
+// A bundle inside a running engine, or one more handle of it, for one thread at a time. Bundle and base must
+// outlive all of them. apply, multiply and gather allocate nothing.
 class session : public detail::handle<emr_session, emr_session_destroy>
 {
   public:
@@ -2032,7 +2060,7 @@ class session : public detail::handle<emr_session, emr_session_destroy>
             return detail::finish(EMR_EINVAL,
                                   failure(EMR_EINVAL, "gather: a row for each task, or none").get());
         from.tasks = tasks.data();
-        from.rows = rows.data();
+        from.rows = rows.empty() ? nullptr : rows.data();
         from.n = tasks.size();
         emr_status status = emr_session_gather(get(), &from, &why);
         return detail::finish(status, why);

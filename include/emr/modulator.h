@@ -186,8 +186,8 @@ EMR_API emr_status emr_modulator_apply(emr_modulator *modulator, const emr_appli
  * - modulators[b] is that of vector b's task; it may occur more than once. They may be of different kinds.
  *   All that have unified values must share them: one bundle's, or the same memory (EMR_EMISMATCH).
  * - The tensor has one number in all of them, whether it is found by name or not.
- * - product->n_columns must be set: modulators do not know a tensor's shape. It divides its parameters and, for
- *   every modulator, those that share a rescaler.
+ * - product->n_columns must be set: modulators do not know a tensor's shape. It divides the number of the tensor's
+ *   parameters, and in every modulator the number of those that share a rescaler.
  * - `base` has the base's values of the product's rows; any alignment. It and base_dtype are not looked at where
  *   the product is without_base. */
 EMR_API emr_status emr_modulator_multiply(emr_modulator *const *modulators, const emr_product *product,

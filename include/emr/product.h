@@ -15,9 +15,9 @@
  * without, are best kept together: then each is multiplied with up to seven others.
  *
  * A tensor's rows are its first dimension, its columns all others together; a tensor of rank below 2 is one
- * row, one without elements has none. Where the product has n_columns of its own, rows are that long, as many to
- * each of the tensor's as go into it: of fused experts [experts, rows, columns], row e * rows + r is row r of
- * expert e. Below, a row is one of the product's.
+ * row, one without elements has none. A product may cut these rows into shorter ones, of n_columns each: of fused
+ * experts [experts, rows, columns], with n_columns = columns, row e * rows + r is row r of expert e. Below, a row
+ * is one of the product's.
  *
  * The order of sums is the same for every instruction set, thread count, batch and split into calls:
  * - 32 accumulators a in f32 start at +0. Number j adds up W[c] * x[c] for all c with c mod 32 = j, in order
@@ -44,8 +44,8 @@
  * second without, for a row of n stretches, where `exact` knows of no rounding of weights either. The bits of
  * a y that is NaN are not defined.
  *
- * Without the base (`without_base`), y is what the task adds to a product with the base, for an engine that
- * computes that itself from weights which are quantised, repacked or elsewhere. W_base counts as +0, and is not
+ * Without the base (`without_base`), y is what the task adds to the product with the base, for an engine that
+ * computes that one itself from weights which are quantised, repacked or elsewhere. W_base counts as +0, and is not
  * read: W[c] of a task with a unified task vector is its change, +0 where there is none; of the others, the a
  * stay +0 until t is added; EMR_BASE gives +0. These are the bits of a base of zeros, as long as all x are
  * finite, and the bounds are those above with W_base[c] = 0: a small change is not lost beside a large weight,

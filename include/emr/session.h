@@ -128,7 +128,7 @@ typedef struct emr_session_info {
     uint64_t mask_bytes;    /* of it: room for decoded codes */
     uint64_t masks_found;   /* how often a piece of work needed a block of codes that was in memory, */
     uint64_t masks_read;    /* and blocks that had to be read first */
-    uint64_t thread_bytes;  /* of it: what each emr_session_open_thread allocates */
+    uint64_t thread_bytes;  /* what each emr_session_open_thread adds to memory_bytes */
 } emr_session_info;
 
 EMR_BEGIN_DECLS

@@ -8,7 +8,8 @@ import subprocess
 import sys
 import tempfile
 
-STRICT = ["-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Wshadow", "-Werror"]
+STRICT = ["-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Wshadow", "-Wold-style-cast",
+          "-Wsign-conversion", "-Werror"]
 MODES = {"with exceptions": [], "without": ["-fno-exceptions"], "with exceptions that calls do not throw": ["-DEMR_NO_EXCEPTIONS"]}
 
 

@@ -126,6 +126,26 @@ static_assert(std::is_nothrow_move_constructible<emr::bundle>::value && sizeof(e
 static_assert(std::is_convertible<const emr::model &, emr::borrowed<emr::model>>::value, "");
 static_assert(!std::is_convertible<emr::model, emr::borrowed<emr::model>>::value, "no temporary is borrowed");
 static_assert(!std::is_convertible<std::string, emr::which>::value, "nor its name");
+
+// What a struct points to has a name, or only points to elements itself; and is of a dtype, for none is C's default.
+using floats = std::vector<float>;
+static_assert(std::is_constructible<emr::weights, const char *, floats &>::value &&
+                  std::is_constructible<emr::weights, const char *, emr::span<float>>::value &&
+                  !std::is_constructible<emr::weights, const char *, const floats &>::value &&
+                  !std::is_constructible<emr::weights, const char *, floats>::value &&
+                  !std::is_constructible<emr::weights, const char *, std::vector<std::byte> &>::value,
+              "");
+static_assert(std::is_constructible<emr::gather, const char *, floats &>::value &&
+                  !std::is_constructible<emr::gather, const char *, floats>::value &&
+                  !std::is_constructible<emr::gather, const char *, std::vector<std::byte> &>::value,
+              "");
+static_assert(std::is_constructible<emr::product, const char *, int, const floats &, floats &>::value &&
+                  !std::is_constructible<emr::product, const char *, int, floats, floats &>::value,
+              "");
+static_assert(std::is_constructible<emr::application, int, const floats &, floats &>::value &&
+                  !std::is_constructible<emr::application, int, floats, floats &>::value &&
+                  !std::is_constructible<emr::application, int, const floats &, floats>::value,
+              "");
 static_assert(sizeof(emr::product) == sizeof(emr_product) && sizeof(emr::tensor) == sizeof(void *), "");
 
 static void test_owners()
@@ -163,6 +183,8 @@ static void test_structs()
     CHECK(by_name.data == v.data() && by_name.count == 6 && by_name.dtype == EMR_DTYPE_F32 && !by_name.write);
     CHECK(!by_number.name && by_number.tensor == 3 && by_number.dtype == EMR_DTYPE_BF16 &&
           by_number.count == 0);
+    const emr::weights beyond(std::uint64_t(1) << 32, v), negative(-1, v);
+    CHECK(beyond.tensor == UINT32_MAX && negative.tensor == UINT32_MAX);
     const emr::product p(0, 2, v, v);
     CHECK(!p.name && p.tensor == 0 && p.n_rows == 2 && p.x == v.data() && p.size == sizeof(emr_product));
     static_assert(emr::dtype_of<double> == EMR_DTYPE_F64 && emr::dtype_of<char *> == EMR_DTYPE_NONE, "");
@@ -878,6 +900,11 @@ static void test_gather()
               out[2 * toy::columns + c] == german[2 * toy::columns + c]);
     MUST(session.apply(1, {{MUST(t.bundle.find_tensor("bias")), bias.data(), EMR_DTYPE_F32}}));
     MUST(session.gather({1, 0}, {}, {"bias", bias}));
+    CHECK(std::equal(bias.begin() + toy::rows, bias.end(), t.expected(0, "bias").begin()));
+    std::vector<std::uint64_t> none(2, 1000);
+    none.clear(); // there is memory, but no rows
+    std::fill(bias.begin(), bias.end(), 0.f);
+    MUST(session.gather({1, 0}, none, {"bias", bias}));
     CHECK(std::equal(bias.begin() + toy::rows, bias.end(), t.expected(0, "bias").begin()));
     CHECK(emr::attempt([&] { return session.gather({1, 0}, {3}, {"layer", out}); }).status() == EMR_EINVAL);
 }

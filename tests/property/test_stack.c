@@ -65,7 +65,37 @@ static void painted_parallel_for(void *user, size_t n, void (*fn)(void *arg, siz
     }
 }
 
-/* Merges, adds, verifies, compares the base, and gives a task's weights back. */
+/* Multiplies by every merged tensor, for all tasks and the base at a time. */
+static void multiply_all(const test_set *s, const emr_bundle *b, const emr_resources *resources)
+{
+    emr_error error;
+    emr_session *session;
+    emr_session_options o = EMR_INIT(emr_session_options);
+    emr_bundle_info info = EMR_INIT(emr_bundle_info);
+    uint32_t tasks[9];
+    o.resources = resources;
+    assert_ok(emr_session_create(&session, b, s->base.model, &o, &error), &error);
+    assert_int_equal(emr_bundle_get_info(b, &info), EMR_OK);
+    for (uint32_t i = 0; i < 9; i++)
+        tasks[i] = i < info.n_tasks ? i : EMR_BASE;
+    for (uint32_t i = 0; i < info.n_merged; i++) {
+        emr_tensor_info t = EMR_INIT(emr_tensor_info);
+        emr_product p = EMR_INIT(emr_product);
+        assert_int_equal(emr_bundle_get_tensor(b, i, &t), EMR_OK);
+        p.tensor = i;
+        p.batch = 9;
+        p.n_rows = t.count == 0 ? 0 : t.rank < 2 ? 1 : t.shape[0];
+        float *x = calloc(9 * (t.count + 1), sizeof *x), *y = calloc(9 * (t.count + 1), sizeof *y);
+        p.x = x;
+        p.y = y;
+        assert_ok(emr_session_multiply(session, tasks, &p, &error), &error);
+        free(x);
+        free(y);
+    }
+    emr_session_destroy(&session);
+}
+
+/* Merges, adds, verifies, compares the base, gives a task's weights back, and multiplies by them. */
 static void do_everything(const test_set *s, emr_merge_options o, const emr_kernels *kernels, painted *p)
 {
     emr_error error = {0};
@@ -90,6 +120,7 @@ static void do_everything(const test_set *s, emr_merge_options o, const emr_kern
     assert_ok(emr_bundle_open_task(&model, b, 0, s->base.model, &view, &error), &error);
     assert_ok(emr_safetensors_write(model, emr_buffer_io(weights), &write, &error), &error);
     emr_model_destroy(&model);
+    multiply_all(s, b, &other);
     if (o.extendable) {
         assert_ok(emr_merge_create(&merge, &o, &error), &error);
         assert_ok(emr_merge_set_base(merge, s->base.model, &error), &error);
