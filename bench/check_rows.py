@@ -4,7 +4,7 @@ import json
 import subprocess
 import sys
 
-GROUPS = ("machine", "kernels", "memory", "files", "masks", "open", "access", "session")
+GROUPS = ("machine", "kernels", "memory", "files", "masks", "open", "access", "session", "serving")
 
 
 def check_row(row):

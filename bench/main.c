@@ -25,6 +25,7 @@ static const char help[] =
     "        open     opening bundles of many tensors\n"
     "        access   reading one tensor out of a large bundle; adding a task to one\n"
     "        session  inside an engine: switching tasks, multiplying, batches of many tasks\n"
+    "        serving  the same from threads of the host's, over and into Q8_0, staged; gathering rows\n"
     "\n"
     "  --only PREFIX   only groups whose name begins so\n"
     "  --json          an array of {name, value, unit, bar, met}; bar and met are null where there is none\n"
@@ -126,7 +127,7 @@ static const struct group {
     void (*run)(const settings *s);
 } groups[] = {{"machine", bench_machine}, {"kernels", bench_kernels}, {"memory", bench_memory},
               {"files", bench_files},     {"masks", bench_masks},     {"open", bench_open},
-              {"access", bench_access},   {"session", bench_session}};
+              {"access", bench_access},   {"session", bench_session}, {"serving", bench_serving}};
 
 enum { GROUPS = sizeof groups / sizeof *groups };
 

@@ -27,6 +27,13 @@ void add_matrix(emr_model *model, const char *name, emr_dtype dtype, uint64_t ro
     add_shaped(model, (emr_tensor_desc){.name = name, .dtype = dtype, .data = data}, rows, columns);
 }
 
+void add_blocks(emr_model *model, const char *name, emr_block_type type, uint64_t rows, uint64_t columns,
+                const void *data)
+{
+    add_shaped(model, (emr_tensor_desc){.name = name, .dtype = EMR_DTYPE_F32, .blocks = type, .data = data},
+               rows, columns);
+}
+
 void add_computed(emr_model *model, const char *name, emr_dtype dtype, uint64_t rows, uint64_t columns,
                   emr_compute_fn compute, void *user)
 {

@@ -10,6 +10,10 @@ emr_model *create_model(void);
 void add_matrix(emr_model *model, const char *name, emr_dtype dtype, uint64_t rows, uint64_t columns,
                 const void *data);
 
+/* The same in ggml's blocks. */
+void add_blocks(emr_model *model, const char *name, emr_block_type type, uint64_t rows, uint64_t columns,
+                const void *data);
+
 /* The same, computed as it is read. */
 void add_computed(emr_model *model, const char *name, emr_dtype dtype, uint64_t rows, uint64_t columns,
                   emr_compute_fn compute, void *user);

@@ -5,94 +5,11 @@
  * What is counted: switching, bytes of base, unified values, mask and output, against memcpy, bytes read and
  * bytes written; multiplying, bytes of base, unified values and masks, against adding up as many. */
 #include "bandwidth.h"
-#include "kinds.h"
-#include "measure.h"
-#include "merging.h"
+#include "engine.h"
 #include "rows.h"
-#include "settings.h"
-#include "synthetic.h"
 
 #include <stdio.h>
 #include <string.h>
-
-enum { TENSORS = 8, TASKS = 8, COLUMNS = 4096 };
-
-typedef struct engine {
-    const team *team;
-    synthetic_models values;
-    const bench_kind *kind; /* of all tasks' modulators */
-    emr_dtype unified_dtype;
-    size_t unified_size;          /* 0: there is no unified vector */
-    emr_model *models[1 + TASKS]; /* the base and the tasks */
-    emr_buffer *file, *memory;    /* as it was written, and as it is read: mapped */
-    emr_bundle *bundle;
-    emr_session *session;
-    uint8_t *weights; /* the engine's own */
-    emr_weights targets[TENSORS];
-    char names[TENSORS][32];
-    float *x, *y;
-    uint32_t task;
-    uint32_t batch[TASKS]; /* tasks of a batch */
-    size_t n_vectors;
-    bool change; /* products are without the base */
-    uint64_t sums[THREADS_MAX];
-} engine;
-
-static size_t tensor_params(const engine *e)
-{
-    return e->values.n / TENSORS;
-}
-
-static emr_model *engine_model(engine *e, size_t source)
-{
-    emr_model *model = create_model();
-    for (size_t i = 0; i < TENSORS; i++) {
-        snprintf(e->names[i], sizeof e->names[i], "layers.%zu.weight", i);
-        add_matrix(model, e->names[i], e->values.dtype, tensor_params(e) / COLUMNS, COLUMNS,
-                   e->values.sources[source] + i * tensor_params(e) * e->values.size);
-    }
-    return model;
-}
-
-static void make_bundle(engine *e, int compression)
-{
-    emr_error error;
-    emr_merge_options o = EMR_INIT(emr_merge_options);
-    o.resources = &e->team->resources;
-    o.compression = compression;
-    o.unified_dtype = e->unified_dtype;
-    o.modulation = &e->kind->spec;
-    check(emr_buffer_create(&e->file, NULL, &error), &error);
-    run_merge(&o, e->models, TASKS, emr_buffer_io(e->file));
-    check(emr_buffer_open(&e->memory, emr_buffer_data(e->file), emr_buffer_bytes(e->file), NULL, &error),
-          &error);
-    check(emr_bundle_open(&e->bundle, emr_buffer_io(e->memory), NULL, NULL, &error), &error);
-}
-
-static void destroy_bundle(engine *e)
-{
-    emr_bundle_destroy(&e->bundle);
-    emr_buffer_destroy(&e->memory);
-    emr_buffer_destroy(&e->file);
-}
-
-static void open_session(engine *e, uint64_t mask_bytes)
-{
-    emr_error error;
-    emr_session_options o = EMR_INIT(emr_session_options);
-    o.resources = &e->team->resources;
-    o.check = EMR_BASE_CHECK_NONE;
-    o.mask_bytes = mask_bytes;
-    check(emr_session_create(&e->session, e->bundle, e->models[0], &o, &error), &error);
-}
-
-static void switch_task(void *arg)
-{
-    engine *e = arg;
-    emr_error error;
-    e->task = (e->task + 1) % TASKS;
-    check(emr_session_apply(e->session, e->task, e->targets, TENSORS, &error), &error);
-}
 
 static void copy_share(void *arg, size_t i)
 {
@@ -106,20 +23,6 @@ static void copy_weights(void *arg)
 {
     const engine *e = arg;
     team_run(e->team, e->team->executor->concurrency, copy_share, arg);
-}
-
-static void multiply_batch(void *arg)
-{
-    engine *e = arg;
-    emr_error error;
-    emr_product p = EMR_INIT(emr_product);
-    p.n_rows = tensor_params(e) / COLUMNS;
-    p.x = e->x;
-    p.y = e->y;
-    p.batch = e->n_vectors;
-    p.without_base = e->change;
-    for (p.tensor = 0; p.tensor < TENSORS; p.tensor++)
-        check(emr_session_multiply(e->session, e->batch, &p, &error), &error);
 }
 
 static void multiply_change(void *arg)
@@ -162,13 +65,6 @@ static void read_operands(void *arg)
 {
     const engine *e = arg;
     team_run(e->team, e->team->executor->concurrency, read_operand_share, arg);
-}
-
-static void set_batch(engine *e, size_t n_vectors, size_t n_tasks)
-{
-    e->n_vectors = n_vectors;
-    for (size_t i = 0; i < n_vectors; i++)
-        e->batch[i] = (uint32_t)(i % n_tasks);
 }
 
 static const char *dtypes_of(const engine *e)
@@ -298,26 +194,7 @@ static void measure_size(const engine *e)
 static void measure_kind(const settings *s, const bench_kind *kind, emr_dtype dtype, emr_dtype unified)
 {
     team teams[2] = {team_create(1), team_create(s->threads)};
-    engine e = {.team = &teams[1],
-                .kind = kind,
-                .unified_dtype = unified,
-                .unified_size = kind->shares_unified ? emr_dtype_bits(unified) / 8 : 0};
-    size_t n = (size_t)size_of_run(s, 32 << 20, 1 << 18), size = emr_dtype_bits(dtype) / 8;
-    e.values =
-        synthetic_create(e.team, dtype, AT_PAGES, TASKS, n * size * (TASKS + 1), TENSORS * COLUMNS * 8);
-    n = e.values.n;
-    e.weights = allocate_large(n * size);
-    e.x = allocate_large(TASKS * COLUMNS * sizeof *e.x);
-    e.y = allocate_large(TASKS * (n / TENSORS / COLUMNS) * sizeof *e.y);
-    synthetic_values(EMR_DTYPE_F32, e.x, 3, 0, TASKS * COLUMNS);
-    for (size_t i = 0; i <= TASKS; i++)
-        e.models[i] = engine_model(&e, i);
-    for (size_t i = 0; i < TENSORS; i++)
-        e.targets[i] = (emr_weights){.size = sizeof(emr_weights),
-                                     .name = e.names[i],
-                                     .data = e.weights + i * (n / TENSORS) * size,
-                                     .dtype = dtype};
-    make_bundle(&e, EMR_COMPRESSION_NONE);
+    engine e = engine_create(s, &teams[1], kind, dtype, unified);
     measure_size(&e);
     for (size_t k = s->threads > 1 ? 0 : 1; k < 2; k++) {
         e.team = &teams[k];
@@ -330,12 +207,7 @@ static void measure_kind(const settings *s, const bench_kind *kind, emr_dtype dt
             measure_compressed(s, &e);
         emr_session_destroy(&e.session);
     }
-    destroy_bundle(&e);
-    destroy_models(e.models, 1 + TASKS);
-    release_large(e.weights, n * size);
-    release_large(e.x, TASKS * COLUMNS * sizeof *e.x);
-    release_large(e.y, TASKS * (n / TENSORS / COLUMNS) * sizeof *e.y);
-    synthetic_destroy(&e.values);
+    engine_destroy(&e);
     team_destroy(&teams[0]);
     team_destroy(&teams[1]);
 }

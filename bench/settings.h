@@ -31,6 +31,7 @@ void bench_masks(const settings *s);
 void bench_open(const settings *s);
 void bench_access(const settings *s);
 void bench_session(const settings *s);
+void bench_serving(const settings *s);
 
 /* Rows that name the machine, before all groups. */
 void describe_machine(const settings *s);

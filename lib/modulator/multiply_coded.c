@@ -47,20 +47,19 @@ static void put_thin(uint32_t *to, size_t at, const coded_panel *c, const emr_co
 {
     const emr_kernels *kernels = c->t->m->kernels->draw ? c->t->m->kernels : &emr_kernels_c;
     const emr_run run = {.codes = w->codes, .group = w->group, .coding = c->t->of[c->v].code.coding};
-    uint64_t kept[EMR_DOT_COLUMNS / EMR_GROUP], signs[EMR_DOT_COLUMNS / EMR_GROUP];
+    uint32_t kept[EMR_DOT_WORDS], signs[EMR_DOT_WORDS];
+    if (at % EMR_GROUP == 0 && first % EMR_GROUP == 0 && n % EMR_GROUP == 0) {
+        kernels->draw(&run, first / EMR_GROUP, n / EMR_GROUP, kept_words(to) + at / 32, to + at / 32);
+        return;
+    }
     for (size_t done = 0, part; done < n; done += part) {
         size_t within = (first + done) % EMR_GROUP, group = (first + done) / EMR_GROUP;
         part = (size_t)emr_min(n - done, EMR_DOT_COLUMNS - within);
         size_t n_groups = (within + part + EMR_GROUP - 1) / EMR_GROUP;
         kernels->draw(&run, group, n_groups, kept, signs);
-        if ((at + done) % EMR_GROUP == 0 && within == 0 && part % EMR_GROUP == 0 && emr_is_little_endian()) {
-            memcpy(kept_words(to) + (at + done) / 32, kept, part / 8);
-            memcpy(to + (at + done) / 32, signs, part / 8);
-            continue;
-        }
-        for (size_t i = 0; i < n_groups; i++) {
-            emr_store64((uint8_t *)(kept + i), kept[i]);
-            emr_store64((uint8_t *)(signs + i), signs[i]);
+        for (size_t i = 0; i < 2 * n_groups; i++) {
+            emr_store32((uint8_t *)(kept + i), kept[i]);
+            emr_store32((uint8_t *)(signs + i), signs[i]);
         }
         put_codes(kept_words(to), at + done, (const uint8_t *)kept, within, part, 1);
         put_codes(to, at + done, (const uint8_t *)signs, within, part, 1);

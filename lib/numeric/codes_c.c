@@ -304,10 +304,15 @@ void emr_c_dot_values(const emr_step_dot *d)
             }
 }
 
-void emr_c_draw(const emr_run *r, size_t first, size_t n, uint64_t *kept, uint64_t *signs)
+void emr_c_draw(const emr_run *r, size_t first, size_t n, uint32_t *kept, uint32_t *signs)
 {
     for (size_t g = 0; g < n; g++) {
-        kept[g] = emr_thin_kept(&r->coding, r->group + first + g);
-        signs[g] = emr_thin_signs(&r->coding, kept[g], emr_thin_codes(r->codes, &r->coding, first + g));
+        uint64_t bits = emr_thin_kept(&r->coding, r->group + first + g);
+        uint64_t signed_bits =
+            emr_thin_signs(&r->coding, bits, emr_thin_codes(r->codes, &r->coding, first + g));
+        kept[2 * g] = (uint32_t)bits;
+        kept[2 * g + 1] = (uint32_t)(bits >> 32);
+        signs[2 * g] = (uint32_t)signed_bits;
+        signs[2 * g + 1] = (uint32_t)(signed_bits >> 32);
     }
 }

@@ -18,6 +18,6 @@ void emr_c_dot_base(const emr_dot *dot);
 void emr_c_dot_signs(const emr_step_dot *dot);  /* of all columns, or of those that are kept */
 void emr_c_dot_values(const emr_step_dot *dot); /* levels, and differences */
 
-void emr_c_draw(const emr_run *run, size_t first, size_t n, uint64_t *kept, uint64_t *signs);
+void emr_c_draw(const emr_run *run, size_t first, size_t n, uint32_t *kept, uint32_t *signs);
 
 #endif

@@ -201,52 +201,60 @@ static INLINE v16 level_table(coded_kind coded, const float *levels, float scale
 
 enum { DRAWN = 8 }; /* groups whose positions are drawn together, in vectors of words */
 
-typedef struct drawn_groups {
-    uint64_t kept[DRAWN], signs[DRAWN];
-} drawn_groups;
-
-static INLINE void draw_by(const emr_coding *coding, uint64_t group, const uint64_t *codes, uint32_t k,
-                           drawn_groups *d)
+/* What eight groups from number `first` on keep; of codes there are those of `n`. k is a constant, so that codes
+ * are loaded at once, where all of them are there. */
+static INLINE void draw_by(const emr_run *r, size_t first, size_t n, uint32_t k, uint64_t *kept,
+                           uint64_t *signs)
 {
-    for (uint32_t g = 0; g < DRAWN; g++)
-        d->kept[g] = emr_thin_kept_by(emr_thin_hash(coding->seed, group + g), k);
-    for (uint32_t g = 0; g < DRAWN; g++)
-        d->signs[g] = emr_thin_signs_by(d->kept[g], codes[g], k);
+    const emr_coding coding = {.rate = EMR_GROUP >> k, .seed = r->coding.seed};
+    uint64_t codes[DRAWN] = {0}, all[DRAWN];
+    if (n >= DRAWN)
+        for (size_t g = 0; g < DRAWN; g++)
+            codes[g] = emr_thin_codes(r->codes, &coding, first + g);
+    else
+        for (size_t g = 0; g < n; g++)
+            codes[g] = emr_thin_codes(r->codes, &coding, first + g);
+    for (size_t g = 0; g < DRAWN; g++)
+        all[g] = emr_thin_kept_by(emr_thin_hash(coding.seed, r->group + first + g), k);
+    for (size_t g = 0; g < DRAWN; g++)
+        signs[g] = emr_thin_signs_by(all[g], codes[g], k);
+    memcpy(kept, all, sizeof all);
 }
 
-/* What a run keeps in `n` groups from number `first` of its codes on. */
-static ALONE void draw_groups(const emr_run *r, size_t first, size_t n, drawn_groups *d)
+static ALONE void draw_groups(const emr_run *r, size_t first, size_t n, uint64_t *kept, uint64_t *signs)
 {
-    uint64_t codes[DRAWN] = {0}, group = r->group + first;
-    for (size_t g = 0; g < n && g < DRAWN; g++)
-        codes[g] = emr_thin_codes(r->codes, &r->coding, first + g);
     switch (r->coding.rate) {
     case 32:
-        draw_by(&r->coding, group, codes, 1, d);
+        draw_by(r, first, n, 1, kept, signs);
         break;
     case 16:
-        draw_by(&r->coding, group, codes, 2, d);
+        draw_by(r, first, n, 2, kept, signs);
         break;
     case 8:
-        draw_by(&r->coding, group, codes, 3, d);
+        draw_by(r, first, n, 3, kept, signs);
         break;
     case 4:
-        draw_by(&r->coding, group, codes, 4, d);
+        draw_by(r, first, n, 4, kept, signs);
         break;
     default:
-        draw_by(&r->coding, group, codes, 5, d);
+        draw_by(r, first, n, 5, kept, signs);
     }
 }
 
-static void draw_many(const emr_run *r, size_t first, size_t n, uint64_t *kept, uint64_t *signs)
+static void draw_many(const emr_run *r, size_t first, size_t n, uint32_t *kept, uint32_t *signs)
 {
-    drawn_groups d;
-    for (size_t at = 0; at < n; at += DRAWN) {
-        size_t some = n - at < DRAWN ? n - at : DRAWN;
-        draw_groups(r, first + at, some, &d);
-        memcpy(kept + at, d.kept, some * sizeof *kept);
-        memcpy(signs + at, d.signs, some * sizeof *signs);
+    uint64_t some_kept[DRAWN], some_signs[DRAWN];
+    size_t at = 0;
+    for (; n - at >= DRAWN; at += DRAWN) {
+        draw_groups(r, first + at, DRAWN, some_kept, some_signs);
+        memcpy(kept + 2 * at, some_kept, sizeof some_kept);
+        memcpy(signs + 2 * at, some_signs, sizeof some_signs);
     }
+    if (at == n)
+        return;
+    draw_groups(r, first + at, n - at, some_kept, some_signs);
+    memcpy(kept + 2 * at, some_kept, (n - at) * sizeof *some_kept);
+    memcpy(signs + 2 * at, some_signs, (n - at) * sizeof *some_signs);
 }
 
 /* Stores sums where anything was added. */
@@ -272,7 +280,7 @@ static INLINE void apply_coded_vectors(emr_run r, coded_kind coded, bool stream)
     const size_t first_group = r.first_code / EMR_GROUP,
                  end_group = (r.first_code + r.n + EMR_GROUP - 1) / EMR_GROUP;
     _Alignas(64) uint8_t line[64] = {0};
-    drawn_groups drawn;
+    uint64_t kept[DRAWN], signs[DRAWN];
     for (size_t i = 0, p = r.first_code; i < r.n; i += 16, p += 16) {
         uint8_t *at = stream ? line : out + i * out_size;
         v16 w0 = load_base_vector(r.base_dtype, base, i), step = scale;
@@ -281,9 +289,9 @@ static INLINE void apply_coded_vectors(emr_run r, coded_kind coded, bool stream)
         if (coded == THINNED) {
             size_t group = p / EMR_GROUP, at_hand = (group - first_group) % DRAWN;
             if (i == 0 || (at_hand == 0 && p % EMR_GROUP == 0))
-                draw_groups(&r, group, end_group - group, &drawn);
-            v16 w = v_one_nan(v_add(w0, v_signed((uint16_t)(drawn.signs[at_hand] >> p % EMR_GROUP), scale)));
-            store_coded(&r, i, at, w0, w, (uint16_t)(drawn.kept[at_hand] >> p % EMR_GROUP));
+                draw_groups(&r, group, end_group - group, kept, signs);
+            v16 w = v_one_nan(v_add(w0, v_signed((uint16_t)(signs[at_hand] >> p % EMR_GROUP), scale)));
+            store_coded(&r, i, at, w0, w, (uint16_t)(kept[at_hand] >> p % EMR_GROUP));
         } else {
             uint64_t codes = load_codes(code_width(coded), r.codes + p / 8 * code_width(coded));
             if (coded == SIGNS_BY_COLUMNS)
@@ -596,10 +604,10 @@ static INLINE void step_columns(const emr_step_dot *d, coded_kind coded, v16 tab
             minus = v_signed(0, x);
         }
         v16 step = width > 1 ? v_mul(factor, x) : v_either((uint16_t)codes, x, minus);
-        if (coded == THINNED)
+        if (coded == THINNED) {
             s->of[b] =
-                v_add_where((uint16_t)(d->kept[b * d->code_stride + at / 32] >> at % 32), s->of[b], step);
-        else
+                v_add_where_of(d->kept[b * d->code_stride + at / 32], (unsigned)(at % 32), s->of[b], step);
+        } else
             s->of[b] = v_add(s->of[b], step);
     }
 }

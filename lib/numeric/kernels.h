@@ -301,8 +301,9 @@ typedef struct emr_kernels {
     /* The base's own part of a product: W is the base; unified, codes and scales are not looked at. */
     void (*dot_base)(const emr_dot *dot);
     /* What a run of codes of a thin task keeps in n groups from number `first` of its codes on, and the signs of
-     * that: see thin.h. The run's codes, group and coding are looked at. */
-    void (*draw)(const emr_run *run, size_t first, size_t n, uint64_t *kept, uint64_t *signs);
+     * that: see thin.h. A bit a parameter, two words a group, the lower first. The run's codes, group and coding
+     * are looked at. */
+    void (*draw)(const emr_run *run, size_t first, size_t n, uint32_t *kept, uint32_t *signs);
 } emr_kernels;
 
 extern const emr_encode_kernels emr_encode_c; /* the specification of encoding; hosted */

@@ -238,6 +238,12 @@ static inline v16 v_add_where(uint16_t bits, v16 x, v16 y)
                  _mm256_add_ps(x.b, _mm256_and_ps(y.b, bits_to_lanes(bits >> 8u)))};
 }
 
+/* The same with bits `from` on, 0 or 16, of a word. */
+static inline v16 v_add_where_of(uint32_t word, unsigned from, v16 x, v16 y)
+{
+    return v_add_where((uint16_t)(word >> from), x, y);
+}
+
 static inline __m256 signed_by(unsigned bits, __m256 x)
 {
     const __m256i shifts = _mm256_setr_epi32(31, 30, 29, 28, 27, 26, 25, 24);

@@ -190,6 +190,15 @@ static inline v16 v_add_where(uint16_t bits, v16 x, v16 y)
     return _mm512_mask_add_ps(x, (m16)bits, x, y);
 }
 
+/* The same with bits `from` on, 0 or 16, of a word: by a comparison, since moves to masks are what such sums
+ * wait for. */
+static inline v16 v_add_where_of(uint32_t word, unsigned from, v16 x, v16 y)
+{
+    const __m512i lanes = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+    __m512i bits = _mm512_sllv_epi32(_mm512_set1_epi32((int)(1u << from)), lanes);
+    return _mm512_mask_add_ps(x, _mm512_test_epi32_mask(_mm512_set1_epi32((int)word), bits), x, y);
+}
+
 /* x where the bit is 1, else -x. */
 static inline v16 v_signed(uint16_t bits, v16 x)
 {

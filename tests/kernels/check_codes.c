@@ -342,7 +342,7 @@ static bool check_steps(const emr_kernels *k, const tried_coding *t)
 /* What is kept of some groups of a thin task. */
 static bool check_draw(const emr_kernels *k, const tried_coding *t)
 {
-    uint64_t kept[2][20], signs[2][20];
+    uint32_t kept[2][40], signs[2][40];
     const size_t first = below(9), n = 1 + below(20), bytes = ((first + n) * t->rate + 7) / 8;
     uint8_t *codes = allocate_exactly(bytes);
     emr_run run = random_run(t, 1);
@@ -350,8 +350,8 @@ static bool check_draw(const emr_kernels *k, const tried_coding *t)
     run.codes = codes;
     emr_kernels_c.draw(&run, first, n, kept[0], signs[0]);
     k->draw(&run, first, n, kept[1], signs[1]);
-    bool same =
-        !memcmp(kept[0], kept[1], n * sizeof **kept) && !memcmp(signs[0], signs[1], n * sizeof **signs);
+    bool same = !memcmp(kept[0], kept[1], 2 * n * sizeof **kept) &&
+                !memcmp(signs[0], signs[1], 2 * n * sizeof **signs);
     if (!same)
         printf("%s: draw differs: rate %u, group %zu, %zu of them\n", k->name, t->rate, first, n);
     free(codes);

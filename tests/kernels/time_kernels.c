@@ -31,6 +31,7 @@ typedef struct work {
     emr_chunk chunk;
     emr_run run;
     emr_side side;
+    emr_step_dot steps;
 } work;
 
 static void merge(work *w)
@@ -62,6 +63,19 @@ static void widen(work *w)
 static void narrow(work *w)
 {
     w->kernels->convert(w->run.base_dtype, out, EMR_DTYPE_F32, unified, N);
+}
+
+static void draw(work *w)
+{
+    uint32_t kept[N / 32], signs[N / 32];
+    w->kernels->draw(&w->run, 0, N / EMR_GROUP, kept, signs);
+    memcpy(out, kept, sizeof kept);
+    memcpy(out + sizeof kept, signs, sizeof signs);
+}
+
+static void dot_steps(work *w)
+{
+    w->codes.dot_steps(&w->steps);
 }
 
 /* Nanoseconds for a group of 64 parameters. `weight` says how much a call does, so that slow ones run less.
@@ -254,8 +268,40 @@ static void time_all_encoding(const emr_kernels *k)
     free(far_task);
 }
 
+/* Products by signs, of rows side by side, and what thin ones need before. */
+static void time_steps(const emr_kernels *k)
+{
+    static float lanes[EMR_DOT_ROWS][EMR_LANES];
+    static uint32_t codes[EMR_DOT_ROWS][N / 32], kept[EMR_DOT_ROWS][N / 32];
+    static const uint32_t rates[] = {32, 16, 8, 4, 2};
+    work w = {.kernels = k, .codes = k->sign};
+    if (!k->draw || !w.codes.dot_steps)
+        return;
+    fill(EMR_DTYPE_F32);
+    memcpy(codes, masks, sizeof codes);
+    memcpy(kept, masks[TASKS_MAX / 2], sizeof kept);
+    w.run.codes = masks[0];
+    for (size_t i = 0; i < sizeof rates / sizeof *rates; i++) {
+        w.run.coding.rate = rates[i];
+        printf("%-7s draw 1 of %2u %23.2f ns for 64 parameters\n", k->name, EMR_GROUP / rates[i],
+               time_of(draw, &w, 1));
+    }
+    w.steps = (emr_step_dot){.n = N, .n_rows = EMR_DOT_ROWS, .n_vectors = 1, .codes = codes[0]};
+    w.steps.code_stride = N / 32;
+    w.steps.x = (const float *)(const void *)sources[0];
+    w.steps.lanes = lanes;
+    w.steps.lane_stride = EMR_DOT_ROWS;
+    printf("%-7s products by signs %15.2f ns for 64 parameters\n", k->name,
+           time_of(dot_steps, &w, 1) / EMR_DOT_ROWS);
+    w.steps.kept = kept[0];
+    printf("%-7s products by thin signs %10.2f ns for 64 parameters\n", k->name,
+           time_of(dot_steps, &w, 1) / EMR_DOT_ROWS);
+}
+
 void time_kernels(const emr_kernels *k)
 {
+    time_steps(k);
+    return;
     time_all_encoding(k);
     for (size_t d = 0; d < sizeof dtypes / sizeof dtypes[0]; d++)
         time_dtype(k, dtypes[d]);
