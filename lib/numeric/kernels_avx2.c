@@ -239,10 +239,7 @@ static inline v16 v_add_where(uint16_t bits, v16 x, v16 y)
 }
 
 /* The same with bits `from` on, 0 or 16, of a word. */
-static inline v16 v_add_where_of(uint32_t word, unsigned from, v16 x, v16 y)
-{
-    return v_add_where((uint16_t)(word >> from), x, y);
-}
+#define v_add_where_of(word, from, x, y) v_add_where((uint16_t)((word) >> (from)), x, y)
 
 static inline __m256 signed_by(unsigned bits, __m256 x)
 {
