@@ -51,9 +51,9 @@ typedef struct emr_session_options {
      * as one row lies in (two where rows are shorter than blocks) for each task that a product names; 64
      * vectors of it are looked at at a time. */
     uint64_t mask_bytes;
-    emr_base_check
-        check; /* EMR_BASE_CHECK_FIRST or _NONE: then what is merged may also be in another float dtype
-                             than the bundle's base was in, or in blocks, though that was not in F32 */
+    /* EMR_BASE_CHECK_FIRST or _NONE. With _NONE what is merged may also be in another float dtype than the bundle's
+     * base was in; so in blocks, though that was not in F32. */
+    emr_base_check check;
     /* Non-zero: the session has no base, `base` is NULL, and only what is `without_base` can be asked for. For
      * engines whose base is quantised, repacked or elsewhere. */
     uint32_t without_base;

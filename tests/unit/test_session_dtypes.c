@@ -2,7 +2,7 @@
  * is, to the bit, what the same values give. */
 #include "session_world.h"
 
-static bool is_narrow(const emr_tensor_info *t)
+static bool is_merged_narrow(const emr_tensor_info *t)
 {
     return t->merged && (t->dtype == EMR_DTYPE_BF16 || t->dtype == EMR_DTYPE_F16);
 }
@@ -25,7 +25,7 @@ static wide_base widen_base(session_world *w, bool kept)
         d.name = t.name;
         d.rank = t.rank;
         d.shape = t.shape;
-        d.dtype = is_narrow(&t)                             ? EMR_DTYPE_F32
+        d.dtype = is_merged_narrow(&t)                      ? EMR_DTYPE_F32
                   : kept && strcmp(t.name, WORLD_MEAN) == 0 ? EMR_DTYPE_F64
                                                             : t.dtype;
         d.data = wide.data[i] = world_weights(w, EMR_BASE, t.name, d.dtype, &n);
@@ -87,7 +87,7 @@ static void an_unchecked_base_may_have_another_dtype(void **state)
         emr_session *session = open_unchecked(&w, &wide);
         for (uint32_t i = 0; i < w.info.n_merged; i++) {
             emr_tensor_info t = world_tensor(&w, i);
-            if (is_narrow(&t))
+            if (is_merged_narrow(&t))
                 n_narrow++, compare_sessions(&w, session, i);
         }
         emr_session_destroy(&session);
