@@ -49,12 +49,15 @@
  * read: W[c] of a task with a unified task vector is its change, +0 where there is none; of the others, the a
  * stay +0 until t is added; EMR_BASE gives +0. These are the bits of a base of zeros, as long as all x are
  * finite, and the bounds are those above with W_base[c] = 0: a small change is not lost beside a large weight,
- * as it is where both are added up in one sum. */
+ * as it is where both are added up in one sum.
+ *
+ * With `add`, the product is computed as always, and then added to what y[b][r] has: one more rounding. After a
+ * failure y is undefined. */
 typedef struct emr_product {
     size_t size;
     const char *name; /* of the tensor; NULL: it goes by number, `tensor` */
     const float *x;   /* `batch` vectors of as many values as there are columns */
-    float *y;         /* out: `batch` vectors of n_rows values, not over x; undefined after a failure */
+    float *y;         /* out: `batch` vectors of n_rows values; must not overlap x */
     size_t x_stride;  /* floats from one vector to the next; 0: the length of a row */
     size_t y_stride;  /* floats from one to the next; 0: n_rows */
     size_t batch;
@@ -63,7 +66,7 @@ typedef struct emr_product {
     uint64_t n_columns;    /* of a row, so of x: a divisor of the tensor's columns; 0: those */
     uint32_t tensor;       /* number of a merged tensor, as in the bundle or the modulators */
     uint32_t without_base; /* non-zero: the change alone, as if all of the base's weights were +0 */
-    uint32_t add;          /* non-zero: y has values, to which the product is added, rounded once more */
+    uint32_t add;          /* non-zero: the product is added to what y has */
     uint32_t reserved;
 } emr_product;
 

@@ -398,7 +398,7 @@ static void check_weights(const coded_task *t)
     }
 }
 
-/* Without the base a batch gives what it gives with one of zeros, to the bit. */
+/* Without the base a batch gives what it gives with one of zeros, to the bit; and the same again where it is added. */
 static void check_change(emr_modulator *const *batch, emr_product p)
 {
     float *zeros = calloc(p.n_rows * p.n_columns, sizeof *zeros), *y = malloc(p.batch * p.n_rows * sizeof *y);
@@ -409,6 +409,14 @@ static void check_change(emr_modulator *const *batch, emr_product p)
     p.without_base = 1;
     assert_int_equal(emr_modulator_multiply(batch, &p, 99, NULL, NULL), EMR_OK);
     assert_memory_equal(y, p.y, p.batch * p.n_rows * sizeof *y);
+    for (size_t i = 0; i < p.batch * p.n_rows; i++)
+        p.y[i] = 0.3f * (float)(i % 7);
+    p.add = 1;
+    assert_int_equal(emr_modulator_multiply(batch, &p, 99, NULL, NULL), EMR_OK);
+    for (size_t i = 0; i < p.batch * p.n_rows; i++) {
+        volatile float before = 0.3f * (float)(i % 7);
+        assert_true(p.y[i] == before + y[i]);
+    }
     free(zeros);
     free(y);
 }
