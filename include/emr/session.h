@@ -92,14 +92,16 @@ typedef struct emr_weights {
     emr_weights_fn write;
     void *user;
     uint64_t staging; /* 0 where `write` is NULL */
-    emr_dtype dtype;  /* a float, where the tensor is one; 0: that of the task's checkpoint (of the base for
-                        EMR_BASE; F32 without the base) */
-    emr_block_type blocks; /* `data` is in blocks of that type, into which F32 weights are rounded: `dtype` is
-                              0 or F32, first, count, staging and the last dimension are whole blocks */
+    /* A float, where the tensor is one; 0: that of the task's checkpoint (of the base for EMR_BASE; F32 without the
+     * base). */
+    emr_dtype dtype;
+    /* `data` is in blocks of that type, into which F32 weights are rounded: `dtype` is 0 or F32, and first, count,
+     * staging and the last dimension are whole blocks. */
+    emr_block_type blocks;
     uint32_t tensor;
-    uint32_t
-        without_base; /* non-zero: the change alone, W_task - W_base as the modulator has it: weights as if
-                              the base's were +0. Of merged tensors. */
+    /* Non-zero: the change alone, W_task - W_base as the modulator has it: weights as if the base's were +0. Of merged
+     * tensors. */
+    uint32_t without_base;
 } emr_weights;
 
 /* Rows of one tensor, each of a task of its own: of an embedding, for a batch of tokens; or of a norm's weights
