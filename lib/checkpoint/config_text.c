@@ -44,7 +44,7 @@ bool emr_config_names(emr_dtype dtype)
     return torch_name(dtype) != NULL;
 }
 
-/* Python writes NaN, Infinity and -Infinity, which are no JSON: in the copy they become 0 and spaces. */
+/* Python writes NaN, Infinity and -Infinity, which are no JSON: in the copy they become numbers of the same length. */
 static void hide_nonfinite(char *text, size_t n)
 {
     static const char *const words[] = {"NaN", "Infinity"};
@@ -58,7 +58,7 @@ static void hide_nonfinite(char *text, size_t n)
             for (size_t w = 0; w < 2; w++) {
                 size_t k = strlen(words[w]);
                 if (n - i >= k && memcmp(text + i, words[w], k) == 0)
-                    memset(memset(text + i, ' ', k), '0', 1);
+                    memcpy(text + i, "0.000000", k);
             }
     }
 }

@@ -90,6 +90,8 @@ static void nonfinite_numbers_do_not_hinder(void **state)
     check_changed("{\"l\":[0.0,Infinity,-Infinity,NaN],\"s\":\"NaN \\\" Infinity\",\"dtype\":\"float32\"}",
                   &to_bf16,
                   "{\"l\":[0.0,Infinity,-Infinity,NaN],\"s\":\"NaN \\\" Infinity\",\"dtype\":\"bfloat16\"}");
+    check_changed("{\"quantization_config\":NaN,\"b\":-Infinity}", &plain, "{\"b\":-Infinity}");
+    check_changed("{\"b\":NaN,\"quantization_config\": -Infinity}", &plain, "{\"b\":NaN}");
 }
 
 static void what_is_no_json_is_refused_if_it_has_to_change(void **state)
