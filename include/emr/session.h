@@ -95,7 +95,8 @@ typedef struct emr_weights {
     /* A float, where the tensor is one; 0: that of the task's checkpoint (of the base for EMR_BASE; F32 without the
      * base). */
     emr_dtype dtype;
-    /* `data` is in blocks of that type, into which F32 weights are rounded: `dtype` is 0 or F32, and first, count,
+    /* `data` is in blocks of that type, into which F32 weights are rounded (EMR_EUNSUPPORTED on big-endian
+     * processors): `dtype` is 0 or F32, and first, count,
      * staging and the last dimension are whole blocks. */
     emr_block_type blocks;
     uint32_t tensor;

@@ -37,7 +37,7 @@ static emr_status measure_base_tensor(emr_session_shared *s, uint32_t i, emr_ses
                         "%F: tensor '%T' has no bytes: a session needs a base that can be read",
                         s->base->name, t->name);
     s->tensors[i].base = t->data;
-    s->tensors[i].blocks = t->blocks;
+    s->tensors[i].blocks = emr_session_blocks(t);
     s->tensors[i].dtype = t->dtype;
     if (!emr_session_has_base(t) && !emr_session_maps_base(t))
         n->base += emr_round_up(emr_session_base_bytes(&s->tensors[i]), EMR_ALIGNMENT);

@@ -4,6 +4,7 @@
 #define EMR_SESSION_NEEDS_H
 
 #include "session/session.h"
+#include "core/bytes.h"
 #include "model/model.h"
 
 enum { EMR_DECODER_BYTES = 192 << 10 }; /* about what zstd allocates for one */
@@ -17,16 +18,24 @@ typedef struct emr_session_needs {
                                    while */
 } emr_session_needs;
 
+/* The blocks in which a session has a tensor of the base. Values that kernels make of blocks are the processor's
+ * own, and what computes with a base wants little-endian ones: elsewhere it is read as floats. */
+static inline emr_block_type emr_session_blocks(const emr_tensor *t)
+{
+    return emr_is_little_endian() ? t->blocks : EMR_BLOCK_TYPE_NONE;
+}
+
 /* Whether a tensor of the base is used where it lies in memory, or where a window of its I/O has it. If neither,
  * what it lies in is read: values, or blocks. */
+
 static inline bool emr_session_has_base(const emr_tensor *t)
 {
-    return t->kind == EMR_TENSOR_MEMORY || (t->blocks && t->data);
+    return t->kind == EMR_TENSOR_MEMORY || (emr_session_blocks(t) && t->data);
 }
 
 static inline bool emr_session_maps_base(const emr_tensor *t)
 {
-    return (t->kind == EMR_TENSOR_IO || (t->blocks && !t->data)) && t->io.map;
+    return (t->kind == EMR_TENSOR_IO || (emr_session_blocks(t) && !t->data)) && t->io.map;
 }
 
 /* Finds base tensors and the unified stream, and adds everything up. first_block has room for the number of

@@ -47,22 +47,19 @@ static emr_status multiply_rows(session_product *p, emr_error *error)
 }
 
 /* The vectors' tasks as windows want them, and each task that has codes once. */
-static emr_status take_tasks(session_product *p, const uint32_t *tasks, emr_multiplier *of, emr_error *error)
+static void take_tasks(session_product *p, const uint32_t *tasks, emr_multiplier *of)
 {
     emr_session *s = p->session;
     s->n_calls++;
     p->n_distinct = 0;
     for (size_t b = 0; b < p->m.product.batch; b++) {
-        emr_session_task *t = emr_session_find_task(s->shared, tasks[b], error);
-        if (!t)
-            return EMR_ENOTFOUND;
+        emr_session_task *t = emr_session_find_task(s->shared, tasks[b], NULL);
         of[b] = (emr_multiplier){*emr_session_code(t, p->m.product.tensor), emr_session_window, t};
         uint64_t *last = &s->last_call[t - s->shared->tasks];
         if (t->task != EMR_BASE && *last != s->n_calls)
             s->distinct[p->n_distinct++] = t->task;
         *last = s->n_calls;
     }
-    return EMR_OK;
 }
 
 static emr_status take_product(const emr_session *s, const uint32_t *tasks, const emr_product *given,
@@ -82,6 +79,9 @@ static emr_status take_product(const emr_session *s, const uint32_t *tasks, cons
                         name);
     if (taken->batch && !tasks)
         return emr_fail(error, EMR_EINVAL, "emr_session_multiply: NULL");
+    for (size_t i = 0; i < taken->batch; i++) /* before any product is added to what y has */
+        if (!emr_session_find_task(s->shared, tasks[i], error))
+            return EMR_ENOTFOUND;
     const emr_session_tensor *t = &s->shared->tensors[taken->tensor];
     if (!taken->without_base && !s->shared->base)
         return emr_fail(error, EMR_ESTATE,
@@ -119,9 +119,8 @@ emr_status emr_session_multiply(emr_session *s, const uint32_t *tasks, const emr
             p.m.product.x += b * whole.x_stride;
             p.m.product.y += b * whole.y_stride;
         }
-        status = take_tasks(&p, tasks + b, of, error);
-        if (!status)
-            status = multiply_rows(&p, error);
+        take_tasks(&p, tasks + b, of);
+        status = multiply_rows(&p, error);
     }
     return status;
 }

@@ -1,6 +1,7 @@
 /* target.c - finding and checking what a host wants written; see target.h. Freestanding. */
 #include "session/target.h"
 
+#include "core/bytes.h"
 #include "model/model.h"
 #include "numeric/convert.h"
 
@@ -133,6 +134,10 @@ emr_status emr_target_set_blocks(emr_session_target *t, emr_block_type blocks, e
     if (!emr_block_bytes(blocks))
         return emr_fail(error, EMR_EINVAL, "%F: tensor '%T': there are no blocks of type %u", name, t->name,
                         (uint64_t)blocks);
+    if (!emr_is_little_endian())
+        return emr_fail(error, EMR_EUNSUPPORTED,
+                        "%F: tensor '%T': weights are written in blocks on little-endian processors alone",
+                        name, t->name);
     if (dtype && dtype != EMR_DTYPE_F32)
         return emr_fail(error, EMR_EINVAL,
                         "%F: tensor '%T': blocks are of F32 weights: leave dtype 0, or make it F32", name,

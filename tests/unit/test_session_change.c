@@ -232,6 +232,27 @@ static void modulators_give_the_same_changes(void **state)
 }
 
 /* No memory goes to it, private tensors are there, and what needs a base says so. */
+/* The last of many vectors has no task: nothing was added for those before. */
+static void check_nothing_added(session_world *w, emr_session *session, emr_product p)
+{
+    enum { MANY = 70 };
+    uint32_t tasks[MANY] = {0};
+    uint64_t n_columns = world_tensor(w, p.tensor).count / p.n_rows;
+    float *x = calloc(MANY * n_columns, sizeof *x), *y = calloc(MANY * p.n_rows, sizeof *y);
+    for (size_t i = 0; i < MANY * n_columns; i++)
+        x[i] = 1;
+    p.x = x;
+    p.y = y;
+    p.batch = MANY;
+    p.add = 1;
+    tasks[MANY - 1] = WORLD_TASKS;
+    assert_told(w, emr_session_multiply(session, tasks, &p, &w->error), EMR_ENOTFOUND, "no task 3");
+    for (size_t i = 0; i < MANY * p.n_rows; i++)
+        assert_true(y[i] == 0);
+    free(x);
+    free(y);
+}
+
 static void a_session_without_a_base_says_what_it_lacks(void **state)
 {
     (void)state;
@@ -294,6 +315,7 @@ static void a_session_without_a_base_says_what_it_lacks(void **state)
                     "'embed': this session has no base");
         p.without_base = 1;
         assert_ok(emr_session_multiply(session, &task, &p, e), e);
+        check_nothing_added(&w, session, p);
         emr_session_destroy(&session);
         world_destroy(&w);
     }
