@@ -1,22 +1,10 @@
-"""test_blocks.py LIBRARY - emr_quantise and emr_dequantise against the Python package `gguf`, bit for bit. The package
-lies where test_gguf.py looks for it."""
+"""test_blocks.py LIBRARY - emr_quantise and emr_dequantise against the Python package `gguf`, bit for bit."""
 import ctypes
-import os
-import pathlib
-import subprocess
 import sys
 
-try:
-    import gguf
-    import numpy as np
-except ImportError:
-    HERE = pathlib.Path(__file__).resolve()
-    for other in [HERE.parents[2] / ".venv/bin/python", pathlib.Path("/usr/bin/python3")]:
-        if other.exists() and os.environ.get("EMR_TEST_PYTHON") != str(other):
-            if subprocess.run([other, "-c", "import gguf, numpy"], capture_output=True).returncode == 0:
-                os.environ["EMR_TEST_PYTHON"] = str(other)
-                os.execv(other, [str(other), *sys.argv])
-    sys.exit("no python3 has the package gguf (make setup puts it into .venv)")
+import package  # first: it may start another python
+import gguf
+import numpy as np
 
 from gguf import GGMLQuantizationType as T
 

@@ -1,26 +1,15 @@
 """test_gguf.py EMR - GGUF files written and read by another hand, the Python package `gguf`: merged and applied by
-the program, they come back with the same metadata and quantised bytes, and the values that they should have.
-
-The package lies in .venv of the source tree, where `make setup` puts it if no python3 has it."""
+the program, they come back with the same metadata and quantised bytes, and the values that they should have."""
 import json
-import os
 import pathlib
 import struct
 import subprocess
 import sys
 import tempfile
 
-try:
-    import gguf
-    import numpy as np
-except ImportError:
-    HERE = pathlib.Path(__file__).resolve()
-    for other in [HERE.parents[2] / ".venv/bin/python", pathlib.Path("/usr/bin/python3")]:
-        if other.exists() and os.environ.get("EMR_TEST_PYTHON") != str(other):
-            if subprocess.run([other, "-c", "import gguf, numpy"], capture_output=True).returncode == 0:
-                os.environ["EMR_TEST_PYTHON"] = str(other)
-                os.execv(other, [str(other), *sys.argv])
-    sys.exit("no python3 has the package gguf (make setup puts it into .venv)")
+import package  # first: it may start another python
+import gguf
+import numpy as np
 
 from gguf import GGMLQuantizationType as T, GGUFValueType as V
 
