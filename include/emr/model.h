@@ -30,6 +30,7 @@
 
 #include "emr/allocator.h"
 #include "emr/export.h"
+#include "emr/resources.h"
 #include "emr/status.h"
 #include "emr/tensor.h"
 
@@ -49,6 +50,11 @@ typedef struct emr_model_options {
     size_t scratch_bytes;
     emr_status (*open_scratch)(void *user, void *scratch, emr_error *error); /* may be NULL */
     void (*close_scratch)(void *user, void *scratch);                        /* may be NULL */
+    /* Finds out what computing a tensor needs, with threads and memory to spare: called by emr_model_prepare, and by
+     * emr_checkpoint_write before it reads the tensor. May be called more than once and by several threads; computing
+     * must do without it, if slower. NULL: there is nothing to find out. */
+    emr_status (*prepare)(void *user, const emr_tensor *tensor, const emr_resources *resources,
+                          emr_error *error);
 } emr_model_options;
 
 /* How tensors are called: a name that `from` matches is called what `to` makes of it.
@@ -79,6 +85,15 @@ EMR_API emr_status emr_model_add(emr_model *model, const emr_tensor_desc *desc, 
 
 /* Appends a tensor of another model, which must outlive this one: same name, same bytes. */
 EMR_API emr_status emr_model_add_tensor(emr_model *model, const emr_tensor *tensor, emr_error *error);
+
+/* The same under another name. */
+EMR_API emr_status emr_model_add_tensor_as(emr_model *model, const emr_tensor *tensor, const char *name,
+                                           emr_error *error);
+
+/* Finds out, for every tensor, what its computation needs (emr_model_options.prepare), with progress in bytes of the
+ * model. Reading does it where this was not called, tensor by tensor, on the reading thread. Concurrent. */
+EMR_API emr_status emr_model_prepare(const emr_model *model, const emr_resources *resources,
+                                     emr_error *error);
 
 /* A model with the tensors of another one, which must outlive it, under other names: those that the first
  * rule that matches gives them, in the model's own order; others keep theirs, as a GGUF file's header and a

@@ -248,10 +248,16 @@ static emr_status compute_borrowed(const emr_computation *c, emr_error *error)
 
 emr_status emr_model_add_tensor(emr_model *m, const emr_tensor *t, emr_error *error)
 {
-    if (!m || !t)
-        return emr_fail(error, EMR_EINVAL, "emr_model_add_tensor: NULL");
+    return t ? emr_model_add_tensor_as(m, t, t->name, error)
+             : emr_fail(error, EMR_EINVAL, "emr_model_add_tensor: NULL");
+}
+
+emr_status emr_model_add_tensor_as(emr_model *m, const emr_tensor *t, const char *name, emr_error *error)
+{
+    if (!m || !t || !name)
+        return emr_fail(error, EMR_EINVAL, "emr_model_add_tensor_as: NULL");
     emr_tensor_desc desc = {
-        .size = sizeof desc, .name = t->name, .shape = t->shape, .rank = t->rank, .dtype = t->dtype};
+        .size = sizeof desc, .name = name, .shape = t->shape, .rank = t->rank, .dtype = t->dtype};
     if (!emr_tensor_share_source(t, 0, &desc)) {
         desc.compute = compute_borrowed;
         desc.user = (void *)(uintptr_t)t;
@@ -372,4 +378,10 @@ emr_status emr_model_get_metadata(const emr_model *model, uint32_t i, const char
     *key = model->metadata[i].key;
     *value = model->metadata[i].value;
     return EMR_OK;
+}
+
+emr_status emr_model_prepare(const emr_model *m, const emr_resources *resources, emr_error *error)
+{
+    (void)resources;
+    return m ? EMR_OK : emr_fail(error, EMR_EINVAL, "emr_model_prepare: NULL");
 }

@@ -4,8 +4,8 @@ import pathlib
 import re
 import sys
 
-LAYERS = ["core", "numeric", "model", "modulator", "bundle", "session", "role", "align", "pass", "statistics", "merge", "system", "io", "checkpoint",
-          "parallel"]
+LAYERS = ["core", "numeric", "model", "modulator", "bundle", "session", "role", "align", "pass", "statistics", "method", "combine", "search", "merge",
+          "system", "io", "checkpoint", "parallel"]
 
 # A firmware's compiler brings the first line, and every C library, however small, string.h.
 EVERYWHERE = {"float.h", "limits.h", "stdarg.h", "stdatomic.h", "stdbool.h", "stddef.h", "stdint.h",
