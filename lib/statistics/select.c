@@ -106,9 +106,8 @@ static void choose_room(selection *s, uint64_t memory)
     uint64_t fixed = fixed_memory(s, s->workers->n, s->n_searches);
     uint64_t least = histogram_words(s->workers->n, BITS_LEAST), useful = useful_words(s, s->workers->n);
     uint64_t words = memory > fixed ? (memory - fixed) / sizeof(uint32_t) / s->n_searches : 0;
-    words = words < useful ? words : useful;
-    words = words > least ? words : least;
-    s->room_words = (size_t)emr_round_up(emr_min(words, SIZE_MAX / 2), sizeof(uint64_t) / sizeof(uint32_t));
+    words = emr_min(emr_min(words, useful), SIZE_MAX / 8 / s->n_searches) & ~(uint64_t)1; /* whole counters */
+    s->room_words = (size_t)(words > least ? words : least);
     if (s->n_each * GROUPS > s->room_words)
         s->n_each = 0;
 }
