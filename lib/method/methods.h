@@ -7,4 +7,7 @@
 /* A parameter's `initial` where there is no default. */
 #define EMR_METHOD_UNSET __builtin_nan("")
 
+/* One a method, in alphabetical order. */
+extern const emr_method emr_method_task_arithmetic;
+
 #endif
