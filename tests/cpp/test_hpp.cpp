@@ -699,6 +699,67 @@ static void test_merges()
     CHECK(emr::attempt([&] { return again.run(); }).status() == EMR_ESTATE);
 }
 
+// A method of the host's own: half of the first task's change, and what is found is how many elements there are.
+static emr_status halve(const emr_method_chunk *chunk, emr_error *)
+{
+    for (std::size_t i = 0; i < chunk->n; i++)
+        chunk->out[i] = chunk->tensor->found[0] == double(chunk->tensor->count)
+                            ? chunk->inputs[0][i] * float(emr::method_value(*chunk->tensor, 0, 0))
+                            : 0;
+    return EMR_OK;
+}
+
+static void test_combinations()
+{
+    const toy t = toy::make();
+    emr::combination_options options;
+    options.method = emr::method_find("task_arithmetic");
+    options.resources.memory_bytes = 8 << 20;
+    options.policy.on_missing = EMR_ON_MISSING_BASE;
+    options.set_heads({});
+    emr::combination combination = MUST(emr::combination::create(options));
+    MUST(combination.set_base(t.base));
+    MUST(combination.add_task("french", t.models[0]));
+    MUST(combination.add_task("german", t.models[1]));
+    MUST(combination.set_parameter("weight", 0.5));
+    MUST(combination.set_parameter("weight", 1, "bias", 0));
+    CHECK(emr::attempt([&] { return combination.set_parameter("height", 1); }).status() == EMR_ENOTFOUND);
+    CHECK(MUST(combination.get_plan()).n_combined == 2);
+    CHECK(emr::shape_of(MUST(combination.get_tensor(0)))[1] == toy::columns);
+    const emr::model combined = MUST(combination.open_model());
+    MUST(combined.prepare());
+    std::vector<float> got(toy::rows);
+    MUST(combined.tensor(1).read_floats(0, got));
+    for (std::size_t i = 0; i < toy::rows; i++)
+        CHECK(got[i] == t.bias[i] + (t.tuned[1][i] - t.bias[i]) * 0.5f);
+    emr::model renamed = MUST(emr::model::create());
+    MUST(renamed.add_tensor_as(combined.tensor(1), "other"));
+    CHECK(renamed.find_tensor("other").count() == toy::rows);
+
+    emr::method_stage count;
+    count.n_found = [](const emr_method_tensor *) -> std::uint32_t { return 1; };
+    count.add_sums = [](const emr_method_chunk *chunk, double *sums) { sums[0] += double(chunk->n); };
+    const emr::method_parameter share = {"share", 0.5, 0, 1, 0, 0};
+    emr::method method;
+    method.name = "half";
+    method.parameters = &share;
+    method.n_parameters = 1;
+    method.stages[0] = &count;
+    method.base = EMR_METHOD_BASE_REQUIRED;
+    method.combine = halve;
+    options.method = &method;
+    emr::combination own = MUST(emr::combination::create(options));
+    MUST(own.set_base(t.base));
+    MUST(own.add_task("french", t.models[0]));
+    MUST(MUST(own.open_model()).tensor(1).read_floats(0, got));
+    for (std::size_t i = 0; i < toy::rows; i++)
+        CHECK(got[i] == t.bias[i] + (t.tuned[1][i] - t.bias[i]) * 0.5f);
+
+    CHECK(!emr::method_at(UINT32_MAX) && emr::method_at(0));
+    const double cut[] = {0.5, 3};
+    CHECK(emr::method_is_above(cut, 0.5f, 2) && !emr::method_is_above(cut, 0.5f, 3));
+}
+
 // What a merge gives, taken as it comes.
 struct taken_parts {
     std::vector<float> unified_values;
@@ -980,6 +1041,7 @@ int main()
     test_adapters();
     test_bundles();
     test_merges();
+    test_combinations();
     test_push_and_sink();
     test_modulators();
     test_sessions();
