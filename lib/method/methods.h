@@ -4,4 +4,7 @@
 
 #include "emr/method.h"
 
+/* A parameter's `initial` where there is no default. */
+#define EMR_METHOD_UNSET __builtin_nan("")
+
 #endif
