@@ -16,6 +16,7 @@ static const emr_method *const all_methods[] = {
     &emr_method_ram,
     &emr_method_ramplus_tl,
     &emr_method_slerp,
+    &emr_method_task_arithmetic,
     NULL,
 };
 

@@ -7,6 +7,7 @@
 /* A parameter's `initial` where there is no default. */
 #define EMR_METHOD_UNSET __builtin_nan("")
 
+/* One a method, in alphabetical order. */
 extern const emr_method emr_method_consensus;
 extern const emr_method emr_method_karcher;
 extern const emr_method emr_method_linear;
@@ -19,5 +20,6 @@ extern const emr_method emr_method_passthrough;
 extern const emr_method emr_method_ram;
 extern const emr_method emr_method_ramplus_tl;
 extern const emr_method emr_method_slerp;
+extern const emr_method emr_method_task_arithmetic;
 
 #endif
