@@ -18,6 +18,8 @@ static const emr_method *const all_methods[] = {
     &emr_method_slerp,
     &emr_method_task_arithmetic,
     NULL,
+    &emr_method_breadcrumbs, &emr_method_breadcrumbs_ties, &emr_method_sce,
+    &emr_method_ties,        &emr_method_ties_model,       NULL,
 };
 
 const emr_method *emr_method_at(uint32_t i)
