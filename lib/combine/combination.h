@@ -4,6 +4,7 @@
 #define EMR_COMBINE_COMBINATION_H
 
 #include "emr/combine.h"
+#include "emr/heads.h"
 #include "align/arrange.h"
 #include "core/resources.h"
 #include "model/model.h"
