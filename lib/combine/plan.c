@@ -214,7 +214,6 @@ static emr_status choose_chunks(emr_combination *c, emr_error *error)
             longest = widest->seen.row_length;
         }
     c->has_rows = longest > 1;
-    c->stage_chunk = (size_t)(longest > CHUNK_MOST ? longest : CHUNK_MOST);
     c->chunk = longest > c->chunk ? (size_t)longest : c->chunk;
     if (longest > SIZE_MAX / 1024 || longest > UINT64_MAX / 1024 / per_element)
         c->reader_bytes = UINT64_MAX;
