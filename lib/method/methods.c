@@ -4,8 +4,13 @@
 #include <string.h>
 
 static const emr_method *const all_methods[] = {
-    &emr_method_breadcrumbs, &emr_method_breadcrumbs_ties, &emr_method_sce,
-    &emr_method_ties,        &emr_method_ties_model,       NULL,
+    &emr_method_arcee_fusion,
+    &emr_method_breadcrumbs,
+    &emr_method_breadcrumbs_ties,
+    &emr_method_sce,
+    &emr_method_ties,
+    &emr_method_ties_model,
+    NULL,
 };
 
 const emr_method *emr_method_at(uint32_t i)

@@ -7,6 +7,7 @@
 /* A parameter's `initial` where there is no default. */
 #define EMR_METHOD_UNSET __builtin_nan("")
 
+extern const emr_method emr_method_arcee_fusion;
 extern const emr_method emr_method_breadcrumbs, emr_method_breadcrumbs_ties;
 extern const emr_method emr_method_sce;
 extern const emr_method emr_method_ties, emr_method_ties_model;
