@@ -84,8 +84,6 @@ typedef struct emr_method_chunk {
     uint64_t position; /* of the first one among all that stages run over: `first`, but where whole_model joins
                           tensors */
     size_t n;
-    const double *const *wide; /* combine: where a tensor is F64 and the method reads_f64, the inputs in f64; */
-    double *wide_out;          /* then n values are written here instead. NULL otherwise */
 } emr_method_chunk;
 
 /* Something that must be known of the whole tensor before it can be combined. What it finds are numbers, n_found of
@@ -138,8 +136,6 @@ typedef struct emr_method {
                              names' bytes; `found` is the same for all. n_found, place_cut, settle and
                              needed_stages see a tensor named "" that stands for all: rank 1, `count` that of
                              all, and parameters as they were set without a glob */
-    uint32_t reads_f64;   /* non-zero: combine uses `wide` where it is there */
-    uint32_t reserved;
 } emr_method;
 
 EMR_BEGIN_DECLS

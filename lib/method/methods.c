@@ -8,6 +8,7 @@ static const emr_method *const all_methods[] = {
     &emr_method_breadcrumbs,
     &emr_method_breadcrumbs_ties,
     &emr_method_sce,
+    &emr_method_task_arithmetic,
     &emr_method_ties,
     &emr_method_ties_model,
     NULL,
