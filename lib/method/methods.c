@@ -4,6 +4,7 @@
 #include <string.h>
 
 static const emr_method *const all_methods[] = {
+    &emr_method_arcee_fusion,
     &emr_method_breadcrumbs,
     &emr_method_breadcrumbs_ties,
     &emr_method_consensus,
