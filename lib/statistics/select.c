@@ -474,7 +474,7 @@ static bool begin_searches(selection *s, emr_cut *cuts, size_t n)
         emr_cut *c = &cuts[i];
         c->found[0] = c->k ? 0 : (double)__builtin_inff();
         c->found[1] = c->k ? (double)s->source->count : 0;
-        if (c->k == 0 || c->k >= s->source->count)
+        if (c->k == 0 || c->k > s->source->count)
             continue;
         s->searches[s->n_searches++] =
             (search){.cut = c, .known = {.inside = s->source->count, .high = INT32_MAX}};

@@ -29,7 +29,7 @@ typedef struct emr_cut {
     uint64_t k;
     uint32_t list;
     /* Found: two numbers for emr_method_is_above. The key of the k-th, and the position behind it, or `count` where all keys
-     * that equal it are among the k. k = 0: infinity and 0. k >= count: 0 and `count`. */
+     * that equal it are among the k. k = 0: infinity and 0. k > count: 0 and `count`; neither needs a reading. */
     double found[2];
 } emr_cut;
 
