@@ -525,7 +525,7 @@ static emr_status read_method(const recipe_reader *d, const yaml_node *key, cons
                               void *target)
 {
     (void)target;
-    const char *name;
+    const char *name = NULL;
     emr_status status = read_word(d, key, value, &name);
     if (status)
         return status;
@@ -560,7 +560,7 @@ static emr_status read_type(const recipe_reader *d, const yaml_node *key, const 
                  {"bfloat16", EMR_DTYPE_BF16},
                  {"float64", EMR_DTYPE_F64}};
     static const char prefix[] = "torch.";
-    const char *name;
+    const char *name = NULL;
     emr_status status = read_word(d, key, value, &name);
     if (status)
         return status;
