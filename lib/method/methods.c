@@ -4,6 +4,13 @@
 #include <string.h>
 
 static const emr_method *const all_methods[] = {
+    &emr_method_arcee_fusion,
+    &emr_method_breadcrumbs,
+    &emr_method_breadcrumbs_ties,
+    &emr_method_sce,
+    &emr_method_task_arithmetic,
+    &emr_method_ties,
+    &emr_method_ties_model,
     NULL,
 };
 

@@ -4,4 +4,16 @@
 
 #include "emr/method.h"
 
+/* A parameter's `initial` where there is no default. */
+#define EMR_METHOD_UNSET __builtin_nan("")
+
+/* One a method, in alphabetical order. */
+extern const emr_method emr_method_arcee_fusion;
+extern const emr_method emr_method_breadcrumbs;
+extern const emr_method emr_method_breadcrumbs_ties;
+extern const emr_method emr_method_sce;
+extern const emr_method emr_method_task_arithmetic;
+extern const emr_method emr_method_ties;
+extern const emr_method emr_method_ties_model;
+
 #endif
