@@ -357,7 +357,7 @@ static emr_status run_stages(emr_statistics *s, emr_error *error)
     if (!status && s->options.rounding)
         status = sweep_rounded(s, &stage, error);
     if (!status && s->options.n_quantiles)
-        status = emr_quantiles_find(s, &stage, error);
+        status = emr_quantiles_find(s, bytes_of_results(s), &stage, error);
     return status;
 }
 
