@@ -4,4 +4,22 @@
 
 #include "emr/method.h"
 
+/* A parameter's `initial` where there is no default. */
+#define EMR_METHOD_UNSET __builtin_nan("")
+
+/* One a method, in alphabetical order. */
+extern const emr_method emr_method_consensus;
+extern const emr_method emr_method_karcher;
+extern const emr_method emr_method_linear;
+extern const emr_method emr_method_magmax;
+extern const emr_method emr_method_model_stock;
+extern const emr_method emr_method_multislerp;
+extern const emr_method emr_method_nearswap;
+extern const emr_method emr_method_nuslerp;
+extern const emr_method emr_method_passthrough;
+extern const emr_method emr_method_ram;
+extern const emr_method emr_method_ramplus_tl;
+extern const emr_method emr_method_slerp;
+extern const emr_method emr_method_task_arithmetic;
+
 #endif

@@ -129,6 +129,7 @@ static emr_status add_arranged(emr_model *m, arranged_tensor *t, emr_tensor_desc
     emr_tensor *added = m->tensors[m->n_tensors - 1];
     added->own = &t->own;
     added->model_name = source->model_name;
+    added->origin = compute ? source : NULL;
     t->shape = added->shape;
     return EMR_OK;
 }
