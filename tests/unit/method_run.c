@@ -2,181 +2,104 @@
 #include "method_run.h"
 
 #include <math.h>
+#include <stdio.h>
 
-enum { SUMS_CHUNK = 16384 };
-
-double draw_number(uint64_t *state)
+static void read_shape(test_tensor *tensor, const char *shape)
 {
-    *state = *state * 6364136223846793005u + 1442695040888963407u;
-    return (double)(int64_t)*state * 0x1p-63;
+    for (char *end; *shape; shape = *end ? end + 1 : end)
+        tensor->shape[tensor->rank++] = strtoull(shape, &end, 10);
 }
 
-/* "3x70" */
-static void read_shape(method_run *run, const char *shape)
+static void make_models(method_run *run, uint64_t seed)
 {
-    run->count = 1;
-    for (char *end; *shape; shape = *end ? end + 1 : end) {
-        uint64_t length = strtoull(shape, &end, 10);
-        run->shape[run->rank++] = length;
-        run->count *= length;
-    }
-}
-
-static void set_defaults(method_run *run)
-{
-    for (uint32_t p = 0; p < run->method->n_parameters; p++) {
-        double initial = run->method->parameters[p].initial;
-        method_run_set(run, run->method->parameters[p].name, isnan(initial) ? 1 : initial);
-    }
-}
-
-void method_run_begin(method_run *run, const char *method, uint32_t n_inputs, const char *shape, uint64_t seed)
-{
-    *run = (method_run){.method = emr_method_find(method), .n_inputs = n_inputs};
-    assert_non_null(run->method);
-    assert_true(run->method->n_parameters <= RUN_PARAMETERS && n_inputs <= RUN_INPUTS);
-    read_shape(run, shape);
-    run->out = malloc(run->count * sizeof *run->out);
-    for (uint32_t t = 0; t < n_inputs; t++) {
-        run->inputs[t] = malloc(run->count * sizeof *run->inputs[t]);
+    rng r = {seed};
+    run->base = test_model_create("base", &run->tensor, 1, SOURCE_MEMORY);
+    for (uint32_t t = 0; t < run->n_inputs; t++) {
+        run->tasks[t] = test_model_create("task", &run->tensor, 1, SOURCE_MEMORY);
+        run->inputs[t] = (float *)(void *)run->tasks[t].data[0];
         for (uint64_t i = 0; i < run->count; i++)
-            run->inputs[t][i] = (float)draw_number(&seed);
+            run->inputs[t][i] = rng_normal(&r);
     }
-    set_defaults(run);
+}
+
+static void make_combination(method_run *run)
+{
+    emr_combination_options options = EMR_INIT(emr_combination_options);
+    emr_error error;
+    options.method = run->method;
+    assert_ok(emr_combination_create(&run->combination, &options, &error), &error);
+    if (run->method->base != EMR_METHOD_BASE_INPUT)
+        assert_ok(emr_combination_set_base(run->combination, run->base.model, &error), &error);
+    for (uint32_t t = 0; t < run->n_inputs; t++) {
+        char name[16];
+        snprintf(name, sizeof name, "t%u", t);
+        assert_ok(emr_combination_add_task(run->combination, name, run->tasks[t].model, &error), &error);
+    }
+}
+
+void method_run_begin(method_run *run, const char *method, uint32_t n_inputs, const char *shape,
+                      uint64_t seed)
+{
+    *run = (method_run){.method = emr_method_find(method),
+                        .tensor = {.name = "weight", .dtype = EMR_DTYPE_F32},
+                        .n_inputs = n_inputs};
+    assert_non_null(run->method);
+    read_shape(&run->tensor, shape);
+    run->count = test_tensor_count(&run->tensor);
+    run->out = malloc((size_t)run->count * sizeof *run->out);
+    make_models(run, seed);
+    make_combination(run);
 }
 
 void method_run_end(method_run *run)
 {
-    free(run->out);
+    emr_combination_destroy(&run->combination);
+    test_model_destroy(&run->base);
     for (uint32_t t = 0; t < run->n_inputs; t++)
-        free(run->inputs[t]);
+        test_model_destroy(&run->tasks[t]);
+    free(run->out);
 }
 
 void method_run_set_one(method_run *run, const char *parameter, uint32_t input, double value)
 {
-    for (uint32_t p = 0; p < run->method->n_parameters; p++)
-        if (strcmp(run->method->parameters[p].name, parameter) == 0) {
-            run->parameters[input * run->method->n_parameters + p] = value;
-            return;
-        }
-    fail_msg("%s has no %s", run->method->name, parameter);
+    emr_error error;
+    assert_ok(emr_combination_set_parameter(run->combination, parameter, input, NULL, value, &error), &error);
 }
 
 void method_run_set(method_run *run, const char *parameter, double value)
 {
-    for (uint32_t t = 0; t < run->n_inputs; t++)
-        method_run_set_one(run, parameter, t, value);
+    method_run_set_one(run, parameter, EMR_EVERY_TASK, value);
 }
 
-static emr_method_tensor tensor_of(const method_run *run)
+static emr_status try_run(method_run *run, emr_error *error)
 {
-    static const char *const names[RUN_INPUTS] = {"a", "b", "c", "d", "e", "f", "g", "h"};
-    emr_method_tensor tensor = {.size = sizeof tensor,
-                                .user = run->method->user,
-                                .name = "weight",
-                                .shape = run->shape,
-                                .inputs = names,
-                                .parameters = run->parameters,
-                                .count = run->count,
-                                .rank = run->rank,
-                                .n_inputs = run->n_inputs,
-                                .n_parameters = run->method->n_parameters,
-                                .has_base = run->method->base != EMR_METHOD_BASE_INPUT};
-    tensor.row_length = run->method->row_length ? run->method->row_length(&tensor) : 0;
-    return tensor;
-}
-
-/* The length of pieces of about n elements, whole rows. */
-static uint64_t piece_length(const emr_method_tensor *tensor, uint64_t n)
-{
-    uint64_t row = tensor->row_length ? tensor->row_length : 1;
-    return n < row ? row : n - n % row;
-}
-
-static emr_method_chunk chunk_of(const method_run *run, const emr_method_tensor *tensor, uint64_t first, uint64_t n,
-                                 const float **inputs)
-{
-    for (uint32_t t = 0; t < run->n_inputs; t++)
-        inputs[t] = run->inputs[t] + first;
-    return (emr_method_chunk){.size = sizeof(emr_method_chunk),
-                              .tensor = tensor,
-                              .inputs = inputs,
-                              .out = run->out + first,
-                              .first = first,
-                              .n = (size_t)(n < run->count - first ? n : run->count - first)};
-}
-
-static emr_status run_stage(const method_run *run, const emr_method_tensor *tensor, const emr_method_stage *stage,
-                            double *found, emr_error *error)
-{
-    const float *inputs[RUN_INPUTS];
-    uint32_t n_found = stage->n_found(tensor);
-    double *sums = malloc((n_found + 1) * sizeof *sums);
-    uint64_t length = piece_length(tensor, SUMS_CHUNK);
-    for (uint64_t first = 0; first < run->count; first += length) {
-        emr_method_chunk chunk = chunk_of(run, tensor, first, length, inputs);
-        memset(sums, 0, n_found * sizeof *sums);
-        stage->add_sums(&chunk, sums);
-        for (uint32_t i = 0; i < n_found; i++)
-            found[i] += sums[i];
-    }
-    free(sums);
-    return stage->settle ? stage->settle(tensor, found, error) : EMR_OK;
-}
-
-static emr_status combine_pieces(const method_run *run, const emr_method_tensor *tensor, emr_error *error)
-{
-    const float *inputs[RUN_INPUTS];
-    uint64_t length = piece_length(tensor, run->piece ? run->piece : run->count);
-    float *scratch = malloc((run->method->scratch_floats * length + 1) * sizeof *scratch);
-    emr_status status = EMR_OK;
-    for (uint64_t first = 0; first < run->count && !status; first += length) {
-        emr_method_chunk chunk = chunk_of(run, tensor, first, length, inputs);
-        chunk.scratch = scratch;
-        status = run->method->combine(&chunk, error);
-    }
-    free(scratch);
-    return status;
-}
-
-emr_status method_run_try(method_run *run, emr_error *error)
-{
-    emr_method_tensor tensor = tensor_of(run);
-    const emr_method_stage *stage = run->method->stages[0];
-    uint32_t needed = run->method->needed_stages ? run->method->needed_stages(&tensor) : 1;
-    emr_status status = run->method->check ? run->method->check(&tensor, error) : EMR_OK;
-    double *found;
-    assert_null(run->method->stages[1]); /* no method that is tested here has two */
+    emr_model *m;
+    emr_status status = emr_combination_open_model(run->combination, &m, error);
     if (status)
         return status;
-    found = calloc(stage ? stage->n_found(&tensor) + 1 : 1, sizeof *found);
-    if (stage && needed)
-        status = run_stage(run, &tensor, stage, found, error);
-    tensor.found = found;
-    if (!status)
-        status = combine_pieces(run, &tensor, error);
-    free(found);
+    status = emr_tensor_read_floats(emr_model_tensor(m, 0), 0, (size_t)run->count, run->out, error);
+    emr_model_destroy(&m);
     return status;
 }
 
 void method_run_do(method_run *run)
 {
     emr_error error;
-    assert_ok(method_run_try(run, &error), &error);
+    assert_ok(try_run(run, &error), &error);
 }
 
 void method_run_refused(method_run *run, emr_status status, const char *part)
 {
     emr_error error;
-    assert_int_equal(method_run_try(run, &error), status);
+    assert_int_equal(try_run(run, &error), status);
     if (!strstr(error.text, part))
         fail_msg("'%s' does not say '%s'", error.text, part);
 }
 
-void assert_near(const method_run *run, const double *want, double part, double scale)
+void assert_near(const method_run *run, const double *want, double distance)
 {
     for (uint64_t i = 0; i < run->count; i++)
-        if (!(fabs(run->out[i] - want[i]) <= part * scale))
+        if (!(fabs((double)run->out[i] - want[i]) <= distance))
             fail_msg("%s: element %u is %.9g, not %.9g", run->method->name, (unsigned)i, (double)run->out[i],
                      want[i]);
 }

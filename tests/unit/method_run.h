@@ -1,42 +1,38 @@
-/* method_run.h - a merging method on arrays, without models: its stages over the tensor and then combine, in pieces of any
- * length, as emr/method.h says that they are called. */
-#ifndef METHOD_RUN_H
-#define METHOD_RUN_H
-
-#include "method/methods.h"
+/* method_run.h - a merging method on one F32 tensor that a test writes down. The base, where the method has one, is 0, so
+ * that what comes out is what the method adds. */
+#ifndef EMR_TESTS_METHOD_RUN_H
+#define EMR_TESTS_METHOD_RUN_H
 
 #include "support.h"
 
-enum { RUN_INPUTS = 8, RUN_PARAMETERS = 8 };
+enum { RUN_INPUTS = 8 };
 
 typedef struct method_run {
     const emr_method *method;
-    uint64_t shape[EMR_MAX_RANK], count;
-    uint32_t rank, n_inputs;
-    float *inputs[RUN_INPUTS]; /* count each, aligned */
+    test_tensor tensor;
+    uint64_t count;
+    uint32_t n_inputs;
+    test_model base, tasks[RUN_INPUTS];
+    emr_combination *combination;
+    float *inputs[RUN_INPUTS]; /* count each: the tasks' values */
     float *out;
-    double parameters[RUN_INPUTS * RUN_PARAMETERS];
-    size_t piece; /* that combine sees at a time, rounded up to whole rows; 0: all */
 } method_run;
 
-/* Inputs are drawn from the seed, between -1 and 1; parameters have their defaults, and those without one are 1. */
-void method_run_begin(method_run *run, const char *method, uint32_t n_inputs, const char *shape, uint64_t seed);
+/* Inputs, which are tasks named t0, t1, ..., are normal numbers. Shapes are written "3x70"; "" has rank 0. */
+void method_run_begin(method_run *run, const char *method, uint32_t n_inputs, const char *shape,
+                      uint64_t seed);
 void method_run_end(method_run *run);
 
-void method_run_set(method_run *run, const char *parameter, double value);                      /* of all */
+/* For all inputs, or for one. */
+void method_run_set(method_run *run, const char *parameter, double value);
 void method_run_set_one(method_run *run, const char *parameter, uint32_t input, double value);
 
-/* Its check, stages and combine. */
-emr_status method_run_try(method_run *run, emr_error *error);
-void method_run_do(method_run *run); /* which must succeed */
-
-/* It fails so, with this in its sentence. */
+/* Computes `out`. */
+void method_run_do(method_run *run);
+/* That fails, so, with this in the sentence. */
 void method_run_refused(method_run *run, emr_status status, const char *part);
 
-/* out[i] is within `part` of `scale` from what is wanted. */
-void assert_near(const method_run *run, const double *want, double part, double scale);
-
-/* A number between -1 and 1. */
-double draw_number(uint64_t *state);
+/* Each element of `out` is at most that far from what is wanted. */
+void assert_near(const method_run *run, const double *want, double distance);
 
 #endif
