@@ -51,6 +51,7 @@
 #include "emr/role.h"
 #include "emr/search.h"
 #include "emr/session.h"
+#include "emr/statistics.h"
 #include "emr/status.h"
 #include "emr/tensor.h"
 #include "emr/version.h"
