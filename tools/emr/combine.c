@@ -7,17 +7,16 @@
 /* What a recipe says itself. */
 static int check_recipe_usage(const arguments *a)
 {
-    const char *other = a->method                   ? "--method"
-                        : a->base                   ? "--base"
-                        : a->n_tasks                ? "--task"
-                        : a->n_set_words            ? "--set"
-                        : a->n_rename_words         ? "--rename"
-                        : a->dtype                  ? "--out-dtype"
-                        : a->apply_adapters         ? "--apply-adapters"
-                        : a->n_head_globs           ? "--heads"
-                        : a->combine_heads          ? "--combine-heads"
-                        : a->policy.n_private_globs ? "--keep"
-                                                    : NULL;
+    const char *other = a->method           ? "--method"
+                        : a->base           ? "--base"
+                        : a->n_tasks        ? "--task"
+                        : a->n_set_words    ? "--set"
+                        : a->n_rename_words ? "--rename"
+                        : a->dtype          ? "--out-dtype"
+                        : a->apply_adapters ? "--apply-adapters"
+                        : a->n_head_globs   ? "--heads"
+                        : a->combine_heads  ? "--combine-heads"
+                                            : NULL;
     return other ? complain(EXIT_USAGE, "--config: does not go with %s: the recipe says what is combined",
                             other)
                  : EXIT_DONE;
@@ -73,7 +72,7 @@ emr_combination_options combination_options(const combine_job *j, const argument
                                      .n_head_globs = a->n_head_globs,
                                      .combine_heads = a->combine_heads,
                                      .seed = a->seed,
-                                     .dtype = a->dtype,
+                                     .dtype = j->dtype,
                                      .on_nonfinite = a->merge.on_nonfinite == EMR_ON_NONFINITE_ZERO
                                                          ? EMR_COMBINATION_NONFINITE_ZERO
                                                          : EMR_COMBINATION_NONFINITE_ERROR};
@@ -123,17 +122,24 @@ static void close_arguments(combine_job *j, const arguments *a)
     close_merge_models(&j->inputs, a);
 }
 
+static emr_status open_output_model(combine_job *j, const arguments *a, emr_error *error)
+{
+    if (a->config)
+        return finish_recipe(j, a, error);
+    emr_status status = emr_combination_open_model(j->parts->combination, &j->parts->model, error);
+    j->model = j->parts->model;
+    return status;
+}
+
 /* Readers have half of the memory, the writer has the other. */
 static emr_status run_combination(combine_job *j, const arguments *a, json_t *written, emr_error *error)
 {
     emr_resources resources = j->inputs.session.resources;
-    emr_status status = EMR_OK;
+    arguments output = *a;
     resources.memory_bytes /= 2;
-    if (!a->config) {
-        status = emr_combination_open_model(j->parts->combination, &j->parts->model, error);
-        j->model = j->parts->model;
-    }
-    return status ? status : write_checkpoint(j->model, a, &resources, written, error);
+    output.dtype = j->dtype;
+    emr_status status = open_output_model(j, a, error);
+    return status ? status : write_checkpoint(j->model, &output, &resources, written, error);
 }
 
 static int run_job(combine_job *j, const arguments *a)
@@ -157,7 +163,7 @@ static int run_job(combine_job *j, const arguments *a)
 
 int command_combine(const arguments *a)
 {
-    combine_job j = {.method = NULL};
+    combine_job j = {.dtype = a->dtype};
     if (a->list_methods)
         return list_methods(a);
     int exit_status = check_usage(a, &j.method);
@@ -167,8 +173,11 @@ int command_combine(const arguments *a)
         exit_status = session_open(&j.inputs.session, a, "combining");
     if (exit_status)
         return exit_status;
-    exit_status = run_job(&j, a);
     if (a->config)
+        exit_status = take_recipe(&j, a);
+    if (!exit_status)
+        exit_status = run_job(&j, a);
+    if (j.recipe)
         close_recipe(&j);
     else
         close_arguments(&j, a);

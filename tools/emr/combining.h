@@ -17,6 +17,7 @@ typedef struct combine_job {
     recipe_job *recipe; /* --config */
     combine_part *parts;
     size_t n_parts;
+    emr_dtype dtype;        /* of what is combined; 0: the base's */
     const emr_model *model; /* what is written: of the parts, or the recipe's */
 } combine_job;
 
@@ -41,11 +42,15 @@ int list_methods(const arguments *a);
 emr_status print_combine_plan(const combine_job *j, const arguments *a, emr_error *error);
 int print_combine_report(const combine_job *j, const arguments *a, json_t *written);
 
-/* Reads the recipe that --config names, opens its models and plans its combinations. */
+/* Reads the recipe that --config names. On failure prints the error line; returns an exit status. */
+int take_recipe(combine_job *j, const arguments *a);
+/* Opens its models and plans its combinations. */
 emr_status open_recipe(combine_job *j, const arguments *a, emr_error *error);
+/* The model that comes out. */
+emr_status finish_recipe(combine_job *j, const arguments *a, emr_error *error);
 /* Everything that it holds, the parts included. */
 void close_recipe(combine_job *j);
-/* What a report says of it: "recipe", and "tasks" as names and checkpoints. */
+/* What a report says of it: "recipe", "base" and "models". */
 json_t *recipe_models_json(const recipe_job *recipe);
 
 #endif
