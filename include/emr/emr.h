@@ -50,6 +50,7 @@
 #include "emr/product.h"
 #include "emr/resources.h"
 #include "emr/role.h"
+#include "emr/search.h"
 #include "emr/session.h"
 #include "emr/statistics.h"
 #include "emr/status.h"
