@@ -9,9 +9,6 @@
 /* Between buffers: were they powers of two apart, they would compete for the same sets of the caches. */
 enum { SKEW = 1088 };
 
-/* Elements that are gone through twice while they are in the nearest cache. */
-enum { STEP = 1024 };
-
 /* Memory that is laid out piece by piece; where there is none it is only counted. */
 typedef struct layout_cursor {
     uint8_t *memory;
@@ -85,34 +82,6 @@ static bool are_finite(const float *values, size_t n)
     for (size_t i = 0; i < n; i++)
         seen |= nonfinite_bit(values[i]);
     return seen >> 31 == 0;
-}
-
-static void subtract_base(float *restrict out, const float *restrict values, const float *restrict base,
-                          size_t n)
-{
-    for (size_t i = 0; i < n; i++)
-        out[i] = values[i] - base[i];
-}
-
-static void subtract_in_place(float *restrict values, const float *restrict base, size_t n)
-{
-    for (size_t i = 0; i < n; i++)
-        values[i] -= base[i];
-}
-
-/* out = values - base, where `values` may be `out`; whether all of that is finite. */
-static bool take_difference(float *out, const float *values, const float *base, size_t n)
-{
-    bool finite = true;
-    for (size_t at = 0, some; at < n; at += some) {
-        some = (size_t)emr_min(STEP, n - at);
-        if (values == out)
-            subtract_in_place(out + at, base + at, some);
-        else
-            subtract_base(out + at, values + at, base + at, some);
-        finite = are_finite(out + at, some) && finite;
-    }
-    return finite;
 }
 
 static void add_base(float *restrict values, const float *restrict base, size_t n)
@@ -274,7 +243,7 @@ static emr_status load_difference(const load *l, const emr_tensor *t, uint32_t i
     if (given == values)
         status = read_values(l, t, n, values, error);
     if (!status)
-        *finite = take_difference(values, given, r->base + at, n);
+        *finite = r->combination->kernels->subtract(values, given, r->base + at, n);
     return status;
 }
 

@@ -282,6 +282,8 @@ typedef struct emr_kernels {
     emr_sums (*sum_range)(const emr_chunk *chunk, emr_range range);
     /* emr_convert() of float dtypes; the buffers do not overlap. */
     void (*convert)(emr_dtype to, void *destination, emr_dtype from, const void *source, size_t n);
+    /* out = values - base in f32; `values` may be `out`. Whether all that comes out is finite. */
+    bool (*subtract)(float *out, const float *values, const float *base, size_t n);
     /* emr_quantise() and emr_dequantise() of whole blocks of a type that there is. */
     void (*quantise)(emr_block_type type, void *blocks, const float *values, size_t n);
     void (*dequantise)(emr_block_type type, float *values, const void *blocks, size_t n);

@@ -406,6 +406,7 @@ const emr_kernels emr_kernels_avx2 = {
     .merge = merge,
     .sum_range = sum_range,
     .convert = convert,
+    .subtract = subtract,
     CODE_KERNELS,
     .encode = ENCODE_KERNELS,
     .pairs = PAIR_KERNELS,

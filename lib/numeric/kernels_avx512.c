@@ -331,6 +331,7 @@ const emr_kernels emr_kernels_avx512 = {
     .merge = merge,
     .sum_range = sum_range,
     .convert = convert,
+    .subtract = subtract,
     CODE_KERNELS,
     .encode = ENCODE_KERNELS,
     .pairs = PAIR_KERNELS,
