@@ -48,10 +48,11 @@ enum {
 /* A number that a method can be told, for a task or for all. */
 typedef struct emr_method_parameter {
     const char *name;
-    double initial;     /* where it is not set; NaN: it must be */
-    double least, most; /* what it may be; both are allowed */
-    uint32_t per_task;  /* 0: it is the same for all inputs */
-    uint32_t is_whole;  /* non-zero: a whole number; with 0 and 1 as least and most, a flag */
+    double initial; /* where it is not set; NaN: it must be */
+    double least;   /* what it may be; both are allowed */
+    double most;
+    uint32_t per_task; /* 0: it is the same for all inputs */
+    uint32_t is_whole; /* non-zero: a whole number; with 0 and 1 as least and most, a flag */
 } emr_method_parameter;
 
 /* A tensor as a method sees it. Pointers are valid during the call. */
@@ -80,8 +81,10 @@ typedef struct emr_method_chunk {
     const float *base;          /* its weights; NULL: there is none, or it is an input */
     float *out;                 /* combine: n values are written */
     float *scratch;             /* scratch_floats for each element, 64-byte aligned */
-    uint64_t first;
     size_t n;
+    uint64_t first;
+    uint64_t position; /* of the first one among all that stages run over: `first`, but in the order of names'
+                          bytes where whole_model joins tensors */
 } emr_method_chunk;
 
 /* Something that must be known of the whole tensor before it can be combined. What it finds are numbers, n_found of
@@ -92,7 +95,8 @@ typedef struct emr_method_chunk {
  *
  * A list is a key for each element, at least 0 and finite, such as a magnitude. It is cut where its k largest end:
  * of equal ones those in front are larger. A cut is two numbers: the key of the k-th, and the position behind it. Element i is among
- * the k largest if its key is larger, or is equal and i is less than the position (emr_method_is_above). Cuts are exact.
+ * the k largest if its key is larger, or is equal and i is less than the position (emr_method_is_above); with
+ * whole_model i is the chunk's `position` plus its place there. Cuts are exact.
  * They take two readings, or one where the tensor fits in memory. */
 typedef struct emr_method_stage {
     size_t size;
@@ -121,16 +125,19 @@ typedef struct emr_method {
     emr_status (*check)(const emr_method_tensor *tensor, emr_error *error);
     /* The length of the rows, on a multiple of which each chunk begins and ends; 0: there are none. */
     uint64_t (*row_length)(const emr_method_tensor *tensor);
-    /* Which stages a tensor needs, a bit for each; NULL: all. */
+    /* Which stages a tensor needs, a bit for each; NULL: all. Numbers of the others are 0 in `found`. */
     uint32_t (*needed_stages)(const emr_method_tensor *tensor);
     emr_status (*combine)(const emr_method_chunk *chunk, emr_error *error);
     uint32_t n_parameters;
     uint32_t scratch_floats; /* for each element of a chunk */
     emr_method_base base;
-    uint32_t min_tasks, max_tasks; /* 0: 1; no limit. The base does not count */
+    uint32_t min_tasks; /* 0: 1. The base does not count */
+    uint32_t max_tasks; /* 0: no limit */
     uint32_t
         whole_model; /* non-zero: stages run over all combined tensors as if they were one, in the order of their
-                             names' bytes; `found` is the same for all */
+                             names' bytes; `found` is the same for all. n_found, place_cut, settle and
+                             needed_stages see a tensor named "" that stands for all: rank 1, `count` that of
+                             all, and parameters as they were set without a glob */
 } emr_method;
 
 EMR_BEGIN_DECLS

@@ -255,9 +255,31 @@ static void add_piece(emr_stream_window *w, const piece *p)
             p->n / emr_element_bytes(p->tensor) * emr_element_bytes(p->tensor->unchecked->source);
 }
 
+/* Nothing is written meanwhile, but the host may cancel. */
+static emr_status stay_where_it_is(void *user, const emr_progress *progress, emr_error *error)
+{
+    const emr_output *o = user;
+    const emr_progress written = {.size = sizeof written, .done = o->done, .total = o->total};
+    (void)progress;
+    return o->env.progress(o->env.progress_user, &written, error);
+}
+
+/* What computing it needs is found out first, while all workers are free. */
+static emr_status prepare_tensor(const emr_stream *s, const emr_tensor *t, emr_error *error)
+{
+    const emr_env *env = &s->output->env;
+    const emr_resources resources = {.size = sizeof resources,
+                                     .allocator = &env->allocator,
+                                     .executor = env->executor.concurrency ? &env->executor : NULL,
+                                     .progress = env->progress ? stay_where_it_is : NULL,
+                                     .progress_user = s->output,
+                                     .memory_bytes = env->memory_bytes};
+    return emr_tensor_prepare(t, &resources, error);
+}
+
 emr_status emr_stream_tensor(emr_stream *s, const emr_tensor *t, emr_error *error)
 {
-    emr_status status = EMR_OK;
+    emr_status status = prepare_tensor(s, t, error);
     for (uint64_t offset = 0; !status && offset < t->bytes;) {
         piece p = next_piece(s, t, offset);
         if (p.n == 0 || s->filling.n_pieces == s->max_pieces) {

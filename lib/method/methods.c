@@ -4,6 +4,7 @@
 #include <string.h>
 
 static const emr_method *const all_methods[] = {
+    &emr_method_task_arithmetic,
     NULL,
 };
 

@@ -4,4 +4,10 @@
 
 #include "emr/method.h"
 
+/* A parameter's `initial` where there is no default. */
+#define EMR_METHOD_UNSET __builtin_nan("")
+
+/* One a method, in alphabetical order. */
+extern const emr_method emr_method_task_arithmetic;
+
 #endif

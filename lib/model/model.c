@@ -267,6 +267,8 @@ emr_status emr_model_add_tensor_as(emr_model *m, const emr_tensor *t, const char
     emr_status status = emr_model_add(m, &desc, error);
     if (!status && t->kind == EMR_TENSOR_IO)
         m->tensors[m->n_tensors - 1]->data = t->data;
+    if (!status && desc.compute == compute_borrowed)
+        m->tensors[m->n_tensors - 1]->origin = t;
     return status;
 }
 
@@ -378,10 +380,4 @@ emr_status emr_model_get_metadata(const emr_model *model, uint32_t i, const char
     *key = model->metadata[i].key;
     *value = model->metadata[i].value;
     return EMR_OK;
-}
-
-emr_status emr_model_prepare(const emr_model *m, const emr_resources *resources, emr_error *error)
-{
-    (void)resources;
-    return m ? EMR_OK : emr_fail(error, EMR_EINVAL, "emr_model_prepare: NULL");
 }

@@ -43,6 +43,7 @@ struct emr_tensor {
     emr_compute_fn compute;
     void *user;
     const struct emr_own *own;       /* arranged.h: what it is in its own model; NULL: just this */
+    const emr_tensor *origin; /* of a computed one: what it is read from, as it is prepared; NULL: nothing else */
     const emr_derivation *unchecked; /* NULL: its bytes can be read by anybody */
     emr_dtype dtype;
     uint32_t rank;
@@ -140,6 +141,9 @@ void emr_scratch_pool_destroy(emr_model *model);
 /* *scratch is NULL where the model's computations need none. Concurrent. */
 emr_status emr_scratch_borrow(const emr_model *model, void **scratch, emr_error *error);
 void emr_scratch_return(const emr_model *model, void *scratch);
+
+/* Finds out what computing the tensor, or what it is read from, needs (emr_model_options.prepare). */
+emr_status emr_tensor_prepare(const emr_tensor *tensor, const emr_resources *resources, emr_error *error);
 
 /* Bytes of a computed tensor, any range; `scratch` as for emr_tensor_read_with. */
 emr_status emr_tensor_compute(const emr_tensor *tensor, void *scratch, uint64_t offset, void *destination,

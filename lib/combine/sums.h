@@ -1,0 +1,32 @@
+/* sums.h - the two kinds of stages (emr_method_stage): one adds up sums, one cuts lists. */
+#ifndef EMR_COMBINE_SUMS_H
+#define EMR_COMBINE_SUMS_H
+
+#include "combine/reader.h"
+#include "core/work.h"
+
+/* A run of a method's stages, one after another. */
+typedef struct emr_sweep {
+    emr_combination *combination;
+    const emr_env *env;
+    emr_workers workers;
+    const emr_combined *one;
+    const emr_combined *const *tensors; /* that are gone through, in this order */
+    uint32_t n_tensors;
+    emr_method_tensor seen; /* what the stages are of */
+    double *found;          /* by the stages so far, and room for this one's */
+    size_t n_found;         /* by those before this one */
+} emr_sweep;
+
+/* n numbers behind those found so far. */
+emr_status emr_sweep_sum(emr_sweep *sweep, const emr_method_stage *stage, uint32_t n, emr_error *error);
+emr_status emr_sweep_cut(emr_sweep *sweep, const emr_method_stage *stage, uint32_t n, emr_error *error);
+
+/* Elements of a chunk of a tensor in stages: 16,384, or as many whole rows as fit into that, but at least one. */
+size_t emr_sweep_chunk(const emr_combined *tensor);
+
+/* A reader for each worker: memory_bytes of it in all at most, else EMR_ELIMIT. */
+emr_status emr_sweep_readers_create(const emr_sweep *sweep, size_t capacity, emr_combine_reader **readers,
+                                    uint8_t **memory, emr_error *error);
+
+#endif
