@@ -222,6 +222,9 @@ using plan_summary = detail::sized<emr_plan_summary>;
 using plan_tensor = detail::sized<emr_plan_tensor>;
 using task_report = detail::sized<emr_task_report>;
 using session_info = detail::sized<emr_session_info>;
+using search_candidate = detail::sized<emr_search_candidate>;
+using search_result = detail::sized<emr_search_result>;
+using trial = detail::sized<emr_trial>;
 using tensor_role = detail::sized<emr_tensor_role>;
 using combined_tensor = detail::sized<emr_combined_tensor>;
 using combination_plan = detail::sized<emr_combination_plan>;
@@ -238,6 +241,7 @@ using pool_options = detail::sized<emr_pool_options>;
 using checkpoint_read_options = detail::sized<emr_checkpoint_read_options>;
 using agree_options = detail::sized<emr_agree_options>;
 using bundle_options = detail::sized<emr_bundle_options>;
+using search_options = detail::sized<emr_search_options>;
 using modulation_spec = detail::sized<emr_modulation_spec>;
 using modulation = detail::sized<emr_modulation>;
 
@@ -709,6 +713,9 @@ template <class T>
 using its_will_need = decltype(std::declval<T &>().will_need(std::uint64_t(), std::uint64_t()));
 template <class T>
 using its_unified = decltype(std::declval<T &>().unified(std::declval<const sink_part &>()));
+template <class T>
+using its_similarity = decltype(std::declval<T &>().similarity(std::uint32_t(), std::uint32_t()));
+template <class T> using its_release = decltype(std::declval<T &>().release(std::uint32_t()));
 template <class T> using its_mask = decltype(std::declval<T &>().mask(std::declval<const sink_part &>()));
 template <class T>
 using its_rescalers = decltype(std::declval<T &>().rescalers(std::declval<const sink_part &>()));
@@ -2113,6 +2120,116 @@ class merge : public detail::handle<emr_merge, emr_merge_destroy>
             [&](task_report *report) { return emr_merge_get_task_report(get(), task, report); });
     }
 };
+
+// -----------------------------------------------------------------------------------------------------------
+// Searching
+// -----------------------------------------------------------------------------------------------------------
+
+namespace detail
+{
+// The number that a callback returned, a double or a result<double>.
+inline result<void> set_number(double *number, const result<double> &given)
+{
+    if (given)
+        *number = *given;
+    return given ? result<void>() : result<void>(given.error());
+}
+inline result<void> set_number(double *number, double given)
+{
+    *number = given;
+    return {};
+}
+} // namespace detail
+
+// Who merges and scores, as emr_search_host: an object that has
+//     void merge(const emr_search_candidate &candidate);
+//     double evaluate(const emr_search_candidate &candidate);          // not finite: it has no score
+//     double similarity(std::uint32_t a, std::uint32_t b);             // may be absent
+//     void release(std::uint32_t number);                              // may be absent
+// where merge may also return what callbacks may, and those that give numbers a result<double>; release must not throw.
+struct search_host : detail::sized<emr_search_host> {
+    search_host() noexcept = default;
+
+    template <class T, class = std::enable_if_t<!std::is_base_of<emr_search_host, T>::value>>
+    explicit search_host(T &object) noexcept
+    {
+        user = detail::address_of(object);
+        merge = [](void *given, const emr_search_candidate *candidate, emr_error *why) noexcept {
+            return detail::call_host(why, [&] { return static_cast<T *>(given)->merge(*candidate); });
+        };
+        evaluate = [](void *given, const emr_search_candidate *candidate, double *score,
+                      emr_error *why) noexcept {
+            return detail::call_host(why, [&] {
+                return detail::set_number(score, static_cast<T *>(given)->evaluate(*candidate));
+            });
+        };
+        if constexpr (detail::can<detail::its_similarity, T>)
+            similarity = [](void *given, std::uint32_t a, std::uint32_t b, double *alike,
+                            emr_error *why) noexcept {
+                return detail::call_host(why, [&] {
+                    return detail::set_number(alike, static_cast<T *>(given)->similarity(a, b));
+                });
+            };
+        if constexpr (detail::can<detail::its_release, T>)
+            release = [](void *given, std::uint32_t number) noexcept {
+                static_cast<T *>(given)->release(number);
+            };
+    }
+};
+
+// Greedy merging that is guided by kinship.
+class search : public detail::handle<emr_search, emr_search_destroy>
+{
+  public:
+    using handle::handle;
+
+    static returns<search> create(const search_options &options = {})
+    {
+        return detail::made<search>(
+            [&](emr_search **out, emr_error *why) { return emr_search_create(out, &options, why); });
+    }
+    returns<void> add_model(zstring_view name)
+    {
+        return detail::done([&](emr_error *why) { return emr_search_add_model(get(), name.c_str(), why); });
+    }
+    returns<void> run(const search_host &host)
+    {
+        return detail::done([&](emr_error *why) { return emr_search_run(get(), &host, why); });
+    }
+    returns<search_candidate> get_candidate(std::uint32_t i) const
+    {
+        return detail::told<search_candidate>(
+            [&](search_candidate *candidate) { return emr_search_get_candidate(get(), i, candidate); });
+    }
+    returns<search_result> get_result() const
+    {
+        return detail::told<search_result>(
+            [&](search_result *result) { return emr_search_get_result(get(), result); });
+    }
+};
+
+// Trials with values drawn at random; f(const emr_trial &) scores one, as search_host's evaluate. It is borrowed.
+struct trials_options : detail::sized<emr_trials_options> {
+    template <class F> void evaluate_with(F &f) noexcept
+    {
+        user = detail::address_of(f);
+        evaluate = [](void *given, const emr_trial *tried, double *score, emr_error *why) noexcept {
+            return detail::call_host(
+                why, [&] { return detail::set_number(score, (*static_cast<F *>(given))(*tried)); });
+        };
+    }
+    template <class F> void evaluate_with(const F &&) = delete;
+};
+inline void trial_draw(std::uint64_t seed, std::uint32_t number, span<double> values) noexcept
+{
+    emr_trial_draw(seed, number, values.size(), values.data());
+}
+// The best one.
+inline returns<trial> trials_run(const trials_options &options)
+{
+    return detail::filled<trial>(
+        [&](trial *best, emr_error *why) { return emr_trials_run(&options, best, why); });
+}
 
 // -----------------------------------------------------------------------------------------------------------
 // Sessions

@@ -452,9 +452,14 @@ static inline void v_add_wide(double lanes[8], v16 x)
 
 enum { V_DOT_VECTORS = 2 }; /* whose accumulators stay in registers */
 
+#define V_DOUBLE_BYTES 32   /* of a register, of doubles */
+enum { V_PAIR_OTHERS = 2 }; /* vectors that one is paired with at a time, likewise */
+
 #include "numeric/kernels_template.h"
 
 #include "numeric/encode_template.h"
+
+#include "numeric/pairs_template.h"
 
 #include "numeric/blocks_template.h"
 
@@ -467,6 +472,7 @@ const emr_kernels emr_kernels_avx2 = {
     .convert = convert,
     CODE_KERNELS,
     .encode = ENCODE_KERNELS,
+    .pairs = PAIR_KERNELS,
     .random = RANDOM_KERNELS,
     BLOCK_KERNELS,
 };

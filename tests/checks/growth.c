@@ -122,6 +122,30 @@ static emr_status take_weights(const emr_weights_part *part, emr_error *error)
     return EMR_OK;
 }
 
+static emr_status on_merge(void *user, const emr_search_candidate *candidate, emr_error *error)
+{
+    (void)user, (void)error;
+    handed_over("emr_search_candidate", candidate->size, sizeof *candidate,
+                candidate->first < candidate->number);
+    return EMR_OK;
+}
+
+static emr_status on_evaluate(void *user, const emr_search_candidate *candidate, double *score,
+                              emr_error *error)
+{
+    (void)user, (void)error;
+    *score = candidate->number;
+    return EMR_OK;
+}
+
+static emr_status on_trial(void *user, const emr_trial *trial, double *score, emr_error *error)
+{
+    (void)user, (void)error;
+    handed_over("emr_trial", trial->size, sizeof *trial, trial->n_values == 2 && trial->values[1] > 0);
+    *score = trial->number;
+    return EMR_OK;
+}
+
 /* ---- structs that go in: each of these makes one call with one, whose `future` has a value ---- */
 
 static void *allocate_some(void *user, size_t bytes, size_t alignment)
@@ -566,6 +590,53 @@ static emr_status with_modulation(world *w, uint64_t future, emr_error *error)
     return status;
 }
 
+static emr_status with_search_options(world *w, uint64_t future, emr_error *error)
+{
+    emr_search *search;
+    NEW(emr_search_options, options, future);
+    (void)w;
+    emr_status status = emr_search_create(&search, &options, error);
+    emr_search_destroy(&search);
+    return status;
+}
+
+static emr_search *make_search(emr_error *error)
+{
+    emr_search *search;
+    NEW(emr_search_options, options, 0);
+    options.max_generations = 1;
+    must(emr_search_create(&search, &options, error), error);
+    must(emr_search_add_model(search, "french", error), error);
+    must(emr_search_add_model(search, "german", error), error);
+    return search;
+}
+
+static emr_status with_search_host(world *w, uint64_t future, emr_error *error)
+{
+    emr_search *search = make_search(error);
+    NEW(emr_search_host, host, future);
+    (void)w;
+    host.merge = on_merge;
+    host.evaluate = on_evaluate;
+    emr_status status = emr_search_run(search, &host, error);
+    emr_search_destroy(&search);
+    return status;
+}
+
+static emr_status with_trials_options(world *w, uint64_t future, emr_error *error)
+{
+    NEW(emr_trials_options, options, future);
+    NEW(emr_trial, best, 0);
+    (void)w;
+    options.evaluate = on_trial;
+    options.n_trials = 3;
+    options.n_values = 2;
+    emr_status status = emr_trials_run(&options, &best, error);
+    if (!status && best.number != 3)
+        fail("emr_trials_options", "n_trials was not heard");
+    return status;
+}
+
 static const struct {
     const char *type;
     emr_status (*call)(world *w, uint64_t future, emr_error *error);
@@ -600,6 +671,9 @@ static const struct {
     {"emr_product", with_product_of_modulators},
     {"emr_application", with_application},
     {"emr_modulation", with_modulation},
+    {"emr_search_options", with_search_options},
+    {"emr_search_host", with_search_host},
+    {"emr_trials_options", with_trials_options},
 };
 
 /* A member that the library does not know is refused when it is set, and only then. */
@@ -666,6 +740,19 @@ static void check_combination(world *w)
     CHECK_FILLED(emr_combination_plan, emr_combination_get_plan(c, out, &error), out->n_tensors == 2);
     CHECK_FILLED(emr_combined_tensor, emr_combination_get_tensor(c, 0, out), out->rank == 2);
     emr_combination_destroy(&c);
+static void check_filled_by_searches(void)
+    emr_search *search = make_search(&error);
+    NEW(emr_search_host, host, 0);
+    NEW(emr_trials_options, trials, 0);
+    host.merge = on_merge;
+    host.evaluate = on_evaluate;
+    trials.evaluate = on_trial;
+    trials.n_values = 2;
+    must(emr_search_run(search, &host, &error), &error);
+    CHECK_FILLED(emr_search_candidate, emr_search_get_candidate(search, 2, out), out->second == 1);
+    CHECK_FILLED(emr_search_result, emr_search_get_result(search, out), out->best == 2);
+    CHECK_FILLED(emr_trial, emr_trials_run(&trials, out, &error), out->number == 500);
+    emr_search_destroy(&search);
 }
 
 static void check_filled(world *w)
@@ -697,6 +784,7 @@ static void check_filled(world *w)
     CHECK_FILLED(emr_modulator_stats, emr_modulator_get_stats(w->modulator, 0, out, &error), out->ones > 0);
     emr_buffer_destroy(&buffer);
     check_combination(w);
+    check_filled_by_searches();
 }
 
 /* ---- the world ---- */

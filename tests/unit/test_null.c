@@ -379,6 +379,55 @@ static void refuse_sessions(void)
     emr_session_destroy(&s), emr_session_destroy(&s), emr_session_destroy(NULL), emr_session_destroy(&thread);
 }
 
+static emr_status merge_nothing(void *user, const emr_search_candidate *candidate, emr_error *given)
+{
+    (void)user, (void)candidate, (void)given;
+    return EMR_OK;
+}
+
+static emr_status score_same(void *user, const emr_search_candidate *candidate, double *score,
+                             emr_error *given)
+{
+    (void)user, (void)candidate, (void)given;
+    *score = 1;
+    return EMR_OK;
+}
+
+static emr_status try_nothing(void *user, const emr_trial *trial, double *score, emr_error *given)
+{
+    (void)user, (void)trial, (void)given;
+    *score = 1;
+    return EMR_OK;
+}
+
+static void refuse_searches(void)
+{
+    emr_search *search;
+    emr_search_candidate candidate = EMR_INIT(emr_search_candidate);
+    emr_search_result found = EMR_INIT(emr_search_result);
+    emr_trial best = EMR_INIT(emr_trial);
+    const emr_trials_options options = {.size = sizeof options, .evaluate = try_nothing, .n_values = 1};
+    emr_search_host host = {.size = sizeof host, .merge = merge_nothing, .evaluate = score_same};
+    REFUSED(emr_search_create(NULL, NULL, e));
+    assert_int_equal(emr_search_create(&search, NULL, NULL), EMR_OK);
+    REFUSED(emr_search_add_model(NULL, "a", e));
+    REFUSED(emr_search_add_model(search, NULL, e));
+    assert_int_equal(emr_search_add_model(search, "a", NULL), EMR_OK);
+    REFUSED(emr_search_run(NULL, &host, e));
+    REFUSED(emr_search_run(search, NULL, e));
+    host.merge = NULL;
+    REFUSED(emr_search_run(search, &host, e));
+    host.merge = merge_nothing;
+    assert_int_equal(emr_search_run(search, &host, NULL), EMR_OK);
+    QUIET(emr_search_get_candidate(NULL, 0, &candidate));
+    QUIET(emr_search_get_candidate(search, 0, NULL));
+    QUIET(emr_search_get_result(NULL, &found));
+    QUIET(emr_search_get_result(search, NULL));
+    REFUSED(emr_trials_run(NULL, &best, e));
+    REFUSED(emr_trials_run(&options, NULL, e));
+    emr_search_destroy(&search), emr_search_destroy(&search), emr_search_destroy(NULL);
+}
+
 static void null_is_refused_by_every_call(void **state)
 {
     (void)state;
@@ -393,6 +442,7 @@ static void null_is_refused_by_every_call(void **state)
         refuse_dropping();
         refuse_modulators();
         refuse_sessions();
+        refuse_searches();
     }
     assert_int_equal(n_broken, 0);
 }

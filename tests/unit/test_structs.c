@@ -263,6 +263,57 @@ static emr_status give_product_to_modulator(void *given, emr_error *error)
     return emr_modulator_multiply(&modulator, given, EMR_DTYPE_F32, weights, error);
 }
 
+static emr_status merge_nothing(void *user, const emr_search_candidate *candidate, emr_error *error)
+{
+    (void)user, (void)candidate, (void)error;
+    return EMR_OK;
+}
+
+static emr_status score_same(void *user, const emr_search_candidate *candidate, double *score,
+                             emr_error *error)
+{
+    (void)user, (void)candidate, (void)error;
+    *score = 1;
+    return EMR_OK;
+}
+
+static emr_status try_nothing(void *user, const emr_trial *trial, double *score, emr_error *error)
+{
+    (void)user, (void)trial, (void)error;
+    *score = 1;
+    return EMR_OK;
+}
+
+static emr_status give_search_options(void *given, emr_error *error)
+{
+    emr_search *search;
+    emr_status status = emr_search_create(&search, given, error);
+    emr_search_destroy(&search);
+    return status;
+}
+
+static emr_search *small_search(void)
+{
+    emr_search *search;
+    assert_int_equal(emr_search_create(&search, NULL, NULL), EMR_OK);
+    assert_int_equal(emr_search_add_model(search, "a", NULL), EMR_OK);
+    return search;
+}
+
+static emr_status give_search_host(void *given, emr_error *error)
+{
+    emr_search *search = small_search();
+    emr_status status = emr_search_run(search, given, error);
+    emr_search_destroy(&search);
+    return status;
+}
+
+static emr_status give_trials_options(void *given, emr_error *error)
+{
+    emr_trial best = EMR_INIT(emr_trial);
+    return emr_trials_run(given, &best, error);
+}
+
 static emr_status give_resources_to_verify(void *given, emr_error *error)
 {
     return emr_bundle_verify(f.bundle, given, error);
@@ -440,6 +491,32 @@ static emr_status get_plan_summary(void *out, emr_error *error)
     return emr_merge_get_plan(merged, out, error);
 }
 
+static emr_status get_search_candidate(void *out, emr_error *error)
+{
+    emr_search *search = small_search();
+    (void)error;
+    emr_status status = emr_search_get_candidate(search, 0, out);
+    emr_search_destroy(&search);
+    return status;
+}
+
+static emr_status get_search_result(void *out, emr_error *error)
+{
+    const emr_search_host host = {.size = sizeof host, .merge = merge_nothing, .evaluate = score_same};
+    emr_search *search = small_search();
+    emr_status status = emr_search_run(search, &host, error);
+    if (!status)
+        status = emr_search_get_result(search, out);
+    emr_search_destroy(&search);
+    return status;
+}
+
+static emr_status get_trial(void *out, emr_error *error)
+{
+    const emr_trials_options options = {.size = sizeof options, .evaluate = try_nothing, .n_values = 1};
+    return emr_trials_run(&options, out, error);
+}
+
 static emr_status get_tensor_role(void *out, emr_error *error)
 {
     (void)error;
@@ -611,6 +688,9 @@ static void structs_come_in_by_the_size_rule(void **state)
     CHECK_IN(emr_resources, &(emr_resources){0}, give_resources_to_merge);
     CHECK_IN(emr_resources, &(emr_resources){0}, give_resources_to_write);
     CHECK_IN(emr_resources, &(emr_resources){0}, give_resources_to_session);
+    CHECK_IN(emr_search_host, &((emr_search_host){.merge = merge_nothing, .evaluate = score_same}),
+             give_search_host);
+    CHECK_IN(emr_search_options, &(emr_search_options){0}, give_search_options);
     CHECK_IN(emr_session_options, &(emr_session_options){0}, give_session_options);
     CHECK_IN(emr_sink, &(emr_sink){0}, give_sink);
     CHECK_IN(emr_task_selection, &((emr_task_selection){.tasks = &task, .n_tasks = 1}),
@@ -618,6 +698,8 @@ static void structs_come_in_by_the_size_rule(void **state)
     CHECK_IN(emr_task_selection, &((emr_task_selection){.tasks = &task, .n_tasks = 1}),
              give_selection_to_extract);
     CHECK_IN(emr_tensor_desc, &((emr_tensor_desc){.name = "x", .dtype = EMR_DTYPE_U8}), give_tensor_desc);
+    CHECK_IN(emr_trials_options, &((emr_trials_options){.evaluate = try_nothing, .n_values = 1}),
+             give_trials_options);
     CHECK_IN(emr_view_options, &(emr_view_options){0}, give_view_options);
     CHECK_IN(emr_weights, &((emr_weights){.name = "w", .data = result}), give_weights);
 }
@@ -661,11 +743,14 @@ static void structs_go_out_by_the_size_rule(void **state)
     CHECK_OUT(emr_plan_summary, get_plan_summary);
     CHECK_OUT(emr_plan_tensor, get_plan_tensor);
     CHECK_OUT(emr_private_info, get_private_info);
+    CHECK_OUT(emr_search_candidate, get_search_candidate);
+    CHECK_OUT(emr_search_result, get_search_result);
     CHECK_OUT(emr_session_info, get_session_info);
     CHECK_OUT(emr_task_info, get_task_info);
     CHECK_OUT(emr_task_report, get_task_report);
     CHECK_OUT(emr_tensor_info, get_tensor_info);
     CHECK_OUT(emr_tensor_role, get_tensor_role);
+    CHECK_OUT(emr_trial, get_trial);
 }
 
 /* Their common size is also the step from one to the next: a later version's are further apart. */
