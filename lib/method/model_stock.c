@@ -76,7 +76,7 @@ static emr_status settle_model_stock(const emr_method_tensor *tensor, double *fo
 
 static double vector_length(const float *vector, size_t n)
 {
-    return emr_square_root(emr_dot_floats(vector, vector, n));
+    return emr_square_root(emr_dot_floats(NULL, vector, vector, n));
 }
 
 /* The same of a filter, without memory for a matrix. */
@@ -87,7 +87,7 @@ static double sum_filter_cosines(const emr_method_chunk *c, size_t at, size_t n)
         const float *filter = c->inputs[i] + at;
         double length = vector_length(filter, n);
         for (uint32_t j = i + 1; j < c->tensor->n_inputs; j++)
-            sum += pair_cosine(emr_dot_floats(filter, c->inputs[j] + at, n), length,
+            sum += pair_cosine(emr_dot_floats(NULL, filter, c->inputs[j] + at, n), length,
                                vector_length(c->inputs[j] + at, n));
     }
     return sum;

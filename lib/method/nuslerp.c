@@ -95,9 +95,9 @@ static uint32_t nuslerp_numbers(const emr_method_tensor *tensor)
 
 static void add_pair(double numbers[PAIR_NUMBERS], const float *first, const float *second, size_t n)
 {
-    numbers[0] += emr_dot_floats(first, first, n);
-    numbers[1] += emr_dot_floats(first, second, n);
-    numbers[2] += emr_dot_floats(second, second, n);
+    numbers[0] += emr_dot_floats(NULL, first, first, n);
+    numbers[1] += emr_dot_floats(NULL, first, second, n);
+    numbers[2] += emr_dot_floats(NULL, second, second, n);
 }
 
 static void add_nuslerp(const emr_method_chunk *c, double *sums)

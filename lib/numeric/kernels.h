@@ -298,6 +298,8 @@ typedef struct emr_kernels {
     emr_code_kernels sign, thin, levels, differences;
     /* Where a member is NULL, that of emr_encode_c. */
     emr_encode_kernels encode;
+    /* dots[k] = <a, others[k]>, as numeric/dots.h says; where it is NULL, emr_dots_c. */
+    void (*dots)(const float *a, const float *const *others, size_t n_others, size_t n, double *dots);
     /* The base's own part of a product: W is the base; unified, codes and scales are not looked at. */
     void (*dot_base)(const emr_dot *dot);
     /* What a run of codes of a thin task keeps in n groups from number `first` of its codes on, and the signs of

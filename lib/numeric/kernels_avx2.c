@@ -396,6 +396,34 @@ enum { V_DOT_VECTORS = 2 }; /* whose accumulators stay in registers */
 
 #include "numeric/blocks_template.h"
 
+typedef struct v8d {
+    __m256d a, b;
+} v8d;
+
+static inline v8d d_zero(void)
+{
+    return (v8d){_mm256_setzero_pd(), _mm256_setzero_pd()};
+}
+
+static inline v8d d_widen(const float *p)
+{
+    return (v8d){_mm256_cvtps_pd(_mm_loadu_ps(p)), _mm256_cvtps_pd(_mm_loadu_ps(p + 4))};
+}
+
+static inline v8d d_add_product(v8d sum, v8d x, v8d y)
+{
+    return (v8d){_mm256_add_pd(sum.a, _mm256_mul_pd(x.a, y.a)),
+                 _mm256_add_pd(sum.b, _mm256_mul_pd(x.b, y.b))};
+}
+
+static inline void d_store(double *p, v8d x)
+{
+    _mm256_storeu_pd(p, x.a);
+    _mm256_storeu_pd(p + 4, x.b);
+}
+
+#include "numeric/dots_template.h"
+
 const emr_kernels emr_kernels_avx2 = {
     .name = "avx2",
     .merge = merge,
@@ -403,6 +431,7 @@ const emr_kernels emr_kernels_avx2 = {
     .convert = convert,
     CODE_KERNELS,
     .encode = ENCODE_KERNELS,
+    .dots = dots,
     BLOCK_KERNELS,
 };
 
