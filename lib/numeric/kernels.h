@@ -27,6 +27,7 @@
 
 #include "emr/blocks.h"
 #include "emr/dtype.h"
+#include "numeric/pairs.h"
 
 #include <float.h>
 #include <stdbool.h>
@@ -300,6 +301,8 @@ typedef struct emr_kernels {
     emr_encode_kernels encode;
     /* dots[k] = <a, others[k]>, as numeric/dots.h says; where it is NULL, emr_dots_c. */
     void (*dots)(const float *a, const float *const *others, size_t n_others, size_t n, double *dots);
+    /* Where a member is NULL, that of emr_pairs_c. */
+    emr_pair_kernels pairs;
     /* The base's own part of a product: W is the base; unified, codes and scales are not looked at. */
     void (*dot_base)(const emr_dot *dot);
     /* What a run of codes of a thin task keeps in n groups from number `first` of its codes on, and the signs of
