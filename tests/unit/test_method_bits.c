@@ -16,7 +16,7 @@ typedef struct way {
 
 static const way ways[] = {
     {SOURCE_MEMORY, 0, 0, false},     {SOURCE_MEMORY, 1, 0, true},        {SOURCE_IO, 4, 0, true},
-    {SOURCE_READ, 3, 8 << 20, false}, {SOURCE_MEMORY, 3, 16 << 20, true},
+    {SOURCE_READ, 3, 64 << 20, false}, {SOURCE_MEMORY, 3, 48 << 20, true},
 };
 enum { N_WAYS = sizeof ways / sizeof *ways };
 
