@@ -85,8 +85,8 @@ static emr_status add_views(const recipe_job *w, const slice_work *s, emr_combin
 static uint64_t slice_memory(const combine_job *j, const arguments *a)
 {
     const uint64_t usual = (uint64_t)256 << 20, least = (uint64_t)8 << 20;
-    uint64_t share = (a->memory ? a->memory : usual) / j->n_parts;
-    return share > least || a->memory ? share : least;
+    uint64_t part = (a->memory ? a->memory : usual) / j->n_parts;
+    return part > least || a->memory ? part : least;
 }
 
 static emr_status plan_slice(combine_job *j, const arguments *a, size_t k, emr_error *error)
