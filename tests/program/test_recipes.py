@@ -298,6 +298,7 @@ def test_types():
     combine("merge_method: linear\ndtype: bfloat16\nmodels: [{model: a, parameters: {weight: 1}}]\n", out="narrow/")
     combine("merge_method: linear\nmodels:\n- {model: narrow, parameters: {weight: 1}}\n- {model: a, parameters: {weight: 1}}\n")
     assert dtypes() == {"F32"}  # what holds both
+    assert json.loads(pathlib.Path("out/config.json").read_text())["torch_dtype"] == "float32"
 
 
 def test_tied_heads():

@@ -237,6 +237,7 @@ emr_status finish_recipe(combine_job *j, const arguments *a, emr_error *error)
     if (!status)
         status = add_side_files(w, error);
     j->model = w->output;
+    j->dtype = j->dtype ? j->dtype : w->widest; /* for config.json: plans are made */
     return status;
 }
 

@@ -40,6 +40,7 @@ struct recipe_job {
     type_cast *casts;
     char *config; /* a new config.json, or NULL */
     emr_model *output;
+    emr_dtype widest; /* of what comes out, where no dtype is said and models differ; else 0 */
 };
 
 /* Reads the file and checks what it says. Prints the error line; returns an exit status. */
