@@ -349,9 +349,23 @@ def test_base_s_tokenizer_and_longer_vocabularies():
     folder("a", {**network(2.0), "lm_head.weight": ([4, 2], [3.0] * 8)})
     text = "merge_method: task_arithmetic\nbase_model: base\nmodels: [{model: a, parameters: {weight: 1}}]\n"
     refused(text, None, "lm_head.weight", status=1)
+    base = {"model": {"vocab": {"x": 0, "y": 1}}, "added_tokens": [{"id": 2, "content": "<end>"}]}
+    longer = {"model": {"vocab": {"x": 0, "y": 1, "z": 3}}, "added_tokens": [{"id": 2, "content": "<end>"}]}
+    listed = {"model": {"vocab": [["x", -1.0], ["y", -2.0], ["<end>", 0.0], ["z", 0.0]]}}
     for more in ("tokenizer_source: base\n", "tokenizer: {source: base}\n"):
-        combine(text + more)
-        assert load("out/model.safetensors")["lm_head.weight"] == [3.0] * 6
+        refused(text + more, 3, "without a tokenizer.json in both")  # they hold no JSON
+        for other in (base, longer, listed):
+            pathlib.Path("base/tokenizer.json").write_text(json.dumps(base))
+            pathlib.Path("a/tokenizer.json").write_text(json.dumps(other))
+            combine(text + more)
+            assert load("out/model.safetensors")["lm_head.weight"] == [3.0] * 6
+        for vocabulary in ({"x": 1, "y": 0, "<end>": 2}, {"x": 0, "y": 1, "z": 2}):
+            pathlib.Path("a/tokenizer.json").write_text(json.dumps({"model": {"vocab": vocabulary}}))
+            refused(text + more, 3, "has another row in 'a' than in the base")
+        pathlib.Path("a/tokenizer.json").write_text("a")
+        pathlib.Path("base/tokenizer.json").write_text("base")
+    os.remove("a/tokenizer.json")
+    assert "taken for granted" in combine(text + "tokenizer_source: base\n").notes[0]
 
 
 def test_what_does_nothing_is_said():
@@ -464,6 +478,7 @@ WRONG = (
     ("merge_method: passthrough\nmodels: [{model: ones}]\nout_dtype: float8\n", 3, ["'out_dtype'", "not 'float8'"]),
     ("merge_method: passthrough\nmodels: [{model: ones}]\ntokenizer_source: union\n", 3, ["'tokenizer_source' other than 'base'"]),
     ("merge_method: passthrough\nmodels: [{model: ones}]\ntokenizer: {source: ones}\n", 3, ["'source' other than 'base'"]),
+    ("merge_method: passthrough\nmodels: [{model: ones}]\ntokenizer_source: base\n", 3, ["there is no 'base_model'"]),
     ("merge_method: passthrough\nmodels: [{model: ones}]\ntokenizer: {}\n", 3, ["'tokenizer' without"]),
     ("merge_method: passthrough\nmodels: [{model: ones}]\ntokenizer: {source: base, pad_to_multiple_of: 8}\n", 3,
      ["'pad_to_multiple_of'"]),

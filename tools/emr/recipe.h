@@ -87,6 +87,7 @@ typedef struct recipe {
     recipe_note *notes;
     size_t n_notes;
     emr_dtype dtype, out_dtype; /* 0: not said */
+    unsigned tokenizer_line;    /* where that is said */
     bool base_tokenizer;        /* tokenizers are the base's: where vocabularies are longer, its rows count */
 } recipe;
 

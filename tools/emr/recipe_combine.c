@@ -130,6 +130,8 @@ emr_status open_recipe(combine_job *j, const arguments *a, emr_error *error)
     if (!status)
         status = check_modules(w, error);
     if (!status)
+        status = check_tokenizers(w, a, error);
+    if (!status)
         status = place_slices(j);
     for (size_t k = 0; !status && k < w->n_slices; k++)
         status = plan_slice(j, a, k, error);

@@ -52,6 +52,9 @@ void close_inputs(recipe_job *w);
 /* Whose files and metadata the output has: the base, else the first model. */
 const emr_model *donor_model(const recipe_job *w);
 
+/* recipe_tokenizers.c: where the base's tokenizer is asked for, whether rows mean the same tokens. */
+emr_status check_tokenizers(const recipe_job *w, const arguments *a, emr_error *error);
+
 /* recipe_settings.c */
 emr_status set_recipe_parameters(const recipe_job *w, const slice_work *s, emr_combination *c,
                                  emr_error *error);

@@ -123,6 +123,7 @@ static emr_status read_tokenizer_source(const recipe_reader *d, const yaml_node 
 {
     (void)target;
     d->r->base_tokenizer = true;
+    d->r->tokenizer_line = value->line;
     if (value->kind == YAML_NODE_SCALAR && strcmp(value->text, "base") == 0)
         return EMR_OK;
     return FAIL(value->line, "'%.100s' other than 'base' cannot be done: tokenizers are not joined here",
@@ -159,6 +160,8 @@ static emr_status check_parts(const recipe_reader *d)
     const recipe *r = d->r;
     if (!r->method)
         return FAIL(1, "'merge_method' is missing");
+    if (r->base_tokenizer && r->base == RECIPE_NO_MODEL)
+        return FAIL(r->tokenizer_line, "the base's tokenizer is asked for, and there is no 'base_model'");
     return r->n_modules ? EMR_OK : FAIL(1, "one of 'models', 'slices' and 'modules' is missing");
 }
 
