@@ -25,6 +25,12 @@ extern const emr_method emr_method_ramplus_tl;
 extern const emr_method emr_method_sce;
 extern const emr_method emr_method_slerp;
 extern const emr_method emr_method_task_arithmetic;
+extern const emr_method emr_method_breadcrumbs, emr_method_breadcrumbs_ties;
+extern const emr_method emr_method_sce;
+extern const emr_method emr_method_ties, emr_method_ties_model;
+extern const emr_method emr_method_arcee_fusion;
+extern const emr_method emr_method_breadcrumbs;
+extern const emr_method emr_method_breadcrumbs_ties;
 extern const emr_method emr_method_ties;
 extern const emr_method emr_method_ties_model;
 

@@ -27,6 +27,7 @@
 
 #include "emr/blocks.h"
 #include "emr/dtype.h"
+#include "numeric/pairs.h"
 
 #include <float.h>
 #include <stdbool.h>
@@ -298,6 +299,8 @@ typedef struct emr_kernels {
     emr_code_kernels sign, thin, levels, differences;
     /* Where a member is NULL, that of emr_encode_c. */
     emr_encode_kernels encode;
+    /* Where a member is NULL, that of emr_pairs_c. */
+    emr_pair_kernels pairs;
     /* The base's own part of a product: W is the base; unified, codes and scales are not looked at. */
     void (*dot_base)(const emr_dot *dot);
     /* What a run of codes of a thin task keeps in n groups from number `first` of its codes on, and the signs of

@@ -390,9 +390,14 @@ static inline float v_largest(v16 x)
 
 enum { V_DOT_VECTORS = 2 }; /* whose accumulators stay in registers */
 
+#define V_DOUBLE_BYTES 32   /* of a register, of doubles */
+enum { V_PAIR_OTHERS = 2 }; /* vectors that one is paired with at a time, likewise */
+
 #include "numeric/kernels_template.h"
 
 #include "numeric/encode_template.h"
+
+#include "numeric/pairs_template.h"
 
 #include "numeric/blocks_template.h"
 
@@ -403,6 +408,7 @@ const emr_kernels emr_kernels_avx2 = {
     .convert = convert,
     CODE_KERNELS,
     .encode = ENCODE_KERNELS,
+    .pairs = PAIR_KERNELS,
     BLOCK_KERNELS,
 };
 

@@ -315,9 +315,14 @@ static inline float v_largest(v16 x)
 
 enum { V_DOT_VECTORS = 8 }; /* whose accumulators stay in registers */
 
+#define V_DOUBLE_BYTES 64   /* of a register, of doubles */
+enum { V_PAIR_OTHERS = 4 }; /* vectors that one is paired with at a time, likewise */
+
 #include "numeric/kernels_template.h"
 
 #include "numeric/encode_template.h"
+
+#include "numeric/pairs_template.h"
 
 #include "numeric/blocks_template.h"
 
@@ -328,6 +333,7 @@ const emr_kernels emr_kernels_avx512 = {
     .convert = convert,
     CODE_KERNELS,
     .encode = ENCODE_KERNELS,
+    .pairs = PAIR_KERNELS,
     BLOCK_KERNELS,
 };
 

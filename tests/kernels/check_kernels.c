@@ -10,6 +10,7 @@
 #include "check_blocks.h"
 #include "check_codes.h"
 #include "check_encode.h"
+#include "check_pairs.h"
 #include "time_kernels.h"
 #include "values.h"
 
@@ -197,6 +198,7 @@ static counts check_variant(const emr_kernels *k)
         count(&n, check_merge(k, many[i / 2]));
     check_codes(k, &n);
     check_encode(k, &n);
+    check_pairs(k, &n);
     check_blocks(k, &n);
     for (int i = 0; i < 400; i++)
         count(&n, check_convert(k));

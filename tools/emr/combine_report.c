@@ -8,7 +8,7 @@ static const char *combined_action_name(uint32_t action)
                                                  : "copy";
 }
 
-/* The plans of all parts, added up. A part's tensors are read one after the other's. */
+/* The plans of all parts, added up. */
 static emr_status sum_plans(const combine_job *j, emr_combination_plan *sum, emr_error *error)
 {
     emr_status status = EMR_OK;
@@ -21,8 +21,7 @@ static emr_status sum_plans(const combine_job *j, emr_combination_plan *sum, emr
         sum->bytes_out += plan.bytes_out;
         sum->n_tensors += plan.n_tensors;
         sum->n_combined += plan.n_combined;
-        if (plan.peak_memory > sum->peak_memory)
-            sum->peak_memory = plan.peak_memory;
+        sum->peak_memory += plan.peak_memory; /* readers keep what they have until the end */
     }
     return status;
 }

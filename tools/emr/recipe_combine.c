@@ -81,13 +81,24 @@ static emr_status add_views(const recipe_job *w, const slice_work *s, emr_combin
     return status;
 }
 
+/* Readers of one slice may wait with their memory while another is read. */
+static uint64_t slice_memory(const combine_job *j, const arguments *a)
+{
+    const uint64_t usual = (uint64_t)256 << 20, least = (uint64_t)8 << 20;
+    uint64_t share = (a->memory ? a->memory : usual) / j->n_parts;
+    return share > least || a->memory ? share : least;
+}
+
 static emr_status plan_slice(combine_job *j, const arguments *a, size_t k, emr_error *error)
 {
     recipe_job *w = j->recipe;
     emr_policy policy = a->policy;
     if (w->recipe.base_tokenizer && policy.on_mismatch == EMR_ON_MISMATCH_ERROR)
         policy.on_mismatch = EMR_ON_MISMATCH_ROWS;
-    const emr_combination_options options = combination_options(j, a, &policy);
+    emr_resources resources = j->inputs.session.resources;
+    emr_combination_options options = combination_options(j, a, &policy);
+    resources.memory_bytes = slice_memory(j, a);
+    options.resources = &resources;
     emr_combination **c = &j->parts[k].combination;
     emr_status status = build_views(w, &w->slices[k], error);
     if (!status)

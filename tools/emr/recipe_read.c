@@ -643,11 +643,18 @@ static void add_base_source(const recipe *r, recipe_slice *slice)
     slice->sources[slice->n_sources++] = (recipe_source){.model = r->base, .line = slice->line};
 }
 
+/* Of slerp it is mergekit that asks for one, where t is 0. */
+static bool needs_base(const emr_method *m)
+{
+    return m->base == EMR_METHOD_BASE_REQUIRED || m->base == EMR_METHOD_BASE_BESIDE ||
+           strcmp(m->name, "slerp") == 0;
+}
+
 /* Every slice's base is one of its sources, or there is none. */
 static emr_status settle_base(const recipe_reader *d, const recipe_module *m, recipe_slice *slice)
 {
     const recipe *r = d->r;
-    bool needs_one = r->method->base == EMR_METHOD_BASE_REQUIRED || r->method->base == EMR_METHOD_BASE_BESIDE;
+    bool needs_one = needs_base(r->method);
     if (slice->base == RECIPE_NO_MODEL)
         slice->base = r->base;
     if (slice->base == RECIPE_NO_MODEL)
