@@ -6,11 +6,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* What a merge holds of heads. */
+/* What a merge holds of heads: the models that its tasks are made of, one below the other. */
 struct head_views {
+    emr_model **labelled, **renamed; /* config.json changed; under other names, if they have any */
     emr_heads *heads;
-    emr_model **views; /* as the library gives them: the models that are merged are made of these */
-    char **globs;      /* the user's private ones are borrowed, the heads' names its own */
+    char **globs; /* the user's private ones are borrowed, the heads' names its own */
     uint32_t n_globs, n_borrowed;
 };
 
@@ -217,14 +217,15 @@ static emr_status list_private(struct head_views *v, const arguments *a)
     return EMR_OK;
 }
 
-static emr_status create_heads(emr_heads **heads, const merge_job *j, const arguments *a, emr_error *error)
+static emr_status create_heads(emr_heads **heads, emr_model *const *models, const arguments *a,
+                               emr_error *error)
 {
     const char **names = calloc(a->n_tasks, sizeof *names);
     emr_heads_options options = {.size = sizeof options,
                                  .globs = a->head_globs,
                                  .n_globs = a->n_head_globs,
                                  .names = names,
-                                 .tasks = (const emr_model *const *)j->models,
+                                 .tasks = (const emr_model *const *)models,
                                  .n_tasks = (uint32_t)a->n_tasks};
     for (size_t i = 0; names && i < a->n_tasks; i++)
         names[i] = a->tasks[i].name;
@@ -233,16 +234,50 @@ static emr_status create_heads(emr_heads **heads, const merge_job *j, const argu
     return status;
 }
 
-static emr_status view_task(merge_job *j, struct head_views *v, size_t i, json_t **groups, emr_model **viewed,
-                            emr_error *error)
+/* The groups of all tasks, before anything is made of these. */
+static emr_status find_groups(json_t **groups, const merge_job *j, const arguments *a, emr_error *error)
 {
-    emr_status status = emr_heads_open_task(v->heads, (uint32_t)i, &v->views[i], error);
-    if (!status && !*groups) {
-        status = emr_heads_set_metadata(v->heads, v->views[i], error);
-        if (!status)
-            status = read_groups(groups, v->views[i], j->models, error);
-    }
-    return status ? status : open_labelled(viewed, v->views[i], j->models[i], *groups, error);
+    emr_heads *heads = NULL;
+    emr_model *carrier = NULL;
+    emr_status status = create_heads(&heads, j->models, a, error);
+    if (!status)
+        status = emr_model_create(&carrier, NULL, error);
+    if (!status)
+        status = emr_heads_set_metadata(heads, carrier, error);
+    if (!status)
+        status = read_groups(groups, carrier, j->models, error);
+    emr_model_destroy(&carrier);
+    emr_heads_destroy(&heads);
+    return status;
+}
+
+/* Names come last, so that the task comes back under its own. */
+static emr_status label_task(merge_job *j, const arguments *a, size_t i, const json_t *groups,
+                             emr_error *error)
+{
+    struct head_views *v = j->heads;
+    const emr_model *own = j->files[i] && !a->apply_adapters ? j->files[i] : j->models[i];
+    emr_status status = open_labelled(&v->labelled[i], own, own, groups, error);
+    emr_model *model = v->labelled[i], *original = NULL;
+    if (!status && own != j->models[i])
+        status = rename_tensors(&model, &original, a, (long)i, error);
+    v->renamed[i] = original ? model : NULL;
+    return status;
+}
+
+static emr_status open_head_views(merge_job *j, const arguments *a, emr_model **viewed, emr_error *error)
+{
+    struct head_views *v = j->heads;
+    emr_model **below = calloc(a->n_tasks, sizeof(emr_model *));
+    for (size_t i = 0; below && i < a->n_tasks; i++)
+        below[i] = v->renamed[i] ? v->renamed[i] : v->labelled[i];
+    emr_status status = below ? create_heads(&v->heads, below, a, error) : EMR_ENOMEM;
+    if (!status)
+        status = list_private(v, a);
+    for (size_t i = 0; !status && i < a->n_tasks; i++)
+        status = emr_heads_open_task(v->heads, (uint32_t)i, &viewed[i], error);
+    free(below);
+    return status;
 }
 
 emr_status view_heads(merge_job *j, const arguments *a, emr_error *error)
@@ -250,13 +285,16 @@ emr_status view_heads(merge_job *j, const arguments *a, emr_error *error)
     struct head_views *v = j->heads = calloc(1, sizeof *v);
     emr_model **viewed = calloc(a->n_tasks, sizeof(emr_model *));
     json_t *groups = NULL;
-    if (v)
-        v->views = calloc(a->n_tasks, sizeof(emr_model *));
-    emr_status status = v && v->views && viewed ? create_heads(&v->heads, j, a, error) : EMR_ENOMEM;
-    if (!status)
-        status = list_private(v, a);
+    if (v) {
+        v->labelled = calloc(a->n_tasks, sizeof(emr_model *));
+        v->renamed = calloc(a->n_tasks, sizeof(emr_model *));
+    }
+    bool has_room = v && v->labelled && v->renamed && viewed;
+    emr_status status = has_room ? find_groups(&groups, j, a, error) : EMR_ENOMEM;
     for (size_t i = 0; !status && i < a->n_tasks; i++)
-        status = view_task(j, v, i, &groups, &viewed[i], error);
+        status = label_task(j, a, i, groups, error);
+    if (!status)
+        status = open_head_views(j, a, viewed, error);
     json_decref(groups);
     j->unviewed = j->models;
     j->models = viewed;
@@ -271,17 +309,23 @@ void keep_heads_private(const merge_job *j, emr_policy *policy)
     policy->n_private_globs = j->heads->n_globs;
 }
 
+static void destroy_below(emr_model **models, size_t n)
+{
+    for (size_t i = 0; models && i < n; i++)
+        emr_model_destroy(&models[i]);
+    free(models);
+}
+
 void close_heads(merge_job *j, const arguments *a)
 {
     struct head_views *v = j->heads;
     if (!v)
         return;
-    for (size_t i = 0; v->views && i < a->n_tasks; i++)
-        emr_model_destroy(&v->views[i]);
+    destroy_below(v->renamed, a->n_tasks);
+    destroy_below(v->labelled, a->n_tasks);
     for (uint32_t i = v->n_borrowed; v->globs && i < v->n_globs; i++)
         free(v->globs[i]);
     emr_heads_destroy(&v->heads);
-    free(v->views);
     free(v->globs);
     free(v);
     j->heads = NULL;
