@@ -22,9 +22,13 @@ typedef struct recipe {
 
 enum { AVERAGE, ARITHMETIC, TIES, DARE_TIES, PADDED_AVERAGE, FEW, PADDED_FEW, N_RECIPES };
 static const recipe recipes[N_RECIPES] = {
-    {"average", "linear", 1, 0, 0, 0}, {"arithmetic", "task_arithmetic", 0.3, 0, 1, 0},
-    {"ties", "ties", 1, 0.5, 1, 0},    {"dare_ties", "dare_ties", 1, 0.8, 1, 0},
-    {"average", "linear", 1, 0, 0, 1}, {"ties", "ties", 1, 0.5, 1, 1},
+    [AVERAGE] = {"average", "linear", 1, 0, 0, 0},
+    [ARITHMETIC] = {"arithmetic", "task_arithmetic", 0.3, 0, 1, 0},
+    [TIES] = {"ties", "ties", 1, 0.5, 1, 0},
+    [DARE_TIES] = {"dare_ties", "dare_ties", 1, 0.8, 1, 0},
+    [PADDED_AVERAGE] = {"average", "linear", 1, 0, 0, 1},
+    [FEW] = {"ties", "ties", 1, 0.2, 1, 0},
+    [PADDED_FEW] = {"ties", "ties", 1, 0.2, 1, 1},
 };
 enum { N_OWN_ROWS = DARE_TIES + 1 }; /* heads as they are; the others go through the method */
 
