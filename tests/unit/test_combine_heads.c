@@ -177,6 +177,34 @@ static void combined_heads_are_averaged(void **state)
     free_world(&w);
 }
 
+/* Zeros of the padding count among what a density is a share of: of 42 entries 12 are kept, or all where a task has
+ * fewer. */
+static void padding_shares_in_the_density(void **state)
+{
+    enum { N_KEPT = 12 };
+    const emr_combination_options options = heads_options("ties", 1);
+    heads_world w;
+    emr_combination *c = NULL;
+    emr_model *m = NULL;
+    emr_error error;
+    (void)state;
+    make_world(&w, false);
+    assert_ok(combine_world(&w, &options, false, &c, &error), &error);
+    assert_ok(emr_combination_set_parameter(c, "density", EMR_EVERY_TASK, NULL, 0.3, &error), &error);
+    assert_ok(emr_combination_open_model(c, &m, &error), &error);
+    float *got = (float *)(void *)world_read(emr_model_find_tensor(m, "head.weight"));
+    for (size_t t = 0; t < N_HEAD_TASKS; t++) {
+        size_t n = 0, most = (size_t)n_rows[t] * N_COLUMNS;
+        for (size_t i = 0; i < most; i++)
+            n += got[first_row[t] * N_COLUMNS + i] != 0;
+        assert_int_equal(n, most < N_KEPT ? most : N_KEPT);
+    }
+    free(got);
+    emr_model_destroy(&m);
+    emr_combination_destroy(&c);
+    free_world(&w);
+}
+
 static void plans_say_what_is_a_head(void **state)
 {
     const emr_combination_options options = heads_options("task_arithmetic", 0);
@@ -255,6 +283,7 @@ int main(void)
         cmocka_unit_test(heads_without_a_base),
         cmocka_unit_test(combined_heads_are_scaled_by_weights),
         cmocka_unit_test(combined_heads_are_averaged),
+        cmocka_unit_test(padding_shares_in_the_density),
         cmocka_unit_test(plans_say_what_is_a_head),
         cmocka_unit_test(globs_that_match_nothing_are_refused),
         cmocka_unit_test(no_memory_leaves_nothing),
