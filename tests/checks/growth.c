@@ -391,6 +391,26 @@ static emr_status with_combination_options(world *w, uint64_t future, emr_error 
     return status;
 }
 
+static void fill_heads_options(world *w, emr_heads_options *options)
+{
+    static const char *const globs[] = {"head"};
+    options->globs = globs;
+    options->n_globs = 1;
+    options->names = &model_names[FRENCH];
+    options->tasks = (const emr_model *const *)&w->models[FRENCH];
+    options->n_tasks = N_MODELS - FRENCH;
+}
+
+static emr_status with_heads_options(world *w, uint64_t future, emr_error *error)
+{
+    emr_heads *heads;
+    NEW(emr_heads_options, options, future);
+    fill_heads_options(w, &options);
+    emr_status status = emr_heads_create(&heads, &options, error);
+    emr_heads_destroy(&heads);
+    return status;
+}
+
 static emr_status with_merge_options(world *w, uint64_t future, emr_error *error)
 {
     emr_merge *merge;
@@ -653,6 +673,7 @@ static const struct {
     {"emr_checkpoint_write_options", with_write_options},
     {"emr_checkpoint_read_options", with_read_options},
     {"emr_policy", with_policy},
+    {"emr_heads_options", with_heads_options},
     {"emr_merge_options", with_merge_options},
     {"emr_combination_options", with_combination_options},
     {"emr_method", with_method},
@@ -740,7 +761,23 @@ static void check_combination(world *w)
     CHECK_FILLED(emr_combination_plan, emr_combination_get_plan(c, out, &error), out->n_tensors == 2);
     CHECK_FILLED(emr_combined_tensor, emr_combination_get_tensor(c, 0, out), out->rank == 2);
     emr_combination_destroy(&c);
+}
+
+static void check_heads(world *w)
+{
+    emr_heads *heads;
+    emr_error error;
+    NEW(emr_heads_options, options, 0);
+    fill_heads_options(w, &options);
+    must(emr_heads_create(&heads, &options, &error), &error);
+    CHECK_FILLED(emr_head_group, emr_heads_get_group(heads, 1, out),
+                 out->first == HEAD && out->count == HEAD);
+    emr_heads_destroy(&heads);
+}
+
 static void check_filled_by_searches(void)
+{
+    emr_error error;
     emr_search *search = make_search(&error);
     NEW(emr_search_host, host, 0);
     NEW(emr_trials_options, trials, 0);
@@ -784,6 +821,7 @@ static void check_filled(world *w)
     CHECK_FILLED(emr_modulator_stats, emr_modulator_get_stats(w->modulator, 0, out, &error), out->ones > 0);
     emr_buffer_destroy(&buffer);
     check_combination(w);
+    check_heads(w);
     check_filled_by_searches();
 }
 

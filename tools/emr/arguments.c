@@ -198,7 +198,7 @@ static const option option_table[] = {
     {.name = "--set", .commands = COMBINE, .takes_value = true, .set = add_setting},
     {.name = "--seed", .commands = COMBINE, VALUE(set_seed, seed)},
     {.name = "--keep", .commands = COMBINE, .takes_value = true, .set = add_private_glob},
-    {.name = "--heads", .commands = COMBINE, .takes_value = true, .set = add_head_glob},
+    {.name = "--heads", .commands = MERGE | COMBINE, .takes_value = true, .set = add_head_glob},
     {.name = "--combine-heads", .commands = COMBINE, FLAG(combine_heads)},
     {.name = "--out-dtype", .commands = COMBINE, CHOICE(dtype, dtype_words, EMR_DTYPE_F32)},
     {.name = "--modulator", .commands = MERGE | ADD, .takes_value = true, .set = add_modulator},
