@@ -30,6 +30,7 @@ need_module xxhash python3-xxhash
 need_library libzstd libzstd-dev
 need_library libxxhash libxxhash-dev
 need_library jansson libjansson-dev
+need_library yaml-0.1 libyaml-dev
 need_library cmocka libcmocka-dev
 
 # A python3 that has the package, or could have it in a virtual environment.

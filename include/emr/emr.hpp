@@ -222,15 +222,26 @@ using plan_summary = detail::sized<emr_plan_summary>;
 using plan_tensor = detail::sized<emr_plan_tensor>;
 using task_report = detail::sized<emr_task_report>;
 using session_info = detail::sized<emr_session_info>;
+using search_candidate = detail::sized<emr_search_candidate>;
+using search_result = detail::sized<emr_search_result>;
+using trial = detail::sized<emr_trial>;
 using tensor_role = detail::sized<emr_tensor_role>;
+using combined_tensor = detail::sized<emr_combined_tensor>;
+using combination_plan = detail::sized<emr_combination_plan>;
+using method_tensor = emr_method_tensor;
+using method_chunk = emr_method_chunk;
 
 // Filled by the host.
 using rename = emr_rename;
+using method_parameter = emr_method_parameter;
+using method_stage = detail::sized<emr_method_stage>;
+using method = detail::sized<emr_method>;
 using file_options = detail::sized<emr_file_options>;
 using pool_options = detail::sized<emr_pool_options>;
 using checkpoint_read_options = detail::sized<emr_checkpoint_read_options>;
 using agree_options = detail::sized<emr_agree_options>;
 using bundle_options = detail::sized<emr_bundle_options>;
+using search_options = detail::sized<emr_search_options>;
 using modulation_spec = detail::sized<emr_modulation_spec>;
 using modulation = detail::sized<emr_modulation>;
 
@@ -702,6 +713,9 @@ template <class T>
 using its_will_need = decltype(std::declval<T &>().will_need(std::uint64_t(), std::uint64_t()));
 template <class T>
 using its_unified = decltype(std::declval<T &>().unified(std::declval<const sink_part &>()));
+template <class T>
+using its_similarity = decltype(std::declval<T &>().similarity(std::uint32_t(), std::uint32_t()));
+template <class T> using its_release = decltype(std::declval<T &>().release(std::uint32_t()));
 template <class T> using its_mask = decltype(std::declval<T &>().mask(std::declval<const sink_part &>()));
 template <class T>
 using its_rescalers = decltype(std::declval<T &>().rescalers(std::declval<const sink_part &>()));
@@ -1225,6 +1239,21 @@ struct merge_options : detail::resourceful<emr_merge_options> {
     }
 };
 
+struct combination_options : detail::resourceful<emr_combination_options> {
+    emr::policy policy; // hides C's pointer, too
+    void set_heads(span<const char *const> globs) noexcept
+    {
+        head_globs = globs.data();
+        n_head_globs = static_cast<std::uint32_t>(globs.size());
+    }
+    const emr_combination_options *linked() noexcept
+    {
+        link();
+        this->emr_combination_options::policy = &policy;
+        return this;
+    }
+};
+
 // -----------------------------------------------------------------------------------------------------------
 // Version, dtypes, blocks
 // -----------------------------------------------------------------------------------------------------------
@@ -1487,6 +1516,16 @@ class model : public detail::handle<emr_model, emr_model_destroy>
     {
         return detail::done(
             [&](emr_error *why) { return emr_model_add_tensor(get(), of_another.get(), why); });
+    }
+    returns<void> add_tensor_as(emr::tensor of_another, zstring_view name)
+    {
+        return detail::done([&](emr_error *why) {
+            return emr_model_add_tensor_as(get(), of_another.get(), name.c_str(), why);
+        });
+    }
+    returns<void> prepare(const resources &resources = {}) const
+    {
+        return detail::done([&](emr_error *why) { return emr_model_prepare(get(), &resources, why); });
     }
 
     zstring_view name() const noexcept { return emr_model_name(get()); }
@@ -1900,6 +1939,79 @@ class bundle : public detail::handle<emr_bundle, emr_bundle_destroy>
 };
 
 // -----------------------------------------------------------------------------------------------------------
+// Combined models
+// -----------------------------------------------------------------------------------------------------------
+
+// The library's methods, by name or one after another; null where there is none. A method of the host's own is a
+// method whose callbacks are functions, or lambdas that capture nothing; they must not throw.
+inline const emr_method *method_find(zstring_view name) noexcept { return emr_method_find(name.c_str()); }
+inline const emr_method *method_at(std::uint32_t i) noexcept { return emr_method_at(i); }
+inline double method_value(const method_tensor &tensor, std::uint32_t input, std::uint32_t parameter) noexcept
+{
+    return emr_method_value(&tensor, input, parameter);
+}
+inline bool method_is_above(const double *cut, float key, std::uint64_t position) noexcept
+{
+    return emr_method_is_above(cut, key, position) != 0;
+}
+// As many words as there is room for.
+inline void method_draw(const method_tensor &tensor, std::uint32_t input, std::uint64_t first,
+                        span<std::uint32_t> words) noexcept
+{
+    emr_method_draw(&tensor, input, first, words.size(), words.data());
+}
+
+class combination : public detail::handle<emr_combination, emr_combination_destroy>
+{
+  public:
+    using handle::handle;
+
+    static returns<combination> create(combination_options options)
+    {
+        return detail::made<combination>([&](emr_combination **out, emr_error *why) {
+            return emr_combination_create(out, options.linked(), why);
+        });
+    }
+    returns<void> set_base(borrowed<model> base)
+    {
+        return detail::done([&](emr_error *why) { return emr_combination_set_base(get(), base.get(), why); });
+    }
+    returns<void> add_task(zstring_view name, borrowed<model> task)
+    {
+        return detail::done(
+            [&](emr_error *why) { return emr_combination_add_task(get(), name.c_str(), task.get(), why); });
+    }
+    // For all tasks, in all tensors.
+    returns<void> set_parameter(zstring_view parameter, double value)
+    {
+        return set_parameter(parameter, EMR_EVERY_TASK, nullptr, value);
+    }
+    // In tensors that the glob matches; nullptr: in all.
+    returns<void> set_parameter(zstring_view parameter, std::uint32_t task, const char *glob, double value)
+    {
+        return detail::done([&](emr_error *why) {
+            return emr_combination_set_parameter(get(), parameter.c_str(), task, glob, value, why);
+        });
+    }
+    returns<combination_plan> get_plan()
+    {
+        return detail::filled<combination_plan>([&](combination_plan *plan, emr_error *why) {
+            return emr_combination_get_plan(get(), plan, why);
+        });
+    }
+    returns<combined_tensor> get_tensor(std::uint32_t i) const
+    {
+        return detail::told<combined_tensor>(
+            [&](combined_tensor *tensor) { return emr_combination_get_tensor(get(), i, tensor); });
+    }
+    returns<model> open_model()
+    {
+        return detail::made<model>(
+            [&](emr_model **out, emr_error *why) { return emr_combination_open_model(get(), out, why); });
+    }
+};
+
+// -----------------------------------------------------------------------------------------------------------
 // Merging
 // -----------------------------------------------------------------------------------------------------------
 
@@ -2008,6 +2120,116 @@ class merge : public detail::handle<emr_merge, emr_merge_destroy>
             [&](task_report *report) { return emr_merge_get_task_report(get(), task, report); });
     }
 };
+
+// -----------------------------------------------------------------------------------------------------------
+// Searching
+// -----------------------------------------------------------------------------------------------------------
+
+namespace detail
+{
+// The number that a callback returned, a double or a result<double>.
+inline result<void> set_number(double *number, const result<double> &given)
+{
+    if (given)
+        *number = *given;
+    return given ? result<void>() : result<void>(given.error());
+}
+inline result<void> set_number(double *number, double given)
+{
+    *number = given;
+    return {};
+}
+} // namespace detail
+
+// Who merges and scores, as emr_search_host: an object that has
+//     void merge(const emr_search_candidate &candidate);
+//     double evaluate(const emr_search_candidate &candidate);          // not finite: it has no score
+//     double similarity(std::uint32_t a, std::uint32_t b);             // may be absent
+//     void release(std::uint32_t number);                              // may be absent
+// where merge may also return what callbacks may, and those that give numbers a result<double>; release must not throw.
+struct search_host : detail::sized<emr_search_host> {
+    search_host() noexcept = default;
+
+    template <class T, class = std::enable_if_t<!std::is_base_of<emr_search_host, T>::value>>
+    explicit search_host(T &object) noexcept
+    {
+        user = detail::address_of(object);
+        merge = [](void *given, const emr_search_candidate *candidate, emr_error *why) noexcept {
+            return detail::call_host(why, [&] { return static_cast<T *>(given)->merge(*candidate); });
+        };
+        evaluate = [](void *given, const emr_search_candidate *candidate, double *score,
+                      emr_error *why) noexcept {
+            return detail::call_host(why, [&] {
+                return detail::set_number(score, static_cast<T *>(given)->evaluate(*candidate));
+            });
+        };
+        if constexpr (detail::can<detail::its_similarity, T>)
+            similarity = [](void *given, std::uint32_t a, std::uint32_t b, double *alike,
+                            emr_error *why) noexcept {
+                return detail::call_host(why, [&] {
+                    return detail::set_number(alike, static_cast<T *>(given)->similarity(a, b));
+                });
+            };
+        if constexpr (detail::can<detail::its_release, T>)
+            release = [](void *given, std::uint32_t number) noexcept {
+                static_cast<T *>(given)->release(number);
+            };
+    }
+};
+
+// Greedy merging that is guided by kinship.
+class search : public detail::handle<emr_search, emr_search_destroy>
+{
+  public:
+    using handle::handle;
+
+    static returns<search> create(const search_options &options = {})
+    {
+        return detail::made<search>(
+            [&](emr_search **out, emr_error *why) { return emr_search_create(out, &options, why); });
+    }
+    returns<void> add_model(zstring_view name)
+    {
+        return detail::done([&](emr_error *why) { return emr_search_add_model(get(), name.c_str(), why); });
+    }
+    returns<void> run(const search_host &host)
+    {
+        return detail::done([&](emr_error *why) { return emr_search_run(get(), &host, why); });
+    }
+    returns<search_candidate> get_candidate(std::uint32_t i) const
+    {
+        return detail::told<search_candidate>(
+            [&](search_candidate *candidate) { return emr_search_get_candidate(get(), i, candidate); });
+    }
+    returns<search_result> get_result() const
+    {
+        return detail::told<search_result>(
+            [&](search_result *result) { return emr_search_get_result(get(), result); });
+    }
+};
+
+// Trials with values drawn at random; f(const emr_trial &) scores one, as search_host's evaluate. It is borrowed.
+struct trials_options : detail::sized<emr_trials_options> {
+    template <class F> void evaluate_with(F &f) noexcept
+    {
+        user = detail::address_of(f);
+        evaluate = [](void *given, const emr_trial *tried, double *score, emr_error *why) noexcept {
+            return detail::call_host(
+                why, [&] { return detail::set_number(score, (*static_cast<F *>(given))(*tried)); });
+        };
+    }
+    template <class F> void evaluate_with(const F &&) = delete;
+};
+inline void trial_draw(std::uint64_t seed, std::uint32_t number, span<double> values) noexcept
+{
+    emr_trial_draw(seed, number, values.size(), values.data());
+}
+// The best one.
+inline returns<trial> trials_run(const trials_options &options)
+{
+    return detail::filled<trial>(
+        [&](trial *best, emr_error *why) { return emr_trials_run(&options, best, why); });
+}
 
 // -----------------------------------------------------------------------------------------------------------
 // Sessions

@@ -138,9 +138,11 @@ static emr_status add_combined(emr_model *m, const emr_combined *t, emr_error *e
     return status;
 }
 
-static emr_status add_tensors(emr_model *m, const emr_combination *c, emr_error *error)
+static emr_status add_combined_tensors(emr_model *m, const emr_combination *c, emr_error *error)
 {
     emr_status status = emr_model_copy_metadata(m, emr_combination_reference(c), error);
+    if (!status && c->heads)
+        status = emr_heads_set_metadata(c->heads, m, error);
     for (uint32_t i = 0; !status && i < c->n_tensors; i++) {
         const emr_combined *t = &c->tensors[i];
         status = t->action == EMR_COMBINED_ACTION_COMBINE ? add_combined(m, t, error)
@@ -168,7 +170,7 @@ emr_status emr_combined_open(emr_combination *c, emr_model **model, emr_error *e
     if (status)
         return status;
     emr_combination_hold(c);
-    status = add_tensors(*model, c, error);
+    status = add_combined_tensors(*model, c, error);
     if (status)
         emr_model_destroy(model);
     return status;

@@ -1,5 +1,4 @@
-/* reader.c - see reader.h. Loops over floats go in steps of a constant number of elements, so that compilers turn each step
- * into vector instructions whatever they think of the rest. */
+/* reader.c - see reader.h. Loops over floats have no branches, so that compilers make vector instructions of them. */
 #include "combine/reader.h"
 
 #include "core/bytes.h"
@@ -8,7 +7,10 @@
 #include <string.h>
 
 /* Between buffers: were they powers of two apart, they would compete for the same sets of the caches. */
-enum { SKEW = 1088, STEP = 16 };
+enum { SKEW = 1088 };
+
+/* Elements that are gone through twice while they are in the nearest cache. */
+enum { STEP = 1024 };
 
 /* Memory that is laid out piece by piece; where there is none it is only counted. */
 typedef struct layout_cursor {
@@ -35,7 +37,7 @@ static uint32_t input_count(const emr_combination *c)
     return c->n_tasks + (c->base && emr_base_is_input(c));
 }
 
-static void lay_out(emr_combine_reader *r, layout_cursor *cursor, bool combines)
+static void lay_out_reader(emr_combine_reader *r, layout_cursor *cursor, bool combines)
 {
     const emr_combination *c = r->combination;
     const uint32_t n = input_count(c);
@@ -59,7 +61,7 @@ uint64_t emr_reader_bytes(const emr_combination *c, size_t capacity, bool combin
 {
     emr_combine_reader r = {.combination = c, .capacity = capacity};
     layout_cursor cursor = {NULL, 0};
-    lay_out(&r, &cursor, combines);
+    lay_out_reader(&r, &cursor, combines);
     return cursor.used;
 }
 
@@ -68,7 +70,7 @@ void emr_reader_place(emr_combine_reader *r, const emr_combination *c, size_t ca
 {
     layout_cursor cursor = {memory, 0};
     *r = (emr_combine_reader){.combination = c, .capacity = capacity};
-    lay_out(r, &cursor, combines);
+    lay_out_reader(r, &cursor, combines);
 }
 
 /* The top bit is set where the value is not finite. */
@@ -77,50 +79,45 @@ static inline uint32_t nonfinite_bit(float value)
     return (emr_f32_bits(value) & 0x7f800000) + 0x00800000;
 }
 
-/* Whether all values are finite. */
-static bool are_finite(const float *restrict values, size_t n)
+static bool are_finite(const float *values, size_t n)
 {
-    uint32_t seen = 0, steps[STEP] = {0};
-    size_t i = 0;
-    for (; i + STEP <= n; i += STEP)
-        for (size_t j = 0; j < STEP; j++)
-            steps[j] |= nonfinite_bit(values[i + j]);
-    for (; i < n; i++)
+    uint32_t seen = 0;
+    for (size_t i = 0; i < n; i++)
         seen |= nonfinite_bit(values[i]);
-    for (size_t j = 0; j < STEP; j++)
-        seen |= steps[j];
     return seen >> 31 == 0;
 }
 
-/* out = values - base; whether all of that is finite. */
-static bool subtract_base(float *out, const float *values, const float *restrict base, size_t n)
+static void subtract_base(float *restrict out, const float *restrict values, const float *restrict base,
+                          size_t n)
 {
-    uint32_t seen = 0, steps[STEP] = {0};
-    size_t i = 0;
-    for (; i + STEP <= n; i += STEP) {
-        float step[STEP];
-        for (size_t j = 0; j < STEP; j++)
-            step[j] = values[i + j] - base[i + j];
-        for (size_t j = 0; j < STEP; j++)
-            steps[j] |= nonfinite_bit(step[j]);
-        memcpy(out + i, step, sizeof step);
-    }
-    for (; i < n; i++) {
+    for (size_t i = 0; i < n; i++)
         out[i] = values[i] - base[i];
-        seen |= nonfinite_bit(out[i]);
+}
+
+static void subtract_in_place(float *restrict values, const float *restrict base, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        values[i] -= base[i];
+}
+
+/* out = values - base, where `values` may be `out`; whether all of that is finite. */
+static bool take_difference(float *out, const float *values, const float *base, size_t n)
+{
+    bool finite = true;
+    for (size_t at = 0, some; at < n; at += some) {
+        some = (size_t)emr_min(STEP, n - at);
+        if (values == out)
+            subtract_in_place(out + at, base + at, some);
+        else
+            subtract_base(out + at, values + at, base + at, some);
+        finite = are_finite(out + at, some) && finite;
     }
-    for (size_t j = 0; j < STEP; j++)
-        seen |= steps[j];
-    return seen >> 31 == 0;
+    return finite;
 }
 
 static void add_base(float *restrict values, const float *restrict base, size_t n)
 {
-    size_t i = 0;
-    for (; i + STEP <= n; i += STEP)
-        for (size_t j = 0; j < STEP; j++)
-            values[i + j] = base[i + j] + values[i + j];
-    for (; i < n; i++)
+    for (size_t i = 0; i < n; i++)
         values[i] = base[i] + values[i];
 }
 
@@ -230,7 +227,7 @@ static emr_status settle_nonfinite(const load *l, const emr_combined_input *inpu
 }
 
 /* The base where it is no input. */
-static emr_status load_base(const load *l, emr_error *error)
+static emr_status load_base_chunk(const load *l, emr_error *error)
 {
     const size_t n = l->range->n, at = l->range->at;
     const emr_combined_input input = {l->tensor->base, EMR_BASE};
@@ -277,12 +274,12 @@ static emr_status load_difference(const load *l, const emr_tensor *t, uint32_t i
     if (given == values)
         status = read_values(l, t, n, values, error);
     if (!status)
-        *finite = subtract_base(values, given, r->base + at, n);
+        *finite = take_difference(values, given, r->base + at, n);
     return status;
 }
 
 /* What a task's weights count as where it has none: the base's. */
-static const float *base_values(const load *l, bool is_difference)
+static const float *values_of_base(const load *l, bool is_difference)
 {
     const emr_combine_reader *r = l->reader;
     if (is_difference || !l->tensor->base)
@@ -306,7 +303,7 @@ static emr_status load_input(const load *l, uint32_t i, emr_error *error)
     const emr_combined_input *input = &l->tensor->inputs[i];
     const emr_combine_range *range = l->range;
     const bool is_difference = l->tensor->seen.has_base && emr_adds_to_base(r->combination);
-    const float *instead = input->task == EMR_BASE ? NULL : base_values(l, is_difference);
+    const float *instead = input->task == EMR_BASE ? NULL : values_of_base(l, is_difference);
     float *values = r->buffers[i] + range->at;
     size_t n = 0;
     bool finite = true;
@@ -330,7 +327,7 @@ emr_status emr_reader_load(emr_combine_reader *r, const emr_combined *t, const e
                            emr_error *error)
 {
     const load l = {r, t, range};
-    emr_status status = t->seen.has_base ? load_base(&l, error) : EMR_OK;
+    emr_status status = t->seen.has_base ? load_base_chunk(&l, error) : EMR_OK;
     for (uint32_t i = 0; !status && i < t->seen.n_inputs; i++)
         status = load_input(&l, i, error);
     return status;

@@ -122,6 +122,30 @@ static emr_status take_weights(const emr_weights_part *part, emr_error *error)
     return EMR_OK;
 }
 
+static emr_status on_merge(void *user, const emr_search_candidate *candidate, emr_error *error)
+{
+    (void)user, (void)error;
+    handed_over("emr_search_candidate", candidate->size, sizeof *candidate,
+                candidate->first < candidate->number);
+    return EMR_OK;
+}
+
+static emr_status on_evaluate(void *user, const emr_search_candidate *candidate, double *score,
+                              emr_error *error)
+{
+    (void)user, (void)error;
+    *score = candidate->number;
+    return EMR_OK;
+}
+
+static emr_status on_trial(void *user, const emr_trial *trial, double *score, emr_error *error)
+{
+    (void)user, (void)error;
+    handed_over("emr_trial", trial->size, sizeof *trial, trial->n_values == 2 && trial->values[1] > 0);
+    *score = trial->number;
+    return EMR_OK;
+}
+
 /* ---- structs that go in: each of these makes one call with one, whose `future` has a value ---- */
 
 static void *allocate_some(void *user, size_t bytes, size_t alignment)
@@ -299,6 +323,71 @@ static emr_status with_policy(world *w, uint64_t future, emr_error *error)
     options.policy = &policy;
     emr_status status = emr_merge_create(&merge, &options, error);
     emr_merge_destroy(&merge);
+    return status;
+}
+
+static const emr_method *library_method(void)
+{
+    return emr_method_find("task_arithmetic");
+}
+
+static emr_status combine_with(const emr_method *method, emr_error *error)
+{
+    emr_combination *combination;
+    NEW(emr_combination_options, options, 0);
+    options.method = method;
+    emr_status status = emr_combination_create(&combination, &options, error);
+    emr_combination_destroy(&combination);
+    return status;
+}
+
+static emr_status combine_nothing(const emr_method_chunk *chunk, emr_error *error)
+{
+    (void)chunk, (void)error;
+    return EMR_OK;
+}
+
+static uint32_t find_nothing(const emr_method_tensor *tensor)
+{
+    (void)tensor;
+    return 0;
+}
+
+static void add_nothing(const emr_method_chunk *chunk, double *sums)
+{
+    (void)chunk, (void)sums;
+}
+
+static emr_status with_method(world *w, uint64_t future, emr_error *error)
+{
+    NEW(emr_method, method, future);
+    (void)w;
+    method.name = "nothing";
+    method.combine = combine_nothing;
+    return combine_with(&method, error);
+}
+
+static emr_status with_method_stage(world *w, uint64_t future, emr_error *error)
+{
+    NEW(emr_method_stage, stage, future);
+    NEW(emr_method, method, 0);
+    (void)w;
+    stage.n_found = find_nothing;
+    stage.add_sums = add_nothing;
+    method.name = "nothing";
+    method.combine = combine_nothing;
+    method.stages[0] = &stage;
+    return combine_with(&method, error);
+}
+
+static emr_status with_combination_options(world *w, uint64_t future, emr_error *error)
+{
+    emr_combination *combination;
+    NEW(emr_combination_options, options, future);
+    (void)w;
+    options.method = library_method();
+    emr_status status = emr_combination_create(&combination, &options, error);
+    emr_combination_destroy(&combination);
     return status;
 }
 
@@ -501,6 +590,53 @@ static emr_status with_modulation(world *w, uint64_t future, emr_error *error)
     return status;
 }
 
+static emr_status with_search_options(world *w, uint64_t future, emr_error *error)
+{
+    emr_search *search;
+    NEW(emr_search_options, options, future);
+    (void)w;
+    emr_status status = emr_search_create(&search, &options, error);
+    emr_search_destroy(&search);
+    return status;
+}
+
+static emr_search *make_search(emr_error *error)
+{
+    emr_search *search;
+    NEW(emr_search_options, options, 0);
+    options.max_generations = 1;
+    must(emr_search_create(&search, &options, error), error);
+    must(emr_search_add_model(search, "french", error), error);
+    must(emr_search_add_model(search, "german", error), error);
+    return search;
+}
+
+static emr_status with_search_host(world *w, uint64_t future, emr_error *error)
+{
+    emr_search *search = make_search(error);
+    NEW(emr_search_host, host, future);
+    (void)w;
+    host.merge = on_merge;
+    host.evaluate = on_evaluate;
+    emr_status status = emr_search_run(search, &host, error);
+    emr_search_destroy(&search);
+    return status;
+}
+
+static emr_status with_trials_options(world *w, uint64_t future, emr_error *error)
+{
+    NEW(emr_trials_options, options, future);
+    NEW(emr_trial, best, 0);
+    (void)w;
+    options.evaluate = on_trial;
+    options.n_trials = 3;
+    options.n_values = 2;
+    emr_status status = emr_trials_run(&options, &best, error);
+    if (!status && best.number != 3)
+        fail("emr_trials_options", "n_trials was not heard");
+    return status;
+}
+
 static const struct {
     const char *type;
     emr_status (*call)(world *w, uint64_t future, emr_error *error);
@@ -518,6 +654,9 @@ static const struct {
     {"emr_checkpoint_read_options", with_read_options},
     {"emr_policy", with_policy},
     {"emr_merge_options", with_merge_options},
+    {"emr_combination_options", with_combination_options},
+    {"emr_method", with_method},
+    {"emr_method_stage", with_method_stage},
     {"emr_modulation_spec", with_modulation_spec},
     {"emr_sink", with_sink},
     {"emr_bundle_options", with_bundle_options},
@@ -532,6 +671,9 @@ static const struct {
     {"emr_product", with_product_of_modulators},
     {"emr_application", with_application},
     {"emr_modulation", with_modulation},
+    {"emr_search_options", with_search_options},
+    {"emr_search_host", with_search_host},
+    {"emr_trials_options", with_trials_options},
 };
 
 /* A member that the library does not know is refused when it is set, and only then. */
@@ -585,6 +727,34 @@ static bool is_filled_with(const unsigned char *bytes, size_t n, unsigned char v
         printf("filled %s\n", #type);                                                                        \
     } while (0)
 
+static void check_combination(world *w)
+{
+    emr_combination *c;
+    emr_error error;
+    NEW(emr_combination_options, options, 0);
+    options.method = library_method();
+    must(emr_combination_create(&c, &options, &error), &error);
+    must(emr_combination_set_base(c, w->models[BASE], &error), &error);
+    must(emr_combination_add_task(c, "french", w->models[FRENCH], &error), &error);
+    must(emr_combination_set_parameter(c, "weight", EMR_EVERY_TASK, NULL, 1, &error), &error);
+    CHECK_FILLED(emr_combination_plan, emr_combination_get_plan(c, out, &error), out->n_tensors == 2);
+    CHECK_FILLED(emr_combined_tensor, emr_combination_get_tensor(c, 0, out), out->rank == 2);
+    emr_combination_destroy(&c);
+static void check_filled_by_searches(void)
+    emr_search *search = make_search(&error);
+    NEW(emr_search_host, host, 0);
+    NEW(emr_trials_options, trials, 0);
+    host.merge = on_merge;
+    host.evaluate = on_evaluate;
+    trials.evaluate = on_trial;
+    trials.n_values = 2;
+    must(emr_search_run(search, &host, &error), &error);
+    CHECK_FILLED(emr_search_candidate, emr_search_get_candidate(search, 2, out), out->second == 1);
+    CHECK_FILLED(emr_search_result, emr_search_get_result(search, out), out->best == 2);
+    CHECK_FILLED(emr_trial, emr_trials_run(&trials, out, &error), out->number == 500);
+    emr_search_destroy(&search);
+}
+
 static void check_filled(world *w)
 {
     const uint32_t dropped[] = {0};
@@ -613,6 +783,8 @@ static void check_filled(world *w)
     CHECK_FILLED(emr_session_info, emr_session_get_info(w->session, out), out->masks_read > 0);
     CHECK_FILLED(emr_modulator_stats, emr_modulator_get_stats(w->modulator, 0, out, &error), out->ones > 0);
     emr_buffer_destroy(&buffer);
+    check_combination(w);
+    check_filled_by_searches();
 }
 
 /* ---- the world ---- */

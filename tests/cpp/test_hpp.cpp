@@ -962,6 +962,73 @@ static void test_without_base()
     CHECK(emr::attempt([&] { return session.apply(0, {{"layer", change}}); }).status() == EMR_ESTATE);
 }
 
+// Scores are lengths of names; the parents' are added up.
+struct searcher {
+    const emr::search *search;
+    int released = 0;
+    bool fails = false;
+
+    void merge(const emr_search_candidate &made)
+    {
+        CHECK(MUST(search->get_candidate(made.number)).first == made.first);
+    }
+    emr::result<double> evaluate(const emr_search_candidate &c)
+    {
+        if (fails)
+            return emr::failure(EMR_ECANCELED, "no more");
+        return c.generation == 0 ? double(std::strlen(c.name)) : c.kinship;
+    }
+    double similarity(std::uint32_t a, std::uint32_t b)
+    {
+        return a + 10.0 * b;
+    }
+    void release(std::uint32_t)
+    {
+        released++;
+    }
+};
+
+static void test_searches()
+{
+    emr::search_options options;
+    options.partner = EMR_SEARCH_PARTNER_NONE;
+    options.k = 2;
+    for (int round = 0; round < 2; round++) {
+        emr::search search = MUST(emr::search::create(options));
+        searcher object{&search};
+        object.fails = round == 1;
+        const emr::search_host host(object);
+        for (const char *name : {"a", "bb", "ccc"})
+            MUST(search.add_model(name));
+        CHECK(emr::attempt([&] { return search.get_result(); }).status() == EMR_ESTATE);
+        const auto ran = emr::attempt([&] { return search.run(host); });
+        CHECK(ran.status() == (object.fails ? EMR_ECANCELED : EMR_OK));
+        if (object.fails)
+            continue;
+        const emr::search_result result = MUST(search.get_result());
+        CHECK(result.end == EMR_SEARCH_END_STEADY || result.end == EMR_SEARCH_END_GENERATIONS);
+        CHECK(object.released > 0 && MUST(search.get_candidate(result.best)).score == result.score);
+    }
+}
+
+static void test_trials()
+{
+    emr::trials_options options;
+    double values[2], largest = 0;
+    auto first_value = [&](const emr_trial &trial) {
+        emr::trial_draw(7, trial.number, values);
+        CHECK(values[0] == trial.values[0] && values[1] == trial.values[1]);
+        largest = largest < values[0] ? values[0] : largest;
+        return trial.values[0];
+    };
+    options.evaluate_with(first_value);
+    options.seed = 7;
+    options.n_values = 2;
+    options.n_trials = 20;
+    const emr::trial best = MUST(emr::trials_run(options));
+    CHECK(best.score == largest);
+}
+
 int main()
 {
     test_spans();
@@ -988,5 +1055,7 @@ int main()
     test_staging();
     test_without_base();
     test_blocks();
+    test_searches();
+    test_trials();
     return report();
 }

@@ -142,6 +142,37 @@ static void refuse_checkpoints(void)
     NO_HANDLE(model, emr_adapter_create_ones(&model, NULL, NULL, e));
 }
 
+static void refuse_combinations(void)
+{
+    emr_combination_options options = EMR_INIT(emr_combination_options);
+    emr_combination_plan plan = EMR_INIT(emr_combination_plan);
+    emr_combined_tensor tensor = EMR_INIT(emr_combined_tensor);
+    emr_combination *c;
+    emr_model *model;
+    REFUSED(emr_combination_create(NULL, &options, e));
+    NO_HANDLE(c, emr_combination_create(&c, NULL, e));
+    NO_HANDLE(c, emr_combination_create(&c, &options, e)); /* no method */
+    options.method = emr_method_find("task_arithmetic");
+    assert_int_equal(emr_combination_create(&c, &options, NULL), EMR_OK);
+    REFUSED(emr_combination_set_base(NULL, f.set.base.model, e));
+    REFUSED(emr_combination_set_base(c, NULL, e));
+    REFUSED(emr_combination_add_task(NULL, "x", f.set.base.model, e));
+    REFUSED(emr_combination_add_task(c, NULL, f.set.base.model, e));
+    REFUSED(emr_combination_add_task(c, "x", NULL, e));
+    REFUSED(emr_combination_set_parameter(NULL, "weight", EMR_EVERY_TASK, NULL, 1, e));
+    REFUSED(emr_combination_set_parameter(c, NULL, EMR_EVERY_TASK, NULL, 1, e));
+    REFUSED(emr_combination_get_plan(NULL, &plan, e));
+    REFUSED(emr_combination_get_plan(c, NULL, e));
+    QUIET(emr_combination_get_tensor(NULL, 0, &tensor));
+    QUIET(emr_combination_get_tensor(c, 0, NULL));
+    REFUSED(emr_combination_open_model(c, NULL, e));
+    NO_HANDLE(model, emr_combination_open_model(NULL, &model, e));
+    emr_combination_destroy(&c), emr_combination_destroy(&c), emr_combination_destroy(NULL);
+    assert_null(emr_method_find(NULL));
+    REFUSED(emr_model_prepare(NULL, NULL, e));
+    REFUSED(emr_model_add_tensor_as(NULL, emr_model_tensor(f.set.base.model, 0), "x", e));
+}
+
 static void refuse_merges(void)
 {
     emr_plan_summary summary = EMR_INIT(emr_plan_summary);
@@ -348,6 +379,55 @@ static void refuse_sessions(void)
     emr_session_destroy(&s), emr_session_destroy(&s), emr_session_destroy(NULL), emr_session_destroy(&thread);
 }
 
+static emr_status merge_nothing(void *user, const emr_search_candidate *candidate, emr_error *given)
+{
+    (void)user, (void)candidate, (void)given;
+    return EMR_OK;
+}
+
+static emr_status score_same(void *user, const emr_search_candidate *candidate, double *score,
+                             emr_error *given)
+{
+    (void)user, (void)candidate, (void)given;
+    *score = 1;
+    return EMR_OK;
+}
+
+static emr_status try_nothing(void *user, const emr_trial *trial, double *score, emr_error *given)
+{
+    (void)user, (void)trial, (void)given;
+    *score = 1;
+    return EMR_OK;
+}
+
+static void refuse_searches(void)
+{
+    emr_search *search;
+    emr_search_candidate candidate = EMR_INIT(emr_search_candidate);
+    emr_search_result found = EMR_INIT(emr_search_result);
+    emr_trial best = EMR_INIT(emr_trial);
+    const emr_trials_options options = {.size = sizeof options, .evaluate = try_nothing, .n_values = 1};
+    emr_search_host host = {.size = sizeof host, .merge = merge_nothing, .evaluate = score_same};
+    REFUSED(emr_search_create(NULL, NULL, e));
+    assert_int_equal(emr_search_create(&search, NULL, NULL), EMR_OK);
+    REFUSED(emr_search_add_model(NULL, "a", e));
+    REFUSED(emr_search_add_model(search, NULL, e));
+    assert_int_equal(emr_search_add_model(search, "a", NULL), EMR_OK);
+    REFUSED(emr_search_run(NULL, &host, e));
+    REFUSED(emr_search_run(search, NULL, e));
+    host.merge = NULL;
+    REFUSED(emr_search_run(search, &host, e));
+    host.merge = merge_nothing;
+    assert_int_equal(emr_search_run(search, &host, NULL), EMR_OK);
+    QUIET(emr_search_get_candidate(NULL, 0, &candidate));
+    QUIET(emr_search_get_candidate(search, 0, NULL));
+    QUIET(emr_search_get_result(NULL, &found));
+    QUIET(emr_search_get_result(search, NULL));
+    REFUSED(emr_trials_run(NULL, &best, e));
+    REFUSED(emr_trials_run(&options, NULL, e));
+    emr_search_destroy(&search), emr_search_destroy(&search), emr_search_destroy(NULL);
+}
+
 static void null_is_refused_by_every_call(void **state)
 {
     (void)state;
@@ -357,10 +437,12 @@ static void null_is_refused_by_every_call(void **state)
         refuse_models();
         refuse_checkpoints();
         refuse_merges();
+        refuse_combinations();
         refuse_bundles();
         refuse_dropping();
         refuse_modulators();
         refuse_sessions();
+        refuse_searches();
     }
     assert_int_equal(n_broken, 0);
 }

@@ -187,6 +187,57 @@ static emr_status give_modulation_to_merge(void *given, emr_error *error)
     return give_merge_options((void *)(uintptr_t)&options, error);
 }
 
+static emr_status give_combination_options(void *given, emr_error *error)
+{
+    emr_combination *made;
+    emr_status status = emr_combination_create(&made, given, error);
+    emr_combination_destroy(&made);
+    return status;
+}
+
+static emr_status give_method(void *given, emr_error *error)
+{
+    const emr_combination_options options = {.size = sizeof options, .method = given};
+    return give_combination_options((void *)(uintptr_t)&options, error);
+}
+
+static emr_status give_method_stage(void *given, emr_error *error)
+{
+    emr_method method = *emr_method_find("task_arithmetic");
+    method.stages[0] = given;
+    return give_method(&method, error);
+}
+
+static emr_status give_policy_to_combination(void *given, emr_error *error)
+{
+    const emr_combination_options options = {
+        .size = sizeof options, .method = emr_method_find("task_arithmetic"), .policy = given};
+    return give_combination_options((void *)(uintptr_t)&options, error);
+}
+
+static emr_status give_resources_to_combination(void *given, emr_error *error)
+{
+    const emr_combination_options options = {
+        .size = sizeof options, .method = emr_method_find("task_arithmetic"), .resources = given};
+    return give_combination_options((void *)(uintptr_t)&options, error);
+}
+
+static emr_status give_resources_to_prepare(void *given, emr_error *error)
+{
+    return emr_model_prepare(f.set.base.model, given, error);
+}
+
+static uint32_t find_nothing(const emr_method_tensor *tensor)
+{
+    (void)tensor;
+    return 0;
+}
+
+static void add_nothing(const emr_method_chunk *chunk, double *sums)
+{
+    (void)chunk, (void)sums;
+}
+
 static emr_status give_policy(void *given, emr_error *error)
 {
     const emr_merge_options options = {.size = sizeof options, .policy = given};
@@ -210,6 +261,57 @@ static emr_status give_product_to_session(void *given, emr_error *error)
 static emr_status give_product_to_modulator(void *given, emr_error *error)
 {
     return emr_modulator_multiply(&modulator, given, EMR_DTYPE_F32, weights, error);
+}
+
+static emr_status merge_nothing(void *user, const emr_search_candidate *candidate, emr_error *error)
+{
+    (void)user, (void)candidate, (void)error;
+    return EMR_OK;
+}
+
+static emr_status score_same(void *user, const emr_search_candidate *candidate, double *score,
+                             emr_error *error)
+{
+    (void)user, (void)candidate, (void)error;
+    *score = 1;
+    return EMR_OK;
+}
+
+static emr_status try_nothing(void *user, const emr_trial *trial, double *score, emr_error *error)
+{
+    (void)user, (void)trial, (void)error;
+    *score = 1;
+    return EMR_OK;
+}
+
+static emr_status give_search_options(void *given, emr_error *error)
+{
+    emr_search *search;
+    emr_status status = emr_search_create(&search, given, error);
+    emr_search_destroy(&search);
+    return status;
+}
+
+static emr_search *small_search(void)
+{
+    emr_search *search;
+    assert_int_equal(emr_search_create(&search, NULL, NULL), EMR_OK);
+    assert_int_equal(emr_search_add_model(search, "a", NULL), EMR_OK);
+    return search;
+}
+
+static emr_status give_search_host(void *given, emr_error *error)
+{
+    emr_search *search = small_search();
+    emr_status status = emr_search_run(search, given, error);
+    emr_search_destroy(&search);
+    return status;
+}
+
+static emr_status give_trials_options(void *given, emr_error *error)
+{
+    emr_trial best = EMR_INIT(emr_trial);
+    return emr_trials_run(given, &best, error);
 }
 
 static emr_status give_resources_to_verify(void *given, emr_error *error)
@@ -303,6 +405,38 @@ static emr_status get_bundle_info(void *out, emr_error *error)
     return emr_bundle_get_info(f.bundle, out);
 }
 
+static emr_combination *combine_fixture(void)
+{
+    const emr_combination_options options = {.size = sizeof options,
+                                             .method = emr_method_find("task_arithmetic")};
+    emr_combination *c;
+    emr_error why;
+    assert_ok(emr_combination_create(&c, &options, &why), &why);
+    assert_ok(emr_combination_set_base(c, f.set.base.model, &why), &why);
+    assert_ok(emr_combination_add_task(c, "one", f.set.tasks[0].model, &why), &why);
+    assert_ok(emr_combination_set_parameter(c, "weight", 0, NULL, 1, &why), &why);
+    return c;
+}
+
+static emr_status get_combination_plan(void *out, emr_error *error)
+{
+    emr_combination *c = combine_fixture();
+    emr_status status = emr_combination_get_plan(c, out, error);
+    emr_combination_destroy(&c);
+    return status;
+}
+
+static emr_status get_combined_tensor(void *out, emr_error *error)
+{
+    emr_combination_plan plan = EMR_INIT(emr_combination_plan);
+    emr_combination *c = combine_fixture();
+    emr_status status = emr_combination_get_plan(c, &plan, error);
+    if (!status)
+        status = emr_combination_get_tensor(c, 0, out);
+    emr_combination_destroy(&c);
+    return status;
+}
+
 static emr_status get_drop_report(void *out, emr_error *error)
 {
     const uint32_t task = 0;
@@ -355,6 +489,32 @@ static emr_status get_merged_fidelity(void *out, emr_error *error)
 static emr_status get_plan_summary(void *out, emr_error *error)
 {
     return emr_merge_get_plan(merged, out, error);
+}
+
+static emr_status get_search_candidate(void *out, emr_error *error)
+{
+    emr_search *search = small_search();
+    (void)error;
+    emr_status status = emr_search_get_candidate(search, 0, out);
+    emr_search_destroy(&search);
+    return status;
+}
+
+static emr_status get_search_result(void *out, emr_error *error)
+{
+    const emr_search_host host = {.size = sizeof host, .merge = merge_nothing, .evaluate = score_same};
+    emr_search *search = small_search();
+    emr_status status = emr_search_run(search, &host, error);
+    if (!status)
+        status = emr_search_get_result(search, out);
+    emr_search_destroy(&search);
+    return status;
+}
+
+static emr_status get_trial(void *out, emr_error *error)
+{
+    const emr_trials_options options = {.size = sizeof options, .evaluate = try_nothing, .n_values = 1};
+    return emr_trials_run(&options, out, error);
 }
 
 static emr_status get_tensor_role(void *out, emr_error *error)
@@ -492,6 +652,15 @@ static void structs_come_in_by_the_size_rule(void **state)
     CHECK_IN(emr_bundle_options, &(emr_bundle_options){0}, give_bundle_options);
     CHECK_IN(emr_checkpoint_read_options, &(emr_checkpoint_read_options){0}, give_checkpoint_read_options);
     CHECK_IN(emr_checkpoint_write_options, &(emr_checkpoint_write_options){0}, give_checkpoint_write_options);
+    CHECK_IN(emr_combination_options,
+             &((emr_combination_options){.method = emr_method_find("task_arithmetic")}),
+             give_combination_options);
+    CHECK_IN(emr_method, emr_method_find("task_arithmetic"), give_method);
+    CHECK_IN(emr_method_stage, &((emr_method_stage){.n_found = find_nothing, .add_sums = add_nothing}),
+             give_method_stage);
+    CHECK_IN(emr_policy, &(emr_policy){0}, give_policy_to_combination);
+    CHECK_IN(emr_resources, &(emr_resources){0}, give_resources_to_combination);
+    CHECK_IN(emr_resources, &(emr_resources){0}, give_resources_to_prepare);
     CHECK_IN(emr_executor, &((emr_executor){.parallel_for = serial_for, .concurrency = 2}), give_executor);
     CHECK_IN(emr_gather, &((emr_gather){.tasks = &task, .out = result, .n = 1, .tensor = w}), give_gather);
     CHECK_IN(emr_merge_options, &(emr_merge_options){0}, give_merge_options);
@@ -519,6 +688,9 @@ static void structs_come_in_by_the_size_rule(void **state)
     CHECK_IN(emr_resources, &(emr_resources){0}, give_resources_to_merge);
     CHECK_IN(emr_resources, &(emr_resources){0}, give_resources_to_write);
     CHECK_IN(emr_resources, &(emr_resources){0}, give_resources_to_session);
+    CHECK_IN(emr_search_host, &((emr_search_host){.merge = merge_nothing, .evaluate = score_same}),
+             give_search_host);
+    CHECK_IN(emr_search_options, &(emr_search_options){0}, give_search_options);
     CHECK_IN(emr_session_options, &(emr_session_options){0}, give_session_options);
     CHECK_IN(emr_sink, &(emr_sink){0}, give_sink);
     CHECK_IN(emr_task_selection, &((emr_task_selection){.tasks = &task, .n_tasks = 1}),
@@ -526,6 +698,8 @@ static void structs_come_in_by_the_size_rule(void **state)
     CHECK_IN(emr_task_selection, &((emr_task_selection){.tasks = &task, .n_tasks = 1}),
              give_selection_to_extract);
     CHECK_IN(emr_tensor_desc, &((emr_tensor_desc){.name = "x", .dtype = EMR_DTYPE_U8}), give_tensor_desc);
+    CHECK_IN(emr_trials_options, &((emr_trials_options){.evaluate = try_nothing, .n_values = 1}),
+             give_trials_options);
     CHECK_IN(emr_view_options, &(emr_view_options){0}, give_view_options);
     CHECK_IN(emr_weights, &((emr_weights){.name = "w", .data = result}), give_weights);
 }
@@ -557,6 +731,8 @@ static void structs_go_out_by_the_size_rule(void **state)
 {
     (void)state;
     CHECK_OUT(emr_bundle_info, get_bundle_info);
+    CHECK_OUT(emr_combination_plan, get_combination_plan);
+    CHECK_OUT(emr_combined_tensor, get_combined_tensor);
     CHECK_OUT(emr_drop_report, get_drop_report);
     CHECK_OUT(emr_drop_report, get_extract_report);
     CHECK_OUT(emr_features, get_features);
@@ -567,11 +743,14 @@ static void structs_go_out_by_the_size_rule(void **state)
     CHECK_OUT(emr_plan_summary, get_plan_summary);
     CHECK_OUT(emr_plan_tensor, get_plan_tensor);
     CHECK_OUT(emr_private_info, get_private_info);
+    CHECK_OUT(emr_search_candidate, get_search_candidate);
+    CHECK_OUT(emr_search_result, get_search_result);
     CHECK_OUT(emr_session_info, get_session_info);
     CHECK_OUT(emr_task_info, get_task_info);
     CHECK_OUT(emr_task_report, get_task_report);
     CHECK_OUT(emr_tensor_info, get_tensor_info);
     CHECK_OUT(emr_tensor_role, get_tensor_role);
+    CHECK_OUT(emr_trial, get_trial);
 }
 
 /* Their common size is also the step from one to the next: a later version's are further apart. */

@@ -60,12 +60,12 @@ emr_status check_adapters(const arguments *a, emr_model *const *models, const em
     g.options.differ = a->differ;
     g.options.n_differ = a->n_differ;
     emr_status status = g.models && g.names ? EMR_OK : EMR_ENOMEM;
-    for (size_t t = 0; !status && t < a->n_tasks; t++)
+    for (size_t t = 0; !status && base && t < a->n_tasks; t++)
         status = check_adapter_base(a, t, models[t], base, !before, error);
     for (size_t t = 0; !status && t < a->n_tasks; t++)
         add_to_group(&g, models[t], "task '%s'", a->tasks[t].name);
     /* an adapter's initial values may well be a plain file that a script has made */
-    if (!status && emr_model_find_metadata(base, EMR_ADAPTER_CONFIG))
+    if (!status && base && emr_model_find_metadata(base, EMR_ADAPTER_CONFIG))
         add_to_group(&g, base, "the base (%.200s)", a->base);
     if (!status)
         status = before ? ask_bundle(&g, before, error) : ask_group(&g, 1, error);

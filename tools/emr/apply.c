@@ -15,48 +15,12 @@ static int check_usage(const arguments *a)
     return EXIT_DONE;
 }
 
-static void note_written(void *user, const char *path)
+static int report_written(const emr_model *model, const arguments *a, json_t *written)
 {
-    json_array_append_new(user, text_json(path));
-}
-
-/* Writes a model where the command line says, and lists the files. */
-static emr_status write_model(const emr_model *model, const arguments *a, const session *s, json_t *written,
-                              emr_error *error)
-{
-    const emr_checkpoint_write_options options = {.size = sizeof options,
-                                                  .resources = &s->resources,
-                                                  .shard_bytes = a->shard_bytes,
-                                                  .replace = a->force,
-                                                  .dtype = a->dtype,
-                                                  .written = note_written,
-                                                  .user = written};
-    if (!to_standard_output(a))
-        return emr_checkpoint_write(model, a->output, &options, error);
-    bool is_gguf = emr_model_find_tensor(model, EMR_GGUF_HEADER) != NULL;
-    return (is_gguf ? emr_gguf_write : emr_safetensors_write)(model, standard_output(), &options, error);
-}
-
-static int print_result(const emr_model *model, const arguments *a, json_t *written)
-{
-    uint64_t bytes = 0;
-    unsigned n = 0;
-    char text[32];
-    for (uint32_t i = 0; i < emr_model_n_tensors(model); i++) {
-        const emr_tensor *t = emr_model_tensor(model, i);
-        if (side_file_name(emr_tensor_name(t)))
-            continue;
-        n++;
-        bytes += emr_tensor_bytes(t);
-    }
-    if (a->json) {
-        return print_json(json_pack("{s:o, s:I, s:I, s:O}", "output", text_json(a->output), "tensors",
-                                    (json_int_t)n, "bytes", (json_int_t)bytes, "files", written));
-    }
-    if (!a->quiet && !to_standard_output(a)) {
-        printf("%s: %u tensors, %s", a->output, n, size_text(bytes, text));
-        printf(json_array_size(written) > 1 ? ", in %zu files\n" : "\n", json_array_size(written));
-    }
+    const model_size size = measure_model(model);
+    if (a->json)
+        return print_json(written_json(&size, a, written));
+    print_written(&size, a, written);
     return EXIT_DONE;
 }
 
@@ -82,11 +46,11 @@ static int write_from_bundle(const arguments *a, const char *verb, make_fn make)
     if (!status)
         status = make(&model, bundle, base, a, &s, &error);
     if (!status)
-        status = write_model(model, a, &s, written, &error);
+        status = write_checkpoint(model, a, &s.resources, written, &error);
     hint_at_dequantise(a, base, status, &error);
     hide_progress();
     if (!status)
-        exit_status = print_result(model, a, written);
+        exit_status = report_written(model, a, written);
     else
         exit_status = complain_status(status, &error);
     json_decref(written);

@@ -4,7 +4,17 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MERGE = 1, APPLY = 2, INSPECT = 4, VERIFY = 8, EXPORT = 16, ADD = 32, DROP = 64, ALL = 127 };
+enum {
+    MERGE = 1,
+    APPLY = 2,
+    INSPECT = 4,
+    VERIFY = 8,
+    EXPORT = 16,
+    ADD = 32,
+    DROP = 64,
+    COMBINE = 128,
+    ALL = 255
+};
 
 typedef struct option option;
 /* Returns NULL, or what is wrong with the value. */
@@ -118,6 +128,25 @@ static const char *set_missing(arguments *a, const option *o, const char *value)
     return set_choice(a, o, value);
 }
 
+static const char *add_head_glob(arguments *a, const option *o, const char *value)
+{
+    (void)o;
+    a->head_globs[a->n_head_globs++] = value;
+    return *value ? NULL : "is empty";
+}
+
+static const char *add_setting(arguments *a, const option *o, const char *value)
+{
+    (void)o;
+    a->set_words[a->n_set_words++] = value;
+    return *value ? NULL : "is empty";
+}
+
+static const char *set_seed(arguments *a, const option *o, const char *value)
+{
+    return parse_seed(value, option_member(a, o));
+}
+
 static const char *add_rename(arguments *a, const option *o, const char *value)
 {
     (void)o;
@@ -154,12 +183,24 @@ static const char *const dtype_words[] = {"f32", "f16", "bf16", NULL};
 #define FLAG(member)                        .set = set_flag, .offset = offsetof(arguments, member)
 
 static const option option_table[] = {
-    {.name = "--base", .commands = MERGE | APPLY | VERIFY | ADD, VALUE(set_text, base)},
-    {.name = "--task", .commands = MERGE | APPLY | ADD | DROP, .takes_value = true, .set = add_task_word},
-    {.name = "--tasks", .commands = MERGE | ADD, .takes_value = true, .set = add_task_word},
-    {.name = "--rename", .commands = MERGE | ADD, .takes_value = true, .set = add_rename},
-    {.name = "-o", .commands = MERGE | APPLY | EXPORT | ADD | DROP, VALUE(set_text, output)},
-    {.name = "--output", .commands = MERGE | APPLY | EXPORT | ADD | DROP, VALUE(set_text, output)},
+    {.name = "--base", .commands = MERGE | APPLY | VERIFY | ADD | COMBINE, VALUE(set_text, base)},
+    {.name = "--task",
+     .commands = MERGE | APPLY | ADD | DROP | COMBINE,
+     .takes_value = true,
+     .set = add_task_word},
+    {.name = "--tasks", .commands = MERGE | ADD | COMBINE, .takes_value = true, .set = add_task_word},
+    {.name = "--rename", .commands = MERGE | ADD | COMBINE, .takes_value = true, .set = add_rename},
+    {.name = "-o", .commands = MERGE | APPLY | EXPORT | ADD | DROP | COMBINE, VALUE(set_text, output)},
+    {.name = "--output", .commands = MERGE | APPLY | EXPORT | ADD | DROP | COMBINE, VALUE(set_text, output)},
+    {.name = "--method", .commands = COMBINE, VALUE(set_text, method)},
+    {.name = "--methods", .commands = COMBINE, FLAG(list_methods)},
+    {.name = "--config", .commands = COMBINE, VALUE(set_text, config)},
+    {.name = "--set", .commands = COMBINE, .takes_value = true, .set = add_setting},
+    {.name = "--seed", .commands = COMBINE, VALUE(set_seed, seed)},
+    {.name = "--keep", .commands = COMBINE, .takes_value = true, .set = add_private_glob},
+    {.name = "--heads", .commands = COMBINE, .takes_value = true, .set = add_head_glob},
+    {.name = "--combine-heads", .commands = COMBINE, FLAG(combine_heads)},
+    {.name = "--out-dtype", .commands = COMBINE, CHOICE(dtype, dtype_words, EMR_DTYPE_F32)},
     {.name = "--modulator", .commands = MERGE | ADD, .takes_value = true, .set = add_modulator},
     {.name = "--mask", .commands = MERGE, CHOICE(mask_rule, mask_words, EMR_MASK_RULE_AGREE)},
     {.name = "--vectors", .commands = MERGE | ADD, CHOICE(f32_vectors, vectors_words, 0)},
@@ -169,33 +210,40 @@ static const option option_table[] = {
     {.name = "--rescale-per", .commands = MERGE, CHOICE(rescale_per, per_words, 0)},
     {.name = "--tie", .commands = MERGE, CHOICE(merge.tie, tie_words, 0)},
     {.name = "--private", .commands = MERGE, .takes_value = true, .set = add_private_glob},
-    {.name = "--merge", .commands = MERGE, .takes_value = true, .set = add_merge_glob},
-    {.name = "--apply-adapters", .commands = MERGE | ADD, FLAG(apply_adapters)},
-    {.name = "--adapter-differ", .commands = MERGE | ADD, .takes_value = true, .set = add_differing},
-    {.name = "--on-mismatch", .commands = MERGE | ADD, CHOICE(policy.on_mismatch, mismatch_words, 0)},
+    {.name = "--merge", .commands = MERGE | COMBINE, .takes_value = true, .set = add_merge_glob},
+    {.name = "--apply-adapters", .commands = MERGE | ADD | COMBINE, FLAG(apply_adapters)},
+    {.name = "--adapter-differ",
+     .commands = MERGE | ADD | COMBINE,
+     .takes_value = true,
+     .set = add_differing},
+    {.name = "--on-mismatch",
+     .commands = MERGE | ADD | COMBINE,
+     CHOICE(policy.on_mismatch, mismatch_words, 0)},
     {.name = "--on-missing",
-     .commands = MERGE | ADD,
+     .commands = MERGE | ADD | COMBINE,
      VALUE(set_missing, policy.on_missing),
      .choice = missing_words},
-    {.name = "--on-nonfinite", .commands = MERGE, CHOICE(merge.on_nonfinite, nonfinite_words, 0)},
+    {.name = "--on-nonfinite", .commands = MERGE | COMBINE, CHOICE(merge.on_nonfinite, nonfinite_words, 0)},
     {.name = "--unified-dtype", .commands = MERGE, CHOICE(merge.unified_dtype, dtype_words, EMR_DTYPE_F32)},
     {.name = "--embed-base", .commands = MERGE, FLAG(merge.embed_base)},
     {.name = "--extendable", .commands = MERGE, FLAG(merge.extendable)},
     {.name = "--zstd-level", .commands = MERGE, VALUE(set_level, merge.compression)},
     {.name = "--block-params", .commands = MERGE, VALUE(set_block_params, merge.block_params)},
-    {.name = "--memory", .commands = MERGE | APPLY | EXPORT | ADD, VALUE(set_size, memory)},
-    {.name = "--threads", .commands = MERGE | APPLY | VERIFY | EXPORT | ADD, VALUE(set_threads, threads)},
+    {.name = "--memory", .commands = MERGE | APPLY | EXPORT | ADD | COMBINE, VALUE(set_size, memory)},
+    {.name = "--threads",
+     .commands = MERGE | APPLY | VERIFY | EXPORT | ADD | COMBINE,
+     VALUE(set_threads, threads)},
     {.name = "--resume", .commands = MERGE | ADD, FLAG(resume)},
     {.name = "--resume-every", .commands = MERGE | ADD, VALUE(set_size, resume_every)},
-    {.name = "--dry-run", .commands = MERGE | ADD, FLAG(dry_run)},
-    {.name = "--dequantise", .commands = MERGE | APPLY | VERIFY | ADD, FLAG(dequantise)},
-    {.name = "--no-side-files", .commands = MERGE | ADD, FLAG(no_side_files)},
+    {.name = "--dry-run", .commands = MERGE | ADD | COMBINE, FLAG(dry_run)},
+    {.name = "--dequantise", .commands = MERGE | APPLY | VERIFY | ADD | COMBINE, FLAG(dequantise)},
+    {.name = "--no-side-files", .commands = MERGE | ADD | COMBINE, FLAG(no_side_files)},
     {.name = "--dtype", .commands = APPLY, CHOICE(dtype, dtype_words, EMR_DTYPE_F32)},
-    {.name = "--shard-size", .commands = APPLY, VALUE(set_size, shard_bytes)},
+    {.name = "--shard-size", .commands = APPLY | COMBINE, VALUE(set_size, shard_bytes)},
     {.name = "--unified", .commands = EXPORT, FLAG(unified)},
     {.name = "--mask", .commands = EXPORT, VALUE(set_text, mask)},
     {.name = "--vector", .commands = EXPORT, VALUE(set_text, vector)},
-    {.name = "--force", .commands = MERGE | APPLY | EXPORT | ADD | DROP, FLAG(force)},
+    {.name = "--force", .commands = MERGE | APPLY | EXPORT | ADD | DROP | COMBINE, FLAG(force)},
     {.name = "--json", .commands = ALL, FLAG(json)},
     {.name = "--quiet", .commands = ALL, FLAG(quiet)},
     {.name = "--version", .commands = ALL, FLAG(version)},
@@ -204,7 +252,8 @@ static const option option_table[] = {
 
 static unsigned command_bit(const char *name)
 {
-    static const char *const names[] = {"merge", "apply", "inspect", "verify", "export", "add", "drop"};
+    static const char *const names[] = {"merge",  "apply", "inspect", "verify",
+                                        "export", "add",   "drop",    "combine"};
     for (unsigned i = 0; i < sizeof names / sizeof names[0]; i++)
         if (strcmp(names[i], name) == 0)
             return 1u << i;
@@ -254,8 +303,11 @@ int parse_arguments(arguments *a, int argc, char **argv)
     a->base_globs = calloc(room, sizeof *a->base_globs);
     a->absent_globs = calloc(room, sizeof *a->absent_globs);
     a->differ = calloc(room, sizeof *a->differ);
-    if (!a->differ || !a->merge_globs || !a->base_globs || !a->absent_globs || !a->files ||
-        !a->rename_words || !a->modulator_words || !a->task_words || !a->private_globs)
+    a->head_globs = calloc(room, sizeof *a->head_globs);
+    a->set_words = calloc(room, sizeof *a->set_words);
+    if (!a->head_globs || !a->set_words || !a->differ || !a->merge_globs || !a->base_globs ||
+        !a->absent_globs || !a->files || !a->rename_words || !a->modulator_words || !a->task_words ||
+        !a->private_globs)
         return complain(EXIT_SYSTEM, "out of memory");
     a->merge = EMR_INIT(emr_merge_options);
     a->policy = (emr_policy){.size = sizeof a->policy,
@@ -295,6 +347,8 @@ void free_arguments(arguments *a)
     free(a->private_globs);
     free(a->merge_globs);
     free(a->differ);
+    free(a->head_globs);
+    free(a->set_words);
     free(a->base_globs);
     free(a->absent_globs);
 }

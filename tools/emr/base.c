@@ -53,8 +53,9 @@ emr_status open_base(emr_model **base, const arguments *a, const emr_bundle *bun
                      emr_error *error)
 {
     emr_model *like = NULL;
+    bool is_copied = strcmp(a->command, "combine") == 0; /* its files too */
     if (!base_is_made(a))
-        return open_checkpoint(base, a->base, a, error);
+        return (is_copied ? open_task : open_checkpoint)(base, a->base, a, error);
     if (!bundle)
         return make_base(base, a, first, error);
     emr_status status = emr_model_create(&like, NULL, error);

@@ -16,6 +16,8 @@ typedef struct task_argument {
     char *name, *path; /* path NULL: a bare name */
     bool derived;      /* the name is the checkpoint's */
     bool has_own_kind; /* of modulator: --modulator names the task */
+    bool has_weight;   /* combine: behind the checkpoint */
+    double weight;
     emr_modulation_spec modulation;
 } task_argument;
 
@@ -56,8 +58,10 @@ typedef struct arguments {
     const char **private_globs, **merge_globs, **base_globs, **absent_globs; /* the policy's */
     const char **differ; /* keys in which adapters may differ */
     size_t n_differ;
-    const char *base, *output, *mask, *vector;
-    uint64_t memory, shard_bytes, resume_every;
+    const char **set_words, **head_globs; /* combine: parameters, heads */
+    size_t n_set_words;
+    const char *base, *output, *mask, *vector, *method, *config;
+    uint64_t memory, shard_bytes, resume_every, seed;
     emr_merge_options merge;
     emr_policy policy;
     emr_dtype dtype;
@@ -67,7 +71,8 @@ typedef struct arguments {
     uint32_t f32_vectors;
     uint32_t threads;                                                                 /* 0: all online */
     uint32_t dequantise, unified, resume, dry_run, force, json, quiet, help, version; /* flags */
-    uint32_t no_side_files, apply_adapters, no_columns;
+    uint32_t no_side_files, apply_adapters, no_columns, list_methods, combine_heads;
+    uint32_t n_head_globs;
 } arguments;
 
 /* Parses the words after the command. On failure prints the error line and returns EXIT_USAGE. */
@@ -77,7 +82,10 @@ void free_arguments(arguments *a);
 /* What stands behind an option, as a number. NULL, or what is wrong with it. */
 const char *parse_size(const char *value, uint64_t *size);
 const char *parse_block_params(const char *value, uint32_t *params);
+const char *parse_seed(const char *value, uint64_t *seed);
 bool parse_whole(const char *value, long low, long high, long *number);
+/* A finite decimal number, or `true` or `false`, up to `end`. */
+bool parse_number(const char *value, const char *end, double *number);
 
 /* The tasks that --task and --tasks name. On failure prints the error line and returns an exit status. */
 int take_tasks(arguments *a);
@@ -211,6 +219,10 @@ typedef struct merge_job {
     emr_file *journal; /* --resume */
 } merge_job;
 
+/* The base, where one is named, and the tasks, as they are merged. */
+emr_status open_merge_models(merge_job *j, const arguments *a, emr_error *error);
+void close_merge_models(merge_job *j, const arguments *a);
+
 /* Whether what is added follows the policy that the bundle was made with, which is not known here. */
 bool knows_policy(const merge_job *j);
 
@@ -260,6 +272,21 @@ const emr_io *standard_output(void);
 
 /* Refuses an output that is an input. On failure prints the error line and returns an exit status. */
 int check_places(const arguments *a);
+/* The same for an input that is no argument; `what` is what messages call it. */
+int check_input_place(const arguments *a, const char *path, const char *what);
+
+/* Writes a model where the command line says, and lists the files that it becomes. */
+emr_status write_checkpoint(const emr_model *model, const arguments *a, const emr_resources *resources,
+                            json_t *written, emr_error *error);
+/* How many tensors, side files aside, and bytes. */
+typedef struct model_size {
+    uint64_t bytes;
+    unsigned n_tensors;
+} model_size;
+model_size measure_model(const emr_model *model);
+/* The line about them, and the members of a JSON object. */
+void print_written(const model_size *size, const arguments *a, const json_t *written);
+json_t *written_json(const model_size *size, const arguments *a, json_t *written);
 
 /* What -o names, for writing: `*file`, which is to be closed, or standard output, where `*file` is NULL. */
 emr_status open_output(const emr_io **io, emr_file **file, const arguments *a, emr_error *error);
@@ -298,6 +325,7 @@ int command_apply(const arguments *a);
 int command_inspect(const arguments *a);
 int command_verify(const arguments *a);
 int command_export(const arguments *a);
+int command_combine(const arguments *a);
 
 /* Prints a command's help; NULL: the program's. */
 void print_help(FILE *out, const char *command);

@@ -13,12 +13,12 @@ static const char *kind_name(const emr_model *model)
  * together. Zeros are of any kind. */
 emr_status check_kinds(const arguments *a, emr_model *const *models, const emr_model *base, emr_error *error)
 {
-    const char *first = kind_name(base_is_made(a) ? models[0] : base);
+    const char *first = kind_name(base && !base_is_made(a) ? base : models[0]);
     for (size_t i = 0; i < a->n_tasks; i++) {
         const char *kind = kind_name(models[i]), *task = a->tasks[i].name;
         if (strcmp(kind, first) == 0)
             continue;
-        if (base_is_made(a))
+        if (!base || base_is_made(a))
             return emr_error_format(error, EMR_EUNSUPPORTED,
                                     "task '%K' (%F) is %s, and task '%s' is %s: all must be of one kind",
                                     task, emr_model_name(models[i]), kind, a->tasks[0].name, first);
@@ -69,7 +69,7 @@ static void list_blocks(const emr_model *model, char *text, size_t size)
 void note_kept_blocks(const arguments *a, emr_model *const *models, const emr_model *base)
 {
     char before[400] = "", text[400];
-    for (size_t i = 0; a->dequantise && !a->quiet && i <= a->n_tasks; i++) {
+    for (size_t i = !base; a->dequantise && !a->quiet && i <= a->n_tasks; i++) {
         const emr_model *model = i ? models[i - 1] : base;
         list_blocks(model, text, sizeof text);
         if (*text && strcmp(text, before) != 0) /* tasks are mostly as the base is: once is enough */

@@ -13,6 +13,9 @@ static const char program_help[] =
     "  emr export BUNDLE (--unified | --mask NAME | --vector NAME) -o OUT.safetensors\n"
     "  emr add BUNDLE --base CHECKPOINT --task [NAME=]CHECKPOINT -o OUT.emr\n"
     "  emr drop BUNDLE --task NAME -o OUT.emr\n"
+    "  emr combine --method M [--base CHECKPOINT] --task [NAME=]CHECKPOINT[:WEIGHT] [--task ...] -o "
+    "OUT.safetensors|DIR/\n"
+    "  emr combine --config RECIPE.yml -o OUT.safetensors|DIR/\n"
     "\n"
     "A CHECKPOINT is a .safetensors file, a *.safetensors.index.json, a .gguf file, or a directory holding "
     "one of\n"
@@ -202,13 +205,69 @@ static const char export_help[] =
     "\n"
     "  --memory SIZE, --threads N, --force, --json, --quiet, --help\n";
 
+static const char combine_help[] =
+    "emr combine --method M [--base CHECKPOINT] --task [NAME=]CHECKPOINT[:WEIGHT] [--task ...] -o "
+    "OUT.safetensors|DIR/\n"
+    "emr combine --config RECIPE.yml -o OUT.safetensors|DIR/\n"
+    "emr combine --methods\n"
+    "\n"
+    "Makes one model out of many. A folder DIR/ gets the weights and what lies beside the base's, or without "
+    "a "
+    "base the\n"
+    "first task's. OUT.gguf instead is possible where the checkpoints are GGUF. -o - writes to standard "
+    "output. "
+    "--config\n"
+    "reads a recipe of mergekit 0.1.5; paths in it begin in the current folder.\n"
+    "\n"
+    "  --method M                      how; --methods lists them with their parameters\n"
+    "  --base CHECKPOINT               what tasks were fine-tuned from; some methods need it, for some it is "
+    "one "
+    "more model\n"
+    "  --task [NAME=]CHECKPOINT[:WEIGHT]\n"
+    "                                  a model and, of methods that have it, its parameter weight; "
+    "repeatable\n"
+    "  --tasks FOLDER|'PATTERN'|@FILE  many, as with emr merge; in a list they may have weights\n"
+    "  --set [TASK.]PARAMETER=VALUE[:GLOB]\n"
+    "                                  a parameter: of one task (base: of the base) or all, of tensors that "
+    "match "
+    "or all; the\n"
+    "                                  last that fits holds; true and false are 1 and 0; repeatable\n"
+    "  --seed N                        of methods that draw (0)\n"
+    "  --out-dtype f32|f16|bf16        type of combined tensors (the base's), and config.json says so\n"
+    "  --merge GLOB                    tensors to combine although they are no weights (emr inspect tells); "
+    "repeatable\n"
+    "  --keep GLOB                     tensors to copy from the base; repeatable\n"
+    "  --heads GLOB                    heads of labels that differ between tasks, to stand side by side; "
+    "repeatable\n"
+    "  --combine-heads                 heads go through the method like any other tensor\n"
+    "  --on-mismatch error|private|rows\n"
+    "                                  shapes differ between base and task (error); private: the base's is "
+    "copied; rows: rows\n"
+    "                                  that a task lacks count as unchanged, others than the base's are left "
+    "out\n"
+    "  --on-missing error|base|absent  a tensor of the base is absent from a task (error); base: it is "
+    "unchanged; absent: the\n"
+    "                                  task takes no part. base:GLOB and absent:GLOB say so of some tensors; "
+    "repeatable\n"
+    "  --on-nonfinite error|zero       NaN or infinity (error); zero: it counts as unchanged\n"
+    "  --rename, --dequantise, --apply-adapters, --adapter-differ KEY, --no-side-files\n"
+    "                                  as with emr merge\n"
+    "  --shard-size SIZE               write shards of at most this size and their index\n"
+    "  --memory SIZE                   cap on working memory: half for reading (256MiB), half for writing "
+    "(64MiB)\n"
+    "  --threads N                     (all online processors)\n"
+    "  --dry-run                       print the plan: tensors, bytes, peak memory; touch nothing\n"
+    "  --force                         overwrite the output; in a folder also remove weights of an earlier "
+    "model\n"
+    "  --json, --quiet, --help\n";
+
 void print_help(FILE *out, const char *command)
 {
     static const struct {
         const char *command, *text;
     } texts[] = {
         {"merge", merge_help},   {"apply", apply_help}, {"inspect", inspect_help}, {"verify", verify_help},
-        {"export", export_help}, {"add", add_help},     {"drop", drop_help},
+        {"export", export_help}, {"add", add_help},     {"drop", drop_help},       {"combine", combine_help},
     };
     const char *text = program_help;
     for (size_t i = 0; command && i < sizeof texts / sizeof texts[0]; i++)

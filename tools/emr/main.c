@@ -63,9 +63,9 @@ static const struct {
     const char *name;
     int (*run)(const arguments *a);
 } commands[] = {
-    {"merge", command_merge},   {"apply", command_apply},   {"inspect", command_inspect},
-    {"verify", command_verify}, {"export", command_export}, {"add", command_add},
-    {"drop", command_drop},
+    {"merge", command_merge},   {"apply", command_apply},     {"inspect", command_inspect},
+    {"verify", command_verify}, {"export", command_export},   {"add", command_add},
+    {"drop", command_drop},     {"combine", command_combine},
 };
 
 static int help(const char *command)

@@ -48,7 +48,7 @@ static emr_status check_has_tensors(const emr_model *base, const arguments *a, e
 }
 
 /* The base comes first, but where it is zeros like the first task's tensors. */
-static emr_status open_models(merge_job *j, const arguments *a, emr_error *error)
+emr_status open_merge_models(merge_job *j, const arguments *a, emr_error *error)
 {
     emr_status status = EMR_OK;
     j->models = calloc(a->n_tasks, sizeof(emr_model *));
@@ -57,17 +57,17 @@ static emr_status open_models(merge_job *j, const arguments *a, emr_error *error
         return EMR_ENOMEM;
     if (a->n_files)
         status = emr_bundle_open_file(&j->before, a->files[0], NULL, error);
-    if (!status && !base_is_made(a))
+    if (!status && a->base && !base_is_made(a))
         status = open_base(&j->base, a, NULL, NULL, error);
     for (size_t i = 0; !status && i < a->n_tasks; i++)
         status = open_one_task(j, a, i, error);
     if (!status && base_is_made(a))
         status = open_base(&j->base, a, j->before, j->models[0], error);
-    if (!status && !j->before)
+    if (!status && j->base && !j->before)
         status = check_has_tensors(j->base, a, error);
     if (!status && a->apply_adapters)
         status = apply_adapters(j, a, error);
-    if (!status)
+    if (!status && j->base)
         status = rename_tensors(&j->base, &j->base_file, a, RENAME_BASE, error);
     return status ? status : check_rules_used(a, error);
 }
@@ -80,7 +80,7 @@ static void destroy_models(emr_model **models, size_t n)
 }
 
 /* Those that are made of others before those that they are of. */
-static void close_models(merge_job *j, const arguments *a)
+void close_merge_models(merge_job *j, const arguments *a)
 {
     destroy_models(j->models, a->n_tasks);
     destroy_models(j->applied, a->n_tasks);
@@ -219,7 +219,7 @@ static int merge_or_add(const arguments *a, bool adds)
     exit_status = session_open(&j.session, a, adds ? "adding" : "merging");
     if (exit_status)
         return exit_status;
-    emr_status status = open_models(&j, a, &error);
+    emr_status status = open_merge_models(&j, a, &error);
     if (!status)
         status = create_merge(&j, a, &error);
     if (!status)
@@ -238,7 +238,7 @@ static int merge_or_add(const arguments *a, bool adds)
         exit_status = complain_status(status, &error);
     emr_merge_destroy(&j.merge);
     close_files(&j, status);
-    close_models(&j, a);
+    close_merge_models(&j, a);
     session_close(&j.session);
     return exit_status;
 }

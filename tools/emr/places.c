@@ -115,7 +115,8 @@ static void find_targets(targets *t, const arguments *a)
         add_suffixed(t, a->output, ".partial");
         add_suffixed(t, a->output, ".journal.partial");
     }
-    if (strcmp(a->command, "apply") != 0 && strcmp(a->command, "export") != 0)
+    if (strcmp(a->command, "apply") != 0 && strcmp(a->command, "export") != 0 &&
+        strcmp(a->command, "combine") != 0)
         return;
     if (is_folder(a->output)) {
         add_folder_targets(t, a->output);
@@ -222,7 +223,8 @@ static int compare_inputs(const arguments *a, const targets *t)
     return status;
 }
 
-int check_places(const arguments *a)
+/* All inputs of the command line, or where `path` is given that one. */
+static int compare_places(const arguments *a, const char *path, const char *what)
 {
     targets t = {0};
     if (!a->output)
@@ -232,9 +234,19 @@ int check_places(const arguments *a)
     if (t.failed)
         status = complain(EXIT_SYSTEM, "out of memory");
     else if (t.n)
-        status = compare_inputs(a, &t);
+        status = path ? compare_input(&t, path, what) : compare_inputs(a, &t);
     for (size_t i = 0; i < t.n; i++)
         free(t.all[i].path);
     free(t.all);
     return status;
+}
+
+int check_places(const arguments *a)
+{
+    return compare_places(a, NULL, NULL);
+}
+
+int check_input_place(const arguments *a, const char *path, const char *what)
+{
+    return compare_places(a, path, what);
 }

@@ -70,7 +70,9 @@ void note_codes(const arguments *a, const emr_model *base, emr_model *const *mod
 {
     census c;
     char whose[300];
-    count_codes(&c, base);
+    c.n = 0;
+    if (base)
+        count_codes(&c, base);
     if (c.n && !base_is_made(a)) {
         print_note(&c, "the base");
         return;

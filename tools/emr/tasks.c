@@ -57,14 +57,36 @@ static int append_path(arguments *a, const char *where, char *path)
     return status;
 }
 
+/* CHECKPOINT:WEIGHT, where no file has that name: cuts the weight off. */
+static bool split_weight(char *path, double *weight)
+{
+    char *colon = strrchr(path, ':');
+    if (!colon || path_exists(path) || !parse_number(colon + 1, colon + strlen(colon), weight))
+        return false;
+    *colon = '\0';
+    return true;
+}
+
+/* Of the task that was appended last, if it was. */
+static int keep_weight(arguments *a, int status, bool has_weight, double weight)
+{
+    if (!status && has_weight) {
+        a->tasks[a->n_tasks - 1].has_weight = true;
+        a->tasks[a->n_tasks - 1].weight = weight;
+    }
+    return status;
+}
+
 /* NAME=CHECKPOINT or CHECKPOINT; relative ones lie in `place`. The first '=' ends the name, whatever files
  * are there: what a command means does not depend on that. */
 static int append_word(arguments *a, const char *where, const char *word, const char *place)
 {
     const char *equals = strchr(word, '=');
     char *path = join_path(place, equals ? equals + 1 : word);
+    double weight = 0;
     if (!path)
         return lack_memory();
+    bool has_weight = strcmp(a->command, "combine") == 0 && split_weight(path, &weight);
     int status = EXIT_DONE;
     if (equals == word)
         status = complain(EXIT_USAGE, "%s: '%s' has no name", where, word);
@@ -81,9 +103,10 @@ static int append_word(arguments *a, const char *where, const char *word, const 
                           "checkpoint alone gives its task the name of its file or folder)",
                           where, path);
     else if (equals)
-        return append_task(a, strndup(word, (size_t)(equals - word)), path, false);
+        return keep_weight(a, append_task(a, strndup(word, (size_t)(equals - word)), path, false), has_weight,
+                           weight);
     else
-        return append_path(a, where, path);
+        return keep_weight(a, append_path(a, where, path), has_weight, weight);
     free(path);
     return status;
 }
@@ -161,7 +184,7 @@ static int check_twins(const arguments *a)
 int take_tasks(arguments *a)
 {
     int status = EXIT_DONE;
-    bool merges = strcmp(a->command, "merge") == 0 || strcmp(a->command, "add") == 0;
+    bool merges = strcmp(a->command, "apply") != 0 && strcmp(a->command, "drop") != 0;
     for (size_t i = 0; !status && i < a->n_task_words; i++)
         status = merges ? append_words(a, &a->task_words[i]) : append_name(a, a->task_words[i].text);
     return status || !merges ? status : check_twins(a);

@@ -48,9 +48,37 @@ const char *parse_block_params(const char *value, uint32_t *params)
     return wrong;
 }
 
+const char *parse_seed(const char *value, uint64_t *seed)
+{
+    char *end;
+    errno = 0;
+    unsigned long long number = strtoull(value, &end, 10);
+    if (end == value || *end || *value < '0' || *value > '9' || errno)
+        return "must be 0 to 18446744073709551615";
+    *seed = number;
+    return NULL;
+}
+
 bool parse_whole(const char *value, long low, long high, long *number)
 {
     char *end;
     *number = strtol(value, &end, 10);
     return !*end && end != value && *number >= low && *number <= high;
+}
+
+bool parse_number(const char *value, const char *end, double *number)
+{
+    char text[64], *behind;
+    size_t n = (size_t)(end - value);
+    if (!n || n >= sizeof text)
+        return false;
+    memcpy(text, value, n);
+    text[n] = '\0';
+    if (strcmp(text, "true") == 0 || strcmp(text, "false") == 0) {
+        *number = *text == 't';
+        return true;
+    }
+    *number = strtod(text, &behind);
+    /* no hexadecimal numbers, no infinity */
+    return !*behind && strspn(text, "0123456789+-.eE") == n && *number - *number == 0;
 }
