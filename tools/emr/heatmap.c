@@ -5,7 +5,11 @@
 #include <math.h>
 #include <string.h>
 
-enum { LEVELS = 10 /* on either side of 0 */, NAME_SHOWN = 20, NUMBERS_MOST = 40 /* tasks with numbers in cells */ };
+enum {
+    LEVELS = 10 /* on either side of 0 */,
+    NAME_SHOWN = 20,
+    NUMBERS_MOST = 40 /* tasks with numbers in cells */
+};
 
 typedef struct colour {
     double red, green, blue;
@@ -53,7 +57,8 @@ void heat_map_style(FILE *to)
           ".hm .bg{fill:#ffffff}.hm .muted{fill:#5d646c}.hm .none{fill:#e3e5e8}.hm .edge{stroke:#ffffff}",
           to);
     write_levels(to, (colour){244, 243, 240}, light, on_light);
-    fputs("@media(prefers-color-scheme:dark){.hm text{fill:#e6e8ea}.hm .bg{fill:#16181b}.hm .muted{fill:#9aa2ab}"
+    fputs("@media(prefers-color-scheme:dark){.hm text{fill:#e6e8ea}.hm .bg{fill:#16181b}.hm "
+          ".muted{fill:#9aa2ab}"
           ".hm .none{fill:#2d3136}.hm .edge{stroke:#16181b}",
           to);
     write_levels(to, (colour){36, 39, 43}, dark, on_dark);
@@ -191,8 +196,8 @@ static void draw_cell(const picture *p, size_t row, size_t column)
         number_words(p, value, words);
         snprintf(fill, sizeof fill, "l%d", level);
     }
-    fprintf(p->to, "<rect x=\"%.1f\" y=\"%.1f\" width=\"%g\" height=\"%g\" class=\"edge %s\"><title>", x, y, p->cell,
-            p->cell, fill);
+    fprintf(p->to, "<rect x=\"%.1f\" y=\"%.1f\" width=\"%g\" height=\"%g\" class=\"edge %s\"><title>", x, y,
+            p->cell, p->cell, fill);
     write_xml_text(p->to, m->names[task_at(m, row)]);
     fputs(" – ", p->to);
     write_xml_text(p->to, m->names[task_at(m, column)]);
@@ -201,8 +206,10 @@ static void draw_cell(const picture *p, size_t row, size_t column)
     else
         fputs(": none</title></rect>", p->to);
     if (m->n <= NUMBERS_MOST)
-        fprintf(p->to, "<text x=\"%.1f\" y=\"%.1f\" text-anchor=\"middle\" font-size=\"%g\" class=\"n%d\">%s</text>",
-                x + p->cell / 2, y + p->cell / 2 + p->font * 0.35, p->font, level < 0 ? LEVELS : level, words);
+        fprintf(p->to,
+                "<text x=\"%.1f\" y=\"%.1f\" text-anchor=\"middle\" font-size=\"%g\" class=\"n%d\">%s</text>",
+                x + p->cell / 2, y + p->cell / 2 + p->font * 0.35, p->font, level < 0 ? LEVELS : level,
+                words);
 }
 
 /* What colours mean. */
@@ -213,11 +220,14 @@ static void draw_legend(const picture *p)
     char low[32], high[32];
     snprintf(low, sizeof low, "%.3g", p->map->is_distance ? p->end : -p->end);
     snprintf(high, sizeof high, "%.3g", p->map->is_distance ? 0 : p->end);
-    fprintf(p->to, "<text x=\"%.1f\" y=\"%.1f\" text-anchor=\"end\" font-size=\"12\" class=\"muted\">%s</text>", x - 6,
-            y + 11, low);
+    fprintf(p->to,
+            "<text x=\"%.1f\" y=\"%.1f\" text-anchor=\"end\" font-size=\"12\" class=\"muted\">%s</text>",
+            x - 6, y + 11, low);
     for (int level = first; level <= 2 * LEVELS; level++, x += step)
-        fprintf(p->to, "<rect x=\"%.1f\" y=\"%.1f\" width=\"%g\" height=\"14\" class=\"l%d\"/>", x, y, step, level);
-    fprintf(p->to, "<text x=\"%.1f\" y=\"%.1f\" font-size=\"12\" class=\"muted\">%s</text>", x + 6, y + 11, high);
+        fprintf(p->to, "<rect x=\"%.1f\" y=\"%.1f\" width=\"%g\" height=\"14\" class=\"l%d\"/>", x, y, step,
+                level);
+    fprintf(p->to, "<text x=\"%.1f\" y=\"%.1f\" font-size=\"12\" class=\"muted\">%s</text>", x + 6, y + 11,
+            high);
 }
 
 void heat_map_write(FILE *to, const heat_map *m)

@@ -67,8 +67,7 @@ static void join_clusters(clustering *c, size_t a, size_t b)
         {x->last, y->first}, {x->last, y->last}, {x->first, y->first}, {x->first, y->last}};
     size_t best = 0;
     for (size_t k = 1; k < 4; k++)
-        if (c->distances[ends[k][0] * c->n + ends[k][1]] <
-            c->distances[ends[best][0] * c->n + ends[best][1]])
+        if (c->distances[ends[k][0] * c->n + ends[k][1]] < c->distances[ends[best][0] * c->n + ends[best][1]])
             best = k;
     if (best >= 2)
         turn_round(c, x);
