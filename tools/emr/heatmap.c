@@ -38,14 +38,14 @@ static void write_colour(FILE *to, colour from, colour end, double part)
             (unsigned)lround(from.blue + (end.blue - from.blue) * part));
 }
 
-/* The fill of each level, and of the number on it. */
-static void write_levels(FILE *to, colour middle, const colour ends[2], const char *numbers[2])
+/* The fill of each level, and of the number on it, which changes where the fill has become strong. */
+static void write_levels(FILE *to, colour middle, const colour ends[2], const char *numbers[2], double strong)
 {
     for (int level = -LEVELS; level <= LEVELS; level++) {
         double part = (double)(level < 0 ? -level : level) / LEVELS;
         fprintf(to, ".hm .l%d{fill:", level + LEVELS);
         write_colour(to, middle, ends[level > 0], part);
-        fprintf(to, "}.hm .n%d{fill:%s}", level + LEVELS, numbers[part > 0.55]);
+        fprintf(to, "}.hm .n%d{fill:%s}", level + LEVELS, numbers[part > strong]);
     }
 }
 
@@ -56,12 +56,12 @@ void heat_map_style(FILE *to)
     fputs(".hm text{font-family:system-ui,-apple-system,'Segoe UI',Roboto,Arial,sans-serif;fill:#1d1f22}"
           ".hm .bg{fill:#ffffff}.hm .muted{fill:#5d646c}.hm .none{fill:#e3e5e8}.hm .edge{stroke:#ffffff}",
           to);
-    write_levels(to, (colour){244, 243, 240}, light, on_light);
+    write_levels(to, (colour){244, 243, 240}, light, on_light, 0.75);
     fputs("@media(prefers-color-scheme:dark){.hm text{fill:#e6e8ea}.hm .bg{fill:#16181b}.hm "
           ".muted{fill:#9aa2ab}"
           ".hm .none{fill:#2d3136}.hm .edge{stroke:#16181b}",
           to);
-    write_levels(to, (colour){36, 39, 43}, dark, on_dark);
+    write_levels(to, (colour){36, 39, 43}, dark, on_dark, 0.55);
     fputs("}", to);
 }
 
