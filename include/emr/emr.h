@@ -40,6 +40,7 @@
 #include "emr/dtype.h"
 #include "emr/executor.h"
 #include "emr/export.h"
+#include "emr/heads.h"
 #include "emr/io.h"
 #include "emr/merge.h"
 #include "emr/method.h"

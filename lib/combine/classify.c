@@ -2,7 +2,9 @@
 #include "combine/classify.h"
 
 #include "align/explain.h"
+#include "align/heads.h"
 #include "align/policy.h"
+#include "combine/views.h"
 #include "numeric/convert.h"
 #include "role/role.h"
 
@@ -24,6 +26,16 @@ static emr_status copy_tensor(emr_combined *t, const char *reason)
     t->action = EMR_COMBINED_ACTION_COPY;
     t->reason = reason;
     t->dtype = t->sample->dtype;
+    return EMR_OK;
+}
+
+/* A head whose rows are each its own task's. */
+static emr_status take_joined(emr_combined *t, const emr_tensor *joined)
+{
+    t->action = EMR_COMBINED_ACTION_HEAD;
+    t->reason = "heads side by side";
+    t->sample = joined;
+    t->dtype = joined->dtype;
     return EMR_OK;
 }
 
@@ -217,6 +229,9 @@ emr_status emr_combined_classify(emr_combination *c, const emr_tensor *sample, e
                                   .count = sample->count,
                                   .seed = c->options.seed,
                                   .rank = sample->rank};
+    const emr_tensor *joined = emr_combination_find_joined(c, sample->name);
+    if (joined)
+        return take_joined(t, joined);
     if (emr_is_side_file(sample))
         return copy_tensor(t, "a file of the base's folder");
     if (emr_is_gguf_header(sample))
@@ -228,7 +243,8 @@ emr_status emr_combined_classify(emr_combination *c, const emr_tensor *sample, e
                         sample->model_name, sample->name, emr_dtype_name(sample->dtype));
     if (!emr_dtype_is_float(sample->dtype))
         return copy_no_float(t);
-    const char *no_weight = is_merged ? NULL : find_no_weight(c, sample);
+    bool is_head = c->heads && emr_heads_has(c->heads, sample->name);
+    const char *no_weight = is_merged || is_head ? NULL : find_no_weight(c, sample);
     if (no_weight)
         return copy_if_equal(t, no_weight);
     t->base = c->base ? emr_model_find_tensor(c->base, sample->name) : NULL;

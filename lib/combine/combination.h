@@ -4,6 +4,7 @@
 #define EMR_COMBINE_COMBINATION_H
 
 #include "emr/combine.h"
+#include "emr/heads.h"
 #include "align/arrange.h"
 #include "core/resources.h"
 #include "model/model.h"
@@ -57,10 +58,16 @@ struct emr_combination {
     emr_setting *settings;
     size_t settings_capacity, n_settings;
     uint32_t n_tasks, n_stages;
-    bool has_wide;   /* some tensor that is combined is F64 */
-    size_t raw_size; /* the largest element of inputs that are no plain floats; 0: all are */
-    bool has_rows;   /* some tensor is combined by whole rows */
-    bool is_open;    /* a model was opened: nothing changes any more */
+    bool has_wide;    /* some tensor that is combined is F64 */
+    size_t raw_size;  /* the largest element of inputs that are no plain floats; 0: all are */
+    bool has_rows;    /* some tensor is combined by whole rows */
+    emr_heads *heads; /* NULL: none; with them, */
+    struct emr_head_view {
+        const emr_model *given; /* what `view` stands in the place of, in `tasks` or, last, the base */
+        emr_model *view;
+    } * views;
+    emr_model *joined; /* the heads that are not combined */
+    bool is_open;      /* a model was opened: nothing changes any more */
     /* once planned */
     bool is_planned;
     emr_combined *tensors;        /* in the model's order */
@@ -68,7 +75,6 @@ struct emr_combination {
     emr_combined whole;           /* stands for all of them where the method's stages join them */
     uint32_t n_tensors, n_ordered;
     size_t chunk;          /* elements that a reader computes at a time; with rows at least the longest */
-    size_t stage_chunk;    /* and at most those of a chunk in stages */
     uint64_t reader_bytes; /* of memory that each reader takes */
     emr_combination_plan totals;
 };

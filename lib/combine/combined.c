@@ -141,6 +141,8 @@ static emr_status add_combined(emr_model *m, const emr_combined *t, emr_error *e
 static emr_status add_tensors(emr_model *m, const emr_combination *c, emr_error *error)
 {
     emr_status status = emr_model_copy_metadata(m, emr_combination_reference(c), error);
+    if (!status && c->heads)
+        status = emr_heads_set_metadata(c->heads, m, error);
     for (uint32_t i = 0; !status && i < c->n_tensors; i++) {
         const emr_combined *t = &c->tensors[i];
         status = t->action == EMR_COMBINED_ACTION_COMBINE ? add_combined(m, t, error)

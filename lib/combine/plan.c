@@ -5,6 +5,7 @@
 #include "combine/combined.h"
 #include "combine/order.h"
 #include "combine/settings.h"
+#include "combine/views.h"
 #include "core/bytes.h"
 #include "numeric/convert.h"
 
@@ -36,6 +37,7 @@ void emr_combination_unplan(emr_combination *c)
     c->tensors = NULL;
     c->ordered = NULL;
     c->n_tensors = c->n_ordered = 0;
+    emr_combination_close_views(c);
     c->is_planned = c->has_wide = false;
     c->raw_size = 0;
 }
@@ -212,7 +214,6 @@ static emr_status choose_chunks(emr_combination *c, emr_error *error)
             longest = widest->seen.row_length;
         }
     c->has_rows = longest > 1;
-    c->stage_chunk = (size_t)(longest > CHUNK_MOST ? longest : CHUNK_MOST);
     c->chunk = longest > c->chunk ? (size_t)longest : c->chunk;
     if (longest > SIZE_MAX / 1024 || longest > UINT64_MAX / 1024 / per_element)
         c->reader_bytes = UINT64_MAX;
@@ -279,6 +280,8 @@ static void sum_up(emr_combination *c)
 static emr_status make_plan(emr_combination *c, emr_error *error)
 {
     emr_status status = check_models(c, error);
+    if (!status)
+        status = emr_combination_open_views(c, error);
     if (!status)
         status = plan_tensors(c, error);
     if (!status)

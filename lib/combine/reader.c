@@ -1,5 +1,4 @@
-/* reader.c - see reader.h. Loops over floats go in steps of a constant number of elements, so that compilers turn each step
- * into vector instructions whatever they think of the rest. */
+/* reader.c - see reader.h. Loops over floats have no branches, so that compilers make vector instructions of them. */
 #include "combine/reader.h"
 
 #include "core/bytes.h"
@@ -8,7 +7,10 @@
 #include <string.h>
 
 /* Between buffers: were they powers of two apart, they would compete for the same sets of the caches. */
-enum { SKEW = 1088, STEP = 16 };
+enum { SKEW = 1088 };
+
+/* Elements that are gone through twice while they are in the nearest cache. */
+enum { STEP = 1024 };
 
 /* Memory that is laid out piece by piece; where there is none it is only counted. */
 typedef struct layout_cursor {
@@ -77,50 +79,45 @@ static inline uint32_t nonfinite_bit(float value)
     return (emr_f32_bits(value) & 0x7f800000) + 0x00800000;
 }
 
-/* Whether all values are finite. */
-static bool are_finite(const float *restrict values, size_t n)
+static bool are_finite(const float *values, size_t n)
 {
-    uint32_t seen = 0, steps[STEP] = {0};
-    size_t i = 0;
-    for (; i + STEP <= n; i += STEP)
-        for (size_t j = 0; j < STEP; j++)
-            steps[j] |= nonfinite_bit(values[i + j]);
-    for (; i < n; i++)
+    uint32_t seen = 0;
+    for (size_t i = 0; i < n; i++)
         seen |= nonfinite_bit(values[i]);
-    for (size_t j = 0; j < STEP; j++)
-        seen |= steps[j];
     return seen >> 31 == 0;
 }
 
-/* out = values - base; whether all of that is finite. */
-static bool subtract_base(float *out, const float *values, const float *restrict base, size_t n)
+static void subtract_base(float *restrict out, const float *restrict values, const float *restrict base,
+                          size_t n)
 {
-    uint32_t seen = 0, steps[STEP] = {0};
-    size_t i = 0;
-    for (; i + STEP <= n; i += STEP) {
-        float step[STEP];
-        for (size_t j = 0; j < STEP; j++)
-            step[j] = values[i + j] - base[i + j];
-        for (size_t j = 0; j < STEP; j++)
-            steps[j] |= nonfinite_bit(step[j]);
-        memcpy(out + i, step, sizeof step);
-    }
-    for (; i < n; i++) {
+    for (size_t i = 0; i < n; i++)
         out[i] = values[i] - base[i];
-        seen |= nonfinite_bit(out[i]);
+}
+
+static void subtract_in_place(float *restrict values, const float *restrict base, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        values[i] -= base[i];
+}
+
+/* out = values - base, where `values` may be `out`; whether all of that is finite. */
+static bool take_difference(float *out, const float *values, const float *base, size_t n)
+{
+    bool finite = true;
+    for (size_t at = 0, some; at < n; at += some) {
+        some = (size_t)emr_min(STEP, n - at);
+        if (values == out)
+            subtract_in_place(out + at, base + at, some);
+        else
+            subtract_base(out + at, values + at, base + at, some);
+        finite = are_finite(out + at, some) && finite;
     }
-    for (size_t j = 0; j < STEP; j++)
-        seen |= steps[j];
-    return seen >> 31 == 0;
+    return finite;
 }
 
 static void add_base(float *restrict values, const float *restrict base, size_t n)
 {
-    size_t i = 0;
-    for (; i + STEP <= n; i += STEP)
-        for (size_t j = 0; j < STEP; j++)
-            values[i + j] = base[i + j] + values[i + j];
-    for (; i < n; i++)
+    for (size_t i = 0; i < n; i++)
         values[i] = base[i] + values[i];
 }
 
@@ -277,7 +274,7 @@ static emr_status load_difference(const load *l, const emr_tensor *t, uint32_t i
     if (given == values)
         status = read_values(l, t, n, values, error);
     if (!status)
-        *finite = subtract_base(values, given, r->base + at, n);
+        *finite = take_difference(values, given, r->base + at, n);
     return status;
 }
 

@@ -29,24 +29,26 @@ static const emr_method_parameter nuslerp_parameters[] = {
 enum { PAIR_NUMBERS = 3 };
 #define PAIRS_MAX ((uint64_t)1 << 28)
 
+/* A tensor of one dimension is one vector in any case. */
+static bool is_flattened(const emr_method_tensor *tensor)
+{
+    return emr_method_value(tensor, 0, NUSLERP_FLATTEN) != 0 || tensor->rank < 2;
+}
+
 static bool is_by_rows(const emr_method_tensor *tensor)
 {
-    return emr_method_value(tensor, 0, NUSLERP_FLATTEN) == 0 &&
-           emr_method_value(tensor, 0, NUSLERP_ROW_WISE) == 0;
+    return !is_flattened(tensor) && emr_method_value(tensor, 0, NUSLERP_ROW_WISE) == 0;
 }
 
 static uint64_t nuslerp_row(const emr_method_tensor *tensor)
 {
-    if (!is_by_rows(tensor))
-        return 0;
-    return tensor->rank > 0 ? tensor->shape[tensor->rank - 1] : 1;
+    return is_by_rows(tensor) ? tensor->shape[tensor->rank - 1] : 0;
 }
 
 /* Pairs of vectors that a stage finds the angles of: element i belongs to number i % n. */
 static uint64_t count_pairs(const emr_method_tensor *tensor)
 {
-    bool flattens = emr_method_value(tensor, 0, NUSLERP_FLATTEN) != 0 || tensor->rank == 0;
-    return flattens ? 1 : tensor->count / tensor->shape[0];
+    return is_flattened(tensor) ? 1 : tensor->count / tensor->shape[0];
 }
 
 static double nuslerp_t(const emr_method_tensor *tensor)

@@ -13,7 +13,7 @@ typedef struct arranged_tensor {
     struct emr_own own;
     const emr_tensor *source, *rest; /* what its elements come from; rest: where the first ones end */
     const uint64_t *shape;           /* its own */
-    uint64_t first;                  /* bytes of the source before it */
+    uint64_t first; /* bytes of the source before it; of a padded one: zeros before the source */
     uint64_t own_shape[];
 } arranged_tensor;
 
@@ -257,16 +257,24 @@ static bool are_first_rows(const emr_tensor *source, const uint64_t *shape)
             memcmp(source->shape + 1, shape + 1, (source->rank - 1) * sizeof *shape) == 0);
 }
 
+static emr_status check_is_fittable(const emr_tensor *source, emr_error *error)
+{
+    return source->kind != EMR_TENSOR_PUSHED && emr_dtype_bits(source->dtype) % 8 == 0
+               ? EMR_OK
+               : emr_fail(
+                     error, EMR_EUNSUPPORTED,
+                     "%F: tensor '%T' cannot be fitted into another shape: give it data, io or compute, and "
+                     "whole bytes",
+                     source->model_name, source->name);
+}
+
 emr_status emr_arranged_fit(emr_model *m, const emr_tensor *source, const char *name, const uint64_t *shape,
                             emr_error *error)
 {
     emr_tensor_desc desc = {.name = name, .shape = shape};
-    if (source->kind == EMR_TENSOR_PUSHED || emr_dtype_bits(source->dtype) % 8)
-        return emr_fail(
-            error, EMR_EUNSUPPORTED,
-            "%F: tensor '%T' cannot be fitted into another shape: give it data, io or compute, and whole "
-            "bytes",
-            source->model_name, source->name);
+    emr_status status = check_is_fittable(source, error);
+    if (status)
+        return status;
     arranged_tensor *t = note_source(m, source);
     if (!t)
         return emr_no_memory(error, m->name);
@@ -280,6 +288,37 @@ static const uint64_t *shape_of_rows(const emr_tensor *t, uint64_t rows, uint64_
     memcpy(shape, t->shape, t->rank * sizeof *shape);
     shape[0] = rows;
     return shape;
+}
+
+/* Bytes [at, at + n): some before the source's, some of them, some behind. */
+static emr_status compute_padded(const emr_computation *c, emr_error *error)
+{
+    const arranged_tensor *t = c->user;
+    uint64_t size = emr_dtype_bits(t->source->dtype) / 8, at = c->first * size, n = c->count * size;
+    uint64_t before = at < t->first ? emr_min(n, t->first - at) : 0;
+    uint64_t skipped = at + before - t->first; /* of the source */
+    uint64_t own =
+        before < n && skipped < t->source->bytes ? emr_min(n - before, t->source->bytes - skipped) : 0;
+    memset(c->out, 0, (size_t)before);
+    memset((uint8_t *)c->out + before + own, 0, (size_t)(n - before - own));
+    return own ? emr_tensor_read(t->source, skipped, (uint8_t *)c->out + before, (size_t)own, error) : EMR_OK;
+}
+
+emr_status emr_arranged_pad(emr_model *m, const emr_tensor *source, const char *name, uint64_t first,
+                            uint64_t rows, emr_error *error)
+{
+    uint64_t shape[EMR_RANK_MAX];
+    emr_tensor_desc desc = {
+        .name = name, .shape = shape_of_rows(source, rows, shape), .max_count = UINT32_MAX};
+    emr_status status = check_is_fittable(source, error);
+    if (status)
+        return status;
+    arranged_tensor *t = note_source(m, source);
+    if (!t)
+        return emr_no_memory(error, m->name);
+    t->own_shape[0] = rows;
+    t->first = source->bytes / source->shape[0] * first;
+    return add_arranged(m, t, &desc, compute_padded, error);
 }
 
 emr_status emr_arranged_add_rest(emr_model *m, const emr_tensor *source, const char *name, uint64_t first,

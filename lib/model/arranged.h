@@ -38,6 +38,12 @@ emr_status emr_arranged_rename(emr_model *arranged, const emr_tensor *tensor, co
 emr_status emr_arranged_fit(emr_model *arranged, const emr_tensor *tensor, const char *name,
                             const uint64_t *shape, emr_error *error);
 
+/* A tensor with more rows: its own are those from `first` on, those before and behind them are zeros. It counts as one
+ * that has this shape in its own model too. With `first` the number of all rows none are its own: `source` is then
+ * only what the zeros are like. EMR_EUNSUPPORTED as above. */
+emr_status emr_arranged_pad(emr_model *arranged, const emr_tensor *source, const char *name, uint64_t first,
+                            uint64_t rows, emr_error *error);
+
 /* The rows of a tensor from `first` on, of which those before were added last. `name` is the tensor's. */
 emr_status emr_arranged_add_rest(emr_model *arranged, const emr_tensor *tensor, const char *name,
                                  uint64_t first, emr_error *error);

@@ -22,19 +22,28 @@ static void make_models(method_run *run, uint64_t seed)
     }
 }
 
-static void make_combination(method_run *run)
+static emr_combination *make_combination(const method_run *run)
 {
+    emr_combination *c;
     emr_combination_options options = EMR_INIT(emr_combination_options);
     emr_error error;
     options.method = run->method;
-    assert_ok(emr_combination_create(&run->combination, &options, &error), &error);
-    if (run->method->base != EMR_METHOD_BASE_INPUT)
-        assert_ok(emr_combination_set_base(run->combination, run->base.model, &error), &error);
-    for (uint32_t t = 0; t < run->n_inputs; t++) {
+    assert_ok(emr_combination_create(&c, &options, &error), &error);
+    if (run->first_is_base)
+        assert_ok(emr_combination_set_base(c, run->tasks[0].model, &error), &error);
+    else if (run->method->base != EMR_METHOD_BASE_INPUT)
+        assert_ok(emr_combination_set_base(c, run->base.model, &error), &error);
+    for (uint32_t t = run->first_is_base; t < run->n_inputs; t++) {
         char name[16];
         snprintf(name, sizeof name, "t%u", t);
-        assert_ok(emr_combination_add_task(run->combination, name, run->tasks[t].model, &error), &error);
+        assert_ok(emr_combination_add_task(c, name, run->tasks[t].model, &error), &error);
     }
+    for (size_t k = 0; k < run->n_settings; k++) {
+        const run_setting *set = &run->settings[k];
+        assert_ok(emr_combination_set_parameter(c, set->parameter, set->input, NULL, set->value, &error),
+                  &error);
+    }
+    return c;
 }
 
 void method_run_begin(method_run *run, const char *method, uint32_t n_inputs, const char *shape,
@@ -48,12 +57,10 @@ void method_run_begin(method_run *run, const char *method, uint32_t n_inputs, co
     run->count = test_tensor_count(&run->tensor);
     run->out = malloc((size_t)run->count * sizeof *run->out);
     make_models(run, seed);
-    make_combination(run);
 }
 
 void method_run_end(method_run *run)
 {
-    emr_combination_destroy(&run->combination);
     test_model_destroy(&run->base);
     for (uint32_t t = 0; t < run->n_inputs; t++)
         test_model_destroy(&run->tasks[t]);
@@ -62,8 +69,8 @@ void method_run_end(method_run *run)
 
 void method_run_set_one(method_run *run, const char *parameter, uint32_t input, double value)
 {
-    emr_error error;
-    assert_ok(emr_combination_set_parameter(run->combination, parameter, input, NULL, value, &error), &error);
+    assert_true(run->n_settings < RUN_SETTINGS);
+    run->settings[run->n_settings++] = (run_setting){parameter, input, value};
 }
 
 void method_run_set(method_run *run, const char *parameter, double value)
@@ -71,10 +78,12 @@ void method_run_set(method_run *run, const char *parameter, double value)
     method_run_set_one(run, parameter, EMR_EVERY_TASK, value);
 }
 
-static emr_status try_run(method_run *run, emr_error *error)
+static emr_status try_run(const method_run *run, emr_error *error)
 {
     emr_model *m;
-    emr_status status = emr_combination_open_model(run->combination, &m, error);
+    emr_combination *c = make_combination(run);
+    emr_status status = emr_combination_open_model(c, &m, error);
+    emr_combination_destroy(&c);
     if (status)
         return status;
     status = emr_tensor_read_floats(emr_model_tensor(m, 0), 0, (size_t)run->count, run->out, error);

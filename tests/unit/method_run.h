@@ -5,15 +5,23 @@
 
 #include "support.h"
 
-enum { RUN_INPUTS = 8 };
+enum { RUN_INPUTS = 8, RUN_SETTINGS = 64 };
+
+typedef struct run_setting {
+    const char *parameter;
+    uint32_t input;
+    double value;
+} run_setting;
 
 typedef struct method_run {
     const emr_method *method;
     test_tensor tensor;
     uint64_t count;
     uint32_t n_inputs;
+    bool first_is_base; /* the first input is given as the base, which has to be one of the method's inputs */
     test_model base, tasks[RUN_INPUTS];
-    emr_combination *combination;
+    run_setting settings[RUN_SETTINGS];
+    size_t n_settings;
     float *inputs[RUN_INPUTS]; /* count each: the tasks' values */
     float *out;
 } method_run;
@@ -23,7 +31,7 @@ void method_run_begin(method_run *run, const char *method, uint32_t n_inputs, co
                       uint64_t seed);
 void method_run_end(method_run *run);
 
-/* For all inputs, or for one. */
+/* For all inputs, or for one; the last that was set holds. */
 void method_run_set(method_run *run, const char *parameter, double value);
 void method_run_set_one(method_run *run, const char *parameter, uint32_t input, double value);
 

@@ -65,7 +65,7 @@ static const struct {
 } commands[] = {
     {"merge", command_merge},   {"apply", command_apply},     {"inspect", command_inspect},
     {"verify", command_verify}, {"export", command_export},   {"add", command_add},
-    {"drop", command_drop},     {"combine", command_combine},
+    {"drop", command_drop},     {"combine", command_combine}, {"search", command_search},
 };
 
 static int help(const char *command)
