@@ -20,7 +20,7 @@
 
 extern char **environ;
 
-enum { LOOK_MS = 100, GRACE_SECONDS = 5, LINE_MAX_BYTES = 256 };
+enum { LOOK_MS = 100, LOOK_SOON_MS = 5, GRACE_SECONDS = 5, LINE_MAX_BYTES = 256 };
 enum { SHELL_CANNOT_RUN = 126, SHELL_NOT_FOUND = 127 };
 
 /* ---- the command ---- */
@@ -246,7 +246,7 @@ static follow_end follow_shell(shell_process *p, last_line *l, double timeout)
             return FOLLOW_INTERRUPTED;
         if (is_late(p, timeout))
             return FOLLOW_TIMEOUT;
-        if (poll(&ready, is_open, LOOK_MS) <= 0 || !is_open)
+        if (poll(&ready, is_open, is_open ? LOOK_MS : LOOK_SOON_MS) <= 0 || !is_open)
             continue;
         ssize_t n = read(p->output, bytes, sizeof bytes);
         is_open = n > 0 || (n < 0 && errno == EINTR);

@@ -87,10 +87,10 @@ static void size_trials(const search_job *j, search_size *size)
     size->on_disk = j->a->search.keep_all || size->models < 2 ? size->models : 2;
 }
 
-static uint64_t free_bytes(const char *folder)
+static uint64_t free_bytes(const char *output)
 {
     struct statvfs about;
-    char *place = path_exists(folder) ? strdup(folder) : path_folder(folder);
+    char *place = path_exists(output) ? strdup(output) : path_folder(output);
     bool known = place && statvfs(*place ? place : ".", &about) == 0;
     free(place);
     return known ? (uint64_t)about.f_bavail * about.f_frsize : UINT64_MAX;

@@ -21,7 +21,7 @@ bool score_by_log(search_job *j, const char *name, double *score)
         return false;
     *score = json_is_number(value) ? json_number_value(value) : (double)NAN;
     j->n_known++;
-    j->n_failed += !isfinite(*score);
+    j->n_failed += isfinite(*score) ? 0 : 1;
     print_scored(j, name, entry, true);
     return true;
 }
@@ -80,7 +80,7 @@ emr_status score_by_commands(search_job *j, const char *name, const char *path, 
         return keep_failure(j, status, &error);
     }
     j->n_scored++;
-    j->n_failed += !isfinite(e.score);
+    j->n_failed += isfinite(e.score) ? 0 : 1;
     *score = e.score;
     json_incref(facts);
     status = log_score(j->log, facts, &error);

@@ -10,9 +10,9 @@
 /* What earlier runs found out, and where this one says what it does. */
 typedef struct search_log search_log;
 
-/* The log in `folder`, which is made where there is none. A log of other settings is EMR_EINVAL; one that another run
+/* The log in the folder `place`, which is made where there is none. A log of other settings is EMR_EINVAL; one that another run
  * uses, EMR_EEXIST. `settings` is taken over. With `retry`, what failed is not known. */
-emr_status open_search_log(search_log **log, const char *folder, json_t *settings, bool retry,
+emr_status open_search_log(search_log **log, const char *place, json_t *settings, bool retry,
                            emr_error *error);
 void close_search_log(search_log **log);
 
