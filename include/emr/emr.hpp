@@ -226,9 +226,16 @@ using search_candidate = detail::sized<emr_search_candidate>;
 using search_result = detail::sized<emr_search_result>;
 using trial = detail::sized<emr_trial>;
 using tensor_role = detail::sized<emr_tensor_role>;
+using combined_tensor = detail::sized<emr_combined_tensor>;
+using combination_plan = detail::sized<emr_combination_plan>;
+using method_tensor = emr_method_tensor;
+using method_chunk = emr_method_chunk;
 
 // Filled by the host.
 using rename = emr_rename;
+using method_parameter = emr_method_parameter;
+using method_stage = detail::sized<emr_method_stage>;
+using method = detail::sized<emr_method>;
 using file_options = detail::sized<emr_file_options>;
 using pool_options = detail::sized<emr_pool_options>;
 using checkpoint_read_options = detail::sized<emr_checkpoint_read_options>;
@@ -1232,6 +1239,21 @@ struct merge_options : detail::resourceful<emr_merge_options> {
     }
 };
 
+struct combination_options : detail::resourceful<emr_combination_options> {
+    emr::policy policy; // hides C's pointer, too
+    void set_heads(span<const char *const> globs) noexcept
+    {
+        head_globs = globs.data();
+        n_head_globs = static_cast<std::uint32_t>(globs.size());
+    }
+    const emr_combination_options *linked() noexcept
+    {
+        link();
+        this->emr_combination_options::policy = &policy;
+        return this;
+    }
+};
+
 // -----------------------------------------------------------------------------------------------------------
 // Version, dtypes, blocks
 // -----------------------------------------------------------------------------------------------------------
@@ -1494,6 +1516,16 @@ class model : public detail::handle<emr_model, emr_model_destroy>
     {
         return detail::done(
             [&](emr_error *why) { return emr_model_add_tensor(get(), of_another.get(), why); });
+    }
+    returns<void> add_tensor_as(emr::tensor of_another, zstring_view name)
+    {
+        return detail::done([&](emr_error *why) {
+            return emr_model_add_tensor_as(get(), of_another.get(), name.c_str(), why);
+        });
+    }
+    returns<void> prepare(const resources &resources = {}) const
+    {
+        return detail::done([&](emr_error *why) { return emr_model_prepare(get(), &resources, why); });
     }
 
     zstring_view name() const noexcept { return emr_model_name(get()); }
@@ -1903,6 +1935,79 @@ class bundle : public detail::handle<emr_bundle, emr_bundle_destroy>
         return detail::filled<drop_report>([&](drop_report *report, emr_error *why) {
             return emr_bundle_extract(get(), kept.linked(), &to, report, why);
         });
+    }
+};
+
+// -----------------------------------------------------------------------------------------------------------
+// Combined models
+// -----------------------------------------------------------------------------------------------------------
+
+// The library's methods, by name or one after another; null where there is none. A method of the host's own is a
+// method whose callbacks are functions, or lambdas that capture nothing; they must not throw.
+inline const emr_method *method_find(zstring_view name) noexcept { return emr_method_find(name.c_str()); }
+inline const emr_method *method_at(std::uint32_t i) noexcept { return emr_method_at(i); }
+inline double method_value(const method_tensor &tensor, std::uint32_t input, std::uint32_t parameter) noexcept
+{
+    return emr_method_value(&tensor, input, parameter);
+}
+inline bool method_is_above(const double *cut, float key, std::uint64_t position) noexcept
+{
+    return emr_method_is_above(cut, key, position) != 0;
+}
+// As many words as there is room for.
+inline void method_draw(const method_tensor &tensor, std::uint32_t input, std::uint64_t first,
+                        span<std::uint32_t> words) noexcept
+{
+    emr_method_draw(&tensor, input, first, words.size(), words.data());
+}
+
+class combination : public detail::handle<emr_combination, emr_combination_destroy>
+{
+  public:
+    using handle::handle;
+
+    static returns<combination> create(combination_options options)
+    {
+        return detail::made<combination>([&](emr_combination **out, emr_error *why) {
+            return emr_combination_create(out, options.linked(), why);
+        });
+    }
+    returns<void> set_base(borrowed<model> base)
+    {
+        return detail::done([&](emr_error *why) { return emr_combination_set_base(get(), base.get(), why); });
+    }
+    returns<void> add_task(zstring_view name, borrowed<model> task)
+    {
+        return detail::done(
+            [&](emr_error *why) { return emr_combination_add_task(get(), name.c_str(), task.get(), why); });
+    }
+    // For all tasks, in all tensors.
+    returns<void> set_parameter(zstring_view parameter, double value)
+    {
+        return set_parameter(parameter, EMR_EVERY_TASK, nullptr, value);
+    }
+    // In tensors that the glob matches; nullptr: in all.
+    returns<void> set_parameter(zstring_view parameter, std::uint32_t task, const char *glob, double value)
+    {
+        return detail::done([&](emr_error *why) {
+            return emr_combination_set_parameter(get(), parameter.c_str(), task, glob, value, why);
+        });
+    }
+    returns<combination_plan> get_plan()
+    {
+        return detail::filled<combination_plan>([&](combination_plan *plan, emr_error *why) {
+            return emr_combination_get_plan(get(), plan, why);
+        });
+    }
+    returns<combined_tensor> get_tensor(std::uint32_t i) const
+    {
+        return detail::told<combined_tensor>(
+            [&](combined_tensor *tensor) { return emr_combination_get_tensor(get(), i, tensor); });
+    }
+    returns<model> open_model()
+    {
+        return detail::made<model>(
+            [&](emr_model **out, emr_error *why) { return emr_combination_open_model(get(), out, why); });
     }
 };
 

@@ -48,10 +48,11 @@ enum {
 /* A number that a method can be told, for a task or for all. */
 typedef struct emr_method_parameter {
     const char *name;
-    double initial;     /* where it is not set; NaN: it must be */
-    double least, most; /* what it may be; both are allowed */
-    uint32_t per_task;  /* 0: it is the same for all inputs */
-    uint32_t is_whole;  /* non-zero: a whole number; with 0 and 1 as least and most, a flag */
+    double initial; /* where it is not set; NaN: it must be */
+    double least;   /* what it may be; both are allowed */
+    double most;
+    uint32_t per_task; /* 0: it is the same for all inputs */
+    uint32_t is_whole; /* non-zero: a whole number; with 0 and 1 as least and most, a flag */
 } emr_method_parameter;
 
 /* A tensor as a method sees it. Pointers are valid during the call. */
@@ -80,10 +81,10 @@ typedef struct emr_method_chunk {
     const float *base;          /* its weights; NULL: there is none, or it is an input */
     float *out;                 /* combine: n values are written */
     float *scratch;             /* scratch_floats for each element, 64-byte aligned */
-    uint64_t first;
-    uint64_t position; /* of the first one among all that stages run over: `first`, but where whole_model joins
-                          tensors */
     size_t n;
+    uint64_t first;
+    uint64_t position; /* of the first one among all that stages run over: `first`, but in the order of names'
+                          bytes where whole_model joins tensors */
 } emr_method_chunk;
 
 /* Something that must be known of the whole tensor before it can be combined. What it finds are numbers, n_found of
@@ -130,7 +131,8 @@ typedef struct emr_method {
     uint32_t n_parameters;
     uint32_t scratch_floats; /* for each element of a chunk */
     emr_method_base base;
-    uint32_t min_tasks, max_tasks; /* 0: 1; no limit. The base does not count */
+    uint32_t min_tasks; /* 0: 1. The base does not count */
+    uint32_t max_tasks; /* 0: no limit */
     uint32_t
         whole_model; /* non-zero: stages run over all combined tensors as if they were one, in the order of their
                              names' bytes; `found` is the same for all. n_found, place_cut, settle and

@@ -30,10 +30,11 @@
 
 typedef struct emr_statistics emr_statistics;
 
-/* Over what sums are taken. A layer is the number behind the first "layer.", "layers.", "h.", "block.", "blocks."
- * or "resblocks." of a name; names without one are a group of their own, the last. A kind is what a tensor is to its
+/* Over what sums are taken. A layer is the number behind the first "layer.", "layers.", "h.", "block.", "blocks.",
+ * "resblocks." or "blk." of a name; names without one are a group of their own, the last. A kind is what a tensor is to its
  * model, read from its name: "q", "k", "v" (or "qkv", where they are one tensor), "o", "up", "gate", "down",
- * "norm", "embed", "head", and "other"; kinds without tensors are no groups. */
+ * "norm", "embed", "head", and "other" (docs/kinship.md has the names that say so); kinds without tensors are no
+ * groups. */
 typedef uint32_t emr_statistics_scope;
 enum {
     EMR_STATISTICS_MODEL = 0,  /* one group */
@@ -42,26 +43,39 @@ enum {
     EMR_STATISTICS_KIND = 3    /* in the order above */
 };
 
+/* What the published program's --low-precision does to task vectors before it compares them: times 127 / their
+ * largest magnitude, and rounded to whole numbers; the largest being that of the whole task vector, or, as with
+ * its --split-calculation, of each tensor. All statistics are of these numbers then, for which the models are read
+ * twice. */
+typedef uint32_t emr_statistics_rounding;
+enum {
+    EMR_STATISTICS_ROUNDING_NONE = 0,
+    EMR_STATISTICS_ROUNDING_PER_MODEL = 1,
+    EMR_STATISTICS_ROUNDING_PER_TENSOR = 2
+};
+
 /* Zero means the default. Copied. */
 typedef struct emr_statistics_options {
     size_t size;
     const emr_resources *resources; /* memory_bytes 0: 256 MiB, and what the results take beside */
-    /* Which tensors count: those that a merge with this policy would merge (on_mismatch ROWS: their common rows).
-     * A task that lacks one has the task vector 0 there, where the policy allows that at all. */
+    /* Which tensors count: those that a merge with this policy would merge (on_mismatch ROWS: their common
+     * rows). A task that lacks one has the task vector 0 there, where the policy allows that at all. */
     const emr_policy *policy;
-    const double
-        *quantiles; /* fractions from 0 to 1: which quantiles of magnitudes to find, per tensor and for the
-                                model. They take further readings: at most three of the model, three of each tensor */
-    uint64_t
-        max_rows; /* not 0: of every tensor, its first max_rows rows (elements, of a vector) alone count, as in
-                          the published program, which takes those of the base's lm_head.weight */
+    /* Fractions from 0 to 1: which quantiles of magnitudes to find, per tensor and for the model. They take
+     * further readings: mostly one of each tensor that does not fit in memory_bytes, and one of the model. */
+    const double *quantiles;
+    /* Not 0: of every tensor its first max_rows rows (elements, of a vector) alone count. The published program
+     * takes as many as the base's lm_head.weight has. */
+    uint64_t max_rows;
     uint32_t n_quantiles;
-    uint32_t
-        skip_missing; /* non-zero: a tensor that some task lacks does not count at all, as in the published
-                              program; of the policy, on_missing and its globs are not asked then */
-    uint32_t
-        without_tensors; /* non-zero: no groups are kept for tensors, which saves memory where tasks are many */
-    emr_on_nonfinite on_nonfinite; /* ERROR: EMR_ENONFINITE. ZERO: the task vector is 0 there; counted */
+    /* Non-zero: a tensor that some task lacks does not count at all, as in the published program; on_missing
+     * and its globs are not asked then. */
+    uint32_t skip_missing;
+    /* Non-zero: no groups are kept for tensors, which saves memory where tasks are many. */
+    uint32_t without_tensors;
+    emr_statistics_rounding rounding; /* not together with quantiles */
+    emr_on_nonfinite on_nonfinite;    /* ERROR: EMR_ENONFINITE. ZERO: the task vector is 0 there; counted */
+    uint32_t reserved;
 } emr_statistics_options;
 
 typedef struct emr_statistics_plan {
@@ -80,31 +94,30 @@ typedef struct emr_statistics_plan {
  * is n x n, row by row, symmetric: that of i and j is matrix[i * n + j]. */
 typedef struct emr_statistics_group {
     size_t size;
-    const char
-        *name; /* a tensor's, a layer's number, a kind; "" for the model, and for tensors in no layer */
+    /* A tensor's, a layer's number, a kind; "" for the model, and for tensors in no layer. */
+    const char *name;
     const emr_tensor *tensor; /* the base's; NULL in other scopes */
-    const double *products;   /* sums of x_i x_j: on the diagonal, squares of norms */
-    const double *distances;  /* sums of (x_i - x_j)^2, taken as such, without cancellation */
+    const double *products;   /* matrix: sums of x_i x_j; on the diagonal, squares of norms */
+    const double *distances;  /* matrix: sums of (x_i - x_j)^2, taken as such, without cancellation */
     const double *sums;       /* of each task, n: sums of x, */
     const double *magnitudes; /* of |x|, */
     const double *fourths;    /* of x^4, */
     const double *largest;    /* and the largest |x| */
-    const double
-        *quantiles; /* n_quantiles for each task; NULL: none, as for layers and kinds. That of a fraction f is
-                                 the smallest magnitude for which f count of them or more are as small */
+    /* n_quantiles for each task. That of a fraction f is the smallest magnitude for which f * count elements or
+     * more are as small. NULL: none, as for layers and kinds, and where count is 0. */
+    const double *quantiles;
     const uint64_t *zeros;      /* of each task: elements with x = 0, */
     const uint64_t *nonfinite;  /* and those that on_nonfinite set to 0, which are among them */
     const uint64_t *same_signs; /* matrix: elements where both are above 0, or both below */
-    const uint64_t
-        *both;          /* matrix: elements where both are not 0; on the diagonal, where the task's is not */
-    uint64_t count;     /* elements */
-    uint64_t conflicts; /* elements where one task's is above 0 and another's below */
-    uint64_t unchanged; /* elements where all are 0 */
-    int64_t layer;      /* its number; -1: none, or another scope */
+    const uint64_t *both;       /* matrix: elements where neither is 0 */
+    uint64_t count;             /* elements */
+    uint64_t conflicts;         /* elements where one task's is above 0 and another's below */
+    uint64_t unchanged;         /* elements where all are 0 */
+    int64_t layer;              /* its number; -1: none, or another scope */
     uint32_t n_tensors;
     uint32_t n_tasks;
     uint32_t n_quantiles;
-    uint32_t reserved;
+    uint32_t is_rounded; /* options.rounding */
 } emr_statistics_group;
 
 /* What follows from a group's sums for one task. */
@@ -130,10 +143,6 @@ typedef struct emr_kinship_options {
     size_t size;
     emr_kinship_metric metric;
     uint32_t absolute; /* non-zero: cosines lose their sign, as in the published program */
-    uint32_t
-        scaled; /* non-zero: each task vector times 127 / its largest magnitude, as the published program's
-                        --low-precision does: of the metrics it changes EUCLID alone */
-    uint32_t reserved;
 } emr_kinship_options;
 
 EMR_BEGIN_DECLS
@@ -169,7 +178,8 @@ EMR_API emr_status emr_statistics_get_moments(const emr_statistics_group *group,
                                               emr_task_moments *moments);
 
 /* The kinship of every two tasks of a group, n x n, row by row; `options` NULL: Pearson's. NaN is "none": the
- * correlation or cosine with a task vector that is zero (of PEARSON: that is constant), one with itself too. */
+ * correlation or cosine with a task vector that is zero (of PEARSON: that is constant, to within 2^-46 of its
+ * square), also its own; and the distance from one that is zero and was to be rounded. */
 EMR_API emr_status emr_kinship(const emr_statistics_group *group, const emr_kinship_options *options,
                                double *matrix, emr_error *error);
 

@@ -173,7 +173,7 @@ static uint32_t count_tasks(const emr_combined *t)
     return t->seen.n_inputs - (t->seen.n_inputs && t->inputs[0].task == EMR_BASE);
 }
 
-static emr_status check_tasks(const emr_combination *c, const emr_combined *t, emr_error *error)
+static emr_status check_task_count(const emr_combination *c, const emr_combined *t, emr_error *error)
 {
     uint32_t n = count_tasks(t);
     return n < c->method.min_tasks
@@ -205,7 +205,7 @@ static emr_status combine_weight(const emr_combination *c, emr_combined *t, emr_
                     : "float in the base; some tasks lack it";
     if (!c->base)
         t->reason = count_tasks(t) == c->n_tasks ? "float in every task" : "float; some tasks lack it";
-    return check_tasks(c, t, error);
+    return check_task_count(c, t, error);
 }
 
 /* A float that the base lacks: the base is one of zeros, or else its own tensors are gone through. */

@@ -92,7 +92,7 @@ static emr_status copy_head_globs(emr_combination *c, emr_error *error)
     return globs ? EMR_OK : emr_no_memory(error, NULL);
 }
 
-static emr_status take_policy(emr_combination *c, emr_error *error)
+static emr_status take_combination_policy(emr_combination *c, emr_error *error)
 {
     emr_status status = emr_policy_take(&c->policy, c->options.policy, &c->allocator, error);
     if (!status && c->policy.on_mismatch == EMR_ON_MISMATCH_PAD)
@@ -127,7 +127,7 @@ emr_status emr_combination_create(emr_combination **combination, const emr_combi
     if (!status)
         status = take_method(c, error);
     if (!status)
-        status = take_policy(c, error);
+        status = take_combination_policy(c, error);
     c->options.resources = NULL;
     c->options.policy = NULL;
     if (status)

@@ -138,7 +138,7 @@ static emr_status add_combined(emr_model *m, const emr_combined *t, emr_error *e
     return status;
 }
 
-static emr_status add_tensors(emr_model *m, const emr_combination *c, emr_error *error)
+static emr_status add_combined_tensors(emr_model *m, const emr_combination *c, emr_error *error)
 {
     emr_status status = emr_model_copy_metadata(m, emr_combination_reference(c), error);
     if (!status && c->heads)
@@ -170,7 +170,7 @@ emr_status emr_combined_open(emr_combination *c, emr_model **model, emr_error *e
     if (status)
         return status;
     emr_combination_hold(c);
-    status = add_tensors(*model, c, error);
+    status = add_combined_tensors(*model, c, error);
     if (status)
         emr_model_destroy(model);
     return status;

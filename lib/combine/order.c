@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-static bool comes_before(const emr_combined *a, const emr_combined *b)
+static bool is_named_before(const emr_combined *a, const emr_combined *b)
 {
     return strcmp(a->sample->name, b->sample->name) < 0;
 }
@@ -19,9 +19,9 @@ static void swap_tensors(const emr_combined **a, const emr_combined **b)
 static void sink_down(const emr_combined **heap, size_t i, size_t n)
 {
     for (size_t child; (child = 2 * i + 1) < n; i = child) {
-        if (child + 1 < n && comes_before(heap[child], heap[child + 1]))
+        if (child + 1 < n && is_named_before(heap[child], heap[child + 1]))
             child++;
-        if (!comes_before(heap[i], heap[child]))
+        if (!is_named_before(heap[i], heap[child]))
             return;
         swap_tensors(&heap[i], &heap[child]);
     }

@@ -277,7 +277,7 @@ static void sum_up(emr_combination *c)
         p->peak_memory += emr_combination_memory(c);
 }
 
-static emr_status make_plan(emr_combination *c, emr_error *error)
+static emr_status plan_in_steps(emr_combination *c, emr_error *error)
 {
     emr_status status = check_models(c, error);
     if (!status)
@@ -301,7 +301,7 @@ emr_status emr_combination_make_plan(emr_combination *c, emr_error *error)
 {
     if (c->is_planned)
         return EMR_OK;
-    emr_status status = make_plan(c, error);
+    emr_status status = plan_in_steps(c, error);
     c->is_planned = !status;
     if (status)
         emr_combination_unplan(c);

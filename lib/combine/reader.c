@@ -37,7 +37,7 @@ static uint32_t input_count(const emr_combination *c)
     return c->n_tasks + (c->base && emr_base_is_input(c));
 }
 
-static void lay_out(emr_combine_reader *r, layout_cursor *cursor, bool combines)
+static void lay_out_reader(emr_combine_reader *r, layout_cursor *cursor, bool combines)
 {
     const emr_combination *c = r->combination;
     const uint32_t n = input_count(c);
@@ -61,7 +61,7 @@ uint64_t emr_reader_bytes(const emr_combination *c, size_t capacity, bool combin
 {
     emr_combine_reader r = {.combination = c, .capacity = capacity};
     layout_cursor cursor = {NULL, 0};
-    lay_out(&r, &cursor, combines);
+    lay_out_reader(&r, &cursor, combines);
     return cursor.used;
 }
 
@@ -70,7 +70,7 @@ void emr_reader_place(emr_combine_reader *r, const emr_combination *c, size_t ca
 {
     layout_cursor cursor = {memory, 0};
     *r = (emr_combine_reader){.combination = c, .capacity = capacity};
-    lay_out(r, &cursor, combines);
+    lay_out_reader(r, &cursor, combines);
 }
 
 /* The top bit is set where the value is not finite. */
@@ -227,7 +227,7 @@ static emr_status settle_nonfinite(const load *l, const emr_combined_input *inpu
 }
 
 /* The base where it is no input. */
-static emr_status load_base(const load *l, emr_error *error)
+static emr_status load_base_chunk(const load *l, emr_error *error)
 {
     const size_t n = l->range->n, at = l->range->at;
     const emr_combined_input input = {l->tensor->base, EMR_BASE};
@@ -279,7 +279,7 @@ static emr_status load_difference(const load *l, const emr_tensor *t, uint32_t i
 }
 
 /* What a task's weights count as where it has none: the base's. */
-static const float *base_values(const load *l, bool is_difference)
+static const float *values_of_base(const load *l, bool is_difference)
 {
     const emr_combine_reader *r = l->reader;
     if (is_difference || !l->tensor->base)
@@ -303,7 +303,7 @@ static emr_status load_input(const load *l, uint32_t i, emr_error *error)
     const emr_combined_input *input = &l->tensor->inputs[i];
     const emr_combine_range *range = l->range;
     const bool is_difference = l->tensor->seen.has_base && emr_adds_to_base(r->combination);
-    const float *instead = input->task == EMR_BASE ? NULL : base_values(l, is_difference);
+    const float *instead = input->task == EMR_BASE ? NULL : values_of_base(l, is_difference);
     float *values = r->buffers[i] + range->at;
     size_t n = 0;
     bool finite = true;
@@ -327,7 +327,7 @@ emr_status emr_reader_load(emr_combine_reader *r, const emr_combined *t, const e
                            emr_error *error)
 {
     const load l = {r, t, range};
-    emr_status status = t->seen.has_base ? load_base(&l, error) : EMR_OK;
+    emr_status status = t->seen.has_base ? load_base_chunk(&l, error) : EMR_OK;
     for (uint32_t i = 0; !status && i < t->seen.n_inputs; i++)
         status = load_input(&l, i, error);
     return status;

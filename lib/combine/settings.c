@@ -7,7 +7,7 @@
 
 enum { LIST_BYTES = 256 /* of a sentence's list of names */ };
 
-static bool append_text(char *list, size_t *n, const char *text)
+static bool append_to_list(char *list, size_t *n, const char *text)
 {
     size_t length = strlen(text);
     if (*n + length + 5 > LIST_BYTES) /* ", ..." */
@@ -23,7 +23,7 @@ static const char *list_parameters(const emr_method *m, char list[LIST_BYTES])
     size_t n = 0;
     list[0] = '\0';
     for (uint32_t i = 0; i < m->n_parameters; i++)
-        if ((i && !append_text(list, &n, ", ")) || !append_text(list, &n, m->parameters[i].name)) {
+        if ((i && !append_to_list(list, &n, ", ")) || !append_to_list(list, &n, m->parameters[i].name)) {
             memcpy(list + n, "...", 4);
             break;
         }

@@ -65,14 +65,14 @@ static emr_status sum_one(void *context, size_t job, size_t worker, emr_error *e
     return EMR_OK;
 }
 
-static void add_up(sum_round *r, double *total)
+static void add_chunk_sums(sum_round *r, double *total)
 {
     for (size_t k = 0; k < r->n_chunks; k++)
         for (uint32_t i = 0; i < r->n_sums; i++)
             total[i] += r->sums[k * r->n_sums + i];
 }
 
-static emr_status run_rounds(sum_round *r, emr_error *error)
+static emr_status sum_in_rounds(sum_round *r, emr_error *error)
 {
     const emr_sweep *s = r->sweep;
     double *total = s->found + s->n_found;
@@ -84,7 +84,7 @@ static emr_status run_rounds(sum_round *r, emr_error *error)
         status = emr_work(&s->workers, r->n_chunks, sum_one, r, error);
         if (status)
             return status;
-        add_up(r, total);
+        add_chunk_sums(r, total);
         for (size_t k = 0; k < r->n_chunks; k++)
             done += r->chunks[k].n;
         status = emr_env_progress(s->env, done, all, "preparing", error);
@@ -136,7 +136,7 @@ emr_status emr_sweep_sum(emr_sweep *s, const emr_method_stage *stage, uint32_t n
     r.chunks = emr_allocate_array(a, r.max_chunks, sizeof *r.chunks);
     r.sums = emr_allocate_array(a, r.max_chunks, n * sizeof *r.sums);
     if (!status)
-        status = r.chunks && r.sums ? run_rounds(&r, error) : emr_no_memory(error, NULL);
+        status = r.chunks && r.sums ? sum_in_rounds(&r, error) : emr_no_memory(error, NULL);
     emr_release(a, r.readers);
     emr_release(a, r.memory);
     emr_release(a, r.chunks);

@@ -30,7 +30,7 @@ static emr_status create_heads(emr_combination *c, emr_error *error)
     return status;
 }
 
-static emr_status open_view(emr_combination *c, uint32_t i, emr_error *error)
+static emr_status open_head_view(emr_combination *c, uint32_t i, emr_error *error)
 {
     const emr_model **place = model_place(c, i);
     if (!*place)
@@ -56,7 +56,7 @@ emr_status emr_combination_open_views(emr_combination *c, emr_error *error)
     if (!c->views)
         return emr_no_memory(error, NULL);
     for (uint32_t i = 0; !status && i < n; i++)
-        status = open_view(c, i, error);
+        status = open_head_view(c, i, error);
     if (!status && !c->options.combine_heads)
         status = emr_heads_open_joined(c->heads, c->options.dtype, &c->joined, error);
     return status;

@@ -6,7 +6,7 @@
 
 #include "bundle/writer.h"
 #include "core/save.h"
-#include "merge/nonfinite.h"
+#include "pass/nonfinite.h"
 #include "merge/plan.h"
 #include "numeric/encode.h"
 #include "pass/step.h"

@@ -4,7 +4,7 @@
 #define EMR_MERGE_ELECTION_H
 
 #include "merge/history.h"
-#include "merge/nonfinite.h"
+#include "pass/nonfinite.h"
 #include "merge/plan.h"
 #include "merge/streams.h"
 #include "numeric/grow.h"

@@ -4,6 +4,9 @@
 #include <string.h>
 
 static const emr_method *const all_methods[] = {
+    &emr_method_arcee_fusion,
+    &emr_method_breadcrumbs,
+    &emr_method_breadcrumbs_ties,
     &emr_method_consensus,
     &emr_method_karcher,
     &emr_method_linear,
@@ -15,8 +18,11 @@ static const emr_method *const all_methods[] = {
     &emr_method_passthrough,
     &emr_method_ram,
     &emr_method_ramplus_tl,
+    &emr_method_sce,
     &emr_method_slerp,
     &emr_method_task_arithmetic,
+    &emr_method_ties,
+    &emr_method_ties_model,
     NULL,
 };
 

@@ -8,6 +8,9 @@
 #define EMR_METHOD_UNSET __builtin_nan("")
 
 /* One a method, in alphabetical order. */
+extern const emr_method emr_method_arcee_fusion;
+extern const emr_method emr_method_breadcrumbs;
+extern const emr_method emr_method_breadcrumbs_ties;
 extern const emr_method emr_method_consensus;
 extern const emr_method emr_method_karcher;
 extern const emr_method emr_method_linear;
@@ -19,7 +22,16 @@ extern const emr_method emr_method_nuslerp;
 extern const emr_method emr_method_passthrough;
 extern const emr_method emr_method_ram;
 extern const emr_method emr_method_ramplus_tl;
+extern const emr_method emr_method_sce;
 extern const emr_method emr_method_slerp;
 extern const emr_method emr_method_task_arithmetic;
+extern const emr_method emr_method_breadcrumbs, emr_method_breadcrumbs_ties;
+extern const emr_method emr_method_sce;
+extern const emr_method emr_method_ties, emr_method_ties_model;
+extern const emr_method emr_method_arcee_fusion;
+extern const emr_method emr_method_breadcrumbs;
+extern const emr_method emr_method_breadcrumbs_ties;
+extern const emr_method emr_method_ties;
+extern const emr_method emr_method_ties_model;
 
 #endif

@@ -15,7 +15,8 @@ enum {
     SAMPLE_SHARE = 64, /* the sample is this part of all keys */
     ROOM_SHARE = 4,    /* and this part of all may be collected */
     JOBS_MAX = 4096,
-    BITS_LEAST = 8, /* of a histogram */
+    JOBS_BETWEEN = 16, /* for each worker, between two reports of progress */
+    BITS_LEAST = 8,    /* of a histogram */
     BITS_MOST = 16,
     HEADER = 2,    /* words before the keys of a segment: the job, how many */
     ROUNDS_MAX = 8 /* four narrow 32 bits by 8 each; then ties are tallied */
@@ -48,7 +49,7 @@ typedef struct selection {
     size_t chunk;     /* a multiple of the granule */
     size_t n_each;    /* keys of a group of the sample; 0: there is none */
     uint64_t job_keys;
-    size_t n_jobs;
+    size_t n_jobs, first_job;
 } selection;
 
 /* What follows from the source alone. */
@@ -442,12 +443,34 @@ static bool all_found(const selection *s)
     return true;
 }
 
+static emr_status look_at_later_job(void *context, size_t job, size_t worker, emr_error *error)
+{
+    selection *s = context;
+    return look_at_job(s, s->first_job + job, worker, error);
+}
+
+/* All jobs; where somebody wants to hear of them, some at a time. */
+static emr_status look_at_jobs(selection *s, emr_error *error)
+{
+    const emr_key_source *source = s->source;
+    size_t at_a_time = source->advance ? s->workers->n * JOBS_BETWEEN : s->n_jobs;
+    emr_status status = EMR_OK;
+    for (s->first_job = 0; !status && s->first_job < s->n_jobs; s->first_job += at_a_time) {
+        size_t n = (size_t)emr_min(at_a_time, s->n_jobs - s->first_job);
+        status = emr_work(s->workers, n, look_at_later_job, s, error);
+        if (!status && source->advance)
+            status = source->advance(
+                source->context, emr_min(n * s->job_keys, source->count - s->first_job * s->job_keys), error);
+    }
+    return status;
+}
+
 static emr_status run_round(selection *s, emr_error *error)
 {
     for (size_t i = 0; i < s->n_searches; i++)
         if (!s->searches[i].found)
             begin_round(s, &s->searches[i]);
-    emr_status status = emr_work(s->workers, s->n_jobs, look_at_job, s, error);
+    emr_status status = look_at_jobs(s, error);
     for (size_t i = 0; !status && i < s->n_searches; i++) {
         search *h = &s->searches[i];
         if (h->found)
@@ -474,7 +497,7 @@ static bool begin_searches(selection *s, emr_cut *cuts, size_t n)
         emr_cut *c = &cuts[i];
         c->found[0] = c->k ? 0 : (double)__builtin_inff();
         c->found[1] = c->k ? (double)s->source->count : 0;
-        if (c->k == 0 || c->k >= s->source->count)
+        if (c->k == 0 || c->k > s->source->count)
             continue;
         s->searches[s->n_searches++] =
             (search){.cut = c, .known = {.inside = s->source->count, .high = INT32_MAX}};

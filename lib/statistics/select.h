@@ -18,6 +18,9 @@ typedef struct emr_key_source {
     emr_status (*load)(void *context, size_t worker, uint64_t first, size_t n, emr_error *error);
     /* The n keys of what that worker has loaded last. */
     void (*keys)(void *context, size_t worker, uint32_t list, float *keys);
+    /* Hears, on the thread that asked, that so many more keys were read; may be NULL. What it fails with ends the
+     * search. */
+    emr_status (*advance)(void *context, uint64_t n, emr_error *error);
     uint64_t count;
     size_t chunk;     /* at least the granule */
     uint64_t granule; /* 1 at least */
@@ -29,7 +32,7 @@ typedef struct emr_cut {
     uint64_t k;
     uint32_t list;
     /* Found: two numbers for emr_method_is_above. The key of the k-th, and the position behind it, or `count` where all keys
-     * that equal it are among the k. k = 0: infinity and 0. k >= count: 0 and `count`. */
+     * that equal it are among the k. k = 0: infinity and 0. k > count: 0 and `count`; neither needs a reading. */
     double found[2];
 } emr_cut;
 

@@ -326,6 +326,71 @@ static emr_status with_policy(world *w, uint64_t future, emr_error *error)
     return status;
 }
 
+static const emr_method *library_method(void)
+{
+    return emr_method_find("task_arithmetic");
+}
+
+static emr_status combine_with(const emr_method *method, emr_error *error)
+{
+    emr_combination *combination;
+    NEW(emr_combination_options, options, 0);
+    options.method = method;
+    emr_status status = emr_combination_create(&combination, &options, error);
+    emr_combination_destroy(&combination);
+    return status;
+}
+
+static emr_status combine_nothing(const emr_method_chunk *chunk, emr_error *error)
+{
+    (void)chunk, (void)error;
+    return EMR_OK;
+}
+
+static uint32_t find_nothing(const emr_method_tensor *tensor)
+{
+    (void)tensor;
+    return 0;
+}
+
+static void add_nothing(const emr_method_chunk *chunk, double *sums)
+{
+    (void)chunk, (void)sums;
+}
+
+static emr_status with_method(world *w, uint64_t future, emr_error *error)
+{
+    NEW(emr_method, method, future);
+    (void)w;
+    method.name = "nothing";
+    method.combine = combine_nothing;
+    return combine_with(&method, error);
+}
+
+static emr_status with_method_stage(world *w, uint64_t future, emr_error *error)
+{
+    NEW(emr_method_stage, stage, future);
+    NEW(emr_method, method, 0);
+    (void)w;
+    stage.n_found = find_nothing;
+    stage.add_sums = add_nothing;
+    method.name = "nothing";
+    method.combine = combine_nothing;
+    method.stages[0] = &stage;
+    return combine_with(&method, error);
+}
+
+static emr_status with_combination_options(world *w, uint64_t future, emr_error *error)
+{
+    emr_combination *combination;
+    NEW(emr_combination_options, options, future);
+    (void)w;
+    options.method = library_method();
+    emr_status status = emr_combination_create(&combination, &options, error);
+    emr_combination_destroy(&combination);
+    return status;
+}
+
 static emr_status with_merge_options(world *w, uint64_t future, emr_error *error)
 {
     emr_merge *merge;
@@ -589,6 +654,9 @@ static const struct {
     {"emr_checkpoint_read_options", with_read_options},
     {"emr_policy", with_policy},
     {"emr_merge_options", with_merge_options},
+    {"emr_combination_options", with_combination_options},
+    {"emr_method", with_method},
+    {"emr_method_stage", with_method_stage},
     {"emr_modulation_spec", with_modulation_spec},
     {"emr_sink", with_sink},
     {"emr_bundle_options", with_bundle_options},
@@ -659,9 +727,20 @@ static bool is_filled_with(const unsigned char *bytes, size_t n, unsigned char v
         printf("filled %s\n", #type);                                                                        \
     } while (0)
 
-static void check_filled_by_searches(void)
+static void check_combination(world *w)
 {
+    emr_combination *c;
     emr_error error;
+    NEW(emr_combination_options, options, 0);
+    options.method = library_method();
+    must(emr_combination_create(&c, &options, &error), &error);
+    must(emr_combination_set_base(c, w->models[BASE], &error), &error);
+    must(emr_combination_add_task(c, "french", w->models[FRENCH], &error), &error);
+    must(emr_combination_set_parameter(c, "weight", EMR_EVERY_TASK, NULL, 1, &error), &error);
+    CHECK_FILLED(emr_combination_plan, emr_combination_get_plan(c, out, &error), out->n_tensors == 2);
+    CHECK_FILLED(emr_combined_tensor, emr_combination_get_tensor(c, 0, out), out->rank == 2);
+    emr_combination_destroy(&c);
+static void check_filled_by_searches(void)
     emr_search *search = make_search(&error);
     NEW(emr_search_host, host, 0);
     NEW(emr_trials_options, trials, 0);
@@ -704,6 +783,7 @@ static void check_filled(world *w)
     CHECK_FILLED(emr_session_info, emr_session_get_info(w->session, out), out->masks_read > 0);
     CHECK_FILLED(emr_modulator_stats, emr_modulator_get_stats(w->modulator, 0, out, &error), out->ones > 0);
     emr_buffer_destroy(&buffer);
+    check_combination(w);
     check_filled_by_searches();
 }
 

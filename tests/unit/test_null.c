@@ -142,6 +142,37 @@ static void refuse_checkpoints(void)
     NO_HANDLE(model, emr_adapter_create_ones(&model, NULL, NULL, e));
 }
 
+static void refuse_combinations(void)
+{
+    emr_combination_options options = EMR_INIT(emr_combination_options);
+    emr_combination_plan plan = EMR_INIT(emr_combination_plan);
+    emr_combined_tensor tensor = EMR_INIT(emr_combined_tensor);
+    emr_combination *c;
+    emr_model *model;
+    REFUSED(emr_combination_create(NULL, &options, e));
+    NO_HANDLE(c, emr_combination_create(&c, NULL, e));
+    NO_HANDLE(c, emr_combination_create(&c, &options, e)); /* no method */
+    options.method = emr_method_find("task_arithmetic");
+    assert_int_equal(emr_combination_create(&c, &options, NULL), EMR_OK);
+    REFUSED(emr_combination_set_base(NULL, f.set.base.model, e));
+    REFUSED(emr_combination_set_base(c, NULL, e));
+    REFUSED(emr_combination_add_task(NULL, "x", f.set.base.model, e));
+    REFUSED(emr_combination_add_task(c, NULL, f.set.base.model, e));
+    REFUSED(emr_combination_add_task(c, "x", NULL, e));
+    REFUSED(emr_combination_set_parameter(NULL, "weight", EMR_EVERY_TASK, NULL, 1, e));
+    REFUSED(emr_combination_set_parameter(c, NULL, EMR_EVERY_TASK, NULL, 1, e));
+    REFUSED(emr_combination_get_plan(NULL, &plan, e));
+    REFUSED(emr_combination_get_plan(c, NULL, e));
+    QUIET(emr_combination_get_tensor(NULL, 0, &tensor));
+    QUIET(emr_combination_get_tensor(c, 0, NULL));
+    REFUSED(emr_combination_open_model(c, NULL, e));
+    NO_HANDLE(model, emr_combination_open_model(NULL, &model, e));
+    emr_combination_destroy(&c), emr_combination_destroy(&c), emr_combination_destroy(NULL);
+    assert_null(emr_method_find(NULL));
+    REFUSED(emr_model_prepare(NULL, NULL, e));
+    REFUSED(emr_model_add_tensor_as(NULL, emr_model_tensor(f.set.base.model, 0), "x", e));
+}
+
 static void refuse_merges(void)
 {
     emr_plan_summary summary = EMR_INIT(emr_plan_summary);
@@ -406,6 +437,7 @@ static void null_is_refused_by_every_call(void **state)
         refuse_models();
         refuse_checkpoints();
         refuse_merges();
+        refuse_combinations();
         refuse_bundles();
         refuse_dropping();
         refuse_modulators();

@@ -187,6 +187,57 @@ static emr_status give_modulation_to_merge(void *given, emr_error *error)
     return give_merge_options((void *)(uintptr_t)&options, error);
 }
 
+static emr_status give_combination_options(void *given, emr_error *error)
+{
+    emr_combination *made;
+    emr_status status = emr_combination_create(&made, given, error);
+    emr_combination_destroy(&made);
+    return status;
+}
+
+static emr_status give_method(void *given, emr_error *error)
+{
+    const emr_combination_options options = {.size = sizeof options, .method = given};
+    return give_combination_options((void *)(uintptr_t)&options, error);
+}
+
+static emr_status give_method_stage(void *given, emr_error *error)
+{
+    emr_method method = *emr_method_find("task_arithmetic");
+    method.stages[0] = given;
+    return give_method(&method, error);
+}
+
+static emr_status give_policy_to_combination(void *given, emr_error *error)
+{
+    const emr_combination_options options = {
+        .size = sizeof options, .method = emr_method_find("task_arithmetic"), .policy = given};
+    return give_combination_options((void *)(uintptr_t)&options, error);
+}
+
+static emr_status give_resources_to_combination(void *given, emr_error *error)
+{
+    const emr_combination_options options = {
+        .size = sizeof options, .method = emr_method_find("task_arithmetic"), .resources = given};
+    return give_combination_options((void *)(uintptr_t)&options, error);
+}
+
+static emr_status give_resources_to_prepare(void *given, emr_error *error)
+{
+    return emr_model_prepare(f.set.base.model, given, error);
+}
+
+static uint32_t find_nothing(const emr_method_tensor *tensor)
+{
+    (void)tensor;
+    return 0;
+}
+
+static void add_nothing(const emr_method_chunk *chunk, double *sums)
+{
+    (void)chunk, (void)sums;
+}
+
 static emr_status give_policy(void *given, emr_error *error)
 {
     const emr_merge_options options = {.size = sizeof options, .policy = given};
@@ -352,6 +403,38 @@ static emr_status get_bundle_info(void *out, emr_error *error)
 {
     (void)error;
     return emr_bundle_get_info(f.bundle, out);
+}
+
+static emr_combination *combine_fixture(void)
+{
+    const emr_combination_options options = {.size = sizeof options,
+                                             .method = emr_method_find("task_arithmetic")};
+    emr_combination *c;
+    emr_error why;
+    assert_ok(emr_combination_create(&c, &options, &why), &why);
+    assert_ok(emr_combination_set_base(c, f.set.base.model, &why), &why);
+    assert_ok(emr_combination_add_task(c, "one", f.set.tasks[0].model, &why), &why);
+    assert_ok(emr_combination_set_parameter(c, "weight", 0, NULL, 1, &why), &why);
+    return c;
+}
+
+static emr_status get_combination_plan(void *out, emr_error *error)
+{
+    emr_combination *c = combine_fixture();
+    emr_status status = emr_combination_get_plan(c, out, error);
+    emr_combination_destroy(&c);
+    return status;
+}
+
+static emr_status get_combined_tensor(void *out, emr_error *error)
+{
+    emr_combination_plan plan = EMR_INIT(emr_combination_plan);
+    emr_combination *c = combine_fixture();
+    emr_status status = emr_combination_get_plan(c, &plan, error);
+    if (!status)
+        status = emr_combination_get_tensor(c, 0, out);
+    emr_combination_destroy(&c);
+    return status;
 }
 
 static emr_status get_drop_report(void *out, emr_error *error)
@@ -569,6 +652,15 @@ static void structs_come_in_by_the_size_rule(void **state)
     CHECK_IN(emr_bundle_options, &(emr_bundle_options){0}, give_bundle_options);
     CHECK_IN(emr_checkpoint_read_options, &(emr_checkpoint_read_options){0}, give_checkpoint_read_options);
     CHECK_IN(emr_checkpoint_write_options, &(emr_checkpoint_write_options){0}, give_checkpoint_write_options);
+    CHECK_IN(emr_combination_options,
+             &((emr_combination_options){.method = emr_method_find("task_arithmetic")}),
+             give_combination_options);
+    CHECK_IN(emr_method, emr_method_find("task_arithmetic"), give_method);
+    CHECK_IN(emr_method_stage, &((emr_method_stage){.n_found = find_nothing, .add_sums = add_nothing}),
+             give_method_stage);
+    CHECK_IN(emr_policy, &(emr_policy){0}, give_policy_to_combination);
+    CHECK_IN(emr_resources, &(emr_resources){0}, give_resources_to_combination);
+    CHECK_IN(emr_resources, &(emr_resources){0}, give_resources_to_prepare);
     CHECK_IN(emr_executor, &((emr_executor){.parallel_for = serial_for, .concurrency = 2}), give_executor);
     CHECK_IN(emr_gather, &((emr_gather){.tasks = &task, .out = result, .n = 1, .tensor = w}), give_gather);
     CHECK_IN(emr_merge_options, &(emr_merge_options){0}, give_merge_options);
@@ -639,6 +731,8 @@ static void structs_go_out_by_the_size_rule(void **state)
 {
     (void)state;
     CHECK_OUT(emr_bundle_info, get_bundle_info);
+    CHECK_OUT(emr_combination_plan, get_combination_plan);
+    CHECK_OUT(emr_combined_tensor, get_combined_tensor);
     CHECK_OUT(emr_drop_report, get_drop_report);
     CHECK_OUT(emr_drop_report, get_extract_report);
     CHECK_OUT(emr_features, get_features);

@@ -1,6 +1,6 @@
 /* nonfinite.h - a value that cannot be merged, and the sentence about it. */
-#ifndef EMR_MERGE_NONFINITE_H
-#define EMR_MERGE_NONFINITE_H
+#ifndef EMR_PASS_NONFINITE_H
+#define EMR_PASS_NONFINITE_H
 
 #include "pass/step.h"
 

@@ -1,5 +1,5 @@
 /* nonfinite.c - see nonfinite.h. */
-#include "merge/nonfinite.h"
+#include "pass/nonfinite.h"
 
 #include "core/bytes.h"
 #include "numeric/convert.h"

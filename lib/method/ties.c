@@ -1,0 +1,74 @@
+/* ties.c - TIES-Merging (arXiv 2306.01708) as mergekit has it: of each task vector, tensor by tensor, the largest values
+ * stay, int(density * count) of them but at least one; then as in agreement.h, with an election. */
+#include "method/agreement.h"
+#include "method/magnitude.h"
+
+enum { DENSITY = EMR_AGREEMENT_PARAMETERS, N_PARAMETERS };
+
+static const emr_method_parameter ties_parameters[N_PARAMETERS] = {
+    EMR_AGREEMENT_PARAMETER_LIST(1),
+    [DENSITY] = {.name = "density", .initial = 1, .least = 0, .most = 1, .per_task = 1},
+};
+
+static double ties_density(const emr_method_tensor *tensor, uint32_t input)
+{
+    return emr_method_value(tensor, input, DENSITY);
+}
+
+static uint32_t count_ties_cuts(const emr_method_tensor *tensor)
+{
+    return 2 * tensor->n_inputs;
+}
+
+static uint64_t place_ties_cut(const emr_method_tensor *tensor, uint32_t cut, uint32_t *list)
+{
+    double density = ties_density(tensor, cut);
+    *list = cut;
+    if (density <= 0 || density >= 1)
+        return density <= 0 ? 0 : EMR_MAGNITUDE_ALL;
+    uint64_t k = emr_magnitude_share(density, tensor->count);
+    return k ? k : 1;
+}
+
+static uint32_t needed_ties_stages(const emr_method_tensor *tensor)
+{
+    for (uint32_t t = 0; t < tensor->n_inputs; t++)
+        if (ties_density(tensor, t) < 1)
+            return 1;
+    return 0;
+}
+
+static const float *keep_largest(const emr_method_chunk *c, uint32_t input, size_t at, size_t n, float *room)
+{
+    const float *values = c->inputs[input] + at;
+    if (ties_density(c->tensor, input) >= 1)
+        return values;
+    emr_magnitude_keep(c, c->tensor->found + 2 * (size_t)input, at, n, values, room);
+    return room;
+}
+
+static emr_status combine_ties(const emr_method_chunk *c, emr_error *error)
+{
+    (void)error;
+    emr_agreement_combine(c, true, keep_largest);
+    return EMR_OK;
+}
+
+static const emr_method_stage ties_cuts = {
+    .size = sizeof ties_cuts,
+    .n_found = count_ties_cuts,
+    .list_keys = emr_magnitude_keys,
+    .place_cut = place_ties_cut,
+};
+
+const emr_method emr_method_ties = {
+    .size = sizeof emr_method_ties,
+    .name = "ties",
+    .parameters = ties_parameters,
+    .n_parameters = N_PARAMETERS,
+    .stages = {&ties_cuts},
+    .needed_stages = needed_ties_stages,
+    .combine = combine_ties,
+    .scratch_floats = EMR_AGREEMENT_SCRATCH,
+    .base = EMR_METHOD_BASE_REQUIRED,
+};
