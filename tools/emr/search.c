@@ -212,8 +212,6 @@ static emr_status open_job(search_job *j, emr_error *error)
 
 static emr_status run_search(search_job *j, emr_error *error)
 {
-    if (j->a->dry_run)
-        return print_search_plan(j, error);
     emr_status status = open_search_log(&j->log, j->a->output, settings_json(j), j->a->search.retry, error);
     if (!status)
         status = j->a->search.trials ? search_by_trials(j, error) : search_greedily(j, error);
@@ -233,26 +231,33 @@ static void close_job(search_job *j)
     close_merge_models(&j->inputs, j->a);
 }
 
+static int run_search_job(search_job *j)
+{
+    emr_error error = {.text = ""};
+    emr_status status = open_job(j, &error);
+    if (!status) /* what is wrong with the first candidate is said before anything is written */
+        status = j->a->dry_run ? print_search_plan(j, &error) : check_first_candidate(j, &error);
+    int exit_status = status || j->a->dry_run ? EXIT_DONE : take_search_folder(j->a);
+    if (exit_status)
+        return exit_status;
+    if (!status && !j->a->dry_run)
+        status = run_search(j, &error);
+    if (status)
+        return complain_status(status, &error);
+    if (!j->a->quiet)
+        note_codes(j->a, j->inputs.base, j->inputs.models);
+    return j->a->dry_run ? EXIT_DONE : print_search_report(j);
+}
+
 int command_search(const arguments *a)
 {
     search_job j = {.a = a};
-    emr_error error = {.text = ""};
     int exit_status = check_search_usage(a, &j.method);
-    if (!exit_status && !a->dry_run)
-        exit_status = take_search_folder(a);
     if (!exit_status)
         exit_status = session_open(&j.inputs.session, a, "searching");
     if (exit_status)
         return exit_status;
-    emr_status status = open_job(&j, &error);
-    if (!status)
-        status = run_search(&j, &error);
-    if (!status && !a->quiet)
-        note_codes(a, j.inputs.base, j.inputs.models);
-    if (status)
-        exit_status = complain_status(status, &error);
-    else if (!a->dry_run)
-        exit_status = print_search_report(&j);
+    exit_status = run_search_job(&j);
     close_job(&j);
     session_close(&j.inputs.session);
     return exit_status;

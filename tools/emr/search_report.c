@@ -120,6 +120,12 @@ static emr_status size_candidate(search_job *j, search_size *size, emr_error *er
     return status;
 }
 
+emr_status check_first_candidate(search_job *j, emr_error *error)
+{
+    search_size size;
+    return size_candidate(j, &size, error);
+}
+
 static int print_plan_json(const search_job *j, const search_size *size)
 {
     return print_json(json_pack(
@@ -214,7 +220,8 @@ static int report_greedy_json(const search_job *j, const emr_search_result *resu
 
 static void print_counts(const search_job *j)
 {
-    printf("%llu models scored", (unsigned long long)(j->n_scored + j->n_known));
+    uint64_t n = j->n_scored + j->n_known;
+    printf("%llu model%s scored", (unsigned long long)n, n == 1 ? "" : "s");
     if (j->n_known)
         printf(", %llu of them from the log", (unsigned long long)j->n_known);
     if (j->n_failed)

@@ -71,9 +71,10 @@ emr_status score_by_commands(search_job *j, const char *name, const char *path, 
         status = emr_error_set(&error, EMR_ECANCELED, 0, NULL, "interrupted");
     if (!status)
         status = run_commands(j, name, path, &e, &error);
-    if (!status && (!facts || json_object_set_new(facts, "score", score_json(e.score)) ||
-                    json_object_set_new(facts, "seconds", score_json(floor(e.seconds * 1000) / 1000)) ||
-                    (*e.why && json_object_set_new(facts, "failure", text_json(e.why)))))
+    if (!status &&
+        (!facts || json_object_set_new(facts, "score", score_json(e.score)) ||
+         json_object_set_new(facts, "milliseconds", json_integer((json_int_t)(e.seconds * 1000))) ||
+         (*e.why && json_object_set_new(facts, "failure", text_json(e.why)))))
         status = EMR_ENOMEM;
     if (status) {
         json_decref(facts);

@@ -77,6 +77,7 @@ emr_status search_by_trials(search_job *j, emr_error *error);
 emr_status take_varied(search_job *j, emr_error *error);
 uint32_t n_varied_values(const search_job *j);
 json_t *trial_values_json(const search_job *j, const emr_trial *trial);
+emr_status check_first_candidate(search_job *j, emr_error *error);
 emr_status print_search_plan(search_job *j, emr_error *error);
 int print_search_report(const search_job *j);
 void print_scored(const search_job *j, const char *name, const json_t *entry, bool is_known);
