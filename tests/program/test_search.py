@@ -286,7 +286,7 @@ def test_other_settings_are_refused():
     emr("search", *words, "--generations", 1, "-o", "out", "--quiet")
     for more in (["--k", 2], ["--partner", "none"], ["--set", "t=0.4"], ["--minimise"], ["--evaluate", "echo 1 {}"],
                  ["--seed", 3], ["--method", "karcher"], ["--stop-kinship", 0.9], ["--keep", "b"],
-                 ["--trials", 2, "--vary", "t", "--method", "nearswap"]):
+                 ["--trials", 2, "--vary", "density", "--method", "ties", "--set", "weight=1"]):
         emr("search", *words, *more, "-o", "out", status=2).says("out/search.jsonl", "other settings")
     log = pathlib.Path("out/search.jsonl")
     log.write_text(log.read_text().replace('"emr_search":1', '"emr_search":2'))

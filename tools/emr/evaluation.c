@@ -222,8 +222,11 @@ static bool read_score(const last_line *l, double *score)
     if (strlen(l->whole) == LINE_MAX_BYTES || !*begin ||
         strspn(begin, "0123456789+-.eE") < strcspn(begin, " \t\r\v\f"))
         return false;
-    *score = strtod(begin, &end);
-    return end != begin && is_blank(end) && isfinite(*score);
+    double number = strtod(begin, &end);
+    if (end == begin || !is_blank(end) || !isfinite(number))
+        return false;
+    *score = number;
+    return true;
 }
 
 /* ---- all together ---- */
