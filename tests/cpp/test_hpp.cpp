@@ -1011,6 +1011,35 @@ static void test_searches()
     }
 }
 
+static void test_statistics()
+{
+    const float base_weights[] = {0, 0, 0, 0}, weights[] = {1, -2, 0, 2}, others[] = {1, 2, 0, 2};
+    const double fractions[] = {0.5};
+    double matrix[4];
+    emr::model base = MUST(emr::model::create()), one = MUST(emr::model::create()),
+               other = MUST(emr::model::create());
+    MUST(base.add("w", {4}, base_weights));
+    MUST(one.add("w", {4}, weights));
+    MUST(other.add("w", {4}, others));
+    emr::statistics_options options;
+    options.set_quantiles(fractions);
+    emr::statistics statistics = MUST(emr::statistics::create(options));
+    MUST(statistics.set_base(base));
+    MUST(statistics.add_task("one", one));
+    MUST(statistics.add_task("other", other));
+    CHECK(MUST(statistics.get_plan()).params == 4 && statistics.n_groups(EMR_STATISTICS_TENSOR) == 0);
+    MUST(statistics.run());
+    const emr::statistics_group group = MUST(statistics.get_group(EMR_STATISTICS_MODEL));
+    CHECK(group.products[1] == 1 && group.conflicts == 1 && group.quantiles[0] == 1);
+    CHECK(MUST(emr::get_moments(group, 0)).norm == 3);
+    emr::kinship_options cosine;
+    cosine.metric = EMR_KINSHIP_COSINE;
+    MUST(emr::kinship(group, matrix, cosine));
+    CHECK(emr::kinship_mean(matrix, 2) == matrix[1] && matrix[0] == 1);
+    MUST(statistics.split_kinship(matrix, cosine));
+    CHECK(emr::kinship_mean(matrix, 2) == matrix[2]);
+}
+
 static void test_trials()
 {
     emr::trials_options options;
@@ -1056,6 +1085,7 @@ int main()
     test_without_base();
     test_blocks();
     test_searches();
+    test_statistics();
     test_trials();
     return report();
 }

@@ -13,8 +13,9 @@ enum {
     ADD = 32,
     DROP = 64,
     COMBINE = 128,
+    KINSHIP = 256,
     SEARCH = 512,
-    ALL = 255 | SEARCH
+    ALL = 1023
 };
 
 typedef struct option option;
@@ -169,6 +170,60 @@ static const char *add_task_word(arguments *a, const option *o, const char *valu
     return *value ? NULL : "is empty";
 }
 
+/* Words with commas between them; calls `take` with each. */
+static const char *each_word(arguments *a, const char *value,
+                             const char *(*take)(arguments *a, const char *word, size_t n))
+{
+    for (;; value++) {
+        size_t n = strcspn(value, ",");
+        const char *wrong = take(a, value, n);
+        if (wrong)
+            return wrong;
+        value += n;
+        if (!*value)
+            return NULL;
+    }
+}
+
+static const char *add_published(arguments *a, const char *word, size_t n)
+{
+    static const char *const words[] = {"absolute", "rows", "split", "low-precision", "missing"};
+    for (unsigned i = 0; i < sizeof words / sizeof *words; i++) {
+        if (strlen(words[i]) == n && strncmp(words[i], word, n) == 0) {
+            a->published |= 1u << i;
+            return NULL;
+        }
+    }
+    return "has a word that is none of absolute, rows, split, low-precision, missing";
+}
+
+static const char *set_published(arguments *a, const option *o, const char *value)
+{
+    (void)o;
+    return each_word(a, value, add_published);
+}
+
+static const char *add_quantile(arguments *a, const char *word, size_t n)
+{
+    double number;
+    double *more = realloc(a->quantiles, (a->n_quantiles + (size_t)1) * sizeof *more);
+    if (!more)
+        return "takes more memory than there is";
+    a->quantiles = more;
+    if (!parse_number(word, word + n, &number) || !(number >= 0 && number <= 1))
+        return "must be numbers from 0 to 1 with commas between them";
+    a->quantiles[a->n_quantiles++] = number;
+    return NULL;
+}
+
+static const char *set_quantiles(arguments *a, const option *o, const char *value)
+{
+    (void)o;
+    return each_word(a, value, add_quantile);
+}
+
+static const char *const scope_words[] = {"model", "tensor", "layer", "kind", NULL};
+static const char *const metric_words[] = {"pearson", "cosine", "euclid", NULL};
 static const char *add_evaluation(arguments *a, const option *o, const char *value)
 {
     (void)o;
@@ -215,7 +270,6 @@ static const char *const dtype_words[] = {"f32", "f16", "bf16", NULL};
 
 static const char *const partner_words[] = {"lowest", "highest", "none", NULL};
 static const char *const pool_words[] = {"all", "top", "last", NULL};
-static const char *const metric_words[] = {"pearson", "cosine", "euclid", NULL};
 static const char *const failure_words[] = {"out", "stop", NULL};
 
 #define VALUE(function, member)             .takes_value = true, .set = function, .offset = offsetof(arguments, member)
@@ -224,16 +278,21 @@ static const char *const failure_words[] = {"out", "stop", NULL};
 #define FLAG(member)                        .set = set_flag, .offset = offsetof(arguments, member)
 
 static const option option_table[] = {
-    {.name = "--base", .commands = MERGE | APPLY | VERIFY | ADD | COMBINE | SEARCH, VALUE(set_text, base)},
+    {.name = "--base",
+     .commands = MERGE | APPLY | VERIFY | ADD | COMBINE | SEARCH | KINSHIP,
+     VALUE(set_text, base)},
     {.name = "--task",
-     .commands = MERGE | APPLY | ADD | DROP | COMBINE | SEARCH,
+     .commands = MERGE | APPLY | ADD | DROP | COMBINE | SEARCH | KINSHIP,
      .takes_value = true,
      .set = add_task_word},
     {.name = "--tasks",
-     .commands = MERGE | ADD | COMBINE | SEARCH,
+     .commands = MERGE | ADD | COMBINE | SEARCH | KINSHIP,
      .takes_value = true,
      .set = add_task_word},
-    {.name = "--rename", .commands = MERGE | ADD | COMBINE | SEARCH, .takes_value = true, .set = add_rename},
+    {.name = "--rename",
+     .commands = MERGE | ADD | COMBINE | SEARCH | KINSHIP,
+     .takes_value = true,
+     .set = add_rename},
     {.name = "-o",
      .commands = MERGE | APPLY | EXPORT | ADD | DROP | COMBINE | SEARCH,
      VALUE(set_text, output)},
@@ -271,22 +330,25 @@ static const option option_table[] = {
     {.name = "--rescale", .commands = MERGE | ADD, CHOICE(rescale, rule_words, 0)},
     {.name = "--rescale-per", .commands = MERGE, CHOICE(rescale_per, per_words, 0)},
     {.name = "--tie", .commands = MERGE, CHOICE(merge.tie, tie_words, 0)},
-    {.name = "--private", .commands = MERGE, .takes_value = true, .set = add_private_glob},
-    {.name = "--merge", .commands = MERGE | COMBINE | SEARCH, .takes_value = true, .set = add_merge_glob},
-    {.name = "--apply-adapters", .commands = MERGE | ADD | COMBINE, FLAG(apply_adapters)},
+    {.name = "--private", .commands = MERGE | KINSHIP, .takes_value = true, .set = add_private_glob},
+    {.name = "--merge",
+     .commands = MERGE | COMBINE | SEARCH | KINSHIP,
+     .takes_value = true,
+     .set = add_merge_glob},
+    {.name = "--apply-adapters", .commands = MERGE | ADD | COMBINE | KINSHIP, FLAG(apply_adapters)},
     {.name = "--adapter-differ",
-     .commands = MERGE | ADD | COMBINE,
+     .commands = MERGE | ADD | COMBINE | KINSHIP,
      .takes_value = true,
      .set = add_differing},
     {.name = "--on-mismatch",
-     .commands = MERGE | ADD | COMBINE | SEARCH,
+     .commands = MERGE | ADD | COMBINE | SEARCH | KINSHIP,
      CHOICE(policy.on_mismatch, mismatch_words, 0)},
     {.name = "--on-missing",
-     .commands = MERGE | ADD | COMBINE | SEARCH,
+     .commands = MERGE | ADD | COMBINE | SEARCH | KINSHIP,
      VALUE(set_missing, policy.on_missing),
      .choice = missing_words},
     {.name = "--on-nonfinite",
-     .commands = MERGE | COMBINE | SEARCH,
+     .commands = MERGE | COMBINE | SEARCH | KINSHIP,
      CHOICE(merge.on_nonfinite, nonfinite_words, 0)},
     {.name = "--unified-dtype", .commands = MERGE, CHOICE(merge.unified_dtype, dtype_words, EMR_DTYPE_F32)},
     {.name = "--embed-base", .commands = MERGE, FLAG(merge.embed_base)},
@@ -294,22 +356,29 @@ static const option option_table[] = {
     {.name = "--zstd-level", .commands = MERGE, VALUE(set_level, merge.compression)},
     {.name = "--block-params", .commands = MERGE, VALUE(set_block_params, merge.block_params)},
     {.name = "--memory",
-     .commands = MERGE | APPLY | EXPORT | ADD | COMBINE | SEARCH,
+     .commands = MERGE | APPLY | EXPORT | ADD | COMBINE | SEARCH | KINSHIP,
      VALUE(set_size, memory)},
     {.name = "--threads",
-     .commands = MERGE | APPLY | VERIFY | EXPORT | ADD | COMBINE | SEARCH,
+     .commands = MERGE | APPLY | VERIFY | EXPORT | ADD | COMBINE | SEARCH | KINSHIP,
      VALUE(set_threads, threads)},
     {.name = "--resume", .commands = MERGE | ADD, FLAG(resume)},
     {.name = "--resume-every", .commands = MERGE | ADD, VALUE(set_size, resume_every)},
-    {.name = "--dry-run", .commands = MERGE | ADD | COMBINE | SEARCH, FLAG(dry_run)},
-    {.name = "--dequantise", .commands = MERGE | APPLY | VERIFY | ADD | COMBINE | SEARCH, FLAG(dequantise)},
-    {.name = "--no-side-files", .commands = MERGE | ADD | COMBINE | SEARCH, FLAG(no_side_files)},
+    {.name = "--dry-run", .commands = MERGE | ADD | COMBINE | SEARCH | KINSHIP, FLAG(dry_run)},
+    {.name = "--dequantise",
+     .commands = MERGE | APPLY | VERIFY | ADD | COMBINE | SEARCH | KINSHIP,
+     FLAG(dequantise)},
+    {.name = "--no-side-files", .commands = MERGE | ADD | COMBINE | SEARCH | KINSHIP, FLAG(no_side_files)},
     {.name = "--dtype", .commands = APPLY, CHOICE(dtype, dtype_words, EMR_DTYPE_F32)},
     {.name = "--shard-size", .commands = APPLY | COMBINE | SEARCH, VALUE(set_size, shard_bytes)},
     {.name = "--unified", .commands = EXPORT, FLAG(unified)},
     {.name = "--mask", .commands = EXPORT, VALUE(set_text, mask)},
     {.name = "--vector", .commands = EXPORT, VALUE(set_text, vector)},
-    {.name = "--force", .commands = MERGE | APPLY | EXPORT | ADD | DROP | COMBINE, FLAG(force)},
+    {.name = "--force", .commands = MERGE | APPLY | EXPORT | ADD | DROP | COMBINE | KINSHIP, FLAG(force)},
+    {.name = "--per", .commands = KINSHIP, CHOICE(per, scope_words, EMR_STATISTICS_MODEL)},
+    {.name = "--metric", .commands = KINSHIP, CHOICE(metric, metric_words, EMR_KINSHIP_PEARSON)},
+    {.name = "--published", .commands = KINSHIP, VALUE(set_published, published)},
+    {.name = "--quantiles", .commands = KINSHIP, .takes_value = true, .set = set_quantiles},
+    {.name = "--heat-map", .commands = KINSHIP, VALUE(set_text, output)},
     {.name = "--json", .commands = ALL, FLAG(json)},
     {.name = "--quiet", .commands = ALL, FLAG(quiet)},
     {.name = "--version", .commands = ALL, FLAG(version)},
@@ -419,4 +488,5 @@ void free_arguments(arguments *a)
     free(a->search.evaluate);
     free(a->base_globs);
     free(a->absent_globs);
+    free(a->quantiles);
 }

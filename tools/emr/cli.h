@@ -88,6 +88,10 @@ typedef struct arguments {
     uint32_t dequantise, unified, resume, dry_run, force, json, quiet, help, version; /* flags */
     uint32_t no_side_files, apply_adapters, no_columns, list_methods, combine_heads;
     uint32_t n_head_globs;
+    double *quantiles; /* kinship */
+    uint32_t n_quantiles, published;
+    emr_statistics_scope per;
+    emr_kinship_metric metric;
 } arguments;
 
 /* Parses the words after the command. On failure prints the error line and returns EXIT_USAGE. */
@@ -342,6 +346,7 @@ int command_verify(const arguments *a);
 int command_export(const arguments *a);
 int command_combine(const arguments *a);
 int command_search(const arguments *a);
+int command_kinship(const arguments *a);
 
 /* Prints a command's help; NULL: the program's. */
 void print_help(FILE *out, const char *command);

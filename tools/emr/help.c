@@ -16,6 +16,7 @@ static const char program_help[] =
     "  emr combine --method M [--base CHECKPOINT] --task [NAME=]CHECKPOINT[:WEIGHT] [--task ...] -o "
     "OUT.safetensors|DIR/\n"
     "  emr combine --config RECIPE.yml -o OUT.safetensors|DIR/\n"
+    "  emr kinship (--base CHECKPOINT --task [NAME=]CHECKPOINT [--task ...] | BUNDLE) [--heat-map OUT.svg]\n"
     "\n"
     "A CHECKPOINT is a .safetensors file, a *.safetensors.index.json, a .gguf file, or a directory holding "
     "one of\n"
@@ -261,13 +262,63 @@ static const char combine_help[] =
     "model\n"
     "  --json, --quiet, --help\n";
 
+static const char kinship_help[] =
+    "emr kinship --base CHECKPOINT --task [NAME=]CHECKPOINT [--task ...] [--heat-map OUT.svg]\n"
+    "emr kinship BUNDLE [--base CHECKPOINT] [--heat-map OUT.svg]\n"
+    "\n"
+    "Tells what the task vectors of several checkpoints have in common, from one reading: how kin they are, "
+    "and\n"
+    "of each its norm, mean and largest magnitude, kurtosis and zeros. Of a bundle they are what its "
+    "modulators give.\n"
+    "\n"
+    "  --metric pearson|cosine|euclid  correlation of task vectors (pearson), cosine of their angle, or the "
+    "length "
+    "of their\n"
+    "                                  difference, where small is kin\n"
+    "  --per model|tensor|layer|kind   over the whole model (model), or a line for each tensor, layer or "
+    "kind of "
+    "tensor\n"
+    "  --heat-map OUT.svg              draw the model's kinship, like tasks side by side; - is standard "
+    "output\n"
+    "  --quantiles F,F,...             exact quantiles of magnitudes too, per model and tensor; they take "
+    "more "
+    "readings\n"
+    "  --published WORD,WORD,...       do as the program of Model Kinship's authors does:\n"
+    "                                    absolute       cosines without their sign\n"
+    "                                    rows           of each tensor as many rows as lm_head.weight has\n"
+    "                                    missing        leave out tensors that some task lacks\n"
+    "                                    split          the mean over tensors, weighted by elements\n"
+    "                                    low-precision  task vectors rounded to -127 ... 127\n"
+    "  --private GLOB                  tensors that do not count; repeatable\n"
+    "  --merge GLOB                    tensors that count although they are no weights (emr inspect tells); "
+    "repeatable\n"
+    "  --on-mismatch error|private|rows|pad\n"
+    "                                  shapes differ between base and task (error); private: the tensor does "
+    "not "
+    "count; rows:\n"
+    "                                  the rows that all have count; pad: zeros fill up\n"
+    "  --on-missing error|base|absent  a tensor of the base is absent from a task (error); base, absent: it "
+    "is "
+    "unchanged there.\n"
+    "                                  base:GLOB and absent:GLOB say so of some tensors; repeatable\n"
+    "  --on-nonfinite error|zero       NaN or infinity (error); zero: it counts as unchanged\n"
+    "  --tasks, --rename, --dequantise, --apply-adapters, --adapter-differ KEY, --no-side-files, --base "
+    "zeros\n"
+    "                                  as with emr merge\n"
+    "  --memory SIZE                   cap on working memory (256MiB and what the results take)\n"
+    "  --threads N                     (all online processors)\n"
+    "  --dry-run                       tell what counts, bytes and peak memory; read no tensor\n"
+    "  --force                         overwrite the heat map\n"
+    "  --json, --quiet, --help\n";
+
 void print_help(FILE *out, const char *command)
 {
     static const struct {
         const char *command, *text;
     } texts[] = {
-        {"merge", merge_help},   {"apply", apply_help}, {"inspect", inspect_help}, {"verify", verify_help},
-        {"export", export_help}, {"add", add_help},     {"drop", drop_help},       {"combine", combine_help},
+        {"merge", merge_help},   {"apply", apply_help},     {"inspect", inspect_help},
+        {"verify", verify_help}, {"export", export_help},   {"add", add_help},
+        {"drop", drop_help},     {"combine", combine_help}, {"kinship", kinship_help},
     };
     const char *text = program_help;
     for (size_t i = 0; command && i < sizeof texts / sizeof texts[0]; i++)
