@@ -11,6 +11,7 @@
 #include "check_codes.h"
 #include "check_encode.h"
 #include "check_pairs.h"
+#include "check_random.h"
 #include "time_kernels.h"
 #include "values.h"
 
@@ -199,6 +200,7 @@ static counts check_variant(const emr_kernels *k)
     check_codes(k, &n);
     check_encode(k, &n);
     check_pairs(k, &n);
+    check_random(k, &n);
     check_blocks(k, &n);
     for (int i = 0; i < 400; i++)
         count(&n, check_convert(k));
