@@ -227,6 +227,7 @@ emr_status emr_combined_classify(emr_combination *c, const emr_tensor *sample, e
                                   .user = c->method.user,
                                   .name = sample->name,
                                   .shape = sample->shape,
+                                  .library = c->kernels,
                                   .count = sample->count,
                                   .seed = c->options.seed,
                                   .rank = sample->rank};
