@@ -150,8 +150,8 @@ static emr_status name_task(const load *l, uint32_t task, emr_status status, emr
     return status;
 }
 
-static emr_status fail_nonfinite(const load *l, const emr_combined_input *input, const float *values,
-                                 size_t n, emr_error *error)
+static emr_status refuse_nonfinite(const load *l, const emr_combined_input *input, const float *values,
+                                   size_t n, emr_error *error)
 {
     const emr_tensor *t = input->tensor;
     size_t at = 0;
@@ -190,7 +190,7 @@ static emr_status settle_nonfinite(const load *l, const emr_combined_input *inpu
                                    double *wide, const float *instead, size_t n, emr_error *error)
 {
     if (l->reader->combination->options.on_nonfinite == EMR_COMBINATION_NONFINITE_ERROR)
-        return fail_nonfinite(l, input, values, n, error);
+        return refuse_nonfinite(l, input, values, n, error);
     replace_nonfinite(values, wide, instead, n);
     return EMR_OK;
 }

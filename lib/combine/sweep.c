@@ -66,7 +66,7 @@ static void publish_found(emr_combined *owner, double *found)
         emr_release(&owner->owner->allocator, found);
 }
 
-static emr_status run_stages(emr_combined *owner, emr_sweep *s, emr_error *error)
+static emr_status run_needed_stages(emr_combined *owner, emr_sweep *s, emr_error *error)
 {
     uint32_t needed = emr_combined_stages(owner);
     emr_status status = EMR_OK;
@@ -107,7 +107,7 @@ emr_status emr_combined_find(const emr_combined *t, const emr_env *env, emr_erro
     sweep.n_tensors = c->method.whole_model ? c->n_ordered : 1;
     emr_status status = emr_workers_create(&sweep.workers, env, choose_workers(&sweep), &why);
     if (!status)
-        status = run_stages(owner, &sweep, &why);
+        status = run_needed_stages(owner, &sweep, &why);
     emr_workers_destroy(&sweep.workers);
     if (!status)
         return EMR_OK;
