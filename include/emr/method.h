@@ -71,6 +71,7 @@ typedef struct emr_method_tensor {
     uint32_t n_inputs; /* at least 1 */
     uint32_t n_parameters;
     uint32_t has_base; /* inputs are task vectors, or the base is beside */
+    const void *library; /* the library's own; NULL in a tensor that a host describes */
 } emr_method_tensor;
 
 /* Elements [first, first + n) of it. */

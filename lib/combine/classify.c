@@ -228,7 +228,8 @@ emr_status emr_combined_classify(emr_combination *c, const emr_tensor *sample, e
                                   .shape = sample->shape,
                                   .count = sample->count,
                                   .seed = c->options.seed,
-                                  .rank = sample->rank};
+                                  .rank = sample->rank,
+                                  .library = c->kernels};
     const emr_tensor *joined = emr_combination_find_joined(c, sample->name);
     if (joined)
         return take_joined(t, joined);

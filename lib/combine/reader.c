@@ -87,34 +87,6 @@ static bool are_finite(const float *values, size_t n)
     return seen >> 31 == 0;
 }
 
-static void subtract_base(float *restrict out, const float *restrict values, const float *restrict base,
-                          size_t n)
-{
-    for (size_t i = 0; i < n; i++)
-        out[i] = values[i] - base[i];
-}
-
-static void subtract_in_place(float *restrict values, const float *restrict base, size_t n)
-{
-    for (size_t i = 0; i < n; i++)
-        values[i] -= base[i];
-}
-
-/* out = values - base, where `values` may be `out`; whether all of that is finite. */
-static bool take_difference(float *out, const float *values, const float *base, size_t n)
-{
-    bool finite = true;
-    for (size_t at = 0, some; at < n; at += some) {
-        some = (size_t)emr_min(STEP, n - at);
-        if (values == out)
-            subtract_in_place(out + at, base + at, some);
-        else
-            subtract_base(out + at, values + at, base + at, some);
-        finite = are_finite(out + at, some) && finite;
-    }
-    return finite;
-}
-
 static void add_base(float *restrict values, const float *restrict base, size_t n)
 {
     for (size_t i = 0; i < n; i++)
@@ -274,7 +246,7 @@ static emr_status load_difference(const load *l, const emr_tensor *t, uint32_t i
     if (given == values)
         status = read_values(l, t, n, values, error);
     if (!status)
-        *finite = take_difference(values, given, r->base + at, n);
+        *finite = r->combination->votes.subtract(values, given, r->base + at, n);
     return status;
 }
 

@@ -324,6 +324,8 @@ enum { V_PAIR_OTHERS = 4 }; /* vectors that one is paired with at a time, likewi
 
 #include "numeric/pairs_template.h"
 
+#include "numeric/votes_template.h"
+
 #include "numeric/blocks_template.h"
 
 const emr_kernels emr_kernels_avx512 = {
@@ -334,6 +336,7 @@ const emr_kernels emr_kernels_avx512 = {
     CODE_KERNELS,
     .encode = ENCODE_KERNELS,
     .pairs = PAIR_KERNELS,
+    .votes = VOTE_KERNELS,
     BLOCK_KERNELS,
 };
 

@@ -377,6 +377,8 @@ enum { V_PAIR_OTHERS = 2 }; /* vectors that one is paired with at a time, likewi
 
 #include "numeric/pairs_template.h"
 
+#include "numeric/votes_template.h"
+
 #include "numeric/blocks_template.h"
 
 const emr_kernels emr_kernels_neon = {
@@ -387,6 +389,7 @@ const emr_kernels emr_kernels_neon = {
     CODE_KERNELS,
     .encode = ENCODE_KERNELS,
     .pairs = PAIR_KERNELS,
+    .votes = VOTE_KERNELS,
     BLOCK_KERNELS,
 };
 
