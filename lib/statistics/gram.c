@@ -2,12 +2,13 @@
 #include "statistics/gram.h"
 
 #include "numeric/convert.h"
+#include "numeric/dots.h"
 #include "numeric/kernels.h"
 #include "pass/pass.h"
 
 #include <string.h>
 
-enum { LANES = 8, BLOCK = 256 /* parameters at a time, a multiple of the lanes */ };
+enum { LANES = EMR_DOT_STRIPES, BLOCK = 256 /* parameters at a time, a multiple of the lanes */ };
 #define MEMORY_DEFAULT ((uint64_t)256 << 20)
 
 typedef struct gram_step {
@@ -55,11 +56,6 @@ static void add_products(double lanes[LANES], const double *a, const double *b)
             lanes[j] += a[i + j] * b[i + j];
 }
 
-static double total_of(const double l[LANES])
-{
-    return ((l[0] + l[4]) + (l[2] + l[6])) + ((l[1] + l[5]) + (l[3] + l[7]));
-}
-
 static void compute_gram(void *state, const emr_item *item, size_t index, size_t worker)
 {
     const gram_step *s = state;
@@ -78,7 +74,7 @@ static void compute_gram(void *state, const emr_item *item, size_t index, size_t
     for (uint32_t i = 0; i < n_tasks; i++)
         for (uint32_t j = i; j < n_tasks; j++)
             matrix[(size_t)i * n_tasks + j] = matrix[(size_t)j * n_tasks + i] =
-                total_of(lanes + ((size_t)i * n_tasks + j) * LANES);
+                emr_stripes_total(lanes + ((size_t)i * n_tasks + j) * LANES);
 }
 
 static void add_matrix(double *to, const double *more, uint32_t n)

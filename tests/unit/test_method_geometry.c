@@ -1,5 +1,5 @@
-/* test_method_geometry.c - methods that go by lengths and angles, against direct computation with the vectors themselves,
- * and what they promise of vectors that are 0, equal, opposite, or of one element. */
+/* test_method_geometry.c - methods that go by lengths and angles, against direct computation with the vectors
+ * themselves, and what they promise of vectors that are 0, equal, opposite, or of one element. */
 #include "method_run.h"
 
 #include <math.h>
