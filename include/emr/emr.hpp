@@ -222,12 +222,16 @@ using plan_summary = detail::sized<emr_plan_summary>;
 using plan_tensor = detail::sized<emr_plan_tensor>;
 using task_report = detail::sized<emr_task_report>;
 using session_info = detail::sized<emr_session_info>;
+using statistics_plan = detail::sized<emr_statistics_plan>;
+using statistics_group = detail::sized<emr_statistics_group>;
+using task_moments = detail::sized<emr_task_moments>;
 using search_candidate = detail::sized<emr_search_candidate>;
 using search_result = detail::sized<emr_search_result>;
 using trial = detail::sized<emr_trial>;
 using tensor_role = detail::sized<emr_tensor_role>;
 using combined_tensor = detail::sized<emr_combined_tensor>;
 using combination_plan = detail::sized<emr_combination_plan>;
+using head_group = detail::sized<emr_head_group>;
 using method_tensor = emr_method_tensor;
 using method_chunk = emr_method_chunk;
 
@@ -241,6 +245,7 @@ using pool_options = detail::sized<emr_pool_options>;
 using checkpoint_read_options = detail::sized<emr_checkpoint_read_options>;
 using agree_options = detail::sized<emr_agree_options>;
 using bundle_options = detail::sized<emr_bundle_options>;
+using kinship_options = detail::sized<emr_kinship_options>;
 using search_options = detail::sized<emr_search_options>;
 using modulation_spec = detail::sized<emr_modulation_spec>;
 using modulation = detail::sized<emr_modulation>;
@@ -1239,6 +1244,21 @@ struct merge_options : detail::resourceful<emr_merge_options> {
     }
 };
 
+struct statistics_options : detail::resourceful<emr_statistics_options> {
+    emr::policy policy; // hides C's pointer, too
+    void set_quantiles(span<const double> fractions) noexcept
+    {
+        quantiles = fractions.data();
+        n_quantiles = static_cast<std::uint32_t>(fractions.size());
+    }
+    const emr_statistics_options *linked() noexcept
+    {
+        link();
+        this->emr_statistics_options::policy = &policy;
+        return this;
+    }
+};
+
 struct combination_options : detail::resourceful<emr_combination_options> {
     emr::policy policy; // hides C's pointer, too
     void set_heads(span<const char *const> globs) noexcept
@@ -1251,6 +1271,22 @@ struct combination_options : detail::resourceful<emr_combination_options> {
         link();
         this->emr_combination_options::policy = &policy;
         return this;
+    }
+};
+
+// Tasks with labels of their own. What it is given is borrowed for the call that it is given to; tasks as C says.
+struct heads_options : detail::sized<emr_heads_options> {
+    void set_globs(span<const char *const> patterns) noexcept
+    {
+        globs = patterns.data();
+        n_globs = static_cast<std::uint32_t>(patterns.size());
+    }
+    // As many names as models.
+    void set_tasks(span<const char *const> called, span<const emr_model *const> models) noexcept
+    {
+        names = called.data();
+        tasks = models.data();
+        n_tasks = static_cast<std::uint32_t>(models.size());
     }
 };
 
@@ -1954,6 +1990,61 @@ inline bool method_is_above(const double *cut, float key, std::uint64_t position
 {
     return emr_method_is_above(cut, key, position) != 0;
 }
+// The heads of tasks that have labels of their own, side by side.
+class heads : public detail::handle<emr_heads, emr_heads_destroy>
+{
+  public:
+    using handle::handle;
+
+    static returns<heads> create(const heads_options &options)
+    {
+        return detail::made<heads>(
+            [&](emr_heads **out, emr_error *why) { return emr_heads_create(out, &options, why); });
+    }
+    std::uint64_t n_rows() const noexcept { return emr_heads_n_rows(get()); }
+    // nullptr past the end.
+    const char *tensor(std::uint32_t i) const noexcept { return emr_heads_tensor(get(), i); }
+    returns<head_group> get_group(std::uint32_t task) const
+    {
+        return detail::told<head_group>(
+            [&](head_group *group) { return emr_heads_get_group(get(), task, group); });
+    }
+    returns<model> open_task(std::uint32_t task) const
+    {
+        return detail::made<model>(
+            [&](emr_model **out, emr_error *why) { return emr_heads_open_task(get(), task, out, why); });
+    }
+    returns<model> open_base(borrowed<model> base) const
+    {
+        return detail::made<model>([&](emr_model **out, emr_error *why) {
+            return emr_heads_open_base(get(), base.get(), out, why);
+        });
+    }
+    // 0: each head in the dtype of the first task that has it.
+    returns<model> open_joined(emr_dtype dtype = 0) const
+    {
+        return detail::made<model>(
+            [&](emr_model **out, emr_error *why) { return emr_heads_open_joined(get(), dtype, out, why); });
+    }
+    returns<void> set_metadata(model &joined) const
+    {
+        return detail::done([&](emr_error *why) { return emr_heads_set_metadata(get(), joined.get(), why); });
+    }
+};
+
+// Logits of whole rows, `stride` apart, into probabilities in `out`, of the same length. EMR_EINVAL, too: the lengths are
+// not those of whole rows.
+inline returns<void> group_softmax(span<const float> logits, std::size_t stride,
+                                   span<const head_group> groups, span<float> out)
+{
+    const bool is_whole = stride && logits.size() == out.size() && logits.size() % stride == 0;
+    return detail::done([&](emr_error *) -> emr_status {
+        return is_whole ? emr_group_softmax(logits.data(), logits.size() / stride, stride, groups.data(),
+                                            groups.size(), out.data())
+                        : EMR_EINVAL;
+    });
+}
+
 // As many words as there is room for.
 inline void method_draw(const method_tensor &tensor, std::uint32_t input, std::uint64_t first,
                         span<std::uint32_t> words) noexcept
@@ -2120,6 +2211,75 @@ class merge : public detail::handle<emr_merge, emr_merge_destroy>
             [&](task_report *report) { return emr_merge_get_task_report(get(), task, report); });
     }
 };
+
+// -----------------------------------------------------------------------------------------------------------
+// Statistics of task vectors, and kinship
+// -----------------------------------------------------------------------------------------------------------
+
+class statistics : public detail::handle<emr_statistics, emr_statistics_destroy>
+{
+  public:
+    using handle::handle;
+
+    static returns<statistics> create(statistics_options options = {})
+    {
+        return detail::made<statistics>([&](emr_statistics **out, emr_error *why) {
+            return emr_statistics_create(out, options.linked(), why);
+        });
+    }
+    returns<void> set_base(borrowed<model> base)
+    {
+        return detail::done([&](emr_error *why) { return emr_statistics_set_base(get(), base.get(), why); });
+    }
+    returns<void> add_task(zstring_view name, borrowed<model> task)
+    {
+        return detail::done(
+            [&](emr_error *why) { return emr_statistics_add_task(get(), name.c_str(), task.get(), why); });
+    }
+    returns<statistics_plan> get_plan()
+    {
+        return detail::filled<statistics_plan>(
+            [&](statistics_plan *plan, emr_error *why) { return emr_statistics_get_plan(get(), plan, why); });
+    }
+    returns<void> run()
+    {
+        return detail::done([&](emr_error *why) { return emr_statistics_run(get(), why); });
+    }
+    std::uint32_t n_groups(emr_statistics_scope scope) const noexcept
+    {
+        return emr_statistics_n_groups(get(), scope);
+    }
+    // Its arrays are this object's.
+    returns<statistics_group> get_group(emr_statistics_scope scope, std::uint32_t i = 0) const
+    {
+        return detail::told<statistics_group>(
+            [&](statistics_group *group) { return emr_statistics_get_group(get(), scope, i, group); });
+    }
+    // `matrix` has room for a number for every two tasks.
+    returns<void> split_kinship(span<double> matrix, const kinship_options &options = {}) const
+    {
+        return detail::done([&](emr_error *why) {
+            return emr_statistics_split_kinship(get(), &options, matrix.data(), why);
+        });
+    }
+};
+
+inline returns<task_moments> get_moments(const emr_statistics_group &group, std::uint32_t task)
+{
+    return detail::told<task_moments>(
+        [&](task_moments *moments) { return emr_statistics_get_moments(&group, task, moments); });
+}
+
+// `matrix` has room for group.n_tasks times as many numbers.
+inline returns<void> kinship(const emr_statistics_group &group, span<double> matrix,
+                             const kinship_options &options = {})
+{
+    return detail::done([&](emr_error *why) { return emr_kinship(&group, &options, matrix.data(), why); });
+}
+inline double kinship_mean(const double *matrix, std::uint32_t n_tasks) noexcept
+{
+    return emr_kinship_mean(matrix, n_tasks);
+}
 
 // -----------------------------------------------------------------------------------------------------------
 // Searching

@@ -51,7 +51,7 @@ static emr_model *open_in_way(const test_set *s, const emr_method *method, const
     emr_combination_options options = EMR_INIT(emr_combination_options);
     bool without_base = method->base == EMR_METHOD_BASE_INPUT && method->max_tasks > 0;
     emr_error error;
-    resources.memory_bytes = w->memory;
+    resources.memory_bytes = method->row_length ? 8 * w->memory : w->memory; /* whole rows need more */
     options.method = method;
     options.resources = &resources;
     options.seed = 5;

@@ -110,6 +110,36 @@ static void refuse_models(void)
     emr_model_destroy(&model), emr_model_destroy(&model), emr_model_destroy(NULL);
 }
 
+static void refuse_heads(void)
+{
+    emr_heads *heads = NULL;
+    emr_model *view;
+    const emr_model *tasks[] = {f.set.tasks[0].model};
+    const char *const globs[] = {"head.bias"}, *const names[] = {"one"};
+    emr_heads_options options = {
+        .size = sizeof options, .globs = globs, .names = names, .tasks = tasks, .n_globs = 1, .n_tasks = 1};
+    emr_head_group group = {.size = sizeof group, .count = 1};
+    float value = 0;
+    REFUSED(emr_heads_create(NULL, &options, e));
+    NO_HANDLE(heads, emr_heads_create(&heads, NULL, e));
+    assert_int_equal(emr_heads_create(&heads, &options, NULL), EMR_OK);
+    QUIET(emr_heads_get_group(NULL, 0, &group));
+    QUIET(emr_heads_get_group(heads, 0, NULL));
+    REFUSED(emr_heads_open_task(heads, 0, NULL, e));
+    NO_HANDLE(view, emr_heads_open_task(NULL, 0, &view, e));
+    REFUSED(emr_heads_open_base(heads, tasks[0], NULL, e));
+    NO_HANDLE(view, emr_heads_open_base(NULL, tasks[0], &view, e));
+    NO_HANDLE(view, emr_heads_open_base(heads, NULL, &view, e));
+    REFUSED(emr_heads_open_joined(heads, 0, NULL, e));
+    NO_HANDLE(view, emr_heads_open_joined(NULL, 0, &view, e));
+    REFUSED(emr_heads_set_metadata(heads, NULL, e));
+    REFUSED(emr_heads_set_metadata(NULL, f.set.tasks[0].model, e));
+    QUIET(emr_group_softmax(NULL, 1, 1, &group, 1, &value));
+    QUIET(emr_group_softmax(&value, 1, 1, NULL, 1, &value));
+    QUIET(emr_group_softmax(&value, 1, 1, &group, 1, NULL));
+    emr_heads_destroy(&heads), emr_heads_destroy(&heads), emr_heads_destroy(NULL);
+}
+
 static void refuse_checkpoints(void)
 {
     emr_model *model;
@@ -400,6 +430,40 @@ static emr_status try_nothing(void *user, const emr_trial *trial, double *score,
     return EMR_OK;
 }
 
+static void refuse_statistics(void)
+{
+    const double number = 1;
+    double matrix[1];
+    emr_statistics *s;
+    emr_statistics_plan plan = EMR_INIT(emr_statistics_plan);
+    emr_statistics_group group = EMR_INIT(emr_statistics_group);
+    emr_task_moments moments = EMR_INIT(emr_task_moments);
+    emr_statistics_options options = {.size = sizeof options, .n_quantiles = 1};
+    REFUSED(emr_statistics_create(NULL, NULL, e));
+    NO_HANDLE(s, emr_statistics_create(&s, &options, e)); /* without quantiles */
+    options.quantiles = &number;
+    assert_int_equal(emr_statistics_create(&s, &options, NULL), EMR_OK);
+    REFUSED(emr_statistics_set_base(NULL, f.set.base.model, e));
+    REFUSED(emr_statistics_set_base(s, NULL, e));
+    REFUSED(emr_statistics_add_task(NULL, "a", f.set.tasks[0].model, e));
+    REFUSED(emr_statistics_add_task(s, NULL, f.set.tasks[0].model, e));
+    REFUSED(emr_statistics_add_task(s, "a", NULL, e));
+    REFUSED(emr_statistics_get_plan(NULL, &plan, e));
+    REFUSED(emr_statistics_get_plan(s, NULL, e));
+    REFUSED(emr_statistics_run(NULL, e));
+    QUIET(emr_statistics_get_group(NULL, EMR_STATISTICS_MODEL, 0, &group));
+    QUIET(emr_statistics_get_group(s, EMR_STATISTICS_MODEL, 0, NULL));
+    QUIET(emr_statistics_get_moments(NULL, 0, &moments));
+    QUIET(emr_statistics_get_moments(&group, 0, &moments)); /* not filled */
+    QUIET(emr_statistics_get_moments(&group, 0, NULL));
+    REFUSED(emr_kinship(NULL, NULL, matrix, e));
+    REFUSED(emr_kinship(&group, NULL, NULL, e));
+    REFUSED(emr_kinship(&group, NULL, matrix, e));
+    REFUSED(emr_statistics_split_kinship(NULL, NULL, matrix, e));
+    REFUSED(emr_statistics_split_kinship(s, NULL, NULL, e));
+    emr_statistics_destroy(&s), emr_statistics_destroy(&s), emr_statistics_destroy(NULL);
+}
+
 static void refuse_searches(void)
 {
     emr_search *search;
@@ -435,6 +499,7 @@ static void null_is_refused_by_every_call(void **state)
         e = round ? &error : NULL;
         refuse_files();
         refuse_models();
+        refuse_heads();
         refuse_checkpoints();
         refuse_merges();
         refuse_combinations();
@@ -443,6 +508,7 @@ static void null_is_refused_by_every_call(void **state)
         refuse_modulators();
         refuse_sessions();
         refuse_searches();
+        refuse_statistics();
     }
     assert_int_equal(n_broken, 0);
 }

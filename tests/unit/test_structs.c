@@ -238,6 +238,37 @@ static void add_nothing(const emr_method_chunk *chunk, double *sums)
     (void)chunk, (void)sums;
 }
 
+/* Every task of the fixture has the same head. */
+static const char *const head_globs[] = {"head.bias"}, *const head_names[] = {"one", "two"};
+
+static emr_heads_options fixture_heads(const emr_model *tasks[2])
+{
+    tasks[0] = f.set.tasks[0].model;
+    tasks[1] = f.set.tasks[1].model;
+    return (emr_heads_options){
+        .globs = head_globs, .n_globs = 1, .names = head_names, .tasks = tasks, .n_tasks = 2};
+}
+
+static emr_status give_heads_options(void *given, emr_error *error)
+{
+    emr_heads *heads;
+    emr_status status = emr_heads_create(&heads, given, error);
+    emr_heads_destroy(&heads);
+    return status;
+}
+
+static emr_status get_head_group(void *out, emr_error *error)
+{
+    const emr_model *tasks[2];
+    emr_heads_options options = fixture_heads(tasks);
+    emr_heads *heads;
+    options.size = sizeof options;
+    assert_ok(emr_heads_create(&heads, &options, error), error);
+    emr_status status = emr_heads_get_group(heads, 0, out);
+    emr_heads_destroy(&heads);
+    return status;
+}
+
 static emr_status give_policy(void *given, emr_error *error)
 {
     const emr_merge_options options = {.size = sizeof options, .policy = given};
@@ -403,6 +434,79 @@ static emr_status get_bundle_info(void *out, emr_error *error)
 {
     (void)error;
     return emr_bundle_get_info(f.bundle, out);
+}
+
+static emr_status give_statistics_options(void *given, emr_error *error)
+{
+    emr_statistics *made;
+    emr_status status = emr_statistics_create(&made, given, error);
+    emr_statistics_destroy(&made);
+    return status;
+}
+
+static emr_statistics *fixture_statistics(void)
+{
+    emr_statistics *s;
+    emr_error why;
+    assert_ok(emr_statistics_create(&s, NULL, &why), &why);
+    assert_ok(emr_statistics_set_base(s, f.set.base.model, &why), &why);
+    assert_ok(emr_statistics_add_task(s, "one", f.set.tasks[0].model, &why), &why);
+    return s;
+}
+
+static emr_status get_statistics_plan(void *out, emr_error *error)
+{
+    emr_statistics *s = fixture_statistics();
+    emr_status status = emr_statistics_get_plan(s, out, error);
+    emr_statistics_destroy(&s);
+    return status;
+}
+
+static emr_status get_statistics_group(void *out, emr_error *error)
+{
+    emr_statistics *s = fixture_statistics();
+    assert_ok(emr_statistics_run(s, error), error);
+    emr_status status = emr_statistics_get_group(s, EMR_STATISTICS_MODEL, 0, out);
+    emr_statistics_destroy(&s);
+    return status;
+}
+
+static const double some_numbers[4] = {4, 4, 4, 4};
+static const uint64_t some_zeros[2] = {0, 0};
+
+/* Filled by hand. */
+static emr_statistics_group some_group(void)
+{
+    return (emr_statistics_group){.size = sizeof(emr_statistics_group),
+                                  .products = some_numbers,
+                                  .distances = some_numbers,
+                                  .sums = some_numbers,
+                                  .magnitudes = some_numbers,
+                                  .fourths = some_numbers,
+                                  .largest = some_numbers,
+                                  .zeros = some_zeros,
+                                  .count = 1,
+                                  .n_tasks = 2};
+}
+
+static emr_status get_task_moments(void *out, emr_error *error)
+{
+    const emr_statistics_group group = some_group();
+    (void)error;
+    return emr_statistics_get_moments(&group, 0, out);
+}
+
+static emr_status give_statistics_group(void *given, emr_error *error)
+{
+    double matrix[4];
+    return emr_kinship(given, NULL, matrix, error);
+}
+
+static emr_status give_kinship_options(void *given, emr_error *error)
+{
+    double matrix[4];
+    const emr_statistics_group group = some_group();
+    return emr_kinship(&group, given, matrix, error);
 }
 
 static emr_combination *combine_fixture(void)
@@ -663,6 +767,9 @@ static void structs_come_in_by_the_size_rule(void **state)
     CHECK_IN(emr_resources, &(emr_resources){0}, give_resources_to_prepare);
     CHECK_IN(emr_executor, &((emr_executor){.parallel_for = serial_for, .concurrency = 2}), give_executor);
     CHECK_IN(emr_gather, &((emr_gather){.tasks = &task, .out = result, .n = 1, .tensor = w}), give_gather);
+    const emr_model *tasks[2];
+    const emr_heads_options heads = fixture_heads(tasks);
+    CHECK_IN(emr_heads_options, &heads, give_heads_options);
     CHECK_IN(emr_merge_options, &(emr_merge_options){0}, give_merge_options);
     CHECK_IN(emr_model_options, &(emr_model_options){0}, give_model_options);
     CHECK_IN(emr_modulation,
@@ -690,6 +797,10 @@ static void structs_come_in_by_the_size_rule(void **state)
     CHECK_IN(emr_resources, &(emr_resources){0}, give_resources_to_session);
     CHECK_IN(emr_search_host, &((emr_search_host){.merge = merge_nothing, .evaluate = score_same}),
              give_search_host);
+    const emr_statistics_group group = some_group();
+    CHECK_IN(emr_statistics_group, &group, give_statistics_group);
+    CHECK_IN(emr_statistics_options, &(emr_statistics_options){0}, give_statistics_options);
+    CHECK_IN(emr_kinship_options, &(emr_kinship_options){0}, give_kinship_options);
     CHECK_IN(emr_search_options, &(emr_search_options){0}, give_search_options);
     CHECK_IN(emr_session_options, &(emr_session_options){0}, give_session_options);
     CHECK_IN(emr_sink, &(emr_sink){0}, give_sink);
@@ -738,6 +849,7 @@ static void structs_go_out_by_the_size_rule(void **state)
     CHECK_OUT(emr_features, get_features);
     CHECK_OUT(emr_fidelity, get_fidelity);
     CHECK_OUT(emr_fidelity, get_merged_fidelity);
+    CHECK_OUT(emr_head_group, get_head_group);
     CHECK_OUT(emr_modulation_spec, get_modulation);
     CHECK_OUT(emr_modulator_stats, get_modulator_stats);
     CHECK_OUT(emr_plan_summary, get_plan_summary);
@@ -746,6 +858,9 @@ static void structs_go_out_by_the_size_rule(void **state)
     CHECK_OUT(emr_search_candidate, get_search_candidate);
     CHECK_OUT(emr_search_result, get_search_result);
     CHECK_OUT(emr_session_info, get_session_info);
+    CHECK_OUT(emr_statistics_group, get_statistics_group);
+    CHECK_OUT(emr_statistics_plan, get_statistics_plan);
+    CHECK_OUT(emr_task_moments, get_task_moments);
     CHECK_OUT(emr_task_info, get_task_info);
     CHECK_OUT(emr_task_report, get_task_report);
     CHECK_OUT(emr_tensor_info, get_tensor_info);
