@@ -18,17 +18,18 @@ typedef struct recipe {
     const char *title, *method;
     double weight, density; /* 0: not set, or unknown to the method */
     uint32_t needs_base, combine_heads;
+    uint32_t normalizes; /* the mean of those that agree, as TIES, where the method by itself adds them up */
 } recipe;
 
 enum { AVERAGE, ARITHMETIC, TIES, DARE_TIES, PADDED_AVERAGE, FEW, PADDED_FEW, N_RECIPES };
 static const recipe recipes[N_RECIPES] = {
-    [AVERAGE] = {"average", "linear", 1, 0, 0, 0},
-    [ARITHMETIC] = {"arithmetic", "task_arithmetic", 0.3, 0, 1, 0},
-    [TIES] = {"ties", "ties", 1, 0.5, 1, 0},
-    [DARE_TIES] = {"dare_ties", "dare_ties", 1, 0.8, 1, 0},
-    [PADDED_AVERAGE] = {"average", "linear", 1, 0, 0, 1},
-    [FEW] = {"ties", "ties", 1, 0.2, 1, 0},
-    [PADDED_FEW] = {"ties", "ties", 1, 0.2, 1, 1},
+    [AVERAGE] = {"average", "linear", 1, 0, 0, 0, 0},
+    [ARITHMETIC] = {"arithmetic", "task_arithmetic", 0.3, 0, 1, 0, 0},
+    [TIES] = {"ties", "ties", 1, 0.5, 1, 0, 0},
+    [DARE_TIES] = {"dare_ties", "dare_ties", 1, 0.8, 1, 0, 1},
+    [PADDED_AVERAGE] = {"average", "linear", 1, 0, 0, 1, 0},
+    [FEW] = {"ties", "ties", 1, 0.2, 1, 0, 0},
+    [PADDED_FEW] = {"ties", "ties", 1, 0.2, 1, 1, 0},
 };
 enum { N_OWN_ROWS = DARE_TIES + 1 }; /* heads as they are; the others go through the method */
 
@@ -75,6 +76,8 @@ static emr_status join_tasks(const demo *d, const recipe *r, emr_model **joined,
         status = emr_combination_add_task(c, task_names[t], d->tasks[t], error);
     if (!status)
         status = set_parameters(c, r->weight, r->density, error);
+    if (!status && r->normalizes)
+        status = emr_combination_set_parameter(c, "normalize", EMR_EVERY_TASK, NULL, 1, error);
     if (!status)
         status = emr_combination_open_model(c, joined, error);
     emr_combination_destroy(&c);
