@@ -64,6 +64,7 @@ typedef struct emr_method_tensor {
     const char *const *inputs; /* the inputs' names; the base's, where it is one, is "" */
     const double *parameters;  /* n_parameters for each input, in the method's order */
     const double *found;       /* what the stages so far have found, one behind the other */
+    const void *library;       /* the library's own; NULL in a tensor that a host describes itself */
     uint64_t count;            /* elements; never 0 */
     uint64_t row_length;       /* of the method's rows; 0: it has none */
     uint64_t seed;

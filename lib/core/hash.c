@@ -11,6 +11,11 @@ uint32_t emr_hash32(const void *data, size_t n)
     return XXH32(data, n, 0);
 }
 
+uint64_t emr_xxh64(const void *data, size_t n, uint64_t seed)
+{
+    return XXH64(data, n, seed);
+}
+
 uint64_t emr_hash64(const void *data, size_t n)
 {
     return XXH3_64bits(data, n);

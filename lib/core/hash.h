@@ -1,4 +1,4 @@
-/* hash.h - XXH3, as the bundle uses it: 64 bits over a block, 128 bits over a stream; and for seeds XXH32. Freestanding. */
+/* hash.h - XXH3, as the bundle uses it: 64 bits over a block, 128 bits over a stream; and for seeds XXH32 and XXH64. Freestanding. */
 #ifndef EMR_CORE_HASH_H
 #define EMR_CORE_HASH_H
 
@@ -15,6 +15,7 @@ typedef struct emr_hasher {
 } emr_hasher;
 
 uint32_t emr_hash32(const void *data, size_t n); /* XXH32 */
+uint64_t emr_xxh64(const void *data, size_t n, uint64_t seed);
 uint64_t emr_hash64(const void *data, size_t n);
 uint64_t emr_hash64_seeded(const void *data, size_t n, uint64_t seed);
 void emr_hasher_init(emr_hasher *hasher);

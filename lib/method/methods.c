@@ -8,6 +8,10 @@ static const emr_method *const all_methods[] = {
     &emr_method_breadcrumbs,
     &emr_method_breadcrumbs_ties,
     &emr_method_consensus,
+    &emr_method_dare_linear,
+    &emr_method_dare_ties,
+    &emr_method_della,
+    &emr_method_della_linear,
     &emr_method_karcher,
     &emr_method_linear,
     &emr_method_magmax,
@@ -37,11 +41,4 @@ const emr_method *emr_method_find(const char *name)
         if (strcmp(all_methods[i]->name, name) == 0)
             return all_methods[i];
     return NULL;
-}
-
-void emr_method_draw(const emr_method_tensor *tensor, uint32_t input, uint64_t first, size_t n,
-                     uint32_t *words)
-{
-    (void)tensor, (void)input, (void)first;
-    memset(words, 0, n * sizeof *words);
 }

@@ -273,6 +273,35 @@ typedef struct emr_encode_kernels {
     void (*columns)(float *sums, const float *tau, size_t n, float scale);
 } emr_encode_kernels;
 
+/* Values at positions [first, first + n) of something, each of which has a random word of 32 bits: word i mod 4 of
+ * Philox' counter (i / 4, 0, 0) of 64, 32 and 32 bits (numeric/philox.h). Kept are values whose word is below
+ * the threshold. */
+typedef struct emr_random_draw {
+    uint64_t key;
+    uint64_t first;
+    size_t n;
+    uint64_t threshold; /* at most 2^32, which keeps all */
+    float scale;        /* of `keep` */
+    bool divides;       /* else it multiplies */
+} emr_random_draw;
+
+/* What thinning at random is done with. */
+typedef struct emr_random_kernels {
+    /* The words of n positions from the first on. */
+    void (*words)(uint64_t key, uint64_t first, size_t n, uint32_t *words);
+    /* Values that are kept, scaled; +0 in the place of others. `kept` may be `values`. */
+    void (*keep)(const emr_random_draw *draw, const float *values, float *kept);
+    /* Adds to the sums: magnitudes of all values, and of those that are kept. In f64: lane i mod 8 of 8 adds up position
+     * i, in order of i; and emr_random_fold() of them is added to the sum. */
+    void (*sums)(const emr_random_draw *draw, const float *values, double sums[2]);
+} emr_random_kernels;
+
+/* The lanes' total. */
+static inline double emr_random_fold(const double lanes[8])
+{
+    return ((lanes[0] + lanes[4]) + (lanes[2] + lanes[6])) + ((lanes[1] + lanes[5]) + (lanes[3] + lanes[7]));
+}
+
 typedef struct emr_kernels {
     const char *name;
     /* Elects, masks and sums one chunk. */
@@ -282,6 +311,8 @@ typedef struct emr_kernels {
     emr_sums (*sum_range)(const emr_chunk *chunk, emr_range range);
     /* emr_convert() of float dtypes; the buffers do not overlap. */
     void (*convert)(emr_dtype to, void *destination, emr_dtype from, const void *source, size_t n);
+    /* out = values - base in f32; `values` may be `out`. Whether all that comes out is finite. */
+    bool (*subtract)(float *out, const float *values, const float *base, size_t n);
     /* emr_quantise() and emr_dequantise() of whole blocks of a type that there is. */
     void (*quantise)(emr_block_type type, void *blocks, const float *values, size_t n);
     void (*dequantise)(emr_block_type type, float *values, const void *blocks, size_t n);
@@ -299,8 +330,12 @@ typedef struct emr_kernels {
     emr_code_kernels sign, thin, levels, differences;
     /* Where a member is NULL, that of emr_encode_c. */
     emr_encode_kernels encode;
+    /* dots[k] = <a, others[k]>, as numeric/dots.h says; where it is NULL, emr_dots_c. */
+    void (*dots)(const float *a, const float *const *others, size_t n_others, size_t n, double *dots);
     /* Where a member is NULL, that of emr_pairs_c. */
     emr_pair_kernels pairs;
+    /* NULL: those of emr_random_c. */
+    emr_random_kernels random;
     /* The base's own part of a product: W is the base; unified, codes and scales are not looked at. */
     void (*dot_base)(const emr_dot *dot);
     /* What a run of codes of a thin task keeps in n groups from number `first` of its codes on, and the signs of
@@ -310,6 +345,7 @@ typedef struct emr_kernels {
 } emr_kernels;
 
 extern const emr_encode_kernels emr_encode_c; /* the specification of encoding; hosted */
+extern const emr_random_kernels emr_random_c; /* of random words, likewise */
 
 extern const emr_kernels emr_kernels_c;
 extern const emr_kernels emr_kernels_avx2;   /* in builds for x86-64 */

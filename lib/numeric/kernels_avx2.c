@@ -388,6 +388,68 @@ static inline float v_largest(v16 x)
     return _mm_cvtss_f32(_mm_max_ss(m, _mm_movehdup_ps(m)));
 }
 
+/* Four counters, each with room for its product. */
+typedef __m256i counters;
+enum { V_COUNTERS = 4 };
+
+static inline counters c_set(uint32_t x)
+{
+    return _mm256_set1_epi64x(x);
+}
+
+/* The middle two change places, which c_words undoes. */
+static inline counters c_count(uint32_t x)
+{
+    return _mm256_add_epi32(c_set(x), _mm256_setr_epi64x(0, 2, 1, 3));
+}
+
+static inline counters c_xor(counters x, counters y)
+{
+    return _mm256_xor_si256(x, y);
+}
+
+/* Nobody looks at the upper half of the lower one. */
+static inline counters c_multiply(counters x, counters times, counters *low)
+{
+    *low = _mm256_mul_epu32(x, times);
+    return _mm256_srli_epi64(*low, 32);
+}
+
+static inline void c_words(const counters words[4], v16 out[1])
+{
+    __m256i first = _mm256_blend_epi32(words[0], _mm256_slli_epi64(words[1], 32), 0xaa);
+    __m256i second = _mm256_blend_epi32(words[2], _mm256_slli_epi64(words[3], 32), 0xaa);
+    out[0].a = _mm256_castsi256_ps(_mm256_unpacklo_epi64(first, second));
+    out[0].b = _mm256_castsi256_ps(_mm256_unpackhi_epi64(first, second));
+}
+
+/* Where the bits of a float, as a number, are below one. There are comparisons of signed numbers alone. */
+static inline m16 v_below(v16 words, uint32_t limit)
+{
+    const __m256i top = _mm256_set1_epi32((int)0x80000000),
+                  most = _mm256_set1_epi32((int)(limit ^ 0x80000000u));
+    return (m16){_mm256_cmpgt_epi32(most, _mm256_xor_si256(as_integers(words.a), top)),
+                 _mm256_cmpgt_epi32(most, _mm256_xor_si256(as_integers(words.b), top))};
+}
+
+static inline v16 v_divide(v16 x, v16 y)
+{
+    return (v16){_mm256_div_ps(x.a, y.a), _mm256_div_ps(x.b, y.b)};
+}
+
+static inline void add_wide(double lanes[4], __m128 first, __m128 second)
+{
+    __m256d sum = _mm256_add_pd(_mm256_loadu_pd(lanes), _mm256_cvtps_pd(first));
+    _mm256_storeu_pd(lanes, _mm256_add_pd(sum, _mm256_cvtps_pd(second)));
+}
+
+/* lanes[j] = (lanes[j] + x[j]) + x[j + 8] in f64. */
+static inline void v_add_wide(double lanes[8], v16 x)
+{
+    add_wide(lanes, _mm256_castps256_ps128(x.a), _mm256_castps256_ps128(x.b));
+    add_wide(lanes + 4, _mm256_extractf128_ps(x.a, 1), _mm256_extractf128_ps(x.b, 1));
+}
+
 enum { V_DOT_VECTORS = 2 }; /* whose accumulators stay in registers */
 
 #define V_DOUBLE_BYTES 32   /* of a register, of doubles */
@@ -401,14 +463,46 @@ enum { V_PAIR_OTHERS = 2 }; /* vectors that one is paired with at a time, likewi
 
 #include "numeric/blocks_template.h"
 
+typedef struct v8d {
+    __m256d a, b;
+} v8d;
+
+static inline v8d d_zero(void)
+{
+    return (v8d){_mm256_setzero_pd(), _mm256_setzero_pd()};
+}
+
+static inline v8d d_widen(const float *p)
+{
+    return (v8d){_mm256_cvtps_pd(_mm_loadu_ps(p)), _mm256_cvtps_pd(_mm_loadu_ps(p + 4))};
+}
+
+static inline v8d d_add_product(v8d sum, v8d x, v8d y)
+{
+    return (v8d){_mm256_add_pd(sum.a, _mm256_mul_pd(x.a, y.a)),
+                 _mm256_add_pd(sum.b, _mm256_mul_pd(x.b, y.b))};
+}
+
+static inline void d_store(double *p, v8d x)
+{
+    _mm256_storeu_pd(p, x.a);
+    _mm256_storeu_pd(p + 4, x.b);
+}
+
+#include "numeric/dots_template.h"
+#include "numeric/random_template.h"
+
 const emr_kernels emr_kernels_avx2 = {
     .name = "avx2",
     .merge = merge,
     .sum_range = sum_range,
     .convert = convert,
+    .subtract = subtract,
     CODE_KERNELS,
     .encode = ENCODE_KERNELS,
+    .dots = dots,
     .pairs = PAIR_KERNELS,
+    .random = RANDOM_KERNELS,
     BLOCK_KERNELS,
 };
 

@@ -313,6 +313,60 @@ static inline float v_largest(v16 x)
     return _mm512_reduce_max_ps(x);
 }
 
+/* Eight counters, each with room for its product. */
+typedef __m512i counters;
+enum { V_COUNTERS = 8 };
+
+static inline counters c_set(uint32_t x)
+{
+    return _mm512_set1_epi64(x);
+}
+
+/* In the order that c_words undoes. */
+static inline counters c_count(uint32_t x)
+{
+    return _mm512_add_epi32(c_set(x), _mm512_set_epi64(7, 3, 6, 2, 5, 1, 4, 0));
+}
+
+static inline counters c_xor(counters x, counters y)
+{
+    return _mm512_xor_si512(x, y);
+}
+
+/* Nobody looks at the upper half of the lower one. */
+static inline counters c_multiply(counters x, counters times, counters *low)
+{
+    *low = _mm512_mul_epu32(x, times);
+    return _mm512_srli_epi64(*low, 32);
+}
+
+static inline void c_words(const counters words[4], v16 out[2])
+{
+    const __m512i lower = _mm512_set1_epi64(0xffffffff);
+    __m512i first = _mm512_or_si512(_mm512_and_si512(words[0], lower), _mm512_slli_epi64(words[1], 32));
+    __m512i second = _mm512_or_si512(_mm512_and_si512(words[2], lower), _mm512_slli_epi64(words[3], 32));
+    out[0] = _mm512_castsi512_ps(_mm512_unpacklo_epi64(first, second));
+    out[1] = _mm512_castsi512_ps(_mm512_unpackhi_epi64(first, second));
+}
+
+/* Where the bits of a float, as a number, are below one. */
+static inline m16 v_below(v16 words, uint32_t limit)
+{
+    return _mm512_cmplt_epu32_mask(_mm512_castps_si512(words), _mm512_set1_epi32((int)limit));
+}
+
+static inline v16 v_divide(v16 x, v16 y)
+{
+    return _mm512_div_ps(x, y);
+}
+
+/* lanes[j] = (lanes[j] + x[j]) + x[j + 8] in f64. */
+static inline void v_add_wide(double lanes[8], v16 x)
+{
+    __m512d sum = _mm512_add_pd(_mm512_loadu_pd(lanes), _mm512_cvtps_pd(_mm512_castps512_ps256(x)));
+    _mm512_storeu_pd(lanes, _mm512_add_pd(sum, _mm512_cvtps_pd(upper_half(x))));
+}
+
 enum { V_DOT_VECTORS = 8 }; /* whose accumulators stay in registers */
 
 #define V_DOUBLE_BYTES 64   /* of a register, of doubles */
@@ -326,14 +380,42 @@ enum { V_PAIR_OTHERS = 4 }; /* vectors that one is paired with at a time, likewi
 
 #include "numeric/blocks_template.h"
 
+typedef __m512d v8d;
+
+static inline v8d d_zero(void)
+{
+    return _mm512_setzero_pd();
+}
+
+static inline v8d d_widen(const float *p)
+{
+    return _mm512_cvtps_pd(_mm256_loadu_ps(p));
+}
+
+static inline v8d d_add_product(v8d sum, v8d x, v8d y)
+{
+    return _mm512_add_pd(sum, _mm512_mul_pd(x, y));
+}
+
+static inline void d_store(double *p, v8d x)
+{
+    _mm512_storeu_pd(p, x);
+}
+
+#include "numeric/dots_template.h"
+#include "numeric/random_template.h"
+
 const emr_kernels emr_kernels_avx512 = {
     .name = "avx512",
     .merge = merge,
     .sum_range = sum_range,
     .convert = convert,
+    .subtract = subtract,
     CODE_KERNELS,
     .encode = ENCODE_KERNELS,
+    .dots = dots,
     .pairs = PAIR_KERNELS,
+    .random = RANDOM_KERNELS,
     BLOCK_KERNELS,
 };
 

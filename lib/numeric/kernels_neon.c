@@ -364,6 +364,71 @@ static inline float v_largest(v16 x)
     return vmaxvq_f32(vmaxq_f32(vmaxq_f32(x.r[0], x.r[1]), vmaxq_f32(x.r[2], x.r[3])));
 }
 
+/* Four counters. */
+typedef uint32x4_t counters;
+enum { V_COUNTERS = 4 };
+
+static inline counters c_set(uint32_t x)
+{
+    return vdupq_n_u32(x);
+}
+
+static inline counters c_count(uint32_t x)
+{
+    static const uint32_t lanes[4] = {0, 1, 2, 3};
+    return vaddq_u32(c_set(x), vld1q_u32(lanes));
+}
+
+static inline counters c_xor(counters x, counters y)
+{
+    return veorq_u32(x, y);
+}
+
+static inline counters c_multiply(counters x, counters times, counters *low)
+{
+    uint32x4_t first = vreinterpretq_u32_u64(vmull_u32(vget_low_u32(x), vget_low_u32(times)));
+    uint32x4_t second = vreinterpretq_u32_u64(vmull_high_u32(x, times));
+    *low = vuzp1q_u32(first, second);
+    return vuzp2q_u32(first, second);
+}
+
+static inline void c_words(const counters words[4], v16 out[1])
+{
+    uint32x4x2_t even = vzipq_u32(words[0], words[2]), odd = vzipq_u32(words[1], words[3]);
+    uint32x4x2_t low = vzipq_u32(even.val[0], odd.val[0]), high = vzipq_u32(even.val[1], odd.val[1]);
+    out[0] = (v16){{vreinterpretq_f32_u32(low.val[0]), vreinterpretq_f32_u32(low.val[1]),
+                    vreinterpretq_f32_u32(high.val[0]), vreinterpretq_f32_u32(high.val[1])}};
+}
+
+/* Where the bits of a float, as a number, are below one. */
+static inline m16 v_below(v16 words, uint32_t limit)
+{
+    m16 below;
+    for (int i = 0; i < 4; i++)
+        below.r[i] = vcltq_u32(vreinterpretq_u32_f32(words.r[i]), vdupq_n_u32(limit));
+    return below;
+}
+
+static inline v16 v_divide(v16 x, v16 y)
+{
+    EACH(vdivq_f32(x.r[i], y.r[i]));
+}
+
+static inline void add_wide(double lanes[2], float32x2_t first, float32x2_t second)
+{
+    float64x2_t sum = vaddq_f64(vld1q_f64(lanes), vcvt_f64_f32(first));
+    vst1q_f64(lanes, vaddq_f64(sum, vcvt_f64_f32(second)));
+}
+
+/* lanes[j] = (lanes[j] + x[j]) + x[j + 8] in f64. */
+static inline void v_add_wide(double lanes[8], v16 x)
+{
+    add_wide(lanes, vget_low_f32(x.r[0]), vget_low_f32(x.r[2]));
+    add_wide(lanes + 2, vget_high_f32(x.r[0]), vget_high_f32(x.r[2]));
+    add_wide(lanes + 4, vget_low_f32(x.r[1]), vget_low_f32(x.r[3]));
+    add_wide(lanes + 6, vget_high_f32(x.r[1]), vget_high_f32(x.r[3]));
+}
+
 #undef EACH
 
 enum { V_DOT_VECTORS = 2 }; /* whose accumulators stay in registers */
@@ -379,14 +444,50 @@ enum { V_PAIR_OTHERS = 2 }; /* vectors that one is paired with at a time, likewi
 
 #include "numeric/blocks_template.h"
 
+typedef struct v8d {
+    float64x2_t r[4];
+} v8d;
+
+static inline v8d d_zero(void)
+{
+    float64x2_t zero = vdupq_n_f64(0);
+    return (v8d){{zero, zero, zero, zero}};
+}
+
+static inline v8d d_widen(const float *p)
+{
+    float32x4_t low = vld1q_f32(p), high = vld1q_f32(p + 4);
+    return (v8d){{vcvt_f64_f32(vget_low_f32(low)), vcvt_high_f64_f32(low), vcvt_f64_f32(vget_low_f32(high)),
+                  vcvt_high_f64_f32(high)}};
+}
+
+static inline v8d d_add_product(v8d sum, v8d x, v8d y)
+{
+    for (int i = 0; i < 4; i++)
+        sum.r[i] = vaddq_f64(sum.r[i], vmulq_f64(x.r[i], y.r[i]));
+    return sum;
+}
+
+static inline void d_store(double *p, v8d x)
+{
+    for (int i = 0; i < 4; i++)
+        vst1q_f64(p + 2 * i, x.r[i]);
+}
+
+#include "numeric/dots_template.h"
+#include "numeric/random_template.h"
+
 const emr_kernels emr_kernels_neon = {
     .name = "neon",
     .merge = merge,
     .sum_range = sum_range,
     .convert = convert,
+    .subtract = subtract,
     CODE_KERNELS,
     .encode = ENCODE_KERNELS,
+    .dots = dots,
     .pairs = PAIR_KERNELS,
+    .random = RANDOM_KERNELS,
     BLOCK_KERNELS,
 };
 

@@ -87,21 +87,31 @@ static uint64_t step_of(const driven_view *v, uint64_t about)
     return row == 0 ? about : about < row ? row : about / row * row;
 }
 
-static void drive_sums(const driven_view *v, const emr_method_stage *stage, const driven_tensor *tensors,
-                       size_t n_tensors, double *found)
+static float *scratch_of(const driven_method *d, uint64_t n)
+{
+    float *scratch = malloc(n * d->method->scratch_floats * sizeof *scratch + 1);
+    assert_non_null(scratch);
+    return scratch;
+}
+
+static void drive_sums(const driven_view *v, const driven_method *d, const emr_method_stage *stage,
+                       const driven_tensor *tensors, size_t n_tensors, double *found)
 {
     const float *inputs[DRIVEN_INPUTS_MAX];
     uint32_t n_found = stage->n_found(&v->tensor);
     for (size_t i = 0; i < n_tensors; i++) {
         uint64_t count = count_of(&tensors[i]), step = step_of(v, 16384);
+        float *scratch = scratch_of(d, step);
         for (uint64_t first = 0; first < count; first += step) {
             double sums[64] = {0};
             size_t n = (size_t)(count - first < step ? count - first : step);
             emr_method_chunk c = chunk_of(v, &tensors[i], inputs, first, n, 0);
+            c.scratch = scratch;
             stage->add_sums(&c, sums);
             for (uint32_t k = 0; k < n_found; k++)
                 found[k] += sums[k];
         }
+        free(scratch);
     }
 }
 
@@ -162,7 +172,10 @@ static void drive_stages(driven_view *v, const driven_method *d, const driven_te
         const emr_method_stage *stage = m->stages[i];
         uint32_t needed = m->needed_stages ? m->needed_stages(&v->tensor) : UINT32_MAX;
         if (needed >> i & 1) {
-            (stage->add_sums ? drive_sums : drive_cuts)(v, stage, tensors, n, found);
+            if (stage->add_sums)
+                drive_sums(v, d, stage, tensors, n, found);
+            else
+                drive_cuts(v, stage, tensors, n, found);
             if (stage->settle)
                 assert_int_equal(stage->settle(&v->tensor, found, NULL), EMR_OK);
         }
@@ -176,8 +189,7 @@ static void drive_combine(const driven_view *v, const driven_method *d, const dr
 {
     const float *inputs[DRIVEN_INPUTS_MAX];
     uint64_t count = count_of(t), step = step_of(v, d->chunk ? d->chunk : 1000);
-    float *scratch = malloc(step * d->method->scratch_floats * sizeof *scratch + 1);
-    assert_non_null(scratch);
+    float *scratch = scratch_of(d, step);
     for (uint64_t first = 0; first < count; first += step) {
         size_t n = (size_t)(count - first < step ? count - first : step);
         emr_method_chunk c = chunk_of(v, t, inputs, first, n, position);

@@ -40,6 +40,20 @@ typedef struct rename_rule {
     bool used;
 } rename_rule;
 
+/* What `emr search` is told alone. Zero is the default. */
+typedef struct search_arguments {
+    const char **evaluate; /* commands */
+    size_t n_evaluate;
+    const char *vary; /* parameters, with ',' between them */
+    double stop_kinship, timeout;
+    emr_search_partner partner;
+    emr_search_pool pool;
+    emr_kinship_metric metric;
+    uint32_t k, generations, trials, on_failure;
+    uint32_t has_stop_kinship, minimise, keep_all, retry; /* flags */
+} search_arguments;
+enum { SEARCH_FAILURE_OUT = 0, SEARCH_FAILURE_STOP = 1 };
+
 /* Everything that can stand on a command line. */
 typedef struct arguments {
     const char *command;
@@ -62,6 +76,7 @@ typedef struct arguments {
     size_t n_set_words;
     const char *base, *output, *mask, *vector, *method, *config;
     uint64_t memory, shard_bytes, resume_every, seed;
+    search_arguments search;
     emr_merge_options merge;
     emr_policy policy;
     emr_dtype dtype;
@@ -218,6 +233,8 @@ typedef struct merge_job {
     emr_model *whole_base;         /* with the files beside its weights, for --apply-adapters */
     emr_model **adapters,
         **applied; /* whose places in `models` that has taken; what --rename makes others of */
+    emr_model **unviewed;     /* and those whose places --heads has taken (heads.h) */
+    struct head_views *heads; /* with what belongs to these */
     emr_merge *merge;
     emr_file *file;
     emr_file *journal; /* --resume */
@@ -330,6 +347,7 @@ int command_inspect(const arguments *a);
 int command_verify(const arguments *a);
 int command_export(const arguments *a);
 int command_combine(const arguments *a);
+int command_search(const arguments *a);
 int command_kinship(const arguments *a);
 
 /* Prints a command's help; NULL: the program's. */

@@ -12,6 +12,7 @@ static const char program_help[] =
     "  emr verify BUNDLE [--base CHECKPOINT]\n"
     "  emr export BUNDLE (--unified | --mask NAME | --vector NAME) -o OUT.safetensors\n"
     "  emr add BUNDLE --base CHECKPOINT --task [NAME=]CHECKPOINT -o OUT.emr\n"
+    "  emr search --base CHECKPOINT --task [NAME=]CHECKPOINT [--task ...] --evaluate 'COMMAND {}' -o DIR\n"
     "  emr drop BUNDLE --task NAME -o OUT.emr\n"
     "  emr combine --method M [--base CHECKPOINT] --task [NAME=]CHECKPOINT[:WEIGHT] [--task ...] -o "
     "OUT.safetensors|DIR/\n"
@@ -77,6 +78,11 @@ static const char merge_help[] =
     "more sums\n"
     "  --tie zero|negative             what a sum of exactly 0 elects (zero: the paper)\n"
     "  --merge GLOB                    tensors to merge although they are no weights (emr inspect tells); "
+    "repeatable\n"
+    "  --heads GLOB                    heads whose labels differ between tasks, private: each task comes "
+    "back "
+    "with the rows of\n"
+    "                                  all, zero but for its own, and with all labels in config.json; "
     "repeatable\n"
     "  --private GLOB                  tensors to keep out of the merge, each task its own; repeatable\n"
     "  --on-mismatch error|private|rows|pad\n"
@@ -311,14 +317,59 @@ static const char kinship_help[] =
     "  --force                         overwrite the heat map\n"
     "  --json, --quiet, --help\n";
 
+static const char search_help[] =
+    "emr search --base CHECKPOINT --task [NAME=]CHECKPOINT [--task ...] --evaluate 'COMMAND {}' -o DIR\n"
+    "\n"
+    "Looks for the best merge of two or more models: merges each pair of them, then each pair of the best, "
+    "and the "
+    "best\n"
+    "with the model that is least like it, until that changes nothing. The command gets a model's path for "
+    "{} and "
+    "prints\n"
+    "its score, a number on the last line. DIR gets candidates and a log, search.jsonl; given again, a "
+    "search that was\n"
+    "cut off goes on. In the end the best candidate is left.\n"
+    "\n"
+    "  --evaluate 'COMMAND {}'         run by /bin/sh; the path is one word, whatever is in it; repeatable: "
+    "the mean counts\n"
+    "  --timeout SECONDS               how long a command may take (no limit)\n"
+    "  --on-failure out|stop           a command that fails or prints no number: the model is out (out), or "
+    "the search ends\n"
+    "  --retry                         score what the log has as failed once more\n"
+    "  --minimise                      the lowest score is the best\n"
+    "  --method M, --set PARAMETER=VALUE[:GLOB]\n"
+    "                                  how two models are merged (slerp, t=0.5); as with emr combine\n"
+    "  --k N                           how many of the best are merged with each other (3)\n"
+    "  --partner lowest|highest|none   whom the best is merged with beside: the least kin (lowest), the most "
+    "kin, nobody\n"
+    "  --pool all|top|last             out of: all models so far (all), the k best, the last generation\n"
+    "  --metric pearson|cosine|euclid  what kinship is: of the changes to the base (pearson)\n"
+    "  --stop-kinship X                end where the k best are more alike than X, on average (the paper: "
+    "0.9)\n"
+    "  --generations N                 at most (20)\n"
+    "  --trials N --vary PARAMETER[,PARAMETER...]\n"
+    "                                  instead: all models merged at once by --method, N times, with these "
+    "parameters drawn\n"
+    "                                  from (0, 1], for each model where they are a model's\n"
+    "  --seed N                        of trials, and of methods that draw (0)\n"
+    "  --keep-all                      keep every candidate\n"
+    "  --out-dtype, --merge, --keep, --heads, --combine-heads, --on-missing, --on-mismatch, --on-nonfinite, "
+    "--rename,\n"
+    "  --dequantise, --no-side-files, --shard-size\n"
+    "                                  as with emr combine\n"
+    "  --memory SIZE, --threads N\n"
+    "  --dry-run                       print how many models and how much disk it may take; touch nothing\n"
+    "  --json, --quiet, --help\n";
+
 void print_help(FILE *out, const char *command)
 {
     static const struct {
         const char *command, *text;
     } texts[] = {
-        {"merge", merge_help},   {"apply", apply_help},     {"inspect", inspect_help},
-        {"verify", verify_help}, {"export", export_help},   {"add", add_help},
-        {"drop", drop_help},     {"combine", combine_help}, {"kinship", kinship_help},
+        {"search", search_help},   {"merge", merge_help},   {"apply", apply_help},
+        {"inspect", inspect_help}, {"verify", verify_help}, {"export", export_help},
+        {"add", add_help},         {"drop", drop_help},     {"combine", combine_help},
+        {"kinship", kinship_help},
     };
     const char *text = program_help;
     for (size_t i = 0; command && i < sizeof texts / sizeof texts[0]; i++)

@@ -102,6 +102,17 @@ static inline float emulated_reduce_max_ps(__m512 x)
     return from[0];
 }
 
+static inline __mmask16 emulated_cmplt_epu32_mask(__m512i x, __m512i y)
+{
+    uint32_t a[16], b[16];
+    unsigned below = 0;
+    memcpy(a, &x, sizeof a);
+    memcpy(b, &y, sizeof b);
+    for (unsigned i = 0; i < 16; i++)
+        below |= (unsigned)(a[i] < b[i]) << i;
+    return (__mmask16)below;
+}
+
 /* Of these pairs, each is emulated as one: the vector of integers between them never shows. */
 #define _mm512_cvtepi8_epi32(b)         (b)
 #define _mm512_cvtepi32_ps(b)           emulated_cvtepi8_ps(b)
@@ -112,6 +123,7 @@ static inline float emulated_reduce_max_ps(__m512 x)
 #define _mm512_cvtepu16_epi32(h)        emulated_cvtepu16_epi32(h)
 #define _mm512_cvtph_ps(h)              emulated_cvtph_ps(h)
 #define _mm512_cvtps_ph(x, rounding)    emulated_cvtps_ph(x)
+#define _mm512_cmplt_epu32_mask(x, y)   emulated_cmplt_epu32_mask(x, y)
 #define _mm512_cvtps_pd(x)              emulated_cvtps_pd(x)
 
 #endif
