@@ -231,6 +231,7 @@ using trial = detail::sized<emr_trial>;
 using tensor_role = detail::sized<emr_tensor_role>;
 using combined_tensor = detail::sized<emr_combined_tensor>;
 using combination_plan = detail::sized<emr_combination_plan>;
+using head_group = detail::sized<emr_head_group>;
 using method_tensor = emr_method_tensor;
 using method_chunk = emr_method_chunk;
 
@@ -1273,6 +1274,22 @@ struct combination_options : detail::resourceful<emr_combination_options> {
     }
 };
 
+// Tasks with labels of their own. What it is given is borrowed for the call that it is given to; tasks as C says.
+struct heads_options : detail::sized<emr_heads_options> {
+    void set_globs(span<const char *const> patterns) noexcept
+    {
+        globs = patterns.data();
+        n_globs = static_cast<std::uint32_t>(patterns.size());
+    }
+    // As many names as models.
+    void set_tasks(span<const char *const> called, span<const emr_model *const> models) noexcept
+    {
+        names = called.data();
+        tasks = models.data();
+        n_tasks = static_cast<std::uint32_t>(models.size());
+    }
+};
+
 // -----------------------------------------------------------------------------------------------------------
 // Version, dtypes, blocks
 // -----------------------------------------------------------------------------------------------------------
@@ -1973,6 +1990,61 @@ inline bool method_is_above(const double *cut, float key, std::uint64_t position
 {
     return emr_method_is_above(cut, key, position) != 0;
 }
+// The heads of tasks that have labels of their own, side by side.
+class heads : public detail::handle<emr_heads, emr_heads_destroy>
+{
+  public:
+    using handle::handle;
+
+    static returns<heads> create(const heads_options &options)
+    {
+        return detail::made<heads>(
+            [&](emr_heads **out, emr_error *why) { return emr_heads_create(out, &options, why); });
+    }
+    std::uint64_t n_rows() const noexcept { return emr_heads_n_rows(get()); }
+    // nullptr past the end.
+    const char *tensor(std::uint32_t i) const noexcept { return emr_heads_tensor(get(), i); }
+    returns<head_group> get_group(std::uint32_t task) const
+    {
+        return detail::told<head_group>(
+            [&](head_group *group) { return emr_heads_get_group(get(), task, group); });
+    }
+    returns<model> open_task(std::uint32_t task) const
+    {
+        return detail::made<model>(
+            [&](emr_model **out, emr_error *why) { return emr_heads_open_task(get(), task, out, why); });
+    }
+    returns<model> open_base(borrowed<model> base) const
+    {
+        return detail::made<model>([&](emr_model **out, emr_error *why) {
+            return emr_heads_open_base(get(), base.get(), out, why);
+        });
+    }
+    // 0: each head in the dtype of the first task that has it.
+    returns<model> open_joined(emr_dtype dtype = 0) const
+    {
+        return detail::made<model>(
+            [&](emr_model **out, emr_error *why) { return emr_heads_open_joined(get(), dtype, out, why); });
+    }
+    returns<void> set_metadata(model &joined) const
+    {
+        return detail::done([&](emr_error *why) { return emr_heads_set_metadata(get(), joined.get(), why); });
+    }
+};
+
+// Logits of whole rows, `stride` apart, into probabilities in `out`, of the same length. EMR_EINVAL, too: the lengths are
+// not those of whole rows.
+inline returns<void> group_softmax(span<const float> logits, std::size_t stride,
+                                   span<const head_group> groups, span<float> out)
+{
+    const bool is_whole = stride && logits.size() == out.size() && logits.size() % stride == 0;
+    return detail::done([&](emr_error *) -> emr_status {
+        return is_whole ? emr_group_softmax(logits.data(), logits.size() / stride, stride, groups.data(),
+                                            groups.size(), out.data())
+                        : EMR_EINVAL;
+    });
+}
+
 // As many words as there is room for.
 inline void method_draw(const method_tensor &tensor, std::uint32_t input, std::uint64_t first,
                         span<std::uint32_t> words) noexcept

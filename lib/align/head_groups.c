@@ -29,7 +29,7 @@ static bool append_text(group_text *g, const char *text)
     return append_bytes(g, text, emr_text_length(text));
 }
 
-static bool append_number(group_text *g, uint64_t value)
+static bool append_count(group_text *g, uint64_t value)
 {
     char digits[20];
     size_t at = sizeof digits;
@@ -58,8 +58,8 @@ static bool append_group(group_text *g, const emr_head_group *group)
     static const char *const kinds[] = {"softmax", "sigmoid", "identity"};
     bool is_single = group->kind == EMR_HEAD_KIND_SOFTMAX && group->count == 1;
     return append_text(g, g->n > 1 ? ", {\"task\": " : "{\"task\": ") && append_quoted(g, group->task) &&
-           append_text(g, ", \"first\": ") && append_number(g, group->first) &&
-           append_text(g, ", \"count\": ") && append_number(g, group->count) &&
+           append_text(g, ", \"first\": ") && append_count(g, group->first) &&
+           append_text(g, ", \"count\": ") && append_count(g, group->count) &&
            append_text(g, ", \"kind\": \"") &&
            append_text(g, kinds[is_single ? EMR_HEAD_KIND_SIGMOID : group->kind]) && append_text(g, "\"}");
 }

@@ -68,7 +68,7 @@ static bool is_same_layer(const char *a, const char *b)
 
 /* --- Candidates ---------------------------------------------------------------------------------------- */
 
-static bool is_listed(const candidate_list *list, const char *name)
+static bool is_candidate(const candidate_list *list, const char *name)
 {
     size_t i = 0;
     while (i < list->n && !emr_same_text(list->all[i].name, name))
@@ -76,7 +76,7 @@ static bool is_listed(const candidate_list *list, const char *name)
     return i < list->n;
 }
 
-static candidate compare_tasks(const emr_heads *h, const char *name)
+static candidate compare_candidate(const emr_heads *h, const char *name)
 {
     candidate c = {.name = name};
     const emr_tensor *first = NULL;
@@ -91,11 +91,11 @@ static candidate compare_tasks(const emr_heads *h, const char *name)
 
 static emr_status list_candidate(const emr_heads *h, candidate_list *list, const char *name, emr_error *error)
 {
-    if (is_listed(list, name))
+    if (is_candidate(list, name))
         return EMR_OK;
     if (!emr_grow(&h->allocator, (void **)&list->all, &list->capacity, list->n + 1, sizeof *list->all))
         return emr_no_memory(error, NULL);
-    list->all[list->n++] = compare_tasks(h, name);
+    list->all[list->n++] = compare_candidate(h, name);
     return EMR_OK;
 }
 
@@ -140,7 +140,7 @@ static const char *last_candidate(const emr_heads *h, const candidate_list *list
 {
     const emr_model *m = h->tasks[0].model;
     for (uint32_t i = m->n_tensors; i-- > 0;)
-        if (is_listed(list, m->tensors[i]->name))
+        if (is_candidate(list, m->tensors[i]->name))
             return m->tensors[i]->name;
     return list->all[0].name;
 }
@@ -236,7 +236,7 @@ static emr_status count_rows(emr_heads *h, uint32_t task, emr_error *error)
                : emr_fail(error, EMR_ELIMIT, "heads: the rows of all tasks are too many");
 }
 
-static emr_status find_rows(emr_heads *h, emr_error *error)
+static emr_status place_groups(emr_heads *h, emr_error *error)
 {
     emr_status status = EMR_OK;
     for (uint32_t t = 0; !status && t < h->n_tasks; t++) {
@@ -250,7 +250,7 @@ static emr_status find_rows(emr_heads *h, emr_error *error)
 
 /* --- The handle ---------------------------------------------------------------------------------------- */
 
-static emr_status take_task(emr_heads *h, const emr_heads_options *o, uint32_t i, emr_error *error)
+static emr_status take_head_task(emr_heads *h, const emr_heads_options *o, uint32_t i, emr_error *error)
 {
     head_task *t = &h->tasks[i];
     if (!o->tasks[i] || !o->names[i] || (o->kinds && o->kinds[i] > EMR_HEAD_KIND_IDENTITY))
@@ -275,7 +275,7 @@ static emr_status find_heads(emr_heads *h, const emr_heads_options *o, emr_error
     if (!status)
         status = choose_heads(h, &list, error);
     emr_release(&h->allocator, list.all);
-    return status ? status : find_rows(h, error);
+    return status ? status : place_groups(h, error);
 }
 
 static emr_status fill_heads(emr_heads *h, const emr_heads_options *o, emr_error *error)
@@ -285,7 +285,7 @@ static emr_status fill_heads(emr_heads *h, const emr_heads_options *o, emr_error
     if (!h->tasks)
         return emr_no_memory(error, NULL);
     for (uint32_t i = 0; !status && i < o->n_tasks; i++)
-        status = take_task(h, o, i, error);
+        status = take_head_task(h, o, i, error);
     return status ? status : find_heads(h, o, error);
 }
 

@@ -328,6 +328,8 @@ typedef struct emr_kernels {
     emr_code_kernels sign, thin, levels, differences;
     /* Where a member is NULL, that of emr_encode_c. */
     emr_encode_kernels encode;
+    /* dots[k] = <a, others[k]>, as numeric/dots.h says; where it is NULL, emr_dots_c. */
+    void (*dots)(const float *a, const float *const *others, size_t n_others, size_t n, double *dots);
     /* Where a member is NULL, that of emr_pairs_c. */
     emr_pair_kernels pairs;
     /* NULL: those of emr_random_c. */

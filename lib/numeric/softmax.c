@@ -43,7 +43,8 @@ static void convert_group(const float *z, const emr_head_group *group, float *p)
 }
 
 /* The groups lie `groups->size` bytes apart. */
-static emr_status take_group(emr_head_group *group, const emr_head_group *groups, size_t i, uint64_t *end)
+static emr_status take_head_group(emr_head_group *group, const emr_head_group *groups, size_t i,
+                                  uint64_t *end)
 {
     const void *given = (const char *)groups + i * groups->size;
     if (((const emr_head_group *)given)->size != groups->size)
@@ -62,7 +63,7 @@ static emr_status check_groups(const emr_head_group *groups, size_t n, size_t *s
     emr_head_group group;
     uint64_t furthest = 0, end = 0;
     for (size_t i = 0; i < n; i++) {
-        emr_status status = take_group(&group, groups, i, &end);
+        emr_status status = take_head_group(&group, groups, i, &end);
         if (status)
             return status;
         furthest = end > furthest ? end : furthest;
@@ -81,7 +82,7 @@ emr_status emr_group_softmax(const float *logits, size_t rows, size_t stride, co
         return EMR_EINVAL;
     emr_status status = check_groups(groups, n_groups, &stride);
     for (size_t i = 0; !status && i < n_groups; i++) {
-        status = take_group(&group, groups, i, &end);
+        status = take_head_group(&group, groups, i, &end);
         for (size_t row = 0; !status && row < rows; row++)
             convert_group(logits + row * stride + group.first, &group, out + row * stride + group.first);
     }

@@ -391,19 +391,35 @@ static emr_status with_combination_options(world *w, uint64_t future, emr_error 
     return status;
 }
 
-static emr_status with_statistics_options(world *w, uint64_t future, emr_error *error)
+static void fill_heads_options(world *w, emr_heads_options *options)
 {
+    static const char *const globs[] = {"head"};
+    options->globs = globs;
+    options->n_globs = 1;
+    options->names = &model_names[FRENCH];
+    options->tasks = (const emr_model *const *)&w->models[FRENCH];
+    options->n_tasks = N_MODELS - FRENCH;
+}
+
+static emr_status with_heads_options(world *w, uint64_t future, emr_error *error)
+{
+    emr_heads *heads;
+    NEW(emr_heads_options, options, future);
+    fill_heads_options(w, &options);
+    emr_status status = emr_heads_create(&heads, &options, error);
+    emr_heads_destroy(&heads);
+    return status;
+}
+
+static emr_status with_statistics_options(world *w, uint64_t future, emr_error *error)
     emr_statistics *statistics;
     NEW(emr_statistics_options, options, future);
     (void)w;
     emr_status status = emr_statistics_create(&statistics, &options, error);
     emr_statistics_destroy(&statistics);
-    return status;
-}
 
 /* Of one element that is 3 and 4. */
 static emr_status compare_tasks(uint64_t group_future, uint64_t options_future, emr_error *error)
-{
     const double products[] = {9, 12, 12, 16}, distances[] = {0, 1, 1, 0}, numbers[] = {3, 4};
     const uint64_t zeros[] = {0, 0};
     double matrix[4];
@@ -419,20 +435,14 @@ static emr_status compare_tasks(uint64_t group_future, uint64_t options_future, 
     emr_status status = emr_kinship(&group, &options, matrix, error);
     if (!status && matrix[1] != 1)
         fail("emr_statistics_group", "the distance of 3 and 4 is not 1");
-    return status;
-}
 
 static emr_status with_statistics_group(world *w, uint64_t future, emr_error *error)
-{
     (void)w;
     return compare_tasks(future, 0, error);
-}
 
 static emr_status with_kinship_options(world *w, uint64_t future, emr_error *error)
-{
     (void)w;
     return compare_tasks(0, future, error);
-}
 
 static emr_status with_merge_options(world *w, uint64_t future, emr_error *error)
 {
@@ -696,6 +706,7 @@ static const struct {
     {"emr_checkpoint_write_options", with_write_options},
     {"emr_checkpoint_read_options", with_read_options},
     {"emr_policy", with_policy},
+    {"emr_heads_options", with_heads_options},
     {"emr_merge_options", with_merge_options},
     {"emr_combination_options", with_combination_options},
     {"emr_method", with_method},
@@ -786,6 +797,24 @@ static void check_combination(world *w)
     CHECK_FILLED(emr_combination_plan, emr_combination_get_plan(c, out, &error), out->n_tensors == 2);
     CHECK_FILLED(emr_combined_tensor, emr_combination_get_tensor(c, 0, out), out->rank == 2);
     emr_combination_destroy(&c);
+}
+
+static void check_heads(world *w)
+{
+    emr_heads *heads;
+    emr_error error;
+    NEW(emr_heads_options, options, 0);
+    fill_heads_options(w, &options);
+    must(emr_heads_create(&heads, &options, &error), &error);
+    CHECK_FILLED(emr_head_group, emr_heads_get_group(heads, 1, out),
+                 out->first == HEAD && out->count == HEAD);
+    emr_heads_destroy(&heads);
+}
+
+static void check_filled_by_searches(void)
+{
+    emr_error error;
+    emr_search *search = make_search(&error);
     static void check_filled_by_searches(void) emr_search *search = make_search(&error);
     NEW(emr_search_host, host, 0);
     NEW(emr_trials_options, trials, 0);
@@ -847,6 +876,7 @@ static void check_filled(world *w)
     CHECK_FILLED(emr_modulator_stats, emr_modulator_get_stats(w->modulator, 0, out, &error), out->ones > 0);
     emr_buffer_destroy(&buffer);
     check_combination(w);
+    check_heads(w);
     check_statistics(w);
     check_filled_by_searches();
 }

@@ -536,6 +536,41 @@ static void test_computed()
     CHECK(watched.expired() && scratch::alive == 0);
 }
 
+// Two tasks whose heads have two labels and one.
+static void test_heads()
+{
+    std::vector<float> weights[] = {{1, 2, 3, 4}, {5, 6}};
+    emr::model tasks[] = {MUST(emr::model::create()), MUST(emr::model::create())};
+    MUST(tasks[0].add("head", {2, 2}, weights[0]));
+    MUST(tasks[1].add("head", {1, 2}, weights[1]));
+    const char *const globs[] = {"head"}, *const names[] = {"two", "one"};
+    const emr_model *const models[] = {tasks[0].get(), tasks[1].get()};
+    emr::heads_options options;
+    options.set_globs(globs);
+    options.set_tasks(names, models);
+    const emr::heads heads = MUST(emr::heads::create(options));
+    CHECK(heads.n_rows() == 3 && std::strcmp(heads.tensor(0), "head") == 0 && !heads.tensor(1));
+    const emr::head_group groups[] = {MUST(heads.get_group(0)), MUST(heads.get_group(1))};
+    CHECK(groups[1].first == 2 && groups[1].count == 1);
+    CHECK(emr::attempt([&] { return heads.get_group(2); }).status() == EMR_ENOTFOUND);
+    std::vector<float> rows(6);
+    emr::model joined = MUST(heads.open_joined());
+    MUST(joined.find_tensor("head").read_floats(0, rows));
+    CHECK(rows == (std::vector<float>{1, 2, 3, 4, 5, 6}));
+    MUST(heads.set_metadata(joined));
+    CHECK(joined.find_metadata(EMR_HEAD_GROUPS).has_value());
+    const emr::model view = MUST(heads.open_task(1)), base = MUST(heads.open_base(tasks[0]));
+    MUST(view.find_tensor("head").read_floats(0, rows));
+    CHECK(rows == (std::vector<float>{0, 0, 0, 0, 5, 6}));
+    MUST(base.find_tensor("head").read_floats(0, rows));
+    CHECK(rows == std::vector<float>(6));
+    const std::vector<float> logits = {7, 7, 0};
+    std::vector<float> p(3);
+    MUST(emr::group_softmax(logits, 3, groups, p));
+    CHECK(p == (std::vector<float>{0.5f, 0.5f, 0.5f}));
+    CHECK(emr::attempt([&] { return emr::group_softmax(logits, 2, groups, p); }).status() == EMR_EINVAL);
+}
+
 static void test_checkpoints()
 {
     const toy t = toy::make();
@@ -697,6 +732,67 @@ static void test_merges()
     emr::merge again = MUST(emr::merge::create());
     CHECK(emr::attempt([&] { return again.set_journal(small.io()); }).status() == EMR_ESTATE);
     CHECK(emr::attempt([&] { return again.run(); }).status() == EMR_ESTATE);
+}
+
+// A method of the host's own: half of the first task's change, and what is found is how many elements there are.
+static emr_status halve(const emr_method_chunk *chunk, emr_error *)
+{
+    for (std::size_t i = 0; i < chunk->n; i++)
+        chunk->out[i] = chunk->tensor->found[0] == double(chunk->tensor->count)
+                            ? chunk->inputs[0][i] * float(emr::method_value(*chunk->tensor, 0, 0))
+                            : 0;
+    return EMR_OK;
+}
+
+static void test_combinations()
+{
+    const toy t = toy::make();
+    emr::combination_options options;
+    options.method = emr::method_find("task_arithmetic");
+    options.resources.memory_bytes = 8 << 20;
+    options.policy.on_missing = EMR_ON_MISSING_BASE;
+    options.set_heads({});
+    emr::combination combination = MUST(emr::combination::create(options));
+    MUST(combination.set_base(t.base));
+    MUST(combination.add_task("french", t.models[0]));
+    MUST(combination.add_task("german", t.models[1]));
+    MUST(combination.set_parameter("weight", 0.5));
+    MUST(combination.set_parameter("weight", 1, "bias", 0));
+    CHECK(emr::attempt([&] { return combination.set_parameter("height", 1); }).status() == EMR_ENOTFOUND);
+    CHECK(MUST(combination.get_plan()).n_combined == 2);
+    CHECK(emr::shape_of(MUST(combination.get_tensor(0)))[1] == toy::columns);
+    const emr::model combined = MUST(combination.open_model());
+    MUST(combined.prepare());
+    std::vector<float> got(toy::rows);
+    MUST(combined.tensor(1).read_floats(0, got));
+    for (std::size_t i = 0; i < toy::rows; i++)
+        CHECK(got[i] == t.bias[i] + (t.tuned[1][i] - t.bias[i]) * 0.5f);
+    emr::model renamed = MUST(emr::model::create());
+    MUST(renamed.add_tensor_as(combined.tensor(1), "other"));
+    CHECK(renamed.find_tensor("other").count() == toy::rows);
+
+    emr::method_stage count;
+    count.n_found = [](const emr_method_tensor *) -> std::uint32_t { return 1; };
+    count.add_sums = [](const emr_method_chunk *chunk, double *sums) { sums[0] += double(chunk->n); };
+    const emr::method_parameter share = {"share", 0.5, 0, 1, 0, 0};
+    emr::method method;
+    method.name = "half";
+    method.parameters = &share;
+    method.n_parameters = 1;
+    method.stages[0] = &count;
+    method.base = EMR_METHOD_BASE_REQUIRED;
+    method.combine = halve;
+    options.method = &method;
+    emr::combination own = MUST(emr::combination::create(options));
+    MUST(own.set_base(t.base));
+    MUST(own.add_task("french", t.models[0]));
+    MUST(MUST(own.open_model()).tensor(1).read_floats(0, got));
+    for (std::size_t i = 0; i < toy::rows; i++)
+        CHECK(got[i] == t.bias[i] + (t.tuned[1][i] - t.bias[i]) * 0.5f);
+
+    CHECK(!emr::method_at(UINT32_MAX) && emr::method_at(0));
+    const double cut[] = {0.5, 3};
+    CHECK(emr::method_is_above(cut, 0.5f, 2) && !emr::method_is_above(cut, 0.5f, 3));
 }
 
 // What a merge gives, taken as it comes.
@@ -1072,10 +1168,12 @@ int main()
     test_io();
     test_models();
     test_computed();
+    test_heads();
     test_checkpoints();
     test_adapters();
     test_bundles();
     test_merges();
+    test_combinations();
     test_push_and_sink();
     test_modulators();
     test_sessions();

@@ -9,6 +9,7 @@
  * EMR_EMULATED_AVX512 it checks that variant alone, its instructions emulated: see emulated/immintrin.h. */
 #include "check_blocks.h"
 #include "check_codes.h"
+#include "check_dots.h"
 #include "check_encode.h"
 #include "check_pairs.h"
 #include "check_random.h"
@@ -198,6 +199,7 @@ static counts check_variant(const emr_kernels *k)
     for (size_t i = 0; i < 2 * sizeof many / sizeof many[0]; i++)
         count(&n, check_merge(k, many[i / 2]));
     check_codes(k, &n);
+    check_dots(k, &n);
     check_encode(k, &n);
     check_pairs(k, &n);
     check_random(k, &n);

@@ -110,6 +110,36 @@ static void refuse_models(void)
     emr_model_destroy(&model), emr_model_destroy(&model), emr_model_destroy(NULL);
 }
 
+static void refuse_heads(void)
+{
+    emr_heads *heads = NULL;
+    emr_model *view;
+    const emr_model *tasks[] = {f.set.tasks[0].model};
+    const char *const globs[] = {"head.bias"}, *const names[] = {"one"};
+    emr_heads_options options = {
+        .size = sizeof options, .globs = globs, .names = names, .tasks = tasks, .n_globs = 1, .n_tasks = 1};
+    emr_head_group group = {.size = sizeof group, .count = 1};
+    float value = 0;
+    REFUSED(emr_heads_create(NULL, &options, e));
+    NO_HANDLE(heads, emr_heads_create(&heads, NULL, e));
+    assert_int_equal(emr_heads_create(&heads, &options, NULL), EMR_OK);
+    QUIET(emr_heads_get_group(NULL, 0, &group));
+    QUIET(emr_heads_get_group(heads, 0, NULL));
+    REFUSED(emr_heads_open_task(heads, 0, NULL, e));
+    NO_HANDLE(view, emr_heads_open_task(NULL, 0, &view, e));
+    REFUSED(emr_heads_open_base(heads, tasks[0], NULL, e));
+    NO_HANDLE(view, emr_heads_open_base(NULL, tasks[0], &view, e));
+    NO_HANDLE(view, emr_heads_open_base(heads, NULL, &view, e));
+    REFUSED(emr_heads_open_joined(heads, 0, NULL, e));
+    NO_HANDLE(view, emr_heads_open_joined(NULL, 0, &view, e));
+    REFUSED(emr_heads_set_metadata(heads, NULL, e));
+    REFUSED(emr_heads_set_metadata(NULL, f.set.tasks[0].model, e));
+    QUIET(emr_group_softmax(NULL, 1, 1, &group, 1, &value));
+    QUIET(emr_group_softmax(&value, 1, 1, NULL, 1, &value));
+    QUIET(emr_group_softmax(&value, 1, 1, &group, 1, NULL));
+    emr_heads_destroy(&heads), emr_heads_destroy(&heads), emr_heads_destroy(NULL);
+}
+
 static void refuse_checkpoints(void)
 {
     emr_model *model;
@@ -469,6 +499,7 @@ static void null_is_refused_by_every_call(void **state)
         e = round ? &error : NULL;
         refuse_files();
         refuse_models();
+        refuse_heads();
         refuse_checkpoints();
         refuse_merges();
         refuse_combinations();

@@ -109,6 +109,28 @@ static void nan_and_infinity(void **state)
     assert_true(p[0] == 1 && p[1] == 0);
 }
 
+/* As a program that was built against a later header has them. */
+static void larger_groups_are_stepped_through(void **state)
+{
+    struct {
+        emr_head_group group;
+        unsigned char more[8];
+    } large[N_GROUPS];
+    float z[N_COLUMNS], p[N_COLUMNS] = {0}, q[N_COLUMNS] = {0};
+    (void)state;
+    memset(large, 0, sizeof large);
+    for (size_t g = 0; g < N_GROUPS; g++) {
+        large[g].group = groups[g];
+        large[g].group.size = sizeof large[g];
+    }
+    fill_logits(z, N_COLUMNS, 1);
+    assert_int_equal(emr_group_softmax(z, 1, N_COLUMNS, groups, N_GROUPS, p), EMR_OK);
+    assert_int_equal(emr_group_softmax(z, 1, N_COLUMNS, &large[0].group, N_GROUPS, q), EMR_OK);
+    assert_memory_equal(p, q, sizeof p);
+    large[2].more[7] = 1;
+    assert_int_equal(emr_group_softmax(z, 1, N_COLUMNS, &large[0].group, N_GROUPS, q), EMR_EVERSION);
+}
+
 static void wrong_groups_are_refused(void **state)
 {
     float z[4] = {0}, p[4];
@@ -132,9 +154,9 @@ static void wrong_groups_are_refused(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(each_group_has_its_own_softmax), cmocka_unit_test(foreign_logits_do_not_count),
-        cmocka_unit_test(results_may_replace_the_logits), cmocka_unit_test(nan_and_infinity),
-        cmocka_unit_test(wrong_groups_are_refused),
+        cmocka_unit_test(each_group_has_its_own_softmax),    cmocka_unit_test(foreign_logits_do_not_count),
+        cmocka_unit_test(results_may_replace_the_logits),    cmocka_unit_test(nan_and_infinity),
+        cmocka_unit_test(larger_groups_are_stepped_through), cmocka_unit_test(wrong_groups_are_refused),
     };
     return cmocka_run_group_tests_name("softmax", tests, NULL, NULL);
 }

@@ -238,6 +238,37 @@ static void add_nothing(const emr_method_chunk *chunk, double *sums)
     (void)chunk, (void)sums;
 }
 
+/* Every task of the fixture has the same head. */
+static const char *const head_globs[] = {"head.bias"}, *const head_names[] = {"one", "two"};
+
+static emr_heads_options fixture_heads(const emr_model *tasks[2])
+{
+    tasks[0] = f.set.tasks[0].model;
+    tasks[1] = f.set.tasks[1].model;
+    return (emr_heads_options){
+        .globs = head_globs, .n_globs = 1, .names = head_names, .tasks = tasks, .n_tasks = 2};
+}
+
+static emr_status give_heads_options(void *given, emr_error *error)
+{
+    emr_heads *heads;
+    emr_status status = emr_heads_create(&heads, given, error);
+    emr_heads_destroy(&heads);
+    return status;
+}
+
+static emr_status get_head_group(void *out, emr_error *error)
+{
+    const emr_model *tasks[2];
+    emr_heads_options options = fixture_heads(tasks);
+    emr_heads *heads;
+    options.size = sizeof options;
+    assert_ok(emr_heads_create(&heads, &options, error), error);
+    emr_status status = emr_heads_get_group(heads, 0, out);
+    emr_heads_destroy(&heads);
+    return status;
+}
+
 static emr_status give_policy(void *given, emr_error *error)
 {
     const emr_merge_options options = {.size = sizeof options, .policy = given};
@@ -736,6 +767,9 @@ static void structs_come_in_by_the_size_rule(void **state)
     CHECK_IN(emr_resources, &(emr_resources){0}, give_resources_to_prepare);
     CHECK_IN(emr_executor, &((emr_executor){.parallel_for = serial_for, .concurrency = 2}), give_executor);
     CHECK_IN(emr_gather, &((emr_gather){.tasks = &task, .out = result, .n = 1, .tensor = w}), give_gather);
+    const emr_model *tasks[2];
+    const emr_heads_options heads = fixture_heads(tasks);
+    CHECK_IN(emr_heads_options, &heads, give_heads_options);
     CHECK_IN(emr_merge_options, &(emr_merge_options){0}, give_merge_options);
     CHECK_IN(emr_model_options, &(emr_model_options){0}, give_model_options);
     CHECK_IN(emr_modulation,
@@ -815,6 +849,7 @@ static void structs_go_out_by_the_size_rule(void **state)
     CHECK_OUT(emr_features, get_features);
     CHECK_OUT(emr_fidelity, get_fidelity);
     CHECK_OUT(emr_fidelity, get_merged_fidelity);
+    CHECK_OUT(emr_head_group, get_head_group);
     CHECK_OUT(emr_modulation_spec, get_modulation);
     CHECK_OUT(emr_modulator_stats, get_modulator_stats);
     CHECK_OUT(emr_plan_summary, get_plan_summary);

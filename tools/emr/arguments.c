@@ -305,7 +305,7 @@ static const option option_table[] = {
     {.name = "--set", .commands = COMBINE | SEARCH, .takes_value = true, .set = add_setting},
     {.name = "--seed", .commands = COMBINE | SEARCH, VALUE(set_seed, seed)},
     {.name = "--keep", .commands = COMBINE | SEARCH, .takes_value = true, .set = add_private_glob},
-    {.name = "--heads", .commands = COMBINE | SEARCH, .takes_value = true, .set = add_head_glob},
+    {.name = "--heads", .commands = MERGE | COMBINE | SEARCH, .takes_value = true, .set = add_head_glob},
     {.name = "--combine-heads", .commands = COMBINE | SEARCH, FLAG(combine_heads)},
     {.name = "--out-dtype", .commands = COMBINE | SEARCH, CHOICE(dtype, dtype_words, EMR_DTYPE_F32)},
     {.name = "--evaluate", .commands = SEARCH, .takes_value = true, .set = add_evaluation},

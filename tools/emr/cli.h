@@ -233,6 +233,8 @@ typedef struct merge_job {
     emr_model *whole_base;         /* with the files beside its weights, for --apply-adapters */
     emr_model **adapters,
         **applied; /* whose places in `models` that has taken; what --rename makes others of */
+    emr_model **unviewed;     /* and those whose places --heads has taken (heads.h) */
+    struct head_views *heads; /* with what belongs to these */
     emr_merge *merge;
     emr_file *file;
     emr_file *journal; /* --resume */

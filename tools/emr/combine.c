@@ -1,5 +1,6 @@
 /* combine.c - `emr combine`: one model out of many. */
 #include "combining.h"
+#include "heads.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -37,6 +38,8 @@ static int check_method_usage(const arguments *a, const emr_method **method)
         return complain(EXIT_USAGE, "combine: --method %s needs --base CHECKPOINT", a->method);
     if (!a->n_tasks)
         return complain(EXIT_USAGE, "combine: at least one --task [NAME=]CHECKPOINT[:WEIGHT] is needed");
+    if (a->combine_heads && !a->n_head_globs)
+        return complain(EXIT_USAGE, "--combine-heads: --heads GLOB says which tensors are heads");
     if (a->apply_adapters && (!a->base || base_is_made(a)))
         return complain(EXIT_USAGE, "--apply-adapters: --base must be the model that they belong to%s%s",
                         a->base ? ", not " : "", a->base ? a->base : "");
@@ -114,6 +117,7 @@ static emr_status plan_arguments(combine_job *j, const arguments *a, emr_error *
 
 static void close_arguments(combine_job *j, const arguments *a)
 {
+    emr_model_destroy(&j->labelled);
     for (size_t i = 0; i < j->n_parts; i++) {
         emr_model_destroy(&j->parts[i].model);
         emr_combination_destroy(&j->parts[i].combination);
@@ -128,6 +132,10 @@ static emr_status open_output_model(combine_job *j, const arguments *a, emr_erro
         return finish_recipe(j, a, error);
     emr_status status = emr_combination_open_model(j->parts->combination, &j->parts->model, error);
     j->model = j->parts->model;
+    if (status || !a->n_head_globs)
+        return status;
+    status = label_heads(&j->labelled, j->model, j->inputs.models, error);
+    j->model = j->labelled;
     return status;
 }
 
@@ -137,8 +145,8 @@ static emr_status run_combination(combine_job *j, const arguments *a, json_t *wr
     emr_resources resources = j->inputs.session.resources;
     arguments output = *a;
     resources.memory_bytes /= 2;
-    output.dtype = j->dtype;
     emr_status status = open_output_model(j, a, error);
+    output.dtype = j->dtype;
     return status ? status : write_checkpoint(j->model, &output, &resources, written, error);
 }
 

@@ -18,6 +18,7 @@ typedef struct combine_job {
     combine_part *parts;
     size_t n_parts;
     emr_dtype dtype;        /* of what is combined; 0: the base's */
+    emr_model *labelled;    /* --heads: that of `parts`, with labels */
     const emr_model *model; /* what is written: of the parts, or the recipe's */
 } combine_job;
 

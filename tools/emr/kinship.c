@@ -30,6 +30,8 @@ static int check_kinship_usage(const arguments *a)
     if (a->published & PUBLISHED_SPLIT && a->per)
         return complain(EXIT_USAGE,
                         "kinship: --published split is of the model alone, not --per anything else");
+    if (a->published & PUBLISHED_LOW_PRECISION && a->n_quantiles)
+        return complain(EXIT_USAGE, "kinship: --quantiles does not go with --published low-precision");
     if (a->output && to_standard_output(a) && a->json)
         return complain(EXIT_USAGE, "kinship: --heat-map - does not go with --json");
     return EXIT_DONE;
@@ -51,6 +53,9 @@ static emr_status open_bundle_models(kinship_job *j, const arguments *a, emr_err
     emr_status status = emr_bundle_open_file(&in->before, a->files[0], NULL, error);
     if (!status)
         status = emr_bundle_get_info(in->before, &info);
+    if (!status && !a->base && !info.has_base)
+        status = fail_with(error, EMR_EINVAL, a->files[0],
+                           "the base is not embedded: --base CHECKPOINT is needed");
     if (status)
         return status;
     status = a->base ? open_base(&in->base, a, in->before, NULL, error)

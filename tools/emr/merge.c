@@ -1,5 +1,6 @@
 /* merge.c - `emr merge` and `emr add`: checkpoints in, one bundle out. */
 #include "cli.h"
+#include "heads.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -83,6 +84,8 @@ static void destroy_models(emr_model **models, size_t n)
 void close_merge_models(merge_job *j, const arguments *a)
 {
     destroy_models(j->models, a->n_tasks);
+    close_heads(j, a);
+    destroy_models(j->unviewed, a->n_tasks);
     destroy_models(j->applied, a->n_tasks);
     destroy_models(j->adapters, a->n_tasks);
     destroy_models(j->files, a->n_tasks);
@@ -136,6 +139,7 @@ static emr_status create_merge(merge_job *j, const arguments *a, emr_error *erro
     options.policy = &policy;
     if (base_is_made(a))
         options.embed_base = 1;
+    keep_heads_private(j, &policy);
     emr_status status = fit_policy(j, a, &policy, error);
     return status ? status : emr_merge_create(&j->merge, &options, error);
 }
@@ -220,6 +224,8 @@ static int merge_or_add(const arguments *a, bool adds)
     if (exit_status)
         return exit_status;
     emr_status status = open_merge_models(&j, a, &error);
+    if (!status && a->n_head_globs)
+        status = view_heads(&j, a, &error);
     if (!status)
         status = create_merge(&j, a, &error);
     if (!status)
