@@ -222,6 +222,9 @@ using plan_summary = detail::sized<emr_plan_summary>;
 using plan_tensor = detail::sized<emr_plan_tensor>;
 using task_report = detail::sized<emr_task_report>;
 using session_info = detail::sized<emr_session_info>;
+using statistics_plan = detail::sized<emr_statistics_plan>;
+using statistics_group = detail::sized<emr_statistics_group>;
+using task_moments = detail::sized<emr_task_moments>;
 using search_candidate = detail::sized<emr_search_candidate>;
 using search_result = detail::sized<emr_search_result>;
 using trial = detail::sized<emr_trial>;
@@ -242,6 +245,7 @@ using pool_options = detail::sized<emr_pool_options>;
 using checkpoint_read_options = detail::sized<emr_checkpoint_read_options>;
 using agree_options = detail::sized<emr_agree_options>;
 using bundle_options = detail::sized<emr_bundle_options>;
+using kinship_options = detail::sized<emr_kinship_options>;
 using search_options = detail::sized<emr_search_options>;
 using modulation_spec = detail::sized<emr_modulation_spec>;
 using modulation = detail::sized<emr_modulation>;
@@ -1240,6 +1244,21 @@ struct merge_options : detail::resourceful<emr_merge_options> {
     }
 };
 
+struct statistics_options : detail::resourceful<emr_statistics_options> {
+    emr::policy policy; // hides C's pointer, too
+    void set_quantiles(span<const double> fractions) noexcept
+    {
+        quantiles = fractions.data();
+        n_quantiles = static_cast<std::uint32_t>(fractions.size());
+    }
+    const emr_statistics_options *linked() noexcept
+    {
+        link();
+        this->emr_statistics_options::policy = &policy;
+        return this;
+    }
+};
+
 struct combination_options : detail::resourceful<emr_combination_options> {
     emr::policy policy; // hides C's pointer, too
     void set_heads(span<const char *const> globs) noexcept
@@ -2192,6 +2211,75 @@ class merge : public detail::handle<emr_merge, emr_merge_destroy>
             [&](task_report *report) { return emr_merge_get_task_report(get(), task, report); });
     }
 };
+
+// -----------------------------------------------------------------------------------------------------------
+// Statistics of task vectors, and kinship
+// -----------------------------------------------------------------------------------------------------------
+
+class statistics : public detail::handle<emr_statistics, emr_statistics_destroy>
+{
+  public:
+    using handle::handle;
+
+    static returns<statistics> create(statistics_options options = {})
+    {
+        return detail::made<statistics>([&](emr_statistics **out, emr_error *why) {
+            return emr_statistics_create(out, options.linked(), why);
+        });
+    }
+    returns<void> set_base(borrowed<model> base)
+    {
+        return detail::done([&](emr_error *why) { return emr_statistics_set_base(get(), base.get(), why); });
+    }
+    returns<void> add_task(zstring_view name, borrowed<model> task)
+    {
+        return detail::done(
+            [&](emr_error *why) { return emr_statistics_add_task(get(), name.c_str(), task.get(), why); });
+    }
+    returns<statistics_plan> get_plan()
+    {
+        return detail::filled<statistics_plan>(
+            [&](statistics_plan *plan, emr_error *why) { return emr_statistics_get_plan(get(), plan, why); });
+    }
+    returns<void> run()
+    {
+        return detail::done([&](emr_error *why) { return emr_statistics_run(get(), why); });
+    }
+    std::uint32_t n_groups(emr_statistics_scope scope) const noexcept
+    {
+        return emr_statistics_n_groups(get(), scope);
+    }
+    // Its arrays are this object's.
+    returns<statistics_group> get_group(emr_statistics_scope scope, std::uint32_t i = 0) const
+    {
+        return detail::told<statistics_group>(
+            [&](statistics_group *group) { return emr_statistics_get_group(get(), scope, i, group); });
+    }
+    // `matrix` has room for a number for every two tasks.
+    returns<void> split_kinship(span<double> matrix, const kinship_options &options = {}) const
+    {
+        return detail::done([&](emr_error *why) {
+            return emr_statistics_split_kinship(get(), &options, matrix.data(), why);
+        });
+    }
+};
+
+inline returns<task_moments> get_moments(const emr_statistics_group &group, std::uint32_t task)
+{
+    return detail::told<task_moments>(
+        [&](task_moments *moments) { return emr_statistics_get_moments(&group, task, moments); });
+}
+
+// `matrix` has room for group.n_tasks times as many numbers.
+inline returns<void> kinship(const emr_statistics_group &group, span<double> matrix,
+                             const kinship_options &options = {})
+{
+    return detail::done([&](emr_error *why) { return emr_kinship(&group, &options, matrix.data(), why); });
+}
+inline double kinship_mean(const double *matrix, std::uint32_t n_tasks) noexcept
+{
+    return emr_kinship_mean(matrix, n_tasks);
+}
 
 // -----------------------------------------------------------------------------------------------------------
 // Searching

@@ -178,7 +178,8 @@ static emr_status check_task_count(const emr_combination *c, const emr_combined 
     uint32_t n = count_tasks(t);
     return n < c->method.min_tasks
                ? emr_fail(error, EMR_EMISMATCH,
-                          "tensor '%T' is in %u tasks, and the method '%s' needs %u (--on-missing base: the "
+                          "tensor '%T' is in %u of the tasks, and the method '%s' needs %u (--on-missing "
+                          "base: the "
                           "others "
                           "count as the base's; --keep: the base's stays as it is)",
                           t->sample->name, (uint64_t)n, c->method.name, (uint64_t)c->method.min_tasks)

@@ -188,7 +188,7 @@ emr_status emr_combination_set_base(emr_combination *c, const emr_model *base, e
     return status;
 }
 
-static emr_status check_new_name(const emr_combination *c, const char *name, emr_error *error)
+static emr_status check_new_task(const emr_combination *c, const char *name, emr_error *error)
 {
     size_t length = strlen(name);
     if (length < 1 || length > 255)
@@ -208,7 +208,7 @@ emr_status emr_combination_add_task(emr_combination *c, const char *name, const 
         return emr_fail(error, EMR_EINVAL, "emr_combination_add_task: NULL");
     emr_status status = check_changeable(c, error);
     if (!status)
-        status = check_new_name(c, name, error);
+        status = check_new_task(c, name, error);
     if (status)
         return status;
     char *copy = emr_copy_string(&c->allocator, name);

@@ -60,6 +60,7 @@ struct emr_combination {
     uint32_t n_tasks, n_stages;
     bool has_wide;    /* some tensor that is combined is F64 */
     size_t raw_size;  /* the largest element of inputs that are no plain floats; 0: all are */
+    size_t out_size;  /* the largest element that comes out */
     bool has_rows;    /* some tensor is combined by whole rows */
     emr_heads *heads; /* NULL: none; with them, */
     struct emr_head_view {

@@ -18,11 +18,11 @@ typedef struct combined_scratch {
     uint8_t *rows;
 } combined_scratch;
 
-enum { SCRATCH_HEAD = 1024, ELEMENT_MOST = 8 };
+enum { SCRATCH_HEAD = 1024 };
 
 static size_t rows_bytes(const emr_combination *c)
 {
-    return c->has_rows ? (size_t)emr_round_up((uint64_t)c->chunk * ELEMENT_MOST, EMR_ALIGNMENT) : 0;
+    return c->has_rows ? (size_t)emr_round_up((uint64_t)c->chunk * c->out_size, EMR_ALIGNMENT) : 0;
 }
 
 static emr_status open_reader(void *user, void *scratch, emr_error *error)

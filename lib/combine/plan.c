@@ -39,7 +39,7 @@ void emr_combination_unplan(emr_combination *c)
     c->n_tensors = c->n_ordered = 0;
     emr_combination_close_views(c);
     c->is_planned = c->has_wide = false;
-    c->raw_size = 0;
+    c->raw_size = c->out_size = 0;
 }
 
 static emr_status check_models(const emr_combination *c, emr_error *error)
@@ -85,7 +85,9 @@ static bool needs_f64(const emr_combined *t)
 /* What readers must have for the tensor's values. */
 static void note_needs(emr_combination *c, const emr_combined *t)
 {
+    const size_t out_size = emr_float_size(t->dtype);
     c->has_wide = c->has_wide || t->is_wide;
+    c->out_size = out_size > c->out_size ? out_size : c->out_size;
     for (uint32_t i = 0; i <= t->seen.n_inputs; i++) {
         const emr_tensor *input = i < t->seen.n_inputs ? t->inputs[i].tensor : t->base;
         size_t size = input ? emr_float_size(input->dtype) : 0;

@@ -9,9 +9,6 @@
 /* Between buffers: were they powers of two apart, they would compete for the same sets of the caches. */
 enum { SKEW = 1088 };
 
-/* Elements that are gone through twice while they are in the nearest cache. */
-enum { STEP = 1024 };
-
 /* Memory that is laid out piece by piece; where there is none it is only counted. */
 typedef struct layout_cursor {
     uint8_t *memory;
@@ -87,34 +84,6 @@ static bool are_finite(const float *values, size_t n)
     return seen >> 31 == 0;
 }
 
-static void subtract_base(float *restrict out, const float *restrict values, const float *restrict base,
-                          size_t n)
-{
-    for (size_t i = 0; i < n; i++)
-        out[i] = values[i] - base[i];
-}
-
-static void subtract_in_place(float *restrict values, const float *restrict base, size_t n)
-{
-    for (size_t i = 0; i < n; i++)
-        values[i] -= base[i];
-}
-
-/* out = values - base, where `values` may be `out`; whether all of that is finite. */
-static bool take_difference(float *out, const float *values, const float *base, size_t n)
-{
-    bool finite = true;
-    for (size_t at = 0, some; at < n; at += some) {
-        some = (size_t)emr_min(STEP, n - at);
-        if (values == out)
-            subtract_in_place(out + at, base + at, some);
-        else
-            subtract_base(out + at, values + at, base + at, some);
-        finite = are_finite(out + at, some) && finite;
-    }
-    return finite;
-}
-
 static void add_base(float *restrict values, const float *restrict base, size_t n)
 {
     for (size_t i = 0; i < n; i++)
@@ -181,8 +150,8 @@ static emr_status name_task(const load *l, uint32_t task, emr_status status, emr
     return status;
 }
 
-static emr_status fail_nonfinite(const load *l, const emr_combined_input *input, const float *values,
-                                 size_t n, emr_error *error)
+static emr_status refuse_nonfinite(const load *l, const emr_combined_input *input, const float *values,
+                                   size_t n, emr_error *error)
 {
     const emr_tensor *t = input->tensor;
     size_t at = 0;
@@ -221,7 +190,7 @@ static emr_status settle_nonfinite(const load *l, const emr_combined_input *inpu
                                    double *wide, const float *instead, size_t n, emr_error *error)
 {
     if (l->reader->combination->options.on_nonfinite == EMR_COMBINATION_NONFINITE_ERROR)
-        return fail_nonfinite(l, input, values, n, error);
+        return refuse_nonfinite(l, input, values, n, error);
     replace_nonfinite(values, wide, instead, n);
     return EMR_OK;
 }
@@ -274,7 +243,7 @@ static emr_status load_difference(const load *l, const emr_tensor *t, uint32_t i
     if (given == values)
         status = read_values(l, t, n, values, error);
     if (!status)
-        *finite = take_difference(values, given, r->base + at, n);
+        *finite = r->combination->kernels->subtract(values, given, r->base + at, n);
     return status;
 }
 

@@ -109,7 +109,7 @@ emr_status emr_sweep_readers_create(const emr_sweep *s, size_t capacity, emr_com
     return EMR_OK;
 }
 
-static size_t largest_chunk(const emr_sweep *s)
+size_t emr_sweep_largest_chunk(const emr_sweep *s)
 {
     size_t largest = 0;
     for (uint32_t i = 0; i < s->n_tensors; i++) {
@@ -119,20 +119,19 @@ static size_t largest_chunk(const emr_sweep *s)
     return largest;
 }
 
-/* Chunks of a round: enough for all workers to take turns, but their sums stay small. */
+/* Chunks of a round: enough for all workers to take turns, but their sums are a quarter of the memory at most. */
 static size_t choose_round(const emr_sweep *s, uint32_t n_sums)
 {
-    enum { SUM_BYTES = 4 << 20 };
-    size_t most = SUM_BYTES / sizeof(double) / (n_sums ? n_sums : 1), wanted = s->workers.n * CHUNKS_A_WORKER;
-    most = most > s->workers.n ? most : s->workers.n;
-    return wanted < most ? wanted : most;
+    uint64_t most = s->env->memory_bytes / 4 / sizeof(double) / (n_sums ? n_sums : 1);
+    uint64_t wanted = emr_min((uint64_t)s->workers.n * CHUNKS_A_WORKER, most);
+    return wanted ? (size_t)wanted : 1;
 }
 
 emr_status emr_sweep_sum(emr_sweep *s, const emr_method_stage *stage, uint32_t n, emr_error *error)
 {
     const emr_allocator *a = &s->env->allocator;
     sum_round r = {.sweep = s, .stage = stage, .n_sums = n, .max_chunks = choose_round(s, n)};
-    emr_status status = emr_sweep_readers_create(s, largest_chunk(s), &r.readers, &r.memory, error);
+    emr_status status = emr_sweep_readers_create(s, emr_sweep_largest_chunk(s), &r.readers, &r.memory, error);
     r.chunks = emr_allocate_array(a, r.max_chunks, sizeof *r.chunks);
     r.sums = emr_allocate_array(a, r.max_chunks, n * sizeof *r.sums);
     if (!status)

@@ -25,7 +25,10 @@ emr_status emr_sweep_cut(emr_sweep *sweep, const emr_method_stage *stage, uint32
 /* Elements of a chunk of a tensor in stages: 16,384, or as many whole rows as fit into that, but at least one. */
 size_t emr_sweep_chunk(const emr_combined *tensor);
 
-/* A reader for each worker: memory_bytes of it in all at most, else EMR_ELIMIT. */
+/* The largest that there is. */
+size_t emr_sweep_largest_chunk(const emr_sweep *sweep);
+
+/* A reader for each worker. Both are to be released, whatever is returned. */
 emr_status emr_sweep_readers_create(const emr_sweep *sweep, size_t capacity, emr_combine_reader **readers,
                                     uint8_t **memory, emr_error *error);
 

@@ -66,7 +66,7 @@ static void publish_found(emr_combined *owner, double *found)
         emr_release(&owner->owner->allocator, found);
 }
 
-static emr_status run_stages(emr_combined *owner, emr_sweep *s, emr_error *error)
+static emr_status run_needed_stages(emr_combined *owner, emr_sweep *s, emr_error *error)
 {
     uint32_t needed = emr_combined_stages(owner);
     emr_status status = EMR_OK;
@@ -87,6 +87,13 @@ static emr_status name_tensor(const emr_combined *t, emr_status status, emr_erro
     return status;
 }
 
+/* As many as half of the memory has readers for; the rest is for sums and lists. One there is always. */
+static size_t choose_workers(const emr_sweep *s)
+{
+    uint64_t bytes = emr_reader_bytes(s->combination, emr_sweep_largest_chunk(s), false);
+    return (size_t)emr_min(s->env->memory_bytes / 2 / bytes, SIZE_MAX);
+}
+
 emr_status emr_combined_find(const emr_combined *t, const emr_env *env, emr_error *error)
 {
     emr_combination *c = t->owner;
@@ -98,9 +105,9 @@ emr_status emr_combined_find(const emr_combined *t, const emr_env *env, emr_erro
     memset(&why, 0, sizeof why);
     sweep.tensors = c->method.whole_model ? c->ordered : &sweep.one;
     sweep.n_tensors = c->method.whole_model ? c->n_ordered : 1;
-    emr_status status = emr_workers_create(&sweep.workers, env, SIZE_MAX, &why);
+    emr_status status = emr_workers_create(&sweep.workers, env, choose_workers(&sweep), &why);
     if (!status)
-        status = run_stages(owner, &sweep, &why);
+        status = run_needed_stages(owner, &sweep, &why);
     emr_workers_destroy(&sweep.workers);
     if (!status)
         return EMR_OK;

@@ -90,6 +90,11 @@ static void take_elected(const emr_agreement *a, bool normalizes, float lambda, 
         out[i] *= lambda;
 }
 
+float emr_agreement_divisor(const emr_method_tensor *tensor)
+{
+    return is_normalized(tensor) ? total_weight(tensor) : 1;
+}
+
 void emr_agreement_end(const emr_agreement *a, const emr_method_tensor *tensor, float *out)
 {
     float lambda = (float)emr_method_value(tensor, 0, EMR_AGREEMENT_LAMBDA);
@@ -98,7 +103,7 @@ void emr_agreement_end(const emr_agreement *a, const emr_method_tensor *tensor, 
         take_elected(a, normalizes, lambda, out);
         return;
     }
-    float divisor = normalizes ? total_weight(tensor) : 1;
+    float divisor = emr_agreement_divisor(tensor);
     for (size_t i = 0; i < a->n; i++)
         out[i] = a->total[i] / divisor * lambda;
 }

@@ -44,6 +44,9 @@ void emr_agreement_add(const emr_agreement *agreement, const emr_method_tensor *
                        const float *sparse);
 void emr_agreement_end(const emr_agreement *agreement, const emr_method_tensor *tensor, float *out);
 
+/* What the sum of all is divided by where no sign is elected: 1 unless it is normalized. */
+float emr_agreement_divisor(const emr_method_tensor *tensor);
+
 /* Elements [at, at + n) of the chunk's input, sparsified: in `room`, or where they are already. */
 typedef const float *(*emr_sparsify_fn)(const emr_method_chunk *chunk, uint32_t input, size_t at, size_t n,
                                         float *room);

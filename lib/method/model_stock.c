@@ -74,9 +74,9 @@ static emr_status settle_model_stock(const emr_method_tensor *tensor, double *fo
     return EMR_OK;
 }
 
-static double vector_length(const float *vector, size_t n)
+static double filter_product(const emr_method_chunk *c, uint32_t i, uint32_t j, size_t at, size_t n)
 {
-    return emr_square_root(emr_dot_floats(vector, vector, n));
+    return emr_dot_floats(c->tensor->library, c->inputs[i] + at, c->inputs[j] + at, n);
 }
 
 /* The same of a filter, without memory for a matrix. */
@@ -84,11 +84,10 @@ static double sum_filter_cosines(const emr_method_chunk *c, size_t at, size_t n)
 {
     double sum = 0;
     for (uint32_t i = 0; i < c->tensor->n_inputs; i++) {
-        const float *filter = c->inputs[i] + at;
-        double length = vector_length(filter, n);
+        double length = emr_square_root(filter_product(c, i, i, at, n));
         for (uint32_t j = i + 1; j < c->tensor->n_inputs; j++)
-            sum += pair_cosine(emr_dot_floats(filter, c->inputs[j] + at, n), length,
-                               vector_length(c->inputs[j] + at, n));
+            sum += pair_cosine(filter_product(c, i, j, at, n), length,
+                               emr_square_root(filter_product(c, j, j, at, n)));
     }
     return sum;
 }

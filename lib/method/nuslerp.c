@@ -93,18 +93,21 @@ static uint32_t nuslerp_numbers(const emr_method_tensor *tensor)
     return is_by_rows(tensor) ? 0 : (uint32_t)(PAIR_NUMBERS * count_pairs(tensor));
 }
 
-static void add_pair(double numbers[PAIR_NUMBERS], const float *first, const float *second, size_t n)
+/* Of elements [at, at + n) of the chunk. */
+static void add_pair(double numbers[PAIR_NUMBERS], const emr_method_chunk *c, size_t at, size_t n)
 {
-    numbers[0] += emr_dot_floats(first, first, n);
-    numbers[1] += emr_dot_floats(first, second, n);
-    numbers[2] += emr_dot_floats(second, second, n);
+    const float *first = c->inputs[0] + at, *second = c->inputs[1] + at;
+    const emr_kernels *kernels = c->tensor->library;
+    numbers[0] += emr_dot_floats(kernels, first, first, n);
+    numbers[1] += emr_dot_floats(kernels, first, second, n);
+    numbers[2] += emr_dot_floats(kernels, second, second, n);
 }
 
 static void add_nuslerp(const emr_method_chunk *c, double *sums)
 {
     uint64_t n_pairs = count_pairs(c->tensor), pair = c->first % n_pairs;
     if (n_pairs == 1)
-        add_pair(sums, c->inputs[0], c->inputs[1], c->n);
+        add_pair(sums, c, 0, c->n);
     for (size_t i = 0; i < c->n && n_pairs > 1; i++, pair = pair + 1 < n_pairs ? pair + 1 : 0) {
         double first = (double)c->inputs[0][i], second = (double)c->inputs[1][i];
         double *numbers = sums + PAIR_NUMBERS * pair;
@@ -129,7 +132,7 @@ static void combine_rows(const emr_method_chunk *c)
     double t = nuslerp_t(c->tensor);
     for (size_t at = 0; at < c->n; at += length) {
         double numbers[PAIR_NUMBERS] = {0};
-        add_pair(numbers, c->inputs[0] + at, c->inputs[1] + at, length);
+        add_pair(numbers, c, at, length);
         settle_pair(t, numbers);
         emr_weigh_inputs(c, at, length, numbers);
     }

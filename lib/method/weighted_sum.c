@@ -59,7 +59,7 @@ uint32_t emr_gram_numbers(const emr_method_tensor *tensor)
 
 void emr_gram_sums(const emr_method_chunk *c, double *sums)
 {
-    emr_dots_add(c->inputs, c->tensor->n_inputs, c->n, sums);
+    emr_dots_add(c->tensor->library, c->inputs, c->tensor->n_inputs, c->n, sums);
 }
 
 double emr_gram_length(const double *gram, uint32_t n_inputs, uint32_t i)

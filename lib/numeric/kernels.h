@@ -311,6 +311,8 @@ typedef struct emr_kernels {
     emr_sums (*sum_range)(const emr_chunk *chunk, emr_range range);
     /* emr_convert() of float dtypes; the buffers do not overlap. */
     void (*convert)(emr_dtype to, void *destination, emr_dtype from, const void *source, size_t n);
+    /* out = values - base in f32; `values` may be `out`. Whether all that comes out is finite. */
+    bool (*subtract)(float *out, const float *values, const float *base, size_t n);
     /* emr_quantise() and emr_dequantise() of whole blocks of a type that there is. */
     void (*quantise)(emr_block_type type, void *blocks, const float *values, size_t n);
     void (*dequantise)(emr_block_type type, float *values, const void *blocks, size_t n);
@@ -328,6 +330,8 @@ typedef struct emr_kernels {
     emr_code_kernels sign, thin, levels, differences;
     /* Where a member is NULL, that of emr_encode_c. */
     emr_encode_kernels encode;
+    /* dots[k] = <a, others[k]>, as numeric/dots.h says; where it is NULL, emr_dots_c. */
+    void (*dots)(const float *a, const float *const *others, size_t n_others, size_t n, double *dots);
     /* Where a member is NULL, that of emr_pairs_c. */
     emr_pair_kernels pairs;
     /* NULL: those of emr_random_c. */

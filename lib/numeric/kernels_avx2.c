@@ -463,6 +463,33 @@ enum { V_PAIR_OTHERS = 2 }; /* vectors that one is paired with at a time, likewi
 
 #include "numeric/blocks_template.h"
 
+typedef struct v8d {
+    __m256d a, b;
+} v8d;
+
+static inline v8d d_zero(void)
+{
+    return (v8d){_mm256_setzero_pd(), _mm256_setzero_pd()};
+}
+
+static inline v8d d_widen(const float *p)
+{
+    return (v8d){_mm256_cvtps_pd(_mm_loadu_ps(p)), _mm256_cvtps_pd(_mm_loadu_ps(p + 4))};
+}
+
+static inline v8d d_add_product(v8d sum, v8d x, v8d y)
+{
+    return (v8d){_mm256_add_pd(sum.a, _mm256_mul_pd(x.a, y.a)),
+                 _mm256_add_pd(sum.b, _mm256_mul_pd(x.b, y.b))};
+}
+
+static inline void d_store(double *p, v8d x)
+{
+    _mm256_storeu_pd(p, x.a);
+    _mm256_storeu_pd(p + 4, x.b);
+}
+
+#include "numeric/dots_template.h"
 #include "numeric/random_template.h"
 
 const emr_kernels emr_kernels_avx2 = {
@@ -470,8 +497,10 @@ const emr_kernels emr_kernels_avx2 = {
     .merge = merge,
     .sum_range = sum_range,
     .convert = convert,
+    .subtract = subtract,
     CODE_KERNELS,
     .encode = ENCODE_KERNELS,
+    .dots = dots,
     .pairs = PAIR_KERNELS,
     .random = RANDOM_KERNELS,
     BLOCK_KERNELS,

@@ -380,6 +380,29 @@ enum { V_PAIR_OTHERS = 4 }; /* vectors that one is paired with at a time, likewi
 
 #include "numeric/blocks_template.h"
 
+typedef __m512d v8d;
+
+static inline v8d d_zero(void)
+{
+    return _mm512_setzero_pd();
+}
+
+static inline v8d d_widen(const float *p)
+{
+    return _mm512_cvtps_pd(_mm256_loadu_ps(p));
+}
+
+static inline v8d d_add_product(v8d sum, v8d x, v8d y)
+{
+    return _mm512_add_pd(sum, _mm512_mul_pd(x, y));
+}
+
+static inline void d_store(double *p, v8d x)
+{
+    _mm512_storeu_pd(p, x);
+}
+
+#include "numeric/dots_template.h"
 #include "numeric/random_template.h"
 
 const emr_kernels emr_kernels_avx512 = {
@@ -387,8 +410,10 @@ const emr_kernels emr_kernels_avx512 = {
     .merge = merge,
     .sum_range = sum_range,
     .convert = convert,
+    .subtract = subtract,
     CODE_KERNELS,
     .encode = ENCODE_KERNELS,
+    .dots = dots,
     .pairs = PAIR_KERNELS,
     .random = RANDOM_KERNELS,
     BLOCK_KERNELS,

@@ -172,6 +172,16 @@ static void merge(emr_chunk *c)
         c->results[t].sums = sum_range(c, (emr_range){.task = t, .to = c->n});
 }
 
+static bool subtract(float *out, const float *values, const float *base, size_t n)
+{
+    uint32_t seen = 0; /* the top bit is set where an exponent is all ones */
+    for (size_t i = 0; i < n; i++) {
+        out[i] = values[i] - base[i];
+        seen |= (emr_f32_bits(out[i]) & 0x7f800000) + 0x00800000;
+    }
+    return seen >> 31 == 0;
+}
+
 static void convert(emr_dtype to, void *destination, emr_dtype from, const void *source, size_t n)
 {
     (void)emr_convert(to, destination, from, source, n);
@@ -192,6 +202,7 @@ const emr_kernels emr_kernels_c = {
     .merge = merge,
     .sum_range = sum_range,
     .convert = convert,
+    .subtract = subtract,
     .quantise = quantise_blocks,
     .dequantise = dequantise_blocks,
     .mask = {.apply = emr_c_apply_mask, .dot = emr_c_dot_mask},

@@ -444,6 +444,37 @@ enum { V_PAIR_OTHERS = 2 }; /* vectors that one is paired with at a time, likewi
 
 #include "numeric/blocks_template.h"
 
+typedef struct v8d {
+    float64x2_t r[4];
+} v8d;
+
+static inline v8d d_zero(void)
+{
+    float64x2_t zero = vdupq_n_f64(0);
+    return (v8d){{zero, zero, zero, zero}};
+}
+
+static inline v8d d_widen(const float *p)
+{
+    float32x4_t low = vld1q_f32(p), high = vld1q_f32(p + 4);
+    return (v8d){{vcvt_f64_f32(vget_low_f32(low)), vcvt_high_f64_f32(low), vcvt_f64_f32(vget_low_f32(high)),
+                  vcvt_high_f64_f32(high)}};
+}
+
+static inline v8d d_add_product(v8d sum, v8d x, v8d y)
+{
+    for (int i = 0; i < 4; i++)
+        sum.r[i] = vaddq_f64(sum.r[i], vmulq_f64(x.r[i], y.r[i]));
+    return sum;
+}
+
+static inline void d_store(double *p, v8d x)
+{
+    for (int i = 0; i < 4; i++)
+        vst1q_f64(p + 2 * i, x.r[i]);
+}
+
+#include "numeric/dots_template.h"
 #include "numeric/random_template.h"
 
 const emr_kernels emr_kernels_neon = {
@@ -451,8 +482,10 @@ const emr_kernels emr_kernels_neon = {
     .merge = merge,
     .sum_range = sum_range,
     .convert = convert,
+    .subtract = subtract,
     CODE_KERNELS,
     .encode = ENCODE_KERNELS,
+    .dots = dots,
     .pairs = PAIR_KERNELS,
     .random = RANDOM_KERNELS,
     BLOCK_KERNELS,

@@ -591,6 +591,24 @@ static emr_sums sum_range(const emr_chunk *c, emr_range range)
                : emr_kernels_c.sum_range(c, range);
 }
 
+/* A number less itself is 0 where it is finite, and else NaN, which stays. */
+static bool subtract(float *out, const float *values, const float *base, size_t n)
+{
+    float found[16];
+    v16 wrong = v_zero();
+    size_t i = 0;
+    bool finite = true;
+    for (; i + 16 <= n; i += 16) {
+        v16 difference = v_sub(v_load_f32(values + i), v_load_f32(base + i));
+        v_store_f32(out + i, difference);
+        wrong = v_add(wrong, v_sub(difference, difference));
+    }
+    v_store_f32(found, wrong);
+    for (size_t j = 0; j < 16; j++)
+        finite = finite && found[j] == 0;
+    return emr_kernels_c.subtract(out + i, values + i, base + i, n - i) && finite;
+}
+
 static void convert(emr_dtype to, void *destination, emr_dtype from, const void *source, size_t n)
 {
     size_t to_size = emr_float_size(to), from_size = emr_float_size(from), whole = n / 16 * 16;

@@ -15,6 +15,9 @@
 
 typedef double doubles __attribute__((vector_size(V_DOUBLE_BYTES)));
 typedef float narrow_doubles __attribute__((vector_size(V_DOUBLE_BYTES / 2)));
+/* The same anywhere in memory: copied in one piece. */
+typedef double doubles_anywhere __attribute__((vector_size(V_DOUBLE_BYTES), aligned(8), may_alias));
+typedef float narrow_anywhere __attribute__((vector_size(V_DOUBLE_BYTES / 2), aligned(4), may_alias));
 
 enum { DOUBLES = V_DOUBLE_BYTES / 8, PARTS = EMR_PAIR_LANES / DOUBLES };
 
@@ -26,13 +29,17 @@ typedef struct lanes8 {
 static INLINE lanes8 load_lanes(const double *from)
 {
     lanes8 x;
-    memcpy(&x, from, sizeof x);
+    UNROLL
+    for (size_t p = 0; p < PARTS; p++)
+        x.part[p] = *(const doubles_anywhere *)(const void *)(from + p * DOUBLES);
     return x;
 }
 
 static INLINE void store_lanes(double *to, lanes8 x)
 {
-    memcpy(to, &x, sizeof x);
+    UNROLL
+    for (size_t p = 0; p < PARTS; p++)
+        *(doubles_anywhere *)(void *)(to + p * DOUBLES) = x.part[p];
 }
 
 static INLINE lanes8 widen_lanes(const float *from)
@@ -40,8 +47,7 @@ static INLINE lanes8 widen_lanes(const float *from)
     lanes8 x;
     UNROLL
     for (size_t p = 0; p < PARTS; p++) {
-        narrow_doubles narrow;
-        memcpy(&narrow, from + p * DOUBLES, sizeof narrow);
+        narrow_doubles narrow = *(const narrow_anywhere *)(const void *)(from + p * DOUBLES);
         x.part[p] = __builtin_convertvector(narrow, doubles);
     }
     return x;

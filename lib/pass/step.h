@@ -1,6 +1,6 @@
 /* step.h - what a pass feeds: merged tensors chunk by chunk, all sources side by side, and then, for a step
- * that wants them, the tensors that are not merged. EMR-Merging is one step (merge/merge_step.c), the Gram
- * matrix of task vectors another (statistics/gram.c); a new one is one table.
+ * that wants them, the tensors that are not merged. EMR-Merging is one step (merge/merge_step.c),
+ * statistics of task vectors another (statistics/sweep.c); a new one is one table.
  *
  * A window of merged tensors takes one round:
  *

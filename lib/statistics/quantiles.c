@@ -266,6 +266,15 @@ static void free_quantile_workers(quantile_search *q, const emr_allocator *alloc
     emr_release(allocator, q->cuts);
 }
 
+emr_status emr_quantiles_check(const emr_statistics *s, uint64_t results, emr_error *error)
+{
+    uint64_t peak = emr_quantiles_memory(s, 0, results), cap = memory_cap(s, results);
+    return peak <= cap ? EMR_OK
+                       : emr_fail(error, EMR_ELIMIT,
+                                  "%u bytes of memory are too little for quantiles of %u tasks, %u would do",
+                                  cap, (uint64_t)s->n_tasks, peak);
+}
+
 emr_status emr_quantiles_find(emr_statistics *s, uint64_t results, statistics_stage *stage, emr_error *error)
 {
     emr_workers workers;
@@ -273,11 +282,6 @@ emr_status emr_quantiles_find(emr_statistics *s, uint64_t results, statistics_st
     if (!s->groups.count)
         return EMR_OK;
     choose_quantile_room(s, results, &q.n_workers, &q.room);
-    uint64_t peak = emr_quantiles_memory(s, 0, results);
-    if (peak > memory_cap(s, results))
-        return emr_fail(error, EMR_ELIMIT,
-                        "%u bytes of memory are too little for quantiles of %u tasks, %u would do",
-                        s->env.memory_bytes, (uint64_t)s->n_tasks, peak);
     emr_status status = emr_workers_create(&workers, &s->env, q.n_workers, error);
     if (status)
         return status;
@@ -285,6 +289,8 @@ emr_status emr_quantiles_find(emr_statistics *s, uint64_t results, statistics_st
         status = emr_no_memory(error, NULL);
     if (!status)
         status = cut_all(&q, &workers, error);
+    if (!status)
+        status = emr_env_progress(stage->env, stage->total, stage->total, "gathering statistics", error);
     free_quantile_workers(&q, &s->env.allocator);
     emr_workers_destroy(&workers);
     return status;

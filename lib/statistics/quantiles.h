@@ -10,7 +10,10 @@ uint64_t emr_quantiles_memory(const emr_statistics *statistics, uint64_t sweep, 
 /* Bytes that are read for them, unless more readings are needed: what progress is told of. */
 uint64_t emr_quantiles_bytes(const emr_statistics *statistics);
 
-/* After the sums; `results`: what is taken by them. EMR_ELIMIT: too little memory. */
+/* EMR_ELIMIT: too little memory; `results`: what is taken by them. */
+emr_status emr_quantiles_check(const emr_statistics *statistics, uint64_t results, emr_error *error);
+
+/* After the sums. */
 emr_status emr_quantiles_find(emr_statistics *statistics, uint64_t results, statistics_stage *stage,
                               emr_error *error);
 

@@ -227,21 +227,29 @@ static uint32_t n_left_out(const emr_statistics *s)
     return n - s->groups.n_tensors;
 }
 
+/* What the sums take, and whether everything fits. */
+static emr_status plan_memory(emr_statistics *s, emr_layout *layout, emr_error *error)
+{
+    const emr_sweep sweep = sweep_of(s, &s->env);
+    emr_status status = emr_sweep_plan(layout, &sweep, error);
+    return status ? status : emr_quantiles_check(s, sweep.besides, error);
+}
+
 emr_status emr_statistics_get_plan(emr_statistics *s, emr_statistics_plan *plan, emr_error *error)
 {
     emr_layout layout;
     if (!s || !plan)
         return emr_fail(error, EMR_EINVAL, "emr_statistics_get_plan: NULL");
     emr_status status = plan_statistics(s, error);
-    const emr_sweep sweep = sweep_of(s, &s->env);
     if (!status)
-        status = emr_sweep_plan(&layout, &sweep, error);
+        status = plan_memory(s, &layout, error);
     if (status)
         return status;
     const emr_statistics_plan known = {.params = s->groups.count,
                                        .bytes_in = s->alignment.merged_bytes,
-                                       .peak_memory = emr_quantiles_memory(s, layout.memory, sweep.besides),
-                                       .result_bytes = sweep.besides,
+                                       .peak_memory =
+                                           emr_quantiles_memory(s, layout.memory, bytes_of_results(s)),
+                                       .result_bytes = bytes_of_results(s),
                                        .n_tensors = s->groups.n_tensors,
                                        .n_left_out = n_left_out(s),
                                        .n_layers = s->groups.n_layers,
@@ -369,9 +377,8 @@ emr_status emr_statistics_run(emr_statistics *s, emr_error *error)
         return emr_fail(error, EMR_ESTATE, "statistics run once");
     emr_status status = plan_statistics(s, error);
     emr_layout layout; /* too little memory is said before any is taken for results */
-    const emr_sweep sweep = sweep_of(s, &s->env);
     if (!status)
-        status = emr_sweep_plan(&layout, &sweep, error);
+        status = plan_memory(s, &layout, error);
     if (!status && !create_results(s))
         status = emr_no_memory(error, NULL);
     if (!status)

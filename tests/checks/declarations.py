@@ -63,6 +63,11 @@ def preprocessed(include, compiler):
     return re.sub(r"\s+", " ", re.sub(r'__attribute__\(\(visibility\("default"\)\)\)', "", "\n".join(kept)))
 
 
+def without_bodies(text):
+    """Functions that are compiled in wherever they are called are no part of the interface."""
+    return re.sub(r"static inline [^{};]*\{[^{}]*\}", "", text)
+
+
 def read_callback(declaration):
     """A pointer to a function, or None."""
     found = re.fullmatch(r"(.*?)\(\*\s*(\w+)\)\s*\((.*)\)", declaration)
@@ -116,7 +121,7 @@ def add_statement(interface, text):
 
 def read(include, compiler):
     interface = Interface()
-    for statement in split_outside(preprocessed(include, compiler), ";"):
+    for statement in split_outside(without_bodies(preprocessed(include, compiler)), ";"):
         add_statement(interface, statement)
     for header in sorted(pathlib.Path(include, "emr").glob("*.h")):
         interface.macros += re.findall(r"^\s*#\s*define\s+(\w+)", header.read_text(), re.M)

@@ -4,8 +4,8 @@ import ctypes
 import random
 import struct
 import sys
-from ctypes import (CFUNCTYPE, POINTER, Structure, byref, c_char, c_char_p, c_float, c_int32, c_size_t, c_uint8, c_uint16,
-                    c_uint32, c_uint64, c_void_p, sizeof)
+from ctypes import (CFUNCTYPE, POINTER, Structure, byref, c_char, c_char_p, c_double, c_float, c_int32, c_size_t, c_uint8,
+                    c_uint16, c_uint32, c_uint64, c_void_p, sizeof)
 
 F32, BF16 = 1, 3
 EINVAL, EIO, EMISMATCH, ENOTFOUND = -1, -3, -7, -9
@@ -46,7 +46,7 @@ class Io(Growable):
 class ModelOptions(Growable):
     _fields_ = [("size", c_size_t), ("allocator", c_void_p), ("name", c_char_p), ("user", c_void_p),
                 ("destroy", c_void_p), ("scratch_bytes", c_size_t), ("open_scratch", c_void_p),
-                ("close_scratch", c_void_p)]
+                ("close_scratch", c_void_p), ("prepare", c_void_p)]
 
 
 class Computation(Growable):
@@ -83,6 +83,12 @@ class MergeOptions(Growable):
                 ("compression", c_int32), ("block_params", c_uint32), ("measure", c_uint32)]
 
 
+class CombinationOptions(Growable):
+    _fields_ = [("size", c_size_t), ("method", c_void_p), ("resources", POINTER(Resources)), ("policy", c_void_p),
+                ("head_globs", c_void_p), ("seed", c_uint64), ("n_head_globs", c_uint32), ("combine_heads", c_uint32),
+                ("dtype", c_uint32), ("on_nonfinite", c_uint32)]
+
+
 class Application(Growable):
     _fields_ = [("size", c_size_t), ("base", c_void_p), ("out", c_void_p), ("first", c_uint64), ("count", c_uint64),
                 ("tensor", c_uint32), ("base_dtype", c_uint32), ("out_dtype", c_uint32), ("without_base", c_uint32)]
@@ -110,6 +116,7 @@ class Emr:
     def __init__(self, path):
         self.library = ctypes.CDLL(path)
         self.library.emr_version.restype = c_char_p
+        self.library.emr_method_find.restype = self.library.emr_model_tensor.restype = c_void_p
 
     def call(self, name, *arguments):
         error = Error()
@@ -258,6 +265,37 @@ def merge(emr, base, tasks, output):
         emr.destroy("model", handle)
 
 
+def combine(emr, base, tasks):
+    """Task arithmetic, read out of the combined model, against its formula."""
+    handles = {name: emr.model(name, tensors, computed=True) for name, tensors in tasks.items()}
+    handles["base"] = emr.model("base", base)
+    combination = emr.make("emr_combination_create", byref(CombinationOptions(
+        method=emr.library.emr_method_find(b"task_arithmetic"), dtype=F32)))
+    emr.call("emr_combination_set_base", combination, handles["base"])
+    for name in tasks:
+        emr.call("emr_combination_add_task", combination, name.encode(), handles[name])
+    emr.call("emr_combination_set_parameter", combination, b"weight", c_uint32(0xfffffffe), None, c_double(0.25))
+    model = Handle()
+    emr.call("emr_combination_open_model", combination, byref(model))
+    emr.destroy("combination", combination)
+    expected, got = [], []
+    for b, *own in zip(values(base), *(values(task) for task in tasks.values())):
+        total = 0.0
+        for w in own:
+            total = f32(total + f32(f32(w - b) * 0.25))
+        expected.append(f32(b + total))
+    for i, (dtype, _, data) in enumerate(base.values()):
+        out = (c_float * (len(data) // (4 if dtype == F32 else 2)))()
+        emr.call("emr_tensor_read_floats", c_void_p(emr.library.emr_model_tensor(model, c_uint32(i))), c_uint64(0),
+                 c_size_t(len(out)), out)
+        got += out
+    check(got == expected, "task arithmetic")
+    print(f"task arithmetic: {len(got)} weights equal the formula")
+    emr.destroy("model", model)
+    for handle in handles.values():
+        emr.destroy("model", handle)
+
+
 def apply(emr, bundle, task, base):
     """The task's weights in f32, a few parameters at a time, in the order of the base's tensors."""
     modulator = emr.make("emr_bundle_open_modulator", bundle, c_uint32(task), None)
@@ -327,6 +365,7 @@ def main(path):
     bundle = emr.make("emr_bundle_open", byref(archive.io), b"archive", None)
     for t in range(len(tasks)):
         check_task(emr, bundle, t, base, formula)
+    combine(emr, base, tasks)
     check_refusals(emr, bundle, archive, base, tasks["french"])
     emr.destroy("bundle", bundle)
     print(f"libemr {emr.library.emr_version().decode()}, a bundle of {len(archive.bytes)} bytes, "

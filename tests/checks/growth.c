@@ -411,6 +411,39 @@ static emr_status with_heads_options(world *w, uint64_t future, emr_error *error
     return status;
 }
 
+static emr_status with_statistics_options(world *w, uint64_t future, emr_error *error)
+    emr_statistics *statistics;
+    NEW(emr_statistics_options, options, future);
+    (void)w;
+    emr_status status = emr_statistics_create(&statistics, &options, error);
+    emr_statistics_destroy(&statistics);
+
+/* Of one element that is 3 and 4. */
+static emr_status compare_tasks(uint64_t group_future, uint64_t options_future, emr_error *error)
+    const double products[] = {9, 12, 12, 16}, distances[] = {0, 1, 1, 0}, numbers[] = {3, 4};
+    const uint64_t zeros[] = {0, 0};
+    double matrix[4];
+    NEW(emr_statistics_group, group, group_future);
+    NEW(emr_kinship_options, options, options_future);
+    options.metric = EMR_KINSHIP_EUCLID;
+    group.n_tasks = 2;
+    group.count = 1;
+    group.products = products;
+    group.distances = distances;
+    group.sums = group.magnitudes = group.fourths = group.largest = numbers;
+    group.zeros = zeros;
+    emr_status status = emr_kinship(&group, &options, matrix, error);
+    if (!status && matrix[1] != 1)
+        fail("emr_statistics_group", "the distance of 3 and 4 is not 1");
+
+static emr_status with_statistics_group(world *w, uint64_t future, emr_error *error)
+    (void)w;
+    return compare_tasks(future, 0, error);
+
+static emr_status with_kinship_options(world *w, uint64_t future, emr_error *error)
+    (void)w;
+    return compare_tasks(0, future, error);
+
 static emr_status with_merge_options(world *w, uint64_t future, emr_error *error)
 {
     emr_merge *merge;
@@ -692,6 +725,9 @@ static const struct {
     {"emr_product", with_product_of_modulators},
     {"emr_application", with_application},
     {"emr_modulation", with_modulation},
+    {"emr_statistics_options", with_statistics_options},
+    {"emr_statistics_group", with_statistics_group},
+    {"emr_kinship_options", with_kinship_options},
     {"emr_search_options", with_search_options},
     {"emr_search_host", with_search_host},
     {"emr_trials_options", with_trials_options},
@@ -779,6 +815,7 @@ static void check_filled_by_searches(void)
 {
     emr_error error;
     emr_search *search = make_search(&error);
+    static void check_filled_by_searches(void) emr_search *search = make_search(&error);
     NEW(emr_search_host, host, 0);
     NEW(emr_trials_options, trials, 0);
     host.merge = on_merge;
@@ -790,6 +827,24 @@ static void check_filled_by_searches(void)
     CHECK_FILLED(emr_search_result, emr_search_get_result(search, out), out->best == 2);
     CHECK_FILLED(emr_trial, emr_trials_run(&trials, out, &error), out->number == 500);
     emr_search_destroy(&search);
+}
+
+static void check_statistics(world *w)
+{
+    emr_statistics *s;
+    emr_error error;
+    NEW(emr_statistics_options, options, 0);
+    NEW(emr_statistics_group, group, 0);
+    must(emr_statistics_create(&s, &options, &error), &error);
+    must(emr_statistics_set_base(s, w->models[BASE], &error), &error);
+    must(emr_statistics_add_task(s, "french", w->models[FRENCH], &error), &error);
+    CHECK_FILLED(emr_statistics_plan, emr_statistics_get_plan(s, out, &error), out->n_tensors == 2);
+    must(emr_statistics_run(s, &error), &error);
+    CHECK_FILLED(emr_statistics_group, emr_statistics_get_group(s, EMR_STATISTICS_MODEL, 0, out),
+                 out->layer == -1);
+    must(emr_statistics_get_group(s, EMR_STATISTICS_MODEL, 0, &group), &error);
+    CHECK_FILLED(emr_task_moments, emr_statistics_get_moments(&group, 0, out), out->norm > 0);
+    emr_statistics_destroy(&s);
 }
 
 static void check_filled(world *w)
@@ -822,6 +877,7 @@ static void check_filled(world *w)
     emr_buffer_destroy(&buffer);
     check_combination(w);
     check_heads(w);
+    check_statistics(w);
     check_filled_by_searches();
 }
 

@@ -734,6 +734,67 @@ static void test_merges()
     CHECK(emr::attempt([&] { return again.run(); }).status() == EMR_ESTATE);
 }
 
+// A method of the host's own: half of the first task's change, and what is found is how many elements there are.
+static emr_status halve(const emr_method_chunk *chunk, emr_error *)
+{
+    for (std::size_t i = 0; i < chunk->n; i++)
+        chunk->out[i] = chunk->tensor->found[0] == double(chunk->tensor->count)
+                            ? chunk->inputs[0][i] * float(emr::method_value(*chunk->tensor, 0, 0))
+                            : 0;
+    return EMR_OK;
+}
+
+static void test_combinations()
+{
+    const toy t = toy::make();
+    emr::combination_options options;
+    options.method = emr::method_find("task_arithmetic");
+    options.resources.memory_bytes = 8 << 20;
+    options.policy.on_missing = EMR_ON_MISSING_BASE;
+    options.set_heads({});
+    emr::combination combination = MUST(emr::combination::create(options));
+    MUST(combination.set_base(t.base));
+    MUST(combination.add_task("french", t.models[0]));
+    MUST(combination.add_task("german", t.models[1]));
+    MUST(combination.set_parameter("weight", 0.5));
+    MUST(combination.set_parameter("weight", 1, "bias", 0));
+    CHECK(emr::attempt([&] { return combination.set_parameter("height", 1); }).status() == EMR_ENOTFOUND);
+    CHECK(MUST(combination.get_plan()).n_combined == 2);
+    CHECK(emr::shape_of(MUST(combination.get_tensor(0)))[1] == toy::columns);
+    const emr::model combined = MUST(combination.open_model());
+    MUST(combined.prepare());
+    std::vector<float> got(toy::rows);
+    MUST(combined.tensor(1).read_floats(0, got));
+    for (std::size_t i = 0; i < toy::rows; i++)
+        CHECK(got[i] == t.bias[i] + (t.tuned[1][i] - t.bias[i]) * 0.5f);
+    emr::model renamed = MUST(emr::model::create());
+    MUST(renamed.add_tensor_as(combined.tensor(1), "other"));
+    CHECK(renamed.find_tensor("other").count() == toy::rows);
+
+    emr::method_stage count;
+    count.n_found = [](const emr_method_tensor *) -> std::uint32_t { return 1; };
+    count.add_sums = [](const emr_method_chunk *chunk, double *sums) { sums[0] += double(chunk->n); };
+    const emr::method_parameter share = {"share", 0.5, 0, 1, 0, 0};
+    emr::method method;
+    method.name = "half";
+    method.parameters = &share;
+    method.n_parameters = 1;
+    method.stages[0] = &count;
+    method.base = EMR_METHOD_BASE_REQUIRED;
+    method.combine = halve;
+    options.method = &method;
+    emr::combination own = MUST(emr::combination::create(options));
+    MUST(own.set_base(t.base));
+    MUST(own.add_task("french", t.models[0]));
+    MUST(MUST(own.open_model()).tensor(1).read_floats(0, got));
+    for (std::size_t i = 0; i < toy::rows; i++)
+        CHECK(got[i] == t.bias[i] + (t.tuned[1][i] - t.bias[i]) * 0.5f);
+
+    CHECK(!emr::method_at(UINT32_MAX) && emr::method_at(0));
+    const double cut[] = {0.5, 3};
+    CHECK(emr::method_is_above(cut, 0.5f, 2) && !emr::method_is_above(cut, 0.5f, 3));
+}
+
 // What a merge gives, taken as it comes.
 struct taken_parts {
     std::vector<float> unified_values;
@@ -1046,6 +1107,35 @@ static void test_searches()
     }
 }
 
+static void test_statistics()
+{
+    const float base_weights[] = {0, 0, 0, 0}, weights[] = {1, -2, 0, 2}, others[] = {1, 2, 0, 2};
+    const double fractions[] = {0.5};
+    double matrix[4];
+    emr::model base = MUST(emr::model::create()), one = MUST(emr::model::create()),
+               other = MUST(emr::model::create());
+    MUST(base.add("w", {4}, base_weights));
+    MUST(one.add("w", {4}, weights));
+    MUST(other.add("w", {4}, others));
+    emr::statistics_options options;
+    options.set_quantiles(fractions);
+    emr::statistics statistics = MUST(emr::statistics::create(options));
+    MUST(statistics.set_base(base));
+    MUST(statistics.add_task("one", one));
+    MUST(statistics.add_task("other", other));
+    CHECK(MUST(statistics.get_plan()).params == 4 && statistics.n_groups(EMR_STATISTICS_TENSOR) == 0);
+    MUST(statistics.run());
+    const emr::statistics_group group = MUST(statistics.get_group(EMR_STATISTICS_MODEL));
+    CHECK(group.products[1] == 1 && group.conflicts == 1 && group.quantiles[0] == 1);
+    CHECK(MUST(emr::get_moments(group, 0)).norm == 3);
+    emr::kinship_options cosine;
+    cosine.metric = EMR_KINSHIP_COSINE;
+    MUST(emr::kinship(group, matrix, cosine));
+    CHECK(emr::kinship_mean(matrix, 2) == matrix[1] && matrix[0] == 1);
+    MUST(statistics.split_kinship(matrix, cosine));
+    CHECK(emr::kinship_mean(matrix, 2) == matrix[2]);
+}
+
 static void test_trials()
 {
     emr::trials_options options;
@@ -1083,6 +1173,7 @@ int main()
     test_adapters();
     test_bundles();
     test_merges();
+    test_combinations();
     test_push_and_sink();
     test_modulators();
     test_sessions();
@@ -1092,6 +1183,7 @@ int main()
     test_without_base();
     test_blocks();
     test_searches();
+    test_statistics();
     test_trials();
     return report();
 }

@@ -9,6 +9,7 @@
  * EMR_EMULATED_AVX512 it checks that variant alone, its instructions emulated: see emulated/immintrin.h. */
 #include "check_blocks.h"
 #include "check_codes.h"
+#include "check_dots.h"
 #include "check_encode.h"
 #include "check_pairs.h"
 #include "check_random.h"
@@ -165,6 +166,32 @@ static bool same_conversion(const emr_kernels *k, emr_dtype to, emr_dtype from, 
 }
 
 /* Values of any kind, and plain random bits: every payload of a NaN there is, sooner or later. */
+/* Differences that are finite or not, in place or not. */
+static bool check_subtract(const emr_kernels *k)
+{
+    static float values[203], base[203], a[203], b[203];
+    bool right = true;
+    for (size_t n = 0; n <= 200; n++)
+        for (int odd = 0; odd < 4; odd++) {
+            for (size_t i = 0; i < 203; i++) {
+                values[i] = (float)((i * 37 + n) % 101) / 7;
+                base[i] = (float)((i * 53 + n) % 97) / 3;
+            }
+            if (odd && n)
+                values[1 + (n * 7 + 3) % n] = odd == 1 ? INFINITY : odd == 2 ? NAN : 3e38f;
+            if (odd == 3 && n)
+                base[1 + (n * 7 + 3) % n] = -3e38f;
+            memcpy(b, values, sizeof b);
+            bool finite = emr_kernels_c.subtract(a + 1, values + 1, base + 1, n);
+            right = right && finite == !(odd && n) && k->subtract(b + 1, b + 1, base + 1, n) == finite;
+            for (size_t i = 1; i <= n; i++)
+                right = right && (a[i] != a[i] ? b[i] != b[i] : memcmp(&a[i], &b[i], sizeof a[i]) == 0);
+        }
+    if (!right)
+        printf("%s: subtract differs\n", k->name);
+    return right;
+}
+
 static bool check_convert(const emr_kernels *k)
 {
     emr_dtype from = chance(4) ? all_dtypes[below(6)] : narrow_dtypes[below(3)];
@@ -198,12 +225,14 @@ static counts check_variant(const emr_kernels *k)
     for (size_t i = 0; i < 2 * sizeof many / sizeof many[0]; i++)
         count(&n, check_merge(k, many[i / 2]));
     check_codes(k, &n);
+    check_dots(k, &n);
     check_encode(k, &n);
     check_pairs(k, &n);
     check_random(k, &n);
     check_blocks(k, &n);
     for (int i = 0; i < 400; i++)
         count(&n, check_convert(k));
+    count(&n, check_subtract(k));
     count(&n, check_all_codes(k));
     return n;
 }

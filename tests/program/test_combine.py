@@ -3,7 +3,6 @@ What methods compute is tested elsewhere; here are those that are easy to comput
 import json
 import os
 import pathlib
-import sys
 
 from program import *
 
@@ -248,5 +247,4 @@ def test_help():
     assert "emr combine" in emr("--help").out
 
 
-if __name__ == "__main__":
-    run(globals())
+run(globals())

@@ -518,6 +518,60 @@ static void rows_that_do_not_fit_are_refused(void **state)
     test_set_destroy(&s);
 }
 
+/* Preparing with threads, alone, and with heads, while the k-th request for memory fails. */
+static emr_status combine_without_memory(const test_set *s, const emr_method *method,
+                                         const emr_allocator *allocator, emr_pool *pool, bool with_heads)
+{
+    static const char *const globs[] = {"b.*"};
+    emr_resources resources = test_resources(allocator, emr_pool_executor(pool));
+    emr_combination_options options = EMR_INIT(emr_combination_options);
+    emr_combination *c = NULL;
+    emr_model *m = NULL;
+    float value;
+    options.method = method;
+    options.resources = &resources;
+    options.head_globs = globs;
+    options.n_head_globs = with_heads;
+    emr_status status = emr_combination_create(&c, &options, NULL);
+    if (!status)
+        status = emr_combination_set_base(c, s->base.model, NULL);
+    for (size_t t = 0; !status && t < 2; t++)
+        status = emr_combination_add_task(c, t ? "one" : "other", s->tasks[t].model, NULL);
+    if (!status)
+        status = emr_combination_open_model(c, &m, NULL);
+    if (!status && !with_heads)
+        status = emr_tensor_read_floats(emr_model_tensor(m, 1), 700, 1, &value, NULL);
+    if (!status)
+        status = emr_model_prepare(m, &resources, NULL);
+    emr_model_destroy(&m);
+    emr_combination_destroy(&c);
+    return status;
+}
+
+static void stages_without_memory_leave_nothing_behind(void **state)
+{
+    static const emr_method *const methods[] = {&summing, &cutting, &cutting_all, &centering};
+    static const test_tensor small[] = {{"n.vector", EMR_DTYPE_F32, 1, {300}},
+                                        {"b.matrix", EMR_DTYPE_F32, 2, {30, 70}}};
+    test_set s = test_set_create(small, 2, 2, 91, SOURCE_MEMORY);
+    emr_pool *pool = test_pool_new(2);
+    (void)state;
+    for (int i = 0; i < 8; i++) {
+        size_t k = 0;
+        for (bool failed = true; failed; k++) {
+            test_allocator counts = {0, 0, k};
+            const emr_allocator allocator = test_allocator_make(&counts);
+            emr_status status = combine_without_memory(&s, methods[i % 4], &allocator, pool, i / 4);
+            failed = status != EMR_OK;
+            assert_true(!failed || status == EMR_ENOMEM);
+            assert_int_equal(counts.alive, 0);
+        }
+        assert_true(k > 20);
+    }
+    emr_pool_destroy(&pool);
+    test_set_destroy(&s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -527,6 +581,7 @@ int main(void)
         cmocka_unit_test(lists_of_all_tensors_are_cut_as_one),
         cmocka_unit_test(rows_are_never_torn),
         cmocka_unit_test(rows_that_do_not_fit_are_refused),
+        cmocka_unit_test(stages_without_memory_leave_nothing_behind),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -6,7 +6,7 @@
 
 #include <math.h>
 
-enum { N_VECTORS = 11, LONGEST = 16384 + 5 };
+enum { N_VECTORS = 18, LONGEST = 16384 + 5 };
 
 typedef struct vectors {
     float *values;
@@ -43,12 +43,14 @@ static void test_sums_are_in_the_order_that_is_written_down(void **state)
     (void)state;
     for (size_t k = 0; k < N_LENGTHS; k++)
         for (uint32_t n = 1; n <= N_VECTORS; n++) {
-            double matrix[N_VECTORS * N_VECTORS] = {0};
-            emr_dots_add(v.each, n, lengths[k], matrix);
+            double matrix[N_VECTORS * N_VECTORS] = {0}, fast[N_VECTORS * N_VECTORS] = {0};
+            emr_dots_add(NULL, v.each, n, lengths[k], matrix);
+            emr_dots_add(emr_kernels_select(), v.each, n, lengths[k], fast);
+            assert_memory_equal(matrix, fast, sizeof fast);
             for (uint32_t i = 0; i < n * n; i++) {
                 double want = in_written_order(v.each[i / n], v.each[i % n], lengths[k]);
                 assert_memory_equal(&matrix[i], &want, sizeof want);
-                assert_true(emr_dot_floats(v.each[i / n], v.each[i % n], lengths[k]) == want);
+                assert_true(emr_dot_floats(NULL, v.each[i / n], v.each[i % n], lengths[k]) == want);
             }
         }
     free(v.values);
@@ -65,7 +67,7 @@ static void test_products_are_the_vectors_own(void **state)
             want += product;
             scale += fabsl(product);
         }
-        assert_true(fabsl(emr_dot_floats(v.each[2], v.each[j], LONGEST) - want) <= 1e-13L * scale);
+        assert_true(fabsl(emr_dot_floats(NULL, v.each[2], v.each[j], LONGEST) - want) <= 1e-13L * scale);
     }
     free(v.values);
 }
@@ -75,9 +77,9 @@ static void test_sums_are_added_to_those_that_are_there(void **state)
     vectors v = draw_vectors();
     double once[4] = {0}, twice[4] = {0};
     (void)state;
-    emr_dots_add(v.each, 2, 100, once);
-    emr_dots_add(v.each, 2, 100, twice);
-    emr_dots_add(v.each, 2, 100, twice);
+    emr_dots_add(NULL, v.each, 2, 100, once);
+    emr_dots_add(NULL, v.each, 2, 100, twice);
+    emr_dots_add(NULL, v.each, 2, 100, twice);
     for (size_t i = 0; i < 4; i++)
         assert_true(twice[i] == once[i] + once[i]);
     free(v.values);

@@ -16,7 +16,7 @@ typedef struct way {
 
 static const way ways[] = {
     {SOURCE_MEMORY, 0, 0, false},     {SOURCE_MEMORY, 1, 0, true},        {SOURCE_IO, 4, 0, true},
-    {SOURCE_READ, 3, 8 << 20, false}, {SOURCE_MEMORY, 3, 16 << 20, true},
+    {SOURCE_READ, 3, 64 << 20, false}, {SOURCE_MEMORY, 3, 48 << 20, true},
 };
 enum { N_WAYS = sizeof ways / sizeof *ways };
 
@@ -50,7 +50,7 @@ static emr_model *open_in_way(const test_set *s, const emr_method *method, const
     emr_combination_options options = EMR_INIT(emr_combination_options);
     bool without_base = method->base == EMR_METHOD_BASE_INPUT && method->max_tasks > 0;
     emr_error error;
-    resources.memory_bytes = w->memory;
+    resources.memory_bytes = method->row_length ? 8 * w->memory : w->memory; /* whole rows need more */
     options.method = method;
     options.resources = &resources;
     options.seed = 5;

@@ -430,6 +430,40 @@ static emr_status try_nothing(void *user, const emr_trial *trial, double *score,
     return EMR_OK;
 }
 
+static void refuse_statistics(void)
+{
+    const double number = 1;
+    double matrix[1];
+    emr_statistics *s;
+    emr_statistics_plan plan = EMR_INIT(emr_statistics_plan);
+    emr_statistics_group group = EMR_INIT(emr_statistics_group);
+    emr_task_moments moments = EMR_INIT(emr_task_moments);
+    emr_statistics_options options = {.size = sizeof options, .n_quantiles = 1};
+    REFUSED(emr_statistics_create(NULL, NULL, e));
+    NO_HANDLE(s, emr_statistics_create(&s, &options, e)); /* without quantiles */
+    options.quantiles = &number;
+    assert_int_equal(emr_statistics_create(&s, &options, NULL), EMR_OK);
+    REFUSED(emr_statistics_set_base(NULL, f.set.base.model, e));
+    REFUSED(emr_statistics_set_base(s, NULL, e));
+    REFUSED(emr_statistics_add_task(NULL, "a", f.set.tasks[0].model, e));
+    REFUSED(emr_statistics_add_task(s, NULL, f.set.tasks[0].model, e));
+    REFUSED(emr_statistics_add_task(s, "a", NULL, e));
+    REFUSED(emr_statistics_get_plan(NULL, &plan, e));
+    REFUSED(emr_statistics_get_plan(s, NULL, e));
+    REFUSED(emr_statistics_run(NULL, e));
+    QUIET(emr_statistics_get_group(NULL, EMR_STATISTICS_MODEL, 0, &group));
+    QUIET(emr_statistics_get_group(s, EMR_STATISTICS_MODEL, 0, NULL));
+    QUIET(emr_statistics_get_moments(NULL, 0, &moments));
+    QUIET(emr_statistics_get_moments(&group, 0, &moments)); /* not filled */
+    QUIET(emr_statistics_get_moments(&group, 0, NULL));
+    REFUSED(emr_kinship(NULL, NULL, matrix, e));
+    REFUSED(emr_kinship(&group, NULL, NULL, e));
+    REFUSED(emr_kinship(&group, NULL, matrix, e));
+    REFUSED(emr_statistics_split_kinship(NULL, NULL, matrix, e));
+    REFUSED(emr_statistics_split_kinship(s, NULL, NULL, e));
+    emr_statistics_destroy(&s), emr_statistics_destroy(&s), emr_statistics_destroy(NULL);
+}
+
 static void refuse_searches(void)
 {
     emr_search *search;
@@ -474,6 +508,7 @@ static void null_is_refused_by_every_call(void **state)
         refuse_modulators();
         refuse_sessions();
         refuse_searches();
+        refuse_statistics();
     }
     assert_int_equal(n_broken, 0);
 }

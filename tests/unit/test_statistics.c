@@ -3,6 +3,7 @@
 #include "support.h"
 
 #include <math.h>
+#include <stdio.h>
 
 static const test_tensor tensors[] = {
     {"model.embed_tokens.weight", EMR_DTYPE_BF16, 2, {40, 17}},
@@ -41,7 +42,7 @@ static test_set world(uint64_t seed)
 
 static emr_statistics *statistics_of(const test_set *s, const emr_statistics_options *options)
 {
-    static char names[64][8];
+    static char names[64][24];
     emr_statistics *statistics;
     emr_error error;
     assert_ok(emr_statistics_create(&statistics, options, &error), &error);

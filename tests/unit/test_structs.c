@@ -436,6 +436,79 @@ static emr_status get_bundle_info(void *out, emr_error *error)
     return emr_bundle_get_info(f.bundle, out);
 }
 
+static emr_status give_statistics_options(void *given, emr_error *error)
+{
+    emr_statistics *made;
+    emr_status status = emr_statistics_create(&made, given, error);
+    emr_statistics_destroy(&made);
+    return status;
+}
+
+static emr_statistics *fixture_statistics(void)
+{
+    emr_statistics *s;
+    emr_error why;
+    assert_ok(emr_statistics_create(&s, NULL, &why), &why);
+    assert_ok(emr_statistics_set_base(s, f.set.base.model, &why), &why);
+    assert_ok(emr_statistics_add_task(s, "one", f.set.tasks[0].model, &why), &why);
+    return s;
+}
+
+static emr_status get_statistics_plan(void *out, emr_error *error)
+{
+    emr_statistics *s = fixture_statistics();
+    emr_status status = emr_statistics_get_plan(s, out, error);
+    emr_statistics_destroy(&s);
+    return status;
+}
+
+static emr_status get_statistics_group(void *out, emr_error *error)
+{
+    emr_statistics *s = fixture_statistics();
+    assert_ok(emr_statistics_run(s, error), error);
+    emr_status status = emr_statistics_get_group(s, EMR_STATISTICS_MODEL, 0, out);
+    emr_statistics_destroy(&s);
+    return status;
+}
+
+static const double some_numbers[4] = {4, 4, 4, 4};
+static const uint64_t some_zeros[2] = {0, 0};
+
+/* Filled by hand. */
+static emr_statistics_group some_group(void)
+{
+    return (emr_statistics_group){.size = sizeof(emr_statistics_group),
+                                  .products = some_numbers,
+                                  .distances = some_numbers,
+                                  .sums = some_numbers,
+                                  .magnitudes = some_numbers,
+                                  .fourths = some_numbers,
+                                  .largest = some_numbers,
+                                  .zeros = some_zeros,
+                                  .count = 1,
+                                  .n_tasks = 2};
+}
+
+static emr_status get_task_moments(void *out, emr_error *error)
+{
+    const emr_statistics_group group = some_group();
+    (void)error;
+    return emr_statistics_get_moments(&group, 0, out);
+}
+
+static emr_status give_statistics_group(void *given, emr_error *error)
+{
+    double matrix[4];
+    return emr_kinship(given, NULL, matrix, error);
+}
+
+static emr_status give_kinship_options(void *given, emr_error *error)
+{
+    double matrix[4];
+    const emr_statistics_group group = some_group();
+    return emr_kinship(&group, given, matrix, error);
+}
+
 static emr_combination *combine_fixture(void)
 {
     const emr_combination_options options = {.size = sizeof options,
@@ -724,6 +797,10 @@ static void structs_come_in_by_the_size_rule(void **state)
     CHECK_IN(emr_resources, &(emr_resources){0}, give_resources_to_session);
     CHECK_IN(emr_search_host, &((emr_search_host){.merge = merge_nothing, .evaluate = score_same}),
              give_search_host);
+    const emr_statistics_group group = some_group();
+    CHECK_IN(emr_statistics_group, &group, give_statistics_group);
+    CHECK_IN(emr_statistics_options, &(emr_statistics_options){0}, give_statistics_options);
+    CHECK_IN(emr_kinship_options, &(emr_kinship_options){0}, give_kinship_options);
     CHECK_IN(emr_search_options, &(emr_search_options){0}, give_search_options);
     CHECK_IN(emr_session_options, &(emr_session_options){0}, give_session_options);
     CHECK_IN(emr_sink, &(emr_sink){0}, give_sink);
@@ -781,6 +858,9 @@ static void structs_go_out_by_the_size_rule(void **state)
     CHECK_OUT(emr_search_candidate, get_search_candidate);
     CHECK_OUT(emr_search_result, get_search_result);
     CHECK_OUT(emr_session_info, get_session_info);
+    CHECK_OUT(emr_statistics_group, get_statistics_group);
+    CHECK_OUT(emr_statistics_plan, get_statistics_plan);
+    CHECK_OUT(emr_task_moments, get_task_moments);
     CHECK_OUT(emr_task_info, get_task_info);
     CHECK_OUT(emr_task_report, get_task_report);
     CHECK_OUT(emr_tensor_info, get_tensor_info);

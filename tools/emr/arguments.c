@@ -13,7 +13,9 @@ enum {
     ADD = 32,
     DROP = 64,
     COMBINE = 128,
-    ALL = 255
+    KINSHIP = 256,
+    SEARCH = 512,
+    ALL = 1023
 };
 
 typedef struct option option;
@@ -28,6 +30,7 @@ struct option {
     size_t offset;             /* of the member in arguments */
     const char *const *choice; /* for set_choice: words, NULL at the end */
     uint32_t first;            /* the number of the first word */
+    long most;                 /* for set_count */
 };
 
 static void *option_member(arguments *a, const option *o)
@@ -167,6 +170,93 @@ static const char *add_task_word(arguments *a, const option *o, const char *valu
     return *value ? NULL : "is empty";
 }
 
+/* Words with commas between them; calls `take` with each. */
+static const char *each_word(arguments *a, const char *value,
+                             const char *(*take)(arguments *a, const char *word, size_t n))
+{
+    for (;; value++) {
+        size_t n = strcspn(value, ",");
+        const char *wrong = take(a, value, n);
+        if (wrong)
+            return wrong;
+        value += n;
+        if (!*value)
+            return NULL;
+    }
+}
+
+static const char *add_published(arguments *a, const char *word, size_t n)
+{
+    static const char *const words[] = {"absolute", "rows", "split", "low-precision", "missing"};
+    for (unsigned i = 0; i < sizeof words / sizeof *words; i++) {
+        if (strlen(words[i]) == n && strncmp(words[i], word, n) == 0) {
+            a->published |= 1u << i;
+            return NULL;
+        }
+    }
+    return "has a word that is none of absolute, rows, split, low-precision, missing";
+}
+
+static const char *set_published(arguments *a, const option *o, const char *value)
+{
+    (void)o;
+    return each_word(a, value, add_published);
+}
+
+static const char *add_quantile(arguments *a, const char *word, size_t n)
+{
+    double number;
+    double *more = realloc(a->quantiles, (a->n_quantiles + (size_t)1) * sizeof *more);
+    if (!more)
+        return "takes more memory than there is";
+    a->quantiles = more;
+    if (!parse_number(word, word + n, &number) || !(number >= 0 && number <= 1))
+        return "must be numbers from 0 to 1 with commas between them";
+    a->quantiles[a->n_quantiles++] = number;
+    return NULL;
+}
+
+static const char *set_quantiles(arguments *a, const option *o, const char *value)
+{
+    (void)o;
+    return each_word(a, value, add_quantile);
+}
+
+static const char *const scope_words[] = {"model", "tensor", "layer", "kind", NULL};
+static const char *const metric_words[] = {"pearson", "cosine", "euclid", NULL};
+static const char *add_evaluation(arguments *a, const option *o, const char *value)
+{
+    (void)o;
+    a->search.evaluate[a->search.n_evaluate++] = value;
+    return NULL;
+}
+
+static const char *set_count(arguments *a, const option *o, const char *value)
+{
+    long number;
+    if (!parse_whole(value, 1, o->most, &number))
+        return "must be a whole number from 1 on, and no larger than makes sense";
+    *(uint32_t *)option_member(a, o) = (uint32_t)number;
+    return NULL;
+}
+
+static const char *set_number(arguments *a, const option *o, const char *value)
+{
+    return parse_number(value, value + strlen(value), option_member(a, o)) ? NULL : "is no number";
+}
+
+static const char *set_stop_kinship(arguments *a, const option *o, const char *value)
+{
+    a->search.has_stop_kinship = 1;
+    return set_number(a, o, value);
+}
+
+static const char *set_timeout(arguments *a, const option *o, const char *value)
+{
+    const char *wrong = set_number(a, o, value);
+    return !wrong && !(a->search.timeout > 0) ? "must be above 0" : wrong;
+}
+
 static const char *const rule_words[] = {"default", "l1",       "l1-means", "l2",
                                          "norm",    "unbiased", "mixed",    NULL};
 static const char *const per_words[] = {"default", "model", "tensor", "row", NULL};
@@ -178,29 +268,60 @@ static const char *const mask_words[] = {"agree", "nearest", NULL};
 static const char *const vectors_words[] = {"bf16", "f32", NULL};
 static const char *const dtype_words[] = {"f32", "f16", "bf16", NULL};
 
+static const char *const partner_words[] = {"lowest", "highest", "none", NULL};
+static const char *const pool_words[] = {"all", "top", "last", NULL};
+static const char *const failure_words[] = {"out", "stop", NULL};
+
 #define VALUE(function, member)             .takes_value = true, .set = function, .offset = offsetof(arguments, member)
 #define CHOICE(member, words, first_number) VALUE(set_choice, member), .choice = words, .first = first_number
+#define COUNT(member, largest)              VALUE(set_count, member), .most = largest
 #define FLAG(member)                        .set = set_flag, .offset = offsetof(arguments, member)
 
 static const option option_table[] = {
-    {.name = "--base", .commands = MERGE | APPLY | VERIFY | ADD | COMBINE, VALUE(set_text, base)},
+    {.name = "--base",
+     .commands = MERGE | APPLY | VERIFY | ADD | COMBINE | SEARCH | KINSHIP,
+     VALUE(set_text, base)},
     {.name = "--task",
-     .commands = MERGE | APPLY | ADD | DROP | COMBINE,
+     .commands = MERGE | APPLY | ADD | DROP | COMBINE | SEARCH | KINSHIP,
      .takes_value = true,
      .set = add_task_word},
-    {.name = "--tasks", .commands = MERGE | ADD | COMBINE, .takes_value = true, .set = add_task_word},
-    {.name = "--rename", .commands = MERGE | ADD | COMBINE, .takes_value = true, .set = add_rename},
-    {.name = "-o", .commands = MERGE | APPLY | EXPORT | ADD | DROP | COMBINE, VALUE(set_text, output)},
-    {.name = "--output", .commands = MERGE | APPLY | EXPORT | ADD | DROP | COMBINE, VALUE(set_text, output)},
-    {.name = "--method", .commands = COMBINE, VALUE(set_text, method)},
+    {.name = "--tasks",
+     .commands = MERGE | ADD | COMBINE | SEARCH | KINSHIP,
+     .takes_value = true,
+     .set = add_task_word},
+    {.name = "--rename",
+     .commands = MERGE | ADD | COMBINE | SEARCH | KINSHIP,
+     .takes_value = true,
+     .set = add_rename},
+    {.name = "-o",
+     .commands = MERGE | APPLY | EXPORT | ADD | DROP | COMBINE | SEARCH,
+     VALUE(set_text, output)},
+    {.name = "--output",
+     .commands = MERGE | APPLY | EXPORT | ADD | DROP | COMBINE | SEARCH,
+     VALUE(set_text, output)},
+    {.name = "--method", .commands = COMBINE | SEARCH, VALUE(set_text, method)},
     {.name = "--methods", .commands = COMBINE, FLAG(list_methods)},
     {.name = "--config", .commands = COMBINE, VALUE(set_text, config)},
-    {.name = "--set", .commands = COMBINE, .takes_value = true, .set = add_setting},
-    {.name = "--seed", .commands = COMBINE, VALUE(set_seed, seed)},
-    {.name = "--keep", .commands = COMBINE, .takes_value = true, .set = add_private_glob},
-    {.name = "--heads", .commands = MERGE | COMBINE, .takes_value = true, .set = add_head_glob},
-    {.name = "--combine-heads", .commands = COMBINE, FLAG(combine_heads)},
-    {.name = "--out-dtype", .commands = COMBINE, CHOICE(dtype, dtype_words, EMR_DTYPE_F32)},
+    {.name = "--set", .commands = COMBINE | SEARCH, .takes_value = true, .set = add_setting},
+    {.name = "--seed", .commands = COMBINE | SEARCH, VALUE(set_seed, seed)},
+    {.name = "--keep", .commands = COMBINE | SEARCH, .takes_value = true, .set = add_private_glob},
+    {.name = "--heads", .commands = MERGE | COMBINE | SEARCH, .takes_value = true, .set = add_head_glob},
+    {.name = "--combine-heads", .commands = COMBINE | SEARCH, FLAG(combine_heads)},
+    {.name = "--out-dtype", .commands = COMBINE | SEARCH, CHOICE(dtype, dtype_words, EMR_DTYPE_F32)},
+    {.name = "--evaluate", .commands = SEARCH, .takes_value = true, .set = add_evaluation},
+    {.name = "--timeout", .commands = SEARCH, VALUE(set_timeout, search.timeout)},
+    {.name = "--on-failure", .commands = SEARCH, CHOICE(search.on_failure, failure_words, 0)},
+    {.name = "--retry", .commands = SEARCH, FLAG(search.retry)},
+    {.name = "--minimise", .commands = SEARCH, FLAG(search.minimise)},
+    {.name = "--k", .commands = SEARCH, COUNT(search.k, 65536)},
+    {.name = "--partner", .commands = SEARCH, CHOICE(search.partner, partner_words, 0)},
+    {.name = "--pool", .commands = SEARCH, CHOICE(search.pool, pool_words, 0)},
+    {.name = "--stop-kinship", .commands = SEARCH, VALUE(set_stop_kinship, search.stop_kinship)},
+    {.name = "--generations", .commands = SEARCH, COUNT(search.generations, 1000000)},
+    {.name = "--metric", .commands = SEARCH, CHOICE(search.metric, metric_words, 0)},
+    {.name = "--keep-all", .commands = SEARCH, FLAG(search.keep_all)},
+    {.name = "--trials", .commands = SEARCH, COUNT(search.trials, 1000000)},
+    {.name = "--vary", .commands = SEARCH, VALUE(set_text, search.vary)},
     {.name = "--modulator", .commands = MERGE | ADD, .takes_value = true, .set = add_modulator},
     {.name = "--mask", .commands = MERGE, CHOICE(mask_rule, mask_words, EMR_MASK_RULE_AGREE)},
     {.name = "--vectors", .commands = MERGE | ADD, CHOICE(f32_vectors, vectors_words, 0)},
@@ -209,41 +330,55 @@ static const option option_table[] = {
     {.name = "--rescale", .commands = MERGE | ADD, CHOICE(rescale, rule_words, 0)},
     {.name = "--rescale-per", .commands = MERGE, CHOICE(rescale_per, per_words, 0)},
     {.name = "--tie", .commands = MERGE, CHOICE(merge.tie, tie_words, 0)},
-    {.name = "--private", .commands = MERGE, .takes_value = true, .set = add_private_glob},
-    {.name = "--merge", .commands = MERGE | COMBINE, .takes_value = true, .set = add_merge_glob},
-    {.name = "--apply-adapters", .commands = MERGE | ADD | COMBINE, FLAG(apply_adapters)},
+    {.name = "--private", .commands = MERGE | KINSHIP, .takes_value = true, .set = add_private_glob},
+    {.name = "--merge",
+     .commands = MERGE | COMBINE | SEARCH | KINSHIP,
+     .takes_value = true,
+     .set = add_merge_glob},
+    {.name = "--apply-adapters", .commands = MERGE | ADD | COMBINE | KINSHIP, FLAG(apply_adapters)},
     {.name = "--adapter-differ",
-     .commands = MERGE | ADD | COMBINE,
+     .commands = MERGE | ADD | COMBINE | KINSHIP,
      .takes_value = true,
      .set = add_differing},
     {.name = "--on-mismatch",
-     .commands = MERGE | ADD | COMBINE,
+     .commands = MERGE | ADD | COMBINE | SEARCH | KINSHIP,
      CHOICE(policy.on_mismatch, mismatch_words, 0)},
     {.name = "--on-missing",
-     .commands = MERGE | ADD | COMBINE,
+     .commands = MERGE | ADD | COMBINE | SEARCH | KINSHIP,
      VALUE(set_missing, policy.on_missing),
      .choice = missing_words},
-    {.name = "--on-nonfinite", .commands = MERGE | COMBINE, CHOICE(merge.on_nonfinite, nonfinite_words, 0)},
+    {.name = "--on-nonfinite",
+     .commands = MERGE | COMBINE | SEARCH | KINSHIP,
+     CHOICE(merge.on_nonfinite, nonfinite_words, 0)},
     {.name = "--unified-dtype", .commands = MERGE, CHOICE(merge.unified_dtype, dtype_words, EMR_DTYPE_F32)},
     {.name = "--embed-base", .commands = MERGE, FLAG(merge.embed_base)},
     {.name = "--extendable", .commands = MERGE, FLAG(merge.extendable)},
     {.name = "--zstd-level", .commands = MERGE, VALUE(set_level, merge.compression)},
     {.name = "--block-params", .commands = MERGE, VALUE(set_block_params, merge.block_params)},
-    {.name = "--memory", .commands = MERGE | APPLY | EXPORT | ADD | COMBINE, VALUE(set_size, memory)},
+    {.name = "--memory",
+     .commands = MERGE | APPLY | EXPORT | ADD | COMBINE | SEARCH | KINSHIP,
+     VALUE(set_size, memory)},
     {.name = "--threads",
-     .commands = MERGE | APPLY | VERIFY | EXPORT | ADD | COMBINE,
+     .commands = MERGE | APPLY | VERIFY | EXPORT | ADD | COMBINE | SEARCH | KINSHIP,
      VALUE(set_threads, threads)},
     {.name = "--resume", .commands = MERGE | ADD, FLAG(resume)},
     {.name = "--resume-every", .commands = MERGE | ADD, VALUE(set_size, resume_every)},
-    {.name = "--dry-run", .commands = MERGE | ADD | COMBINE, FLAG(dry_run)},
-    {.name = "--dequantise", .commands = MERGE | APPLY | VERIFY | ADD | COMBINE, FLAG(dequantise)},
-    {.name = "--no-side-files", .commands = MERGE | ADD | COMBINE, FLAG(no_side_files)},
+    {.name = "--dry-run", .commands = MERGE | ADD | COMBINE | SEARCH | KINSHIP, FLAG(dry_run)},
+    {.name = "--dequantise",
+     .commands = MERGE | APPLY | VERIFY | ADD | COMBINE | SEARCH | KINSHIP,
+     FLAG(dequantise)},
+    {.name = "--no-side-files", .commands = MERGE | ADD | COMBINE | SEARCH | KINSHIP, FLAG(no_side_files)},
     {.name = "--dtype", .commands = APPLY, CHOICE(dtype, dtype_words, EMR_DTYPE_F32)},
-    {.name = "--shard-size", .commands = APPLY | COMBINE, VALUE(set_size, shard_bytes)},
+    {.name = "--shard-size", .commands = APPLY | COMBINE | SEARCH, VALUE(set_size, shard_bytes)},
     {.name = "--unified", .commands = EXPORT, FLAG(unified)},
     {.name = "--mask", .commands = EXPORT, VALUE(set_text, mask)},
     {.name = "--vector", .commands = EXPORT, VALUE(set_text, vector)},
-    {.name = "--force", .commands = MERGE | APPLY | EXPORT | ADD | DROP | COMBINE, FLAG(force)},
+    {.name = "--force", .commands = MERGE | APPLY | EXPORT | ADD | DROP | COMBINE | KINSHIP, FLAG(force)},
+    {.name = "--per", .commands = KINSHIP, CHOICE(per, scope_words, EMR_STATISTICS_MODEL)},
+    {.name = "--metric", .commands = KINSHIP, CHOICE(metric, metric_words, EMR_KINSHIP_PEARSON)},
+    {.name = "--published", .commands = KINSHIP, VALUE(set_published, published)},
+    {.name = "--quantiles", .commands = KINSHIP, .takes_value = true, .set = set_quantiles},
+    {.name = "--heat-map", .commands = KINSHIP, VALUE(set_text, output)},
     {.name = "--json", .commands = ALL, FLAG(json)},
     {.name = "--quiet", .commands = ALL, FLAG(quiet)},
     {.name = "--version", .commands = ALL, FLAG(version)},
@@ -252,8 +387,8 @@ static const option option_table[] = {
 
 static unsigned command_bit(const char *name)
 {
-    static const char *const names[] = {"merge",  "apply", "inspect", "verify",
-                                        "export", "add",   "drop",    "combine"};
+    static const char *const names[] = {"merge", "apply", "inspect", "verify",  "export",
+                                        "add",   "drop",  "combine", "kinship", "search"};
     for (unsigned i = 0; i < sizeof names / sizeof names[0]; i++)
         if (strcmp(names[i], name) == 0)
             return 1u << i;
@@ -305,9 +440,10 @@ int parse_arguments(arguments *a, int argc, char **argv)
     a->differ = calloc(room, sizeof *a->differ);
     a->head_globs = calloc(room, sizeof *a->head_globs);
     a->set_words = calloc(room, sizeof *a->set_words);
-    if (!a->head_globs || !a->set_words || !a->differ || !a->merge_globs || !a->base_globs ||
-        !a->absent_globs || !a->files || !a->rename_words || !a->modulator_words || !a->task_words ||
-        !a->private_globs)
+    a->search.evaluate = calloc(room, sizeof *a->search.evaluate);
+    if (!a->search.evaluate || !a->head_globs || !a->set_words || !a->differ || !a->merge_globs ||
+        !a->base_globs || !a->absent_globs || !a->files || !a->rename_words || !a->modulator_words ||
+        !a->task_words || !a->private_globs)
         return complain(EXIT_SYSTEM, "out of memory");
     a->merge = EMR_INIT(emr_merge_options);
     a->policy = (emr_policy){.size = sizeof a->policy,
@@ -349,6 +485,8 @@ void free_arguments(arguments *a)
     free(a->differ);
     free(a->head_globs);
     free(a->set_words);
+    free(a->search.evaluate);
     free(a->base_globs);
     free(a->absent_globs);
+    free(a->quantiles);
 }

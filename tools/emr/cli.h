@@ -40,6 +40,20 @@ typedef struct rename_rule {
     bool used;
 } rename_rule;
 
+/* What `emr search` is told alone. Zero is the default. */
+typedef struct search_arguments {
+    const char **evaluate; /* commands */
+    size_t n_evaluate;
+    const char *vary; /* parameters, with ',' between them */
+    double stop_kinship, timeout;
+    emr_search_partner partner;
+    emr_search_pool pool;
+    emr_kinship_metric metric;
+    uint32_t k, generations, trials, on_failure;
+    uint32_t has_stop_kinship, minimise, keep_all, retry; /* flags */
+} search_arguments;
+enum { SEARCH_FAILURE_OUT = 0, SEARCH_FAILURE_STOP = 1 };
+
 /* Everything that can stand on a command line. */
 typedef struct arguments {
     const char *command;
@@ -62,6 +76,7 @@ typedef struct arguments {
     size_t n_set_words;
     const char *base, *output, *mask, *vector, *method, *config;
     uint64_t memory, shard_bytes, resume_every, seed;
+    search_arguments search;
     emr_merge_options merge;
     emr_policy policy;
     emr_dtype dtype;
@@ -73,6 +88,10 @@ typedef struct arguments {
     uint32_t dequantise, unified, resume, dry_run, force, json, quiet, help, version; /* flags */
     uint32_t no_side_files, apply_adapters, no_columns, list_methods, combine_heads;
     uint32_t n_head_globs;
+    double *quantiles; /* kinship */
+    uint32_t n_quantiles, published;
+    emr_statistics_scope per;
+    emr_kinship_metric metric;
 } arguments;
 
 /* Parses the words after the command. On failure prints the error line and returns EXIT_USAGE. */
@@ -328,6 +347,8 @@ int command_inspect(const arguments *a);
 int command_verify(const arguments *a);
 int command_export(const arguments *a);
 int command_combine(const arguments *a);
+int command_search(const arguments *a);
+int command_kinship(const arguments *a);
 
 /* Prints a command's help; NULL: the program's. */
 void print_help(FILE *out, const char *command);

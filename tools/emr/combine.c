@@ -145,8 +145,8 @@ static emr_status run_combination(combine_job *j, const arguments *a, json_t *wr
     emr_resources resources = j->inputs.session.resources;
     arguments output = *a;
     resources.memory_bytes /= 2;
-    output.dtype = j->dtype;
     emr_status status = open_output_model(j, a, error);
+    output.dtype = j->dtype;
     return status ? status : write_checkpoint(j->model, &output, &resources, written, error);
 }
 

@@ -20,7 +20,7 @@
 
 extern char **environ;
 
-enum { LOOK_MS = 100, GRACE_SECONDS = 5, LINE_MAX_BYTES = 256 };
+enum { LOOK_MS = 100, LOOK_SOON_MS = 5, GRACE_SECONDS = 5, LINE_MAX_BYTES = 256 };
 enum { SHELL_CANNOT_RUN = 126, SHELL_NOT_FOUND = 127 };
 
 /* ---- the command ---- */
@@ -222,8 +222,11 @@ static bool read_score(const last_line *l, double *score)
     if (strlen(l->whole) == LINE_MAX_BYTES || !*begin ||
         strspn(begin, "0123456789+-.eE") < strcspn(begin, " \t\r\v\f"))
         return false;
-    *score = strtod(begin, &end);
-    return end != begin && is_blank(end) && isfinite(*score);
+    double number = strtod(begin, &end);
+    if (end == begin || !is_blank(end) || !isfinite(number))
+        return false;
+    *score = number;
+    return true;
 }
 
 /* ---- all together ---- */
@@ -246,7 +249,7 @@ static follow_end follow_shell(shell_process *p, last_line *l, double timeout)
             return FOLLOW_INTERRUPTED;
         if (is_late(p, timeout))
             return FOLLOW_TIMEOUT;
-        if (poll(&ready, is_open, LOOK_MS) <= 0 || !is_open)
+        if (poll(&ready, is_open, is_open ? LOOK_MS : LOOK_SOON_MS) <= 0 || !is_open)
             continue;
         ssize_t n = read(p->output, bytes, sizeof bytes);
         is_open = n > 0 || (n < 0 && errno == EINTR);

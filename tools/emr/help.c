@@ -12,10 +12,12 @@ static const char program_help[] =
     "  emr verify BUNDLE [--base CHECKPOINT]\n"
     "  emr export BUNDLE (--unified | --mask NAME | --vector NAME) -o OUT.safetensors\n"
     "  emr add BUNDLE --base CHECKPOINT --task [NAME=]CHECKPOINT -o OUT.emr\n"
+    "  emr search --base CHECKPOINT --task [NAME=]CHECKPOINT [--task ...] --evaluate 'COMMAND {}' -o DIR\n"
     "  emr drop BUNDLE --task NAME -o OUT.emr\n"
     "  emr combine --method M [--base CHECKPOINT] --task [NAME=]CHECKPOINT[:WEIGHT] [--task ...] -o "
     "OUT.safetensors|DIR/\n"
     "  emr combine --config RECIPE.yml -o OUT.safetensors|DIR/\n"
+    "  emr kinship (--base CHECKPOINT --task [NAME=]CHECKPOINT [--task ...] | BUNDLE) [--heat-map OUT.svg]\n"
     "\n"
     "A CHECKPOINT is a .safetensors file, a *.safetensors.index.json, a .gguf file, or a directory holding "
     "one of\n"
@@ -266,13 +268,108 @@ static const char combine_help[] =
     "model\n"
     "  --json, --quiet, --help\n";
 
+static const char kinship_help[] =
+    "emr kinship --base CHECKPOINT --task [NAME=]CHECKPOINT [--task ...] [--heat-map OUT.svg]\n"
+    "emr kinship BUNDLE [--base CHECKPOINT] [--heat-map OUT.svg]\n"
+    "\n"
+    "Tells what the task vectors of several checkpoints have in common, from one reading: how kin they are, "
+    "and\n"
+    "of each its norm, mean and largest magnitude, kurtosis and zeros. Of a bundle they are what its "
+    "modulators give.\n"
+    "\n"
+    "  --metric pearson|cosine|euclid  correlation of task vectors (pearson), cosine of their angle, or the "
+    "length "
+    "of their\n"
+    "                                  difference, where small is kin\n"
+    "  --per model|tensor|layer|kind   over the whole model (model), or a line for each tensor, layer or "
+    "kind of "
+    "tensor\n"
+    "  --heat-map OUT.svg              draw the model's kinship, like tasks side by side; - is standard "
+    "output\n"
+    "  --quantiles F,F,...             exact quantiles of magnitudes too, per model and tensor; they take "
+    "more "
+    "readings\n"
+    "  --published WORD,WORD,...       do as the program of Model Kinship's authors does:\n"
+    "                                    absolute       cosines without their sign\n"
+    "                                    rows           of each tensor as many rows as lm_head.weight has\n"
+    "                                    missing        leave out tensors that some task lacks\n"
+    "                                    split          the mean over tensors, weighted by elements\n"
+    "                                    low-precision  task vectors rounded to -127 ... 127\n"
+    "  --private GLOB                  tensors that do not count; repeatable\n"
+    "  --merge GLOB                    tensors that count although they are no weights (emr inspect tells); "
+    "repeatable\n"
+    "  --on-mismatch error|private|rows|pad\n"
+    "                                  shapes differ between base and task (error); private: the tensor does "
+    "not "
+    "count; rows:\n"
+    "                                  the rows that all have count; pad: zeros fill up\n"
+    "  --on-missing error|base|absent  a tensor of the base is absent from a task (error); base, absent: it "
+    "is "
+    "unchanged there.\n"
+    "                                  base:GLOB and absent:GLOB say so of some tensors; repeatable\n"
+    "  --on-nonfinite error|zero       NaN or infinity (error); zero: it counts as unchanged\n"
+    "  --tasks, --rename, --dequantise, --apply-adapters, --adapter-differ KEY, --no-side-files, --base "
+    "zeros\n"
+    "                                  as with emr merge\n"
+    "  --memory SIZE                   cap on working memory (256MiB and what the results take)\n"
+    "  --threads N                     (all online processors)\n"
+    "  --dry-run                       tell what counts, bytes and peak memory; read no tensor\n"
+    "  --force                         overwrite the heat map\n"
+    "  --json, --quiet, --help\n";
+
+static const char search_help[] =
+    "emr search --base CHECKPOINT --task [NAME=]CHECKPOINT [--task ...] --evaluate 'COMMAND {}' -o DIR\n"
+    "\n"
+    "Looks for the best merge of two or more models: merges each pair of them, then each pair of the best, "
+    "and the "
+    "best\n"
+    "with the model that is least like it, until that changes nothing. The command gets a model's path for "
+    "{} and "
+    "prints\n"
+    "its score, a number on the last line. DIR gets candidates and a log, search.jsonl; given again, a "
+    "search that was\n"
+    "cut off goes on. In the end the best candidate is left.\n"
+    "\n"
+    "  --evaluate 'COMMAND {}'         run by /bin/sh; the path is one word, whatever is in it; repeatable: "
+    "the mean counts\n"
+    "  --timeout SECONDS               how long a command may take (no limit)\n"
+    "  --on-failure out|stop           a command that fails or prints no number: the model is out (out), or "
+    "the search ends\n"
+    "  --retry                         score what the log has as failed once more\n"
+    "  --minimise                      the lowest score is the best\n"
+    "  --method M, --set PARAMETER=VALUE[:GLOB]\n"
+    "                                  how two models are merged (slerp, t=0.5); as with emr combine\n"
+    "  --k N                           how many of the best are merged with each other (3)\n"
+    "  --partner lowest|highest|none   whom the best is merged with beside: the least kin (lowest), the most "
+    "kin, nobody\n"
+    "  --pool all|top|last             out of: all models so far (all), the k best, the last generation\n"
+    "  --metric pearson|cosine|euclid  what kinship is: of the changes to the base (pearson)\n"
+    "  --stop-kinship X                end where the k best are more alike than X, on average (the paper: "
+    "0.9)\n"
+    "  --generations N                 at most (20)\n"
+    "  --trials N --vary PARAMETER[,PARAMETER...]\n"
+    "                                  instead: all models merged at once by --method, N times, with these "
+    "parameters drawn\n"
+    "                                  from (0, 1], for each model where they are a model's\n"
+    "  --seed N                        of trials, and of methods that draw (0)\n"
+    "  --keep-all                      keep every candidate\n"
+    "  --out-dtype, --merge, --keep, --heads, --combine-heads, --on-missing, --on-mismatch, --on-nonfinite, "
+    "--rename,\n"
+    "  --dequantise, --no-side-files, --shard-size\n"
+    "                                  as with emr combine\n"
+    "  --memory SIZE, --threads N\n"
+    "  --dry-run                       print how many models and how much disk it may take; touch nothing\n"
+    "  --json, --quiet, --help\n";
+
 void print_help(FILE *out, const char *command)
 {
     static const struct {
         const char *command, *text;
     } texts[] = {
-        {"merge", merge_help},   {"apply", apply_help}, {"inspect", inspect_help}, {"verify", verify_help},
-        {"export", export_help}, {"add", add_help},     {"drop", drop_help},       {"combine", combine_help},
+        {"search", search_help},   {"merge", merge_help},   {"apply", apply_help},
+        {"inspect", inspect_help}, {"verify", verify_help}, {"export", export_help},
+        {"add", add_help},         {"drop", drop_help},     {"combine", combine_help},
+        {"kinship", kinship_help},
     };
     const char *text = program_help;
     for (size_t i = 0; command && i < sizeof texts / sizeof texts[0]; i++)

@@ -63,9 +63,10 @@ static const struct {
     const char *name;
     int (*run)(const arguments *a);
 } commands[] = {
-    {"merge", command_merge},   {"apply", command_apply},     {"inspect", command_inspect},
-    {"verify", command_verify}, {"export", command_export},   {"add", command_add},
-    {"drop", command_drop},     {"combine", command_combine},
+    {"merge", command_merge},     {"apply", command_apply},     {"inspect", command_inspect},
+    {"verify", command_verify},   {"export", command_export},   {"add", command_add},
+    {"drop", command_drop},       {"combine", command_combine}, {"search", command_search},
+    {"kinship", command_kinship},
 };
 
 static int help(const char *command)

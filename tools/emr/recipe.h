@@ -1,5 +1,5 @@
 /* recipe.h - a recipe: mergekit's YAML, read, before any other file is looked at. What it means is that of mergekit
- * 0.1.5, which docs/combining.md describes. No I/O here: texts come from anywhere.
+ * 0.1.5, which docs/recipes.md describes. No I/O here: texts come from anywhere.
  *
  *     recipe r;
  *     emr_status status = recipe_read(&r, text, n, "recipe.yml", &error);
@@ -87,6 +87,7 @@ typedef struct recipe {
     recipe_note *notes;
     size_t n_notes;
     emr_dtype dtype, out_dtype; /* 0: not said */
+    unsigned tokenizer_line;    /* where that is said */
     bool base_tokenizer;        /* tokenizers are the base's: where vocabularies are longer, its rows count */
 } recipe;
 
@@ -114,6 +115,10 @@ typedef struct recipe_place {
 double recipe_value(const recipe *r, const recipe_place *place, const emr_method_parameter *parameter);
 
 /* Fails with "NAME: line LINE: ...". Returns EMR_EINVAL. */
-emr_status recipe_fail(const recipe *r, unsigned line, emr_error *error, const char *format, ...);
+emr_status recipe_fail(const recipe *r, unsigned line, emr_error *error, const char *format, ...)
+#if defined(__GNUC__)
+    __attribute__((format(printf, 4, 5)))
+#endif
+    ;
 
 #endif

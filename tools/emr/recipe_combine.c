@@ -85,8 +85,8 @@ static emr_status add_views(const recipe_job *w, const slice_work *s, emr_combin
 static uint64_t slice_memory(const combine_job *j, const arguments *a)
 {
     const uint64_t usual = (uint64_t)256 << 20, least = (uint64_t)8 << 20;
-    uint64_t share = (a->memory ? a->memory : usual) / j->n_parts;
-    return share > least || a->memory ? share : least;
+    uint64_t part = (a->memory ? a->memory : usual) / j->n_parts;
+    return part > least || a->memory ? part : least;
 }
 
 static emr_status plan_slice(combine_job *j, const arguments *a, size_t k, emr_error *error)
@@ -129,6 +129,8 @@ emr_status open_recipe(combine_job *j, const arguments *a, emr_error *error)
         status = check_recipe_kinds(w, error);
     if (!status)
         status = check_modules(w, error);
+    if (!status)
+        status = check_tokenizers(w, a, error);
     if (!status)
         status = place_slices(j);
     for (size_t k = 0; !status && k < w->n_slices; k++)
@@ -237,6 +239,7 @@ emr_status finish_recipe(combine_job *j, const arguments *a, emr_error *error)
     if (!status)
         status = add_side_files(w, error);
     j->model = w->output;
+    j->dtype = j->dtype ? j->dtype : w->widest; /* for config.json: plans are made */
     return status;
 }
 

@@ -40,6 +40,7 @@ struct recipe_job {
     type_cast *casts;
     char *config; /* a new config.json, or NULL */
     emr_model *output;
+    emr_dtype widest; /* of what comes out, where no dtype is said and models differ; else 0 */
 };
 
 /* Reads the file and checks what it says. Prints the error line; returns an exit status. */
@@ -50,6 +51,9 @@ emr_status open_inputs(recipe_job *w, const arguments *a, const emr_resources *r
 void close_inputs(recipe_job *w);
 /* Whose files and metadata the output has: the base, else the first model. */
 const emr_model *donor_model(const recipe_job *w);
+
+/* recipe_tokenizers.c: where the base's tokenizer is asked for, whether rows mean the same tokens. */
+emr_status check_tokenizers(const recipe_job *w, const arguments *a, emr_error *error);
 
 /* recipe_settings.c */
 emr_status set_recipe_parameters(const recipe_job *w, const slice_work *s, emr_combination *c,

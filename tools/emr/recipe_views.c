@@ -223,6 +223,9 @@ static emr_status widen_leading(recipe_job *w, const slice_work *s, emr_error *e
                      ? add_cast(w, wide, t, emr_tensor_name(t), dtype, error)
                      : emr_model_add_tensor(wide, t, error);
     }
+    for (uint32_t i = 0; !status && i < emr_model_n_tensors(wide); i++)
+        if (is_float(emr_model_tensor(wide, i)))
+            w->widest = promote_types(emr_tensor_dtype(emr_model_tensor(wide, i)), w->widest);
     s->views[lead].narrow = narrow;
     s->views[lead].model = wide;
     return status;

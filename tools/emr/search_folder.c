@@ -13,12 +13,12 @@
 
 /* ---- the folder ---- */
 
-static bool is_inside(const char *folder, const char *path)
+static bool is_inside(const char *place, const char *path)
 {
-    char *place = realpath(folder, NULL), *real = realpath(path, NULL);
-    size_t n = place ? strlen(place) : 0;
-    bool inside = place && real && strncmp(real, place, n) == 0 && (real[n] == '/' || real[n] == '\0');
-    free(place);
+    char *whole = realpath(place, NULL), *real = realpath(path, NULL);
+    size_t n = whole ? strlen(whole) : 0;
+    bool inside = whole && real && strncmp(real, whole, n) == 0 && (real[n] == '/' || real[n] == '\0');
+    free(whole);
     free(real);
     return inside;
 }

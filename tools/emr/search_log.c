@@ -207,14 +207,14 @@ static emr_status lock_log(search_log *log, emr_error *error)
     return EMR_OK; /* a file system without locks */
 }
 
-emr_status open_search_log(search_log **log, const char *folder, json_t *settings, bool retry,
+emr_status open_search_log(search_log **log, const char *place, json_t *settings, bool retry,
                            emr_error *error)
 {
     search_log *l = calloc(1, sizeof *l);
     emr_status status = l && settings ? EMR_OK : EMR_ENOMEM;
     *log = l;
     if (!status) {
-        l->path = join_path(folder, SEARCH_LOG_NAME);
+        l->path = join_path(place, SEARCH_LOG_NAME);
         l->scores = json_object();
         l->kinships = json_object();
         l->descriptor = l->path ? open(l->path, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0666) : -1;

@@ -21,7 +21,7 @@ bool score_by_log(search_job *j, const char *name, double *score)
         return false;
     *score = json_is_number(value) ? json_number_value(value) : (double)NAN;
     j->n_known++;
-    j->n_failed += !isfinite(*score);
+    j->n_failed += isfinite(*score) ? 0 : 1;
     print_scored(j, name, entry, true);
     return true;
 }
@@ -71,16 +71,17 @@ emr_status score_by_commands(search_job *j, const char *name, const char *path, 
         status = emr_error_set(&error, EMR_ECANCELED, 0, NULL, "interrupted");
     if (!status)
         status = run_commands(j, name, path, &e, &error);
-    if (!status && (!facts || json_object_set_new(facts, "score", score_json(e.score)) ||
-                    json_object_set_new(facts, "seconds", score_json(floor(e.seconds * 1000) / 1000)) ||
-                    (*e.why && json_object_set_new(facts, "failure", text_json(e.why)))))
+    if (!status &&
+        (!facts || json_object_set_new(facts, "score", score_json(e.score)) ||
+         json_object_set_new(facts, "milliseconds", json_integer((json_int_t)(e.seconds * 1000))) ||
+         (*e.why && json_object_set_new(facts, "failure", text_json(e.why)))))
         status = EMR_ENOMEM;
     if (status) {
         json_decref(facts);
         return keep_failure(j, status, &error);
     }
     j->n_scored++;
-    j->n_failed += !isfinite(e.score);
+    j->n_failed += isfinite(e.score) ? 0 : 1;
     *score = e.score;
     json_incref(facts);
     status = log_score(j->log, facts, &error);

@@ -1,4 +1,6 @@
 /* search_trials.c - parameters drawn at random: each trial is all models, combined with its values. */
+#define _POSIX_C_SOURCE 200809L
+
 #include "combining.h"
 #include "searching.h"
 

@@ -10,9 +10,9 @@
 /* What earlier runs found out, and where this one says what it does. */
 typedef struct search_log search_log;
 
-/* The log in `folder`, which is made where there is none. A log of other settings is EMR_EINVAL; one that another run
+/* The log in the folder `place`, which is made where there is none. A log of other settings is EMR_EINVAL; one that another run
  * uses, EMR_EEXIST. `settings` is taken over. With `retry`, what failed is not known. */
-emr_status open_search_log(search_log **log, const char *folder, json_t *settings, bool retry,
+emr_status open_search_log(search_log **log, const char *place, json_t *settings, bool retry,
                            emr_error *error);
 void close_search_log(search_log **log);
 
@@ -77,6 +77,7 @@ emr_status search_by_trials(search_job *j, emr_error *error);
 emr_status take_varied(search_job *j, emr_error *error);
 uint32_t n_varied_values(const search_job *j);
 json_t *trial_values_json(const search_job *j, const emr_trial *trial);
+emr_status check_first_candidate(search_job *j, emr_error *error);
 emr_status print_search_plan(search_job *j, emr_error *error);
 int print_search_report(const search_job *j);
 void print_scored(const search_job *j, const char *name, const json_t *entry, bool is_known);

@@ -86,7 +86,8 @@ static int append_word(arguments *a, const char *where, const char *word, const 
     double weight = 0;
     if (!path)
         return lack_memory();
-    bool has_weight = strcmp(a->command, "combine") == 0 && split_weight(path, &weight);
+    bool may_have_weight = strcmp(a->command, "combine") == 0 || strcmp(a->command, "search") == 0;
+    bool has_weight = may_have_weight && split_weight(path, &weight);
     int status = EXIT_DONE;
     if (equals == word)
         status = complain(EXIT_USAGE, "%s: '%s' has no name", where, word);
