@@ -77,13 +77,14 @@ static float total_weight(const emr_method_tensor *tensor)
     return sum < 1e-8F && sum > -1e-8F ? 1 : sum;
 }
 
-/* What is of the side that was elected. Both are looked at, so that there is no jump. */
+/* What is of the side that was elected; of none where the sum overflowed both ways. Both are looked at, so that there is no
+ * jump. */
 static void take_side(float *restrict out, const float *restrict total, const float *restrict plus,
                       const float *restrict minus, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
         float up = plus[i], down = minus[i];
-        out[i] = total[i] >= 0 ? up : down;
+        out[i] = total[i] >= 0 ? up : total[i] < 0 ? down : 0;
     }
 }
 

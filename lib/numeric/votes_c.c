@@ -48,10 +48,16 @@ static void add_voter(vote_sums *s, const emr_voter *voter, float x)
     s->minus_weight += d < 0 ? voter->weight : 0;
 }
 
+/* What is of the side that was elected; of none where the sum overflowed both ways. */
+static float side_of(float total, float plus, float minus)
+{
+    return total >= 0 ? plus : total < 0 ? minus : 0;
+}
+
 static float elected_sum(const vote_sums *s, bool normalizes, float lambda)
 {
-    float sum = s->total >= 0 ? s->plus : s->minus;
-    float weight = s->total >= 0 ? s->plus_weight : s->minus_weight;
+    float sum = side_of(s->total, s->plus, s->minus);
+    float weight = side_of(s->total, s->plus_weight, s->minus_weight);
     return (normalizes ? sum / (weight == 0 ? 1 : weight) : sum) * lambda;
 }
 
