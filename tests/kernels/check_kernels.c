@@ -20,6 +20,7 @@
 #include "numeric/convert.h"
 #include "numeric/kernels.h"
 
+#include <math.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
