@@ -21,6 +21,7 @@
 #include "numeric/convert.h"
 #include "numeric/kernels.h"
 
+#include <math.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
