@@ -57,6 +57,7 @@ enum { SEARCH_FAILURE_OUT = 0, SEARCH_FAILURE_STOP = 1 };
 /* Everything that can stand on a command line. */
 typedef struct arguments {
     const char *command;
+    char wrong[200];    /* what is wrong with an option's value, where it takes more than a constant */
     const char **files; /* what is no option */
     size_t n_files;
     task_word *task_words;
@@ -232,7 +233,7 @@ typedef struct merge_job {
     emr_model *base_file, **files; /* as they were read, where --rename makes others of them */
     emr_model *whole_base;         /* with the files beside its weights, for --apply-adapters */
     emr_model **adapters,
-        **applied; /* whose places in `models` that has taken; what --rename makes others of */
+        **applied;            /* whose places in `models` that has taken; what --rename makes others of */
     emr_model **unviewed;     /* and those whose places --heads has taken (heads.h) */
     struct head_views *heads; /* with what belongs to these */
     emr_merge *merge;
