@@ -106,8 +106,10 @@ static emr_status gather_page(page *p, emr_error *error)
     p->n_tasks = p->models.n_tasks;
     if (!status)
         status = page_gather_tasks(p);
+    if (!status && p->has_vectors)
+        status = page_run_statistics(p, error);
     if (!status)
-        status = page_gather_tensors(p, error);
+        status = page_gather_tensors(p);
     if (!status && p->bundle)
         status = page_gather_masks(p, error);
     if (!status && p->has_vectors)

@@ -96,7 +96,7 @@ typedef struct page {
 /* Names of tasks, and of a bundle their modulators. */
 emr_status page_gather_tasks(page *p);
 /* Layers and kinds of what is merged or compared, still empty; and the largest tensors. */
-emr_status page_gather_tensors(page *p, emr_error *error);
+emr_status page_gather_tensors(page *p);
 emr_status page_find_places(page *p, const int64_t *layers, uint32_t n);
 /* The column of a layer; -1: none. The place of a kind. */
 uint32_t page_column_of(const page_places *layers, int64_t layer);
@@ -104,7 +104,8 @@ uint32_t page_kind_of(page_places *kinds, const char *kind);
 page_cell *page_cell_of(const page *p, const page_places *places, uint32_t place, uint32_t task);
 /* Of a bundle: densities and rescalers, from its masks. */
 emr_status page_gather_masks(page *p, emr_error *error);
-/* Of models: runs the statistics. */
+/* Of models: runs the statistics, before tensors are gathered; and takes numbers out of them, after that. */
+emr_status page_run_statistics(page *p, emr_error *error);
 emr_status page_gather_vectors(page *p, emr_error *error);
 /* What is not merged, and why. */
 emr_status page_gather_kept(page *p, emr_error *error);

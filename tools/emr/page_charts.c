@@ -6,7 +6,7 @@
 #include <math.h>
 #include <string.h>
 
-enum { STRIP_LEVELS = 10, NUMBERED_COLUMNS = 16, LABEL_CHARACTERS = 18 };
+enum { STRIP_LEVELS = 10, NUMBERED_COLUMNS = 16, LABEL_CHARACTERS = 18, BROAD = 480 /* pixels */ };
 
 typedef struct strip_layout {
     double cell, height, left, low, high;
@@ -44,7 +44,7 @@ static strip_layout lay_out_strip(const page_strip *s)
 static int strip_level(const strip_layout *l, double value)
 {
     double width = l->high - l->low;
-    return width > 0 ? (int)lround((value - l->low) / width * STRIP_LEVELS) : STRIP_LEVELS / 2;
+    return width > 0 ? (int)lround((value - l->low) / width * STRIP_LEVELS) : 0;
 }
 
 /* A name's first characters. */
@@ -107,7 +107,8 @@ void page_draw_strip(FILE *to, const page_strip *s)
 {
     strip_layout l = lay_out_strip(s);
     double width = l.left + l.cell * s->n_columns + 40, height = l.height * s->n_rows + 24;
-    fprintf(to, "<figure id=\"%s\"><h3>%s</h3><figcaption>%s</figcaption>", s->id, s->title, s->caption);
+    fprintf(to, "<figure id=\"%s\"%s><h3>%s</h3><figcaption>%s</figcaption>", s->id,
+            width > BROAD ? " class=\"broad\"" : "", s->title, s->caption);
     fprintf(to,
             "<div class=\"box\" tabindex=\"0\" role=\"group\" aria-label=\"%s\">"
             "<svg class=\"strip\" role=\"img\" aria-label=\"%s: tasks by %s\" width=\"%.0f\" height=\"%.0f\" "

@@ -207,6 +207,16 @@ static void write_strip(FILE *to, const strip_view *v, const strip_kind *kind)
     page_draw_strip(to, &strip);
 }
 
+/* One for the whole model is in the table of tasks, and the same everywhere. */
+static bool has_one_rescaler(const page *p)
+{
+    bool one = true;
+    for (uint32_t t = 0; t < p->n_tasks; t++)
+        one =
+            one && p->tasks[t].facts.has_mask && p->tasks[t].facts.spec.rescale_per == EMR_RESCALE_PER_MODEL;
+    return one;
+}
+
 static void write_strips(FILE *to, const page *p, const page_places *places, const char *prefix)
 {
     strip_view v = {.p = p,
@@ -221,8 +231,11 @@ static void write_strips(FILE *to, const page *p, const page_places *places, con
         v.rows[t] = p->tasks[p->order[t]].name;
     for (uint32_t i = 0; complete && i < places->n; i++)
         v.columns[i] = places->all[i].name;
+    fputs("<div class=\"strips\">\n", to);
     for (size_t i = 0; complete && i < sizeof strip_kinds / sizeof *strip_kinds; i++)
-        write_strip(to, &v, &strip_kinds[i]);
+        if (strip_kinds[i].of_cell != cell_rescaler || !has_one_rescaler(p))
+            write_strip(to, &v, &strip_kinds[i]);
+    fputs("</div>\n", to);
     free(v.rows);
     free(v.columns);
     free(v.values);

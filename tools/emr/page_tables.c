@@ -9,15 +9,14 @@
 static void begin_table(FILE *to, const char *label, const char *caption, const char *heads)
 {
     fprintf(to,
-            "<div class=\"box\" tabindex=\"0\" role=\"group\" aria-label=\"%s\"><table "
-            "class=\"full\"><caption>%s</caption>"
-            "<thead><tr>%s</tr></thead>\n<tbody>\n",
-            label, caption, heads);
+            "<figure><figcaption>%s</figcaption><div class=\"box\" tabindex=\"0\" role=\"group\" "
+            "aria-label=\"%s\"><table class=\"full\" aria-label=\"%s\"><thead><tr>%s</tr></thead>\n<tbody>\n",
+            caption, label, label, heads);
 }
 
 static void end_table(FILE *to)
 {
-    fputs("</tbody></table></div>\n", to);
+    fputs("</tbody></table></div></figure>\n", to);
 }
 
 static void write_row_head(FILE *to, const char *clean)
@@ -49,7 +48,7 @@ static void write_size(FILE *to, uint64_t bytes)
 
 static void write_fact(FILE *to, const char *what, const char *value, const char *unit)
 {
-    fprintf(to, "<div><dt>%s</dt><dd>%s <small>%s</small></dd></div>", what, value, unit);
+    fprintf(to, "<div><dt>%s</dt><dd><span>%s</span> <small>%s</small></dd></div>", what, value, unit);
 }
 
 static void write_bundle_facts(FILE *to, const page *p)
@@ -62,6 +61,13 @@ static void write_bundle_facts(FILE *to, const page *p)
     write_fact(to, "For each parameter and task", short_number(bits, 3, text), "bits");
 }
 
+static const char *percent_text(double part, double all, char text[32])
+{
+    char number[32];
+    snprintf(text, 32, "%.20s %%", short_number(100 * page_share(part, all), 3, number));
+    return text;
+}
+
 static void write_vector_facts(FILE *to, const page *p)
 {
     char text[32];
@@ -71,13 +77,11 @@ static void write_vector_facts(FILE *to, const page *p)
     if (p->n_tasks > 1) {
         write_fact(to, "Mean kinship", short_number(emr_kinship_mean(p->models.matrix, p->n_tasks), 4, text),
                    "of 1");
-        write_fact(to, "Signs conflict",
-                   short_number(100 * page_share((double)g.conflicts, (double)g.count), 3, text),
-                   "% of parameters");
+        write_fact(to, "Signs conflict", percent_text((double)g.conflicts, (double)g.count, text),
+                   "of parameters");
     }
-    write_fact(to, "No task changes",
-               short_number(100 * page_share((double)g.unchanged, (double)g.count), 3, text),
-               "% of parameters");
+    write_fact(to, "No task changes", percent_text((double)g.unchanged, (double)g.count, text),
+               "of parameters");
 }
 
 static void write_facts(FILE *to, const page *p)
@@ -236,6 +240,7 @@ static void write_vector_rows(FILE *to, const page *p, const emr_statistics_grou
 static void write_vectors(FILE *to, const page *p)
 {
     emr_statistics_group g = EMR_INIT(emr_statistics_group);
+    char count[32];
     if (emr_statistics_get_group(p->models.statistics, EMR_STATISTICS_MODEL, 0, &g))
         return;
     fprintf(to, "<section id=\"vectors\"><h2>How far each task went</h2>\n");
@@ -253,6 +258,12 @@ static void write_vectors(FILE *to, const page *p)
         "scope=\"col\">kurtosis</th><th scope=\"col\">zeros</th>");
     write_vector_rows(to, p, &g);
     end_table(to);
+    if (g.count != p->params)
+        fprintf(to,
+                "<p class=\"soft\">These numbers, kinship and all that follows from task vectors count %s "
+                "parameters: "
+                "also tensors that the tasks keep for themselves, such as heads.</p>\n",
+                grouped_number(g.count, count));
     fputs("</section>\n", to);
 }
 

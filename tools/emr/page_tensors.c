@@ -114,25 +114,45 @@ static void gather_places(page *p)
         p->params_shown += p->tensors[i].count;
 }
 
-emr_status page_gather_tensors(page *p, emr_error *error)
+/* Statistics may count what the bundle's tasks keep for themselves, too. */
+static uint32_t add_counted_layers(const page *p, int64_t *layers, uint32_t n)
+{
+    emr_statistics_group g = EMR_INIT(emr_statistics_group);
+    for (uint32_t i = 0;
+         emr_statistics_get_group(p->models.statistics, EMR_STATISTICS_LAYER, i, &g) == EMR_OK; i++)
+        layers[n++] = g.layer;
+    return n;
+}
+
+static uint32_t add_merged_layers(page *p, int64_t *layers)
 {
     merged_tensor m;
-    uint32_t n = 0, all = 0;
-    (void)error;
-    while (merged_at(p, all, &m))
-        all++;
-    int64_t *layers = malloc((all + (size_t)1) * sizeof *layers);
-    p->tensors = calloc(PAGE_ROWS + 1, sizeof *p->tensors);
-    emr_status status = layers && p->tensors ? EMR_OK : EMR_ENOMEM;
-    for (uint32_t i = 0; !status && merged_at(p, i, &m); i++)
+    uint32_t n = 0;
+    for (uint32_t i = 0; merged_at(p, i, &m); i++)
         if (m.name) {
             layers[n++] = emr_statistics_layer_of(m.name);
             p->params += m.count;
             p->unified_bytes += m.unified_bytes;
         }
-    p->n_tensors = n;
-    if (!status)
-        status = page_find_places(p, layers, n);
+    return n;
+}
+
+emr_status page_gather_tensors(page *p)
+{
+    merged_tensor m;
+    uint32_t all = 0;
+    while (merged_at(p, all, &m))
+        all++;
+    uint32_t counted =
+        p->has_vectors ? emr_statistics_n_groups(p->models.statistics, EMR_STATISTICS_LAYER) : 0;
+    int64_t *layers = malloc(((size_t)all + counted + 1) * sizeof *layers);
+    p->tensors = calloc(PAGE_ROWS + 1, sizeof *p->tensors);
+    emr_status status = layers && p->tensors ? EMR_OK : EMR_ENOMEM;
+    if (!status) {
+        p->n_tensors = add_merged_layers(p, layers);
+        status = page_find_places(
+            p, layers, p->has_vectors ? add_counted_layers(p, layers, p->n_tensors) : p->n_tensors);
+    }
     if (!status)
         gather_places(p);
     free(layers);

@@ -95,7 +95,18 @@ static emr_status gather_shown(page *p, double *matrix, emr_error *error)
 
 /* ---- all */
 
-static emr_status gather_groups(page *p, emr_error *error)
+emr_status page_run_statistics(page *p, emr_error *error)
+{
+    arguments own = *p->a;
+    uint64_t numbers = 5 * (uint64_t)p->n_tasks * p->n_tasks * sizeof(double);
+    p->without_tensors =
+        numbers && emr_model_n_tensors(p->models.inputs.base) > TENSOR_RESULTS_MOST / numbers;
+    own.per = p->without_tensors ? EMR_STATISTICS_MODEL : EMR_STATISTICS_TENSOR;
+    emr_status status = create_statistics(&p->models, &own, error);
+    return status ? status : emr_statistics_run(p->models.statistics, error);
+}
+
+emr_status page_gather_vectors(page *p, emr_error *error)
 {
     double *matrix = calloc((size_t)p->n_tasks * p->n_tasks + 1, sizeof *matrix);
     emr_status status = matrix ? compute_matrix(&p->models, p->a, error) : EMR_ENOMEM;
@@ -109,16 +120,4 @@ static emr_status gather_groups(page *p, emr_error *error)
         status = gather_shown(p, matrix, error);
     free(matrix);
     return status;
-}
-
-emr_status page_gather_vectors(page *p, emr_error *error)
-{
-    arguments own = *p->a;
-    uint64_t numbers = 5 * (uint64_t)p->n_tasks * p->n_tasks * sizeof(double);
-    p->without_tensors = numbers && p->n_tensors > TENSOR_RESULTS_MOST / numbers;
-    own.per = p->without_tensors ? EMR_STATISTICS_MODEL : EMR_STATISTICS_TENSOR;
-    emr_status status = create_statistics(&p->models, &own, error);
-    if (!status)
-        status = emr_statistics_run(p->models.statistics, error);
-    return status ? status : gather_groups(p, error);
 }
