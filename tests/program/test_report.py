@@ -164,7 +164,7 @@ def test_a_bundle_alone_tells_of_its_modulators():
     emr("merge", *words, "--rescale-per", "row", "--private", "lm_head.*", "-o", "all.emr")
     page, told = report("all.emr"), emr("inspect", "all.emr", "--json").json
     assert "Task vectors" not in page.tables and "--base CHECKPOINT" in page.words
-    assert page.facts["Merged parameters"].strip() == str(told["merged_params"])
+    assert page.facts["Merged parameters"].split()[0] == str(told["merged_params"])
     rows = page.rows("Modulators")
     for task in told["tasks"]:
         assert rows[task["name"]][:3] == ["mask, l1 per row", short(task["bits"]), short(100 * task["density"]) + " %"]
@@ -179,7 +179,7 @@ def test_a_bundle_alone_tells_of_its_modulators():
             at = f"{task['name']}, layer {layer}"
             assert page.cells("layer-density")[at] == short(100 * sum(bits) / len(bits), 6) + " %"
             assert math.isclose(float(page.cells("layer-rescaler")[at]), math.fsum(scales) / len(scales), rel_tol=1e-5)
-    assert page.rows("Tensors that are not merged") == {"kept apart when the bundle was made": ["1", "4", "480 B", "lm_head.weight"]}
+    assert page.rows("Tensors that are not merged") == {"kept apart when the bundle was made": ["0", "4", "480 B", "lm_head.weight"]}
     assert len(page.rows("Tensors")) == len(SHAPES) - 1
 
 
@@ -210,13 +210,13 @@ def test_why_tensors_are_not_merged():
         save(f"{i}.safetensors", {n: [x + i + 1 for x in v] for n, v in base.items()})
     words = ["--base", "base.safetensors", "--task", "a=0.safetensors", "--task", "b=1.safetensors", "--private", "head.*"]
     rows = report(*words).rows("Tensors that are not merged")
-    assert rows["matches head.*"][-1] == "head.w" and len(rows) == 2 and any("running" in row[-1] for row in rows.values())
+    assert rows["matches a private pattern"][-1] == "head.w" and len(rows) == 2 and any("running" in row[-1] for row in rows.values())
     emr("merge", *words, "-o", "all.emr")
     rows = report("all.emr").rows("Tensors that are not merged")
     assert rows["kept apart when the bundle was made"][-1] == "head.w" and len(rows) == 2
 
 
-HOSTILE = ["<script>alert(1)</script>", "\"><img src=x onerror=alert(1)>", "</style></svg></title><b>", "a\x01\x1b[31m\x7fb", "&amp;&lt;\u202egnp\u2028",
+HOSTILE = ["<script>alert(1)</script>", "\"><img src onerror>", "</style></svg></title><b>", "a\x01\x1b[31m\x7fb", "&amp;&lt;\u202egnp\u2028",
            "x" * 255, "é" * 127, "--><!--", "日本語のモデル", "]]>'"]
 
 
@@ -225,7 +225,7 @@ def test_names_are_text():
               "layers.1" + "." * 300 + "x": [2]}
     words = world(5, names=HOSTILE, shapes=shapes)
     page = report(*words, "--private", "<script>*", "--private", "x*")
-    assert "<script" not in page.raw and "<img" not in page.raw and "onerror=alert(1)>" not in page.raw
+    assert "<script" not in page.raw and "<img" not in page.raw and "<b>" not in page.raw
     assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\ufeff]", page.raw)
     names = list(page.rows("Task vectors"))
     assert "<script>alert(1)</script>" in names and "日本語のモデル" in names and max(map(len, names)) <= 48
@@ -279,7 +279,7 @@ def test_many_tensors_and_tasks_make_a_page_that_can_be_read():
 
 def test_what_is_said_and_refused():
     words = world(6)
-    assert emr("report", *words, "-o", "page.html", "--json").json == {
+    assert emr("report", *words, "-o", "page.html", "--json", "--force").json == {
         "output": "page.html", "bytes": os.path.getsize("page.html"), "tasks": 4, "tensors": 9, "params": 230, "vectors": True}
     assert emr("report", *words, "-o", "-").out == pathlib.Path("page.html").read_text()
     before = unchanged(["page.html", "base.safetensors", "0.safetensors"])

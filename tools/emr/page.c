@@ -55,10 +55,11 @@ static emr_status open_bundle_page(page *p, emr_error *error)
 {
     kinship_job *j = &p->models;
     emr_status status;
-    if (!looks_like_bundle(p->a->files[0]))
-        return fail_with(error, EMR_EFORMAT, p->a->files[0],
-                         "is no bundle; checkpoints are given as --base CHECKPOINT --task [NAME=]CHECKPOINT");
     status = emr_bundle_open_file(&j->inputs.before, p->a->files[0], NULL, error);
+    if (status == EMR_EFORMAT && !looks_like_bundle(p->a->files[0]))
+        status =
+            fail_with(error, EMR_EFORMAT, p->a->files[0],
+                      "is no bundle; checkpoints are given as --base CHECKPOINT --task [NAME=]CHECKPOINT");
     if (!status)
         status = emr_bundle_get_info(j->inputs.before, &p->info);
     if (status)

@@ -53,59 +53,75 @@ static void gather_planned(page *p)
 
 /* ---- bundles: what can be told from what is there */
 
-/* The names, dtypes and shapes of a bundle's base: for what tensors are to it (emr/role.h), no bytes are needed. */
-static emr_status describe_base(emr_model **model, const emr_bundle *b, emr_error *error)
+static emr_status describe_private(emr_model *model, const emr_bundle *b, uint32_t task, emr_error *error)
 {
-    emr_tensor_info x = EMR_INIT(emr_tensor_info);
-    emr_status status = emr_model_create(model, NULL, error);
-    for (uint32_t i = 0; !status && emr_bundle_get_tensor(b, i, &x) == EMR_OK; i++) {
+    emr_private_info x = EMR_INIT(emr_private_info);
+    emr_status status = EMR_OK;
+    for (uint32_t i = 0; !status && emr_bundle_get_private(b, task, i, &x) == EMR_OK; i++) {
         const emr_tensor_desc desc = {
             .size = sizeof desc, .name = x.name, .shape = x.shape, .rank = x.rank, .dtype = x.dtype};
-        status = emr_model_add(*model, &desc, error);
+        if (!emr_model_find_tensor(model, x.name))
+            status = emr_model_add(model, &desc, error);
     }
     return status;
 }
 
-static const char *role_reason(const emr_model *base, const char *name)
+/* The names, dtypes and shapes that a bundle has: for what tensors are to their model (emr/role.h), no bytes are
+ * needed. */
+static emr_status describe_bundle(emr_model **model, const page *p, emr_error *error)
+{
+    emr_tensor_info x = EMR_INIT(emr_tensor_info);
+    emr_status status = emr_model_create(model, NULL, error);
+    for (uint32_t i = 0; !status && emr_bundle_get_tensor(p->bundle, i, &x) == EMR_OK; i++) {
+        const emr_tensor_desc desc = {
+            .size = sizeof desc, .name = x.name, .shape = x.shape, .rank = x.rank, .dtype = x.dtype};
+        status = emr_model_add(*model, &desc, error);
+    }
+    for (uint32_t t = 0; !status && t < p->n_tasks; t++)
+        status = describe_private(*model, p->bundle, t, error);
+    return status;
+}
+
+static const char *role_reason(const emr_model *model, const char *name)
 {
     emr_tensor_role role = EMR_INIT(emr_tensor_role);
-    const emr_tensor *tensor = emr_model_find_tensor(base, name);
+    const emr_tensor *tensor = emr_model_find_tensor(model, name);
     bool has_role = tensor && emr_tensor_get_role(tensor, &role) == EMR_OK && role.role != EMR_ROLE_WEIGHT;
     return has_role ? role.family : NULL;
 }
 
-static bool same_dimensions(const emr_tensor_info *x, const emr_private_info *own)
+static bool same_dimensions(const emr_tensor *x, const emr_private_info *own)
 {
-    return x->rank == own->rank &&
-           (!x->rank || memcmp(x->shape, own->shape, x->rank * sizeof *x->shape) == 0);
+    uint32_t rank = emr_tensor_rank(x);
+    return rank == own->rank &&
+           (!rank || memcmp(emr_tensor_shape(x), own->shape, rank * sizeof *own->shape) == 0);
 }
 
-static const char *private_reason(const page *p, const emr_model *base, const emr_private_info *own)
+static const char kept_apart[] = "kept apart when the bundle was made";
+
+/* Patterns are not known any more; what the base is like is, where it is at hand. */
+static const char *private_reason(const page *p, const emr_model *described, const emr_private_info *own)
 {
-    emr_tensor_info x = EMR_INIT(emr_tensor_info);
-    emr_error error;
-    uint32_t tensor;
-    const char *role = role_reason(base, own->name);
+    const emr_model *base = p->models.inputs.base;
+    const emr_tensor *x = base ? emr_model_find_tensor(base, own->name) : NULL;
+    const char *role = role_reason(described, own->name);
     if (side_file_name(own->name))
         return "a file beside the weights";
     if (!emr_dtype_is_float(own->dtype))
         return "not a float";
-    if (emr_bundle_find_tensor(p->bundle, own->name, &tensor, &error) ||
-        emr_bundle_get_tensor(p->bundle, tensor, &x))
-        return "the bundle's base has no such tensor";
     if (role)
         return role;
-    if (!same_dimensions(&x, own))
-        return x.merged ? "rows that the base does not have" : "its shape is not the base's";
-    return x.merged ? "not finite, or no float in the base" : "kept apart when the bundle was made";
+    if (base && !x)
+        return "not in the base";
+    return x && !same_dimensions(x, own) ? "its shape is not the base’s" : kept_apart;
 }
 
-static void gather_private(page *p, const emr_model *base)
+static void gather_private(page *p, const emr_model *described)
 {
     emr_private_info own = EMR_INIT(emr_private_info);
     for (uint32_t t = 0; t < p->n_tasks; t++)
         for (uint32_t i = 0; emr_bundle_get_private(p->bundle, t, i, &own) == EMR_OK; i++) {
-            page_reason *r = find_reason(&p->reasons, private_reason(p, base, &own));
+            page_reason *r = find_reason(&p->reasons, private_reason(p, described, &own));
             r->n_copies++;
             r->bytes += own.bytes;
             add_example(r, own.name);
@@ -113,16 +129,16 @@ static void gather_private(page *p, const emr_model *base)
 }
 
 /* Of the base's tensors that are not merged; a task may have its own all the same. */
-static void gather_base_kept(page *p, const emr_model *base)
+static void gather_base_kept(page *p, const emr_model *described)
 {
     emr_tensor_info x = EMR_INIT(emr_tensor_info);
     for (uint32_t i = 0; emr_bundle_get_tensor(p->bundle, i, &x) == EMR_OK; i++) {
-        const char *role = x.merged ? NULL : role_reason(base, x.name);
+        const char *role = x.merged ? NULL : role_reason(described, x.name);
         if (x.merged)
             continue;
         page_reason *r = find_reason(&p->reasons, !emr_dtype_is_float(x.dtype) ? "not a float"
                                                   : role                       ? role
-                                                         : "kept apart when the bundle was made");
+                                                                               : kept_apart);
         r->n++;
         r->params += x.count;
         add_example(r, x.name);
@@ -131,17 +147,17 @@ static void gather_base_kept(page *p, const emr_model *base)
 
 emr_status page_gather_kept(page *p, emr_error *error)
 {
-    emr_model *base = NULL;
+    emr_model *described = NULL;
     emr_status status = EMR_OK;
     if (!p->bundle) {
         gather_planned(p);
         return EMR_OK;
     }
-    status = describe_base(&base, p->bundle, error);
+    status = describe_bundle(&described, p, error);
     if (!status) {
-        gather_base_kept(p, base);
-        gather_private(p, base);
+        gather_base_kept(p, described);
+        gather_private(p, described);
     }
-    emr_model_destroy(&base);
+    emr_model_destroy(&described);
     return status;
 }

@@ -86,12 +86,13 @@ static void write_vector_facts(FILE *to, const page *p)
 
 static void write_facts(FILE *to, const page *p)
 {
-    char text[32];
+    char text[32], tensors[64];
     fputs("<dl class=\"facts\">", to);
     write_fact(to, "Tasks", grouped_number(p->n_tasks, text), "");
+    snprintf(tensors, sizeof tensors, "in %s %s", grouped_number(p->n_tensors, text),
+             p->n_tensors == 1 ? "tensor" : "tensors");
     write_fact(to, p->bundle ? "Merged parameters" : "Parameters compared", grouped_number(p->params, text),
-               "");
-    write_fact(to, "in tensors", grouped_number(p->n_tensors, text), "");
+               tensors);
     if (p->bundle)
         write_bundle_facts(to, p);
     if (p->has_vectors)
@@ -171,6 +172,17 @@ static void write_stack(FILE *to, const page *p)
 
 /* ---- a bundle's tasks */
 
+/* One number, or what has one each. */
+static const char *rescaler_words(const page *p, uint32_t task, char text[64])
+{
+    const emr_modulation_spec *spec = &p->tasks[task].facts.spec;
+    if (!has_masks(spec))
+        return "–";
+    if (spec->rescale_per != EMR_RESCALE_PER_MODEL)
+        return spec->rescale_per == EMR_RESCALE_PER_ROW ? "per row" : "per tensor";
+    return rescaler_text(p->bundle, task, text);
+}
+
 static void write_modulator_row(FILE *to, const page *p, uint32_t task)
 {
     const page_task *t = &p->tasks[task];
@@ -179,7 +191,7 @@ static void write_modulator_row(FILE *to, const page *p, uint32_t task)
     fprintf(to, "<td class=\"words\">%s</td>", modulator_text(&t->facts.spec, text));
     write_number(to, t->facts.bits, "");
     write_number(to, 100 * t->facts.density, " %");
-    fprintf(to, "<td>%s</td>", rescaler_text(p->bundle, task, text));
+    fprintf(to, "<td>%s</td>", rescaler_words(p, task, text));
     write_number(to, (double)t->facts.fidelity.cosine, "");
     write_number(to, (double)t->facts.fidelity.coefficient, "");
     write_number(to, (double)t->facts.fidelity.error, "");
@@ -290,10 +302,12 @@ static void write_kept(FILE *to, const page *p)
     }
     begin_table(
         to, "Tensors that are not merged",
-        p->bundle ? "A line for each reason. Copies: tensors and files that tasks keep for themselves, and "
-                    "their bytes before compression; all else comes from the base."
-                  : "A line for each reason that a merge with these options would have. Copies: how many "
-                    "tasks would keep a tensor of their own, where that is known without reading it.",
+        p->bundle
+            ? "A line for each reason. Copies: tensors and files that tasks keep for themselves, and "
+              "their bytes before compression. Kept apart: by a pattern, by their shape, or because the base "
+              "has no such tensor."
+            : "A line for each reason that a merge with these options would have. Copies: how many "
+              "tasks would keep a tensor of their own, where that is known without reading it.",
         "<th scope=\"col\" class=\"wide\">reason</th><th scope=\"col\">of the base</th><th "
         "scope=\"col\">copies</th><th scope=\"col\">bytes</th><th scope=\"col\" class=\"wide\">such as</th>");
     for (uint32_t i = 0; i < p->reasons.n; i++) {
