@@ -92,7 +92,7 @@ static void draw_strip_legend(FILE *to, const page_strip *s, const strip_layout 
     if (!(l->high > l->low))
         return;
     fprintf(to,
-            "<svg class=\"legend\" width=\"340\" height=\"20\" viewBox=\"0 0 340 20\" role=\"img\" "
+            "<svg class=\"legend\" width=\"286\" height=\"20\" viewBox=\"0 0 286 20\" role=\"img\" "
             "aria-label=\"Colours from %s to %s %s\">"
             "<text class=\"soft\" x=\"84\" y=\"14\" text-anchor=\"end\">%s</text>",
             short_number(l->low, 3, low), short_number(l->high, 3, high), s->unit, low);

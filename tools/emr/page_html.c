@@ -124,7 +124,7 @@ static const char style_text[] =
     ".strips{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,440px),1fr));gap:0 40px;"
     "align-items:start}.strips figure{min-width:0}.broad{grid-column:1/-1}"
     ".hm{display:block;max-width:none;height:auto}"
-    ".strip{display:block;margin:2px 0}"
+    ".strip{display:block;margin:2px 0}.legend{display:block;max-width:100%;height:auto}"
     ".strip text,.legend text{font-family:system-ui,-apple-system,'Segoe UI',Roboto,Arial,sans-serif;"
     "font-size:12px;fill:var(--ink)}"
     ".strip .soft,.legend .soft{fill:var(--soft)}"
@@ -148,26 +148,24 @@ static const char style_text[] =
     "summary{list-style:none}}";
 
 /* Levels of the accent, from pale to strong, and the colour of numbers on them. */
-static void write_strip_levels(FILE *to, const int pale[3], const int strong[3], const char *numbers[2],
-                               int from)
+static void write_strip_levels(FILE *to, const int pale[3], const int strong[3])
 {
     for (int level = 0; level <= 10; level++) {
-        fputs(".strip .s", to);
-        fprintf(to, "%d,.legend .s%d{fill:#", level, level);
+        int c[3];
         for (int i = 0; i < 3; i++)
-            fprintf(to, "%02x", (unsigned)(pale[i] + (strong[i] - pale[i]) * level / 10));
-        fprintf(to, "}.strip .t%d{fill:%s}", level, numbers[level >= from]);
+            c[i] = pale[i] + (strong[i] - pale[i]) * level / 10;
+        fprintf(to, ".strip .s%d,.legend .s%d{fill:#%02x%02x%02x}.strip .t%d{fill:%s}", level, level,
+                (unsigned)c[0], (unsigned)c[1], (unsigned)c[2], level, readable_on(c[0], c[1], c[2]));
     }
 }
 
 static void write_style(FILE *to)
 {
     const int light[2][3] = {{234, 240, 247}, {23, 86, 158}}, dark[2][3] = {{38, 43, 50}, {104, 170, 245}};
-    const char *on_light[2] = {"#1d1f22", "#fff"}, *on_dark[2] = {"#e6e8ea", "#101214"};
     fputs(style_text, to);
-    write_strip_levels(to, light[0], light[1], on_light, 6);
+    write_strip_levels(to, light[0], light[1]);
     fputs("@media screen and (prefers-color-scheme:dark){", to);
-    write_strip_levels(to, dark[0], dark[1], on_dark, 6);
+    write_strip_levels(to, dark[0], dark[1]);
     fputs("}", to);
     heat_map_style(to);
 }
