@@ -184,6 +184,7 @@ static void free_page(page *p)
     free(p->tasks);
     free(p->order);
     free(p->tensors);
+    free(p->shown_at);
 }
 
 int command_report(const arguments *a)

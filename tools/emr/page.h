@@ -46,6 +46,7 @@ typedef struct page_tensor {
     char name[PAGE_TEXT], shape[64];
     const char *whole_name; /* the bundle's or the merge's */
     uint64_t count, unified_bytes;
+    uint32_t number; /* among those that are merged */
     emr_dtype dtype;
     double bits, ones;                 /* over all tasks */
     double kinship, conflicts, change; /* mean of pairs; share; root of the mean square: NaN: not known */
@@ -84,6 +85,7 @@ typedef struct page {
     uint32_t n_tasks;
     page_places layers, kinds;
     page_tensor *tensors;
+    uint32_t *shown_at;          /* of each merged tensor: its line in `tensors`, or n_shown */
     uint32_t n_shown, n_tensors; /* of those that are merged or compared */
     uint64_t params, params_shown;
     page_reasons reasons;
@@ -132,9 +134,11 @@ typedef struct page_strip {
     const char *const *rows;
     const char *const *columns;
     const double *values;
+    size_t label_characters; /* room for labels of rows, at least: strips of one section line up */
     uint32_t n_rows, n_columns;
     bool from_zero; /* the palest colour is 0, else the smallest value */
 } page_strip;
+size_t page_label_width(const char *label); /* in characters, as it is shown */
 void page_draw_strip(FILE *to, const page_strip *strip);
 
 /* A row of a table, with a bar as long as its value: from 0 on. */

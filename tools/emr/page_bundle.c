@@ -2,9 +2,6 @@
  * kind and tensor. Every mask is read once. */
 #include "page.h"
 
-#include <stdlib.h>
-#include <string.h>
-
 enum { RESCALERS_AT_ONCE = 1024 };
 
 static emr_status sum_rescalers(emr_modulator *m, uint32_t tensor, double *sum, double *n, emr_error *error)
@@ -29,14 +26,6 @@ static void add_to_cell(page_cell *cell, const page_cell *more)
     cell->ones += more->ones;
     cell->rescalers += more->rescalers;
     cell->n_rescalers += more->n_rescalers;
-}
-
-static page_tensor *find_shown(page *p, const char *name)
-{
-    for (uint32_t i = 0; i < p->n_shown; i++)
-        if (strcmp(p->tensors[i].whole_name, name) == 0)
-            return &p->tensors[i];
-    return NULL;
 }
 
 static emr_status tell_masks_read(page *p, uint64_t more, emr_error *error)
@@ -67,10 +56,9 @@ static emr_status gather_mask(page *p, emr_modulator *m, uint32_t task, uint32_t
     uint32_t kind = page_kind_of(&p->kinds, emr_statistics_kind_of(name));
     add_to_cell(page_cell_of(p, &p->layers, column, task), &found);
     add_to_cell(page_cell_of(p, &p->kinds, kind, task), &found);
-    page_tensor *shown = find_shown(p, name);
-    if (shown) {
-        shown->bits += found.bits;
-        shown->ones += found.ones;
+    if (p->shown_at[tensor] < p->n_shown) {
+        p->tensors[p->shown_at[tensor]].bits += found.bits;
+        p->tensors[p->shown_at[tensor]].ones += found.ones;
     }
     uint64_t bytes = t->facts.has_mask ? t->info.mask_bytes : t->info.coded_bytes;
     double part = page_share((double)emr_modulator_tensor_count(m, tensor), (double)p->params);

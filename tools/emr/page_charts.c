@@ -13,7 +13,7 @@ typedef struct strip_layout {
     bool has_numbers;
 } strip_layout;
 
-static size_t label_width(const char *text)
+size_t page_label_width(const char *text)
 {
     size_t n = 0;
     for (; *text; text++)
@@ -24,7 +24,7 @@ static size_t label_width(const char *text)
 static strip_layout lay_out_strip(const page_strip *s)
 {
     strip_layout l = {.low = (double)INFINITY, .high = (double)-INFINITY};
-    size_t longest = 0;
+    size_t longest = s->label_characters;
     for (size_t i = 0; i < (size_t)s->n_rows * s->n_columns; i++)
         if (isfinite(s->values[i])) {
             l.low = fmin(l.low, s->values[i]);
@@ -33,7 +33,7 @@ static strip_layout lay_out_strip(const page_strip *s)
     if (s->from_zero)
         l.low = fmin(l.low, 0);
     for (uint32_t i = 0; i < s->n_rows; i++)
-        longest = label_width(s->rows[i]) > longest ? label_width(s->rows[i]) : longest;
+        longest = page_label_width(s->rows[i]) > longest ? page_label_width(s->rows[i]) : longest;
     l.left = 12 + 7.2 * (double)longest;
     l.has_numbers = s->n_columns <= NUMBERED_COLUMNS;
     l.cell = l.has_numbers ? (s->n_columns <= 10 ? 64 : 54) : 19;
@@ -79,11 +79,14 @@ static void draw_strip_cell(FILE *to, const page_strip *s, const strip_layout *l
 /* Below the cells: every name, or as many as fit. */
 static void draw_strip_columns(FILE *to, const page_strip *s, const strip_layout *l)
 {
-    uint32_t step = l->has_numbers ? 1 : 4;
-    for (uint32_t i = 0; i < s->n_columns; i += step)
+    uint32_t step = l->has_numbers ? 1 : 4, last = s->n_columns - 1;
+    for (uint32_t i = 0; i < s->n_columns; i++) {
+        if (i % step && (i != last || i % step < 2))
+            continue;
         fprintf(to, "<text class=\"soft\" x=\"%g\" y=\"%g\" text-anchor=\"%s\">%s</text>",
                 l->left + l->cell * i + (l->has_numbers ? l->cell / 2 : 2), l->height * s->n_rows + 17,
                 l->has_numbers ? "middle" : "start", s->columns[i]);
+    }
 }
 
 static void draw_strip_legend(FILE *to, const page_strip *s, const strip_layout *l)

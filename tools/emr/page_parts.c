@@ -133,8 +133,7 @@ static const strip_kind strip_kinds[] = {
      "%", "all tasks", NULL, place_conflicts, true},
     {"change", "Change of a parameter",
      "How far fine-tuning moved a parameter (root of the mean square, in the weights’ own units): the "
-     "darker, the "
-     "more this task changed here.",
+     "stronger the colour, the more this task changed here.",
      "", NULL, cell_change, NULL, true},
     {"norm", "Norm",
      "Length of the whole change (square root of the sum of squares, in the weights’ own units); more "
@@ -170,6 +169,7 @@ typedef struct strip_view {
     const char *prefix, *column_words;
     const char **rows, **columns;
     double *values;
+    size_t label_characters;
 } strip_view;
 
 static bool fill_strip(const strip_view *v, const strip_kind *kind)
@@ -201,6 +201,7 @@ static void write_strip(FILE *to, const strip_view *v, const strip_kind *kind)
                               .rows = kind->of_cell ? v->rows : &kind->row,
                               .columns = v->columns,
                               .values = v->values,
+                              .label_characters = v->label_characters,
                               .n_rows = kind->of_cell ? v->p->n_tasks : 1,
                               .n_columns = v->places->n,
                               .from_zero = kind->from_zero};
@@ -227,8 +228,12 @@ static void write_strips(FILE *to, const page *p, const page_places *places, con
                     .columns = calloc(places->n + (size_t)1, sizeof *v.columns),
                     .values = calloc((size_t)places->n * p->n_tasks + places->n, sizeof *v.values)};
     bool complete = v.rows && v.columns && v.values;
-    for (uint32_t t = 0; complete && t < p->n_tasks; t++)
+    v.label_characters = p->has_vectors && p->n_tasks > 1 ? strlen("mean of pairs") : 0;
+    for (uint32_t t = 0; complete && t < p->n_tasks; t++) {
+        size_t n = page_label_width(p->tasks[t].name);
+        v.label_characters = n > v.label_characters ? n : v.label_characters;
         v.rows[t] = p->tasks[p->order[t]].name;
+    }
     for (uint32_t i = 0; complete && i < places->n; i++)
         v.columns[i] = places->all[i].name;
     fputs("<div class=\"strips\">\n", to);

@@ -76,7 +76,7 @@ static void add_to_place(page_place *place, const merged_tensor *m)
 }
 
 /* The largest first, equal ones as they come. */
-static void keep_largest(page *p, const merged_tensor *m)
+static void keep_largest(page *p, const merged_tensor *m, uint32_t number)
 {
     uint32_t i = p->n_shown;
     if (i == PAGE_ROWS && p->tensors[i - 1].count >= m->count)
@@ -91,6 +91,7 @@ static void keep_largest(page *p, const merged_tensor *m)
     char shape[256];
     *x = (page_tensor){.whole_name = m->name,
                        .count = m->count,
+                       .number = number,
                        .unified_bytes = m->unified_bytes,
                        .dtype = m->dtype,
                        .kinship = (double)NAN,
@@ -103,15 +104,20 @@ static void keep_largest(page *p, const merged_tensor *m)
 static void gather_places(page *p)
 {
     merged_tensor m;
+    uint32_t n = 0;
     for (uint32_t i = 0; merged_at(p, i, &m); i++) {
         if (!m.name)
             continue;
         add_to_place(&p->layers.all[page_column_of(&p->layers, emr_statistics_layer_of(m.name))], &m);
         add_to_place(&p->kinds.all[page_kind_of(&p->kinds, emr_statistics_kind_of(m.name))], &m);
-        keep_largest(p, &m);
+        keep_largest(p, &m, n++);
     }
-    for (uint32_t i = 0; i < p->n_shown; i++)
+    for (uint32_t i = 0; i < n; i++)
+        p->shown_at[i] = p->n_shown;
+    for (uint32_t i = 0; i < p->n_shown; i++) {
+        p->shown_at[p->tensors[i].number] = i;
         p->params_shown += p->tensors[i].count;
+    }
 }
 
 /* Statistics may count what the bundle's tasks keep for themselves, too. */
@@ -147,7 +153,8 @@ emr_status page_gather_tensors(page *p)
         p->has_vectors ? emr_statistics_n_groups(p->models.statistics, EMR_STATISTICS_LAYER) : 0;
     int64_t *layers = malloc(((size_t)all + counted + 1) * sizeof *layers);
     p->tensors = calloc(PAGE_ROWS + 1, sizeof *p->tensors);
-    emr_status status = layers && p->tensors ? EMR_OK : EMR_ENOMEM;
+    p->shown_at = calloc(all + (size_t)1, sizeof *p->shown_at);
+    emr_status status = layers && p->tensors && p->shown_at ? EMR_OK : EMR_ENOMEM;
     if (!status) {
         p->n_tensors = add_merged_layers(p, layers);
         status = page_find_places(
