@@ -106,7 +106,8 @@ static emr_status cut_lists(key_lists *l, emr_cut *cuts, uint32_t n, size_t chun
                                    .count = s->seen.count,
                                    .chunk = chunk,
                                    .granule = s->seen.row_length ? s->seen.row_length : 1,
-                                   .n_lists = place_cuts(s, l->stage, cuts, n)};
+                                   .n_lists = place_cuts(s, l->stage, cuts, n),
+                                   .kernels = s->combination->kernels};
     emr_status status =
         n ? emr_select_cuts(&source, &s->workers, memory_for_lists(s, chunk), cuts, n, error) : EMR_OK;
     for (uint32_t i = 0; !status && i < n; i++)

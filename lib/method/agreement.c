@@ -77,15 +77,29 @@ static float total_weight(const emr_method_tensor *tensor)
     return sum < 1e-8F && sum > -1e-8F ? 1 : sum;
 }
 
-static void take_elected(const emr_agreement *a, bool normalizes, float lambda, float *restrict out)
+/* What is of the side that was elected; of none where the sum overflowed both ways. Both are looked at, so that there is no
+ * jump. */
+static void take_side(float *restrict out, const float *restrict total, const float *restrict plus,
+                      const float *restrict minus, size_t n)
 {
-    const float *total = a->total;
-    for (size_t i = 0; i < a->n; i++)
-        out[i] = total[i] >= 0 ? a->plus[i] : a->minus[i];
-    for (size_t i = 0; normalizes && i < a->n; i++) {
-        float divisor = total[i] >= 0 ? a->plus_weight[i] : a->minus_weight[i];
-        out[i] /= divisor == 0 ? 1 : divisor;
+    for (size_t i = 0; i < n; i++) {
+        float up = plus[i], down = minus[i];
+        out[i] = total[i] >= 0 ? up : total[i] < 0 ? down : 0;
     }
+}
+
+static void divide_elected(float *restrict out, float *restrict weights, const emr_agreement *a)
+{
+    take_side(weights, a->total, a->plus_weight, a->minus_weight, a->n);
+    for (size_t i = 0; i < a->n; i++)
+        out[i] /= weights[i] == 0 ? 1 : weights[i];
+}
+
+static void take_elected(const emr_agreement *a, bool normalizes, float lambda, float *out)
+{
+    take_side(out, a->total, a->plus, a->minus, a->n);
+    if (normalizes)
+        divide_elected(out, a->plus, a);
     for (size_t i = 0; i < a->n; i++)
         out[i] *= lambda;
 }

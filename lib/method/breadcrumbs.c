@@ -45,15 +45,16 @@ static uint32_t needed_crumb_stages(const emr_method_tensor *tensor)
     return 0;
 }
 
+static emr_magnitude_cuts crumb_cuts_of(const emr_method_tensor *tensor, uint32_t input)
+{
+    const double *cuts = tensor->found + 4 * (size_t)input;
+    return takes_all(tensor, input) ? (emr_magnitude_cuts){NULL, NULL}
+                                    : (emr_magnitude_cuts){.keep = cuts + 2, .drop = cuts};
+}
+
 static const float *keep_crumbs(const emr_method_chunk *c, uint32_t input, size_t at, size_t n, float *room)
 {
-    const double *cuts = c->tensor->found + 4 * (size_t)input;
-    const float *values = c->inputs[input] + at;
-    if (takes_all(c->tensor, input))
-        return values;
-    emr_magnitude_keep(c, cuts + 2, at, n, values, room);
-    emr_magnitude_drop(c, cuts, at, n, room, room);
-    return room;
+    return emr_magnitude_sparsify(c, crumb_cuts_of(c->tensor, input), input, at, n, room);
 }
 
 static emr_status combine_crumbs(const emr_method_chunk *c, emr_error *error)
@@ -66,7 +67,7 @@ static emr_status combine_crumbs(const emr_method_chunk *c, emr_error *error)
 static emr_status elect_crumbs(const emr_method_chunk *c, emr_error *error)
 {
     (void)error;
-    emr_agreement_combine(c, true, keep_crumbs);
+    emr_magnitude_elect(c, crumb_cuts_of);
     return EMR_OK;
 }
 

@@ -1,5 +1,5 @@
-/* consensus.c - Consensus merging over TALL masks (Wang and others, 2024): the sum of the tasks' changes, where it is of use
- * to at least k of them.
+/* consensus.c - Consensus merging over TALL masks (Wang and others, 2024): the sum of the tasks' changes,
+ * where it is of use to at least k of them.
  *
  *     tau = sum tau_t,  mask_t = |tau_t| > tall_t * |tau - tau_t|
  *     out = lambda * tau where at least k masks are set, else 0 */

@@ -1,13 +1,14 @@
-/* karcher.c - the mean of directions on the sphere (Karcher, or Riemannian), times the mean length; every input counts the
- * same. With u_i the directions of the n' inputs longer than tol:
+/* karcher.c - the mean of directions on the sphere (Karcher, or Riemannian), times the mean length; every
+ * input counts the same. With u_i the directions of the n' inputs longer than tol:
  *
  *     m = sum u_i / n', divided by its length, or the first u_i where that is below tol
- *     at most max_iter times: s = sum (a_i / sin a_i) (u_i - cos(a_i) m) / n', a_i the angle between u_i and m;
+ *     at most max_iter times: s = sum (a_i / sin a_i) (u_i - cos(a_i) m) / n', a_i the angle of u_i and m;
  *         if |s| < tol, m is found; else m = cos|s| m + sin|s| s / |s|
  *     out = m * (mean of all lengths)
  *
- * Inputs whose angle is within tol of 0 or of a half turn do not pull: from there, no way is the shortest. m stays in the
- * span of the inputs, so all this is done on coefficients, with lengths and angles from the Gram matrix. */
+ * Inputs whose angle is within tol of 0 or of a half turn do not pull: from there, no way is the shortest. m
+ * stays in the span of the inputs, so all this is done on coefficients, with lengths and angles from the Gram
+ * matrix. */
 #include "method/great_circle.h"
 #include "method/methods.h"
 #include "method/weighted_sum.h"

@@ -1,5 +1,5 @@
-/* magmax.c - MagMax (Marczak and others, 2024): at each parameter the change of largest magnitude, of equal ones that of the
- * later task.
+/* magmax.c - MagMax (Marczak and others, 2024): at each parameter the change of largest magnitude, of equal
+ * ones that of the later task.
  *
  *     out = lambda * tau_t, with the last t of those whose |tau_t| is largest */
 #include "method/methods.h"

@@ -16,11 +16,19 @@ static inline uint64_t emr_magnitude_share(double share, uint64_t n)
 /* A stage's keys: list t holds the magnitudes of input t. */
 void emr_magnitude_keys(const emr_method_chunk *chunk, uint32_t list, float *keys);
 
-/* Of elements [at, at + n) of an input of the chunk: those that are among the largest, 0 for the others; or the other way
- * round. `values` may be `kept`, and are those of the input unless some are 0 already. */
-void emr_magnitude_keep(const emr_method_chunk *chunk, const double *cut, size_t at, size_t n,
-                        const float *values, float *kept);
-void emr_magnitude_drop(const emr_method_chunk *chunk, const double *cut, size_t at, size_t n,
-                        const float *values, float *kept);
+/* Between which magnitudes an input's values stay: those that `keep` has among the largest, but not those that `drop` has;
+ * NULL: all, none. */
+typedef struct emr_magnitude_cuts {
+    const double *keep, *drop;
+} emr_magnitude_cuts;
+
+typedef emr_magnitude_cuts (*emr_magnitude_cuts_fn)(const emr_method_tensor *tensor, uint32_t input);
+
+/* Elements [at, at + n) of an input of the chunk, with 0 where they do not stay: in `room`, or where they are already. */
+const float *emr_magnitude_sparsify(const emr_method_chunk *chunk, emr_magnitude_cuts cuts, uint32_t input,
+                                    size_t at, size_t n, float *room);
+
+/* agreement.h's formula with an election. scratch_floats is EMR_AGREEMENT_SCRATCH. */
+void emr_magnitude_elect(const emr_method_chunk *chunk, emr_magnitude_cuts_fn cuts);
 
 #endif

@@ -1,11 +1,12 @@
-/* model_stock.c - Model Stock (Jang and others, 2024): the mean of the tasks, as near to the base as the angles between their
- * task vectors say.
+/* model_stock.c - Model Stock (Jang and others, 2024): the mean of the tasks, as near to the base as the
+ * angles between their task vectors say.
  *
- *     c = mean over all pairs of cos(tau_i, tau_j),  t = N c / (1 + (N - 1) c), or 0 where |1 + (N - 1) c| < 1e-6
+ *     c = mean over all pairs of cos(tau_i, tau_j)
+ *     t = N c / (1 + (N - 1) c), or 0 where |1 + (N - 1) c| < 1e-6
  *     out = t * mean tau
  *
- * In a cosine, the product of two lengths counts as at least 1e-6. Vectors are tensors; with filter_wise 1, the vectors
- * along the last dimension of tensors of two and more. */
+ * In a cosine, the product of two lengths counts as at least 1e-6. Vectors are tensors; with filter_wise 1,
+ * the vectors along the last dimension of tensors of two and more. */
 #include "method/great_circle.h"
 #include "method/methods.h"
 #include "method/weighted_sum.h"

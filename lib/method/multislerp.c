@@ -1,11 +1,11 @@
-/* multislerp.c - between several tasks on the sphere; with a base, between their task vectors. With u_t the direction of
- * x_t and w_t its weight, divided by their sum with normalize_weights:
+/* multislerp.c - between several tasks on the sphere; with a base, between their task vectors. With u_t the
+ * direction of x_t and w_t its weight, divided by their sum with normalize_weights:
  *
  *     u_t = x_t / (|x_t| + eps),  m = sum w_t u_t,  out = m / |m| * sum w_t |x_t|
  *
- * which is what one step from m in its tangent space comes to: the tangent vectors' weighted sum is 0. Where |m| < eps,
- * or all that it has may be rounding, no direction is left: out = sum w_t x_t with two tasks, and EMR_EINVAL with more, but
- * 0 where all of them are. One task is that task. */
+ * which is what one step from m in its tangent space comes to: the tangent vectors' weighted sum is 0. Where
+ * |m| < eps, or all that it has may be rounding, no direction is left: out = sum w_t x_t with two tasks, and
+ * EMR_EINVAL with more, but 0 where all of them are. One task is that task. */
 #include "method/methods.h"
 #include "method/weighted_sum.h"
 
@@ -48,7 +48,8 @@ static double weight_of_direction(const emr_method_tensor *tensor, uint32_t t)
     return emr_method_value(tensor, t, MULTISLERP_WEIGHT) / sum;
 }
 
-/* found: the Gram matrix, which coefficients take the place of, and behind it the directions' own, w_t / (|x_t| + eps). */
+/* found: the Gram matrix, which coefficients take the place of, and behind it the directions' own, w_t /
+ * (|x_t| + eps). */
 static uint32_t multislerp_numbers(const emr_method_tensor *tensor)
 {
     return emr_gram_numbers(tensor) + tensor->n_inputs;

@@ -1,11 +1,11 @@
-/* nuslerp.c - between two tasks along the great circle, at t = weight_1 / (weight_0 + weight_1), or 0.5 where the sum of
- * weights is within 1e-6 of 0; with a base, between their task vectors.
+/* nuslerp.c - between two tasks along the great circle, at t = weight_1 / (weight_0 + weight_1), or 0.5 where
+ * the sum of weights is within 1e-6 of 0; with a base, between their task vectors.
  *
  *     out = sin((1 - t) a) / sin a * x_0 + sin(t a) / sin a * x_1
  *
- * and (1 - t) x_0 + t x_1 where 1 - cos^2 a <= 1e-14, below which rounding decides. In the cosine, lengths count as at least 1e-7. a is the angle of
- * the tensors, each taken as one vector; with nuslerp_flatten 0, of each pair of vectors along the last dimension, and with
- * nuslerp_row_wise 1 along the first one. */
+ * and (1 - t) x_0 + t x_1 where 1 - cos^2 a <= 1e-14, below which rounding decides. In the cosine, lengths
+ * count as at least 1e-7. a is the angle of the tensors, each taken as one vector; with nuslerp_flatten 0, of
+ * each pair of vectors along the last dimension, and with nuslerp_row_wise 1 along the first one. */
 #include "method/great_circle.h"
 #include "method/methods.h"
 #include "method/weighted_sum.h"

@@ -1,5 +1,5 @@
-/* ram.c - RAM: a parameter that one task has changed gets that change, one that several have the mean of theirs
- * (changed.h). */
+/* ram.c - RAM: a parameter that one task has changed gets that change, one that several have the mean of
+ * theirs (changed.h). */
 #include "method/changed.h"
 #include "method/methods.h"
 

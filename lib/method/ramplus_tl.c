@@ -1,10 +1,10 @@
-/* ramplus_tl.c - RAM+, tensor by tensor: as RAM (changed.h), but what a task has changed alone is boosted, the more, the more
- * of its changes it shares with others. Over the tensor,
+/* ramplus_tl.c - RAM+, tensor by tensor: as RAM (changed.h), but what a task has changed alone is boosted,
+ * the more, the more of its changes it shares with others. Over the tensor,
  *
  *     boost_t = 1 + r * min(shared_t / unique_t, alpha)
  *
- * with the numbers of parameters that task t and others, and that it alone, has changed; unique_t counts as at least
- * epsilon. */
+ * with the numbers of parameters that task t and others, and that it alone, has changed; unique_t counts as
+ * at least epsilon. */
 #include "method/changed.h"
 #include "method/methods.h"
 

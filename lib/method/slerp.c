@@ -1,10 +1,10 @@
-/* slerp.c - between two models along the great circle of their directions. The first, the base where there is one, is
- * t = 0, the other t = 1; a is the angle between the two tensors, each taken as one vector:
+/* slerp.c - between two models along the great circle of their directions. The first, the base where there is
+ * one, is t = 0, the other t = 1; a is the angle between the two tensors, each taken as one vector:
  *
  *     out = sin((1 - t) a) / sin a * W_0 + sin(t a) / sin a * W_1
  *
- * and (1 - t) W_0 + t W_1 where |cos a| > 0.9995. In the cosine, a vector of length 1e-8 or less is not divided by its
- * length. */
+ * and (1 - t) W_0 + t W_1 where |cos a| > 0.9995. In the cosine, a vector of length 1e-8 or less is not
+ * divided by its length. */
 #include "method/great_circle.h"
 #include "method/methods.h"
 #include "method/weighted_sum.h"

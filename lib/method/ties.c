@@ -38,19 +38,16 @@ static uint32_t needed_ties_stages(const emr_method_tensor *tensor)
     return 0;
 }
 
-static const float *keep_largest(const emr_method_chunk *c, uint32_t input, size_t at, size_t n, float *room)
+static emr_magnitude_cuts ties_cuts_of(const emr_method_tensor *tensor, uint32_t input)
 {
-    const float *values = c->inputs[input] + at;
-    if (ties_density(c->tensor, input) >= 1)
-        return values;
-    emr_magnitude_keep(c, c->tensor->found + 2 * (size_t)input, at, n, values, room);
-    return room;
+    bool all = ties_density(tensor, input) >= 1;
+    return (emr_magnitude_cuts){.keep = all ? NULL : tensor->found + 2 * (size_t)input};
 }
 
 static emr_status combine_ties(const emr_method_chunk *c, emr_error *error)
 {
     (void)error;
-    emr_agreement_combine(c, true, keep_largest);
+    emr_magnitude_elect(c, ties_cuts_of);
     return EMR_OK;
 }
 

@@ -1,5 +1,6 @@
-/* weighted_sum.h - what most methods of whole directions come to: sums over a tensor are turned into a coefficient for each
- * input, and out = sum of coefficient_t * input_t, in f64 in the order of the inputs and rounded once. */
+/* weighted_sum.h - what most methods of whole directions come to: sums over a tensor are turned into a
+ * coefficient for each input, and out = sum of coefficient_t * input_t, in f64 in the order of the inputs and
+ * rounded once. */
 #ifndef EMR_METHOD_WEIGHTED_SUM_H
 #define EMR_METHOD_WEIGHTED_SUM_H
 
@@ -23,7 +24,8 @@ void emr_gram_sums(const emr_method_chunk *chunk, double *sums);
 /* The length of input i. */
 double emr_gram_length(const double *gram, uint32_t n_inputs, uint32_t i);
 
-/* sum weight_i * weight_j * gram_ij: the square of a weighted sum's length, which rounding may leave below 0. */
+/* sum weight_i * weight_j * gram_ij: the square of a weighted sum's length, which rounding may leave below 0.
+ * */
 double emr_gram_square(const double *gram, uint32_t n_inputs, const double *weights);
 
 #endif

@@ -21,7 +21,8 @@ static inline void emr_stripes_end(double stripes[EMR_DOT_STRIPES], const float 
         stripes[i] += (double)a[i] * (double)b[i];
 }
 
-/* dots[k] = <a, others[k]> for each of n_others: what kernel variants (kernels.h, `dots`) give bit for bit. */
+/* dots[k] = <a, others[k]> for each of n_others: what kernel variants (kernels.h, `dots`) give bit for bit.
+ * */
 void emr_dots_c(const float *a, const float *const *others, size_t n_others, size_t n, double *dots);
 
 #endif

@@ -1,5 +1,5 @@
-/* dots_template.h - products of float vectors for one instruction set, bit for bit as dots.c has them. Included by each
- * variant's file. It defines a vector of 8 doubles, `v8d`, and
+/* dots_template.h - products of float vectors for one instruction set, bit for bit as dots.c has them.
+ * Included by each variant's file. It defines a vector of 8 doubles, `v8d`, and
  *
  *     d_zero()
  *     d_widen(p)                  8 floats

@@ -28,6 +28,7 @@
 #include "emr/blocks.h"
 #include "emr/dtype.h"
 #include "numeric/pairs.h"
+#include "numeric/votes.h"
 
 #include <float.h>
 #include <stdbool.h>
@@ -336,6 +337,8 @@ typedef struct emr_kernels {
     emr_pair_kernels pairs;
     /* NULL: those of emr_random_c. */
     emr_random_kernels random;
+    /* Likewise, that of emr_votes_c. */
+    emr_vote_kernels votes;
     /* The base's own part of a product: W is the base; unified, codes and scales are not looked at. */
     void (*dot_base)(const emr_dot *dot);
     /* What a run of codes of a thin task keeps in n groups from number `first` of its codes on, and the signs of

@@ -461,6 +461,8 @@ enum { V_PAIR_OTHERS = 2 }; /* vectors that one is paired with at a time, likewi
 
 #include "numeric/pairs_template.h"
 
+#include "numeric/votes_template.h"
+
 #include "numeric/blocks_template.h"
 
 typedef struct v8d {
@@ -503,6 +505,7 @@ const emr_kernels emr_kernels_avx2 = {
     .dots = dots,
     .pairs = PAIR_KERNELS,
     .random = RANDOM_KERNELS,
+    .votes = VOTE_KERNELS,
     BLOCK_KERNELS,
 };
 

@@ -378,6 +378,8 @@ enum { V_PAIR_OTHERS = 4 }; /* vectors that one is paired with at a time, likewi
 
 #include "numeric/pairs_template.h"
 
+#include "numeric/votes_template.h"
+
 #include "numeric/blocks_template.h"
 
 typedef __m512d v8d;
@@ -416,6 +418,7 @@ const emr_kernels emr_kernels_avx512 = {
     .dots = dots,
     .pairs = PAIR_KERNELS,
     .random = RANDOM_KERNELS,
+    .votes = VOTE_KERNELS,
     BLOCK_KERNELS,
 };
 

@@ -442,6 +442,8 @@ enum { V_PAIR_OTHERS = 2 }; /* vectors that one is paired with at a time, likewi
 
 #include "numeric/pairs_template.h"
 
+#include "numeric/votes_template.h"
+
 #include "numeric/blocks_template.h"
 
 typedef struct v8d {
@@ -488,6 +490,7 @@ const emr_kernels emr_kernels_neon = {
     .dots = dots,
     .pairs = PAIR_KERNELS,
     .random = RANDOM_KERNELS,
+    .votes = VOTE_KERNELS,
     BLOCK_KERNELS,
 };
 

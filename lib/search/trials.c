@@ -3,29 +3,17 @@
 
 #include "core/memory.h"
 #include "core/structs.h"
+#include "numeric/philox.h"
 #include "search/score.h"
 
 enum { TRIALS_DEFAULT = 500, TRIAL_PURPOSE = 0x54524d45 /* "EMRT" */ };
 
-/* Philox-4x32-10 of a counter, in place. */
-static void philox_block(uint32_t words[4], uint32_t key_low, uint32_t key_high)
-{
-    for (int round = 0; round < 10; round++) {
-        uint64_t a = (uint64_t)words[0] * 0xd2511f53, b = (uint64_t)words[2] * 0xcd9e8d57;
-        words[0] = (uint32_t)(b >> 32) ^ words[1] ^ key_low;
-        words[1] = (uint32_t)b;
-        words[2] = (uint32_t)(a >> 32) ^ words[3] ^ key_high;
-        words[3] = (uint32_t)a;
-        key_low += 0x9e3779b9;
-        key_high += 0xbb67ae85;
-    }
-}
-
 void emr_trial_draw(uint64_t seed, uint32_t number, size_t n, double *values)
 {
     for (size_t i = 0; i < n; i += 4) {
-        uint32_t words[4] = {(uint32_t)(i / 4), number, TRIAL_PURPOSE, 0};
-        philox_block(words, (uint32_t)seed, (uint32_t)(seed >> 32));
+        const uint32_t counter[4] = {(uint32_t)(i / 4), number, TRIAL_PURPOSE, 0};
+        uint32_t words[4];
+        emr_philox(counter, seed, words);
         for (size_t k = 0; k < 4 && i + k < n; k++)
             values[i + k] = ((double)words[k] + 1) / 4294967296.0;
     }

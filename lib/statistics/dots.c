@@ -18,7 +18,7 @@ double emr_dot_floats(const emr_kernels *kernels, const float *a, const float *b
     return product;
 }
 
-static void add_product(double *matrix, uint32_t n_vectors, uint32_t i, uint32_t j, double product)
+static void add_gram_product(double *matrix, uint32_t n_vectors, uint32_t i, uint32_t j, double product)
 {
     matrix[(size_t)i * n_vectors + j] += product;
     if (i != j)
@@ -34,6 +34,6 @@ void emr_dots_add(const emr_kernels *kernels, const float *const *vectors, uint3
             some = n_vectors - j < AT_ONCE ? n_vectors - j : AT_ONCE;
             dot_others(kernels, vectors[i], vectors + j, some, n, products);
             for (uint32_t k = 0; k < some; k++)
-                add_product(matrix, n_vectors, i, j + k, products[k]);
+                add_gram_product(matrix, n_vectors, i, j + k, products[k]);
         }
 }

@@ -1,5 +1,6 @@
-/* dots.h - Gram matrices of float vectors, in f64 and in the fixed order of numeric/dots.h: the same to the last bit on every
- * CPU. Vectors of more than a chunk are cut by whoever calls, whose sums are added in order. */
+/* dots.h - Gram matrices of float vectors, in f64 and in the fixed order of numeric/dots.h: the same to the
+ * last bit on every CPU. Vectors of more than a chunk are cut by whoever calls, whose sums are added in
+ * order. */
 #ifndef EMR_STATISTICS_DOTS_H
 #define EMR_STATISTICS_DOTS_H
 

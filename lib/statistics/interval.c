@@ -5,7 +5,7 @@
 
 #include <string.h>
 
-enum { BITS = 10, SIGMAS = 4, LEAST_MARGIN = 6 /* ranks */ };
+enum { BITS = 11, SIGMAS = 3, LEAST_MARGIN = 6 /* ranks */ };
 
 void emr_interval_count(const emr_interval *v, unsigned bits, const uint32_t *keys, size_t n,
                         uint64_t *buckets)
@@ -36,17 +36,16 @@ bool emr_interval_narrow(emr_interval *v, unsigned bits, const uint64_t *buckets
     return false;
 }
 
-/* The k-th largest of n keys, 1 <= k <= n. */
-static uint32_t kth_of_keys(const uint32_t *keys, size_t n, uint64_t k)
+/* ---- a guess: ranks need not be exact, so one histogram of the sample does */
+
+static emr_interval range_of_keys(const uint32_t *keys, size_t n)
 {
-    emr_interval v = {.inside = n, .high = UINT32_MAX};
-    while (v.low < v.high) {
-        uint64_t buckets[1 << BITS];
-        memset(buckets, 0, sizeof buckets);
-        emr_interval_count(&v, BITS, keys, n, buckets);
-        emr_interval_narrow(&v, BITS, buckets, k);
+    uint32_t least = UINT32_MAX, most = 0;
+    for (size_t i = 0; i < n; i++) {
+        least = keys[i] < least ? keys[i] : least;
+        most = keys[i] > most ? keys[i] : most;
     }
-    return v.low;
+    return (emr_interval){.inside = n, .low = least, .high = most};
 }
 
 static size_t count_larger(const uint32_t *keys, size_t n, uint32_t than)
@@ -70,12 +69,39 @@ static double error_of_rank(const emr_sample *s, uint32_t than)
     return variance > 0 ? emr_square_root(variance * n / (n - 1)) : 0;
 }
 
+/* The bucket of the key of that rank, 1 being the largest. */
+static emr_interval bucket_of_rank(emr_interval range, const uint64_t *buckets, double rank)
+{
+    emr_interval_narrow(&range, BITS, buckets, rank < 1 ? 1 : (uint64_t)rank);
+    return range;
+}
+
+/* The smallest interval that holds the same keys. */
+static void tighten_interval(const uint32_t *keys, size_t n, uint32_t *low, uint32_t *high)
+{
+    uint32_t least = *high, most = *low;
+    for (size_t i = 0; i < n; i++) {
+        least = keys[i] >= *low && keys[i] < least ? keys[i] : least;
+        most = keys[i] <= *high && keys[i] > most ? keys[i] : most;
+    }
+    *low = least;
+    *high = most;
+}
+
 void emr_interval_guess(const emr_sample *s, uint64_t k, uint64_t count, uint32_t *low, uint32_t *high)
 {
     size_t n = s->n_groups * s->n_each;
+    uint64_t buckets[1 << BITS];
+    emr_interval range = range_of_keys(s->keys, n);
     double rank = (double)k / (double)count * (double)n;
-    uint64_t middle = rank < 1 ? 1 : rank > (double)n ? n : (uint64_t)rank;
-    double margin = SIGMAS * error_of_rank(s, kth_of_keys(s->keys, n, middle)) + LEAST_MARGIN;
-    *high = rank - margin < 1 ? UINT32_MAX : kth_of_keys(s->keys, n, (uint64_t)(rank - margin));
-    *low = rank + margin > (double)n ? 0 : kth_of_keys(s->keys, n, (uint64_t)(rank + margin));
+    memset(buckets, 0, sizeof buckets);
+    emr_interval_count(&range, BITS, s->keys, n, buckets);
+    double margin = SIGMAS * error_of_rank(s, bucket_of_rank(range, buckets, rank).high) + LEAST_MARGIN;
+    *high = bucket_of_rank(range, buckets, rank - margin).high;
+    *low = rank + margin > (double)n ? range.low : bucket_of_rank(range, buckets, rank + margin).low;
+    tighten_interval(s->keys, n, low, high);
+    if (rank - margin < 1)
+        *high = UINT32_MAX;
+    if (rank + margin > (double)n)
+        *low = 0;
 }

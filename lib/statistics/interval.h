@@ -35,7 +35,7 @@ typedef struct emr_sample {
     size_t n_groups, n_each;
 } emr_sample;
 
-/* Between which keys, both included, the k-th largest of `count` probably lies: four standard errors to both sides. */
+/* Between which keys, both included, the k-th largest of `count` probably lies: three standard errors to both sides. */
 void emr_interval_guess(const emr_sample *sample, uint64_t k, uint64_t count, uint32_t *low, uint32_t *high);
 
 #endif

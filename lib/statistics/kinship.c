@@ -24,7 +24,8 @@ static bool is_number(double x)
 }
 
 /* A host's group, which may be older than this library. */
-static emr_status take_group(emr_statistics_group *taken, const emr_statistics_group *given, emr_error *error)
+static emr_status take_given_group(emr_statistics_group *taken, const emr_statistics_group *given,
+                                   emr_error *error)
 {
     if (!given)
         return emr_fail(error, EMR_EINVAL, "emr_statistics_group: NULL");
@@ -46,7 +47,7 @@ emr_status emr_statistics_get_moments(const emr_statistics_group *given, uint32_
     emr_statistics_group g;
     if (!moments)
         return EMR_EINVAL;
-    emr_status status = take_group(&g, given, NULL);
+    emr_status status = take_given_group(&g, given, NULL);
     if (status)
         return status;
     if (task >= g.n_tasks)
@@ -129,7 +130,7 @@ emr_status emr_kinship(const emr_statistics_group *given, const emr_kinship_opti
     emr_kinship_options taken;
     if (!matrix)
         return emr_fail(error, EMR_EINVAL, "emr_kinship: NULL");
-    emr_status status = take_group(&g, given, error);
+    emr_status status = take_given_group(&g, given, error);
     if (!status)
         status = take_kinship_options(&taken, options, error);
     for (uint32_t i = 0; !status && i < g.n_tasks; i++)

@@ -30,7 +30,7 @@ static bool part_is(name_part p, const char *word)
 }
 
 /* ASCII alone; `word` is in small letters. */
-static bool begins_with(const char *text, const char *word, size_t n)
+static bool begins_like(const char *text, const char *word, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
         char c = text[i] >= 'A' && text[i] <= 'Z' ? (char)(text[i] - 'A' + 'a') : text[i];
@@ -44,7 +44,7 @@ static bool part_has(name_part p, const char *word)
 {
     size_t n = strlen(word);
     for (size_t i = 0; i + n <= p.length; i++)
-        if (begins_with(p.text + i, word, n))
+        if (begins_like(p.text + i, word, n))
             return true;
     return false;
 }
@@ -52,7 +52,7 @@ static bool part_has(name_part p, const char *word)
 static bool is_one_of(name_part p, const char *const *words)
 {
     for (; *words; words++)
-        if (p.length == strlen(*words) && begins_with(p.text, *words, p.length))
+        if (p.length == strlen(*words) && begins_like(p.text, *words, p.length))
             return true;
     return false;
 }
@@ -239,7 +239,7 @@ static uint32_t kind_by_surroundings(const name_place *at)
 
 static bool is_norm(const name_place *at)
 {
-    return part_has(at->module, "norm") || (at->module.length >= 2 && begins_with(at->module.text, "ln", 2));
+    return part_has(at->module, "norm") || (at->module.length >= 2 && begins_like(at->module.text, "ln", 2));
 }
 
 uint32_t emr_place_kind(const char *name)

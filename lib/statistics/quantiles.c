@@ -98,8 +98,8 @@ static emr_status read_magnitudes(const emr_statistics *s, const quantile_worker
 }
 
 /* A part of one tensor, from element `at` of the chunk on. */
-static emr_status load_part(const quantile_search *q, quantile_worker *w, uint32_t group, uint64_t first,
-                            size_t n, size_t at, emr_error *error)
+static emr_status load_tensor_part(const quantile_search *q, quantile_worker *w, uint32_t group,
+                                   uint64_t first, size_t n, size_t at, emr_error *error)
 {
     const emr_statistics *s = q->s;
     const emr_entry *entry = entry_of(s, group);
@@ -121,7 +121,7 @@ static emr_status load_magnitudes(void *context, size_t worker, uint64_t first, 
     for (size_t at = 0; !status && at < n; group++, first = 0) {
         size_t part = (size_t)emr_min(n - at, count_of(q->s, group) - first);
         if (part)
-            status = load_part(q, w, group, first, part, at, error);
+            status = load_tensor_part(q, w, group, first, part, at, error);
         at += part;
     }
     return status;

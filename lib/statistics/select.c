@@ -2,6 +2,8 @@
  * counts them in a histogram; in between, intervals become smaller. */
 #include "statistics/select.h"
 
+#include "core/bytes.h"
+#include "numeric/kernels.h"
 #include "statistics/interval.h"
 
 #include <stdatomic.h>
@@ -9,16 +11,17 @@
 
 enum {
     SMALL = 1 << 16, /* keys: so few are collected whole, without a sample */
-    GROUPS = 64,     /* of a sample */
-    EACH_LEAST = 64, /* keys of a group */
-    EACH_MOST = 1024,
-    SAMPLE_SHARE = 64, /* the sample is this part of all keys */
-    ROOM_SHARE = 4,    /* and this part of all may be collected */
+    GROUPS = 128,    /* of a sample */
+    EACH_LEAST = 32, /* keys of a group */
+    EACH_MOST = 256,
+    SAMPLE_SHARE = 128, /* the sample is this part of all keys */
+    ROOM_SHARE = 4,     /* and this part of all may be collected */
     JOBS_MAX = 4096,
     JOBS_BETWEEN = 16, /* for each worker, between two reports of progress */
     BITS_LEAST = 8,    /* of a histogram */
     BITS_MOST = 16,
-    HEADER = 2,    /* words before the keys of a segment: the job, how many */
+    HEADER = 2, /* words before the keys of a segment: the job, how many */
+    INFINITE_BITS = 0x7f800000,
     ROUNDS_MAX = 8 /* four narrow 32 bits by 8 each; then ties are tallied */
 };
 
@@ -38,6 +41,7 @@ typedef struct search {
 
 typedef struct selection {
     const emr_key_source *source;
+    emr_vote_kernels kernels;
     const emr_workers *workers;
     search *searches;
     size_t n_searches, room_words;
@@ -138,15 +142,21 @@ static void release_memory(selection *s)
 
 /* ---- keys of what a worker has loaded */
 
-static const uint32_t *list_bits(const selection *s, size_t worker, uint32_t list, size_t n)
+static const float *list_keys(const selection *s, size_t worker, uint32_t list)
 {
-    float *floats = s->floats + worker * s->chunk;
-    uint32_t *keys = s->keys + worker * s->chunk;
-    s->source->keys(s->source->context, worker, list, floats);
-    memcpy(keys, floats, n * sizeof *keys);
-    for (size_t i = 0; i < n; i++)
-        keys[i] &= 0x7fffffff;
+    float *keys = s->floats + worker * s->chunk;
+    s->source->keys(s->source->context, worker, list, keys);
     return keys;
+}
+
+/* Their bits without signs. */
+static const uint32_t *bits_of_keys(const selection *s, size_t worker, const float *keys, size_t n)
+{
+    uint32_t *bits = s->keys + worker * s->chunk;
+    memcpy(bits, keys, n * sizeof *bits);
+    for (size_t i = 0; i < n; i++)
+        bits[i] &= 0x7fffffff;
+    return bits;
 }
 
 static emr_status load_chunk(const selection *s, size_t worker, uint64_t first, size_t n, emr_error *error)
@@ -154,21 +164,21 @@ static emr_status load_chunk(const selection *s, size_t worker, uint64_t first, 
     return s->source->load(s->source->context, worker, first, n, error);
 }
 
-typedef void (*search_fn)(const selection *s, search *h, const uint32_t *keys, size_t n, size_t job,
+typedef void (*search_fn)(const selection *s, search *h, const float *keys, size_t n, size_t job,
                           size_t worker);
 
 /* Loads keys and hands them to every search that goes on. */
 static emr_status look_at(const selection *s, uint64_t first, size_t n, size_t job, size_t worker,
                           search_fn look, emr_error *error)
 {
-    const uint32_t *keys = NULL;
+    const float *keys = NULL;
     emr_status status = load_chunk(s, worker, first, n, error);
     for (size_t i = 0, last = 0; !status && i < s->n_searches; i++) {
         search *h = &s->searches[i];
         if (h->found)
             continue;
         if (!keys || h->cut->list != s->searches[last].cut->list)
-            keys = list_bits(s, worker, h->cut->list, n);
+            keys = list_keys(s, worker, h->cut->list);
         last = i;
         look(s, h, keys, n, job, worker);
     }
@@ -177,11 +187,10 @@ static emr_status look_at(const selection *s, uint64_t first, size_t n, size_t j
 
 /* ---- a sample, and what it lets guess */
 
-static void keep_sample(const selection *s, search *h, const uint32_t *keys, size_t n, size_t group,
+static void keep_sample(const selection *s, search *h, const float *keys, size_t n, size_t group,
                         size_t worker)
 {
-    (void)s, (void)worker;
-    memcpy(h->room + group * n, keys, n * sizeof *keys);
+    memcpy(h->room + group * n, bits_of_keys(s, worker, keys, n), n * sizeof *h->room);
 }
 
 /* Somewhere in the group's part of the source, so that no row or column is preferred. */
@@ -238,23 +247,14 @@ static void begin_round(const selection *s, search *h)
     atomic_store(&h->above, 0);
 }
 
-/* Copies the keys in [low, high]; returns how many. */
-static size_t collect_inside(uint32_t *inside, const uint32_t *keys, size_t n, uint32_t low, uint32_t high)
+static float float_of_bits(uint32_t bits)
 {
-    size_t n_inside = 0;
-    for (size_t i = 0; i < n; i++) {
-        inside[n_inside] = keys[i];
-        n_inside += keys[i] - low <= high - low;
-    }
-    return n_inside;
+    return emr_f32_from_bits(bits < INFINITE_BITS ? bits : INFINITE_BITS);
 }
 
-static uint32_t count_above(const uint32_t *keys, size_t n, uint32_t high)
+static emr_key_interval interval_of(const search *h)
 {
-    uint32_t above = 0;
-    for (size_t i = 0; i < n; i++)
-        above += keys[i] > high;
-    return above;
+    return (emr_key_interval){h->low ? float_of_bits(h->low - 1) : -1, float_of_bits(h->high)};
 }
 
 static void store_segment(const selection *s, search *h, const uint32_t *keys, size_t n, size_t job)
@@ -267,19 +267,24 @@ static void store_segment(const selection *s, search *h, const uint32_t *keys, s
     memcpy(h->room + at + HEADER, keys, n * sizeof *keys);
 }
 
-static void look_once(const selection *s, search *h, const uint32_t *keys, size_t n, size_t job,
-                      size_t worker)
+static void collect_inside(const selection *s, search *h, const float *keys, size_t n, size_t job,
+                           size_t worker)
 {
     uint32_t *inside = s->inside + worker * s->chunk;
-    if (h->bits) {
-        emr_interval_count(&h->known, h->bits, keys, n, histogram_of(h, worker));
-        return;
-    }
-    size_t n_inside = collect_inside(inside, keys, n, h->low, h->high);
+    size_t n_larger = 0;
+    size_t n_inside = s->kernels.collect(keys, n, interval_of(h), inside, &n_larger);
     h->tallies[job] += n_inside;
-    atomic_fetch_add(&h->above, count_above(keys, n, h->high));
+    atomic_fetch_add(&h->above, n_larger);
     if (n_inside && h->low < h->high)
         store_segment(s, h, inside, n_inside, job);
+}
+
+static void look_once(const selection *s, search *h, const float *keys, size_t n, size_t job, size_t worker)
+{
+    if (!h->bits)
+        collect_inside(s, h, keys, n, job, worker);
+    else
+        emr_interval_count(&h->known, h->bits, bits_of_keys(s, worker, keys, n), n, histogram_of(h, worker));
 }
 
 static emr_status look_at_job(void *context, size_t job, size_t worker, emr_error *error)
@@ -407,7 +412,7 @@ static emr_status find_position(const selection *s, search *h, uint64_t n, size_
         emr_status status = load_chunk(s, worker, first, n_keys, error);
         if (status)
             return status;
-        const uint32_t *keys = list_bits(s, worker, h->cut->list, n_keys);
+        const uint32_t *keys = bits_of_keys(s, worker, list_keys(s, worker, h->cut->list), n_keys);
         if (find_in_chunk(keys, n_keys, h->known.low, &n, &behind)) {
             h->cut->found[1] = (double)(first + behind);
             return EMR_OK;
@@ -420,14 +425,12 @@ static emr_status settle_search(void *context, size_t i, size_t worker, emr_erro
 {
     const selection *s = context;
     search *h = &s->searches[i];
-    float key;
     if (h->found || !is_settled(h))
         return EMR_OK;
     if (!find_key(s, h))
         return keys_changed(error);
-    memcpy(&key, &h->known.low, sizeof key);
     h->found = true;
-    h->cut->found[0] = (double)key;
+    h->cut->found[0] = (double)emr_f32_from_bits(h->known.low);
     h->cut->found[1] = (double)s->source->count;
     uint64_t n_kept = h->cut->k - h->known.above;
     return n_kept == h->known.inside ? EMR_OK : find_position(s, h, n_kept, worker, error);
@@ -489,6 +492,12 @@ static emr_status run_rounds(selection *s, emr_error *error)
     return status;
 }
 
+static void choose_kernels(selection *s)
+{
+    const emr_kernels *kernels = s->source->kernels ? s->source->kernels : emr_kernels_select();
+    s->kernels = kernels->votes.collect ? kernels->votes : emr_votes_c;
+}
+
 /* Cuts that need no look at the keys are made here; searches are for the others. */
 static bool begin_searches(selection *s, emr_cut *cuts, size_t n)
 {
@@ -512,6 +521,7 @@ emr_status emr_select_cuts(const emr_key_source *source, const emr_workers *work
     emr_status status = begin_searches(&s, cuts, n) ? EMR_OK : emr_no_memory(error, NULL);
     if (!status && s.n_searches) {
         lay_out(&s, source);
+        choose_kernels(&s);
         choose_room(&s, memory_bytes);
         status = allocate_memory(&s) ? EMR_OK : emr_no_memory(error, NULL);
         for (size_t i = 0; !status && i < s.n_searches; i++) {

@@ -25,6 +25,7 @@ typedef struct emr_key_source {
     size_t chunk;     /* at least the granule */
     uint64_t granule; /* 1 at least */
     uint32_t n_lists;
+    const struct emr_kernels *kernels; /* NULL: the best for this processor, which takes a while to ask for */
 } emr_key_source;
 
 /* A list's k largest. Of equal keys those in front are larger. */

@@ -115,7 +115,7 @@ emr_status emr_statistics_set_base(emr_statistics *s, const emr_model *base, emr
     return EMR_OK;
 }
 
-static emr_status check_new_name(const emr_statistics *s, const char *name, emr_error *error)
+static emr_status check_task_is_new(const emr_statistics *s, const char *name, emr_error *error)
 {
     size_t length = strlen(name);
     if (length < 1 || length > 255)
@@ -135,7 +135,7 @@ emr_status emr_statistics_add_task(emr_statistics *s, const char *name, const em
         return emr_fail(error, EMR_EINVAL, "emr_statistics_add_task: NULL");
     if (s->state != STATISTICS_OPEN)
         return emr_fail(error, EMR_ESTATE, "base and tasks are set before the plan");
-    emr_status status = check_new_name(s, name, error);
+    emr_status status = check_task_is_new(s, name, error);
     if (status)
         return status;
     char *copy = emr_copy_string(&s->env.allocator, name);
@@ -303,7 +303,7 @@ static void clear_results(const emr_task_sums_table *t)
 }
 
 /* The largest magnitudes of what was swept, as a table of its own. */
-static bool keep_largest(const emr_statistics *s, emr_task_sums_table *kept)
+static bool copy_largest(const emr_statistics *s, emr_task_sums_table *kept)
 {
     const emr_task_sums_table *of =
         s->options.rounding == EMR_STATISTICS_ROUNDING_PER_MODEL ? &s->model : &s->tensors;
@@ -319,7 +319,7 @@ static bool keep_largest(const emr_statistics *s, emr_task_sums_table *kept)
 static emr_status sweep_rounded(emr_statistics *s, statistics_stage *stage, emr_error *error)
 {
     emr_task_sums_table largest = {0};
-    emr_status status = keep_largest(s, &largest) ? EMR_OK : emr_no_memory(error, NULL);
+    emr_status status = copy_largest(s, &largest) ? EMR_OK : emr_no_memory(error, NULL);
     const emr_env env = emr_statistics_stage_env(stage);
     emr_sweep sweep = sweep_of(s, &env);
     sweep.largest_of = &largest;
@@ -353,7 +353,7 @@ static void complete_results(const emr_statistics *s)
 }
 
 /* Stage by stage. */
-static emr_status run_stages(emr_statistics *s, emr_error *error)
+static emr_status gather_in_stages(emr_statistics *s, emr_error *error)
 {
     uint64_t bytes = s->alignment.merged_bytes;
     uint32_t n_readings = s->options.rounding ? 2 : 1;
@@ -382,7 +382,7 @@ emr_status emr_statistics_run(emr_statistics *s, emr_error *error)
     if (!status && !create_results(s))
         status = emr_no_memory(error, NULL);
     if (!status)
-        status = run_stages(s, error);
+        status = gather_in_stages(s, error);
     if (status) {
         free_results(s);
         return status;

@@ -219,7 +219,7 @@ static void compute_sums(void *state, const emr_item *item, size_t index, size_t
 }
 
 /* Names the first value that is not finite of a task's block. */
-static emr_status fail_nonfinite(const sweep_state *s, const emr_item *item, const bad_place *bad,
+static emr_status name_nonfinite(const sweep_state *s, const emr_item *item, const bad_place *bad,
                                  emr_error *error)
 {
     const emr_chunk chunk = {.base = item->base,
@@ -234,13 +234,13 @@ static emr_status fail_nonfinite(const sweep_state *s, const emr_item *item, con
     return emr_nonfinite_fail(&found, item, &s->sweep->alignment->tasks[bad->task], at, error);
 }
 
-static emr_status fold_sums(void *state, const emr_item *item, size_t index, emr_error *error)
+static emr_status fold_item_sums(void *state, const emr_item *item, size_t index, emr_error *error)
 {
     const sweep_state *s = state;
     const emr_sweep *sweep = s->sweep;
     const emr_grouped_tensor *tensor = &sweep->groups->tensors[item->number];
     if (s->bad[index].at < item->n)
-        return fail_nonfinite(s, item, &s->bad[index], error);
+        return name_nonfinite(s, item, &s->bad[index], error);
     if (tensor->tensor == EMR_GROUP_NONE)
         return EMR_OK;
     size_t record = sweep->keeps_tensors ? tensor->tensor : 0;
@@ -262,7 +262,7 @@ static const emr_step sweep_table = {
     .what = "gathering statistics",
     .memory = sweep_memory,
     .compute = compute_sums,
-    .fold = fold_sums,
+    .fold = fold_item_sums,
 };
 
 static bool create_workers(sweep_state *s, const emr_allocator *allocator, size_t n_workers)

@@ -1,5 +1,5 @@
-/* check_dots.c - see check_dots.h. Vectors of all lengths that begin anywhere, one to nine beside each other, of all
- * magnitudes that have a product. */
+/* check_dots.c - see check_dots.h. Vectors of all lengths that begin anywhere, one to nine beside each other,
+ * of all magnitudes that have a product. */
 #include "check_dots.h"
 
 #include "numeric/dots.h"

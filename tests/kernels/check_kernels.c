@@ -13,6 +13,7 @@
 #include "check_encode.h"
 #include "check_pairs.h"
 #include "check_random.h"
+#include "check_votes.h"
 #include "time_kernels.h"
 #include "values.h"
 
@@ -20,6 +21,7 @@
 #include "numeric/convert.h"
 #include "numeric/kernels.h"
 
+#include <math.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -229,6 +231,7 @@ static counts check_variant(const emr_kernels *k)
     check_encode(k, &n);
     check_pairs(k, &n);
     check_random(k, &n);
+    check_votes(k, &n);
     check_blocks(k, &n);
     for (int i = 0; i < 400; i++)
         count(&n, check_convert(k));

@@ -426,6 +426,8 @@ def test_models_that_are_not_here():
     refused(head + "- model: a+b+c\n", 3, "must be MODEL or MODEL+ADAPTER")
     os.rename("ones", "on+es@1")
     combine(head + "- model: {model: {path: on+es@1}}\n")
+    combine(head + "- model: {model: {path: on+es@1, revision: null}, lora: ~, override_architecture: null}\ntokenizer: null\n"
+            "chat_template: null\n")  # as mergekit itself writes them
 
 
 WRONG = (

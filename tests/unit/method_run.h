@@ -1,5 +1,5 @@
-/* method_run.h - a merging method on one F32 tensor that a test writes down. The base, where the method has one, is 0, so
- * that what comes out is what the method adds. */
+/* method_run.h - a merging method on one F32 tensor that a test writes down. The base, where the method has
+ * one, is 0, so that what comes out is what the method adds. */
 #ifndef EMR_TESTS_METHOD_RUN_H
 #define EMR_TESTS_METHOD_RUN_H
 

@@ -1,5 +1,5 @@
-/* test_dots.c - products of float vectors against the order of sums that dots.h writes down, an element at a time, and
- * against long double. */
+/* test_dots.c - products of float vectors against the order of sums that dots.h writes down, an element at a
+ * time, and against long double. */
 #include "statistics/dots.h"
 
 #include "support.h"

@@ -401,10 +401,9 @@ static void wrong_options_are_refused(void **state)
     o.n_tasks = 2, o.globs = NULL;
     assert_int_equal(emr_heads_create(&w.heads, &o, &error), EMR_EINVAL);
     assert_int_equal(emr_heads_create(&w.heads, NULL, &error), EMR_EINVAL);
-    w.models[0].model = NULL, w.tasks[0] = NULL, o.globs = globs;
+    w.tasks[0] = NULL, o.globs = globs;
     assert_int_equal(emr_heads_create(&w.heads, &o, &error), EMR_EINVAL);
-    test_model_destroy(&w.models[0]);
-    test_model_destroy(&w.models[1]);
+    world_free(&w);
 }
 
 static void pushed_heads_are_refused(void **state)

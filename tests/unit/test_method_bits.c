@@ -1,5 +1,6 @@
-/* test_method_bits.c - every method that there is gives the same bits, whoever reads its tensors: in any ranges, prepared by
- * any threads or not at all, with little memory, and from inputs that are given in any way. */
+/* test_method_bits.c - every method that there is gives the same bits, whoever reads its tensors: in any
+ * ranges, prepared by any threads or not at all, with little memory, and from inputs that are given in any
+ * way. */
 #include "combined_world.h"
 
 #include <math.h>
@@ -15,7 +16,7 @@ typedef struct way {
 } way;
 
 static const way ways[] = {
-    {SOURCE_MEMORY, 0, 0, false},     {SOURCE_MEMORY, 1, 0, true},        {SOURCE_IO, 4, 0, true},
+    {SOURCE_MEMORY, 0, 0, false},      {SOURCE_MEMORY, 1, 0, true},        {SOURCE_IO, 4, 0, true},
     {SOURCE_READ, 3, 64 << 20, false}, {SOURCE_MEMORY, 3, 48 << 20, true},
 };
 enum { N_WAYS = sizeof ways / sizeof *ways };

@@ -1,5 +1,6 @@
-/* test_method_elementwise.c - methods that take each parameter alone, against their formulas once more: the same bits where
- * the formula says which, for any number of tasks, and with ties, zeros and changes below what counts. */
+/* test_method_elementwise.c - methods that take each parameter alone, against their formulas once more: the
+ * same bits where the formula says which, for any number of tasks, and with ties, zeros and changes below
+ * what counts. */
 #include "method_run.h"
 
 #include <math.h>

@@ -1,5 +1,5 @@
-/* test_method_geometry.c - methods that go by lengths and angles, against direct computation with the vectors themselves,
- * and what they promise of vectors that are 0, equal, opposite, or of one element. */
+/* test_method_geometry.c - methods that go by lengths and angles, against direct computation with the vectors
+ * themselves, and what they promise of vectors that are 0, equal, opposite, or of one element. */
 #include "method_run.h"
 
 #include <math.h>
@@ -121,7 +121,7 @@ static void check_parallel(const char *method, double factor, const double *fact
 
 static void test_between_parallel_vectors_the_way_is_straight(void **state)
 {
-    static const double parallel[] = {1, -1, 2, -2, 0.5, -0.0625};
+    static const double parallel[] = {1, -1, 2, -2, 0.5, -0.0625, 0.7, -3, -0.3};
     (void)state;
     for (size_t k = 0; k < sizeof parallel / sizeof *parallel; k++) {
         check_parallel("slerp", parallel[k], (const double[]){0.75, 0.25});

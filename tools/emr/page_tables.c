@@ -76,7 +76,7 @@ static void write_vector_facts(FILE *to, const page *p)
         return;
     if (p->n_tasks > 1) {
         write_fact(to, "Mean kinship", short_number(emr_kinship_mean(p->models.matrix, p->n_tasks), 4, text),
-                   "of 1");
+                   "correlation");
         write_fact(to, "Signs conflict", percent_text((double)g.conflicts, (double)g.count, text),
                    "of parameters");
     }

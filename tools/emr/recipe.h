@@ -101,6 +101,9 @@ void recipe_free(recipe *r);
 /* Whether the method has what is set, and values are numbers in its ranges. Adds notes. */
 emr_status recipe_check(recipe *r, emr_error *error);
 
+/* What a scalar is for a parameter: a decimal number, or a flag where whole numbers are expected. False: neither. */
+bool recipe_scalar(const yaml_node *scalar, const emr_method_parameter *parameter, double *value);
+
 /* Where a value is asked for. */
 typedef struct recipe_place {
     const recipe_module *module;

@@ -72,9 +72,10 @@ emr_status read_keys(const recipe_reader *d, const yaml_node *map, const recipe_
         const recipe_key *k = keys;
         while (k->name && strcmp(k->name, map->keys[i]->text) != 0)
             k++;
-        if (!k->name)
+        bool is_absent = yaml_is_null(map->items[i]);
+        if (!k->name && !(is_absent && explain_key(map->keys[i]->text)))
             status = fail_key(d, map->keys[i], keys);
-        else if (!yaml_is_null(map->items[i]))
+        else if (!is_absent)
             status = k->read(d, map->keys[i], map->items[i], target);
     }
     return status;
