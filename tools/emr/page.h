@@ -144,7 +144,18 @@ void page_draw_strip(FILE *to, const page_strip *strip);
 /* A row of a table, with a bar as long as its value: from 0 on. */
 void page_draw_bar(FILE *to, double value, double longest, const char *words);
 
+/* Tables: a caption above, a row's head first, then its cells. Heads of columns are written as they are. */
+void page_begin_table(FILE *to, const char *label, const char *caption, const char *heads);
+void page_end_table(FILE *to);
+void page_row_head(FILE *to, const char *clean);
+void page_number_cell(FILE *to, double number, const char *unit);
+void page_count_cell(FILE *to, uint64_t count);
+void page_size_cell(FILE *to, uint64_t bytes);
+
 void page_write(FILE *to, const page *p);
+void page_write_models(FILE *to, const page *p);
+void page_write_modulators(FILE *to, const page *p);
+void page_write_vectors(FILE *to, const page *p);
 void page_write_charts(FILE *to, const page *p);
 
 #endif
