@@ -2278,6 +2278,9 @@ inline double kinship_mean(const double *matrix, std::uint32_t n_tasks) noexcept
 {
     return emr_kinship_mean(matrix, n_tasks);
 }
+// Where a tensor of that name counts.
+inline std::int64_t layer_of(const char *name) noexcept { return emr_statistics_layer_of(name); }
+inline const char *kind_of(const char *name) noexcept { return emr_statistics_kind_of(name); }
 
 // -----------------------------------------------------------------------------------------------------------
 // Searching

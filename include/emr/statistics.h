@@ -194,6 +194,10 @@ EMR_API emr_status emr_statistics_split_kinship(const emr_statistics *statistics
  * fewer than two tasks. */
 EMR_API double emr_kinship_mean(const double *matrix, uint32_t n_tasks);
 
+/* Where a tensor of that name counts: the number of its layer (-1: none, or NULL), and its kind, a static string. */
+EMR_API int64_t emr_statistics_layer_of(const char *name);
+EMR_API const char *emr_statistics_kind_of(const char *name);
+
 EMR_END_DECLS
 
 #endif

@@ -6,6 +6,7 @@
 #include "core/structs.h"
 #include "numeric/root.h"
 #include "statistics/handle.h"
+#include "statistics/places.h"
 
 #include <string.h>
 
@@ -179,4 +180,14 @@ double emr_kinship_mean(const double *matrix, uint32_t n)
         for (uint32_t j = i + 1; j < n; j++)
             sum += matrix[(size_t)i * n + j];
     return n_pairs > 0 ? sum / n_pairs : no_number();
+}
+
+int64_t emr_statistics_layer_of(const char *name)
+{
+    return name ? emr_place_layer(name) : -1;
+}
+
+const char *emr_statistics_kind_of(const char *name)
+{
+    return emr_place_kind_name(emr_place_kind(name ? name : ""));
 }

@@ -1132,6 +1132,8 @@ static void test_statistics()
     cosine.metric = EMR_KINSHIP_METRIC_COSINE;
     MUST(emr::kinship(group, matrix, cosine));
     CHECK(emr::kinship_mean(matrix, 2) == matrix[1] && matrix[0] == 1);
+    CHECK(emr::layer_of("h.7.attn.c_attn.weight") == 7 &&
+          std::string(emr::kind_of("h.7.attn.c_attn.weight")) == "qkv");
     MUST(statistics.split_kinship(matrix, cosine));
     CHECK(emr::kinship_mean(matrix, 2) == matrix[2]);
 }

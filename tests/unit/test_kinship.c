@@ -257,6 +257,16 @@ static void test_a_group_may_be_the_hosts_own(void **state)
     assert_int_equal(emr_kinship(&g, &options, m, &error), EMR_EINVAL);
 }
 
+static void test_names_say_where_tensors_count(void)
+{
+    assert_int_equal(emr_statistics_layer_of("model.layers.12.mlp.down_proj.weight"), 12);
+    assert_string_equal(emr_statistics_kind_of("model.layers.12.mlp.down_proj.weight"), "down");
+    assert_int_equal(emr_statistics_layer_of("lm_head.weight"), -1);
+    assert_string_equal(emr_statistics_kind_of("lm_head.weight"), "head");
+    assert_int_equal(emr_statistics_layer_of(NULL), -1);
+    assert_string_equal(emr_statistics_kind_of(NULL), "other");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -267,6 +277,7 @@ int main(void)
         cmocka_unit_test(test_the_split_mean_leaves_out_what_is_none),
         cmocka_unit_test(test_rounded_task_vectors_are_whole_numbers),
         cmocka_unit_test(test_a_group_may_be_the_hosts_own),
+        cmocka_unit_test(test_names_say_where_tensors_count),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -46,7 +46,7 @@ emr_kinship_options kinship_options(const arguments *a)
 
 /* ---- models */
 
-static emr_status open_bundle_models(kinship_job *j, const arguments *a, emr_error *error)
+emr_status open_bundle_models(kinship_job *j, const arguments *a, emr_error *error)
 {
     merge_job *in = &j->inputs;
     emr_bundle_info info = EMR_INIT(emr_bundle_info);
@@ -77,7 +77,7 @@ static emr_status open_bundle_models(kinship_job *j, const arguments *a, emr_err
     return status;
 }
 
-static emr_status open_checkpoint_models(kinship_job *j, const arguments *a, emr_error *error)
+emr_status open_checkpoint_models(kinship_job *j, const arguments *a, emr_error *error)
 {
     emr_status status = open_merge_models(&j->inputs, a, error);
     j->n_tasks = (uint32_t)a->n_tasks;
@@ -95,7 +95,7 @@ static emr_status open_checkpoint_models(kinship_job *j, const arguments *a, emr
     return status;
 }
 
-static void close_kinship_models(kinship_job *j, const arguments *a)
+void close_kinship_models(kinship_job *j, const arguments *a)
 {
     for (size_t i = a->n_tasks; j->inputs.models && i < j->n_tasks; i++)
         emr_model_destroy(&j->inputs.models[i]); /* a bundle's */
@@ -118,7 +118,7 @@ static emr_status find_published_rows(const kinship_job *j, uint64_t *max_rows, 
     return EMR_OK;
 }
 
-static emr_status create_statistics(kinship_job *j, const arguments *a, emr_error *error)
+emr_status create_statistics(kinship_job *j, const arguments *a, emr_error *error)
 {
     bool low = (a->published & PUBLISHED_LOW_PRECISION) != 0, split = (a->published & PUBLISHED_SPLIT) != 0;
     emr_statistics_options options = EMR_INIT(emr_statistics_options);
@@ -144,7 +144,7 @@ static emr_status create_statistics(kinship_job *j, const arguments *a, emr_erro
     return status;
 }
 
-static emr_status compute_matrix(kinship_job *j, const arguments *a, emr_error *error)
+emr_status compute_matrix(kinship_job *j, const arguments *a, emr_error *error)
 {
     const emr_kinship_options options = kinship_options(a);
     emr_statistics_group model = EMR_INIT(emr_statistics_group);
