@@ -75,6 +75,13 @@ static void set_parameters(const combining *w, emr_combination *c)
               &error);
 }
 
+/* Where it is one more input, it may be one too many. */
+static bool takes_base(const combining *w)
+{
+    const emr_method *m = w->method;
+    return m->base != EMR_METHOD_BASE_INPUT || !m->max_tasks || w->n_tasks < m->max_tasks;
+}
+
 static emr_combination *create_combination(const combining *w, const emr_resources *resources,
                                            emr_model *const *models)
 {
@@ -85,7 +92,8 @@ static emr_combination *create_combination(const combining *w, const emr_resourc
     options.method = w->method;
     options.resources = resources;
     check(emr_combination_create(&c, &options, &error), &error);
-    check(emr_combination_set_base(c, models[0], &error), &error);
+    if (takes_base(w))
+        check(emr_combination_set_base(c, models[0], &error), &error);
     for (size_t i = 0; i < w->n_tasks; i++) {
         task_name_of(i, name);
         check(emr_combination_add_task(c, name, models[i + 1], &error), &error);
