@@ -144,6 +144,9 @@ int complain_status(emr_status status, const emr_error *error);
 emr_status fail_with(emr_error *error, emr_status status, const char *file, const char *format, ...)
     PRINTF_LIKE(4, 5);
 
+/* Whether a file is a bundle, by its first bytes. */
+bool looks_like_bundle(const char *path);
+
 /* Whether the command was given one file, no more. Otherwise prints the error line. */
 int check_one_file(const arguments *a, const char *what);
 
@@ -350,6 +353,7 @@ int command_export(const arguments *a);
 int command_combine(const arguments *a);
 int command_search(const arguments *a);
 int command_kinship(const arguments *a);
+int command_report(const arguments *a);
 
 /* Prints a command's help; NULL: the program's. */
 void print_help(FILE *out, const char *command);
