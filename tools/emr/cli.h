@@ -235,7 +235,7 @@ typedef struct merge_job {
     emr_model *base_file, **files; /* as they were read, where --rename makes others of them */
     emr_model *whole_base;         /* with the files beside its weights, for --apply-adapters */
     emr_model **adapters,
-        **applied; /* whose places in `models` that has taken; what --rename makes others of */
+        **applied;            /* whose places in `models` that has taken; what --rename makes others of */
     emr_model **unviewed;     /* and those whose places --heads has taken (heads.h) */
     struct head_views *heads; /* with what belongs to these */
     emr_merge *merge;

@@ -127,7 +127,7 @@ emr_status create_statistics(kinship_job *j, const arguments *a, emr_error *erro
     options.quantiles = a->quantiles;
     options.n_quantiles = a->n_quantiles;
     options.skip_missing = (a->published & PUBLISHED_MISSING) != 0;
-    options.without_tensors = a->per != EMR_STATISTICS_TENSOR && !split;
+    options.without_tensors = a->per != EMR_STATISTICS_SCOPE_TENSOR && !split;
     options.on_nonfinite = a->merge.on_nonfinite;
     options.rounding = !low    ? EMR_STATISTICS_ROUNDING_NONE
                        : split ? EMR_STATISTICS_ROUNDING_PER_TENSOR
@@ -153,7 +153,7 @@ emr_status compute_matrix(kinship_job *j, const arguments *a, emr_error *error)
         return EMR_ENOMEM;
     if (a->published & PUBLISHED_SPLIT)
         return emr_statistics_split_kinship(j->statistics, &options, j->matrix, error);
-    emr_status status = emr_statistics_get_group(j->statistics, EMR_STATISTICS_MODEL, 0, &model);
+    emr_status status = emr_statistics_get_group(j->statistics, EMR_STATISTICS_SCOPE_MODEL, 0, &model);
     return status ? status : emr_kinship(&model, &options, j->matrix, error);
 }
 
@@ -189,7 +189,7 @@ static emr_status draw_picture(const kinship_job *j, const arguments *a, const s
                           .values = j->matrix,
                           .order = order,
                           .n = j->n_tasks,
-                          .is_distance = a->metric == EMR_KINSHIP_EUCLID};
+                          .is_distance = a->metric == EMR_KINSHIP_METRIC_EUCLID};
     heat_map_write(to, &map);
     bool written = fclose(to) == 0;
     emr_status status = written ? write_picture(text, n, a, error) : EMR_ENOMEM;
@@ -202,7 +202,7 @@ static emr_status draw_picture(const kinship_job *j, const arguments *a, const s
 static emr_status report_kinship(kinship_job *j, const arguments *a, emr_error *error)
 {
     size_t *order = calloc(j->n_tasks + (size_t)1, sizeof *order);
-    bool is_distance = a->metric == EMR_KINSHIP_EUCLID;
+    bool is_distance = a->metric == EMR_KINSHIP_METRIC_EUCLID;
     emr_status status = compute_matrix(j, a, error);
     if (!status && (!order || !order_by_likeness(j->matrix, j->n_tasks, is_distance, order)))
         status = EMR_ENOMEM;

@@ -9,23 +9,25 @@ enum { NAME_COLUMN = 14 };
 
 const char *metric_name(emr_kinship_metric metric)
 {
-    return metric == EMR_KINSHIP_PEARSON ? "pearson" : metric == EMR_KINSHIP_COSINE ? "cosine" : "euclid";
+    return metric == EMR_KINSHIP_METRIC_PEARSON  ? "pearson"
+           : metric == EMR_KINSHIP_METRIC_COSINE ? "cosine"
+                                                 : "euclid";
 }
 
 static const char *per_words_of(emr_statistics_scope per)
 {
-    return per == EMR_STATISTICS_MODEL    ? "model"
-           : per == EMR_STATISTICS_TENSOR ? "tensor"
-           : per == EMR_STATISTICS_LAYER  ? "layer"
-                                          : "kind";
+    return per == EMR_STATISTICS_SCOPE_MODEL    ? "model"
+           : per == EMR_STATISTICS_SCOPE_TENSOR ? "tensor"
+           : per == EMR_STATISTICS_SCOPE_LAYER  ? "layer"
+                                                : "kind";
 }
 
 const char *kinship_words(const arguments *a)
 {
     bool split = (a->published & PUBLISHED_SPLIT) != 0;
-    if (a->metric == EMR_KINSHIP_EUCLID)
+    if (a->metric == EMR_KINSHIP_METRIC_EUCLID)
         return split ? "mean distance over tensors" : "distance of task vectors";
-    if (a->metric == EMR_KINSHIP_COSINE)
+    if (a->metric == EMR_KINSHIP_METRIC_COSINE)
         return split                               ? "mean cosine over tensors"
                : a->published & PUBLISHED_ABSOLUTE ? "cosine without its sign"
                                                    : "cosine of task vectors";
@@ -127,7 +129,7 @@ static emr_status find_group(const kinship_job *j, const arguments *a, uint32_t 
     const emr_kinship_options options = kinship_options(a);
     *g = (emr_statistics_group){.size = sizeof *g};
     emr_status status = emr_statistics_get_group(j->statistics, a->per, i, g);
-    if (!status && a->per == EMR_STATISTICS_MODEL)
+    if (!status && a->per == EMR_STATISTICS_SCOPE_MODEL)
         memcpy(matrix, j->matrix, (size_t)j->n_tasks * j->n_tasks * sizeof *matrix);
     else if (!status)
         status = emr_kinship(g, &options, matrix, error);
@@ -226,9 +228,9 @@ static void print_model(const kinship_job *j, const arguments *a, const emr_stat
 {
     printf("%s, %u tasks, %llu parameters in %u tensors\n\n", kinship_words(a), j->n_tasks,
            (unsigned long long)g->count, g->n_tensors);
-    print_matrix(j, matrix, a->metric == EMR_KINSHIP_EUCLID);
+    print_matrix(j, matrix, a->metric == EMR_KINSHIP_METRIC_EUCLID);
     printf("\nmean of pairs: ");
-    print_value(emr_kinship_mean(matrix, j->n_tasks), a->metric == EMR_KINSHIP_EUCLID);
+    print_value(emr_kinship_mean(matrix, j->n_tasks), a->metric == EMR_KINSHIP_METRIC_EUCLID);
     printf("; signs conflict in %.2f%% of parameters, no task changes %.2f%%\n\n",
            percent_of(g->conflicts, g->count), percent_of(g->unchanged, g->count));
     print_moments_head(a);
@@ -267,7 +269,7 @@ static void print_pair(const kinship_job *j, const double *matrix, double sign, 
 static void print_group_line(const kinship_job *j, const arguments *a, const emr_statistics_group *g,
                              const double *matrix)
 {
-    bool is_distance = a->metric == EMR_KINSHIP_EUCLID;
+    bool is_distance = a->metric == EMR_KINSHIP_METRIC_EUCLID;
     print_name(*g->name ? g->name : "(no layer)", 40);
     printf(" %12llu", (unsigned long long)g->count);
     print_value(emr_kinship_mean(matrix, j->n_tasks), is_distance);

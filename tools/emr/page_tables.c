@@ -34,7 +34,7 @@ static void write_vector_facts(FILE *to, const page *p)
 {
     char text[32];
     emr_statistics_group g = EMR_INIT(emr_statistics_group);
-    if (emr_statistics_get_group(p->models.statistics, EMR_STATISTICS_MODEL, 0, &g))
+    if (emr_statistics_get_group(p->models.statistics, EMR_STATISTICS_SCOPE_MODEL, 0, &g))
         return;
     if (p->n_tasks > 1) {
         write_fact(to, "Mean kinship", short_number(emr_kinship_mean(p->models.matrix, p->n_tasks), 4, text),

@@ -159,7 +159,7 @@ void page_write_vectors(FILE *to, const page *p)
 {
     emr_statistics_group g = EMR_INIT(emr_statistics_group);
     char count[32];
-    if (emr_statistics_get_group(p->models.statistics, EMR_STATISTICS_MODEL, 0, &g))
+    if (emr_statistics_get_group(p->models.statistics, EMR_STATISTICS_SCOPE_MODEL, 0, &g))
         return;
     fprintf(to, "<section id=\"vectors\"><h2>How far each task went</h2>\n");
     page_begin_table(

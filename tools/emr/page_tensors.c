@@ -125,7 +125,7 @@ static uint32_t add_counted_layers(const page *p, int64_t *layers, uint32_t n)
 {
     emr_statistics_group g = EMR_INIT(emr_statistics_group);
     for (uint32_t i = 0;
-         emr_statistics_get_group(p->models.statistics, EMR_STATISTICS_LAYER, i, &g) == EMR_OK; i++)
+         emr_statistics_get_group(p->models.statistics, EMR_STATISTICS_SCOPE_LAYER, i, &g) == EMR_OK; i++)
         layers[n++] = g.layer;
     return n;
 }
@@ -150,7 +150,7 @@ emr_status page_gather_tensors(page *p)
     while (merged_at(p, all, &m))
         all++;
     uint32_t counted =
-        p->has_vectors ? emr_statistics_n_groups(p->models.statistics, EMR_STATISTICS_LAYER) : 0;
+        p->has_vectors ? emr_statistics_n_groups(p->models.statistics, EMR_STATISTICS_SCOPE_LAYER) : 0;
     int64_t *layers = malloc(((size_t)all + counted + 1) * sizeof *layers);
     p->tensors = calloc(PAGE_ROWS + 1, sizeof *p->tensors);
     p->shown_at = calloc(all + (size_t)1, sizeof *p->shown_at);

@@ -46,7 +46,7 @@ static emr_status gather_scope(page *p, emr_statistics_scope scope, double *matr
         status = emr_statistics_get_group(p->models.statistics, scope, i, &g);
         if (!status)
             status = group_mean(&g, matrix, &mean, error);
-        if (!status && scope == EMR_STATISTICS_LAYER)
+        if (!status && scope == EMR_STATISTICS_SCOPE_LAYER)
             add_vectors(p, &p->layers, page_column_of(&p->layers, g.layer), &g, mean);
         else if (!status)
             add_vectors(p, &p->kinds, page_kind_of(&p->kinds, g.name), &g, mean);
@@ -77,10 +77,10 @@ static emr_status gather_shown(page *p, double *matrix, emr_error *error)
     for (uint32_t i = 0; i < p->n_shown; i++)
         sorted[i] = &p->tensors[i];
     qsort(sorted, p->n_shown, sizeof *sorted, compare_names);
-    for (uint32_t i = 0; !status && i < emr_statistics_n_groups(p->models.statistics, EMR_STATISTICS_TENSOR);
-         i++) {
+    for (uint32_t i = 0;
+         !status && i < emr_statistics_n_groups(p->models.statistics, EMR_STATISTICS_SCOPE_TENSOR); i++) {
         emr_statistics_group g = EMR_INIT(emr_statistics_group);
-        status = emr_statistics_get_group(p->models.statistics, EMR_STATISTICS_TENSOR, i, &g);
+        status = emr_statistics_get_group(p->models.statistics, EMR_STATISTICS_SCOPE_TENSOR, i, &g);
         const page_tensor wanted = {.whole_name = g.name}, *key = &wanted;
         page_tensor **found =
             status ? NULL : bsearch(&key, sorted, p->n_shown, sizeof *sorted, compare_names);
@@ -101,7 +101,7 @@ emr_status page_run_statistics(page *p, emr_error *error)
     uint64_t numbers = 5 * (uint64_t)p->n_tasks * p->n_tasks * sizeof(double);
     p->without_tensors =
         numbers && emr_model_n_tensors(p->models.inputs.base) > TENSOR_RESULTS_MOST / numbers;
-    own.per = p->without_tensors ? EMR_STATISTICS_MODEL : EMR_STATISTICS_TENSOR;
+    own.per = p->without_tensors ? EMR_STATISTICS_SCOPE_MODEL : EMR_STATISTICS_SCOPE_TENSOR;
     emr_status status = create_statistics(&p->models, &own, error);
     return status ? status : emr_statistics_run(p->models.statistics, error);
 }
@@ -113,9 +113,9 @@ emr_status page_gather_vectors(page *p, emr_error *error)
     if (!status && !order_by_likeness(p->models.matrix, p->n_tasks, false, p->order))
         status = EMR_ENOMEM;
     if (!status)
-        status = gather_scope(p, EMR_STATISTICS_LAYER, matrix, error);
+        status = gather_scope(p, EMR_STATISTICS_SCOPE_LAYER, matrix, error);
     if (!status)
-        status = gather_scope(p, EMR_STATISTICS_KIND, matrix, error);
+        status = gather_scope(p, EMR_STATISTICS_SCOPE_KIND, matrix, error);
     if (!status && !p->without_tensors)
         status = gather_shown(p, matrix, error);
     free(matrix);
