@@ -63,7 +63,7 @@ static const float *keep_drawn(const emr_method_chunk *c, uint32_t input, size_t
     if (draw.divides)
         draw.scale = (float)dare_density(tensor, input);
     else if (dare_rescale(tensor) == EMR_RESCALE_NORM)
-        draw.scale = emr_rescale_factor(tensor, input);
+        draw.scale = emr_rescale_factor(tensor->found, input);
     emr_draw_kernels(tensor).keep(&draw, values, room);
     return room;
 }

@@ -63,7 +63,10 @@ static const char *set_choice(arguments *a, const option *o, const char *value)
             return NULL;
         }
     }
-    return "is none of the values it can have";
+    size_t at = (size_t)snprintf(a->wrong, sizeof a->wrong, "is none of ");
+    for (uint32_t i = 0; o->choice[i] && at < sizeof a->wrong; i++)
+        at += (size_t)snprintf(a->wrong + at, sizeof a->wrong - at, "%s%s", i ? ", " : "", o->choice[i]);
+    return a->wrong;
 }
 
 static const char *set_size(arguments *a, const option *o, const char *value)
@@ -236,7 +239,7 @@ static const char *set_count(arguments *a, const option *o, const char *value)
 {
     long number;
     if (!parse_whole(value, 1, o->most, &number))
-        return "must be a whole number from 1 on, and no larger than makes sense";
+        return snprintf(a->wrong, sizeof a->wrong, "must be a whole number from 1 to %ld", o->most), a->wrong;
     *(uint32_t *)option_member(a, o) = (uint32_t)number;
     return NULL;
 }

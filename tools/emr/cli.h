@@ -57,6 +57,7 @@ enum { SEARCH_FAILURE_OUT = 0, SEARCH_FAILURE_STOP = 1 };
 /* Everything that can stand on a command line. */
 typedef struct arguments {
     const char *command;
+    char wrong[200];    /* what is wrong with an option's value, where it takes more than a constant */
     const char **files; /* what is no option */
     size_t n_files;
     task_word *task_words;

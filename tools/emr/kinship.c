@@ -3,10 +3,22 @@
 
 #include "kinship.h"
 
+#include "folder.h"
 #include "heatmap.h"
 
 #include <stdlib.h>
 #include <string.h>
+
+/* A name that promises a picture of another kind. */
+static bool has_picture_name(const char *path)
+{
+    static const char *const others[] = {".png", ".jpg", ".jpeg", ".gif", ".webp", ".pdf", ".html"};
+    const char *dot = strrchr(path, '.');
+    for (size_t i = 0; dot && i < sizeof others / sizeof *others; i++)
+        if (strcmp(dot, others[i]) == 0)
+            return true;
+    return false;
+}
 
 static int check_kinship_usage(const arguments *a)
 {
@@ -15,6 +27,9 @@ static int check_kinship_usage(const arguments *a)
                         "%s: not expected here (a task is given as --task NAME=CHECKPOINT or --task "
                         "CHECKPOINT; a pattern for --tasks must be quoted)",
                         a->files[1]);
+    if (a->n_files && is_folder(a->files[0]))
+        return complain(EXIT_USAGE, "%s: a folder and no bundle (a checkpoint is given as --task %s)",
+                        a->files[0], a->files[0]);
     if (a->n_files && a->n_tasks)
         return complain(EXIT_USAGE, "kinship: either a BUNDLE or --task, not both");
     if (!a->n_files && !a->base)
@@ -32,6 +47,9 @@ static int check_kinship_usage(const arguments *a)
                         "kinship: --published split is of the model alone, not --per anything else");
     if (a->published & PUBLISHED_LOW_PRECISION && a->n_quantiles)
         return complain(EXIT_USAGE, "kinship: --quantiles does not go with --published low-precision");
+    if (a->output && has_picture_name(a->output))
+        return complain(EXIT_USAGE, "--heat-map: '%s': the picture is SVG, and its name ends in .svg",
+                        a->output);
     if (a->output && to_standard_output(a) && a->json)
         return complain(EXIT_USAGE, "kinship: --heat-map - does not go with --json");
     return EXIT_DONE;

@@ -210,8 +210,12 @@ static void print_task_moments(const kinship_job *j, const emr_statistics_group 
         emr_task_moments m = EMR_INIT(emr_task_moments);
         emr_statistics_get_moments(g, t, &m);
         print_name(j->names[t], NAME_COLUMN);
-        printf(" %10.4g %10.4g %10.4g %10.4g %7.2f%%", m.norm, m.mean_magnitude, g->largest[t], m.kurtosis,
-               100 * m.zero_share);
+        printf(" %10.4g %10.4g %10.4g", m.norm, m.mean_magnitude, g->largest[t]);
+        if (isnan(m.kurtosis))
+            printf(" %10s", "none");
+        else
+            printf(" %10.4g", m.kurtosis);
+        printf(" %7.2f%%", 100 * m.zero_share);
         for (uint32_t k = 0; k < g->n_quantiles; k++)
             printf(" %10.4g", g->quantiles[(size_t)t * g->n_quantiles + k]);
         printf("\n");
@@ -226,8 +230,8 @@ static double percent_of(uint64_t part, uint64_t count)
 static void print_model(const kinship_job *j, const arguments *a, const emr_statistics_group *g,
                         const double *matrix)
 {
-    printf("%s, %u tasks, %llu parameters in %u tensors\n\n", kinship_words(a), j->n_tasks,
-           (unsigned long long)g->count, g->n_tensors);
+    printf("%s, %u task%s, %llu parameters in %u tensors\n\n", kinship_words(a), j->n_tasks,
+           j->n_tasks == 1 ? "" : "s", (unsigned long long)g->count, g->n_tensors);
     print_matrix(j, matrix, a->metric == EMR_KINSHIP_METRIC_EUCLID);
     printf("\nmean of pairs: ");
     print_value(emr_kinship_mean(matrix, j->n_tasks), a->metric == EMR_KINSHIP_METRIC_EUCLID);
