@@ -18,6 +18,7 @@ static const char program_help[] =
     "OUT.safetensors|DIR/\n"
     "  emr combine --config RECIPE.yml -o OUT.safetensors|DIR/\n"
     "  emr kinship (--base CHECKPOINT --task [NAME=]CHECKPOINT [--task ...] | BUNDLE) [--heat-map OUT.svg]\n"
+    "  emr report (--base CHECKPOINT --task [NAME=]CHECKPOINT [--task ...] | BUNDLE) -o OUT.html\n"
     "\n"
     "A CHECKPOINT is a .safetensors file, a *.safetensors.index.json, a .gguf file, or a directory holding "
     "one of\n"
@@ -317,6 +318,33 @@ static const char kinship_help[] =
     "  --force                         overwrite the heat map\n"
     "  --json, --quiet, --help\n";
 
+static const char report_help[] =
+    "emr report BUNDLE [--base CHECKPOINT] -o OUT.html\n"
+    "emr report --base CHECKPOINT --task [NAME=]CHECKPOINT [--task ...] -o OUT.html\n"
+    "\n"
+    "Writes one page, for people, about a bundle, or about a base and its tasks: what they are and how "
+    "large, "
+    "how alike\n"
+    "the tasks are, and by layer, kind and tensor how far they went, where their signs conflict, what is "
+    "unchanged, and\n"
+    "how dense masks are; what is not merged, and why. The page is whole in itself: nothing is loaded from "
+    "elsewhere, and\n"
+    "there is no script in it. Of a bundle whose base is not at hand it tells what the bundle alone says.\n"
+    "\n"
+    "  -o OUT.html                     the page; - is standard output\n"
+    "  --private, --merge, --on-mismatch, --on-missing, --on-nonfinite, --tasks, --rename, --dequantise,\n"
+    "  --apply-adapters, --adapter-differ KEY, --no-side-files\n"
+    "                                  as with emr kinship\n"
+    "  --memory SIZE                   cap on working memory of statistics (256MiB and what the results "
+    "take)\n"
+    "  --threads N                     (all online processors)\n"
+    "  --force                         overwrite the page\n"
+    "  --json                          tell file, bytes, tasks, tensors and parameters; the numbers of the "
+    "page "
+    "are those of\n"
+    "                                  emr kinship --json and emr inspect --json\n"
+    "  --quiet, --help\n";
+
 static const char search_help[] =
     "emr search --base CHECKPOINT --task [NAME=]CHECKPOINT [--task ...] --evaluate 'COMMAND {}' -o DIR\n"
     "\n"
@@ -369,7 +397,7 @@ void print_help(FILE *out, const char *command)
         {"search", search_help},   {"merge", merge_help},   {"apply", apply_help},
         {"inspect", inspect_help}, {"verify", verify_help}, {"export", export_help},
         {"add", add_help},         {"drop", drop_help},     {"combine", combine_help},
-        {"kinship", kinship_help},
+        {"kinship", kinship_help}, {"report", report_help},
     };
     const char *text = program_help;
     for (size_t i = 0; command && i < sizeof texts / sizeof texts[0]; i++)
