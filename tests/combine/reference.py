@@ -237,7 +237,7 @@ def ties_model(t):
     sign = np.sign(sum_in_order(kept))
     sign = np.where(sign == 0, F32(majority), sign)
     chosen = [np.where(np.where(sign > 0, x > 0, x < 0), x, F32(0)) for x in kept]
-    total, count = sum_in_order(chosen), sum((x != 0).astype(F32) for x in chosen)
+    total, count = sum_in_order(chosen), sum_in_order([np.asarray(x != 0, F32) for x in chosen])
     merged = (total / np.maximum(count, F32(1)), total, np.max(np.abs(chosen), 0) * sign)[int(t.one("merge_func"))]
     return Result(F32(t.one("lambda")) * merged)
 
@@ -464,6 +464,8 @@ def table_of_f8(exponents, fractions, bias, has_infinity):
 TABLES = {"F8_E4M3": table_of_f8(4, 3, 7, False), "F8_E5M2": table_of_f8(5, 2, 15, True)}
 BITS = {"F32": 24, "F16": 11, "BF16": 8, "F64": 53, "F8_E4M3": 4, "F8_E5M2": 3}
 LEAST = {"F32": -149, "F16": -24, "BF16": -133, "F64": -1074, "F8_E4M3": -9, "F8_E5M2": -16}  # exponent of the smallest number
+
+LARGEST = {"F32": 3.4e38, "F16": 65504, "BF16": 3.38e38, "F64": 1.7e308, "F8_E4M3": 448, "F8_E5M2": 57344}
 
 
 def unit(dtype, x):
