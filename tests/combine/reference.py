@@ -128,7 +128,8 @@ def rescaled(x, kept, how, p):
 # ---- the family of task arithmetic
 
 def mix(t, sparse, elects, operations):
-    """Weights, an election, a division, lambda. With `operations` 0 in F32, in the order of the formula."""
+    """Weights, an election, a division, lambda. With `operations` 0 in F32, in the order of the formula; weights add up in F32
+    in any case."""
     weights, lam = [F32(w) for w in t.each("weight")], F32(t.one("lambda"))
     exact = operations == 0
     kind = F32 if exact else np.float64
@@ -140,12 +141,12 @@ def mix(t, sparse, elects, operations):
 
     def elected(plus):
         agree = [np.sign(x) == np.where(plus, 1, -1) for x in d]
-        into, by = np.zeros_like(total), np.zeros_like(total)
+        into, by = np.zeros_like(total), np.zeros(total.shape, F32)
         for x, a, w in zip(d, agree, weights):
-            into, by = into + np.where(a, x, kind(0)), by + np.where(a, kind(w), kind(0))
+            into, by = into + np.where(a, x, kind(0)), by + np.where(a, w, F32(0))
         return into, by
 
-    by = np.full(total.shape, kind(sum(weights, F32(0)) if exact else np.sum(np.float64(weights))))
+    by = np.full(total.shape, sum(weights, F32(0)))
     if elects:
         mixed, by = elected(total >= 0)
         if not exact:
@@ -154,7 +155,7 @@ def mix(t, sparse, elects, operations):
     scale = size
     if t.one("normalize"):
         if elects:
-            by = np.where(by == 0, kind(1), by)
+            by = np.where(by == 0, F32(1), by)
             if other is not None:
                 other = other / np.where(by_other == 0, 1, by_other)
                 doubtful &= np.isfinite(other)
@@ -236,7 +237,7 @@ def ties_model(t):
     sign = np.sign(sum_in_order(kept))
     sign = np.where(sign == 0, F32(majority), sign)
     chosen = [np.where(np.where(sign > 0, x > 0, x < 0), x, F32(0)) for x in kept]
-    total, count = sum_in_order(chosen), sum((x != 0).astype(F32) for x in chosen)
+    total, count = sum_in_order(chosen), sum_in_order([np.asarray(x != 0, F32) for x in chosen])
     merged = (total / np.maximum(count, F32(1)), total, np.max(np.abs(chosen), 0) * sign)[int(t.one("merge_func"))]
     return Result(F32(t.one("lambda")) * merged)
 
@@ -400,40 +401,20 @@ def model_stock(t):
 
 def sce(t):
     x = t.stacked()
-    share, doubtful = t.one("select_topk"), None
-    if share < 1:
-        deviation = x - x.mean(0)
-        spread = (deviation ** 2).mean(0).ravel()
-        exactly = np.any(x != x[0], 0).ravel()  # a variance is 0 where all are equal
-        order = np.argsort(-np.where(exactly, spread, 0), kind="stable")
-        k = int(exactly.sum() * share)
-        chosen = np.zeros(spread.size, bool)
-        chosen[order[:k]] = True
-        if 0 < k:
-            edge = spread[order[k - 1]]  # F32 keys: their error is some 2^-22 of the largest square, of a difference
-            noise = ((np.abs(x).max(0).ravel() + np.sqrt(edge)) ** 2) * 2.0 ** -20
-            doubtful = (np.abs(spread - edge) <= noise).reshape(x.shape[1:]) & (x != x[0]).any(0)
+    if t.one("select_topk") < 1:
+        deviation = np.sqrt(((x - x.sum(0) / len(x)) ** 2).sum(0) / len(x)).astype(F32).ravel()
+        order = np.argsort(-deviation, kind="stable")
+        chosen = np.zeros(deviation.size, bool)
+        chosen[order[:int(np.any(x != x[0], 0).sum() * t.one("select_topk"))]] = True
         x = np.where(chosen.reshape(x.shape[1:]), x, 0)
-    else:
-        chosen = np.ones(x[0].size, bool)
-    full = t.stacked()
     weights = (x.reshape(len(x), -1) ** 2).mean(1)
     total = weights.sum()
-    weights = np.full(len(x), 1 / len(x)) if total < t.one("uniform_below") else weights / total if total > 0 else weights
-
-    def merged(v):
-        sums = v.astype(F32)[0] * F32(0)
-        for one in v:
-            sums = sums + one.astype(F32)
-        agrees = np.sign(v) == np.where(sums >= 0, 1, -1)
-        w = weights.reshape(-1, *[1] * (v.ndim - 1)) * agrees
-        return (v * w).sum(0) / np.maximum(w.sum(0), 1e-6), np.abs(v * w).sum(0) / np.maximum(w.sum(0), 1e-6)
-
-    out, size = merged(x)
-    other = None
-    if doubtful is not None:
-        other = np.where(chosen.reshape(out.shape), 0, merged(full)[0])
-    return Result(out, rounded(len(x) + 4, size), doubtful, other)
+    alike = total < t.one("uniform_below") or total == 0
+    weights = np.full(len(x), 1 / len(x)) if alike else weights / total
+    agrees = np.sign(x) == np.where(x.sum(0) >= 0, 1, -1)
+    w = weights.reshape(-1, *[1] * (x.ndim - 1)) * agrees
+    under = np.maximum(w.sum(0), 1e-6)
+    return Result((x * w).sum(0) / under, rounded(2, np.abs(x * w).sum(0) / under))
 
 
 def arcee_fusion(t):
@@ -483,6 +464,8 @@ def table_of_f8(exponents, fractions, bias, has_infinity):
 TABLES = {"F8_E4M3": table_of_f8(4, 3, 7, False), "F8_E5M2": table_of_f8(5, 2, 15, True)}
 BITS = {"F32": 24, "F16": 11, "BF16": 8, "F64": 53, "F8_E4M3": 4, "F8_E5M2": 3}
 LEAST = {"F32": -149, "F16": -24, "BF16": -133, "F64": -1074, "F8_E4M3": -9, "F8_E5M2": -16}  # exponent of the smallest number
+
+LARGEST = {"F32": 3.4e38, "F16": 65504, "BF16": 3.38e38, "F64": 1.7e308, "F8_E4M3": 448, "F8_E5M2": 57344}
 
 
 def unit(dtype, x):

@@ -386,6 +386,22 @@ parameters:
     assert set(first_values().values()) == {2.0}
 
 
+def test_rescale_restores_what_is_cut():
+    folder("base", {"w": [0.0] * 4, "x": [0.0] * 4})
+    folder("a", {"w": [1.0, -2.0, 3.0, 4.0], "x": [0.0] * 4})
+    for method in ("ties", "breadcrumbs", "breadcrumbs_ties"):
+        text = f"""merge_method: {method}
+base_model: base
+models: [{{model: a, parameters: {{weight: 1, density: 0.5}}}}]
+parameters: {{rescale: RESCALE}}
+"""
+        assert not combine(text.replace("RESCALE", "false")).notes
+        assert load("out/model.safetensors")["w"] == [0, 0, 3, 4], method
+        assert not combine(text.replace("RESCALE", "true")).notes
+        assert load("out/model.safetensors") == {"w": [0, 0, *[f32(x * f32(10 / 7)) for x in (3.0, 4.0)]], "x": [0] * 4}, method
+        refused(text.replace("RESCALE", "2"), 4, "rescale", "is not from 0 to 1")
+
+
 def test_plan_and_report():
     folder("ones", network())
     pathlib.Path("recipe.yml").write_text("merge_method: passthrough\nslices:\n- sources: [{model: ones, layer_range: [0, 2]}]\n"
