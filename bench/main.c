@@ -21,6 +21,7 @@ static const char help[] =
     "        kernels  merging and applying in memory, each variant, dtype and number of tasks\n"
     "        memory   merging in memory through the public API\n"
     "        files    merging and applying file to file, and its peak memory\n"
+    "        combine  combined models file to file, and the peak memory of every method\n"
     "        masks    the size of masks on disk, and how fast they are compressed\n"
     "        open     opening bundles of many tensors\n"
     "        access   reading one tensor out of a large bundle; adding a task to one\n"
@@ -36,7 +37,7 @@ static const char help[] =
     "afterwards)\n"
     "  --huge          group files: also 64 tasks of 1 Gi parameters, sparse; reads 260 GB\n"
     "  --params N, --tasks N, --memory N\n"
-    "                  group files: one set of F32 files of these sizes instead of the table\n"
+    "                  groups files and combine: one set of files of these sizes instead of the table\n"
     "                  (defaults 64Mi, 8 and 256Mi)\n"
     "\n"
     "Numbers take the endings Ki, Mi and Gi. Missed bars do not change the exit status.\n";
@@ -125,9 +126,10 @@ static settings parse(int argc, char **argv)
 static const struct group {
     const char *name;
     void (*run)(const settings *s);
-} groups[] = {{"machine", bench_machine}, {"kernels", bench_kernels}, {"memory", bench_memory},
-              {"files", bench_files},     {"masks", bench_masks},     {"open", bench_open},
-              {"access", bench_access},   {"session", bench_session}, {"serving", bench_serving}};
+} groups[] = {{"machine", bench_machine}, {"kernels", bench_kernels},   {"memory", bench_memory},
+              {"files", bench_files},     {"combine", bench_combining}, {"masks", bench_masks},
+              {"open", bench_open},       {"access", bench_access},     {"session", bench_session},
+              {"serving", bench_serving}};
 
 enum { GROUPS = sizeof groups / sizeof *groups };
 

@@ -83,6 +83,11 @@ static void trim_heap(void)
 #endif
 }
 
+static double seconds_in(struct timeval t)
+{
+    return (double)t.tv_sec + 1e-6 * (double)t.tv_usec;
+}
+
 cost run_in_child(void (*work)(void *arg), void *arg)
 {
     double *seconds = allocate_shared(sizeof *seconds);
@@ -97,7 +102,8 @@ cost run_in_child(void (*work)(void *arg), void *arg)
     }
     if (child < 0 || wait4(child, &status, 0, &usage) < 0 || status)
         die("a measured process failed");
-    cost c = {*seconds, (double)usage.ru_maxrss / 1024};
+    cost c = {*seconds, seconds_in(usage.ru_utime) + seconds_in(usage.ru_stime),
+              (double)usage.ru_maxrss / 1024};
     release_large(seconds, sizeof *seconds);
     return c;
 }

@@ -24,9 +24,10 @@ typedef struct comparison {
 /* One turn of each goes first and does not count. */
 comparison take_turns(unsigned runs, void (*subject)(void *arg), void (*reference)(void *arg), void *arg);
 
-/* What a process of its own took: its seconds, and the peak of its resident memory. */
+/* What a process of its own took: its seconds, those of all its threads on processors, in the program and in the system, and
+ * the peak of its resident memory. */
 typedef struct cost {
-    double seconds, peak_mib;
+    double seconds, processor, peak_mib;
 } cost;
 
 /* Runs `work` in a child. The caller should hold little memory: a child begins with its parent's. */

@@ -33,7 +33,7 @@
 typedef struct emr_combination emr_combination;
 
 /* In the place of a task's number: all of them, and the base where that is an input of the method. */
-#define EMR_EVERY_TASK ((uint32_t)0xfffffffe)
+#define EMR_EVERY_TASK UINT32_C(0xfffffffe)
 
 /* What a NaN or an infinity in an input does.
  * - ERROR: reading the tensor is EMR_ENONFINITE, naming tensor and task.

@@ -152,13 +152,14 @@ EMR_API const emr_method *emr_method_at(uint32_t i);
 /* An input's parameter. */
 static inline double emr_method_value(const emr_method_tensor *tensor, uint32_t input, uint32_t parameter)
 {
-    return tensor->parameters[(size_t)input * tensor->n_parameters + parameter];
+    return tensor->parameters[EMR_CAST(size_t, input) * tensor->n_parameters + parameter];
 }
 
 /* Whether an element is among the largest that a cut, two numbers of `found`, keeps. */
 static inline int emr_method_is_above(const double *cut, float key, uint64_t position)
 {
-    return (double)key > cut[0] || ((double)key == cut[0] && (double)position < cut[1]);
+    double value = EMR_CAST(double, key);
+    return value > cut[0] || (value >= cut[0] && EMR_CAST(double, position) < cut[1]);
 }
 
 /* 32 random bits for each of the elements [first, first + n), which depend on the seed and on the names of input and

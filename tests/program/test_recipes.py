@@ -505,6 +505,26 @@ def test_what_is_wrong():
         refused(text, line, *says)
 
 
+def test_sentences_of_methods_name_the_recipe():
+    for name, value in (("ones", 1.0), ("two", 2.0)):
+        folder(name, network(value))
+    for text, says in (("merge_method: passthrough\nmodels: [{model: ones}, {model: two}]\n", "takes 1 task"),
+                       ("merge_method: linear\nmodels: [{model: ones}]\nparameters: {weight: 0}\n", "add up to 0")):
+        refused(text, None, "recipe.yml: the method", says)
+
+
+def test_bytes_that_editors_leave():
+    folder("ones", network())
+    text = "merge_method: passthrough\nmodels:\n- model: ones\n  parameters: {scale: 2}\n"
+    for raw in (b"\xef\xbb\xbf" + text.encode(), text.replace("\n", "\r\n").encode(), text.encode("utf-16")):
+        pathlib.Path("odd.yml").write_bytes(raw)
+        emr("combine", "--config", "odd.yml", "-o", "odd/", "--force")
+        assert first_values("odd/model.safetensors")["model.norm.weight"] == 2
+    for raw in (text.encode("utf-32"), text.encode() + b"\0", text.replace("ones", "\xf6nes").encode("latin1")):
+        pathlib.Path("odd.yml").write_bytes(raw)
+        assert len(emr("combine", "--config", "odd.yml", "-o", "no/", status=2).says("odd.yml: line").err.splitlines()) == 1
+
+
 def test_bounds():
     folder("ones", network())
     laughs = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
