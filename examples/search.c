@@ -137,7 +137,7 @@ static emr_status compare_two(void *user, uint32_t a, uint32_t b, double *simila
     if (!status)
         status = emr_statistics_run(s, error);
     if (!status)
-        status = emr_statistics_get_group(s, EMR_STATISTICS_MODEL, 0, &group);
+        status = emr_statistics_get_group(s, EMR_STATISTICS_SCOPE_MODEL, 0, &group);
     if (!status)
         status = emr_kinship(&group, NULL, matrix, error);
     emr_statistics_destroy(&s);

@@ -2038,11 +2038,9 @@ inline returns<void> group_softmax(span<const float> logits, std::size_t stride,
                                    span<const head_group> groups, span<float> out)
 {
     const bool is_whole = stride && logits.size() == out.size() && logits.size() % stride == 0;
-    return detail::done([&](emr_error *) -> emr_status {
-        return is_whole ? emr_group_softmax(logits.data(), logits.size() / stride, stride, groups.data(),
-                                            groups.size(), out.data())
-                        : EMR_EINVAL;
-    });
+    return detail::finish(is_whole ? emr_group_softmax(logits.data(), logits.size() / stride, stride,
+                                                       groups.data(), groups.size(), out.data())
+                                   : EMR_EINVAL);
 }
 
 // As many words as there is room for.
@@ -2280,6 +2278,9 @@ inline double kinship_mean(const double *matrix, std::uint32_t n_tasks) noexcept
 {
     return emr_kinship_mean(matrix, n_tasks);
 }
+// Where a tensor of that name counts.
+inline std::int64_t layer_of(const char *name) noexcept { return emr_statistics_layer_of(name); }
+inline const char *kind_of(const char *name) noexcept { return emr_statistics_kind_of(name); }
 
 // -----------------------------------------------------------------------------------------------------------
 // Searching

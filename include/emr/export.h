@@ -44,6 +44,13 @@ template <typename T> static inline T emr_init()
 #define EMR_INIT(type) ((type){.size = sizeof(type)})
 #endif
 
+/* A conversion, in C and in C++, for the inline functions of headers. */
+#ifdef __cplusplus
+#define EMR_CAST(type, value) (static_cast<type>(value))
+#else
+#define EMR_CAST(type, value) ((type)(value))
+#endif
+
 /* Stands for the base wherever a task's number is expected. */
 #define EMR_BASE UINT32_MAX
 

@@ -97,8 +97,9 @@ typedef struct emr_method_chunk {
  * A list is a key for each element, at least 0 and finite, such as a magnitude. It is cut where its k largest end:
  * of equal ones those in front are larger. A cut is two numbers: the key of the k-th, and the position behind it. Element i is among
  * the k largest if its key is larger, or is equal and i is less than the position (emr_method_is_above); with
- * whole_model i is the chunk's `position` plus its place there. Cuts are exact.
- * They take two readings, or one where the tensor fits in memory. */
+ * whole_model i is the chunk's `position` plus its place there. Cuts are exact. They mostly take one reading, and some
+ * more where memory is short or many keys are nearly alike. Keys that are not finite, or not the same in each reading,
+ * are EMR_EIO where that shows, and else cut anywhere. */
 typedef struct emr_method_stage {
     size_t size;
     uint32_t (*n_found)(const emr_method_tensor *tensor);
@@ -151,13 +152,14 @@ EMR_API const emr_method *emr_method_at(uint32_t i);
 /* An input's parameter. */
 static inline double emr_method_value(const emr_method_tensor *tensor, uint32_t input, uint32_t parameter)
 {
-    return tensor->parameters[(size_t)input * tensor->n_parameters + parameter];
+    return tensor->parameters[EMR_CAST(size_t, input) * tensor->n_parameters + parameter];
 }
 
 /* Whether an element is among the largest that a cut, two numbers of `found`, keeps. */
 static inline int emr_method_is_above(const double *cut, float key, uint64_t position)
 {
-    return (double)key > cut[0] || ((double)key == cut[0] && (double)position < cut[1]);
+    double value = EMR_CAST(double, key);
+    return value > cut[0] || (value >= cut[0] && EMR_CAST(double, position) < cut[1]);
 }
 
 /* 32 random bits for each of the elements [first, first + n), which depend on the seed and on the names of input and

@@ -9,7 +9,7 @@
  *     emr_statistics_add_task(s, "code", code, &error);
  *     emr_statistics_run(s, &error);
  *     emr_statistics_group model = EMR_INIT(emr_statistics_group);
- *     emr_statistics_get_group(s, EMR_STATISTICS_MODEL, 0, &model);
+ *     emr_statistics_get_group(s, EMR_STATISTICS_SCOPE_MODEL, 0, &model);
  *     double kinship[4];
  *     emr_kinship(&model, NULL, kinship, &error); // Pearson's correlations
  *
@@ -37,10 +37,10 @@ typedef struct emr_statistics emr_statistics;
  * groups. */
 typedef uint32_t emr_statistics_scope;
 enum {
-    EMR_STATISTICS_MODEL = 0,  /* one group */
-    EMR_STATISTICS_TENSOR = 1, /* in the base's order */
-    EMR_STATISTICS_LAYER = 2,  /* by number */
-    EMR_STATISTICS_KIND = 3    /* in the order above */
+    EMR_STATISTICS_SCOPE_MODEL = 0,  /* one group */
+    EMR_STATISTICS_SCOPE_TENSOR = 1, /* in the base's order */
+    EMR_STATISTICS_SCOPE_LAYER = 2,  /* by number */
+    EMR_STATISTICS_SCOPE_KIND = 3    /* in the order above */
 };
 
 /* What the published program's --low-precision does to task vectors before it compares them: times 127 / their
@@ -135,7 +135,7 @@ typedef struct emr_task_moments {
  * - PEARSON: the correlation of their task vectors. - COSINE: the cosine of the angle between them.
  * - EUCLID: the length of their difference: kin is what is small. */
 typedef uint32_t emr_kinship_metric;
-enum { EMR_KINSHIP_PEARSON = 0, EMR_KINSHIP_COSINE = 1, EMR_KINSHIP_EUCLID = 2 };
+enum { EMR_KINSHIP_METRIC_PEARSON = 0, EMR_KINSHIP_METRIC_COSINE = 1, EMR_KINSHIP_METRIC_EUCLID = 2 };
 
 /* Zero means the default. What the published program does otherwise can be had; docs/kinship.md tells why one
  * would not want it. */
@@ -193,6 +193,10 @@ EMR_API emr_status emr_statistics_split_kinship(const emr_statistics *statistics
 /* How kin n tasks are all together: the mean over the n (n - 1) / 2 pairs. NaN where one of them is, and for
  * fewer than two tasks. */
 EMR_API double emr_kinship_mean(const double *matrix, uint32_t n_tasks);
+
+/* Where a tensor of that name counts: the number of its layer (-1: none, or NULL), and its kind, a static string. */
+EMR_API int64_t emr_statistics_layer_of(const char *name);
+EMR_API const char *emr_statistics_kind_of(const char *name);
 
 EMR_END_DECLS
 

@@ -233,8 +233,10 @@ static emr_status choose_chunks(emr_combination *c, emr_error *error)
             "the method '%s' takes rows of tensor '%T' as a whole, %u elements, and each of %u readers "
             "has %u bytes of memory for it (--memory)",
             c->method.name, widest->sample->name, longest, (uint64_t)emr_combination_readers(c), share);
-    return emr_fail(error, EMR_ELIMIT, "%u bytes of memory are too little to combine %u tasks", share,
-                    (uint64_t)c->n_tasks);
+    return emr_fail(error, EMR_ELIMIT,
+                    "each of %u readers has %u bytes of memory, and %u are needed to combine %u tasks "
+                    "(--memory, --threads)",
+                    (uint64_t)emr_combination_readers(c), share, c->reader_bytes, (uint64_t)c->n_tasks);
 }
 
 uint32_t emr_combined_stages(const emr_combined *t)

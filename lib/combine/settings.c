@@ -7,6 +7,8 @@
 
 enum { LIST_BYTES = 256 /* of a sentence's list of names */ };
 
+static const double F32_MOST = 3.4028234663852886e38;
+
 static bool append_to_list(char *list, size_t *n, const char *text)
 {
     size_t length = strlen(text);
@@ -84,6 +86,10 @@ static emr_status check_value(const emr_method *m, const emr_method_parameter *p
         return EMR_OK;
     if (p->is_whole && p->least == 0 && p->most == 1)
         return emr_fail(error, EMR_EINVAL, "the method '%s': '%s' is 0 or 1", m->name, p->name);
+    if (!p->is_whole && p->least <= -F32_MOST && p->most >= F32_MOST)
+        return emr_fail(error, EMR_EINVAL,
+                        "the method '%s': '%s' is a number that F32 can hold, below 3.4e38", m->name,
+                        p->name);
     return emr_fail(error, EMR_EINVAL, "the method '%s': '%s' is a %s from %s to %s", m->name, p->name,
                     p->is_whole ? "whole number" : "number", number_text(p->least, least),
                     number_text(p->most, most));
@@ -156,17 +162,20 @@ emr_status emr_settings_check(const emr_combination *c, const emr_combined *t, e
             if (value == value)
                 continue;
             if (!m->parameters[p].per_task)
-                return emr_fail(error, EMR_EINVAL,
-                                "the method '%s' needs '%s', which is not set for tensor '%T'", m->name,
-                                m->parameters[p].name, t->sample->name);
+                return emr_fail(
+                    error, EMR_EINVAL,
+                    "the method '%s' needs '%s', which is not set for tensor '%T' (--set %s=VALUE)", m->name,
+                    m->parameters[p].name, t->sample->name, m->parameters[p].name);
             if (t->inputs[i].task == EMR_BASE)
                 return emr_fail(error, EMR_EINVAL,
-                                "the method '%s' needs '%s', which is not set for the base in tensor '%T'",
-                                m->name, m->parameters[p].name, t->sample->name);
+                                "the method '%s' needs '%s', which is not set for the base in tensor '%T' "
+                                "(--set base.%s=VALUE)",
+                                m->name, m->parameters[p].name, t->sample->name, m->parameters[p].name);
             return emr_fail(error, EMR_EINVAL,
-                            "the method '%s' needs '%s', which is not set for task '%K' in tensor '%T'",
+                            "the method '%s' needs '%s', which is not set for task '%K' in tensor '%T' "
+                            "(--set %s=VALUE sets it for all)",
                             m->name, m->parameters[p].name, emr_input_name(c, t->inputs[i].task),
-                            t->sample->name);
+                            t->sample->name, m->parameters[p].name);
         }
     return EMR_OK;
 }

@@ -1,16 +1,18 @@
 /* breadcrumbs.c - Model Breadcrumbs (arXiv 2312.06795) as mergekit 0.1.5 has it, without an election and with one: of each
  * task vector, tensor by tensor, the int(gamma * count) largest values go, and the smallest, so that int(density * count)
- * stay; fewer of the largest go where there is no room. Then as in agreement.h. Of equal magnitudes those in front are
- * larger. */
+ * stay; fewer of the largest go where there is no room. What stays may be rescaled (rescale.h). Then as in agreement.h. Of
+ * equal magnitudes those in front are larger. */
 #include "method/agreement.h"
 #include "method/magnitude.h"
+#include "method/rescale.h"
 
-enum { DENSITY = EMR_AGREEMENT_PARAMETERS, GAMMA, N_PARAMETERS };
+enum { DENSITY = EMR_AGREEMENT_PARAMETERS, GAMMA, RESCALE, N_PARAMETERS };
 
 static const emr_method_parameter breadcrumbs_parameters[N_PARAMETERS] = {
     EMR_AGREEMENT_PARAMETER_LIST(0),
     [DENSITY] = {.name = "density", .initial = 1, .least = 0, .most = 1, .per_task = 1},
     [GAMMA] = {.name = "gamma", .initial = 0.01, .least = 0, .most = 1, .per_task = 1},
+    [RESCALE] = EMR_RESCALE_FLAG,
 };
 
 /* Two cuts of each input's magnitudes: what goes, and what goes or stays. */
@@ -41,15 +43,28 @@ static uint32_t needed_crumb_stages(const emr_method_tensor *tensor)
 {
     for (uint32_t t = 0; t < tensor->n_inputs; t++)
         if (!takes_all(tensor, t))
-            return 1;
+            return emr_method_value(tensor, 0, RESCALE) ? 3 : 1; /* a bit each */
     return 0;
+}
+
+static emr_magnitude_cuts unscaled_crumb_cuts(const emr_method_tensor *tensor, uint32_t input)
+{
+    const double *cuts = tensor->found + 4 * (size_t)input;
+    return takes_all(tensor, input) ? (emr_magnitude_cuts){.scale = 1}
+                                    : (emr_magnitude_cuts){.keep = cuts + 2, .drop = cuts, .scale = 1};
 }
 
 static emr_magnitude_cuts crumb_cuts_of(const emr_method_tensor *tensor, uint32_t input)
 {
-    const double *cuts = tensor->found + 4 * (size_t)input;
-    return takes_all(tensor, input) ? (emr_magnitude_cuts){NULL, NULL}
-                                    : (emr_magnitude_cuts){.keep = cuts + 2, .drop = cuts};
+    emr_magnitude_cuts cuts = unscaled_crumb_cuts(tensor, input);
+    if (cuts.keep && emr_method_value(tensor, 0, RESCALE))
+        cuts.scale = emr_rescale_factor(tensor->found + count_crumb_cuts(tensor), input);
+    return cuts;
+}
+
+static void add_crumb_norms(const emr_method_chunk *c, double *sums)
+{
+    emr_magnitude_norms(c, unscaled_crumb_cuts, sums);
 }
 
 static const float *keep_crumbs(const emr_method_chunk *c, uint32_t input, size_t at, size_t n, float *room)
@@ -78,12 +93,15 @@ static const emr_method_stage crumb_cuts = {
     .place_cut = place_crumb_cut,
 };
 
+static const emr_method_stage crumb_norms = {
+    .size = sizeof crumb_norms, .n_found = emr_rescale_norms, .add_sums = add_crumb_norms};
+
 const emr_method emr_method_breadcrumbs = {
     .size = sizeof emr_method_breadcrumbs,
     .name = "breadcrumbs",
     .parameters = breadcrumbs_parameters,
     .n_parameters = N_PARAMETERS,
-    .stages = {&crumb_cuts},
+    .stages = {&crumb_cuts, &crumb_norms},
     .needed_stages = needed_crumb_stages,
     .combine = combine_crumbs,
     .scratch_floats = EMR_AGREEMENT_SCRATCH,
@@ -95,7 +113,7 @@ const emr_method emr_method_breadcrumbs_ties = {
     .name = "breadcrumbs_ties",
     .parameters = breadcrumbs_parameters,
     .n_parameters = N_PARAMETERS,
-    .stages = {&crumb_cuts},
+    .stages = {&crumb_cuts, &crumb_norms},
     .needed_stages = needed_crumb_stages,
     .combine = elect_crumbs,
     .scratch_floats = EMR_AGREEMENT_SCRATCH,

@@ -64,7 +64,7 @@ static emr_random_draw dare_scaled_draw(const emr_method_chunk *c, uint32_t inpu
     if (draw.divides)
         draw.scale = (float)dare_density(tensor, input);
     else if (dare_rescale(tensor) == EMR_RESCALE_NORM)
-        draw.scale = emr_rescale_factor(tensor, input);
+        draw.scale = emr_rescale_factor(tensor->found, input);
     return draw;
 }
 

@@ -168,7 +168,7 @@ static const float *sparse_rows(const emr_method_chunk *c, uint32_t input, const
         return c->inputs[input];
     keep_rows(c, input, m);
     if (della_rescale(c->tensor) == EMR_RESCALE_NORM) {
-        float factor = emr_rescale_factor(c->tensor, input);
+        float factor = emr_rescale_factor(c->tensor->found, input);
         for (size_t i = 0; i < c->n; i++)
             m->kept[i] *= factor;
     }

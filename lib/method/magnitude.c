@@ -77,10 +77,30 @@ const float *emr_magnitude_sparsify(const emr_method_chunk *c, emr_magnitude_cut
         same = bounds_at(c, cuts, at + from, n - from, &above, &below);
         for (size_t i = from; i < from + same; i++) {
             float size = magnitude_of(values[i]);
-            room[i] = size > above && size < below ? values[i] : 0;
+            room[i] = size > above && size < below ? values[i] * cuts.scale : 0;
         }
     }
     return room;
+}
+
+/* ---- norms */
+
+/* Eight sums side by side, then added up. */
+static double l1_norm(const float *values, size_t n)
+{
+    double lanes[8] = {0};
+    for (size_t i = 0; i < n; i++)
+        lanes[i % 8] += (double)magnitude_of(values[i]);
+    return ((lanes[0] + lanes[4]) + (lanes[2] + lanes[6])) + ((lanes[1] + lanes[5]) + (lanes[3] + lanes[7]));
+}
+
+void emr_magnitude_norms(const emr_method_chunk *c, emr_magnitude_cuts_fn cuts, double *sums)
+{
+    for (uint32_t t = 0; t < c->tensor->n_inputs; t++) {
+        sums[2 * (size_t)t] += l1_norm(c->inputs[t], c->n);
+        sums[2 * (size_t)t + 1] +=
+            l1_norm(emr_magnitude_sparsify(c, cuts(c->tensor, t), t, 0, c->n, c->scratch), c->n);
+    }
 }
 
 /* ---- the election */
@@ -136,9 +156,17 @@ static void elect_one_by_one(const emr_method_chunk *c, emr_magnitude_cuts_fn cu
     }
 }
 
+static bool is_scaled(const emr_method_tensor *tensor, emr_magnitude_cuts_fn cuts)
+{
+    for (uint32_t t = 0; t < tensor->n_inputs; t++)
+        if (cuts(tensor, t).scale != 1)
+            return true;
+    return false;
+}
+
 void emr_magnitude_elect(const emr_method_chunk *c, emr_magnitude_cuts_fn cuts)
 {
-    if (c->tensor->n_inputs <= VOTERS_AT_ONCE)
+    if (c->tensor->n_inputs <= VOTERS_AT_ONCE && !is_scaled(c->tensor, cuts))
         elect_at_once(c, cuts);
     else
         elect_one_by_one(c, cuts);

@@ -17,9 +17,10 @@ static inline uint64_t emr_magnitude_share(double share, uint64_t n)
 void emr_magnitude_keys(const emr_method_chunk *chunk, uint32_t list, float *keys);
 
 /* Between which magnitudes an input's values stay: those that `keep` has among the largest, but not those that `drop` has;
- * NULL: all, none. */
+ * NULL: all, none. What stays is multiplied by `scale`, which is 1 where all stay. */
 typedef struct emr_magnitude_cuts {
     const double *keep, *drop;
+    float scale;
 } emr_magnitude_cuts;
 
 typedef emr_magnitude_cuts (*emr_magnitude_cuts_fn)(const emr_method_tensor *tensor, uint32_t input);
@@ -27,6 +28,9 @@ typedef emr_magnitude_cuts (*emr_magnitude_cuts_fn)(const emr_method_tensor *ten
 /* Elements [at, at + n) of an input of the chunk, with 0 where they do not stay: in `room`, or where they are already. */
 const float *emr_magnitude_sparsify(const emr_method_chunk *chunk, emr_magnitude_cuts cuts, uint32_t input,
                                     size_t at, size_t n, float *room);
+
+/* Adds to a stage's sums the norms that rescale.h is about. It takes a float of scratch for each element. */
+void emr_magnitude_norms(const emr_method_chunk *chunk, emr_magnitude_cuts_fn cuts, double *sums);
 
 /* agreement.h's formula with an election. scratch_floats is EMR_AGREEMENT_SCRATCH. */
 void emr_magnitude_elect(const emr_method_chunk *chunk, emr_magnitude_cuts_fn cuts);

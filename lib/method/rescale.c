@@ -6,8 +6,8 @@ uint32_t emr_rescale_norms(const emr_method_tensor *tensor)
     return 2 * tensor->n_inputs;
 }
 
-float emr_rescale_factor(const emr_method_tensor *tensor, uint32_t input)
+float emr_rescale_factor(const double *norms, uint32_t input)
 {
-    const double *norms = tensor->found + 2 * (size_t)input;
-    return norms[0] < 1e-7 || norms[1] < 1e-7 ? 1 : (float)(norms[0] / norms[1]);
+    double whole = norms[2 * (size_t)input], kept = norms[2 * (size_t)input + 1];
+    return whole < 1e-7 || kept < 1e-7 ? 1 : (float)(whole / kept);
 }

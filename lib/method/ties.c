@@ -1,13 +1,16 @@
 /* ties.c - TIES-Merging (arXiv 2306.01708) as mergekit has it: of each task vector, tensor by tensor, the largest values
- * stay, int(density * count) of them but at least one; then as in agreement.h, with an election. */
+ * stay, int(density * count) of them but at least one, and may be rescaled (rescale.h); then as in agreement.h, with an
+ * election. */
 #include "method/agreement.h"
 #include "method/magnitude.h"
+#include "method/rescale.h"
 
-enum { DENSITY = EMR_AGREEMENT_PARAMETERS, N_PARAMETERS };
+enum { DENSITY = EMR_AGREEMENT_PARAMETERS, RESCALE, N_PARAMETERS };
 
 static const emr_method_parameter ties_parameters[N_PARAMETERS] = {
     EMR_AGREEMENT_PARAMETER_LIST(1),
     [DENSITY] = {.name = "density", .initial = 1, .least = 0, .most = 1, .per_task = 1},
+    [RESCALE] = EMR_RESCALE_FLAG,
 };
 
 static double ties_density(const emr_method_tensor *tensor, uint32_t input)
@@ -34,14 +37,27 @@ static uint32_t needed_ties_stages(const emr_method_tensor *tensor)
 {
     for (uint32_t t = 0; t < tensor->n_inputs; t++)
         if (ties_density(tensor, t) < 1)
-            return 1;
+            return emr_method_value(tensor, 0, RESCALE) ? 3 : 1; /* a bit each */
     return 0;
+}
+
+static emr_magnitude_cuts unscaled_ties_cuts(const emr_method_tensor *tensor, uint32_t input)
+{
+    bool all = ties_density(tensor, input) >= 1;
+    return (emr_magnitude_cuts){.keep = all ? NULL : tensor->found + 2 * (size_t)input, .scale = 1};
 }
 
 static emr_magnitude_cuts ties_cuts_of(const emr_method_tensor *tensor, uint32_t input)
 {
-    bool all = ties_density(tensor, input) >= 1;
-    return (emr_magnitude_cuts){.keep = all ? NULL : tensor->found + 2 * (size_t)input};
+    emr_magnitude_cuts cuts = unscaled_ties_cuts(tensor, input);
+    if (cuts.keep && emr_method_value(tensor, 0, RESCALE))
+        cuts.scale = emr_rescale_factor(tensor->found + count_ties_cuts(tensor), input);
+    return cuts;
+}
+
+static void add_ties_norms(const emr_method_chunk *c, double *sums)
+{
+    emr_magnitude_norms(c, unscaled_ties_cuts, sums);
 }
 
 static emr_status combine_ties(const emr_method_chunk *c, emr_error *error)
@@ -58,12 +74,15 @@ static const emr_method_stage ties_cuts = {
     .place_cut = place_ties_cut,
 };
 
+static const emr_method_stage ties_norms = {
+    .size = sizeof ties_norms, .n_found = emr_rescale_norms, .add_sums = add_ties_norms};
+
 const emr_method emr_method_ties = {
     .size = sizeof emr_method_ties,
     .name = "ties",
     .parameters = ties_parameters,
     .n_parameters = N_PARAMETERS,
-    .stages = {&ties_cuts},
+    .stages = {&ties_cuts, &ties_norms},
     .needed_stages = needed_ties_stages,
     .combine = combine_ties,
     .scratch_floats = EMR_AGREEMENT_SCRATCH,

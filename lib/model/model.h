@@ -42,8 +42,9 @@ struct emr_tensor {
     uint64_t offset;
     emr_compute_fn compute;
     void *user;
-    const struct emr_own *own;       /* arranged.h: what it is in its own model; NULL: just this */
-    const emr_tensor *origin; /* of a computed one: what it is read from, as it is prepared; NULL: nothing else */
+    const struct emr_own *own; /* arranged.h: what it is in its own model; NULL: just this */
+    const emr_tensor
+        *origin; /* of a computed one: what it is read from, as it is prepared; NULL: nothing else */
     const emr_derivation *unchecked; /* NULL: its bytes can be read by anybody */
     emr_dtype dtype;
     uint32_t rank;

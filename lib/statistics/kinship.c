@@ -6,6 +6,7 @@
 #include "core/structs.h"
 #include "numeric/root.h"
 #include "statistics/handle.h"
+#include "statistics/places.h"
 
 #include <string.h>
 
@@ -106,18 +107,18 @@ static double distance_of(const emr_statistics_group *g, uint32_t i, uint32_t j)
 
 static double kinship_of(const emr_statistics_group *g, const emr_kinship_options *o, uint32_t i, uint32_t j)
 {
-    double value = !g->count                          ? no_number()
-                   : o->metric == EMR_KINSHIP_PEARSON ? pearson_of(g, i, j)
-                   : o->metric == EMR_KINSHIP_COSINE  ? cosine_of(g, i, j)
-                                                      : distance_of(g, i, j);
-    return o->absolute && o->metric == EMR_KINSHIP_COSINE && value < 0 ? -value : value;
+    double value = !g->count                                 ? no_number()
+                   : o->metric == EMR_KINSHIP_METRIC_PEARSON ? pearson_of(g, i, j)
+                   : o->metric == EMR_KINSHIP_METRIC_COSINE  ? cosine_of(g, i, j)
+                                                             : distance_of(g, i, j);
+    return o->absolute && o->metric == EMR_KINSHIP_METRIC_COSINE && value < 0 ? -value : value;
 }
 
 static emr_status take_kinship_options(emr_kinship_options *taken, const emr_kinship_options *given,
                                        emr_error *error)
 {
     emr_status status = EMR_TAKE(taken, given, emr_kinship_options, error);
-    if (!status && taken->metric > EMR_KINSHIP_EUCLID)
+    if (!status && taken->metric > EMR_KINSHIP_METRIC_EUCLID)
         status = emr_fail(error, EMR_EINVAL, "emr_kinship_options: unknown metric");
     return status;
 }
@@ -145,7 +146,7 @@ static double split_mean(const emr_statistics *s, const emr_kinship_options *o, 
     double sum = 0, weight = 0;
     for (uint32_t k = 0; k < s->groups.n_tensors; k++) {
         emr_statistics_group g = {.size = sizeof g};
-        emr_statistics_get_group(s, EMR_STATISTICS_TENSOR, k, &g);
+        emr_statistics_get_group(s, EMR_STATISTICS_SCOPE_TENSOR, k, &g);
         double value = kinship_of(&g, o, i, j);
         if (is_number(value)) {
             sum += value * (double)g.count;
@@ -179,4 +180,14 @@ double emr_kinship_mean(const double *matrix, uint32_t n)
         for (uint32_t j = i + 1; j < n; j++)
             sum += matrix[(size_t)i * n + j];
     return n_pairs > 0 ? sum / n_pairs : no_number();
+}
+
+int64_t emr_statistics_layer_of(const char *name)
+{
+    return name ? emr_place_layer(name) : -1;
+}
+
+const char *emr_statistics_kind_of(const char *name)
+{
+    return emr_place_kind_name(emr_place_kind(name ? name : ""));
 }

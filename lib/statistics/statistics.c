@@ -398,11 +398,11 @@ uint32_t emr_statistics_n_groups(const emr_statistics *s, emr_statistics_scope s
 {
     if (s->state != STATISTICS_DONE)
         return 0;
-    return scope == EMR_STATISTICS_MODEL    ? 1
-           : scope == EMR_STATISTICS_TENSOR ? (s->options.without_tensors ? 0 : s->groups.n_tensors)
-           : scope == EMR_STATISTICS_LAYER  ? s->groups.n_layers
-           : scope == EMR_STATISTICS_KIND   ? s->groups.n_kinds
-                                            : 0;
+    return scope == EMR_STATISTICS_SCOPE_MODEL    ? 1
+           : scope == EMR_STATISTICS_SCOPE_TENSOR ? (s->options.without_tensors ? 0 : s->groups.n_tensors)
+           : scope == EMR_STATISTICS_SCOPE_LAYER  ? s->groups.n_layers
+           : scope == EMR_STATISTICS_SCOPE_KIND   ? s->groups.n_kinds
+                                                  : 0;
 }
 
 /* What a group has beside its sums. */
@@ -411,18 +411,18 @@ static void describe_group(const emr_statistics *s, emr_statistics_scope scope, 
 {
     const emr_groups *g = &s->groups;
     size_t n_numbers = (size_t)s->n_tasks * s->options.n_quantiles;
-    if (scope == EMR_STATISTICS_MODEL) {
+    if (scope == EMR_STATISTICS_SCOPE_MODEL) {
         to->count = g->count;
         to->n_tensors = g->n_tensors;
         to->quantiles = n_numbers && to->count ? s->model_quantiles : NULL;
-    } else if (scope == EMR_STATISTICS_TENSOR) {
+    } else if (scope == EMR_STATISTICS_SCOPE_TENSOR) {
         to->tensor = s->alignment.entries[g->entries[i]].base;
         to->name = to->tensor->name;
         to->count = g->tensors[g->entries[i]].count;
         to->n_tensors = 1;
         to->quantiles = n_numbers && to->count ? s->tensor_quantiles + i * n_numbers : NULL;
     } else {
-        const emr_place_group *place = scope == EMR_STATISTICS_LAYER ? &g->layers[i] : &g->kinds[i];
+        const emr_place_group *place = scope == EMR_STATISTICS_SCOPE_LAYER ? &g->layers[i] : &g->kinds[i];
         to->name = place->name;
         to->count = place->count;
         to->layer = place->layer;

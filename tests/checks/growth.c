@@ -412,20 +412,24 @@ static emr_status with_heads_options(world *w, uint64_t future, emr_error *error
 }
 
 static emr_status with_statistics_options(world *w, uint64_t future, emr_error *error)
+{
     emr_statistics *statistics;
     NEW(emr_statistics_options, options, future);
     (void)w;
     emr_status status = emr_statistics_create(&statistics, &options, error);
     emr_statistics_destroy(&statistics);
+    return status;
+}
 
 /* Of one element that is 3 and 4. */
 static emr_status compare_tasks(uint64_t group_future, uint64_t options_future, emr_error *error)
+{
     const double products[] = {9, 12, 12, 16}, distances[] = {0, 1, 1, 0}, numbers[] = {3, 4};
     const uint64_t zeros[] = {0, 0};
     double matrix[4];
     NEW(emr_statistics_group, group, group_future);
     NEW(emr_kinship_options, options, options_future);
-    options.metric = EMR_KINSHIP_EUCLID;
+    options.metric = EMR_KINSHIP_METRIC_EUCLID;
     group.n_tasks = 2;
     group.count = 1;
     group.products = products;
@@ -435,14 +439,20 @@ static emr_status compare_tasks(uint64_t group_future, uint64_t options_future, 
     emr_status status = emr_kinship(&group, &options, matrix, error);
     if (!status && matrix[1] != 1)
         fail("emr_statistics_group", "the distance of 3 and 4 is not 1");
+    return status;
+}
 
 static emr_status with_statistics_group(world *w, uint64_t future, emr_error *error)
+{
     (void)w;
     return compare_tasks(future, 0, error);
+}
 
 static emr_status with_kinship_options(world *w, uint64_t future, emr_error *error)
+{
     (void)w;
     return compare_tasks(0, future, error);
+}
 
 static emr_status with_merge_options(world *w, uint64_t future, emr_error *error)
 {
@@ -784,6 +794,40 @@ static bool is_filled_with(const unsigned char *bytes, size_t n, unsigned char v
         printf("filled %s\n", #type);                                                                        \
     } while (0)
 
+/* A method of the host's that changes nothing. */
+static emr_status combine_zeros(const emr_method_chunk *chunk, emr_error *error)
+{
+    (void)error;
+    handed_over("emr_method_chunk", chunk->size, sizeof *chunk, chunk->n > 0 && chunk->base != NULL);
+    handed_over("emr_method_tensor", chunk->tensor->size, sizeof *chunk->tensor,
+                chunk->tensor->n_inputs == 1);
+    memset(chunk->out, 0, chunk->n * sizeof *chunk->out);
+    return EMR_OK;
+}
+
+static void check_own_method(world *w)
+{
+    emr_combination *c;
+    emr_model *model;
+    emr_error error;
+    float first;
+    NEW(emr_combination_options, options, 0);
+    NEW(emr_method, method, 0);
+    method.name = "nothing";
+    method.base = EMR_METHOD_BASE_REQUIRED;
+    method.combine = combine_zeros;
+    options.method = &method;
+    must(emr_combination_create(&c, &options, &error), &error);
+    must(emr_combination_set_base(c, w->models[BASE], &error), &error);
+    must(emr_combination_add_task(c, "french", w->models[FRENCH], &error), &error);
+    must(emr_combination_open_model(c, &model, &error), &error);
+    must(emr_tensor_read_floats(emr_model_tensor(model, 0), 1, 1, &first, &error), &error);
+    if (first != w->weight[BASE][1])
+        fail("emr_method_chunk", "what was computed is not what came out");
+    emr_model_destroy(&model);
+    emr_combination_destroy(&c);
+}
+
 static void check_combination(world *w)
 {
     emr_combination *c;
@@ -815,7 +859,6 @@ static void check_filled_by_searches(void)
 {
     emr_error error;
     emr_search *search = make_search(&error);
-    static void check_filled_by_searches(void) emr_search *search = make_search(&error);
     NEW(emr_search_host, host, 0);
     NEW(emr_trials_options, trials, 0);
     host.merge = on_merge;
@@ -840,9 +883,9 @@ static void check_statistics(world *w)
     must(emr_statistics_add_task(s, "french", w->models[FRENCH], &error), &error);
     CHECK_FILLED(emr_statistics_plan, emr_statistics_get_plan(s, out, &error), out->n_tensors == 2);
     must(emr_statistics_run(s, &error), &error);
-    CHECK_FILLED(emr_statistics_group, emr_statistics_get_group(s, EMR_STATISTICS_MODEL, 0, out),
+    CHECK_FILLED(emr_statistics_group, emr_statistics_get_group(s, EMR_STATISTICS_SCOPE_MODEL, 0, out),
                  out->layer == -1);
-    must(emr_statistics_get_group(s, EMR_STATISTICS_MODEL, 0, &group), &error);
+    must(emr_statistics_get_group(s, EMR_STATISTICS_SCOPE_MODEL, 0, &group), &error);
     CHECK_FILLED(emr_task_moments, emr_statistics_get_moments(&group, 0, out), out->norm > 0);
     emr_statistics_destroy(&s);
 }
@@ -876,6 +919,7 @@ static void check_filled(world *w)
     CHECK_FILLED(emr_modulator_stats, emr_modulator_get_stats(w->modulator, 0, out, &error), out->ones > 0);
     emr_buffer_destroy(&buffer);
     check_combination(w);
+    check_own_method(w);
     check_heads(w);
     check_statistics(w);
     check_filled_by_searches();

@@ -7,7 +7,7 @@ import pathlib
 import re
 import sys
 
-MAX_SHARED = 51
+MAX_SHARED = 8  # beside those that every kernel variant has to have
 MAX_ONE_WORD_PERCENT = 4
 
 # A definition begins in the first column and its body on a line of its own.
@@ -33,14 +33,14 @@ def main(lib):
     one_word = sum("_" not in name.removeprefix("emr_") for name, _, _ in found)
     percent = 100 * one_word / max(len(found), 1)
     variants = sum(all(file.startswith("numeric/kernels_") for file in where) for where in shared.values())
-    print(f"{len(found)} functions, {len(shared)} static names in more than one file (limit {MAX_SHARED}; {variants} are those "
-          f"that every kernel variant has to have), {percent:.1f} % of one word (limit {MAX_ONE_WORD_PERCENT})")
+    print(f"{len(found)} functions, {len(shared)} static names in more than one file ({variants} of them those that "
+          f"every kernel variant has to have; limit of the others {MAX_SHARED}), {percent:.1f} % of one word (limit {MAX_ONE_WORD_PERCENT})")
     for name, where in sorted(shared.items()):
         print(f"  {name}: {', '.join(sorted(where))}")
     print(f"  one word: {', '.join(words)}")
     failures = [] if found else [f"no functions under {lib}"]
-    if len(shared) > MAX_SHARED:
-        failures.append(f"{len(shared)} static names stand in more than one file: give new functions names of their own")
+    if len(shared) - variants > MAX_SHARED:
+        failures.append(f"{len(shared) - variants} static names stand in more than one file: give new functions names of their own")
     if percent > MAX_ONE_WORD_PERCENT:
         failures.append(f"{percent:.1f} % of the functions have names of one word: say what they do it to")
     return "\n".join(failures) or None

@@ -9,7 +9,7 @@ import sys
 import declarations
 
 MAX_PARAMETERS = 6
-PLAIN = {"const", "void", "char", "int", "float", "double", "size_t", "uint8_t", "uint16_t", "uint32_t", "uint64_t", "int32_t"}
+PLAIN = {"const", "void", "char", "int", "float", "double", "size_t", "uint8_t", "uint16_t", "uint32_t", "uint64_t", "int32_t", "int64_t"}
 
 
 def signatures(interface):

@@ -1123,15 +1123,17 @@ static void test_statistics()
     MUST(statistics.set_base(base));
     MUST(statistics.add_task("one", one));
     MUST(statistics.add_task("other", other));
-    CHECK(MUST(statistics.get_plan()).params == 4 && statistics.n_groups(EMR_STATISTICS_TENSOR) == 0);
+    CHECK(MUST(statistics.get_plan()).params == 4 && statistics.n_groups(EMR_STATISTICS_SCOPE_TENSOR) == 0);
     MUST(statistics.run());
-    const emr::statistics_group group = MUST(statistics.get_group(EMR_STATISTICS_MODEL));
+    const emr::statistics_group group = MUST(statistics.get_group(EMR_STATISTICS_SCOPE_MODEL));
     CHECK(group.products[1] == 1 && group.conflicts == 1 && group.quantiles[0] == 1);
     CHECK(MUST(emr::get_moments(group, 0)).norm == 3);
     emr::kinship_options cosine;
-    cosine.metric = EMR_KINSHIP_COSINE;
+    cosine.metric = EMR_KINSHIP_METRIC_COSINE;
     MUST(emr::kinship(group, matrix, cosine));
     CHECK(emr::kinship_mean(matrix, 2) == matrix[1] && matrix[0] == 1);
+    CHECK(emr::layer_of("h.7.attn.c_attn.weight") == 7 &&
+          std::string(emr::kind_of("h.7.attn.c_attn.weight")) == "qkv");
     MUST(statistics.split_kinship(matrix, cosine));
     CHECK(emr::kinship_mean(matrix, 2) == matrix[2]);
 }

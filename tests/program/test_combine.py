@@ -233,6 +233,65 @@ def test_methods_are_listed():
     assert listed["task_arithmetic"]["base"] == "required" and listed["linear"]["base"] == "one more input"
 
 
+def test_methods_are_told_in_words():
+    text = emr("combine", "--methods").out
+    for method in emr("combine", "--methods", "--json").json["methods"]:
+        assert method["does"] and method["does"] in text, method["name"]
+    one = emr("combine", "--methods", "--method", "ties").out
+    assert one.startswith("ties ") and "density" in one and "slerp" not in one
+    for line in ("weight             must be set; for each task", "density            1; 0 to 1; for each task",
+                 "normalize          1; 0 or 1"):
+        assert line in one, line
+    refused(2, "combine", "--methods", "--method", "ties2", says=["no method 'ties2'"])
+
+
+def test_errors_say_the_way_out():
+    fill_folder()
+    pathlib.Path("a.yml").write_text("merge_method: linear\n")
+    for status, words, says in (
+            (2, [*LINEAR, "--task", "one", "-o", "o/"], ["'weight'", "--set weight=VALUE"]),
+            (2, ["combine", "--method", "slerp", "--task", "one", "--task", "two", "-o", "o/"], ["--set t=VALUE"]),
+            (2, [*LINEAR, "--task", "one", "--set", "weight=1e39", "-o", "o/"], ["a number that F32 can hold"]),
+            (2, [*LINEAR, "--task", "one:1", "--out-dtype", "float16", "-o", "o/"], ["none of f32, f16, bf16"]),
+            (2, [*LINEAR, "--task", "one:1", "--memory", "1KiB", "-o", "o/"], ["readers has", "needed", "--memory"]),
+            (2, [*TA, "--task", "one:1", "--on-mismatch", "pad", "-o", "o/"], ["error, private and rows"]),
+            (2, [*TA, "--task", "base=one:1", "--set", "base.weight=1", "-o", "o/"], ["give the task another name"]),
+            (2, ["combine", "a.yml", "-o", "o/"], ["--config a.yml"])):
+        refused(status, *words, says=says)
+
+
+def test_a_weight_that_is_none():
+    fill_folder()
+    for word in ("one:nan", "one:1e400", "one:inf", "one:", "one: 1", "one:1,5", "x=one:half", "one:0x1"):
+        refused(2, *LINEAR, "--task", word, "-o", "o/", says=["is no weight", "behind 'one:'"])
+    save("o:ne.safetensors", BASE)
+    refused(2, *LINEAR, "--task", "none:1", "-o", "o/", says=["is no checkpoint that is there"])
+    emr(*LINEAR, "--task", "o:ne.safetensors:2", "-o", "ok.safetensors")
+
+
+def test_patterns_that_match_nothing_are_noted():
+    fill_folder()
+    for i, (words, text) in enumerate(((["--set", "lambda=2:lm_head*"], "--set: 'lm_head*' matches no tensor"),
+                                       (["--keep", "norm"], "--keep: 'norm' matches no tensor"),
+                                       (["--merge", "[x"], "--merge: '[x' matches no tensor"))):
+        result = emr(*TA, "--task", "one:1", *words, "-o", f"{i}.safetensors")
+        assert text in result.err and len(result.err.splitlines()) == 1, result.err
+    assert not emr(*TA, "--task", "one:1", "--set", "lambda=2:layer.?.w", "--keep", "emb*", "-o", "y.safetensors").err
+    assert not emr(*TA, "--task", "one:1", "--keep", "x", "--quiet", "-o", "z.safetensors").err
+
+
+def test_inputs_stay_whatever_leads_to_them():
+    fill_folder()
+    os.symlink("model.safetensors", "one/link.safetensors")
+    os.link("one/model.safetensors", "hard.safetensors")
+    os.symlink("one", "alias")
+    os.mkdir("folder")
+    os.symlink("../two/model.safetensors", "folder/model.safetensors")
+    for output in ("one/link.safetensors", "hard.safetensors", "alias/", "alias/model.safetensors", "folder/",
+                   "base/../one/model.safetensors"):
+        refused(2, *TA, "--task", "one:1", "--task", "two:1", "--force", "-o", output, says=["never written over"])
+
+
 def test_threads_and_memory_change_nothing():
     fill_folder()
     for i, options in enumerate((["--threads", "1"], ["--threads", "3", "--memory", "16MiB"], ["--memory", "64MiB"])):

@@ -1,6 +1,7 @@
 """test_kinship.py EMR - `emr kinship` against the definitions, computed here with exact sums (math.fsum): numbers, groups,
 what the published program does otherwise, bundles, pictures, and what is refused."""
 import math
+import pathlib
 import random
 import xml.dom.minidom
 
@@ -203,8 +204,22 @@ def test_like_tasks_stand_side_by_side():
     assert {frozenset(order[:2]), frozenset(order[2:])} == {frozenset("ac"), frozenset("bd")}
 
 
+def test_tasks_without_changes():
+    world(11)
+    words = ["kinship", "--base", "base.safetensors", "--task", "a=base.safetensors", "--task", "b=ann.safetensors"]
+    told = emr(*words, "--json", "--heat-map", "m.svg").json["groups"][0]
+    assert told["kinship"][0] == [None, None] and told["mean"] is None and told["tasks"][0]["kurtosis"] is None
+    text = emr(*words).out
+    assert "none" in text and "nan" not in text.lower()
+    assert "1 task," in emr(*words[:5]).out
+
+
 def test_what_cannot_be_is_refused():
     world(9)
+    pathlib.Path("folder").mkdir()
+    emr("kinship", "--base", "base.safetensors", "folder", status=2).says("folder: a folder and no bundle", "--task folder")
+    emr(*WORDS, "--heat-map", "m.png", status=2).says("the picture is SVG")
+    emr(*WORDS, "--metric", "dot", status=2).says("none of pearson, cosine, euclid")
     emr("kinship", "--task", "ann.safetensors", status=2).says("--base CHECKPOINT is missing")
     emr("kinship", "--base", "base.safetensors", status=2).says("at least one --task")
     emr(*WORDS, "x.emr", status=2).says("either a BUNDLE or --task")

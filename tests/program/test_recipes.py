@@ -386,6 +386,22 @@ parameters:
     assert set(first_values().values()) == {2.0}
 
 
+def test_rescale_restores_what_is_cut():
+    folder("base", {"w": [0.0] * 4, "x": [0.0] * 4})
+    folder("a", {"w": [1.0, -2.0, 3.0, 4.0], "x": [0.0] * 4})
+    for method in ("ties", "breadcrumbs", "breadcrumbs_ties"):
+        text = f"""merge_method: {method}
+base_model: base
+models: [{{model: a, parameters: {{weight: 1, density: 0.5}}}}]
+parameters: {{rescale: RESCALE}}
+"""
+        assert not combine(text.replace("RESCALE", "false")).notes
+        assert load("out/model.safetensors")["w"] == [0, 0, 3, 4], method
+        assert not combine(text.replace("RESCALE", "true")).notes
+        assert load("out/model.safetensors") == {"w": [0, 0, *[f32(x * f32(10 / 7)) for x in (3.0, 4.0)]], "x": [0] * 4}, method
+        refused(text.replace("RESCALE", "2"), 4, "rescale", "is not from 0 to 1")
+
+
 def test_plan_and_report():
     folder("ones", network())
     pathlib.Path("recipe.yml").write_text("merge_method: passthrough\nslices:\n- sources: [{model: ones, layer_range: [0, 2]}]\n"
@@ -503,6 +519,26 @@ def test_what_is_wrong():
     folder("two", network(2.0))
     for text, line, says in WRONG:
         refused(text, line, *says)
+
+
+def test_sentences_of_methods_name_the_recipe():
+    for name, value in (("ones", 1.0), ("two", 2.0)):
+        folder(name, network(value))
+    for text, says in (("merge_method: passthrough\nmodels: [{model: ones}, {model: two}]\n", "takes 1 task"),
+                       ("merge_method: linear\nmodels: [{model: ones}]\nparameters: {weight: 0}\n", "add up to 0")):
+        refused(text, None, "recipe.yml: the method", says)
+
+
+def test_bytes_that_editors_leave():
+    folder("ones", network())
+    text = "merge_method: passthrough\nmodels:\n- model: ones\n  parameters: {scale: 2}\n"
+    for raw in (b"\xef\xbb\xbf" + text.encode(), text.replace("\n", "\r\n").encode(), text.encode("utf-16")):
+        pathlib.Path("odd.yml").write_bytes(raw)
+        emr("combine", "--config", "odd.yml", "-o", "odd/", "--force")
+        assert first_values("odd/model.safetensors")["model.norm.weight"] == 2
+    for raw in (text.encode("utf-32"), text.encode() + b"\0", text.replace("ones", "\xf6nes").encode("latin1")):
+        pathlib.Path("odd.yml").write_bytes(raw)
+        assert len(emr("combine", "--config", "odd.yml", "-o", "no/", status=2).says("odd.yml: line").err.splitlines()) == 1
 
 
 def test_bounds():

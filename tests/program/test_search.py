@@ -353,6 +353,15 @@ def test_a_command_that_hangs_is_ended():
     emr("search", *words, "--evaluate", "echo {}", "--timeout", "0", "-o", "out", status=2).says("must be above 0")
 
 
+def test_what_a_command_leaves_running_is_not_waited_for():
+    words = world()[:-1]
+    pathlib.Path("wait.sh").write_text('sleep 300 2> errors & echo $! >> strays\necho 0.5\n')
+    report = emr("search", *words, "sh wait.sh {}", "--generations", 1, "-o", "out", "--json").json
+    assert report["best"]["score"] == 0.5
+    for stray in pathlib.Path("strays").read_text().split():
+        os.kill(int(stray), signal.SIGKILL)
+
+
 def test_no_name_becomes_a_command():
     """Paths with everything that a shell reads, within quotes of all kinds and without."""
     world(2)

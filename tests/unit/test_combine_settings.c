@@ -170,7 +170,7 @@ static void impossible_settings_are_refused(void **state)
     expect_refused(c, "weight", 0, -10.5, EMR_EINVAL, "a number from -10 to 10");
     expect_refused(c, "normalize", EMR_EVERY_TASK, 0.5, EMR_EINVAL, "'normalize' is 0 or 1");
     expect_refused(c, "k", EMR_EVERY_TASK, 0.5, EMR_EINVAL, "'k' is a whole number from 0 to 100");
-    expect_refused(c, "lambda", EMR_EVERY_TASK, NAN, EMR_EINVAL, "a number from -infinity to infinity");
+    expect_refused(c, "lambda", EMR_EVERY_TASK, NAN, EMR_EINVAL, "a number that F32 can hold");
     expect_refused(c, "lambda", 0, 1, EMR_EINVAL, "is the same for all tasks");
     expect_refused(c, "weight", 2, 1, EMR_EINVAL, "there is no task 2");
     expect_refused(c, "weight", EMR_BASE, 1, EMR_EINVAL, "the base has no 'weight'");

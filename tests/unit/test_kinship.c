@@ -78,14 +78,14 @@ static void test_metrics_are_their_definitions(void **state)
     double m[9];
     make_small_world(&s);
     emr_statistics *st = gather(&s, NULL);
-    kinship_of(st, EMR_STATISTICS_MODEL, 0, EMR_KINSHIP_COSINE, m);
+    kinship_of(st, EMR_STATISTICS_SCOPE_MODEL, 0, EMR_KINSHIP_METRIC_COSINE, m);
     assert_number(m[0 * 3 + 1], -60 / sqrt(30.0 * 122));
     assert_number(m[1 * 3 + 2], 12 / sqrt(122.0 * 74));
     assert_true(m[0 * 3 + 2] == 0 && m[0] == 1 && m[4] == 1 && m[8] == 1);
-    kinship_of(st, EMR_STATISTICS_MODEL, 0, EMR_KINSHIP_EUCLID, m);
+    kinship_of(st, EMR_STATISTICS_SCOPE_MODEL, 0, EMR_KINSHIP_METRIC_EUCLID, m);
     assert_number(m[0 * 3 + 1], sqrt(9 + 36 + 81 + 144 + 1 + 1));
     assert_true(m[0] == 0 && m[3] == m[1]);
-    kinship_of(st, EMR_STATISTICS_MODEL, 0, EMR_KINSHIP_PEARSON, m);
+    kinship_of(st, EMR_STATISTICS_SCOPE_MODEL, 0, EMR_KINSHIP_METRIC_PEARSON, m);
     double xy = -60 - 10 * -18 / 6.0, xx = 30 - 100 / 6.0, yy = 122 - 324 / 6.0;
     assert_number(m[0 * 3 + 1], xy / sqrt(xx * yy));
     assert_number(emr_kinship_mean(m, 3), (m[1] + m[2] + m[5]) / 3);
@@ -100,11 +100,11 @@ static void test_what_has_no_direction_is_none(void **state)
     double m[9];
     make_small_world(&s);
     emr_statistics *st = gather(&s, NULL);
-    kinship_of(st, EMR_STATISTICS_TENSOR, 0, EMR_KINSHIP_COSINE, m);
+    kinship_of(st, EMR_STATISTICS_SCOPE_TENSOR, 0, EMR_KINSHIP_METRIC_COSINE, m);
     assert_true(m[1] == -1 && isnan(m[2]) && isnan(m[8]) && isnan(emr_kinship_mean(m, 3)));
-    kinship_of(st, EMR_STATISTICS_TENSOR, 1, EMR_KINSHIP_PEARSON, m);
+    kinship_of(st, EMR_STATISTICS_SCOPE_TENSOR, 1, EMR_KINSHIP_METRIC_PEARSON, m);
     assert_true(isnan(m[0]) && isnan(m[4]) && m[8] == 1); /* 1, 1 is constant */
-    kinship_of(st, EMR_STATISTICS_TENSOR, 0, EMR_KINSHIP_EUCLID, m);
+    kinship_of(st, EMR_STATISTICS_SCOPE_TENSOR, 0, EMR_KINSHIP_METRIC_EUCLID, m);
     assert_number(m[2], sqrt(30));
     assert_true(isnan(emr_kinship_mean(m, 1)) && isnan(emr_kinship_mean(m, 0)));
     emr_statistics_destroy(&st);
@@ -143,7 +143,7 @@ static void test_a_constant_task_vector_has_no_correlation(void **state)
     assert_ok(emr_statistics_add_task(st, "other", models[2], &error), &error);
     assert_ok(emr_statistics_run(st, &error), &error);
     emr_statistics_group g = EMR_INIT(emr_statistics_group);
-    assert_int_equal(emr_statistics_get_group(st, EMR_STATISTICS_MODEL, 0, &g), EMR_OK);
+    assert_int_equal(emr_statistics_get_group(st, EMR_STATISTICS_SCOPE_MODEL, 0, &g), EMR_OK);
     assert_ok(emr_kinship(&g, NULL, m, &error), &error);
     assert_true(isnan(m[0]) && isnan(m[1]) && m[3] == 1);
     emr_statistics_destroy(&st);
@@ -157,12 +157,13 @@ static void test_the_published_cosine_has_no_sign(void **state)
     small_world s;
     double m[9];
     emr_error error;
-    const emr_kinship_options options = {.size = sizeof options, .metric = EMR_KINSHIP_COSINE, .absolute = 1};
+    const emr_kinship_options options = {
+        .size = sizeof options, .metric = EMR_KINSHIP_METRIC_COSINE, .absolute = 1};
     const emr_kinship_options pearson = {.size = sizeof pearson, .absolute = 1};
     emr_statistics_group g = EMR_INIT(emr_statistics_group);
     make_small_world(&s);
     emr_statistics *st = gather(&s, NULL);
-    assert_int_equal(emr_statistics_get_group(st, EMR_STATISTICS_TENSOR, 0, &g), EMR_OK);
+    assert_int_equal(emr_statistics_get_group(st, EMR_STATISTICS_SCOPE_TENSOR, 0, &g), EMR_OK);
     assert_ok(emr_kinship(&g, &options, m, &error), &error);
     assert_true(m[1] == 1);
     assert_ok(emr_kinship(&g, &pearson, m, &error), &error);
@@ -177,8 +178,8 @@ static void test_the_split_mean_leaves_out_what_is_none(void **state)
     small_world s;
     double m[9];
     emr_error error;
-    const emr_kinship_options cosine = {.size = sizeof cosine, .metric = EMR_KINSHIP_COSINE};
-    const emr_kinship_options euclid = {.size = sizeof euclid, .metric = EMR_KINSHIP_EUCLID};
+    const emr_kinship_options cosine = {.size = sizeof cosine, .metric = EMR_KINSHIP_METRIC_COSINE};
+    const emr_kinship_options euclid = {.size = sizeof euclid, .metric = EMR_KINSHIP_METRIC_EUCLID};
     make_small_world(&s);
     emr_statistics *st = gather(&s, NULL);
     assert_ok(emr_statistics_split_kinship(st, &cosine, m, &error), &error);
@@ -215,12 +216,12 @@ static void test_rounded_task_vectors_are_whole_numbers(void **state)
         bc += (b[i] - c[i]) * (b[i] - c[i]);
         aa += a[i] * a[i];
     }
-    assert_int_equal(emr_statistics_get_group(st, EMR_STATISTICS_MODEL, 0, &g), EMR_OK);
+    assert_int_equal(emr_statistics_get_group(st, EMR_STATISTICS_SCOPE_MODEL, 0, &g), EMR_OK);
     assert_true(g.is_rounded && g.products[1] == ab && g.distances[5] == bc && g.products[0] == aa);
     emr_statistics_destroy(&st);
     o.rounding = EMR_STATISTICS_ROUNDING_PER_TENSOR;
     st = gather(&s, &o);
-    kinship_of(st, EMR_STATISTICS_TENSOR, 1, EMR_KINSHIP_EUCLID, m);
+    kinship_of(st, EMR_STATISTICS_SCOPE_TENSOR, 1, EMR_KINSHIP_METRIC_EUCLID, m);
     assert_true(isnan(m[1]) && isnan(m[0])); /* b of a is 0: it has no scale */
     assert_number(m[5], 36);                 /* 127, 127 and 91, 127 */
     emr_statistics_destroy(&st);
@@ -246,7 +247,7 @@ static void test_a_group_may_be_the_hosts_own(void **state)
                               .count = 1,
                               .n_tasks = 2};
     assert_int_equal(emr_kinship(&g, &options, m, &error), EMR_EINVAL);
-    options.metric = EMR_KINSHIP_COSINE;
+    options.metric = EMR_KINSHIP_METRIC_COSINE;
     assert_ok(emr_kinship(&g, &options, m, &error), &error);
     assert_true(m[1] == 1);
     g.count = 0;
@@ -254,6 +255,17 @@ static void test_a_group_may_be_the_hosts_own(void **state)
     assert_true(isnan(m[0]) && isnan(m[1]));
     g.products = NULL;
     assert_int_equal(emr_kinship(&g, &options, m, &error), EMR_EINVAL);
+}
+
+static void test_names_say_where_tensors_count(void **state)
+{
+    (void)state;
+    assert_int_equal(emr_statistics_layer_of("model.layers.12.mlp.down_proj.weight"), 12);
+    assert_string_equal(emr_statistics_kind_of("model.layers.12.mlp.down_proj.weight"), "down");
+    assert_int_equal(emr_statistics_layer_of("lm_head.weight"), -1);
+    assert_string_equal(emr_statistics_kind_of("lm_head.weight"), "head");
+    assert_int_equal(emr_statistics_layer_of(NULL), -1);
+    assert_string_equal(emr_statistics_kind_of(NULL), "other");
 }
 
 int main(void)
@@ -266,6 +278,7 @@ int main(void)
         cmocka_unit_test(test_the_split_mean_leaves_out_what_is_none),
         cmocka_unit_test(test_rounded_task_vectors_are_whole_numbers),
         cmocka_unit_test(test_a_group_may_be_the_hosts_own),
+        cmocka_unit_test(test_names_say_where_tensors_count),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

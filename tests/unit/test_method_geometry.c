@@ -201,7 +201,7 @@ static void nuslerp_factors(const method_run *run, strided s, double t, double f
 static void check_nuslerp(const method_run *run, double t, bool flatten, bool first_axis)
 {
     static double want[MOST];
-    double factors[2];
+    double factors[2] = {0, 0};
     for (uint64_t i = 0; i < run->count; i++) {
         if (i == 0 || !flatten)
             nuslerp_factors(run, vector_of(run, i, flatten, first_axis), t, factors);

@@ -47,7 +47,8 @@ static uint64_t rank_of(const float *tau, uint64_t count, uint64_t i)
 
 typedef struct settings {
     double weight[TASKS_MAX], density[TASKS_MAX], gamma, lambda;
-    bool elects, normalizes, is_ties;
+    bool elects, normalizes, is_ties, rescales;
+    float factor[TASKS_MAX]; /* of what stays */
 } settings;
 
 static float sparse_value(const vectors *v, const settings *s, uint32_t t, uint64_t i)
@@ -64,12 +65,23 @@ static float sparse_value(const vectors *v, const settings *s, uint32_t t, uint6
     return rank >= go && rank < go + stay ? v->tau[t][i] : 0;
 }
 
+/* What restores the L1 norm, if that is asked. */
+static float factor_of(const vectors *v, const settings *s, uint32_t t)
+{
+    double whole = 0, kept = 0;
+    for (uint64_t i = 0; i < v->count; i++) {
+        whole += fabs((double)v->tau[t][i]);
+        kept += fabs((double)sparse_value(v, s, t, i));
+    }
+    return s->rescales && whole >= 1e-7 && kept >= 1e-7 ? (float)(whole / kept) : 1;
+}
+
 /* agreement.h's formula. */
 static float mixed_value(const vectors *v, const settings *s, uint64_t i)
 {
     float d[TASKS_MAX], total = 0, mixed = 0, divisor = 0;
     for (uint32_t t = 0; t < v->n; t++)
-        total += d[t] = sparse_value(v, s, t, i) * (float)s->weight[t];
+        total += d[t] = sparse_value(v, s, t, i) * s->factor[t] * (float)s->weight[t];
     for (uint32_t t = 0; t < v->n; t++) {
         bool agrees = total >= 0 ? d[t] > 0 : d[t] < 0;
         mixed += agrees || !s->elects ? d[t] : 0;
@@ -80,18 +92,21 @@ static float mixed_value(const vectors *v, const settings *s, uint64_t i)
     return (s->normalizes ? mixed / divisor : mixed) * (float)s->lambda;
 }
 
-static void check_mix(const char *name, vectors *v, const settings *s, size_t chunk)
+static void check_mix(const char *name, vectors *v, const settings *asked, size_t chunk)
 {
+    settings of_tensor = *asked, *s = &of_tensor;
     driven_method d = driven_method_of(name, v->n);
     driven_tensor t = tensor_of(v, "x");
     d.chunk = chunk;
     driven_set_all(&d, "lambda", s->lambda);
     driven_set_all(&d, "normalize", s->normalizes);
+    driven_set_all(&d, "rescale", s->rescales);
     if (!s->is_ties)
         driven_set_all(&d, "gamma", s->gamma);
     for (uint32_t i = 0; i < v->n; i++) {
         driven_set(&d, "weight", i, s->weight[i]);
         driven_set(&d, "density", i, s->density[i]);
+        s->factor[i] = factor_of(v, s, i);
     }
     drive_method(&d, &t, 1);
     for (uint64_t i = 0; i < v->count; i++)
@@ -124,6 +139,7 @@ static void check_family(const char *name, bool elects, bool is_ties)
                 settings s = draw_settings(n, &r);
                 s.elects = elects;
                 s.is_ties = is_ties;
+                s.rescales = rng_below(&r, 2);
                 draw_vectors(&v, counts[i], n, coarse, &r);
                 check_mix(name, &v, &s, 0);
                 check_mix(name, &v, &s, 37);
@@ -176,6 +192,8 @@ static void stages_are_left_out_where_everything_stays(void **state)
         assert_int_equal(d.method->needed_stages(&t), 0);
         driven_set(&d, "density", 1, 0.5);
         assert_int_equal(d.method->needed_stages(&t), 1);
+        driven_set_all(&d, "rescale", 1);
+        assert_int_equal(d.method->needed_stages(&t), 3);
     }
 }
 

@@ -451,8 +451,8 @@ static void refuse_statistics(void)
     REFUSED(emr_statistics_get_plan(NULL, &plan, e));
     REFUSED(emr_statistics_get_plan(s, NULL, e));
     REFUSED(emr_statistics_run(NULL, e));
-    QUIET(emr_statistics_get_group(NULL, EMR_STATISTICS_MODEL, 0, &group));
-    QUIET(emr_statistics_get_group(s, EMR_STATISTICS_MODEL, 0, NULL));
+    QUIET(emr_statistics_get_group(NULL, EMR_STATISTICS_SCOPE_MODEL, 0, &group));
+    QUIET(emr_statistics_get_group(s, EMR_STATISTICS_SCOPE_MODEL, 0, NULL));
     QUIET(emr_statistics_get_moments(NULL, 0, &moments));
     QUIET(emr_statistics_get_moments(&group, 0, &moments)); /* not filled */
     QUIET(emr_statistics_get_moments(&group, 0, NULL));

@@ -202,29 +202,29 @@ static void test_sums_of_every_group_are_right(void **state)
     (void)state;
     test_set s = world(11);
     emr_statistics *st = run_statistics(&s, NULL);
-    assert_int_equal(emr_statistics_n_groups(st, EMR_STATISTICS_MODEL), 1);
-    assert_group_is(st, EMR_STATISTICS_MODEL, 0, "", &s, "", 0);
-    assert_int_equal(emr_statistics_n_groups(st, EMR_STATISTICS_TENSOR), N_COUNTED);
+    assert_int_equal(emr_statistics_n_groups(st, EMR_STATISTICS_SCOPE_MODEL), 1);
+    assert_group_is(st, EMR_STATISTICS_SCOPE_MODEL, 0, "", &s, "", 0);
+    assert_int_equal(emr_statistics_n_groups(st, EMR_STATISTICS_SCOPE_TENSOR), N_COUNTED);
     for (uint32_t i = 0, k = 0; k < N_TENSORS; k++) { /* in the base's order */
         if (tensors[k].dtype == EMR_DTYPE_I64)
             continue;
-        assert_group_is(st, EMR_STATISTICS_TENSOR, i, tensors[k].name, &s, tensors[k].name, 0);
-        assert_ptr_equal(group_of(st, EMR_STATISTICS_TENSOR, i).tensor,
+        assert_group_is(st, EMR_STATISTICS_SCOPE_TENSOR, i, tensors[k].name, &s, tensors[k].name, 0);
+        assert_ptr_equal(group_of(st, EMR_STATISTICS_SCOPE_TENSOR, i).tensor,
                          emr_model_find_tensor(s.base.model, tensors[k].name));
         i++;
     }
-    assert_int_equal(emr_statistics_n_groups(st, EMR_STATISTICS_LAYER), 3);
-    assert_group_is(st, EMR_STATISTICS_LAYER, 0, "2", &s, "layers.2.", 0);
-    assert_group_is(st, EMR_STATISTICS_LAYER, 1, "10", &s, "layers.10.", 0);
-    assert_int_equal(group_of(st, EMR_STATISTICS_LAYER, 1).layer, 10);
-    assert_int_equal(group_of(st, EMR_STATISTICS_LAYER, 2).layer, -1);
-    assert_int_equal(group_of(st, EMR_STATISTICS_LAYER, 2).n_tensors, 3);
-    assert_int_equal(emr_statistics_n_groups(st, EMR_STATISTICS_KIND), 5);
-    assert_group_is(st, EMR_STATISTICS_KIND, 0, "q", &s, "q_proj", 0);
-    assert_group_is(st, EMR_STATISTICS_KIND, 1, "up", &s, "up_proj", 0);
-    assert_group_is(st, EMR_STATISTICS_KIND, 2, "norm", &s, "norm", 0);
-    assert_group_is(st, EMR_STATISTICS_KIND, 3, "embed", &s, "embed", 0);
-    assert_string_equal(group_of(st, EMR_STATISTICS_KIND, 4).name, "other");
+    assert_int_equal(emr_statistics_n_groups(st, EMR_STATISTICS_SCOPE_LAYER), 3);
+    assert_group_is(st, EMR_STATISTICS_SCOPE_LAYER, 0, "2", &s, "layers.2.", 0);
+    assert_group_is(st, EMR_STATISTICS_SCOPE_LAYER, 1, "10", &s, "layers.10.", 0);
+    assert_int_equal(group_of(st, EMR_STATISTICS_SCOPE_LAYER, 1).layer, 10);
+    assert_int_equal(group_of(st, EMR_STATISTICS_SCOPE_LAYER, 2).layer, -1);
+    assert_int_equal(group_of(st, EMR_STATISTICS_SCOPE_LAYER, 2).n_tensors, 3);
+    assert_int_equal(emr_statistics_n_groups(st, EMR_STATISTICS_SCOPE_KIND), 5);
+    assert_group_is(st, EMR_STATISTICS_SCOPE_KIND, 0, "q", &s, "q_proj", 0);
+    assert_group_is(st, EMR_STATISTICS_SCOPE_KIND, 1, "up", &s, "up_proj", 0);
+    assert_group_is(st, EMR_STATISTICS_SCOPE_KIND, 2, "norm", &s, "norm", 0);
+    assert_group_is(st, EMR_STATISTICS_SCOPE_KIND, 3, "embed", &s, "embed", 0);
+    assert_string_equal(group_of(st, EMR_STATISTICS_SCOPE_KIND, 4).name, "other");
     emr_statistics_destroy(&st);
     test_set_destroy(&s);
 }
@@ -236,8 +236,8 @@ static void test_the_first_rows_alone_count_if_asked(void **state)
     emr_statistics_options o = EMR_INIT(emr_statistics_options);
     o.max_rows = 7;
     emr_statistics *st = run_statistics(&s, &o);
-    assert_group_is(st, EMR_STATISTICS_MODEL, 0, "", &s, "", 7);
-    assert_group_is(st, EMR_STATISTICS_TENSOR, 0, tensors[0].name, &s, tensors[0].name, 7);
+    assert_group_is(st, EMR_STATISTICS_SCOPE_MODEL, 0, "", &s, "", 7);
+    assert_group_is(st, EMR_STATISTICS_SCOPE_TENSOR, 0, tensors[0].name, &s, tensors[0].name, 7);
     emr_statistics_destroy(&st);
     test_set_destroy(&s);
 }
@@ -245,7 +245,7 @@ static void test_the_first_rows_alone_count_if_asked(void **state)
 /* All bits of all groups. */
 static void assert_same_statistics(const emr_statistics *a, const emr_statistics *b)
 {
-    for (emr_statistics_scope scope = 0; scope <= EMR_STATISTICS_KIND; scope++) {
+    for (emr_statistics_scope scope = 0; scope <= EMR_STATISTICS_SCOPE_KIND; scope++) {
         assert_int_equal(emr_statistics_n_groups(a, scope), emr_statistics_n_groups(b, scope));
         for (uint32_t i = 0; i < emr_statistics_n_groups(a, scope); i++) {
             emr_statistics_group x = group_of(a, scope, i), y = group_of(b, scope, i);
@@ -297,8 +297,8 @@ static void test_without_tensors_all_else_is_the_same(void **state)
     emr_statistics_options o = EMR_INIT(emr_statistics_options);
     o.without_tensors = 1;
     emr_statistics *with = run_statistics(&s, NULL), *without = run_statistics(&s, &o);
-    assert_int_equal(emr_statistics_n_groups(without, EMR_STATISTICS_TENSOR), 0);
-    for (emr_statistics_scope scope = 0; scope <= EMR_STATISTICS_KIND; scope++)
+    assert_int_equal(emr_statistics_n_groups(without, EMR_STATISTICS_SCOPE_TENSOR), 0);
+    for (emr_statistics_scope scope = 0; scope <= EMR_STATISTICS_SCOPE_KIND; scope++)
         for (uint32_t i = 0; i < emr_statistics_n_groups(without, scope); i++) {
             emr_statistics_group x = group_of(with, scope, i), y = group_of(without, scope, i);
             assert_memory_equal(x.products, y.products, N_TASKS * N_TASKS * sizeof(double));
@@ -316,7 +316,7 @@ static void test_moments_follow_from_the_sums(void **state)
     test_set s = world(15);
     direct_sums d = direct_of(&s, "up_proj", 0, &n_tensors);
     emr_statistics *st = run_statistics(&s, NULL);
-    emr_statistics_group g = group_of(st, EMR_STATISTICS_TENSOR, 1), other = g;
+    emr_statistics_group g = group_of(st, EMR_STATISTICS_SCOPE_TENSOR, 1), other = g;
     emr_task_moments m = EMR_INIT(emr_task_moments);
     assert_int_equal(emr_statistics_get_moments(&g, 2, &m), EMR_OK);
     long double n = d.count, square = d.products[2][2], mean = d.sums[2] / n;
@@ -329,7 +329,7 @@ static void test_moments_follow_from_the_sums(void **state)
     assert_int_equal(emr_statistics_get_moments(&g, N_TASKS, &m), EMR_ENOTFOUND);
     other.products = NULL;
     assert_int_equal(emr_statistics_get_moments(&other, 0, &m), EMR_EINVAL);
-    g = group_of(st, EMR_STATISTICS_TENSOR, N_COUNTED - 1); /* empty */
+    g = group_of(st, EMR_STATISTICS_SCOPE_TENSOR, N_COUNTED - 1); /* empty */
     assert_int_equal(emr_statistics_get_moments(&g, 0, &m), EMR_OK);
     assert_true(m.norm == 0 && m.mean == 0 && isnan(m.kurtosis));
     emr_statistics_destroy(&st);

@@ -90,7 +90,7 @@ static void test_a_tensor_that_a_task_lacks(void **state)
          policy.on_missing++) {
         st = begin_two(&o, &base, &a, &b);
         assert_ok(emr_statistics_run(st, &error), &error);
-        emr_statistics_group v = group_at(st, EMR_STATISTICS_TENSOR, 1);
+        emr_statistics_group v = group_at(st, EMR_STATISTICS_SCOPE_TENSOR, 1);
         assert_close(v.products[0], square_of(a.v, base.v, COLUMNS));
         assert_true(v.products[1] == 0 && v.products[3] == 0 && v.zeros[1] == COLUMNS);
         assert_close(v.distances[1], square_of(a.v, base.v, COLUMNS));
@@ -103,8 +103,8 @@ static void test_a_tensor_that_a_task_lacks(void **state)
     assert_ok(emr_statistics_get_plan(st, &plan, &error), &error);
     assert_true(plan.n_tensors == 1 && plan.n_left_out == 1 && plan.params == COUNT);
     assert_ok(emr_statistics_run(st, &error), &error);
-    assert_int_equal(emr_statistics_n_groups(st, EMR_STATISTICS_TENSOR), 1);
-    assert_int_equal(group_at(st, EMR_STATISTICS_MODEL, 0).count, COUNT);
+    assert_int_equal(emr_statistics_n_groups(st, EMR_STATISTICS_SCOPE_TENSOR), 1);
+    assert_int_equal(group_at(st, EMR_STATISTICS_SCOPE_MODEL, 0).count, COUNT);
     emr_statistics_destroy(&st);
     destroy_own(&base), destroy_own(&a), destroy_own(&b);
 }
@@ -127,13 +127,13 @@ static void test_shapes_that_differ(void **state)
     assert_ok(emr_statistics_get_plan(st, &plan, &error), &error);
     assert_true(plan.n_tensors == 2 && plan.n_left_out == 0);
     assert_ok(emr_statistics_run(st, &error), &error);
-    assert_close(group_at(st, EMR_STATISTICS_TENSOR, 0).products[0], square_of(a.w, base.w, COUNT));
+    assert_close(group_at(st, EMR_STATISTICS_SCOPE_TENSOR, 0).products[0], square_of(a.w, base.w, COUNT));
     emr_statistics_destroy(&st);
     policy.on_mismatch = EMR_ON_MISMATCH_PRIVATE;
     st = begin_two(&o, &base, &a, &b);
     assert_ok(emr_statistics_run(st, &error), &error);
-    assert_int_equal(emr_statistics_n_groups(st, EMR_STATISTICS_TENSOR), 1);
-    assert_string_equal(group_at(st, EMR_STATISTICS_TENSOR, 0).name, "v");
+    assert_int_equal(emr_statistics_n_groups(st, EMR_STATISTICS_SCOPE_TENSOR), 1);
+    assert_string_equal(group_at(st, EMR_STATISTICS_SCOPE_TENSOR, 0).name, "v");
     emr_statistics_destroy(&st);
     destroy_own(&base), destroy_own(&a), destroy_own(&b);
 }
@@ -161,7 +161,7 @@ static void test_what_is_no_number_is_named_or_counts_as_unchanged(void **state)
     assert_ok(emr_statistics_run(st, &error), &error);
     a.w[70] = base.w[70];
     a.w[131] = base.w[131];
-    emr_statistics_group g = group_at(st, EMR_STATISTICS_TENSOR, 0);
+    emr_statistics_group g = group_at(st, EMR_STATISTICS_SCOPE_TENSOR, 0);
     assert_true(g.nonfinite[0] == 2 && g.nonfinite[1] == 0 && g.zeros[0] == 2 && g.zeros[1] == 1 &&
                 g.unchanged == 1);
     assert_close(g.products[0], square_of(a.w, base.w, COUNT));
@@ -228,8 +228,8 @@ static void check_quantiles(const test_set *s, const emr_statistics_options *o)
     assert_ok(emr_statistics_add_task(st, "a", s->tasks[0].model, &error), &error);
     assert_ok(emr_statistics_add_task(st, "b", s->tasks[1].model, &error), &error);
     assert_ok(emr_statistics_run(st, &error), &error);
-    assert_null(group_at(st, EMR_STATISTICS_TENSOR, 2).quantiles);
-    assert_null(group_at(st, EMR_STATISTICS_KIND, 0).quantiles);
+    assert_null(group_at(st, EMR_STATISTICS_SCOPE_TENSOR, 2).quantiles);
+    assert_null(group_at(st, EMR_STATISTICS_SCOPE_KIND, 0).quantiles);
     for (size_t task = 0; task < 2; task++) {
         size_t n, more;
         float *one = magnitudes_of(s, task, 0, &n), *two = magnitudes_of(s, task, 1, &more);
@@ -241,11 +241,11 @@ static void check_quantiles(const test_set *s, const emr_statistics_options *o)
         qsort(all, n + more, sizeof *all, by_size);
         for (uint32_t k = 0; k < o->n_quantiles; k++) {
             size_t at = task * o->n_quantiles + k;
-            assert_true(group_at(st, EMR_STATISTICS_TENSOR, 0).quantiles[at] ==
+            assert_true(group_at(st, EMR_STATISTICS_SCOPE_TENSOR, 0).quantiles[at] ==
                         direct_quantile(one, n, o->quantiles[k]));
-            assert_true(group_at(st, EMR_STATISTICS_TENSOR, 1).quantiles[at] ==
+            assert_true(group_at(st, EMR_STATISTICS_SCOPE_TENSOR, 1).quantiles[at] ==
                         direct_quantile(two, more, o->quantiles[k]));
-            assert_true(group_at(st, EMR_STATISTICS_MODEL, 0).quantiles[at] ==
+            assert_true(group_at(st, EMR_STATISTICS_SCOPE_MODEL, 0).quantiles[at] ==
                         direct_quantile(all, n + more, o->quantiles[k]));
         }
         free(one), free(two), free(all);
@@ -300,7 +300,7 @@ static void test_progress_is_told_and_can_stop_it(void **state)
             assert_true(progress.done == progress.total);
         } else {
             assert_non_null(strstr(error.text, "gathering statistics was canceled: enough"));
-            assert_int_equal(emr_statistics_n_groups(st, EMR_STATISTICS_MODEL), 0);
+            assert_int_equal(emr_statistics_n_groups(st, EMR_STATISTICS_SCOPE_MODEL), 0);
             n_calls = stop + 2;
             progress.stop_at = SIZE_MAX; /* once more */
             progress.done = 0;
@@ -340,7 +340,7 @@ static void test_a_failed_read_names_the_task(void **state)
         assert_ok(emr_statistics_add_task(st, "unlucky", bad, &error), &error);
         assert_int_equal(emr_statistics_run(st, &error), EMR_EIO);
         assert_true(test_span_is(&error, error.task, "unlucky"));
-        assert_int_equal(emr_statistics_n_groups(st, EMR_STATISTICS_MODEL), 0);
+        assert_int_equal(emr_statistics_n_groups(st, EMR_STATISTICS_SCOPE_MODEL), 0);
         emr_statistics_destroy(&st);
         emr_model_destroy(&bad);
         emr_buffer_destroy(&buffer);
@@ -383,8 +383,8 @@ static void test_many_tasks_in_little_memory(void **state)
         }
         assert_ok(emr_statistics_run(st[round], &error), &error);
     }
-    emr_statistics_group x = group_at(st[0], EMR_STATISTICS_MODEL, 0),
-                         y = group_at(st[1], EMR_STATISTICS_MODEL, 0);
+    emr_statistics_group x = group_at(st[0], EMR_STATISTICS_SCOPE_MODEL, 0),
+                         y = group_at(st[1], EMR_STATISTICS_SCOPE_MODEL, 0);
     assert_memory_equal(x.products, y.products, MANY * MANY * sizeof(double));
     assert_memory_equal(x.both, y.both, MANY * MANY * sizeof(uint64_t));
     for (size_t i = 0; i < MANY; i += 7)
@@ -427,11 +427,11 @@ static void test_what_cannot_be_is_refused(void **state)
     assert_int_equal(emr_statistics_add_task(st, "", a.model, &error), EMR_EINVAL);
     assert_ok(emr_statistics_add_task(st, "a", a.model, &error), &error);
     assert_int_equal(emr_statistics_add_task(st, "a", a.model, &error), EMR_EEXIST);
-    assert_int_equal(emr_statistics_get_group(st, EMR_STATISTICS_MODEL, 0, &g), EMR_ESTATE);
+    assert_int_equal(emr_statistics_get_group(st, EMR_STATISTICS_SCOPE_MODEL, 0, &g), EMR_ESTATE);
     assert_ok(emr_statistics_run(st, &error), &error);
     assert_int_equal(emr_statistics_add_task(st, "b", a.model, &error), EMR_ESTATE);
     assert_int_equal(emr_statistics_set_base(st, base.model, &error), EMR_ESTATE);
-    assert_int_equal(emr_statistics_get_group(st, EMR_STATISTICS_MODEL, 1, &g), EMR_ENOTFOUND);
+    assert_int_equal(emr_statistics_get_group(st, EMR_STATISTICS_SCOPE_MODEL, 1, &g), EMR_ENOTFOUND);
     assert_int_equal(emr_statistics_get_group(st, 4, 0, &g), EMR_ENOTFOUND);
     emr_statistics_destroy(&st);
     poor.memory_bytes = 20000;

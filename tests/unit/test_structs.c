@@ -466,7 +466,7 @@ static emr_status get_statistics_group(void *out, emr_error *error)
 {
     emr_statistics *s = fixture_statistics();
     assert_ok(emr_statistics_run(s, error), error);
-    emr_status status = emr_statistics_get_group(s, EMR_STATISTICS_MODEL, 0, out);
+    emr_status status = emr_statistics_get_group(s, EMR_STATISTICS_SCOPE_MODEL, 0, out);
     emr_statistics_destroy(&s);
     return status;
 }

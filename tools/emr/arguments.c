@@ -15,7 +15,8 @@ enum {
     COMBINE = 128,
     KINSHIP = 256,
     SEARCH = 512,
-    ALL = 1023
+    REPORT = 1024,
+    ALL = 2047
 };
 
 typedef struct option option;
@@ -62,7 +63,10 @@ static const char *set_choice(arguments *a, const option *o, const char *value)
             return NULL;
         }
     }
-    return "is none of the values it can have";
+    size_t at = (size_t)snprintf(a->wrong, sizeof a->wrong, "is none of ");
+    for (uint32_t i = 0; o->choice[i] && at < sizeof a->wrong; i++)
+        at += (size_t)snprintf(a->wrong + at, sizeof a->wrong - at, "%s%s", i ? ", " : "", o->choice[i]);
+    return a->wrong;
 }
 
 static const char *set_size(arguments *a, const option *o, const char *value)
@@ -235,7 +239,7 @@ static const char *set_count(arguments *a, const option *o, const char *value)
 {
     long number;
     if (!parse_whole(value, 1, o->most, &number))
-        return "must be a whole number from 1 on, and no larger than makes sense";
+        return snprintf(a->wrong, sizeof a->wrong, "must be a whole number from 1 to %ld", o->most), a->wrong;
     *(uint32_t *)option_member(a, o) = (uint32_t)number;
     return NULL;
 }
@@ -279,25 +283,25 @@ static const char *const failure_words[] = {"out", "stop", NULL};
 
 static const option option_table[] = {
     {.name = "--base",
-     .commands = MERGE | APPLY | VERIFY | ADD | COMBINE | SEARCH | KINSHIP,
+     .commands = MERGE | APPLY | VERIFY | ADD | COMBINE | SEARCH | KINSHIP | REPORT,
      VALUE(set_text, base)},
     {.name = "--task",
-     .commands = MERGE | APPLY | ADD | DROP | COMBINE | SEARCH | KINSHIP,
+     .commands = MERGE | APPLY | ADD | DROP | COMBINE | SEARCH | KINSHIP | REPORT,
      .takes_value = true,
      .set = add_task_word},
     {.name = "--tasks",
-     .commands = MERGE | ADD | COMBINE | SEARCH | KINSHIP,
+     .commands = MERGE | ADD | COMBINE | SEARCH | KINSHIP | REPORT,
      .takes_value = true,
      .set = add_task_word},
     {.name = "--rename",
-     .commands = MERGE | ADD | COMBINE | SEARCH | KINSHIP,
+     .commands = MERGE | ADD | COMBINE | SEARCH | KINSHIP | REPORT,
      .takes_value = true,
      .set = add_rename},
     {.name = "-o",
-     .commands = MERGE | APPLY | EXPORT | ADD | DROP | COMBINE | SEARCH,
+     .commands = MERGE | APPLY | EXPORT | ADD | DROP | COMBINE | SEARCH | REPORT,
      VALUE(set_text, output)},
     {.name = "--output",
-     .commands = MERGE | APPLY | EXPORT | ADD | DROP | COMBINE | SEARCH,
+     .commands = MERGE | APPLY | EXPORT | ADD | DROP | COMBINE | SEARCH | REPORT,
      VALUE(set_text, output)},
     {.name = "--method", .commands = COMBINE | SEARCH, VALUE(set_text, method)},
     {.name = "--methods", .commands = COMBINE, FLAG(list_methods)},
@@ -330,25 +334,25 @@ static const option option_table[] = {
     {.name = "--rescale", .commands = MERGE | ADD, CHOICE(rescale, rule_words, 0)},
     {.name = "--rescale-per", .commands = MERGE, CHOICE(rescale_per, per_words, 0)},
     {.name = "--tie", .commands = MERGE, CHOICE(merge.tie, tie_words, 0)},
-    {.name = "--private", .commands = MERGE | KINSHIP, .takes_value = true, .set = add_private_glob},
+    {.name = "--private", .commands = MERGE | KINSHIP | REPORT, .takes_value = true, .set = add_private_glob},
     {.name = "--merge",
-     .commands = MERGE | COMBINE | SEARCH | KINSHIP,
+     .commands = MERGE | COMBINE | SEARCH | KINSHIP | REPORT,
      .takes_value = true,
      .set = add_merge_glob},
-    {.name = "--apply-adapters", .commands = MERGE | ADD | COMBINE | KINSHIP, FLAG(apply_adapters)},
+    {.name = "--apply-adapters", .commands = MERGE | ADD | COMBINE | KINSHIP | REPORT, FLAG(apply_adapters)},
     {.name = "--adapter-differ",
-     .commands = MERGE | ADD | COMBINE | KINSHIP,
+     .commands = MERGE | ADD | COMBINE | KINSHIP | REPORT,
      .takes_value = true,
      .set = add_differing},
     {.name = "--on-mismatch",
-     .commands = MERGE | ADD | COMBINE | SEARCH | KINSHIP,
+     .commands = MERGE | ADD | COMBINE | SEARCH | KINSHIP | REPORT,
      CHOICE(policy.on_mismatch, mismatch_words, 0)},
     {.name = "--on-missing",
-     .commands = MERGE | ADD | COMBINE | SEARCH | KINSHIP,
+     .commands = MERGE | ADD | COMBINE | SEARCH | KINSHIP | REPORT,
      VALUE(set_missing, policy.on_missing),
      .choice = missing_words},
     {.name = "--on-nonfinite",
-     .commands = MERGE | COMBINE | SEARCH | KINSHIP,
+     .commands = MERGE | COMBINE | SEARCH | KINSHIP | REPORT,
      CHOICE(merge.on_nonfinite, nonfinite_words, 0)},
     {.name = "--unified-dtype", .commands = MERGE, CHOICE(merge.unified_dtype, dtype_words, EMR_DTYPE_F32)},
     {.name = "--embed-base", .commands = MERGE, FLAG(merge.embed_base)},
@@ -356,26 +360,30 @@ static const option option_table[] = {
     {.name = "--zstd-level", .commands = MERGE, VALUE(set_level, merge.compression)},
     {.name = "--block-params", .commands = MERGE, VALUE(set_block_params, merge.block_params)},
     {.name = "--memory",
-     .commands = MERGE | APPLY | EXPORT | ADD | COMBINE | SEARCH | KINSHIP,
+     .commands = MERGE | APPLY | EXPORT | ADD | COMBINE | SEARCH | KINSHIP | REPORT,
      VALUE(set_size, memory)},
     {.name = "--threads",
-     .commands = MERGE | APPLY | VERIFY | EXPORT | ADD | COMBINE | SEARCH | KINSHIP,
+     .commands = MERGE | APPLY | VERIFY | EXPORT | ADD | COMBINE | SEARCH | KINSHIP | REPORT,
      VALUE(set_threads, threads)},
     {.name = "--resume", .commands = MERGE | ADD, FLAG(resume)},
     {.name = "--resume-every", .commands = MERGE | ADD, VALUE(set_size, resume_every)},
     {.name = "--dry-run", .commands = MERGE | ADD | COMBINE | SEARCH | KINSHIP, FLAG(dry_run)},
     {.name = "--dequantise",
-     .commands = MERGE | APPLY | VERIFY | ADD | COMBINE | SEARCH | KINSHIP,
+     .commands = MERGE | APPLY | VERIFY | ADD | COMBINE | SEARCH | KINSHIP | REPORT,
      FLAG(dequantise)},
-    {.name = "--no-side-files", .commands = MERGE | ADD | COMBINE | SEARCH | KINSHIP, FLAG(no_side_files)},
+    {.name = "--no-side-files",
+     .commands = MERGE | ADD | COMBINE | SEARCH | KINSHIP | REPORT,
+     FLAG(no_side_files)},
     {.name = "--dtype", .commands = APPLY, CHOICE(dtype, dtype_words, EMR_DTYPE_F32)},
     {.name = "--shard-size", .commands = APPLY | COMBINE | SEARCH, VALUE(set_size, shard_bytes)},
     {.name = "--unified", .commands = EXPORT, FLAG(unified)},
     {.name = "--mask", .commands = EXPORT, VALUE(set_text, mask)},
     {.name = "--vector", .commands = EXPORT, VALUE(set_text, vector)},
-    {.name = "--force", .commands = MERGE | APPLY | EXPORT | ADD | DROP | COMBINE | KINSHIP, FLAG(force)},
-    {.name = "--per", .commands = KINSHIP, CHOICE(per, scope_words, EMR_STATISTICS_MODEL)},
-    {.name = "--metric", .commands = KINSHIP, CHOICE(metric, metric_words, EMR_KINSHIP_PEARSON)},
+    {.name = "--force",
+     .commands = MERGE | APPLY | EXPORT | ADD | DROP | COMBINE | KINSHIP | REPORT,
+     FLAG(force)},
+    {.name = "--per", .commands = KINSHIP, CHOICE(per, scope_words, EMR_STATISTICS_SCOPE_MODEL)},
+    {.name = "--metric", .commands = KINSHIP, CHOICE(metric, metric_words, EMR_KINSHIP_METRIC_PEARSON)},
     {.name = "--published", .commands = KINSHIP, VALUE(set_published, published)},
     {.name = "--quantiles", .commands = KINSHIP, .takes_value = true, .set = set_quantiles},
     {.name = "--heat-map", .commands = KINSHIP, VALUE(set_text, output)},
@@ -387,8 +395,8 @@ static const option option_table[] = {
 
 static unsigned command_bit(const char *name)
 {
-    static const char *const names[] = {"merge", "apply", "inspect", "verify",  "export",
-                                        "add",   "drop",  "combine", "kinship", "search"};
+    static const char *const names[] = {"merge", "apply",   "inspect", "verify", "export", "add",
+                                        "drop",  "combine", "kinship", "search", "report"};
     for (unsigned i = 0; i < sizeof names / sizeof names[0]; i++)
         if (strcmp(names[i], name) == 0)
             return 1u << i;

@@ -57,6 +57,7 @@ enum { SEARCH_FAILURE_OUT = 0, SEARCH_FAILURE_STOP = 1 };
 /* Everything that can stand on a command line. */
 typedef struct arguments {
     const char *command;
+    char wrong[200];    /* what is wrong with an option's value, where it takes more than a constant */
     const char **files; /* what is no option */
     size_t n_files;
     task_word *task_words;
@@ -142,6 +143,9 @@ int complain_status(emr_status status, const emr_error *error);
 /* What the program itself finds wrong, in the library's way. `file` may be NULL. Returns `status`. */
 emr_status fail_with(emr_error *error, emr_status status, const char *file, const char *format, ...)
     PRINTF_LIKE(4, 5);
+
+/* Whether a file is a bundle, by its first bytes. */
+bool looks_like_bundle(const char *path);
 
 /* Whether the command was given one file, no more. Otherwise prints the error line. */
 int check_one_file(const arguments *a, const char *what);
@@ -232,7 +236,7 @@ typedef struct merge_job {
     emr_model *base_file, **files; /* as they were read, where --rename makes others of them */
     emr_model *whole_base;         /* with the files beside its weights, for --apply-adapters */
     emr_model **adapters,
-        **applied; /* whose places in `models` that has taken; what --rename makes others of */
+        **applied;            /* whose places in `models` that has taken; what --rename makes others of */
     emr_model **unviewed;     /* and those whose places --heads has taken (heads.h) */
     struct head_views *heads; /* with what belongs to these */
     emr_merge *merge;
@@ -349,6 +353,7 @@ int command_export(const arguments *a);
 int command_combine(const arguments *a);
 int command_search(const arguments *a);
 int command_kinship(const arguments *a);
+int command_report(const arguments *a);
 
 /* Prints a command's help; NULL: the program's. */
 void print_help(FILE *out, const char *command);

@@ -46,8 +46,17 @@ static int check_method_usage(const arguments *a, const emr_method **method)
     return EXIT_DONE;
 }
 
+static bool has_recipe_name(const char *path)
+{
+    const char *dot = strrchr(path, '.');
+    return dot && (strcmp(dot, ".yml") == 0 || strcmp(dot, ".yaml") == 0);
+}
+
 static int check_usage(const arguments *a, const emr_method **method)
 {
+    if (a->n_files && has_recipe_name(a->files[0]))
+        return complain(EXIT_USAGE, "%s: not expected here (a recipe is given as --config %s)", a->files[0],
+                        a->files[0]);
     if (a->n_files)
         return complain(
             EXIT_USAGE,
@@ -57,6 +66,9 @@ static int check_usage(const arguments *a, const emr_method **method)
     int exit_status = a->config ? check_recipe_usage(a) : check_method_usage(a, method);
     if (exit_status)
         return exit_status;
+    if (a->policy.on_mismatch == EMR_ON_MISMATCH_PAD)
+        return complain(EXIT_USAGE,
+                        "--on-mismatch: 'pad' is not for combined models; error, private and rows are");
     if (!a->output && !a->dry_run)
         return complain(EXIT_USAGE, "combine: -o OUT.safetensors or DIR/ is missing");
     if (a->output && to_standard_output(a) && ((a->json && !a->dry_run) || a->shard_bytes))
@@ -150,6 +162,14 @@ static emr_status run_combination(combine_job *j, const arguments *a, json_t *wr
     return status ? status : write_checkpoint(j->model, &output, &resources, written, error);
 }
 
+/* A sentence about a call names the recipe that made it. */
+static void name_recipe(const arguments *a, emr_status status, emr_error *error)
+{
+    const emr_error plain = *error;
+    if (status == EMR_EINVAL && strncmp(plain.text, a->config, strlen(a->config)) != 0)
+        fail_with(error, status, a->config, "%s", plain.text);
+}
+
 static int run_job(combine_job *j, const arguments *a)
 {
     emr_error error = {.text = ""};
@@ -159,8 +179,12 @@ static int run_job(combine_job *j, const arguments *a)
     if (!status)
         status = a->dry_run ? print_combine_plan(j, a, &error) : run_combination(j, a, written, &error);
     hide_progress();
-    if (!status && !a->quiet && !a->config)
+    if (!status && !a->quiet && !a->config) {
         note_codes(a, j->inputs.base, j->inputs.models);
+        note_idle_globs(&j->inputs, a);
+    }
+    if (a->config)
+        name_recipe(a, status, &error);
     if (status)
         exit_status = complain_status(status, &error);
     else if (!a->dry_run)

@@ -1,10 +1,10 @@
 /* combine_settings.c - methods and their parameters on the command line: --set [TASK.]PARAMETER=VALUE[:GLOB], the
- * weights behind --task, and the list that --methods prints. */
+ * weights behind --task; and notes about patterns that fit nothing. */
 #define _POSIX_C_SOURCE 200809L
 
 #include "combining.h"
 
-#include <math.h>
+#include <fnmatch.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -44,6 +44,9 @@ typedef struct setting_word {
 static emr_status name_task(setting_word *w, const char *task, const arguments *a, emr_error *error)
 {
     for (size_t i = 0; i < a->n_tasks; i++) {
+        if (strcmp(a->tasks[i].name, task) == 0 && a->base && strcmp(task, "base") == 0)
+            return fail_with(error, EMR_EINVAL, NULL,
+                             "--set: 'base' is the base and a task: give the task another name");
         if (strcmp(a->tasks[i].name, task) == 0) {
             w->task = (uint32_t)i;
             return EMR_OK;
@@ -110,63 +113,32 @@ emr_status apply_settings(emr_combination *c, const combine_job *j, const argume
     return status;
 }
 
-static const char *base_words(const emr_method *m)
+static bool has_match(const emr_model *model, const char *glob)
 {
-    static const char *const words[] = {"one more input", "required", "optional", "required"};
-    return m->base < 4 ? words[m->base] : "?";
+    for (uint32_t i = 0; i < emr_model_n_tensors(model); i++)
+        if (fnmatch(glob, emr_tensor_name(emr_model_tensor(model, i)), 0) == 0)
+            return true;
+    return false;
 }
 
-static json_t *number_or_null(double number)
+static void note_idle_glob(const merge_job *inputs, const arguments *a, const char *option, const char *glob)
 {
-    return isfinite(number) ? json_real(number) : json_null();
+    bool is_used = inputs->base && has_match(inputs->base, glob);
+    for (size_t i = 0; !is_used && i < a->n_tasks; i++)
+        is_used = has_match(inputs->models[i], glob);
+    if (!is_used)
+        complain(0, "note: %s: '%.300s' matches no tensor", option, glob);
 }
 
-static json_t *method_json(const emr_method *m)
+void note_idle_globs(const merge_job *inputs, const arguments *a)
 {
-    json_t *parameters = json_array();
-    for (uint32_t i = 0; i < m->n_parameters; i++) {
-        const emr_method_parameter *p = &m->parameters[i];
-        json_array_append_new(parameters, json_pack("{s:s, s:o, s:o, s:o, s:b, s:b}", "name", p->name,
-                                                    "default", number_or_null(p->initial), "least",
-                                                    number_or_null(p->least), "most", number_or_null(p->most),
-                                                    "per_task", p->per_task != 0, "whole", p->is_whole != 0));
+    for (size_t i = 0; i < a->n_set_words; i++) {
+        const char *colon = strchr(a->set_words[i] + strcspn(a->set_words[i], "="), ':');
+        if (colon)
+            note_idle_glob(inputs, a, "--set", colon + 1);
     }
-    return json_pack("{s:s, s:s, s:i, s:i, s:o}", "name", m->name, "base", base_words(m), "min_tasks",
-                     (int)(m->min_tasks ? m->min_tasks : 1), "max_tasks", (int)m->max_tasks, "parameters",
-                     parameters);
-}
-
-static void print_method(const emr_method *m)
-{
-    printf("%-18s base: %s", m->name, base_words(m));
-    if (m->min_tasks > 1 && m->min_tasks == m->max_tasks)
-        printf("; %u tasks", m->min_tasks);
-    else if (m->min_tasks > 1 || m->max_tasks == 1)
-        printf("; %s %u task%s", m->max_tasks == 1 ? "exactly" : "at least",
-               m->max_tasks == 1 ? 1 : m->min_tasks, m->max_tasks == 1 ? "" : "s");
-    putchar('\n');
-    for (uint32_t i = 0; i < m->n_parameters; i++) {
-        const emr_method_parameter *p = &m->parameters[i];
-        printf("    %-18s", p->name);
-        if (isnan(p->initial))
-            printf(" must be set");
-        else
-            printf(" %.9g", p->initial);
-        printf("%s%s\n", p->per_task ? "; a task" : "", is_flag(p) ? "; 0 or 1" : "");
-    }
-}
-
-int list_methods(const arguments *a)
-{
-    json_t *methods = json_array();
-    for (uint32_t i = 0; emr_method_at(i); i++) {
-        if (a->json)
-            json_array_append_new(methods, method_json(emr_method_at(i)));
-        else
-            print_method(emr_method_at(i));
-    }
-    if (a->json)
-        return print_json(json_pack("{s:o}", "methods", methods));
-    json_decref(methods);
-    return EXIT_DONE;
+    for (size_t i = 0; i < a->policy.n_private_globs; i++)
+        note_idle_glob(inputs, a, "--keep", a->policy.private_globs[i]);
+    for (size_t i = 0; i < a->policy.n_merge_globs; i++)
+        note_idle_glob(inputs, a, "--merge", a->policy.merge_globs[i]);
 }

@@ -36,7 +36,10 @@ uint32_t find_parameter(const emr_method *method, const char *name);
 /* A parameter that is 0 or 1. */
 bool is_flag(const emr_method_parameter *parameter);
 
-/* --methods. */
+/* A note on each pattern of --set, --keep and --merge that no tensor of any model has the name for. */
+void note_idle_globs(const merge_job *inputs, const arguments *a);
+
+/* --methods; of --method alone, where it is there too. */
 int list_methods(const arguments *a);
 
 /* --dry-run; and, after the run, what became of it. */

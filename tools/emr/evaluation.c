@@ -21,6 +21,7 @@
 extern char **environ;
 
 enum { LOOK_MS = 100, LOOK_SOON_MS = 5, GRACE_SECONDS = 5, LINE_MAX_BYTES = 256 };
+enum { PIPE_MAX_BYTES = 1 << 20 /* that can be in a pipe when its writer has ended */ };
 enum { SHELL_CANNOT_RUN = 126, SHELL_NOT_FOUND = 127 };
 
 /* ---- the command ---- */
@@ -238,22 +239,29 @@ static bool is_late(const shell_process *p, double timeout)
     return timeout > 0 && seconds_since(&p->began) > timeout;
 }
 
-/* Until the output ends, and then the shell. */
+/* Until the shell has ended, and what it printed is read: what it leaves running may hold its output open. */
 static follow_end follow_shell(shell_process *p, last_line *l, double timeout)
 {
     char bytes[4096];
     bool is_open = true;
+    size_t left = PIPE_MAX_BYTES;
     while (is_open || !has_ended(p)) {
         struct pollfd ready = {.fd = p->output, .events = POLLIN};
+        bool is_over = has_ended(p); /* before the look: all that it printed is there then */
         if (interrupted)
             return FOLLOW_INTERRUPTED;
         if (is_late(p, timeout))
             return FOLLOW_TIMEOUT;
-        if (poll(&ready, is_open, is_open ? LOOK_MS : LOOK_SOON_MS) <= 0 || !is_open)
+        if (poll(&ready, is_open, is_over ? 0 : is_open ? LOOK_MS : LOOK_SOON_MS) <= 0 || !is_open) {
+            if (is_over)
+                break;
             continue;
-        ssize_t n = read(p->output, bytes, sizeof bytes);
+        }
+        ssize_t n = read(p->output, bytes, is_over && left < sizeof bytes ? left : sizeof bytes);
         is_open = n > 0 || (n < 0 && errno == EINTR);
         take_output(l, bytes, n > 0 ? (size_t)n : 0);
+        left -= is_over && n > 0 ? (size_t)n : 0;
+        is_open = is_open && left;
     }
     end_line(l);
     return FOLLOW_DONE;

@@ -38,30 +38,46 @@ static void write_colour(FILE *to, colour from, colour end, double part)
             (unsigned)lround(from.blue + (end.blue - from.blue) * part));
 }
 
-/* The fill of each level, and of the number on it, which changes where the fill has become strong. */
-static void write_levels(FILE *to, colour middle, const colour ends[2], const char *numbers[2], double strong)
+static double linear_light(double value)
+{
+    double part = value / 255;
+    return part <= 0.04045 ? part / 12.92 : pow((part + 0.055) / 1.055, 2.4);
+}
+
+/* Where black and white contrast alike is a luminance of 0.179 (WCAG 2.1): either has 4.58 there, and more elsewhere. */
+const char *readable_on(double red, double green, double blue)
+{
+    double light = 0.2126 * linear_light(red) + 0.7152 * linear_light(green) + 0.0722 * linear_light(blue);
+    return light > 0.179 ? "#000000" : "#ffffff";
+}
+
+/* The fill of each level, and of the number on it. */
+static void write_levels(FILE *to, colour middle, const colour ends[2])
 {
     for (int level = -LEVELS; level <= LEVELS; level++) {
         double part = (double)(level < 0 ? -level : level) / LEVELS;
+        colour end = ends[level > 0];
         fprintf(to, ".hm .l%d{fill:", level + LEVELS);
-        write_colour(to, middle, ends[level > 0], part);
-        fprintf(to, "}.hm .n%d{fill:%s}", level + LEVELS, numbers[part > strong]);
+        write_colour(to, middle, end, part);
+        fprintf(to, "}.hm .n%d{fill:%s}", level + LEVELS,
+                readable_on(middle.red + (end.red - middle.red) * part,
+                            middle.green + (end.green - middle.green) * part,
+                            middle.blue + (end.blue - middle.blue) * part));
     }
 }
 
 void heat_map_style(FILE *to)
 {
     const colour light[2] = {{23, 86, 158}, {191, 72, 0}}, dark[2] = {{104, 170, 245}, {245, 146, 78}};
-    const char *on_light[2] = {"#1d1f22", "#ffffff"}, *on_dark[2] = {"#e6e8ea", "#101214"};
     fputs(".hm text{font-family:system-ui,-apple-system,'Segoe UI',Roboto,Arial,sans-serif;fill:#1d1f22}"
           ".hm .bg{fill:#ffffff}.hm .muted{fill:#5d646c}.hm .none{fill:#e3e5e8}.hm .edge{stroke:#ffffff}",
           to);
-    write_levels(to, (colour){244, 243, 240}, light, on_light, 0.75);
+    write_levels(to, (colour){244, 243, 240}, light);
     fputs("@media(prefers-color-scheme:dark){.hm text{fill:#e6e8ea}.hm .bg{fill:#16181b}.hm "
           ".muted{fill:#9aa2ab}"
           ".hm .none{fill:#2d3136}.hm .edge{stroke:#16181b}",
           to);
-    write_levels(to, (colour){36, 39, 43}, dark, on_dark, 0.55);
+    write_levels(to, (colour){36, 39, 43}, dark);
     fputs("}", to);
 }
 

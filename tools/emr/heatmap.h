@@ -26,6 +26,9 @@ void heat_map_style(FILE *to);
  * in the order of the tasks. values as above. False: no memory. */
 bool order_by_likeness(const double *values, size_t n, bool is_distance, size_t *order);
 
+/* Black or white, whichever can be read better on a colour; of 0 to 255 each. */
+const char *readable_on(double red, double green, double blue);
+
 /* The text with &, < and > as XML has them, and control characters as '?'. */
 void write_xml_text(FILE *to, const char *text);
 

@@ -4,7 +4,8 @@
 #include <string.h>
 
 static const char program_help[] =
-    "emr - many fine-tuned models in one bundle (EMR-Merging: elect, mask & rescale)\n"
+    "emr - many fine-tuned models in one bundle (EMR-Merging: elect, mask & rescale), or one model out of "
+    "many\n"
     "\n"
     "  emr merge --base CHECKPOINT --task [NAME=]CHECKPOINT [--task ...] -o OUT.emr\n"
     "  emr apply BUNDLE --task NAME [--base CHECKPOINT] -o OUT.safetensors|DIR/\n"
@@ -12,12 +13,13 @@ static const char program_help[] =
     "  emr verify BUNDLE [--base CHECKPOINT]\n"
     "  emr export BUNDLE (--unified | --mask NAME | --vector NAME) -o OUT.safetensors\n"
     "  emr add BUNDLE --base CHECKPOINT --task [NAME=]CHECKPOINT -o OUT.emr\n"
-    "  emr search --base CHECKPOINT --task [NAME=]CHECKPOINT [--task ...] --evaluate 'COMMAND {}' -o DIR\n"
     "  emr drop BUNDLE --task NAME -o OUT.emr\n"
     "  emr combine --method M [--base CHECKPOINT] --task [NAME=]CHECKPOINT[:WEIGHT] [--task ...] -o "
     "OUT.safetensors|DIR/\n"
     "  emr combine --config RECIPE.yml -o OUT.safetensors|DIR/\n"
     "  emr kinship (--base CHECKPOINT --task [NAME=]CHECKPOINT [--task ...] | BUNDLE) [--heat-map OUT.svg]\n"
+    "  emr search --base CHECKPOINT --task [NAME=]CHECKPOINT [--task ...] --evaluate 'COMMAND {}' -o DIR\n"
+    "  emr report (--base CHECKPOINT --task [NAME=]CHECKPOINT [--task ...] | BUNDLE) -o OUT.html\n"
     "\n"
     "A CHECKPOINT is a .safetensors file, a *.safetensors.index.json, a .gguf file, or a directory holding "
     "one of\n"
@@ -216,7 +218,7 @@ static const char combine_help[] =
     "emr combine --method M [--base CHECKPOINT] --task [NAME=]CHECKPOINT[:WEIGHT] [--task ...] -o "
     "OUT.safetensors|DIR/\n"
     "emr combine --config RECIPE.yml -o OUT.safetensors|DIR/\n"
-    "emr combine --methods\n"
+    "emr combine --methods [--method M]\n"
     "\n"
     "Makes one model out of many. A folder DIR/ gets the weights and what lies beside the base's, or without "
     "a "
@@ -226,7 +228,7 @@ static const char combine_help[] =
     "--config\n"
     "reads a recipe of mergekit 0.1.5; paths in it begin in the current folder.\n"
     "\n"
-    "  --method M                      how; --methods lists them with their parameters\n"
+    "  --method M                      how; --methods lists them with their parameters, or tells of one\n"
     "  --base CHECKPOINT               what tasks were fine-tuned from; some methods need it, for some it is "
     "one "
     "more model\n"
@@ -240,7 +242,7 @@ static const char combine_help[] =
     "or all; the\n"
     "                                  last that fits holds; true and false are 1 and 0; repeatable\n"
     "  --seed N                        of methods that draw (0)\n"
-    "  --out-dtype f32|f16|bf16        type of combined tensors (the base's), and config.json says so\n"
+    "  --out-dtype f32|f16|bf16        type of combined tensors (the base's or the first task's)\n"
     "  --merge GLOB                    tensors to combine although they are no weights (emr inspect tells); "
     "repeatable\n"
     "  --keep GLOB                     tensors to copy from the base; repeatable\n"
@@ -317,6 +319,33 @@ static const char kinship_help[] =
     "  --force                         overwrite the heat map\n"
     "  --json, --quiet, --help\n";
 
+static const char report_help[] =
+    "emr report BUNDLE [--base CHECKPOINT] -o OUT.html\n"
+    "emr report --base CHECKPOINT --task [NAME=]CHECKPOINT [--task ...] -o OUT.html\n"
+    "\n"
+    "Writes one page, for people, about a bundle, or about a base and its tasks: what they are and how "
+    "large, "
+    "how alike\n"
+    "the tasks are, and by layer, kind and tensor how far they went, where their signs conflict, what is "
+    "unchanged, and\n"
+    "how dense masks are; what is not merged, and why. The page is whole in itself: nothing is loaded from "
+    "elsewhere, and\n"
+    "there is no script in it. Of a bundle whose base is not at hand it tells what the bundle alone says.\n"
+    "\n"
+    "  -o OUT.html                     the page; - is standard output\n"
+    "  --private, --merge, --on-mismatch, --on-missing, --on-nonfinite, --tasks, --rename, --dequantise,\n"
+    "  --apply-adapters, --adapter-differ KEY, --no-side-files\n"
+    "                                  as with emr kinship\n"
+    "  --memory SIZE                   cap on working memory of statistics (256MiB and what the results "
+    "take)\n"
+    "  --threads N                     (all online processors)\n"
+    "  --force                         overwrite the page\n"
+    "  --json                          tell file, bytes, tasks, tensors and parameters; the numbers of the "
+    "page "
+    "are those of\n"
+    "                                  emr kinship --json and emr inspect --json\n"
+    "  --quiet, --help\n";
+
 static const char search_help[] =
     "emr search --base CHECKPOINT --task [NAME=]CHECKPOINT [--task ...] --evaluate 'COMMAND {}' -o DIR\n"
     "\n"
@@ -369,7 +398,7 @@ void print_help(FILE *out, const char *command)
         {"search", search_help},   {"merge", merge_help},   {"apply", apply_help},
         {"inspect", inspect_help}, {"verify", verify_help}, {"export", export_help},
         {"add", add_help},         {"drop", drop_help},     {"combine", combine_help},
-        {"kinship", kinship_help},
+        {"kinship", kinship_help}, {"report", report_help},
     };
     const char *text = program_help;
     for (size_t i = 0; command && i < sizeof texts / sizeof texts[0]; i++)

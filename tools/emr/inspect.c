@@ -195,8 +195,7 @@ static int inspect_checkpoint(const arguments *a, const emr_model *m)
     return EXIT_DONE;
 }
 
-/* A bundle says so in its first bytes. */
-static bool looks_like_bundle(const char *path)
+bool looks_like_bundle(const char *path)
 {
     char first[4] = {0};
     emr_file *file;

@@ -3,10 +3,22 @@
 
 #include "kinship.h"
 
+#include "folder.h"
 #include "heatmap.h"
 
 #include <stdlib.h>
 #include <string.h>
+
+/* A name that promises a picture of another kind. */
+static bool has_picture_name(const char *path)
+{
+    static const char *const others[] = {".png", ".jpg", ".jpeg", ".gif", ".webp", ".pdf", ".html"};
+    const char *dot = strrchr(path, '.');
+    for (size_t i = 0; dot && i < sizeof others / sizeof *others; i++)
+        if (strcmp(dot, others[i]) == 0)
+            return true;
+    return false;
+}
 
 static int check_kinship_usage(const arguments *a)
 {
@@ -15,6 +27,9 @@ static int check_kinship_usage(const arguments *a)
                         "%s: not expected here (a task is given as --task NAME=CHECKPOINT or --task "
                         "CHECKPOINT; a pattern for --tasks must be quoted)",
                         a->files[1]);
+    if (a->n_files && is_folder(a->files[0]))
+        return complain(EXIT_USAGE, "%s: a folder and no bundle (a checkpoint is given as --task %s)",
+                        a->files[0], a->files[0]);
     if (a->n_files && a->n_tasks)
         return complain(EXIT_USAGE, "kinship: either a BUNDLE or --task, not both");
     if (!a->n_files && !a->base)
@@ -32,6 +47,9 @@ static int check_kinship_usage(const arguments *a)
                         "kinship: --published split is of the model alone, not --per anything else");
     if (a->published & PUBLISHED_LOW_PRECISION && a->n_quantiles)
         return complain(EXIT_USAGE, "kinship: --quantiles does not go with --published low-precision");
+    if (a->output && has_picture_name(a->output))
+        return complain(EXIT_USAGE, "--heat-map: '%s': the picture is SVG, and its name ends in .svg",
+                        a->output);
     if (a->output && to_standard_output(a) && a->json)
         return complain(EXIT_USAGE, "kinship: --heat-map - does not go with --json");
     return EXIT_DONE;
@@ -46,7 +64,7 @@ emr_kinship_options kinship_options(const arguments *a)
 
 /* ---- models */
 
-static emr_status open_bundle_models(kinship_job *j, const arguments *a, emr_error *error)
+emr_status open_bundle_models(kinship_job *j, const arguments *a, emr_error *error)
 {
     merge_job *in = &j->inputs;
     emr_bundle_info info = EMR_INIT(emr_bundle_info);
@@ -77,7 +95,7 @@ static emr_status open_bundle_models(kinship_job *j, const arguments *a, emr_err
     return status;
 }
 
-static emr_status open_checkpoint_models(kinship_job *j, const arguments *a, emr_error *error)
+emr_status open_checkpoint_models(kinship_job *j, const arguments *a, emr_error *error)
 {
     emr_status status = open_merge_models(&j->inputs, a, error);
     j->n_tasks = (uint32_t)a->n_tasks;
@@ -95,7 +113,7 @@ static emr_status open_checkpoint_models(kinship_job *j, const arguments *a, emr
     return status;
 }
 
-static void close_kinship_models(kinship_job *j, const arguments *a)
+void close_kinship_models(kinship_job *j, const arguments *a)
 {
     for (size_t i = a->n_tasks; j->inputs.models && i < j->n_tasks; i++)
         emr_model_destroy(&j->inputs.models[i]); /* a bundle's */
@@ -118,7 +136,7 @@ static emr_status find_published_rows(const kinship_job *j, uint64_t *max_rows, 
     return EMR_OK;
 }
 
-static emr_status create_statistics(kinship_job *j, const arguments *a, emr_error *error)
+emr_status create_statistics(kinship_job *j, const arguments *a, emr_error *error)
 {
     bool low = (a->published & PUBLISHED_LOW_PRECISION) != 0, split = (a->published & PUBLISHED_SPLIT) != 0;
     emr_statistics_options options = EMR_INIT(emr_statistics_options);
@@ -127,7 +145,7 @@ static emr_status create_statistics(kinship_job *j, const arguments *a, emr_erro
     options.quantiles = a->quantiles;
     options.n_quantiles = a->n_quantiles;
     options.skip_missing = (a->published & PUBLISHED_MISSING) != 0;
-    options.without_tensors = a->per != EMR_STATISTICS_TENSOR && !split;
+    options.without_tensors = a->per != EMR_STATISTICS_SCOPE_TENSOR && !split;
     options.on_nonfinite = a->merge.on_nonfinite;
     options.rounding = !low    ? EMR_STATISTICS_ROUNDING_NONE
                        : split ? EMR_STATISTICS_ROUNDING_PER_TENSOR
@@ -144,7 +162,7 @@ static emr_status create_statistics(kinship_job *j, const arguments *a, emr_erro
     return status;
 }
 
-static emr_status compute_matrix(kinship_job *j, const arguments *a, emr_error *error)
+emr_status compute_matrix(kinship_job *j, const arguments *a, emr_error *error)
 {
     const emr_kinship_options options = kinship_options(a);
     emr_statistics_group model = EMR_INIT(emr_statistics_group);
@@ -153,7 +171,7 @@ static emr_status compute_matrix(kinship_job *j, const arguments *a, emr_error *
         return EMR_ENOMEM;
     if (a->published & PUBLISHED_SPLIT)
         return emr_statistics_split_kinship(j->statistics, &options, j->matrix, error);
-    emr_status status = emr_statistics_get_group(j->statistics, EMR_STATISTICS_MODEL, 0, &model);
+    emr_status status = emr_statistics_get_group(j->statistics, EMR_STATISTICS_SCOPE_MODEL, 0, &model);
     return status ? status : emr_kinship(&model, &options, j->matrix, error);
 }
 
@@ -189,7 +207,7 @@ static emr_status draw_picture(const kinship_job *j, const arguments *a, const s
                           .values = j->matrix,
                           .order = order,
                           .n = j->n_tasks,
-                          .is_distance = a->metric == EMR_KINSHIP_EUCLID};
+                          .is_distance = a->metric == EMR_KINSHIP_METRIC_EUCLID};
     heat_map_write(to, &map);
     bool written = fclose(to) == 0;
     emr_status status = written ? write_picture(text, n, a, error) : EMR_ENOMEM;
@@ -202,7 +220,7 @@ static emr_status draw_picture(const kinship_job *j, const arguments *a, const s
 static emr_status report_kinship(kinship_job *j, const arguments *a, emr_error *error)
 {
     size_t *order = calloc(j->n_tasks + (size_t)1, sizeof *order);
-    bool is_distance = a->metric == EMR_KINSHIP_EUCLID;
+    bool is_distance = a->metric == EMR_KINSHIP_METRIC_EUCLID;
     emr_status status = compute_matrix(j, a, error);
     if (!status && (!order || !order_by_likeness(j->matrix, j->n_tasks, is_distance, order)))
         status = EMR_ENOMEM;

@@ -1,4 +1,4 @@
-/* kinship.h - what `emr kinship` holds and prints. */
+/* kinship.h - what `emr kinship` holds and prints; `emr report` opens and compares models in the same way. */
 #ifndef EMR_TOOLS_KINSHIP_H
 #define EMR_TOOLS_KINSHIP_H
 
@@ -20,6 +20,15 @@ typedef struct kinship_job {
     emr_statistics *statistics;
     double *matrix; /* of the model: what is printed, and drawn */
 } kinship_job;
+
+/* A bundle, its base and its tasks; or the base and tasks of the command line. Closed also after a failure. */
+emr_status open_bundle_models(kinship_job *j, const arguments *a, emr_error *error);
+emr_status open_checkpoint_models(kinship_job *j, const arguments *a, emr_error *error);
+void close_kinship_models(kinship_job *j, const arguments *a);
+
+/* Sets j->statistics up, before they run; and j->matrix, after that. */
+emr_status create_statistics(kinship_job *j, const arguments *a, emr_error *error);
+emr_status compute_matrix(kinship_job *j, const arguments *a, emr_error *error);
 
 emr_kinship_options kinship_options(const arguments *a);
 const char *metric_name(emr_kinship_metric metric);

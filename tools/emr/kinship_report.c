@@ -9,23 +9,25 @@ enum { NAME_COLUMN = 14 };
 
 const char *metric_name(emr_kinship_metric metric)
 {
-    return metric == EMR_KINSHIP_PEARSON ? "pearson" : metric == EMR_KINSHIP_COSINE ? "cosine" : "euclid";
+    return metric == EMR_KINSHIP_METRIC_PEARSON  ? "pearson"
+           : metric == EMR_KINSHIP_METRIC_COSINE ? "cosine"
+                                                 : "euclid";
 }
 
 static const char *per_words_of(emr_statistics_scope per)
 {
-    return per == EMR_STATISTICS_MODEL    ? "model"
-           : per == EMR_STATISTICS_TENSOR ? "tensor"
-           : per == EMR_STATISTICS_LAYER  ? "layer"
-                                          : "kind";
+    return per == EMR_STATISTICS_SCOPE_MODEL    ? "model"
+           : per == EMR_STATISTICS_SCOPE_TENSOR ? "tensor"
+           : per == EMR_STATISTICS_SCOPE_LAYER  ? "layer"
+                                                : "kind";
 }
 
 const char *kinship_words(const arguments *a)
 {
     bool split = (a->published & PUBLISHED_SPLIT) != 0;
-    if (a->metric == EMR_KINSHIP_EUCLID)
+    if (a->metric == EMR_KINSHIP_METRIC_EUCLID)
         return split ? "mean distance over tensors" : "distance of task vectors";
-    if (a->metric == EMR_KINSHIP_COSINE)
+    if (a->metric == EMR_KINSHIP_METRIC_COSINE)
         return split                               ? "mean cosine over tensors"
                : a->published & PUBLISHED_ABSOLUTE ? "cosine without its sign"
                                                    : "cosine of task vectors";
@@ -127,7 +129,7 @@ static emr_status find_group(const kinship_job *j, const arguments *a, uint32_t 
     const emr_kinship_options options = kinship_options(a);
     *g = (emr_statistics_group){.size = sizeof *g};
     emr_status status = emr_statistics_get_group(j->statistics, a->per, i, g);
-    if (!status && a->per == EMR_STATISTICS_MODEL)
+    if (!status && a->per == EMR_STATISTICS_SCOPE_MODEL)
         memcpy(matrix, j->matrix, (size_t)j->n_tasks * j->n_tasks * sizeof *matrix);
     else if (!status)
         status = emr_kinship(g, &options, matrix, error);
@@ -208,8 +210,12 @@ static void print_task_moments(const kinship_job *j, const emr_statistics_group 
         emr_task_moments m = EMR_INIT(emr_task_moments);
         emr_statistics_get_moments(g, t, &m);
         print_name(j->names[t], NAME_COLUMN);
-        printf(" %10.4g %10.4g %10.4g %10.4g %7.2f%%", m.norm, m.mean_magnitude, g->largest[t], m.kurtosis,
-               100 * m.zero_share);
+        printf(" %10.4g %10.4g %10.4g", m.norm, m.mean_magnitude, g->largest[t]);
+        if (isnan(m.kurtosis))
+            printf(" %10s", "none");
+        else
+            printf(" %10.4g", m.kurtosis);
+        printf(" %7.2f%%", 100 * m.zero_share);
         for (uint32_t k = 0; k < g->n_quantiles; k++)
             printf(" %10.4g", g->quantiles[(size_t)t * g->n_quantiles + k]);
         printf("\n");
@@ -224,11 +230,11 @@ static double percent_of(uint64_t part, uint64_t count)
 static void print_model(const kinship_job *j, const arguments *a, const emr_statistics_group *g,
                         const double *matrix)
 {
-    printf("%s, %u tasks, %llu parameters in %u tensors\n\n", kinship_words(a), j->n_tasks,
-           (unsigned long long)g->count, g->n_tensors);
-    print_matrix(j, matrix, a->metric == EMR_KINSHIP_EUCLID);
+    printf("%s, %u task%s, %llu parameters in %u tensors\n\n", kinship_words(a), j->n_tasks,
+           j->n_tasks == 1 ? "" : "s", (unsigned long long)g->count, g->n_tensors);
+    print_matrix(j, matrix, a->metric == EMR_KINSHIP_METRIC_EUCLID);
     printf("\nmean of pairs: ");
-    print_value(emr_kinship_mean(matrix, j->n_tasks), a->metric == EMR_KINSHIP_EUCLID);
+    print_value(emr_kinship_mean(matrix, j->n_tasks), a->metric == EMR_KINSHIP_METRIC_EUCLID);
     printf("; signs conflict in %.2f%% of parameters, no task changes %.2f%%\n\n",
            percent_of(g->conflicts, g->count), percent_of(g->unchanged, g->count));
     print_moments_head(a);
@@ -267,7 +273,7 @@ static void print_pair(const kinship_job *j, const double *matrix, double sign, 
 static void print_group_line(const kinship_job *j, const arguments *a, const emr_statistics_group *g,
                              const double *matrix)
 {
-    bool is_distance = a->metric == EMR_KINSHIP_EUCLID;
+    bool is_distance = a->metric == EMR_KINSHIP_METRIC_EUCLID;
     print_name(*g->name ? g->name : "(no layer)", 40);
     printf(" %12llu", (unsigned long long)g->count);
     print_value(emr_kinship_mean(matrix, j->n_tasks), is_distance);

@@ -66,7 +66,7 @@ static const struct {
     {"merge", command_merge},     {"apply", command_apply},     {"inspect", command_inspect},
     {"verify", command_verify},   {"export", command_export},   {"add", command_add},
     {"drop", command_drop},       {"combine", command_combine}, {"search", command_search},
-    {"kinship", command_kinship},
+    {"kinship", command_kinship}, {"report", command_report},
 };
 
 static int help(const char *command)

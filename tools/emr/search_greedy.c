@@ -145,12 +145,12 @@ static emr_status compare_models(const search_job *j, const char *const *names,
     if (!status)
         status = emr_statistics_run(s, error);
     if (!status)
-        status = emr_statistics_get_group(s, EMR_STATISTICS_MODEL, 0, &group);
+        status = emr_statistics_get_group(s, EMR_STATISTICS_SCOPE_MODEL, 0, &group);
     if (!status)
         status = emr_kinship(&group, &metric, matrix, error);
     emr_statistics_destroy(&s);
     for (size_t i = 0; !status && i < n * n; i++)
-        matrix[i] = j->a->search.metric == EMR_KINSHIP_EUCLID ? -matrix[i] : matrix[i];
+        matrix[i] = j->a->search.metric == EMR_KINSHIP_METRIC_EUCLID ? -matrix[i] : matrix[i];
     return status;
 }
 
@@ -219,15 +219,15 @@ static void release_candidate(void *user, uint32_t number)
 static emr_status create_search(search_job *j, emr_error *error)
 {
     const search_arguments *s = &j->a->search;
-    const emr_search_options options = {.size = sizeof options,
-                                        .stop_kinship = s->metric == EMR_KINSHIP_EUCLID ? -s->stop_kinship
-                                                                                        : s->stop_kinship,
-                                        .use_stop_kinship = s->has_stop_kinship,
-                                        .k = s->k,
-                                        .partner = s->partner,
-                                        .pool = s->pool,
-                                        .max_generations = s->generations,
-                                        .minimise = s->minimise};
+    const emr_search_options options = {
+        .size = sizeof options,
+        .stop_kinship = s->metric == EMR_KINSHIP_METRIC_EUCLID ? -s->stop_kinship : s->stop_kinship,
+        .use_stop_kinship = s->has_stop_kinship,
+        .k = s->k,
+        .partner = s->partner,
+        .pool = s->pool,
+        .max_generations = s->generations,
+        .minimise = s->minimise};
     emr_status status = emr_search_create(&j->search, &options, error);
     for (size_t i = 0; !status && i < j->a->n_tasks; i++)
         status = emr_search_add_model(j->search, j->a->tasks[i].name, error);

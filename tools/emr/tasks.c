@@ -67,6 +67,15 @@ static bool split_weight(char *path, double *weight)
     return true;
 }
 
+/* Whether all that is wrong with a path is a weight behind it that is no number: the bytes of the path before it. */
+static size_t before_wrong_weight(const char *path)
+{
+    char *colon = strrchr(path, ':'), *before = colon ? strndup(path, (size_t)(colon - path)) : NULL;
+    size_t n = before && *before && !path_exists(path) && path_exists(before) ? (size_t)(colon - path) : 0;
+    free(before);
+    return n;
+}
+
 /* Of the task that was appended last, if it was. */
 static int keep_weight(arguments *a, int status, bool has_weight, double weight)
 {
@@ -98,6 +107,10 @@ static int append_word(arguments *a, const char *where, const char *word, const 
                           "%s: '%s' is read as NAME=CHECKPOINT: a checkpoint with '=' in its path "
                           "needs NAME= before it",
                           where, word);
+    else if (may_have_weight && !has_weight && before_wrong_weight(path))
+        status = complain(
+            EXIT_USAGE, "%s: '%s': '%s' is no weight: behind '%.*s:' stands a finite number, such as 0.5",
+            where, word, path + before_wrong_weight(path) + 1, (int)before_wrong_weight(path), path);
     else if (!equals && !path_exists(path))
         status = complain(EXIT_USAGE,
                           "%s: '%s' is no checkpoint that is there, nor NAME=CHECKPOINT (a "
