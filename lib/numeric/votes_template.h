@@ -85,13 +85,18 @@ static INLINE void add_vector(vote_vectors *s, const emr_voter *voter, size_t i,
     }
 }
 
+/* 1 in the place of 0, whose bits alone are below 1. */
+static INLINE v16 weights_to_divide_by(v16 weights)
+{
+    return v_add(weights, v_where(v_below(v_abs(weights), 1), v_set(1)));
+}
+
 static INLINE void store_elected(const vote_vectors *s, float *out, bool normalizes, float lambda)
 {
-    float sums[V_FLOATS], weights[V_FLOATS];
-    v_store_f32(sums, v_elect(s->total, s->plus, s->minus, 1));
-    v_store_f32(weights, v_elect(s->total, s->plus_weight, s->minus_weight, 1));
-    for (size_t j = 0; j < V_FLOATS; j++)
-        out[j] = (normalizes ? sums[j] / (weights[j] == 0 ? 1 : weights[j]) : sums[j]) * lambda;
+    v16 sums = v_elect(s->total, s->plus, s->minus, 1);
+    if (normalizes)
+        sums = v_divide(sums, weights_to_divide_by(v_elect(s->total, s->plus_weight, s->minus_weight, 1)));
+    v_store_f32(out, v_mul(sums, v_set(lambda)));
 }
 
 static INLINE void elect_slices(const emr_vote *vote, size_t n, float *out, vote_kind k)
