@@ -15,6 +15,8 @@
  *
  * The same bits come out whatever the threads, the memory and the ranges in which tensors are read. What each
  * method computes, which parameters it has, and how often it reads its inputs is in docs/combining.md.
+ *
+ * A combination is one thread's at a time; models that were opened from it are read and destroyed by any.
  */
 #ifndef EMR_COMBINE_H
 #define EMR_COMBINE_H
@@ -66,7 +68,8 @@ enum {
     EMR_COMBINED_ACTION_HEAD = 3     /* heads side by side, see heads.h */
 };
 
-/* One tensor of a combined model. Strings and shape are the combination's. */
+/* One tensor of a combined model. Strings and shape are the combination's, until it is destroyed or something is set
+ * or added. */
 typedef struct emr_combined_tensor {
     size_t size;
     const char *name;
@@ -120,12 +123,12 @@ EMR_API emr_status emr_combination_set_parameter(emr_combination *combination, c
 /* What a model opened now would be, without reading any tensor. */
 EMR_API emr_status emr_combination_get_plan(emr_combination *combination, emr_combination_plan *plan,
                                             emr_error *error);
-/* Once the plan is made. EMR_ENOTFOUND past the end. */
+/* Once the plan is made: EMR_ESTATE before. EMR_ENOTFOUND past the end. */
 EMR_API emr_status emr_combination_get_tensor(const emr_combination *combination, uint32_t i,
                                               emr_combined_tensor *tensor);
 
 /* The combined model: the tensors of the base (without one, of the first task), in its order. Metadata are its
- * too. What was set and added is fixed from then on.
+ * too. What was set and added is fixed from then on: setting and adding are EMR_ESTATE.
  * - Combined are float tensors that are weights (role.h) or match policy.merge_globs.
  * - Copied from the base: what matches policy.private_globs; side files and other tensors that are no floats;
  *   and what is no weight, where every task has the base's bytes or lacks it, which is looked at here. Where one
@@ -139,6 +142,7 @@ EMR_API emr_status emr_combination_get_tensor(const emr_combination *combination
  *   dimension alone differs, the base's shape is what comes out, rows that a task lacks have the task vector 0, and
  *   rows that the base lacks are left out. PAD is EMR_EINVAL here.
  * - Parameters are checked for each tensor: EMR_EINVAL.
+ * - What comes out is rounded to the tensor's dtype; a value too large for it becomes an infinity.
  * - EMR_ELIMIT: a row of a method that works on whole rows does not fit in a reader's memory.
  * - A model may be opened more than once. Its computed tensors can be read by several threads at a time. */
 EMR_API emr_status emr_combination_open_model(emr_combination *combination, emr_model **model,

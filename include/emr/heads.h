@@ -112,7 +112,7 @@ EMR_API emr_status emr_heads_set_metadata(const emr_heads *heads, emr_model *mod
  *     softmax:  p_i = exp(z_i - max) / sum_k exp(z_k - max), the maximum and the sum taken within the group
  *     sigmoid:  p_i = 1 / (1 + exp(-z_i))
  * in f64, with an exponential of the library's own: the same bits everywhere. A NaN makes its group NaN, or with sigmoid
- * itself. `out` may be `logits`; else it has the same stride, and columns of no group are not written. `stride` 0: as many as
+ * itself; so does, with softmax, +infinity, and a group of -infinity alone. `out` may be `logits`; else it has the same stride, and columns of no group are not written. `stride` 0: as many as
  * the groups reach to. Concurrent.
  * - EMR_EINVAL: a group ends behind the stride, is of no kind, or is empty; NULL. */
 EMR_API emr_status emr_group_softmax(const float *logits, size_t rows, size_t stride,

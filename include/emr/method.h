@@ -97,8 +97,9 @@ typedef struct emr_method_chunk {
  * A list is a key for each element, at least 0 and finite, such as a magnitude. It is cut where its k largest end:
  * of equal ones those in front are larger. A cut is two numbers: the key of the k-th, and the position behind it. Element i is among
  * the k largest if its key is larger, or is equal and i is less than the position (emr_method_is_above); with
- * whole_model i is the chunk's `position` plus its place there. Cuts are exact.
- * They take two readings, or one where the tensor fits in memory. */
+ * whole_model i is the chunk's `position` plus its place there. Cuts are exact. They mostly take one reading, and some
+ * more where memory is short or many keys are nearly alike. Keys that are not finite, or not the same in each reading,
+ * are EMR_EIO where that shows, and else cut anywhere. */
 typedef struct emr_method_stage {
     size_t size;
     uint32_t (*n_found)(const emr_method_tensor *tensor);

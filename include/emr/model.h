@@ -52,7 +52,8 @@ typedef struct emr_model_options {
     void (*close_scratch)(void *user, void *scratch);                        /* may be NULL */
     /* Finds out what computing a tensor needs, with threads and memory to spare: called by emr_model_prepare, and by
      * emr_checkpoint_write before it reads the tensor. May be called more than once and by several threads; computing
-     * must do without it, if slower. NULL: there is nothing to find out. */
+     * must do without it, if slower. `resources` is never NULL, and its progress, which may be, is that of this tensor. A
+     * failure ends the call, a positive status as EMR_EIO. NULL: there is nothing to find out. */
     emr_status (*prepare)(void *user, const emr_tensor *tensor, const emr_resources *resources,
                           emr_error *error);
 } emr_model_options;

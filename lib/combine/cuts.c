@@ -3,6 +3,7 @@
 #include "combine/sums.h"
 
 #include "combine/reader.h"
+#include "method/magnitude.h"
 #include "statistics/select.h"
 
 #include <string.h>
@@ -74,6 +75,19 @@ static void give_keys(void *context, size_t worker, uint32_t list, float *keys)
     }
 }
 
+static emr_status advance_sweep(void *context, uint64_t n, emr_error *error)
+{
+    const key_lists *l = context;
+    return emr_sweep_advance(l->sweep, n, error);
+}
+
+/* Magnitudes are the values themselves, but for their signs; those of all parts are side by side. */
+static const float *find_magnitudes(void *context, size_t worker, uint32_t list)
+{
+    const key_lists *l = context;
+    return l->stage->list_keys == emr_magnitude_keys ? l->chunks[worker].reader->buffers[list] : NULL;
+}
+
 static size_t choose_chunk(const emr_sweep *s)
 {
     return s->n_tensors > 1 ? KEYS_AT_A_TIME : emr_sweep_chunk(s->tensors[0]);
@@ -103,6 +117,8 @@ static emr_status cut_lists(key_lists *l, emr_cut *cuts, uint32_t n, size_t chun
     const emr_key_source source = {.context = l,
                                    .load = load_keys,
                                    .keys = give_keys,
+                                   .advance = s->env->progress ? advance_sweep : NULL,
+                                   .find_keys = find_magnitudes,
                                    .count = s->seen.count,
                                    .chunk = chunk,
                                    .granule = s->seen.row_length ? s->seen.row_length : 1,

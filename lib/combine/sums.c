@@ -72,22 +72,24 @@ static void add_chunk_sums(sum_round *r, double *total)
             total[i] += r->sums[k * r->n_sums + i];
 }
 
+static uint64_t count_elements(const sum_round *r)
+{
+    uint64_t n = 0;
+    for (size_t k = 0; k < r->n_chunks; k++)
+        n += r->chunks[k].n;
+    return n;
+}
+
 static emr_status sum_in_rounds(sum_round *r, emr_error *error)
 {
-    const emr_sweep *s = r->sweep;
-    double *total = s->found + s->n_found;
-    uint64_t done = 0, all = 0;
+    double *total = r->sweep->found + r->sweep->n_found;
     emr_status status = EMR_OK;
-    for (uint32_t i = 0; i < s->n_tensors; i++)
-        all += s->tensors[i]->seen.count;
     for (list_chunks(r); !status && r->n_chunks; list_chunks(r)) {
-        status = emr_work(&s->workers, r->n_chunks, sum_one, r, error);
+        status = emr_work(&r->sweep->workers, r->n_chunks, sum_one, r, error);
         if (status)
             return status;
         add_chunk_sums(r, total);
-        for (size_t k = 0; k < r->n_chunks; k++)
-            done += r->chunks[k].n;
-        status = emr_env_progress(s->env, done, all, "preparing", error);
+        status = emr_sweep_advance(r->sweep, count_elements(r), error);
     }
     return status;
 }

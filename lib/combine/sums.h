@@ -16,7 +16,12 @@ typedef struct emr_sweep {
     emr_method_tensor seen; /* what the stages are of */
     double *found;          /* by the stages so far, and room for this one's */
     size_t n_found;         /* by those before this one */
+    uint64_t done, stage_end,
+        total; /* elements, of all stages: read, to be read at this stage's end, and in all */
 } emr_sweep;
+
+/* So many more elements of this stage were read: the host hears of it. What is read again does not count. */
+emr_status emr_sweep_advance(emr_sweep *sweep, uint64_t n, emr_error *error);
 
 /* n numbers behind those found so far. */
 emr_status emr_sweep_sum(emr_sweep *sweep, const emr_method_stage *stage, uint32_t n, emr_error *error);

@@ -4,6 +4,7 @@
 #include "combine/plan.h"
 #include "combine/reader.h"
 #include "combine/sums.h"
+#include "core/bytes.h"
 #include "core/work.h"
 
 #include <string.h>
@@ -35,6 +36,18 @@ static emr_status grow_found(emr_sweep *s, uint32_t n, emr_error *error)
     return EMR_OK;
 }
 
+emr_status emr_sweep_advance(emr_sweep *s, uint64_t n, emr_error *error)
+{
+    s->done = n < s->stage_end - s->done ? s->done + n : s->stage_end;
+    return emr_env_progress(s->env, s->done, s->total, "preparing", error);
+}
+
+/* Each stage that is needed reads everything once. */
+static void begin_progress(emr_sweep *s, uint32_t needed)
+{
+    s->total = s->seen.count * emr_popcount64(needed);
+}
+
 static emr_status settle_stage(emr_sweep *s, const emr_method_stage *stage, emr_error *error)
 {
     emr_error why;
@@ -50,9 +63,11 @@ static emr_status run_stage(emr_sweep *s, uint32_t i, bool is_needed, emr_error 
     uint32_t n = stage->n_found(&s->seen);
     emr_status status = grow_found(s, n, error);
     if (!status && is_needed) {
+        s->stage_end += s->seen.count;
         status = stage->add_sums ? emr_sweep_sum(s, stage, n, error) : emr_sweep_cut(s, stage, n, error);
         if (!status)
             status = settle_stage(s, stage, error);
+        s->done = s->stage_end;
     }
     s->n_found += n;
     return status;
@@ -70,6 +85,7 @@ static emr_status run_needed_stages(emr_combined *owner, emr_sweep *s, emr_error
 {
     uint32_t needed = emr_combined_stages(owner);
     emr_status status = EMR_OK;
+    begin_progress(s, needed);
     for (uint32_t i = 0; !status && i < s->combination->n_stages; i++)
         status = run_stage(s, i, needed >> i & 1, error);
     if (!status)

@@ -6,8 +6,6 @@
 
 #include <string.h>
 
-enum { STEP = 1024 }; /* elements that emr_agreement_combine takes at a time */
-
 void emr_agreement_begin(emr_agreement *a, float *memory, size_t n, bool elects)
 {
     *a = (emr_agreement){.total = memory,
@@ -124,8 +122,8 @@ void emr_agreement_end(const emr_agreement *a, const emr_method_tensor *tensor, 
 
 void emr_agreement_combine(const emr_method_chunk *c, bool elects, emr_sparsify_fn sparsify)
 {
-    for (size_t at = 0; at < c->n; at += STEP) {
-        size_t n = (size_t)emr_min(STEP, c->n - at);
+    for (size_t at = 0; at < c->n; at += EMR_AGREEMENT_STEP) {
+        size_t n = (size_t)emr_min(EMR_AGREEMENT_STEP, c->n - at);
         float *room = c->scratch + EMR_AGREEMENT_FLOATS * n;
         emr_agreement a;
         emr_agreement_begin(&a, c->scratch, n, elects);

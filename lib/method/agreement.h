@@ -25,6 +25,9 @@ enum { EMR_AGREEMENT_WEIGHT, EMR_AGREEMENT_LAMBDA, EMR_AGREEMENT_NORMALIZE, EMR_
         .name = "normalize", .initial = (normalizes), .least = 0, .most = 1, .is_whole = 1                   \
     }
 
+/* Elements at a time, so that their sums stay in the nearest cache. */
+enum { EMR_AGREEMENT_STEP = 1024 };
+
 /* Floats of a chunk's scratch for each of its elements: for the sums alone, and with room for emr_agreement_combine. */
 enum { EMR_AGREEMENT_FLOATS = 5, EMR_AGREEMENT_SCRATCH = EMR_AGREEMENT_FLOATS + 1 };
 

@@ -5,6 +5,8 @@
 #include "method/draw.h"
 #include "method/rescale.h"
 
+#include "core/memory.h"
+
 enum { DENSITY = EMR_AGREEMENT_PARAMETERS, RESCALE, N_PARAMETERS };
 
 static const emr_method_parameter dare_parameters[N_PARAMETERS] = {
@@ -52,26 +54,52 @@ static void add_dare_norms(const emr_method_chunk *c, double *sums)
     }
 }
 
-static const float *keep_drawn(const emr_method_chunk *c, uint32_t input, size_t at, size_t n, float *room)
+/* The same, and what becomes of what is kept. */
+static emr_random_draw dare_scaled_draw(const emr_method_chunk *c, uint32_t input, size_t at, size_t n)
 {
     const emr_method_tensor *tensor = c->tensor;
-    const float *values = c->inputs[input] + at;
-    if (dare_density(tensor, input) >= 1)
-        return values;
     emr_random_draw draw = dare_draw(c, input, at, n);
     draw.divides = dare_rescale(tensor) == EMR_RESCALE_PROBABILITY;
+    draw.weight = (float)emr_method_value(tensor, input, EMR_AGREEMENT_WEIGHT);
     if (draw.divides)
         draw.scale = (float)dare_density(tensor, input);
     else if (dare_rescale(tensor) == EMR_RESCALE_NORM)
         draw.scale = emr_rescale_factor(tensor->found, input);
-    emr_draw_kernels(tensor).keep(&draw, values, room);
+    return draw;
+}
+
+static const float *keep_drawn(const emr_method_chunk *c, uint32_t input, size_t at, size_t n, float *room)
+{
+    const float *values = c->inputs[input] + at;
+    if (dare_density(c->tensor, input) >= 1)
+        return values;
+    const emr_random_draw draw = dare_scaled_draw(c, input, at, n);
+    emr_draw_kernels(c->tensor).keep(&draw, values, room);
     return room;
+}
+
+/* Added up as they are drawn: without an election there is but one sum. */
+static void add_drawn(const emr_method_chunk *c, const emr_agreement *a, uint32_t input, size_t at)
+{
+    const float *values = c->inputs[input] + at;
+    if (dare_density(c->tensor, input) >= 1) {
+        emr_agreement_add(a, c->tensor, input, values);
+        return;
+    }
+    const emr_random_draw draw = dare_scaled_draw(c, input, at, a->n);
+    emr_draw_kernels(c->tensor).add(&draw, values, a->total);
 }
 
 static emr_status combine_dare(const emr_method_chunk *c, emr_error *error)
 {
     (void)error;
-    emr_agreement_combine(c, false, keep_drawn);
+    for (size_t at = 0; at < c->n; at += EMR_AGREEMENT_STEP) {
+        emr_agreement a;
+        emr_agreement_begin(&a, c->scratch, (size_t)emr_min(EMR_AGREEMENT_STEP, c->n - at), false);
+        for (uint32_t t = 0; t < c->tensor->n_inputs; t++)
+            add_drawn(c, &a, t, at);
+        emr_agreement_end(&a, c->tensor, c->out + at);
+    }
     return EMR_OK;
 }
 

@@ -14,7 +14,7 @@ static const emr_method_parameter passthrough_parameters[] = {
 static emr_status check_passthrough(const emr_method_tensor *tensor, emr_error *error)
 {
     if (tensor->n_inputs != 1)
-        return emr_fail(error, EMR_EINVAL, "passthrough takes one model, and here are %u",
+        return emr_fail(error, EMR_EINVAL, "passthrough takes one model, the base among them, not %u",
                         (uint64_t)tensor->n_inputs);
     return EMR_OK;
 }

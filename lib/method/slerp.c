@@ -20,7 +20,7 @@ static const emr_method_parameter slerp_parameters[] = {
 static emr_status check_slerp(const emr_method_tensor *tensor, emr_error *error)
 {
     if (tensor->n_inputs != 2)
-        return emr_fail(error, EMR_EINVAL, "slerp goes from one model to another, and here are %u",
+        return emr_fail(error, EMR_EINVAL, "slerp takes two models, the base among them, not %u",
                         (uint64_t)tensor->n_inputs);
     return EMR_OK;
 }

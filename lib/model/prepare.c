@@ -25,14 +25,23 @@ emr_status emr_tensor_prepare(const emr_tensor *t, const emr_resources *resource
 typedef struct whole_progress {
     const emr_env *env;
     uint64_t done, total, current;
+    uint64_t shown; /* what the host was told last: never more than now */
 } whole_progress;
+
+/* The part of `bytes` that is done; what a host's hook says may be anything. */
+static uint64_t part_done(const emr_progress *progress, uint64_t bytes)
+{
+    if (progress->done >= progress->total)
+        return progress->total ? bytes : 0;
+    return emr_min((uint64_t)((double)progress->done / (double)progress->total * (double)bytes), bytes);
+}
 
 static emr_status pass_progress(void *user, const emr_progress *progress, emr_error *error)
 {
-    const whole_progress *w = user;
-    double part = progress->total ? (double)progress->done / (double)progress->total : 0;
-    const emr_progress whole = {
-        .size = sizeof whole, .done = w->done + (uint64_t)(part * (double)w->current), .total = w->total};
+    whole_progress *w = user;
+    uint64_t done = w->done + part_done(progress, w->current);
+    w->shown = done > w->shown ? done : w->shown;
+    const emr_progress whole = {.size = sizeof whole, .done = w->shown, .total = w->total};
     return w->env->progress(w->env->progress_user, &whole, error);
 }
 

@@ -282,8 +282,9 @@ typedef struct emr_random_draw {
     uint64_t first;
     size_t n;
     uint64_t threshold; /* at most 2^32, which keeps all */
-    float scale;        /* of `keep` */
+    float scale;        /* of `keep` and `add` */
     bool divides;       /* else it multiplies */
+    float weight;       /* of `add` */
 } emr_random_draw;
 
 /* What thinning at random is done with. */
@@ -292,6 +293,8 @@ typedef struct emr_random_kernels {
     void (*words)(uint64_t key, uint64_t first, size_t n, uint32_t *words);
     /* Values that are kept, scaled; +0 in the place of others. `kept` may be `values`. */
     void (*keep)(const emr_random_draw *draw, const float *values, float *kept);
+    /* totals[i] = totals[i] + weight * what `keep` makes of it */
+    void (*add)(const emr_random_draw *draw, const float *values, float *totals);
     /* Adds to the sums: magnitudes of all values, and of those that are kept. In f64: lane i mod 8 of 8 adds up position
      * i, in order of i; and emr_random_fold() of them is added to the sum. */
     void (*sums)(const emr_random_draw *draw, const float *values, double sums[2]);

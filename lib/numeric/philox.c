@@ -40,12 +40,22 @@ static void plain_words(uint64_t key, uint64_t first, size_t n, uint32_t *words)
         words[i] = element_word(key, first + i);
 }
 
+static float keep_element(const emr_random_draw *draw, const float *values, size_t i)
+{
+    float scaled = draw->divides ? values[i] / draw->scale : values[i] * draw->scale;
+    return element_word(draw->key, draw->first + i) < draw->threshold ? scaled : 0;
+}
+
 static void plain_keep(const emr_random_draw *draw, const float *values, float *kept)
 {
-    for (size_t i = 0; i < draw->n; i++) {
-        float scaled = draw->divides ? values[i] / draw->scale : values[i] * draw->scale;
-        kept[i] = element_word(draw->key, draw->first + i) < draw->threshold ? scaled : 0;
-    }
+    for (size_t i = 0; i < draw->n; i++)
+        kept[i] = keep_element(draw, values, i);
+}
+
+static void plain_add(const emr_random_draw *draw, const float *values, float *totals)
+{
+    for (size_t i = 0; i < draw->n; i++)
+        totals[i] += keep_element(draw, values, i) * draw->weight;
 }
 
 static void plain_sums(const emr_random_draw *draw, const float *values, double sums[2])
@@ -61,7 +71,8 @@ static void plain_sums(const emr_random_draw *draw, const float *values, double 
     sums[1] += emr_random_fold(kept);
 }
 
-const emr_random_kernels emr_random_c = {.words = plain_words, .keep = plain_keep, .sums = plain_sums};
+const emr_random_kernels emr_random_c = {
+    .words = plain_words, .keep = plain_keep, .add = plain_add, .sums = plain_sums};
 
 emr_random_kernels emr_random_kernels_of(const emr_kernels *kernels)
 {

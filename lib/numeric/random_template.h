@@ -23,9 +23,13 @@
 #define UNROLL _Pragma("GCC unroll 8")
 #endif
 
+/* Rounds wait for their products: groups of counters are drawn side by side, so that there is always another one to go on
+ * with. */
 enum {
-    AT_A_TIME = 4 * V_COUNTERS,        /* words at a time */
-    VECTORS_AT_A_TIME = V_COUNTERS / 4 /* of 16 */
+    DRAWN_GROUPS = 2,
+    GROUP_VECTORS = V_COUNTERS / 4, /* of 16 words */
+    VECTORS_AT_A_TIME = DRAWN_GROUPS * GROUP_VECTORS,
+    AT_A_TIME = 16 * VECTORS_AT_A_TIME /* words at a time */
 };
 
 /* What is the same for all counters (q, q_high, 0, 0) that have one q_high: the products with its zeros in the first
@@ -55,33 +59,59 @@ static INLINE void begin_rounds(rounds *r, uint64_t key, uint32_t q_high)
     }
 }
 
-/* The words of counters q, q + 1, ... */
-static INLINE void draw_words(const rounds *r, uint32_t q, v16 words[VECTORS_AT_A_TIME])
+/* The counters q, q + 1, ... after two rounds. */
+static INLINE void begin_words(const rounds *r, uint32_t q, counters c[4])
 {
     const counters times_0 = c_set(EMR_PHILOX_TIMES_0), times_1 = c_set(EMR_PHILOX_TIMES_1);
-    counters c[4], low_0, low_1;
+    counters low_0, low_1;
     c[2] = c_xor(c_multiply(c_count(q), times_0, &low_0), r->first_key);
     c[0] = c_xor(c_multiply(c[2], times_1, &low_1), r->second_key);
     c[1] = low_1;
     c[2] = c_xor(low_0, r->second_high);
     c[3] = r->second_low;
+}
+
+static INLINE void mix_words(const counters keys[2], counters c[4])
+{
+    const counters times_0 = c_set(EMR_PHILOX_TIMES_0), times_1 = c_set(EMR_PHILOX_TIMES_1);
+    counters low_0, low_1;
+    counters high_0 = c_multiply(c[0], times_0, &low_0), high_1 = c_multiply(c[2], times_1, &low_1);
+    c[0] = c_xor(high_1, c_xor(c[1], keys[0]));
+    c[1] = low_1;
+    c[2] = c_xor(high_0, c_xor(c[3], keys[1]));
+    c[3] = low_0;
+}
+
+/* The words of counters q, q + 1, ... */
+static INLINE void draw_words(const rounds *r, uint32_t q, v16 words[VECTORS_AT_A_TIME])
+{
+    counters c[DRAWN_GROUPS][4];
+    UNROLL
+    for (size_t g = 0; g < DRAWN_GROUPS; g++)
+        begin_words(r, q + (uint32_t)g * V_COUNTERS, c[g]);
     UNROLL
     for (size_t i = 0; i < EMR_PHILOX_ROUNDS - 2; i++) {
-        counters high_0 = c_multiply(c[0], times_0, &low_0), high_1 = c_multiply(c[2], times_1, &low_1);
-        c[0] = c_xor(high_1, c_xor(c[1], r->keys[i][0]));
-        c[1] = low_1;
-        c[2] = c_xor(high_0, c_xor(c[3], r->keys[i][1]));
-        c[3] = low_0;
+        UNROLL
+        for (size_t g = 0; g < DRAWN_GROUPS; g++)
+            mix_words(r->keys[i], c[g]);
     }
-    c_words(c, words);
+    UNROLL
+    for (size_t g = 0; g < DRAWN_GROUPS; g++)
+        c_words(c[g], words + g * GROUP_VECTORS);
 }
 
 /* What is done with the words. */
-typedef enum drawing { DRAW_WORDS, DRAW_TO_MULTIPLY, DRAW_TO_DIVIDE, DRAW_TO_SUM } drawing;
+typedef enum drawing { DRAW_WORDS, DRAW_TO_KEEP, DRAW_TO_ADD, DRAW_TO_SUM } drawing;
 
 typedef struct drawn_lanes {
     double all[8], kept[8];
 } drawn_lanes;
+
+static INLINE v16 keep_vector(const emr_random_draw *d, m16 is_kept, v16 value)
+{
+    v16 scale = v_set(d->scale);
+    return v_where(is_kept, d->divides ? v_divide(value, scale) : v_mul(value, scale));
+}
 
 static INLINE void use_words(drawing what, const emr_random_draw *d, v16 words, const float *x, void *to,
                              drawn_lanes *to_sum)
@@ -95,11 +125,10 @@ static INLINE void use_words(drawing what, const emr_random_draw *d, v16 words, 
     if (what == DRAW_TO_SUM) {
         v_add_wide(to_sum->all, v_abs(value));
         v_add_wide(to_sum->kept, v_where(is_kept, v_abs(value)));
-    } else {
-        v16 scale = v_set(d->scale);
-        v_store_f32(to,
-                    v_where(is_kept, what == DRAW_TO_DIVIDE ? v_divide(value, scale) : v_mul(value, scale)));
+        return;
     }
+    v16 kept = keep_vector(d, is_kept, value);
+    v_store_f32(to, what == DRAW_TO_KEEP ? kept : v_add(v_load_f32(to), v_mul(kept, v_set(d->weight))));
 }
 
 /* AT_A_TIME positions from `at`, a multiple, on. */
@@ -119,9 +148,11 @@ static INLINE void draw_whole(drawing what, const emr_random_draw *d, rounds *r,
 static INLINE void draw_part(drawing what, const emr_random_draw *d, rounds *r, uint64_t at, size_t skip,
                              size_t n, const float *x, void *to, drawn_lanes *to_sum)
 {
-    float values[AT_A_TIME] = {0}, out[AT_A_TIME];
+    float values[AT_A_TIME] = {0}, out[AT_A_TIME] = {0};
     if (what != DRAW_WORDS)
         memcpy(values + skip, x, n * sizeof *values);
+    if (what == DRAW_TO_ADD)
+        memcpy(out + skip, to, n * sizeof *out);
     draw_whole(what, d, r, at, values, out, to_sum);
     if (what != DRAW_TO_SUM)
         memcpy(to, out + skip, n * sizeof *out);
@@ -155,14 +186,32 @@ static ALONE void random_words(uint64_t key, uint64_t first, size_t n, uint32_t 
     draw_all(DRAW_WORDS, &d, NULL, (float *)(void *)words, NULL);
 }
 
+/* How they are scaled is a constant to each loop. */
+static INLINE void keep_all(drawing what, const emr_random_draw *d, const float *values, float *to)
+{
+    emr_random_draw divided = *d, multiplied = *d;
+    divided.divides = true;
+    multiplied.divides = false;
+    if (d->divides)
+        draw_all(what, &divided, values, to, NULL);
+    else
+        draw_all(what, &multiplied, values, to, NULL);
+}
+
 static ALONE void random_keep(const emr_random_draw *d, const float *values, float *kept)
 {
     if (keeps_all(d))
         emr_random_c.keep(d, values, kept);
-    else if (d->divides)
-        draw_all(DRAW_TO_DIVIDE, d, values, kept, NULL);
     else
-        draw_all(DRAW_TO_MULTIPLY, d, values, kept, NULL);
+        keep_all(DRAW_TO_KEEP, d, values, kept);
+}
+
+static ALONE void random_add(const emr_random_draw *d, const float *values, float *totals)
+{
+    if (keeps_all(d))
+        emr_random_c.add(d, values, totals);
+    else
+        keep_all(DRAW_TO_ADD, d, values, totals);
 }
 
 static ALONE void random_sums(const emr_random_draw *d, const float *values, double sums[2])
@@ -179,7 +228,7 @@ static ALONE void random_sums(const emr_random_draw *d, const float *values, dou
 
 #define RANDOM_KERNELS                                                                                       \
     {                                                                                                        \
-        .words = random_words, .keep = random_keep, .sums = random_sums                                      \
+        .words = random_words, .keep = random_keep, .add = random_add, .sums = random_sums                   \
     }
 
 #undef INLINE

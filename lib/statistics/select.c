@@ -144,8 +144,12 @@ static void release_memory(selection *s)
 
 static const float *list_keys(const selection *s, size_t worker, uint32_t list)
 {
+    const emr_key_source *source = s->source;
+    const float *found = source->find_keys ? source->find_keys(source->context, worker, list) : NULL;
     float *keys = s->floats + worker * s->chunk;
-    s->source->keys(s->source->context, worker, list, keys);
+    if (found)
+        return found;
+    source->keys(source->context, worker, list, keys);
     return keys;
 }
 

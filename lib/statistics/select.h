@@ -18,6 +18,8 @@ typedef struct emr_key_source {
     emr_status (*load)(void *context, size_t worker, uint64_t first, size_t n, emr_error *error);
     /* The n keys of what that worker has loaded last. */
     void (*keys)(void *context, size_t worker, uint32_t list, float *keys);
+    /* Where they lie already, signs and all: those do not count. NULL, and where it returns NULL, `keys` is asked. */
+    const float *(*find_keys)(void *context, size_t worker, uint32_t list);
     /* Hears, on the thread that asked, that so many more keys were read; may be NULL. What it fails with ends the
      * search. */
     emr_status (*advance)(void *context, uint64_t n, emr_error *error);

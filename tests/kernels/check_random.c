@@ -26,7 +26,8 @@ static emr_random_draw some_draw(void)
                              .n = below(chance(2) ? 70 : LONGEST),
                              .threshold = threshold,
                              .scale = ordinary() + 2,
-                             .divides = chance(2)};
+                             .divides = chance(2),
+                             .weight = ordinary()};
 }
 
 static void reset_outputs(void)
@@ -54,6 +55,16 @@ static bool same_kept(const emr_random_kernels *own, const emr_random_draw *d)
     return same && memcmp(reference, other, sizeof other) == 0;
 }
 
+static bool same_totals(const emr_random_kernels *own, const emr_random_draw *d)
+{
+    reset_outputs();
+    for (size_t i = 0; i < d->n; i++)
+        reference[AROUND + i] = other[AROUND + i] = ordinary();
+    emr_random_c.add(d, values, reference + AROUND);
+    own->add(d, values, other + AROUND);
+    return memcmp(reference, other, sizeof other) == 0;
+}
+
 static bool same_magnitudes(const emr_random_kernels *own, const emr_random_draw *d)
 {
     double a[2] = {1, 2}, b[2] = {1, 2};
@@ -71,9 +82,11 @@ void check_random(const emr_kernels *kernels, counts *n)
         for (size_t k = 0; k < LONGEST; k++)
             values[k] = value_of(f);
         bool words = same_words(&own, &d), kept = same_kept(&own, &d), sums = same_magnitudes(&own, &d);
-        count(n, words && kept && sums);
-        if (!words || !kept || !sums)
-            printf("%s: random numbers differ: words %d, kept %d, sums %d; %zu from %llu, flavour %d\n",
-                   kernels->name, !words, !kept, !sums, d.n, (unsigned long long)d.first, (int)f);
+        bool totals = same_totals(&own, &d);
+        count(n, words && kept && totals && sums);
+        if (!words || !kept || !totals || !sums)
+            printf("%s: random numbers differ: words %d, kept %d, totals %d, sums %d; %zu from %llu, flavour "
+                   "%d\n",
+                   kernels->name, !words, !kept, !totals, !sums, d.n, (unsigned long long)d.first, (int)f);
     }
 }

@@ -301,7 +301,6 @@ static void time_steps(const emr_kernels *k)
 void time_kernels(const emr_kernels *k)
 {
     time_steps(k);
-    return;
     time_all_encoding(k);
     for (size_t d = 0; d < sizeof dtypes / sizeof dtypes[0]; d++)
         time_dtype(k, dtypes[d]);

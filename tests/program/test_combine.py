@@ -254,6 +254,8 @@ def test_errors_say_the_way_out():
             (2, [*LINEAR, "--task", "one", "--set", "weight=1e39", "-o", "o/"], ["a number that F32 can hold"]),
             (2, [*LINEAR, "--task", "one:1", "--out-dtype", "float16", "-o", "o/"], ["none of f32, f16, bf16"]),
             (2, [*LINEAR, "--task", "one:1", "--memory", "1KiB", "-o", "o/"], ["readers has", "needed", "--memory"]),
+            (2, [*TA, "--task", "one:1", "--on-mismatch", "pad", "-o", "o/"], ["error, private and rows"]),
+            (2, [*TA, "--task", "base=one:1", "--set", "base.weight=1", "-o", "o/"], ["give the task another name"]),
             (2, ["combine", "a.yml", "-o", "o/"], ["--config a.yml"])):
         refused(status, *words, says=says)
 

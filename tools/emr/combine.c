@@ -66,6 +66,9 @@ static int check_usage(const arguments *a, const emr_method **method)
     int exit_status = a->config ? check_recipe_usage(a) : check_method_usage(a, method);
     if (exit_status)
         return exit_status;
+    if (a->policy.on_mismatch == EMR_ON_MISMATCH_PAD)
+        return complain(EXIT_USAGE,
+                        "--on-mismatch: 'pad' is not for combined models; error, private and rows are");
     if (!a->output && !a->dry_run)
         return complain(EXIT_USAGE, "combine: -o OUT.safetensors or DIR/ is missing");
     if (a->output && to_standard_output(a) && ((a->json && !a->dry_run) || a->shard_bytes))

@@ -12,10 +12,10 @@ static const char *method_words(const char *name)
     } all[] = {
         {"arcee_fusion", "a task's weights where they matter most, else the base's"},
         {"breadcrumbs", "task arithmetic without the largest and the smallest changes"},
-        {"breadcrumbs_ties", "the same, signs elected as by ties"},
+        {"breadcrumbs_ties", "breadcrumbs, with signs elected as by ties"},
         {"consensus", "task arithmetic where at least k tasks agree that a weight matters (TALL masks)"},
         {"dare_linear", "task arithmetic of changes dropped at random"},
-        {"dare_ties", "the same, signs elected as by ties"},
+        {"dare_ties", "changes dropped at random, signs elected as by ties"},
         {"della", "as dare_ties, but small changes are dropped more often"},
         {"della_linear", "as dare_linear, but small changes are dropped more often"},
         {"karcher", "the mean on the sphere, of any number of models"},
@@ -27,12 +27,12 @@ static const char *method_words(const char *name)
         {"nuslerp", "slerp by weights, of models or of task vectors"},
         {"passthrough", "a model as it is, or scaled"},
         {"ram", "changes of one task added, those of several averaged"},
-        {"ramplus_tl", "the same, changes of one task made larger"},
+        {"ramplus_tl", "ram, with changes of one task made larger"},
         {"sce", "the changes that differ most between tasks, weighted by their size"},
         {"slerp", "along the great circle from one model (t = 0) to another (t = 1)"},
         {"task_arithmetic", "the base plus weighted changes"},
         {"ties", "the largest changes of each task, signs elected, as in mergekit: per tensor"},
-        {"ties_model", "the same as published: over the whole model"},
+        {"ties_model", "ties as published: cut over the whole model"},
     };
     for (size_t i = 0; i < sizeof all / sizeof all[0]; i++)
         if (strcmp(all[i].name, name) == 0)

@@ -101,7 +101,7 @@ emr_status print_combine_plan(const combine_job *j, const arguments *a, emr_erro
         return EMR_OK;
     }
     print_combined_tensors(j);
-    printf("%u tensors, %u combined by %s; reads %s, writes %s, works in %s\n", plan.n_tensors,
+    printf("%u tensors, %u combined by %s; reads %s, writes %s, works in at most %s\n", plan.n_tensors,
            plan.n_combined, j->method->name, size_text(plan.bytes_in, in), size_text(plan.bytes_out, out),
            size_text(plan.peak_memory, peak));
     return EMR_OK;

@@ -44,6 +44,9 @@ typedef struct setting_word {
 static emr_status name_task(setting_word *w, const char *task, const arguments *a, emr_error *error)
 {
     for (size_t i = 0; i < a->n_tasks; i++) {
+        if (strcmp(a->tasks[i].name, task) == 0 && a->base && strcmp(task, "base") == 0)
+            return fail_with(error, EMR_EINVAL, NULL,
+                             "--set: 'base' is the base and a task: give the task another name");
         if (strcmp(a->tasks[i].name, task) == 0) {
             w->task = (uint32_t)i;
             return EMR_OK;
