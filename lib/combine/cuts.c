@@ -90,7 +90,7 @@ static const float *find_magnitudes(void *context, size_t worker, uint32_t list)
 
 static size_t choose_chunk(const emr_sweep *s)
 {
-    return s->n_tensors > 1 ? KEYS_AT_A_TIME : emr_sweep_chunk(s->tensors[0]);
+    return s->n_tensors > 1 ? KEYS_AT_A_TIME : emr_sweep_largest_chunk(s);
 }
 
 /* Asks the method which lists are cut where; how many lists there are. */
