@@ -43,7 +43,7 @@ static uint32_t needed_crumb_stages(const emr_method_tensor *tensor)
 {
     for (uint32_t t = 0; t < tensor->n_inputs; t++)
         if (!takes_all(tensor, t))
-            return emr_method_value(tensor, 0, RESCALE) ? 3 : 1; /* a bit each */
+            return emr_method_value(tensor, 0, RESCALE) != 0 ? 3 : 1; /* a bit each */
     return 0;
 }
 
@@ -57,7 +57,7 @@ static emr_magnitude_cuts unscaled_crumb_cuts(const emr_method_tensor *tensor, u
 static emr_magnitude_cuts crumb_cuts_of(const emr_method_tensor *tensor, uint32_t input)
 {
     emr_magnitude_cuts cuts = unscaled_crumb_cuts(tensor, input);
-    if (cuts.keep && emr_method_value(tensor, 0, RESCALE))
+    if (cuts.keep && emr_method_value(tensor, 0, RESCALE) != 0)
         cuts.scale = emr_rescale_factor(tensor->found + count_crumb_cuts(tensor), input);
     return cuts;
 }
