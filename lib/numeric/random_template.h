@@ -158,6 +158,7 @@ static INLINE void draw_part(drawing what, const emr_random_draw *d, rounds *r, 
         memcpy(to, out + skip, n * sizeof *out);
 }
 
+/* Where `what` reads no values, or writes none, both are the one array that there is. */
 static INLINE void draw_all(drawing what, const emr_random_draw *d, const float *x, float *to,
                             drawn_lanes *to_sum)
 {
@@ -183,7 +184,8 @@ static bool keeps_all(const emr_random_draw *d)
 static ALONE void random_words(uint64_t key, uint64_t first, size_t n, uint32_t *words)
 {
     const emr_random_draw d = {.key = key, .first = first, .n = n};
-    draw_all(DRAW_WORDS, &d, NULL, (float *)(void *)words, NULL);
+    float *to = (float *)(void *)words;
+    draw_all(DRAW_WORDS, &d, to, to, NULL);
 }
 
 /* How they are scaled is a constant to each loop. */
@@ -221,7 +223,7 @@ static ALONE void random_sums(const emr_random_draw *d, const float *values, dou
         emr_random_c.sums(d, values, sums);
         return;
     }
-    draw_all(DRAW_TO_SUM, d, values, NULL, &drawn);
+    draw_all(DRAW_TO_SUM, d, values, (float *)(uintptr_t)values, &drawn);
     sums[0] += emr_random_fold(drawn.all);
     sums[1] += emr_random_fold(drawn.kept);
 }
