@@ -123,7 +123,6 @@ emr_status emr_combination_create(emr_combination **combination, const emr_combi
     c->env = env;
     c->options = options;
     c->kernels = emr_kernels_select();
-    c->votes = c->kernels->votes.subtract ? c->kernels->votes : emr_votes_c;
     status = copy_head_globs(c, error);
     if (!status)
         status = take_method(c, error);

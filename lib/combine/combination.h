@@ -52,7 +52,6 @@ struct emr_combination {
     emr_method_stage stages[EMR_METHOD_STAGES_MAX];
     emr_policy policy;
     const emr_kernels *kernels;
-    emr_vote_kernels votes;
     const emr_model *base;
     emr_task *tasks;
     size_t tasks_capacity;

@@ -1,4 +1,4 @@
-/* votes.h - the kernels of methods that cut and elect (lib/method): differences from the base, keys that are collected
+/* votes.h - the kernels of methods that cut and elect (lib/method): keys that are collected
  * where a list is cut, and the sum of the inputs that agree. */
 #ifndef EMR_NUMERIC_VOTES_H
 #define EMR_NUMERIC_VOTES_H
@@ -28,8 +28,6 @@ typedef struct emr_key_interval {
 } emr_key_interval;
 
 typedef struct emr_vote_kernels {
-    /* out = values - base; whether all of that is finite. `out` may be `values`. */
-    bool (*subtract)(float *out, const float *values, const float *base, size_t n);
     /* Copies the bits of those keys that lie in the interval, without their signs, to `inside`, which has room for n; returns
      * how many. Adds the number of larger ones to *n_larger. */
     size_t (*collect)(const float *keys, size_t n, emr_key_interval interval, uint32_t *inside,

@@ -8,16 +8,6 @@ static float magnitude_of(float x)
     return x < 0 ? -x : x;
 }
 
-static bool subtract_values(float *out, const float *values, const float *base, size_t n)
-{
-    float wrong = 0; /* or NaN */
-    for (size_t i = 0; i < n; i++) {
-        out[i] = values[i] - base[i];
-        wrong += out[i] - out[i];
-    }
-    return wrong == 0;
-}
-
 static size_t collect_keys(const float *keys, size_t n, emr_key_interval v, uint32_t *inside,
                            size_t *n_larger)
 {
@@ -72,7 +62,6 @@ static void elect_sums(const emr_vote *vote, size_t n, float *out)
 }
 
 const emr_vote_kernels emr_votes_c = {
-    .subtract = subtract_values,
     .collect = collect_keys,
     .elect = elect_sums,
 };

@@ -7,23 +7,6 @@
 
 enum { V_FLOATS = 16, V_KEYS = 64 };
 
-/* Differences from themselves are 0, or NaN where one is not finite. */
-static bool subtract_vectors(float *out, const float *values, const float *base, size_t n)
-{
-    size_t whole = n / V_FLOATS * V_FLOATS;
-    float wrong[V_FLOATS], sum = 0;
-    v16 seen = v_zero();
-    for (size_t i = 0; i < whole; i += V_FLOATS) {
-        v16 d = v_sub(v_load_f32(values + i), v_load_f32(base + i));
-        seen = v_add(seen, v_sub(d, d));
-        v_store_f32(out + i, d);
-    }
-    v_store_f32(wrong, seen);
-    for (size_t i = 0; i < V_FLOATS; i++)
-        sum += wrong[i];
-    return emr_votes_c.subtract(out + whole, values + whole, base + whole, n - whole) && sum == 0;
-}
-
 /* A bit for each of V_KEYS keys that is larger. */
 static INLINE uint64_t larger_keys(const float *keys, v16 than)
 {
@@ -138,7 +121,7 @@ static void elect_vectors(const emr_vote *vote, size_t n, float *out)
 /* This in a variant's table. */
 #define VOTE_KERNELS                                                                                         \
     {                                                                                                        \
-        .subtract = subtract_vectors, .collect = collect_vectors, .elect = elect_vectors                     \
+        .collect = collect_vectors, .elect = elect_vectors                                                   \
     }
 
 #undef INLINE
