@@ -3,7 +3,7 @@
  *
  *     tau = sum tau_t,  mask_t = |tau_t| > tall_t * |tau - tau_t|
  *     out = lambda * tau where at least k masks are set, else 0 */
-#include "method/methods.h"
+#include "method/magnitude.h"
 
 #include <float.h>
 #include <string.h>
@@ -22,17 +22,12 @@ static void add_change(float *restrict sum, const float *restrict tau, size_t n)
         sum[i] += tau[i];
 }
 
-static float positive_part(float x)
-{
-    return x < 0 ? -x : x;
-}
-
 /* Counts the masks that are set, exactly: there are fewer than 2^24. */
 static void count_mask(float *restrict masks, const float *restrict sum, const float *restrict tau, size_t n,
                        float tall)
 {
     for (size_t i = 0; i < n; i++)
-        masks[i] += positive_part(tau[i]) > tall * positive_part(sum[i] - tau[i]) ? 1.0F : 0.0F;
+        masks[i] += emr_magnitude(tau[i]) > tall * emr_magnitude(sum[i] - tau[i]) ? 1.0F : 0.0F;
 }
 
 static emr_status combine_consensus(const emr_method_chunk *c, emr_error *error)

@@ -2,7 +2,7 @@
  * ones that of the later task.
  *
  *     out = lambda * tau_t, with the last t of those whose |tau_t| is largest */
-#include "method/methods.h"
+#include "method/magnitude.h"
 
 #include <float.h>
 #include <string.h>
@@ -13,15 +13,10 @@ static const emr_method_parameter magmax_parameters[] = {
     {.name = "lambda", .initial = 0.5, .least = -FLT_MAX, .most = FLT_MAX},
 };
 
-static float size_of_change(float x)
-{
-    return x < 0 ? -x : x;
-}
-
 static void take_larger(float *restrict out, const float *restrict input, size_t n)
 {
     for (size_t i = 0; i < n; i++)
-        out[i] = size_of_change(input[i]) >= size_of_change(out[i]) ? input[i] : out[i];
+        out[i] = emr_magnitude(input[i]) >= emr_magnitude(out[i]) ? input[i] : out[i];
 }
 
 static emr_status combine_magmax(const emr_method_chunk *c, emr_error *error)

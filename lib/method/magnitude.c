@@ -10,16 +10,11 @@
 
 enum { VOTERS_AT_ONCE = 64 };
 
-static float magnitude_of(float x)
-{
-    return emr_f32_from_bits(emr_f32_bits(x) & 0x7fffffff);
-}
-
 void emr_magnitude_keys(const emr_method_chunk *c, uint32_t list, float *keys)
 {
     const float *values = c->inputs[list];
     for (size_t i = 0; i < c->n; i++)
-        keys[i] = magnitude_of(values[i]);
+        keys[i] = emr_magnitude(values[i]);
 }
 
 /* ---- bounds */
@@ -76,7 +71,7 @@ const float *emr_magnitude_sparsify(const emr_method_chunk *c, emr_magnitude_cut
     for (size_t from = 0, same; from < n; from += same) {
         same = bounds_at(c, cuts, at + from, n - from, &above, &below);
         for (size_t i = from; i < from + same; i++) {
-            float size = magnitude_of(values[i]);
+            float size = emr_magnitude(values[i]);
             room[i] = size > above && size < below ? values[i] * cuts.scale : 0;
         }
     }
@@ -90,7 +85,7 @@ static double l1_norm(const float *values, size_t n)
 {
     double lanes[8] = {0};
     for (size_t i = 0; i < n; i++)
-        lanes[i % 8] += (double)magnitude_of(values[i]);
+        lanes[i % 8] += (double)emr_magnitude(values[i]);
     return ((lanes[0] + lanes[4]) + (lanes[2] + lanes[6])) + ((lanes[1] + lanes[5]) + (lanes[3] + lanes[7]));
 }
 

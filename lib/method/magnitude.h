@@ -2,7 +2,14 @@
 #ifndef EMR_METHOD_MAGNITUDE_H
 #define EMR_METHOD_MAGNITUDE_H
 
+#include "core/bytes.h"
 #include "method/methods.h"
+
+/* |x|; of -0 it is +0. */
+static inline float emr_magnitude(float x)
+{
+    return emr_f32_from_bits(emr_f32_bits(x) & 0x7fffffff);
+}
 
 /* As a place_cut gives it: everything is among the largest. */
 #define EMR_MAGNITUDE_ALL UINT64_MAX

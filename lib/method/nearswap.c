@@ -1,7 +1,7 @@
 /* nearswap.c - NearSwap: towards the task, but at each parameter at most t far.
  *
  *     out = tau * min(t / max(|tau|, 1e-6), 1) */
-#include "method/methods.h"
+#include "method/magnitude.h"
 
 #include "core/error.h"
 
@@ -19,7 +19,7 @@ static emr_status combine_nearswap(const emr_method_chunk *c, emr_error *error)
     const float *tau = c->inputs[0];
     (void)error;
     for (size_t i = 0; i < c->n; i++) {
-        float distance = tau[i] < 0 ? -tau[i] : tau[i];
+        float distance = emr_magnitude(tau[i]);
         float part = t / (distance > 1e-6F ? distance : 1e-6F);
         c->out[i] = tau[i] * (part < 1 ? part : 1);
     }

@@ -508,7 +508,7 @@ static bool begin_searches(selection *s, emr_cut *cuts, size_t n)
     s->searches = emr_allocate_array(&s->workers->allocator, n, sizeof *s->searches);
     for (size_t i = 0; s->searches && i < n; i++) {
         emr_cut *c = &cuts[i];
-        c->found[0] = c->k ? 0 : (double)__builtin_inff();
+        c->found[0] = c->k ? 0 : (double)float_of_bits(INFINITE_BITS);
         c->found[1] = c->k ? (double)s->source->count : 0;
         if (c->k == 0 || c->k > s->source->count)
             continue;
