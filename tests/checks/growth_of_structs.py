@@ -1,6 +1,6 @@
 """growth_of_structs.py - structs may grow: with one more member at the end of every growable one, a program built with the
-newer headers runs with today's library, and a program built with today's headers with the newer library. growth.c and growth_calls.c are the
-program; it says what works, and what is refused.
+newer headers runs with today's library, and a program built with today's headers with the newer library. growth.c
+and growth_calls.c are the program; it says what works, and what is refused.
 
     growth_of_structs.py COMPILER SHARED-LIBRARY INCLUDE LIB XXHASH-INCLUDE SOURCES..."""
 import os
