@@ -320,8 +320,10 @@ static void *metered_alloc(void *user, size_t bytes, size_t alignment)
     size_t *head = aligned_alloc(64, (bytes + 64 + 63) / 64 * 64);
     (void)alignment;
     *head = bytes;
-    m->now += bytes;
-    m->peak = m->now > m->peak ? m->now : m->peak;
+    const size_t now = atomic_fetch_add(&m->now, bytes) + bytes;
+    size_t peak = m->peak;
+    while (now > peak && !atomic_compare_exchange_weak(&m->peak, &peak, now))
+        ; /* another thread's peak was noted between: compare with that */
     return (unsigned char *)head + 64;
 }
 

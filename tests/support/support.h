@@ -105,15 +105,17 @@ emr_status test_apply(emr_modulator *modulator, uint32_t tensor, uint64_t first,
 /* Resources with these; either may be NULL. */
 emr_resources test_resources(const emr_allocator *allocator, const emr_executor *executor);
 
-/* An allocator that counts what is alive and can fail the k-th request (k from 0; SIZE_MAX: never). */
+/* An allocator that counts what is alive and can fail the k-th request (k from 0; SIZE_MAX: never). Like the meter it
+ * may be called from threads. */
 typedef struct test_allocator {
-    size_t requests, alive, fail_at;
+    _Atomic size_t requests, alive;
+    size_t fail_at;
 } test_allocator;
 emr_allocator test_allocator_make(test_allocator *state);
 
 /* An allocator that measures: bytes that are taken, and the most that ever were. */
 typedef struct test_meter {
-    size_t now, peak;
+    _Atomic size_t now, peak;
 } test_meter;
 emr_allocator test_meter_make(test_meter *state);
 
