@@ -9,7 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { LONGEST = 3000, AROUND = 16, RANDOM_CASES = 1000, FEWEST_TIES = 200 };
+enum { LONGEST = 1500, AROUND = 16, RANDOM_CASES = 600, FEWEST_TIES = 200 };
 
 static float values[LONGEST];
 static uint32_t words[2][LONGEST + 2 * AROUND];
