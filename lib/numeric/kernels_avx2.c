@@ -412,9 +412,9 @@ static inline counters c_count(uint32_t x)
     return _mm256_add_epi32(c_set(x), _mm256_setr_epi64x(0, 2, 1, 3));
 }
 
-static inline counters c_load(const uint32_t numbers[4])
+static inline counters c_load(const uint64_t numbers[4])
 {
-    return _mm256_permute4x64_epi64(_mm256_cvtepu32_epi64(load_half(numbers)), 0xd8);
+    return _mm256_permute4x64_epi64(_mm256_loadu_si256((const __m256i *)(const void *)numbers), 0xd8);
 }
 
 static inline counters c_xor(counters x, counters y)

@@ -334,10 +334,9 @@ static inline counters c_count(uint32_t x)
     return _mm512_add_epi32(c_set(x), _mm512_set_epi64(7, 3, 6, 2, 5, 1, 4, 0));
 }
 
-static inline counters c_load(const uint32_t numbers[8])
+static inline counters c_load(const uint64_t numbers[8])
 {
-    __m512i all = _mm512_cvtepu32_epi64(_mm256_loadu_si256((const __m256i *)(const void *)numbers));
-    return _mm512_permutexvar_epi64(_mm512_set_epi64(7, 3, 6, 2, 5, 1, 4, 0), all);
+    return _mm512_permutexvar_epi64(_mm512_set_epi64(7, 3, 6, 2, 5, 1, 4, 0), _mm512_loadu_si512(numbers));
 }
 
 static inline counters c_xor(counters x, counters y)

@@ -388,9 +388,9 @@ static inline counters c_count(uint32_t x)
     return vaddq_u32(c_set(x), vld1q_u32(lanes));
 }
 
-static inline counters c_load(const uint32_t numbers[4])
+static inline counters c_load(const uint64_t numbers[4])
 {
-    return vld1q_u32(numbers);
+    return vcombine_u32(vmovn_u64(vld1q_u64(numbers)), vmovn_u64(vld1q_u64(numbers + 2)));
 }
 
 static inline counters c_xor(counters x, counters y)

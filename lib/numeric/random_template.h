@@ -5,7 +5,7 @@
  *
  *     c_set(x)                    all x
  *     c_count(x)                  x, x + 1, ... (mod 2^32), in the order that c_words expects
- *     c_load(numbers)             V_COUNTERS of them, likewise
+ *     c_load(numbers)             the lower halves of V_COUNTERS numbers of 64 bits, likewise
  *     c_xor(x, y)
  *     c_multiply(x, times, &low)  the upper halves of products of 64 bits; and the lower
  *     c_words(words, out)         the four words of each counter side by side, in V_COUNTERS / 4 vectors
@@ -168,7 +168,8 @@ static ALONE void random_words(uint64_t key, uint64_t first, size_t n, uint32_t 
 /* Positions that are open after their bytes, one of 256: their words are drawn side by side. */
 typedef struct open_positions {
     size_t n;
-    uint64_t at[V_COUNTERS + BYTES_AT_A_TIME];
+    uint64_t at[V_COUNTERS + BYTES_AT_A_TIME +
+                V_COUNTERS]; /* those left, a block's, and what fills up the last draw */
 } open_positions;
 
 static INLINE void note_lowest(open_positions *o, uint64_t open, uint64_t at)
@@ -188,11 +189,12 @@ static INLINE void note_open(open_positions *o, uint64_t open, uint64_t at)
 /* The words' lower bits of as many open positions as there are counters. */
 static INLINE void draw_open(const word_draw *d, const uint64_t at[V_COUNTERS], uint32_t lower[V_COUNTERS])
 {
-    uint32_t numbers[V_COUNTERS], all[4 * V_COUNTERS];
+    uint64_t numbers[V_COUNTERS];
+    uint32_t all[4 * V_COUNTERS];
     counters c[4];
     v16 words[GROUP_VECTORS];
     for (size_t i = 0; i < V_COUNTERS; i++)
-        numbers[i] = (uint32_t)(at[i] / 4);
+        numbers[i] = at[i] / 4;
     begin_words(&d->rounds, &d->words, c_load(numbers), c);
     for (size_t i = 0; i < EMR_PHILOX_ROUNDS - 2; i++)
         mix_words(d->rounds.keys[i], c);

@@ -7,17 +7,16 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* An input: which of its values x count, the others as 0; what they are multiplied by; and then its weight. Either all
- * voters of a vote have `kept`, or none. */
+/* An input. Values that do not count are 0; the others are multiplied by `scale`, and then by the weight. Either all voters of
+ * a vote have `kept`, or none. */
 typedef struct emr_voter {
     const float *values;
-    const uint16_t
-        *kept; /* a bit a value, 16 in a word, the lowest first: 1 where it counts. NULL: the bounds say it */
-    float above, below; /* its magnitude is larger, and smaller; -1 and infinity: all */
+    const uint16_t *kept; /* which count: a bit a value, 16 in a word, the lowest first; or NULL: */
+    float above, below;   /* those of a magnitude between these; -1 and infinity: all */
     float scale, weight;
 } emr_voter;
 
-/* Sums over voters, in their order, a number for each value; NULL: they begin and end within one call. */
+/* Sums over voters, in their order: a number for each value. */
 typedef struct emr_vote_sums {
     float *total;
     float *plus, *minus;               /* of what is above and below 0, where a sign is elected */
@@ -26,14 +25,14 @@ typedef struct emr_vote_sums {
 
 typedef struct emr_vote {
     const emr_voter *voters;
-    size_t first; /* of their values, bits and sums; a multiple of 16 */
+    size_t first; /* of their values, bits and sums; where there are bits, a multiple of 16 */
     uint32_t n_voters;
     bool elects, normalizes;
-    float divisor; /* where no sign is elected, but normalized */
+    float divisor; /* of the total, if normalized */
     float lambda;
-    emr_vote_sums sums;
-    bool goes_on,
-        is_open; /* with `sums`: there are voters before these; and after them, so that nothing comes out yet */
+    emr_vote_sums sums; /* of voters that are not seen in one call: */
+    bool goes_on;       /* they begin as those before have left them, */
+    bool is_open;       /* and wait for those to come, and there is no `out` yet */
 } emr_vote;
 
 /* As positive floats the numbers of an interval of keys: those that are larger than `above`, but not larger than `most`. */
