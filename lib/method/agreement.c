@@ -1,69 +1,23 @@
-/* agreement.c - see agreement.h. A task is done with before the next: sums of positive and of negative values are
- * kept side by side until the sign is known. */
+/* agreement.c - see agreement.h. The kernel (numeric/votes.h) has the formula; it sees many inputs at once, but not any
+ * number of them: then sums wait for the next ones. */
 #include "method/agreement.h"
 
 #include "core/memory.h"
+#include "method/draw.h"
+#include "numeric/kernels.h"
 
+#include <math.h>
 #include <string.h>
 
-void emr_agreement_begin(emr_agreement *a, float *memory, size_t n, bool elects)
-{
-    *a = (emr_agreement){.total = memory,
-                         .plus = memory + n,
-                         .minus = memory + 2 * n,
-                         .plus_weight = memory + 3 * n,
-                         .minus_weight = memory + 4 * n,
-                         .n = n,
-                         .elects = elects};
-    memset(memory, 0, (elects ? EMR_AGREEMENT_FLOATS : 1) * n * sizeof *memory);
-}
-
-static void add_to_total(float *restrict total, const float *restrict sparse, float weight, size_t n)
-{
-    for (size_t i = 0; i < n; i++)
-        total[i] += sparse[i] * weight;
-}
-
-static void add_to_sides(float *restrict plus, float *restrict minus, const float *restrict sparse,
-                         float weight, size_t n)
-{
-    for (size_t i = 0; i < n; i++) {
-        float d = sparse[i] * weight;
-        plus[i] += d > 0 ? d : 0;
-        minus[i] += d < 0 ? d : 0;
-    }
-}
-
-static void add_to_weights(float *restrict plus, float *restrict minus, const float *restrict sparse,
-                           float weight, size_t n)
-{
-    for (size_t i = 0; i < n; i++) {
-        float d = sparse[i] * weight;
-        plus[i] += d > 0 ? weight : 0;
-        minus[i] += d < 0 ? weight : 0;
-    }
-}
+enum {
+    AT_ONCE = 32,      /* inputs */
+    DRAWN_STEP = 2048, /* elements whose bits are kept */
+    SUMMED_STEP = 512, /* and whose sums wait */
+};
 
 static float weight_of(const emr_method_tensor *tensor, uint32_t input)
 {
     return (float)emr_method_value(tensor, input, EMR_AGREEMENT_WEIGHT);
-}
-
-static bool is_normalized(const emr_method_tensor *tensor)
-{
-    return emr_method_value(tensor, 0, EMR_AGREEMENT_NORMALIZE) != 0;
-}
-
-void emr_agreement_add(const emr_agreement *a, const emr_method_tensor *tensor, uint32_t input,
-                       const float *sparse)
-{
-    float weight = weight_of(tensor, input);
-    add_to_total(a->total, sparse, weight, a->n);
-    if (!a->elects)
-        return;
-    add_to_sides(a->plus, a->minus, sparse, weight, a->n);
-    if (is_normalized(tensor))
-        add_to_weights(a->plus_weight, a->minus_weight, sparse, weight, a->n);
 }
 
 /* What the sum of all is divided by. */
@@ -75,62 +29,135 @@ static float total_weight(const emr_method_tensor *tensor)
     return sum < 1e-8F && sum > -1e-8F ? 1 : sum;
 }
 
-/* What is of the side that was elected; of none where the sum overflowed both ways. Both are looked at, so that there is no
- * jump. */
-static void take_side(float *restrict out, const float *restrict total, const float *restrict plus,
-                      const float *restrict minus, size_t n)
+static emr_vote begin_vote(const emr_method_tensor *tensor, bool elects)
 {
-    for (size_t i = 0; i < n; i++) {
-        float up = plus[i], down = minus[i];
-        out[i] = total[i] >= 0 ? up : total[i] < 0 ? down : 0;
+    return (emr_vote){.elects = elects,
+                      .normalizes = emr_method_value(tensor, 0, EMR_AGREEMENT_NORMALIZE) != 0,
+                      .divisor = total_weight(tensor),
+                      .lambda = (float)emr_method_value(tensor, 0, EMR_AGREEMENT_LAMBDA)};
+}
+
+static emr_vote_sums lay_out_sums(float *memory, size_t n)
+{
+    return (emr_vote_sums){memory, memory + n, memory + 2 * n, memory + 3 * n, memory + 4 * n};
+}
+
+static emr_vote_kernels vote_kernels(const emr_method_tensor *tensor)
+{
+    const emr_kernels *kernels = tensor->library ? tensor->library : emr_kernels_select();
+    return kernels->votes.mix ? kernels->votes : emr_votes_c;
+}
+
+/* The voters of some of a chunk's inputs, for a step. */
+typedef struct mixing {
+    const emr_method_chunk *chunk;
+    emr_sparsity_fn sparsity;
+    emr_vote_kernels votes;
+    emr_random_kernels random;
+    emr_vote vote;
+    uint32_t first_input;
+    bool draws; /* any of them */
+    emr_sparsity sparsities[AT_ONCE];
+    emr_voter voters[AT_ONCE];
+    uint16_t kept[AT_ONCE][DRAWN_STEP / 16];
+} mixing;
+
+static void take_inputs(mixing *m, uint32_t first)
+{
+    const emr_method_tensor *tensor = m->chunk->tensor;
+    const uint32_t left = tensor->n_inputs - first;
+    m->first_input = first;
+    m->vote.n_voters = left < AT_ONCE ? left : AT_ONCE;
+    m->vote.goes_on = first > 0;
+    m->vote.is_open = left > AT_ONCE;
+    m->draws = false;
+    for (uint32_t v = 0; v < m->vote.n_voters; v++) {
+        emr_sparsity *s = &m->sparsities[v];
+        *s = m->sparsity ? m->sparsity(tensor, first + v) : (emr_sparsity){.scale = 1};
+        m->voters[v] = (emr_voter){.scale = s->scale, .weight = weight_of(tensor, first + v)};
+        m->draws = m->draws || s->is_drawn;
     }
 }
 
-static void divide_elected(float *restrict out, float *restrict weights, const emr_agreement *a)
+static void draw_kept(mixing *m, size_t at, size_t n)
 {
-    take_side(weights, a->total, a->plus_weight, a->minus_weight, a->n);
-    for (size_t i = 0; i < a->n; i++)
-        out[i] /= weights[i] == 0 ? 1 : weights[i];
-}
-
-static void take_elected(const emr_agreement *a, bool normalizes, float lambda, float *out)
-{
-    take_side(out, a->total, a->plus, a->minus, a->n);
-    if (normalizes)
-        divide_elected(out, a->plus, a);
-    for (size_t i = 0; i < a->n; i++)
-        out[i] *= lambda;
-}
-
-float emr_agreement_divisor(const emr_method_tensor *tensor)
-{
-    return is_normalized(tensor) ? total_weight(tensor) : 1;
-}
-
-void emr_agreement_end(const emr_agreement *a, const emr_method_tensor *tensor, float *out)
-{
-    float lambda = (float)emr_method_value(tensor, 0, EMR_AGREEMENT_LAMBDA);
-    bool normalizes = is_normalized(tensor);
-    if (a->elects) {
-        take_elected(a, normalizes, lambda, out);
-        return;
+    for (uint32_t v = 0; v < m->vote.n_voters; v++) {
+        const emr_sparsity *s = &m->sparsities[v];
+        const emr_random_draw draw = {s->key, s->threshold, m->chunk->first + at, n};
+        if (s->is_drawn)
+            m->random.choose(&draw, m->kept[v]);
+        else
+            memset(m->kept[v], 0xff, sizeof m->kept[v]);
+        m->voters[v].kept = m->kept[v];
     }
-    float divisor = emr_agreement_divisor(tensor);
-    for (size_t i = 0; i < a->n; i++)
-        out[i] = a->total[i] / divisor * lambda;
 }
 
-void emr_agreement_combine(const emr_method_chunk *c, bool elects, emr_sparsify_fn sparsify)
+/* Returns for how many of n elements, at least one, they are the same. */
+static size_t set_bounds(mixing *m, size_t at, size_t n)
 {
-    for (size_t at = 0; at < c->n; at += EMR_AGREEMENT_STEP) {
-        size_t n = (size_t)emr_min(EMR_AGREEMENT_STEP, c->n - at);
-        float *room = c->scratch + EMR_AGREEMENT_FLOATS * n;
-        emr_agreement a;
-        emr_agreement_begin(&a, c->scratch, n, elects);
-        for (uint32_t t = 0; t < c->tensor->n_inputs; t++) {
-            const float *sparse = sparsify ? sparsify(c, t, at, n, room) : c->inputs[t] + at;
-            emr_agreement_add(&a, c->tensor, t, sparse);
+    for (uint32_t v = 0; v < m->vote.n_voters; v++)
+        n = emr_magnitude_bounds(m->chunk, m->sparsities[v].cuts, at, n, &m->voters[v].above,
+                                 &m->voters[v].below);
+    return n;
+}
+
+static void mix_step(mixing *m, size_t at, size_t n)
+{
+    float *out = m->chunk->out + at;
+    for (uint32_t v = 0; v < m->vote.n_voters; v++)
+        m->voters[v].values = m->chunk->inputs[m->first_input + v] + at;
+    if (m->draws)
+        draw_kept(m, at, n);
+    for (size_t from = 0, same; from < n; from += same) {
+        same = m->draws ? n : set_bounds(m, at + from, n - from);
+        m->vote.first = from;
+        m->votes.mix(&m->vote, same, out + from);
+    }
+}
+
+/* Elements of the step at a place of the chunk; the next one begins where it is drawn best. */
+static size_t choose_step(const mixing *m, size_t at)
+{
+    const emr_method_chunk *c = m->chunk;
+    const size_t most = c->tensor->n_inputs > AT_ONCE ? SUMMED_STEP : m->draws ? DRAWN_STEP : SIZE_MAX;
+    return (size_t)emr_min(c->n - at, most - (c->first + at) % most);
+}
+
+void emr_agreement_combine(const emr_method_chunk *c, bool elects, emr_sparsity_fn sparsity)
+{
+    const uint32_t n_inputs = c->tensor->n_inputs;
+    float sums[EMR_AGREEMENT_FLOATS * SUMMED_STEP];
+    mixing m = {.chunk = c,
+                .sparsity = sparsity,
+                .votes = vote_kernels(c->tensor),
+                .random = emr_draw_kernels(c->tensor),
+                .vote = begin_vote(c->tensor, elects)};
+    m.vote.voters = m.voters;
+    m.vote.sums = lay_out_sums(sums, SUMMED_STEP);
+    take_inputs(&m, 0);
+    for (size_t at = 0, n; at < c->n; at += n) {
+        n = choose_step(&m, at);
+        for (uint32_t first = 0; first < n_inputs; first += AT_ONCE) {
+            if (n_inputs > AT_ONCE)
+                take_inputs(&m, first);
+            mix_step(&m, at, n);
         }
-        emr_agreement_end(&a, c->tensor, c->out + at);
     }
+}
+
+void emr_agreement_add(const emr_method_chunk *c, bool elects, uint32_t input, const float *sparse,
+                       float scale, float *sums)
+{
+    const emr_voter voter = {.values = sparse,
+                             .above = -1,
+                             .below = INFINITY,
+                             .scale = scale,
+                             .weight = weight_of(c->tensor, input)};
+    emr_vote vote = begin_vote(c->tensor, elects);
+    vote.voters = &voter;
+    vote.n_voters = 1;
+    vote.sums = lay_out_sums(sums, c->n);
+    vote.goes_on = input > 0;
+    vote.is_open = input + 1 < c->tensor->n_inputs;
+    vote_kernels(c->tensor).mix(&vote, c->n, c->out);
 }

@@ -11,7 +11,7 @@
 #ifndef EMR_METHOD_AGREEMENT_H
 #define EMR_METHOD_AGREEMENT_H
 
-#include "method/methods.h"
+#include "method/magnitude.h"
 
 #include <float.h>
 #include <stdbool.h>
@@ -25,37 +25,23 @@ enum { EMR_AGREEMENT_WEIGHT, EMR_AGREEMENT_LAMBDA, EMR_AGREEMENT_NORMALIZE, EMR_
         .name = "normalize", .initial = (normalizes), .least = 0, .most = 1, .is_whole = 1                   \
     }
 
-/* Elements at a time, so that their sums stay in the nearest cache. */
-enum { EMR_AGREEMENT_STEP = 1024 };
+/* Which of an input's values stay, and what they are multiplied by. */
+typedef struct emr_sparsity {
+    emr_magnitude_cuts cuts; /* where nothing is drawn */
+    bool is_drawn;
+    uint64_t key, threshold; /* as emr_random_draw has them */
+    float scale;             /* 1 where all stay */
+} emr_sparsity;
 
-/* Floats of a chunk's scratch for each of its elements: for the sums alone, and with room for emr_agreement_combine. */
-enum { EMR_AGREEMENT_FLOATS = 5, EMR_AGREEMENT_SCRATCH = EMR_AGREEMENT_FLOATS + 1 };
+typedef emr_sparsity (*emr_sparsity_fn)(const emr_method_tensor *tensor, uint32_t input);
 
-/* Sums over the tasks so far, a number for each of n elements. */
-typedef struct emr_agreement {
-    float *total;
-    float *plus, *minus; /* of those that are above and below 0 */
-    float *plus_weight, *minus_weight;
-    size_t n;
-    bool elects; /* else there is `total` alone */
-} emr_agreement;
+/* Combines a chunk; `sparsity` NULL: all stays. */
+void emr_agreement_combine(const emr_method_chunk *chunk, bool elects, emr_sparsity_fn sparsity);
 
-/* The three steps, for methods that need whole chunks: `memory` is EMR_AGREEMENT_FLOATS for each of n elements. `sparse`
- * are an input's n values before it is weighed. */
-void emr_agreement_begin(emr_agreement *agreement, float *memory, size_t n, bool elects);
-void emr_agreement_add(const emr_agreement *agreement, const emr_method_tensor *tensor, uint32_t input,
-                       const float *sparse);
-void emr_agreement_end(const emr_agreement *agreement, const emr_method_tensor *tensor, float *out);
-
-/* What the sum of all is divided by where no sign is elected: 1 unless it is normalized. */
-float emr_agreement_divisor(const emr_method_tensor *tensor);
-
-/* Elements [at, at + n) of the chunk's input, sparsified: in `room`, or where they are already. */
-typedef const float *(*emr_sparsify_fn)(const emr_method_chunk *chunk, uint32_t input, size_t at, size_t n,
-                                        float *room);
-
-/* All of it, for methods that take each element alone. It goes through the chunk in steps of a multiple of 64, which stay
- * in the nearest cache. `sparsify` NULL: as they are. scratch_floats is EMR_AGREEMENT_SCRATCH. */
-void emr_agreement_combine(const emr_method_chunk *chunk, bool elects, emr_sparsify_fn sparsify);
+/* The same for methods that sparsify whole chunks, an input after the other: adds the chunk's n values of an input, sparsified
+ * and times `scale`, to the sums, which are EMR_AGREEMENT_FLOATS for each element; with the last input `out` is done. */
+enum { EMR_AGREEMENT_FLOATS = 5 };
+void emr_agreement_add(const emr_method_chunk *chunk, bool elects, uint32_t input, const float *sparse,
+                       float scale, float *sums);
 
 #endif

@@ -3,7 +3,6 @@
  * stay; fewer of the largest go where there is no room. What stays may be rescaled (rescale.h). Then as in agreement.h. Of
  * equal magnitudes those in front are larger. */
 #include "method/agreement.h"
-#include "method/magnitude.h"
 #include "method/rescale.h"
 
 enum { DENSITY = EMR_AGREEMENT_PARAMETERS, GAMMA, RESCALE, N_PARAMETERS };
@@ -47,42 +46,37 @@ static uint32_t needed_crumb_stages(const emr_method_tensor *tensor)
     return 0;
 }
 
-static emr_magnitude_cuts unscaled_crumb_cuts(const emr_method_tensor *tensor, uint32_t input)
-{
-    const double *cuts = tensor->found + 4 * (size_t)input;
-    return takes_all(tensor, input) ? (emr_magnitude_cuts){.scale = 1}
-                                    : (emr_magnitude_cuts){.keep = cuts + 2, .drop = cuts, .scale = 1};
-}
-
 static emr_magnitude_cuts crumb_cuts_of(const emr_method_tensor *tensor, uint32_t input)
 {
-    emr_magnitude_cuts cuts = unscaled_crumb_cuts(tensor, input);
-    if (cuts.keep && emr_method_value(tensor, 0, RESCALE) != 0)
-        cuts.scale = emr_rescale_factor(tensor->found + count_crumb_cuts(tensor), input);
-    return cuts;
+    const double *cuts = tensor->found + 4 * (size_t)input;
+    return takes_all(tensor, input) ? (emr_magnitude_cuts){NULL, NULL}
+                                    : (emr_magnitude_cuts){.keep = cuts + 2, .drop = cuts};
+}
+
+static emr_sparsity crumb_sparsity(const emr_method_tensor *tensor, uint32_t input)
+{
+    emr_sparsity s = {.cuts = crumb_cuts_of(tensor, input), .scale = 1};
+    if (s.cuts.keep && emr_method_value(tensor, 0, RESCALE) != 0)
+        s.scale = emr_rescale_factor(tensor->found + count_crumb_cuts(tensor), input);
+    return s;
 }
 
 static void add_crumb_norms(const emr_method_chunk *c, double *sums)
 {
-    emr_magnitude_norms(c, unscaled_crumb_cuts, sums);
-}
-
-static const float *keep_crumbs(const emr_method_chunk *c, uint32_t input, size_t at, size_t n, float *room)
-{
-    return emr_magnitude_sparsify(c, crumb_cuts_of(c->tensor, input), input, at, n, room);
+    emr_magnitude_norms(c, crumb_cuts_of, sums);
 }
 
 static emr_status combine_crumbs(const emr_method_chunk *c, emr_error *error)
 {
     (void)error;
-    emr_agreement_combine(c, false, keep_crumbs);
+    emr_agreement_combine(c, false, crumb_sparsity);
     return EMR_OK;
 }
 
 static emr_status elect_crumbs(const emr_method_chunk *c, emr_error *error)
 {
     (void)error;
-    emr_magnitude_elect(c, crumb_cuts_of);
+    emr_agreement_combine(c, true, crumb_sparsity);
     return EMR_OK;
 }
 
@@ -104,7 +98,7 @@ const emr_method emr_method_breadcrumbs = {
     .stages = {&crumb_cuts, &crumb_norms},
     .needed_stages = needed_crumb_stages,
     .combine = combine_crumbs,
-    .scratch_floats = EMR_AGREEMENT_SCRATCH,
+    .scratch_floats = 1,
     .base = EMR_METHOD_BASE_REQUIRED,
 };
 
@@ -116,6 +110,6 @@ const emr_method emr_method_breadcrumbs_ties = {
     .stages = {&crumb_cuts, &crumb_norms},
     .needed_stages = needed_crumb_stages,
     .combine = elect_crumbs,
-    .scratch_floats = EMR_AGREEMENT_SCRATCH,
+    .scratch_floats = 1,
     .base = EMR_METHOD_BASE_REQUIRED,
 };

@@ -33,80 +33,63 @@ static uint32_t needed_dare_stages(const emr_method_tensor *tensor)
     return drops && dare_rescale(tensor) == EMR_RESCALE_NORM;
 }
 
-/* What is drawn for elements [at, at + n) of the chunk's input. */
-static emr_random_draw dare_draw(const emr_method_chunk *c, uint32_t input, size_t at, size_t n)
+enum { DRAWN_AT_ONCE = 4096 };
+
+static void add_input_norms(const emr_method_chunk *c, uint32_t input, double *sums)
 {
-    double density = dare_density(c->tensor, input);
-    return (emr_random_draw){.key = emr_draw_key(c->tensor, input),
-                             .first = c->first + at,
-                             .n = n,
-                             .threshold = emr_random_threshold(density),
-                             .scale = 1};
+    const emr_random_kernels kernels = emr_draw_kernels(c->tensor);
+    const uint64_t threshold = emr_random_threshold(dare_density(c->tensor, input));
+    emr_random_draw draw = {.key = emr_draw_key(c->tensor, input), .threshold = threshold};
+    uint16_t kept[DRAWN_AT_ONCE / 16];
+    for (size_t at = 0; at < c->n; at += DRAWN_AT_ONCE) {
+        draw.first = c->first + at;
+        draw.n = (size_t)emr_min(DRAWN_AT_ONCE, c->n - at);
+        kernels.choose(&draw, kept);
+        kernels.sums(c->inputs[input] + at, kept, draw.n, sums);
+    }
 }
 
 static void add_dare_norms(const emr_method_chunk *c, double *sums)
 {
-    const emr_random_kernels kernels = emr_draw_kernels(c->tensor);
-    for (uint32_t t = 0; t < c->tensor->n_inputs; t++) {
-        const emr_random_draw draw = dare_draw(c, t, 0, c->n);
+    for (uint32_t t = 0; t < c->tensor->n_inputs; t++)
         if (dare_density(c->tensor, t) < 1)
-            kernels.sums(&draw, c->inputs[t], sums + 2 * (size_t)t);
+            add_input_norms(c, t, sums + 2 * (size_t)t);
+}
+
+static float dare_scale(const emr_method_tensor *tensor, uint32_t input)
+{
+    switch (dare_rescale(tensor)) {
+    case EMR_RESCALE_NORM:
+        return emr_rescale_factor(tensor->found, input);
+    case EMR_RESCALE_PROBABILITY:
+        return (float)(1 / dare_density(tensor, input));
+    default:
+        return 1;
     }
 }
 
-/* The same, and what becomes of what is kept. */
-static emr_random_draw dare_scaled_draw(const emr_method_chunk *c, uint32_t input, size_t at, size_t n)
+static emr_sparsity dare_sparsity(const emr_method_tensor *tensor, uint32_t input)
 {
-    const emr_method_tensor *tensor = c->tensor;
-    emr_random_draw draw = dare_draw(c, input, at, n);
-    draw.divides = dare_rescale(tensor) == EMR_RESCALE_PROBABILITY;
-    draw.weight = (float)emr_method_value(tensor, input, EMR_AGREEMENT_WEIGHT);
-    if (draw.divides)
-        draw.scale = (float)dare_density(tensor, input);
-    else if (dare_rescale(tensor) == EMR_RESCALE_NORM)
-        draw.scale = emr_rescale_factor(tensor->found, input);
-    return draw;
-}
-
-static const float *keep_drawn(const emr_method_chunk *c, uint32_t input, size_t at, size_t n, float *room)
-{
-    const float *values = c->inputs[input] + at;
-    if (dare_density(c->tensor, input) >= 1)
-        return values;
-    const emr_random_draw draw = dare_scaled_draw(c, input, at, n);
-    emr_draw_kernels(c->tensor).keep(&draw, values, room);
-    return room;
-}
-
-/* Added up as they are drawn: without an election there is but one sum. */
-static void add_drawn(const emr_method_chunk *c, const emr_agreement *a, uint32_t input, size_t at)
-{
-    const float *values = c->inputs[input] + at;
-    if (dare_density(c->tensor, input) >= 1) {
-        emr_agreement_add(a, c->tensor, input, values);
-        return;
-    }
-    const emr_random_draw draw = dare_scaled_draw(c, input, at, a->n);
-    emr_draw_kernels(c->tensor).add(&draw, values, a->total);
+    double density = dare_density(tensor, input);
+    if (density >= 1)
+        return (emr_sparsity){.scale = 1};
+    return (emr_sparsity){.is_drawn = true,
+                          .key = emr_draw_key(tensor, input),
+                          .threshold = emr_random_threshold(density),
+                          .scale = dare_scale(tensor, input)};
 }
 
 static emr_status combine_dare(const emr_method_chunk *c, emr_error *error)
 {
     (void)error;
-    for (size_t at = 0; at < c->n; at += EMR_AGREEMENT_STEP) {
-        emr_agreement a;
-        emr_agreement_begin(&a, c->scratch, (size_t)emr_min(EMR_AGREEMENT_STEP, c->n - at), false);
-        for (uint32_t t = 0; t < c->tensor->n_inputs; t++)
-            add_drawn(c, &a, t, at);
-        emr_agreement_end(&a, c->tensor, c->out + at);
-    }
+    emr_agreement_combine(c, false, dare_sparsity);
     return EMR_OK;
 }
 
 static emr_status elect_dare(const emr_method_chunk *c, emr_error *error)
 {
     (void)error;
-    emr_agreement_combine(c, true, keep_drawn);
+    emr_agreement_combine(c, true, dare_sparsity);
     return EMR_OK;
 }
 
@@ -121,7 +104,6 @@ const emr_method emr_method_dare_linear = {
     .stages = {&dare_norms},
     .needed_stages = needed_dare_stages,
     .combine = combine_dare,
-    .scratch_floats = EMR_AGREEMENT_SCRATCH,
     .base = EMR_METHOD_BASE_REQUIRED,
 };
 
@@ -133,6 +115,5 @@ const emr_method emr_method_dare_ties = {
     .stages = {&dare_norms},
     .needed_stages = needed_dare_stages,
     .combine = elect_dare,
-    .scratch_floats = EMR_AGREEMENT_SCRATCH,
     .base = EMR_METHOD_BASE_REQUIRED,
 };

@@ -142,14 +142,6 @@ static void keep_rows(const emr_method_chunk *c, uint32_t input, const della_mem
         keep_row(c->tensor, input, c->inputs[input] + at, columns, m, at);
 }
 
-static double magnitude_sum(const float *values, size_t n)
-{
-    double lanes[8] = {0};
-    for (size_t i = 0; i < n; i++)
-        lanes[i % 8] += values[i] < 0 ? -(double)values[i] : (double)values[i];
-    return emr_random_fold(lanes);
-}
-
 static void add_della_norms(const emr_method_chunk *c, double *sums)
 {
     const della_memory m = lay_out_della(c);
@@ -157,32 +149,22 @@ static void add_della_norms(const emr_method_chunk *c, double *sums)
         if (della_density(c->tensor, t) >= 1)
             continue;
         keep_rows(c, t, &m);
-        sums[2 * (size_t)t] += magnitude_sum(c->inputs[t], c->n);
-        sums[2 * (size_t)t + 1] += magnitude_sum(m.kept, c->n);
+        sums[2 * (size_t)t] += emr_magnitude_sum(c->inputs[t], c->n);
+        sums[2 * (size_t)t + 1] += emr_magnitude_sum(m.kept, c->n);
     }
-}
-
-static const float *sparse_rows(const emr_method_chunk *c, uint32_t input, const della_memory *m)
-{
-    if (della_density(c->tensor, input) >= 1)
-        return c->inputs[input];
-    keep_rows(c, input, m);
-    if (della_rescale(c->tensor) == EMR_RESCALE_NORM) {
-        float factor = emr_rescale_factor(c->tensor->found, input);
-        for (size_t i = 0; i < c->n; i++)
-            m->kept[i] *= factor;
-    }
-    return m->kept;
 }
 
 static void mix_rows(const emr_method_chunk *c, bool elects)
 {
     const della_memory m = lay_out_della(c);
-    emr_agreement agreement;
-    emr_agreement_begin(&agreement, m.sums, c->n, elects);
-    for (uint32_t t = 0; t < c->tensor->n_inputs; t++)
-        emr_agreement_add(&agreement, c->tensor, t, sparse_rows(c, t, &m));
-    emr_agreement_end(&agreement, c->tensor, c->out);
+    const bool restores = della_rescale(c->tensor) == EMR_RESCALE_NORM;
+    for (uint32_t t = 0; t < c->tensor->n_inputs; t++) {
+        bool drops = della_density(c->tensor, t) < 1;
+        float scale = drops && restores ? emr_rescale_factor(c->tensor->found, t) : 1;
+        if (drops)
+            keep_rows(c, t, &m);
+        emr_agreement_add(c, elects, t, drops ? m.kept : c->inputs[t], scale, m.sums);
+    }
 }
 
 static emr_status combine_della(const emr_method_chunk *c, emr_error *error)

@@ -2,8 +2,8 @@
  *
  *     XXH64(tensor's name, seed: XXH64(input's name, seed: the combination's seed))
  *
- * and element i has word i mod 4 of Philox' counter i / 4 (numeric/philox.h): neither the order of tasks and tensors nor
- * chunks and threads change it. */
+ * and element i has the word of position i (numeric/philox.h): neither the order of tasks and tensors nor chunks and threads
+ * change it. */
 #ifndef EMR_METHOD_DRAW_H
 #define EMR_METHOD_DRAW_H
 

@@ -4,7 +4,7 @@
  *     0  not at all
  *     1  as mergekit: what is kept of a task vector's tensor is multiplied so that its L1 norm is the whole tensor's again;
  *        not where either norm is below 1e-7
- *     2  as published: each value is divided by the probability with which it was kept */
+ *     2  as published: each value is divided by the probability with which it was kept, or multiplied by its inverse */
 #ifndef EMR_METHOD_RESCALE_H
 #define EMR_METHOD_RESCALE_H
 

@@ -2,7 +2,6 @@
  * stay, int(density * count) of them but at least one, and may be rescaled (rescale.h); then as in agreement.h, with an
  * election. */
 #include "method/agreement.h"
-#include "method/magnitude.h"
 #include "method/rescale.h"
 
 enum { DENSITY = EMR_AGREEMENT_PARAMETERS, RESCALE, N_PARAMETERS };
@@ -41,29 +40,29 @@ static uint32_t needed_ties_stages(const emr_method_tensor *tensor)
     return 0;
 }
 
-static emr_magnitude_cuts unscaled_ties_cuts(const emr_method_tensor *tensor, uint32_t input)
-{
-    bool all = ties_density(tensor, input) >= 1;
-    return (emr_magnitude_cuts){.keep = all ? NULL : tensor->found + 2 * (size_t)input, .scale = 1};
-}
-
 static emr_magnitude_cuts ties_cuts_of(const emr_method_tensor *tensor, uint32_t input)
 {
-    emr_magnitude_cuts cuts = unscaled_ties_cuts(tensor, input);
-    if (cuts.keep && emr_method_value(tensor, 0, RESCALE) != 0)
-        cuts.scale = emr_rescale_factor(tensor->found + count_ties_cuts(tensor), input);
-    return cuts;
+    bool all = ties_density(tensor, input) >= 1;
+    return (emr_magnitude_cuts){.keep = all ? NULL : tensor->found + 2 * (size_t)input};
+}
+
+static emr_sparsity ties_sparsity(const emr_method_tensor *tensor, uint32_t input)
+{
+    emr_sparsity s = {.cuts = ties_cuts_of(tensor, input), .scale = 1};
+    if (s.cuts.keep && emr_method_value(tensor, 0, RESCALE) != 0)
+        s.scale = emr_rescale_factor(tensor->found + count_ties_cuts(tensor), input);
+    return s;
 }
 
 static void add_ties_norms(const emr_method_chunk *c, double *sums)
 {
-    emr_magnitude_norms(c, unscaled_ties_cuts, sums);
+    emr_magnitude_norms(c, ties_cuts_of, sums);
 }
 
 static emr_status combine_ties(const emr_method_chunk *c, emr_error *error)
 {
     (void)error;
-    emr_magnitude_elect(c, ties_cuts_of);
+    emr_agreement_combine(c, true, ties_sparsity);
     return EMR_OK;
 }
 
@@ -85,6 +84,6 @@ const emr_method emr_method_ties = {
     .stages = {&ties_cuts, &ties_norms},
     .needed_stages = needed_ties_stages,
     .combine = combine_ties,
-    .scratch_floats = EMR_AGREEMENT_SCRATCH,
+    .scratch_floats = 1,
     .base = EMR_METHOD_BASE_REQUIRED,
 };

@@ -45,7 +45,7 @@ static emr_status keep_equal_ones(const emr_method_tensor *tensor, double *found
 /* The trimmed values of an input. */
 static void trim_input(const emr_method_chunk *c, uint32_t input, size_t at, size_t n, float *kept)
 {
-    const emr_magnitude_cuts cuts = {.keep = c->tensor->found + 2 * (size_t)input, .scale = 1};
+    const emr_magnitude_cuts cuts = {.keep = c->tensor->found + 2 * (size_t)input};
     (void)emr_magnitude_sparsify(c, cuts, input, at, n, kept);
 }
 

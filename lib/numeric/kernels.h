@@ -274,36 +274,32 @@ typedef struct emr_encode_kernels {
     void (*columns)(float *sums, const float *tau, size_t n, float scale);
 } emr_encode_kernels;
 
-/* Values at positions [first, first + n) of something, each of which has a random word of 32 bits: word i mod 4 of
- * Philox' counter (i / 4, 0, 0) of 64, 32 and 32 bits (numeric/philox.h). Kept are values whose word is below
- * the threshold. */
+/* Positions [first, first + n) of something, each of which has a random word (numeric/philox.h). Those are kept whose word
+ * is below the threshold, at most 2^32. */
 typedef struct emr_random_draw {
-    uint64_t key;
+    uint64_t key, threshold;
     uint64_t first;
     size_t n;
-    uint64_t threshold; /* at most 2^32, which keeps all */
-    float scale;        /* of `keep` and `add` */
-    bool divides;       /* else it multiplies */
-    float weight;       /* of `add` */
 } emr_random_draw;
 
-/* What thinning at random is done with. */
+/* What thinning at random is done with. What is kept is a bit a position, 16 in a word, the lowest first. */
 typedef struct emr_random_kernels {
     /* The words of n positions from the first on. */
     void (*words)(uint64_t key, uint64_t first, size_t n, uint32_t *words);
-    /* Values that are kept, scaled; +0 in the place of others. `kept` may be `values`. */
-    void (*keep)(const emr_random_draw *draw, const float *values, float *kept);
-    /* totals[i] = totals[i] + weight * what `keep` makes of it */
-    void (*add)(const emr_random_draw *draw, const float *values, float *totals);
-    /* Adds to the sums: magnitudes of all values, and of those that are kept. In f64: lane i mod 8 of 8 adds up position
-     * i, in order of i; and emr_random_fold() of them is added to the sum. */
-    void (*sums)(const emr_random_draw *draw, const float *values, double sums[2]);
+    /* Whether each is kept; past the last one a word has 0. */
+    void (*choose)(const emr_random_draw *draw, uint16_t *kept);
+    /* Adds to the sums: magnitudes of all values, and of those that are kept. In f64: lane i mod 16 of 16 adds up value i, in
+     * order of i; and emr_random_fold() of them is added to the sum. */
+    void (*sums)(const float *values, const uint16_t *kept, size_t n, double sums[2]);
 } emr_random_kernels;
 
 /* The lanes' total. */
-static inline double emr_random_fold(const double lanes[8])
+static inline double emr_random_fold(const double lanes[16])
 {
-    return ((lanes[0] + lanes[4]) + (lanes[2] + lanes[6])) + ((lanes[1] + lanes[5]) + (lanes[3] + lanes[7]));
+    double l[8];
+    for (int j = 0; j < 8; j++)
+        l[j] = lanes[j] + lanes[j + 8];
+    return ((l[0] + l[4]) + (l[2] + l[6])) + ((l[1] + l[5]) + (l[3] + l[7]));
 }
 
 typedef struct emr_kernels {
@@ -340,7 +336,7 @@ typedef struct emr_kernels {
     emr_pair_kernels pairs;
     /* NULL: those of emr_random_c. */
     emr_random_kernels random;
-    /* Likewise, that of emr_votes_c. */
+    /* Likewise, those of emr_votes_c. */
     emr_vote_kernels votes;
     /* The base's own part of a product: W is the base; unified, codes and scales are not looked at. */
     void (*dot_base)(const emr_dot *dot);

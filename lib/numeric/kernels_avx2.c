@@ -207,6 +207,15 @@ static inline __m256 bits_to_lanes(unsigned bits)
     return _mm256_castsi256_ps(_mm256_cmpeq_epi32(spread, select));
 }
 
+/* All ones where the bit is 1. */
+static inline m16 v_lanes(uint16_t bits)
+{
+    const __m256i low = _mm256_setr_epi32(1, 2, 4, 8, 16, 32, 64, 128), high = _mm256_slli_epi32(low, 8);
+    const __m256i all = _mm256_set1_epi32(bits);
+    return (m16){_mm256_cmpeq_epi32(_mm256_and_si256(all, low), low),
+                 _mm256_cmpeq_epi32(_mm256_and_si256(all, high), high)};
+}
+
 /* x where the bit is 1, else y, bit for bit. Were y known to be a term of the sum x, a compiler might add 0
  * to it instead, which makes NaNs quiet. */
 static inline v16 v_select(uint16_t bits, v16 x, v16 y)
@@ -403,6 +412,11 @@ static inline counters c_count(uint32_t x)
     return _mm256_add_epi32(c_set(x), _mm256_setr_epi64x(0, 2, 1, 3));
 }
 
+static inline counters c_load(const uint64_t numbers[4])
+{
+    return _mm256_permute4x64_epi64(_mm256_loadu_si256((const __m256i *)(const void *)numbers), 0xd8);
+}
+
 static inline counters c_xor(counters x, counters y)
 {
     return _mm256_xor_si256(x, y);
@@ -432,22 +446,30 @@ static inline m16 v_below(v16 words, uint32_t limit)
                  _mm256_cmpgt_epi32(most, _mm256_xor_si256(as_integers(words.b), top))};
 }
 
+/* A bit for each of 64 bytes. */
+static inline uint64_t byte_bits(__m256i first, __m256i second)
+{
+    return (uint32_t)_mm256_movemask_epi8(first) | (uint64_t)(uint32_t)_mm256_movemask_epi8(second) << 32;
+}
+
+static inline uint64_t v_bytes_equal(v16 bytes, uint8_t x)
+{
+    const __m256i all = _mm256_set1_epi8((char)x);
+    return byte_bits(_mm256_cmpeq_epi8(as_integers(bytes.a), all),
+                     _mm256_cmpeq_epi8(as_integers(bytes.b), all));
+}
+
+/* Those below x: the others are the larger ones of themselves and x. */
+static inline uint64_t v_bytes_below(v16 bytes, uint8_t x)
+{
+    const __m256i all = _mm256_set1_epi8((char)x), a = as_integers(bytes.a), b = as_integers(bytes.b);
+    return ~byte_bits(_mm256_cmpeq_epi8(_mm256_max_epu8(a, all), a),
+                      _mm256_cmpeq_epi8(_mm256_max_epu8(b, all), b));
+}
+
 static inline v16 v_divide(v16 x, v16 y)
 {
     return (v16){_mm256_div_ps(x.a, y.a), _mm256_div_ps(x.b, y.b)};
-}
-
-static inline void add_wide(double lanes[4], __m128 first, __m128 second)
-{
-    __m256d sum = _mm256_add_pd(_mm256_loadu_pd(lanes), _mm256_cvtps_pd(first));
-    _mm256_storeu_pd(lanes, _mm256_add_pd(sum, _mm256_cvtps_pd(second)));
-}
-
-/* lanes[j] = (lanes[j] + x[j]) + x[j + 8] in f64. */
-static inline void v_add_wide(double lanes[8], v16 x)
-{
-    add_wide(lanes, _mm256_castps256_ps128(x.a), _mm256_castps256_ps128(x.b));
-    add_wide(lanes + 4, _mm256_extractf128_ps(x.a, 1), _mm256_extractf128_ps(x.b, 1));
 }
 
 enum { V_DOT_VECTORS = 2 }; /* whose accumulators stay in registers */
@@ -483,6 +505,31 @@ static inline v8d d_add_product(v8d sum, v8d x, v8d y)
 {
     return (v8d){_mm256_add_pd(sum.a, _mm256_mul_pd(x.a, y.a)),
                  _mm256_add_pd(sum.b, _mm256_mul_pd(x.b, y.b))};
+}
+
+static inline v8d d_add(v8d x, v8d y)
+{
+    return (v8d){_mm256_add_pd(x.a, y.a), _mm256_add_pd(x.b, y.b)};
+}
+
+static inline v8d d_abs(v8d x)
+{
+    const __m256d minus = _mm256_set1_pd(-0.0);
+    return (v8d){_mm256_andnot_pd(minus, x.a), _mm256_andnot_pd(minus, x.b)};
+}
+
+/* y where the bits of `select` are set in `bits`. */
+static inline __m256d four_where(unsigned bits, __m256i select, __m256d y)
+{
+    __m256i spread = _mm256_and_si256(_mm256_set1_epi64x(bits), select);
+    return _mm256_and_pd(y, _mm256_castsi256_pd(_mm256_cmpeq_epi64(spread, select)));
+}
+
+/* x, plus y where the bit is 1. */
+static inline v8d d_add_where(uint8_t bits, v8d x, v8d y)
+{
+    return (v8d){_mm256_add_pd(x.a, four_where(bits, _mm256_setr_epi64x(1, 2, 4, 8), y.a)),
+                 _mm256_add_pd(x.b, four_where(bits, _mm256_setr_epi64x(16, 32, 64, 128), y.b))};
 }
 
 static inline void d_store(double *p, v8d x)

@@ -165,6 +165,12 @@ static inline __m256i narrow(unsigned dtype, bool one_nan, v16 x)
     return _mm512_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
 }
 
+/* Where the bit is 1. */
+static inline m16 v_lanes(uint16_t bits)
+{
+    return (m16)bits;
+}
+
 /* x where the bit is 1, else y, bit for bit. Were y known to be a term of the sum x, a compiler might add 0
  * to it instead, which makes NaNs quiet. */
 static inline v16 v_select(uint16_t bits, v16 x, v16 y)
@@ -328,6 +334,11 @@ static inline counters c_count(uint32_t x)
     return _mm512_add_epi32(c_set(x), _mm512_set_epi64(7, 3, 6, 2, 5, 1, 4, 0));
 }
 
+static inline counters c_load(const uint64_t numbers[8])
+{
+    return _mm512_permutexvar_epi64(_mm512_set_epi64(7, 3, 6, 2, 5, 1, 4, 0), _mm512_loadu_si512(numbers));
+}
+
 static inline counters c_xor(counters x, counters y)
 {
     return _mm512_xor_si512(x, y);
@@ -355,16 +366,20 @@ static inline m16 v_below(v16 words, uint32_t limit)
     return _mm512_cmplt_epu32_mask(_mm512_castps_si512(words), _mm512_set1_epi32((int)limit));
 }
 
+/* A bit for each of 64 bytes. */
+static inline uint64_t v_bytes_equal(v16 bytes, uint8_t x)
+{
+    return _mm512_cmpeq_epi8_mask(_mm512_castps_si512(bytes), _mm512_set1_epi8((char)x));
+}
+
+static inline uint64_t v_bytes_below(v16 bytes, uint8_t x)
+{
+    return _mm512_cmplt_epu8_mask(_mm512_castps_si512(bytes), _mm512_set1_epi8((char)x));
+}
+
 static inline v16 v_divide(v16 x, v16 y)
 {
     return _mm512_div_ps(x, y);
-}
-
-/* lanes[j] = (lanes[j] + x[j]) + x[j + 8] in f64. */
-static inline void v_add_wide(double lanes[8], v16 x)
-{
-    __m512d sum = _mm512_add_pd(_mm512_loadu_pd(lanes), _mm512_cvtps_pd(_mm512_castps512_ps256(x)));
-    _mm512_storeu_pd(lanes, _mm512_add_pd(sum, _mm512_cvtps_pd(upper_half(x))));
 }
 
 enum { V_DOT_VECTORS = 8 }; /* whose accumulators stay in registers */
@@ -397,6 +412,22 @@ static inline v8d d_widen(const float *p)
 static inline v8d d_add_product(v8d sum, v8d x, v8d y)
 {
     return _mm512_add_pd(sum, _mm512_mul_pd(x, y));
+}
+
+static inline v8d d_add(v8d x, v8d y)
+{
+    return _mm512_add_pd(x, y);
+}
+
+static inline v8d d_abs(v8d x)
+{
+    return _mm512_abs_pd(x);
+}
+
+/* x, plus y where the bit is 1. */
+static inline v8d d_add_where(uint8_t bits, v8d x, v8d y)
+{
+    return _mm512_mask_add_pd(x, bits, x, y);
 }
 
 static inline void d_store(double *p, v8d x)

@@ -217,6 +217,15 @@ static inline v16 v_select(uint16_t bits, v16 x, v16 y)
     EACH(vbslq_f32(bits_to_lanes(bits, i), x.r[i], y.r[i]));
 }
 
+/* All ones where the bit is 1. */
+static inline m16 v_lanes(uint16_t bits)
+{
+    m16 lanes;
+    for (int i = 0; i < 4; i++)
+        lanes.r[i] = bits_to_lanes(bits, i);
+    return lanes;
+}
+
 /* x, with EMR_NAN_F32 for every NaN. */
 static inline v16 v_one_nan(v16 x)
 {
@@ -379,6 +388,11 @@ static inline counters c_count(uint32_t x)
     return vaddq_u32(c_set(x), vld1q_u32(lanes));
 }
 
+static inline counters c_load(const uint64_t numbers[4])
+{
+    return vcombine_u32(vmovn_u64(vld1q_u64(numbers)), vmovn_u64(vld1q_u64(numbers + 2)));
+}
+
 static inline counters c_xor(counters x, counters y)
 {
     return veorq_u32(x, y);
@@ -409,24 +423,37 @@ static inline m16 v_below(v16 words, uint32_t limit)
     return below;
 }
 
+/* A bit for each of 64 bytes, which are all ones or 0: three rounds of pairwise addition gather eight bits each. */
+static inline uint64_t byte_bits(const uint8x16_t truths[4])
+{
+    static const uint8_t weights[16] = {1, 2, 4, 8, 16, 32, 64, 128, 1, 2, 4, 8, 16, 32, 64, 128};
+    const uint8x16_t weight = vld1q_u8(weights);
+    uint8x16_t low = vpaddq_u8(vandq_u8(truths[0], weight), vandq_u8(truths[1], weight));
+    uint8x16_t high = vpaddq_u8(vandq_u8(truths[2], weight), vandq_u8(truths[3], weight));
+    uint8x16_t bits = vpaddq_u8(low, high);
+    bits = vpaddq_u8(bits, bits);
+    return vgetq_lane_u64(vreinterpretq_u64_u8(bits), 0);
+}
+
+static inline uint64_t v_bytes_equal(v16 bytes, uint8_t x)
+{
+    uint8x16_t equal[4];
+    for (int i = 0; i < 4; i++)
+        equal[i] = vceqq_u8(vreinterpretq_u8_f32(bytes.r[i]), vdupq_n_u8(x));
+    return byte_bits(equal);
+}
+
+static inline uint64_t v_bytes_below(v16 bytes, uint8_t x)
+{
+    uint8x16_t below[4];
+    for (int i = 0; i < 4; i++)
+        below[i] = vcltq_u8(vreinterpretq_u8_f32(bytes.r[i]), vdupq_n_u8(x));
+    return byte_bits(below);
+}
+
 static inline v16 v_divide(v16 x, v16 y)
 {
     EACH(vdivq_f32(x.r[i], y.r[i]));
-}
-
-static inline void add_wide(double lanes[2], float32x2_t first, float32x2_t second)
-{
-    float64x2_t sum = vaddq_f64(vld1q_f64(lanes), vcvt_f64_f32(first));
-    vst1q_f64(lanes, vaddq_f64(sum, vcvt_f64_f32(second)));
-}
-
-/* lanes[j] = (lanes[j] + x[j]) + x[j + 8] in f64. */
-static inline void v_add_wide(double lanes[8], v16 x)
-{
-    add_wide(lanes, vget_low_f32(x.r[0]), vget_low_f32(x.r[2]));
-    add_wide(lanes + 2, vget_high_f32(x.r[0]), vget_high_f32(x.r[2]));
-    add_wide(lanes + 4, vget_low_f32(x.r[1]), vget_low_f32(x.r[3]));
-    add_wide(lanes + 6, vget_high_f32(x.r[1]), vget_high_f32(x.r[3]));
 }
 
 #undef EACH
@@ -468,6 +495,32 @@ static inline v8d d_add_product(v8d sum, v8d x, v8d y)
     for (int i = 0; i < 4; i++)
         sum.r[i] = vaddq_f64(sum.r[i], vmulq_f64(x.r[i], y.r[i]));
     return sum;
+}
+
+static inline v8d d_add(v8d x, v8d y)
+{
+    for (int i = 0; i < 4; i++)
+        x.r[i] = vaddq_f64(x.r[i], y.r[i]);
+    return x;
+}
+
+static inline v8d d_abs(v8d x)
+{
+    for (int i = 0; i < 4; i++)
+        x.r[i] = vabsq_f64(x.r[i]);
+    return x;
+}
+
+/* x, plus y where the bit is 1. */
+static inline v8d d_add_where(uint8_t bits, v8d x, v8d y)
+{
+    static const uint64_t weights[2] = {1, 2};
+    for (int i = 0; i < 4; i++) {
+        uint64x2_t lanes = vtstq_u64(vdupq_n_u64((uint64_t)bits >> (2 * i)), vld1q_u64(weights));
+        uint64x2_t kept = vandq_u64(vreinterpretq_u64_f64(y.r[i]), lanes);
+        x.r[i] = vaddq_f64(x.r[i], vreinterpretq_f64_u64(kept));
+    }
+    return x;
 }
 
 static inline void d_store(double *p, v8d x)

@@ -87,11 +87,19 @@ def philox(counter, key):
     return np.stack(c, 1)
 
 
-def words(seed, task, tensor, n):
-    key = xxhash.xxh64(tensor.encode(), seed=xxhash.xxh64(task.encode(), seed=seed).intdigest()).intdigest()
-    counter = np.zeros(((n + 3) // 4, 4), np.uint64)
+def counted(n, a_counter, purpose, key):
+    """The words of as many counters (i, 0, purpose, 0) as n elements need, of which each serves some."""
+    counter = np.zeros((-(-n // a_counter), 4), np.uint64)
     counter[:, 0] = np.arange(len(counter))
-    return philox(counter, key).ravel()[:n]
+    counter[:, 2] = purpose
+    return philox(counter, key).ravel()
+
+
+def words(seed, task, tensor, n):
+    """The highest byte is one of 16 of a counter, the other 24 bits are those of a word of another."""
+    key = xxhash.xxh64(tensor.encode(), seed=xxhash.xxh64(task.encode(), seed=seed).intdigest()).intdigest()
+    highest = counted(n, 16, 2, key).astype("<u4").view(np.uint8)[:n].astype(np.uint64)
+    return highest << np.uint64(24) | counted(n, 4, 0, key)[:n] >> np.uint64(8)
 
 
 def drawn(t, i, probability):
