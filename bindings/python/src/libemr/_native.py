@@ -187,7 +187,6 @@ class _Raised:
 
 
 _raised = _Raised()
-_KINDS = {getattr(lib, name): name for name in errors.BY_NAME}
 
 
 def _part(error: Any, span: Any) -> str | None:
@@ -202,7 +201,7 @@ def _failure(status: int, error: Any) -> BaseException:
         if hasattr(raised, "add_note") and sentence not in getattr(raised, "__notes__", ()):
             raised.add_note(sentence)
         return raised
-    return errors.made(_KINDS.get(status, ""), status, sentence, error.system, _part(error, error.file),
+    return errors.made(decode(lib.emr_status_name(status)), status, sentence, error.system, _part(error, error.file),
                        _part(error, error.task), _part(error, error.tensor))
 
 
@@ -230,7 +229,7 @@ def create(ctype: str, function: Any, *arguments: Any) -> Any:
 def check(status: int) -> None:
     """Raises the error of a function that has no sentence."""
     if status:
-        raise errors.made(_KINDS.get(status, ""), status, decode(lib.emr_status_text(status)))
+        raise errors.made(decode(lib.emr_status_name(status)), status, decode(lib.emr_status_text(status)))
 
 
 def status_of(exception: BaseException) -> int:

@@ -1,6 +1,7 @@
 """io.py - Python's file-like objects and bytes as C's I/O, and the files that C writes."""
 from __future__ import annotations
 
+import io as stdlib_io
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -31,14 +32,15 @@ def name_of(value: Any, default: str) -> str:
 
 
 class Reader:
-    """A file-like object that is read: `seek`, and `readinto` or `read`. It has one position, so reads take turns."""
+    """A file-like object that is read: `seek` and `read`. It has one position, so reads take turns. C's memory is lent to
+    those of Python's own kind alone (`readinto`), which let go of it when they return; so it is in `Writer`."""
 
     def __init__(self, file: Any) -> None:
         for method in ("read", "seek"):
             if not callable(getattr(file, method, None)):
                 raise TypeError(f"a {type(file).__name__} is no path, no bytes and no file that can be read: it has no {method}()")
         self.file, self.lock = file, threading.Lock()
-        self.into = getattr(file, "readinto", None)
+        self.into = getattr(file, "readinto", None) if isinstance(file, stdlib_io.IOBase) else None
 
     def read(self, offset: int, memory: memoryview) -> None:
         with self.lock:
@@ -71,13 +73,13 @@ class Writer:
     def __init__(self, file: Any) -> None:
         if not callable(getattr(file, "write", None)):
             raise TypeError(f"a {type(file).__name__} is no path and no file that can be written: it has no write()")
-        self.file = file
+        self.file, self.lends = file, isinstance(file, stdlib_io.IOBase)
 
     def write(self, memory: memoryview) -> None:
         done = 0
         while done < len(memory):
             with memory[done:] as rest:
-                n = self.file.write(rest)
+                n = self.file.write(rest if self.lends else bytes(rest))
             done += len(memory) if n is None else n
             if n == 0:
                 raise BlockingIOError(f"{self.file!r} takes no more bytes")
@@ -138,7 +140,7 @@ class Buffer(Handle):
 
 
 class File(Handle):
-    """C's file: read, created (it appears when it is committed, or not at all), or resumed."""
+    """A file that C writes: created (it appears when it is committed, or not at all), or resumed."""
 
     def __init__(self, path: PathLike, function: Any, *, replace: bool = False) -> None:
         arena = Arena()
@@ -148,10 +150,6 @@ class File(Handle):
     @classmethod
     def create(cls, path: PathLike, replace: bool = False) -> File:
         return cls(path, lib.emr_file_create, replace=replace)
-
-    @classmethod
-    def open(cls, path: PathLike) -> File:
-        return cls(path, lib.emr_file_open)
 
     @classmethod
     def resume(cls, path: PathLike, replace: bool = False) -> File:
