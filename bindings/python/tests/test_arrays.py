@@ -31,8 +31,6 @@ class Dlpack:
 def test_numpy_and_buffers_and_dlpack_are_the_same_memory(name):
     values = np.zeros((3, 4), name)
     for given in (values, memoryview(values), Dlpack(values), Dlpack(values, old=True)):
-        if name == "complex64" and isinstance(given, memoryview):
-            pass
         found = view(given, writable=True)
         assert (found.address, found.shape, found.dtype.numpy) == (values.ctypes.data, (3, 4), np.dtype(name))
 
@@ -56,7 +54,8 @@ def test_buffers_without_numpy():
 def test_read_only_memory_is_read_not_written():
     frozen = np.zeros(3, np.float32)
     frozen.flags.writeable = False
-    for given in (frozen, memoryview(frozen), b"abc", Dlpack(frozen), libemr.Array(b"ab", "BF16", (1,))):
+    dlpack = [Dlpack(frozen)] if np.lib.NumpyVersion(np.__version__) >= "2.1.0" else []  # older ones hand out nothing
+    for given in (frozen, memoryview(frozen), b"abc", libemr.Array(b"ab", "BF16", (1,)), *dlpack):
         assert view(given).count
         with pytest.raises(BufferError, match="out is read-only"):
             view(given, writable=True, what="out")

@@ -177,7 +177,8 @@ def stopping(done, total):
 
 
 def test_tqdm(base, tasks):
-    tqdm = pytest.importorskip("tqdm").tqdm
+    from tqdm import tqdm
+
     with tqdm(disable=False, file=io.StringIO(), unit="B") as bar:
         libemr.merge(base, tasks, progress=bar)
         assert 0 < bar.n <= bar.total
