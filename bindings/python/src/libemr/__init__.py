@@ -27,10 +27,11 @@ __all__ = [
     "Array", "Bundle", "Canceled", "CorruptData", "DType", "Error", "Exists", "Features", "FormatError", "IOFailed",
     "InvalidArgument", "LimitExceeded", "Merge", "Mismatch", "Model", "Modulation", "Modulator", "NewerVersion", "NonFinite",
     "NotFound", "OutOfMemory", "OutOfOrder", "Pool", "Pushed", "Report", "SinkPart", "Task", "Tensor", "Unsupported",
-    "adapters", "blocks", "convert", "features", "merge", "multiply",
+    "adapters", "blocks", "convert", "features", "merge", "multiply", "version_info",
 ]
 
 __version__ = _decode(_lib.emr_version())
+version_info = tuple(_lib.emr_version_number() // unit % 1000 for unit in (1000000, 1000, 1))
 
 
 def features() -> Features:
