@@ -51,6 +51,15 @@ def test_buffers_without_numpy():
         view(libemr.Array(bytearray(7), "BF16", (2, 2)))
 
 
+def test_arrays_without_dimensions_and_without_elements():
+    for values in (np.ones((), np.float32), np.ones((0, 3), np.float32)):
+        for given in (values, memoryview(values), Dlpack(values)):
+            assert view(given).shape == values.shape
+        model = libemr.Model.of({"w": values})
+        assert np.array_equal(model["w"].read(), values)
+        assert libemr.merge({"w": values}, {"t": {"w": values}}).bundle["t"].apply({"w": values})["w"].shape == values.shape
+
+
 def test_read_only_memory_is_read_not_written():
     frozen = np.zeros(3, np.float32)
     frozen.flags.writeable = False

@@ -32,6 +32,13 @@ def test_merged_and_applied_in_bfloat16():
     assert torch.equal(again, base["w"])
 
 
+def test_memory_stays_when_a_tensor_is_given_another():
+    tensor = torch.full((1 << 20,), 3.0)
+    model = libemr.Model.of({"w": tensor})
+    tensor.data = torch.zeros(4)
+    assert (model["w"].read() == 3).all()
+
+
 def test_what_is_refused():
     for tensor, error, words in ((torch.zeros(4, 6).T, BufferError, "not contiguous"), (torch.zeros(4, device="meta"), TypeError, "device meta"),
                                  (torch.zeros(4, 4).to_sparse(), TypeError, "layout"),
