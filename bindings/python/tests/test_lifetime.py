@@ -1,4 +1,6 @@
-"""test_lifetime.py - objects closed and dropped in every order, thousands of times; nothing crashes, nothing stays."""
+"""test_lifetime.py - objects closed and dropped in every order, thousands of times; nothing crashes, nothing
+stays."""
+
 import gc
 import io
 import itertools
@@ -91,7 +93,9 @@ def test_cycles_are_collected(bundle_bytes, base):
         holder.task = holder.bundle["french"].open(holder.model, check="none")
         holder.task.holder = holder.model.holder = holder.bundle.holder = holder
         computed = libemr.Model.of()
-        computed.add_computed("w", "F32", (1,), lambda first, count, h=holder: h.task["layer.bias"].read_floats(0, 1))
+        computed.add_computed(
+            "w", "F32", (1,), lambda first, count, h=holder: h.task["layer.bias"].read_floats(0, 1)
+        )
         holder.computed = computed
         assert computed["w"].read()
         del holder, computed, array
@@ -149,7 +153,8 @@ LEAK = """
 import io, resource, sys
 import numpy as np, libemr
 data = open(sys.argv[1], "rb").read()
-base = {"layer.weight": np.zeros((64, 128), np.float32), "layer.bias": np.zeros(128, np.float32), "steps": np.arange(4)}
+base = {"layer.weight": np.zeros((64, 128), np.float32), "layer.bias": np.zeros(128, np.float32), "steps":
+np.arange(4)}
 
 def round():
     with libemr.Bundle(data) as bundle:
