@@ -25,6 +25,12 @@ typedef struct DLManagedTensorVersioned {
 } DLManagedTensorVersioned;
 """
 
+# For emr_session_options.wait, which is called too often for Python.
+YIELD = """
+#include <sched.h>
+static void yield_processor(void *user) { (void)user; sched_yield(); }
+"""
+
 
 def macros(headers):
     """Those that are numbers or texts."""
@@ -38,10 +44,13 @@ def macros(headers):
 
 
 def callbacks(interface):
+    """Those of a method's stage, which are not told which one they are of, once for each."""
     for callback in interface.callbacks:
         if callback.name.count(".") < 2 and callback.name.split(".")[0] not in {f.name for f in interface.functions}:
             name, parameters = callback.name.replace(".", "_"), ", ".join(callback.parameters) or "void"
-            yield f'extern "Python" {callback.returns} py_{name}({parameters});'
+            numbers = range(4) if name.startswith("emr_method_stage_") else [""]
+            for number in numbers:
+                yield f'extern "Python" {callback.returns} py_{name.replace("stage_", f"stage{number}_")}({parameters});'
 
 
 def main(root, compiler, output):
@@ -53,8 +62,8 @@ def main(root, compiler, output):
     interface = declarations.read(include, compiler)
     plain = declarations.without_bodies(declarations.preprocessed(include, compiler))
     builder = cffi.FFI()
-    builder.cdef("\n".join([plain, *macros(headers), DLPACK, *callbacks(interface)]))
-    builder.set_source("libemr._emr", "#include <emr/emr.h>\n" + DLPACK, py_limited_api=True)
+    builder.cdef("\n".join([plain, *macros(headers), DLPACK, *callbacks(interface), "void yield_processor(void *);"]))
+    builder.set_source("libemr._emr", "#include <emr/emr.h>\n" + DLPACK + YIELD, py_limited_api=True)
     builder.emit_c_code(output)
 
 
