@@ -13,7 +13,7 @@ from ..model import Model, ModelLike, as_model
 from .engines import TORCH
 from .targets import Target
 
-__all__ = ["base_of", "mismatch", "tensors_of"]
+__all__ = ["base_of", "mismatch", "of_arrays", "tensors_of"]
 
 
 def mismatch(sentence: str, task: str | None, tensor: str) -> errors.Error:
@@ -33,10 +33,10 @@ def base_of(bundle: Bundle, base: ModelLike | None, apart_from: list[Target] | N
     if base is None:
         if apart_from is None:
             raise ValueError(f"{bundle.name} has no base in it: `base` is needed")
-        return _of_arrays(bundle, tensors_of(apart_from, copy=True))
+        return of_arrays(bundle, tensors_of(apart_from, copy=True))
     if isinstance(base, Mapping) and not isinstance(base, Model):
         own = {target.tensor.data_ptr() for target in apart_from or ()}
-        return _of_arrays(bundle, {name: _apart(array, own) for name, array in base.items()})
+        return of_arrays(bundle, {name: _apart(array, own) for name, array in base.items()})
     model = as_model(base, "base", **bundle._reading())
     bundle.check_base(model)
     return model
@@ -49,7 +49,7 @@ def _apart(array: Any, own: set[int]) -> Any:
     return array.to("cpu", copy=True) if array.device.type != "cpu" or array.data_ptr() in own else array.contiguous()
 
 
-def _of_arrays(bundle: Bundle, arrays: Mapping[str, Any]) -> Model:
+def of_arrays(bundle: Bundle, arrays: Mapping[str, Any]) -> Model:
     """Of what no module has, such as a tokenizer, it has zeros."""
     model = Model.of(arrays, name="the module's base")
     absent = [tensor for tensor in bundle.tensors if not tensor.merged and tensor.name not in model]

@@ -68,6 +68,10 @@ class Engine(Protocol):
 
     def write(self, task: str | None, chosen: Mapping[str, Target]) -> None: ...
 
+    def prepare(self, task: str | None, chosen: Mapping[str, Target]) -> None: ...
+
+    def forget(self, task: str | None) -> None: ...
+
     def close(self) -> None: ...
 
 
@@ -80,16 +84,24 @@ class HostEngine(Tasks):
         self._prepared: dict[str | None, tuple[Any, Prepared, dict[str, torch.Tensor]]] = {}
 
     def write(self, task: str | None, chosen: Mapping[str, Target]) -> None:
+        self.prepare(task, chosen)
+        _, prepared, rest = self._prepared[task]
+        self._session.apply(task, prepared)
+        for name, tensor in rest.items():
+            read_into(tensor, self.model(task)[name])
+
+    def prepare(self, task: str | None, chosen: Mapping[str, Target]) -> None:
+        """Looks at the targets' memory, once."""
         tensors = {name: target.tensor for name, target in chosen.items()}
         memory = [tensor.data_ptr() for tensor in tensors.values()]
-        known = self._prepared.get(task)
-        if known is None or known[0] != memory:
-            rest = {name: tensor for name, tensor in tensors.items() if not (self.is_private(task, name) or self.is_shared(task, name))}
-            whole = {name: tensor for name, tensor in tensors.items() if name not in rest}
-            known = self._prepared[task] = memory, self._session.prepare(whole, task=task), rest
-        self._session.apply(task, known[1])
-        if known[2]:
-            read_all(self.model(task), known[2])
+        if task in self._prepared and self._prepared[task][0] == memory:
+            return
+        rest = {name: tensor for name, tensor in tensors.items() if not (self.is_private(task, name) or self.is_shared(task, name))}
+        whole = {name: tensor for name, tensor in tensors.items() if name not in rest}
+        self._prepared[task] = memory, self._session.prepare(whole, task=task), rest
+
+    def forget(self, task: str | None) -> None:
+        self._prepared.pop(task, None)
 
     def close(self) -> None:
         self._session.close()
@@ -122,16 +134,18 @@ class DeviceEngine(Tasks):
             check_dtypes(base.dtype, out.dtype, name)
             self._packed(task, name, out.device).write(base.view(-1), out.view(-1))
 
-    def upload(self, task: str, device: torch.device, names: Mapping[str, Target]) -> None:
-        """Has a task's codes on the device before they are needed."""
-        for name in names:
-            if self.is_shared(task, name) and self.tensors[name].merged:
-                self._packed(task, name, device)
+    def prepare(self, task: str | None, chosen: Mapping[str, Target]) -> None:
+        """Uploads what the task has, before it is needed."""
+        for name, target in chosen.items():
+            if task is None or not self.is_shared(task, name):
+                self._read(task, name, target.tensor.device)
+            elif self.tensors[name].merged:
+                self._packed(task, name, target.tensor.device)
 
-    def forget(self, task: str) -> None:
-        """Frees what a task has on the device."""
-        self._planes.pop(task, None)
-        self._whole = {key: tensor for key, tensor in self._whole.items() if key[0] != task}
+    def forget(self, task: str | None) -> None:
+        if task is not None:
+            self._planes.pop(task, None)
+            self._whole = {key: tensor for key, tensor in self._whole.items() if key[0] != task}
 
     def _read(self, task: str | None, name: str, device: torch.device) -> torch.Tensor:
         """A tensor as the task, or the base, has it. Whatever was read stays on the device."""
@@ -182,11 +196,9 @@ def read(tensor: Tensor) -> torch.Tensor:
     return out
 
 
-def read_all(model: Model, out: Mapping[str, torch.Tensor]) -> None:
-    """Tensors of a model, rounded where types differ."""
-    for name, target in out.items():
-        tensor = model[name]
-        if TORCH[tensor.dtype] == target.dtype:
-            tensor.read(target)
-        else:
-            target.copy_(read(tensor))
+def read_into(target: torch.Tensor, tensor: Tensor) -> None:
+    """A tensor of a model, rounded where types differ."""
+    if TORCH[tensor.dtype] == target.dtype:
+        tensor.read(target)
+    else:
+        target.copy_(read(tensor))

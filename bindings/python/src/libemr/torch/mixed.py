@@ -61,6 +61,10 @@ class Batch:
             raise ValueError(f"the batch has the shape {list(x.shape)}, for {len(self._tasks)} tasks")
         return self._tasks
 
+    def spread(self, x: torch.Tensor) -> torch.Tensor:
+        """What is the same for all rows, such as their positions, once for each: here every row is its own task's."""
+        return x.expand(len(self._tasks), *x.shape[1:]) if self._tasks and x.shape[:1] == (1,) else x
+
     def numbers(self, x: torch.Tensor, each: int) -> TaskNumbers:
         key = tuple(self.of(x)), each
         if key not in self._numbers:
@@ -96,6 +100,7 @@ class Linear(torch.nn.Module):  # type: ignore[misc]
 
     @torch.no_grad()  # type: ignore[untyped-decorator]
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.batch.spread(x)
         if not self.batch.is_merged(self.weight_name):
             return self._by_task(x)
         rows = x.reshape(-1, x.shape[-1]).float().contiguous()
@@ -131,6 +136,7 @@ class Embedding(torch.nn.Module):  # type: ignore[misc]
 
     @torch.no_grad()  # type: ignore[untyped-decorator]
     def forward(self, ids: torch.Tensor) -> torch.Tensor:
+        ids = self.batch.spread(ids)
         if not self.batch.is_merged(self.weight_name):
             parts = [(at, torch.nn.functional.embedding(ids[at], self.batch.tensor(task, self.weight_name)).to(self.dtype))
                      for task, at in self.batch.groups(ids)]
@@ -152,7 +158,7 @@ class Each(torch.nn.Module):  # type: ignore[misc]
 
     @torch.no_grad()  # type: ignore[untyped-decorator]
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        module, parts = self._module[0], []
+        module, parts, x = self._module[0], [], self.batch.spread(x)
         for task, at in self.batch.groups(x):
             weights = {}
             for key, name in self.names.items():
@@ -197,7 +203,7 @@ class Mixed(Batch):
             base = tensors_of(targets)
         super().__init__(bundle, base, mask_bytes=mask_bytes, threads=threads, memory=memory)
         self._replaced: list[tuple[torch.nn.Module, str, torch.nn.Module]] = []
-        self._names = {place: self._known(target) for target in targets for place in target.places}
+        self._names = {(id(owner), key): self._known(target) for target in targets for owner, key in target.places}
         try:
             self._replace_all(module, materialise)
         except BaseException:
@@ -219,8 +225,7 @@ class Mixed(Batch):
 
     def _known(self, target: Target) -> str:
         """What the bundle calls it."""
-        base = self.models.model(None)
-        return next((name for name in target.names if name in self.models.tensors or name in base), target.names[0])
+        return next((name for name in target.names if name in self.models.tensors), target.names[0])
 
     def _replace_all(self, module: torch.nn.Module, materialise: bool) -> None:
         for owner in list(module.modules()):
@@ -231,8 +236,8 @@ class Mixed(Batch):
                     setattr(owner, key, made.train(child.training))
 
     def _replacement(self, child: torch.nn.Module, materialise: bool) -> torch.nn.Module | None:
-        names = {key: self._names[id(child), key] for key, parameter in child.named_parameters(recurse=False)
-                 if (id(child), key) in self._names}
+        own = [*child.named_parameters(recurse=False), *child.named_buffers(recurse=False)]
+        names = {key: self._names[id(child), key] for key, _ in own if (id(child), key) in self._names}
         if not names:
             return None
         if type(child) is torch.nn.Linear:
