@@ -37,10 +37,11 @@ __all__ = [
     "Parameter", "Part", "Pool", "Prepared", "Pushed", "Report", "Search", "SearchResult", "Session", "SessionInfo",
     "SinkPart", "Stage", "Statistics", "Task", "Tensor", "Trial", "Unsupported", "adapters", "blocks", "combine",
     "convert", "features", "group_softmax", "groups_of", "kind_of", "kinship", "kinship_mean", "layer_of", "merge",
-    "methods", "multiply", "trial_values", "trials",
+    "methods", "multiply", "trial_values", "trials", "version_info",
 ]
 
 __version__ = _decode(_lib.emr_version())
+version_info = tuple(_lib.emr_version_number() // unit % 1000 for unit in (1000000, 1000, 1))
 
 
 def features() -> Features:

@@ -37,7 +37,8 @@ class _Views:
 
     def __init__(self, task: Task, base: Model | None, check: bool, threads: Threads) -> None:
         self._task, self._base = task, base
-        self._models: dict[DType | None, Model] = {None: task.open(base, check="first" if check else "none", threads=threads)}
+        checked = task.open(base, check="first", threads=threads) if check else task.open(base, check="none", threads=1)
+        self._models: dict[DType | None, Model] = {None: checked}
 
     def of(self, dtype: DType | None) -> Model:
         if dtype not in self._models:

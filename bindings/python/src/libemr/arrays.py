@@ -101,7 +101,8 @@ def _of_torch(array: Any, what: str) -> View | None:
     if str(array.layout) != "torch.strided":
         raise TypeError(f"{what} has the layout {array.layout}")
     _contiguous(array.is_contiguous() and not array.is_conj() and not array.is_neg(), what)
-    return View(ffi.cast("void *", array.data_ptr()), _named(array.dtype, what), array.shape, True, array)
+    return View(ffi.cast("void *", array.data_ptr()), _named(array.dtype, what), array.shape, True,
+                (array, array.untyped_storage()))  # which stays where it is when the tensor is given another
 
 
 def _of_numpy(array: Any, what: str) -> View | None:

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from . import apply, errors, io, modulator
@@ -26,6 +27,14 @@ def _metadata(bundle: Any, task: int) -> dict[str, str]:
         check(lib.emr_bundle_get_metadata(bundle, task, i, key, value))
         found[decode(key[0])] = decode(value[0])
     return found
+
+
+@dataclass(frozen=True)
+class Subset:
+    """What dropping and extracting give: the bundle, if it was made in memory, and the report, if it was asked for."""
+
+    bundle: Bundle | None
+    report: DropReport | None
 
 
 class Bundle(Mapping[str, "Task"]):
@@ -177,39 +186,45 @@ class Bundle(Mapping[str, "Task"]):
         """How a base is opened, so that it has what the bundle has of it."""
         return {"side_files": any(tensor.name.startswith(decode(lib.EMR_FILE_PREFIX)) for tensor in self.tensors)}
 
-    def drop(self, tasks: Iterable[str], out: io.Target, *, replace: bool = False, report: bool = False,
-             threads: Threads = None, memory: Memory = None, progress: Progress = None) -> DropReport | None:
-        """Writes a bundle without these tasks; the others' weights stay the same to the last bit. With `report`, which reads
-        every mask once more, it returns what a merge without them would do otherwise."""
-        return self._select(lib.emr_bundle_drop, tasks, out, replace, report, Resources(threads, memory, progress))
+    def drop(self, tasks: Iterable[str], out: io.Target | None = None, *, replace: bool = False, name: str = "bundle",
+             report: bool = False, threads: Threads = None, memory: Memory = None, progress: Progress = None) -> Subset:
+        """Writes a bundle without these tasks; the others' weights stay the same to the last bit.
 
-    def extract(self, tasks: Iterable[str], out: io.Target, *, replace: bool = False, report: bool = False,
-                threads: Threads = None, memory: Memory = None, progress: Progress = None) -> DropReport | None:
+        Args:
+            out: a path, a file-like object; None: a bundle in memory, called `name`.
+            report: also say what a merge without them would do otherwise, for which every mask is read once more.
+        """
+        return self._select(lib.emr_bundle_drop, tasks, out, replace, name, report, Resources(threads, memory, progress))
+
+    def extract(self, tasks: Iterable[str], out: io.Target | None = None, *, replace: bool = False, name: str = "bundle",
+                report: bool = False, threads: Threads = None, memory: Memory = None, progress: Progress = None) -> Subset:
         """Writes a bundle with these tasks alone; as `drop`."""
-        return self._select(lib.emr_bundle_extract, tasks, out, replace, report, Resources(threads, memory, progress))
+        return self._select(lib.emr_bundle_extract, tasks, out, replace, name, report, Resources(threads, memory, progress))
 
-    def _select(self, function: Any, tasks: Iterable[str], out: io.Target, replace: bool, report: bool,
-                using: Resources) -> DropReport | None:
+    def _select(self, function: Any, tasks: Iterable[str], out: io.Target | None, replace: bool, name: str, report: bool,
+                using: Resources) -> Subset:
         if isinstance(tasks, str):
             raise TypeError(f"a list of tasks is needed, not the text {tasks!r}")
         arena = Arena()
-        numbers = [self.find(name) for name in tasks]
+        numbers = [self.find(task) for task in tasks]
         told = arena.struct("emr_drop_report") if report else ffi.NULL
-        with using as resources, io.output(out, replace) as host, self._handle.use() as bundle:
+        buffer = io.Buffer() if out is None else None
+        with using as resources, self._handle.use() as bundle:
             selection = arena.struct("emr_task_selection", resources=resources, tasks=arena.array("uint32_t", numbers),
                                      n_tasks=len(numbers))
-            call(function, bundle, selection, host, told)
-        return record(DropReport, told) if report else None
+            if buffer:
+                call(function, bundle, selection, buffer.io, told)
+            else:
+                with io.output(out, replace) as host:
+                    call(function, bundle, selection, host, told)
+        return Subset(Bundle.of_buffer(buffer, name) if buffer else None, record(DropReport, told) if report else None)
 
     def save(self, out: io.Target, *, replace: bool = False) -> None:
-        """Writes a bundle that a merge made in memory."""
+        """Writes a bundle that was made in memory."""
         if self._buffer is None:
             raise TypeError("the bundle is not in memory: its bytes are where it was opened from")
         with self._handle.use(), io.output(out, replace) as host:
-            memory = self._buffer.memory
-            for done in range(0, len(memory), 16 << 20):
-                piece = ffi.from_buffer(memory)[done:min(done + (16 << 20), len(memory))]
-                call(host.write, host.user, done, piece, len(piece))
+            self._buffer.write_to(host)
 
     # ------------------------------------------------------------------------------------------ parts of it as models
 

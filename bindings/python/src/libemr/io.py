@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Source", "Target", "is_path", "opened", "output"]
 
+PIECE = 16 << 20  # bytes of a write
+
 Source = Union[PathLike, bytes, bytearray, memoryview, Any]
 Target = Union[PathLike, Any]
 
@@ -137,6 +139,13 @@ class Buffer(Handle):
     def memory(self) -> Any:
         """What was written."""
         return ffi.buffer(ffi.cast("char *", lib.emr_buffer_data(self._pointer)), lib.emr_buffer_bytes(self._pointer))
+
+    def write_to(self, io: Any) -> None:
+        """All of it, front to back, to another emr_io."""
+        memory = ffi.from_buffer(self.memory)
+        for done in range(0, len(memory), PIECE):
+            n = min(PIECE, len(memory) - done)
+            call(io.write, io.user, done, memory[done:done + n], n)
 
 
 class File(Handle):

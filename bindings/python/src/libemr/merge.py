@@ -79,11 +79,10 @@ class Sink(Protocol):
 
 
 class _SinkUser:
-    """A sink, and how many bytes an element of its parts has; set before the run."""
+    """A sink, and what says how many bytes an element of its parts has."""
 
-    def __init__(self, sink: Any, unified_bytes: int) -> None:
-        self.sink, self.unified_bytes = sink, unified_bytes
-        self.two_sided: set[int] = set()
+    def __init__(self, sink: Any, unified_bytes: int, two_sided: set[int]) -> None:
+        self.sink, self.unified_bytes, self.two_sided = sink, unified_bytes, two_sided
 
     def give(self, method: str, part: Any, n_bytes: int) -> None:
         task = None if part.task == BASE else part.task
@@ -179,7 +178,8 @@ class Merge:
         self._tasks: list[str] = []
         self._files: list[io.File] = []
         self._buffer: io.Buffer | None = None
-        self._sink: _SinkUser | None = None
+        self._name = "bundle"
+        self._two_sided: set[int] = set()  # numbers of tasks
         self._extended = 0
 
     def set_base(self, base: ModelLike) -> None:
@@ -201,8 +201,8 @@ class Merge:
             self._tasks.append(name)
             if spec is not None:
                 call(lib.emr_merge_set_modulation, merge, number, spec)
-        if _is_two_sided(self._modulator if modulator is None else modulator) and self._sink:
-            self._sink.two_sided.add(number)
+        if _is_two_sided(self._modulator if modulator is None else modulator):
+            self._two_sided.add(number)
         return number
 
     def extend(self, bundle: Bundle) -> None:
@@ -212,8 +212,10 @@ class Merge:
             self._handle.adopt(bundle.handle)
         self._extended = len(bundle)
 
-    def set_output(self, out: io.Target | None, *, replace: bool = False, journal: bool = False, interval: Memory = None) -> None:
-        """Where the bundle goes: a path, where it appears when the merge is done; a file-like object; None: memory.
+    def set_output(self, out: io.Target | None, *, replace: bool = False, name: str = "bundle", journal: bool = False,
+                   interval: Memory = None) -> None:
+        """Where the bundle goes: a path, where it appears when the merge is done; a file-like object; None: memory, where it is
+        called `name`.
 
         With `journal`, a run to a path that failed, or whose process was killed, continues where it was, when it is run again
         with the same models and options: PATH.partial and PATH.journal.partial are kept until then. A record is made after
@@ -221,6 +223,7 @@ class Merge:
         """
         if journal and not io.is_path(out):
             raise ValueError("a journal goes with a path")
+        self._name = name
         host = self._output(out, replace, journal)
         with self._handle.use(alone=True) as merge:
             call(lib.emr_merge_set_output, merge, host)
@@ -242,12 +245,11 @@ class Merge:
         return self._files[0].io
 
     def set_sink(self, sink: Sink) -> None:
-        """An object that receives the results as they are computed, instead of a bundle: methods that it lacks are not called.
-        Before tasks are added."""
+        """An object that receives the results as they are computed, instead of a bundle: methods that it lacks are not called."""
         arena = self._handle.keep(Arena())
-        self._sink = _SinkUser(sink, self._unified_dtype.bits // 8)
+        user = _SinkUser(sink, self._unified_dtype.bits // 8, self._two_sided)
         made = arena.struct(
-            "emr_sink", user=arena.user(self._sink), unified=_unified if hasattr(sink, "unified") else None,
+            "emr_sink", user=arena.user(user), unified=_unified if hasattr(sink, "unified") else None,
             mask=_mask if hasattr(sink, "mask") else None, rescalers=_rescalers if hasattr(sink, "rescalers") else None)
         with self._handle.use(alone=True) as merge:
             call(lib.emr_merge_set_sink, merge, made)
@@ -308,7 +310,7 @@ class Merge:
         plan = self.plan()
         bundle = None
         if self._buffer:
-            bundle = Bundle.of_buffer(self._buffer)
+            bundle = Bundle.of_buffer(self._buffer, self._name)
         for file in self._files[:1]:
             file.commit()
         for journal in self._files[1:]:
@@ -352,7 +354,7 @@ def _opened(value: ModelLike, name: str, dequantise: bool = False, side_files: b
 
 
 def merge(base: ModelLike, tasks: Tasks, out: io.Target | None = None, *, modulators: Mapping[str, ModulationLike] = {},
-          extend: Bundle | None = None, replace: bool = False, journal: bool = False, dequantise: bool = False,
+          extend: Bundle | None = None, replace: bool = False, name: str = "bundle", journal: bool = False, dequantise: bool = False,
           side_files: bool | None = None, **options: Unpack[MergeOptions]) -> Report:
     """Merges tasks into a bundle, and says what became of each.
 
@@ -363,6 +365,7 @@ def merge(base: ModelLike, tasks: Tasks, out: io.Target | None = None, *, modula
         modulators: by task, how it is coded, instead of `modulator`.
         extend: a bundle that the tasks join.
         replace: a file that exists is replaced; FileExistsError otherwise.
+        name: what messages call a bundle in memory.
         journal: a run that failed continues where it was when it is run again; see `Merge.set_output`.
         dequantise: quantised tensors of paths are merged as floats.
         side_files: of paths, configuration and tokenizer come along; None: those of folders.
@@ -378,7 +381,7 @@ def merge(base: ModelLike, tasks: Tasks, out: io.Target | None = None, *, modula
             (done, total) in bytes, or a bar such as tqdm's. None of them changes the result.
     """
     pairs = list(tasks.items() if isinstance(tasks, Mapping) else tasks)
-    unknown = modulators.keys() - {name for name, _ in pairs}
+    unknown = modulators.keys() - {task for task, _ in pairs}
     if unknown:
         raise ValueError(f"modulators has {sorted(unknown)[0]!r}, which is no task")
 
@@ -386,7 +389,7 @@ def merge(base: ModelLike, tasks: Tasks, out: io.Target | None = None, *, modula
         if extend is not None:
             job.extend(extend)
         job.set_base(_opened(base, "base", dequantise, side_files))
-        for name, model in pairs:
-            job.add_task(name, _opened(model, name, dequantise, side_files), modulators.get(name))
-        job.set_output(out, replace=replace, journal=journal)
+        for task, model in pairs:
+            job.add_task(task, _opened(model, task, dequantise, side_files), modulators.get(task))
+        job.set_output(out, replace=replace, name=name, journal=journal)
         return job.run()

@@ -311,6 +311,18 @@ class Model(Mapping[str, Tensor]):
             self._add(arena, name, DType.F32, shape or (), data=memory.pointer, blocks=kind)
         self._memory.append(self._handle.keep(memory))
 
+    def add_from(self, name: str, source: Any, dtype: DTypeLike, shape: Sequence[int], *, offset: int = 0,
+                 blocks: str | None = None) -> None:
+        """One more tensor, which lies in a file-like object or bytes from byte `offset` on, and is read from there."""
+        arena = Arena()
+        host, parents = io.opened(source, arena)
+        self._add(arena, name, DType.of(dtype), shape, io=host, offset=offset,
+                  blocks=choice("EMR_BLOCK_TYPE_", blocks, "blocks"))
+        self._handle.keep(arena)
+        for parent in parents:
+            self._handle.adopt(parent)
+            parent.close()
+
     def add_computed(self, name: str, dtype: DTypeLike, shape: Sequence[int], function: Callable[[int, int], Any], *,
                      granule: int = 0, max_count: int = 0) -> None:
         """One more tensor, computed as it is read.

@@ -50,6 +50,11 @@ def _number_of_threads(threads: int | None) -> int:
     return threads
 
 
+def _own_pool(threads: int | None) -> Pool | None:
+    """None for one thread, which needs none."""
+    return None if _number_of_threads(threads) == 1 else Pool(threads)
+
+
 def memory_bytes(memory: Memory) -> int:
     """Bytes from a number or a text such as "256MiB", "2 GB"; 0 for None."""
     if memory is None:
@@ -115,7 +120,7 @@ class Resources:
     def __init__(self, threads: Threads = None, memory: Memory = None, progress: Progress = None) -> None:
         self.arena = Arena()
         follower = _Follower(progress)
-        self.pool: Pool | None = threads if isinstance(threads, Pool) else None if threads == 1 else Pool(threads)
+        self.pool: Pool | None = threads if isinstance(threads, Pool) else _own_pool(threads)
         self._held = self.pool is not None
         if isinstance(threads, Pool):
             threads.retain()
