@@ -13,6 +13,7 @@ from .arrays import empty, view
 from .blocks import block_bytes
 from .bundle import Bundle
 from .dtypes import DType, DTypeLike
+from .errors import made
 from .infos import record
 from .model import ModelLike, as_model
 from .resources import Memory, Progress, Resources, Threads
@@ -177,18 +178,20 @@ class Session:
         self._about(bundle)
 
     def _about(self, bundle: Bundle) -> None:
+        """What calls look up, here since the bundle may be closed before the session."""
         self.bundle = bundle
         self._tensors = {tensor.name: tensor for tensor in bundle.tensors}
+        self._private = {name: {own.name: math.prod(own.shape) for own in task.private} for name, task in bundle.items()}
         self._numbers: dict[str | None, int] = {None: BASE, **{name: i for i, name in enumerate(bundle)}}
 
     def thread(self) -> Session:
         """One more session over the same memory, for one more thread. What it is asked for it does on the calling thread."""
-        made = Session.__new__(Session)
+        other = Session.__new__(Session)
         with self._handle.use() as pointer:
-            made._handle = Handle(create("emr_session", lib.emr_session_open_thread, pointer), lib.emr_session_destroy,
-                                  "the session", [self._handle])
-        made._about(self.bundle)
-        return made
+            other._handle = Handle(create("emr_session", lib.emr_session_open_thread, pointer), lib.emr_session_destroy,
+                                   "the session", [self._handle])
+        other.bundle, other._tensors, other._private, other._numbers = self.bundle, self._tensors, self._private, self._numbers
+        return other
 
     def close(self) -> None:
         self._handle.close()
@@ -207,16 +210,19 @@ class Session:
 
     def prepare(self, out: Destinations, *, task: str | None = None) -> Prepared:
         """Looks at arrays once for many calls of `apply`. How long private tensors are is looked up in `task`."""
-        counts = {name: tensor.count for name, tensor in self._tensors.items()}
-        if task is not None:
-            for private in self.bundle[task].private:
-                counts[private.name] = math.prod(private.shape)
-        return Prepared(out, counts.get)
+        private = self._private.get(task, {}) if task is not None else {}
+
+        def n_elements(name: str) -> int | None:
+            tensor = self._tensors.get(name)
+            return private.get(name, tensor.count if tensor else None)
+
+        return Prepared(out, n_elements)
 
     def _number(self, task: str | None) -> int:
         """Of a task; None is the base."""
-        number = self._numbers.get(task)
-        return self.bundle.find(str(task)) if number is None else number
+        if task not in self._numbers:
+            raise made("EMR_ENOTFOUND", lib.EMR_ENOTFOUND, f"there is no task '{task}'", task=task)
+        return self._numbers[task]
 
     def tasks(self, tasks: Sequence[str | None], each: int = 1) -> TaskNumbers:
         """Tasks for `multiply` and `gather`, each so many times side by side."""
@@ -227,7 +233,9 @@ class Session:
 
     def _n_columns(self, tensor: str) -> tuple[int, int]:
         """A tensor's elements, and how many a row of it has."""
-        info = self._tensors.get(tensor) or self.bundle.tensor(tensor)
+        info = self._tensors.get(tensor)
+        if info is None:
+            raise made("EMR_ENOTFOUND", lib.EMR_ENOTFOUND, f"there is no tensor '{tensor}' that tasks share", tensor=tensor)
         rows = info.shape[0] if len(info.shape) > 1 else 1
         return info.count, info.count // rows if rows else 0
 
