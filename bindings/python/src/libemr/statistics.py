@@ -126,19 +126,25 @@ class Statistics:
         base, tasks: models: paths, Models, mappings of arrays; tasks of a bundle, too.
         private, merge, absent, base_globs, on_mismatch, on_missing: as in `merge`: what it would merge counts.
         quantiles: fractions from 0 to 1, of which quantiles of magnitudes are found.
-        rounding: "none", "per_model" or "per_tensor"; max_rows; on_nonfinite: see include/emr/statistics.h.
+        max_rows: of every tensor its first rows alone count; 0: all.
+        skip_missing: a tensor that some task lacks does not count; else `on_missing` decides.
+        without_tensors: no groups are kept for tensors, which saves memory where tasks are many.
+        rounding: "none", "per_model" or "per_tensor": changes as whole numbers up to 127, as the published program compares them.
+        on_nonfinite: "error", or "zero": what is no number counts as no change.
     """
 
     def __init__(self, base: ModelLike, tasks: Mapping[str, ModelLike], *, private: Sequence[str] = (), merge: Sequence[str] = (),
                  absent: Sequence[str] = (), base_globs: Sequence[str] = (), on_mismatch: str | None = None,
                  on_missing: str | None = None,
-                 quantiles: Sequence[float] = (), rounding: str = "none", max_rows: int = 0, on_nonfinite: str = "error",
+                 quantiles: Sequence[float] = (), rounding: str = "none", max_rows: int = 0, skip_missing: bool = False,
+                 without_tensors: bool = False, on_nonfinite: str = "error",
                  threads: Threads = None, memory: Memory = None, progress: Progress = None) -> None:
         arena, resources = Arena(), Resources(threads, memory, progress)
         policy = policy_of(arena, private=private, merge=merge, absent=absent, base_globs=base_globs, on_mismatch=on_mismatch,
                                on_missing=on_missing)
         options = arena.struct(
             "emr_statistics_options", resources=resources.pointer, policy=policy, max_rows=max_rows,
+            skip_missing=int(skip_missing), without_tensors=int(without_tensors),
             quantiles=arena.array("double", quantiles), n_quantiles=len(quantiles),
             rounding=choice("EMR_STATISTICS_ROUNDING_", rounding, "rounding"),
             on_nonfinite=choice("EMR_ON_NONFINITE_", on_nonfinite, "on_nonfinite"))
