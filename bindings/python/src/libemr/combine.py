@@ -6,9 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Union
 
-from ._native import BASE, Arena, Handle, call, check, choice, create, decode, encode, ffi, lib, word
+from ._native import BASE, Arena, Handle, call, check, choice, create, decode, encode, failed, ffi, lib, word
 from .dtypes import DType, DTypeLike
-from .errors import made
 from .infos import record
 from .io import Target, is_path
 from .method import Method, Own
@@ -65,7 +64,7 @@ class Combination:
                  threads: Threads = None, memory: Memory = None) -> None:
         arena, resources = Arena(), Resources(threads, memory)
         policy = policy_of(arena, private=private, merge=merge, absent=absent, base_globs=base_globs, on_mismatch=on_mismatch,
-                               on_missing=on_missing)
+                           on_missing=on_missing)
         options = arena.struct(
             "emr_combination_options", method=_method(arena, method), resources=resources.pointer,
             policy=policy, head_globs=arena.texts(heads), n_head_globs=len(heads),
@@ -109,7 +108,7 @@ class Combination:
 
     def _number(self, task: str) -> int:
         if task not in self._tasks:
-            raise made("EMR_ENOTFOUND", lib.EMR_ENOTFOUND, f"there is no task '{task}'", task=task)
+            raise failed("EMR_ENOTFOUND", f"there is no task '{task}'", task=task)
         return self._tasks[task]
 
     def plan(self) -> CombinationPlan:
@@ -145,7 +144,7 @@ def _method(arena: Arena, method: str | Method) -> Any:
         return arena.keep(Own(method)).pointer
     found = lib.emr_method_find(encode(method))
     if found == ffi.NULL:
-        raise made("EMR_ENOTFOUND", lib.EMR_ENOTFOUND, f"there is no method '{method}': libemr.methods() has them all")
+        raise failed("EMR_ENOTFOUND", f"there is no method '{method}': libemr.methods() has them all")
     return found
 
 

@@ -8,12 +8,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Optional, Union
 
-from ._native import BASE, Arena, Handle, call, callback, choice, create, ffi, filled, lib, word
+from ._native import BASE, Arena, Handle, call, callback, choice, create, failed, ffi, filled, lib, word
 from .arrays import empty, view
 from .blocks import block_bytes
 from .bundle import Bundle
 from .dtypes import DType, DTypeLike
-from .errors import made
 from .infos import record
 from .model import ModelLike, as_model
 from .resources import Memory, Progress, Resources, Threads
@@ -99,8 +98,8 @@ class Prepared:
                    "without_base": int(at.without_base)}
         if at.write is not None:
             room = n_bytes_of(at.staging, dtype or DType.F64, at.blocks)
-            weights.update(data=self._arena.new("char[]", room), staging=at.staging, write=write_part, user=self._arena.user(at),
-                           count=at.count or 0)
+            weights.update(data=self._arena.new("char[]", room), staging=at.staging, count=at.count or 0, write=write_part,
+                           user=self._arena.user(at))
             return weights
         target = self._arena.keep(view(at.out, writable=True, what=f"the array for tensor '{name}'"))
         if at.blocks:
@@ -221,7 +220,7 @@ class Session:
     def _number(self, task: str | None) -> int:
         """Of a task; None is the base."""
         if task not in self._numbers:
-            raise made("EMR_ENOTFOUND", lib.EMR_ENOTFOUND, f"there is no task '{task}'", task=task)
+            raise failed("EMR_ENOTFOUND", f"there is no task '{task}'", task=task)
         return self._numbers[task]
 
     def tasks(self, tasks: Sequence[str | None], each: int = 1) -> TaskNumbers:
@@ -235,7 +234,7 @@ class Session:
         """A tensor's elements, and how many a row of it has."""
         info = self._tensors.get(tensor)
         if info is None:
-            raise made("EMR_ENOTFOUND", lib.EMR_ENOTFOUND, f"there is no tensor '{tensor}' that tasks share", tensor=tensor)
+            raise failed("EMR_ENOTFOUND", f"there is no tensor '{tensor}' that tasks share", tensor=tensor)
         rows = info.shape[0] if len(info.shape) > 1 else 1
         return info.count, info.count // rows if rows else 0
 
@@ -316,8 +315,8 @@ class Session:
         if target.shape != (len(tasks), columns):
             raise ValueError(f"tensor '{tensor}': out has the shape {target.shape}, not {(len(tasks), columns)}")
         gather = arena.struct(
-            "emr_gather", name=arena.text(tensor), tasks=numbers.array, rows=of_rows, out=target.pointer, n=len(tasks), n_columns=columns,
-            dtype=target.dtype, without_base=int(without_base))
+            "emr_gather", name=arena.text(tensor), tasks=numbers.array, rows=of_rows, out=target.pointer, n=len(tasks),
+            n_columns=columns, dtype=target.dtype, without_base=int(without_base))
         with self._handle.use(alone=True) as pointer:
             call(lib.emr_session_gather, pointer, gather)
         return out

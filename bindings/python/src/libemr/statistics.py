@@ -133,15 +133,14 @@ class Statistics:
         on_nonfinite: "error", or "zero": what is no number counts as no change.
     """
 
-    def __init__(self, base: ModelLike, tasks: Mapping[str, ModelLike], *, private: Sequence[str] = (), merge: Sequence[str] = (),
-                 absent: Sequence[str] = (), base_globs: Sequence[str] = (), on_mismatch: str | None = None,
-                 on_missing: str | None = None,
-                 quantiles: Sequence[float] = (), rounding: str = "none", max_rows: int = 0, skip_missing: bool = False,
-                 without_tensors: bool = False, on_nonfinite: str = "error",
-                 threads: Threads = None, memory: Memory = None, progress: Progress = None) -> None:
+    def __init__(self, base: ModelLike, tasks: Mapping[str, ModelLike], *, private: Sequence[str] = (),
+                 merge: Sequence[str] = (), absent: Sequence[str] = (), base_globs: Sequence[str] = (),
+                 on_mismatch: str | None = None, on_missing: str | None = None, quantiles: Sequence[float] = (),
+                 rounding: str = "none", max_rows: int = 0, skip_missing: bool = False, without_tensors: bool = False,
+                 on_nonfinite: str = "error", threads: Threads = None, memory: Memory = None, progress: Progress = None) -> None:
         arena, resources = Arena(), Resources(threads, memory, progress)
         policy = policy_of(arena, private=private, merge=merge, absent=absent, base_globs=base_globs, on_mismatch=on_mismatch,
-                               on_missing=on_missing)
+                           on_missing=on_missing)
         options = arena.struct(
             "emr_statistics_options", resources=resources.pointer, policy=policy, max_rows=max_rows,
             skip_missing=int(skip_missing), without_tensors=int(without_tensors),
@@ -188,7 +187,7 @@ class Statistics:
         """After the run: of the scope "model", "tensor", "layer" or "kind"."""
         number = choice("EMR_STATISTICS_SCOPE_", scope, "scope")
         with self._handle.use() as pointer:
-            n = max(1, lib.emr_statistics_n_groups(pointer, number)) if scope == "model" else lib.emr_statistics_n_groups(pointer, number)
+            n = 1 if scope == "model" else lib.emr_statistics_n_groups(pointer, number)
             found = [filled(lib.emr_statistics_get_group, "emr_statistics_group", pointer, number, i) for i in range(n)]
         return [Group(self._handle, group) for group in found]
 

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, Union
 import torch
 import transformers
 
-from . import errors, io
-from ._native import PathLike, decode, lib
+from . import io
+from ._native import PathLike, decode, failed, lib
 from .bundle import Bundle, Task
 from .merge import MergeOptions, Report, merge
 from .model import Model, ModelLike
@@ -117,8 +117,7 @@ def load_task(bundle: Bundle | PathLike, task: str, base: Pretrained | None = No
     """
     with _task_of(bundle, task) as of, _model_of(of, base) as model, _files_of(of, model) as folder:
         if ADAPTER_CONFIG in of.metadata:
-            raise errors.made("EMR_EUNSUPPORTED", lib.EMR_EUNSUPPORTED,
-                              f"task '{task}' is an adapter: write it to a folder, which PEFT loads", task=task)
+            raise failed("EMR_EUNSUPPORTED", f"task '{task}' is an adapter: write it to a folder, which PEFT loads", task=task)
         config = _config_of(of, folder, base)
         state = {name: read(tensor) for name, tensor in model.items() if not name.startswith(FILE_PREFIX)}
         kind = model_class or _class_of(config)
@@ -184,13 +183,13 @@ def _config_of(task: Task, folder: pathlib.Path, base: Pretrained | None) -> Any
         return config
     if base is not None and io.is_path(base) and os.path.isdir(base):
         return transformers.AutoConfig.from_pretrained(base)
-    raise errors.made("EMR_ENOTFOUND", lib.EMR_ENOTFOUND, f"task '{task.name}' has no config.json: merge folders, or give a base "
-                      "that has one", task=task.name)
+    raise failed("EMR_ENOTFOUND", f"task '{task.name}' has no config.json: merge folders, or give a base that has one",
+                 task=task.name)
 
 
 def _class_of(config: Any) -> Any:
     names = getattr(config, "architectures", None) or []
     found = next((getattr(transformers, name) for name in names if hasattr(transformers, name)), None)
     if found is None:
-        raise ValueError(f"the configuration names no class of transformers ({', '.join(names) or 'none at all'}): give model_class")
+        raise ValueError(f"the configuration names no class of transformers ({', '.join(names) or 'none'}): give model_class")
     return found

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from .. import errors
-from .._native import lib
+from .._native import failed
 from ..bundle import Bundle
 from ..model import Model, ModelLike, as_model
 from .engines import TORCH
@@ -17,7 +17,7 @@ __all__ = ["base_of", "mismatch", "of_arrays", "tensors_of"]
 
 
 def mismatch(sentence: str, task: str | None, tensor: str) -> errors.Error:
-    return errors.made("EMR_EMISMATCH", lib.EMR_EMISMATCH, sentence, task=task, tensor=tensor)
+    return failed("EMR_EMISMATCH", sentence, task=task, tensor=tensor)
 
 
 def tensors_of(targets: list[Target], copy: bool = False) -> dict[str, torch.Tensor]:

@@ -96,8 +96,8 @@ class HostEngine(Tasks):
         memory = [tensor.data_ptr() for tensor in tensors.values()]
         if task in self._prepared and self._prepared[task][0] == memory:
             return
-        rest = {name: tensor for name, tensor in tensors.items() if not (self.is_private(task, name) or self.is_shared(task, name))}
-        whole = {name: tensor for name, tensor in tensors.items() if name not in rest}
+        whole = {name: tensor for name, tensor in tensors.items() if self.is_private(task, name) or self.is_shared(task, name)}
+        rest = {name: tensor for name, tensor in tensors.items() if name not in whole}
         self._prepared[task] = memory, self._session.prepare(whole, task=task), rest
 
     def forget(self, task: str | None) -> None:

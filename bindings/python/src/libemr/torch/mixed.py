@@ -7,8 +7,7 @@ from contextlib import contextmanager
 
 import torch
 
-from .. import errors
-from .._native import lib
+from .._native import failed
 from ..bundle import Bundle
 from ..model import ModelLike
 from ..resources import Memory, Threads
@@ -56,7 +55,7 @@ class Batch:
     def of(self, x: torch.Tensor) -> Sequence[str | None]:
         """The tasks of x's rows."""
         if self._tasks is None:
-            raise errors.made("EMR_ESTATE", lib.EMR_ESTATE, "the batch has no tasks: call it within `with batch.tasks([...])`")
+            raise failed("EMR_ESTATE", "the batch has no tasks: call it within `with batch.tasks([...])`")
         if x.shape[:1] != (len(self._tasks),):
             raise ValueError(f"the batch has the shape {list(x.shape)}, for {len(self._tasks)} tasks")
         return self._tasks
@@ -172,8 +171,7 @@ def joined(parts: list[tuple[torch.Tensor, torch.Tensor]], name: str) -> torch.T
     """Rows in the batch's order."""
     shapes = {tuple(part.shape[1:]) for _, part in parts}
     if len(shapes) > 1:
-        raise errors.made("EMR_EMISMATCH", lib.EMR_EMISMATCH,
-                          f"tensor '{name}': the tasks of this batch have it in different shapes", tensor=name)
+        raise failed("EMR_EMISMATCH", f"tensor '{name}': the tasks of this batch have it in different shapes", tensor=name)
     out = parts[0][1].new_empty(sum(len(at) for at, _ in parts), *parts[0][1].shape[1:])
     for at, part in parts:
         out[at] = part
@@ -246,8 +244,7 @@ class Mixed(Batch):
             return Embedding(self, names["weight"], child.weight.dtype)
         leaf, vectors = not list(child.children()), all(getattr(child, key).dim() < 2 for key in names)
         if not leaf or not (vectors or materialise):
-            raise errors.made("EMR_EUNSUPPORTED", lib.EMR_EUNSUPPORTED,
-                              f"a {type(child).__name__} has a tensor '{next(iter(names.values()))}', by which no mixed batch is "
-                              "multiplied" + (": `materialise` keeps every task's weights of it" if leaf else ""),
-                              tensor=next(iter(names.values())))
+            name, how = next(iter(names.values())), ": `materialise` keeps every task's weights of it" if leaf else ""
+            raise failed("EMR_EUNSUPPORTED", f"a {type(child).__name__} has a tensor '{name}', by which no mixed batch is "
+                         f"multiplied{how}", tensor=name)
         return Each(self, child, names)

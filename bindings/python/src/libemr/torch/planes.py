@@ -11,7 +11,7 @@ from typing import Tuple
 
 import torch
 
-from .. import errors
+from .._native import failed
 from ..model import Tensor
 from ..modulator import Modulator
 
@@ -166,7 +166,8 @@ def check_dtypes(base: torch.dtype, out: torch.dtype, tensor: str) -> None:
     plain = (torch.float32, torch.float16, torch.bfloat16)
     wide = (torch.float32, torch.float64)
     if not (base in plain and out in (*plain, torch.float64) or base == torch.float64 and out in wide):
-        raise errors.Unsupported(f"tensor '{tensor}': weights in {out} from a base in {base} are not computed on a device")
+        raise failed("EMR_EUNSUPPORTED", f"tensor '{tensor}': weights in {out} from a base in {base} are not computed on a device",
+                     tensor=tensor)
 
 
 @dataclasses.dataclass
@@ -219,7 +220,8 @@ def check_piece(planes: Planes, piece: Piece, expected: torch.Tensor, tensor: st
     step, takes = planes.steps(piece)
     found = torch.where(takes, step, torch.tensor(NOTHING))
     if not torch.equal(found.view(torch.int32), expected.view(torch.int32)):
-        raise errors.Unsupported(f"tensor '{tensor}': its scales are too large or too small to be applied on a device")
+        raise failed("EMR_EUNSUPPORTED", f"tensor '{tensor}': its scales are too large or too small to be applied on a device",
+                     tensor=tensor)
 
 
 def sign_codes(planes: Planes, piece: Piece, steps: torch.Tensor) -> torch.Tensor:

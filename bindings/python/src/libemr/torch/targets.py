@@ -7,8 +7,7 @@ from typing import Any, Union
 
 import torch
 
-from .. import errors
-from .._native import lib
+from .._native import failed
 
 __all__ = ["Names", "Target", "find_targets", "memory_of"]
 
@@ -64,8 +63,8 @@ def find_targets(module: torch.nn.Module, names: Names) -> list[Target]:
     memory = {tensor.untyped_storage().data_ptr() for tensor in tensors.values()}
     for name, tensor in renamed(module, tensors, names).items():
         if tensor.untyped_storage().data_ptr() not in memory or not tensor.is_contiguous():
-            raise errors.made("EMR_EUNSUPPORTED", lib.EMR_EUNSUPPORTED,
-                              f"the module does not have the tensor '{name}' of checkpoints in one piece in memory", tensor=name)
+            raise failed("EMR_EUNSUPPORTED", f"the module does not have the tensor '{name}' of checkpoints in one piece in "
+                         "memory", tensor=name)
         target = found.setdefault(place_of(tensor), Target(tensor))
         target.names.append(name)
         target.places = places.get(place_of(tensor), [])
