@@ -1,7 +1,9 @@
-"""generate.py - writes the C source of the extension: every declaration of the public headers, as the preprocessor leaves
-them; their macros; and for every callback in them a function that Python defines (`py_emr_io_read` for emr_io.read).
+"""generate.py - writes the C source of the extension: every declaration of the public headers, as the
+preprocessor leaves them; their macros; and for every callback in them a function that Python defines
+(`py_emr_io_read` for emr_io.read).
 
     generate.py LIBEMR COMPILER OUTPUT"""
+
 import pathlib
 import re
 import sys
@@ -13,7 +15,8 @@ DLPACK = """
 typedef struct { int32_t device_type; int32_t device_id; } DLDevice;
 typedef struct { uint8_t code; uint8_t bits; uint16_t lanes; } DLDataType;
 typedef struct {
-    void *data; DLDevice device; int32_t ndim; DLDataType dtype; int64_t *shape; int64_t *strides; uint64_t byte_offset;
+    void *data; DLDevice device; int32_t ndim; DLDataType dtype; int64_t *shape; int64_t *strides; uint64_t
+    byte_offset;
 } DLTensor;
 typedef struct DLManagedTensor {
     DLTensor dl_tensor; void *manager_ctx; void (*deleter)(struct DLManagedTensor *);
@@ -46,11 +49,14 @@ def macros(headers):
 def callbacks(interface):
     """Those of a method's stage, which are not told which one they are of, once for each."""
     for callback in interface.callbacks:
-        if callback.name.count(".") < 2 and callback.name.split(".")[0] not in {f.name for f in interface.functions}:
+        if callback.name.count(".") < 2 and callback.name.split(".")[0] not in {
+            f.name for f in interface.functions
+        }:
             name, parameters = callback.name.replace(".", "_"), ", ".join(callback.parameters) or "void"
             numbers = range(4) if name.startswith("emr_method_stage_") else [""]
             for number in numbers:
-                yield f'extern "Python" {callback.returns} py_{name.replace("stage_", f"stage{number}_")}({parameters});'
+                numbered = name.replace("stage_", f"stage{number}_")
+                yield f'extern "Python" {callback.returns} py_{numbered}({parameters});'
 
 
 def main(root, compiler, output):
@@ -62,7 +68,9 @@ def main(root, compiler, output):
     interface = declarations.read(include, compiler)
     plain = declarations.without_bodies(declarations.preprocessed(include, compiler))
     builder = cffi.FFI()
-    builder.cdef("\n".join([plain, *macros(headers), DLPACK, *callbacks(interface), "void yield_processor(void *);"]))
+    builder.cdef(
+        "\n".join([plain, *macros(headers), DLPACK, *callbacks(interface), "void yield_processor(void *);"])
+    )
     builder.set_source("libemr._emr", "#include <emr/emr.h>\n" + DLPACK + YIELD, py_limited_api=True)
     builder.emit_c_code(output)
 

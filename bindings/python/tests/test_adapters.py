@@ -1,4 +1,5 @@
 """test_adapters.py - adapters that agree, and what a model becomes with one."""
+
 import json
 
 import numpy as np
@@ -9,10 +10,22 @@ import libemr
 
 def adapter(seed, **settings):
     rng = np.random.default_rng(seed)
-    config = {"peft_type": "LORA", "r": 2, "lora_alpha": 4, "target_modules": ["q"], "base_model_name_or_path": "m", **settings}
-    return libemr.Model.of({"base_model.model.q.lora_A.weight": rng.standard_normal((2, 8)).astype(np.float32),
-                            "base_model.model.q.lora_B.weight": rng.standard_normal((6, 2)).astype(np.float32)},
-                           name=f"adapter {seed}", metadata={"adapter_config.json": json.dumps(config)})
+    config = {
+        "peft_type": "LORA",
+        "r": 2,
+        "lora_alpha": 4,
+        "target_modules": ["q"],
+        "base_model_name_or_path": "m",
+        **settings,
+    }
+    return libemr.Model.of(
+        {
+            "base_model.model.q.lora_A.weight": rng.standard_normal((2, 8)).astype(np.float32),
+            "base_model.model.q.lora_B.weight": rng.standard_normal((6, 2)).astype(np.float32),
+        },
+        name=f"adapter {seed}",
+        metadata={"adapter_config.json": json.dumps(config)},
+    )
 
 
 def test_a_model_with_an_adapter():
@@ -40,4 +53,7 @@ def test_adapters_are_merged_over_nothing():
     bundle = libemr.merge(base, tasks, modulator="levels").bundle
     assert json.loads(bundle["b"].metadata["adapter_config.json"])["r"] == 2
     assert libemr.adapters.rank_dimension("base_model.model.q.lora_A.weight") == 0
-    assert libemr.adapters.rank_dimension("q.lora_B.weight") == 1 and libemr.adapters.rank_dimension("q.weight") is None
+    assert (
+        libemr.adapters.rank_dimension("q.lora_B.weight") == 1
+        and libemr.adapters.rank_dimension("q.weight") is None
+    )

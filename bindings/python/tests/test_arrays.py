@@ -1,4 +1,5 @@
 """test_arrays.py - whose arrays are taken, without a copy, and which are refused, with what."""
+
 import array
 
 import ml_dtypes
@@ -8,8 +9,29 @@ import pytest
 import libemr
 from libemr.arrays import view
 
-NUMPY_TYPES = ["float32", "float16", "float64", "bool", "uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64", "complex64"]
-ML_TYPES = ["bfloat16", "float8_e4m3fn", "float8_e5m2", "float8_e8m0fnu", "float8_e4m3fnuz", "float8_e5m2fnuz"]
+NUMPY_TYPES = [
+    "float32",
+    "float16",
+    "float64",
+    "bool",
+    "uint8",
+    "int8",
+    "uint16",
+    "int16",
+    "uint32",
+    "int32",
+    "uint64",
+    "int64",
+    "complex64",
+]
+ML_TYPES = [
+    "bfloat16",
+    "float8_e4m3fn",
+    "float8_e5m2",
+    "float8_e8m0fnu",
+    "float8_e4m3fnuz",
+    "float8_e5m2fnuz",
+]
 
 
 class Dlpack:
@@ -39,7 +61,11 @@ def test_numpy_and_buffers_and_dlpack_are_the_same_memory(name):
 def test_numpy_has_narrow_floats_by_ml_dtypes(name):
     values = np.zeros((2, 3), getattr(ml_dtypes, name))
     found = view(values, writable=True)
-    assert found.address == values.ctypes.data and found.dtype.numpy == values.dtype and found.nbytes == values.nbytes
+    assert (
+        found.address == values.ctypes.data
+        and found.dtype.numpy == values.dtype
+        and found.nbytes == values.nbytes
+    )
 
 
 def test_buffers_without_numpy():
@@ -57,13 +83,18 @@ def test_arrays_without_dimensions_and_without_elements():
             assert view(given).shape == values.shape
         model = libemr.Model.of({"w": values})
         assert np.array_equal(model["w"].read(), values)
-        assert libemr.merge({"w": values}, {"t": {"w": values}}).bundle["t"].apply({"w": values})["w"].shape == values.shape
+        assert (
+            libemr.merge({"w": values}, {"t": {"w": values}}).bundle["t"].apply({"w": values})["w"].shape
+            == values.shape
+        )
 
 
 def test_read_only_memory_is_read_not_written():
     frozen = np.zeros(3, np.float32)
     frozen.flags.writeable = False
-    dlpack = [Dlpack(frozen)] if np.lib.NumpyVersion(np.__version__) >= "2.1.0" else []  # older ones hand out nothing
+    dlpack = (
+        [Dlpack(frozen)] if np.lib.NumpyVersion(np.__version__) >= "2.1.0" else []
+    )  # older ones hand out nothing
     for given in (frozen, memoryview(frozen), b"abc", libemr.Array(b"ab", "BF16", (1,)), *dlpack):
         assert view(given).count
         with pytest.raises(BufferError, match="out is read-only"):
@@ -99,10 +130,22 @@ def test_a_bytearray_stays_while_it_is_used():
 
 
 def test_dtypes_by_every_name():
-    for given in ("BF16", "bfloat16", libemr.DType.BF16, int(libemr.DType.BF16), ml_dtypes.bfloat16, np.dtype(ml_dtypes.bfloat16)):
+    for given in (
+        "BF16",
+        "bfloat16",
+        libemr.DType.BF16,
+        int(libemr.DType.BF16),
+        ml_dtypes.bfloat16,
+        np.dtype(ml_dtypes.bfloat16),
+    ):
         assert libemr.DType.of(given) is libemr.DType.BF16
     assert libemr.DType.of(np.float32) is libemr.DType.of("float32") is libemr.DType.F32
-    assert libemr.DType.F4.bits == 4 and libemr.DType.BF16.is_float and not libemr.DType.I8.is_float and str(libemr.DType.F32) == "F32"
+    assert (
+        libemr.DType.F4.bits == 4
+        and libemr.DType.BF16.is_float
+        and not libemr.DType.I8.is_float
+        and str(libemr.DType.F32) == "F32"
+    )
     with pytest.raises(ValueError, match="no dtype"):
         libemr.DType.of("float31")
     with pytest.raises(TypeError, match="numpy has no F4"):

@@ -1,5 +1,6 @@
-"""test_lifetime_analysis.py - sessions, combinations, own methods, statistics, searches and heads: dropped in every order, thousands of
-times, with exceptions in callbacks; nothing crashes, nothing stays."""
+"""test_lifetime_analysis.py - sessions, combinations, own methods, statistics, searches and heads: dropped in
+every order, thousands of times, with exceptions in callbacks; nothing crashes, nothing stays."""
+
 import gc
 import itertools
 import weakref
@@ -46,7 +47,9 @@ def test_a_combined_model_keeps_method_and_tasks_and_lets_go(base, tasks):
 
 
 def test_views_of_heads_outlive_them(base):
-    tasks = {name: {**base, "head.weight": np.ones((n, 4), np.float32)} for n, name in enumerate(("one", "two"), 1)}
+    tasks = {
+        name: {**base, "head.weight": np.ones((n, 4), np.float32)} for n, name in enumerate(("one", "two"), 1)
+    }
     heads = libemr.Heads(tasks, ["head.*"])
     view = heads.open_task("two")
     heads.close()
@@ -59,7 +62,8 @@ LEAK = """
 import resource, sys
 import numpy as np, libemr
 data = open(sys.argv[1], "rb").read()
-base = {"layer.weight": np.zeros((64, 128), np.float32), "layer.bias": np.zeros(128, np.float32), "steps": np.arange(4)}
+base = {"layer.weight": np.zeros((64, 128), np.float32), "layer.bias": np.zeros(128, np.float32)}
+base["steps"] = np.arange(4)
 tasks = {name: {**base, "layer.bias": np.full(128, i, np.float32)} for i, name in enumerate("abc")}
 heads = {name: {"head.weight": np.ones((i + 1, 4), np.float32)} for i, name in enumerate("ab")}
 out = {"layer.weight": np.empty((64, 128), np.float32)}
@@ -82,7 +86,8 @@ def round():
         session.apply("french", out)
         session.multiply("layer.weight", ["french", None], np.ones((2, 128), np.float32))
         session.thread().gather("layer.weight", ["german"], [1])
-        stopped(lambda: session.apply("french", {"layer.weight": libemr.Destination(write=lambda part: 1 / 0)}))
+        broken = libemr.Destination(write=lambda part: 1 / 0)
+        stopped(lambda: session.apply("french", {"layer.weight": broken}))
     libemr.combine("linear", None, tasks, weight=1.0)["layer.bias"].read()
     stopped(lambda: libemr.combine(Bad(), base, tasks)["layer.bias"].read())
     libemr.kinship(base, tasks, threads=2)

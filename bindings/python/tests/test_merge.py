@@ -1,11 +1,12 @@
 """test_merge.py - merges in one call, step by step and pushed; to every place; and what stops them."""
+
 import io
 
 import numpy as np
 import pytest
+from conftest import make_base, make_task
 
 import libemr
-from conftest import make_base, make_task
 
 
 def saved(report, tmp_path):
@@ -24,7 +25,14 @@ def test_paths_models_and_arrays_make_one_bundle(base, tasks, tmp_path):
     for given in (paths, opened, buffers):
         for threads, memory in ((1, None), (3, "32MiB")):
             out = tmp_path / "out.emr"
-            report = libemr.merge(given["base"], [(t, given[t]) for t in tasks], out, replace=True, threads=threads, memory=memory)
+            report = libemr.merge(
+                given["base"],
+                [(t, given[t]) for t in tasks],
+                out,
+                replace=True,
+                threads=threads,
+                memory=memory,
+            )
             assert out.read_bytes() == expected and report.bundle is None
     file = io.BytesIO()
     libemr.merge(base, tasks, file)
@@ -33,7 +41,9 @@ def test_paths_models_and_arrays_make_one_bundle(base, tasks, tmp_path):
 
 def test_folders_bring_their_files(base, tasks, tmp_path):
     for name, arrays in {"base": base, **tasks}.items():
-        libemr.Model.of(arrays).write(tmp_path / name / "model.safetensors") if (tmp_path / name).mkdir() is None else None
+        libemr.Model.of(arrays).write(tmp_path / name / "model.safetensors") if (
+            tmp_path / name
+        ).mkdir() is None else None
         (tmp_path / name / "config.json").write_text(f'{{"name": "{name}"}}')
     folders = {t: tmp_path / t for t in tasks}
     libemr.merge(tmp_path / "base", folders, tmp_path / "all.emr")
@@ -48,18 +58,35 @@ def test_what_the_report_says(base, tasks):
     report = libemr.merge(base, tasks, measure=True, rescale_per="tensor")
     assert list(report.tasks) == ["french", "german"] and report.summary.n_merged == 2
     french = report.tasks["french"]
-    assert 0.5 < french.density < 1 and 0 < french.fidelity.error < 1 and not french.empty_mask and french.zeroed == 0
-    assert [(t.name, t.action) for t in report.tensors] == [("layer.weight", "merge"), ("layer.bias", "merge"), ("steps", "keep")]
+    assert (
+        0.5 < french.density < 1
+        and 0 < french.fidelity.error < 1
+        and not french.empty_mask
+        and french.zeroed == 0
+    )
+    assert [(t.name, t.action) for t in report.tensors] == [
+        ("layer.weight", "merge"),
+        ("layer.bias", "merge"),
+        ("steps", "keep"),
+    ]
     assert report.bundle.info.rescale_per == "tensor"
 
 
 def test_modulators(base, tasks):
-    mixed = libemr.merge(base, tasks, modulator="sign", modulators={"german": libemr.Modulation("levels", n_levels=16)}).bundle
-    assert [mixed[t].modulation.kind for t in mixed] == ["sign", "levels"] and mixed["german"].modulation.n_levels == 16
+    mixed = libemr.merge(
+        base, tasks, modulator="sign", modulators={"german": libemr.Modulation("levels", n_levels=16)}
+    ).bundle
+    assert [mixed[t].modulation.kind for t in mixed] == ["sign", "levels"] and mixed[
+        "german"
+    ].modulation.n_levels == 16
     errors = [np.abs(mixed[t].apply(base)["layer.weight"] - tasks[t]["layer.weight"]).mean() for t in tasks]
     assert errors[1] < errors[0] < 0.1
-    two = libemr.merge(base, tasks, modulator=libemr.Modulation("two-sided", rescale="l2", rescale_per="row")).bundle
-    assert two["french"].modulation == libemr.Modulation("two_sided", 0, 0, "l2", "row", "agree", None, False, 0)
+    two = libemr.merge(
+        base, tasks, modulator=libemr.Modulation("two-sided", rescale="l2", rescale_per="row")
+    ).bundle
+    assert two["french"].modulation == libemr.Modulation(
+        "two_sided", 0, 0, "l2", "row", "agree", None, False, 0
+    )
     for wrong in ("signs", libemr.Modulation("levels", n_levels=5)):
         with pytest.raises(ValueError):
             libemr.merge(base, tasks, modulator=wrong)
@@ -74,7 +101,11 @@ def test_policies(base, tasks):
     with pytest.raises(libemr.Mismatch) as failure:
         libemr.merge(base, tasks)
     assert (failure.value.task, failure.value.tensor) == ("french", "layer.bias")
-    for options, absent in (({"on_missing": "absent"}, True), ({"absent": ["*.bias"]}, True), ({"base_globs": ["*.bias"]}, False)):
+    for options, absent in (
+        ({"on_missing": "absent"}, True),
+        ({"absent": ["*.bias"]}, True),
+        ({"base_globs": ["*.bias"]}, False),
+    ):
         bundle = libemr.merge(base, tasks, **options).bundle
         assert ("layer.bias" not in bundle["french"].open(base)) == absent
     with pytest.raises(TypeError, match="a list of texts"):
@@ -89,7 +120,9 @@ def test_nan_and_shapes_name_the_culprit(base, tasks):
     tasks["german"]["layer.weight"][3, 4] = np.nan
     with pytest.raises(libemr.NonFinite, match="NaN") as failure:
         libemr.merge(base, tasks)
-    assert (failure.value.task, failure.value.tensor) == ("german", "layer.weight") and isinstance(failure.value, ArithmeticError)
+    assert (failure.value.task, failure.value.tensor) == ("german", "layer.weight") and isinstance(
+        failure.value, ArithmeticError
+    )
     assert libemr.merge(base, tasks, on_nonfinite="zero").tasks["german"].zeroed == 1
     tasks["german"]["layer.weight"] = np.zeros((64, 127), np.float32)
     with pytest.raises(libemr.Mismatch) as failure:
@@ -141,7 +174,10 @@ def test_pushed_piece_by_piece(base, tasks, tmp_path):
         merge.set_output(tmp_path / "pushed.emr")
         merge.begin()
         assert merge.expected("french")[0].name == "layer.weight"
-        left = {source: b"".join(arrays[name].tobytes() for name in pushed) for source, arrays in {None: base, **tasks}.items()}
+        left = {
+            source: b"".join(arrays[name].tobytes() for name in pushed)
+            for source, arrays in {None: base, **tasks}.items()
+        }
         while any(left.values()):
             for source, data in left.items():
                 taken = merge.push(source, data[:1000])
@@ -198,14 +234,20 @@ def test_a_sink_gets_what_the_bundle_would(base, tasks, modulator, scales):
             merge.add_task(task, tasks[task])
         report = merge.run()
     assert report.bundle is None
-    got = {(kind, p.tensor, p.task): b"".join(q.data for k, q in sink.parts if (k, q.tensor, q.task) == (kind, p.tensor, p.task))
-           for kind, p in sink.parts}
+    got = {
+        (kind, p.tensor, p.task): b"".join(
+            q.data for k, q in sink.parts if (k, q.tensor, q.task) == (kind, p.tensor, p.task)
+        )
+        for kind, p in sink.parts
+    }
     unified = np.frombuffer(got["unified", 0, None], np.uint16).astype(np.uint32) << 16
     assert np.array_equal(unified.view(np.float32), bundle.unified()["layer.weight"].read().ravel())
     bits = np.unpackbits(np.frombuffer(got["mask", 0, 1], np.uint8), bitorder="little")
     assert np.array_equal(bits.astype(bool), bundle["german"].mask()["layer.weight"].read().ravel())
     with bundle["german"].modulator() as modulator_:
-        assert np.array_equal(np.frombuffer(got["rescalers", 0, 1], np.float32), modulator_.rescalers("layer.weight"))
+        assert np.array_equal(
+            np.frombuffer(got["rescalers", 0, 1], np.float32), modulator_.rescalers("layer.weight")
+        )
         assert len(got["rescalers", 0, 1]) == 4 * 64 * scales
 
 
@@ -232,7 +274,11 @@ def test_the_plan_reads_nothing(base):
         merge.set_base({"layer.weight": base["layer.weight"]})
         merge.add_task("t", model)
         plan = merge.plan()
-        assert plan.summary.merged_params == 8192 and plan.tensors[0].reason and plan.tensors[0].dtype is libemr.DType.F32
+        assert (
+            plan.summary.merged_params == 8192
+            and plan.tensors[0].reason
+            and plan.tensors[0].dtype is libemr.DType.F32
+        )
         with pytest.raises(libemr.Error):
             merge.add_task("late", model)
 
@@ -269,16 +315,23 @@ def test_a_journal_lets_it_go_on(tmp_path):
 def test_a_closed_merge_is_refused(base):
     merge = libemr.Merge()
     merge.close()
-    for use in (lambda: merge.set_base(base), merge.plan, merge.run, merge.begin, merge.finish, lambda: merge.add_task("t", base),
-                lambda: merge.set_output(None), lambda: merge.push(None, b"")):
+    for use in (
+        lambda: merge.set_base(base),
+        merge.plan,
+        merge.run,
+        merge.begin,
+        merge.finish,
+        lambda: merge.add_task("t", base),
+        lambda: merge.set_output(None),
+        lambda: merge.push(None, b""),
+    ):
         with pytest.raises(ValueError, match="the merge is closed"):
             use()
 
 
 def test_tasks_need_names_and_a_base(base, tasks):
-    with libemr.Merge() as merge:
-        with pytest.raises(libemr.OutOfOrder):
-            merge.run()
+    with libemr.Merge() as merge, pytest.raises(libemr.OutOfOrder):
+        merge.run()
     with pytest.raises(libemr.Exists, match="french"):
         libemr.merge(base, [("french", tasks["french"]), ("french", tasks["german"])])
     for name in ("", "x" * 256):

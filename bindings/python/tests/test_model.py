@@ -1,4 +1,5 @@
 """test_model.py - models of arrays, of files in every form, computed and renamed; read and written."""
+
 import io
 import json
 import os
@@ -21,9 +22,23 @@ def test_a_model_of_arrays_is_a_mapping(base):
     model = libemr.Model.of(base, name="mine", metadata={"format": "pt"})
     assert list(model) == list(base) and len(model) == 3 and "steps" in model and "x" not in model
     weight = model["layer.weight"]
-    assert (weight.name, weight.dtype, weight.shape, weight.count, weight.nbytes) == ("layer.weight", libemr.DType.F32, (64, 128), 8192, 32768)
-    assert weight.role.role == "weight" and weight.gguf_blocks is None and weight.same_shape(weight) and not weight.same_shape(model["steps"])
-    assert np.array_equal(weight.read(), base["layer.weight"]) and weight.read_bytes(4, 8) == base["layer.weight"].tobytes()[4:12]
+    assert (weight.name, weight.dtype, weight.shape, weight.count, weight.nbytes) == (
+        "layer.weight",
+        libemr.DType.F32,
+        (64, 128),
+        8192,
+        32768,
+    )
+    assert (
+        weight.role.role == "weight"
+        and weight.gguf_blocks is None
+        and weight.same_shape(weight)
+        and not weight.same_shape(model["steps"])
+    )
+    assert (
+        np.array_equal(weight.read(), base["layer.weight"])
+        and weight.read_bytes(4, 8) == base["layer.weight"].tobytes()[4:12]
+    )
     assert np.array_equal(model["layer.bias"].read_floats(2, 3), base["layer.bias"][2:5])
     assert model.name == "mine" and "mine" in repr(model) and "layer.weight" in repr(weight)
     with pytest.raises(KeyError):
@@ -69,7 +84,9 @@ def test_reading_into_arrays(base):
         weight.read_bytes(32768, 1)
     narrow = libemr.Model.of({"w": base["layer.weight"].astype(ml_dtypes.bfloat16)})["w"]
     assert narrow.read().dtype == ml_dtypes.bfloat16
-    assert np.array_equal(narrow.read(out), base["layer.weight"].astype(ml_dtypes.bfloat16).astype(np.float32))
+    assert np.array_equal(
+        narrow.read(out), base["layer.weight"].astype(ml_dtypes.bfloat16).astype(np.float32)
+    )
 
 
 def test_files_paths_and_bytes_are_one_model(base, tmp_path):
@@ -80,7 +97,9 @@ def test_files_paths_and_bytes_are_one_model(base, tmp_path):
     with path.open("rb") as file:
         for source in (path, str(path), data, bytearray(data), memoryview(data), io.BytesIO(data), file):
             with libemr.Model(source) as again:
-                assert {name: t.read().tobytes() for name, t in again.items()} == {name: a.tobytes() for name, a in base.items()}
+                assert {name: t.read().tobytes() for name, t in again.items()} == {
+                    name: a.tobytes() for name, a in base.items()
+                }
                 assert dict(again.metadata) == {"format": "pt"}
     with libemr.Model(path, map=True) as again:
         assert len(again) == 3
@@ -102,6 +121,7 @@ def test_a_folder_brings_its_files(base, tmp_path):
 
 def test_gguf_in_and_out(tmp_path):
     import struct
+
     values = np.arange(64, dtype=np.float32)
     text = lambda s: struct.pack("<Q", len(s)) + s  # noqa: E731
     header = b"GGUF" + struct.pack("<IQQ", 3, 1, 0) + text(b"w") + struct.pack("<IQQIQ", 2, 32, 2, 0, 0)
@@ -169,16 +189,23 @@ def test_computed_tensors():
     model.prepare(threads=1)
 
 
-@pytest.mark.parametrize("function, error, words", [
-    (lambda first, count: 1 / 0, ZeroDivisionError, "division by zero"),
-    (lambda first, count: np.zeros(count, np.float64), TypeError, "is F64, not F32"),
-    (lambda first, count: np.zeros(count + 1, np.float32), ValueError, "has 11 elements, not 10"),
-    (lambda first, count: None, TypeError, "no array"),
-    (lambda first, count: libemr.Model.of()["nothing"], KeyError, "nothing"),
-    (lambda first, count: (_ for _ in ()).throw(MemoryError("none left")), MemoryError, "none left"),
-    (lambda first, count: (_ for _ in ()).throw(KeyboardInterrupt()), KeyboardInterrupt, None),
-    (lambda first, count: (_ for _ in ()).throw(OSError(5, "a bad \x01 sector" + 600 * "x")), OSError, "sector"),
-])
+@pytest.mark.parametrize(
+    "function, error, words",
+    [
+        (lambda first, count: 1 / 0, ZeroDivisionError, "division by zero"),
+        (lambda first, count: np.zeros(count, np.float64), TypeError, "is F64, not F32"),
+        (lambda first, count: np.zeros(count + 1, np.float32), ValueError, "has 11 elements, not 10"),
+        (lambda first, count: None, TypeError, "no array"),
+        (lambda first, count: libemr.Model.of()["nothing"], KeyError, "nothing"),
+        (lambda first, count: (_ for _ in ()).throw(MemoryError("none left")), MemoryError, "none left"),
+        (lambda first, count: (_ for _ in ()).throw(KeyboardInterrupt()), KeyboardInterrupt, None),
+        (
+            lambda first, count: (_ for _ in ()).throw(OSError(5, "a bad \x01 sector" + 600 * "x")),
+            OSError,
+            "sector",
+        ),
+    ],
+)
 def test_what_a_computation_raises_comes_out(function, error, words):
     model = libemr.Model.of()
     model.add_computed("w", "F32", (10,), function)
@@ -207,7 +234,9 @@ def test_tensors_of_other_models(base):
     model = libemr.Model.of(base)
     other = libemr.Model.of({"layer.bias": model["layer.bias"], "again": model["layer.bias"]})
     model.close()
-    assert np.array_equal(other["again"].read(), base["layer.bias"]) and np.array_equal(other["layer.bias"].read(), base["layer.bias"])
+    assert np.array_equal(other["again"].read(), base["layer.bias"]) and np.array_equal(
+        other["layer.bias"].read(), base["layer.bias"]
+    )
 
 
 def test_what_cannot_be_added(base):
@@ -226,7 +255,10 @@ def test_what_cannot_be_added(base):
     assert list(model) == list(base)
 
 
-@pytest.mark.parametrize("data, error", [(b"", libemr.FormatError), (b"GGUF", libemr.FormatError), (b"\xff" * 64, libemr.FormatError)])
+@pytest.mark.parametrize(
+    "data, error",
+    [(b"", libemr.FormatError), (b"GGUF", libemr.FormatError), (b"\xff" * 64, libemr.FormatError)],
+)
 def test_malformed_files(data, error, tmp_path):
     (tmp_path / "bad.safetensors").write_bytes(data)
     for source in (data, io.BytesIO(data), tmp_path / "bad.safetensors"):
@@ -239,7 +271,12 @@ def test_errors_are_pythons_own(tmp_path):
     with pytest.raises(OSError) as failure:
         libemr.Model(tmp_path / "nothing.safetensors")
     error = failure.value
-    assert isinstance(error, libemr.IOFailed) and error.errno == 2 and error.system == 2 and error.file == error.filename
+    assert (
+        isinstance(error, libemr.IOFailed)
+        and error.errno == 2
+        and error.system == 2
+        and error.file == error.filename
+    )
     assert str(error).endswith("No such file or directory") and error.status == -3
     again = pickle.loads(pickle.dumps(error))
     assert (type(again), str(again), again.file, again.system) == (libemr.IOFailed, str(error), error.file, 2)
@@ -253,8 +290,18 @@ def test_a_closed_model_is_refused(base):
     tensor = model["steps"]
     model.close()
     model.close()
-    for use in (lambda: model["steps"], lambda: len(model), lambda: model.name, tensor.read, lambda: tensor.shape, lambda: model.metadata["a"],
-                lambda: model.write(io.BytesIO()), lambda: model.renamed({}), lambda: libemr.merge(model, {}), lambda: model.add("x", b"y")):
+    for use in (
+        lambda: model["steps"],
+        lambda: len(model),
+        lambda: model.name,
+        tensor.read,
+        lambda: tensor.shape,
+        lambda: model.metadata["a"],
+        lambda: model.write(io.BytesIO()),
+        lambda: model.renamed({}),
+        lambda: libemr.merge(model, {}),
+        lambda: model.add("x", b"y"),
+    ):
         with pytest.raises(ValueError, match="the model 'mine' is closed"):
             use()
     assert "closed" in repr(model)

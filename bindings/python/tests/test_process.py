@@ -1,4 +1,5 @@
 """test_process.py - in processes of their own: Ctrl-C, memory, the program, and what is imported."""
+
 import shutil
 import signal
 import subprocess
@@ -38,8 +39,12 @@ print("finished")
 @pytest.mark.parametrize("what, name", [("merge", "all.emr"), ("write", "model.safetensors")])
 @pytest.mark.parametrize("threads", [1, 3])
 def test_ctrl_c_leaves_no_file(what, name, threads, tmp_path):
-    process = subprocess.Popen([sys.executable, "-c", INTERRUPTED, str(tmp_path / name), str(threads), what], stdout=subprocess.PIPE,
-                               stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, "-c", INTERRUPTED, str(tmp_path / name), str(threads), what],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     assert process.stdout.readline().startswith("computing")
     process.send_signal(signal.SIGINT)
     out, error = process.communicate(timeout=120)
@@ -59,7 +64,8 @@ def reset():
 
 MB = 1 << 20
 base = {"w": np.zeros((64, MB), np.float32), "b": np.zeros(3, np.float32)}                # 256 MiB
-tasks = {t: {"w": np.full((64, MB), i + 1, np.float32), "b": np.ones(3, np.float32)} for i, t in enumerate(("x", "y"))}
+ones = np.ones(3, np.float32)
+tasks = {t: {"w": np.full((64, MB), i + 1, np.float32), "b": ones} for i, t in enumerate(("x", "y"))}
 libemr.merge({"b": base["b"]}, {"x": {"b": tasks["x"]["b"]}}, threads=1)
 reset()
 before = peak()
@@ -76,14 +82,17 @@ print(merging >> 20, (peak() - before) >> 20)
 
 
 def test_no_tensor_is_copied(tmp_path, run_python):
-    """Of 768 MiB that are merged with 64 MiB of working memory, and 256 MiB that are applied into an array."""
+    """Of 768 MiB that are merged with 64 MiB of working memory, and 256 MiB that are applied into an
+    array."""
     merging, applying = map(int, run_python(MEMORY, tmp_path / "all.emr").stdout.split())
     assert merging < 96 and applying < 48, (merging, applying)
 
 
 def test_numpy_is_not_imported(run_python):
-    done = run_python("import sys, libemr; m = libemr.Model.of({'w': bytearray(8)}); m['w'].read_bytes();"
-                      "print([n for n in ('numpy', 'torch', 'ml_dtypes', 'transformers') if n in sys.modules])")
+    done = run_python(
+        "import sys, libemr; m = libemr.Model.of({'w': bytearray(8)}); m['w'].read_bytes();"
+        "print([n for n in ('numpy', 'torch', 'ml_dtypes', 'transformers') if n in sys.modules])"
+    )
     assert done.stdout == "[]\n"
 
 
@@ -93,11 +102,18 @@ def test_the_program_comes_along(tmp_path):
     libemr.Model.of({"w": np.ones(4, np.float32)}).write(tmp_path / "m.safetensors")
     for command in ([program], [sys.executable, "-m", "libemr"]):
         assert subprocess.check_output([*command, "--version"], text=True).split()[-1] == libemr.__version__
-        assert '"w"' in subprocess.check_output([*command, "inspect", "--json", str(tmp_path / "m.safetensors")], text=True)
+        assert '"w"' in subprocess.check_output(
+            [*command, "inspect", "--json", str(tmp_path / "m.safetensors")], text=True
+        )
 
 
 def test_what_it_says_of_itself():
     features = libemr.features()
-    assert features.hosted == 1 and features.zstd_version and features.kernels and libemr.__version__ == ".".join(map(str, libemr.version_info))
+    assert (
+        features.hosted == 1
+        and features.zstd_version
+        and features.kernels
+        and libemr.__version__ == ".".join(map(str, libemr.version_info))
+    )
     for name in set(libemr.__all__) - {"version_info"}:
         assert getattr(libemr, name).__doc__, name

@@ -1,12 +1,14 @@
-"""test_threads.py - Python threads beside calls: others run meanwhile, handles are shared, failures stay with whom they are."""
+"""test_threads.py - Python threads beside calls: others run meanwhile, handles are shared, failures stay with
+whom they are."""
+
 import io
 import threading
 
 import numpy as np
 import pytest
+from conftest import make_base
 
 import libemr
-from conftest import make_base
 
 
 def in_threads(n, function):
@@ -28,8 +30,8 @@ def in_threads(n, function):
 
 
 def test_the_interpreter_is_free_during_a_merge():
-    """Two threads of the library's meet within computed tensors, while the merge's own thread waits for them: that one does
-    not hold the interpreter, or none of them would get there."""
+    """Two threads of the library's meet within computed tensors, while the merge's own thread waits for them:
+    that one does not hold the interpreter, or none of them would get there."""
     base = make_base(rows=2000, columns=256)["layer.weight"]
     meeting, arrived = threading.Barrier(2), []
 
@@ -37,7 +39,7 @@ def test_the_interpreter_is_free_during_a_merge():
         if threading.get_ident() not in arrived and len(arrived) < 2:
             arrived.append(threading.get_ident())
             meeting.wait(timeout=60)
-        return base.ravel()[first:first + count] + np.float32(1)
+        return base.ravel()[first : first + count] + np.float32(1)
 
     model = libemr.Model.of()
     model.add_computed("w", "F32", base.shape, compute)
@@ -49,7 +51,9 @@ def test_a_bundle_is_shared_by_threads(bundle_bytes, base):
     for source in (bundle_bytes, io.BytesIO(bundle_bytes)):
         bundle, model = libemr.Bundle(source), libemr.Model.of(base)
         expected = {t: bundle[t].apply(model)["layer.weight"].tobytes() for t in bundle}
-        results = in_threads(8, lambda i: [bundle[t].apply(model, threads=1 + i % 2)["layer.weight"].tobytes() for t in bundle])
+        results = in_threads(
+            8, lambda i: [bundle[t].apply(model, threads=1 + i % 2)["layer.weight"].tobytes() for t in bundle]
+        )
         assert all(r == list(expected.values()) for r in results)
 
 

@@ -1,4 +1,6 @@
-"""test_torch_arrays.py - PyTorch's tensors as arrays: bfloat16 without numpy, parameters in place, and what is refused."""
+"""test_torch_arrays.py - PyTorch's tensors as arrays: bfloat16 without numpy, parameters in place, and what
+is refused."""
+
 import numpy as np
 import pytest
 
@@ -8,19 +10,45 @@ from libemr.arrays import view
 torch = pytest.importorskip("torch", reason="PyTorch is not installed: make test-packages has it")
 
 
-@pytest.mark.parametrize("name", ["float32", "float16", "bfloat16", "float64", "float8_e4m3fn", "float8_e5m2", "bool", "uint8", "int8", "int16",
-                                  "int32", "int64", "complex64"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "float32",
+        "float16",
+        "bfloat16",
+        "float64",
+        "float8_e4m3fn",
+        "float8_e5m2",
+        "bool",
+        "uint8",
+        "int8",
+        "int16",
+        "int32",
+        "int64",
+        "complex64",
+    ],
+)
 def test_every_dtype_is_the_same_memory(name):
     tensor = torch.zeros(3, 4, dtype=getattr(torch, name))
     found = view(tensor, writable=True)
-    assert (found.address, found.shape, found.nbytes) == (tensor.data_ptr(), (3, 4), tensor.numel() * tensor.element_size())
+    assert (found.address, found.shape, found.nbytes) == (
+        tensor.data_ptr(),
+        (3, 4),
+        tensor.numel() * tensor.element_size(),
+    )
     assert libemr.DType.of(tensor.dtype) is found.dtype
 
 
 def test_merged_and_applied_in_bfloat16():
     generator = torch.Generator().manual_seed(0)
-    base = {"w": torch.randn(64, 128, generator=generator).bfloat16(), "b": torch.randn(128, generator=generator)}
-    tasks = {t: {n: (w + 0.1 * torch.randn(w.shape, generator=generator)).to(w.dtype) for n, w in base.items()} for t in ("a", "b")}
+    base = {
+        "w": torch.randn(64, 128, generator=generator).bfloat16(),
+        "b": torch.randn(128, generator=generator),
+    }
+    tasks = {
+        t: {n: (w + 0.1 * torch.randn(w.shape, generator=generator)).to(w.dtype) for n, w in base.items()}
+        for t in ("a", "b")
+    }
     bundle = libemr.merge(base, tasks).bundle
     module = torch.nn.Linear(128, 64, bias=False, dtype=torch.bfloat16)
     before = module.weight.data_ptr()
@@ -40,10 +68,13 @@ def test_memory_stays_when_a_tensor_is_given_another():
 
 
 def test_what_is_refused():
-    for tensor, error, words in ((torch.zeros(4, 6).T, BufferError, "not contiguous"), (torch.zeros(4, device="meta"), TypeError, "device meta"),
-                                 (torch.zeros(4, 4).to_sparse(), TypeError, "layout"),
-                                 (torch.zeros(4, dtype=torch.complex64).conj(), BufferError, "not contiguous"),
-                                 (torch.zeros(4, dtype=torch.complex128), TypeError, "complex128")):
+    for tensor, error, words in (
+        (torch.zeros(4, 6).T, BufferError, "not contiguous"),
+        (torch.zeros(4, device="meta"), TypeError, "device meta"),
+        (torch.zeros(4, 4).to_sparse(), TypeError, "layout"),
+        (torch.zeros(4, dtype=torch.complex64).conj(), BufferError, "not contiguous"),
+        (torch.zeros(4, dtype=torch.complex128), TypeError, "complex128"),
+    ):
         with pytest.raises(error, match=words):
             libemr.Model.of({"w": tensor})
 

@@ -1,4 +1,5 @@
 """__main__.py - `python -m libemr`: the program emr that came with the wheel."""
+
 from __future__ import annotations
 
 import os

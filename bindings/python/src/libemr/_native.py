@@ -1,11 +1,15 @@
-"""_native.py - how this package calls C: arguments in C's memory, handles that keep alive what they need, failures and
-exceptions of callbacks as what is raised.
+"""_native.py - how this package calls C: arguments in C's memory, handles that keep alive what they need,
+failures and exceptions of callbacks as what is raised.
 
-- A call is ``call(lib.emr_x, ...)``: it appends the ``emr_error``, and raises. ``check(status)`` is for functions without one.
-- A callback is ``@callback("emr_io_read")`` above a function with C's parameters, the last called ``error``, which returns
-  0. What it raises stops the call, which raises the same object again. It finds its object by ``ffi.from_handle(user)``.
-  Of a callback that has no way to fail, the exception is raised when the call has returned, if it was of the same thread.
-- A handle is a ``Handle``: it counts the calls and the children that use it, and goes when the last of them has gone."""
+- A call is ``call(lib.emr_x, ...)``: it appends the ``emr_error``, and raises. ``check(status)`` is for
+  functions without one.
+- A callback is ``@callback("emr_io_read")`` above a function with C's parameters, the last called ``error``,
+  which returns 0. What it raises stops the call, which raises the same object again. It finds its object by
+  ``ffi.from_handle(user)``. Of a callback that has no way to fail, the exception is raised when the call has
+  returned, if it was of the same thread.
+- A handle is a ``Handle``: it counts the calls and the children that use it, and goes when the last of them
+  has gone."""
+
 from __future__ import annotations
 
 import os
@@ -17,8 +21,24 @@ from typing import Any, TypeVar, Union
 from . import errors
 from ._emr import ffi, lib
 
-__all__ = ["Arena", "BASE", "Handle", "PathLike", "call", "callback", "check", "choice", "create", "decode", "failed", "ffi", "filled",
-           "lib", "path_bytes", "word"]
+__all__ = [
+    "Arena",
+    "BASE",
+    "Handle",
+    "PathLike",
+    "call",
+    "callback",
+    "check",
+    "choice",
+    "create",
+    "decode",
+    "failed",
+    "ffi",
+    "filled",
+    "lib",
+    "path_bytes",
+    "word",
+]
 
 BASE: int = lib.EMR_BASE
 PathLike = Union[str, "os.PathLike[str]"]
@@ -47,7 +67,7 @@ def path_bytes(path: PathLike) -> bytes:
 
 def words(prefix: str) -> dict[str, int]:
     """The words of an enumeration of C's: ``EMR_TIE_`` has "zero" and "negative"."""
-    return {name[len(prefix):].lower(): getattr(lib, name) for name in dir(lib) if name.startswith(prefix)}
+    return {name[len(prefix) :].lower(): getattr(lib, name) for name in dir(lib) if name.startswith(prefix)}
 
 
 def choice(prefix: str, value: str | int | None, what: str) -> int:
@@ -65,14 +85,17 @@ def choice(prefix: str, value: str | int | None, what: str) -> int:
 
 def word(prefix: str, number: int) -> str:
     """The word of a number."""
-    return next((name for name, value in words(prefix).items() if value == number and name != "default"), str(number))
+    return next(
+        (name for name, value in words(prefix).items() if value == number and name != "default"), str(number)
+    )
 
 
-# ------------------------------------------------------------------------------------------------ memory for arguments
+# --------------------------------------------------------------------------------------- memory for arguments
 
 
 class Arena:
-    """C memory for the arguments of a call: it lives as long as the arena, and so does what `keep` is given."""
+    """C memory for the arguments of a call: it lives as long as the arena, and so does what `keep` is
+    given."""
 
     def __init__(self) -> None:
         self._kept: list[Any] = []
@@ -112,7 +135,8 @@ class Arena:
         return ffi.NULL if text is None else self.keep(ffi.new("char[]", encode(text)))
 
     def texts(self, texts: Iterable[str]) -> Any:
-        """An array of texts, or NULL for none. One text instead of several is a mistake that is caught here."""
+        """An array of texts, or NULL for none. One text instead of several is a mistake that is caught
+        here."""
         if isinstance(texts, str):
             raise TypeError(f"a list of texts is needed here, not the text {texts!r}")
         pointers = [self.text(text) for text in texts]
@@ -132,23 +156,27 @@ def _grows(ctype: str) -> bool:
 
 
 def filled(function: Any, name: str, *arguments: Any) -> Any:
-    """The struct that a function without a sentence fills: ``filled(lib.emr_bundle_get_info, "emr_bundle_info", bundle)``."""
+    """The struct that a function without a sentence fills: ``filled(lib.emr_bundle_get_info,
+    "emr_bundle_info", bundle)``."""
     made = ffi.new(f"{name} *")
     made.size = ffi.sizeof(name)
     check(function(*arguments, made))
     return made
 
 
-# ------------------------------------------------------------------------------------------------------------ failures
+# --------------------------------------------------------------------------------------------------- failures
 
 
-_lock = threading.RLock()  # Of everything here: held for a few lines, and perhaps taken again by a destructor or a signal.
+_lock = (
+    threading.RLock()
+)  # Of everything here: held for a few lines, and perhaps taken again by a destructor or a signal.
 
 
 class _Raised:
-    """Exceptions of callbacks, until the call that they stopped comes back. A callback cannot know which call that is: it
-    may run on any thread, for an object that several calls use. So a call that fails finds its exception by the words that
-    the callback left in the sentence. What the library got over is dropped when no call is under way."""
+    """Exceptions of callbacks, until the call that they stopped comes back. A callback cannot know which call
+    that is: it may run on any thread, for an object that several calls use. So a call that fails finds its
+    exception by the words that the callback left in the sentence. What the library got over is dropped when
+    no call is under way."""
 
     def __init__(self) -> None:
         self._calls = 0
@@ -190,7 +218,7 @@ _raised = _Raised()
 
 
 def _part(error: Any, span: Any) -> str | None:
-    data = bytes(ffi.buffer(error.text)[span.offset:span.offset + span.length])
+    data = bytes(ffi.buffer(error.text)[span.offset : span.offset + span.length])
     return data.decode("utf-8", "surrogateescape") if data else None
 
 
@@ -201,13 +229,20 @@ def _failure(status: int, error: Any) -> BaseException:
         if hasattr(raised, "add_note") and sentence not in getattr(raised, "__notes__", ()):
             raised.add_note(sentence)
         return raised
-    return errors.made(decode(lib.emr_status_name(status)), status, sentence, error.system, _part(error, error.file),
-                       _part(error, error.task), _part(error, error.tensor))
+    return errors.made(
+        decode(lib.emr_status_name(status)),
+        status,
+        sentence,
+        error.system,
+        _part(error, error.file),
+        _part(error, error.task),
+        _part(error, error.tensor),
+    )
 
 
 def call(function: Any, *arguments: Any) -> None:
-    """Calls a function whose last parameter is the error, which is added here. Raises what it says, or what a callback raised.
-    Other Python threads run meanwhile."""
+    """Calls a function whose last parameter is the error, which is added here. Raises what it says, or what a
+    callback raised. Other Python threads run meanwhile."""
     error = ffi.new("emr_error *")
     _raised.enter()
     try:
@@ -254,15 +289,21 @@ def _stopped(kind: Any, exception: BaseException, traceback: Any) -> int | None:
     if error is None:
         _raised.add_late(exception)
         return None
-    lib.emr_error_set(error, status, getattr(exception, "errno", None) or 0, ffi.NULL,
-                      said.encode("utf-8", "replace").replace(b"\0", b"?")[:240])
+    lib.emr_error_set(
+        error,
+        status,
+        getattr(exception, "errno", None) or 0,
+        ffi.NULL,
+        said.encode("utf-8", "replace").replace(b"\0", b"?")[:240],
+    )
     _raised.add(decode(error.text), exception)
     return status
 
 
 def callback(name: str) -> Callable[[Function], Any]:
-    """Makes a function C's: ``callback("emr_io_read")`` for the member `read` of `emr_io`, ``"emr_compute_fn"`` for a type of
-    that name. Its last parameter is called `error`; it returns 0. Becomes what goes into C's struct."""
+    """Makes a function C's: ``callback("emr_io_read")`` for the member `read` of `emr_io`,
+    ``"emr_compute_fn"`` for a type of that name. Its last parameter is called `error`; it returns 0. Becomes
+    what goes into C's struct."""
 
     def made_of(function: Function) -> Any:
         ffi.def_extern(name=f"py_{name}", error=_failed_result(name), onerror=_stopped)(function)
@@ -277,19 +318,22 @@ def _failed_result(name: str) -> Any:
     return {"int32_t": lib.EMR_EIO, "void": None, "void *": ffi.NULL}.get(result, 0)
 
 
-# ------------------------------------------------------------------------------------------------------------- handles
+# ---------------------------------------------------------------------------------------------------- handles
 
 
 class Handle:
     """A handle of C's: its pointer, how it is destroyed, and what it needs.
 
-    - `parents` are handles that must outlive it: they stay until it has gone, in whatever order all are closed.
+    - `parents` are handles that must outlive it: they stay until it has gone, in whatever order all are
+      closed.
     - `keep` is anything else: memory that it borrows, objects of callbacks.
-    - While a call uses it (``with handle.use() as pointer``), closing waits until the call has returned. With `alone`,
-      nothing else may use it: what C says is for one thread at a time.
+    - While a call uses it (``with handle.use() as pointer``), closing waits until the call has returned. With
+      `alone`, nothing else may use it: what C says is for one thread at a time.
     """
 
-    def __init__(self, pointer: Any, destroy: Any, what: str, parents: Iterable[Handle] = (), keep: Any = None) -> None:
+    def __init__(
+        self, pointer: Any, destroy: Any, what: str, parents: Iterable[Handle] = (), keep: Any = None
+    ) -> None:
         self._pointer = pointer
         self._destroy = destroy
         self._what = what

@@ -1,4 +1,6 @@
-"""adapters.py - adapters as the PEFT library saves them: whether they agree, and what a model becomes with one."""
+"""adapters.py - adapters as the PEFT library saves them: whether they agree, and what a model becomes with
+one."""
+
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
@@ -11,7 +13,8 @@ __all__ = ["agree", "apply", "ones", "rank_dimension"]
 
 
 def agree(adapters: Mapping[str, ModelLike], *, differ: Sequence[str] = ()) -> None:
-    """Raises `Mismatch` unless adapters can be merged: their configurations agree, but for the keys in `differ`."""
+    """Raises `Mismatch` unless adapters can be merged: their configurations agree, but for the keys in
+    `differ`."""
     from contextlib import ExitStack
 
     arena = Arena()
@@ -19,7 +22,13 @@ def agree(adapters: Mapping[str, ModelLike], *, differ: Sequence[str] = ()) -> N
     with ExitStack() as stack:
         models = [as_model(model, name) for name, model in adapters.items()]
         pointers = [stack.enter_context(model.handle.use()) for model in models]
-        call(lib.emr_adapters_agree, arena.array("emr_model *", pointers), arena.texts(adapters.keys()), len(pointers), options)
+        call(
+            lib.emr_adapters_agree,
+            arena.array("emr_model *", pointers),
+            arena.texts(adapters.keys()),
+            len(pointers),
+            options,
+        )
 
 
 def apply(base: ModelLike, adapter: ModelLike, *, progress: Progress = None) -> Model:
@@ -30,7 +39,8 @@ def apply(base: ModelLike, adapter: ModelLike, *, progress: Progress = None) -> 
 
 
 def ones(like: ModelLike) -> Model:
-    """Zeros, and ones for the vectors that (IA)^3 multiplies by: the base of adapters that leave a model as it is."""
+    """Zeros, and ones for the vectors that (IA)^3 multiplies by: the base of adapters that leave a model as
+    it is."""
     with as_model(like, "like").handle.use() as other:
         return _model(create("emr_model", lib.emr_adapter_create_ones, other, ffi.NULL))
 

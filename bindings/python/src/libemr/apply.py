@@ -1,4 +1,6 @@
-"""apply.py - a task's weights into arrays, in place: pieces of tensors are read by several threads at a time."""
+"""apply.py - a task's weights into arrays, in place: pieces of tensors are read by several threads at a
+time."""
+
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
@@ -17,8 +19,15 @@ if TYPE_CHECKING:
 PIECE = 16 << 20  # bytes
 
 
-def apply(task: Task, base: Model | None, out: Mapping[str, Any] | None, dtype: DTypeLike | None, check: bool,
-          threads: Threads, progress: Progress) -> Mapping[str, Any]:
+def apply(
+    task: Task,
+    base: Model | None,
+    out: Mapping[str, Any] | None,
+    dtype: DTypeLike | None,
+    check: bool,
+    threads: Threads,
+    progress: Progress,
+) -> Mapping[str, Any]:
     """What Task.apply says."""
     views = _Views(task, base, check, threads)
     try:
@@ -37,7 +46,11 @@ class _Views:
 
     def __init__(self, task: Task, base: Model | None, check: bool, threads: Threads) -> None:
         self._task, self._base = task, base
-        checked = task.open(base, check="first", threads=threads) if check else task.open(base, check="none", threads=1)
+        checked = (
+            task.open(base, check="first", threads=threads)
+            if check
+            else task.open(base, check="none", threads=1)
+        )
         self._models: dict[DType | None, Model] = {None: checked}
 
     def of(self, dtype: DType | None) -> Model:

@@ -1,5 +1,6 @@
-"""arrays.py - other people's arrays as memory that C can use: numpy, PyTorch, whatever has DLPack or the buffer protocol.
-Nothing is copied; what C cannot use as it lies is refused."""
+"""arrays.py - other people's arrays as memory that C can use: numpy, PyTorch, whatever has DLPack or the
+buffer protocol. Nothing is copied; what C cannot use as it lies is refused."""
+
 from __future__ import annotations
 
 import ctypes
@@ -21,7 +22,13 @@ class View:
     """An array's memory: `pointer`, `dtype`, `shape`, whether it is `writable`; it keeps the array alive."""
 
     def __init__(self, pointer: Any, dtype: DType, shape: Sequence[int], writable: bool, keep: Any) -> None:
-        self.pointer, self.dtype, self.shape, self.writable, self.keep = pointer, dtype, tuple(shape), writable, keep
+        self.pointer, self.dtype, self.shape, self.writable, self.keep = (
+            pointer,
+            dtype,
+            tuple(shape),
+            writable,
+            keep,
+        )
 
     @property
     def count(self) -> int:
@@ -53,13 +60,20 @@ class Array:
 def view(array: Any, *, writable: bool = False, dtype: DType | None = None, what: str = "the array") -> View:
     """The memory of an array: of numpy, PyTorch, DLPack, the buffer protocol, or an `Array`.
 
-    With `writable` it must be; with `dtype`, be of that type. BufferError: it is read-only, or its elements do not lie one
-    after another. TypeError: it is no array, on another device, or of another type.
+    With `writable` it must be; with `dtype`, be of that type. BufferError: it is read-only, or its elements
+    do not lie one after another. TypeError: it is no array, on another device, or of another type.
     """
-    found = _of_array(array) or _of_torch(array, what) or _of_numpy(array, what) or _of_buffer(array, what) \
+    found = (
+        _of_array(array)
+        or _of_torch(array, what)
+        or _of_numpy(array, what)
+        or _of_buffer(array, what)
         or _of_dlpack(array, what)
+    )
     if found is None:
-        raise TypeError(f"{what} is a {type(array).__name__}, which is no array: it has neither the buffer protocol nor DLPack")
+        raise TypeError(
+            f"{what} is a {type(array).__name__}, which is no array: it has no buffer and no DLPack"
+        )
     if writable and not found.writable:
         raise BufferError(f"{what} is read-only")
     if dtype is not None and found.dtype != dtype:
@@ -87,9 +101,13 @@ def _of_array(array: Any) -> View | None:
     if not isinstance(array, Array):
         return None
     data = ffi.from_buffer(array.data)
-    made = View(ffi.cast("void *", data), array.dtype, array.shape, not memoryview(array.data).readonly, (data, array))
+    made = View(
+        ffi.cast("void *", data), array.dtype, array.shape, not memoryview(array.data).readonly, (data, array)
+    )
     if made.nbytes != len(data):
-        raise ValueError(f"{len(data)} bytes are no {array.dtype.name} of shape {array.shape}, which is {made.nbytes}")
+        raise ValueError(
+            f"{len(data)} bytes are no {array.dtype.name} of shape {array.shape}, which is {made.nbytes}"
+        )
     return made
 
 
@@ -101,8 +119,13 @@ def _of_torch(array: Any, what: str) -> View | None:
     if str(array.layout) != "torch.strided":
         raise TypeError(f"{what} has the layout {array.layout}")
     _contiguous(array.is_contiguous() and not array.is_conj() and not array.is_neg(), what)
-    return View(ffi.cast("void *", array.data_ptr()), _named(array.dtype, what), array.shape, True,
-                (array, array.untyped_storage()))  # which stays where it is when the tensor is given another
+    return View(
+        ffi.cast("void *", array.data_ptr()),
+        _named(array.dtype, what),
+        array.shape,
+        True,
+        (array, array.untyped_storage()),
+    )  # which stays where it is when the tensor is given another
 
 
 def _of_numpy(array: Any, what: str) -> View | None:
@@ -132,8 +155,13 @@ def _of_buffer(array: Any, what: str) -> View | None:
     letter = memory.format.lstrip("@=" + ("<" if sys.byteorder == "little" else ">"))
     dtype = DType.I8 if letter == "c" else BY_FORMAT.get((letter, memory.itemsize))
     data = ffi.from_buffer(memory)
-    return View(ffi.cast("void *", data), _known(dtype, f"{memory.format!r}", what), memory.shape or (), not memory.readonly,
-                (data, memory))
+    return View(
+        ffi.cast("void *", data),
+        _known(dtype, f"{memory.format!r}", what),
+        memory.shape or (),
+        not memory.readonly,
+        (data, memory),
+    )
 
 
 def _capsule(array: Any) -> Any:
@@ -149,7 +177,9 @@ def _of_dlpack(array: Any, what: str) -> View | None:
     device = int(array.__dlpack_device__()[0])
     if device not in CPU_DEVICES:
         raise TypeError(f"{what} is not in the CPU's memory: its device is DLPack's number {device}")
-    capsule = _capsule(array)  # Never renamed: so it is ours no longer than it lives, and its own destructor frees it.
+    capsule = _capsule(
+        array
+    )  # Never renamed: so it is ours no longer than it lives, and its own destructor frees it.
     get = ctypes.pythonapi.PyCapsule_GetPointer
     get.restype, get.argtypes = ctypes.c_void_p, (ctypes.py_object, ctypes.c_char_p)
     read_only = False
@@ -165,8 +195,13 @@ def _of_dlpack(array: Any, what: str) -> View | None:
     _contiguous(_lies_in_order(shape, tensor), what)
     dtype = BY_DLPACK.get((tensor.dtype.code, tensor.dtype.bits)) if tensor.dtype.lanes == 1 else None
     pointer = ffi.cast("char *", tensor.data) + tensor.byte_offset
-    return View(ffi.cast("void *", pointer), _known(dtype, f"{tensor.dtype.code}/{tensor.dtype.bits}", what), shape,
-                not read_only, (capsule, array))
+    return View(
+        ffi.cast("void *", pointer),
+        _known(dtype, f"{tensor.dtype.code}/{tensor.dtype.bits}", what),
+        shape,
+        not read_only,
+        (capsule, array),
+    )
 
 
 def _capsule_name(capsule: Any) -> bytes:

@@ -1,4 +1,5 @@
 """blocks.py - ggml's plainer quantised types: "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0"."""
+
 from __future__ import annotations
 
 from typing import Any
@@ -25,7 +26,8 @@ def names() -> list[str]:
 
 
 def quantise(name: str, values: Any, out: Any = None) -> Any:
-    """Values in F32 as blocks: into `out`, or a new bytearray, which it returns. To the bit as ggml's reference rounds."""
+    """Values in F32 as blocks: into `out`, or a new bytearray, which it returns. To the bit as ggml's
+    reference rounds."""
     source = arrays.view(values, dtype=DType.F32, what="values")
     n = _blocks(source.count) * block_bytes(name)
     out = bytearray(n) if out is None else out

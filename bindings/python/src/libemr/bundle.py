@@ -1,4 +1,6 @@
-"""bundle.py - bundles: what a merge wrote, opened, asked, verified, cut, and each task's weights out of it."""
+"""bundle.py - bundles: what a merge wrote, opened, asked, verified, cut, and each task's weights out of
+it."""
+
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -6,9 +8,34 @@ from dataclasses import dataclass
 from typing import Any
 
 from . import apply, errors, io, modulator
-from ._native import BASE, Arena, Handle, call, callback, check, choice, create, decode, encode, ffi, filled, lib, path_bytes
+from ._native import (
+    BASE,
+    Arena,
+    Handle,
+    call,
+    callback,
+    check,
+    choice,
+    create,
+    decode,
+    encode,
+    ffi,
+    filled,
+    lib,
+    path_bytes,
+)
 from .dtypes import DType, DTypeLike
-from .infos import (BaseDifference, BundleInfo, DropReport, Fidelity, Modulation, PrivateInfo, TaskInfo, TensorInfo, record)
+from .infos import (
+    BaseDifference,
+    BundleInfo,
+    DropReport,
+    Fidelity,
+    Modulation,
+    PrivateInfo,
+    TaskInfo,
+    TensorInfo,
+    record,
+)
 from .model import Model, ModelLike, as_model
 from .resources import Memory, Progress, Resources, Threads
 
@@ -31,7 +58,8 @@ def _metadata(bundle: Any, task: int) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Subset:
-    """What dropping and extracting give: the bundle, if it was made in memory, and the report, if it was asked for."""
+    """What dropping and extracting give: the bundle, if it was made in memory, and the report, if it was
+    asked for."""
 
     bundle: Bundle | None
     report: DropReport | None
@@ -80,7 +108,7 @@ class Bundle(Mapping[str, "Task"]):
         """For this package: what keeps C's handle."""
         return self._handle
 
-    # ------------------------------------------------------------------------------------------------- a mapping
+    # ---------------------------------------------------------------------------------------------- a mapping
 
     @property
     def name(self) -> str:
@@ -98,8 +126,10 @@ class Bundle(Mapping[str, "Task"]):
     def tensors(self) -> list[TensorInfo]:
         """The base's tensors: first the merged ones, then those that are kept from it."""
         with self._handle.use() as bundle:
-            return [record(TensorInfo, filled(lib.emr_bundle_get_tensor, "emr_tensor_info", bundle, i))
-                    for i in range(self.info.n_tensors)]
+            return [
+                record(TensorInfo, filled(lib.emr_bundle_get_tensor, "emr_tensor_info", bundle, i))
+                for i in range(self.info.n_tensors)
+            ]
 
     @property
     def metadata(self) -> dict[str, str]:
@@ -129,7 +159,10 @@ class Bundle(Mapping[str, "Task"]):
 
     def __iter__(self) -> Iterator[str]:
         with self._handle.use() as bundle:
-            names = [decode(filled(lib.emr_bundle_get_task, "emr_task_info", bundle, i).name) for i in range(len(self))]
+            names = [
+                decode(filled(lib.emr_bundle_get_task, "emr_task_info", bundle, i).name)
+                for i in range(len(self))
+            ]
         return iter(names)
 
     def __repr__(self) -> str:
@@ -150,27 +183,32 @@ class Bundle(Mapping[str, "Task"]):
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    # ------------------------------------------------------------------------------------------ the bundle as a whole
+    # ---------------------------------------------------------------------------------- the bundle as a whole
 
     def verify(self, *, threads: Threads = None, memory: Memory = None, progress: Progress = None) -> None:
         """Reads all of it and checks every checksum; raises what is wrong."""
         with Resources(threads, memory, progress) as resources, self._handle.use() as bundle:
             call(lib.emr_bundle_verify, bundle, resources)
 
-    def check_base(self, base: ModelLike, *, threads: Threads = None, memory: Memory = None,
-                   progress: Progress = None) -> None:
-        """Raises `Mismatch`, naming the first tensor, unless `base` is the model that the bundle was made with."""
+    def check_base(
+        self, base: ModelLike, *, threads: Threads = None, memory: Memory = None, progress: Progress = None
+    ) -> None:
+        """Raises `Mismatch`, naming the first tensor, unless `base` is the model that the bundle was made
+        with."""
         arena = Arena()
         with Resources(threads, memory, progress) as resources:
             self._check_base(base, arena.struct("emr_base_check_options", resources=resources))
 
-    def base_differences(self, base: ModelLike, *, threads: Threads = None, memory: Memory = None,
-                         progress: Progress = None) -> list[BaseDifference]:
+    def base_differences(
+        self, base: ModelLike, *, threads: Threads = None, memory: Memory = None, progress: Progress = None
+    ) -> list[BaseDifference]:
         """Every tensor of `base` that is not as the bundle's base had it, and why."""
         arena = Arena()
         found: list[BaseDifference] = []
         with Resources(threads, memory, progress) as resources:
-            options = arena.struct("emr_base_check_options", resources=resources, differs=_differs, user=arena.user(found))
+            options = arena.struct(
+                "emr_base_check_options", resources=resources, differs=_differs, user=arena.user(found)
+            )
             try:
                 self._check_base(base, options)
             except errors.Mismatch:
@@ -184,25 +222,60 @@ class Bundle(Mapping[str, "Task"]):
 
     def _reading(self) -> dict[str, bool]:
         """How a base is opened, so that it has what the bundle has of it."""
-        return {"side_files": any(tensor.name.startswith(decode(lib.EMR_FILE_PREFIX)) for tensor in self.tensors)}
+        return {
+            "side_files": any(tensor.name.startswith(decode(lib.EMR_FILE_PREFIX)) for tensor in self.tensors)
+        }
 
-    def drop(self, tasks: Iterable[str], out: io.Target | None = None, *, replace: bool = False, name: str = "bundle",
-             report: bool = False, threads: Threads = None, memory: Memory = None, progress: Progress = None) -> Subset:
+    def drop(
+        self,
+        tasks: Iterable[str],
+        out: io.Target | None = None,
+        *,
+        replace: bool = False,
+        name: str = "bundle",
+        report: bool = False,
+        threads: Threads = None,
+        memory: Memory = None,
+        progress: Progress = None,
+    ) -> Subset:
         """Writes a bundle without these tasks; the others' weights stay the same to the last bit.
 
         Args:
             out: a path, a file-like object; None: a bundle in memory, called `name`.
-            report: also say what a merge without them would do otherwise, for which every mask is read once more.
+            report: also say what a merge without them would do otherwise, for which every mask is read once
+                more.
         """
-        return self._select(lib.emr_bundle_drop, tasks, out, replace, name, report, Resources(threads, memory, progress))
+        return self._select(
+            lib.emr_bundle_drop, tasks, out, replace, name, report, Resources(threads, memory, progress)
+        )
 
-    def extract(self, tasks: Iterable[str], out: io.Target | None = None, *, replace: bool = False, name: str = "bundle",
-                report: bool = False, threads: Threads = None, memory: Memory = None, progress: Progress = None) -> Subset:
+    def extract(
+        self,
+        tasks: Iterable[str],
+        out: io.Target | None = None,
+        *,
+        replace: bool = False,
+        name: str = "bundle",
+        report: bool = False,
+        threads: Threads = None,
+        memory: Memory = None,
+        progress: Progress = None,
+    ) -> Subset:
         """Writes a bundle with these tasks alone; as `drop`."""
-        return self._select(lib.emr_bundle_extract, tasks, out, replace, name, report, Resources(threads, memory, progress))
+        return self._select(
+            lib.emr_bundle_extract, tasks, out, replace, name, report, Resources(threads, memory, progress)
+        )
 
-    def _select(self, function: Any, tasks: Iterable[str], out: io.Target | None, replace: bool, name: str, report: bool,
-                using: Resources) -> Subset:
+    def _select(
+        self,
+        function: Any,
+        tasks: Iterable[str],
+        out: io.Target | None,
+        replace: bool,
+        name: str,
+        report: bool,
+        using: Resources,
+    ) -> Subset:
         if isinstance(tasks, str):
             raise TypeError(f"a list of tasks is needed, not the text {tasks!r}")
         arena = Arena()
@@ -210,14 +283,20 @@ class Bundle(Mapping[str, "Task"]):
         told = arena.struct("emr_drop_report") if report else ffi.NULL
         buffer = io.Buffer() if out is None else None
         with using as resources, self._handle.use() as bundle:
-            selection = arena.struct("emr_task_selection", resources=resources, tasks=arena.array("uint32_t", numbers),
-                                     n_tasks=len(numbers))
+            selection = arena.struct(
+                "emr_task_selection",
+                resources=resources,
+                tasks=arena.array("uint32_t", numbers),
+                n_tasks=len(numbers),
+            )
             if buffer:
                 call(function, bundle, selection, buffer.io, told)
             else:
                 with io.output(out, replace) as host:
                     call(function, bundle, selection, host, told)
-        return Subset(Bundle.of_buffer(buffer, name) if buffer else None, record(DropReport, told) if report else None)
+        return Subset(
+            Bundle.of_buffer(buffer, name) if buffer else None, record(DropReport, told) if report else None
+        )
 
     def save(self, out: io.Target, *, replace: bool = False) -> None:
         """Writes a bundle that was made in memory."""
@@ -226,7 +305,7 @@ class Bundle(Mapping[str, "Task"]):
         with self._handle.use(), io.output(out, replace) as host:
             self._buffer.write_to(host)
 
-    # ------------------------------------------------------------------------------------------ parts of it as models
+    # ---------------------------------------------------------------------------------- parts of it as models
 
     def base(self) -> Model:
         """The embedded base, as a model; `NotFound` where there is none."""
@@ -299,63 +378,120 @@ class Task:
     def private(self) -> list[PrivateInfo]:
         """The tensors of which it keeps its own copy."""
         with self.bundle.handle.use() as bundle:
-            return [record(PrivateInfo, filled(lib.emr_bundle_get_private, "emr_private_info", bundle, self.number, i))
-                    for i in range(self.info.n_private)]
+            return [
+                record(
+                    PrivateInfo,
+                    filled(lib.emr_bundle_get_private, "emr_private_info", bundle, self.number, i),
+                )
+                for i in range(self.info.n_private)
+            ]
 
     def modulator(self) -> modulator.Modulator:
         """Its modulator, for one thread: what turns the base's values into its own."""
         with self.bundle.handle.use() as bundle:
             pointer = create("emr_modulator", lib.emr_bundle_open_modulator, bundle, self.number, ffi.NULL)
-            return modulator.Modulator.of_handle(Handle(pointer, lib.emr_modulator_destroy, f"the modulator of {self.name!r}",
-                                                        [self.bundle.handle]))
+            return modulator.Modulator.of_handle(
+                Handle(
+                    pointer,
+                    lib.emr_modulator_destroy,
+                    f"the modulator of {self.name!r}",
+                    [self.bundle.handle],
+                )
+            )
 
     def mask(self) -> Model:
         """Its mask (BOOL), as a model."""
         return self.bundle._view(lib.emr_bundle_open_mask, self.number)
 
-    def open(self, base: ModelLike | None = None, *, dtype: DTypeLike | None = None, f32_vectors: bool = False,
-             check: str = "first", threads: Threads = None, memory: Memory = None, progress: Progress = None) -> Model:
+    def open(
+        self,
+        base: ModelLike | None = None,
+        *,
+        dtype: DTypeLike | None = None,
+        f32_vectors: bool = False,
+        check: str = "first",
+        threads: Threads = None,
+        memory: Memory = None,
+        progress: Progress = None,
+    ) -> Model:
         """Its model, computed as it is read.
 
         Args:
             base: a path, a model, or arrays by name; None: the base that is embedded in the bundle.
             dtype: of float tensors; None: as the task's checkpoint had each.
             f32_vectors: with a dtype of 16 bits, tensors of rank 0 and 1 are F32.
-            check: whether the base is the bundle's: "first": all of it is read for that now; "write": while the model is
-                written, which is all that can be done with it; "none": it is.
+            check: whether the base is the bundle's: "first": all of it is read for that now; "write": while
+                the model is written, which is all that can be done with it; "none": it is.
         """
         arena = Arena()
         parent = None if base is None else as_model(base, "base", **self.bundle._reading()).handle
         with Resources(threads, memory, progress) as resources, self.bundle.handle.use() as bundle:
-            options = arena.struct("emr_view_options", resources=resources, dtype=0 if dtype is None else DType.of(dtype),
-                                   check=choice("EMR_BASE_CHECK_", check, "check"), f32_vectors=int(f32_vectors))
+            options = arena.struct(
+                "emr_view_options",
+                resources=resources,
+                dtype=0 if dtype is None else DType.of(dtype),
+                check=choice("EMR_BASE_CHECK_", check, "check"),
+                f32_vectors=int(f32_vectors),
+            )
             if parent is None:
-                return self.bundle.as_parent(create("emr_model", lib.emr_bundle_open_task, bundle, self.number, ffi.NULL, options))
+                return self.bundle.as_parent(
+                    create("emr_model", lib.emr_bundle_open_task, bundle, self.number, ffi.NULL, options)
+                )
             with parent.use() as model:
                 pointer = create("emr_model", lib.emr_bundle_open_task, bundle, self.number, model, options)
                 return self.bundle.as_parent(pointer, parent)
 
-    def write(self, target: io.Target, base: ModelLike | None = None, *, dtype: DTypeLike | None = None,
-              f32_vectors: bool = False, check: str = "write", format: str | None = None, replace: bool = False,
-              shard_bytes: Memory = None, threads: Threads = None, memory: Memory = None,
-              progress: Progress = None) -> list[str]:
-        """Writes its model: to a file, a folder or a file-like object, as `Model.write`; `open` has the other parameters.
+    def write(
+        self,
+        target: io.Target,
+        base: ModelLike | None = None,
+        *,
+        dtype: DTypeLike | None = None,
+        f32_vectors: bool = False,
+        check: str = "write",
+        format: str | None = None,
+        replace: bool = False,
+        shard_bytes: Memory = None,
+        threads: Threads = None,
+        memory: Memory = None,
+        progress: Progress = None,
+    ) -> list[str]:
+        """Writes its model: to a file, a folder or a file-like object, as `Model.write`; `open` has the other
+        parameters.
 
-        Unless told otherwise it compares the base with the bundle's on the way: another base's weights raise `Mismatch`, and
-        no file appears.
+        Unless told otherwise it compares the base with the bundle's on the way: another base's weights raise
+        `Mismatch`, and no file appears.
         """
-        with self.open(base, dtype=dtype, f32_vectors=f32_vectors, check=check, threads=threads, memory=memory) as model:
-            return model.write(target, format=format, replace=replace, shard_bytes=shard_bytes, dtype=dtype, threads=threads,
-                               memory=memory, progress=progress)
+        with self.open(
+            base, dtype=dtype, f32_vectors=f32_vectors, check=check, threads=threads, memory=memory
+        ) as model:
+            return model.write(
+                target,
+                format=format,
+                replace=replace,
+                shard_bytes=shard_bytes,
+                dtype=dtype,
+                threads=threads,
+                memory=memory,
+                progress=progress,
+            )
 
-    def apply(self, base: ModelLike | None = None, out: Mapping[str, Any] | None = None, *, dtype: DTypeLike | None = None,
-              check: bool = True, threads: Threads = None, progress: Progress = None) -> Mapping[str, Any]:
+    def apply(
+        self,
+        base: ModelLike | None = None,
+        out: Mapping[str, Any] | None = None,
+        *,
+        dtype: DTypeLike | None = None,
+        check: bool = True,
+        threads: Threads = None,
+        progress: Progress = None,
+    ) -> Mapping[str, Any]:
         """Computes its weights into arrays, and returns them by name.
 
         Args:
             base: a path, a model, or arrays by name; None: the base that is embedded in the bundle.
-            out: arrays by name, which are written in place: of the tensors' shapes; floats in any float dtype. None: new
-                numpy arrays of all its tensors.
+            out: arrays by name, which are written in place: of the tensors' shapes; floats in any float
+                dtype. None: new numpy arrays of all its tensors.
             dtype: of new arrays of floats; None: as the task's checkpoint had each.
             check: whether to read all of the base first, to see that it is the bundle's.
 

@@ -1,4 +1,5 @@
 """errors.py - what a call of the library raises when it fails: one class a status."""
+
 from __future__ import annotations
 
 from typing import Any
@@ -111,8 +112,15 @@ BY_NAME: dict[str, type[Error]] = {
 }
 
 
-def made(name: str, status: int, sentence: str, system: int = 0, file: str | None = None,
-         task: str | None = None, tensor: str | None = None) -> Error:
+def made(
+    name: str,
+    status: int,
+    sentence: str,
+    system: int = 0,
+    file: str | None = None,
+    task: str | None = None,
+    tensor: str | None = None,
+) -> Error:
     """The error of a status, with everything that the library says about it."""
     error = BY_NAME.get(name, Error)(sentence)
     error.status, error.name, error.system = status, name, system

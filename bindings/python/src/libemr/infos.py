@@ -1,4 +1,5 @@
 """infos.py - what the library tells: plain records, named as C's structs are."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
@@ -9,8 +10,14 @@ from .dtypes import DType
 
 Record = TypeVar("Record")
 
-ENUMERATIONS = {"kind": "EMR_MODULATOR_KIND_", "rescale": "EMR_RESCALE_", "rescale_per": "EMR_RESCALE_PER_",
-                "tie": "EMR_TIE_", "mask_rule": "EMR_MASK_RULE_", "action": "EMR_ACTION_"}
+ENUMERATIONS = {
+    "kind": "EMR_MODULATOR_KIND_",
+    "rescale": "EMR_RESCALE_",
+    "rescale_per": "EMR_RESCALE_PER_",
+    "tie": "EMR_TIE_",
+    "mask_rule": "EMR_MASK_RULE_",
+    "action": "EMR_ACTION_",
+}
 FLAGS = {"has_base", "extendable", "merged", "lost_growth", "lost_unified", "empty_mask", "without_columns"}
 
 
@@ -84,7 +91,8 @@ class PrivateInfo:
 class Modulation:
     """How a task is coded beside the base: a kind with its parameters; None is the default.
 
-    kind: "mask", "two_sided", "sign", "thin", "levels". rescale: "l1", "l1_means", "l2", "norm", "unbiased", "mixed".
+    kind: "mask", "two_sided", "sign", "thin", "levels". rescale: "l1", "l1_means", "l2", "norm", "unbiased",
+    "mixed".
     rescale_per: "model", "tensor", "row". mask_rule: "agree", "nearest".
     """
 

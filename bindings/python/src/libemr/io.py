@@ -1,4 +1,5 @@
 """io.py - Python's file-like objects and bytes as C's I/O, and the files that C writes."""
+
 from __future__ import annotations
 
 import io as stdlib_io
@@ -30,17 +31,20 @@ def name_of(value: Any, default: str) -> str:
     return name if isinstance(name, str) else default
 
 
-# ----------------------------------------------------------------------------------------------- file-like objects
+# ------------------------------------------------------------------------------------------ file-like objects
 
 
 class Reader:
-    """A file-like object that is read: `seek` and `read`. It has one position, so reads take turns. C's memory is lent to
-    those of Python's own kind alone (`readinto`), which let go of it when they return; so it is in `Writer`."""
+    """A file-like object that is read: `seek` and `read`. It has one position, so reads take turns. C's
+    memory is lent to those of Python's own kind alone (`readinto`), which let go of it when they return; so
+    it is in `Writer`."""
 
     def __init__(self, file: Any) -> None:
         for method in ("read", "seek"):
             if not callable(getattr(file, method, None)):
-                raise TypeError(f"a {type(file).__name__} is no path, no bytes and no file that can be read: it has no {method}()")
+                raise TypeError(
+                    f"a {type(file).__name__} is no path, no bytes and no file: it has no {method}()"
+                )
         self.file, self.lock = file, threading.Lock()
         self.into = getattr(file, "readinto", None) if isinstance(file, stdlib_io.IOBase) else None
 
@@ -60,7 +64,7 @@ class Reader:
         data = self.file.read(len(memory))
         if isinstance(data, str):
             raise TypeError("the file is opened as text: open it in binary mode")
-        memory[:len(data)] = data
+        memory[: len(data)] = data
         return len(data)
 
     def length(self) -> int:
@@ -74,7 +78,9 @@ class Writer:
 
     def __init__(self, file: Any) -> None:
         if not callable(getattr(file, "write", None)):
-            raise TypeError(f"a {type(file).__name__} is no path and no file that can be written: it has no write()")
+            raise TypeError(
+                f"a {type(file).__name__} is no path and no file that can be written: it has no write()"
+            )
         self.file, self.lends = file, isinstance(file, stdlib_io.IOBase)
 
     def write(self, memory: memoryview) -> None:
@@ -117,15 +123,18 @@ def writing(arena: Arena, file: Any) -> Any:
     return arena.struct("emr_io", user=arena.user(Writer(file)), write=_write)
 
 
-# ------------------------------------------------------------------------------------------------------ C's own I/O
+# ------------------------------------------------------------------------------------------------ C's own I/O
 
 
 class Buffer(Handle):
-    """C's buffer: over bytes of Python's, which are borrowed, or one of its own that grows as it is written."""
+    """C's buffer: over bytes of Python's, which are borrowed, or one of its own that grows as it is
+    written."""
 
     def __init__(self, data: Any = None) -> None:
         if data is None:
-            super().__init__(create("emr_buffer", lib.emr_buffer_create, ffi.NULL), lib.emr_buffer_destroy, "the buffer")
+            super().__init__(
+                create("emr_buffer", lib.emr_buffer_create, ffi.NULL), lib.emr_buffer_destroy, "the buffer"
+            )
         else:
             borrowed = ffi.from_buffer(data)
             pointer = create("emr_buffer", lib.emr_buffer_open, borrowed, len(borrowed), ffi.NULL)
@@ -138,14 +147,16 @@ class Buffer(Handle):
     @property
     def memory(self) -> Any:
         """What was written."""
-        return ffi.buffer(ffi.cast("char *", lib.emr_buffer_data(self._pointer)), lib.emr_buffer_bytes(self._pointer))
+        return ffi.buffer(
+            ffi.cast("char *", lib.emr_buffer_data(self._pointer)), lib.emr_buffer_bytes(self._pointer)
+        )
 
     def write_to(self, io: Any) -> None:
         """All of it, front to back, to another emr_io."""
         memory = ffi.from_buffer(self.memory)
         for done in range(0, len(memory), PIECE):
             n = min(PIECE, len(memory) - done)
-            call(io.write, io.user, done, memory[done:done + n], n)
+            call(io.write, io.user, done, memory[done : done + n], n)
 
 
 class File(Handle):
@@ -154,7 +165,9 @@ class File(Handle):
     def __init__(self, path: PathLike, function: Any, *, replace: bool = False) -> None:
         arena = Arena()
         options = arena.struct("emr_file_options", replace=int(replace))
-        super().__init__(create("emr_file", function, path_bytes(path), options), lib.emr_file_close, f"the file '{path}'")
+        super().__init__(
+            create("emr_file", function, path_bytes(path), options), lib.emr_file_close, f"the file '{path}'"
+        )
 
     @classmethod
     def create(cls, path: PathLike, replace: bool = False) -> File:

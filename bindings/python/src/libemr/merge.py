@@ -1,4 +1,6 @@
-"""merge.py - merging: base and tasks in, a bundle out; in one call, step by step, or pushed piece by piece."""
+"""merge.py - merging: base and tasks in, a bundle out; in one call, step by step, or pushed piece by
+piece."""
+
 from __future__ import annotations
 
 import os
@@ -7,7 +9,19 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypedDict, Union
 
 from . import arrays, io
-from ._native import BASE, Arena, Handle, PathLike, call, callback, check, choice, create, encode, ffi, filled, lib
+from ._native import (
+    BASE,
+    Arena,
+    Handle,
+    call,
+    callback,
+    choice,
+    create,
+    encode,
+    ffi,
+    filled,
+    lib,
+)
 from .bundle import Bundle
 from .dtypes import DType, DTypeLike
 from .infos import Fidelity, PlanSummary, PlanTensor, record
@@ -55,8 +69,8 @@ class Report:
 
 @dataclass(frozen=True)
 class SinkPart:
-    """A part of a merge's results: `n` parameters or rows from number `first` of a tensor (by number, as in the plan); `task` is
-    its number, or None; `data` their bytes."""
+    """A part of a merge's results: `n` parameters or rows from number `first` of a tensor (by number, as in
+    the plan); `task` is its number, or None; `data` their bytes."""
 
     tensor: int
     task: int | None
@@ -86,7 +100,9 @@ class _SinkUser:
 
     def give(self, method: str, part: Any, n_bytes: int) -> None:
         task = None if part.task == BASE else part.task
-        getattr(self.sink, method)(SinkPart(part.tensor, task, part.first, part.n, bytes(ffi.buffer(part.values, n_bytes))))
+        getattr(self.sink, method)(
+            SinkPart(part.tensor, task, part.first, part.n, bytes(ffi.buffer(part.values, n_bytes)))
+        )
 
 
 @callback("emr_sink_unified")
@@ -152,28 +168,63 @@ class Merge:
     def __init__(self, **options: Unpack[MergeOptions]) -> None:
         self._make(**options)
 
-    def _make(self, *, modulator: ModulationLike | None = None, rescale: str | None = None, rescale_per: str | None = None,
-              tie: str | None = None, on_nonfinite: str | None = None, unified_dtype: DTypeLike | None = None,
-              private: Sequence[str] = (), merge: Sequence[str] = (), absent: Sequence[str] = (), base_globs: Sequence[str] = (),
-              on_mismatch: str | None = None, on_missing: str | None = None, embed_base: bool = False, extendable: bool = False,
-              compression: int | None = 0, block_params: int = 0, measure: bool = False, threads: Threads = None,
-              memory: Memory = None, progress: Progress = None) -> None:
+    def _make(
+        self,
+        *,
+        modulator: ModulationLike | None = None,
+        rescale: str | None = None,
+        rescale_per: str | None = None,
+        tie: str | None = None,
+        on_nonfinite: str | None = None,
+        unified_dtype: DTypeLike | None = None,
+        private: Sequence[str] = (),
+        merge: Sequence[str] = (),
+        absent: Sequence[str] = (),
+        base_globs: Sequence[str] = (),
+        on_mismatch: str | None = None,
+        on_missing: str | None = None,
+        embed_base: bool = False,
+        extendable: bool = False,
+        compression: int | None = 0,
+        block_params: int = 0,
+        measure: bool = False,
+        threads: Threads = None,
+        memory: Memory = None,
+        progress: Progress = None,
+    ) -> None:
         arena = Arena()
         self._modulator = modulator
         self._unified_dtype = DType.F32 if unified_dtype is None else DType.of(unified_dtype)
-        policy = policy_of(arena, private=private, merge=merge, absent=absent, base_globs=base_globs, on_mismatch=on_mismatch,
-                           on_missing=on_missing)
+        policy = policy_of(
+            arena,
+            private=private,
+            merge=merge,
+            absent=absent,
+            base_globs=base_globs,
+            on_mismatch=on_mismatch,
+            on_missing=on_missing,
+        )
         resources = Resources(threads, memory, progress)
         options = arena.struct(
-            "emr_merge_options", resources=resources.pointer, policy=policy,
+            "emr_merge_options",
+            resources=resources.pointer,
+            policy=policy,
             modulation=None if modulator is None else modulation_of(arena, modulator),
-            rescale=choice("EMR_RESCALE_", rescale, "rescale"), rescale_per=choice("EMR_RESCALE_PER_", rescale_per, "rescale_per"),
-            tie=choice("EMR_TIE_", tie, "tie"), on_nonfinite=choice("EMR_ON_NONFINITE_", on_nonfinite, "on_nonfinite"),
-            unified_dtype=0 if unified_dtype is None else self._unified_dtype, embed_base=int(embed_base),
-            extendable=int(extendable), compression=lib.EMR_COMPRESSION_NONE if compression is None else compression,
-            block_params=block_params, measure=int(measure))
+            rescale=choice("EMR_RESCALE_", rescale, "rescale"),
+            rescale_per=choice("EMR_RESCALE_PER_", rescale_per, "rescale_per"),
+            tie=choice("EMR_TIE_", tie, "tie"),
+            on_nonfinite=choice("EMR_ON_NONFINITE_", on_nonfinite, "on_nonfinite"),
+            unified_dtype=0 if unified_dtype is None else self._unified_dtype,
+            embed_base=int(embed_base),
+            extendable=int(extendable),
+            compression=lib.EMR_COMPRESSION_NONE if compression is None else compression,
+            block_params=block_params,
+            measure=int(measure),
+        )
         pointer = create("emr_merge", lib.emr_merge_create, options)
-        self._handle = Handle(pointer, lib.emr_merge_destroy, "the merge", resources.parents(), (arena, resources))
+        self._handle = Handle(
+            pointer, lib.emr_merge_destroy, "the merge", resources.parents(), (arena, resources)
+        )
         resources.close()
         self._tasks: list[str] = []
         self._files: list[io.File] = []
@@ -212,14 +263,21 @@ class Merge:
             self._handle.adopt(bundle.handle)
         self._extended = len(bundle)
 
-    def set_output(self, out: io.Target | None, *, replace: bool = False, name: str = "bundle", journal: bool = False,
-                   interval: Memory = None) -> None:
-        """Where the bundle goes: a path, where it appears when the merge is done; a file-like object; None: memory, where it is
-        called `name`.
+    def set_output(
+        self,
+        out: io.Target | None,
+        *,
+        replace: bool = False,
+        name: str = "bundle",
+        journal: bool = False,
+        interval: Memory = None,
+    ) -> None:
+        """Where the bundle goes: a path, where it appears when the merge is done; a file-like object; None:
+        memory, where it is called `name`.
 
-        With `journal`, a run to a path that failed, or whose process was killed, continues where it was, when it is run again
-        with the same models and options: PATH.partial and PATH.journal.partial are kept until then. A record is made after
-        every `interval` bytes of input (None: 1 GiB).
+        With `journal`, a run to a path that failed, or whose process was killed, continues where it was, when
+        it is run again with the same models and options: PATH.partial and PATH.journal.partial are kept until
+        then. A record is made after every `interval` bytes of input (None: 1 GiB).
         """
         if journal and not io.is_path(out):
             raise ValueError("a journal goes with a path")
@@ -245,12 +303,17 @@ class Merge:
         return self._files[0].io
 
     def set_sink(self, sink: Sink) -> None:
-        """An object that receives the results as they are computed, instead of a bundle: methods that it lacks are not called."""
+        """An object that receives the results as they are computed, instead of a bundle: methods that it
+        lacks are not called."""
         arena = self._handle.keep(Arena())
         user = _SinkUser(sink, self._unified_dtype.bits // 8, self._two_sided)
         made = arena.struct(
-            "emr_sink", user=arena.user(user), unified=_unified if hasattr(sink, "unified") else None,
-            mask=_mask if hasattr(sink, "mask") else None, rescalers=_rescalers if hasattr(sink, "rescalers") else None)
+            "emr_sink",
+            user=arena.user(user),
+            unified=_unified if hasattr(sink, "unified") else None,
+            mask=_mask if hasattr(sink, "mask") else None,
+            rescalers=_rescalers if hasattr(sink, "rescalers") else None,
+        )
         with self._handle.use(alone=True) as merge:
             call(lib.emr_merge_set_sink, merge, made)
 
@@ -261,8 +324,13 @@ class Merge:
             made.size = ffi.sizeof("emr_plan_summary")
             call(lib.emr_merge_get_plan, merge, made)
             summary = record(PlanSummary, made)
-            return Plan(summary, [record(PlanTensor, filled(lib.emr_merge_get_plan_tensor, "emr_plan_tensor", merge, i))
-                                  for i in range(summary.n_tensors)])
+            return Plan(
+                summary,
+                [
+                    record(PlanTensor, filled(lib.emr_merge_get_plan_tensor, "emr_plan_tensor", merge, i))
+                    for i in range(summary.n_tensors)
+                ],
+            )
 
     def run(self) -> Report:
         """Reads every tensor from its model, and finishes."""
@@ -276,8 +344,8 @@ class Merge:
             call(lib.emr_merge_begin, merge)
 
     def push(self, source: int | str | None, data: Any) -> int:
-        """Hands over the next bytes of the base (None) or a task. Returns how many were taken: fewer than there are means that
-        this source is as far ahead of the others as memory allows."""
+        """Hands over the next bytes of the base (None) or a task. Returns how many were taken: fewer than
+        there are means that this source is as far ahead of the others as memory allows."""
         memory = arrays.view(data, what="what is pushed")
         taken = ffi.new("size_t *")
         with self._handle.use(alone=True) as merge:
@@ -285,7 +353,8 @@ class Merge:
         return int(taken[0])
 
     def expected(self, source: int | str | None) -> tuple[Tensor | None, int]:
-        """What `push` wants next from a source: the tensor, or None where it is done; and how many bytes it would take now."""
+        """What `push` wants next from a source: the tensor, or None where it is done; and how many bytes it
+        would take now."""
         tensor, n = ffi.new("emr_tensor **"), ffi.new("uint64_t *")
         with self._handle.use(alone=True) as merge:
             call(lib.emr_merge_get_expected, merge, self._number(source), tensor, n)
@@ -350,18 +419,32 @@ def _opened(value: ModelLike, name: str, dequantise: bool = False, side_files: b
     """A model; of a folder, its files come along unless told otherwise."""
     if not io.is_path(value):
         return as_model(value, name)
-    return Model(value, dequantise=dequantise, side_files=os.path.isdir(value) if side_files is None else side_files)
+    return Model(
+        value, dequantise=dequantise, side_files=os.path.isdir(value) if side_files is None else side_files
+    )
 
 
-def merge(base: ModelLike, tasks: Tasks, out: io.Target | None = None, *, modulators: Mapping[str, ModulationLike] = {},
-          extend: Bundle | None = None, replace: bool = False, name: str = "bundle", journal: bool = False, dequantise: bool = False,
-          side_files: bool | None = None, **options: Unpack[MergeOptions]) -> Report:
+def merge(
+    base: ModelLike,
+    tasks: Tasks,
+    out: io.Target | None = None,
+    *,
+    modulators: Mapping[str, ModulationLike] = {},
+    extend: Bundle | None = None,
+    replace: bool = False,
+    name: str = "bundle",
+    journal: bool = False,
+    dequantise: bool = False,
+    side_files: bool | None = None,
+    **options: Unpack[MergeOptions],
+) -> Report:
     """Merges tasks into a bundle, and says what became of each.
 
     Args:
         base: the model of which the tasks are fine-tuned: a path, a `Model`, or arrays by name.
         tasks: names and models, in the order of sums; models as `base`.
-        out: a path, where the bundle appears when all went well; a file-like object; None: ``report.bundle``, in memory.
+        out: a path, where the bundle appears when all went well; a file-like object; None: ``report.bundle``,
+            in memory.
         modulators: by task, how it is coded, instead of `modulator`.
         extend: a bundle that the tasks join.
         replace: a file that exists is replaced; FileExistsError otherwise.
@@ -370,15 +453,21 @@ def merge(base: ModelLike, tasks: Tasks, out: io.Target | None = None, *, modula
         dequantise: quantised tensors of paths are merged as floats.
         side_files: of paths, configuration and tokenizer come along; None: those of folders.
     Further options:
-        modulator: how tasks are coded: "mask" (the default), "two_sided", "sign", "thin", "levels", or a `Modulation`.
-        rescale: "l1", "l1_means", "l2", "norm", "unbiased"; rescale_per: "model", "tensor", "row"; tie: "zero", "negative".
-        private, merge, absent, base_globs: lists of globs of tensors: each task keeps its own; merged whatever their role;
+        modulator: how tasks are coded: "mask" (the default), "two_sided", "sign", "thin", "levels", or a
+            `Modulation`.
+        rescale: "l1", "l1_means", "l2", "norm", "unbiased"; rescale_per: "model", "tensor", "row"; tie:
+            "zero", "negative".
+        private, merge, absent, base_globs: lists of globs of tensors: each task keeps its own; merged
+        whatever their role;
             tasks that lack them go without, or have the base's.
-        on_mismatch: "error", "private", "rows", "pad"; on_missing: "error", "base", "absent"; on_nonfinite: "error", "zero".
-        unified_dtype: of the unified vector; embed_base: the bundle holds the base too; extendable: masks can be added later;
+        on_mismatch: "error", "private", "rows", "pad"; on_missing: "error", "base", "absent"; on_nonfinite:
+            "error", "zero".
+        unified_dtype: of the unified vector; embed_base: the bundle holds the base too; extendable: masks can
+            be added later;
             compression: a level of zstd, None: none; block_params; measure: `fidelity` of masks, too.
-        threads: how many, or a `Pool`; None: all processors. memory: cap on working memory, "256MiB". progress: a function of
-            (done, total) in bytes, or a bar such as tqdm's. None of them changes the result.
+        threads: how many, or a `Pool`; None: all processors. memory: cap on working memory, "256MiB".
+            progress: a function of (done, total) in bytes, or a bar such as tqdm's. None of them changes the
+                result.
     """
     pairs = list(tasks.items() if isinstance(tasks, Mapping) else tasks)
     unknown = modulators.keys() - {task for task, _ in pairs}

@@ -1,4 +1,6 @@
-"""model.py - models: named tensors from files, from arrays, or computed as they are read; and where they go."""
+"""model.py - models: named tensors from files, from arrays, or computed as they are read; and where they
+go."""
+
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
@@ -7,7 +9,21 @@ from dataclasses import dataclass
 from typing import Any, Union
 
 from . import arrays, io
-from ._native import (Arena, Handle, call, callback, check, choice, create, decode, encode, ffi, filled, lib, path_bytes)
+from ._native import (
+    Arena,
+    Handle,
+    call,
+    callback,
+    check,
+    choice,
+    create,
+    decode,
+    encode,
+    ffi,
+    filled,
+    lib,
+    path_bytes,
+)
 from .dtypes import DType, DTypeLike
 from .resources import Memory, Progress, Resources, Threads, memory_bytes
 
@@ -81,7 +97,8 @@ class Tensor:
 
     @property
     def gguf_blocks(self) -> tuple[str, int] | None:
-        """Of a tensor of a GGUF file that is kept as blocks: their name ("Q4_K"), and how many elements they are."""
+        """Of a tensor of a GGUF file that is kept as blocks: their name ("Q4_K"), and how many elements they
+        are."""
         with self._model.use():
             elements = ffi.new("uint64_t *")
             name = lib.emr_gguf_blocks(self._pointer, elements)
@@ -104,7 +121,9 @@ class Tensor:
             out = arrays.empty(self.dtype, self.shape)
         target = arrays.view(out, writable=True, what=f"out of {self.name!r}")
         if target.shape != self.shape:
-            raise ValueError(f"out of {self.name!r} has the shape {list(target.shape)}, the tensor {list(self.shape)}")
+            raise ValueError(
+                f"out of {self.name!r} has the shape {list(target.shape)}, the tensor {list(self.shape)}"
+            )
         if target.dtype == self.dtype:
             self._read_bytes(0, target.nbytes, target.pointer)
         elif target.dtype == DType.F32 and self.dtype.is_float:
@@ -114,7 +133,8 @@ class Tensor:
         return out
 
     def read_floats(self, first: int = 0, count: int | None = None, out: Any = None) -> Any:
-        """Reads elements [first, first + count) of a float tensor as F32: into `out`, or a new numpy array, which it returns."""
+        """Reads elements [first, first + count) of a float tensor as F32: into `out`, or a new numpy array,
+        which it returns."""
         count = self.count - first if count is None else count
         if out is None:
             out = arrays.empty(DType.F32, (max(count, 0),))
@@ -125,7 +145,8 @@ class Tensor:
         return out
 
     def read_bytes(self, offset: int = 0, n: int | None = None, out: Any = None) -> Any:
-        """Reads bytes [offset, offset + n), as they would lie in a file: into `out`, or a new bytearray, which it returns."""
+        """Reads bytes [offset, offset + n), as they would lie in a file: into `out`, or a new bytearray,
+        which it returns."""
         n = self.nbytes - offset if n is None else n
         if n < 0 or offset < 0:
             raise ValueError(f"bytes {offset} to {offset + n} are not in the tensor {self.name!r}")
@@ -149,7 +170,9 @@ class Tensor:
         with self._model.use():
             place, most = ffi.cast("float *", pointer), PIECE // 4
             for done in range(0, n, most):
-                call(lib.emr_tensor_read_floats, self._pointer, first + done, min(most, n - done), place + done)
+                call(
+                    lib.emr_tensor_read_floats, self._pointer, first + done, min(most, n - done), place + done
+                )
 
 
 @contextmanager
@@ -229,8 +252,9 @@ def _written(user: Any, path: Any) -> None:
 class Model(Mapping[str, Tensor]):
     """A model: a mapping from names to tensors, whose bytes are read when they are asked for.
 
-    ``Model("folder/")`` opens a checkpoint: a .safetensors or .gguf file, an index of shards, a folder. It may also be a
-    file-like object, or bytes, that hold one safetensors or GGUF file. ``Model.of`` makes one of arrays.
+    ``Model("folder/")`` opens a checkpoint: a .safetensors or .gguf file, an index of shards, a folder. It
+    may also be a file-like object, or bytes, that hold one safetensors or GGUF file. ``Model.of`` makes one
+    of arrays.
 
     Args:
         source: a path, a file-like object that can seek, or bytes-like.
@@ -240,11 +264,22 @@ class Model(Mapping[str, Tensor]):
         map: files are mapped, not read; they must not shrink meanwhile.
     """
 
-    def __init__(self, source: io.Source, *, name: str | None = None, dequantise: bool = False, side_files: bool = False,
-                 map: bool = False) -> None:
+    def __init__(
+        self,
+        source: io.Source,
+        *,
+        name: str | None = None,
+        dequantise: bool = False,
+        side_files: bool = False,
+        map: bool = False,
+    ) -> None:
         arena = Arena()
-        options = arena.struct("emr_checkpoint_read_options", map=int(map), dequantise=int(dequantise),
-                               side_files=int(side_files))
+        options = arena.struct(
+            "emr_checkpoint_read_options",
+            map=int(map),
+            dequantise=int(dequantise),
+            side_files=int(side_files),
+        )
         parents: list[Handle] = []
         if io.is_path(source):
             pointer = create("emr_model", lib.emr_checkpoint_open, path_bytes(source), options)
@@ -270,8 +305,11 @@ class Model(Mapping[str, Tensor]):
         return model
 
     @classmethod
-    def of(cls, tensors: Mapping[str, Any] = {}, *, name: str = "model", metadata: Mapping[str, str] = {}) -> Model:
-        """Made of arrays by name: of numpy, PyTorch, DLPack, the buffer protocol, `Array`, tensors of other models, `Pushed`.
+    def of(
+        cls, tensors: Mapping[str, Any] = {}, *, name: str = "model", metadata: Mapping[str, str] = {}
+    ) -> Model:
+        """Made of arrays by name: of numpy, PyTorch, DLPack, the buffer protocol, `Array`, tensors of other
+        models, `Pushed`.
 
         Nothing is copied: the arrays are kept, and must not change while the model is used.
         """
@@ -286,14 +324,19 @@ class Model(Mapping[str, Tensor]):
 
     @classmethod
     def zeros(cls, like: ModelLike) -> Model:
-        """The float tensors of another model, all +0: the base of models that were not fine-tuned from one, such as adapters."""
+        """The float tensors of another model, all +0: the base of models that were not fine-tuned from one,
+        such as adapters."""
         with as_model(like)._handle.use() as other:
             return cls.of_handle(_handle(create("emr_model", lib.emr_model_create_zeros, other, ffi.NULL)))
 
-    def add(self, name: str, value: Any, *, blocks: str | None = None, shape: Sequence[int] | None = None) -> None:
-        """One more tensor: an array, a tensor of another model, or `Pushed`. Of a model that was made by ``Model.of``.
+    def add(
+        self, name: str, value: Any, *, blocks: str | None = None, shape: Sequence[int] | None = None
+    ) -> None:
+        """One more tensor: an array, a tensor of another model, or `Pushed`. Of a model that was made by
+        ``Model.of``.
 
-        With `blocks` ("Q8_0"), the array's bytes are blocks of that type, and `shape` is that of the floats they stand for.
+        With `blocks` ("Q8_0"), the array's bytes are blocks of that type, and `shape` is that of the floats
+        they stand for.
         """
         if isinstance(value, Tensor):
             return self._add_tensor(name, value)
@@ -307,28 +350,55 @@ class Model(Mapping[str, Tensor]):
             kind = choice("EMR_BLOCK_TYPE_", blocks, "blocks")
             expected = _block_bytes(kind, shape or (), blocks)
             if memory.nbytes != expected:
-                raise ValueError(f"the array {name!r} has {memory.nbytes} bytes; {blocks} of shape {shape} are {expected}")
+                raise ValueError(
+                    f"the array {name!r} has {memory.nbytes} bytes; {blocks} of shape {shape} are {expected}"
+                )
             self._add(arena, name, DType.F32, shape or (), data=memory.pointer, blocks=kind)
         self._memory.append(self._handle.keep(memory))
 
-    def add_from(self, name: str, source: Any, dtype: DTypeLike, shape: Sequence[int], *, offset: int = 0,
-                 blocks: str | None = None) -> None:
-        """One more tensor, which lies in a file-like object or bytes from byte `offset` on, and is read from there."""
+    def add_from(
+        self,
+        name: str,
+        source: Any,
+        dtype: DTypeLike,
+        shape: Sequence[int],
+        *,
+        offset: int = 0,
+        blocks: str | None = None,
+    ) -> None:
+        """One more tensor, which lies in a file-like object or bytes from byte `offset` on, and is read from
+        there."""
         arena = Arena()
         host, parents = io.opened(source, arena)
-        self._add(arena, name, DType.of(dtype), shape, io=host, offset=offset,
-                  blocks=choice("EMR_BLOCK_TYPE_", blocks, "blocks"))
+        self._add(
+            arena,
+            name,
+            DType.of(dtype),
+            shape,
+            io=host,
+            offset=offset,
+            blocks=choice("EMR_BLOCK_TYPE_", blocks, "blocks"),
+        )
         self._handle.keep(arena)
         for parent in parents:
             self._handle.adopt(parent)
             parent.close()
 
-    def add_computed(self, name: str, dtype: DTypeLike, shape: Sequence[int], function: Callable[[int, int], Any], *,
-                     granule: int = 0, max_count: int = 0) -> None:
+    def add_computed(
+        self,
+        name: str,
+        dtype: DTypeLike,
+        shape: Sequence[int],
+        function: Callable[[int, int], Any],
+        *,
+        granule: int = 0,
+        max_count: int = 0,
+    ) -> None:
         """One more tensor, computed as it is read.
 
-        ``function(first, count)`` gives an array of elements [first, first + count), in `dtype`. It may be called from
-        several threads at a time. `first` is a multiple of `granule`, and `count` is at most `max_count` (0: 8192).
+        ``function(first, count)`` gives an array of elements [first, first + count), in `dtype`. It may be
+        called from several threads at a time. `first` is a multiple of `granule`, and `count` is at most
+        `max_count` (0: 8192).
         """
         kind = DType.of(dtype)
         arena = Arena()
@@ -337,8 +407,14 @@ class Model(Mapping[str, Tensor]):
         self._handle.keep(arena)
 
     def _add(self, arena: Arena, name: str, dtype: DType, shape: Sequence[int], **source: Any) -> None:
-        desc = arena.struct("emr_tensor_desc", name=arena.text(name), dtype=dtype, rank=len(shape),
-                            shape=arena.array("uint64_t", shape), **source)
+        desc = arena.struct(
+            "emr_tensor_desc",
+            name=arena.text(name),
+            dtype=dtype,
+            rank=len(shape),
+            shape=arena.array("uint64_t", shape),
+            **source,
+        )
         with self._to_change() as model:
             call(lib.emr_model_add, model, desc)
 
@@ -356,7 +432,8 @@ class Model(Mapping[str, Tensor]):
         return self._handle.use(alone=True)
 
     def renamed(self, rules: Mapping[str, str] | Iterable[tuple[str, str]]) -> Model:
-        """The same tensors under other names: rules from a beginning to another ("transformer." to ""), or each with one "*"."""
+        """The same tensors under other names: rules from a beginning to another ("transformer." to ""), or
+        each with one "*"."""
         pairs = list(rules.items() if isinstance(rules, Mapping) else rules)
         arena = Arena()
         rows = arena.structs("emr_rename", [{"from": arena.text(a), "to": arena.text(b)} for a, b in pairs])
@@ -369,14 +446,25 @@ class Model(Mapping[str, Tensor]):
         return model
 
     def prepare(self, *, threads: Threads = None, memory: Memory = None, progress: Progress = None) -> None:
-        """Finds out, for every tensor, what computing it needs. Reading does it where this was not called, on one thread."""
+        """Finds out, for every tensor, what computing it needs. Reading does it where this was not called, on
+        one thread."""
         with Resources(threads, memory, progress) as resources, self._handle.use() as model:
             call(lib.emr_model_prepare, model, resources)
 
-    def write(self, target: io.Target, *, format: str | None = None, replace: bool = False, shard_bytes: Memory = None,
-              dtype: DTypeLike | None = None, threads: Threads = None, memory: Memory = None,
-              progress: Progress = None) -> list[str]:
-        """Writes it: to a .safetensors or .gguf file, a folder, or a file-like object. Returns the paths that were written.
+    def write(
+        self,
+        target: io.Target,
+        *,
+        format: str | None = None,
+        replace: bool = False,
+        shard_bytes: Memory = None,
+        dtype: DTypeLike | None = None,
+        threads: Threads = None,
+        memory: Memory = None,
+        progress: Progress = None,
+    ) -> list[str]:
+        """Writes it: to a .safetensors or .gguf file, a folder, or a file-like object. Returns the paths that
+        were written.
 
         Args:
             format: of a file-like object: "safetensors", or "gguf".
@@ -388,8 +476,14 @@ class Model(Mapping[str, Tensor]):
         paths: list[str] = []
         with Resources(threads, memory, progress) as resources, self._handle.use() as model:
             options = arena.struct(
-                "emr_checkpoint_write_options", resources=resources, shard_bytes=memory_bytes(shard_bytes),
-                replace=int(replace), dtype=0 if dtype is None else DType.of(dtype), written=_written, user=arena.user(paths))
+                "emr_checkpoint_write_options",
+                resources=resources,
+                shard_bytes=memory_bytes(shard_bytes),
+                replace=int(replace),
+                dtype=0 if dtype is None else DType.of(dtype),
+                written=_written,
+                user=arena.user(paths),
+            )
             if io.is_path(target):
                 if format is not None:
                     raise ValueError("the path's name says the format")
@@ -402,7 +496,7 @@ class Model(Mapping[str, Tensor]):
                 call(function, model, io.writing(arena, target), options)
         return paths
 
-    # ------------------------------------------------------------------------------------------------- a mapping
+    # ---------------------------------------------------------------------------------------------- a mapping
 
     @property
     def name(self) -> str:
@@ -442,8 +536,10 @@ class Model(Mapping[str, Tensor]):
 
     def __iter__(self) -> Iterator[str]:
         with self._handle.use() as model:
-            names = [decode(lib.emr_tensor_name(lib.emr_model_tensor(model, i)))
-                     for i in range(lib.emr_model_n_tensors(model))]
+            names = [
+                decode(lib.emr_tensor_name(lib.emr_model_tensor(model, i)))
+                for i in range(lib.emr_model_n_tensors(model))
+            ]
         return iter(names)
 
     def __repr__(self) -> str:
@@ -474,7 +570,11 @@ def as_model(value: ModelLike, name: str = "model", **options: Any) -> Model:
         return value
     if isinstance(value, Mapping):
         return Model.of(value, name=name)
-    return Model(value, **options) if io.is_path(value) else Model(value, name=io.name_of(value, name), **options)
+    return (
+        Model(value, **options)
+        if io.is_path(value)
+        else Model(value, name=io.name_of(value, name), **options)
+    )
 
 
 def _handle(pointer: Any, parents: Iterable[Handle] = (), keep: Any = None) -> Handle:
@@ -497,5 +597,7 @@ def _block_bytes(kind: int, shape: Sequence[int], name: str) -> int:
     for n in shape:
         count *= n
     if not shape or shape[-1] % lib.EMR_BLOCK_VALUES:
-        raise ValueError(f"the last dimension of {list(shape)} is no multiple of {lib.EMR_BLOCK_VALUES}, as {name} needs")
+        raise ValueError(
+            f"the last dimension of {list(shape)} is no multiple of {lib.EMR_BLOCK_VALUES}, as {name} needs"
+        )
     return count // int(lib.EMR_BLOCK_VALUES) * int(lib.emr_block_bytes(kind))

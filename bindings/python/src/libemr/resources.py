@@ -1,4 +1,5 @@
 """resources.py - what a long call may use: threads, memory; who follows it; and that Ctrl-C stops it."""
+
 from __future__ import annotations
 
 import os
@@ -62,7 +63,7 @@ def memory_bytes(memory: Memory) -> int:
     if isinstance(memory, str):
         found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?\s*", memory.lower())
         if not found:
-            raise ValueError(f"memory is {memory!r}: a number of bytes, or a text such as \"256MiB\"")
+            raise ValueError(f'memory is {memory!r}: a number of bytes, or a text such as "256MiB"')
         return int(float(found[1]) * (1024 if found[3] else 1000) ** " kmgt".index(found[2] or " "))
     if memory < 0:
         raise ValueError(f"memory is {memory}")
@@ -75,7 +76,9 @@ class _Follower:
     def __init__(self, progress: Progress) -> None:
         self.bar = progress if hasattr(progress, "update") and hasattr(progress, "total") else None
         if progress is not None and self.bar is None and not callable(progress):
-            raise TypeError(f"progress is a {type(progress).__name__}: a function of (done, total), or a bar such as tqdm's")
+            raise TypeError(
+                f"progress is a {type(progress).__name__}, not a function of (done, total) or a tqdm"
+            )
         self.function = None if self.bar is not None else progress
         self.done = 0
 
@@ -109,12 +112,14 @@ def _progress(user: Any, progress: Any, error: Any) -> int:
 
 
 class Resources:
-    """C's emr_resources, for one call or for a handle, which keeps it: `pointer`, and `pool`, its threads if there are any.
+    """C's emr_resources, for one call or for a handle, which keeps it: `pointer`, and `pool`, its threads if
+    there are any.
 
     Args:
         threads: a number, a `Pool`, or None: all processors, in a pool for as long as this lives.
         memory: cap on working memory, in bytes or as "256MiB"; None: each call's default.
-        progress: None, a function of (done, total) in bytes, or a bar such as tqdm's. What it raises stops the call.
+        progress: None, a function of (done, total) in bytes, or a bar such as tqdm's. What it raises stops
+            the call.
     """
 
     def __init__(self, threads: Threads = None, memory: Memory = None, progress: Progress = None) -> None:
@@ -125,8 +130,12 @@ class Resources:
         if isinstance(threads, Pool):
             threads.retain()
         self.pointer = self.arena.struct(
-            "emr_resources", executor=self.pool.executor if self.pool else None, progress=_progress,
-            progress_user=self.arena.user(follower), memory_bytes=memory_bytes(memory))
+            "emr_resources",
+            executor=self.pool.executor if self.pool else None,
+            progress=_progress,
+            progress_user=self.arena.user(follower),
+            memory_bytes=memory_bytes(memory),
+        )
 
     def parents(self) -> list[Handle]:
         """Of a handle that keeps these resources."""
