@@ -1,14 +1,15 @@
 """method.py - merging methods: the library's as data, and own ones, written in Python.
 
-class Mean(libemr.Method):
-    name = "mean"
-    parameters = [libemr.Parameter("scale", initial=1.0)]
+    class Mean(libemr.Method):
+        name = "mean"
+        parameters = [libemr.Parameter("scale", initial=1.0)]
 
-    def combine(self, chunk):
-        chunk.out[:] = sum(chunk.inputs) / len(chunk.inputs) * chunk.parameter(0, "scale")
+        def combine(self, chunk):
+            chunk.out[:] = sum(chunk.inputs) / len(chunk.inputs) * chunk.parameter(0, "scale")
 
-libemr.combine(Mean(), base, tasks, "mean/")
-"""
+    libemr.combine(Mean(), base, tasks, "mean/")
+
+What it is given is C's memory, for as long as the call lasts."""
 
 from __future__ import annotations
 
