@@ -1,4 +1,5 @@
 """test_combine.py - combined models as numpy computes them, own methods in Python, and what is refused."""
+
 import numpy as np
 import pytest
 
@@ -6,8 +7,10 @@ import libemr
 
 
 def arithmetic(base, tasks, weights):
-    return {name: base[name] + sum(w * (tasks[task][name] - base[name]) for task, w in weights.items())
-            for name in ("layer.weight", "layer.bias")}
+    return {
+        name: base[name] + sum(w * (tasks[task][name] - base[name]) for task, w in weights.items())
+        for name in ("layer.weight", "layer.bias")
+    }
 
 
 def assert_near(model, expected):
@@ -18,16 +21,32 @@ def assert_near(model, expected):
 def test_parameters_for_all_a_task_and_some_tensors(base, tasks):
     model = libemr.combine("task_arithmetic", base, tasks, weight={"french": 1.0, "german": 0.5})
     assert_near(model, arithmetic(base, tasks, {"french": 1.0, "german": 0.5}))
-    model = libemr.combine("task_arithmetic", base, tasks, parameters={
-        "weight": 1.0, ("weight", "german"): 0.5, ("weight", "french", "*.bias"): 0.25, ("weight", None, "nothing.*"): 9.0})
-    assert_near(model, {"layer.weight": arithmetic(base, tasks, {"french": 1.0, "german": 0.5})["layer.weight"],
-                        "layer.bias": arithmetic(base, tasks, {"french": 0.25, "german": 0.5})["layer.bias"]})
+    model = libemr.combine(
+        "task_arithmetic",
+        base,
+        tasks,
+        parameters={
+            "weight": 1.0,
+            ("weight", "german"): 0.5,
+            ("weight", "french", "*.bias"): 0.25,
+            ("weight", None, "nothing.*"): 9.0,
+        },
+    )
+    assert_near(
+        model,
+        {
+            "layer.weight": arithmetic(base, tasks, {"french": 1.0, "german": 0.5})["layer.weight"],
+            "layer.bias": arithmetic(base, tasks, {"french": 0.25, "german": 0.5})["layer.bias"],
+        },
+    )
     assert np.array_equal(model["steps"].read(), base["steps"])
 
 
 def test_written_as_it_is_read(base, tasks, tmp_path):
     lazy = libemr.combine("ties", base, tasks, density=0.5, weight=1.0)
-    libemr.combine("ties", base, tasks, tmp_path / "merged.safetensors", density=0.5, weight=1.0, memory="1MiB")
+    libemr.combine(
+        "ties", base, tasks, tmp_path / "merged.safetensors", density=0.5, weight=1.0, memory="1MiB"
+    )
     written = libemr.Model(tmp_path / "merged.safetensors")
     assert all(np.array_equal(written[name].read(), lazy[name].read()) for name in base)
 
@@ -61,7 +80,9 @@ class Scaled(libemr.Method):
     parameters = [libemr.Parameter("scale", initial=1.0, least=0.0, most=2.0)]
 
     def combine(self, chunk):
-        chunk.out[:] = sum(chunk.parameter(i, "scale") * x for i, x in enumerate(chunk.inputs)) / len(chunk.inputs)
+        chunk.out[:] = sum(chunk.parameter(i, "scale") * x for i, x in enumerate(chunk.inputs)) / len(
+            chunk.inputs
+        )
 
 
 class Norms(libemr.Stage):
@@ -118,7 +139,11 @@ def test_own_methods(base, tasks):
     model = libemr.combine(Scaled(), base, tasks, scale={"french": 2.0, "german": 0.5})
     assert np.allclose(model[name].read(), base[name] + (2 * french + german / 2) / 2, atol=1e-6)
     model = libemr.combine(Directions(), base, tasks)
-    assert np.allclose(model[name].read(), base[name] + french / np.linalg.norm(french) + german / np.linalg.norm(german), atol=1e-6)
+    assert np.allclose(
+        model[name].read(),
+        base[name] + french / np.linalg.norm(french) + german / np.linalg.norm(german),
+        atol=1e-6,
+    )
     total = french + german
     least = np.sort(np.abs(total).ravel())[-total.size // 4]
     model = libemr.combine(Quarter(), base, tasks)
@@ -130,7 +155,9 @@ def test_own_methods_draw_the_same_bits(base, tasks):
         name = "dropped"
 
         def combine(self, chunk):
-            chunk.out[:] = sum(x * (chunk.tensor.draw(i, chunk.first, chunk.n) < 2**31) for i, x in enumerate(chunk.inputs))
+            chunk.out[:] = sum(
+                x * (chunk.tensor.draw(i, chunk.first, chunk.n) < 2**31) for i, x in enumerate(chunk.inputs)
+            )
 
     first, again = (libemr.combine(Dropped(), base, tasks, seed=7)["layer.weight"].read() for _ in range(2))
     other = libemr.combine(Dropped(), base, tasks, seed=8)["layer.weight"].read()
@@ -141,7 +168,9 @@ class Broken(Exception):
     pass
 
 
-@pytest.mark.parametrize("where", ["combine", "add_sums", "n_found", "settle", "check", "row_length", "needed_stages"])
+@pytest.mark.parametrize(
+    "where", ["combine", "add_sums", "n_found", "settle", "check", "row_length", "needed_stages"]
+)
 def test_what_an_own_method_raises_comes_back(base, tasks, where, tmp_path):
     def broken(self, *arguments):
         raise Broken(where)
@@ -166,7 +195,13 @@ def test_what_is_refused(base, tasks):
     with pytest.raises(ValueError, match="on_nonfinite"):
         libemr.combine("ties", base, tasks, on_nonfinite="ignore")
     with pytest.raises(libemr.Mismatch) as raised:
-        libemr.combine("ties", base, {**tasks, "short": {**base, "layer.weight": base["layer.weight"][:10]}}, density=1.0, weight=1.0)
+        libemr.combine(
+            "ties",
+            base,
+            {**tasks, "short": {**base, "layer.weight": base["layer.weight"][:10]}},
+            density=1.0,
+            weight=1.0,
+        )
     assert (raised.value.task, raised.value.tensor) == ("short", "layer.weight")
 
 

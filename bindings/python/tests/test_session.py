@@ -1,4 +1,6 @@
-"""test_session.py - sessions: weights in place, products and gathers as numpy computes them, threads, and what is refused."""
+"""test_session.py - sessions: weights in place, products and gathers as numpy computes them, threads, and
+what is refused."""
+
 import gc
 import threading
 
@@ -73,14 +75,16 @@ def test_a_mixed_batch_is_each_row_alone(base, tasks, kind):
     with libemr.Session(bundle, base) as session:
         y = session.multiply("layer.weight", of, x)
         for i, task in enumerate(of):
-            assert np.array_equal(session.multiply("layer.weight", [task], x[i:i + 1])[0], y[i])
+            assert np.array_equal(session.multiply("layer.weight", [task], x[i : i + 1])[0], y[i])
             weights = base if task is None else bundle[task].apply(base)
-            assert np.allclose(y[i], dot(weights["layer.weight"], x[i:i + 1])[0], rtol=1e-4, atol=1e-4)
+            assert np.allclose(y[i], dot(weights["layer.weight"], x[i : i + 1])[0], rtol=1e-4, atol=1e-4)
         before = y.copy()
         session.multiply("layer.weight", of, x, out=y, add=True)
         assert np.array_equal(y, before + before)
         change = session.multiply("layer.weight", of, x, without_base=True)
-        assert not change[1].any() and np.allclose(before[0] - dot(base["layer.weight"], x[:1])[0], change[0], atol=1e-3)
+        assert not change[1].any() and np.allclose(
+            before[0] - dot(base["layer.weight"], x[:1])[0], change[0], atol=1e-3
+        )
 
 
 def test_rows_are_gathered(session, bundle, base):
@@ -89,8 +93,13 @@ def test_rows_are_gathered(session, bundle, base):
     for row, task, i in zip(rows, ("french", None, "german"), range(3)):
         weights = base if task is None else bundle[task].apply(base)
         assert np.array_equal(found[i], weights["layer.weight"][row])
-    assert np.array_equal(session.gather("layer.weight", ["french"] * 3, np.array(rows))[1], session.gather("layer.weight", ["french"], [0])[0])
-    assert np.array_equal(session.gather("layer.bias", ["german"])[0], bundle["german"].apply(base)["layer.bias"])
+    assert np.array_equal(
+        session.gather("layer.weight", ["french"] * 3, np.array(rows))[1],
+        session.gather("layer.weight", ["french"], [0])[0],
+    )
+    assert np.array_equal(
+        session.gather("layer.bias", ["german"])[0], bundle["german"].apply(base)["layer.bias"]
+    )
 
 
 def test_threads_have_sessions_of_their_own(bundle, base):
@@ -106,7 +115,9 @@ def test_threads_have_sessions_of_their_own(bundle, base):
                     wrong.append(task)
 
     with libemr.Session(bundle, base, threads=1) as session:
-        threads = [threading.Thread(target=work, args=(session.thread(), task)) for task in [*expected, *expected]]
+        threads = [
+            threading.Thread(target=work, args=(session.thread(), task)) for task in [*expected, *expected]
+        ]
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -152,14 +163,17 @@ def test_a_session_in_use_says_so(session):
         session.apply("french", {"layer.weight": libemr.Destination(write=write)})
 
 
-@pytest.mark.parametrize("array, error, sentence", [
-    (np.empty((64, 100), np.float32), ValueError, "'layer.weight'"),
-    (np.empty((65, 128), np.float32), ValueError, "'layer.weight'"),
-    (np.empty((128, 64), np.float32).T, BufferError, "not contiguous"),
-    (np.empty((64, 128), np.int32), ValueError, "layer.weight"),
-    (bytes(64 * 128), BufferError, "read-only"),
-    ([0.0], TypeError, "list"),
-])
+@pytest.mark.parametrize(
+    "array, error, sentence",
+    [
+        (np.empty((64, 100), np.float32), ValueError, "'layer.weight'"),
+        (np.empty((65, 128), np.float32), ValueError, "'layer.weight'"),
+        (np.empty((128, 64), np.float32).T, BufferError, "not contiguous"),
+        (np.empty((64, 128), np.int32), ValueError, "layer.weight"),
+        (bytes(64 * 128), BufferError, "read-only"),
+        ([0.0], TypeError, "list"),
+    ],
+)
 def test_arrays_that_do_not_fit(session, array, error, sentence):
     with pytest.raises(error, match=sentence):
         session.apply("french", {"layer.weight": array})
@@ -184,8 +198,7 @@ def test_what_is_not_there(session, bundle, base):
     other = {name: array + 1 for name, array in base.items()}
     with pytest.raises(libemr.Mismatch, match="its values differ"):
         libemr.Session(bundle, other)
-    with libemr.Session(bundle, without_base=True) as change:
-        with pytest.raises(libemr.OutOfOrder):
-            change.apply("french", out)
+    with libemr.Session(bundle, without_base=True) as change, pytest.raises(libemr.OutOfOrder):
+        change.apply("french", out)
     with pytest.raises(libemr.LimitExceeded, match="memory"):
         libemr.Session(bundle, base, memory=1000)

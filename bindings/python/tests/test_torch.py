@@ -1,5 +1,6 @@
-"""test_torch.py - libemr.torch: tasks in a live module are, to the bit, the weights that the library applies, through the session
-and through packed codes; mixed batches are each row alone."""
+"""test_torch.py - libemr.torch: tasks in a live module are, to the bit, the weights that the library applies,
+through the session and through packed codes; mixed batches are each row alone."""
+
 import copy
 
 import pytest
@@ -7,19 +8,28 @@ import pytest
 import libemr
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed: make test-packages has it")
-import libemr.torch
-from libemr.torch import planes as planes_module
+import libemr.torch  # noqa: E402
+from libemr.torch import planes as planes_module  # noqa: E402
 
 torch.set_num_threads(1)
 
-KINDS = ["mask", "two_sided", "sign", "thin", *(libemr.Modulation(kind="levels", n_levels=n) for n in (3, 4, 8, 16)),
-         libemr.Modulation(kind="mask", rescale_per="tensor"), libemr.Modulation(kind="two_sided", rescale_per="model"),
-         libemr.Modulation(kind="thin", thinning=32), libemr.Modulation(kind="sign", without_columns=True)]
+KINDS = [
+    "mask",
+    "two_sided",
+    "sign",
+    "thin",
+    *(libemr.Modulation(kind="levels", n_levels=n) for n in (3, 4, 8, 16)),
+    libemr.Modulation(kind="mask", rescale_per="tensor"),
+    libemr.Modulation(kind="two_sided", rescale_per="model"),
+    libemr.Modulation(kind="thin", thinning=32),
+    libemr.Modulation(kind="sign", without_columns=True),
+]
 DTYPES = [torch.float32, torch.bfloat16, torch.float16, torch.float64]
 
 
 class Net(torch.nn.Module):
-    """Tied weights, a buffer, rows longer than a stretch, a vector, and counts that no multiple of 64 or 8 is."""
+    """Tied weights, a buffer, rows longer than a stretch, a vector, and counts that no multiple of 64 or 8
+    is."""
 
     def __init__(self):
         super().__init__()
@@ -38,13 +48,19 @@ class Net(torch.nn.Module):
 
 
 def state(module):
-    return {name: tensor.detach().clone() for name, tensor in module.state_dict().items() if name != "head.weight"}
+    return {
+        name: tensor.detach().clone() for name, tensor in module.state_dict().items() if name != "head.weight"
+    }
 
 
 def tuned(base, seed):
     noise = torch.Generator().manual_seed(seed)
-    made = {name: (w.double() + 0.05 * torch.randn(w.shape, generator=noise, dtype=torch.float64)).to(w.dtype)
-            if w.is_floating_point() else w + seed for name, w in base.items()}
+    made = {
+        name: (w.double() + 0.05 * torch.randn(w.shape, generator=noise, dtype=torch.float64)).to(w.dtype)
+        if w.is_floating_point()
+        else w + seed
+        for name, w in base.items()
+    }
     made["up.weight"][3] = base["up.weight"][3]
     return made
 
@@ -65,16 +81,29 @@ def applied(bundle, base, task):
 
 def same(found, expected):
     for name, tensor in expected.items():
-        assert torch.equal(found[name].reshape(-1).view(torch.uint8), tensor.reshape(-1).view(torch.uint8)), name
+        assert torch.equal(found[name].reshape(-1).view(torch.uint8), tensor.reshape(-1).view(torch.uint8)), (
+            name
+        )
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
-@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind if isinstance(kind, str) else "-".join(
-    str(value) for value in (kind.kind, kind.n_levels or kind.thinning or kind.rescale_per or "plain")))
+@pytest.mark.parametrize(
+    "kind",
+    KINDS,
+    ids=lambda kind: (
+        kind
+        if isinstance(kind, str)
+        else "-".join(
+            str(value) for value in (kind.kind, kind.n_levels or kind.thinning or kind.rescale_per or "plain")
+        )
+    ),
+)
 def test_switched_weights_are_applied_weights(kind, dtype, monkeypatch):
     monkeypatch.setattr(planes_module, "PIECE", 1 << 14)
     net, base, tasks = network(dtype)
-    bundle = libemr.merge(base, tasks, modulator=kind, unified_dtype="BF16" if dtype == torch.bfloat16 else None).bundle
+    bundle = libemr.merge(
+        base, tasks, modulator=kind, unified_dtype="BF16" if dtype == torch.bfloat16 else None
+    ).bundle
     expected = {task: applied(bundle, base, task) for task in tasks}
     for planes in (False, True):
         with libemr.torch.Switcher(net, bundle, planes=planes) as switcher:
@@ -94,7 +123,10 @@ def test_a_module_in_another_type(planes):
     net = Net().to(torch.bfloat16)
     with libemr.torch.Switcher(net, bundle, planes=planes) as switcher:
         switcher.switch("german")
-    same(state(net), {name: tensor.to(state(net)[name].dtype) for name, tensor in applied(bundle, base, "german").items()})
+    same(
+        state(net),
+        {name: tensor.to(state(net)[name].dtype) for name, tensor in applied(bundle, base, "german").items()},
+    )
 
 
 def test_back_to_what_it_was():
@@ -107,9 +139,8 @@ def test_back_to_what_it_was():
             same(state(net), applied(bundle, base, "german"))
         same(state(net), applied(bundle, base, "french"))
     same(state(net), base)
-    with pytest.raises(RuntimeError, match="mine"):
-        with switcher.task("french"):
-            raise RuntimeError("mine")
+    with pytest.raises(RuntimeError, match="mine"), switcher.task("french"):
+        raise RuntimeError("mine")
     same(state(net), base)
 
 
@@ -117,7 +148,13 @@ def test_the_base_may_be_a_file_a_mapping_or_the_module(tmp_path):
     net, base, tasks = network()
     bundle = libemr.merge(base, tasks).bundle
     libemr.Model.of(base).write(tmp_path / "base.safetensors")
-    for given in (tmp_path / "base.safetensors", libemr.Model(tmp_path / "base.safetensors", map=True), base, net.state_dict(), None):
+    for given in (
+        tmp_path / "base.safetensors",
+        libemr.Model(tmp_path / "base.safetensors", map=True),
+        base,
+        net.state_dict(),
+        None,
+    ):
         with libemr.torch.Switcher(net, bundle, given) as switcher:
             switcher.switch("french")
             same(state(net), applied(bundle, base, "french"))
@@ -130,7 +167,7 @@ def test_names_are_mapped():
     bundle = libemr.merge(base, tasks).bundle
     with pytest.raises(libemr.Mismatch):
         libemr.torch.Switcher(outer, bundle)
-    libemr.torch.Switcher(outer, bundle, names=lambda name: name[len("model."):]).switch("french")
+    libemr.torch.Switcher(outer, bundle, names=lambda name: name[len("model.") :]).switch("french")
     same(state(net), applied(bundle, base, "french"))
 
 
@@ -142,7 +179,10 @@ def test_memory_that_moves_is_found_again():
     net.up.weight = torch.nn.Parameter(torch.zeros(131, 70))
     net.bfloat16()
     switcher.switch("french")
-    same(state(net), {name: tensor.to(state(net)[name].dtype) for name, tensor in applied(bundle, base, "french").items()})
+    same(
+        state(net),
+        {name: tensor.to(state(net)[name].dtype) for name, tensor in applied(bundle, base, "french").items()},
+    )
 
 
 def test_autograd_is_told():
@@ -158,8 +198,10 @@ def classifiers():
     """Each task has labels of its own; the base has no head."""
     torch.manual_seed(0)
     base = {"body.weight": torch.randn(8, 8), "body.bias": torch.randn(8)}
-    tasks = {name: {**tuned_body(base, seed), "head.weight": torch.randn(n, 8), "head.bias": torch.randn(n)}
-             for seed, (name, n) in enumerate((("spam", 2), ("tone", 2), ("topic", 5)))}
+    tasks = {
+        name: {**tuned_body(base, seed), "head.weight": torch.randn(n, 8), "head.bias": torch.randn(n)}
+        for seed, (name, n) in enumerate((("spam", 2), ("tone", 2), ("topic", 5)))
+    }
     return base, tasks
 
 
@@ -181,7 +223,9 @@ def test_heads_of_other_shapes(planes):
     switcher = libemr.torch.Switcher(net, bundle, base, planes=planes)
     switcher.switch("spam")
     assert torch.equal(net["head"].weight, tasks["spam"]["head.weight"])
-    with pytest.raises(libemr.Mismatch, match=r"task 'topic': tensor 'head.weight' has the shape \[5, 8\]") as raised:
+    with pytest.raises(
+        libemr.Mismatch, match=r"task 'topic': tensor 'head.weight' has the shape \[5, 8\]"
+    ) as raised:
         switcher.switch("topic")
     assert (raised.value.task, raised.value.tensor) == ("topic", "head.weight")
     switcher.switch(None)
@@ -223,7 +267,9 @@ def test_what_a_switcher_refuses():
         libemr.torch.Switcher(Net().to("meta"), bundle, base)
     with pytest.raises(libemr.Unsupported, match="float8"):
         small = Net()
-        small.up.weight = torch.nn.Parameter(small.up.weight.detach().to(torch.float8_e4m3fn), requires_grad=False)
+        small.up.weight = torch.nn.Parameter(
+            small.up.weight.detach().to(torch.float8_e4m3fn), requires_grad=False
+        )
         libemr.torch.Switcher(small, bundle, base, planes=True).switch("french")
     switcher = libemr.torch.Switcher(net, bundle)
     switcher.close()
@@ -252,13 +298,17 @@ def test_a_mixed_batch_is_each_row_alone(kind, dtype):
             together = net(ids)
         for i, task in enumerate(of):
             with mixed.tasks([task]):
-                assert torch.equal(net(ids[i:i + 1])[0], together[i])
+                assert torch.equal(net(ids[i : i + 1])[0], together[i])
     same(state(net), base)
     switcher = libemr.torch.Switcher(net, bundle)
     for i, task in enumerate(of):
         switcher.switch(task)
         with torch.no_grad():
-            assert torch.allclose(net(ids[i:i + 1])[0].float(), together[i].float(), atol=1e-4 if dtype == torch.float32 else 0.2)
+            assert torch.allclose(
+                net(ids[i : i + 1])[0].float(),
+                together[i].float(),
+                atol=1e-4 if dtype == torch.float32 else 0.2,
+            )
 
 
 def test_a_linear_layer_by_itself():
@@ -273,7 +323,9 @@ def test_a_linear_layer_by_itself():
             linear(torch.randn(3, 70))
     for i, task in enumerate(("french", "german")):
         weights = applied(bundle, base, task)
-        assert torch.allclose(y[i], torch.nn.functional.linear(x[i], weights["up.weight"], weights["up.bias"]), atol=1e-5)
+        assert torch.allclose(
+            y[i], torch.nn.functional.linear(x[i], weights["up.weight"], weights["up.bias"]), atol=1e-5
+        )
     with pytest.raises(libemr.OutOfOrder, match="no tasks"):
         linear(x)
 
@@ -286,10 +338,13 @@ def test_mixed_heads_are_each_tasks_own():
     with batch.tasks(["spam", "tone"]):
         y = head(x)
     for i, task in enumerate(("spam", "tone")):
-        assert torch.allclose(y[i], torch.nn.functional.linear(x[i], tasks[task]["head.weight"], tasks[task]["head.bias"]), atol=1e-6)
-    with batch.tasks(["spam", "topic"]):
-        with pytest.raises(libemr.Mismatch, match="different shapes"):
-            head(x)
+        assert torch.allclose(
+            y[i],
+            torch.nn.functional.linear(x[i], tasks[task]["head.weight"], tasks[task]["head.bias"]),
+            atol=1e-6,
+        )
+    with batch.tasks(["spam", "topic"]), pytest.raises(libemr.Mismatch, match="different shapes"):
+        head(x)
 
 
 def test_what_no_mixed_batch_goes_through_is_refused():

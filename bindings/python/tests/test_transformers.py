@@ -1,5 +1,7 @@
-"""test_transformers.py - tiny models of transformers' own classes: a task in a live model, or loaded out of a bundle, answers to the
-bit as the checkpoint does that the library writes and transformers loads; adapters of PEFT; files of safetensors."""
+"""test_transformers.py - tiny models of transformers' own classes: a task in a live model, or loaded out of a
+bundle, answers to the bit as the checkpoint does that the library writes and transformers loads; adapters of
+PEFT; files of safetensors."""
+
 import os
 
 import pytest
@@ -8,14 +10,25 @@ import libemr
 
 os.environ.update(HF_HUB_OFFLINE="1", TOKENIZERS_PARALLELISM="false", TRANSFORMERS_VERBOSITY="error")
 torch = pytest.importorskip("torch", reason="PyTorch is not installed: make test-packages has it")
-transformers = pytest.importorskip("transformers", reason="transformers is not installed: make test-packages has it")
-import libemr.torch
-import libemr.transformers
+transformers = pytest.importorskip(
+    "transformers", reason="transformers is not installed: make test-packages has it"
+)
+import libemr.torch  # noqa: E402
+import libemr.transformers  # noqa: E402
 
 torch.set_num_threads(1)
 transformers.utils.logging.disable_progress_bar()
-SIZES = dict(vocab_size=64, hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32, max_position_embeddings=32,
-             pad_token_id=0, bos_token_id=1, eos_token_id=2)
+SIZES = {
+    "vocab_size": 64,
+    "hidden_size": 16,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 32,
+    "max_position_embeddings": 32,
+    "pad_token_id": 0,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+}
 
 
 def bert(labels=2):
@@ -23,12 +36,17 @@ def bert(labels=2):
 
 
 def gpt2():
-    return transformers.GPT2LMHeadModel(transformers.GPT2Config(
-        vocab_size=64, n_embd=16, n_layer=2, n_head=2, n_positions=32, bos_token_id=1, eos_token_id=2))
+    return transformers.GPT2LMHeadModel(
+        transformers.GPT2Config(
+            vocab_size=64, n_embd=16, n_layer=2, n_head=2, n_positions=32, bos_token_id=1, eos_token_id=2
+        )
+    )
 
 
 def llama(tied=False):
-    return transformers.LlamaForCausalLM(transformers.LlamaConfig(**SIZES, num_key_value_heads=1, tie_word_embeddings=tied))
+    return transformers.LlamaForCausalLM(
+        transformers.LlamaConfig(**SIZES, num_key_value_heads=1, tie_word_embeddings=tied)
+    )
 
 
 def tied_llama():
@@ -37,13 +55,23 @@ def tied_llama():
 
 def vit():
     """In memory under other names than in files."""
-    return transformers.ViTForImageClassification(transformers.ViTConfig(
-        hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32, image_size=8, patch_size=4))
+    return transformers.ViTForImageClassification(
+        transformers.ViTConfig(
+            hidden_size=16,
+            num_hidden_layers=1,
+            num_attention_heads=2,
+            intermediate_size=32,
+            image_size=8,
+            patch_size=4,
+        )
+    )
 
 
 def mixtral():
     """Its experts are one tensor in memory, and one by one in the file."""
-    return transformers.MixtralForCausalLM(transformers.MixtralConfig(**SIZES, num_key_value_heads=1, num_local_experts=4))
+    return transformers.MixtralForCausalLM(
+        transformers.MixtralConfig(**SIZES, num_key_value_heads=1, num_local_experts=4)
+    )
 
 
 def tuned(base, seed):
@@ -71,7 +99,8 @@ def same(found, expected):
 
 
 class Family:
-    """A base and two tasks in folders, their bundle, and what transformers loads of the tasks that the library wrote."""
+    """A base and two tasks in folders, their bundle, and what transformers loads of the tasks that the
+    library wrote."""
 
     def __init__(self, make, folder, dtype=torch.float32, **options):
         torch.manual_seed(0)
@@ -81,7 +110,9 @@ class Family:
         self.tasks = {name: tuned(self.model, seed) for seed, name in enumerate(("french", "german"))}
         for name, task in self.tasks.items():
             task.save_pretrained(folder / name)
-        libemr.transformers.merge_pretrained(self.base, [folder / name for name in self.tasks], self.bundle, **options)
+        libemr.transformers.merge_pretrained(
+            self.base, [folder / name for name in self.tasks], self.bundle, **options
+        )
         self.expected = {}
         with libemr.Bundle(self.bundle) as bundle:
             for name in self.tasks:
@@ -98,7 +129,10 @@ class Family:
 def test_a_switched_model_is_the_written_one(make, dtype, planes, tmp_path):
     family = Family(make, tmp_path, dtype)
     live = family.load(family.base, dtype)
-    with libemr.Bundle(family.bundle) as bundle, libemr.torch.Switcher(live, bundle, planes=planes) as switcher:
+    with (
+        libemr.Bundle(family.bundle) as bundle,
+        libemr.torch.Switcher(live, bundle, planes=planes) as switcher,
+    ):
         for name in ("french", "german", "french"):
             with switcher.task(name):
                 same(live, family.expected[name])
@@ -122,7 +156,10 @@ def test_a_mixed_batch_is_each_row_alone(make, tmp_path):
     family = Family(make, tmp_path)
     live = family.load(family.base)
     of = ["french", None, "german"]
-    with libemr.Bundle(family.bundle) as bundle, libemr.torch.Mixed(live, bundle, materialise=make is gpt2) as mixed:
+    with (
+        libemr.Bundle(family.bundle) as bundle,
+        libemr.torch.Mixed(live, bundle, materialise=make is gpt2) as mixed,
+    ):
         with mixed.tasks(of):
             together = answer(live)
         for i, name in enumerate(of):
@@ -142,7 +179,9 @@ def test_tasks_with_labels_of_their_own(tmp_path):
             tensor.copy_(base.bert.get_parameter(name) + 0.02 * torch.randn(tensor.shape))
     bundle = libemr.transformers.merge_pretrained(base, tasks, on_mismatch="private").bundle
     loaded = libemr.transformers.load_task(bundle, "topic", base)
-    assert loaded.config.num_labels == 5 and torch.equal(loaded.classifier.weight, tasks["topic"].classifier.weight)
+    assert loaded.config.num_labels == 5 and torch.equal(
+        loaded.classifier.weight, tasks["topic"].classifier.weight
+    )
     with pytest.raises(libemr.Mismatch, match="'classifier.(weight|bias)'"):
         libemr.torch.Switcher(base, bundle).switch("topic")
     libemr.torch.Switcher(base, bundle, resize=True).switch("topic")
@@ -158,8 +197,12 @@ def test_a_tokenizer_comes_along(tmp_path):
         words = {word: i for i, word in enumerate(["<pad>", "<unk>", "the", "fox", name])}
         own = tokenizers.Tokenizer(tokenizers.models.WordLevel(words, "<unk>"))
         own.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
-        transformers.PreTrainedTokenizerFast(tokenizer_object=own, pad_token="<pad>", unk_token="<unk>").save_pretrained(tmp_path / name)
-    libemr.transformers.merge_pretrained(tmp_path / "base", [tmp_path / "french", tmp_path / "german"], tmp_path / "all.emr")
+        transformers.PreTrainedTokenizerFast(
+            tokenizer_object=own, pad_token="<pad>", unk_token="<unk>"
+        ).save_pretrained(tmp_path / name)
+    libemr.transformers.merge_pretrained(
+        tmp_path / "base", [tmp_path / "french", tmp_path / "german"], tmp_path / "all.emr"
+    )
     for name in ("french", "german"):
         tokenizer = libemr.transformers.load_tokenizer(tmp_path, name, tmp_path / "base")
         assert tokenizer(f"the {name}")["input_ids"] == [2, 4]
@@ -171,12 +214,16 @@ def test_adapters_of_peft(tmp_path):
     llama().save_pretrained(tmp_path / "base")
     for name in ("french", "german"):
         config = peft.LoraConfig(r=4, target_modules=["q_proj", "v_proj"], init_lora_weights=False)
-        adapted = peft.get_peft_model(transformers.LlamaForCausalLM.from_pretrained(tmp_path / "base"), config)
+        adapted = peft.get_peft_model(
+            transformers.LlamaForCausalLM.from_pretrained(tmp_path / "base"), config
+        )
         adapted.save_pretrained(tmp_path / name)
     french = libemr.Model(tmp_path / "french")
     report = libemr.merge(libemr.Model.zeros(french), {"french": french, "german": tmp_path / "german"})
     report.bundle["french"].write(f"{tmp_path}/again/", base=libemr.Model.zeros(french))
-    again = peft.PeftModel.from_pretrained(transformers.LlamaForCausalLM.from_pretrained(tmp_path / "base"), tmp_path / "again")
+    again = peft.PeftModel.from_pretrained(
+        transformers.LlamaForCausalLM.from_pretrained(tmp_path / "base"), tmp_path / "again"
+    )
     assert torch.isfinite(answer(again)).all()
     applied = report.bundle["french"].apply(libemr.Model.zeros(french))
     for name, tensor in again.state_dict().items():
@@ -187,7 +234,9 @@ def test_adapters_of_peft(tmp_path):
 
 
 def test_files_are_those_of_safetensors(tmp_path):
-    safetensors = pytest.importorskip("safetensors.torch", reason="safetensors is not installed: make test-packages has it")
+    safetensors = pytest.importorskip(
+        "safetensors.torch", reason="safetensors is not installed: make test-packages has it"
+    )
     family = Family(llama, tmp_path, torch.bfloat16)
     found = safetensors.load_file(tmp_path / "french-again" / "model.safetensors")
     with libemr.Bundle(family.bundle) as bundle:

@@ -51,14 +51,15 @@ from .statistics import Group, Moments, Statistics, kind_of, kinship, kinship_me
 
 # fmt: off
 __all__ = [
-    "Array", "Bundle", "Canceled", "Candidate", "Chunk", "Combination", "CorruptData", "Cut", "DType", "Destination",
-    "Error", "Exists", "Features", "FormatError", "Group", "HEAD_GROUPS", "HeadGroup", "Heads", "IOFailed",
-    "InvalidArgument", "LimitExceeded", "Merge", "Method", "MethodInfo", "MethodTensor", "Mismatch", "Model",
-    "Modulation", "Modulator", "Moments", "NewerVersion", "NonFinite", "NotFound", "OutOfMemory", "OutOfOrder",
-    "Parameter", "Part", "Pool", "Prepared", "Pushed", "Report", "Search", "SearchResult", "Session", "SessionInfo",
-    "SinkPart", "Stage", "Statistics", "Task", "Tensor", "Trial", "Unsupported", "adapters", "blocks", "combine",
-    "convert", "features", "group_softmax", "groups_of", "kind_of", "kinship", "kinship_mean", "layer_of", "merge",
-    "methods", "multiply", "trial_values", "trials", "version_info",
+    "Array", "Bundle", "Canceled", "Candidate", "Chunk", "Combination", "CorruptData", "Cut", "DType",
+    "Destination", "Error", "Exists", "Features", "FormatError", "Group", "HEAD_GROUPS", "HeadGroup", "Heads",
+    "IOFailed", "InvalidArgument", "LimitExceeded", "Merge", "Method", "MethodInfo", "MethodTensor",
+    "Mismatch", "Model", "Modulation", "Modulator", "Moments", "NewerVersion", "NonFinite", "NotFound",
+    "OutOfMemory", "OutOfOrder", "Parameter", "Part", "Pool", "Prepared", "Pushed", "Report", "Search",
+    "SearchResult", "Session", "SessionInfo", "SinkPart", "Stage", "Statistics", "Task", "Tensor", "Trial",
+    "Unsupported", "adapters", "blocks", "combine", "convert", "features", "group_softmax", "groups_of",
+    "kind_of", "kinship", "kinship_mean", "layer_of", "merge", "methods", "multiply", "trial_values",
+    "trials", "version_info",
 ]
 # fmt: on
 

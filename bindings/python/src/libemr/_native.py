@@ -32,6 +32,7 @@ __all__ = [
     "choice",
     "create",
     "decode",
+    "failed",
     "ffi",
     "filled",
     "lib",
@@ -264,6 +265,11 @@ def check(status: int) -> None:
     """Raises the error of a function that has no sentence."""
     if status:
         raise errors.made(decode(lib.emr_status_name(status)), status, decode(lib.emr_status_text(status)))
+
+
+def failed(name: str, sentence: str, **named: str | None) -> errors.Error:
+    """The error of a status, of this package's own: ``failed("EMR_ENOTFOUND", sentence, task=name)``."""
+    return errors.made(name, getattr(lib, name), sentence, **named)  # type: ignore[arg-type]
 
 
 def status_of(exception: BaseException) -> int:

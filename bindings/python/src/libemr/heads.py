@@ -1,5 +1,6 @@
-"""heads.py - tasks that have labels of their own in one model: the rows of their heads side by side, and a softmax for each
-task's group of them."""
+"""heads.py - tasks that have labels of their own in one model: the rows of their heads side by side, and a
+softmax for each task's group of them."""
+
 from __future__ import annotations
 
 import contextlib
@@ -32,8 +33,8 @@ class Heads:
     """The heads of tasks, side by side.
 
         heads = libemr.Heads({"spam": "spam/", "tone": "tone/"}, ["classifier.*"])
-        views = [heads.open_task(name) for name in heads.tasks]    # the same shapes in all: any merge takes them
-        libemr.group_softmax(logits, heads.groups)
+        views = [heads.open_task(name) for name in heads.tasks]    # the same shapes in all: any merge takes
+        them libemr.group_softmax(logits, heads.groups)
 
     Args:
         tasks: models by name.
@@ -41,20 +42,35 @@ class Heads:
         kinds: of tasks that are not "softmax".
     """
 
-    def __init__(self, tasks: Mapping[str, ModelLike], globs: Sequence[str], *, kinds: Mapping[str, str] = {}) -> None:
+    def __init__(
+        self, tasks: Mapping[str, ModelLike], globs: Sequence[str], *, kinds: Mapping[str, str] = {}
+    ) -> None:
         unknown = set(kinds) - set(tasks)
         if unknown:
             raise ValueError(f"kinds are given of {', '.join(sorted(unknown))}, which are no tasks")
         self.tasks = list(tasks)
         arena, models = Arena(), [as_model(task, name) for name, task in tasks.items()]
-        numbers = [choice("EMR_HEAD_KIND_", kinds.get(name, "softmax"), f"the kind of '{name}'") for name in tasks]
+        numbers = [
+            choice("EMR_HEAD_KIND_", kinds.get(name, "softmax"), f"the kind of '{name}'") for name in tasks
+        ]
         with contextlib.ExitStack() as stack:
             pointers = [stack.enter_context(model.handle.use()) for model in models]
             options = arena.struct(
-                "emr_heads_options", globs=arena.texts(globs), n_globs=len(globs), names=arena.texts(tasks),
-                n_tasks=len(models), tasks=arena.array("emr_model *", pointers), kinds=arena.array("emr_head_kind", numbers))
-            self._handle = Handle(create("emr_heads", lib.emr_heads_create, options), lib.emr_heads_destroy, "the heads",
-                                  [model.handle for model in models], arena)
+                "emr_heads_options",
+                globs=arena.texts(globs),
+                n_globs=len(globs),
+                names=arena.texts(tasks),
+                n_tasks=len(models),
+                tasks=arena.array("emr_model *", pointers),
+                kinds=arena.array("emr_head_kind", numbers),
+            )
+            self._handle = Handle(
+                create("emr_heads", lib.emr_heads_create, options),
+                lib.emr_heads_destroy,
+                "the heads",
+                [model.handle for model in models],
+                arena,
+            )
 
     def close(self) -> None:
         """What was opened from it stays usable."""
@@ -76,8 +92,12 @@ class Heads:
     def groups(self) -> list[HeadGroup]:
         """The rows of each task."""
         with self._handle.use() as heads:
-            found = [filled(lib.emr_heads_get_group, "emr_head_group", heads, i) for i in range(len(self.tasks))]
-            return [HeadGroup(decode(g.task), g.first, g.count, word("EMR_HEAD_KIND_", g.kind)) for g in found]
+            found = [
+                filled(lib.emr_heads_get_group, "emr_head_group", heads, i) for i in range(len(self.tasks))
+            ]
+            return [
+                HeadGroup(decode(g.task), g.first, g.count, word("EMR_HEAD_KIND_", g.kind)) for g in found
+            ]
 
     @property
     def tensors(self) -> list[str]:
@@ -124,8 +144,8 @@ def groups_of(model: Model) -> list[HeadGroup]:
 
 
 def group_softmax(logits: Any, groups: Sequence[HeadGroup], out: Any = None) -> Any:
-    """Turns each group's logits, F32 [samples, labels], into probabilities: into `out`, which may be `logits`; without it into
-    a new numpy array. Columns of no group are left as they are in `out`."""
+    """Turns each group's logits, F32 [samples, labels], into probabilities: into `out`, which may be
+    `logits`; without it into a new numpy array. Columns of no group are left as they are in `out`."""
     source = view(logits, dtype=DType.F32, what="logits")
     if len(source.shape) != 2:
         raise ValueError(f"logits have the shape {list(source.shape)}, not [samples, labels]")
@@ -137,9 +157,21 @@ def group_softmax(logits: Any, groups: Sequence[HeadGroup], out: Any = None) -> 
         raise ValueError(f"out has the shape {list(target.shape)}, logits {list(source.shape)}")
     for group in groups:
         if not 0 < group.count <= source.shape[1] - group.first:
-            raise ValueError(f"logits have {source.shape[1]} columns, not {group.count} from {group.first} on: task '{group.task}'")
+            raise ValueError(
+                f"task '{group.task}' has {group.count} logits from {group.first} on, of {source.shape[1]}"
+            )
     arena = Arena()
-    members = [{"first": g.first, "count": g.count, "kind": choice("EMR_HEAD_KIND_", g.kind, "kind")} for g in groups]
-    check(lib.emr_group_softmax(source.pointer, source.shape[0], source.shape[1], arena.structs("emr_head_group", members),
-                                len(members), target.pointer))
+    members = [
+        {"first": g.first, "count": g.count, "kind": choice("EMR_HEAD_KIND_", g.kind, "kind")} for g in groups
+    ]
+    check(
+        lib.emr_group_softmax(
+            source.pointer,
+            source.shape[0],
+            source.shape[1],
+            arena.structs("emr_head_group", members),
+            len(members),
+            target.pointer,
+        )
+    )
     return out

@@ -8,7 +8,9 @@
             chunk.out[:] = sum(chunk.inputs) / len(chunk.inputs) * chunk.parameter(0, "scale")
 
     libemr.combine(Mean(), base, tasks, "mean/")
-"""
+
+What it is given is C's memory, for as long as the call lasts."""
+
 from __future__ import annotations
 
 import dataclasses
@@ -16,7 +18,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ._native import Arena, call, callback, choice, decode, encode, ffi, lib, word
+from ._native import Arena, callback, choice, decode, ffi, lib, word
 
 __all__ = ["Chunk", "Cut", "Method", "MethodInfo", "Parameter", "Stage", "MethodTensor", "methods"]
 
@@ -37,7 +39,8 @@ class Parameter:
 
 @dataclasses.dataclass(frozen=True)
 class MethodInfo:
-    """A method of the library's. `base` is "input", "required", "optional" or "beside", as in include/emr/method.h."""
+    """A method of the library's. `base` is "input", "required", "optional" or "beside", as in
+    include/emr/method.h."""
 
     name: str
     base: str
@@ -56,17 +59,30 @@ def methods() -> dict[str, MethodInfo]:
             return found
         name = decode(method.name)
         parameters = tuple(_parameter(method.parameters[i]) for i in range(method.n_parameters))
-        found[name] = MethodInfo(name, word("EMR_METHOD_BASE_", method.base), parameters, method.min_tasks or 1,
-                                 method.max_tasks or None, bool(method.whole_model))
+        found[name] = MethodInfo(
+            name,
+            word("EMR_METHOD_BASE_", method.base),
+            parameters,
+            method.min_tasks or 1,
+            method.max_tasks or None,
+            bool(method.whole_model),
+        )
 
 
 def _parameter(p: Any) -> Parameter:
-    return Parameter(decode(p.name), None if math.isnan(p.initial) else p.initial, p.least, p.most, bool(p.per_task),
-                     bool(p.is_whole))
+    return Parameter(
+        decode(p.name),
+        None if math.isnan(p.initial) else p.initial,
+        p.least,
+        p.most,
+        bool(p.per_task),
+        bool(p.is_whole),
+    )
 
 
 class MethodTensor:
-    """A tensor as a method sees it, during a call. `inputs` are the names of tasks; the base's, where it is one, is ""."""
+    """A tensor as a method sees it, during a call. `inputs` are the names of tasks; the base's, where it is
+    one, is ""."""
 
     def __init__(self, tensor: Any, names: Sequence[str]) -> None:
         self._tensor, self._names = tensor, names
@@ -101,7 +117,8 @@ class MethodTensor:
 
     @property
     def found(self) -> Any:
-        """What the stages so far have found, one behind the other: pointer to doubles, ``tensor.found[0]``."""
+        """What the stages so far have found, one behind the other: pointer to doubles,
+        ``tensor.found[0]``."""
         return self._tensor.found
 
     def parameter(self, input: int, name: str) -> float:
@@ -109,15 +126,16 @@ class MethodTensor:
         return float(self._tensor.parameters[input * self._tensor.n_parameters + self._names.index(name)])
 
     def draw(self, input: int, first: int, n: int) -> Any:
-        """32 random bits for each of the elements [first, first + n): they depend on the seed and the names alone."""
+        """32 random bits for each of the elements [first, first + n): they depend on the seed and the names
+        alone."""
         words = ffi.new("uint32_t[]", n)
         lib.emr_method_draw(self._tensor, input, first, n, words)
         return _floats_or_words(words, n, "uint32", "I")
 
 
 class Chunk:
-    """Elements [first, first + n) of a tensor, all inputs side by side, during a call. Arrays are numpy's, where that is
-    installed, else memoryviews of floats; they are C's memory, and must not be kept."""
+    """Elements [first, first + n) of a tensor, all inputs side by side, during a call. Arrays are numpy's,
+    where that is installed, else memoryviews of floats; they are C's memory, and must not be kept."""
 
     def __init__(self, chunk: Any, names: Sequence[str]) -> None:
         self._chunk = chunk
@@ -145,8 +163,8 @@ class Chunk:
         return self.tensor.parameter(input, name)
 
     def is_above(self, cut: int, keys: Any) -> Any:
-        """Which elements are among the largest that a cut keeps, of which `tensor.found` has the two numbers from number `cut`
-        on; of numpy's keys."""
+        """Which elements are among the largest that a cut keeps, of which `tensor.found` has the two numbers
+        from number `cut` on; of numpy's keys."""
         import numpy
 
         value, position = self.tensor.found[cut], self.tensor.found[cut + 1]
@@ -167,8 +185,8 @@ def _floats_or_words(pointer: Any, n: int, name: str, letter: str) -> Any:
 
 
 class Stage:
-    """Something that must be known of a whole tensor before it can be combined: a subclass adds up sums (`n_found` and
-    `add_sums`), or cuts lists (`n_cuts`, `list_keys` and `place_cut`: see `Cut`)."""
+    """Something that must be known of a whole tensor before it can be combined: a subclass adds up sums
+    (`n_found` and `add_sums`), or cuts lists (`n_cuts`, `list_keys` and `place_cut`: see `Cut`)."""
 
     def n_found(self, tensor: MethodTensor) -> int:
         """How many numbers it finds."""
@@ -183,7 +201,8 @@ class Stage:
 
 
 class Cut(Stage):
-    """Where the k largest of a list of keys end: two numbers, the key of the k-th and the position behind it."""
+    """Where the k largest of a list of keys end: two numbers, the key of the k-th and the position behind
+    it."""
 
     def n_found(self, tensor: MethodTensor) -> int:
         return 2
@@ -198,11 +217,13 @@ class Cut(Stage):
 
 
 class Method:
-    """An own method: a subclass sets its members and has `combine`. It is called by several threads at a time.
+    """An own method: a subclass sets its members and has `combine`. It is called by several threads at a
+    time.
 
     Attributes:
         name: what messages call it.
-        base: "input", "required", "optional" or "beside": what it does with a base, as in include/emr/method.h.
+        base: "input", "required", "optional" or "beside": what it does with a base, as in
+            include/emr/method.h.
         stages: at most four, in this order.
         min_tasks, max_tasks: how many it takes; 0: no limit.
         whole_model: stages run over all tensors as if they were one.
@@ -242,18 +263,37 @@ class Own:
         if not method.name:
             raise ValueError("a method needs a name")
         if len(method.stages) > MAX_STAGES:
-            raise ValueError(f"method '{method.name}' has {len(method.stages)} stages; there are {MAX_STAGES} at most")
+            raise ValueError(
+                f"method '{method.name}' has {len(method.stages)} stages; there are {MAX_STAGES} at most"
+            )
         self._arena = arena = Arena()
         parameters = [
-            {"name": arena.text(p.name), "initial": math.nan if p.initial is None else p.initial, "least": p.least,
-             "most": p.most, "per_task": int(p.per_task), "is_whole": int(p.is_whole)} for p in method.parameters]
+            {
+                "name": arena.text(p.name),
+                "initial": math.nan if p.initial is None else p.initial,
+                "least": p.least,
+                "most": p.most,
+                "per_task": int(p.per_task),
+                "is_whole": int(p.is_whole),
+            }
+            for p in method.parameters
+        ]
         self._handle = ffi.new_handle(self)
         self.pointer = arena.struct(
-            "emr_method", name=arena.text(method.name), user=self._handle,
-            parameters=arena.structs("emr_method_parameter", parameters), n_parameters=len(parameters),
-            check=check_tensor, row_length=row_length, needed_stages=needed_stages, combine=combine_chunk,
-            base=choice("EMR_METHOD_BASE_", method.base, "base"), min_tasks=method.min_tasks, max_tasks=method.max_tasks,
-            whole_model=int(method.whole_model))
+            "emr_method",
+            name=arena.text(method.name),
+            user=self._handle,
+            parameters=arena.structs("emr_method_parameter", parameters),
+            n_parameters=len(parameters),
+            check=check_tensor,
+            row_length=row_length,
+            needed_stages=needed_stages,
+            combine=combine_chunk,
+            base=choice("EMR_METHOD_BASE_", method.base, "base"),
+            min_tasks=method.min_tasks,
+            max_tasks=method.max_tasks,
+            whole_model=int(method.whole_model),
+        )
         for i, stage in enumerate(method.stages):
             self.pointer.stages[i] = self._stage(i, stage)
 

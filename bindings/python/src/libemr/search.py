@@ -1,13 +1,14 @@
-"""search.py - looking for the best merge: greedy merging guided by kinship, and trials with parameters drawn at random. Both
-only decide what to try: Python functions merge, score and compare."""
+"""search.py - looking for the best merge: greedy merging guided by kinship, and trials with parameters drawn
+at random. Both only decide what to try: Python functions merge, score and compare."""
+
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from ._native import Arena, Handle, call, callback, choice, create, decode, encode, ffi, filled, lib, word
+from ._native import Arena, Handle, call, callback, choice, create, encode, ffi, filled, lib, word
 from .infos import record
 
 __all__ = ["Candidate", "Search", "SearchResult", "Trial", "trial_values", "trials"]
@@ -15,8 +16,9 @@ __all__ = ["Candidate", "Search", "SearchResult", "Trial", "trial_values", "tria
 
 @dataclass(frozen=True)
 class Candidate:
-    """A model of the search. `first` and `second` are the numbers of what it is made of, or None; score and kinship are NaN
-    where there is none. Number and generation count from 0: those that were there are of generation 0."""
+    """A model of the search. `first` and `second` are the numbers of what it is made of, or None; score and
+    kinship are NaN where there is none. Number and generation count from 0: those that were there are of
+    generation 0."""
 
     name: str
     score: float
@@ -52,8 +54,13 @@ class Trial:
 class _Host:
     """The functions of a run."""
 
-    def __init__(self, merge: Callable[[Candidate], Any], evaluate: Callable[[Candidate], float | None],
-                 similarity: Callable[[int, int], float | None] | None, release: Callable[[int], Any] | None) -> None:
+    def __init__(
+        self,
+        merge: Callable[[Candidate], Any],
+        evaluate: Callable[[Candidate], float | None],
+        similarity: Callable[[int, int], float | None] | None,
+        release: Callable[[int], Any] | None,
+    ) -> None:
         self.merge, self.evaluate, self.similarity, self.release = merge, evaluate, similarity, release
 
 
@@ -104,7 +111,8 @@ def _trial(t: Any) -> Trial:
 
 
 class Search:
-    """Greedy merging: scores the models, merges pairs of the best, and goes on until there is a reason to end.
+    """Greedy merging: scores the models, merges pairs of the best, and goes on until there is a reason to
+    end.
 
         search = libemr.Search(["math", "code", "chat"], partner="none")
         result = search.run(merge=merge_two, evaluate=score_one)
@@ -119,13 +127,30 @@ class Search:
         minimise: the lowest score is the best.
     """
 
-    def __init__(self, models: Iterable[str], *, k: int = 0, partner: str = "lowest", pool: str = "all",
-                 max_generations: int = 0, stop_kinship: float | None = None, minimise: bool = False) -> None:
+    def __init__(
+        self,
+        models: Iterable[str],
+        *,
+        k: int = 0,
+        partner: str = "lowest",
+        pool: str = "all",
+        max_generations: int = 0,
+        stop_kinship: float | None = None,
+        minimise: bool = False,
+    ) -> None:
         options = Arena().struct(
-            "emr_search_options", k=k, partner=choice("EMR_SEARCH_PARTNER_", partner, "partner"),
-            pool=choice("EMR_SEARCH_POOL_", pool, "pool"), max_generations=max_generations, minimise=int(minimise),
-            stop_kinship=stop_kinship, use_stop_kinship=int(stop_kinship is not None))
-        self._handle = Handle(create("emr_search", lib.emr_search_create, options), lib.emr_search_destroy, "the search")
+            "emr_search_options",
+            k=k,
+            partner=choice("EMR_SEARCH_PARTNER_", partner, "partner"),
+            pool=choice("EMR_SEARCH_POOL_", pool, "pool"),
+            max_generations=max_generations,
+            minimise=int(minimise),
+            stop_kinship=stop_kinship,
+            use_stop_kinship=int(stop_kinship is not None),
+        )
+        self._handle = Handle(
+            create("emr_search", lib.emr_search_create, options), lib.emr_search_destroy, "the search"
+        )
         with self._handle.use(alone=True) as search:
             for name in models:
                 call(lib.emr_search_add_model, search, encode(name))
@@ -139,9 +164,14 @@ class Search:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def run(self, *, merge: Callable[[Candidate], Any], evaluate: Callable[[Candidate], float | None],
-            similarity: Callable[[int, int], float | None] | None = None,
-            release: Callable[[int], Any] | None = None) -> SearchResult:
+    def run(
+        self,
+        *,
+        merge: Callable[[Candidate], Any],
+        evaluate: Callable[[Candidate], float | None],
+        similarity: Callable[[int, int], float | None] | None = None,
+        release: Callable[[int], Any] | None = None,
+    ) -> SearchResult:
         """Searches, once.
 
         Args:
@@ -152,8 +182,13 @@ class Search:
         """
         arena, host = Arena(), _Host(merge, evaluate, similarity, release)
         functions = arena.struct(
-            "emr_search_host", user=arena.user(host), merge=_merge, evaluate=_evaluate,
-            similarity=_similarity if similarity else None, release=_release if release else None)
+            "emr_search_host",
+            user=arena.user(host),
+            merge=_merge,
+            evaluate=_evaluate,
+            similarity=_similarity if similarity else None,
+            release=_release if release else None,
+        )
         with self._handle.use() as search:
             call(lib.emr_search_run, search, functions)
             result = filled(lib.emr_search_get_result, "emr_search_result", search)
@@ -186,12 +221,25 @@ def trial_values(seed: int, number: int, n: int) -> tuple[float, ...]:
     return tuple(values[i] for i in range(n))
 
 
-def trials(evaluate: Callable[[Trial], float | None], n_values: int, *, n_trials: int = 0, seed: int = 0,
-           minimise: bool = False) -> Trial:
-    """Tries parameters drawn at random, n_values for each of the trials (0: 500), and returns the best one. `evaluate` scores
-    a trial; None or NaN: it has no score."""
+def trials(
+    evaluate: Callable[[Trial], float | None],
+    n_values: int,
+    *,
+    n_trials: int = 0,
+    seed: int = 0,
+    minimise: bool = False,
+) -> Trial:
+    """Tries parameters drawn at random, n_values for each of the trials (0: 500), and returns the best one.
+    `evaluate` scores a trial; None or NaN: it has no score."""
     arena, best = Arena(), Arena().struct("emr_trial")
-    options = arena.struct("emr_trials_options", user=arena.user(evaluate), evaluate=_evaluate_trial, seed=seed,
-                           n_trials=n_trials, n_values=n_values, minimise=int(minimise))
+    options = arena.struct(
+        "emr_trials_options",
+        user=arena.user(evaluate),
+        evaluate=_evaluate_trial,
+        seed=seed,
+        n_trials=n_trials,
+        n_values=n_values,
+        minimise=int(minimise),
+    )
     call(lib.emr_trials_run, options, best)
     return Trial(best.number, trial_values(seed, best.number, n_values), best.score)

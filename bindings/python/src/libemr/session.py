@@ -1,5 +1,7 @@
-"""session.py - a bundle inside a running program: acts as any of its tasks. One call writes a task's weights into the caller's
-arrays; another multiplies by them without writing them anywhere, for a batch whose rows belong to different tasks."""
+"""session.py - a bundle inside a running program: acts as any of its tasks. One call writes a task's weights
+into the caller's arrays; another multiplies by them without writing them anywhere, for a batch whose rows
+belong to different tasks."""
+
 from __future__ import annotations
 
 import contextlib
@@ -8,12 +10,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Optional, Union
 
-from ._native import BASE, Arena, Handle, call, callback, choice, create, ffi, filled, lib, word
+from ._native import BASE, Arena, Handle, call, callback, choice, create, failed, ffi, filled, lib, word
 from .arrays import empty, view
 from .blocks import block_bytes
 from .bundle import Bundle
 from .dtypes import DType, DTypeLike
-from .errors import made
 from .infos import record
 from .model import ModelLike, as_model
 from .resources import Memory, Progress, Resources, Threads
@@ -25,7 +26,8 @@ __all__ = ["Destination", "Part", "Prepared", "Session", "SessionInfo", "TaskNum
 class Part:
     """Weights on their way to a `Destination.write`: `count` of them from number `first` of the tensor on.
 
-    `data` are their bytes, which may be written over, and must not be kept: they are those of the next part soon.
+    `data` are their bytes, which may be written over, and must not be kept: they are those of the next part
+    soon.
     """
 
     data: memoryview
@@ -80,27 +82,41 @@ def n_bytes_of(count: int, dtype: DType, blocks: str | None) -> int:
 
 
 class Prepared:
-    """Destinations that are looked at once, for any number of calls: ``session.apply(task, session.prepare(out))``. It keeps
-    the arrays, whose memory must stay where it is."""
+    """Destinations that are looked at once, for any number of calls: ``session.apply(task,
+    session.prepare(out))``. It keeps the arrays, whose memory must stay where it is."""
 
     def __init__(self, destinations: Destinations, n_elements: Callable[[str], int | None]) -> None:
         self._arena = Arena()
-        members = [self._weights(name, at if isinstance(at, Destination) else Destination(at), n_elements)
-                   for name, at in destinations.items()]
+        members = [
+            self._weights(name, at if isinstance(at, Destination) else Destination(at), n_elements)
+            for name, at in destinations.items()
+        ]
         self.count = len(members)
         self.weights = self._arena.structs("emr_weights", members)
 
     def _weights(self, name: str, at: Destination, n_elements: Callable[[str], int | None]) -> dict[str, Any]:
         if (at.out is None) == (at.write is None):
-            raise ValueError(f"tensor '{name}': its destination is either an array `out` or a function `write`")
+            raise ValueError(
+                f"tensor '{name}': its destination is either an array `out` or a function `write`"
+            )
         blocks = choice("EMR_BLOCK_TYPE_", at.blocks, "blocks")
         dtype = None if at.dtype is None else DType.of(at.dtype)
-        weights = {"name": self._arena.text(name), "first": at.first, "blocks": blocks, "dtype": dtype,
-                   "without_base": int(at.without_base)}
+        weights = {
+            "name": self._arena.text(name),
+            "first": at.first,
+            "blocks": blocks,
+            "dtype": dtype,
+            "without_base": int(at.without_base),
+        }
         if at.write is not None:
             room = n_bytes_of(at.staging, dtype or DType.F64, at.blocks)
-            weights.update(data=self._arena.new("char[]", room), staging=at.staging, write=write_part, user=self._arena.user(at),
-                           count=at.count or 0)
+            weights.update(
+                data=self._arena.new("char[]", room),
+                staging=at.staging,
+                count=at.count or 0,
+                write=write_part,
+                user=self._arena.user(at),
+            )
             return weights
         target = self._arena.keep(view(at.out, writable=True, what=f"the array for tensor '{name}'"))
         if at.blocks:
@@ -150,28 +166,47 @@ class Session:
             session.apply("french", {"layer.0.weight": array})
             y = session.multiply("layer.0.weight", ["french", "german", None], x)
 
-    A task is named; None is the base. Names and shapes of tensors are the bundle's. A session is used by one thread at a time,
-    and shares its work out; `thread` opens one more, for another thread.
+    A task is named; None is the base. Names and shapes of tensors are the bundle's. A session is used by one
+    thread at a time, and shares its work out; `thread` opens one more, for another thread.
 
     Args:
-        base: a path, Model or mapping; None: the embedded one. Of arrays nothing is copied: they must not change.
+        base: a path, Model or mapping; None: the embedded one. Of arrays nothing is copied: they must not
+            change.
         without_base: the session has no base: only what is `without_base` can be asked for.
         mask_bytes: most bytes of decoded codes; 0: room for those of all tasks.
         check: whether the base is compared with the bundle's.
         threads, memory, progress: as in `merge`; memory is all that the session and its threads may take.
     """
 
-    def __init__(self, bundle: Bundle, base: ModelLike | None = None, *, without_base: bool = False, mask_bytes: int = 0,
-                 check: bool = True, threads: Threads = None, memory: Memory = None, progress: Progress = None) -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        base: ModelLike | None = None,
+        *,
+        without_base: bool = False,
+        mask_bytes: int = 0,
+        check: bool = True,
+        threads: Threads = None,
+        memory: Memory = None,
+        progress: Progress = None,
+    ) -> None:
         if without_base and base is not None:
             raise ValueError("a session that is without_base has no base")
         arena, resources = Arena(), Resources(threads, memory, progress)
         options = arena.struct(
-            "emr_session_options", resources=resources.pointer, wait=lib.yield_processor, mask_bytes=mask_bytes,
-            check=lib.EMR_BASE_CHECK_FIRST if check else lib.EMR_BASE_CHECK_NONE, without_base=int(without_base))
+            "emr_session_options",
+            resources=resources.pointer,
+            wait=lib.yield_processor,
+            mask_bytes=mask_bytes,
+            check=lib.EMR_BASE_CHECK_FIRST if check else lib.EMR_BASE_CHECK_NONE,
+            without_base=int(without_base),
+        )
         model = None if base is None else as_model(base, "base", **bundle._reading())
         parents = [bundle.handle, *([model.handle] if model else []), *resources.parents()]
-        with bundle.handle.use() as of, contextlib.nullcontext(ffi.NULL) if model is None else model.handle.use() as to:
+        with (
+            bundle.handle.use() as of,
+            contextlib.nullcontext(ffi.NULL) if model is None else model.handle.use() as to,
+        ):
             pointer = create("emr_session", lib.emr_session_create, of, to, options)
         self._handle = Handle(pointer, lib.emr_session_destroy, "the session", parents, (arena, resources))
         resources.close()
@@ -181,16 +216,28 @@ class Session:
         """What calls look up, here since the bundle may be closed before the session."""
         self.bundle = bundle
         self._tensors = {tensor.name: tensor for tensor in bundle.tensors}
-        self._private = {name: {own.name: math.prod(own.shape) for own in task.private} for name, task in bundle.items()}
+        self._private = {
+            name: {own.name: math.prod(own.shape) for own in task.private} for name, task in bundle.items()
+        }
         self._numbers: dict[str | None, int] = {None: BASE, **{name: i for i, name in enumerate(bundle)}}
 
     def thread(self) -> Session:
-        """One more session over the same memory, for one more thread. What it is asked for it does on the calling thread."""
+        """One more session over the same memory, for one more thread. What it is asked for it does on the
+        calling thread."""
         other = Session.__new__(Session)
         with self._handle.use() as pointer:
-            other._handle = Handle(create("emr_session", lib.emr_session_open_thread, pointer), lib.emr_session_destroy,
-                                   "the session", [self._handle])
-        other.bundle, other._tensors, other._private, other._numbers = self.bundle, self._tensors, self._private, self._numbers
+            other._handle = Handle(
+                create("emr_session", lib.emr_session_open_thread, pointer),
+                lib.emr_session_destroy,
+                "the session",
+                [self._handle],
+            )
+        other.bundle, other._tensors, other._private, other._numbers = (
+            self.bundle,
+            self._tensors,
+            self._private,
+            self._numbers,
+        )
         return other
 
     def close(self) -> None:
@@ -209,7 +256,8 @@ class Session:
         return record(SessionInfo, info)
 
     def prepare(self, out: Destinations, *, task: str | None = None) -> Prepared:
-        """Looks at arrays once for many calls of `apply`. How long private tensors are is looked up in `task`."""
+        """Looks at arrays once for many calls of `apply`. How long private tensors are is looked up in
+        `task`."""
         private = self._private.get(task, {}) if task is not None else {}
 
         def n_elements(name: str) -> int | None:
@@ -221,7 +269,7 @@ class Session:
     def _number(self, task: str | None) -> int:
         """Of a task; None is the base."""
         if task not in self._numbers:
-            raise made("EMR_ENOTFOUND", lib.EMR_ENOTFOUND, f"there is no task '{task}'", task=task)
+            raise failed("EMR_ENOTFOUND", f"there is no task '{task}'", task=task)
         return self._numbers[task]
 
     def tasks(self, tasks: Sequence[str | None], each: int = 1) -> TaskNumbers:
@@ -235,24 +283,36 @@ class Session:
         """A tensor's elements, and how many a row of it has."""
         info = self._tensors.get(tensor)
         if info is None:
-            raise made("EMR_ENOTFOUND", lib.EMR_ENOTFOUND, f"there is no tensor '{tensor}' that tasks share", tensor=tensor)
+            raise failed("EMR_ENOTFOUND", f"there is no tensor '{tensor}' that tasks share", tensor=tensor)
         rows = info.shape[0] if len(info.shape) > 1 else 1
         return info.count, info.count // rows if rows else 0
 
     def apply(self, task: str | None, out: Destinations | Prepared) -> None:
-        """Writes a task's weights, or the base's, into arrays: of float tensors in whatever float type these are of.
+        """Writes a task's weights, or the base's, into arrays: of float tensors in whatever float type these
+        are of.
 
         Args:
-            out: arrays by the tensors' names, a `Destination` where one is not an array of all of a tensor, or what `prepare`
-                made of those.
+            out: arrays by the tensors' names, a `Destination` where one is not an array of all of a tensor,
+                or what `prepare` made of those.
         """
         prepared = out if isinstance(out, Prepared) else self.prepare(out, task=task)
         number = self._number(task)
         with self._handle.use(alone=True) as pointer:
             call(lib.emr_session_apply, pointer, number, prepared.weights, prepared.count)
 
-    def multiply(self, tensor: str, tasks: Tasks, x: Any, *, out: Any = None, first_row: int = 0,
-                 n_rows: int | None = None, n_columns: int | None = None, without_base: bool = False, add: bool = False) -> Any:
+    def multiply(
+        self,
+        tensor: str,
+        tasks: Tasks,
+        x: Any,
+        *,
+        out: Any = None,
+        first_row: int = 0,
+        n_rows: int | None = None,
+        n_columns: int | None = None,
+        without_base: bool = False,
+        add: bool = False,
+    ) -> Any:
         """Multiplies rows of a merged tensor by a batch of vectors: vector b by the weights of ``tasks[b]``.
 
         Args:
@@ -277,8 +337,17 @@ class Session:
             raise ValueError(f"tensor '{tensor}': out lies over x")
         arena = Arena()
         product = arena.struct(
-            "emr_product", name=arena.text(tensor), x=given.pointer, y=target.pointer, batch=len(tasks), first_row=first_row,
-            n_rows=rows, n_columns=columns, without_base=int(without_base), add=int(add))
+            "emr_product",
+            name=arena.text(tensor),
+            x=given.pointer,
+            y=target.pointer,
+            batch=len(tasks),
+            first_row=first_row,
+            n_rows=rows,
+            n_columns=columns,
+            without_base=int(without_base),
+            add=int(add),
+        )
         numbers = self._task_numbers(tasks)
         with self._handle.use(alone=True) as pointer:
             call(lib.emr_session_multiply, pointer, numbers.array, product)
@@ -294,10 +363,19 @@ class Session:
             raise TypeError(f"rows are {found.dtype.name}, not integers of 64 bits")
         return ffi.cast("uint64_t *", found.pointer)
 
-    def gather(self, tensor: str, tasks: Tasks, rows: Any = None, *, out: Any = None,
-               dtype: DTypeLike | None = None, n_columns: int | None = None, without_base: bool = False) -> Any:
-        """Gathers rows of a tensor that is merged or kept: row i is row ``rows[i]`` of what ``tasks[i]`` has. A tensor of rank
-        below 2 is one row, for which `rows` is None.
+    def gather(
+        self,
+        tensor: str,
+        tasks: Tasks,
+        rows: Any = None,
+        *,
+        out: Any = None,
+        dtype: DTypeLike | None = None,
+        n_columns: int | None = None,
+        without_base: bool = False,
+    ) -> Any:
+        """Gathers rows of a tensor that is merged or kept: row i is row ``rows[i]`` of what ``tasks[i]`` has.
+        A tensor of rank below 2 is one row, for which `rows` is None.
 
         Args:
             out: [n, columns], of any float type; None: a new numpy array of `dtype`, or the base's type.
@@ -314,10 +392,20 @@ class Session:
             out = empty(DType.of(dtype) if dtype is not None else own or DType.F32, (len(tasks), columns))
         target = view(out, writable=True, what="out")
         if target.shape != (len(tasks), columns):
-            raise ValueError(f"tensor '{tensor}': out has the shape {target.shape}, not {(len(tasks), columns)}")
+            raise ValueError(
+                f"tensor '{tensor}': out has the shape {target.shape}, not {(len(tasks), columns)}"
+            )
         gather = arena.struct(
-            "emr_gather", name=arena.text(tensor), tasks=numbers.array, rows=of_rows, out=target.pointer, n=len(tasks), n_columns=columns,
-            dtype=target.dtype, without_base=int(without_base))
+            "emr_gather",
+            name=arena.text(tensor),
+            tasks=numbers.array,
+            rows=of_rows,
+            out=target.pointer,
+            n=len(tasks),
+            n_columns=columns,
+            dtype=target.dtype,
+            without_base=int(without_base),
+        )
         with self._handle.use(alone=True) as pointer:
             call(lib.emr_session_gather, pointer, gather)
         return out

@@ -1,5 +1,6 @@
-"""statistics.py - what the task vectors of several tasks have in common: products, distances, agreeing signs, norms, quantiles;
-per tensor, layer, kind and model, from one reading. And how kin tasks are."""
+"""statistics.py - what the task vectors of several tasks have in common: products, distances, agreeing signs,
+norms, quantiles; per tensor, layer, kind and model, from one reading. And how kin tasks are."""
+
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
@@ -12,7 +13,16 @@ from .model import ModelLike, as_model
 from .policy import policy_of
 from .resources import Memory, Progress, Resources, Threads
 
-__all__ = ["Group", "Moments", "Statistics", "StatisticsPlan", "kind_of", "kinship", "kinship_mean", "layer_of"]
+__all__ = [
+    "Group",
+    "Moments",
+    "Statistics",
+    "StatisticsPlan",
+    "kind_of",
+    "kinship",
+    "kinship_mean",
+    "layer_of",
+]
 
 
 def kind_of(name: str) -> str:
@@ -37,7 +47,7 @@ def doubles(pointer: Any, *shape: int) -> Any:
         import numpy
     except ImportError:
         flat = [pointer[i] for i in range(n)]
-        return flat if len(shape) == 1 else [flat[i * shape[1]:(i + 1) * shape[1]] for i in range(shape[0])]
+        return flat if len(shape) == 1 else [flat[i * shape[1] : (i + 1) * shape[1]] for i in range(shape[0])]
     kind = numpy.float64 if ffi.typeof(pointer).item.cname == "double" else numpy.uint64
     return numpy.frombuffer(ffi.buffer(pointer, n * 8), kind).reshape(shape).copy()
 
@@ -73,13 +83,14 @@ class Moments:
 
 
 class Group:
-    """Statistics of a tensor, layer, kind, or of the model, for n tasks in their order. Matrices are n x n numpy arrays, or
-    lists where numpy is not installed; what they are is in include/emr/statistics.h.
+    """Statistics of a tensor, layer, kind, or of the model, for n tasks in their order. Matrices are n x n
+    numpy arrays, or lists where numpy is not installed; what they are is in include/emr/statistics.h.
 
     Attributes:
         name: the tensor's, the layer's number, the kind; "" for the model.
         layer: a layer's number, or None.
-        count: elements. conflicts, unchanged: of them, where two tasks go opposite ways, and where none does anything.
+        count: elements. conflicts, unchanged: of them, where two tasks go opposite ways, and where none does
+            anything.
     """
 
     def __init__(self, handle: Handle, group: Any) -> None:
@@ -87,7 +98,11 @@ class Group:
         n = group.n_tasks
         self.name = decode(group.name)
         self.layer: int | None = None if group.layer < 0 else int(group.layer)
-        self.count, self.conflicts, self.unchanged = int(group.count), int(group.conflicts), int(group.unchanged)
+        self.count, self.conflicts, self.unchanged = (
+            int(group.count),
+            int(group.conflicts),
+            int(group.unchanged),
+        )
         self.n_tensors, self.n_tasks, self.is_rounded = int(group.n_tensors), int(n), bool(group.is_rounded)
         self.products, self.distances = doubles(group.products, n, n), doubles(group.distances, n, n)
         self.same_signs, self.both = doubles(group.same_signs, n, n), doubles(group.both, n, n)
@@ -124,32 +139,64 @@ class Statistics:
 
     Args:
         base, tasks: models: paths, Models, mappings of arrays; tasks of a bundle, too.
-        private, merge, absent, base_globs, on_mismatch, on_missing: as in `merge`: what it would merge counts.
+        private, merge, absent, base_globs, on_mismatch, on_missing: as in `merge`: what it would merge
+            counts.
         quantiles: fractions from 0 to 1, of which quantiles of magnitudes are found.
         max_rows: of every tensor its first rows alone count; 0: all.
         skip_missing: a tensor that some task lacks does not count; else `on_missing` decides.
         without_tensors: no groups are kept for tensors, which saves memory where tasks are many.
-        rounding: "none", "per_model" or "per_tensor": changes as whole numbers up to 127, as the published program compares them.
+        rounding: "none", "per_model" or "per_tensor": changes as whole numbers up to 127, as the published
+            program compares them.
         on_nonfinite: "error", or "zero": what is no number counts as no change.
     """
 
-    def __init__(self, base: ModelLike, tasks: Mapping[str, ModelLike], *, private: Sequence[str] = (), merge: Sequence[str] = (),
-                 absent: Sequence[str] = (), base_globs: Sequence[str] = (), on_mismatch: str | None = None,
-                 on_missing: str | None = None,
-                 quantiles: Sequence[float] = (), rounding: str = "none", max_rows: int = 0, skip_missing: bool = False,
-                 without_tensors: bool = False, on_nonfinite: str = "error",
-                 threads: Threads = None, memory: Memory = None, progress: Progress = None) -> None:
+    def __init__(
+        self,
+        base: ModelLike,
+        tasks: Mapping[str, ModelLike],
+        *,
+        private: Sequence[str] = (),
+        merge: Sequence[str] = (),
+        absent: Sequence[str] = (),
+        base_globs: Sequence[str] = (),
+        on_mismatch: str | None = None,
+        on_missing: str | None = None,
+        quantiles: Sequence[float] = (),
+        rounding: str = "none",
+        max_rows: int = 0,
+        skip_missing: bool = False,
+        without_tensors: bool = False,
+        on_nonfinite: str = "error",
+        threads: Threads = None,
+        memory: Memory = None,
+        progress: Progress = None,
+    ) -> None:
         arena, resources = Arena(), Resources(threads, memory, progress)
-        policy = policy_of(arena, private=private, merge=merge, absent=absent, base_globs=base_globs, on_mismatch=on_mismatch,
-                               on_missing=on_missing)
+        policy = policy_of(
+            arena,
+            private=private,
+            merge=merge,
+            absent=absent,
+            base_globs=base_globs,
+            on_mismatch=on_mismatch,
+            on_missing=on_missing,
+        )
         options = arena.struct(
-            "emr_statistics_options", resources=resources.pointer, policy=policy, max_rows=max_rows,
-            skip_missing=int(skip_missing), without_tensors=int(without_tensors),
-            quantiles=arena.array("double", quantiles), n_quantiles=len(quantiles),
+            "emr_statistics_options",
+            resources=resources.pointer,
+            policy=policy,
+            max_rows=max_rows,
+            skip_missing=int(skip_missing),
+            without_tensors=int(without_tensors),
+            quantiles=arena.array("double", quantiles),
+            n_quantiles=len(quantiles),
             rounding=choice("EMR_STATISTICS_ROUNDING_", rounding, "rounding"),
-            on_nonfinite=choice("EMR_ON_NONFINITE_", on_nonfinite, "on_nonfinite"))
+            on_nonfinite=choice("EMR_ON_NONFINITE_", on_nonfinite, "on_nonfinite"),
+        )
         pointer = create("emr_statistics", lib.emr_statistics_create, options)
-        self._handle = Handle(pointer, lib.emr_statistics_destroy, "the statistics", resources.parents(), (arena, resources))
+        self._handle = Handle(
+            pointer, lib.emr_statistics_destroy, "the statistics", resources.parents(), (arena, resources)
+        )
         resources.close()
         self.tasks = list(tasks)
         with self._handle.use(alone=True) as pointer:
@@ -188,8 +235,11 @@ class Statistics:
         """After the run: of the scope "model", "tensor", "layer" or "kind"."""
         number = choice("EMR_STATISTICS_SCOPE_", scope, "scope")
         with self._handle.use() as pointer:
-            n = max(1, lib.emr_statistics_n_groups(pointer, number)) if scope == "model" else lib.emr_statistics_n_groups(pointer, number)
-            found = [filled(lib.emr_statistics_get_group, "emr_statistics_group", pointer, number, i) for i in range(n)]
+            n = 1 if scope == "model" else lib.emr_statistics_n_groups(pointer, number)
+            found = [
+                filled(lib.emr_statistics_get_group, "emr_statistics_group", pointer, number, i)
+                for i in range(n)
+            ]
         return [Group(self._handle, group) for group in found]
 
     @property
@@ -212,12 +262,20 @@ class Statistics:
         """The mean of the tensors' kinships, weighted by their elements."""
         matrix, n = new_matrix(len(self.tasks)), len(self.tasks)
         with self._handle.use() as pointer:
-            call(lib.emr_statistics_split_kinship, pointer, _kinship_options(Arena(), metric, absolute), matrix)
+            call(
+                lib.emr_statistics_split_kinship, pointer, _kinship_options(Arena(), metric, absolute), matrix
+            )
         return doubles(matrix, n, n)
 
 
-def kinship(base: ModelLike, tasks: Mapping[str, ModelLike], metric: str = "pearson", *, absolute: bool = False,
-            **options: Any) -> Any:
+def kinship(
+    base: ModelLike,
+    tasks: Mapping[str, ModelLike],
+    metric: str = "pearson",
+    *,
+    absolute: bool = False,
+    **options: Any,
+) -> Any:
     """How kin tasks are: an n x n matrix, in their order. Options are those of `Statistics`."""
     with Statistics(base, tasks, **options) as statistics:
         return statistics.run().model.kinship(metric, absolute=absolute)

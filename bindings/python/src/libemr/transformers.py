@@ -1,5 +1,6 @@
-"""transformers.py - tasks of Hugging Face's transformers: merged from folders or models, and loaded out of a bundle with their
-configuration and tokenizer."""
+"""transformers.py - tasks of Hugging Face's transformers: merged from folders or models, and loaded out of a
+bundle with their configuration and tokenizer."""
+
 from __future__ import annotations
 
 import copy
@@ -13,8 +14,8 @@ from typing import TYPE_CHECKING, Any, Union
 import torch
 import transformers
 
-from . import errors, io
-from ._native import PathLike, decode, lib
+from . import io
+from ._native import PathLike, decode, failed, lib
 from .bundle import Bundle, Task
 from .merge import MergeOptions, Report, merge
 from .model import Model, ModelLike
@@ -42,7 +43,8 @@ def as_saved(model: Any, tensors: Mapping[str, torch.Tensor]) -> Mapping[str, to
 
 
 def model_of(pretrained: Any) -> Model:
-    """A transformers model that is in memory, as `save_pretrained` would write it. Weights in the CPU's memory are not copied."""
+    """A transformers model that is in memory, as `save_pretrained` would write it. Weights in the CPU's
+    memory are not copied."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in _untied(pretrained).items()}
     model = Model.of(as_saved(pretrained, tensors), name=type(pretrained).__name__, metadata={"format": "pt"})
     for name, text in _configuration(pretrained).items():
@@ -53,7 +55,11 @@ def model_of(pretrained: Any) -> Model:
 def _untied(pretrained: Any) -> dict[str, torch.Tensor]:
     """Each memory once: under a name that is not tied to another one."""
     ignored = set(getattr(pretrained, "_keys_to_ignore_on_save", None) or ())
-    tied = set(getattr(pretrained, "all_tied_weights_keys", None) or getattr(pretrained, "_tied_weights_keys", None) or ())
+    tied = set(
+        getattr(pretrained, "all_tied_weights_keys", None)
+        or getattr(pretrained, "_tied_weights_keys", None)
+        or ()
+    )
     found: dict[Any, tuple[str, torch.Tensor]] = {}
     for name, tensor in pretrained.state_dict().items():
         place = (tensor.data_ptr(), tensor.shape, tensor.dtype, tensor.device) if tensor.numel() else name
@@ -71,8 +77,14 @@ def _configuration(pretrained: Any) -> dict[str, str]:
     return files
 
 
-def merge_pretrained(base: Pretrained, tasks: Mapping[str, Pretrained] | Sequence[Pretrained], out: io.Target | None = None, *,
-                     replace: bool = False, **options: Unpack[MergeOptions]) -> Report:
+def merge_pretrained(
+    base: Pretrained,
+    tasks: Mapping[str, Pretrained] | Sequence[Pretrained],
+    out: io.Target | None = None,
+    *,
+    replace: bool = False,
+    **options: Unpack[MergeOptions],
+) -> Report:
     """Merges folders, or models in memory, into one bundle, with configurations and tokenizers.
 
         libemr.transformers.merge_pretrained("bert-base/", ["bert-spam/", "bert-tone/"], "all.emr")
@@ -103,8 +115,14 @@ def _name_of(task: Pretrained) -> str:
     return name
 
 
-def load_task(bundle: Bundle | PathLike, task: str, base: Pretrained | None = None, *, model_class: Any = None,
-              **options: Any) -> Any:
+def load_task(
+    bundle: Bundle | PathLike,
+    task: str,
+    base: Pretrained | None = None,
+    *,
+    model_class: Any = None,
+    **options: Any,
+) -> Any:
     """A task of a bundle as a ready transformers model, in evaluation mode.
 
         model = libemr.transformers.load_task("all.emr", "spam", "bert-base/")
@@ -117,8 +135,11 @@ def load_task(bundle: Bundle | PathLike, task: str, base: Pretrained | None = No
     """
     with _task_of(bundle, task) as of, _model_of(of, base) as model, _files_of(of, model) as folder:
         if ADAPTER_CONFIG in of.metadata:
-            raise errors.made("EMR_EUNSUPPORTED", lib.EMR_EUNSUPPORTED,
-                              f"task '{task}' is an adapter: write it to a folder, which PEFT loads", task=task)
+            raise failed(
+                "EMR_EUNSUPPORTED",
+                f"task '{task}' is an adapter: write it to a folder, which PEFT loads",
+                task=task,
+            )
         config = _config_of(of, folder, base)
         state = {name: read(tensor) for name, tensor in model.items() if not name.startswith(FILE_PREFIX)}
         kind = model_class or _class_of(config)
@@ -128,7 +149,9 @@ def load_task(bundle: Bundle | PathLike, task: str, base: Pretrained | None = No
         return loaded.eval()
 
 
-def load_tokenizer(bundle: Bundle | PathLike, task: str, base: Pretrained | None = None, **options: Any) -> Any:
+def load_tokenizer(
+    bundle: Bundle | PathLike, task: str, base: Pretrained | None = None, **options: Any
+) -> Any:
     """A task's tokenizer; parameters are those of `load_task`."""
     with _task_of(bundle, task) as of, _model_of(of, base) as model, _files_of(of, model) as folder:
         return transformers.AutoTokenizer.from_pretrained(folder, **options)
@@ -154,7 +177,9 @@ def _model_of(task: Task, base: Pretrained | None) -> Iterator[Model]:
     """The task's model, over a base that is the bundle's. Files that a base in memory lacks are empty."""
     given: ModelLike | None = base
     if isinstance(base, transformers.PreTrainedModel):
-        given = of_arrays(task.bundle, as_saved(base, {k: v.detach().cpu().contiguous() for k, v in _untied(base).items()}))
+        given = of_arrays(
+            task.bundle, as_saved(base, {k: v.detach().cpu().contiguous() for k, v in _untied(base).items()})
+        )
     else:
         given = base_of(task.bundle, base)
     with task.open(given, check="none") as model:
@@ -169,7 +194,7 @@ def _files_of(task: Task, model: Model) -> Iterator[pathlib.Path]:
         for name, tensor in model.items():
             data = tensor.read_bytes() if name.startswith(FILE_PREFIX) else b""
             if any(data):
-                path = folder / name[len(FILE_PREFIX):]
+                path = folder / name[len(FILE_PREFIX) :]
                 path.parent.mkdir(exist_ok=True)
                 path.write_bytes(data)
         yield folder
@@ -184,13 +209,18 @@ def _config_of(task: Task, folder: pathlib.Path, base: Pretrained | None) -> Any
         return config
     if base is not None and io.is_path(base) and os.path.isdir(base):
         return transformers.AutoConfig.from_pretrained(base)
-    raise errors.made("EMR_ENOTFOUND", lib.EMR_ENOTFOUND, f"task '{task.name}' has no config.json: merge folders, or give a base "
-                      "that has one", task=task.name)
+    raise failed(
+        "EMR_ENOTFOUND",
+        f"task '{task.name}' has no config.json: merge folders, or give a base that has one",
+        task=task.name,
+    )
 
 
 def _class_of(config: Any) -> Any:
     names = getattr(config, "architectures", None) or []
     found = next((getattr(transformers, name) for name in names if hasattr(transformers, name)), None)
     if found is None:
-        raise ValueError(f"the configuration names no class of transformers ({', '.join(names) or 'none at all'}): give model_class")
+        raise ValueError(
+            f"the configuration names no class of transformers ({', '.join(names)}): give model_class"
+        )
     return found

@@ -1,4 +1,5 @@
 """base.py - the base of a bundle, from whatever a caller has: files, arrays, or the module itself."""
+
 from __future__ import annotations
 
 from collections.abc import Mapping
@@ -7,7 +8,7 @@ from typing import Any
 import torch
 
 from .. import errors
-from .._native import lib
+from .._native import failed
 from ..bundle import Bundle
 from ..model import Model, ModelLike, as_model
 from .engines import TORCH
@@ -17,17 +18,19 @@ __all__ = ["base_of", "mismatch", "of_arrays", "tensors_of"]
 
 
 def mismatch(sentence: str, task: str | None, tensor: str) -> errors.Error:
-    return errors.made("EMR_EMISMATCH", lib.EMR_EMISMATCH, sentence, task=task, tensor=tensor)
+    return failed("EMR_EMISMATCH", sentence, task=task, tensor=tensor)
 
 
 def tensors_of(targets: list[Target], copy: bool = False) -> dict[str, torch.Tensor]:
     """A module's tensors, under every name that a bundle may know them by."""
-    return {name: target.tensor.to("cpu", copy=copy).contiguous() for target in targets for name in target.names}
+    return {
+        name: target.tensor.to("cpu", copy=copy).contiguous() for target in targets for name in target.names
+    }
 
 
 def base_of(bundle: Bundle, base: ModelLike | None, apart_from: list[Target] | None = None) -> Model | None:
-    """The base as a model, which was compared with the bundle's; None: the embedded one. No array of it is the memory of the
-    targets, which will be written to."""
+    """The base as a model, which was compared with the bundle's; None: the embedded one. No array of it is
+    the memory of the targets, which will be written to."""
     if base is None and bundle.info.has_base:
         return None
     if base is None:
@@ -46,7 +49,11 @@ def _apart(array: Any, own: set[int]) -> Any:
     if not isinstance(array, torch.Tensor):
         return array
     array = array.detach()
-    return array.to("cpu", copy=True) if array.device.type != "cpu" or array.data_ptr() in own else array.contiguous()
+    return (
+        array.to("cpu", copy=True)
+        if array.device.type != "cpu" or array.data_ptr() in own
+        else array.contiguous()
+    )
 
 
 def of_arrays(bundle: Bundle, arrays: Mapping[str, Any]) -> Model:
@@ -59,6 +66,9 @@ def of_arrays(bundle: Bundle, arrays: Mapping[str, Any]) -> Model:
     without = {tensor.name for tensor in absent}
     for difference in bundle.base_differences(model):
         if difference.tensor not in without:
-            raise mismatch(f"{model.name} is not the base of {bundle.name}: tensor '{difference.tensor}': {difference.why}",
-                           None, difference.tensor)
+            raise mismatch(
+                f"{model.name} is not that of {bundle.name}: tensor '{difference.tensor}': {difference.why}",
+                None,
+                difference.tensor,
+            )
     return model

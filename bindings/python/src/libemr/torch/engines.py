@@ -1,4 +1,6 @@
-"""engines.py - what writes a task's weights into a module's tensors: a session, or torch, where they lie on a device."""
+"""engines.py - what writes a task's weights into a module's tensors: a session, or torch, where they lie on a
+device."""
+
 from __future__ import annotations
 
 from collections.abc import Mapping
@@ -16,9 +18,27 @@ from .targets import Target
 
 __all__ = ["DeviceEngine", "Engine", "HostEngine", "TORCH"]
 
-TORCH = {DType.of(dtype): dtype for dtype in (
-    torch.float32, torch.float16, torch.bfloat16, torch.float64, torch.float8_e4m3fn, torch.float8_e5m2, torch.bool, torch.uint8,
-    torch.int8, torch.int16, torch.int32, torch.int64, torch.uint16, torch.uint32, torch.uint64, torch.complex64)}
+TORCH = {
+    DType.of(dtype): dtype
+    for dtype in (
+        torch.float32,
+        torch.float16,
+        torch.bfloat16,
+        torch.float64,
+        torch.float8_e4m3fn,
+        torch.float8_e5m2,
+        torch.bool,
+        torch.uint8,
+        torch.int8,
+        torch.int16,
+        torch.int32,
+        torch.int64,
+        torch.uint16,
+        torch.uint32,
+        torch.uint64,
+        torch.complex64,
+    )
+}
 
 
 class Tasks:
@@ -50,9 +70,13 @@ class Tasks:
         return name in self._private[task]
 
     def is_shared(self, task: str | None, name: str) -> bool:
-        """Whether it takes the tensor from the base, merged or kept, under the bundle's name and in its shape."""
-        return not self.is_private(task, name) and name in self.tensors \
+        """Whether it takes the tensor from the base, merged or kept, under the bundle's name and in its
+        shape."""
+        return (
+            not self.is_private(task, name)
+            and name in self.tensors
             and self.tensors[name].shape == self.shape(task, name)
+        )
 
     def close(self) -> None:
         for model in self._models.values():
@@ -96,8 +120,12 @@ class HostEngine(Tasks):
         memory = [tensor.data_ptr() for tensor in tensors.values()]
         if task in self._prepared and self._prepared[task][0] == memory:
             return
-        rest = {name: tensor for name, tensor in tensors.items() if not (self.is_private(task, name) or self.is_shared(task, name))}
-        whole = {name: tensor for name, tensor in tensors.items() if name not in rest}
+        whole = {
+            name: tensor
+            for name, tensor in tensors.items()
+            if self.is_private(task, name) or self.is_shared(task, name)
+        }
+        rest = {name: tensor for name, tensor in tensors.items() if name not in whole}
         self._prepared[task] = memory, self._session.prepare(whole, task=task), rest
 
     def forget(self, task: str | None) -> None:
@@ -165,10 +193,14 @@ class DeviceEngine(Tasks):
 
     def _pack(self, task: str, name: str, device: torch.device) -> Planes:
         info, spec = self.tensors[name], self.bundle[task].modulation
-        layout = Layout(name, self._first_params[name], info.count, info.shape[0] if len(info.shape) > 1 else 1)
+        layout = Layout(
+            name, self._first_params[name], info.count, info.shape[0] if len(info.shape) > 1 else 1
+        )
         with self.bundle[task].modulator() as modulator:
             if spec.kind not in ("mask", "two_sided"):
-                return pack_coded(modulator, layout, str(spec.kind), spec.n_levels, not spec.without_columns).to(device)
+                return pack_coded(
+                    modulator, layout, str(spec.kind), spec.n_levels, not spec.without_columns
+                ).to(device)
             with self.bundle.unified() as model, self.bundle[task].mask() as mask:
                 unified = read(model[name]).view(-1)
                 packed = pack_elected(modulator, mask[name], layout, str(spec.kind), unified)

@@ -1,5 +1,6 @@
-"""mixed.py - batches whose rows belong to different tasks: modules that multiply by each row's weights without writing these
-anywhere."""
+"""mixed.py - batches whose rows belong to different tasks: modules that multiply by each row's weights
+without writing these anywhere."""
+
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
@@ -7,8 +8,7 @@ from contextlib import contextmanager
 
 import torch
 
-from .. import errors
-from .._native import lib
+from .._native import failed
 from ..bundle import Bundle
 from ..model import ModelLike
 from ..resources import Memory, Threads
@@ -28,13 +28,23 @@ class Batch:
         with batch.tasks(["french", "german", None]):
             y = linear(x)               # x has three rows, or [3, length, columns]; None is the base
 
-    Rows of tasks that are coded alike are best side by side. Everything is computed in F32, on the CPU, without autograd.
+    Rows of tasks that are coded alike are best side by side. Everything is computed in F32, on the CPU,
+    without autograd.
     """
 
-    def __init__(self, bundle: Bundle, base: ModelLike | None = None, *, mask_bytes: int = 0, threads: Threads = None,
-                 memory: Memory = None) -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        base: ModelLike | None = None,
+        *,
+        mask_bytes: int = 0,
+        threads: Threads = None,
+        memory: Memory = None,
+    ) -> None:
         model = base_of(bundle, base)
-        self.session = Session(bundle, model, check=False, mask_bytes=mask_bytes, threads=threads, memory=memory)
+        self.session = Session(
+            bundle, model, check=False, mask_bytes=mask_bytes, threads=threads, memory=memory
+        )
         self.models = Tasks(bundle, model)
         self._tasks: Sequence[str | None] | None = None
         self._numbers: dict[tuple[tuple[str | None, ...], int], TaskNumbers] = {}
@@ -56,13 +66,14 @@ class Batch:
     def of(self, x: torch.Tensor) -> Sequence[str | None]:
         """The tasks of x's rows."""
         if self._tasks is None:
-            raise errors.made("EMR_ESTATE", lib.EMR_ESTATE, "the batch has no tasks: call it within `with batch.tasks([...])`")
+            raise failed("EMR_ESTATE", "the batch has no tasks: call it within `with batch.tasks([...])`")
         if x.shape[:1] != (len(self._tasks),):
             raise ValueError(f"the batch has the shape {list(x.shape)}, for {len(self._tasks)} tasks")
         return self._tasks
 
     def spread(self, x: torch.Tensor) -> torch.Tensor:
-        """What is the same for all rows, such as their positions, once for each: here every row is its own task's."""
+        """What is the same for all rows, such as their positions, once for each: here every row is its own
+        task's."""
         return x.expand(len(self._tasks), *x.shape[1:]) if self._tasks and x.shape[:1] == (1,) else x
 
     def numbers(self, x: torch.Tensor, each: int) -> TaskNumbers:
@@ -89,7 +100,8 @@ class Batch:
 
 
 class Linear(torch.nn.Module):  # type: ignore[misc]
-    """y = x W^T + b, with W and b of each row's own task: a merged W is multiplied by as it is in the bundle."""
+    """y = x W^T + b, with W and b of each row's own task: a merged W is multiplied by as it is in the
+    bundle."""
 
     def __init__(self, batch: Batch, weight: str, bias: str | None = None) -> None:
         super().__init__()
@@ -138,18 +150,28 @@ class Embedding(torch.nn.Module):  # type: ignore[misc]
     def forward(self, ids: torch.Tensor) -> torch.Tensor:
         ids = self.batch.spread(ids)
         if not self.batch.is_merged(self.weight_name):
-            parts = [(at, torch.nn.functional.embedding(ids[at], self.batch.tensor(task, self.weight_name)).to(self.dtype))
-                     for task, at in self.batch.groups(ids)]
+            parts = [
+                (
+                    at,
+                    torch.nn.functional.embedding(ids[at], self.batch.tensor(task, self.weight_name)).to(
+                        self.dtype
+                    ),
+                )
+                for task, at in self.batch.groups(ids)
+            ]
             return joined(parts, self.weight_name)
         rows = ids.reshape(-1).long().contiguous()
         numbers = self.batch.numbers(ids, rows.shape[0] // max(ids.shape[0], 1))
-        out = torch.empty(rows.shape[0], self.batch.models.tensors[self.weight_name].shape[1], dtype=self.dtype)
+        out = torch.empty(
+            rows.shape[0], self.batch.models.tensors[self.weight_name].shape[1], dtype=self.dtype
+        )
         self.batch.session.gather(self.weight_name, numbers, rows, out=out)
         return out.view(*ids.shape, -1)
 
 
 class Each(torch.nn.Module):  # type: ignore[misc]
-    """Any other module, called for each task's rows with the task's weights, which are kept: for those with vectors alone."""
+    """Any other module, called for each task's rows with the task's weights, which are kept: for those with
+    vectors alone."""
 
     def __init__(self, batch: Batch, module: torch.nn.Module, names: dict[str, str]) -> None:
         super().__init__()
@@ -172,8 +194,11 @@ def joined(parts: list[tuple[torch.Tensor, torch.Tensor]], name: str) -> torch.T
     """Rows in the batch's order."""
     shapes = {tuple(part.shape[1:]) for _, part in parts}
     if len(shapes) > 1:
-        raise errors.made("EMR_EMISMATCH", lib.EMR_EMISMATCH,
-                          f"tensor '{name}': the tasks of this batch have it in different shapes", tensor=name)
+        raise failed(
+            "EMR_EMISMATCH",
+            f"tensor '{name}': the tasks of this batch have it in different shapes",
+            tensor=name,
+        )
     out = parts[0][1].new_empty(sum(len(at) for at, _ in parts), *parts[0][1].shape[1:])
     for at, part in parts:
         out[at] = part
@@ -186,24 +211,37 @@ class Mixed(Batch):
         with libemr.torch.Mixed(model, bundle) as mixed, mixed.tasks(["french", "german"]):
             model(two_texts)
 
-    Until it is closed, its linear layers and embeddings are replaced by `Linear` and `Embedding`, and other layers with vectors
-    alone, such as norms, by `Each`. The first dimension of what goes into them must be the batch. The module's own weights stay
-    as they are; without `base` and an embedded one, they are the base, in place.
+    Until it is closed, its linear layers and embeddings are replaced by `Linear` and `Embedding`, and other
+    layers with vectors alone, such as norms, by `Each`. The first dimension of what goes into them must be
+    the batch. The module's own weights stay as they are; without `base` and an embedded one, they are the
+    base, in place.
 
     Args:
         module, bundle, base, names: as in `Switcher`.
-        materialise: layers with other matrices, such as convolutions, become `Each`, which keeps every task's weights of them;
-            else they raise `Unsupported`.
+        materialise: layers with other matrices, such as convolutions, become `Each`, which keeps every task's
+            weights of them; else they raise `Unsupported`.
     """
 
-    def __init__(self, module: torch.nn.Module, bundle: Bundle, base: ModelLike | None = None, *, names: Names = None,
-                 materialise: bool = False, mask_bytes: int = 0, threads: Threads = None, memory: Memory = None) -> None:
+    def __init__(
+        self,
+        module: torch.nn.Module,
+        bundle: Bundle,
+        base: ModelLike | None = None,
+        *,
+        names: Names = None,
+        materialise: bool = False,
+        mask_bytes: int = 0,
+        threads: Threads = None,
+        memory: Memory = None,
+    ) -> None:
         targets = find_targets(module, names)
         if base is None and not bundle.info.has_base:
             base = tensors_of(targets)
         super().__init__(bundle, base, mask_bytes=mask_bytes, threads=threads, memory=memory)
         self._replaced: list[tuple[torch.nn.Module, str, torch.nn.Module]] = []
-        self._names = {(id(owner), key): self._known(target) for target in targets for owner, key in target.places}
+        self._names = {
+            (id(owner), key): self._known(target) for target in targets for owner, key in target.places
+        }
         try:
             self._replace_all(module, materialise)
         except BaseException:
@@ -246,8 +284,13 @@ class Mixed(Batch):
             return Embedding(self, names["weight"], child.weight.dtype)
         leaf, vectors = not list(child.children()), all(getattr(child, key).dim() < 2 for key in names)
         if not leaf or not (vectors or materialise):
-            raise errors.made("EMR_EUNSUPPORTED", lib.EMR_EUNSUPPORTED,
-                              f"a {type(child).__name__} has a tensor '{next(iter(names.values()))}', by which no mixed batch is "
-                              "multiplied" + (": `materialise` keeps every task's weights of it" if leaf else ""),
-                              tensor=next(iter(names.values())))
+            name, how = (
+                next(iter(names.values())),
+                ": `materialise` keeps every task's weights of it" if leaf else "",
+            )
+            raise failed(
+                "EMR_EUNSUPPORTED",
+                f"a {type(child).__name__} has a tensor '{name}', by which no mixed batch is multiplied{how}",
+                tensor=name,
+            )
         return Each(self, child, names)

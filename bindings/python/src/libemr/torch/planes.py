@@ -1,22 +1,26 @@
-"""planes - the codes of a task's tensors, packed, in the memory of any device, and weights computed from them there.
+"""planes - the codes of a task's tensors, packed, in the memory of any device, and weights computed from them
+there.
 
-A weight is `base + step`. The step is a product, rounded to f32; the sum is rounded to f32 (taken in f64 where the base is),
-and once more to the dtype of the weights. These are the roundings of emr_modulator_apply, operation by operation, so the bits
-are the same. Every plane is compared with the library's own steps when it is packed."""
+A weight is `base + step`. The step is a product, rounded to f32; the sum is rounded to f32 (taken in f64
+where the base is), and once more to the dtype of the weights. These are the roundings of emr_modulator_apply,
+operation by operation, so the bits are the same. Every plane is compared with the library's own steps when it
+is packed."""
+
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import Tuple
 
 import torch
 
-from .. import errors
+from .._native import failed
 from ..model import Tensor
 from ..modulator import Modulator
 
 PIECE = 1 << 22  # parameters that are computed at a time
-STRETCH = 1 << 14  # of the flat space: no scale of a kind without a unified vector is shared beyond a multiple of it
+STRETCH = (
+    1 << 14
+)  # of the flat space: no scale of a kind without a unified vector is shared beyond a multiple of it
 NOTHING = -0.0  # a base to which every step comes out as it is, and nothing as nothing
 
 LEVELS = {
@@ -52,7 +56,8 @@ def unpack(packed: torch.Tensor, width: int, n: int) -> torch.Tensor:
 
 @dataclasses.dataclass
 class Piece:
-    """Parameters [first, first + count) of a tensor. Each of its scales (or pairs of scales) is that of `lengths` neighbours."""
+    """Parameters [first, first + count) of a tensor. Each of its scales (or pairs of scales) is that of
+    `lengths` neighbours."""
 
     first: int
     count: int
@@ -72,7 +77,8 @@ class Piece:
 
 @dataclasses.dataclass
 class Planes:
-    """What one task has of a merged tensor. Of kinds that have none, `unified` and `columns` are None; `unified` is shared."""
+    """What one task has of a merged tensor. Of kinds that have none, `unified` and `columns` are None;
+    `unified` is shared."""
 
     kind: str
     width: int
@@ -97,15 +103,20 @@ class Planes:
 
     def to(self, device: torch.device) -> Planes:
         """The same there. The unified values are expected to be there already."""
-        moved = [dataclasses.replace(piece, scales=piece.scales.to(device), lengths=piece.lengths.to(device))
-                 for piece in self.pieces]
+        moved = [
+            dataclasses.replace(piece, scales=piece.scales.to(device), lengths=piece.lengths.to(device))
+            for piece in self.pieces
+        ]
         return dataclasses.replace(
-            self, codes=self.codes.to(device), pieces=moved,
+            self,
+            codes=self.codes.to(device),
+            pieces=moved,
             columns=None if self.columns is None else self.columns.to(device),
-            levels=None if self.levels is None else self.levels.to(device))
+            levels=None if self.levels is None else self.levels.to(device),
+        )
 
 
-Steps = Tuple[torch.Tensor, torch.Tensor]  # what is added, in f32, and to which parameters at all
+Steps = tuple[torch.Tensor, torch.Tensor]  # what is added, in f32, and to which parameters at all
 
 
 def mask_steps(planes: Planes, piece: Piece) -> Steps:
@@ -150,8 +161,13 @@ def everywhere(takes: torch.Tensor, piece: Piece) -> torch.Tensor:
 
 
 STEPS: dict[str, Callable[[Planes, Piece], Steps]] = {
-    "mask": mask_steps, "two_sided": two_sided_steps, "sign": sign_steps, "thin": thin_steps, "levels": level_steps,
-    "differences": difference_steps}
+    "mask": mask_steps,
+    "two_sided": two_sided_steps,
+    "sign": sign_steps,
+    "thin": thin_steps,
+    "levels": level_steps,
+    "differences": difference_steps,
+}
 
 
 def add(base: torch.Tensor, step: torch.Tensor, takes: torch.Tensor, out: torch.Tensor) -> None:
@@ -162,11 +178,16 @@ def add(base: torch.Tensor, step: torch.Tensor, takes: torch.Tensor, out: torch.
 
 
 def check_dtypes(base: torch.dtype, out: torch.dtype, tensor: str) -> None:
-    """Whether torch rounds as the library does: 8-bit floats saturate there, and F64 would be rounded twice."""
+    """Whether torch rounds as the library does: 8-bit floats saturate there, and F64 would be rounded
+    twice."""
     plain = (torch.float32, torch.float16, torch.bfloat16)
     wide = (torch.float32, torch.float64)
     if not (base in plain and out in (*plain, torch.float64) or base == torch.float64 and out in wide):
-        raise errors.Unsupported(f"tensor '{tensor}': weights in {out} from a base in {base} are not computed on a device")
+        raise failed(
+            "EMR_EUNSUPPORTED",
+            f"tensor '{tensor}': weights in {out} from a base in {base} are not computed on a device",
+            tensor=tensor,
+        )
 
 
 @dataclasses.dataclass
@@ -189,8 +210,8 @@ class Layout:
 
 
 def cut_scales(layout: Layout, scales: torch.Tensor, in_stretches: bool) -> list[Piece]:
-    """The tensor's pieces. Scales are one for all, or one for each row; in stretches, where a row goes on beyond a multiple of
-    STRETCH in flat space, one more."""
+    """The tensor's pieces. Scales are one for all, or one for each row; in stretches, where a row goes on
+    beyond a multiple of STRETCH in flat space, one more."""
     pieces = []
     for first, end in layout.cuts():
         length = layout.count // (layout.n_rows if in_stretches else len(scales))
@@ -219,7 +240,11 @@ def check_piece(planes: Planes, piece: Piece, expected: torch.Tensor, tensor: st
     step, takes = planes.steps(piece)
     found = torch.where(takes, step, torch.tensor(NOTHING))
     if not torch.equal(found.view(torch.int32), expected.view(torch.int32)):
-        raise errors.Unsupported(f"tensor '{tensor}': its scales are too large or too small to be applied on a device")
+        raise failed(
+            "EMR_EUNSUPPORTED",
+            f"tensor '{tensor}': its scales are too large or too small to be applied on a device",
+            tensor=tensor,
+        )
 
 
 def sign_codes(planes: Planes, piece: Piece, steps: torch.Tensor) -> torch.Tensor:
@@ -243,7 +268,8 @@ WIDTHS = {"mask": 1, "two_sided": 1, "sign": 1, "thin": 2, "differences": 8}
 
 
 def find_columns(modulator: Modulator, layout: Layout, pieces: list[Piece]) -> torch.Tensor:
-    """Scales of columns. A row's and a column's are BF16, so that their product is exact, and so is its quotient."""
+    """Scales of columns. A row's and a column's are BF16, so that their product is exact, and so is its
+    quotient."""
     columns = torch.zeros(layout.n_columns, dtype=torch.float32)
     for piece in pieces:
         ratios = library_steps(modulator, layout, piece).abs() / piece.spread()
@@ -267,12 +293,14 @@ def pack_coded(modulator: Modulator, layout: Layout, kind: str, n_levels: int, w
     for piece in pieces:
         steps = library_steps(modulator, layout, piece)
         packed = pack(CODES[kind](planes, piece, steps).to(torch.uint8), width)
-        codes[piece.first * width // 8:][:len(packed)] = packed
+        codes[piece.first * width // 8 :][: len(packed)] = packed
         check_piece(planes, piece, steps, layout.tensor)
     return planes
 
 
-def pack_elected(modulator: Modulator, mask: Tensor, layout: Layout, kind: str, unified: torch.Tensor) -> Planes:
+def pack_elected(
+    modulator: Modulator, mask: Tensor, layout: Layout, kind: str, unified: torch.Tensor
+) -> Planes:
     """Of a kind with a unified vector; `mask` is the task's, as a tensor of a model."""
     scales = torch.from_numpy(modulator.rescalers(layout.tensor))
     if kind == "two_sided":

@@ -1,4 +1,5 @@
 """switcher.py - tasks of a bundle in a live module: its parameters become any task's, in place."""
+
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
@@ -26,27 +27,42 @@ class Switcher:
         with switcher.task("german"):
             model(inputs)               # french again afterwards
 
-    Parameters and persistent buffers are written in place, always computed from the base, so nothing drifts. In the CPU's
-    memory a `Session` writes them; on other devices they are computed there, from packed codes that are uploaded when a task
-    comes for the first time, and have the same bits. Used by one thread at a time.
+    Parameters and persistent buffers are written in place, always computed from the base, so nothing drifts.
+    In the CPU's memory a `Session` writes them; on other devices they are computed there, from packed codes
+    that are uploaded when a task comes for the first time, and have the same bits. Used by one thread at a
+    time.
 
     Args:
-        module: whose parameters and buffers are the tensors of the tasks, in any float type. They must be contiguous.
+        module: whose parameters and buffers are the tensors of the tasks, in any float type. They must be
+            contiguous.
         bundle: a bundle.
-        base: a path, Model or mapping of arrays; None: the embedded one or, without that, a copy of the module's own weights,
-            which must be the base's then.
-        names: what the bundle calls the module's tensors, where it is something else: a mapping or a function. None: the
-            names of the module's state dict; of a transformers model, those by which it is saved.
-        strict: what module and task do not have in common raises `Mismatch`; else what a task lacks is the base's, or what it
-            was at first.
-        resize: a tensor that has another shape in a task, such as a head, is replaced; else that raises `Mismatch`.
-        planes: whether weights are computed by torch from packed codes; None: where the module is not in the CPU's memory.
+        base: a path, Model or mapping of arrays; None: the embedded one or, without that, a copy of the
+            module's own weights, which must be the base's then.
+        names: what the bundle calls the module's tensors, where it is something else: a mapping or a
+            function. None: the names of the module's state dict; of a transformers model, those by which it
+            is saved.
+        strict: what module and task do not have in common raises `Mismatch`; else what a task lacks is the
+            base's, or what it was at first.
+        resize: a tensor that has another shape in a task, such as a head, is replaced; else that raises
+            `Mismatch`.
+        planes: whether weights are computed by torch from packed codes; None: where the module is not in the
+            CPU's memory.
         threads, memory: of the session.
     """
 
-    def __init__(self, module: torch.nn.Module, bundle: Bundle, base: ModelLike | None = None, *, names: Names = None,
-                 strict: bool = True, resize: bool = False, planes: bool | None = None, threads: Threads = None,
-                 memory: Memory = None) -> None:
+    def __init__(
+        self,
+        module: torch.nn.Module,
+        bundle: Bundle,
+        base: ModelLike | None = None,
+        *,
+        names: Names = None,
+        strict: bool = True,
+        resize: bool = False,
+        planes: bool | None = None,
+        threads: Threads = None,
+        memory: Memory = None,
+    ) -> None:
         self.bundle = bundle
         self._strict, self._resize = strict, resize
         self._module, self._names = module, names
@@ -55,8 +71,11 @@ class Switcher:
         self._at_first: dict[str, torch.Tensor] = {}
         given = base_of(bundle, base, self._targets)
         on_cpu = all(target.tensor.device.type == "cpu" for target in self._targets)
-        self._engine: Engine = DeviceEngine(bundle, given) if planes or (planes is None and not on_cpu) else \
-            HostEngine(bundle, given, threads, memory)
+        self._engine: Engine = (
+            DeviceEngine(bundle, given)
+            if planes or (planes is None and not on_cpu)
+            else HostEngine(bundle, given, threads, memory)
+        )
 
     def _find(self) -> None:
         self._targets = find_targets(self._module, self._names)
@@ -79,7 +98,8 @@ class Switcher:
         return self._current
 
     def switch(self, task: str | None) -> None:
-        """The module becomes a task, or the base. After a failure its weights are undefined until the next switch."""
+        """The module becomes a task, or the base. After a failure its weights are undefined until the next
+        switch."""
         chosen = self._known(task)
         taken = set(map(id, chosen.values()))
         rest = [target for target in self._targets if id(target) not in taken]
@@ -97,7 +117,8 @@ class Switcher:
         self._current = task
 
     def prepare(self, task: str | None) -> None:
-        """Gets ready for a task, so that its first switch takes no longer than others: on a device, uploads its codes."""
+        """Gets ready for a task, so that its first switch takes no longer than others: on a device, uploads
+        its codes."""
         self._engine.prepare(task, self._known(task))
 
     def forget(self, task: str) -> None:
@@ -129,18 +150,28 @@ class Switcher:
 
     def _choose(self, task: str | None) -> dict[str, Target]:
         """The targets that a task has tensors for, by the tensors' names."""
-        chosen = {name: target for target in self._targets if (name := self._name_in(task, target)) is not None}
+        chosen = {
+            name: target for target in self._targets if (name := self._name_in(task, target)) is not None
+        }
         if not self._strict or task is None:
             return chosen
         known = {name for target in self._targets for name in target.names}
-        strangers = [name for name in self._engine.model(task) if name not in known and not name.startswith(NO_WEIGHTS)]
+        strangers = [
+            name for name in self._engine.model(task) if name not in known and not name.startswith(NO_WEIGHTS)
+        ]
         if strangers:
-            raise mismatch(f"task '{task}' has a tensor '{strangers[0]}', and the module has none of that name{more(strangers)}",
-                           task, strangers[0])
+            raise mismatch(
+                f"task '{task}' has a tensor '{strangers[0]}' that the module lacks{more(strangers)}",
+                task,
+                strangers[0],
+            )
         lacking = [target.names[0] for target in self._targets if self._name_in(task, target) is None]
         if lacking:
-            raise mismatch(f"the module has a tensor '{lacking[0]}', and task '{task}' has none of that name{more(lacking)}",
-                           task, lacking[0])
+            raise mismatch(
+                f"the module has a tensor '{lacking[0]}' that task '{task}' lacks{more(lacking)}",
+                task,
+                lacking[0],
+            )
         return chosen
 
     def _keep_first(self, targets: Iterable[Target]) -> None:
@@ -156,8 +187,12 @@ class Switcher:
             return
         if not self._resize or not target.places:
             of = "the base" if task is None else f"task '{task}'"
-            raise mismatch(f"{of}: tensor '{name}' has the shape {list(shape)}, the module's "
-                           f"{list(tensor.shape)}; `resize` replaces it", task, name)
+            raise mismatch(
+                f"{of}: tensor '{name}' has the shape {list(shape)}, the module's "
+                f"{list(tensor.shape)}; `resize` replaces it",
+                task,
+                name,
+            )
         target.replace(torch.empty(shape, dtype=tensor.dtype, device=tensor.device))
 
 

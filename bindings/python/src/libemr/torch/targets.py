@@ -1,4 +1,6 @@
-"""targets.py - where a module keeps what a checkpoint has: parameters and persistent buffers, tied ones once."""
+"""targets.py - where a module keeps what a checkpoint has: parameters and persistent buffers, tied ones
+once."""
+
 from __future__ import annotations
 
 import sys
@@ -7,8 +9,7 @@ from typing import Any, Union
 
 import torch
 
-from .. import errors
-from .._native import lib
+from .._native import failed
 
 __all__ = ["Names", "Target", "find_targets", "memory_of"]
 
@@ -16,8 +17,8 @@ Names = Union[Mapping[str, str], Callable[[str], str], None]
 
 
 class Target:
-    """A tensor of a module, and what checkpoints may call it: more than one name where modules share it. Its `places` are the
-    modules that have it, and what they call it; none where it is a part of a parameter."""
+    """A tensor of a module, and what checkpoints may call it: more than one name where modules share it. Its
+    `places` are the modules that have it, and what they call it; none where it is a part of a parameter."""
 
     def __init__(self, tensor: torch.Tensor) -> None:
         self.tensor = tensor.detach()
@@ -39,8 +40,14 @@ class Target:
 def named(module: torch.nn.Module) -> Iterator[tuple[str, torch.nn.Module, str, torch.Tensor]]:
     """What the module's state dict has, tied ones under each name."""
     for prefix, owner in module.named_modules(remove_duplicate=False):
-        kept = [*owner._parameters.items(),
-                *((key, buffer) for key, buffer in owner._buffers.items() if key not in owner._non_persistent_buffers_set)]
+        kept = [
+            *owner._parameters.items(),
+            *(
+                (key, buffer)
+                for key, buffer in owner._buffers.items()
+                if key not in owner._non_persistent_buffers_set
+            ),
+        ]
         for key, tensor in kept:
             if tensor is not None:
                 yield f"{prefix}.{key}" if prefix else key, owner, key, tensor
@@ -64,8 +71,11 @@ def find_targets(module: torch.nn.Module, names: Names) -> list[Target]:
     memory = {tensor.untyped_storage().data_ptr() for tensor in tensors.values()}
     for name, tensor in renamed(module, tensors, names).items():
         if tensor.untyped_storage().data_ptr() not in memory or not tensor.is_contiguous():
-            raise errors.made("EMR_EUNSUPPORTED", lib.EMR_EUNSUPPORTED,
-                              f"the module does not have the tensor '{name}' of checkpoints in one piece in memory", tensor=name)
+            raise failed(
+                "EMR_EUNSUPPORTED",
+                f"the module does not have the tensor '{name}' of checkpoints in one piece in memory",
+                tensor=name,
+            )
         target = found.setdefault(place_of(tensor), Target(tensor))
         target.names.append(name)
         target.places = places.get(place_of(tensor), [])
@@ -78,7 +88,9 @@ def place_of(tensor: torch.Tensor) -> Any:
     return tensor.data_ptr(), tensor.shape, tensor.stride(), tensor.dtype, tensor.device
 
 
-def renamed(module: torch.nn.Module, tensors: dict[str, torch.Tensor], names: Names) -> Mapping[str, torch.Tensor]:
+def renamed(
+    module: torch.nn.Module, tensors: dict[str, torch.Tensor], names: Names
+) -> Mapping[str, torch.Tensor]:
     """The tensors under the names that checkpoints have them by."""
     if callable(names):
         return {names(name): tensor for name, tensor in tensors.items()}
