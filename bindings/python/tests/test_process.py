@@ -12,8 +12,10 @@ import pytest
 import libemr
 
 INTERRUPTED = """
-import sys, time
+import signal, sys, time
 import numpy as np, libemr
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # which shells take from what they run in the background
 
 def slowly(first, count):
     if first > 200000:
