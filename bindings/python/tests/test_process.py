@@ -15,7 +15,7 @@ INTERRUPTED = """
 import signal, sys, time
 import numpy as np, libemr
 
-signal.signal(signal.SIGINT, signal.default_int_handler)  # which shells take from what they run in the background
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may ignore it
 
 def slowly(first, count):
     if first > 200000:
