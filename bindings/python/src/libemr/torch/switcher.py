@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import dataclasses
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
@@ -17,6 +18,17 @@ from .targets import Names, Target, find_targets, memory_of
 __all__ = ["Switcher"]
 
 NO_WEIGHTS = ("file:", "gguf.header")
+
+
+@dataclasses.dataclass
+class Plan:
+    """What a switch writes: the task's own tensors, the base's where the task lacks them, and the rest, which
+    neither has. What is lost is what the base cannot give back."""
+
+    own: dict[str, Target]
+    from_base: dict[str, Target]
+    rest: list[Target]
+    lost: list[Target]
 
 
 class Switcher:
@@ -80,7 +92,7 @@ class Switcher:
     def _find(self) -> None:
         self._targets = find_targets(self._module, self._names)
         self._memory = memory_of(self._module)
-        self._chosen: dict[str | None, dict[str, Target]] = {}
+        self._plans: dict[str | None, Plan] = {}
 
     def close(self) -> None:
         """Frees what it holds. The module keeps the weights that it has."""
@@ -100,26 +112,25 @@ class Switcher:
     def switch(self, task: str | None) -> None:
         """The module becomes a task, or the base. After a failure its weights are undefined until the next
         switch."""
-        chosen = self._known(task)
-        taken = set(map(id, chosen.values()))
-        rest = [target for target in self._targets if id(target) not in taken]
-        from_base = {name: target for target in rest if (name := self._name_in(None, target)) is not None}
-        self._keep_first(chosen.values())
-        for of, targets in ((task, chosen), (None, from_base)):
+        plan = self._plan(task)
+        for target in plan.lost:
+            if target.names[0] not in self._at_first:
+                self._at_first[target.names[0]] = target.tensor.clone()
+        for of, targets in ((task, plan.own), (None, plan.from_base)):
             for name, target in targets.items():
                 self._fit(of, name, target)
-            self._engine.write(of, targets)
-        for target in rest:
-            if target.names[0] in self._at_first and self._name_in(None, target) is None:
+            if targets:
+                self._engine.write(of, targets)
+        for target in plan.rest:
+            if target.names[0] in self._at_first:
                 put(target, self._at_first[target.names[0]])
         note_change([target.tensor for target in self._targets])
-        self._memory = memory_of(self._module)
         self._current = task
 
     def prepare(self, task: str | None) -> None:
         """Gets ready for a task, so that its first switch takes no longer than others: on a device, uploads
         its codes."""
-        self._engine.prepare(task, self._known(task))
+        self._engine.prepare(task, self._plan(task).own)
 
     def forget(self, task: str) -> None:
         """Frees what a task has on the device, until it is switched to again."""
@@ -135,13 +146,22 @@ class Switcher:
         finally:
             self.switch(before)
 
-    def _known(self, task: str | None) -> dict[str, Target]:
-        """The targets of a task; looked for again where the module's memory has moved."""
+    def _plan(self, task: str | None) -> Plan:
+        """What a switch does; made again where the module's memory has moved."""
         if memory_of(self._module) != self._memory:
             self._find()
-        if task not in self._chosen:
-            self._chosen[task] = self._choose(task)
-        return self._chosen[task]
+        if task not in self._plans:
+            own = self._choose(task)
+            taken = {id(target) for target in own.values()}
+            others = [target for target in self._targets if id(target) not in taken]
+            named = [(self._name_in(None, target), target) for target in others]
+            self._plans[task] = Plan(
+                own,
+                {name: target for name, target in named if name is not None},
+                [target for name, target in named if name is None],
+                [target for target in own.values() if self._name_in(None, target) is None],
+            )
+        return self._plans[task]
 
     def _name_in(self, task: str | None, target: Target) -> str | None:
         """What the task, or the base, calls a target; None: it has no such tensor."""
@@ -174,12 +194,6 @@ class Switcher:
             )
         return chosen
 
-    def _keep_first(self, targets: Iterable[Target]) -> None:
-        """What the base cannot give back is copied before it is written over."""
-        for target in targets:
-            if target.names[0] not in self._at_first and self._name_in(None, target) is None:
-                self._at_first[target.names[0]] = target.tensor.clone()
-
     def _fit(self, task: str | None, name: str, target: Target) -> None:
         """The target has the tensor's shape."""
         shape, tensor = self._engine.shape(task, name), target.tensor
@@ -194,9 +208,11 @@ class Switcher:
                 name,
             )
         target.replace(torch.empty(shape, dtype=tensor.dtype, device=tensor.device))
+        self._memory = memory_of(self._module)
 
 
 def put(target: Target, tensor: torch.Tensor) -> None:
+    """A copy of the tensor, in its place."""
     if target.tensor.shape == tensor.shape:
         target.tensor.copy_(tensor)
     else:
