@@ -68,7 +68,8 @@ fn build(root: &Path) {
     });
     common.includes(&xxhash.include_paths);
     if has_feature("ZSTD") {
-        let zstd = find("libzstd", "1.4", "install it (Debian: libzstd-dev), or do without the feature `zstd`");
+        let zstd =
+            find("libzstd", "1.4", "install it (Debian: libzstd-dev), or do without the feature `zstd`");
         common.includes(&zstd.include_paths).define("EMR_WITH_ZSTD", None);
     }
     if is_x86 {

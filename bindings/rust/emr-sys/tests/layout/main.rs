@@ -37,7 +37,9 @@ fn structs_and_constants_are_those_of_the_c_compiler() {
     let mut rust: Vec<String> =
         table::layouts().into_iter().map(|(name, a, b)| format!("{name} {a} {b}")).collect();
     rust.extend(table::numbers().into_iter().map(|(name, value)| format!("{name} {value}")));
-    rust.extend(table::texts().into_iter().map(|(name, value)| format!("{name} {}", value.to_str().unwrap())));
+    rust.extend(
+        table::texts().into_iter().map(|(name, value)| format!("{name} {}", value.to_str().unwrap())),
+    );
     let c = measured_by_c();
     assert!(rust.len() > 600, "only {} lines", rust.len());
     for (rust, c) in rust.iter().zip(&c) {
