@@ -26,11 +26,6 @@ impl BlockType {
         self as c::emr_block_type
     }
 
-    /// As C has one that may be left open.
-    pub(crate) fn raw_or_none(blocks: Option<Self>) -> c::emr_block_type {
-        blocks.map_or(c::EMR_BLOCK_TYPE_NONE, Self::raw)
-    }
-
     /// Bytes of a block.
     pub fn bytes(self) -> usize {
         // SAFETY: any number will do.

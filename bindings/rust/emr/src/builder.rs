@@ -274,6 +274,15 @@ impl<'a> ModelBuilder<'a> {
         Ok(())
     }
 
+    /// Sets a key of the metadata.
+    pub fn set_metadata(&mut self, key: &str, value: &str) -> Result<()> {
+        let (key, value) = (c_string(key)?, c_string(value)?);
+        // SAFETY: valid arguments.
+        call(|error| unsafe {
+            c::emr_model_set_metadata(self.handle.get(), key.as_ptr(), value.as_ptr(), error)
+        })
+    }
+
     /// The model.
     pub fn build(self) -> Model<'a> {
         Model::from_handle(self.handle, self.keep)

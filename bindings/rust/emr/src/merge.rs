@@ -348,10 +348,7 @@ impl<'a> Merge<'a> {
     /// Reads every tensor from its model, and writes the bundle.
     pub fn run(self, output: Output<'_>) -> Result<MergeReport> {
         let output = output.open()?;
-        self.set_output(&output)?;
-        self.run_all()?;
-        let report = self.report()?;
-        drop(self);
+        let report = self.run_to(|merge| merge.set_output(&output.io()))?;
         output.finish()?;
         Ok(report)
     }
@@ -370,13 +367,10 @@ impl<'a> Merge<'a> {
         let path = path.as_ref();
         let file = NewFile::resume(path, replace)?;
         let journal = NewFile::resume(&journal_of(path), true)?;
-        // SAFETY: both files outlive the run; C copies their tables.
-        call(|error| unsafe { c::emr_merge_set_output(self.raw(), &file.io(), error) })?;
-        // SAFETY: likewise.
-        call(|error| unsafe { c::emr_merge_set_journal(self.raw(), &journal.io(), interval, error) })?;
-        self.run_all()?;
-        let report = self.report()?;
-        drop(self);
+        let report = self.run_to(|merge| {
+            merge.set_output(&file.io())?;
+            merge.set_journal(&journal.io(), interval)
+        })?;
         file.commit()?;
         journal.discard();
         Ok(report)
@@ -385,6 +379,29 @@ impl<'a> Merge<'a> {
     /// Reads every tensor from its model, and hands results to a sink instead of writing a bundle.
     pub fn run_into(self, sink: &mut dyn Sink) -> Result<MergeReport> {
         let sink = Fixed::new(SinkOf { sink, unified_dtype: self.unified_dtype, kinds: self.kinds.clone() });
+        self.run_to(|merge| merge.set_sink(&sink))
+    }
+
+    /// Runs to what `set` sets, which outlives C's handle.
+    fn run_to(self, set: impl FnOnce(&Self) -> Result<()>) -> Result<MergeReport> {
+        set(&self)?;
+        // SAFETY: all that was set is kept.
+        call(|error| unsafe { c::emr_merge_run(self.raw(), error) })?;
+        self.report()
+    }
+
+    /// The output outlives the handle.
+    fn set_output(&self, io: &c::emr_io) -> Result<()> {
+        // SAFETY: C copies the table.
+        call(|error| unsafe { c::emr_merge_set_output(self.raw(), io, error) })
+    }
+
+    fn set_journal(&self, io: &c::emr_io, interval: u64) -> Result<()> {
+        // SAFETY: C copies the table.
+        call(|error| unsafe { c::emr_merge_set_journal(self.raw(), io, interval, error) })
+    }
+
+    fn set_sink(&self, sink: &Fixed<SinkOf<'_>>) -> Result<()> {
         let raw = c::emr_sink {
             user: sink.user(),
             unified: Some(sink_unified),
@@ -392,30 +409,18 @@ impl<'a> Merge<'a> {
             rescalers: Some(sink_rescalers),
             ..Default::default()
         };
-        // SAFETY: the sink outlives the run; C copies the table.
-        call(|error| unsafe { c::emr_merge_set_sink(self.raw(), &raw, error) })?;
-        self.run_all()?;
-        self.report()
-    }
-
-    fn set_output(&self, output: &OpenOutput<'_>) -> Result<()> {
-        // SAFETY: C copies the table, and the output outlives the run.
-        call(|error| unsafe { c::emr_merge_set_output(self.raw(), &output.io(), error) })
-    }
-
-    fn run_all(&self) -> Result<()> {
-        // SAFETY: all that was set is kept.
-        call(|error| unsafe { c::emr_merge_run(self.raw(), error) })
+        // SAFETY: C copies the table.
+        call(|error| unsafe { c::emr_merge_set_sink(self.raw(), &raw, error) })
     }
 
     /// Begins to take bytes that the host pushes, of the tensors that have none of their own
     /// ([`ModelBuilder::add_pushed`](crate::ModelBuilder::add_pushed)).
     pub fn begin(self, output: Output<'a>) -> Result<Push<'a>> {
-        let output = output.open()?;
-        self.set_output(&output)?;
+        let push = Push { output: output.open()?, merge: self };
+        push.merge.set_output(&push.output.io())?;
         // SAFETY: all that was set is kept.
-        call(|error| unsafe { c::emr_merge_begin(self.raw(), error) })?;
-        Ok(Push { merge: self, output })
+        call(|error| unsafe { c::emr_merge_begin(push.merge.raw(), error) })?;
+        Ok(push)
     }
 
     fn report(&self) -> Result<MergeReport> {
