@@ -9,7 +9,7 @@ fn main() {
     let root = source_root();
     println!("cargo:include={}", root.join("include").display());
     if has_feature("SYSTEM") || env::var("EMR_SYSTEM").is_ok_and(|value| value == "1") {
-        find("libemr", env!("CARGO_PKG_VERSION"), "libemr itself (`meson install` puts it there)");
+        find_installed();
     } else {
         build(&root);
     }
@@ -35,10 +35,11 @@ fn target(what: &str) -> String {
     env::var(format!("CARGO_CFG_TARGET_{what}")).unwrap_or_default()
 }
 
-fn find(library: &str, version: &str, what: &str) -> pkg_config::Library {
-    match pkg_config::Config::new().atleast_version(version).probe(library) {
-        Ok(found) => found,
-        Err(error) => panic!("{library} {version} or newer is needed: {what}.\n{error}"),
+/// Links libemr as it is installed. Before 1.0 the next minor version is another library.
+fn find_installed() {
+    let found = pkg_config::Config::new().range_version("0.2.0".."0.3.0").probe("libemr");
+    if let Err(error) = found {
+        panic!("libemr 0.2 is not installed (`meson install` does it).\n{error}");
     }
 }
 
@@ -68,8 +69,12 @@ fn build(root: &Path) {
     });
     common.includes(&xxhash.include_paths);
     if has_feature("ZSTD") {
-        let zstd =
-            find("libzstd", "1.4", "install it (Debian: libzstd-dev), or do without the feature `zstd`");
+        let zstd = pkg_config::probe_library("libzstd").unwrap_or_else(|error| {
+            panic!(
+                "libzstd is needed (Debian: libzstd-dev), or do without the feature `zstd`.
+{error}"
+            );
+        });
         common.includes(&zstd.include_paths).define("EMR_WITH_ZSTD", None);
     }
     if is_x86 {

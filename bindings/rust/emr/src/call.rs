@@ -216,3 +216,42 @@ pub(crate) fn filled_pointer<T>(
     call(|error| f(&mut pointer, error))?;
     Ok(pointer)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::panic::catch_unwind;
+
+    #[test]
+    fn a_panic_goes_on_when_the_call_returned() {
+        let mut is_after = false;
+        let call = AssertUnwindSafe(|| {
+            call_infallible(|| {
+                assert_eq!(callback_infallible(3, || std::panic::panic_any(7)), 3);
+                is_after = true;
+            })
+        });
+        assert_eq!(catch_unwind(call).unwrap_err().downcast_ref(), Some(&7));
+        assert!(is_after && current_frame().is_null());
+    }
+
+    #[test]
+    fn a_call_in_a_callback_has_a_frame_of_its_own() {
+        call_infallible(|| {
+            let outer = current_frame();
+            let inner = call_infallible(current_frame);
+            assert!(outer != inner && current_frame() == outer);
+        });
+    }
+
+    #[test]
+    fn only_the_first_panic_goes_on() {
+        let call = || {
+            call_infallible(|| {
+                callback_infallible((), || std::panic::panic_any(1));
+                callback_infallible((), || std::panic::panic_any(2));
+            })
+        };
+        assert_eq!(catch_unwind(call).unwrap_err().downcast_ref(), Some(&1));
+    }
+}

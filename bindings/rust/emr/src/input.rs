@@ -275,3 +275,34 @@ pub(crate) unsafe fn slice<'x, T>(pointer: *const T, n: usize) -> &'x [T] {
     // SAFETY: the caller's.
     unsafe { std::slice::from_raw_parts(pointer, n) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::ptr::null_mut;
+
+    #[test]
+    fn a_readers_table_reads_measures_and_maps() {
+        let (io, kept) = Input::from(vec![1u8, 2, 3, 4]).lower().unwrap();
+        let kept = Box::new(kept); // it may move
+        let (mut bytes, mut n, mut window) = ([0u8; 2], 0, null());
+        // SAFETY: the table with its user, and outputs of these sizes.
+        unsafe {
+            assert_eq!(io.read.unwrap()(io.user, 1, bytes.as_mut_ptr().cast(), 2, null_mut()), c::EMR_OK);
+            assert_eq!(io.read.unwrap()(io.user, 4, null_mut(), 0, null_mut()), c::EMR_OK);
+            assert_eq!(io.length.unwrap()(io.user, &mut n, null_mut()), c::EMR_OK);
+            assert_eq!(io.map.unwrap()(io.user, 2, 2, &mut window, null_mut()), c::EMR_OK);
+            io.will_need.unwrap()(io.user, 2, u64::MAX);
+            assert_eq!(slice(window.cast::<u8>(), 2), [3, 4]);
+        }
+        assert_eq!((bytes, n), ([2, 3], 4));
+        drop(kept);
+    }
+
+    #[test]
+    fn a_part_lies_inside() {
+        assert_eq!(part_of(b"abc", 1, 2), Some(&b"bc"[..]));
+        assert_eq!(part_of(b"abc", 3, 0), Some(&b""[..]));
+        assert_eq!((part_of(b"abc", 2, 2), part_of(b"abc", u64::MAX, 1)), (None, None));
+    }
+}

@@ -61,3 +61,8 @@ pub use version::{features, version, version_number, Features};
 
 /// Stands for the base wherever a task's number is expected.
 pub const BASE: u32 = emr_sys::EMR_BASE;
+
+/// The example of the README, which is to compile.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;

@@ -129,3 +129,25 @@ unsafe extern "C" fn sync(user: *mut c_void, error: *mut c::emr_error) -> c::emr
     // SAFETY: the user that `io` set; nothing is written meanwhile.
     callback(error, || Ok(unsafe { &mut *user.cast::<Sequential<'_>>() }.writer.flush()?))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::ptr::null_mut;
+
+    #[test]
+    fn a_writers_table_writes_from_front_to_back() {
+        let mut bytes = Vec::new();
+        let output = Output::writer(&mut bytes).open().unwrap();
+        let io = output.io();
+        let moved = vec![output];
+        // SAFETY: the table with its user, and as many bytes.
+        unsafe {
+            assert_eq!(io.write.unwrap()(io.user, 0, b"ab".as_ptr().cast(), 2, null_mut()), c::EMR_OK);
+            assert_eq!(io.write.unwrap()(io.user, 2, b"c".as_ptr().cast(), 1, null_mut()), c::EMR_OK);
+            assert_eq!(io.sync.unwrap()(io.user, null_mut()), c::EMR_OK);
+        }
+        moved.into_iter().for_each(|output| output.finish().unwrap());
+        assert_eq!(bytes, b"abc");
+    }
+}

@@ -292,3 +292,79 @@ impl std::fmt::Debug for Pool {
         f.debug_struct("Pool").field("concurrency", &self.concurrency()).finish()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::call::call_infallible;
+    use std::sync::atomic::AtomicUsize;
+
+    /// Threads that begin what there is, one of them twice, and forget the last.
+    struct Careless;
+
+    impl Executor for Careless {
+        fn concurrency(&self) -> NonZeroU32 {
+            NonZeroU32::new(2).unwrap()
+        }
+
+        fn parallel_for(&self, n: usize, work: &(dyn Fn(usize) + Sync)) {
+            std::thread::scope(|scope| {
+                for i in (0..n - 1).chain([0, n + 7]) {
+                    scope.spawn(move || work(i));
+                }
+            });
+        }
+    }
+
+    /// Counts, and sees that it works for a call.
+    unsafe extern "C" fn count(arg: *mut c_void, i: usize) {
+        // SAFETY: the counters below.
+        let counters = unsafe { &*arg.cast::<[AtomicUsize; 5]>() };
+        counters[i].fetch_add(1, Ordering::Relaxed);
+        assert!(!current_frame().is_null());
+    }
+
+    #[test]
+    fn each_piece_of_work_is_done_once_and_for_its_call() {
+        let lowered = Resources::new().executor(Careless).lower().unwrap();
+        let moved = Box::new(lowered);
+        let raw = moved.raw();
+        let counters: [AtomicUsize; 5] = Default::default();
+        let arg = std::ptr::from_ref(&counters).cast_mut().cast();
+        // SAFETY: the table of an executor that lives, and work for so many.
+        call_infallible(|| unsafe {
+            let executor = &*raw.executor;
+            assert_eq!(executor.concurrency, 2);
+            executor.parallel_for.unwrap()(executor.user, 5, Some(count), arg);
+        });
+        assert!(counters.iter().all(|counter| counter.load(Ordering::Relaxed) == 1));
+        assert!(current_frame().is_null());
+    }
+
+    #[test]
+    fn progress_is_told_through_the_table() {
+        let mut seen = Vec::new();
+        let lowered = Resources::new()
+            .threads(1)
+            .progress(|progress| {
+                seen.push(progress.done);
+                if progress.done > 1 {
+                    ControlFlow::Break(())
+                } else {
+                    ControlFlow::Continue(())
+                }
+            })
+            .lower()
+            .unwrap();
+        let raw = lowered.raw();
+        assert!(raw.executor.is_null());
+        let tell = |done| {
+            let now = c::emr_progress { done, total: 2, ..Default::default() };
+            // SAFETY: the table's function with its user.
+            unsafe { raw.progress.unwrap()(raw.progress_user, &now, null_mut()) }
+        };
+        assert_eq!([tell(1), tell(2)], [c::EMR_OK, c::EMR_ECANCELED]);
+        drop(lowered);
+        assert_eq!(seen, [1, 2]);
+    }
+}

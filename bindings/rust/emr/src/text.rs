@@ -114,3 +114,35 @@ impl CStrings {
 pub(crate) fn lossy(bytes: &[u8]) -> Cow<'_, str> {
     String::from_utf8_lossy(bytes)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::ErrorKind;
+
+    #[test]
+    fn a_zero_byte_is_refused() {
+        assert_eq!(c_string("a\0b").unwrap_err().kind(), ErrorKind::InvalidArgument);
+        assert_eq!(c_path(Path::new("a\0b")).unwrap_err().kind(), ErrorKind::InvalidArgument);
+        assert_eq!(c_text("a\0b").as_bytes(), b"a");
+    }
+
+    #[test]
+    fn an_array_of_texts_lasts_where_it_moves() {
+        let texts = CStrings::new(["one", "two"]).unwrap();
+        let moved = Box::new(texts);
+        // SAFETY: two texts, which live as long as `moved`.
+        let read = unsafe { [text(*moved.as_ptr()), text(*moved.as_ptr().add(1))] };
+        assert_eq!((read, moved.len()), (["one", "two"], 2));
+        assert!(CStrings::new(["a\0"]).is_err());
+    }
+
+    #[test]
+    fn what_is_no_text_is_cut() {
+        // SAFETY: texts that end in a zero byte.
+        unsafe {
+            assert_eq!(text(c"caf\xc3".as_ptr()), "caf");
+            assert_eq!((text(std::ptr::null()), optional_text(std::ptr::null())), ("", None));
+        }
+    }
+}
