@@ -7,7 +7,7 @@ use crate::handle::{keep, Fixed, Handle, Keep};
 use crate::input::{slice_mut, Input};
 use crate::model::Model;
 use crate::tensor::{Format, Tensor};
-use crate::text::c_string;
+use crate::text::{c_string, text};
 use emr_sys as c;
 use std::ffi::c_void;
 use std::ptr::null_mut;
@@ -153,11 +153,9 @@ impl<'a> ModelBuilder<'a> {
 
     /// The bytes outlive the model.
     fn add_memory(&mut self, name: &str, format: Format, shape: &[u64], bytes: &[u8]) -> Result<()> {
-        let needed = format.bytes_of(shape);
-        if needed != Some(bytes.len() as u64) {
-            let sizes =
-                format!("tensor '{name}' of {format:?} and shape {shape:?} has not {} bytes", bytes.len());
-            return Err(Error::new(ErrorKind::InvalidArgument, sizes).about_tensor(name));
+        // C sees the shape, but not how much memory there is.
+        if format.bytes_of(shape).is_some_and(|needed| needed != bytes.len() as u64) {
+            return Err(self.refused(name, format!("{} bytes are not what its shape takes", bytes.len())));
         }
         // What has no bytes needs a place all the same: null would say that they are pushed.
         let data = if bytes.is_empty() {
@@ -166,6 +164,14 @@ impl<'a> ModelBuilder<'a> {
             bytes.as_ptr().cast_mut()
         };
         self.add_tensor_desc(name, format, shape, |desc| desc.data = data.cast())
+    }
+
+    fn refused(&self, tensor: &str, why: String) -> Error {
+        // SAFETY: the model's text.
+        let model = unsafe { text(c::emr_model_name(self.handle.get())) };
+        Error::new(ErrorKind::InvalidArgument, format!("{model}: tensor '{tensor}': {why}"))
+            .about_file(model)
+            .about_tensor(tensor)
     }
 
     /// Takes an input, for [`ModelBuilder::add_extent`].
@@ -186,7 +192,7 @@ impl<'a> ModelBuilder<'a> {
         offset: u64,
     ) -> Result<()> {
         let io = self.inputs.get(input.0).copied();
-        let io = io.ok_or_else(|| Error::new(ErrorKind::InvalidArgument, "an input of another builder"))?;
+        let io = io.ok_or_else(|| self.refused(name, "the input is another builder's".into()))?;
         self.add_tensor_desc(name, format.into(), shape, |desc| {
             desc.io = &io;
             desc.offset = offset;

@@ -109,8 +109,8 @@ impl Dtype {
 
     /// Bytes of `count` elements, or none where that is no whole number, or too large.
     pub(crate) fn bytes_of(self, count: u64) -> Option<u64> {
-        let bits = count.checked_mul(u64::from(self.bits()))?;
-        (bits % 8 == 0).then_some(bits / 8)
+        let bits = u128::from(count) * u128::from(self.bits());
+        (bits % 8 == 0).then(|| u64::try_from(bits / 8).ok())?
     }
 }
 

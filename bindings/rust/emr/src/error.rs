@@ -159,6 +159,11 @@ impl Error {
         self
     }
 
+    pub(crate) fn about_file(mut self, file: &str) -> Self {
+        self.0.file = Some(file.to_owned());
+        self
+    }
+
     pub(crate) fn about_tensor(mut self, tensor: &str) -> Self {
         self.0.tensor = Some(tensor.to_owned());
         self

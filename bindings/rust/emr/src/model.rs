@@ -160,7 +160,9 @@ impl<'a> Model<'a> {
     /// The same, or the error that there is none.
     pub(crate) fn expect(&self, name: &str) -> Result<Tensor<'_>> {
         self.get(name).ok_or_else(|| {
-            Error::new(ErrorKind::NotFound, format!("{}: no tensor '{name}'", self.name())).about_tensor(name)
+            Error::new(ErrorKind::NotFound, format!("{}: no tensor '{name}'", self.name()))
+                .about_file(self.name())
+                .about_tensor(name)
         })
     }
 

@@ -241,7 +241,8 @@ fn run_by_host(executor: &dyn Executor, n: usize, work: &Work) {
 }
 
 /// Threads that wait for work, shared by any number of calls, which take turns. Clones are the same pool; its threads
-/// end with the last of them and of what was made with it.
+/// end with the last of them and of what was made with it. A callback that may run on its threads (a reader, a computed
+/// tensor) must not wait for a call that uses the same pool.
 ///
 /// ```
 /// # fn main() -> emr::Result<()> {

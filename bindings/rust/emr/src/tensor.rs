@@ -171,7 +171,7 @@ impl Format {
         }
     }
 
-    /// The bytes of a tensor of that shape; none where it cannot have any.
+    /// The bytes of a tensor of that shape; none where C refuses it.
     pub(crate) fn bytes_of(self, shape: &[u64]) -> Option<u64> {
         let count = shape.iter().try_fold(1u64, |count, &n| count.checked_mul(n))?;
         match self {

@@ -41,11 +41,17 @@ fn reading_past_the_end_is_an_error_with_the_tensors_name() {
 #[test]
 fn memory_of_another_length_is_refused() {
     let mut builder = Model::builder("mine").unwrap();
-    for (shape, elements) in [(&[2u64, 3][..], 5usize), (&[2, 3], 7), (&[u64::MAX, 2], 0), (&[3], 0)] {
+    for (shape, elements) in
+        [(&[2u64, 3][..], 5usize), (&[2, 3], 7), (&[u64::MAX, 2], 0), (&[1 << 60], 0), (&[3], 0)]
+    {
         let values = vec![0f32; elements];
         let error = builder.add_owned("w", Dtype::F32, shape, as_bytes(&values).to_vec()).unwrap_err();
         assert_eq!((error.kind(), error.tensor()), (ErrorKind::InvalidArgument, Some("w")), "{shape:?}");
+        assert_eq!(error.file(), Some("mine"));
     }
+    // C's own sentence, of what it sees itself.
+    let error = builder.add_owned("w", Dtype::F4, &[3], vec![0; 2]).unwrap_err();
+    assert!(error.message().contains("no whole number of bytes"), "{error}");
     assert_eq!(builder.add("nul\0", &[1], &[0f32]).unwrap_err().kind(), ErrorKind::InvalidArgument);
     builder.add("w", &[1], &[0f32]).unwrap();
     assert_eq!(builder.add("w", &[1], &[0f32]).unwrap_err().kind(), ErrorKind::Exists);
