@@ -226,7 +226,7 @@ impl From<Error> for io::Error {
             ErrorKind::Exists => io::ErrorKind::AlreadyExists,
             ErrorKind::Format | ErrorKind::Corrupt => io::ErrorKind::InvalidData,
             ErrorKind::Unsupported => io::ErrorKind::Unsupported,
-            _ => io::ErrorKind::Other,
+            _ => error.system().map_or(io::ErrorKind::Other, |number| Self::from_raw_os_error(number).kind()),
         };
         Self::new(kind, error)
     }

@@ -53,7 +53,9 @@ fn files_are_inputs() {
             Model::open_safetensors(Input::reader(file), "file", ReadOptions::default()).unwrap();
         assert!(is_same(&opened, &through_rust));
     }
-    assert_eq!(emr::File::open(folder.path("none")).unwrap_err().system(), Some(2));
+    let error = emr::File::open(folder.path("none")).unwrap_err();
+    assert_eq!(error.system(), Some(2));
+    assert_eq!(std::io::Error::from(error).kind(), std::io::ErrorKind::NotFound);
 }
 
 #[test]
