@@ -17,19 +17,26 @@ mod builder;
 mod bundle;
 mod call;
 mod checkpoint;
+mod combine;
 mod dtype;
 mod error;
 mod file;
 mod handle;
+mod heads;
 mod input;
 mod merge;
+mod method;
 mod model;
 mod modulation;
 mod modulator;
 mod numbered;
 mod output;
 mod policy;
+mod product;
 mod resources;
+mod search;
+mod session;
+mod statistics;
 mod tensor;
 mod text;
 mod version;
@@ -42,20 +49,39 @@ pub use bundle::{
     ViewOptions,
 };
 pub use checkpoint::{ReadOptions, WriteOptions, FILE_PREFIX, GGUF_HEADER};
+pub use combine::{
+    Combination, CombinationNonfinite, CombinationOptions, CombinationPlan, CombinedAction, CombinedTensor,
+    EVERY_TASK,
+};
 pub use dtype::{as_bytes, as_bytes_mut, convert, Dtype, Element};
 pub use error::{BoxError, Error, ErrorKind, Result};
 pub use file::{Buffer, File};
+pub use heads::{group_softmax, group_softmax_in_place, HeadGroup, HeadKind, Heads, HEAD_GROUPS};
 pub use input::{Input, ReadAt};
 pub use merge::{
     Action, Compression, Expected, Merge, MergeOptions, MergeReport, OnNonfinite, Plan, PlanTensor, Push,
     Sink, SinkPart, TaskReport, Tie,
+};
+pub use method::{
+    Chunk, Cut, MergingMethod, Method, MethodBase, MethodInfo, MethodTensor, Number, Parameter, Stage,
+    STAGES_MAX,
 };
 pub use model::{Model, Tensors};
 pub use modulation::{Fidelity, MaskRule, Modulation, ModulatorKind, Rescale, RescalePer};
 pub use modulator::{Application, Codes, Modulator, ModulatorStats};
 pub use output::Output;
 pub use policy::{OnMismatch, OnMissing, Policy};
+pub use product::{Product, Which};
 pub use resources::{Executor, Pool, Progress, Resources};
+pub use search::{
+    trial_draw, trials_run, Candidate, Partner, PartnerPool, Search, SearchEnd, SearchHost, SearchOptions,
+    SearchResult, Trial, TrialsOptions,
+};
+pub use session::{Gather, Session, SessionInfo, SessionOptions, Target, WaitFn, WeightsPart};
+pub use statistics::{
+    kind_of, kinship, layer_of, Kinship, KinshipMetric, KinshipOptions, Statistics, StatisticsGroup,
+    StatisticsOptions, StatisticsPlan, StatisticsRounding, StatisticsScope, TaskMoments,
+};
 pub use tensor::{Format, Role, Tensor, TensorRole};
 pub use version::{features, version, version_number, Features};
 
