@@ -224,7 +224,7 @@ enum Place {
     NeededStages,
     Sums,
     Keys,
-    PlaceCut,
+    Cuts,
     Settle,
     Combine,
     Nowhere,
@@ -284,7 +284,7 @@ impl MergingMethod for Fails {
         self.infallible(Place::Keys);
     }
     fn place_cut(&self, _: usize, tensor: &MethodTensor<'_>, _: u32) -> (u32, u64) {
-        self.infallible(Place::PlaceCut);
+        self.infallible(Place::Cuts);
         (0, tensor.count() / 2)
     }
     fn settle(&self, _: usize, _: &MethodTensor<'_>, _: &mut [f64]) -> Result<(), emr::BoxError> {
@@ -321,7 +321,7 @@ fn a_method_s_panic_goes_on_in_the_caller() {
         Place::NeededStages,
         Place::Sums,
         Place::Keys,
-        Place::PlaceCut,
+        Place::Cuts,
         Place::Settle,
         Place::Combine,
     ];
