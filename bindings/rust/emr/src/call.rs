@@ -11,7 +11,7 @@ use std::any::Any;
 use std::cell::Cell;
 use std::error::Error as StdError;
 use std::panic::{catch_unwind, resume_unwind, AssertUnwindSafe};
-use std::ptr::{null, null_mut};
+use std::ptr::null;
 use std::sync::{Mutex, PoisonError};
 
 #[derive(Default)]
@@ -206,15 +206,6 @@ pub(crate) fn filled<T: Default>(f: impl FnOnce(*mut T) -> c::emr_status) -> Res
     let mut value = T::default();
     call_plain(|| f(&mut value))?;
     Ok(value)
-}
-
-/// The same of a pointer.
-pub(crate) fn filled_pointer<T>(
-    f: impl FnOnce(*mut *mut T, *mut c::emr_error) -> c::emr_status,
-) -> Result<*mut T> {
-    let mut pointer = null_mut();
-    call(|error| f(&mut pointer, error))?;
-    Ok(pointer)
 }
 
 #[cfg(test)]

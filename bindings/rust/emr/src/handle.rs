@@ -1,9 +1,9 @@
 //! Owners of C's handles, and of what these need while they live.
 
-use crate::call::{call_infallible, filled_pointer};
+use crate::call::{call, call_infallible};
 use crate::error::Result;
 use emr_sys as c;
-use std::ptr::NonNull;
+use std::ptr::{null_mut, NonNull};
 
 /// A C handle with the function that ends it.
 ///
@@ -45,7 +45,9 @@ unsafe impl<T: Concurrent> Sync for Handle<T> {}
 impl<T: Raw> Handle<T> {
     /// The handle that `f(&mut handle, error)` makes.
     pub(crate) fn make(f: impl FnOnce(*mut *mut T, *mut c::emr_error) -> c::emr_status) -> Result<Self> {
-        let pointer = filled_pointer(f)?;
+        let mut made = Made(null_mut());
+        call(|error| f(&mut made.0, error))?;
+        let pointer = std::mem::replace(&mut made.0, null_mut());
         Ok(Self(NonNull::new(pointer).expect("a call that succeeds makes a handle")))
     }
 
@@ -58,6 +60,16 @@ impl<T: Raw> Handle<T> {
         let pointer = self.get();
         std::mem::forget(self);
         pointer
+    }
+}
+
+/// What a call has made, until it is known that no callback panicked meanwhile.
+struct Made<T: Raw>(*mut T);
+
+impl<T: Raw> Drop for Made<T> {
+    fn drop(&mut self) {
+        // SAFETY: nobody else has it; null is fine.
+        call_infallible(|| unsafe { T::destroy(&mut self.0) });
     }
 }
 
@@ -106,5 +118,54 @@ impl<T> Drop for Fixed<T> {
     fn drop(&mut self) {
         // SAFETY: it came from a box, and C's handle is gone.
         drop(unsafe { Box::from_raw(self.0.as_ptr()) });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::call::callback_infallible;
+    use std::panic::{catch_unwind, panic_any};
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    static ALIVE: AtomicUsize = AtomicUsize::new(0);
+
+    struct Counted;
+
+    // SAFETY: what `create` made.
+    unsafe impl Raw for Counted {
+        unsafe fn destroy(handle: *mut *mut Self) {
+            // SAFETY: a valid pointer to null, or to a box's.
+            unsafe {
+                if !(*handle).is_null() {
+                    drop(Box::from_raw(*handle));
+                    ALIVE.fetch_sub(1, Ordering::Relaxed);
+                }
+                *handle = null_mut();
+            }
+        }
+    }
+
+    fn create(handle: *mut *mut Counted) -> c::emr_status {
+        // SAFETY: an output.
+        unsafe { *handle = Box::into_raw(Box::new(Counted)) };
+        ALIVE.fetch_add(1, Ordering::Relaxed);
+        c::EMR_OK
+    }
+
+    #[test]
+    fn a_handle_ends_once_also_where_a_callback_panicked_while_it_was_made() {
+        let handle = Handle::make(|handle, _| create(handle)).unwrap();
+        assert_eq!(ALIVE.load(Ordering::Relaxed), 1);
+        drop(handle);
+        assert_eq!(ALIVE.load(Ordering::Relaxed), 0);
+        let panicking = || {
+            Handle::make(|handle, _| {
+                callback_infallible((), || panic_any(9));
+                create(handle)
+            })
+        };
+        assert_eq!(catch_unwind(panicking).err().unwrap().downcast_ref(), Some(&9));
+        assert_eq!(ALIVE.load(Ordering::Relaxed), 0);
     }
 }
