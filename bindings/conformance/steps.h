@@ -13,6 +13,7 @@ typedef struct step_kind {
 } step_kind;
 
 /* Each ends with an entry without a name. */
-extern const step_kind model_steps[], merge_steps[], bundle_steps[], session_steps[], method_steps[];
+extern const step_kind model_steps[], file_steps[], merge_steps[], bundle_steps[], session_steps[],
+    method_steps[];
 
 #endif

@@ -138,6 +138,7 @@ typedef struct received {
     uint64_t *digests;
     size_t n;
     emr_dtype unified_dtype;
+    size_t scales; /* of a row */
 } received;
 
 static emr_status receive(received *r, const char *kind, const emr_sink_part *part, size_t n)
@@ -172,8 +173,9 @@ static emr_status receive_mask(void *user, const emr_sink_part *part, emr_error 
 
 static emr_status receive_rescalers(void *user, const emr_sink_part *part, emr_error *error)
 {
+    received *r = user;
     (void)error;
-    return receive(user, "rescalers", part, part->n * sizeof(float));
+    return receive(r, "rescalers", part, part->n * r->scales * sizeof(float));
 }
 
 static int compare_parts(const void *a, const void *b)
@@ -205,7 +207,9 @@ static emr_status run_to_sink(emr_merge *merge, const json_t *step, json_t *resu
 {
     emr_sink sink = EMR_INIT(emr_sink);
     emr_dtype dtype = get_dtype(json_object_get(step, "options"), "unified_dtype");
+    const json_t *modulation = json_object_get(json_object_get(step, "options"), "modulation");
     received r = {.parts = json_array(), .unified_dtype = dtype ? dtype : EMR_DTYPE_F32};
+    r.scales = modulation && get_word(modulation, "kind", kind_words) == EMR_MODULATOR_KIND_TWO_SIDED ? 2 : 1;
     sink.user = &r;
     sink.unified = receive_unified;
     sink.mask = receive_mask;
@@ -265,18 +269,74 @@ static emr_status run_to_bundle(world *w, emr_merge *merge, const json_t *step, 
     return open_bundle(w, name, file, error);
 }
 
+static emr_status open_file_to_resume(world *w, const char *name, const char *ending, emr_file **file,
+                                      emr_error *error)
+{
+    char whole[300];
+    snprintf(whole, sizeof whole, "%s%s", name, ending);
+    TRY(emr_file_resume(file, path_in_folder(w, whole), NULL, error));
+    return EMR_OK;
+}
+
+/* Into a file, with a journal; after a failure it goes on from there the next time. */
+static emr_status run_with_journal(world *w, emr_merge *merge, const json_t *step, emr_error *error)
+{
+    const char *name = need_text(step, "path");
+    emr_file *file, *journal;
+    TRY(open_file_to_resume(w, name, "", &file, error));
+    emr_status status = open_file_to_resume(w, name, ".journal", &journal, error);
+    if (!status) {
+        status = emr_merge_set_output(merge, emr_file_io(file), error);
+        if (!status)
+            status = emr_merge_set_journal(merge, emr_file_io(journal), get_number(step, "journal"), error);
+        if (!status)
+            status = emr_merge_run(merge, error);
+        if (!status)
+            status = emr_file_commit(file, error);
+        status ? emr_file_close(&journal) : emr_file_discard(&journal);
+    }
+    emr_file_close(&file);
+    return status;
+}
+
+static emr_status run_to_file(world *w, emr_merge *merge, const json_t *step, emr_error *error)
+{
+    emr_file_options options = EMR_INIT(emr_file_options);
+    emr_file *file;
+    options.replace = get_flag(step, "replace");
+    TRY(emr_file_create(&file, path_in_folder(w, need_text(step, "path")), &options, error));
+    emr_status status = emr_merge_set_output(merge, emr_file_io(file), error);
+    if (!status)
+        status = emr_merge_run(merge, error);
+    if (!status)
+        status = emr_file_commit(file, error);
+    emr_file_close(&file);
+    return status;
+}
+
+static emr_status run_merge(world *w, emr_merge *merge, const json_t *step, json_t *result, emr_error *error)
+{
+    if (get_flag(step, "sink"))
+        return run_to_sink(merge, step, result, error);
+    if (json_object_get(step, "journal"))
+        return run_with_journal(w, merge, step, error);
+    if (json_object_get(step, "path"))
+        return run_to_file(w, merge, step, error);
+    return run_to_bundle(w, merge, step, result, error);
+}
+
 static emr_status merge_models(world *w, const json_t *step, json_t *result, emr_error *error)
 {
     emr_merge *merge;
     TRY(set_up_merge(w, step, &merge, error));
-    TRY(get_flag(step, "sink") ? run_to_sink(merge, step, result, error)
-                               : run_to_bundle(w, merge, step, result, error));
+    TRY(run_merge(w, merge, step, result, error));
     TRY(tell_tensors(merge, result, error));
     tell_tasks(merge, result);
     return EMR_OK;
 }
 
 const step_kind merge_steps[] = {
-    {"merge", "bundle base tasks modulations options policy extend push sink memory", merge_models},
+    {"merge", "bundle base tasks modulations options policy extend push sink memory path replace journal",
+     merge_models},
     {NULL, NULL, NULL},
 };

@@ -13,6 +13,13 @@ static emr_status copy_elements(const emr_computation *c, emr_error *error)
     return EMR_OK;
 }
 
+static emr_status fail_to_compute(const emr_computation *c, emr_error *error)
+{
+    const tensor_bytes *from = c->user;
+    from->owner->failed_on_purpose = 1;
+    return emr_error_set(error, EMR_EIO, 0, NULL, "on purpose");
+}
+
 static void decode_hex(const char *hex, unsigned char *out, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
@@ -86,8 +93,9 @@ static const emr_io *io_of(world *w, const tensor_bytes *b)
 
 static void set_source(world *w, const json_t *of, tensor_bytes *b, uint64_t count, emr_tensor_desc *desc)
 {
-    static const char *const sources[] = {"memory", "io", "computed", "pushed", NULL};
-    switch (get_word(of, "from", sources)) {
+    static const char *const sources[] = {"memory", "io", "computed", "pushed", "failing", NULL};
+    uint32_t source = get_word(of, "from", sources);
+    switch (source) {
     case 0:
         desc->data = b->data;
         break;
@@ -96,7 +104,8 @@ static void set_source(world *w, const json_t *of, tensor_bytes *b, uint64_t cou
         desc->offset = 5;
         break;
     case 2:
-        desc->compute = copy_elements;
+    case 4:
+        desc->compute = source == 2 ? copy_elements : fail_to_compute;
         desc->user = b;
         desc->granule = count < 4 ? 0 : 4;
         desc->max_count = count < 4 ? 0 : 64;
@@ -117,7 +126,7 @@ static emr_status add_tensor(world *w, emr_model *model, const json_t *of, emr_e
     for (uint32_t i = 0; i < desc.rank; i++)
         count *= shape[i] = (uint64_t)json_integer_value(json_array_get(dimensions, i));
     tensor_bytes *b = new_memory(w, sizeof *b);
-    *b = (tensor_bytes){bytes_of_elements(desc.dtype, count), emr_dtype_bits(desc.dtype), NULL};
+    *b = (tensor_bytes){bytes_of_elements(desc.dtype, count), emr_dtype_bits(desc.dtype), NULL, w};
     b->data = new_memory(w, b->size);
     fill_tensor(of, desc.dtype, count, b);
     desc.blocks = get_word(of, "blocks", block_words);

@@ -76,6 +76,7 @@ void clear_world(world *w)
         free(o);
     }
     w->objects = NULL;
+    w->folder = NULL;
 }
 
 void *new_memory(world *w, size_t size)
@@ -115,11 +116,16 @@ static void destroy_bundle(void *handle)
     emr_bundle_destroy(&bundle);
 }
 
+void keep_bundle(world *w, const char *name, emr_bundle *bundle)
+{
+    keep_object(w, KIND_BUNDLE, name, bundle, destroy_bundle);
+}
+
 emr_status open_bundle(world *w, const char *name, const emr_buffer *file, emr_error *error)
 {
     emr_bundle *bundle;
     TRY(emr_bundle_open(&bundle, emr_buffer_io(file), name, NULL, error));
-    keep_object(w, KIND_BUNDLE, name, bundle, destroy_bundle);
+    keep_bundle(w, name, bundle);
     return EMR_OK;
 }
 

@@ -19,6 +19,8 @@ typedef enum object_kind {
 typedef struct world {
     struct named_object *objects; /* the newest first */
     emr_resources resources;
+    char *folder;          /* for files, once one was asked for */
+    int failed_on_purpose; /* the runner's own callback has failed */
 } world;
 
 /* The bytes of a tensor, under "MODEL/TENSOR". */
@@ -26,6 +28,7 @@ typedef struct tensor_bytes {
     size_t size;
     size_t element_bits;
     unsigned char *data;
+    world *owner;
 } tensor_bytes;
 
 #define TRY(call)                                                                                            \
@@ -44,9 +47,12 @@ void *keep_object(world *w, object_kind kind, const char *name, void *handle, vo
 void *find_object(const world *w, object_kind kind, const char *name);
 void *new_memory(world *w, size_t size);
 void keep_model(world *w, const char *name, emr_model *model);
+void keep_bundle(world *w, const char *name, emr_bundle *bundle);
 emr_buffer *new_file(world *w, const char *name);
 /* Opens the bundle that a file holds, under the file's name or another one. */
 emr_status open_bundle(world *w, const char *name, const emr_buffer *file, emr_error *error);
+/* A path in the case's folder, which goes with the world. */
+const char *path_in_folder(world *w, const char *name);
 void clear_world(world *w);
 
 /* Options. An absent key gives 0 or NULL, but what is needed must be there. */
