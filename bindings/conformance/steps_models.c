@@ -433,22 +433,19 @@ static emr_status tell_names(world *w, const json_t *step, json_t *result, emr_e
 
 static emr_status tell_constants(world *w, const json_t *step, json_t *result, emr_error *error)
 {
-    json_t *dtypes = json_array(), *statuses = json_array(), *roles = json_array(), *blocks = json_array();
+    json_t *dtypes = json_array(), *statuses = json_array(), *blocks = json_array();
     (void)w, (void)step, (void)error;
     for (emr_dtype d = 0; d <= 40; d++)
         if (emr_dtype_bits(d))
             json_array_append_new(
                 dtypes, json_pack("[sii]", emr_dtype_name(d), (int)emr_dtype_bits(d), emr_dtype_is_float(d)));
     for (emr_status s = 0; s >= EMR_EEXIST; s--)
-        json_array_append_new(statuses, json_pack("[ss]", emr_status_name(s), emr_status_text(s)));
-    for (emr_role r = 0; r <= EMR_ROLE_MAGNITUDE; r++)
-        json_array_append_new(roles, json_string(emr_role_name(r)));
+        json_array_append_new(statuses, json_string(emr_status_name(s)));
     for (emr_block_type b = 0; b <= EMR_BLOCK_TYPE_Q8_0; b++)
         if (emr_block_bytes(b))
             json_array_append_new(blocks, json_pack("[si]", emr_block_name(b), (int)emr_block_bytes(b)));
     json_object_set_new(result, "dtypes", dtypes);
     json_object_set_new(result, "statuses", statuses);
-    json_object_set_new(result, "roles", roles);
     json_object_set_new(result, "blocks", blocks);
     return EMR_OK;
 }
