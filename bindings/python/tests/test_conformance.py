@@ -483,7 +483,7 @@ class World:
     # --- one model out of many
 
     def combine(self, s):
-        with libemr.Combination(s["method"], policy=self.policy(s), threads=self.threads,
+        with libemr.Combination(s["method"], **self.policy(s), threads=self.threads,
                                 **option(s, "dtype", "seed", "on_nonfinite", "heads", "combine_heads", "memory")) as c:
             if "base" in s:
                 c.set_base(self.models[s["base"]])
@@ -504,7 +504,7 @@ class World:
         return {"methods": [[m.name, m.base, [parameter(p) for p in m.parameters]] for m in libemr.methods().values()]}
 
     def statistics(self, s):
-        with libemr.Statistics(self.models[s["base"]], dict(self.tasks(s)), policy=self.policy(s), threads=self.threads,
+        with libemr.Statistics(self.models[s["base"]], dict(self.tasks(s)), **self.policy(s), threads=self.threads,
                                **option(s, "quantiles", "max_rows", "skip_missing", "rounding", "on_nonfinite")) as st:
             st.run()
             scopes = {"model": "model", "tensors": "tensor", "layers": "layer", "kinds": "kind"}
