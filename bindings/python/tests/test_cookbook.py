@@ -6,7 +6,6 @@ import pathlib
 import re
 import shutil
 import subprocess
-import sys
 import sysconfig
 import threading
 
@@ -81,6 +80,7 @@ class Ranges(http.server.SimpleHTTPRequestHandler):
         self.send_response(206 if asked else 200)
         self.send_header("Content-Length", str(len(data[begin:end])))
         self.end_headers()
+        self.server.sent[self.path] = self.server.sent.get(self.path, 0) + len(data[begin:end])
         self.wfile.write(data[begin:end])
 
     def log_message(self, *_):
@@ -88,11 +88,12 @@ class Ranges(http.server.SimpleHTTPRequestHandler):
 
 
 @pytest.fixture
-def address(world):
+def server(world):
     server = http.server.ThreadingHTTPServer(("localhost", 0), functools.partial(Ranges, directory=world))
+    server.sent = {}
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
-    yield f"http://localhost:{server.server_port}"
+    yield server
     server.shutdown()
     thread.join()
     server.server_close()
@@ -105,6 +106,16 @@ def program():
     return str(pathlib.Path(found).resolve().parent)
 
 
+def run_python(code):
+    exec(compile(code, "the snippet", "exec"), {"__name__": "__main__"})
+
+
+def run_shell(code):
+    path = f"{program()}{os.pathsep}{os.environ['PATH']}"
+    done = subprocess.run(["sh", "-e", "-c", code], capture_output=True, text=True, timeout=300, env={**os.environ, "PATH": path})
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 def expect_packages(code):
     for package in ("torch", "transformers", "tqdm"):
         if re.search(rf"^(from|import) {package}\b|^import libemr\.{package}\b", code, re.M):
@@ -112,22 +123,20 @@ def expect_packages(code):
 
 
 @pytest.mark.parametrize("heading, language, code, said", list(snippets()))
-def test_snippet(heading, language, code, said, world, address, tmp_path):
+def test_snippet(heading, language, code, said, world, server, tmp_path, monkeypatch, capsys):
     expect_packages(code)
     shutil.copytree(world, tmp_path, dirs_exist_ok=True)
     if heading in MAKE_THE_BUNDLE:
         (tmp_path / "all.emr").unlink()
-    code = code.replace("http://localhost:8000", address)
-    command = [sys.executable, "-c", code] if language == "python" else ["sh", "-e", "-c", code]
-    path = f"{program()}{os.pathsep}{os.environ['PATH']}" if language == "sh" else os.environ["PATH"]
-    package = str(pathlib.Path(libemr.__file__).parents[1])
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300,
-                          env={**os.environ, "PATH": path, "HF_HUB_OFFLINE": "1",
-                               "PYTHONPATH": os.pathsep.join([package, os.environ.get("PYTHONPATH", "")])})
-    assert done.returncode == 0, done.stdout + done.stderr
+    monkeypatch.chdir(tmp_path)
+    if language == "python":
+        run_python(code.replace("localhost:8000", f"localhost:{server.server_port}"))
+    else:
+        run_shell(code)
     if said is not None:
-        assert done.stdout == said
+        assert capsys.readouterr().out == said
     expect_french(code, tmp_path)
+    assert server.sent.get("/all.emr", 0) < (world / "all.emr").stat().st_size  # what french needs is less
 
 
 def expect_french(code, folder):
