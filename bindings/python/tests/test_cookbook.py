@@ -118,7 +118,7 @@ def run_shell(code):
 
 def expect_packages(code):
     for package in ("torch", "transformers", "tqdm"):
-        if re.search(rf"^(from|import) {package}\b|^import libemr\.{package}\b", code, re.M):
+        if re.search(rf"^(from|import) (libemr\.)?{package}\b", code, re.M):
             pytest.importorskip(package)
 
 
