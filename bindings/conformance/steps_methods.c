@@ -176,7 +176,7 @@ static emr_status tell_moments(const emr_statistics *s, json_t *result)
     return EMR_OK;
 }
 
-static emr_status measure(world *w, const json_t *step, json_t *result, emr_error *error)
+static emr_status measure_tasks(world *w, const json_t *step, json_t *result, emr_error *error)
 {
     static const char *const roundings[] = {"none", "per_model", "per_tensor", NULL};
     emr_statistics_options options = EMR_INIT(emr_statistics_options);
@@ -408,7 +408,7 @@ static emr_status use_heads(world *w, const json_t *step, json_t *result, emr_er
     return EMR_OK;
 }
 
-static emr_status soften(world *w, const json_t *step, json_t *result, emr_error *error)
+static emr_status soften_logits(world *w, const json_t *step, json_t *result, emr_error *error)
 {
     const json_t *logits = need_array(step, "logits"), *list = need_array(step, "groups"), *group;
     size_t n = json_array_size(logits), i;
@@ -438,10 +438,10 @@ const step_kind method_steps[] = {
      "model method tasks base parameters dtype seed on_nonfinite policy heads combine_heads memory",
      combine_models},
     {"methods", "", tell_methods},
-    {"statistics", "base tasks quantiles max_rows skip_missing rounding on_nonfinite policy", measure},
+    {"statistics", "base tasks quantiles max_rows skip_missing rounding on_nonfinite policy", measure_tasks},
     {"search", "models scores k partner pool max_generations stop_kinship minimise", run_search},
     {"trials", "n_trials n_values seed minimise", run_trials},
     {"heads", "heads globs tasks base kinds dtype", use_heads},
-    {"softmax", "logits rows stride groups", soften},
+    {"softmax", "logits rows stride groups", soften_logits},
     {NULL, NULL, NULL},
 };

@@ -72,12 +72,6 @@ static void quantise_tensor(world *w, emr_block_type type, uint64_t count, tenso
         give_up("no whole blocks", "");
 }
 
-static void destroy_buffer(void *handle)
-{
-    emr_buffer *buffer = handle;
-    emr_buffer_destroy(&buffer);
-}
-
 /* Behind 5 other bytes of an object. */
 static const emr_io *io_of(world *w, const tensor_bytes *b)
 {
@@ -87,7 +81,7 @@ static const emr_io *io_of(world *w, const tensor_bytes *b)
     memcpy(object + 5, b->data, b->size);
     if (emr_buffer_open(&buffer, object, b->size + 5, NULL, &error))
         give_up(error.text, "");
-    keep_object(w, KIND_NONE, NULL, buffer, destroy_buffer);
+    keep_buffer(w, KIND_NONE, NULL, buffer);
     return emr_buffer_io(buffer);
 }
 

@@ -128,7 +128,7 @@ static emr_status apply_session(world *w, const json_t *step, json_t *result, em
     return EMR_OK;
 }
 
-static emr_status multiply(world *w, const json_t *step, json_t *result, emr_error *error)
+static emr_status multiply_vectors(world *w, const json_t *step, json_t *result, emr_error *error)
 {
     emr_product p = EMR_INIT(emr_product);
     uint64_t seed = get_number(step, "seed");
@@ -149,7 +149,7 @@ static emr_status multiply(world *w, const json_t *step, json_t *result, emr_err
     return EMR_OK;
 }
 
-static emr_status gather(world *w, const json_t *step, json_t *result, emr_error *error)
+static emr_status gather_rows(world *w, const json_t *step, json_t *result, emr_error *error)
 {
     emr_gather g = EMR_INIT(emr_gather);
     json_t *rows = need_array(step, "rows");
@@ -177,7 +177,7 @@ const step_kind session_steps[] = {
     {"session", "session bundle base without_base check mask_bytes", make_session},
     {"apply", "session task weights thread", apply_session},
     {"multiply", "session tensor tasks columns seed first_row n_rows n_columns without_base add thread",
-     multiply},
-    {"gather", "session tensor tasks rows row dtype without_base n_columns thread", gather},
+     multiply_vectors},
+    {"gather", "session tensor tasks rows row dtype without_base n_columns thread", gather_rows},
     {NULL, NULL, NULL},
 };

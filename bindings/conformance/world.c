@@ -101,13 +101,19 @@ static void destroy_buffer(void *handle)
     emr_buffer_destroy(&buffer);
 }
 
+void keep_buffer(world *w, object_kind kind, const char *name, emr_buffer *buffer)
+{
+    keep_object(w, kind, name, buffer, destroy_buffer);
+}
+
 emr_buffer *new_file(world *w, const char *name)
 {
     emr_buffer *buffer;
     emr_error error;
     if (emr_buffer_create(&buffer, NULL, &error))
         give_up(error.text, name);
-    return keep_object(w, KIND_FILE, name, buffer, destroy_buffer);
+    keep_buffer(w, KIND_FILE, name, buffer);
+    return buffer;
 }
 
 static void destroy_bundle(void *handle)

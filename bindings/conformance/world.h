@@ -49,6 +49,7 @@ void *new_memory(world *w, size_t size);
 void keep_model(world *w, const char *name, emr_model *model);
 void keep_bundle(world *w, const char *name, emr_bundle *bundle);
 emr_buffer *new_file(world *w, const char *name);
+void keep_buffer(world *w, object_kind kind, const char *name, emr_buffer *buffer);
 /* Opens the bundle that a file holds, under the file's name or another one. */
 emr_status open_bundle(world *w, const char *name, const emr_buffer *file, emr_error *error);
 /* A path in the case's folder, which goes with the world. */
