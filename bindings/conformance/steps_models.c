@@ -174,11 +174,6 @@ static emr_status make_ones(world *w, const json_t *step, json_t *result, emr_er
     return EMR_OK;
 }
 
-static const char *text_at(const json_t *array, size_t i)
-{
-    return json_string_value(json_array_get(array, i));
-}
-
 static emr_status rename_model(world *w, const json_t *step, json_t *result, emr_error *error)
 {
     json_t *pairs = need_array(step, "rules"), *pair;

@@ -271,11 +271,11 @@ emr_bundle *need_bundle(const world *w, const json_t *object, const char *key)
     return bundle;
 }
 
-static const char *text_at(const json_t *array, size_t i)
+const char *text_at(const json_t *array, size_t i)
 {
     const char *text = json_string_value(json_array_get(array, i));
     if (!text)
-        give_up("no [name, model]", "");
+        give_up("no text in a list", "");
     return text;
 }
 

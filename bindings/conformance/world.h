@@ -72,6 +72,7 @@ const char *const *get_texts(world *w, const json_t *object, const char *key, ui
 const emr_policy *get_policy(world *w, const json_t *object);
 emr_model *need_model(const world *w, const json_t *object, const char *key);
 emr_bundle *need_bundle(const world *w, const json_t *object, const char *key);
+const char *text_at(const json_t *array, size_t i);
 /* Of one of `tasks`, [name, model]. */
 const char *need_task_name(const json_t *task);
 emr_model *need_task_model(const world *w, const json_t *task);
