@@ -70,7 +70,10 @@ fn a_plan_says_what_becomes_of_tensors() -> emr::Result<()> {
     let plan = combination.plan()?;
     assert_eq!((plan.n_tensors, plan.n_combined, plan.combined_params), (3, 2, 40006));
     let bias = combination.tensors().find(|tensor| tensor.name == "layer.bias").unwrap();
-    assert_eq!((bias.action, bias.reason, bias.shape), (CombinedAction::Copy, "matches a private pattern: the base's", &[2][..]));
+    assert_eq!(
+        (bias.action, bias.reason, bias.shape),
+        (CombinedAction::Copy, "matches a private pattern: the base's", &[2][..])
+    );
     assert_eq!(combination.tensor(3).unwrap_err().kind(), ErrorKind::NotFound);
     Ok(())
 }
