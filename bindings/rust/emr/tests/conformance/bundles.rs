@@ -198,7 +198,6 @@ fn use_own_modulator(step: &Object<'_>) -> Result<Value> {
         thinning: if kind == ModulatorKind::Thin { 4 } else { 0 },
         n_levels: if kind == ModulatorKind::Levels { 16 } else { 0 },
         seed: if kind == ModulatorKind::Thin { 7 } else { 0 },
-        ..Default::default()
     };
     modulator.add("w", own)?;
     let tensor = modulator.find("w").expect("it was added");

@@ -78,7 +78,6 @@ fn options_of(world: &World, step: &Object<'_>) -> (MergeOptions<'static>, bool)
         },
         block_params: of.count("block_params"),
         measure: of.flag("measure"),
-        ..Default::default()
     };
     of.check_keys();
     (options, compression.is_none())

@@ -252,7 +252,6 @@ fn save(world: &mut World, step: &Object<'_>) -> Result<Value> {
         shard_bytes: step.number("shard_bytes"),
         replace: step.flag("replace"),
         dtype: step.dtype("dtype"),
-        ..Default::default()
     };
     let written = world.model(step.text("model")).write(path, options)?;
     let digests = written.iter().map(|path| {
@@ -268,7 +267,6 @@ fn load(world: &mut World, step: &Object<'_>) -> Result<Model<'static>> {
         map: step.flag("map"),
         dequantise: step.flag("dequantise"),
         side_files: step.flag("side_files"),
-        ..Default::default()
     };
     Model::open_with(world.path(step.text("path")), options)
 }
