@@ -70,7 +70,7 @@ pub struct CombinationOptions<'a> {
 /// combination.set_parameter("weight", 1.0)?;
 /// combination.set_parameter_of("weight", 1, Some("model.layers.*"), 0.5)?;
 /// let merged = combination.open_model()?;
-/// # assert_eq!(merged.n_tensors(), base.n_tensors());
+/// # assert_eq!(merged.len(), base.len());
 /// # Ok(())
 /// # }
 /// # mod worlds {

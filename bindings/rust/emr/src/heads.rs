@@ -55,7 +55,7 @@ pub struct HeadGroup {
 /// # let [parity, sign] = worlds::classifiers()?;
 /// let heads = emr::Heads::new(&["classifier.*"], &[("parity", &parity), ("sign", &sign)])?;
 /// let views = [heads.open_task(0)?, heads.open_task(1)?];
-/// # assert_eq!(views[0].n_tensors(), views[1].n_tensors());
+/// # assert_eq!(views[0].len(), views[1].len());
 /// // ... merge the views, run the network: one logit a label of all tasks ...
 /// let groups = heads.groups();
 /// let mut logits = vec![0.5; heads.n_rows() as usize];

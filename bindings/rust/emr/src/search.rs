@@ -184,7 +184,7 @@ pub trait SearchHost {
 ///         Ok(())
 ///     }
 ///     fn evaluate(&mut self, candidate: &Candidate<'_>) -> Result<f64, emr::BoxError> {
-///         Ok(-(self.0[candidate.number as usize] - 0.4).abs())
+///         Ok(-(self.0[candidate.number as usize] - 0.5).abs())
 ///     }
 /// }
 ///

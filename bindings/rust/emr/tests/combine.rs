@@ -1,5 +1,6 @@
 //! Combined models: the library's methods, the program's own, and what they fail with.
 
+#[allow(dead_code)] // no test needs all of it
 mod worlds;
 
 use emr::{

@@ -1,5 +1,6 @@
 //! Heads of tasks side by side, and the softmax of their groups.
 
+#[allow(dead_code)] // no test needs all of it
 mod worlds;
 
 use emr::{Dtype, ErrorKind, HeadGroup, HeadKind, Heads};

@@ -1,5 +1,6 @@
 //! A bundle in an engine: apply, multiply, gather; threads; what is refused, and what panics.
 
+#[allow(dead_code)] // no test needs all of it
 mod worlds;
 
 use emr::{

@@ -1,5 +1,4 @@
-//! Small models for tests, and for the examples of the documentation.
-#![allow(dead_code)] // no test needs all of it
+// Small models for tests, and for the examples of the documentation, which include this file.
 
 use emr::{Bundle, Dtype, Merge, MergeOptions, Model, ModulatorKind, Result};
 
