@@ -1,5 +1,6 @@
-//! Serving tasks: several threads, one bundle in memory, requests for different tasks. Each worker has a handle of one
-//! session; what it multiplies by is the task of each request, and no task's weights are ever written anywhere.
+//! Serving tasks: several threads, one bundle in memory, requests for different tasks. Each worker has a
+//! handle of one session; what it multiplies by is the task of each request, and no task's weights are ever
+//! written anywhere.
 //!
 //! `cargo run --example serve_tasks all.emr base.safetensors layer.weight`
 
