@@ -2,7 +2,8 @@
 //! when the call returns.
 //!
 //! Every call opens a frame, which the thread points to while it lasts; executors (resources.rs) carry it to their
-//! threads. A callback, however deep, leaves its panic or its error in the frame of the call that runs it.
+//! threads. A callback, however deep, leaves its panic or its error in the frame of the call that runs it. After a panic
+//! no other callback of that call runs: what they work on may be half done.
 
 use crate::error::{BoxError, Error, Result};
 use crate::text::{c_text, text};
@@ -12,6 +13,7 @@ use std::cell::Cell;
 use std::error::Error as StdError;
 use std::panic::{catch_unwind, resume_unwind, AssertUnwindSafe};
 use std::ptr::null;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 #[derive(Default)]
@@ -26,15 +28,18 @@ const CAUSES_MAX: usize = 64;
 
 /// What the callbacks of one call left.
 #[derive(Default)]
-pub(crate) struct Frame(Mutex<Caught>);
+pub(crate) struct Frame {
+    caught: Mutex<Caught>,
+    panicked: AtomicBool,
+}
 
 impl Frame {
     fn update(&self, f: impl FnOnce(&mut Caught)) {
-        f(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
+        f(&mut self.caught.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
     fn into_caught(self) -> Caught {
-        self.0.into_inner().unwrap_or_else(PoisonError::into_inner)
+        self.caught.into_inner().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -136,18 +141,23 @@ fn settle(error: *mut c::emr_error, cause: BoxError) -> c::emr_status {
 }
 
 fn keep_cause(words: String, cause: BoxError) {
-    with_frame(|caught| {
-        if caught.causes.len() < CAUSES_MAX {
-            caught.causes.push((words, cause));
-        }
+    with_frame(|frame| {
+        frame.update(|caught| {
+            if caught.causes.len() < CAUSES_MAX {
+                caught.causes.push((words, cause));
+            }
+        });
     });
 }
 
-fn with_frame(f: impl FnOnce(&mut Caught)) {
+/// The frame of the call that this thread works for.
+fn with_frame<T>(f: impl FnOnce(&Frame) -> T) -> Option<T> {
     // SAFETY: the frame of a call lives until it returned, and threads point to it no longer than that.
-    if let Some(frame) = unsafe { current_frame().as_ref() } {
-        frame.update(f);
-    }
+    unsafe { current_frame().as_ref() }.map(f)
+}
+
+fn has_panicked() -> bool {
+    with_frame(|frame| frame.panicked.load(Ordering::Relaxed)).unwrap_or(false)
 }
 
 /// The status that a callback's error stands for, and the system's number.
@@ -170,19 +180,28 @@ pub(crate) fn callback(
     error: *mut c::emr_error,
     f: impl FnOnce() -> std::result::Result<(), BoxError>,
 ) -> c::emr_status {
+    let panicked = |error| {
+        // SAFETY: `error` is C's, or null.
+        unsafe { c::emr_error_set(error, c::EMR_ECANCELED, 0, null(), c"a callback panicked".as_ptr()) }
+    };
+    if has_panicked() {
+        return panicked(error);
+    }
     match catch_unwind(AssertUnwindSafe(f)) {
         Ok(Ok(())) => c::EMR_OK,
         Ok(Err(cause)) => settle(error, cause),
         Err(panic) => {
             keep_panic(panic);
-            // SAFETY: `error` is C's, or null.
-            unsafe { c::emr_error_set(error, c::EMR_ECANCELED, 0, null(), c"the callback panicked".as_ptr()) }
+            panicked(error)
         }
     }
 }
 
 /// Runs a callback that C gives no way to fail: where it panics, `instead` is what C gets.
 pub(crate) fn callback_infallible<T>(instead: T, f: impl FnOnce() -> T) -> T {
+    if has_panicked() {
+        return instead;
+    }
     catch_unwind(AssertUnwindSafe(f)).unwrap_or_else(|panic| {
         keep_panic(panic);
         instead
@@ -190,8 +209,11 @@ pub(crate) fn callback_infallible<T>(instead: T, f: impl FnOnce() -> T) -> T {
 }
 
 fn keep_panic(panic: Box<dyn Any + Send>) {
-    with_frame(|caught| {
-        caught.panic.get_or_insert(panic);
+    with_frame(|frame| {
+        frame.panicked.store(true, Ordering::Relaxed);
+        frame.update(|caught| {
+            caught.panic.get_or_insert(panic);
+        });
     });
 }
 

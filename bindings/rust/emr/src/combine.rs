@@ -27,7 +27,8 @@ numbered! {
     /// What a NaN or an infinity in an input does.
     #[derive(Default)]
     pub enum CombinationNonfinite {
-        /// Reading the tensor fails with [`ErrorKind::NonFinite`](crate::ErrorKind::NonFinite), naming tensor and task.
+        /// Reading the tensor fails with [`ErrorKind::NonFinite`](crate::ErrorKind::NonFinite), naming tensor
+        /// and task.
         #[default]
         Error = EMR_COMBINATION_NONFINITE_ERROR,
         /// The task's value there counts as the base's; without a base as 0.
@@ -38,8 +39,8 @@ numbered! {
 /// How models are combined.
 #[derive(Default)]
 pub struct CombinationOptions<'a> {
-    /// Each of as many readers as there are threads may take its share of half of the memory (256 MiB unless set).
-    /// Progress is not used.
+    /// Each of as many readers as there are threads may take its share of half of the memory (256 MiB unless
+    /// set). Progress is not used.
     pub resources: Resources<'a>,
     /// Which tensors belong together.
     pub policy: Policy,
@@ -55,8 +56,9 @@ pub struct CombinationOptions<'a> {
     pub on_nonfinite: CombinationNonfinite,
 }
 
-/// Models and a method that makes one of them. The combined model is computed as it is read: memory does not depend on
-/// its size, and the same bits come out whatever the threads, the memory and the ranges in which it is read.
+/// Models and a method that makes one of them. The combined model is computed as it is read: memory does not
+/// depend on its size, and the same bits come out whatever the threads, the memory and the ranges in which it
+/// is read.
 ///
 /// ```
 /// # fn main() -> emr::Result<()> {
@@ -189,8 +191,9 @@ impl<'a> Combination<'a> {
         self.set_parameter_of(parameter, EVERY_TASK, None, value)
     }
 
-    /// Sets it for one task, for [`EVERY_TASK`], or for [`BASE`](crate::BASE) where that is an input; in tensors that a
-    /// pattern matches, or in all. Where several fit, the last that was set holds. A flag is 0 or 1.
+    /// Sets it for one task, for [`EVERY_TASK`], or for [`BASE`](crate::BASE) where that is an input; in
+    /// tensors that a pattern matches, or in all. Where several fit, the last that was set holds. A flag is 0
+    /// or 1.
     pub fn set_parameter_of(
         &mut self,
         parameter: &str,
@@ -246,8 +249,8 @@ impl<'a> Combination<'a> {
         (0..).map_while(|i| self.tensor(i).ok())
     }
 
-    /// The combined model: the tensors of the base (without one, of the first task), in its order. What was set and added
-    /// is fixed from then on. It may be opened more than once.
+    /// The combined model: the tensors of the base (without one, of the first task), in its order. What was
+    /// set and added is fixed from then on. It may be opened more than once.
     pub fn open_model(&mut self) -> Result<Model<'a>> {
         // SAFETY: what it needs is kept beside it.
         let handle = Handle::make(|out, error| unsafe {

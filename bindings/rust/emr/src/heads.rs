@@ -1,4 +1,5 @@
-//! Tasks that have labels of their own in one model: the heads' rows side by side, and a softmax for each task's group.
+//! Tasks that have labels of their own in one model: the heads' rows side by side, and a softmax for each
+//! task's group.
 
 use crate::call::{call, call_plain, filled};
 use crate::dtype::Dtype;
@@ -47,8 +48,9 @@ pub struct HeadGroup {
     pub kind: HeadKind,
 }
 
-/// The heads of tasks. A task's head has a row for each of its labels; in a view of its model it has the rows of all
-/// tasks, with zeros for the others, so that all models have the same shapes and go through every way of merging.
+/// The heads of tasks. A task's head has a row for each of its labels; in a view of its model it has the rows
+/// of all tasks, with zeros for the others, so that all models have the same shapes and go through every way
+/// of merging.
 ///
 /// ```
 /// # fn main() -> emr::Result<()> {
@@ -180,8 +182,9 @@ impl fmt::Debug for Heads<'_> {
     }
 }
 
-/// Turns each group's logits into probabilities, in whole rows of `stride` floats (0: as many as the groups reach to).
-/// In f64, with an exponential of the library's own: the same bits everywhere. Columns of no group are not written.
+/// Turns each group's logits into probabilities, in whole rows of `stride` floats (0: as many as the groups
+/// reach to). In f64, with an exponential of the library's own: the same bits everywhere. Columns of no group
+/// are not written.
 pub fn group_softmax(logits: &[f32], stride: usize, groups: &[HeadGroup], out: &mut [f32]) -> Result<()> {
     if logits.len() != out.len() {
         let sizes = format!("{} logits, and room for {}", logits.len(), out.len());

@@ -1,5 +1,5 @@
-//! Merging methods: the library's, by name, and a program's own. A method sees chunks of tensors, all inputs side by
-//! side, and computes what becomes of them.
+//! Merging methods: the library's, by name, and a program's own. A method sees chunks of tensors, all inputs
+//! side by side, and computes what becomes of them.
 
 use crate::call::{callback, callback_infallible};
 use crate::error::{BoxError, Error, ErrorKind, Result};
@@ -170,14 +170,14 @@ fn info_of(method: &c::emr_method) -> MethodInfo {
 /// The most stages that a method may have.
 pub const STAGES_MAX: usize = c::EMR_METHOD_STAGES_MAX as usize;
 
-/// Something that must be known of the whole tensor before it can be combined. What it finds are numbers, which stand
-/// behind those of the stages before it in [`MethodTensor::found`].
+/// Something that must be known of the whole tensor before it can be combined. What it finds are numbers,
+/// which stand behind those of the stages before it in [`MethodTensor::found`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
     /// As many sums ([`MergingMethod::add_sums`]), taken over chunks in parallel and added up in order.
     Sums(Number),
-    /// As many cuts of lists of keys ([`MergingMethod::list_keys`], [`MergingMethod::place_cut`]): exact, and two numbers
-    /// each, see [`Cut`].
+    /// As many cuts of lists of keys ([`MergingMethod::list_keys`], [`MergingMethod::place_cut`]): exact, and
+    /// two numbers each, see [`Cut`].
     Cuts(Number),
 }
 
@@ -242,8 +242,8 @@ impl Cut {
     }
 }
 
-/// A method of the program's own. Its functions are called by several threads at a time; a panic in one of them ends
-/// the reading of the combined tensor, and goes on in the thread that reads it.
+/// A method of the program's own. Its functions are called by several threads at a time; a panic in one of
+/// them ends the reading of the combined tensor, and goes on in the thread that reads it.
 ///
 /// The mean of the tasks' changes, but nothing where their root mean square over the tensor is below 1e-6:
 ///
@@ -315,14 +315,14 @@ pub trait MergingMethod: Send + Sync {
         unimplemented!("stage {stage} of the method has sums, but it has no add_sums");
     }
 
-    /// Of a stage of [cuts](Stage::Cuts): the chunk's keys in list number `list`, one for each element, at least 0 and
-    /// finite, and the same each time.
+    /// Of a stage of [cuts](Stage::Cuts): the chunk's keys in list number `list`, one for each element, at
+    /// least 0 and finite, and the same each time.
     fn list_keys(&self, stage: usize, _chunk: &mut Chunk<'_>, _list: u32, _keys: &mut [f32]) {
         unimplemented!("stage {stage} of the method has cuts, but it has no list_keys");
     }
 
-    /// Of a stage of [cuts](Stage::Cuts): the list that cut number `cut` is of, and how many of its largest keys it keeps.
-    /// Cuts of one list are side by side, in ascending order of lists.
+    /// Of a stage of [cuts](Stage::Cuts): the list that cut number `cut` is of, and how many of its largest
+    /// keys it keeps. Cuts of one list are side by side, in ascending order of lists.
     fn place_cut(&self, stage: usize, _tensor: &MethodTensor<'_>, _cut: u32) -> (u32, u64) {
         unimplemented!("stage {stage} of the method has cuts, but it has no place_cut");
     }
@@ -420,8 +420,8 @@ impl<'c> MethodTensor<'c> {
         self.found
     }
 
-    /// 32 random bits for each of the elements from `first` on, which depend on the seed and on the names of input and
-    /// tensor alone.
+    /// 32 random bits for each of the elements from `first` on, which depend on the seed and on the names of
+    /// input and tensor alone.
     pub fn draw(&self, input: usize, first: u64, words: &mut [u32]) {
         assert!(input < self.n_inputs(), "there is no input {input}");
         // SAFETY: C's tensor, one of its inputs, and room for the words.
@@ -470,8 +470,8 @@ impl<'c> Chunk<'c> {
         self.raw.first
     }
 
-    /// The position of the first one among all that stages run over: [`first`](Self::first), but where tensors are
-    /// joined.
+    /// The position of the first one among all that stages run over: [`first`](Self::first), but where
+    /// tensors are joined.
     pub fn position(&self) -> u64 {
         self.raw.position
     }
@@ -706,11 +706,12 @@ unsafe extern "C" fn list_keys<const STAGE: usize>(
     list: u32,
     keys: *mut f32,
 ) {
+    // SAFETY: C's chunk, with room for its keys, which are 0 where the method panics.
+    let keys = unsafe { zeroed(keys, (*chunk).n) };
     callback_infallible((), || {
-        // SAFETY: C's chunk, with room for its keys.
+        // SAFETY: likewise.
         unsafe {
             let own = method_of((*chunk).tensor);
-            let keys = zeroed(keys, (*chunk).n);
             own.method.list_keys(STAGE, &mut Chunk::new(chunk, own, own.stages_before(STAGE)), list, keys);
         }
     });
@@ -739,8 +740,8 @@ unsafe extern "C" fn settle<const STAGE: usize>(
     error: *mut c::emr_error,
 ) -> c::emr_status {
     callback(error, || {
-        // SAFETY: C's tensor, with what stages before have found, and behind it this one's numbers: as many as
-        // `n_found` told.
+        // SAFETY: C's tensor, with what stages before have found, and behind it this one's numbers: as many
+        // as `n_found` told.
         unsafe {
             let own = method_of(tensor);
             let n = own.stages[STAGE].n_found((*tensor).n_inputs);

@@ -106,9 +106,10 @@ pub(crate) fn span_of(n: usize, stride: usize, each: u64) -> u128 {
     }
 }
 
-/// Rows of a merged tensor, seen as a matrix `W` of `[rows, columns]`, times a batch of vectors, each by the weights of
-/// its own task: `y[b][r] = sum over c of W_task(b)[first_row + r][c] * x[b][c]`. A tensor's rows are its first
-/// dimension, its columns all others together. The order of sums, and so every bit, does not depend on the batch.
+/// Rows of a merged tensor, seen as a matrix `W` of `[rows, columns]`, times a batch of vectors, each by the
+/// weights of its own task: `y[b][r] = sum over c of W_task(b)[first_row + r][c] * x[b][c]`. A tensor's rows
+/// are its first dimension, its columns all others together. The order of sums, and so every bit, does not
+/// depend on the batch.
 #[derive(Debug)]
 pub struct Product<'p> {
     tensor: Which<'p>,
@@ -145,7 +146,8 @@ impl<'p> Product<'p> {
         self
     }
 
-    /// Cuts the tensor's rows into shorter ones of so many columns: of fused experts `[experts, rows, columns]`, say.
+    /// Cuts the tensor's rows into shorter ones of so many columns: of fused experts `[experts, rows,
+    /// columns]`, say.
     pub fn columns(mut self, n_columns: u64) -> Self {
         self.n_columns = n_columns;
         self
@@ -174,8 +176,9 @@ impl<'p> Product<'p> {
         self.tensor
     }
 
-    /// C's struct, for `batch` vectors and a tensor that is such a matrix, of which `which` is what the tensor is called.
-    /// Where it is none, no rows are asked for, and C says what is wrong. The struct points into `self` and `which`.
+    /// C's struct, for `batch` vectors and a tensor that is such a matrix, of which `which` is what the
+    /// tensor is called. Where it is none, no rows are asked for, and C says what is wrong. The struct points
+    /// into `self` and `which`.
     pub(crate) fn lower(
         &mut self,
         which: &LoweredWhich,
@@ -238,10 +241,10 @@ impl<'p> Product<'p> {
 }
 
 impl Modulator<'_> {
-    /// Multiplies rows of a tensor by a batch of vectors without materialising weights; `of[b]` is the place in
-    /// `modulators` of vector `b`'s task. Those that have a unified task vector must share it. Modulators do not know
-    /// shapes: [`Product::columns`] is required. `base` has the base's values of the product's rows; none: the change
-    /// alone.
+    /// Multiplies rows of a tensor by a batch of vectors without materialising weights; `of[b]` is the place
+    /// in `modulators` of vector `b`'s task. Those that have a unified task vector must share it. Modulators
+    /// do not know shapes: [`Product::columns`] is required. `base` has the base's values of the product's
+    /// rows; none: the change alone.
     ///
     /// ```
     /// # fn main() -> emr::Result<()> {

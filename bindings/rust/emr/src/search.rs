@@ -1,5 +1,5 @@
-//! Looking for the best merge: greedy merging that is guided by kinship, and trials with parameters drawn at random.
-//! Both only decide what to try: the program merges, scores and compares models.
+//! Looking for the best merge: greedy merging that is guided by kinship, and trials with parameters drawn at
+//! random. Both only decide what to try: the program merges, scores and compares models.
 
 use crate::call::{call, callback, callback_infallible, filled};
 use crate::error::{BoxError, Result};
@@ -223,8 +223,8 @@ impl Search {
         call(|error| unsafe { c::emr_search_add_model(self.0.get(), name.as_ptr(), error) })
     }
 
-    /// Scores the models that were added and merges each pair of them; then, generation for generation, each pair of the
-    /// best, and the best with its partner; until there is a reason to end. A search runs once.
+    /// Scores the models that were added and merges each pair of them; then, generation for generation, each
+    /// pair of the best, and the best with its partner; until there is a reason to end. A search runs once.
     pub fn run<H: SearchHost>(&mut self, host: &mut H) -> Result<SearchResult> {
         let mut running = Running { host, search: self.0.get() };
         let raw_host = c::emr_search_host {
@@ -356,14 +356,15 @@ pub struct Trial {
     pub values: Vec<f64>,
 }
 
-/// The values of a trial, as many as there is room for: uniform in (0, 1]. They depend on seed and number alone.
+/// The values of a trial, as many as there is room for: uniform in (0, 1]. They depend on seed and number
+/// alone.
 pub fn trial_draw(seed: u64, number: u32, values: &mut [f64]) {
     // SAFETY: there is room for them.
     unsafe { c::emr_trial_draw(seed, number, values.len(), values.as_mut_ptr()) }
 }
 
-/// Tries values for parameters, from trial number 1 on, and gives the best trial; of equal scores the first. `evaluate`
-/// makes a model with the values of a trial and scores it; NaN or an infinity: it has no score.
+/// Tries values for parameters, from trial number 1 on, and gives the best trial; of equal scores the first.
+/// `evaluate` makes a model with the values of a trial and scores it; NaN or an infinity: it has no score.
 ///
 /// ```
 /// # fn main() -> emr::Result<()> {

@@ -27,24 +27,24 @@ pub type WaitFn<'a> = Box<dyn Fn() + Send + Sync + 'a>;
 pub struct SessionOptions<'a> {
     /// Threads, a cap on all memory of the session, progress of checking the base.
     pub resources: Resources<'a>,
-    /// Called again and again while a thread waits for another one of the session's, by several at a time. None: the
-    /// thread yields.
+    /// Called again and again while a thread waits for another one of the session's, by several at a time.
+    /// None: the thread yields.
     pub wait: Option<WaitFn<'a>>,
     /// Cap on decoded codes, in bytes; 0: room for those of all tasks.
     pub mask_bytes: u64,
     /// When the base is compared with the bundle's.
     pub check: BaseCheck,
-    /// The session has no base, and only changes can be asked for ([`Target::without_base`]): for engines whose base is
-    /// quantised, repacked or elsewhere.
+    /// The session has no base, and only changes can be asked for ([`Target::without_base`]): for engines
+    /// whose base is quantised, repacked or elsewhere.
     pub without_base: bool,
 }
 
-/// A bundle in memory, and a base: one call writes a task's weights over an engine's; another multiplies by them
-/// without writing them anywhere, for a batch whose vectors belong to different tasks.
+/// A bundle in memory, and a base: one call writes a task's weights over an engine's; another multiplies by
+/// them without writing them anywhere, for a batch whose vectors belong to different tasks.
 ///
-/// Weights are always computed from the base, so nothing drifts, however often an engine switches. A session is used by
-/// one thread at a time, and shares work out over the threads of its resources; or it has a handle for each thread of the
-/// host's, see [`Session::open_thread`].
+/// Weights are always computed from the base, so nothing drifts, however often an engine switches. A session
+/// is used by one thread at a time, and shares work out over the threads of its resources; or it has a handle
+/// for each thread of the host's, see [`Session::open_thread`].
 ///
 /// ```
 /// # fn main() -> emr::Result<()> {
@@ -118,11 +118,12 @@ impl<'a> Session<'a> {
         Ok(Self { handle, shared: Arc::new(shared) })
     }
 
-    /// One more handle of the session, for one more thread: it shares everything but scratch, and does its work on the
-    /// calling thread. All handles may be used at the same time, and be dropped in any order.
+    /// One more handle of the session, for one more thread: it shares everything but scratch, and does its
+    /// work on the calling thread. All handles may be used at the same time, and be dropped in any order.
     ///
-    /// They wait for each other where one reads codes that another needs too. So nothing that reads the bundle or the
-    /// base (a [`ReadAt`](crate::ReadAt), a computed tensor) may wait for a call of another handle.
+    /// They wait for each other where one reads codes that another needs too. So nothing that reads the
+    /// bundle or the base (a [`ReadAt`](crate::ReadAt), a computed tensor) may wait for a call of another
+    /// handle.
     pub fn open_thread(&mut self) -> Result<Self> {
         // SAFETY: the handle is this thread's; what it shares is kept.
         let handle =
@@ -135,15 +136,15 @@ impl<'a> Session<'a> {
         &self.shared.bundle
     }
 
-    /// Writes a task's weights, or the base's ([`BASE`](crate::BASE)), to where the engine has them. Where a target cannot
-    /// be right nothing is written; after another failure what targets hold is undefined.
+    /// Writes a task's weights, or the base's ([`BASE`](crate::BASE)), to where the engine has them. Where a
+    /// target cannot be right nothing is written; after another failure what targets hold is undefined.
     pub fn apply<'t>(&mut self, task: u32, mut targets: impl AsMut<[Target<'t>]>) -> Result<()> {
         let targets = targets.as_mut();
         let names = targets.iter().map(|target| target.tensor.lower()).collect::<Result<Vec<_>>>()?;
         let lowered = targets.iter_mut().zip(&names).map(|(target, name)| target.lower(name));
         let weights = lowered.collect::<Result<Vec<_>>>()?;
-        // SAFETY: targets are borrowed, do not overlap, and have room for what is asked for; writers are called during
-        // the call alone.
+        // SAFETY: targets are borrowed, do not overlap, and have room for what is asked for; writers are
+        // called during the call alone.
         call(|error| unsafe {
             c::emr_session_apply(self.handle.get(), task, weights.as_ptr(), weights.len(), error)
         })
@@ -173,8 +174,8 @@ impl<'a> Session<'a> {
         call(|error| unsafe { c::emr_session_multiply(self.handle.get(), tasks.as_ptr(), &lowered, error) })
     }
 
-    /// Gathers rows: row `i` of the output is row `rows[i]` of what `tasks[i]` has of the tensor, which is merged, or kept
-    /// from the base: of an embedding, for a batch of tokens, say.
+    /// Gathers rows: row `i` of the output is row `rows[i]` of what `tasks[i]` has of the tensor, which is
+    /// merged, or kept from the base: of an embedding, for a batch of tokens, say.
     pub fn gather(&mut self, tasks: &[u32], mut rows: Gather<'_>) -> Result<()> {
         let which = rows.tensor.lower()?;
         let lowered = rows.lower(&which, tasks, self.find_matrix(&which))?;
@@ -277,7 +278,8 @@ impl<'t> Target<'t> {
         Self::with_format(tensor, T::DTYPE, out)
     }
 
-    /// The same in any dtype, of which the slice holds bits (BF16 in `u16`, say, or in bytes), or rounded into blocks.
+    /// The same in any dtype, of which the slice holds bits (BF16 in `u16`, say, or in bytes), or rounded
+    /// into blocks.
     pub fn with_format<T: Element>(
         tensor: impl Into<Which<'t>>,
         format: impl Into<Format>,
@@ -286,9 +288,10 @@ impl<'t> Target<'t> {
         Self::of(tensor.into(), format.into(), as_bytes_mut(out), None)
     }
 
-    /// Weights go through `staging` to a function, part by part in order, each as large as there is room for: to a
-    /// device, say, or to be converted further. It is called by the thread that calls [`Session::apply`], which returns
-    /// what it fails with as the [`source`](std::error::Error::source) of its error.
+    /// Weights go through `staging` to a function, part by part in order, each as large as there is room for:
+    /// to a device, say, or to be converted further. It is called by the thread that calls
+    /// [`Session::apply`], which returns what it fails with as the [`source`](std::error::Error::source) of
+    /// its error.
     ///
     /// ```
     /// # fn main() -> emr::Result<()> {
@@ -412,7 +415,8 @@ fn write_parts<'t, T: Element>(
 
 unsafe extern "C" fn write_part(part: *const c::emr_weights_part, error: *mut c::emr_error) -> c::emr_status {
     callback(error, || {
-        // SAFETY: C's struct, with the user that `lower` set; one call at a time, on the thread that has the targets.
+        // SAFETY: C's struct, with the user that `lower` set; one call at a time, on the thread that has the
+        // targets.
         let (part, write) = unsafe { (&*part, &mut *(*part).user.cast::<WriteFn<'_>>()) };
         write(part)
     })
@@ -431,8 +435,8 @@ pub struct Gather<'g> {
 }
 
 impl<'g> Gather<'g> {
-    /// Row 0 of each task, in the dtype of the slice's elements: of a norm's weights, or a bias (a tensor of rank below
-    /// 2 is one row).
+    /// Row 0 of each task, in the dtype of the slice's elements: of a norm's weights, or a bias (a tensor of
+    /// rank below 2 is one row).
     pub fn new<T: Element>(tensor: impl Into<Which<'g>>, out: &'g mut [T]) -> Self {
         Self::with_dtype(tensor, T::DTYPE, out)
     }

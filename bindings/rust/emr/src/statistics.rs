@@ -1,4 +1,5 @@
-//! What the task vectors of several tasks have in common, from one reading of the models; and how kin they are.
+//! What the task vectors of several tasks have in common, from one reading of the models; and how kin they
+//! are.
 
 use crate::call::{call, filled};
 use crate::error::Result;
@@ -36,8 +37,8 @@ numbered! {
 }
 
 numbered! {
-    /// What the published program's `--low-precision` does to task vectors before it compares them: times 127 / their largest
-    /// magnitude, and rounded to whole numbers.
+    /// What the published program's `--low-precision` does to task vectors before it compares them: times 127
+    /// / their largest magnitude, and rounded to whole numbers.
     #[derive(Default)]
     pub enum StatisticsRounding {
         /// Nothing.
@@ -93,9 +94,9 @@ pub struct StatisticsPlan {
     pub n_kinds: u32,
 }
 
-/// Statistics of task vectors: products, distances and agreeing signs of every two, norms, zeros, kurtosis, quantiles;
-/// per tensor, layer, kind of tensor and for the whole model. The same models give the same bits, whatever the threads,
-/// the memory and the processor.
+/// Statistics of task vectors: products, distances and agreeing signs of every two, norms, zeros, kurtosis,
+/// quantiles; per tensor, layer, kind of tensor and for the whole model. The same models give the same bits,
+/// whatever the threads, the memory and the processor.
 ///
 /// ```
 /// # fn main() -> emr::Result<()> {
@@ -213,8 +214,8 @@ impl<'a> Statistics<'a> {
         self.group(StatisticsScope::Model, 0)
     }
 
-    /// The mean of the tensors' kinships, each weighted by its elements: the published program's `--split-calculation`. It
-    /// is not the kinship of the model.
+    /// The mean of the tensors' kinships, each weighted by its elements: the published program's
+    /// `--split-calculation`. It is not the kinship of the model.
     pub fn split_kinship(&self, options: &KinshipOptions) -> Result<Kinship> {
         let raw = options.raw();
         Kinship::fill(self.n_tasks, |matrix, error| {
@@ -230,8 +231,8 @@ impl fmt::Debug for Statistics<'_> {
     }
 }
 
-/// The statistics of a group, for n tasks in the order in which they were added. Matrices are n times n, row by row: that
-/// of `i` and `j` is `matrix[i * n + j]`.
+/// The statistics of a group, for n tasks in the order in which they were added. Matrices are n times n, row
+/// by row: that of `i` and `j` is `matrix[i * n + j]`.
 #[derive(Clone, Copy)]
 pub struct StatisticsGroup<'s> {
     raw: c::emr_statistics_group,
@@ -478,7 +479,8 @@ impl Kinship {
         self.n
     }
 
-    /// How kin all are together: the mean over all pairs. NaN where one of them is, and for fewer than two tasks.
+    /// How kin all are together: the mean over all pairs. NaN where one of them is, and for fewer than two
+    /// tasks.
     pub fn mean(&self) -> f64 {
         // SAFETY: n times n values.
         unsafe { c::emr_kinship_mean(self.values.as_ptr(), self.n as u32) }
@@ -509,8 +511,8 @@ pub fn layer_of(name: &str) -> Option<u64> {
     u64::try_from(unsafe { c::emr_statistics_layer_of(c_text(name).as_ptr()) }).ok()
 }
 
-/// What such a tensor is to its model: `"q"`, `"k"`, `"v"`, `"qkv"`, `"o"`, `"up"`, `"gate"`, `"down"`, `"norm"`, `"embed"`,
-/// `"head"` or `"other"`.
+/// What such a tensor is to its model: `"q"`, `"k"`, `"v"`, `"qkv"`, `"o"`, `"up"`, `"gate"`, `"down"`,
+/// `"norm"`, `"embed"`, `"head"` or `"other"`.
 pub fn kind_of(name: &str) -> &'static str {
     // SAFETY: a text that ends in a zero byte; a static one comes back.
     unsafe { text(c::emr_statistics_kind_of(c_text(name).as_ptr())) }
