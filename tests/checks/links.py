@@ -18,6 +18,7 @@ def headings(path):
 def texts(root):
     for folder in FOLDERS:
         yield from sorted((root / folder).glob("**/*.md" if folder else "*.md"))
+    yield from sorted(root.glob("bindings/*/README.md"))
 
 
 def main(root):
