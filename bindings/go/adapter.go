@@ -75,7 +75,7 @@ func ApplyAdapter(ctx context.Context, base, adapter *Model, o *Resources) (*Mod
 	if err != nil {
 		return nil, err
 	}
-	defer r.h.done()
+	defer r.close()
 	var c *C.emr_model
 	err = r.during(ctx, func() error {
 		var e C.emr_error

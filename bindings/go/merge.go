@@ -79,7 +79,7 @@ func NewMerge(o *MergeOptions) (*Merge, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer r.h.done()
+	defer r.close()
 	var a arena
 	defer a.free()
 	options := object[C.emr_merge_options](&a)

@@ -51,7 +51,7 @@ func (p *Pool) Close() error {
 
 // resources are C's, for a call or as long as a handle.
 type resources struct {
-	h        *handle // in use
+	h        *handle
 	c        *C.emr_resources
 	ctx      context.Context
 	progress func(Progress) error
@@ -59,7 +59,7 @@ type resources struct {
 	memory   arena
 }
 
-// newResources makes them, in use; nil options are the defaults.
+// newResources makes them; nil options are the defaults. They end with close, and with what keeps their handle.
 func newResources(o *Resources) (*resources, error) {
 	if o == nil {
 		o = &Resources{}
@@ -101,6 +101,10 @@ func newResources(o *Resources) (*resources, error) {
 	return r, nil
 }
 
+func (r *resources) close() {
+	r.h.done()
+}
+
 // during runs a call that the context can stop.
 func (r *resources) during(ctx context.Context, call func() error) error {
 	if err := canceled(ctx); err != nil {
@@ -117,7 +121,7 @@ func withResources(ctx context.Context, o *Resources, call func(*C.emr_resources
 	if err != nil {
 		return err
 	}
-	defer r.h.done()
+	defer r.close()
 	return r.during(ctx, func() error { return call(r.c) })
 }
 
