@@ -14,6 +14,10 @@ emr_status emrGoSync(void *user, emr_error *error);
 emr_status emrGoProgress(void *user, emr_progress *progress, emr_error *error);
 emr_status emrGoCompute(emr_computation *computation, emr_error *error);
 void emrGoWritten(void *user, char *path);
+void emrGoDiffers(void *user, emr_base_difference *difference);
+emr_status emrGoUnified(void *user, emr_sink_part *part, emr_error *error);
+emr_status emrGoMask(void *user, emr_sink_part *part, emr_error *error);
+emr_status emrGoRescalers(void *user, emr_sink_part *part, emr_error *error);
 
 /* Stands for the bytes of tensors without elements. */
 static inline const void *emr_go_nothing(void)

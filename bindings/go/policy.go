@@ -35,8 +35,11 @@ type Policy struct {
 	OnMissing  OnMissing // of tensors that match none of these two
 }
 
-// marshal is the policy for C.
+// marshal is the policy for C; NULL for none.
 func (p *Policy) marshal(a *arena) *C.emr_policy {
+	if p == nil {
+		return nil
+	}
 	c := object[C.emr_policy](a)
 	*c = C.emr_policy{
 		size:          C.sizeof_emr_policy,

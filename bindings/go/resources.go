@@ -51,15 +51,15 @@ func (p *Pool) Close() error {
 
 // resources are C's, for a call or as long as a handle.
 type resources struct {
+	h        *handle
 	c        *C.emr_resources
-	pool     *handle
 	ctx      context.Context
 	progress func(Progress) error
 	cell     unsafe.Pointer
 	memory   arena
 }
 
-// newResources makes them; nil options are the defaults. They end with close.
+// newResources makes them; nil options are the defaults. They end with close, and with what keeps their handle.
 func newResources(o *Resources) (*resources, error) {
 	if o == nil {
 		o = &Resources{}
@@ -67,7 +67,6 @@ func newResources(o *Resources) (*resources, error) {
 	if o.Threads < 0 {
 		return nil, invalid("Threads is %d", o.Threads)
 	}
-	r := &resources{progress: o.Progress}
 	pool := o.Pool
 	if pool == nil && o.Threads != 1 {
 		own, err := NewPool(o.Threads)
@@ -77,29 +76,33 @@ func newResources(o *Resources) (*resources, error) {
 		defer own.Close()
 		pool = own
 	}
-	r.c = object[C.emr_resources](&r.memory)
-	r.c.size = C.sizeof_emr_resources
-	r.c.memory_bytes = C.uint64_t(o.Memory)
+	var threads *handle
 	if pool != nil {
 		if err := pool.h.use(); err != nil {
-			r.memory.free()
 			return nil, err
 		}
-		r.pool = pool.h
+		defer pool.h.done()
+		threads = pool.h
+	}
+	var memory arena
+	r := &resources{progress: o.Progress, c: object[C.emr_resources](&memory)}
+	user := newCell(r)
+	*r.c = C.emr_resources{
+		size: C.sizeof_emr_resources, memory_bytes: C.uint64_t(o.Memory), progress: (*[0]byte)(C.emrGoProgress),
+		progress_user: user,
+	}
+	if pool != nil {
 		r.c.executor = C.emr_pool_executor(pool.c)
 	}
-	r.cell = newCell(r)
-	r.c.progress = (*[0]byte)(C.emrGoProgress)
-	r.c.progress_user = r.cell
+	r.h = newHandle("resources", func() {
+		freeCell(user)
+		memory.free()
+	}, threads)
 	return r, nil
 }
 
 func (r *resources) close() {
-	freeCell(r.cell)
-	r.memory.free()
-	if r.pool != nil {
-		r.pool.done()
-	}
+	r.h.done()
 }
 
 // during runs a call that the context can stop.

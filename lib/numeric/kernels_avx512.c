@@ -11,7 +11,8 @@
 
 /* Of this file alone, whatever the compiler was told. */
 #if defined __clang__
-#pragma clang attribute push(__attribute__((target("avx512f,avx512dq,avx512bw,avx512vl,avx2,f16c,popcnt"))), apply_to = function)
+#pragma clang attribute push(__attribute__((target("avx512f,avx512dq,avx512bw,avx512vl,avx2,f16c,popcnt"))), \
+                             apply_to = function)
 #elif defined __GNUC__
 #pragma GCC target("avx512f,avx512dq,avx512bw,avx512vl,avx2,f16c,popcnt")
 #endif
