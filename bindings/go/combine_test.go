@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"math"
 	"runtime"
@@ -117,7 +118,7 @@ func (s *scaling) Info() MethodInfo {
 
 func (s *scaling) Check(t *MethodTensor) error {
 	if t.Value(0, 0) == 3 {
-		return errors.New("a scale of 3 is none")
+		return fmt.Errorf("a scale of 3 is none: %w", ErrInvalid)
 	}
 	return nil
 }
@@ -250,6 +251,9 @@ func (l *largest) Stages() []MethodStage {
 
 func (l *largest) Combine(c *MethodChunk) error {
 	clear(c.Out)
+	if l.k == 0 {
+		return nil
+	}
 	for t, input := range c.Inputs {
 		cut := c.Tensor.Found[2*t : 2*t+2]
 		for i, v := range input {

@@ -43,7 +43,7 @@ func TestStatisticsAreTheirFormulas(t *testing.T) {
 		t.Fatal(bias.Products, product, bias.Distances, distance)
 	}
 	moments := must(bias.Moments(0))(t)
-	if moments.Norm != math.Sqrt(bias.Products[0]) || moments.Mean != bias.Sums[0]/familyRows {
+	if math.Abs(moments.Norm-math.Sqrt(bias.Products[0])) > 1e-15 || moments.Mean != bias.Sums[0]/familyRows {
 		t.Fatalf("%+v", moments)
 	}
 	if len(bias.Quantiles) != 4 || bias.Quantiles[1] != bias.Largest[0] {
