@@ -4,28 +4,12 @@
 
 #include "bridge.h"
 
-#include <sched.h>
-
 emr_status emrGoTakeWeights(emr_weights_part *part, emr_error *error);
 
-/* Goroutines that wait in C hold a thread each, and there are more of these than processors. */
-static inline void emr_go_wait(void *user)
-{
-    (void)user;
-    sched_yield();
-}
+/* emr_session_options.wait: goroutines that wait in C hold a thread each, of which there are more than processors. */
+void emr_go_wait(void *user);
 
-/* The elements of a tensor of the bundle, and of these the columns of a row; 0 where there is no such tensor. */
-static inline void emr_go_find_matrix(const emr_bundle *bundle, const char *name, uint64_t *count,
-                                      uint64_t *columns)
-{
-    emr_tensor_info info = EMR_INIT(emr_tensor_info);
-    uint32_t tensor;
-    *count = *columns = 0;
-    if (emr_bundle_find_tensor(bundle, name, &tensor, NULL) || emr_bundle_get_tensor(bundle, tensor, &info))
-        return;
-    *count = info.count;
-    *columns = info.rank < 2 || !info.shape[0] ? info.count : info.count / info.shape[0];
-}
+/* The elements of a tensor of the bundle, and the columns of a row; 0 where there is no such tensor. */
+void emr_go_find_matrix(const emr_bundle *bundle, const char *name, uint64_t *count, uint64_t *columns);
 
 #endif

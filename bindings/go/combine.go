@@ -8,15 +8,15 @@ const EveryTask uint32 = C.EMR_EVERY_TASK
 
 // CombinationOptions are the options of [NewCombination].
 type CombinationOptions struct {
-	Resources              // those of reading; Memory 0: 256 MiB. Progress is not used
-	Method        string   // one of the library's, see Methods,
-	Own           Method   // or one of your own
-	Policy        Policy   // which tensors are combined
-	Heads         []string // globs of heads, which differ in their labels
-	CombineHeads  bool     // heads go through the method; else each row is its own task's
-	Seed          uint64   // of methods that draw
-	DType         DType    // of combined tensors: F32, F16, BF16 or F64; 0: as in the base, or the first task
-	NonFiniteZero bool     // a NaN or an infinity in a task counts as the base's value, or 0; else ErrNonFinite
+	Resources                // those of reading; Memory 0: 256 MiB. Progress is not used
+	Method       string      // one of the library's, see Methods,
+	Own          Method      // or one of your own
+	Policy       *Policy     // which tensors are combined
+	Heads        []string    // globs of heads, which differ in their labels
+	CombineHeads bool        // heads go through the method; else each row is its own task's
+	Seed         uint64      // of methods that draw
+	DType        DType       // of combined tensors: F32, F16, BF16 or F64; 0: as in the base, or the first task
+	OnNonFinite  OnNonFinite // NonFiniteZero: such a value of a task counts as the base's, without one as 0
 }
 
 // A Combination makes one model out of many: set the base, add tasks, set parameters, open the model.
@@ -32,28 +32,12 @@ func NewCombination(o CombinationOptions) (*Combination, error) {
 	if err != nil {
 		return nil, err
 	}
-	x := &Combination{}
-	err = x.create(&o, r)
-	own, c := x.own, x.c
-	free := func() {
-		if own != nil {
-			own.close()
-		}
-		r.close()
-	}
+	defer r.close()
+	method, own, err := o.findMethod()
 	if err != nil {
-		free()
 		return nil, err
 	}
-	x.h = newHandle("combination", func() { C.emr_combination_destroy(&c); free() })
-	return guard(x, x.h), nil
-}
-
-func (x *Combination) create(o *CombinationOptions, r *resources) error {
-	method, err := x.findMethod(o)
-	if err != nil {
-		return err
-	}
+	defer own.done()
 	var a arena
 	defer a.free()
 	options := object[C.emr_combination_options](&a)
@@ -61,28 +45,35 @@ func (x *Combination) create(o *CombinationOptions, r *resources) error {
 		size: C.sizeof_emr_combination_options, method: method, resources: r.c, policy: o.Policy.marshal(&a),
 		head_globs: a.strings(o.Heads), n_head_globs: C.uint32_t(len(o.Heads)), combine_heads: flag(o.CombineHeads),
 		seed: C.uint64_t(o.Seed), dtype: C.emr_dtype(o.DType),
-		on_nonfinite: C.emr_combination_nonfinite(flag(o.NonFiniteZero)),
+		on_nonfinite: C.emr_combination_nonfinite(o.OnNonFinite),
 	}
 	if a.err != nil {
-		return a.err
+		return nil, a.err
 	}
+	var c *C.emr_combination
 	var e C.emr_error
-	return failure(C.emr_combination_create(&x.c, options, &e), &e)
+	if err := failure(C.emr_combination_create(&c, options, &e), &e); err != nil {
+		return nil, err
+	}
+	x := &Combination{c: c, own: own}
+	x.h = newHandle("combination", func() { C.emr_combination_destroy(&c) }, r.h, own.handle())
+	return guard(x, x.h), nil
 }
 
-func (x *Combination) findMethod(o *CombinationOptions) (*C.emr_method, error) {
+// findMethod is the method for C, and of one's own what C borrows.
+func (o *CombinationOptions) findMethod() (*C.emr_method, *ownMethod, error) {
 	if (o.Method == "") == (o.Own == nil) {
-		return nil, invalid("a combination has either a Method of the library's or an Own one")
+		return nil, nil, invalid("a combination has either a Method of the library's or an Own one")
 	}
 	if o.Own == nil {
-		return findMethod(o.Method)
+		method, err := findMethod(o.Method)
+		return method, nil, err
 	}
 	own, err := newOwnMethod(o.Own)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	x.own = own
-	return own.table, nil
+	return own.table, own, nil
 }
 
 // Close ends the use of the combination. Models that were opened from it stay valid.

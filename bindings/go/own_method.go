@@ -17,9 +17,8 @@ type ownMethod struct {
 	counts sync.Map // how many numbers C was told that a stage finds, by stageOf
 	whole  bool
 	broken bystander
+	h      *handle
 	table  *C.emr_method
-	cell   unsafe.Pointer
-	memory arena
 }
 
 type stageOf struct {
@@ -27,7 +26,7 @@ type stageOf struct {
 	stage  int
 }
 
-// newOwnMethod ends with close, once nothing made with it is left.
+// newOwnMethod ends with done, and with what keeps its handle.
 func newOwnMethod(method Method) (*ownMethod, error) {
 	info := method.Info()
 	m := &ownMethod{method: method, whole: info.WholeModel}
@@ -37,19 +36,29 @@ func newOwnMethod(method Method) (*ownMethod, error) {
 	if err := checkMethod(&info, m.stages); err != nil {
 		return nil, err
 	}
-	m.table = object[C.emr_method](&m.memory)
-	m.cell = newCell(m)
-	m.fill(&info)
-	if m.memory.err != nil {
-		defer m.close()
-		return nil, m.memory.err
+	var memory arena
+	user := newCell(m)
+	m.h = newHandle("method", func() { freeCell(user); memory.free() })
+	m.table = object[C.emr_method](&memory)
+	m.fill(&memory, user, &info)
+	if memory.err != nil {
+		defer m.done()
+		return nil, memory.err
 	}
 	return m, nil
 }
 
-func (m *ownMethod) close() {
-	freeCell(m.cell)
-	m.memory.free()
+func (m *ownMethod) done() {
+	if m != nil {
+		m.h.done()
+	}
+}
+
+func (m *ownMethod) handle() *handle {
+	if m == nil {
+		return nil
+	}
+	return m.h
 }
 
 func checkMethod(info *MethodInfo, stages []MethodStage) error {
@@ -67,10 +76,9 @@ func checkMethod(info *MethodInfo, stages []MethodStage) error {
 	return nil
 }
 
-func (m *ownMethod) fill(info *MethodInfo) {
-	a := &m.memory
+func (m *ownMethod) fill(a *arena, user unsafe.Pointer, info *MethodInfo) {
 	*m.table = C.emr_method{
-		size: C.sizeof_emr_method, name: a.text(info.Name), user: m.cell,
+		size: C.sizeof_emr_method, name: a.text(info.Name), user: user,
 		check: (*[0]byte)(C.emrGoCheckMethod), row_length: (*[0]byte)(C.emrGoRowLength),
 		needed_stages: (*[0]byte)(C.emrGoNeededStages), combine: (*[0]byte)(C.emrGoCombine),
 		n_parameters: C.uint32_t(len(info.Parameters)), scratch_floats: C.uint32_t(info.ScratchFloats),

@@ -41,6 +41,7 @@ func (b *Bundle) NewSession(ctx context.Context, base *Model, o *SessionOptions)
 	if err != nil {
 		return nil, err
 	}
+	defer r.close()
 	var a arena
 	defer a.free()
 	options := object[C.emr_session_options](&a)
@@ -54,12 +55,15 @@ func (b *Bundle) NewSession(ctx context.Context, base *Model, o *SessionOptions)
 		return failure(C.emr_session_create(&c, b.c, base.pointer(), options, &e), &e)
 	})
 	if err != nil {
-		r.close()
 		return nil, err
 	}
+	return newSession(c, b, b.h, base.handle(), r.h), nil
+}
+
+func newSession(c *C.emr_session, b *Bundle, parents ...*handle) *Session {
 	s := &Session{c: c, bundle: b}
-	s.h = newHandle("session", func() { C.emr_session_destroy(&c); r.close() }, b.h, base.handle())
-	return guard(s, s.h), nil
+	s.h = newHandle("session", func() { C.emr_session_destroy(&c) }, parents...)
+	return guard(s, s.h)
 }
 
 // OpenThread gives one more handle of the session, which shares everything with it and works on the calling thread
@@ -74,9 +78,7 @@ func (s *Session) OpenThread() (*Session, error) {
 	if err := failure(C.emr_session_open_thread(&c, s.c, &e), &e); err != nil {
 		return nil, err
 	}
-	t := &Session{c: c, bundle: s.bundle}
-	t.h = newHandle("session", func() { C.emr_session_destroy(&c) }, s.h)
-	return guard(t, t.h), nil
+	return newSession(c, s.bundle, s.h), nil
 }
 
 // Close ends the use of the session. What it shares with others goes with the last one.

@@ -32,7 +32,7 @@ const (
 // StatisticsOptions may be nil. The zero value is the default.
 type StatisticsOptions struct {
 	Resources                         // Memory 0: 256 MiB, and what the results take beside
-	Policy         Policy             // those tensors count that a merge with this policy would merge
+	Policy         *Policy            // those tensors count that a merge with this policy would merge
 	Quantiles      []float64          // fractions from 0 to 1: which quantiles of magnitudes to find
 	MaxRows        uint64             // of every tensor its first rows alone count; 0: all
 	SkipMissing    bool               // a tensor that some task lacks does not count at all
@@ -57,6 +57,7 @@ func NewStatistics(o *StatisticsOptions) (*Statistics, error) {
 	if err != nil {
 		return nil, err
 	}
+	defer r.close()
 	var a arena
 	defer a.free()
 	options := object[C.emr_statistics_options](&a)
@@ -66,18 +67,16 @@ func NewStatistics(o *StatisticsOptions) (*Statistics, error) {
 		max_rows: C.uint64_t(o.MaxRows), skip_missing: flag(o.SkipMissing), without_tensors: flag(o.WithoutTensors),
 		rounding: C.emr_statistics_rounding(o.Rounding), on_nonfinite: C.emr_on_nonfinite(o.OnNonFinite),
 	}
-	err = a.err
-	var c *C.emr_statistics
-	if err == nil {
-		var e C.emr_error
-		err = failure(C.emr_statistics_create(&c, options, &e), &e)
+	if a.err != nil {
+		return nil, a.err
 	}
-	if err != nil {
-		r.close()
+	var c *C.emr_statistics
+	var e C.emr_error
+	if err := failure(C.emr_statistics_create(&c, options, &e), &e); err != nil {
 		return nil, err
 	}
 	s := &Statistics{c: c, r: r}
-	s.h = newHandle("statistics", func() { C.emr_statistics_destroy(&c); r.close() })
+	s.h = newHandle("statistics", func() { C.emr_statistics_destroy(&c) }, r.h)
 	return guard(s, s.h), nil
 }
 
