@@ -54,8 +54,9 @@ type modulationOfStep struct {
 func (m *modulationOfStep) modulation(w *world) Modulation {
 	return Modulation{
 		Kind: ModulatorKind(m.Kind.of(w.t, kindWords)), Thinning: m.Thinning, Levels: m.Levels,
-		Rescale: Rescale(m.Rescale.of(w.t, rescaleWords)), RescalePer: RescalePer(m.RescalePer.of(w.t, perWords)),
-		MaskRule: MaskRule(m.MaskRule.of(w.t, "agree nearest")), VectorsDType: m.VectorsDType.DType,
+		Rescale:    Rescale(m.Rescale.of(w.t, rescaleWords)),
+		RescalePer: RescalePer(m.RescalePer.of(w.t, perWords)),
+		MaskRule:   MaskRule(m.MaskRule.of(w.t, "agree nearest")), VectorsDType: m.VectorsDType.DType,
 		WithoutColumns: m.WithoutColumns, Seed: m.Seed,
 	}
 }
@@ -95,7 +96,8 @@ func (s *mergeStep) options(w *world) *MergeOptions {
 		RescalePer:   RescalePer(s.Options.RescalePer.of(w.t, perWords)),
 		Tie:          Tie(s.Options.Tie.of(w.t, "zero negative")),
 		OnNonFinite:  OnNonFinite(s.Options.OnNonFinite.of(w.t, nonFiniteWords)),
-		UnifiedDType: s.Options.UnifiedDType.DType, EmbedBase: s.Options.EmbedBase, Extendable: s.Options.Extendable,
+		UnifiedDType: s.Options.UnifiedDType.DType, EmbedBase: s.Options.EmbedBase,
+		Extendable:  s.Options.Extendable,
 		BlockParams: s.Options.BlockParams, Measure: s.Options.Measure, Compression: NoCompression,
 	}
 	o.Memory = s.Memory
@@ -247,9 +249,11 @@ func (s *mergeStep) toSink(m *Merge, found results) error {
 		keys = append(keys, key)
 	}
 	slices.SortFunc(keys, func(a, b sinkKey) int {
-		return cmp.Or(cmp.Compare(a.tensor, b.tensor), cmp.Compare(a.task, b.task), cmp.Compare(a.kind, b.kind))
+		return cmp.Or(a.tensor-b.tensor, a.task-b.task, cmp.Compare(a.kind, b.kind))
 	})
-	found["sink"] = mapped(keys, func(k sinkKey) []any { return []any{k.tensor, k.task, k.kind, digestOf(parts[k])} })
+	found["sink"] = mapped(keys, func(k sinkKey) []any {
+		return []any{k.tensor, k.task, k.kind, digestOf(parts[k])}
+	})
 	return nil
 }
 
@@ -293,8 +297,9 @@ func lookAt(w *world, s struct {
 	}
 	info := map[string]any{
 		"n_tasks": i.Tasks, "n_tensors": i.Tensors, "n_merged": i.Merged, "merged_params": i.MergedParams,
-		"rescale": i.Rescale, "rescale_per": i.RescalePer, "tie": i.Tie, "unified_dtype": i.UnifiedDType.String(),
-		"has_base": i.HasBase, "extendable": i.Extendable, "n_elected": i.Elected,
+		"rescale": i.Rescale, "rescale_per": i.RescalePer, "tie": i.Tie,
+		"unified_dtype": i.UnifiedDType.String(),
+		"has_base":      i.HasBase, "extendable": i.Extendable, "n_elected": i.Elected,
 	}
 	tensors := mapped(must(b.Tensors())(w.t), func(t TensorInfo) []any {
 		return []any{t.Name, t.DType.String(), t.Shape, t.Merged}
@@ -321,8 +326,9 @@ type subsetStep struct {
 	Tasks      []string
 }
 
-func (s *subsetStep) write(w *world, call func(*Bundle, context.Context, io.Writer, []string, *Resources) (DropReport,
-	error)) (results, error) {
+type subsetCall func(*Bundle, context.Context, io.Writer, []string, *Resources) (DropReport, error)
+
+func (s *subsetStep) write(w *world, call subsetCall) (results, error) {
 	var out bytes.Buffer
 	r, err := call(find(w, w.bundles, s.Of), background, &out, s.Tasks, &w.use)
 	if err != nil {
@@ -343,7 +349,9 @@ func checkBase(w *world, s struct {
 		return results{}, b.CheckBase(background, base, &w.use)
 	}
 	differs, err := b.BaseDifferences(background, base, &w.use)
-	return results{"differs": mapped(differs, func(d BaseDifference) []string { return []string{d.Tensor, d.Why} })}, err
+	return results{"differs": mapped(differs, func(d BaseDifference) []string {
+		return []string{d.Tensor, d.Why}
+	})}, err
 }
 
 func openTask(w *world, s struct {
@@ -358,7 +366,8 @@ func openTask(w *world, s struct {
 		return err
 	}
 	m, err := task.OpenModel(background, w.base(s.Base), &TaskOptions{
-		Resources: w.use, DType: s.DType.DType, Check: BaseCheck(s.Check.of(w.t, checkWords)), F32Vectors: s.F32Vectors,
+		Resources: w.use, DType: s.DType.DType, Check: BaseCheck(s.Check.of(w.t, checkWords)),
+		F32Vectors: s.F32Vectors,
 	})
 	return keep(w, w.models, s.Model, m, err)
 }
@@ -405,11 +414,14 @@ func useModulator(w *world, s struct {
 			to = base.DType()
 		}
 		out := make([]byte, m.Count(number)*uint64(to.Bits())/8)
-		if err := m.Apply(Application{Tensor: number, Base: must(base.Bytes())(w.t), BaseDType: base.DType(), Out: out,
-			OutDType: to}); err != nil {
+		err = m.Apply(Application{
+			Tensor: number, Base: must(base.Bytes())(w.t), BaseDType: base.DType(), Out: out, OutDType: to,
+		})
+		if err != nil {
 			return nil, err
 		}
-		tensors = append(tensors, []any{name, len(rescalers), digestOf(Bytes(rescalers)), ones, digestOf(out)})
+		scales := digestOf(Bytes(rescalers))
+		tensors = append(tensors, []any{name, len(rescalers), scales, ones, digestOf(out)})
 	}
 	return results{"tensors": tensors}, nil
 }
@@ -423,7 +435,8 @@ type ownModulatorStep struct {
 }
 
 func (s *ownModulatorStep) tensor(w *world) ModulatorTensor {
-	t := ModulatorTensor{Name: "w", Count: s.Count, Rows: s.Rows, Kind: ModulatorKind(s.Kind.of(w.t, kindWords))}
+	kind := ModulatorKind(s.Kind.of(w.t, kindWords))
+	t := ModulatorTensor{Name: "w", Count: s.Count, Rows: s.Rows, Kind: kind}
 	scales := s.Rows
 	switch t.Kind {
 	case KindThin:
@@ -460,11 +473,14 @@ func useOwnModulator(w *world, s ownModulatorStep) (results, error) {
 	base := elements(w.t, dtype, s.Seed+4, 0, s.Count)
 	out, columns := make([]byte, len(base)), s.Count/s.Rows
 	number := must(m.FindTensor("w"))(w.t)
-	if err := m.Apply(Application{Tensor: number, Base: base, BaseDType: dtype, Out: out, OutDType: dtype}); err != nil {
+	err := m.Apply(Application{Tensor: number, Base: base, BaseDType: dtype, Out: out, OutDType: dtype})
+	if err != nil {
 		return nil, err
 	}
-	p := &Product{Tensor: "w", X: drawnFloats(w.t, s.Seed+5, 2*columns), Y: make([]float32, 2*s.Rows), Rows: s.Rows,
-		Columns: columns}
-	err := MultiplyModulators([]*Modulator{m, m}, p, base, dtype)
+	p := &Product{
+		Tensor: "w", X: drawnFloats(w.t, s.Seed+5, 2*columns), Y: make([]float32, 2*s.Rows), Rows: s.Rows,
+		Columns: columns,
+	}
+	err = MultiplyModulators([]*Modulator{m, m}, p, base, dtype)
 	return results{"apply": digestOf(out), "multiply": digestOf(Bytes(p.Y))}, err
 }

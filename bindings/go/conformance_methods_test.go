@@ -33,8 +33,9 @@ type combineStep struct {
 
 func (s *combineStep) setUp(w *world) (*Combination, error) {
 	o := CombinationOptions{
-		Resources: w.use, Method: s.Method, Policy: s.Policy.policy(w.t), Heads: s.Heads, CombineHeads: s.CombineHeads,
-		Seed: s.Seed, DType: s.DType.DType, OnNonFinite: OnNonFinite(s.OnNonFinite.of(w.t, nonFiniteWords)),
+		Resources: w.use, Method: s.Method, Policy: s.Policy.policy(w.t), Heads: s.Heads,
+		CombineHeads: s.CombineHeads,
+		Seed:         s.Seed, DType: s.DType.DType, OnNonFinite: OnNonFinite(s.OnNonFinite.of(w.t, nonFiniteWords)),
 	}
 	o.Memory = s.Memory
 	x, err := NewCombination(o)
@@ -113,7 +114,8 @@ func measure(w *world, s struct {
 }) (results, error) {
 	x, err := NewStatistics(&StatisticsOptions{
 		Resources: w.use, Policy: s.Policy.policy(w.t), Quantiles: s.Quantiles, MaxRows: s.MaxRows,
-		SkipMissing: s.SkipMissing, Rounding: StatisticsRounding(s.Rounding.of(w.t, "none per_model per_tensor")),
+		SkipMissing: s.SkipMissing,
+		Rounding:    StatisticsRounding(s.Rounding.of(w.t, "none per_model per_tensor")),
 		OnNonFinite: OnNonFinite(s.OnNonFinite.of(w.t, nonFiniteWords)),
 	})
 	if err != nil {
@@ -152,11 +154,13 @@ func tellKinship(x *Statistics, found results) error {
 		if err != nil {
 			return err
 		}
-		moments = append(moments, []any{m.Norm, m.Mean, m.MeanMagnitude, m.Deviation, m.Kurtosis, m.ZeroShare})
+		moments = append(moments,
+			[]any{m.Norm, m.Mean, m.MeanMagnitude, m.Deviation, m.Kurtosis, m.ZeroShare})
 	}
 	found["moments"] = moments
 	for name, o := range map[string]KinshipOptions{
-		"pearson": {}, "cosine": {Metric: Cosine}, "euclid": {Metric: Euclid}, "absolute": {Metric: Cosine, Absolute: true},
+		"pearson": {}, "cosine": {Metric: Cosine}, "euclid": {Metric: Euclid},
+		"absolute": {Metric: Cosine, Absolute: true},
 	} {
 		matrix, err := g.Kinship(&o)
 		if err != nil {
@@ -185,7 +189,8 @@ type searchStep struct {
 func (s *searchStep) options(w *world) *SearchOptions {
 	o := &SearchOptions{
 		K: s.K, Partner: SearchPartner(s.Partner.of(w.t, "lowest highest none")),
-		Pool: SearchPool(s.Pool.of(w.t, "all top last")), MaxGenerations: s.MaxGenerations, Minimise: s.Minimise,
+		Pool: SearchPool(s.Pool.of(w.t, "all top last")), MaxGenerations: s.MaxGenerations,
+		Minimise: s.Minimise,
 	}
 	if s.StopKinship != nil {
 		o.UseStopKinship, o.StopKinship = true, *s.StopKinship
@@ -206,8 +211,10 @@ func (s *searchStep) host(released *[]uint32) SearchHost {
 			scores[c.Number] = score
 			return score, nil
 		},
-		Similarity: func(a, b uint32) (float64, error) { return 1 / (1 + math.Abs(scores[a]-scores[b])), nil },
-		Release:    func(number uint32) { *released = append(*released, number) },
+		Similarity: func(a, b uint32) (float64, error) {
+			return 1 / (1 + math.Abs(scores[a]-scores[b])), nil
+		},
+		Release: func(number uint32) { *released = append(*released, number) },
 	}
 }
 
@@ -230,7 +237,8 @@ func runSearch(w *world, s searchStep) (results, error) {
 	candidates := []any{}
 	for number := range r.Models {
 		c := must(x.Candidate(uint32(number)))(w.t)
-		candidates = append(candidates, []any{c.Name, c.Score, c.Kinship, c.Generation, int32(c.First), int32(c.Second)})
+		candidates = append(candidates,
+			[]any{c.Name, c.Score, c.Kinship, c.Generation, int32(c.First), int32(c.Second)})
 	}
 	return results{"candidates": candidates, "released": released, "best": r.Best.Name, "score": r.Best.Score,
 		"kinship": r.Kinship, "end": r.End, "generation": r.Generation, "n_scored": r.Scored}, nil

@@ -97,7 +97,8 @@ func mapped[A, B any](list []A, f func(A) B) []B {
 
 // spec describes the tensor to a model.
 func (s *tensorOf) spec(w *world, data []byte) TensorSpec {
-	spec := TensorSpec{Name: s.Name, DType: s.DType.DType, Shape: s.Shape, Blocks: BlockType(s.Blocks.of(w.t, blockWords))}
+	blocks := BlockType(s.Blocks.of(w.t, blockWords))
+	spec := TensorSpec{Name: s.Name, DType: s.DType.DType, Shape: s.Shape, Blocks: blocks}
 	source := s.From.of(w.t, "memory io computed pushed failing")
 	switch source {
 	case 0:
@@ -223,7 +224,8 @@ func readModel(w *world, s struct {
 		if err != nil {
 			return nil, err
 		}
-		lines = append(lines, fmt.Sprintf("%s %v %s %s", t.Name(), t.DType(), shapeText(t.Shape()), digestOf(data)))
+		shape := shapeText(t.Shape())
+		lines = append(lines, fmt.Sprintf("%s %v %s %s", t.Name(), t.DType(), shape, digestOf(data)))
 	}
 	return results{"tensors": lines, "metadata": m.Metadata()}, nil
 }
@@ -387,7 +389,8 @@ var fileSteps = map[string]stepFunc{
 		Map, Dequantise bool
 		SideFiles       bool `json:"side_files"`
 	}) error {
-		m, err := OpenModel(w.path(s.Path), &OpenOptions{Map: s.Map, Dequantise: s.Dequantise, SideFiles: s.SideFiles})
+		o := &OpenOptions{Map: s.Map, Dequantise: s.Dequantise, SideFiles: s.SideFiles}
+		m, err := OpenModel(w.path(s.Path), o)
 		return keep(w, w.models, s.Model, m, err)
 	}),
 	"load_bundle": step(func(w *world, s struct {

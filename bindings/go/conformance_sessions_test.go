@@ -133,7 +133,8 @@ func multiplySession(w *world, s struct {
 	}
 	batch := uint64(len(tasks))
 	p := Product{
-		Tensor: s.Tensor, X: drawnFloats(w.t, s.Seed, batch*s.Columns), Y: drawnFloats(w.t, s.Seed+1, batch*s.Rows),
+		Tensor: s.Tensor, X: drawnFloats(w.t, s.Seed, batch*s.Columns),
+		Y:        drawnFloats(w.t, s.Seed+1, batch*s.Rows),
 		FirstRow: s.FirstRow, Rows: s.Rows, Columns: s.RowColumns, WithoutBase: s.WithoutBase, Add: s.Add,
 	}
 	err = x.Multiply(tasks, p)
@@ -160,7 +161,8 @@ func gatherSession(w *world, s struct {
 		return nil, err
 	}
 	g := Gather{
-		Tensor: s.Tensor, Out: make([]byte, uint64(len(tasks))*s.Row*uint64(s.DType.Bits())/8), DType: s.DType.DType,
+		Tensor: s.Tensor, Out: make([]byte, uint64(len(tasks))*s.Row*uint64(s.DType.Bits())/8),
+		DType:   s.DType.DType,
 		Columns: s.Columns, WithoutBase: s.WithoutBase,
 	}
 	err = x.Gather(tasks, s.Rows, g)

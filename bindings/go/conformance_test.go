@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"os"
 	"path/filepath"
@@ -13,7 +14,8 @@ import (
 	"testing"
 )
 
-// The cases of bindings/conformance, which say as data what libemr gives in every language: its README has the format.
+// The cases of bindings/conformance, which say as data what libemr gives in every language: its README has
+// the format.
 
 const casesFile = "../conformance/cases.json"
 
@@ -58,10 +60,9 @@ func decode(t testing.TB, raw []byte, into any, strict bool) {
 
 func allSteps() map[string]stepFunc {
 	all := map[string]stepFunc{}
-	for _, some := range []map[string]stepFunc{modelSteps, fileSteps, bundleSteps, sessionSteps, methodSteps} {
-		for name, s := range some {
-			all[name] = s
-		}
+	kinds := []map[string]stepFunc{modelSteps, fileSteps, bundleSteps, sessionSteps, methodSteps}
+	for _, some := range kinds {
+		maps.Copy(all, some)
 	}
 	return all
 }

@@ -3,8 +3,8 @@ package emr
 // #include "bridge.h"
 import "C"
 
-// A Product is some rows of a merged tensor, seen as a matrix of its first dimension by all others, times a batch of
-// vectors. emr/product.h says to the bit what it is.
+// A Product is some rows of a merged tensor, seen as a matrix of its first dimension by all others, times a
+// batch of vectors. emr/product.h says to the bit what it is.
 type Product struct {
 	Tensor      string    // its name
 	X           []float32 // the vectors
@@ -41,8 +41,8 @@ func (p *Product) check(what string, room, batch, stride int, length uint64) err
 	if fits(room, batch, stride, length) {
 		return nil
 	}
-	return invalid("product with tensor '%s': %s has %d floats: %d vectors of %d, %d apart, do not fit", p.Tensor,
-		what, room, batch, length, stride)
+	return invalid("product with tensor '%s': %s has %d floats: %d vectors of %d, %d apart, do not fit",
+		p.Tensor, what, room, batch, length, stride)
 }
 
 // fits says whether there is room for n vectors, one every `stride` elements (0: one behind the other).

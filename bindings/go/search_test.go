@@ -93,14 +93,17 @@ func TestSearchHostFails(t *testing.T) {
 }
 
 func TestTrials(t *testing.T) {
-	distance := func(t Trial) (float64, error) { return math.Abs(t.Values[0]-0.5) + math.Abs(t.Values[1]-0.5), nil }
+	distance := func(t Trial) (float64, error) {
+		return math.Abs(t.Values[0]-0.5) + math.Abs(t.Values[1]-0.5), nil
+	}
 	best := must(RunTrials(context.Background(), TrialsOptions{
 		Evaluate: distance, Seed: 3, Trials: 50, Values: 2, Minimise: true,
 	}))(t)
 	values := make([]float64, 2)
 	for number := uint32(1); number <= 50; number++ {
 		DrawTrial(3, number, values)
-		if score, _ := distance(Trial{Values: values}); score < best.Score || score == best.Score && number < best.Number {
+		score, _ := distance(Trial{Values: values})
+		if score < best.Score || score == best.Score && number < best.Number {
 			t.Fatal(number, score, best)
 		}
 	}

@@ -100,7 +100,8 @@ func TestSessionRefuses(t *testing.T) {
 	} {
 		refused(t, s.Apply(0, w), ErrInvalid)
 	}
-	_, err := s.bundle.NewSession(context.Background(), f.base, &SessionOptions{Resources: Resources{Memory: 1}})
+	little := &SessionOptions{Resources: Resources{Memory: 1}}
+	_, err := s.bundle.NewSession(context.Background(), f.base, little)
 	refused(t, err, ErrLimit)
 	e = refused(t, second(s.bundle.NewSession(context.Background(), f.tasks[0], nil)), ErrMismatch)
 	if e.Tensor != "layer.weight" {
@@ -192,14 +193,18 @@ func TestSessionMultiplies(t *testing.T) {
 	rows := make([]float32, 3*5)
 	check(t, s.Multiply(tasks, Product{Tensor: "layer.weight", X: x, Y: rows, FirstRow: 7, Rows: 5}))
 	sameFloats(t, "some rows", rows[:5], y[7:12])
-	check(t, s.Multiply(tasks[:1], Product{Tensor: "layer.weight", X: x, Y: rows, FirstRow: 7, Rows: 5, Add: true}))
+	check(t, s.Multiply(tasks[:1], Product{
+		Tensor: "layer.weight", X: x, Y: rows, FirstRow: 7, Rows: 5, Add: true,
+	}))
 	for r, v := range rows[:5] {
 		if v != 2*y[7+r] {
 			t.Fatal(v, y[7+r])
 		}
 	}
 	halves := make([]float32, 2*familyRows)
-	check(t, s.Multiply([]uint32{0}, Product{Tensor: "layer.weight", X: x, Y: halves, Columns: familyColumns / 2}))
+	check(t, s.Multiply([]uint32{0}, Product{
+		Tensor: "layer.weight", X: x, Y: halves, Columns: familyColumns / 2,
+	}))
 	sameProducts(t, halves, x, [][]float32{french}, familyColumns/2)
 	check(t, s.Multiply(nil, Product{Tensor: "layer.weight"}))
 }
@@ -281,7 +286,8 @@ func TestSessionsThreads(t *testing.T) {
 					copy(y[b*familyRows+i*rows:], part[b*rows:(b+1)*rows])
 				}
 				bias := make([]float32, familyRows)
-				if err := thread.Apply(uint32(i%3), Weights{Tensor: "layer.bias", Data: Bytes(bias), DType: F32}); err != nil {
+				err := thread.Apply(uint32(i%3), Weights{Tensor: "layer.bias", Data: Bytes(bias), DType: F32})
+				if err != nil {
 					t.Error(err)
 				}
 			}
@@ -296,7 +302,9 @@ func TestSessionsThreads(t *testing.T) {
 func TestSessionIsShared(t *testing.T) {
 	f := newFamily(t, 2)
 	s := newTestSession(t, f, nil)
-	wanted := [][]float32{f.weightsOfTask(t, s.bundle, 0, "layer.weight"), f.weightsOfTask(t, s.bundle, 1, "layer.weight")}
+	wanted := [][]float32{
+		f.weightsOfTask(t, s.bundle, 0, "layer.weight"), f.weightsOfTask(t, s.bundle, 1, "layer.weight"),
+	}
 	var all sync.WaitGroup
 	for i := range 4 {
 		all.Add(1)
@@ -305,7 +313,8 @@ func TestSessionIsShared(t *testing.T) {
 			got := make([]float32, len(wanted[0]))
 			for n := range 10 {
 				task := (i + n) % 2
-				if err := s.Apply(uint32(task), Weights{Tensor: "layer.weight", Data: Bytes(got), DType: F32}); err != nil {
+				err := s.Apply(uint32(task), Weights{Tensor: "layer.weight", Data: Bytes(got), DType: F32})
+				if err != nil {
 					t.Error(err)
 				}
 				if !slices.Equal(got, wanted[task]) {
