@@ -45,8 +45,7 @@ func NewCombination(o CombinationOptions) (*Combination, error) {
 	*options = C.emr_combination_options{
 		size: C.sizeof_emr_combination_options, method: method, resources: r.c, policy: o.Policy.marshal(&a),
 		head_globs: a.strings(o.Heads), n_head_globs: C.uint32_t(len(o.Heads)),
-		combine_heads: flag(o.CombineHeads),
-		seed:          C.uint64_t(o.Seed), dtype: C.emr_dtype(o.DType),
+		combine_heads: flag(o.CombineHeads), seed: C.uint64_t(o.Seed), dtype: C.emr_dtype(o.DType),
 		on_nonfinite: C.emr_combination_nonfinite(o.OnNonFinite),
 	}
 	if a.err != nil {
@@ -202,8 +201,7 @@ func (x *Combination) Plan() (CombinationPlan, error) {
 		p.Tensors[i] = CombinedTensor{
 			Name: C.GoString(t.name), Reason: C.GoString(t.reason), Shape: dimensions(t.shape, t.rank),
 			Count: uint64(t.count), DType: DType(t.dtype), Action: CombinedAction(t.action),
-			Reads:  int(t.n_reads),
-			Inputs: int(t.n_inputs),
+			Reads: int(t.n_reads), Inputs: int(t.n_inputs),
 		}
 	}
 	return p, nil

@@ -97,8 +97,8 @@ func (s *mergeStep) options(w *world) *MergeOptions {
 		Tie:          Tie(s.Options.Tie.of(w.t, "zero negative")),
 		OnNonFinite:  OnNonFinite(s.Options.OnNonFinite.of(w.t, nonFiniteWords)),
 		UnifiedDType: s.Options.UnifiedDType.DType, EmbedBase: s.Options.EmbedBase,
-		Extendable:  s.Options.Extendable,
-		BlockParams: s.Options.BlockParams, Measure: s.Options.Measure, Compression: NoCompression,
+		Extendable: s.Options.Extendable, BlockParams: s.Options.BlockParams, Measure: s.Options.Measure,
+		Compression: NoCompression,
 	}
 	o.Memory = s.Memory
 	if s.Options.Compression != nil {
@@ -298,8 +298,8 @@ func lookAt(w *world, s struct {
 	info := map[string]any{
 		"n_tasks": i.Tasks, "n_tensors": i.Tensors, "n_merged": i.Merged, "merged_params": i.MergedParams,
 		"rescale": i.Rescale, "rescale_per": i.RescalePer, "tie": i.Tie,
-		"unified_dtype": i.UnifiedDType.String(),
-		"has_base":      i.HasBase, "extendable": i.Extendable, "n_elected": i.Elected,
+		"unified_dtype": i.UnifiedDType.String(), "has_base": i.HasBase, "extendable": i.Extendable,
+		"n_elected": i.Elected,
 	}
 	tensors := mapped(must(b.Tensors())(w.t), func(t TensorInfo) []any {
 		return []any{t.Name, t.DType.String(), t.Shape, t.Merged}

@@ -34,8 +34,8 @@ type combineStep struct {
 func (s *combineStep) setUp(w *world) (*Combination, error) {
 	o := CombinationOptions{
 		Resources: w.use, Method: s.Method, Policy: s.Policy.policy(w.t), Heads: s.Heads,
-		CombineHeads: s.CombineHeads,
-		Seed:         s.Seed, DType: s.DType.DType, OnNonFinite: OnNonFinite(s.OnNonFinite.of(w.t, nonFiniteWords)),
+		CombineHeads: s.CombineHeads, Seed: s.Seed, DType: s.DType.DType,
+		OnNonFinite: OnNonFinite(s.OnNonFinite.of(w.t, nonFiniteWords)),
 	}
 	o.Memory = s.Memory
 	x, err := NewCombination(o)

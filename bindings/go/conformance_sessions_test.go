@@ -134,8 +134,8 @@ func multiplySession(w *world, s struct {
 	batch := uint64(len(tasks))
 	p := Product{
 		Tensor: s.Tensor, X: drawnFloats(w.t, s.Seed, batch*s.Columns),
-		Y:        drawnFloats(w.t, s.Seed+1, batch*s.Rows),
-		FirstRow: s.FirstRow, Rows: s.Rows, Columns: s.RowColumns, WithoutBase: s.WithoutBase, Add: s.Add,
+		Y: drawnFloats(w.t, s.Seed+1, batch*s.Rows), FirstRow: s.FirstRow, Rows: s.Rows,
+		Columns: s.RowColumns, WithoutBase: s.WithoutBase, Add: s.Add,
 	}
 	err = x.Multiply(tasks, p)
 	return results{"digest": digestOf(Bytes(p.Y))}, err
@@ -162,8 +162,7 @@ func gatherSession(w *world, s struct {
 	}
 	g := Gather{
 		Tensor: s.Tensor, Out: make([]byte, uint64(len(tasks))*s.Row*uint64(s.DType.Bits())/8),
-		DType:   s.DType.DType,
-		Columns: s.Columns, WithoutBase: s.WithoutBase,
+		DType: s.DType.DType, Columns: s.Columns, WithoutBase: s.WithoutBase,
 	}
 	err = x.Gather(tasks, s.Rows, g)
 	return results{"digest": digestOf(g.Out)}, err

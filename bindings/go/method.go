@@ -75,15 +75,13 @@ func findMethod(name string) (*C.emr_method, error) {
 
 func methodInfo(m *C.emr_method) MethodInfo {
 	info := MethodInfo{
-		Name: C.GoString(m.name), Base: MethodBase(m.base),
-		MinTasks: int(m.min_tasks), MaxTasks: int(m.max_tasks),
-		WholeModel: m.whole_model != 0, ScratchFloats: int(m.scratch_floats),
+		Name: C.GoString(m.name), Base: MethodBase(m.base), MinTasks: int(m.min_tasks),
+		MaxTasks: int(m.max_tasks), WholeModel: m.whole_model != 0, ScratchFloats: int(m.scratch_floats),
 	}
 	for _, p := range unsafe.Slice(m.parameters, int(m.n_parameters)) {
 		info.Parameters = append(info.Parameters, MethodParameter{
 			Name: C.GoString(p.name), Initial: float64(p.initial), Least: float64(p.least),
-			Most:    float64(p.most),
-			PerTask: p.per_task != 0, Whole: p.is_whole != 0,
+			Most: float64(p.most), PerTask: p.per_task != 0, Whole: p.is_whole != 0,
 		})
 	}
 	return info

@@ -79,20 +79,18 @@ func checkMethod(info *MethodInfo, stages []MethodStage) error {
 
 func (m *ownMethod) fill(a *arena, user unsafe.Pointer, info *MethodInfo) {
 	*m.table = C.emr_method{
-		size: C.sizeof_emr_method, name: a.text(info.Name), user: user,
-		check: (*[0]byte)(C.emrGoCheckMethod), row_length: (*[0]byte)(C.emrGoRowLength),
-		needed_stages: (*[0]byte)(C.emrGoNeededStages), combine: (*[0]byte)(C.emrGoCombine),
-		n_parameters: C.uint32_t(len(info.Parameters)), scratch_floats: C.uint32_t(info.ScratchFloats),
-		base: C.emr_method_base(info.Base), min_tasks: C.uint32_t(info.MinTasks),
-		max_tasks:   C.uint32_t(info.MaxTasks),
+		size: C.sizeof_emr_method, name: a.text(info.Name), user: user, check: (*[0]byte)(C.emrGoCheckMethod),
+		row_length: (*[0]byte)(C.emrGoRowLength), needed_stages: (*[0]byte)(C.emrGoNeededStages),
+		combine: (*[0]byte)(C.emrGoCombine), n_parameters: C.uint32_t(len(info.Parameters)),
+		scratch_floats: C.uint32_t(info.ScratchFloats), base: C.emr_method_base(info.Base),
+		min_tasks: C.uint32_t(info.MinTasks), max_tasks: C.uint32_t(info.MaxTasks),
 		whole_model: flag(info.WholeModel),
 	}
 	parameters := array[C.emr_method_parameter](a, len(info.Parameters))
 	for i, p := range info.Parameters {
 		parameters[i] = C.emr_method_parameter{
 			name: a.text(p.Name), initial: C.double(p.Initial), least: C.double(p.Least),
-			most:     C.double(p.Most),
-			per_task: flag(p.PerTask), is_whole: flag(p.Whole),
+			most: C.double(p.Most), per_task: flag(p.PerTask), is_whole: flag(p.Whole),
 		}
 	}
 	m.table.parameters = unsafe.SliceData(parameters)
@@ -135,8 +133,7 @@ func (m *ownMethod) run(e *C.emr_error, fn func() error) C.emr_status {
 func (m *ownMethod) tensor(c *C.emr_method_tensor, n int) *MethodTensor {
 	t := &MethodTensor{
 		Name: C.GoString(c.name), Count: uint64(c.count), RowLength: uint64(c.row_length),
-		Seed:    uint64(c.seed),
-		HasBase: c.has_base != 0, c: c,
+		Seed: uint64(c.seed), HasBase: c.has_base != 0, c: c,
 		Shape:      copied[uint64](unsafe.Pointer(c.shape), int(c.rank)),
 		parameters: copied[float64](unsafe.Pointer(c.parameters), int(c.n_inputs)*int(c.n_parameters)),
 	}

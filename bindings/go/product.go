@@ -28,11 +28,10 @@ func (p *Product) marshal(a *arena, batch int) (*C.emr_product, error) {
 	}
 	c := object[C.emr_product](a)
 	*c = C.emr_product{
-		size: C.sizeof_emr_product, name: a.text(p.Tensor),
-		x: (*C.float)(pinned(a, p.X)), y: (*C.float)(pinned(a, p.Y)),
-		x_stride: C.size_t(p.XStride), y_stride: C.size_t(p.YStride), batch: C.size_t(batch),
-		first_row: C.uint64_t(p.FirstRow), n_rows: C.uint64_t(p.Rows), n_columns: C.uint64_t(p.Columns),
-		without_base: flag(p.WithoutBase), add: flag(p.Add),
+		size: C.sizeof_emr_product, name: a.text(p.Tensor), x: (*C.float)(pinned(a, p.X)),
+		y: (*C.float)(pinned(a, p.Y)), x_stride: C.size_t(p.XStride), y_stride: C.size_t(p.YStride),
+		batch: C.size_t(batch), first_row: C.uint64_t(p.FirstRow), n_rows: C.uint64_t(p.Rows),
+		n_columns: C.uint64_t(p.Columns), without_base: flag(p.WithoutBase), add: flag(p.Add),
 	}
 	return c, a.err
 }

@@ -70,9 +70,8 @@ func NewSearch(o *SearchOptions) (*Search, error) {
 	options := C.emr_search_options{
 		size: C.sizeof_emr_search_options, stop_kinship: C.double(o.StopKinship),
 		use_stop_kinship: flag(o.UseStopKinship), k: C.uint32_t(o.K),
-		partner: C.emr_search_partner(o.Partner),
-		pool:    C.emr_search_pool(o.Pool), max_generations: C.uint32_t(o.MaxGenerations),
-		minimise: flag(o.Minimise),
+		partner: C.emr_search_partner(o.Partner), pool: C.emr_search_pool(o.Pool),
+		max_generations: C.uint32_t(o.MaxGenerations), minimise: flag(o.Minimise),
 	}
 	var c *C.emr_search
 	var e C.emr_error
@@ -119,8 +118,8 @@ type Candidate struct {
 func newCandidate(c *C.emr_search_candidate) Candidate {
 	return Candidate{
 		Name: C.GoString(c.name), Score: float64(c.score), Kinship: float64(c.kinship),
-		Number:     uint32(c.number),
-		Generation: int(c.generation), First: uint32(c.first), Second: uint32(c.second),
+		Number: uint32(c.number), Generation: int(c.generation), First: uint32(c.first),
+		Second: uint32(c.second),
 	}
 }
 
@@ -269,7 +268,6 @@ func (s *Search) Result() (SearchResult, error) {
 	}
 	return SearchResult{
 		Best: newCandidate(&best), Kinship: float64(c.kinship), Models: int(c.n_models),
-		Scored:     int(c.n_scored),
-		Generation: int(c.generation), End: SearchEnd(c.end),
+		Scored: int(c.n_scored), Generation: int(c.generation), End: SearchEnd(c.end),
 	}, nil
 }

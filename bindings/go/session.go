@@ -298,8 +298,8 @@ func (s *Session) Info() (SessionInfo, error) {
 	}
 	return SessionInfo{
 		MemoryBytes: uint64(c.memory_bytes), BaseBytes: uint64(c.base_bytes),
-		UnifiedBytes: uint64(c.unified_bytes),
-		MaskBytes:    uint64(c.mask_bytes), MasksFound: uint64(c.masks_found), MasksRead: uint64(c.masks_read),
+		UnifiedBytes: uint64(c.unified_bytes), MaskBytes: uint64(c.mask_bytes),
+		MasksFound: uint64(c.masks_found), MasksRead: uint64(c.masks_read),
 		ThreadBytes: uint64(c.thread_bytes),
 	}, nil
 }

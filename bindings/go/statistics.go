@@ -67,8 +67,8 @@ func NewStatistics(o *StatisticsOptions) (*Statistics, error) {
 		size: C.sizeof_emr_statistics_options, resources: r.c, policy: o.Policy.marshal(&a),
 		quantiles: (*C.double)(pinned(&a, o.Quantiles)), n_quantiles: C.uint32_t(len(o.Quantiles)),
 		max_rows: C.uint64_t(o.MaxRows), skip_missing: flag(o.SkipMissing),
-		without_tensors: flag(o.WithoutTensors),
-		rounding:        C.emr_statistics_rounding(o.Rounding), on_nonfinite: C.emr_on_nonfinite(o.OnNonFinite),
+		without_tensors: flag(o.WithoutTensors), rounding: C.emr_statistics_rounding(o.Rounding),
+		on_nonfinite: C.emr_on_nonfinite(o.OnNonFinite),
 	}
 	if a.err != nil {
 		return nil, a.err
@@ -209,13 +209,12 @@ func newGroup(c *C.emr_statistics_group) StatisticsGroup {
 	n := int(c.n_tasks)
 	return StatisticsGroup{
 		Name: C.GoString(c.name), Layer: int64(c.layer), Count: uint64(c.count),
-		Conflicts: uint64(c.conflicts),
-		Unchanged: uint64(c.unchanged), Tensors: int(c.n_tensors), Tasks: n, Rounded: c.is_rounded != 0,
-		Products:  numbers(c.products, n*n),
-		Distances: numbers(c.distances, n*n), Sums: numbers(c.sums, n), Magnitudes: numbers(c.magnitudes, n),
-		Fourths: numbers(c.fourths, n), Largest: numbers(c.largest, n),
-		Quantiles: numbers(c.quantiles, n*int(c.n_quantiles)), Zeros: counts(c.zeros, n),
-		NonFinite: counts(c.nonfinite, n), SameSigns: counts(c.same_signs, n*n), Both: counts(c.both, n*n),
+		Conflicts: uint64(c.conflicts), Unchanged: uint64(c.unchanged), Tensors: int(c.n_tensors), Tasks: n,
+		Rounded: c.is_rounded != 0, Products: numbers(c.products, n*n), Distances: numbers(c.distances, n*n),
+		Sums: numbers(c.sums, n), Magnitudes: numbers(c.magnitudes, n), Fourths: numbers(c.fourths, n),
+		Largest: numbers(c.largest, n), Quantiles: numbers(c.quantiles, n*int(c.n_quantiles)),
+		Zeros: counts(c.zeros, n), NonFinite: counts(c.nonfinite, n), SameSigns: counts(c.same_signs, n*n),
+		Both: counts(c.both, n*n),
 	}
 }
 
