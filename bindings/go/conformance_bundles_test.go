@@ -12,16 +12,16 @@ import (
 // Steps about bundles: merged, opened, looked at, checked, made smaller; the models and modulators in them.
 var bundleSteps = map[string]stepFunc{
 	"merge": step(mergeModels),
-	"bundle": alone(func(w *world, s struct {
+	"bundle": alone(func(w *scene, s struct {
 		head
 		Bundle, File string
 	}) error {
 		return w.openBundle(s.Bundle, find(w, w.files, s.File))
 	}),
 	"look":    step(lookAt),
-	"drop":    step(func(w *world, s subsetStep) (results, error) { return s.write(w, (*Bundle).Drop) }),
-	"extract": step(func(w *world, s subsetStep) (results, error) { return s.write(w, (*Bundle).Extract) }),
-	"verify": alone(func(w *world, s struct {
+	"drop":    step(func(w *scene, s subsetStep) (results, error) { return s.write(w, (*Bundle).Drop) }),
+	"extract": step(func(w *scene, s subsetStep) (results, error) { return s.write(w, (*Bundle).Extract) }),
+	"verify": alone(func(w *scene, s struct {
 		head
 		Bundle string
 	}) error {
@@ -34,7 +34,7 @@ var bundleSteps = map[string]stepFunc{
 	"own_modulator": step(useOwnModulator),
 }
 
-func (w *world) openBundle(name string, data []byte) error {
+func (w *scene) openBundle(name string, data []byte) error {
 	b, err := NewBundle(bytes.NewReader(data), int64(len(data)), name, nil)
 	return keep(w, w.bundles, name, b, err)
 }
@@ -51,7 +51,7 @@ type modulationOfStep struct {
 	Seed           uint32
 }
 
-func (m *modulationOfStep) modulation(w *world) Modulation {
+func (m *modulationOfStep) modulation(w *scene) Modulation {
 	return Modulation{
 		Kind: ModulatorKind(m.Kind.of(w.t, kindWords)), Thinning: m.Thinning, Levels: m.Levels,
 		Rescale:    Rescale(m.Rescale.of(w.t, rescaleWords)),
@@ -89,7 +89,7 @@ type mergeStep struct {
 	}
 }
 
-func (s *mergeStep) options(w *world) *MergeOptions {
+func (s *mergeStep) options(w *scene) *MergeOptions {
 	o := &MergeOptions{
 		Resources: w.use, Policy: s.Policy.policy(w.t), Modulation: s.Options.Modulation.modulation(w),
 		Rescale:      Rescale(s.Options.Rescale.of(w.t, rescaleWords)),
@@ -108,7 +108,7 @@ func (s *mergeStep) options(w *world) *MergeOptions {
 }
 
 // setUp gives the merge its models.
-func (s *mergeStep) setUp(w *world, m *Merge) error {
+func (s *mergeStep) setUp(w *scene, m *Merge) error {
 	if err := m.SetBase(find(w, w.models, s.Base)); err != nil {
 		return err
 	}
@@ -134,7 +134,7 @@ func (s *mergeStep) setUp(w *world, m *Merge) error {
 	return nil
 }
 
-func mergeModels(w *world, s mergeStep) (results, error) {
+func mergeModels(w *scene, s mergeStep) (results, error) {
 	m, err := NewMerge(s.options(w))
 	if err != nil {
 		return nil, err
@@ -171,7 +171,7 @@ func mergeModels(w *world, s mergeStep) (results, error) {
 	return found, nil
 }
 
-func (s *mergeStep) toBundle(w *world, m *Merge, found results) error {
+func (s *mergeStep) toBundle(w *scene, m *Merge, found results) error {
 	var out bytes.Buffer
 	if err := m.SetOutput(&out); err != nil {
 		return err
@@ -192,7 +192,7 @@ func (s *mergeStep) toBundle(w *world, m *Merge, found results) error {
 }
 
 // pushAll asks the sources in turn, the base first, and gives each some bytes of the tensor that it expects.
-func (s *mergeStep) pushAll(w *world, m *Merge) error {
+func (s *mergeStep) pushAll(w *scene, m *Merge) error {
 	if err := m.Begin(background); err != nil {
 		return err
 	}
@@ -257,7 +257,7 @@ func (s *mergeStep) toSink(m *Merge, found results) error {
 	return nil
 }
 
-func (s *mergeStep) withJournal(w *world, m *Merge) error {
+func (s *mergeStep) withJournal(w *scene, m *Merge) error {
 	file := must(ResumeFile(w.path(s.Path), nil))(w.t)
 	defer file.Close()
 	journal := must(ResumeFile(w.path(s.Path+".journal"), nil))(w.t)
@@ -271,7 +271,7 @@ func (s *mergeStep) withJournal(w *world, m *Merge) error {
 	return errors.Join(file.Commit(), journal.Discard())
 }
 
-func (s *mergeStep) toFile(w *world, m *Merge) error {
+func (s *mergeStep) toFile(w *scene, m *Merge) error {
 	file, err := CreateFile(w.path(s.Path), &FileOptions{Replace: s.Replace})
 	if err != nil {
 		return err
@@ -286,7 +286,7 @@ func (s *mergeStep) toFile(w *world, m *Merge) error {
 	return file.Commit()
 }
 
-func lookAt(w *world, s struct {
+func lookAt(w *scene, s struct {
 	head
 	Bundle string
 }) (results, error) {
@@ -308,7 +308,7 @@ func lookAt(w *world, s struct {
 	return results{"info": info, "tasks": tasks, "tensors": tensors, "metadata": b.Metadata()}, nil
 }
 
-func lookAtTask(w *world, t Task) []any {
+func lookAtTask(w *scene, t Task) []any {
 	info := must(t.Info())(w.t)
 	m, _, err := t.Modulation()
 	check(w.t, err)
@@ -328,7 +328,7 @@ type subsetStep struct {
 
 type subsetCall func(*Bundle, context.Context, io.Writer, []string, *Resources) (DropReport, error)
 
-func (s *subsetStep) write(w *world, call subsetCall) (results, error) {
+func (s *subsetStep) write(w *scene, call subsetCall) (results, error) {
 	var out bytes.Buffer
 	r, err := call(find(w, w.bundles, s.Of), background, &out, s.Tasks, &w.use)
 	if err != nil {
@@ -339,7 +339,7 @@ func (s *subsetStep) write(w *world, call subsetCall) (results, error) {
 		"lost_unified": r.LostUnified, "digest": digestOf(out.Bytes())}, w.openBundle(s.Bundle, out.Bytes())
 }
 
-func checkBase(w *world, s struct {
+func checkBase(w *scene, s struct {
 	head
 	Bundle, Base string
 	All          bool
@@ -354,7 +354,7 @@ func checkBase(w *world, s struct {
 	})}, err
 }
 
-func openTask(w *world, s struct {
+func openTask(w *scene, s struct {
 	head
 	Model, Bundle, Task, Base string
 	DType                     dtypeName
@@ -372,7 +372,7 @@ func openTask(w *world, s struct {
 	return keep(w, w.models, s.Model, m, err)
 }
 
-func openView(w *world, s struct {
+func openView(w *scene, s struct {
 	head
 	Model, Bundle, Task string
 	Of                  word
@@ -389,7 +389,7 @@ func openView(w *world, s struct {
 	return keep(w, w.models, s.Model, m, err)
 }
 
-func useModulator(w *world, s struct {
+func useModulator(w *scene, s struct {
 	head
 	Bundle, Base, Task string
 	DType              dtypeName
@@ -434,7 +434,7 @@ type ownModulatorStep struct {
 	Columns           bool
 }
 
-func (s *ownModulatorStep) tensor(w *world) ModulatorTensor {
+func (s *ownModulatorStep) tensor(w *scene) ModulatorTensor {
 	kind := ModulatorKind(s.Kind.of(w.t, kindWords))
 	t := ModulatorTensor{Name: "w", Count: s.Count, Rows: s.Rows, Kind: kind}
 	scales := s.Rows
@@ -460,7 +460,7 @@ func (s *ownModulatorStep) tensor(w *world) ModulatorTensor {
 	return t
 }
 
-func useOwnModulator(w *world, s ownModulatorStep) (results, error) {
+func useOwnModulator(w *scene, s ownModulatorStep) (results, error) {
 	m := must(NewModulator())(w.t)
 	w.closes(m)
 	if err := m.Add(s.tensor(w)); err != nil {

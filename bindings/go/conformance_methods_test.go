@@ -31,7 +31,7 @@ type combineStep struct {
 	Memory              uint64
 }
 
-func (s *combineStep) setUp(w *world) (*Combination, error) {
+func (s *combineStep) setUp(w *scene) (*Combination, error) {
 	o := CombinationOptions{
 		Resources: w.use, Method: s.Method, Policy: s.Policy.policy(w.t), Heads: s.Heads,
 		CombineHeads: s.CombineHeads, Seed: s.Seed, DType: s.DType.DType,
@@ -76,7 +76,7 @@ func (s *combineStep) set(x *Combination, p []any) error {
 	return x.SetFor(number, glob, fmt.Sprint(p[0]), realOf(p[1]))
 }
 
-func combineModels(w *world, s combineStep) (results, error) {
+func combineModels(w *scene, s combineStep) (results, error) {
 	x, err := s.setUp(w)
 	if err != nil {
 		return nil, err
@@ -92,7 +92,7 @@ func combineModels(w *world, s combineStep) (results, error) {
 	return results{"tensors": tensors}, keep(w, w.models, s.Model, m, err)
 }
 
-func tellMethods(w *world, s struct{ head }) (results, error) {
+func tellMethods(w *scene, s struct{ head }) (results, error) {
 	return results{"methods": mapped(Methods(), func(m MethodInfo) []any {
 		base := []string{"input", "required", "optional", "beside"}[m.Base]
 		return []any{m.Name, base, mapped(m.Parameters, func(p MethodParameter) []any {
@@ -101,7 +101,7 @@ func tellMethods(w *world, s struct{ head }) (results, error) {
 	})}, nil
 }
 
-func measure(w *world, s struct {
+func measure(w *scene, s struct {
 	head
 	Base        string
 	Tasks       [][2]string
@@ -186,7 +186,7 @@ type searchStep struct {
 	Minimise       bool
 }
 
-func (s *searchStep) options(w *world) *SearchOptions {
+func (s *searchStep) options(w *scene) *SearchOptions {
 	o := &SearchOptions{
 		K: s.K, Partner: SearchPartner(s.Partner.of(w.t, "lowest highest none")),
 		Pool: SearchPool(s.Pool.of(w.t, "all top last")), MaxGenerations: s.MaxGenerations,
@@ -218,7 +218,7 @@ func (s *searchStep) host(released *[]uint32) SearchHost {
 	}
 }
 
-func runSearch(w *world, s searchStep) (results, error) {
+func runSearch(w *scene, s searchStep) (results, error) {
 	x, err := NewSearch(s.options(w))
 	if err != nil {
 		return nil, err
@@ -244,7 +244,7 @@ func runSearch(w *world, s searchStep) (results, error) {
 		"kinship": r.Kinship, "end": r.End, "generation": r.Generation, "n_scored": r.Scored}, nil
 }
 
-func runTrials(w *world, s struct {
+func runTrials(w *scene, s struct {
 	head
 	Trials   int `json:"n_trials"`
 	Values   int `json:"n_values"`
@@ -264,7 +264,7 @@ func runTrials(w *world, s struct {
 	return results{"number": best.Number, "score": best.Score, "values": best.Values}, err
 }
 
-func useHeads(w *world, s struct {
+func useHeads(w *scene, s struct {
 	head
 	Heads string
 	Globs []string
@@ -309,7 +309,7 @@ func useHeads(w *world, s struct {
 		x.SetMetadata(joined)
 }
 
-func soften(w *world, s struct {
+func soften(w *scene, s struct {
 	head
 	Logits       []any
 	Rows, Stride int

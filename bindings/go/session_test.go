@@ -16,7 +16,7 @@ func newTestSession(t testing.TB, f *family, o *SessionOptions) *Session {
 	if o != nil && o.WithoutBase {
 		base = nil
 	}
-	s := must(b.NewSession(context.Background(), base, o))(t)
+	s := must(b.NewSession(background, base, o))(t)
 	t.Cleanup(func() { s.Close() })
 	return s
 }
@@ -33,7 +33,7 @@ func (f *family) merge(t testing.TB) *Bundle {
 		check(t, m.AddTask([]string{"math", "code", "law"}[i], task))
 	}
 	check(t, m.SetOutput(out))
-	check(t, m.Run(context.Background()))
+	check(t, m.Run(background))
 	b := must(NewBundle(out, must(out.Size())(t), "all", nil))(t)
 	t.Cleanup(func() { b.Close() })
 	return b
@@ -42,7 +42,7 @@ func (f *family) merge(t testing.TB) *Bundle {
 // weightsOfTask are what a bundle says a task's are.
 func (f *family) weightsOfTask(t testing.TB, b *Bundle, task int, name string) []float32 {
 	t.Helper()
-	m := must(b.Tasks()[task].OpenModel(context.Background(), f.base, nil))(t)
+	m := must(b.Tasks()[task].OpenModel(background, f.base, nil))(t)
 	defer m.Close()
 	return weightOf(t, m, name)
 }
@@ -101,17 +101,17 @@ func TestSessionRefuses(t *testing.T) {
 		refused(t, s.Apply(0, w), ErrInvalid)
 	}
 	little := &SessionOptions{Resources: Resources{Memory: 1}}
-	_, err := s.bundle.NewSession(context.Background(), f.base, little)
+	_, err := s.bundle.NewSession(background, f.base, little)
 	refused(t, err, ErrLimit)
-	e = refused(t, second(s.bundle.NewSession(context.Background(), f.tasks[0], nil)), ErrMismatch)
+	e = refused(t, second(s.bundle.NewSession(background, f.tasks[0], nil)), ErrMismatch)
 	if e.Tensor != "layer.weight" {
 		t.Fatalf("%+v", e)
 	}
-	_, err = s.bundle.NewSession(context.Background(), nil, nil) // there is no embedded base
+	_, err = s.bundle.NewSession(background, nil, nil) // there is no embedded base
 	if err == nil {
 		t.Fatal("a session without a base")
 	}
-	ctx, cancel := context.WithCancel(context.Background())
+	ctx, cancel := context.WithCancel(background)
 	cancel()
 	refused(t, second(s.bundle.NewSession(ctx, f.base, nil)), context.Canceled)
 	check(t, s.Close())
@@ -153,7 +153,7 @@ func TestSessionWritesThroughAFunction(t *testing.T) {
 		t.Fatalf("%+v", e)
 	}
 	w.Write = func(WeightsPart) error { panic(mine) }
-	if p, _ := panicked(func() { _ = s.Apply(0, w) }).(*CallbackPanic); p == nil || p.Value != mine {
+	if p := caught(t, func() { _ = s.Apply(0, w) }); p == nil || p.Value != mine {
 		t.Fatal(p)
 	}
 	check(t, s.Apply(0, Weights{Tensor: "layer.bias", Data: Bytes(staging), DType: F32, // it is still usable

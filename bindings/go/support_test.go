@@ -23,22 +23,6 @@ func modelOf(t testing.TB, tensors ...floatsOf) *Model {
 	return m
 }
 
-// must gives a call's result, or fails the test.
-func must[T any](value T, err error) func(testing.TB) T {
-	return func(t testing.TB) T {
-		t.Helper()
-		check(t, err)
-		return value
-	}
-}
-
-func check(t testing.TB, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
-
 // refused fails the test unless the error is of that kind.
 func refused(t testing.TB, err error, kind error) *Error {
 	t.Helper()
