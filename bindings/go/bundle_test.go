@@ -13,7 +13,7 @@ import (
 )
 
 func TestBundleTellsWhatIsInIt(t *testing.T) {
-	w := newWorld(t)
+	w := newTrio(t)
 	b := w.bundle(t, &MergeOptions{EmbedBase: true, Policy: &Policy{Private: []string{"steps"}}})
 	info := must(b.Info())(t)
 	if info.Tasks != 3 || info.Merged != 1 || !info.HasBase || info.Elected != 3 || info.UnifiedDType != F32 ||
@@ -21,7 +21,7 @@ func TestBundleTellsWhatIsInIt(t *testing.T) {
 		t.Errorf("%+v", info)
 	}
 	tensors := must(b.Tensors())(t)
-	if tensors[0].Name != "w" || !slices.Equal(tensors[0].Shape, []uint64{worldRows, worldColumns}) || !tensors[0].Merged {
+	if tensors[0].Name != "w" || !slices.Equal(tensors[0].Shape, []uint64{trioRows, trioColumns}) || !tensors[0].Merged {
 		t.Errorf("%+v", tensors)
 	}
 	if number := must(b.FindTensor("w"))(t); number != 0 || b.Metadata()["who"] != "base" {
@@ -49,7 +49,7 @@ func TestBundleTellsWhatIsInIt(t *testing.T) {
 }
 
 func TestViewsAreModels(t *testing.T) {
-	w := newWorld(t)
+	w := newTrio(t)
 	b := w.bundle(t, &MergeOptions{EmbedBase: true})
 	floats := func(m *Model, err error) []float32 {
 		defer must(m, err)(t).Close()
@@ -84,7 +84,7 @@ func TestViewsAreModels(t *testing.T) {
 }
 
 func TestAnotherBaseIsRefused(t *testing.T) {
-	w := newWorld(t)
+	w := newTrio(t)
 	b := w.bundle(t, nil)
 	task := must(b.Task("task0"))(t)
 	wrong := w.tasks[0].Model
@@ -110,7 +110,7 @@ func TestAnotherBaseIsRefused(t *testing.T) {
 }
 
 func TestDropAndExtract(t *testing.T) {
-	w := newWorld(t)
+	w := newTrio(t)
 	b := w.bundle(t, nil)
 	var dropped, extracted bytes.Buffer
 	report := must(b.Drop(background, &dropped, []string{"task1"}, nil))(t)
@@ -133,7 +133,7 @@ func TestDropAndExtract(t *testing.T) {
 
 // A damaged byte is found, and named; a file that is none is refused.
 func TestDamage(t *testing.T) {
-	w := newWorld(t)
+	w := newTrio(t)
 	whole := must(w.merge(t, &MergeOptions{Compression: NoCompression}).Bytes())(t)
 	whole[len(whole)/2] ^= 1
 	b := must(NewBundle(bytes.NewReader(whole), int64(len(whole)), "damaged", nil))(t)

@@ -82,25 +82,6 @@ func (x *Combination) Close() error {
 	return x.h.close()
 }
 
-// adopt runs a call that hands an object over to this one, which then keeps it alive.
-func (h *handle) adopt(object *handle, call func(*C.emr_error) C.emr_status) error {
-	if err := h.own(); err != nil {
-		return err
-	}
-	defer h.disown()
-	end, err := useAll(object)
-	if err != nil {
-		return err
-	}
-	defer end()
-	var e C.emr_error
-	if err := failure(call(&e), &e); err != nil {
-		return err
-	}
-	h.keep(object)
-	return nil
-}
-
 // SetBase sets the base, which is kept alive.
 func (x *Combination) SetBase(base *Model) error {
 	return x.h.adopt(base.handle(), func(e *C.emr_error) C.emr_status {

@@ -375,7 +375,7 @@ func tellConstants(w *scene, s struct{ head }) (results, error) {
 		}
 	}
 	for status := Status(0); status >= ErrExists; status-- {
-		statuses = append(statuses, status.String())
+		statuses = append(statuses, status.Name())
 	}
 	return results{"dtypes": dtypes, "statuses": statuses, "blocks": blocks}, nil
 }

@@ -38,8 +38,8 @@ func (s Status) Error() string {
 	return C.GoString(C.emr_status_text(C.emr_status(s)))
 }
 
-// String is the status's name in C: "EMR_ENOMEM".
-func (s Status) String() string {
+// Name is the status's name in C: "EMR_ENOMEM".
+func (s Status) Name() string {
 	return C.GoString(C.emr_status_name(C.emr_status(s)))
 }
 

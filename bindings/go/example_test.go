@@ -79,7 +79,7 @@ func ExampleError() {
 	_, err := emr.OpenModel("no-such-folder/model.safetensors", nil)
 	var e *emr.Error
 	if errors.As(err, &e) {
-		fmt.Println(e.Status, "of", e.File)
+		fmt.Println(e.Status.Name(), "of", e.File)
 	}
 	fmt.Println(errors.Is(err, emr.ErrIO), errors.Is(err, fs.ErrNotExist))
 	// Output:

@@ -1,5 +1,8 @@
 package emr
 
+// #include "bridge.h"
+import "C"
+
 import (
 	"io/fs"
 	"runtime"
@@ -102,6 +105,26 @@ func doneAll(handles []*handle) {
 			h.done()
 		}
 	}
+}
+
+// adopt runs a call that needs the object to itself and hands it another one, or nil, which it then keeps alive.
+func (h *handle) adopt(object *handle, call func(*C.emr_error) C.emr_status) error {
+	if err := h.own(); err != nil {
+		return err
+	}
+	defer h.disown()
+	if object != nil {
+		if err := object.use(); err != nil {
+			return err
+		}
+		defer object.done()
+	}
+	var e C.emr_error
+	if err := failure(call(&e), &e); err != nil {
+		return err
+	}
+	h.keep(object)
+	return nil
 }
 
 // close ends the use of the Go object. Only the first call does anything.

@@ -16,7 +16,7 @@ import (
 
 // Closed before what was made from them, parents live on until that is closed too.
 func TestClosedInTheWrongOrder(t *testing.T) {
-	w := newWorld(t)
+	w := newTrio(t)
 	out := w.merge(t, nil)
 	b := must(NewBundle(out, must(out.Size())(t), "all", nil))(t)
 	task := b.Tasks()[1]
@@ -34,7 +34,7 @@ func TestClosedInTheWrongOrder(t *testing.T) {
 	if got := must(must(built.Tensor("u"))(t).Bytes())(t); !bytes.Equal(got, want) {
 		t.Error("other bytes")
 	}
-	if modulator.Count(0) != worldRows*worldColumns {
+	if modulator.Count(0) != trioRows*trioColumns {
 		t.Error("the modulator is gone")
 	}
 	for _, err := range []error{
@@ -67,7 +67,7 @@ func TestClosedInTheWrongOrder(t *testing.T) {
 
 // A call on one goroutine is not hurt by Close on another.
 func TestCloseDuringCalls(t *testing.T) {
-	w := newWorld(t)
+	w := newTrio(t)
 	b := w.bundle(t, nil)
 	m := must(b.Tasks()[0].OpenModel(background, w.base, nil))(t)
 	tensor := must(m.Tensor("w"))(t)
@@ -93,15 +93,15 @@ func TestCloseDuringCalls(t *testing.T) {
 // Objects that nobody closed are closed when they are collected, and the memory they borrowed is let go.
 func TestForgottenObjectsAreCollected(t *testing.T) {
 	model, bundle := func() (*handle, *handle) {
-		w := newWorld(t)
+		w := newTrio(t)
 		out := w.merge(t, nil)
 		data := must(out.Bytes())(t)
 		own := must(OpenBuffer(data))(t)
 		b := must(NewBundle(own, int64(len(data)), "forgotten", nil))(t)
 		base := must(NewModel("forgotten"))(t)
-		weights := make([]float32, worldRows*worldColumns)
+		weights := make([]float32, trioRows*trioColumns)
 		copy(Bytes(weights), w.bytes["base"])
-		check(t, base.Add(TensorSpec{Name: "w", DType: F32, Shape: []uint64{worldRows, worldColumns}, Data: Bytes(weights)}))
+		check(t, base.Add(TensorSpec{Name: "w", DType: F32, Shape: []uint64{trioRows, trioColumns}, Data: Bytes(weights)}))
 		check(t, base.Add(TensorSpec{Name: "steps", DType: I64, Shape: []uint64{1}, Data: Bytes([]int64{4})}))
 		m := must(b.Tasks()[0].OpenModel(background, base, nil))(t)
 		must(must(m.Tensor("w"))(t).Floats())(t)
@@ -120,7 +120,7 @@ func TestForgottenObjectsAreCollected(t *testing.T) {
 
 // Many opens and closes take no memory: what the process holds in the end is what it held after the first ones.
 func TestOpensAndClosesTakeNoMemory(t *testing.T) {
-	w := newWorld(t)
+	w := newTrio(t)
 	path := filepath.Join(t.TempDir(), "all.emr")
 	must(MergeFile(background, path, w.base, w.tasks, nil))(t)
 	mine := errors.New("mine")

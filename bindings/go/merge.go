@@ -110,28 +110,6 @@ func (m *Merge) Close() error {
 	return m.h.close()
 }
 
-// call runs a call that needs the merge to itself, and another object that it keeps alive if it succeeds.
-func (m *Merge) call(with *handle, fn func(e *C.emr_error) C.emr_status) error {
-	if err := m.h.own(); err != nil {
-		return err
-	}
-	defer m.h.disown()
-	if with != nil {
-		if err := with.use(); err != nil {
-			return err
-		}
-		defer with.done()
-	}
-	var e C.emr_error
-	if err := failure(fn(&e), &e); err != nil {
-		return err
-	}
-	if with != nil {
-		m.h.keep(with)
-	}
-	return nil
-}
-
 // long runs a call that the context can stop.
 func (m *Merge) long(ctx context.Context, fn func(e *C.emr_error) C.emr_status) error {
 	if err := m.h.own(); err != nil {
@@ -146,7 +124,7 @@ func (m *Merge) long(ctx context.Context, fn func(e *C.emr_error) C.emr_status) 
 
 // SetBase sets the base.
 func (m *Merge) SetBase(base *Model) error {
-	return m.call(base.h, func(e *C.emr_error) C.emr_status { return C.emr_merge_set_base(m.c, base.c, e) })
+	return m.h.adopt(base.handle(), func(e *C.emr_error) C.emr_status { return C.emr_merge_set_base(m.c, base.pointer(), e) })
 }
 
 // AddTask adds a task, whose number is how many there were before it. Names are unique, 1 to 255 bytes.
@@ -157,7 +135,7 @@ func (m *Merge) AddTask(name string, model *Model) error {
 	if a.err != nil {
 		return a.err
 	}
-	err := m.call(model.h, func(e *C.emr_error) C.emr_status { return C.emr_merge_add_task(m.c, p, model.c, e) })
+	err := m.h.adopt(model.handle(), func(e *C.emr_error) C.emr_status { return C.emr_merge_add_task(m.c, p, model.pointer(), e) })
 	if err == nil {
 		m.parts.twoSided = append(m.parts.twoSided, m.twoSided)
 	}
@@ -168,7 +146,7 @@ func (m *Merge) AddTask(name string, model *Model) error {
 func (m *Merge) SetModulation(task uint32, modulation Modulation) error {
 	var c C.emr_modulation_spec
 	modulation.fill(&c)
-	err := m.call(nil, func(e *C.emr_error) C.emr_status {
+	err := m.h.adopt(nil, func(e *C.emr_error) C.emr_status {
 		return C.emr_merge_set_modulation(m.c, C.uint32_t(task), &c, e)
 	})
 	if err == nil {
@@ -184,7 +162,7 @@ func (m *Merge) Extend(b *Bundle) error {
 	if err != nil {
 		return err
 	}
-	err = m.call(b.h, func(e *C.emr_error) C.emr_status { return C.emr_merge_extend(m.c, b.c, e) })
+	err = m.h.adopt(b.h, func(e *C.emr_error) C.emr_status { return C.emr_merge_extend(m.c, b.c, e) })
 	if err == nil {
 		m.parts.unified, m.parts.twoSided = info.UnifiedDType, make([]bool, info.Tasks)
 	}
@@ -204,7 +182,7 @@ type MergePlan struct {
 // Plan is what a run would do, without reading any tensor. It fixes base and tasks.
 func (m *Merge) Plan() (MergePlan, error) {
 	c := C.emr_plan_summary{size: C.sizeof_emr_plan_summary}
-	err := m.call(nil, func(e *C.emr_error) C.emr_status { return C.emr_merge_get_plan(m.c, &c, e) })
+	err := m.h.adopt(nil, func(e *C.emr_error) C.emr_status { return C.emr_merge_get_plan(m.c, &c, e) })
 	if err != nil {
 		return MergePlan{}, err
 	}
@@ -262,7 +240,7 @@ func (m *Merge) SetOutput(w io.Writer) error {
 		return err
 	}
 	defer h.done()
-	return m.call(h, func(e *C.emr_error) C.emr_status { return C.emr_merge_set_output(m.c, table, e) })
+	return m.h.adopt(h, func(e *C.emr_error) C.emr_status { return C.emr_merge_set_output(m.c, table, e) })
 }
 
 // SetJournal lets a run to a [Storage], such as a file from [ResumeFile], go on after the process was killed or the run
@@ -275,7 +253,7 @@ func (m *Merge) SetJournal(journal Storage, interval uint64) error {
 		return err
 	}
 	defer h.done()
-	return m.call(h, func(e *C.emr_error) C.emr_status {
+	return m.h.adopt(h, func(e *C.emr_error) C.emr_status {
 		return C.emr_merge_set_journal(m.c, table, C.uint64_t(interval), e)
 	})
 }
@@ -322,7 +300,7 @@ func (m *Merge) SetSink(s Sink) error {
 	if s.Rescalers != nil {
 		c.rescalers = (*[0]byte)(C.emrGoRescalers)
 	}
-	return m.call(h, func(e *C.emr_error) C.emr_status { return C.emr_merge_set_sink(m.c, c, e) })
+	return m.h.adopt(h, func(e *C.emr_error) C.emr_status { return C.emr_merge_set_sink(m.c, c, e) })
 }
 
 //export emrGoUnified

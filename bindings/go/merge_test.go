@@ -14,7 +14,7 @@ import (
 
 // Merged alone, a task is itself: its mask agrees everywhere, and its rescaler is 1.
 func TestTaskAloneComesBack(t *testing.T) {
-	w := newWorld(t)
+	w := newTrio(t)
 	w.tasks = w.tasks[:1]
 	path := filepath.Join(t.TempDir(), "all.emr")
 	report := must(MergeFile(background, path, w.base, w.tasks, &MergeOptions{Measure: true}))(t)
@@ -41,7 +41,7 @@ func TestTaskAloneComesBack(t *testing.T) {
 }
 
 func TestPushIsPull(t *testing.T) {
-	w := newWorld(t)
+	w := newTrio(t)
 	pulled := must(w.merge(t, nil).Bytes())(t)
 	m := must(NewMerge(&MergeOptions{Resources: Resources{Threads: 2}}))(t)
 	defer m.Close()
@@ -103,7 +103,7 @@ func TestFinishNamesWhatIsMissing(t *testing.T) {
 }
 
 func TestSinkGetsWhatTheReportCounts(t *testing.T) {
-	w := newWorld(t)
+	w := newTrio(t)
 	m := w.newMerge(t, &MergeOptions{UnifiedDType: BF16, RescalePer: PerRow, Rescale: RescaleL2}, 0, 3)
 	check(t, m.SetModulation(1, Modulation{Kind: KindTwoSided, RescalePer: PerRow, Rescale: RescaleL2}))
 	unified, ones, scales := 0, map[uint32]uint64{}, map[uint32]int{}
@@ -127,11 +127,11 @@ func TestSinkGetsWhatTheReportCounts(t *testing.T) {
 		},
 	}))
 	plan := must(m.Plan())(t)
-	if plan.MergedParams != worldRows*worldColumns || plan.Tensors != 2 || plan.Merged != 1 {
+	if plan.MergedParams != trioRows*trioColumns || plan.Tensors != 2 || plan.Merged != 1 {
 		t.Errorf("%+v", plan)
 	}
 	check(t, m.Run(background))
-	if unified != 2*worldRows*worldColumns || scales[0] != worldRows || scales[1] != 2*worldRows {
+	if unified != 2*trioRows*trioColumns || scales[0] != trioRows || scales[1] != 2*trioRows {
 		t.Error(unified, scales)
 	}
 	for i, r := range must(m.Report())(t) {
@@ -147,7 +147,7 @@ func TestSinkGetsWhatTheReportCounts(t *testing.T) {
 
 func TestSinksErrorStopsTheRun(t *testing.T) {
 	mine := errors.New("the device is gone")
-	m := newWorld(t).newMerge(t, nil, 0, 3)
+	m := newTrio(t).newMerge(t, nil, 0, 3)
 	check(t, m.SetSink(Sink{Mask: func(SinkPart) error { return mine }}))
 	if err := m.Run(background); !errors.Is(err, mine) {
 		t.Error(err)
@@ -155,7 +155,7 @@ func TestSinksErrorStopsTheRun(t *testing.T) {
 }
 
 func TestExtendIsMergingAtOnce(t *testing.T) {
-	w := newWorld(t)
+	w := newTrio(t)
 	o := &MergeOptions{Extendable: true}
 	atOnce := must(w.merge(t, o).Bytes())(t)
 	first := must(NewBuffer())(t)
@@ -180,7 +180,7 @@ func TestExtendIsMergingAtOnce(t *testing.T) {
 
 // Canceled in the middle, a run leaves neither a file nor a part of one; one with a journal goes on.
 func TestCancelLeavesNothing(t *testing.T) {
-	w := newWorld(t)
+	w := newTrio(t)
 	directory := t.TempDir()
 	path := filepath.Join(directory, "all.emr")
 	because := errors.New("the user went away")
@@ -215,7 +215,7 @@ func TestCancelLeavesNothing(t *testing.T) {
 }
 
 func TestJournalGoesOn(t *testing.T) {
-	w := newWorld(t)
+	w := newTrio(t)
 	path := filepath.Join(t.TempDir(), "all.emr")
 	whole := must(w.merge(t, nil).Bytes())(t)
 	run := func(progress func(Progress) error) error {
@@ -263,7 +263,7 @@ func (b *brokenWriter) Write(p []byte) (int, error) {
 }
 
 func TestWritersErrorComesBack(t *testing.T) {
-	w := newWorld(t)
+	w := newTrio(t)
 	mine := errors.New("the disk is full")
 	m := w.newMerge(t, &MergeOptions{Compression: NoCompression}, 0, 3)
 	check(t, m.SetOutput(&brokenWriter{err: mine}))
@@ -276,7 +276,7 @@ func TestWritersErrorComesBack(t *testing.T) {
 
 // Of computed tensors that fail on worker threads, the very error comes back, and the very panic.
 func TestComputedTensorsFailOnWorkers(t *testing.T) {
-	w := newWorld(t)
+	w := newTrio(t)
 	mine := errors.New("no weights today")
 	for _, fail := range []func(*Computation) error{
 		func(*Computation) error { return mine },
@@ -291,7 +291,7 @@ func TestComputedTensorsFailOnWorkers(t *testing.T) {
 		}
 		m := must(NewModel("computed"))(t)
 		defer m.Close()
-		check(t, m.Add(TensorSpec{Name: "w", DType: F32, Shape: []uint64{worldRows, worldColumns}, Compute: late}))
+		check(t, m.Add(TensorSpec{Name: "w", DType: F32, Shape: []uint64{trioRows, trioColumns}, Compute: late}))
 		check(t, m.Add(TensorSpec{Name: "steps", DType: I64, Shape: []uint64{1}, Data: make([]byte, 8)}))
 		run := func() error {
 			_, err := MergeFile(background, filepath.Join(t.TempDir(), "x.emr"), w.base,
@@ -312,7 +312,7 @@ func TestComputedTensorsFailOnWorkers(t *testing.T) {
 }
 
 func TestNamesAndShapesThatDoNotFit(t *testing.T) {
-	w := newWorld(t)
+	w := newTrio(t)
 	other := must(NewModel("other"))(t)
 	defer other.Close()
 	check(t, other.Add(TensorSpec{Name: "w", DType: F32, Shape: []uint64{2}, Data: Bytes([]float32{1, 2})}))

@@ -111,27 +111,22 @@ type computed struct {
 	fn    func(*Computation) error
 }
 
-// bytes is how many the tensor has.
-func (s *TensorSpec) bytes() (uint64, error) {
+// bytes is how many the tensor has, and whether there is such a number: if not, C says why.
+func (s *TensorSpec) bytes() (uint64, bool) {
+	unit, of := uint64(s.DType.Bits()), uint64(8)
+	if s.Blocks != 0 {
+		unit, of = uint64(s.Blocks.Bytes()), BlockValues
+	}
 	count := uint64(1)
 	for _, n := range s.Shape {
 		hi, lo := bits.Mul64(count, n)
 		if hi != 0 {
-			return 0, invalid("tensor %q: the shape %v is too large", s.Name, s.Shape)
+			return 0, false
 		}
 		count = lo
 	}
-	if s.Blocks != 0 {
-		if count%BlockValues != 0 || s.Blocks.Bytes() == 0 {
-			return 0, invalid("tensor %q: the shape %v is no whole number of blocks", s.Name, s.Shape)
-		}
-		return count / BlockValues * uint64(s.Blocks.Bytes()), nil
-	}
-	n, err := s.DType.bytes(count)
-	if err != nil {
-		return 0, invalid("tensor %q: %v", s.Name, err)
-	}
-	return n, nil
+	hi, lo := bits.Mul64(count, unit)
+	return lo / of, unit != 0 && hi == 0 && lo%of == 0
 }
 
 // Add appends a tensor. After a failure the model is as before.
@@ -145,10 +140,6 @@ func (m *Model) Add(s TensorSpec) error {
 	}
 	if s.Blocks != 0 && s.DType == 0 {
 		s.DType = F32
-	}
-	size, err := s.bytes()
-	if err != nil {
-		return err
 	}
 	var a arena
 	defer a.free()
@@ -165,8 +156,10 @@ func (m *Model) Add(s TensorSpec) error {
 	if a.err != nil {
 		return a.err
 	}
-	if err := m.lend(&s, size, desc); err != nil {
-		return err
+	if size, ok := s.bytes(); ok {
+		if err := m.lend(&s, size, desc); err != nil {
+			return err
+		}
 	}
 	var e C.emr_error
 	return failure(C.emr_model_add(m.c, desc, &e), &e)

@@ -11,7 +11,7 @@ import (
 
 // What a modulator computes is what the task's model has, and its products are those of these weights.
 func TestModulatorIsTheTask(t *testing.T) {
-	w := newWorld(t)
+	w := newTrio(t)
 	b := w.bundle(t, &MergeOptions{RescalePer: PerRow})
 	task := must(b.Task("task2"))(t)
 	model := must(task.OpenModel(background, w.base, nil))(t)
@@ -20,10 +20,10 @@ func TestModulatorIsTheTask(t *testing.T) {
 	m := must(task.Modulator())(t)
 	defer m.Close()
 	number := must(m.FindTensor("w"))(t)
-	if names := m.Tensors(); len(names) != 1 || names[0] != "w" || m.Count(number) != worldRows*worldColumns {
+	if names := m.Tensors(); len(names) != 1 || names[0] != "w" || m.Count(number) != trioRows*trioColumns {
 		t.Error(names)
 	}
-	if r := must(m.Rescalers(number))(t); len(r) != worldRows || r[0] <= 0 {
+	if r := must(m.Rescalers(number))(t); len(r) != trioRows || r[0] <= 0 {
 		t.Error(r)
 	}
 	if count, ones, err := m.Stats(number); err != nil || count != m.Count(number) || ones != must(task.Info())(t).MaskOnes {
@@ -36,17 +36,17 @@ func TestModulatorIsTheTask(t *testing.T) {
 	if !bytes.Equal(Bytes(got), Bytes(want[77:1077])) {
 		t.Error("other weights than the model's")
 	}
-	x, y := make([]float32, 2*worldColumns), make([]float32, 2*worldRows)
+	x, y := make([]float32, 2*trioColumns), make([]float32, 2*trioRows)
 	for i := range x {
 		x[i] = float32(i%13) - 6
 	}
 	check(t, MultiplyModulators([]*Modulator{m, m}, &Product{
-		Tensor: "w", X: x, Y: y, Rows: worldRows, Columns: worldColumns,
+		Tensor: "w", X: x, Y: y, Rows: trioRows, Columns: trioColumns,
 	}, w.bytes["base"], F32))
 	for i := range y {
-		sum, r, v := 0.0, i%worldRows, i/worldRows
-		for c := range worldColumns {
-			sum += float64(want[r*worldColumns+c]) * float64(x[v*worldColumns+c])
+		sum, r, v := 0.0, i%trioRows, i/trioRows
+		for c := range trioColumns {
+			sum += float64(want[r*trioColumns+c]) * float64(x[v*trioColumns+c])
 		}
 		if math.Abs(sum-float64(y[i])) > 1e-2 {
 			t.Fatalf("product %d is %v, not %v", i, y[i], sum)
@@ -96,7 +96,7 @@ func TestModulatorOfOnesOwn(t *testing.T) {
 
 // Products of the same modulators in other orders wait for each other without end to each other's wait.
 func TestModulatorsTakeTurns(t *testing.T) {
-	b := newWorld(t).bundle(t, nil)
+	b := newTrio(t).bundle(t, nil)
 	p, q := must(b.Tasks()[0].Modulator())(t), must(b.Tasks()[1].Modulator())(t)
 	defer p.Close()
 	defer q.Close()
@@ -104,8 +104,8 @@ func TestModulatorsTakeTurns(t *testing.T) {
 	for _, order := range [][]*Modulator{{p, q}, {q, p}, {p, p}, {q, q}} {
 		inParallel(&all, func() {
 			for range 50 {
-				x, y := make([]float32, 2*worldColumns), make([]float32, 2*4)
-				product := Product{Tensor: "w", X: x, Y: y, Rows: 4, Columns: worldColumns, WithoutBase: true}
+				x, y := make([]float32, 2*trioColumns), make([]float32, 2*4)
+				product := Product{Tensor: "w", X: x, Y: y, Rows: 4, Columns: trioColumns, WithoutBase: true}
 				if err := MultiplyModulators(order, &product, nil, 0); err != nil {
 					t.Error(err)
 				}

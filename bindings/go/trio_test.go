@@ -1,7 +1,6 @@
 package emr
 
 import (
-	"context"
 	"fmt"
 	"math/rand/v2"
 	"runtime"
@@ -9,28 +8,26 @@ import (
 	"testing"
 )
 
-var background = context.Background()
-
-// A world is a base and three tasks in Go memory.
-type world struct {
+// A trio is a base and three tasks in Go memory.
+type trio struct {
 	base  *Model
 	tasks []NamedModel
 	bytes map[string][]byte // of each model's tensor "w"
 }
 
 const (
-	worldRows    = 96
-	worldColumns = 700
+	trioRows    = 96
+	trioColumns = 700
 )
 
-func newWorld(t testing.TB) *world {
+func newTrio(t testing.TB) *trio {
 	t.Helper()
 	random := rand.New(rand.NewPCG(1, 2))
-	base := make([]float32, worldRows*worldColumns)
+	base := make([]float32, trioRows*trioColumns)
 	for i := range base {
 		base[i] = float32(random.NormFloat64())
 	}
-	w := &world{bytes: map[string][]byte{}}
+	w := &trio{bytes: map[string][]byte{}}
 	w.base = w.model(t, "base", base)
 	for i := range 3 {
 		weights := make([]float32, len(base))
@@ -43,19 +40,19 @@ func newWorld(t testing.TB) *world {
 	return w
 }
 
-func (w *world) model(t testing.TB, name string, weights []float32) *Model {
+func (w *trio) model(t testing.TB, name string, weights []float32) *Model {
 	t.Helper()
 	m := must(NewModel(name))(t)
 	t.Cleanup(func() { m.Close() })
 	w.bytes[name] = Bytes(weights)
-	check(t, m.Add(TensorSpec{Name: "w", DType: F32, Shape: []uint64{worldRows, worldColumns}, Data: w.bytes[name]}))
+	check(t, m.Add(TensorSpec{Name: "w", DType: F32, Shape: []uint64{trioRows, trioColumns}, Data: w.bytes[name]}))
 	check(t, m.Add(TensorSpec{Name: "steps", DType: I64, Shape: []uint64{1}, Data: Bytes([]int64{int64(len(name))})}))
 	check(t, m.SetMetadata("who", name))
 	return m
 }
 
 // merge gives the bundle in memory.
-func (w *world) merge(t testing.TB, o *MergeOptions) *Buffer {
+func (w *trio) merge(t testing.TB, o *MergeOptions) *Buffer {
 	t.Helper()
 	out := must(NewBuffer())(t)
 	t.Cleanup(func() { out.Close() })
@@ -66,7 +63,7 @@ func (w *world) merge(t testing.TB, o *MergeOptions) *Buffer {
 	return out
 }
 
-func (w *world) newMerge(t testing.TB, o *MergeOptions, first, n int) *Merge {
+func (w *trio) newMerge(t testing.TB, o *MergeOptions, first, n int) *Merge {
 	t.Helper()
 	m := must(NewMerge(o))(t)
 	t.Cleanup(func() { m.Close() })
@@ -77,7 +74,7 @@ func (w *world) newMerge(t testing.TB, o *MergeOptions, first, n int) *Merge {
 	return m
 }
 
-func (w *world) bundle(t testing.TB, o *MergeOptions) *Bundle {
+func (w *trio) bundle(t testing.TB, o *MergeOptions) *Bundle {
 	t.Helper()
 	return openBuffer(t, w.merge(t, o))
 }
@@ -87,22 +84,6 @@ func openBuffer(t testing.TB, out *Buffer) *Bundle {
 	b := must(NewBundle(out, must(out.Size())(t), "all", nil))(t)
 	t.Cleanup(func() { b.Close() })
 	return b
-}
-
-func check(t testing.TB, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
-
-// must(call())(t) is the call's result; a failure ends the test.
-func must[T any](v T, err error) func(testing.TB) T {
-	return func(t testing.TB) T {
-		t.Helper()
-		check(t, err)
-		return v
-	}
 }
 
 // caught is what the function panics with because a callback did.
