@@ -133,9 +133,9 @@ func describe(err error, briefly bool) results {
 	case !errors.As(err, &e):
 		return results{"status": fmt.Sprint(err)}
 	case briefly:
-		return results{"status": e.Status.String()}
+		return results{"status": e.Status.Name()}
 	}
-	found := results{"status": e.Status.String(), "text": e.Sentence}
+	found := results{"status": e.Status.Name(), "text": e.Sentence}
 	for key, name := range map[string]string{"file": e.File, "task": e.Task, "tensor": e.Tensor} {
 		if name != "" {
 			found[key] = name

@@ -1,10 +1,13 @@
 package emr
 
 import (
+	"context"
 	"errors"
 	"math"
 	"testing"
 )
+
+var background = context.Background()
 
 // A floatsOf is a float tensor of a test's model.
 type floatsOf struct {
@@ -21,6 +24,22 @@ func modelOf(t testing.TB, tensors ...floatsOf) *Model {
 		check(t, m.Add(TensorSpec{Name: n.name, DType: F32, Shape: n.shape, Data: Bytes(n.values)}))
 	}
 	return m
+}
+
+// must gives a call's result, or fails the test.
+func must[T any](value T, err error) func(testing.TB) T {
+	return func(t testing.TB) T {
+		t.Helper()
+		check(t, err)
+		return value
+	}
+}
+
+func check(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
 }
 
 // refused fails the test unless the error is of that kind.
