@@ -6,7 +6,8 @@ import (
 	"testing"
 )
 
-// What sessions, combined models, statistics, searches and heads take is given back, also where callbacks fail.
+// What sessions, combined models, statistics, searches and heads take is given back, also where callbacks
+// fail.
 func TestWorkTakesNoMemory(t *testing.T) {
 	f := newFamily(t, 2)
 	b := f.merge(t)
