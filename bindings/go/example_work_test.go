@@ -65,7 +65,8 @@ func ExampleSession() {
 
 	weight := make([]float32, 4) // the engine's
 	for _, task := range bundle.Tasks() {
-		err := session.Apply(task.Number(), emr.Weights{Tensor: "weight", Data: emr.Bytes(weight), DType: emr.F32})
+		to := emr.Weights{Tensor: "weight", Data: emr.Bytes(weight), DType: emr.F32}
+		err := session.Apply(task.Number(), to)
 		if err != nil {
 			log.Fatal(err)
 		}

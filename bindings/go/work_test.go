@@ -21,7 +21,8 @@ func TestWorkTakesNoMemory(t *testing.T) {
 		w.Write = func(WeightsPart) error { return mine }
 		refused(t, s.Apply(0, w), mine)
 
-		x := must(NewCombination(CombinationOptions{Own: &scaling{fail: mine}, Resources: Resources{Threads: 2}}))(t)
+		own := CombinationOptions{Own: &scaling{fail: mine}, Resources: Resources{Threads: 2}}
+		x := must(NewCombination(own))(t)
 		check(t, x.SetBase(f.base))
 		check(t, x.AddTask("math", f.tasks[0]))
 		m := must(x.OpenModel())(t)
