@@ -24,12 +24,10 @@
     }
 
 #define STAGE_TABLE(i)                                                                                       \
-    {.size = sizeof(emr_method_stage),                                                                       \
-     .n_found = count_found_##i,                                                                             \
-     .add_sums = add_sums_##i,                                                                               \
-     .list_keys = list_keys_##i,                                                                             \
-     .place_cut = place_cut_##i,                                                                             \
-     .settle = settle_##i}
+    {                                                                                                        \
+        .size = sizeof(emr_method_stage), .n_found = count_found_##i, .add_sums = add_sums_##i,              \
+        .list_keys = list_keys_##i, .place_cut = place_cut_##i, .settle = settle_##i                         \
+    }
 
 STAGE(0)
 STAGE(1)

@@ -3,7 +3,8 @@ package emr
 // #include "bridge.h"
 import "C"
 
-// EveryTask is in the place of a task's number: all of them, and the base where that is an input of the method.
+// EveryTask is in the place of a task's number: all of them, and the base where that is an input of the
+// method.
 const EveryTask uint32 = C.EMR_EVERY_TASK
 
 // CombinationOptions are the options of [NewCombination].
@@ -15,7 +16,7 @@ type CombinationOptions struct {
 	Heads        []string    // globs of heads, which differ in their labels
 	CombineHeads bool        // heads go through the method; else each row is its own task's
 	Seed         uint64      // of methods that draw
-	DType        DType       // of combined tensors: F32, F16, BF16 or F64; 0: as in the base, or the first task
+	DType        DType       // of combined tensors: F32, F16, BF16 or F64; 0: the base's, or the first task's
 	OnNonFinite  OnNonFinite // NonFiniteZero: such a value of a task counts as the base's, without one as 0
 }
 
@@ -43,8 +44,8 @@ func NewCombination(o CombinationOptions) (*Combination, error) {
 	options := object[C.emr_combination_options](&a)
 	*options = C.emr_combination_options{
 		size: C.sizeof_emr_combination_options, method: method, resources: r.c, policy: o.Policy.marshal(&a),
-		head_globs: a.strings(o.Heads), n_head_globs: C.uint32_t(len(o.Heads)), combine_heads: flag(o.CombineHeads),
-		seed: C.uint64_t(o.Seed), dtype: C.emr_dtype(o.DType),
+		head_globs: a.strings(o.Heads), n_head_globs: C.uint32_t(len(o.Heads)),
+		combine_heads: flag(o.CombineHeads), seed: C.uint64_t(o.Seed), dtype: C.emr_dtype(o.DType),
 		on_nonfinite: C.emr_combination_nonfinite(o.OnNonFinite),
 	}
 	if a.err != nil {
@@ -106,8 +107,8 @@ func (x *Combination) Set(parameter string, value float64) error {
 	return x.SetFor(EveryTask, "", parameter, value)
 }
 
-// SetFor sets a parameter for a task, for [EveryTask], or for [Base] where that is an input; in tensors that the glob
-// matches whole, or with "" in all. Where several fit, the last one that was set holds.
+// SetFor sets a parameter for a task, for [EveryTask], or for [Base] where that is an input; in tensors that
+// the glob matches whole, or with "" in all. Where several fit, the last one that was set holds.
 func (x *Combination) SetFor(task uint32, glob, parameter string, value float64) error {
 	if err := x.h.own(); err != nil {
 		return err
@@ -129,7 +130,7 @@ type CombinedAction uint32
 // The actions.
 const (
 	ActionCombine CombinedAction = C.EMR_COMBINED_ACTION_COMBINE // computed by the method
-	ActionCopy    CombinedAction = C.EMR_COMBINED_ACTION_COPY    // the base's bytes; without one, the first task's
+	ActionCopy    CombinedAction = C.EMR_COMBINED_ACTION_COPY    // the base's bytes, or the first task's
 	ActionHead    CombinedAction = C.EMR_COMBINED_ACTION_HEAD    // heads side by side
 )
 
@@ -170,7 +171,8 @@ func (x *Combination) Plan() (CombinationPlan, error) {
 	}
 	p := CombinationPlan{
 		CombinedParams: uint64(c.combined_params), BytesIn: uint64(c.bytes_in), BytesOut: uint64(c.bytes_out),
-		PeakMemory: uint64(c.peak_memory), Combined: int(c.n_combined), Tensors: make([]CombinedTensor, c.n_tensors),
+		PeakMemory: uint64(c.peak_memory), Combined: int(c.n_combined),
+		Tensors: make([]CombinedTensor, c.n_tensors),
 	}
 	for i := range p.Tensors {
 		t := C.emr_combined_tensor{size: C.sizeof_emr_combined_tensor}
@@ -179,15 +181,15 @@ func (x *Combination) Plan() (CombinationPlan, error) {
 		}
 		p.Tensors[i] = CombinedTensor{
 			Name: C.GoString(t.name), Reason: C.GoString(t.reason), Shape: dimensions(t.shape, t.rank),
-			Count: uint64(t.count), DType: DType(t.dtype), Action: CombinedAction(t.action), Reads: int(t.n_reads),
-			Inputs: int(t.n_inputs),
+			Count: uint64(t.count), DType: DType(t.dtype), Action: CombinedAction(t.action),
+			Reads: int(t.n_reads), Inputs: int(t.n_inputs),
 		}
 	}
 	return p, nil
 }
 
-// OpenModel is the combined model: the tensors of the base, or without one of the first task, computed as they are
-// read. What was set and added is fixed from then on.
+// OpenModel is the combined model: the tensors of the base, or without one of the first task, computed as
+// they are read. What was set and added is fixed from then on.
 func (x *Combination) OpenModel() (*Model, error) {
 	if err := x.h.own(); err != nil {
 		return nil, err

@@ -12,16 +12,16 @@ import (
 // Steps about bundles: merged, opened, looked at, checked, made smaller; the models and modulators in them.
 var bundleSteps = map[string]stepFunc{
 	"merge": step(mergeModels),
-	"bundle": alone(func(w *world, s struct {
+	"bundle": alone(func(w *scene, s struct {
 		head
 		Bundle, File string
 	}) error {
 		return w.openBundle(s.Bundle, find(w, w.files, s.File))
 	}),
 	"look":    step(lookAt),
-	"drop":    step(func(w *world, s subsetStep) (results, error) { return s.write(w, (*Bundle).Drop) }),
-	"extract": step(func(w *world, s subsetStep) (results, error) { return s.write(w, (*Bundle).Extract) }),
-	"verify": alone(func(w *world, s struct {
+	"drop":    step(func(w *scene, s subsetStep) (results, error) { return s.write(w, (*Bundle).Drop) }),
+	"extract": step(func(w *scene, s subsetStep) (results, error) { return s.write(w, (*Bundle).Extract) }),
+	"verify": alone(func(w *scene, s struct {
 		head
 		Bundle string
 	}) error {
@@ -34,7 +34,7 @@ var bundleSteps = map[string]stepFunc{
 	"own_modulator": step(useOwnModulator),
 }
 
-func (w *world) openBundle(name string, data []byte) error {
+func (w *scene) openBundle(name string, data []byte) error {
 	b, err := NewBundle(bytes.NewReader(data), int64(len(data)), name, nil)
 	return keep(w, w.bundles, name, b, err)
 }
@@ -51,11 +51,12 @@ type modulationOfStep struct {
 	Seed           uint32
 }
 
-func (m *modulationOfStep) modulation(w *world) Modulation {
+func (m *modulationOfStep) modulation(w *scene) Modulation {
 	return Modulation{
 		Kind: ModulatorKind(m.Kind.of(w.t, kindWords)), Thinning: m.Thinning, Levels: m.Levels,
-		Rescale: Rescale(m.Rescale.of(w.t, rescaleWords)), RescalePer: RescalePer(m.RescalePer.of(w.t, perWords)),
-		MaskRule: MaskRule(m.MaskRule.of(w.t, "agree nearest")), VectorsDType: m.VectorsDType.DType,
+		Rescale:    Rescale(m.Rescale.of(w.t, rescaleWords)),
+		RescalePer: RescalePer(m.RescalePer.of(w.t, perWords)),
+		MaskRule:   MaskRule(m.MaskRule.of(w.t, "agree nearest")), VectorsDType: m.VectorsDType.DType,
 		WithoutColumns: m.WithoutColumns, Seed: m.Seed,
 	}
 }
@@ -88,15 +89,16 @@ type mergeStep struct {
 	}
 }
 
-func (s *mergeStep) options(w *world) *MergeOptions {
+func (s *mergeStep) options(w *scene) *MergeOptions {
 	o := &MergeOptions{
 		Resources: w.use, Policy: s.Policy.policy(w.t), Modulation: s.Options.Modulation.modulation(w),
 		Rescale:      Rescale(s.Options.Rescale.of(w.t, rescaleWords)),
 		RescalePer:   RescalePer(s.Options.RescalePer.of(w.t, perWords)),
 		Tie:          Tie(s.Options.Tie.of(w.t, "zero negative")),
 		OnNonFinite:  OnNonFinite(s.Options.OnNonFinite.of(w.t, nonFiniteWords)),
-		UnifiedDType: s.Options.UnifiedDType.DType, EmbedBase: s.Options.EmbedBase, Extendable: s.Options.Extendable,
-		BlockParams: s.Options.BlockParams, Measure: s.Options.Measure, Compression: NoCompression,
+		UnifiedDType: s.Options.UnifiedDType.DType, EmbedBase: s.Options.EmbedBase,
+		Extendable: s.Options.Extendable, BlockParams: s.Options.BlockParams, Measure: s.Options.Measure,
+		Compression: NoCompression,
 	}
 	o.Memory = s.Memory
 	if s.Options.Compression != nil {
@@ -106,7 +108,7 @@ func (s *mergeStep) options(w *world) *MergeOptions {
 }
 
 // setUp gives the merge its models.
-func (s *mergeStep) setUp(w *world, m *Merge) error {
+func (s *mergeStep) setUp(w *scene, m *Merge) error {
 	if err := m.SetBase(find(w, w.models, s.Base)); err != nil {
 		return err
 	}
@@ -132,7 +134,7 @@ func (s *mergeStep) setUp(w *world, m *Merge) error {
 	return nil
 }
 
-func mergeModels(w *world, s mergeStep) (results, error) {
+func mergeModels(w *scene, s mergeStep) (results, error) {
 	m, err := NewMerge(s.options(w))
 	if err != nil {
 		return nil, err
@@ -169,7 +171,7 @@ func mergeModels(w *world, s mergeStep) (results, error) {
 	return found, nil
 }
 
-func (s *mergeStep) toBundle(w *world, m *Merge, found results) error {
+func (s *mergeStep) toBundle(w *scene, m *Merge, found results) error {
 	var out bytes.Buffer
 	if err := m.SetOutput(&out); err != nil {
 		return err
@@ -190,7 +192,7 @@ func (s *mergeStep) toBundle(w *world, m *Merge, found results) error {
 }
 
 // pushAll asks the sources in turn, the base first, and gives each some bytes of the tensor that it expects.
-func (s *mergeStep) pushAll(w *world, m *Merge) error {
+func (s *mergeStep) pushAll(w *scene, m *Merge) error {
 	if err := m.Begin(background); err != nil {
 		return err
 	}
@@ -247,13 +249,15 @@ func (s *mergeStep) toSink(m *Merge, found results) error {
 		keys = append(keys, key)
 	}
 	slices.SortFunc(keys, func(a, b sinkKey) int {
-		return cmp.Or(cmp.Compare(a.tensor, b.tensor), cmp.Compare(a.task, b.task), cmp.Compare(a.kind, b.kind))
+		return cmp.Or(a.tensor-b.tensor, a.task-b.task, cmp.Compare(a.kind, b.kind))
 	})
-	found["sink"] = mapped(keys, func(k sinkKey) []any { return []any{k.tensor, k.task, k.kind, digestOf(parts[k])} })
+	found["sink"] = mapped(keys, func(k sinkKey) []any {
+		return []any{k.tensor, k.task, k.kind, digestOf(parts[k])}
+	})
 	return nil
 }
 
-func (s *mergeStep) withJournal(w *world, m *Merge) error {
+func (s *mergeStep) withJournal(w *scene, m *Merge) error {
 	file := must(ResumeFile(w.path(s.Path), nil))(w.t)
 	defer file.Close()
 	journal := must(ResumeFile(w.path(s.Path+".journal"), nil))(w.t)
@@ -267,7 +271,7 @@ func (s *mergeStep) withJournal(w *world, m *Merge) error {
 	return errors.Join(file.Commit(), journal.Discard())
 }
 
-func (s *mergeStep) toFile(w *world, m *Merge) error {
+func (s *mergeStep) toFile(w *scene, m *Merge) error {
 	file, err := CreateFile(w.path(s.Path), &FileOptions{Replace: s.Replace})
 	if err != nil {
 		return err
@@ -282,7 +286,7 @@ func (s *mergeStep) toFile(w *world, m *Merge) error {
 	return file.Commit()
 }
 
-func lookAt(w *world, s struct {
+func lookAt(w *scene, s struct {
 	head
 	Bundle string
 }) (results, error) {
@@ -293,8 +297,9 @@ func lookAt(w *world, s struct {
 	}
 	info := map[string]any{
 		"n_tasks": i.Tasks, "n_tensors": i.Tensors, "n_merged": i.Merged, "merged_params": i.MergedParams,
-		"rescale": i.Rescale, "rescale_per": i.RescalePer, "tie": i.Tie, "unified_dtype": i.UnifiedDType.String(),
-		"has_base": i.HasBase, "extendable": i.Extendable, "n_elected": i.Elected,
+		"rescale": i.Rescale, "rescale_per": i.RescalePer, "tie": i.Tie,
+		"unified_dtype": i.UnifiedDType.String(), "has_base": i.HasBase, "extendable": i.Extendable,
+		"n_elected": i.Elected,
 	}
 	tensors := mapped(must(b.Tensors())(w.t), func(t TensorInfo) []any {
 		return []any{t.Name, t.DType.String(), t.Shape, t.Merged}
@@ -303,7 +308,7 @@ func lookAt(w *world, s struct {
 	return results{"info": info, "tasks": tasks, "tensors": tensors, "metadata": b.Metadata()}, nil
 }
 
-func lookAtTask(w *world, t Task) []any {
+func lookAtTask(w *scene, t Task) []any {
 	info := must(t.Info())(w.t)
 	m, _, err := t.Modulation()
 	check(w.t, err)
@@ -321,8 +326,9 @@ type subsetStep struct {
 	Tasks      []string
 }
 
-func (s *subsetStep) write(w *world, call func(*Bundle, context.Context, io.Writer, []string, *Resources) (DropReport,
-	error)) (results, error) {
+type subsetCall func(*Bundle, context.Context, io.Writer, []string, *Resources) (DropReport, error)
+
+func (s *subsetStep) write(w *scene, call subsetCall) (results, error) {
 	var out bytes.Buffer
 	r, err := call(find(w, w.bundles, s.Of), background, &out, s.Tasks, &w.use)
 	if err != nil {
@@ -333,7 +339,7 @@ func (s *subsetStep) write(w *world, call func(*Bundle, context.Context, io.Writ
 		"lost_unified": r.LostUnified, "digest": digestOf(out.Bytes())}, w.openBundle(s.Bundle, out.Bytes())
 }
 
-func checkBase(w *world, s struct {
+func checkBase(w *scene, s struct {
 	head
 	Bundle, Base string
 	All          bool
@@ -343,10 +349,12 @@ func checkBase(w *world, s struct {
 		return results{}, b.CheckBase(background, base, &w.use)
 	}
 	differs, err := b.BaseDifferences(background, base, &w.use)
-	return results{"differs": mapped(differs, func(d BaseDifference) []string { return []string{d.Tensor, d.Why} })}, err
+	return results{"differs": mapped(differs, func(d BaseDifference) []string {
+		return []string{d.Tensor, d.Why}
+	})}, err
 }
 
-func openTask(w *world, s struct {
+func openTask(w *scene, s struct {
 	head
 	Model, Bundle, Task, Base string
 	DType                     dtypeName
@@ -358,12 +366,13 @@ func openTask(w *world, s struct {
 		return err
 	}
 	m, err := task.OpenModel(background, w.base(s.Base), &TaskOptions{
-		Resources: w.use, DType: s.DType.DType, Check: BaseCheck(s.Check.of(w.t, checkWords)), F32Vectors: s.F32Vectors,
+		Resources: w.use, DType: s.DType.DType, Check: BaseCheck(s.Check.of(w.t, checkWords)),
+		F32Vectors: s.F32Vectors,
 	})
 	return keep(w, w.models, s.Model, m, err)
 }
 
-func openView(w *world, s struct {
+func openView(w *scene, s struct {
 	head
 	Model, Bundle, Task string
 	Of                  word
@@ -380,7 +389,7 @@ func openView(w *world, s struct {
 	return keep(w, w.models, s.Model, m, err)
 }
 
-func useModulator(w *world, s struct {
+func useModulator(w *scene, s struct {
 	head
 	Bundle, Base, Task string
 	DType              dtypeName
@@ -405,11 +414,14 @@ func useModulator(w *world, s struct {
 			to = base.DType()
 		}
 		out := make([]byte, m.Count(number)*uint64(to.Bits())/8)
-		if err := m.Apply(Application{Tensor: number, Base: must(base.Bytes())(w.t), BaseDType: base.DType(), Out: out,
-			OutDType: to}); err != nil {
+		err = m.Apply(Application{
+			Tensor: number, Base: must(base.Bytes())(w.t), BaseDType: base.DType(), Out: out, OutDType: to,
+		})
+		if err != nil {
 			return nil, err
 		}
-		tensors = append(tensors, []any{name, len(rescalers), digestOf(Bytes(rescalers)), ones, digestOf(out)})
+		scales := digestOf(Bytes(rescalers))
+		tensors = append(tensors, []any{name, len(rescalers), scales, ones, digestOf(out)})
 	}
 	return results{"tensors": tensors}, nil
 }
@@ -422,8 +434,9 @@ type ownModulatorStep struct {
 	Columns           bool
 }
 
-func (s *ownModulatorStep) tensor(w *world) ModulatorTensor {
-	t := ModulatorTensor{Name: "w", Count: s.Count, Rows: s.Rows, Kind: ModulatorKind(s.Kind.of(w.t, kindWords))}
+func (s *ownModulatorStep) tensor(w *scene) ModulatorTensor {
+	kind := ModulatorKind(s.Kind.of(w.t, kindWords))
+	t := ModulatorTensor{Name: "w", Count: s.Count, Rows: s.Rows, Kind: kind}
 	scales := s.Rows
 	switch t.Kind {
 	case KindThin:
@@ -447,7 +460,7 @@ func (s *ownModulatorStep) tensor(w *world) ModulatorTensor {
 	return t
 }
 
-func useOwnModulator(w *world, s ownModulatorStep) (results, error) {
+func useOwnModulator(w *scene, s ownModulatorStep) (results, error) {
 	m := must(NewModulator())(w.t)
 	w.closes(m)
 	if err := m.Add(s.tensor(w)); err != nil {
@@ -460,11 +473,14 @@ func useOwnModulator(w *world, s ownModulatorStep) (results, error) {
 	base := elements(w.t, dtype, s.Seed+4, 0, s.Count)
 	out, columns := make([]byte, len(base)), s.Count/s.Rows
 	number := must(m.FindTensor("w"))(w.t)
-	if err := m.Apply(Application{Tensor: number, Base: base, BaseDType: dtype, Out: out, OutDType: dtype}); err != nil {
+	err := m.Apply(Application{Tensor: number, Base: base, BaseDType: dtype, Out: out, OutDType: dtype})
+	if err != nil {
 		return nil, err
 	}
-	p := &Product{Tensor: "w", X: drawnFloats(w.t, s.Seed+5, 2*columns), Y: make([]float32, 2*s.Rows), Rows: s.Rows,
-		Columns: columns}
-	err := MultiplyModulators([]*Modulator{m, m}, p, base, dtype)
+	p := &Product{
+		Tensor: "w", X: drawnFloats(w.t, s.Seed+5, 2*columns), Y: make([]float32, 2*s.Rows), Rows: s.Rows,
+		Columns: columns,
+	}
+	err = MultiplyModulators([]*Modulator{m, m}, p, base, dtype)
 	return results{"apply": digestOf(out), "multiply": digestOf(Bytes(p.Y))}, err
 }

@@ -31,10 +31,11 @@ type combineStep struct {
 	Memory              uint64
 }
 
-func (s *combineStep) setUp(w *world) (*Combination, error) {
+func (s *combineStep) setUp(w *scene) (*Combination, error) {
 	o := CombinationOptions{
-		Resources: w.use, Method: s.Method, Policy: s.Policy.policy(w.t), Heads: s.Heads, CombineHeads: s.CombineHeads,
-		Seed: s.Seed, DType: s.DType.DType, OnNonFinite: OnNonFinite(s.OnNonFinite.of(w.t, nonFiniteWords)),
+		Resources: w.use, Method: s.Method, Policy: s.Policy.policy(w.t), Heads: s.Heads,
+		CombineHeads: s.CombineHeads, Seed: s.Seed, DType: s.DType.DType,
+		OnNonFinite: OnNonFinite(s.OnNonFinite.of(w.t, nonFiniteWords)),
 	}
 	o.Memory = s.Memory
 	x, err := NewCombination(o)
@@ -75,7 +76,7 @@ func (s *combineStep) set(x *Combination, p []any) error {
 	return x.SetFor(number, glob, fmt.Sprint(p[0]), realOf(p[1]))
 }
 
-func combineModels(w *world, s combineStep) (results, error) {
+func combineModels(w *scene, s combineStep) (results, error) {
 	x, err := s.setUp(w)
 	if err != nil {
 		return nil, err
@@ -91,7 +92,7 @@ func combineModels(w *world, s combineStep) (results, error) {
 	return results{"tensors": tensors}, keep(w, w.models, s.Model, m, err)
 }
 
-func tellMethods(w *world, s struct{ head }) (results, error) {
+func tellMethods(w *scene, s struct{ head }) (results, error) {
 	return results{"methods": mapped(Methods(), func(m MethodInfo) []any {
 		base := []string{"input", "required", "optional", "beside"}[m.Base]
 		return []any{m.Name, base, mapped(m.Parameters, func(p MethodParameter) []any {
@@ -100,7 +101,7 @@ func tellMethods(w *world, s struct{ head }) (results, error) {
 	})}, nil
 }
 
-func measure(w *world, s struct {
+func measure(w *scene, s struct {
 	head
 	Base        string
 	Tasks       [][2]string
@@ -113,7 +114,8 @@ func measure(w *world, s struct {
 }) (results, error) {
 	x, err := NewStatistics(&StatisticsOptions{
 		Resources: w.use, Policy: s.Policy.policy(w.t), Quantiles: s.Quantiles, MaxRows: s.MaxRows,
-		SkipMissing: s.SkipMissing, Rounding: StatisticsRounding(s.Rounding.of(w.t, "none per_model per_tensor")),
+		SkipMissing: s.SkipMissing,
+		Rounding:    StatisticsRounding(s.Rounding.of(w.t, "none per_model per_tensor")),
 		OnNonFinite: OnNonFinite(s.OnNonFinite.of(w.t, nonFiniteWords)),
 	})
 	if err != nil {
@@ -152,11 +154,13 @@ func tellKinship(x *Statistics, found results) error {
 		if err != nil {
 			return err
 		}
-		moments = append(moments, []any{m.Norm, m.Mean, m.MeanMagnitude, m.Deviation, m.Kurtosis, m.ZeroShare})
+		moments = append(moments,
+			[]any{m.Norm, m.Mean, m.MeanMagnitude, m.Deviation, m.Kurtosis, m.ZeroShare})
 	}
 	found["moments"] = moments
 	for name, o := range map[string]KinshipOptions{
-		"pearson": {}, "cosine": {Metric: Cosine}, "euclid": {Metric: Euclid}, "absolute": {Metric: Cosine, Absolute: true},
+		"pearson": {}, "cosine": {Metric: Cosine}, "euclid": {Metric: Euclid},
+		"absolute": {Metric: Cosine, Absolute: true},
 	} {
 		matrix, err := g.Kinship(&o)
 		if err != nil {
@@ -182,10 +186,11 @@ type searchStep struct {
 	Minimise       bool
 }
 
-func (s *searchStep) options(w *world) *SearchOptions {
+func (s *searchStep) options(w *scene) *SearchOptions {
 	o := &SearchOptions{
 		K: s.K, Partner: SearchPartner(s.Partner.of(w.t, "lowest highest none")),
-		Pool: SearchPool(s.Pool.of(w.t, "all top last")), MaxGenerations: s.MaxGenerations, Minimise: s.Minimise,
+		Pool: SearchPool(s.Pool.of(w.t, "all top last")), MaxGenerations: s.MaxGenerations,
+		Minimise: s.Minimise,
 	}
 	if s.StopKinship != nil {
 		o.UseStopKinship, o.StopKinship = true, *s.StopKinship
@@ -206,12 +211,14 @@ func (s *searchStep) host(released *[]uint32) SearchHost {
 			scores[c.Number] = score
 			return score, nil
 		},
-		Similarity: func(a, b uint32) (float64, error) { return 1 / (1 + math.Abs(scores[a]-scores[b])), nil },
-		Release:    func(number uint32) { *released = append(*released, number) },
+		Similarity: func(a, b uint32) (float64, error) {
+			return 1 / (1 + math.Abs(scores[a]-scores[b])), nil
+		},
+		Release: func(number uint32) { *released = append(*released, number) },
 	}
 }
 
-func runSearch(w *world, s searchStep) (results, error) {
+func runSearch(w *scene, s searchStep) (results, error) {
 	x, err := NewSearch(s.options(w))
 	if err != nil {
 		return nil, err
@@ -230,13 +237,14 @@ func runSearch(w *world, s searchStep) (results, error) {
 	candidates := []any{}
 	for number := range r.Models {
 		c := must(x.Candidate(uint32(number)))(w.t)
-		candidates = append(candidates, []any{c.Name, c.Score, c.Kinship, c.Generation, int32(c.First), int32(c.Second)})
+		candidates = append(candidates,
+			[]any{c.Name, c.Score, c.Kinship, c.Generation, int32(c.First), int32(c.Second)})
 	}
 	return results{"candidates": candidates, "released": released, "best": r.Best.Name, "score": r.Best.Score,
 		"kinship": r.Kinship, "end": r.End, "generation": r.Generation, "n_scored": r.Scored}, nil
 }
 
-func runTrials(w *world, s struct {
+func runTrials(w *scene, s struct {
 	head
 	Trials   int `json:"n_trials"`
 	Values   int `json:"n_values"`
@@ -256,7 +264,7 @@ func runTrials(w *world, s struct {
 	return results{"number": best.Number, "score": best.Score, "values": best.Values}, err
 }
 
-func useHeads(w *world, s struct {
+func useHeads(w *scene, s struct {
 	head
 	Heads string
 	Globs []string
@@ -301,7 +309,7 @@ func useHeads(w *world, s struct {
 		x.SetMetadata(joined)
 }
 
-func soften(w *world, s struct {
+func soften(w *scene, s struct {
 	head
 	Logits       []any
 	Rows, Stride int

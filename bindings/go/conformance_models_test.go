@@ -12,11 +12,11 @@ import (
 // Steps about models: made, renamed, read, written, opened; adapters, types and blocks; files.
 var modelSteps = map[string]stepFunc{
 	"model": alone(makeModel),
-	"zeros": alone(func(w *world, s likeStep) error {
+	"zeros": alone(func(w *scene, s likeStep) error {
 		m, err := Zeros(find(w, w.models, s.Like))
 		return keep(w, w.models, s.Model, m, err)
 	}),
-	"ones": alone(func(w *world, s likeStep) error {
+	"ones": alone(func(w *scene, s likeStep) error {
 		m, err := Ones(find(w, w.models, s.Like))
 		return keep(w, w.models, s.Model, m, err)
 	}),
@@ -64,7 +64,7 @@ func (s *tensorOf) count() uint64 {
 }
 
 // content is the tensor's bytes.
-func (s *tensorOf) content(w *world) []byte {
+func (s *tensorOf) content(w *scene) []byte {
 	n := s.count()
 	switch {
 	case s.Values != nil && s.DType.DType == F64:
@@ -96,8 +96,9 @@ func mapped[A, B any](list []A, f func(A) B) []B {
 }
 
 // spec describes the tensor to a model.
-func (s *tensorOf) spec(w *world, data []byte) TensorSpec {
-	spec := TensorSpec{Name: s.Name, DType: s.DType.DType, Shape: s.Shape, Blocks: BlockType(s.Blocks.of(w.t, blockWords))}
+func (s *tensorOf) spec(w *scene, data []byte) TensorSpec {
+	blocks := BlockType(s.Blocks.of(w.t, blockWords))
+	spec := TensorSpec{Name: s.Name, DType: s.DType.DType, Shape: s.Shape, Blocks: blocks}
 	source := s.From.of(w.t, "memory io computed pushed failing")
 	switch source {
 	case 0:
@@ -123,7 +124,7 @@ func (s *tensorOf) spec(w *world, data []byte) TensorSpec {
 	return spec
 }
 
-func makeModel(w *world, s struct {
+func makeModel(w *scene, s struct {
 	head
 	Model    string
 	Tensors  []tensorOf
@@ -152,7 +153,7 @@ func makeModel(w *world, s struct {
 	return nil
 }
 
-func renameModel(w *world, s struct {
+func renameModel(w *scene, s struct {
 	head
 	Model, Of string
 	Rules     [][2]string
@@ -162,7 +163,7 @@ func renameModel(w *world, s struct {
 	return keep(w, w.models, s.Model, m, err)
 }
 
-func pickTensors(w *world, s struct {
+func pickTensors(w *scene, s struct {
 	head
 	Model, Of string
 	Tensors   [][]string
@@ -196,7 +197,7 @@ func inPieces(n, chunk uint64, read func(first, n uint64) ([]byte, error)) ([]by
 	return all, nil
 }
 
-func readModel(w *world, s struct {
+func readModel(w *scene, s struct {
 	head
 	Model  string
 	Chunk  uint64
@@ -223,12 +224,13 @@ func readModel(w *world, s struct {
 		if err != nil {
 			return nil, err
 		}
-		lines = append(lines, fmt.Sprintf("%s %v %s %s", t.Name(), t.DType(), shapeText(t.Shape()), digestOf(data)))
+		shape := shapeText(t.Shape())
+		lines = append(lines, fmt.Sprintf("%s %v %s %s", t.Name(), t.DType(), shape, digestOf(data)))
 	}
 	return results{"tensors": lines, "metadata": m.Metadata()}, nil
 }
 
-func tellRoles(w *world, s struct {
+func tellRoles(w *scene, s struct {
 	head
 	Model string
 }) (results, error) {
@@ -249,9 +251,9 @@ func tellRoles(w *world, s struct {
 	return results{"roles": roles}, nil
 }
 
-func (w *world) isGGUF(format word) bool { return format.of(w.t, "safetensors gguf") == 1 }
+func (w *scene) isGGUF(format word) bool { return format.of(w.t, "safetensors gguf") == 1 }
 
-func writeModel(w *world, s struct {
+func writeModel(w *scene, s struct {
 	head
 	Model, File string
 	Format      word
@@ -269,7 +271,7 @@ func writeModel(w *world, s struct {
 	return results{"bytes": out.Len(), "digest": digestOf(out.Bytes())}, nil
 }
 
-func openModel(w *world, s struct {
+func openModel(w *scene, s struct {
 	head
 	Model, File string
 	Format      word
@@ -283,7 +285,7 @@ func openModel(w *world, s struct {
 	return keep(w, w.models, s.Model, m, err)
 }
 
-func makeBytes(w *world, s struct {
+func makeBytes(w *scene, s struct {
 	head
 	File, Hex string
 }) (err error) {
@@ -291,7 +293,7 @@ func makeBytes(w *world, s struct {
 	return err
 }
 
-func damageFile(w *world, s struct {
+func damageFile(w *scene, s struct {
 	head
 	File, Of string
 	At       int
@@ -310,7 +312,7 @@ func damageFile(w *world, s struct {
 	return nil
 }
 
-func applyAdapter(w *world, s struct {
+func applyAdapter(w *scene, s struct {
 	head
 	Model, Base, Adapter string
 }) error {
@@ -318,7 +320,7 @@ func applyAdapter(w *world, s struct {
 	return keep(w, w.models, s.Model, m, err)
 }
 
-func compareAdapters(w *world, s struct {
+func compareAdapters(w *scene, s struct {
 	head
 	Models, Differ []string
 }) error {
@@ -327,7 +329,7 @@ func compareAdapters(w *world, s struct {
 	}), s.Differ...)
 }
 
-func convertElements(w *world, s struct {
+func convertElements(w *scene, s struct {
 	head
 	From, To    dtypeName
 	Count, Seed uint64
@@ -337,7 +339,7 @@ func convertElements(w *world, s struct {
 	return results{"digest": digestOf(out)}, err
 }
 
-func quantiseValues(w *world, s struct {
+func quantiseValues(w *scene, s struct {
 	head
 	Type        word
 	Count, Seed uint64
@@ -351,7 +353,7 @@ func quantiseValues(w *world, s struct {
 	return results{"blocks": digestOf(blocks), "values": digestOf(Bytes(values))}, err
 }
 
-func tellNames(w *world, s struct {
+func tellNames(w *scene, s struct {
 	head
 	Names []string
 }) (results, error) {
@@ -360,7 +362,7 @@ func tellNames(w *world, s struct {
 	})}, nil
 }
 
-func tellConstants(w *world, s struct{ head }) (results, error) {
+func tellConstants(w *scene, s struct{ head }) (results, error) {
 	dtypes, blocks, statuses := []any{}, []any{}, []string{}
 	for d := DType(0); d <= 40; d++ {
 		if d.Bits() > 0 {
@@ -381,16 +383,17 @@ func tellConstants(w *world, s struct{ head }) (results, error) {
 // Steps about checkpoints and bundles in a folder of the case's own.
 var fileSteps = map[string]stepFunc{
 	"save": step(saveModel),
-	"load": alone(func(w *world, s struct {
+	"load": alone(func(w *scene, s struct {
 		head
 		Model, Path     string
 		Map, Dequantise bool
 		SideFiles       bool `json:"side_files"`
 	}) error {
-		m, err := OpenModel(w.path(s.Path), &OpenOptions{Map: s.Map, Dequantise: s.Dequantise, SideFiles: s.SideFiles})
+		o := &OpenOptions{Map: s.Map, Dequantise: s.Dequantise, SideFiles: s.SideFiles}
+		m, err := OpenModel(w.path(s.Path), o)
 		return keep(w, w.models, s.Model, m, err)
 	}),
-	"load_bundle": step(func(w *world, s struct {
+	"load_bundle": step(func(w *scene, s struct {
 		head
 		Bundle, Path string
 		Map          bool
@@ -401,7 +404,7 @@ var fileSteps = map[string]stepFunc{
 		}
 		return results{"digest": digestOf(must(os.ReadFile(w.path(s.Path)))(w.t))}, nil
 	}),
-	"exists": step(func(w *world, s struct {
+	"exists": step(func(w *scene, s struct {
 		head
 		Path string
 	}) (results, error) {
@@ -410,7 +413,7 @@ var fileSteps = map[string]stepFunc{
 	}),
 }
 
-func saveModel(w *world, s struct {
+func saveModel(w *scene, s struct {
 	head
 	Model, Path string
 	ShardBytes  uint64 `json:"shard_bytes"`

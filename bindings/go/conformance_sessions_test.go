@@ -8,7 +8,7 @@ var sessionSteps = map[string]stepFunc{
 	"gather":   step(gatherSession),
 }
 
-func makeSession(w *world, s struct {
+func makeSession(w *scene, s struct {
 	head
 	Session, Bundle, Base string
 	WithoutBase           bool `json:"without_base"`
@@ -23,7 +23,7 @@ func makeSession(w *world, s struct {
 }
 
 // session is the one of that name, or a thread of it.
-func (w *world) session(name string, thread bool) (*Session, error) {
+func (w *scene) session(name string, thread bool) (*Session, error) {
 	s := find(w, w.sessions, name)
 	if !thread {
 		return s, nil
@@ -62,7 +62,7 @@ type weightsOf struct {
 }
 
 // weights are C's of them; the bytes are in what the function gives in the end.
-func (s *weightsOf) weights(w *world) (Weights, func() []byte) {
+func (s *weightsOf) weights(w *scene) (Weights, func() []byte) {
 	x := Weights{
 		Tensor: s.Name, DType: s.DType.DType, Blocks: BlockType(s.Blocks.of(w.t, blockWords)), First: s.First,
 		Count: s.Count, WithoutBase: s.WithoutBase,
@@ -86,7 +86,7 @@ func (s *weightsOf) weights(w *world) (Weights, func() []byte) {
 	return x, func() []byte { return all }
 }
 
-func applySession(w *world, s struct {
+func applySession(w *scene, s struct {
 	head
 	Session, Task string
 	Weights       []weightsOf
@@ -112,7 +112,7 @@ func applySession(w *world, s struct {
 	return results{"digests": mapped(outs, func(out func() []byte) string { return digestOf(out()) })}, nil
 }
 
-func multiplySession(w *world, s struct {
+func multiplySession(w *scene, s struct {
 	head
 	Session, Tensor string
 	Tasks           []string
@@ -133,14 +133,15 @@ func multiplySession(w *world, s struct {
 	}
 	batch := uint64(len(tasks))
 	p := Product{
-		Tensor: s.Tensor, X: drawnFloats(w.t, s.Seed, batch*s.Columns), Y: drawnFloats(w.t, s.Seed+1, batch*s.Rows),
-		FirstRow: s.FirstRow, Rows: s.Rows, Columns: s.RowColumns, WithoutBase: s.WithoutBase, Add: s.Add,
+		Tensor: s.Tensor, X: drawnFloats(w.t, s.Seed, batch*s.Columns),
+		Y: drawnFloats(w.t, s.Seed+1, batch*s.Rows), FirstRow: s.FirstRow, Rows: s.Rows,
+		Columns: s.RowColumns, WithoutBase: s.WithoutBase, Add: s.Add,
 	}
 	err = x.Multiply(tasks, p)
 	return results{"digest": digestOf(Bytes(p.Y))}, err
 }
 
-func gatherSession(w *world, s struct {
+func gatherSession(w *scene, s struct {
 	head
 	Session, Tensor string
 	Tasks           []string
@@ -160,8 +161,8 @@ func gatherSession(w *world, s struct {
 		return nil, err
 	}
 	g := Gather{
-		Tensor: s.Tensor, Out: make([]byte, uint64(len(tasks))*s.Row*uint64(s.DType.Bits())/8), DType: s.DType.DType,
-		Columns: s.Columns, WithoutBase: s.WithoutBase,
+		Tensor: s.Tensor, Out: make([]byte, uint64(len(tasks))*s.Row*uint64(s.DType.Bits())/8),
+		DType: s.DType.DType, Columns: s.Columns, WithoutBase: s.WithoutBase,
 	}
 	err = x.Gather(tasks, s.Rows, g)
 	return results{"digest": digestOf(g.Out)}, err

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"os"
 	"path/filepath"
@@ -13,7 +14,8 @@ import (
 	"testing"
 )
 
-// The cases of bindings/conformance, which say as data what libemr gives in every language: its README has the format.
+// The cases of bindings/conformance, which say as data what libemr gives in every language: its README has
+// the format.
 
 const casesFile = "../conformance/cases.json"
 
@@ -28,11 +30,11 @@ type head struct {
 }
 
 // A stepFunc does a step.
-type stepFunc func(w *world, raw json.RawMessage) (results, error)
+type stepFunc func(w *scene, raw json.RawMessage) (results, error)
 
 // step makes one of a function that is given the step's keys. Keys that it does not know are a failure.
-func step[S any](do func(w *world, s S) (results, error)) stepFunc {
-	return func(w *world, raw json.RawMessage) (results, error) {
+func step[S any](do func(w *scene, s S) (results, error)) stepFunc {
+	return func(w *scene, raw json.RawMessage) (results, error) {
 		var s S
 		decode(w.t, raw, &s, true)
 		return do(w, s)
@@ -40,8 +42,8 @@ func step[S any](do func(w *world, s S) (results, error)) stepFunc {
 }
 
 // alone is the same of a step that makes an object and tells nothing.
-func alone[S any](do func(w *world, s S) error) stepFunc {
-	return step(func(w *world, s S) (results, error) { return results{}, do(w, s) })
+func alone[S any](do func(w *scene, s S) error) stepFunc {
+	return step(func(w *scene, s S) (results, error) { return results{}, do(w, s) })
 }
 
 func decode(t testing.TB, raw []byte, into any, strict bool) {
@@ -58,10 +60,9 @@ func decode(t testing.TB, raw []byte, into any, strict bool) {
 
 func allSteps() map[string]stepFunc {
 	all := map[string]stepFunc{}
-	for _, some := range []map[string]stepFunc{modelSteps, fileSteps, bundleSteps, sessionSteps, methodSteps} {
-		for name, s := range some {
-			all[name] = s
-		}
+	kinds := []map[string]stepFunc{modelSteps, fileSteps, bundleSteps, sessionSteps, methodSteps}
+	for _, some := range kinds {
+		maps.Copy(all, some)
 	}
 	return all
 }
@@ -81,7 +82,7 @@ func TestConformance(t *testing.T) {
 	for _, c := range file.Cases {
 		for _, threads := range []int{1, 3} {
 			t.Run(fmt.Sprintf("%s/%d", c.Name, threads), func(t *testing.T) {
-				w := newWorld(t, threads)
+				w := newScene(t, threads)
 				for _, raw := range append(append([]json.RawMessage{}, file.Given[c.Given]...), c.Steps...) {
 					checks += w.run(steps, raw)
 				}
@@ -92,7 +93,7 @@ func TestConformance(t *testing.T) {
 }
 
 // run does a step and compares; it returns how many checks that were.
-func (w *world) run(steps map[string]stepFunc, raw json.RawMessage) int {
+func (w *scene) run(steps map[string]stepFunc, raw json.RawMessage) int {
 	w.t.Helper()
 	var h head
 	decode(w.t, raw, &h, false)
@@ -208,6 +209,6 @@ func digestOf(data []byte) string {
 	return fmt.Sprintf("%016x", digest)
 }
 
-func (w *world) path(name string) string {
+func (w *scene) path(name string) string {
 	return filepath.Join(w.folder, name)
 }

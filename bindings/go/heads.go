@@ -15,8 +15,8 @@ const (
 	HeadIdentity HeadKind = C.EMR_HEAD_KIND_IDENTITY // as they are: regression
 )
 
-// HeadGroups is the key of a combined model's metadata that tell its groups: a JSON array with an object for each
-// task, in order of rows: [{"task": "parity", "first": 0, "count": 2, "kind": "softmax"}, ...].
+// HeadGroups is the key of a combined model's metadata that tell its groups: a JSON array with an object for
+// each task, in order of rows: [{"task": "parity", "first": 0, "count": 2, "kind": "softmax"}, ...].
 const HeadGroups = C.EMR_HEAD_GROUPS
 
 // A HeadGroup is the rows of a task: Count from First on.
@@ -41,7 +41,8 @@ type Heads struct {
 	c *C.emr_heads
 }
 
-// NewHeads finds the heads among the float tensors that match one of the globs. The tasks' models are kept alive.
+// NewHeads finds the heads among the float tensors that match one of the globs. The tasks' models are kept
+// alive.
 func NewHeads(globs []string, tasks ...HeadTask) (*Heads, error) {
 	var a arena
 	defer a.free()
@@ -49,7 +50,8 @@ func NewHeads(globs []string, tasks ...HeadTask) (*Heads, error) {
 	names := make([]string, len(tasks))
 	models, kinds := array[*C.emr_model](&a, len(tasks)), array[C.emr_head_kind](&a, len(tasks))
 	for i, t := range tasks {
-		handles[i], names[i], models[i], kinds[i] = t.Model.handle(), t.Name, t.Model.pointer(), C.emr_head_kind(t.Kind)
+		handles[i], models[i] = t.Model.handle(), t.Model.pointer()
+		names[i], kinds[i] = t.Name, C.emr_head_kind(t.Kind)
 	}
 	end, err := useAll(handles...)
 	if err != nil {
@@ -121,7 +123,9 @@ func (x *Heads) Groups() ([]HeadGroup, error) {
 		if err := outcome(status); err != nil {
 			return nil, err
 		}
-		groups = append(groups, HeadGroup{C.GoString(c.task), uint64(c.first), uint64(c.count), HeadKind(c.kind)})
+		groups = append(groups, HeadGroup{
+			C.GoString(c.task), uint64(c.first), uint64(c.count), HeadKind(c.kind),
+		})
 	}
 }
 
@@ -139,8 +143,8 @@ func (x *Heads) OpenBase(base *Model) (*Model, error) {
 	})
 }
 
-// OpenJoined is the heads alone, each row its own task's, rounded to the float type; 0: that of the first task that
-// has the head.
+// OpenJoined is the heads alone, each row its own task's, rounded to the float type; 0: that of the first
+// task that has the head.
 func (x *Heads) OpenJoined(dtype DType) (*Model, error) {
 	return x.open(nil, func(c **C.emr_model, e *C.emr_error) C.emr_status {
 		return C.emr_heads_open_joined(x.c, C.emr_dtype(dtype), c, e)
@@ -175,11 +179,12 @@ func (x *Heads) SetMetadata(model *Model) error {
 	return failure(C.emr_heads_set_metadata(x.c, model.c, &e), &e)
 }
 
-// GroupSoftmax turns each group's logits into probabilities, of whole rows of so many logits, to the same bits
-// everywhere. Columns of no group are not written. out may be logits.
+// GroupSoftmax turns each group's logits into probabilities, of whole rows of so many logits, to the same
+// bits everywhere. Columns of no group are not written. out may be logits.
 func GroupSoftmax(out, logits []float32, columns int, groups []HeadGroup) error {
 	if columns <= 0 || len(logits)%columns != 0 || len(out) != len(logits) {
-		return invalid("group softmax: %d logits in rows of %d, and room for %d", len(logits), columns, len(out))
+		return invalid("group softmax: %d logits in rows of %d, and room for %d", len(logits), columns,
+			len(out))
 	}
 	var a arena
 	defer a.free()

@@ -14,7 +14,7 @@ type KinshipMetric uint32
 const (
 	Pearson KinshipMetric = C.EMR_KINSHIP_METRIC_PEARSON // the correlation of the task vectors
 	Cosine  KinshipMetric = C.EMR_KINSHIP_METRIC_COSINE  // the cosine of the angle between them
-	Euclid  KinshipMetric = C.EMR_KINSHIP_METRIC_EUCLID  // the length of their difference: kin is what is small
+	Euclid  KinshipMetric = C.EMR_KINSHIP_METRIC_EUCLID  // the length of their difference: less is more kin
 )
 
 // KinshipOptions may be nil. The zero value is Pearson's.
@@ -29,7 +29,8 @@ func (o *KinshipOptions) marshal(a *arena) *C.emr_kinship_options {
 	}
 	c := object[C.emr_kinship_options](a)
 	*c = C.emr_kinship_options{
-		size: C.sizeof_emr_kinship_options, metric: C.emr_kinship_metric(o.Metric), absolute: flag(o.Absolute),
+		size: C.sizeof_emr_kinship_options, metric: C.emr_kinship_metric(o.Metric),
+		absolute: flag(o.Absolute),
 	}
 	return c
 }
@@ -78,6 +79,6 @@ func (s *Statistics) SplitKinship(o *KinshipOptions) (KinshipMatrix, error) {
 	defer a.free()
 	matrix := make(KinshipMatrix, len(model.Products))
 	var e C.emr_error
-	err = failure(C.emr_statistics_split_kinship(s.c, o.marshal(&a), (*C.double)(unsafe.SliceData(matrix)), &e), &e)
-	return matrix, err
+	status := C.emr_statistics_split_kinship(s.c, o.marshal(&a), (*C.double)(unsafe.SliceData(matrix)), &e)
+	return matrix, failure(status, &e)
 }

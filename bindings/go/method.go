@@ -12,10 +12,10 @@ type MethodBase uint32
 
 // What methods do with a base.
 const (
-	BaseIsInput  MethodBase = C.EMR_METHOD_BASE_INPUT    // none is needed; one that is there is one more input
-	BaseRequired MethodBase = C.EMR_METHOD_BASE_REQUIRED // inputs are task vectors; what is computed is added to it
-	BaseOptional MethodBase = C.EMR_METHOD_BASE_OPTIONAL // with a base as required, without one inputs are weights
-	BaseBeside   MethodBase = C.EMR_METHOD_BASE_BESIDE   // required, but inputs are weights, and so is what comes out
+	BaseIsInput  MethodBase = C.EMR_METHOD_BASE_INPUT    // none is needed; one that is there is an input
+	BaseRequired MethodBase = C.EMR_METHOD_BASE_REQUIRED // inputs are task vectors, to be added to it
+	BaseOptional MethodBase = C.EMR_METHOD_BASE_OPTIONAL // with a base as required, without on weights
+	BaseBeside   MethodBase = C.EMR_METHOD_BASE_BESIDE   // required; but in and out are weights
 )
 
 // A MethodParameter is a number that a method can be told, for each task or for all.
@@ -75,22 +75,21 @@ func findMethod(name string) (*C.emr_method, error) {
 
 func methodInfo(m *C.emr_method) MethodInfo {
 	info := MethodInfo{
-		Name: C.GoString(m.name), Base: MethodBase(m.base),
-		MinTasks: int(m.min_tasks), MaxTasks: int(m.max_tasks),
-		WholeModel: m.whole_model != 0, ScratchFloats: int(m.scratch_floats),
+		Name: C.GoString(m.name), Base: MethodBase(m.base), MinTasks: int(m.min_tasks),
+		MaxTasks: int(m.max_tasks), WholeModel: m.whole_model != 0, ScratchFloats: int(m.scratch_floats),
 	}
 	for _, p := range unsafe.Slice(m.parameters, int(m.n_parameters)) {
 		info.Parameters = append(info.Parameters, MethodParameter{
-			Name: C.GoString(p.name), Initial: float64(p.initial), Least: float64(p.least), Most: float64(p.most),
-			PerTask: p.per_task != 0, Whole: p.is_whole != 0,
+			Name: C.GoString(p.name), Initial: float64(p.initial), Least: float64(p.least),
+			Most: float64(p.most), PerTask: p.per_task != 0, Whole: p.is_whole != 0,
 		})
 	}
 	return info
 }
 
-// A Method is one of your own, for [CombinationOptions]. What the library calls, it calls from several threads at a
-// time; all that may be written to is what the chunk gives. A method may also be a [MethodChecker], a [RowMethod], a
-// [StagedMethod] and a [StageChooser].
+// A Method is one of your own, for [CombinationOptions]. What the library calls, it calls from several
+// threads at a time; all that may be written to is what the chunk gives. A method may also be a
+// [MethodChecker], a [RowMethod], a [StagedMethod] and a [StageChooser].
 type Method interface {
 	Info() MethodInfo
 	// Combine fills chunk.Out.
@@ -117,9 +116,9 @@ type StageChooser interface {
 	NeedsStage(t *MethodTensor, stage int) bool
 }
 
-// A MethodStage finds numbers out about a tensor. It either adds up sums, of chunks and in order; or it cuts lists of
-// keys, one for each element, where their k largest end. A cut is two numbers: the key of the k-th, and the position
-// behind it ([IsAbove]).
+// A MethodStage finds numbers out about a tensor. It either adds up sums, of chunks and in order; or it cuts
+// lists of keys, one for each element, where their k largest end. A cut is two numbers: the key of the k-th,
+// and the position behind it ([IsAbove]).
 type MethodStage struct {
 	// Count is how many numbers there are; of cuts, two for each.
 	Count func(t *MethodTensor) int
@@ -153,8 +152,8 @@ func (t *MethodTensor) Value(input, parameter int) float64 {
 	return t.parameters[input*n : (input+1)*n][parameter]
 }
 
-// Draw fills words with 32 random bits for each of the elements from first on, which depend on the seed and on the
-// names of input and tensor alone.
+// Draw fills words with 32 random bits for each of the elements from first on, which depend on the seed and
+// on the names of input and tensor alone.
 func (t *MethodTensor) Draw(input int, first uint64, words []uint32) {
 	if t.c == nil || input < 0 || input >= len(t.Inputs) {
 		panic("emr: Draw: no such input, or the call that the tensor was given to is over")
@@ -163,8 +162,8 @@ func (t *MethodTensor) Draw(input int, first uint64, words []uint32) {
 		(*C.uint32_t)(unsafe.SliceData(words)))
 }
 
-// A MethodChunk is some elements of a tensor, of all inputs side by side. It is valid during the call, and so is its
-// memory.
+// A MethodChunk is some elements of a tensor, of all inputs side by side. It is valid during the call, and so
+// is its memory.
 type MethodChunk struct {
 	Tensor   *MethodTensor
 	Inputs   [][]float32

@@ -9,8 +9,8 @@ import (
 	"unsafe"
 )
 
-// An ownMethod is a [Method] behind C's table. Functions of which C takes no failure may panic all the same: then the
-// method is broken, and its next function that can fail fails with that panic.
+// An ownMethod is a [Method] behind C's table. Functions of which C takes no failure may panic all the same:
+// then the method is broken, and its next function that can fail fails with that panic.
 type ownMethod struct {
 	method Method
 	stages []MethodStage
@@ -66,7 +66,8 @@ func checkMethod(info *MethodInfo, stages []MethodStage) error {
 		return invalid("the method '%s' has a number below 0 in its MethodInfo", info.Name)
 	}
 	if len(stages) > C.EMR_METHOD_STAGES_MAX {
-		return invalid("the method '%s' has %d stages: there can be %d", info.Name, len(stages), C.EMR_METHOD_STAGES_MAX)
+		return invalid("the method '%s' has %d stages: there can be %d", info.Name, len(stages),
+			C.EMR_METHOD_STAGES_MAX)
 	}
 	for _, s := range stages {
 		if s.Count == nil || s.AddSums == nil && (s.ListKeys == nil || s.PlaceCut == nil) {
@@ -78,18 +79,18 @@ func checkMethod(info *MethodInfo, stages []MethodStage) error {
 
 func (m *ownMethod) fill(a *arena, user unsafe.Pointer, info *MethodInfo) {
 	*m.table = C.emr_method{
-		size: C.sizeof_emr_method, name: a.text(info.Name), user: user,
-		check: (*[0]byte)(C.emrGoCheckMethod), row_length: (*[0]byte)(C.emrGoRowLength),
-		needed_stages: (*[0]byte)(C.emrGoNeededStages), combine: (*[0]byte)(C.emrGoCombine),
-		n_parameters: C.uint32_t(len(info.Parameters)), scratch_floats: C.uint32_t(info.ScratchFloats),
-		base: C.emr_method_base(info.Base), min_tasks: C.uint32_t(info.MinTasks), max_tasks: C.uint32_t(info.MaxTasks),
+		size: C.sizeof_emr_method, name: a.text(info.Name), user: user, check: (*[0]byte)(C.emrGoCheckMethod),
+		row_length: (*[0]byte)(C.emrGoRowLength), needed_stages: (*[0]byte)(C.emrGoNeededStages),
+		combine: (*[0]byte)(C.emrGoCombine), n_parameters: C.uint32_t(len(info.Parameters)),
+		scratch_floats: C.uint32_t(info.ScratchFloats), base: C.emr_method_base(info.Base),
+		min_tasks: C.uint32_t(info.MinTasks), max_tasks: C.uint32_t(info.MaxTasks),
 		whole_model: flag(info.WholeModel),
 	}
 	parameters := array[C.emr_method_parameter](a, len(info.Parameters))
 	for i, p := range info.Parameters {
 		parameters[i] = C.emr_method_parameter{
-			name: a.text(p.Name), initial: C.double(p.Initial), least: C.double(p.Least), most: C.double(p.Most),
-			per_task: flag(p.PerTask), is_whole: flag(p.Whole),
+			name: a.text(p.Name), initial: C.double(p.Initial), least: C.double(p.Least),
+			most: C.double(p.Most), per_task: flag(p.PerTask), is_whole: flag(p.Whole),
 		}
 	}
 	m.table.parameters = unsafe.SliceData(parameters)
@@ -131,8 +132,8 @@ func (m *ownMethod) run(e *C.emr_error, fn func() error) C.emr_status {
 // tensor is a tensor for the first n stages.
 func (m *ownMethod) tensor(c *C.emr_method_tensor, n int) *MethodTensor {
 	t := &MethodTensor{
-		Name: C.GoString(c.name), Count: uint64(c.count), RowLength: uint64(c.row_length), Seed: uint64(c.seed),
-		HasBase: c.has_base != 0, c: c,
+		Name: C.GoString(c.name), Count: uint64(c.count), RowLength: uint64(c.row_length),
+		Seed: uint64(c.seed), HasBase: c.has_base != 0, c: c,
 		Shape:      copied[uint64](unsafe.Pointer(c.shape), int(c.rank)),
 		parameters: copied[float64](unsafe.Pointer(c.parameters), int(c.n_inputs)*int(c.n_parameters)),
 	}
@@ -161,7 +162,8 @@ func (m *ownMethod) chunk(c *C.emr_method_chunk, stages int) *MethodChunk {
 	n := int(c.n)
 	chunk := &MethodChunk{
 		Tensor: m.tensor(c.tensor, stages), First: uint64(c.first), Position: uint64(c.position),
-		Base: floats(c.base, n), Out: floats(c.out, n), Scratch: floats(c.scratch, n*int(m.table.scratch_floats)),
+		Base: floats(c.base, n), Out: floats(c.out, n),
+		Scratch: floats(c.scratch, n*int(m.table.scratch_floats)),
 	}
 	for _, input := range unsafe.Slice(c.inputs, int(c.tensor.n_inputs)) {
 		chunk.Inputs = append(chunk.Inputs, floats(input, n))
@@ -272,7 +274,8 @@ func emrGoListKeys(stage C.uint32_t, c *C.emr_method_chunk, list C.uint32_t, key
 }
 
 //export emrGoPlaceCut
-func emrGoPlaceCut(stage C.uint32_t, c *C.emr_method_tensor, cut C.uint32_t, list *C.uint32_t) (k C.uint64_t) {
+func emrGoPlaceCut(stage C.uint32_t, c *C.emr_method_tensor, cut C.uint32_t,
+	list *C.uint32_t) (k C.uint64_t) {
 	m := cell[*ownMethod](c.user)
 	m.broken.run(func() {
 		t := m.tensor(c, int(stage))

@@ -3,8 +3,8 @@ package emr
 // #include "bridge.h"
 import "C"
 
-// A Product is some rows of a merged tensor, seen as a matrix of its first dimension by all others, times a batch of
-// vectors. emr/product.h says to the bit what it is.
+// A Product is some rows of a merged tensor, seen as a matrix of its first dimension by all others, times a
+// batch of vectors. emr/product.h says to the bit what it is.
 type Product struct {
 	Tensor      string    // its name
 	X           []float32 // the vectors
@@ -28,11 +28,10 @@ func (p *Product) marshal(a *arena, batch int) (*C.emr_product, error) {
 	}
 	c := object[C.emr_product](a)
 	*c = C.emr_product{
-		size: C.sizeof_emr_product, name: a.text(p.Tensor),
-		x: (*C.float)(pinned(a, p.X)), y: (*C.float)(pinned(a, p.Y)),
-		x_stride: C.size_t(p.XStride), y_stride: C.size_t(p.YStride), batch: C.size_t(batch),
-		first_row: C.uint64_t(p.FirstRow), n_rows: C.uint64_t(p.Rows), n_columns: C.uint64_t(p.Columns),
-		without_base: flag(p.WithoutBase), add: flag(p.Add),
+		size: C.sizeof_emr_product, name: a.text(p.Tensor), x: (*C.float)(pinned(a, p.X)),
+		y: (*C.float)(pinned(a, p.Y)), x_stride: C.size_t(p.XStride), y_stride: C.size_t(p.YStride),
+		batch: C.size_t(batch), first_row: C.uint64_t(p.FirstRow), n_rows: C.uint64_t(p.Rows),
+		n_columns: C.uint64_t(p.Columns), without_base: flag(p.WithoutBase), add: flag(p.Add),
 	}
 	return c, a.err
 }
@@ -41,8 +40,8 @@ func (p *Product) check(what string, room, batch, stride int, length uint64) err
 	if fits(room, batch, stride, length) {
 		return nil
 	}
-	return invalid("product with tensor '%s': %s has %d floats: %d vectors of %d, %d apart, do not fit", p.Tensor,
-		what, room, batch, length, stride)
+	return invalid("product with tensor '%s': %s has %d floats: %d vectors of %d, %d apart, do not fit",
+		p.Tensor, what, room, batch, length, stride)
 }
 
 // fits says whether there is room for n vectors, one every `stride` elements (0: one behind the other).

@@ -52,8 +52,8 @@ type SearchOptions struct {
 	Minimise       bool // the lowest score is the best
 }
 
-// A Search looks for the best merge, greedily and guided by kinship (arXiv 2410.12613). It decides what to try; a
-// [SearchHost] merges, scores and compares.
+// A Search looks for the best merge, greedily and guided by kinship (arXiv 2410.12613). It decides what to
+// try; a [SearchHost] merges, scores and compares.
 type Search struct {
 	h *handle
 	c *C.emr_search
@@ -69,8 +69,9 @@ func NewSearch(o *SearchOptions) (*Search, error) {
 	}
 	options := C.emr_search_options{
 		size: C.sizeof_emr_search_options, stop_kinship: C.double(o.StopKinship),
-		use_stop_kinship: flag(o.UseStopKinship), k: C.uint32_t(o.K), partner: C.emr_search_partner(o.Partner),
-		pool: C.emr_search_pool(o.Pool), max_generations: C.uint32_t(o.MaxGenerations), minimise: flag(o.Minimise),
+		use_stop_kinship: flag(o.UseStopKinship), k: C.uint32_t(o.K),
+		partner: C.emr_search_partner(o.Partner), pool: C.emr_search_pool(o.Pool),
+		max_generations: C.uint32_t(o.MaxGenerations), minimise: flag(o.Minimise),
 	}
 	var c *C.emr_search
 	var e C.emr_error
@@ -116,8 +117,9 @@ type Candidate struct {
 
 func newCandidate(c *C.emr_search_candidate) Candidate {
 	return Candidate{
-		Name: C.GoString(c.name), Score: float64(c.score), Kinship: float64(c.kinship), Number: uint32(c.number),
-		Generation: int(c.generation), First: uint32(c.first), Second: uint32(c.second),
+		Name: C.GoString(c.name), Score: float64(c.score), Kinship: float64(c.kinship),
+		Number: uint32(c.number), Generation: int(c.generation), First: uint32(c.first),
+		Second: uint32(c.second),
 	}
 }
 
@@ -198,7 +200,8 @@ func emrGoMerge(user unsafe.Pointer, c *C.emr_search_candidate, e *C.emr_error) 
 }
 
 //export emrGoEvaluate
-func emrGoEvaluate(user unsafe.Pointer, c *C.emr_search_candidate, score *C.double, e *C.emr_error) C.emr_status {
+func emrGoEvaluate(user unsafe.Pointer, c *C.emr_search_candidate, score *C.double,
+	e *C.emr_error) C.emr_status {
 	r := cell[*searching](user)
 	return r.host(e, func() error {
 		value, err := r.Evaluate(newCandidate(c))
@@ -208,7 +211,8 @@ func emrGoEvaluate(user unsafe.Pointer, c *C.emr_search_candidate, score *C.doub
 }
 
 //export emrGoSimilarity
-func emrGoSimilarity(user unsafe.Pointer, a, b C.uint32_t, similarity *C.double, e *C.emr_error) C.emr_status {
+func emrGoSimilarity(user unsafe.Pointer, a, b C.uint32_t, similarity *C.double,
+	e *C.emr_error) C.emr_status {
 	r := cell[*searching](user)
 	return r.host(e, func() error {
 		value, err := r.Similarity(uint32(a), uint32(b))
@@ -263,7 +267,7 @@ func (s *Search) Result() (SearchResult, error) {
 		return SearchResult{}, err
 	}
 	return SearchResult{
-		Best: newCandidate(&best), Kinship: float64(c.kinship), Models: int(c.n_models), Scored: int(c.n_scored),
-		Generation: int(c.generation), End: SearchEnd(c.end),
+		Best: newCandidate(&best), Kinship: float64(c.kinship), Models: int(c.n_models),
+		Scored: int(c.n_scored), Generation: int(c.generation), End: SearchEnd(c.end),
 	}, nil
 }

@@ -46,7 +46,7 @@ func TestSearch(t *testing.T) {
 		refused(t, s.AddModel("d"), ErrState)
 		return nil
 	}
-	check(t, s.Run(context.Background(), host))
+	check(t, s.Run(background, host))
 	result := must(s.Result())(t)
 	if result.Best.Score < 21 || result.Models <= 3 || len(released) == 0 ||
 		result.End != EndSteady && result.End != EndGenerations {
@@ -55,7 +55,7 @@ func TestSearch(t *testing.T) {
 	if _, err := s.Candidate(uint32(result.Models)); !errors.Is(err, ErrNotFound) {
 		t.Fatal(err)
 	}
-	refused(t, s.Run(context.Background(), host), ErrState)
+	refused(t, s.Run(background, host), ErrState)
 }
 
 func TestSearchHostFails(t *testing.T) {
@@ -63,58 +63,61 @@ func TestSearchHostFails(t *testing.T) {
 	var released []uint32
 	host := lengths(&released)
 	host.Evaluate = func(Candidate) (float64, error) { return 0, mine }
-	refused(t, newSearch(t).Run(context.Background(), host), mine)
+	refused(t, newSearch(t).Run(background, host), mine)
 
 	host.Evaluate = func(Candidate) (float64, error) { panic(mine) }
-	p, _ := panicked(func() { _ = newSearch(t).Run(context.Background(), host) }).(*CallbackPanic)
+	p := caught(t, func() { _ = newSearch(t).Run(background, host) })
 	if p == nil || p.Value != mine {
 		t.Fatal(p)
 	}
 	host = lengths(&released)
 	host.Release = func(uint32) { panic(mine) }
-	p, _ = panicked(func() { _ = newSearch(t).Run(context.Background(), host) }).(*CallbackPanic)
+	p = caught(t, func() { _ = newSearch(t).Run(background, host) })
 	if p == nil || p.Value != mine {
 		t.Fatal(p)
 	}
 
-	ctx, cancel := context.WithCancel(context.Background())
+	ctx, cancel := context.WithCancel(background)
 	host = lengths(&released)
 	host.Merge = func(Candidate) error { cancel(); return nil }
 	err := newSearch(t).Run(ctx, host)
 	refused(t, err, ErrCanceled)
 	refused(t, err, context.Canceled)
 
-	refused(t, newSearch(t).Run(context.Background(), SearchHost{}), ErrInvalid)
+	refused(t, newSearch(t).Run(background, SearchHost{}), ErrInvalid)
 	host.Merge = func(Candidate) error { return nil }
 	host.Evaluate = func(Candidate) (float64, error) { return math.NaN(), nil }
-	refused(t, newSearch(t).Run(context.Background(), host), ErrNotFound)
+	refused(t, newSearch(t).Run(background, host), ErrNotFound)
 	_, err = NewSearch(&SearchOptions{K: -1})
 	refused(t, err, ErrInvalid)
 }
 
 func TestTrials(t *testing.T) {
-	distance := func(t Trial) (float64, error) { return math.Abs(t.Values[0]-0.5) + math.Abs(t.Values[1]-0.5), nil }
-	best := must(RunTrials(context.Background(), TrialsOptions{
+	distance := func(t Trial) (float64, error) {
+		return math.Abs(t.Values[0]-0.5) + math.Abs(t.Values[1]-0.5), nil
+	}
+	best := must(RunTrials(background, TrialsOptions{
 		Evaluate: distance, Seed: 3, Trials: 50, Values: 2, Minimise: true,
 	}))(t)
 	values := make([]float64, 2)
 	for number := uint32(1); number <= 50; number++ {
 		DrawTrial(3, number, values)
-		if score, _ := distance(Trial{Values: values}); score < best.Score || score == best.Score && number < best.Number {
+		score, _ := distance(Trial{Values: values})
+		if score < best.Score || score == best.Score && number < best.Number {
 			t.Fatal(number, score, best)
 		}
 	}
 	mine := errors.New("out of disk")
-	_, err := RunTrials(context.Background(), TrialsOptions{
+	_, err := RunTrials(background, TrialsOptions{
 		Values: 1, Evaluate: func(Trial) (float64, error) { return 0, mine },
 	})
 	refused(t, err, mine)
-	ctx, cancel := context.WithCancel(context.Background())
+	ctx, cancel := context.WithCancel(background)
 	cancel()
 	_, err = RunTrials(ctx, TrialsOptions{Values: 2, Evaluate: distance})
 	refused(t, err, context.Canceled)
-	_, err = RunTrials(context.Background(), TrialsOptions{})
+	_, err = RunTrials(background, TrialsOptions{})
 	refused(t, err, ErrInvalid)
-	_, err = RunTrials(context.Background(), TrialsOptions{Values: -1, Evaluate: distance})
+	_, err = RunTrials(background, TrialsOptions{Values: -1, Evaluate: distance})
 	refused(t, err, ErrInvalid)
 }

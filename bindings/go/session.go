@@ -8,11 +8,11 @@ import (
 	"unsafe"
 )
 
-// A Session is a bundle inside a running engine: in memory, ready to act as any task. Apply writes a task's weights
-// over the engine's; Multiply and Gather compute with them, and write them nowhere.
+// A Session is a bundle inside a running engine: in memory, ready to act as any task. Apply writes a task's
+// weights over the engine's; Multiply and Gather compute with them, and write them nowhere.
 //
-// Calls of one Session take turns. [Session.OpenThread] gives further ones of the same session, all of which may be
-// used at the same time.
+// Calls of one Session take turns. [Session.OpenThread] gives further ones of the same session, all of which
+// may be used at the same time.
 type Session struct {
 	h      *handle
 	c      *C.emr_session
@@ -27,7 +27,8 @@ type SessionOptions struct {
 	WithoutBase bool      // the session has no base, and only what is WithoutBase can be asked for
 }
 
-// NewSession opens a session of the bundle; a nil base is the embedded one. The base's memory must not change.
+// NewSession opens a session of the bundle; a nil base is the embedded one. The base's memory must not
+// change.
 func (b *Bundle) NewSession(ctx context.Context, base *Model, o *SessionOptions) (*Session, error) {
 	if o == nil {
 		o = &SessionOptions{}
@@ -47,7 +48,8 @@ func (b *Bundle) NewSession(ctx context.Context, base *Model, o *SessionOptions)
 	options := object[C.emr_session_options](&a)
 	*options = C.emr_session_options{
 		size: C.sizeof_emr_session_options, resources: r.c, wait: (*[0]byte)(C.emr_go_wait),
-		mask_bytes: C.uint64_t(o.MaskBytes), check: C.emr_base_check(o.Check), without_base: flag(o.WithoutBase),
+		mask_bytes: C.uint64_t(o.MaskBytes), check: C.emr_base_check(o.Check),
+		without_base: flag(o.WithoutBase),
 	}
 	var c *C.emr_session
 	err = r.during(ctx, func() error {
@@ -66,8 +68,8 @@ func newSession(c *C.emr_session, b *Bundle, parents ...*handle) *Session {
 	return guard(s, s.h)
 }
 
-// OpenThread gives one more handle of the session, which shares everything with it and works on the calling thread
-// alone. ErrLimit: the session's Memory has no room for it.
+// OpenThread gives one more handle of the session, which shares everything with it and works on the calling
+// thread alone. ErrLimit: the session's Memory has no room for it.
 func (s *Session) OpenThread() (*Session, error) {
 	if err := s.h.own(); err != nil {
 		return nil, err
@@ -94,8 +96,9 @@ type Weights struct {
 	Blocks BlockType // Data is in blocks of that type; DType is F32 or 0
 	First  uint64    // the first element
 	Count  uint64    // how many; 0: as many as Data has room for, and with Write all from First on
-	// Write takes the weights: through Data, part by part in order, by the goroutine that made the call. So they reach
-	// a device, or are converted further, without memory for all of them. It must not use the session.
+	// Write takes the weights: through Data, part by part in order, by the goroutine that made the call. So
+	// they reach a device, or are converted further, without memory for all of them. It must not use the
+	// session.
 	Write       func(WeightsPart) error
 	WithoutBase bool // the change alone, of merged tensors
 }
@@ -116,11 +119,13 @@ func (w *Weights) room() (uint64, error) {
 		unit, values = uint64(w.DType.Bits()), 1
 	}
 	if unit == 0 {
-		return 0, invalid("weights of tensor '%s': there is no DType %d, or Blocks %d", w.Tensor, w.DType, w.Blocks)
+		return 0, invalid("weights of tensor '%s': there is no DType %d, or Blocks %d", w.Tensor, w.DType,
+			w.Blocks)
 	}
 	n := uint64(len(w.Data)) * 8 / unit * values
 	if w.Write == nil && w.Count > n {
-		return 0, invalid("weights of tensor '%s': %d elements do not fit into %d bytes", w.Tensor, w.Count, len(w.Data))
+		return 0, invalid("weights of tensor '%s': %d elements do not fit into %d bytes", w.Tensor, w.Count,
+			len(w.Data))
 	}
 	return n, nil
 }
@@ -146,7 +151,8 @@ func (w *Weights) marshal(a *arena, c *C.emr_weights, cells *[]unsafe.Pointer) e
 	return a.err
 }
 
-// Apply writes a task's weights, or with [Base] the base's own. Where weights cannot be right, nothing is written.
+// Apply writes a task's weights, or with [Base] the base's own. Where weights cannot be right, nothing is
+// written.
 func (s *Session) Apply(task uint32, weights ...Weights) error {
 	if err := s.h.own(); err != nil {
 		return err
@@ -167,14 +173,16 @@ func (s *Session) Apply(task uint32, weights ...Weights) error {
 		}
 	}
 	var e C.emr_error
-	return failure(C.emr_session_apply(s.c, C.uint32_t(task), unsafe.SliceData(all), C.size_t(len(all)), &e), &e)
+	status := C.emr_session_apply(s.c, C.uint32_t(task), unsafe.SliceData(all), C.size_t(len(all)), &e)
+	return failure(status, &e)
 }
 
 //export emrGoTakeWeights
 func emrGoTakeWeights(c *C.emr_weights_part, e *C.emr_error) C.emr_status {
 	return catch(e, func() error {
 		part := WeightsPart{
-			First: uint64(c.first), Count: uint64(c.count), DType: DType(c.dtype), Blocks: BlockType(c.blocks),
+			First: uint64(c.first), Count: uint64(c.count), DType: DType(c.dtype),
+			Blocks: BlockType(c.blocks),
 		}
 		n := part.Count * uint64(part.DType.Bits()) / 8
 		if part.Blocks != 0 {
@@ -214,8 +222,8 @@ func (s *Session) matrix(a *arena, tensor string) (count, columns uint64) {
 	return count, columns
 }
 
-// A Gather is rows of one tensor, each of a task of its own: of an embedding, for a batch of tokens; or of a norm's
-// weights or a bias (a tensor of rank below 2 is one row), for a batch of vectors.
+// A Gather is rows of one tensor, each of a task of its own: of an embedding, for a batch of tokens; or of a
+// norm's weights or a bias (a tensor of rank below 2 is one row), for a batch of vectors.
 type Gather struct {
 	Tensor      string // merged, or kept from the base
 	Out         []byte // the rows, see Bytes; not the base's memory
@@ -289,8 +297,9 @@ func (s *Session) Info() (SessionInfo, error) {
 		return SessionInfo{}, err
 	}
 	return SessionInfo{
-		MemoryBytes: uint64(c.memory_bytes), BaseBytes: uint64(c.base_bytes), UnifiedBytes: uint64(c.unified_bytes),
-		MaskBytes: uint64(c.mask_bytes), MasksFound: uint64(c.masks_found), MasksRead: uint64(c.masks_read),
+		MemoryBytes: uint64(c.memory_bytes), BaseBytes: uint64(c.base_bytes),
+		UnifiedBytes: uint64(c.unified_bytes), MaskBytes: uint64(c.mask_bytes),
+		MasksFound: uint64(c.masks_found), MasksRead: uint64(c.masks_read),
 		ThreadBytes: uint64(c.thread_bytes),
 	}, nil
 }

@@ -16,7 +16,7 @@ func newTestSession(t testing.TB, f *family, o *SessionOptions) *Session {
 	if o != nil && o.WithoutBase {
 		base = nil
 	}
-	s := must(b.NewSession(context.Background(), base, o))(t)
+	s := must(b.NewSession(background, base, o))(t)
 	t.Cleanup(func() { s.Close() })
 	return s
 }
@@ -33,7 +33,7 @@ func (f *family) merge(t testing.TB) *Bundle {
 		check(t, m.AddTask([]string{"math", "code", "law"}[i], task))
 	}
 	check(t, m.SetOutput(out))
-	check(t, m.Run(context.Background()))
+	check(t, m.Run(background))
 	b := must(NewBundle(out, must(out.Size())(t), "all", nil))(t)
 	t.Cleanup(func() { b.Close() })
 	return b
@@ -42,7 +42,7 @@ func (f *family) merge(t testing.TB) *Bundle {
 // weightsOfTask are what a bundle says a task's are.
 func (f *family) weightsOfTask(t testing.TB, b *Bundle, task int, name string) []float32 {
 	t.Helper()
-	m := must(b.Tasks()[task].OpenModel(context.Background(), f.base, nil))(t)
+	m := must(b.Tasks()[task].OpenModel(background, f.base, nil))(t)
 	defer m.Close()
 	return weightOf(t, m, name)
 }
@@ -100,17 +100,18 @@ func TestSessionRefuses(t *testing.T) {
 	} {
 		refused(t, s.Apply(0, w), ErrInvalid)
 	}
-	_, err := s.bundle.NewSession(context.Background(), f.base, &SessionOptions{Resources: Resources{Memory: 1}})
+	little := &SessionOptions{Resources: Resources{Memory: 1}}
+	_, err := s.bundle.NewSession(background, f.base, little)
 	refused(t, err, ErrLimit)
-	e = refused(t, second(s.bundle.NewSession(context.Background(), f.tasks[0], nil)), ErrMismatch)
+	e = refused(t, second(s.bundle.NewSession(background, f.tasks[0], nil)), ErrMismatch)
 	if e.Tensor != "layer.weight" {
 		t.Fatalf("%+v", e)
 	}
-	_, err = s.bundle.NewSession(context.Background(), nil, nil) // there is no embedded base
+	_, err = s.bundle.NewSession(background, nil, nil) // there is no embedded base
 	if err == nil {
 		t.Fatal("a session without a base")
 	}
-	ctx, cancel := context.WithCancel(context.Background())
+	ctx, cancel := context.WithCancel(background)
 	cancel()
 	refused(t, second(s.bundle.NewSession(ctx, f.base, nil)), context.Canceled)
 	check(t, s.Close())
@@ -152,7 +153,7 @@ func TestSessionWritesThroughAFunction(t *testing.T) {
 		t.Fatalf("%+v", e)
 	}
 	w.Write = func(WeightsPart) error { panic(mine) }
-	if p, _ := panicked(func() { _ = s.Apply(0, w) }).(*CallbackPanic); p == nil || p.Value != mine {
+	if p := caught(t, func() { _ = s.Apply(0, w) }); p == nil || p.Value != mine {
 		t.Fatal(p)
 	}
 	check(t, s.Apply(0, Weights{Tensor: "layer.bias", Data: Bytes(staging), DType: F32, // it is still usable
@@ -192,14 +193,18 @@ func TestSessionMultiplies(t *testing.T) {
 	rows := make([]float32, 3*5)
 	check(t, s.Multiply(tasks, Product{Tensor: "layer.weight", X: x, Y: rows, FirstRow: 7, Rows: 5}))
 	sameFloats(t, "some rows", rows[:5], y[7:12])
-	check(t, s.Multiply(tasks[:1], Product{Tensor: "layer.weight", X: x, Y: rows, FirstRow: 7, Rows: 5, Add: true}))
+	check(t, s.Multiply(tasks[:1], Product{
+		Tensor: "layer.weight", X: x, Y: rows, FirstRow: 7, Rows: 5, Add: true,
+	}))
 	for r, v := range rows[:5] {
 		if v != 2*y[7+r] {
 			t.Fatal(v, y[7+r])
 		}
 	}
 	halves := make([]float32, 2*familyRows)
-	check(t, s.Multiply([]uint32{0}, Product{Tensor: "layer.weight", X: x, Y: halves, Columns: familyColumns / 2}))
+	check(t, s.Multiply([]uint32{0}, Product{
+		Tensor: "layer.weight", X: x, Y: halves, Columns: familyColumns / 2,
+	}))
 	sameProducts(t, halves, x, [][]float32{french}, familyColumns/2)
 	check(t, s.Multiply(nil, Product{Tensor: "layer.weight"}))
 }
@@ -281,7 +286,8 @@ func TestSessionsThreads(t *testing.T) {
 					copy(y[b*familyRows+i*rows:], part[b*rows:(b+1)*rows])
 				}
 				bias := make([]float32, familyRows)
-				if err := thread.Apply(uint32(i%3), Weights{Tensor: "layer.bias", Data: Bytes(bias), DType: F32}); err != nil {
+				err := thread.Apply(uint32(i%3), Weights{Tensor: "layer.bias", Data: Bytes(bias), DType: F32})
+				if err != nil {
 					t.Error(err)
 				}
 			}
@@ -296,7 +302,9 @@ func TestSessionsThreads(t *testing.T) {
 func TestSessionIsShared(t *testing.T) {
 	f := newFamily(t, 2)
 	s := newTestSession(t, f, nil)
-	wanted := [][]float32{f.weightsOfTask(t, s.bundle, 0, "layer.weight"), f.weightsOfTask(t, s.bundle, 1, "layer.weight")}
+	wanted := [][]float32{
+		f.weightsOfTask(t, s.bundle, 0, "layer.weight"), f.weightsOfTask(t, s.bundle, 1, "layer.weight"),
+	}
 	var all sync.WaitGroup
 	for i := range 4 {
 		all.Add(1)
@@ -305,7 +313,8 @@ func TestSessionIsShared(t *testing.T) {
 			got := make([]float32, len(wanted[0]))
 			for n := range 10 {
 				task := (i + n) % 2
-				if err := s.Apply(uint32(task), Weights{Tensor: "layer.weight", Data: Bytes(got), DType: F32}); err != nil {
+				err := s.Apply(uint32(task), Weights{Tensor: "layer.weight", Data: Bytes(got), DType: F32})
+				if err != nil {
 					t.Error(err)
 				}
 				if !slices.Equal(got, wanted[task]) {

@@ -16,13 +16,14 @@ const (
 	ScopeModel  StatisticsScope = C.EMR_STATISTICS_SCOPE_MODEL  // one group
 	ScopeTensor StatisticsScope = C.EMR_STATISTICS_SCOPE_TENSOR // in the base's order
 	ScopeLayer  StatisticsScope = C.EMR_STATISTICS_SCOPE_LAYER  // by number
-	ScopeKind   StatisticsScope = C.EMR_STATISTICS_SCOPE_KIND   // q, k, v, o, up, gate, down, norm, embed, head, other
+	ScopeKind   StatisticsScope = C.EMR_STATISTICS_SCOPE_KIND   // q, k, v, qkv, o, up, gate, down, norm, ...
 )
 
 // A StatisticsRounding is what the published program's --low-precision does to task vectors.
 type StatisticsRounding uint32
 
-// The roundings: to whole numbers of 1/127 of the largest magnitude, that of the whole task vector or of each tensor.
+// The roundings: to whole numbers of 1/127 of the largest magnitude, that of the whole task vector or of each
+// tensor.
 const (
 	RoundingNone      StatisticsRounding = C.EMR_STATISTICS_ROUNDING_NONE
 	RoundingPerModel  StatisticsRounding = C.EMR_STATISTICS_ROUNDING_PER_MODEL
@@ -41,7 +42,8 @@ type StatisticsOptions struct {
 	OnNonFinite    OnNonFinite
 }
 
-// Statistics are what the task vectors of several tasks have in common: set the base, add tasks, run, ask for groups.
+// Statistics are what the task vectors of several tasks have in common: set the base, add tasks, run, ask for
+// groups.
 type Statistics struct {
 	h *handle
 	c *C.emr_statistics
@@ -64,8 +66,9 @@ func NewStatistics(o *StatisticsOptions) (*Statistics, error) {
 	*options = C.emr_statistics_options{
 		size: C.sizeof_emr_statistics_options, resources: r.c, policy: o.Policy.marshal(&a),
 		quantiles: (*C.double)(pinned(&a, o.Quantiles)), n_quantiles: C.uint32_t(len(o.Quantiles)),
-		max_rows: C.uint64_t(o.MaxRows), skip_missing: flag(o.SkipMissing), without_tensors: flag(o.WithoutTensors),
-		rounding: C.emr_statistics_rounding(o.Rounding), on_nonfinite: C.emr_on_nonfinite(o.OnNonFinite),
+		max_rows: C.uint64_t(o.MaxRows), skip_missing: flag(o.SkipMissing),
+		without_tensors: flag(o.WithoutTensors), rounding: C.emr_statistics_rounding(o.Rounding),
+		on_nonfinite: C.emr_on_nonfinite(o.OnNonFinite),
 	}
 	if a.err != nil {
 		return nil, a.err
@@ -147,10 +150,10 @@ func (s *Statistics) Run(ctx context.Context) error {
 	})
 }
 
-// A StatisticsGroup has the statistics of a group of tensors, for n tasks in the order in which they were added. A
-// matrix is n x n, row by row, symmetric: that of i and j is matrix[i*n+j].
+// A StatisticsGroup has the statistics of a group of tensors, for n tasks in the order in which they were
+// added. A matrix is n x n, row by row, symmetric: that of i and j is matrix[i*n+j].
 type StatisticsGroup struct {
-	Name       string    // a tensor's, a layer's number, a kind; "" for the model, and for tensors in no layer
+	Name       string    // a tensor's, a layer's number, a kind; "": the model, or tensors in no layer
 	Layer      int64     // its number; -1: none, or another scope
 	Count      uint64    // elements
 	Conflicts  uint64    // elements where one task's is above 0 and another's below
@@ -177,10 +180,11 @@ func (s *Statistics) Groups(scope StatisticsScope) ([]StatisticsGroup, error) {
 		return nil, err
 	}
 	defer s.h.disown()
-	groups := make([]StatisticsGroup, max(1, int(C.emr_statistics_n_groups(s.c, C.emr_statistics_scope(scope)))))
+	of := C.emr_statistics_scope(scope)
+	groups := make([]StatisticsGroup, max(1, int(C.emr_statistics_n_groups(s.c, of))))
 	for i := range groups {
 		c := C.emr_statistics_group{size: C.sizeof_emr_statistics_group}
-		status := C.emr_statistics_get_group(s.c, C.emr_statistics_scope(scope), C.uint32_t(i), &c)
+		status := C.emr_statistics_get_group(s.c, of, C.uint32_t(i), &c)
 		if status == C.EMR_ENOTFOUND && i == 0 {
 			return nil, nil
 		}
@@ -204,13 +208,13 @@ func (s *Statistics) Model() (StatisticsGroup, error) {
 func newGroup(c *C.emr_statistics_group) StatisticsGroup {
 	n := int(c.n_tasks)
 	return StatisticsGroup{
-		Name: C.GoString(c.name), Layer: int64(c.layer), Count: uint64(c.count), Conflicts: uint64(c.conflicts),
-		Unchanged: uint64(c.unchanged), Tensors: int(c.n_tensors), Tasks: n, Rounded: c.is_rounded != 0,
-		Products:  numbers(c.products, n*n),
-		Distances: numbers(c.distances, n*n), Sums: numbers(c.sums, n), Magnitudes: numbers(c.magnitudes, n),
-		Fourths: numbers(c.fourths, n), Largest: numbers(c.largest, n),
-		Quantiles: numbers(c.quantiles, n*int(c.n_quantiles)), Zeros: counts(c.zeros, n),
-		NonFinite: counts(c.nonfinite, n), SameSigns: counts(c.same_signs, n*n), Both: counts(c.both, n*n),
+		Name: C.GoString(c.name), Layer: int64(c.layer), Count: uint64(c.count),
+		Conflicts: uint64(c.conflicts), Unchanged: uint64(c.unchanged), Tensors: int(c.n_tensors), Tasks: n,
+		Rounded: c.is_rounded != 0, Products: numbers(c.products, n*n), Distances: numbers(c.distances, n*n),
+		Sums: numbers(c.sums, n), Magnitudes: numbers(c.magnitudes, n), Fourths: numbers(c.fourths, n),
+		Largest: numbers(c.largest, n), Quantiles: numbers(c.quantiles, n*int(c.n_quantiles)),
+		Zeros: counts(c.zeros, n), NonFinite: counts(c.nonfinite, n), SameSigns: counts(c.same_signs, n*n),
+		Both: counts(c.both, n*n),
 	}
 }
 
@@ -221,8 +225,8 @@ func counts(p *C.uint64_t, n int) []uint64 { return copied[uint64](unsafe.Pointe
 // marshal is the group for C, as far as kinship and moments look at it.
 func (g *StatisticsGroup) marshal(a *arena) (*C.emr_statistics_group, error) {
 	n := g.Tasks
-	if n < 0 || len(g.Products) != n*n || len(g.Distances) != n*n || len(g.Sums) != n || len(g.Magnitudes) != n ||
-		len(g.Fourths) != n || len(g.Largest) != n || len(g.Zeros) != n {
+	if n < 0 || len(g.Products) != n*n || len(g.Distances) != n*n || len(g.Sums) != n ||
+		len(g.Magnitudes) != n || len(g.Fourths) != n || len(g.Largest) != n || len(g.Zeros) != n {
 		return nil, invalid("a StatisticsGroup of %d tasks has arrays of other lengths", n)
 	}
 	c := object[C.emr_statistics_group](a)

@@ -1,10 +1,13 @@
 package emr
 
 import (
+	"context"
 	"errors"
 	"math"
 	"testing"
 )
+
+var background = context.Background()
 
 // A floatsOf is a float tensor of a test's model.
 type floatsOf struct {

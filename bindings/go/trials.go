@@ -17,7 +17,8 @@ type Trial struct {
 
 // TrialsOptions are the options of [RunTrials].
 type TrialsOptions struct {
-	// Evaluate makes a model with a trial's values and scores it. NaN or an infinity: it has no score. Required.
+	// Evaluate makes a model with a trial's values and scores it. NaN or an infinity: it has no score.
+	// Required.
 	Evaluate func(t Trial) (float64, error)
 	Seed     uint64
 	Trials   int  // 0: 500
@@ -25,8 +26,8 @@ type TrialsOptions struct {
 	Minimise bool // the lowest score is the best
 }
 
-// RunTrials tries parameters that are drawn at random (arXiv 2409.19173), and gives the best trial; of equal scores,
-// the first. The context is looked at before each trial.
+// RunTrials tries parameters that are drawn at random (arXiv 2409.19173), and gives the best trial; of equal
+// scores, the first. The context is looked at before each trial.
 func RunTrials(ctx context.Context, o TrialsOptions) (Trial, error) {
 	if o.Trials < 0 || o.Values < 0 {
 		return Trial{}, invalid("%d trials of %d values", o.Trials, o.Values)

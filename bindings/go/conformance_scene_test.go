@@ -1,7 +1,6 @@
 package emr
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -9,13 +8,11 @@ import (
 	"testing"
 )
 
-var background = context.Background()
-
 // errOnPurpose is what the runner's own callbacks fail with.
 var errOnPurpose = errors.New("on purpose")
 
-// A world is what the steps of a case share.
-type world struct {
+// A scene is what the steps of a case share.
+type scene struct {
 	t        *testing.T
 	use      Resources
 	folder   string
@@ -26,8 +23,8 @@ type world struct {
 	tensors  map[string][]byte // by "MODEL/TENSOR"
 }
 
-func newWorld(t *testing.T, threads int) *world {
-	return &world{
+func newScene(t *testing.T, threads int) *scene {
+	return &scene{
 		t: t, use: Resources{Threads: threads}, folder: t.TempDir(), models: map[string]*Model{},
 		files: map[string][]byte{}, bundles: map[string]*Bundle{}, sessions: map[string]*Session{},
 		tensors: map[string][]byte{},
@@ -35,7 +32,7 @@ func newWorld(t *testing.T, threads int) *world {
 }
 
 // closes closes an object at the end of the case.
-func (w *world) closes(c io.Closer) {
+func (w *scene) closes(c io.Closer) {
 	w.t.Cleanup(func() {
 		if err := c.Close(); err != nil {
 			w.t.Error(err)
@@ -44,7 +41,7 @@ func (w *world) closes(c io.Closer) {
 }
 
 // keep takes an object over under a name.
-func keep[T io.Closer](w *world, all map[string]T, name string, object T, err error) error {
+func keep[T io.Closer](w *scene, all map[string]T, name string, object T, err error) error {
 	if err != nil {
 		return err
 	}
@@ -57,7 +54,7 @@ func keep[T io.Closer](w *world, all map[string]T, name string, object T, err er
 }
 
 // find is an object by its name.
-func find[T any](w *world, all map[string]T, name string) T {
+func find[T any](w *scene, all map[string]T, name string) T {
 	object, ok := all[name]
 	if !ok {
 		w.t.Fatalf("there is no %T called %q", object, name)
@@ -66,7 +63,7 @@ func find[T any](w *world, all map[string]T, name string) T {
 }
 
 // base is the model of that name, or none for "".
-func (w *world) base(name string) *Model {
+func (w *scene) base(name string) *Model {
 	if name == "" {
 		return nil
 	}
@@ -74,7 +71,7 @@ func (w *world) base(name string) *Model {
 }
 
 // tasks are the models of a list of [name, model].
-func (w *world) tasks(list [][2]string) []NamedModel {
+func (w *scene) tasks(list [][2]string) []NamedModel {
 	var tasks []NamedModel
 	for _, t := range list {
 		tasks = append(tasks, NamedModel{t[0], find(w, w.models, t[1])})
