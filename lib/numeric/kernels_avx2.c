@@ -9,6 +9,13 @@
 #include <immintrin.h>
 #include <stdbool.h>
 
+/* Of this file alone, whatever the compiler was told. */
+#if defined __clang__
+#pragma clang attribute push(__attribute__((target("avx2,f16c,popcnt"))), apply_to = function)
+#elif defined __GNUC__
+#pragma GCC target("avx2,f16c,popcnt")
+#endif
+
 typedef struct v16 {
     __m256 a, b;
 } v16;
@@ -555,5 +562,9 @@ const emr_kernels emr_kernels_avx2 = {
     .votes = VOTE_KERNELS,
     BLOCK_KERNELS,
 };
+
+#ifdef __clang__
+#pragma clang attribute pop
+#endif
 
 #endif

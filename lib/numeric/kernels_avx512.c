@@ -9,6 +9,14 @@
 #include <immintrin.h>
 #include <stdbool.h>
 
+/* Of this file alone, whatever the compiler was told. */
+#if defined __clang__
+#pragma clang attribute push(__attribute__((target("avx512f,avx512dq,avx512bw,avx512vl,avx2,f16c,popcnt"))), \
+                             apply_to = function)
+#elif defined __GNUC__
+#pragma GCC target("avx512f,avx512dq,avx512bw,avx512vl,avx2,f16c,popcnt")
+#endif
+
 typedef __m512 v16;
 typedef __mmask16 m16;
 
@@ -175,7 +183,7 @@ static inline m16 v_lanes(uint16_t bits)
  * to it instead, which makes NaNs quiet. */
 static inline v16 v_select(uint16_t bits, v16 x, v16 y)
 {
-#ifdef __AVX512F__
+#ifndef EMR_EMULATED_AVX512
     __asm__("" : "+v"(y));
 #else /* emulated, in no such register */
     __asm__("" : "+m"(y));
@@ -452,5 +460,9 @@ const emr_kernels emr_kernels_avx512 = {
     .votes = VOTE_KERNELS,
     BLOCK_KERNELS,
 };
+
+#ifdef __clang__
+#pragma clang attribute pop
+#endif
 
 #endif

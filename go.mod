@@ -1,0 +1,3 @@
+module libemr
+
+go 1.24

@@ -1,0 +1,2 @@
+// Package headers is the C headers, which "go mod vendor" copies with it.
+package headers

@@ -1,0 +1,6 @@
+// Package io is the layer io of the C library, compiled for bindings/go.
+package io
+
+// #cgo CFLAGS: -std=c11 -O3 -fvisibility=hidden -include ${SRCDIR}/../core/exact.h
+// #cgo CFLAGS: -I${SRCDIR}/.. -I${SRCDIR}/../../include -DEMR_BUILDING
+import "C"

@@ -1,0 +1,6 @@
+// Package statistics is the layer statistics of the C library, compiled for bindings/go.
+package statistics
+
+// #cgo CFLAGS: -std=c11 -O3 -fvisibility=hidden -include ${SRCDIR}/../core/exact.h
+// #cgo CFLAGS: -I${SRCDIR}/.. -I${SRCDIR}/../../include -DEMR_BUILDING
+import "C"

@@ -1,0 +1,6 @@
+// Package system is the layer system of the C library, compiled for bindings/go.
+package system
+
+// #cgo CFLAGS: -std=c11 -O3 -fvisibility=hidden -include ${SRCDIR}/../core/exact.h
+// #cgo CFLAGS: -I${SRCDIR}/.. -I${SRCDIR}/../../include -DEMR_BUILDING
+import "C"
