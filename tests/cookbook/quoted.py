@@ -31,7 +31,7 @@ def quotation(path):
     lines = re.search(r"^[ \t]*// cookbook: begin\n(.*?)^[ \t]*// cookbook: end$", path.read_text(), re.M | re.S)
     if not lines:
         raise SystemExit(f"{path} has no lines between '// cookbook: begin' and '// cookbook: end'")
-    return textwrap.dedent(lines[1])
+    return textwrap.dedent(lines[1]).strip("\n") + "\n"
 
 
 def quotations(page, root):

@@ -15,7 +15,13 @@ struct Request {
 }
 
 /// W x, with W of the task's, in `rows` rows.
-fn answer(session: &mut emr::Session, tensor: &str, rows: usize, task: &str, x: &[f32]) -> emr::Result<Vec<f32>> {
+fn answer(
+    session: &mut emr::Session,
+    tensor: &str,
+    rows: usize,
+    task: &str,
+    x: &[f32],
+) -> emr::Result<Vec<f32>> {
     let task = session.bundle().find_task(task)?;
     let mut y = vec![0.0; rows];
     session.multiply(&[task], emr::Product::new(tensor, x, &mut y))?;
@@ -23,7 +29,12 @@ fn answer(session: &mut emr::Session, tensor: &str, rows: usize, task: &str, x: 
 }
 
 /// Answers requests until their senders have gone.
-fn serve(bundle: &emr::Bundle, base: &emr::Model, tensor: &str, requests: mpsc::Receiver<Request>) -> emr::Result<()> {
+fn serve(
+    bundle: &emr::Bundle,
+    base: &emr::Model,
+    tensor: &str,
+    requests: mpsc::Receiver<Request>,
+) -> emr::Result<()> {
     let rows = bundle.tensor(bundle.find_tensor(tensor)?)?.shape[0] as usize;
     let mut session = emr::Session::new(bundle, Some(base), Default::default())?;
     let workers = (0..4).map(|_| session.open_thread()).collect::<emr::Result<Vec<_>>>()?;
