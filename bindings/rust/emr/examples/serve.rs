@@ -84,6 +84,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
 #[cfg(test)]
 #[path = "../tests/worlds/mod.rs"]
+#[allow(dead_code)] // It has more than is needed here.
 mod worlds;
 
 /// Every answer is that of the task's own weights, and who asks for a task that is not there is told.
