@@ -129,6 +129,8 @@ static void run_step(world *w, json_t *step)
     allow_keys(step, keys);
     w->failed_on_purpose = 0;
     emr_status status = kind->run(w, step, result, &error);
+    if (expected && !status)
+        give_up("this did not fail:", kind->name);
     if (expected) {
         json_t *found = error_of(w, expected, status, &error);
         settle(step, "error", found);

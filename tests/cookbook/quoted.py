@@ -26,10 +26,12 @@ void act(const emr_weights *weights, size_t n_weights)
 
 
 def quotation(path):
+    if not path.exists():
+        raise SystemExit(f"{path} is not there")
     lines = re.search(r"^[ \t]*// cookbook: begin\n(.*?)^[ \t]*// cookbook: end$", path.read_text(), re.M | re.S)
     if not lines:
         raise SystemExit(f"{path} has no lines between '// cookbook: begin' and '// cookbook: end'")
-    return textwrap.dedent(lines[1])
+    return textwrap.dedent(lines[1]).strip("\n") + "\n"
 
 
 def quotations(page, root):
@@ -52,6 +54,8 @@ def main(compiler, root, write=False):
     found = quotations(page, root)
     failures = [f"docs/cookbook.md does not have what {name} has: quoted.py --write" for name, ours, own in found if ours != own]
     print(f"{len(found)} quotations")
+    if not found:
+        failures.append("the page quotes nothing, so this check is broken")
     return "\n".join([*failures, compile_first_c(root / "README.md", compiler, root / "include")]).strip() or None
 
 

@@ -1,11 +1,13 @@
-"""test_conformance.py - the cases of bindings/conformance, done through this package: the same bits, numbers and sentences as
-in C. And some of what is expected there once more, by formulas in numpy that share no code with the library."""
+"""test_conformance.py - the cases of bindings/conformance, done through this package: the same bits, numbers
+and sentences as in C. And some of it once more, by formulas in numpy that share no code with the library."""
+
 import json
 import pathlib
 
 import numpy as np
 import pytest
-from conformance_world import OnPurpose, World, do_step, expect_keys
+from conformance_support import OnPurpose, expect_keys
+from conformance_world import World, do_step
 
 import libemr
 
@@ -21,7 +23,13 @@ def expect_error(error, expected):
     found = {"status": error.name}
     if "text" in expected:
         found["text"] = str(error)
-        found.update({part: getattr(error, part) for part in ("file", "task", "tensor") if getattr(error, part) is not None})
+        found.update(
+            {
+                part: getattr(error, part)
+                for part in ("file", "task", "tensor")
+                if getattr(error, part) is not None
+            }
+        )
     assert found == expected
 
 
@@ -55,7 +63,7 @@ def test_counts(capsys):
     assert counts["cases"] <= len(FILE["cases"])
 
 
-# --------------------------------------------------------------------------------------------------------- independent truth
+# Independent truth
 
 
 @pytest.fixture
@@ -78,7 +86,9 @@ F32_TENSORS = ["s.scalar", "v.bias", "w.wide", "w.cube"]
 def test_election_is_the_papers(merged):
     unified = merged.bundles["all"].unified()
     for name in F32_TENSORS:
-        taus = np.stack([values(merged.models[f"m{k}"], name) - values(merged.models["base"], name) for k in range(3)])
+        taus = np.stack(
+            [values(merged.models[f"m{k}"], name) - values(merged.models["base"], name) for k in range(3)]
+        )
         sign = np.sign(taus.sum(axis=0))
         largest = np.where(np.sign(taus) == sign, np.abs(taus), 0).max(axis=0)
         assert np.array_equal(values(unified, name), sign * largest), name
@@ -123,8 +133,15 @@ def test_an_average_is_an_average(merged):
 
 def test_kinship_is_a_cosine(merged):
     names = list(merged.models["base"])
-    taus = [np.concatenate([(floats(merged.models[f"m{k}"], n) - floats(merged.models["base"], n)).reshape(-1)
-                            for n in names]).astype(np.float64) for k in range(3)]
+    taus = [
+        np.concatenate(
+            [
+                (floats(merged.models[f"m{k}"], n) - floats(merged.models["base"], n)).reshape(-1)
+                for n in names
+            ]
+        ).astype(np.float64)
+        for k in range(3)
+    ]
     expected = [[a @ b / np.sqrt((a @ a) * (b @ b)) for b in taus] for a in taus]
     tasks = {f"t{k}": merged.models[f"m{k}"] for k in range(3)}
     assert np.allclose(libemr.kinship(merged.models["base"], tasks, "cosine"), expected, rtol=1e-12)

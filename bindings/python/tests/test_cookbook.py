@@ -1,4 +1,5 @@
-"""test_cookbook.py - the snippets of docs/cookbook.md and of README.md in Python and the shell, each run in a folder of its own."""
+"""test_cookbook.py - the snippets of docs/cookbook.md and README.md, each run in a folder of its own."""
+
 import functools
 import http.server
 import os
@@ -21,7 +22,7 @@ MAKE_THE_BUNDLE = ("", "Merge folders from the hub")  # these recipes begin with
 
 
 def snippets():
-    """(heading, language, code, what it prints) of every block of Python, and of the shell's in the cookbook."""
+    """(heading, language, code, what it prints) of blocks in Python, and the cookbook's in the shell."""
     for page in PAGES:
         parts = re.split(r"^## (.*)$", page.read_text(), flags=re.M)
         for heading, text in zip(["", *parts[1::2]], parts[::2]):
@@ -60,13 +61,21 @@ def make_bert(folder, transformers):
     import torch
 
     torch.manual_seed(0)
-    config = transformers.BertConfig(vocab_size=16, hidden_size=16, num_hidden_layers=2, num_attention_heads=2,
-                                     intermediate_size=32, max_position_embeddings=8)
+    config = transformers.BertConfig(
+        vocab_size=16,
+        hidden_size=16,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=32,
+        max_position_embeddings=8,
+    )
     model = transformers.BertForSequenceClassification(config)
     base = {name: w.clone() for name, w in model.state_dict().items()}
     model.save_pretrained(folder / "base")
     for task in TASKS:
-        model.load_state_dict({name: w + 0.1 * torch.randn_like(w) if w.is_floating_point() else w for name, w in base.items()})
+        model.load_state_dict(
+            {name: w + 0.1 * torch.randn_like(w) if w.is_floating_point() else w for name, w in base.items()}
+        )
         model.save_pretrained(folder / task)
 
 
@@ -101,7 +110,11 @@ def server(world):
 
 def program():
     """The folder of `emr`: that of the installation, or the one that EMR names."""
-    found = os.environ.get("EMR") or shutil.which("emr", path=sysconfig.get_path("scripts")) or shutil.which("emr")
+    found = (
+        os.environ.get("EMR")
+        or shutil.which("emr", path=sysconfig.get_path("scripts"))
+        or shutil.which("emr")
+    )
     assert found, "the program emr is in no folder of PATH, and the variable EMR does not name it"
     return str(pathlib.Path(found).resolve().parent)
 
@@ -112,7 +125,13 @@ def run_python(code):
 
 def run_shell(code):
     path = f"{program()}{os.pathsep}{os.environ['PATH']}"
-    done = subprocess.run(["sh", "-e", "-c", code], capture_output=True, text=True, timeout=300, env={**os.environ, "PATH": path})
+    done = subprocess.run(
+        ["sh", "-e", "-c", code],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env={**os.environ, "PATH": path},
+    )
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -145,7 +164,14 @@ def expect_french(code, folder):
         if f'"{name}"' in code or f"-o {name}" in code:
             with libemr.Bundle(folder / "all.emr") as bundle, libemr.Model(folder / name) as made:
                 expected = bundle["french"].open(folder / "base")
-                assert {t.name for t in made.values()} == {t.name for t in expected.values() if not t.name.startswith("file:")}
-                assert all(bytes(t.read_bytes()) == bytes(expected[t.name].read_bytes()) for t in made.values())
-            assert not name.endswith("/") or (folder / name / "config.json").read_bytes() == \
-                (folder / "french" / "config.json").read_bytes()
+                assert {t.name for t in made.values()} == {
+                    t.name for t in expected.values() if not t.name.startswith("file:")
+                }
+                assert all(
+                    bytes(t.read_bytes()) == bytes(expected[t.name].read_bytes()) for t in made.values()
+                )
+            assert (
+                not name.endswith("/")
+                or (folder / name / "config.json").read_bytes()
+                == (folder / "french" / "config.json").read_bytes()
+            )

@@ -1,4 +1,5 @@
-"""conformance_numbers.py - drawn values, digests, numbers and words, as bindings/conformance/README.md has them."""
+"""conformance_support.py - draws, digests, numbers and words, as bindings/conformance/README.md has them."""
+
 import functools
 import math
 
@@ -9,14 +10,16 @@ from libemr import Array, DType
 
 @functools.lru_cache(maxsize=4096)
 def digest(data):
-    value = 0xcbf29ce484222325
+    value = 0xCBF29CE484222325
     for byte in data:
-        value = (value ^ byte) * 0x100000001b3 & 0xFFFFFFFFFFFFFFFF
+        value = (value ^ byte) * 0x100000001B3 & 0xFFFFFFFFFFFFFFFF
     return f"{value:016x}"
 
 
 def digest_of(array):
-    return digest(bytes(memoryview(array).cast("B")) if not isinstance(array, (bytes, bytearray)) else bytes(array))
+    return digest(
+        bytes(memoryview(array).cast("B")) if not isinstance(array, (bytes, bytearray)) else bytes(array)
+    )
 
 
 def draws(seed, n):
@@ -77,7 +80,9 @@ def wholes(values):
 WORDS = {
     "kind": ["default", "mask", "two_sided", "sign", "thin", "levels"],
     "rescale": ["default", "l1", "l1_means", "l2", "norm", "unbiased", "mixed"],
-    "rescale_per": ["default", "model", "tensor", "row"], "mask_rule": ["agree", "nearest"], "tie": ["zero", "negative"],
+    "rescale_per": ["default", "model", "tensor", "row"],
+    "mask_rule": ["agree", "nearest"],
+    "tie": ["zero", "negative"],
     "end": ["", "steady", "kinship", "generations"],
 }
 
@@ -89,3 +94,18 @@ def code(kind, word):
 
 def shape_of(shape):
     return "[" + ",".join(map(str, shape)) + "]"
+
+
+class OnPurpose(Exception):
+    """What the runner's own callbacks raise."""
+
+
+def expect_keys(step, keys):
+    unknown = set(step) - set(keys.split())
+    assert not unknown, f"unknown keys {unknown}"
+
+
+def option(step, *keys, **renamed):
+    """The keys that a step has, as parameters of the package's."""
+    found = {key: step[key] for key in keys if key in step}
+    return {**found, **{to: step[key] for key, to in renamed.items() if key in step}}
