@@ -1,5 +1,5 @@
-"""planes.py - the codes of a task's tensors, packed, in the memory of any device, and weights computed from them
-there.
+"""planes.py - the codes of a task's tensors, packed, in the memory of any device, and weights computed from
+them there.
 
 A weight is `base + step`. The step is a product, rounded to f32; the sum is rounded to f32 (taken in f64
 where the base is), and once more to the dtype of the weights. These are the roundings of emr_modulator_apply,
