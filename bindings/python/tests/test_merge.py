@@ -41,14 +41,16 @@ def test_paths_models_and_arrays_make_one_bundle(base, tasks, tmp_path):
 
 def test_folders_bring_their_files(base, tasks, tmp_path):
     for name, arrays in {"base": base, **tasks}.items():
-        libemr.Model.of(arrays).write(tmp_path / name / "model.safetensors") if (
-            tmp_path / name
-        ).mkdir() is None else None
+        (tmp_path / name).mkdir()
+        libemr.Model.of(arrays).write(tmp_path / name / "model.safetensors")
         (tmp_path / name / "config.json").write_text(f'{{"name": "{name}"}}')
     folders = {t: tmp_path / t for t in tasks}
     libemr.merge(tmp_path / "base", folders, tmp_path / "all.emr")
     with libemr.Bundle(tmp_path / "all.emr") as bundle:
         bundle["german"].write(tmp_path / "again/", tmp_path / "base")
+        weights = bundle["german"].apply(tmp_path / "base")
+        assert list(weights) == list(base)
+        assert bundle["french"].apply(tmp_path / "base", weights) is weights
     assert (tmp_path / "again" / "config.json").read_text() == '{"name": "german"}'
     plain = libemr.merge(tmp_path / "base", folders, side_files=False).bundle
     assert [t.name for t in plain.tensors] == list(base)

@@ -12,8 +12,10 @@ import pytest
 import libemr
 
 INTERRUPTED = """
-import sys, time
+import signal, sys, time
 import numpy as np, libemr
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may ignore it
 
 def slowly(first, count):
     if first > 200000:

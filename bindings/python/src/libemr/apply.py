@@ -8,7 +8,7 @@ from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from typing import TYPE_CHECKING, Any
 
 from . import arrays, errors
-from ._native import call, ffi, lib
+from ._native import call, decode, ffi, lib
 from .dtypes import DType, DTypeLike
 from .model import Model, Tensor
 from .resources import Progress, Threads, follower, n_threads
@@ -33,12 +33,17 @@ def apply(
     try:
         if out is None:
             model = views.of(None if dtype is None else DType.of(dtype))
-            out = {name: arrays.empty(tensor.dtype, tensor.shape) for name, tensor in model.items()}
+            out = {n: arrays.empty(t.dtype, t.shape) for n, t in model.items() if not _is_a_file(n)}
         pairs = [views.matched(name, array, base) for name, array in out.items()]
         _read(pairs, threads, follower(progress))
     finally:
         views.close()
     return out
+
+
+def _is_a_file(name: str) -> bool:
+    """A folder's configuration and the like, or the header of a GGUF file."""
+    return name.startswith(decode(lib.EMR_FILE_PREFIX)) or name == decode(lib.EMR_GGUF_HEADER)
 
 
 class _Views:

@@ -491,7 +491,7 @@ class Task:
         Args:
             base: a path, a model, or arrays by name; None: the base that is embedded in the bundle.
             out: arrays by name, which are written in place: of the tensors' shapes; floats in any float
-                dtype. None: new numpy arrays of all its tensors.
+                dtype. None: new numpy arrays of its tensors, without the files of a folder.
             dtype: of new arrays of floats; None: as the task's checkpoint had each.
             check: whether to read all of the base first, to see that it is the bundle's.
 
