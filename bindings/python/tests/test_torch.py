@@ -161,6 +161,29 @@ def test_the_base_may_be_a_file_a_mapping_or_the_module(tmp_path):
             switcher.switch(None)
 
 
+@pytest.mark.parametrize("planes", [False, True])
+def test_a_given_model_stays_open(planes):
+    net, base, tasks = network()
+    given = libemr.Model.of(base)
+    with libemr.torch.Switcher(net, libemr.merge(base, tasks).bundle, given, planes=planes) as switcher:
+        switcher.switch("french")
+    assert torch.equal(torch.from_numpy(given["up.bias"].read()), base["up.bias"])
+
+
+@pytest.mark.parametrize("planes", [False, True])
+def test_private_tensors_are_rounded_once(planes):
+    """F64 into 16 bits, where rounding to F32 first would give another number."""
+    base = {"w": torch.ones(8, 8), "b": torch.full((8,), 1 + 2**-8 + 2**-40, dtype=torch.float64)}
+    tasks = {
+        "french": {"w": base["w"] + 1, "b": base["b"] + 0},
+        "german": {"w": base["w"] + 2, "b": -base["b"]},
+    }
+    bundle = libemr.merge(base, tasks, private=["b"]).bundle
+    net = torch.nn.ParameterDict({"w": torch.ones(8, 8), "b": torch.zeros(8, dtype=torch.bfloat16)})
+    libemr.torch.Switcher(net, bundle, base, planes=planes).switch("german")
+    assert net["b"][0] == -(1 + 2**-7)
+
+
 def test_names_are_mapped():
     net, base, tasks = network()
     outer = torch.nn.ModuleDict({"model": net})

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import torch
 
 from ..bundle import Bundle
-from ..dtypes import DType
+from ..dtypes import DType, convert
 from ..model import Model, Tensor
 from ..resources import Memory, Threads
 from ..session import Prepared, Session
@@ -79,8 +79,10 @@ class Tasks:
         )
 
     def close(self) -> None:
-        for model in self._models.values():
-            model.close()
+        """What was opened here; the base is its owner's."""
+        for task, model in self._models.items():
+            if task is not None or self.base is None:
+                model.close()
 
 
 class Engine(Protocol):
@@ -143,47 +145,51 @@ class DeviceEngine(Tasks):
         super().__init__(bundle, base)
         if base is None:
             bundle.check_base(self.model(None))
-        self._bases: dict[str, torch.Tensor] = {}
         self._unified: dict[str, torch.Tensor] = {}
         self._planes: dict[str, dict[str, Planes]] = {}
-        self._whole: dict[tuple[str, str], torch.Tensor] = {}
+        self._whole: dict[tuple[str | None, str, torch.dtype], torch.Tensor] = {}
         self._first_params = first_params(self)
 
     def write(self, task: str | None, chosen: Mapping[str, Target]) -> None:
         for name, target in chosen.items():
             out = target.tensor
-            if task is None or not self.is_shared(task, name):
-                out.copy_(self._read(task, name, out.device))
+            if not self._is_computed(task, name, out):
+                out.copy_(self._read(task, name, out.dtype, out.device))
                 continue
-            base = self._read(None, name, out.device)
-            if not self.tensors[name].merged:
-                out.copy_(base)
-                continue
-            check_dtypes(base.dtype, out.dtype, name)
-            self._packed(task, name, out.device).write(base.view(-1), out.view(-1))
+            stored = self.model(None)[name].dtype
+            check_dtypes(TORCH[stored], out.dtype, name)
+            base = self._read(None, name, TORCH[stored], out.device)
+            self._packed(str(task), name, out.device).write(base.view(-1), out.view(-1))
 
     def prepare(self, task: str | None, chosen: Mapping[str, Target]) -> None:
         """Uploads what the task has, before it is needed."""
         for name, target in chosen.items():
-            if task is None or not self.is_shared(task, name):
-                self._read(task, name, target.tensor.device)
-            elif self.tensors[name].merged:
-                self._packed(task, name, target.tensor.device)
+            if self._is_computed(task, name, target.tensor):
+                self._packed(str(task), name, target.tensor.device)
+            else:
+                self._read(task, name, target.tensor.dtype, target.tensor.device)
+
+    def _is_computed(self, task: str | None, name: str, out: torch.Tensor) -> bool:
+        """Whether there is something to be added to the base."""
+        return (
+            task is not None and self.is_shared(task, name) and self.tensors[name].merged and out.numel() > 0
+        )
 
     def forget(self, task: str | None) -> None:
         if task is not None:
             self._planes.pop(task, None)
             self._whole = {key: tensor for key, tensor in self._whole.items() if key[0] != task}
 
-    def _read(self, task: str | None, name: str, device: torch.device) -> torch.Tensor:
+    def _read(self, task: str | None, name: str, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
         """A tensor as the task, or the base, has it. Whatever was read stays on the device."""
-        if task is None:
-            if name not in self._bases:
-                self._bases[name] = read(self.model(None)[name]).to(device)
-            return self._bases[name]
-        if (task, name) not in self._whole:
-            self._whole[task, name] = read(self.model(task)[name]).to(device)
-        return self._whole[task, name]
+        if task is not None and self.is_shared(task, name):
+            task = None  # kept from the base
+        key = task, name, dtype
+        if key not in self._whole:
+            whole = torch.empty(self.shape(task, name), dtype=dtype)
+            read_into(whole, self.model(task)[name])
+            self._whole[key] = whole.to(device)
+        return self._whole[key]
 
     def _packed(self, task: str, name: str, device: torch.device) -> Planes:
         planes = self._planes.setdefault(task, {})
@@ -229,8 +235,8 @@ def read(tensor: Tensor) -> torch.Tensor:
 
 
 def read_into(target: torch.Tensor, tensor: Tensor) -> None:
-    """A tensor of a model, rounded where types differ."""
+    """A tensor of a model, rounded as the library does it where types differ."""
     if TORCH[tensor.dtype] == target.dtype:
         tensor.read(target)
     else:
-        target.copy_(read(tensor))
+        convert(read(tensor), DType.of(target.dtype), target)

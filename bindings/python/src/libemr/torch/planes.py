@@ -1,5 +1,5 @@
-"""planes - the codes of a task's tensors, packed, in the memory of any device, and weights computed from them
-there.
+"""planes.py - the codes of a task's tensors, packed, in the memory of any device, and weights computed from
+them there.
 
 A weight is `base + step`. The step is a product, rounded to f32; the sum is rounded to f32 (taken in f64
 where the base is), and once more to the dtype of the weights. These are the roundings of emr_modulator_apply,
@@ -20,7 +20,7 @@ from ..modulator import Modulator
 PIECE = 1 << 22  # parameters that are computed at a time
 STRETCH = (
     1 << 14
-)  # of the flat space: no scale of a kind without a unified vector is shared beyond a multiple of it
+)  # of flat space: beyond a multiple of it no scale is shared, of kinds without a unified vector
 NOTHING = -0.0  # a base to which every step comes out as it is, and nothing as nothing
 
 LEVELS = {
