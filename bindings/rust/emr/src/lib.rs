@@ -25,12 +25,14 @@ mod handle;
 mod heads;
 mod input;
 mod merge;
+mod merging_method;
 mod method;
 mod model;
 mod modulation;
 mod modulator;
 mod numbered;
 mod output;
+mod own_method;
 mod policy;
 mod product;
 mod resources;
@@ -62,10 +64,8 @@ pub use merge::{
     Action, Compression, Expected, Merge, MergeOptions, MergeReport, OnNonfinite, Plan, PlanTensor, Push,
     Sink, SinkPart, TaskReport, Tie,
 };
-pub use method::{
-    Chunk, Cut, MergingMethod, Method, MethodBase, MethodInfo, MethodTensor, Number, Parameter, Stage,
-    STAGES_MAX,
-};
+pub use merging_method::{Chunk, Cut, MergingMethod, MethodTensor, Number, Stage, STAGES_MAX};
+pub use method::{Method, MethodBase, MethodInfo, Parameter};
 pub use model::{Model, Tensors};
 pub use modulation::{Fidelity, MaskRule, Modulation, ModulatorKind, Rescale, RescalePer};
 pub use modulator::{Application, Codes, Modulator, ModulatorStats};

@@ -60,6 +60,13 @@ pub struct SessionOptions<'a> {
 /// #     include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/worlds/mod.rs"));
 /// # }
 /// ```
+///
+/// Handles go to other threads, one each:
+///
+/// ```compile_fail,E0277
+/// fn shared<T: Sync>() {}
+/// shared::<emr::Session<'static>>();
+/// ```
 pub struct Session<'a> {
     handle: Handle<c::emr_session>,
     shared: Arc<Shared<'a>>,

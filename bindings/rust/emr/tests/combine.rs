@@ -207,7 +207,63 @@ fn an_own_method_has_all_that_the_library_s_have() -> emr::Result<()> {
     Ok(())
 }
 
-/// The same by the definition.
+/// The five largest changes of the first task, of all tensors together; rows are whole.
+struct Five {
+    whole_model: bool,
+}
+
+impl MergingMethod for Five {
+    fn info(&self) -> MethodInfo {
+        MethodInfo {
+            name: "five".into(),
+            base: MethodBase::Required,
+            whole_model: self.whole_model,
+            ..Default::default()
+        }
+    }
+    fn stages(&self) -> Vec<Stage> {
+        vec![Stage::Sums(Number::fixed(1)), Stage::Cuts(Number::fixed(1))]
+    }
+    fn needed_stages(&self, _: &MethodTensor<'_>) -> u32 {
+        0b10
+    }
+    fn row_length(&self, tensor: &MethodTensor<'_>) -> u64 {
+        *tensor.shape().last().unwrap()
+    }
+    fn list_keys(&self, _: usize, chunk: &mut Chunk<'_>, _: u32, keys: &mut [f32]) {
+        keys.iter_mut().zip(chunk.input(0)).for_each(|(key, x)| *key = x.abs());
+    }
+    fn place_cut(&self, _: usize, tensor: &MethodTensor<'_>, _: u32) -> (u32, u64) {
+        assert_eq!(tensor.name().is_empty(), self.whole_model);
+        (0, 5)
+    }
+    fn combine(&self, chunk: &mut Chunk<'_>, out: &mut [f32]) -> Result<(), emr::BoxError> {
+        let row = chunk.tensor().row_length().max(1);
+        assert_eq!((chunk.first() % row, chunk.n() as u64 % row), (0, 0));
+        assert_eq!(chunk.tensor().found()[0], 0.0, "the stage was not needed");
+        let (cut, first) = (Cut::at(&chunk.tensor().found()[1..], 0), chunk.position());
+        for (i, (to, x)) in out.iter_mut().zip(chunk.input(0)).enumerate() {
+            *to = if cut.is_above(x.abs(), first + i as u64) { *x } else { 0.0 };
+        }
+        Ok(())
+    }
+}
+
+#[test]
+fn an_own_method_may_join_all_tensors() -> emr::Result<()> {
+    let (base, _) = models()?;
+    for (whole_model, kept) in [(true, 5), (false, 5 + 2 + 5)] {
+        let model = combined(&Method::own(Five { whole_model })?, Default::default())?;
+        let changed = base.iter().map(|tensor| {
+            let combined = floats(&model, tensor.name());
+            floats(&base, tensor.name()).iter().zip(combined).filter(|(a, b)| **a != *b).count()
+        });
+        assert_eq!(changed.sum::<usize>(), kept);
+    }
+    Ok(())
+}
+
+/// The same as `Largest` by the definition.
 fn mean_of_largest(base: &Model<'_>, tasks: &[Model<'_>; 2], name: &str, kept: [usize; 2]) -> Vec<f32> {
     let base = floats(base, name);
     let mut sum = vec![0f32; base.len()];

@@ -43,6 +43,19 @@ fn apply_gives_what_the_task_s_model_has() -> emr::Result<()> {
 }
 
 #[test]
+fn a_tensor_without_elements_takes_no_room() -> emr::Result<()> {
+    let base = worlds::model("base", &[("empty", &[0, 3], vec![]), ("w", &[2], vec![1.0, 2.0])])?;
+    let task = worlds::model("task", &[("empty", &[0, 3], vec![]), ("w", &[2], vec![2.0, 4.0])])?;
+    let mut merge = emr::Merge::new(Default::default())?;
+    merge.set_base(&base)?;
+    merge.add_task("task", &task)?;
+    let bundle = Bundle::open_input(merge.run_in_memory()?.0, None)?;
+    let mut session = Session::new(&bundle, Some(&base), Default::default())?;
+    session.apply(0, [Target::new("empty", &mut [0f32; 0])])?;
+    session.multiply(&[0], Product::new("empty", &[], &mut []))
+}
+
+#[test]
 fn weights_come_in_other_formats_and_parts() -> emr::Result<()> {
     let (base, bundle) = bundle()?;
     let mut session = Session::new(&bundle, Some(&base), Default::default())?;
