@@ -1042,8 +1042,8 @@ struct weights : detail::sized<emr_weights> {
     template <class C, class T = detail::element_of<C>, class = std::enable_if_t<detail::is_output<C>>>
     weights(which tensor_asked, C &&out) noexcept : weights(tensor_asked)
     {
-        data = std::data(out);
         count = std::size(out);
+        data = count ? std::data(out) : nullptr; // a count of 0 would mean all elements
         dtype = dtype_of<T>;
     }
     weights(which tensor_asked, void *out, emr_dtype as) noexcept : weights(tensor_asked)

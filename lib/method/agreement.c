@@ -2,11 +2,11 @@
  * number of them: then sums wait for the next ones. */
 #include "method/agreement.h"
 
+#include "core/bytes.h"
 #include "core/memory.h"
 #include "method/draw.h"
 #include "numeric/kernels.h"
 
-#include <math.h>
 #include <string.h>
 
 enum {
@@ -150,7 +150,7 @@ void emr_agreement_add(const emr_method_chunk *c, bool elects, uint32_t input, c
 {
     const emr_voter voter = {.values = sparse,
                              .above = -1,
-                             .below = INFINITY,
+                             .below = emr_f32_from_bits(0x7f800000), /* infinity */
                              .scale = scale,
                              .weight = weight_of(c->tensor, input)};
     emr_vote vote = begin_vote(c->tensor, elects);

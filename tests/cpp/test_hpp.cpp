@@ -183,6 +183,9 @@ static void test_structs()
     CHECK(by_name.data == v.data() && by_name.count == 6 && by_name.dtype == EMR_DTYPE_F32 && !by_name.write);
     CHECK(!by_number.name && by_number.tensor == 3 && by_number.dtype == EMR_DTYPE_BF16 &&
           by_number.count == 0);
+    std::vector<float> room;
+    room.reserve(4);
+    CHECK(!emr::weights("a", room).data); // and so is refused, where a count of 0 would mean all elements
     const emr::weights beyond(std::uint64_t(1) << 32, v), negative(-1, v);
     CHECK(beyond.tensor == UINT32_MAX && negative.tensor == UINT32_MAX);
     const emr::product p(0, 2, v, v);
