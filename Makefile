@@ -1,7 +1,7 @@
 # The front door: `make demo` and `make test` install what is missing and call meson. Everything else is meson.
 BUILD ?= build
 
-.PHONY: all demo test test-packages bench setup clean
+.PHONY: all demo test test-packages test-go bench setup clean
 
 all: $(BUILD)/build.ninja
 	meson compile -C $(BUILD)
@@ -16,6 +16,10 @@ test: all
 test-packages: all
 	@sh tests/packages/setup.sh
 	meson test -C $(BUILD) --print-errorlogs --suite packages
+
+# The Go package; says so where Go is missing.
+test-go: | setup
+	@sh bindings/go/test.sh
 
 bench: all
 	meson compile -C $(BUILD) bench

@@ -195,7 +195,7 @@ func readTable(table *C.emr_io, p []byte, offset int64) (int, error) {
 
 func writeTable(table *C.emr_io, p []byte, offset int64) (int, error) {
 	if table.write == nil {
-		return 0, &Error{Status: ErrState, Sentence: "it was opened for reading"}
+		return 0, &Error{Status: ErrState, Sentence: "a buffer of the program's own bytes cannot be written"}
 	}
 	if offset < 0 {
 		return 0, invalid("byte %d", offset)
@@ -327,9 +327,6 @@ func (f *File) Sync() error {
 		return err
 	}
 	defer f.h.done()
-	if f.table().sync == nil {
-		return nil
-	}
 	var e C.emr_error
 	return failure(C.emr_go_sync(f.table(), &e), &e)
 }
