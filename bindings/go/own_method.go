@@ -106,13 +106,6 @@ func (m *ownMethod) fill(a *arena, user unsafe.Pointer, info *MethodInfo) {
 	}
 }
 
-// caught is what waits for rethrow.
-func (b *bystander) caught() *CallbackPanic {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.panic
-}
-
 func (m *ownMethod) isBroken() bool {
 	return m != nil && m.broken.caught() != nil
 }

@@ -71,10 +71,11 @@ func TestSearchHostFails(t *testing.T) {
 		t.Fatal(p)
 	}
 	host = lengths(&released)
-	host.Release = func(uint32) { panic(mine) }
+	times := 0
+	host.Release = func(uint32) { times++; panic(mine) }
 	p = caught(t, func() { _ = newSearch(t).Run(background, host) })
-	if p == nil || p.Value != mine {
-		t.Fatal(p)
+	if p == nil || p.Value != mine || times != 1 {
+		t.Fatal(p, times)
 	}
 
 	ctx, cancel := context.WithCancel(background)
