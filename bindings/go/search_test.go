@@ -113,6 +113,14 @@ func TestTrials(t *testing.T) {
 		Values: 1, Evaluate: func(Trial) (float64, error) { return 0, mine },
 	})
 	refused(t, err, mine)
+	p := caught(t, func() {
+		_, _ = RunTrials(background, TrialsOptions{
+			Values: 1, Evaluate: func(Trial) (float64, error) { panic(mine) },
+		})
+	})
+	if p == nil || p.Value != mine {
+		t.Fatal(p)
+	}
 	ctx, cancel := context.WithCancel(background)
 	cancel()
 	_, err = RunTrials(ctx, TrialsOptions{Values: 2, Evaluate: distance})
