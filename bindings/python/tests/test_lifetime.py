@@ -181,6 +181,7 @@ def round():
         pass
 
 def resident():
+    gc.collect()
     return int(open("/proc/self/statm").read().split()[1]) * resource.getpagesize()
 
 for _ in range(300):
