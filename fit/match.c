@@ -51,20 +51,12 @@ static emr_status check_gram(const emr_gram *gram, emr_error *error)
                                   (uint64_t)site.n_models);
 }
 
-/* A random order of the groups, by a generator of 64 bits (splitmix64); that of the spec where there is no seed. */
 static void order_groups(matching *m)
 {
     size_t n = m->spec->n_groups;
     for (size_t i = 0; i < n; i++)
         m->order[i] = i;
-    for (size_t i = n; m->o.seed && i > 1; i--) {
-        uint64_t z = m->state += UINT64_C(0x9e3779b97f4a7c15);
-        z = (z ^ (z >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
-        z = (z ^ (z >> 27)) * UINT64_C(0x94d049bb133111eb);
-        size_t k = (size_t)((z ^ (z >> 31)) % i), held = m->order[i - 1];
-        m->order[i - 1] = m->order[k];
-        m->order[k] = held;
-    }
+    fit_shuffle(m->order, m->o.seed ? n : 0, &m->state);
 }
 
 /* balance * weights + (1 - balance) * activations. */
