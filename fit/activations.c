@@ -2,7 +2,7 @@
  * no site shows, from those of what they read, through their weights: M S M^T. */
 #include "match.h"
 
-#include "gram.h"
+#include "project.h"
 #include "slices.h"
 
 #include <math.h>
@@ -81,44 +81,39 @@ static void add_site(moments *m, const gram_site *s)
     m->rows += (double)s->n_rows;
 }
 
-/* A projection of a part: of each model the weight's rows and the bias, in f64. */
+/* A projection of a part: of each model the weights and, behind them, the biases, as panels. */
 typedef struct projection {
-    size_t n, width;
-    double *weights[2]; /* n x width */
-    double *biases[2];
+    size_t width;
+    fit_solved *weights[2];
 } projection;
 
-static void free_projection(const fit_host *host, projection *p)
+static void free_projection(projection *p)
 {
-    for (int model = 0; model < 2; model++) {
-        fit_release(host, p->weights[model]);
-        fit_release(host, p->biases[model]);
-    }
+    fit_solved_release(p->weights[0]);
+    fit_solved_release(p->weights[1]);
 }
 
-/* An entry of the part: its numbers, `width` of each unit. */
+/* An entry of the part: its numbers, n of each unit, from row `to` on. */
 static emr_status read_entry(const fit_host *host, const spec_group *g, const spec_axis *axis,
-                             const emr_model *model, size_t width, double *values, emr_error *error)
+                             const emr_model *model, size_t n, size_t to, fit_solved *weights,
+                             emr_error *error)
 {
     fit_slices slices;
-    const emr_tensor *tensor = emr_model_find_tensor(model, axis->tensor);
-    emr_status status = fit_slices_create(&slices, host, NULL, tensor, g, axis, error);
+    emr_status status =
+        fit_slices_create(&slices, host, NULL, emr_model_find_tensor(model, axis->tensor), g, axis, error);
     if (status)
         return status;
-    size_t n_panels = fit_n_panels(slices.n_units);
-    fit_panel *panels = fit_allocate(host, n_panels * FIT_SLICE_ROWS, sizeof *panels);
+    fit_panel *panels = fit_allocate(host, weights->n_sides * FIT_SLICE_ROWS, sizeof *panels);
     status = panels ? EMR_OK : fit_no_memory(error);
-    if (!status && slices.n_rows != width)
-        status = emr_error_format(
-            error, EMR_EMISMATCH, "%F: group '%s': tensor '%T' reads %u inputs, and the gram's site has %u",
-            emr_model_name(model), g->name, axis->tensor, slices.n_rows, (uint64_t)width);
-    for (size_t first = 0; !status && first < width; first += FIT_SLICE_ROWS) {
-        size_t n = width - first < FIT_SLICE_ROWS ? width - first : FIT_SLICE_ROWS;
-        status = fit_slices_read(&slices, first, n, panels, error);
-        for (size_t unit = 0; !status && unit < slices.n_units; unit++)
-            for (size_t k = 0; k < n; k++)
-                values[unit * width + first + k] =
-                    panels[unit / FIT_TILE * FIT_SLICE_ROWS + k][unit % FIT_TILE];
+    if (!status && slices.n_rows != n)
+        status = emr_error_format(error, EMR_EMISMATCH,
+                                  "%F: group '%s': tensor '%T' has %u numbers for each unit, not %u",
+                                  emr_model_name(model), g->name, axis->tensor, slices.n_rows, (uint64_t)n);
+    for (size_t first = 0; !status && first < n; first += FIT_SLICE_ROWS) {
+        size_t some = n - first < FIT_SLICE_ROWS ? n - first : FIT_SLICE_ROWS;
+        status = fit_slices_read(&slices, first, some, panels, error);
+        for (size_t side = 0; !status && side < weights->n_sides; side++)
+            memcpy(weights->sides[side] + to + first, panels + side * FIT_SLICE_ROWS, some * sizeof *panels);
     }
     fit_release(host, panels);
     fit_slices_destroy(&slices);
@@ -130,88 +125,80 @@ static emr_status read_projection(const fit_host *host, const spec_group *g, spe
                                   const emr_model *const models[2], size_t width, projection *p,
                                   emr_error *error)
 {
-    *p = (projection){.n = (size_t)spec_part_units(g, part), .width = width};
+    size_t n_sides = fit_n_panels((size_t)spec_part_units(g, part));
+    *p = (projection){.width = width};
     emr_status status = EMR_OK;
     for (int model = 0; !status && model < 2; model++) {
         size_t found = 0;
-        p->weights[model] = fit_allocate(host, p->n, width * sizeof(double));
-        p->biases[model] = fit_allocate(host, p->n, sizeof(double));
-        if (!p->weights[model] || !p->biases[model])
+        p->weights[model] = fit_solved_create(host, 0, n_sides, project_rows(width));
+        if (!p->weights[model])
             return fit_no_memory(error);
         for (size_t i = 0; !status && i < g->n_axes && found < 2; i++) {
             if (g->axes[i].part != part)
                 continue;
-            status = read_entry(host, g, &g->axes[i], models[model], found ? 1 : width,
-                                found ? p->biases[model] : p->weights[model], error);
+            status = read_entry(host, g, &g->axes[i], models[model], found ? 1 : width, found ? width : 0,
+                                p->weights[model], error);
             found++;
         }
     }
     return status;
 }
 
-/* (W S + ...) of one row: t = sum over k of w[k] S[first + k][...], for the columns of one model and the constant. */
-typedef struct passing {
+/* What is done with S W of two models, or of one with itself. */
+typedef struct meeting {
     moments *m;
-    const gram_site *site;
     const projection *p;
-    double *rows; /* n x (width + 1): W_a S_ab + b_a s_b, and the sums */
-    int of, with; /* the models whose block of S it is */
-} passing;
+    const fit_solved *product;
+    const fit_kernels *kernels;
+    int of;
+} meeting;
 
-static void pass_row(void *arg, size_t unit)
+/* A row of tiles of W_a^T (S W_b). */
+static void meet_panel(void *arg, size_t panel)
 {
-    const passing *t = arg;
-    size_t width = t->p->width, last = t->site->order - 1, from = (size_t)t->of * width,
-           to = (size_t)t->with * width;
-    double *row = t->rows + unit * (width + 1);
-    const double *w = t->p->weights[t->of] + unit * width, bias = t->p->biases[t->of][unit];
-    for (size_t j = 0; j <= width; j++)
-        row[j] = bias * *gram_element(t->site, last, j < width ? to + j : last);
-    for (size_t k = 0; k < width; k++)
-        for (size_t j = 0; j <= width; j++)
-            row[j] += w[k] * *gram_element(t->site, from + k, j < width ? to + j : last);
-}
-
-/* <row of the product, (W_b, b_b)> */
-static double meet(const passing *t, const double *row, size_t unit)
-{
-    const double *w = t->p->weights[t->with] + unit * t->p->width;
-    double sum = 0;
-    for (size_t k = 0; k < t->p->width; k++)
-        sum += row[k] * w[k];
-    return sum + row[t->p->width] * t->p->biases[t->with][unit];
-}
-
-static void meet_row(void *arg, size_t unit)
-{
-    const passing *t = arg;
-    const double *row = t->rows + unit * (t->p->width + 1);
-    if (t->of != t->with) {
-        for (size_t j = 0; j < t->m->n; j++)
-            t->m->products[unit * t->m->n + j] += meet(t, row, j);
-        return;
+    const meeting *t = arg;
+    const fit_panel *ours = (const fit_panel *)t->p->weights[t->of]->sides[panel];
+    for (size_t side = 0; side < t->product->n_sides; side++) {
+        fit_panel tile[FIT_TILE];
+        memset(tile, 0, sizeof tile);
+        t->kernels->add(tile, ours, (const fit_panel *)t->product->sides[side], t->p->width + 1);
+        for (size_t i = panel * FIT_TILE; i < (panel + 1) * FIT_TILE && i < t->m->n; i++)
+            for (size_t j = side * FIT_TILE; j < (side + 1) * FIT_TILE && j < t->m->n; j++)
+                t->m->products[i * t->m->n + j] += tile[i % FIT_TILE][j % FIT_TILE];
     }
-    t->m->squares[t->of][unit] += meet(t, row, unit);
-    t->m->sums[t->of][unit] += row[t->p->width];
+}
+
+/* Squares and sums of one model's units. */
+static void meet_itself(void *arg, size_t panel)
+{
+    const meeting *t = arg;
+    const fit_panel *ours = (const fit_panel *)t->p->weights[t->of]->sides[panel],
+                    *product = (const fit_panel *)t->product->sides[panel];
+    for (size_t unit = panel * FIT_TILE; unit < (panel + 1) * FIT_TILE && unit < t->m->n; unit++) {
+        for (size_t k = 0; k <= t->p->width; k++)
+            t->m->squares[t->of][unit] += ours[k][unit % FIT_TILE] * product[k][unit % FIT_TILE];
+        t->m->sums[t->of][unit] += product[t->p->width][unit % FIT_TILE];
+    }
 }
 
 /* The outputs of a projection, from the sums of its inputs. */
 static emr_status add_outputs(moments *m, const gram_site *s, const projection *p, emr_error *error)
 {
     static const int blocks[3][2] = {{0, 1}, {0, 0}, {1, 1}};
-    passing t = {.m = m, .site = s, .p = p};
-    t.rows = fit_allocate(m->host, m->n, (p->width + 1) * sizeof *t.rows);
-    if (!t.rows)
-        return fit_no_memory(error);
-    for (int i = 0; i < 3; i++) {
+    size_t n_sides = p->weights[0]->n_sides;
+    fit_solved *product = fit_solved_create(m->host, 0, n_sides, project_rows(p->width));
+    meeting t = {.m = m, .p = p, .product = product, .kernels = fit_kernels_select()};
+    emr_status status = product ? EMR_OK : fit_no_memory(error);
+    for (int i = 0; !status && i < 3; i++) {
         t.of = blocks[i][0];
-        t.with = blocks[i][1];
-        fit_for(m->host, m->n, pass_row, &t);
-        fit_for(m->host, m->n, meet_row, &t);
+        status = fit_project(m->host, s, (size_t)blocks[i][0], (size_t)blocks[i][1], p->width,
+                             p->weights[blocks[i][1]], product, error);
+        if (!status)
+            fit_for(m->host, n_sides, i ? meet_itself : meet_panel, &t);
     }
     m->rows += (double)s->n_rows;
-    fit_release(m->host, t.rows);
-    return EMR_OK;
+    fit_solved_release(product);
+    return status;
 }
 
 static const gram_site *find_site(const emr_gram *gram, const char *name)
@@ -279,7 +266,7 @@ static emr_status compare_projections(fit_similarity *s, const spec_group *g, co
             status = read_projection(s->host, g, parts[i], models, (size_t)site->widths[0], &p, error);
         if (!status)
             status = add_outputs(&m, site, &p, error);
-        free_projection(s->host, &p);
+        free_projection(&p);
         if (!status && (i || part == PART_Q)) { /* q waits for k where they are one */
             status = fit_similarity_need(s, g, part, error);
             if (!status)

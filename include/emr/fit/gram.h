@@ -120,6 +120,13 @@ EMR_API emr_status emr_gram_open_model(const emr_gram *gram, emr_model **model, 
 EMR_API emr_status emr_gram_open(emr_gram **gram, const emr_model *model, const emr_gram_options *options,
                                  emr_error *error);
 
+/* Mean and variance (biased) of each output of a linear layer of model `model`, weight [out, in...] and bias (NULL: none), behind the
+ * site: what a BatchNorm there would measure on the same rows. `mean` and `variance` have as many numbers as there are outputs.
+ * EMR_EMISMATCH: the weight's inputs are not the site's, the bias has another length, or the site has no rows. */
+EMR_API emr_status emr_gram_output_moments(const emr_gram *gram, uint32_t site, uint32_t model,
+                                           const emr_tensor *weight, const emr_tensor *bias, double *mean,
+                                           double *variance, emr_error *error);
+
 /* Element (i, j) of S of a site, 0 <= i, j < D. NaN where there is none. */
 EMR_API double emr_gram_value(const emr_gram *gram, uint32_t site, uint64_t i, uint64_t j);
 
