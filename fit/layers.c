@@ -5,24 +5,6 @@
 
 #include <string.h>
 
-emr_status fit_same_tensor(const emr_model *model, const emr_tensor *like, const emr_tensor **found,
-                           emr_error *error)
-{
-    const char *name = emr_tensor_name(like);
-    *found = emr_model_find_tensor(model, name);
-    if (!*found)
-        return emr_error_format(error, EMR_EMISMATCH, "%F: tensor '%T' is absent", emr_model_name(model),
-                                name);
-    if (!emr_tensor_same_shape(*found, like))
-        return emr_error_format(error, EMR_EMISMATCH,
-                                "%F: tensor '%T' has another shape than in the first model",
-                                emr_model_name(model), name);
-    if (!emr_dtype_is_float(emr_tensor_dtype(*found)))
-        return emr_error_format(error, EMR_EMISMATCH, "%F: tensor '%T' is no float", emr_model_name(model),
-                                name);
-    return EMR_OK;
-}
-
 /* The tensors of that name in all models. */
 static emr_status find_tensors(const fit_layers *l, const char *name, const emr_tensor ***tensors,
                                emr_error *error)

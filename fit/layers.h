@@ -4,7 +4,7 @@
 
 #include "emr/fit/regmean.h"
 
-#include "host.h"
+#include "whole.h"
 
 typedef struct fit_layer {
     const emr_tensor **weights; /* of each model */
@@ -40,9 +40,5 @@ void fit_layers_destroy(fit_layers *layers);
 /* A layer's array of its weights' or biases' tensors, or NULL where the first model's tensor is none's. */
 const fit_layer *fit_layers_of_weight(const fit_layers *layers, const emr_tensor *tensor);
 const fit_layer *fit_layers_of_bias(const fit_layers *layers, const emr_tensor *tensor);
-
-/* A tensor of another model that is to have this one's name and shape, and to be a float. */
-emr_status fit_same_tensor(const emr_model *model, const emr_tensor *like, const emr_tensor **found,
-                           emr_error *error);
 
 #endif

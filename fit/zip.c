@@ -1,38 +1,25 @@
-/* zip.c - emr_zip_open_model: rounds over groups, of which the best is kept, as in match.c; then tensors that are merged as a whole
- * when one of their elements is first read. */
+/* zip.c - emr_zip_open_model: rounds over groups, of which the best is kept, as in match.c; then tensors that are merged as a whole. */
 #include "zip.h"
 
-#include "layers.h"
 #include "gram.h"
-#include "solved.h"
+#include "whole.h"
 
 #include <math.h>
 #include <string.h>
 
-enum { COUNT_MAX = 4096, ROWS = 128 };
+enum { ROWS = 128 };
 
 #define LEAST_DEVIATIONS 1e-7
 #define CACHE_BYTES      (UINT64_C(64) << 20)
 
-typedef struct zip_model zip_model;
-
-typedef struct zip_merged {
-    zip_model *model;
-    const emr_tensor **tensors; /* of each model */
-    size_t number;
-    emr_dtype dtype;
-} zip_merged;
-
-struct zip_model {
+/* What is zipped; the merged model's user. */
+typedef struct zip_model {
     fit_host host;
-    fit_cache cache;
     emr_permutation_spec *spec;
     const emr_model **models;
     zip_group *groups;
-    zip_merged *tensors;
-    size_t n_tensors;
     uint32_t n_models;
-};
+} zip_model;
 
 /* A search over groups. */
 typedef struct searching {
@@ -391,91 +378,29 @@ static void destroy_zip(void *user)
 {
     zip_model *z = user;
     const fit_host host = z->host;
-    for (size_t i = 0; z->tensors && i < z->n_tensors; i++)
-        fit_release(&host, z->tensors[i].tensors);
-    fit_cache_clear(&z->cache);
     free_groups(z, z->groups);
-    fit_release(&host, z->tensors);
     fit_release(&host, z->models);
     spec_release(z->spec);
     fit_release(&host, z);
 }
 
-/* The whole merged tensor, in the form of panels: element i is sides[0][i / FIT_TILE][i % FIT_TILE]. */
-static emr_status merge_tensor(const zip_merged *t, fit_solved **solved, emr_error *error)
+/* The mean over models of their tensors, each with its units where they went. */
+static emr_status merge_zipped(void *user, const emr_tensor *const *tensors, double *values, emr_error *error)
 {
-    zip_model *z = t->model;
-    size_t count = (size_t)emr_tensor_count(t->tensors[0]);
-    *solved = fit_cache_find(&z->cache, t->number);
-    if (*solved)
-        return EMR_OK;
-    double *values = fit_allocate(&z->host, count, sizeof *values),
+    const zip_model *z = user;
+    size_t count = (size_t)emr_tensor_count(tensors[0]);
+    double *own = fit_allocate(&z->host, count, sizeof *own),
            *room = fit_allocate(&z->host, count, sizeof *room);
-    fit_solved *made = fit_solved_create(&z->host, t->number, 1, fit_n_panels(count));
-    emr_status status = values && room && made ? EMR_OK : fit_no_memory(error);
+    emr_status status = own && room ? EMR_OK : fit_no_memory(error);
     for (uint32_t m = 0; !status && m < z->n_models; m++) {
-        status =
-            zip_tensor(z->spec, z->groups, z->n_models, m, t->tensors[m], NULL, false, values, room, error);
+        status = zip_tensor(z->spec, z->groups, z->n_models, m, tensors[m], NULL, false, own, room, error);
         for (size_t i = 0; !status && i < count; i++)
-            made->sides[0][i / FIT_TILE][i % FIT_TILE] += values[i];
+            values[i] += own[i];
     }
-    for (size_t i = 0; !status && i < count; i++)
-        made->sides[0][i / FIT_TILE][i % FIT_TILE] /= z->n_models;
-    fit_release(&z->host, values);
+    for (size_t i = 0; i < count; i++)
+        values[i] /= z->n_models;
+    fit_release(&z->host, own);
     fit_release(&z->host, room);
-    if (status)
-        fit_solved_release(made);
-    else
-        fit_cache_keep(&z->cache, made);
-    *solved = made;
-    return status;
-}
-
-static emr_status compute_merged(const emr_computation *c, emr_error *error)
-{
-    const zip_merged *t = c->user;
-    double values[COUNT_MAX];
-    fit_solved *solved;
-    emr_status status = merge_tensor(t, &solved, error);
-    if (status)
-        return status;
-    for (size_t i = 0; i < c->count; i++)
-        values[i] = solved->sides[0][(c->first + i) / FIT_TILE][(c->first + i) % FIT_TILE];
-    fit_solved_release(solved);
-    return emr_convert(t->dtype, c->out, EMR_DTYPE_F64, values, c->count);
-}
-
-static emr_status add_float(zip_model *z, emr_model *model, const emr_tensor *tensor, emr_dtype dtype,
-                            emr_error *error)
-{
-    zip_merged *t = &z->tensors[z->n_tensors];
-    emr_tensor_desc desc = EMR_INIT(emr_tensor_desc);
-    *t = (zip_merged){.model = z, .number = z->n_tensors, .dtype = dtype ? dtype : emr_tensor_dtype(tensor)};
-    t->tensors = fit_allocate(&z->host, z->n_models, sizeof *t->tensors);
-    if (!t->tensors)
-        return fit_no_memory(error);
-    z->n_tensors++;
-    emr_status status = EMR_OK;
-    for (uint32_t m = 0; !status && m < z->n_models; m++)
-        status = fit_same_tensor(z->models[m], tensor, &t->tensors[m], error);
-    desc.name = emr_tensor_name(tensor);
-    desc.dtype = t->dtype;
-    desc.rank = emr_tensor_rank(tensor);
-    desc.shape = emr_tensor_shape(tensor);
-    desc.compute = compute_merged;
-    desc.user = t;
-    desc.max_count = COUNT_MAX;
-    return status ? status : emr_model_add(model, &desc, error);
-}
-
-static emr_status add_tensors(zip_model *z, emr_model *model, const emr_zip_options *o, emr_error *error)
-{
-    emr_status status = emr_model_copy_metadata(model, z->models[0], error);
-    for (uint32_t i = 0; !status && i < emr_model_n_tensors(z->models[0]); i++) {
-        const emr_tensor *tensor = emr_model_tensor(z->models[0], i);
-        status = emr_dtype_is_float(emr_tensor_dtype(tensor)) ? add_float(z, model, tensor, o->dtype, error)
-                                                              : emr_model_add_tensor(model, tensor, error);
-    }
     return status;
 }
 
@@ -512,8 +437,6 @@ static emr_status make_zip(const fit_host *host, const emr_permutation_spec *spe
     z->host = *host;
     z->spec = spec_share(spec);
     z->n_models = o->n_models;
-    atomic_flag_clear(&z->cache.lock);
-    z->cache.bytes_max = host->memory_bytes ? host->memory_bytes / 2 : CACHE_BYTES;
     z->models = fit_allocate(host, o->n_models, sizeof *z->models);
     z->groups = make_groups(z);
     emr_status status = z->models && groups_are_whole(z, z->groups) ? EMR_OK : fit_no_memory(error);
@@ -521,10 +444,6 @@ static emr_status make_zip(const fit_host *host, const emr_permutation_spec *spe
         z->models[m] = o->models[m];
         status = o->models[m] ? emr_permutation_spec_check(spec, o->models[m], error)
                               : emr_error_format(error, EMR_EINVAL, "emr_zip_options: a model is NULL");
-    }
-    if (!status) {
-        z->tensors = fit_allocate(host, emr_model_n_tensors(z->models[0]), sizeof *z->tensors);
-        status = z->tensors ? EMR_OK : fit_no_memory(error);
     }
     return status ? status : search_groups(z, o, report, error);
 }
@@ -546,22 +465,16 @@ emr_status emr_zip_open_model(const emr_permutation_spec *spec, const emr_zip_op
         status = fit_host_take(&host, o.resources, error);
     if (!status)
         status = make_zip(&host, spec, &o, &z, &found, error);
-    emr_model_options made = EMR_INIT(emr_model_options);
-    made.allocator = &host.allocator;
-    made.name = "zipped";
-    made.user = z;
-    made.destroy = destroy_zip;
-    if (!status)
-        status = emr_model_create(model, &made, error);
     if (status) {
         if (z)
             destroy_zip(z);
         return status;
     }
-    status = add_tensors(z, *model, &o, error);
-    if (!status && report && FIT_GIVE(report, &found, emr_match_report, n_groups))
-        status = emr_error_format(error, EMR_EINVAL, "emr_match_report: size is not set");
-    if (status)
+    const fit_whole_options whole = {"zipped", z->models, z->n_models, o.dtype, merge_zipped, z, destroy_zip};
+    status = fit_whole_open(&host, &whole, model, error);
+    if (!status && report && FIT_GIVE(report, &found, emr_match_report, n_groups)) {
         emr_model_destroy(model);
+        status = emr_error_format(error, EMR_EINVAL, "emr_match_report: size is not set");
+    }
     return status;
 }
