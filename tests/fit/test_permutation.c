@@ -253,6 +253,7 @@ static void what_does_not_fit_is_refused(void **state)
     assert_ok(emr_permutation_set_units(p, "g", good, &error), &error);
     assert_int_equal(emr_permutation_units(p, "g")[0], 3);
     assert_null(emr_permutation_units(p, "h"));
+    emr_permutation_spec_destroy(&spec);
     assert_int_equal(emr_permutation_spec_derive(&spec, none.model, NULL, NULL, &error), EMR_EUNSUPPORTED);
     assert_int_equal(emr_permutation_spec_derive(&spec, none.model, "[]", NULL, &error), EMR_EFORMAT);
     emr_permutation_destroy(&p);
