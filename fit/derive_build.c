@@ -1,0 +1,149 @@
+/* derive_build.c - see derive.h. */
+#include "derive.h"
+
+#include <string.h>
+
+void stop_deriving(deriving *d, emr_status status, const char *what, const char *name)
+{
+    if (!d->status)
+        d->status = emr_error_format(d->error, status, "%F: %s '%s'", emr_model_name(d->model), what, name);
+}
+
+const emr_tensor *find_tensor(const deriving *d, const char *name)
+{
+    return emr_model_find_tensor(d->model, name);
+}
+
+const char *join(names *n, const char *prefix, const char *name)
+{
+    char *text = n->text[n->turn++ % 4];
+    size_t before = strlen(prefix), length = strlen(name), dot = before && length ? 1 : 0;
+    text[0] = '\0'; /* of what is too long: no tensor has that name */
+    if (before + dot + length >= NAME_BYTES)
+        return text;
+    memmove(text, prefix, before);
+    text[before] = '.';
+    memmove(text + before + dot, name, length + 1);
+    return text;
+}
+
+uint64_t length_of(deriving *d, const char *prefix, const char *name, uint32_t axis)
+{
+    names n = {.turn = 0};
+    const char *whole = join(&n, prefix, name);
+    const emr_tensor *t = find_tensor(d, whole);
+    if (t && axis < emr_tensor_rank(t))
+        return emr_tensor_shape(t)[axis];
+    stop_deriving(d, EMR_EMISMATCH, "the permutation spec needs the tensor", whole);
+    return 0;
+}
+
+spec_axis *makes(deriving *d, spec_group *g, spec_part part, const char *prefix, const char *name,
+                 uint32_t axis)
+{
+    names n = {.turn = 0};
+    spec_axis *a = spec_add_axis(d->spec, g, join(&n, prefix, name), axis);
+    a->part = part;
+    return a;
+}
+
+spec_axis *reads(deriving *d, spec_group *g, spec_part part, const char *prefix, const char *name,
+                 uint32_t axis)
+{
+    spec_axis *a = makes(d, g, part, prefix, name, axis);
+    a->is_input = true;
+    return a;
+}
+
+void both(deriving *d, spec_group *g, spec_part part, const char *prefix, const char *layer, uint32_t axis)
+{
+    names n = {.turn = 0};
+    const char *place = join(&n, prefix, layer), *bias = join(&n, place, "bias");
+    makes(d, g, part, place, "weight", axis);
+    if (find_tensor(d, bias))
+        makes(d, g, part, place, "bias", 0);
+}
+
+void third(deriving *d, spec_group *g, spec_part part, const char *prefix, const char *layer, uint32_t axis,
+           uint64_t offset)
+{
+    size_t before = g->n_axes;
+    both(d, g, part, prefix, layer, axis);
+    for (size_t i = before; i < g->n_axes; i++)
+        g->axes[i].offset = offset;
+}
+
+void site(deriving *d, spec_group *g, const char *prefix, const char *name)
+{
+    names n = {.turn = 0};
+    spec_add_site(d->spec, g, join(&n, prefix, name));
+}
+
+void layer(deriving *d, const char *prefix, const char *name, const char *site_name, uint32_t input_axis)
+{
+    names n = {.turn = 0};
+    const char *place = join(&n, prefix, name), *weight = join(&n, place, "weight"),
+               *bias = join(&n, place, "bias");
+    if (!find_tensor(d, weight))
+        return;
+    names m = {.turn = 0};
+    spec_add_layer(d->spec, weight, find_tensor(d, bias) ? bias : NULL, join(&m, prefix, site_name))
+        ->input_axis = input_axis;
+}
+
+spec_group *units(deriving *d, const char *prefix, const char *name, uint64_t n_units)
+{
+    names n = {.turn = 0};
+    spec_group *g = spec_add_group(d->spec, join(&n, prefix, name));
+    g->n_units = n_units;
+    return g;
+}
+
+spec_group *heads(deriving *d, const char *prefix, const char *name, uint64_t n_heads, uint64_t n_kv_heads,
+                  uint64_t head_dim)
+{
+    spec_group *g = units(d, prefix, name, 0);
+    g->is_heads = true;
+    g->n_heads = (uint32_t)(n_heads <= SPEC_UNITS_MAX ? n_heads : 0);
+    g->n_kv_heads = (uint32_t)(n_kv_heads <= SPEC_UNITS_MAX ? n_kv_heads : 0);
+    g->head_dim = (uint32_t)(head_dim <= SPEC_UNITS_MAX ? head_dim : 0);
+    return g;
+}
+
+uint64_t config_number(const deriving *d, const char *key)
+{
+    static const char *const parts[] = {NULL, "text_config", "vision_config"};
+    for (size_t i = 0; i < 3; i++) {
+        const json_t *object = parts[i] ? json_object_get(d->config, parts[i]) : d->config;
+        const json_t *value = json_object_get(object, key);
+        if (json_is_integer(value) && json_integer_value(value) > 0)
+            return (uint64_t)json_integer_value(value);
+    }
+    return 0;
+}
+
+uint64_t need_number(deriving *d, const char *key, const char *other)
+{
+    uint64_t n = config_number(d, key);
+    n = n || !other ? n : config_number(d, other);
+    if (!n)
+        stop_deriving(d, EMR_EMISMATCH, "the permutation spec needs config.json's number", key);
+    return n ? n : 1;
+}
+
+void end_stream(deriving *d, stream *s, uint64_t width, const char *prefix, const char *site_name)
+{
+    if (d->residual && !d->status) {
+        spec_group *g = units(d, "", "residual", width);
+        spec_axis *axes = s->group.axes;
+        size_t n = s->group.n_axes, room = s->group.axes_room;
+        g->axes = axes;
+        g->n_axes = n;
+        g->axes_room = room;
+        s->group = (spec_group){0};
+        site(d, g, prefix, site_name);
+    }
+    for (size_t i = 0; i < s->group.n_axes; i++)
+        fit_release(&d->spec->host, s->group.axes[i].tensor);
+    fit_release(&d->spec->host, s->group.axes);
+}

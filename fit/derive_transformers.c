@@ -1,0 +1,165 @@
+/* derive_transformers.c - GPT-2, BERT and Llama. */
+#include "derive.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* GPT-2: Conv1D weights are [in, out]; q, k and v are thirds of c_attn. */
+void derive_gpt2(deriving *d, const char *root)
+{
+    stream s = {0};
+    names n = {.turn = 0};
+    uint64_t width = length_of(d, root, "wte.weight", 1),
+             n_heads = need_number(d, "n_head", "num_attention_heads");
+    makes(d, &s.group, PART_UNITS, root, "wte.weight", 1);
+    makes(d, &s.group, PART_UNITS, root, "wpe.weight", 1);
+    for (unsigned i = 0; !d->status; i++) {
+        char h[NAME_BYTES / 2];
+        snprintf(h, sizeof h, "%s%sh.%u", root, root[0] ? "." : "", i);
+        if (!find_tensor(d, join(&n, h, "mlp.c_fc.weight")))
+            break;
+        spec_group *g = heads(d, h, "attn", n_heads, n_heads, width / n_heads);
+        third(d, g, PART_Q, h, "attn.c_attn", 1, 0);
+        third(d, g, PART_K, h, "attn.c_attn", 1, width);
+        third(d, g, PART_V, h, "attn.c_attn", 1, 2 * width);
+        for (size_t k = 0; k < g->n_axes; k++) /* biases have one axis */
+            g->axes[k].axis = strstr(g->axes[k].tensor, ".bias") ? 0 : 1;
+        reads(d, g, PART_O, h, "attn.c_proj.weight", 0);
+        site(d, g, h, "attn.c_proj");
+        spec_set_text(d->spec, &g->qk_site, join(&n, h, "attn.c_attn"));
+        g = units(d, h, "mlp", length_of(d, h, "mlp.c_fc.weight", 1));
+        makes(d, g, PART_UNITS, h, "mlp.c_fc.weight", 1);
+        makes(d, g, PART_UNITS, h, "mlp.c_fc.bias", 0);
+        reads(d, g, PART_UNITS, h, "mlp.c_proj.weight", 0);
+        site(d, g, h, "mlp.c_proj");
+        both(d, &s.group, PART_UNITS, h, "ln_1", 0);
+        both(d, &s.group, PART_UNITS, h, "ln_2", 0);
+        reads(d, &s.group, PART_UNITS, h, "attn.c_attn.weight", 0);
+        reads(d, &s.group, PART_UNITS, h, "mlp.c_fc.weight", 0);
+        makes(d, &s.group, PART_UNITS, h, "attn.c_proj.weight", 1);
+        makes(d, &s.group, PART_UNITS, h, "attn.c_proj.bias", 0);
+        makes(d, &s.group, PART_UNITS, h, "mlp.c_proj.weight", 1);
+        makes(d, &s.group, PART_UNITS, h, "mlp.c_proj.bias", 0);
+        layer(d, h, "attn.c_attn", "attn.c_attn", 0);
+        layer(d, h, "attn.c_proj", "attn.c_proj", 0);
+        layer(d, h, "mlp.c_fc", "mlp.c_fc", 0);
+        layer(d, h, "mlp.c_proj", "mlp.c_proj", 0);
+    }
+    both(d, &s.group, PART_UNITS, root, "ln_f", 0);
+    if (find_tensor(d, "lm_head.weight"))
+        reads(d, &s.group, PART_UNITS, "", "lm_head.weight", 1);
+    end_stream(d, &s, width, "", "lm_head");
+}
+
+/* BERT and its like; `root` is what stands before "encoder". */
+void derive_bert(deriving *d, const char *root)
+{
+    static const char *const inputs[] = {"query", "key", "value"};
+    static const spec_part parts[] = {PART_Q, PART_K, PART_V};
+    stream s = {0};
+    names n = {.turn = 0};
+    uint64_t width = length_of(d, root, "embeddings.word_embeddings.weight", 1);
+    uint64_t n_heads = need_number(d, "num_attention_heads", NULL);
+    makes(d, &s.group, PART_UNITS, root, "embeddings.word_embeddings.weight", 1);
+    makes(d, &s.group, PART_UNITS, root, "embeddings.position_embeddings.weight", 1);
+    makes(d, &s.group, PART_UNITS, root, "embeddings.token_type_embeddings.weight", 1);
+    both(d, &s.group, PART_UNITS, root, "embeddings.LayerNorm", 0);
+    for (unsigned i = 0; !d->status; i++) {
+        char p[NAME_BYTES / 2], a[NAME_BYTES / 2 + 32];
+        snprintf(p, sizeof p, "%s%sencoder.layer.%u", root, root[0] ? "." : "", i);
+        snprintf(a, sizeof a, "%s.attention.self", p);
+        if (!find_tensor(d, join(&n, p, "intermediate.dense.weight")))
+            break;
+        spec_group *g = heads(d, p, "attention", n_heads, n_heads, width / n_heads);
+        for (size_t k = 0; k < 3; k++)
+            both(d, g, parts[k], a, inputs[k], 0);
+        reads(d, g, PART_O, p, "attention.output.dense.weight", 1);
+        site(d, g, p, "attention.output.dense");
+        spec_set_text(d->spec, &g->qk_site, join(&n, a, "input"));
+        g = units(d, p, "mlp", length_of(d, p, "intermediate.dense.weight", 0));
+        both(d, g, PART_UNITS, p, "intermediate.dense", 0);
+        reads(d, g, PART_UNITS, p, "output.dense.weight", 1);
+        site(d, g, p, "output.dense");
+        for (size_t k = 0; k < 3; k++) {
+            reads(d, &s.group, PART_UNITS, a, join(&n, inputs[k], "weight"), 1);
+            layer(d, a, inputs[k], "input", 1);
+        }
+        both(d, &s.group, PART_UNITS, p, "attention.output.dense", 0);
+        both(d, &s.group, PART_UNITS, p, "attention.output.LayerNorm", 0);
+        reads(d, &s.group, PART_UNITS, p, "intermediate.dense.weight", 1);
+        both(d, &s.group, PART_UNITS, p, "output.dense", 0);
+        both(d, &s.group, PART_UNITS, p, "output.LayerNorm", 0);
+        layer(d, p, "attention.output.dense", "attention.output.dense", 1);
+        layer(d, p, "intermediate.dense", "intermediate.dense", 1);
+        layer(d, p, "output.dense", "output.dense", 1);
+    }
+    const char *head = find_tensor(d, "classifier.weight") ? "classifier" : NULL;
+    if (find_tensor(d, join(&n, root, "pooler.dense.weight"))) {
+        if (head) {
+            spec_group *g = units(d, root, "pooler", length_of(d, root, "pooler.dense.weight", 0));
+            both(d, g, PART_UNITS, root, "pooler.dense", 0);
+            reads(d, g, PART_UNITS, "classifier", "weight", 1);
+            site(d, g, "classifier", "");
+        }
+        layer(d, root, "pooler.dense", "pooler.dense", 1);
+        reads(d, &s.group, PART_UNITS, root, "pooler.dense.weight", 1);
+    } else if (head) {
+        reads(d, &s.group, PART_UNITS, "classifier", "weight", 1);
+    }
+    if (head)
+        layer(d, "classifier", "", "", 1);
+    end_stream(d, &s, width, root, "pooler.dense");
+}
+
+/* Llama, Mistral, Qwen2, Qwen3: rotary positions give every dimension of q and k a frequency of its own. */
+void derive_llama(deriving *d, const char *root)
+{
+    static const char *const inputs[] = {"q_proj", "k_proj", "v_proj"};
+    static const spec_part parts[] = {PART_Q, PART_K, PART_V};
+    stream s = {0};
+    names n = {.turn = 0};
+    uint64_t width = length_of(d, root, "embed_tokens.weight", 1),
+             n_heads = need_number(d, "num_attention_heads", NULL);
+    uint64_t n_kv = config_number(d, "num_key_value_heads"), head_dim = config_number(d, "head_dim");
+    n_kv = n_kv ? n_kv : n_heads;
+    head_dim = head_dim ? head_dim : width / n_heads;
+    makes(d, &s.group, PART_UNITS, root, "embed_tokens.weight", 1);
+    for (unsigned i = 0; !d->status; i++) {
+        char p[NAME_BYTES / 2], a[NAME_BYTES / 2 + 32], m[NAME_BYTES / 2 + 32];
+        snprintf(p, sizeof p, "%s%slayers.%u", root, root[0] ? "." : "", i);
+        snprintf(a, sizeof a, "%s.self_attn", p);
+        snprintf(m, sizeof m, "%s.mlp", p);
+        if (!find_tensor(d, join(&n, p, "mlp.up_proj.weight")))
+            break;
+        spec_group *g = heads(d, a, "", n_heads, n_kv, head_dim);
+        g->fixed_qk = true;
+        for (size_t k = 0; k < 3; k++)
+            both(d, g, parts[k], a, inputs[k], 0);
+        reads(d, g, PART_O, a, "o_proj.weight", 1);
+        site(d, g, a, "o_proj");
+        spec_set_text(d->spec, &g->qk_site, join(&n, a, "input"));
+        g = units(d, m, "", length_of(d, m, "up_proj.weight", 0));
+        both(d, g, PART_UNITS, m, "gate_proj", 0);
+        both(d, g, PART_UNITS, m, "up_proj", 0);
+        reads(d, g, PART_UNITS, m, "down_proj.weight", 1);
+        site(d, g, m, "down_proj");
+        makes(d, &s.group, PART_UNITS, p, "input_layernorm.weight", 0);
+        makes(d, &s.group, PART_UNITS, p, "post_attention_layernorm.weight", 0);
+        for (size_t k = 0; k < 3; k++) {
+            reads(d, &s.group, PART_UNITS, a, join(&n, inputs[k], "weight"), 1);
+            layer(d, a, inputs[k], "input", 1);
+        }
+        both(d, &s.group, PART_UNITS, a, "o_proj", 0);
+        reads(d, &s.group, PART_UNITS, m, "gate_proj.weight", 1);
+        reads(d, &s.group, PART_UNITS, m, "up_proj.weight", 1);
+        both(d, &s.group, PART_UNITS, m, "down_proj", 0);
+        layer(d, a, "o_proj", "o_proj", 1);
+        layer(d, m, "gate_proj", "input", 1);
+        layer(d, m, "up_proj", "input", 1);
+        layer(d, m, "down_proj", "down_proj", 1);
+    }
+    makes(d, &s.group, PART_UNITS, root, "norm.weight", 0);
+    if (find_tensor(d, "lm_head.weight"))
+        reads(d, &s.group, PART_UNITS, "", "lm_head.weight", 1);
+    end_stream(d, &s, width, "", "lm_head");
+}

@@ -1,0 +1,211 @@
+/* similarity.c - how similar units are by their weights:
+ *
+ *     inner product    sum over the group's entries of <A's slice, B's slice>     (Git Re-Basin, equation 2, with one group free)
+ *     correlation      Pearson's, of all of a unit's weights as one vector        (MuDSC) */
+#include "match.h"
+
+#include "slices.h"
+
+#include <math.h>
+#include <string.h>
+
+#define LEAST_DEVIATIONS                                                                                     \
+    1e-7 /* the product of two deviations is at least that, as in the authors' program: units that never vary
+                                 have the correlation 0 */
+
+void fit_similarity_clear(fit_similarity *s)
+{
+    for (int part = 0; part < N_PARTS; part++) {
+        fit_release(s->host, s->of[part]);
+        s->of[part] = NULL;
+    }
+}
+
+spec_part fit_similarity_part(const spec_group *g, spec_part part, emr_similarity_kind kind)
+{
+    if (kind != EMR_SIMILARITY_KIND_CORRELATION || !g->is_heads || g->n_heads != g->n_kv_heads)
+        return part;
+    return part == PART_Q ? PART_K : part == PART_O ? PART_V : part;
+}
+
+emr_status fit_similarity_need(fit_similarity *s, const spec_group *g, spec_part part, emr_error *error)
+{
+    size_t n = (size_t)spec_part_units(g, part);
+    if (!s->of[part])
+        s->of[part] = fit_allocate(s->host, n, n * sizeof(double));
+    return s->of[part] ? EMR_OK : fit_no_memory(error);
+}
+
+/* Sums of one part: products in tiles, and what correlations need beside. */
+typedef struct comparison {
+    const fit_host *host;
+    const fit_kernels *kernels;
+    size_t n, n_panels, n_rows; /* rows that are in the panels */
+    fit_panel *panels[2];       /* A's and B's, FIT_SLICE_ROWS of each panel */
+    fit_panel *tiles;           /* n_panels x n_panels of them */
+    double *sums[2], *squares[2];
+    uint64_t count; /* numbers of a unit */
+    bool is_exact;
+} comparison;
+
+static void add_tiles(void *arg, size_t p)
+{
+    const comparison *c = arg;
+    for (size_t q = 0; q < c->n_panels; q++) {
+        fit_panel *tile = c->tiles + (p * c->n_panels + q) * FIT_TILE;
+        const fit_panel *a = (const fit_panel *)c->panels[0] + p * FIT_SLICE_ROWS,
+                        *b = (const fit_panel *)c->panels[1] + q * FIT_SLICE_ROWS;
+        if (c->is_exact)
+            c->kernels->add_exact(tile, a, b, c->n_rows);
+        else
+            c->kernels->add(tile, a, b, c->n_rows);
+    }
+}
+
+static void add_moments(const comparison *c, int model)
+{
+    for (size_t unit = 0; unit < c->n; unit++)
+        for (size_t k = 0; k < c->n_rows; k++) {
+            double x = c->panels[model][unit / FIT_TILE * FIT_SLICE_ROWS + k][unit % FIT_TILE];
+            c->sums[model][unit] += x;
+            c->squares[model][unit] += x * x;
+        }
+}
+
+static emr_status add_slices(comparison *c, const fit_slices *a, const fit_slices *b, emr_error *error)
+{
+    for (uint64_t first = 0; first < a->n_rows; first += FIT_SLICE_ROWS) {
+        c->n_rows = a->n_rows - first < FIT_SLICE_ROWS ? (size_t)(a->n_rows - first) : FIT_SLICE_ROWS;
+        emr_status status = fit_slices_read(a, first, c->n_rows, c->panels[0], error);
+        if (!status)
+            status = fit_slices_read(b, first, c->n_rows, c->panels[1], error);
+        if (status)
+            return status;
+        fit_for(c->host, c->n_panels, add_tiles, c);
+        add_moments(c, 0);
+        add_moments(c, 1);
+    }
+    c->count += a->n_rows;
+    return EMR_OK;
+}
+
+/* One entry of the group, in both models. */
+static emr_status compare_entry(comparison *c, const emr_permutation *p, const spec_group *g,
+                                const spec_axis *axis, const emr_model *a, const emr_model *b,
+                                emr_error *error)
+{
+    const emr_tensor *ours = emr_model_find_tensor(a, axis->tensor),
+                     *theirs = emr_model_find_tensor(b, axis->tensor);
+    fit_slices slices[2];
+    if (!emr_tensor_same_shape(ours, theirs))
+        return emr_error_format(error, EMR_EMISMATCH, "%F: tensor '%T' has another shape than in %F",
+                                emr_model_name(b), axis->tensor, emr_model_name(a));
+    c->is_exact = emr_tensor_dtype(ours) != EMR_DTYPE_F64 && emr_tensor_dtype(theirs) != EMR_DTYPE_F64;
+    emr_status status = fit_slices_create(&slices[0], c->host, NULL, ours, g, axis, error);
+    if (status)
+        return status;
+    status = fit_slices_create(&slices[1], c->host, p, theirs, g, axis, error);
+    if (!status) {
+        status = add_slices(c, &slices[0], &slices[1], error);
+        fit_slices_destroy(&slices[1]);
+    }
+    fit_slices_destroy(&slices[0]);
+    return status;
+}
+
+static double deviation(const comparison *c, int model, size_t unit)
+{
+    double n = (double)c->count, mean = c->sums[model][unit] / n,
+           square = c->squares[model][unit] / n - mean * mean;
+    return square > 0 ? sqrt(square) : 0;
+}
+
+/* What the tiles say, added to the part's matrix. False: something is not finite. */
+static bool take_tiles(const comparison *c, double *of, emr_similarity_kind kind)
+{
+    double n = (double)c->count;
+    bool is_finite = true;
+    for (size_t i = 0; i < c->n; i++) {
+        double deviation_a = kind == EMR_SIMILARITY_KIND_CORRELATION ? deviation(c, 0, i) : 0;
+        for (size_t j = 0; j < c->n; j++) {
+            double sum =
+                c->tiles[(i / FIT_TILE * c->n_panels + j / FIT_TILE) * FIT_TILE + i % FIT_TILE][j % FIT_TILE];
+            if (kind == EMR_SIMILARITY_KIND_CORRELATION) {
+                double both = deviation_a * deviation(c, 1, j);
+                sum = (sum / n - c->sums[0][i] / n * (c->sums[1][j] / n)) /
+                      (both > LEAST_DEVIATIONS ? both : LEAST_DEVIATIONS);
+            }
+            of[i * c->n + j] += sum;
+            is_finite = is_finite && sum - sum == 0;
+        }
+    }
+    return is_finite;
+}
+
+static bool make_comparison(comparison *c)
+{
+    size_t rows = c->n_panels * FIT_SLICE_ROWS;
+    c->panels[0] = fit_allocate(c->host, rows, sizeof(fit_panel));
+    c->panels[1] = fit_allocate(c->host, rows, sizeof(fit_panel));
+    c->tiles = fit_allocate(c->host, c->n_panels * c->n_panels, FIT_TILE * sizeof(fit_panel));
+    for (int model = 0; model < 2; model++) {
+        c->sums[model] = fit_allocate(c->host, c->n, sizeof(double));
+        c->squares[model] = fit_allocate(c->host, c->n, sizeof(double));
+    }
+    return c->panels[0] && c->panels[1] && c->tiles && c->sums[0] && c->sums[1] && c->squares[0] &&
+           c->squares[1];
+}
+
+static void free_comparison(comparison *c)
+{
+    fit_release(c->host, c->tiles);
+    for (int model = 0; model < 2; model++) {
+        fit_release(c->host, c->panels[model]);
+        fit_release(c->host, c->sums[model]);
+        fit_release(c->host, c->squares[model]);
+    }
+}
+
+/* All entries of a part together. */
+static emr_status compare_part(fit_similarity *s, const emr_permutation *p, const spec_group *g,
+                               spec_part part, const emr_model *a, const emr_model *b,
+                               emr_similarity_kind kind, emr_error *error)
+{
+    comparison c = {.host = s->host, .kernels = fit_kernels_select(), .n = (size_t)spec_part_units(g, part)};
+    c.n_panels = fit_n_panels(c.n);
+    emr_status status = fit_similarity_need(s, g, part, error);
+    if (!status && !make_comparison(&c))
+        status = fit_no_memory(error);
+    for (size_t i = 0; !status && i < g->n_axes; i++)
+        if (g->axes[i].is_matched && fit_similarity_part(g, g->axes[i].part, kind) == part)
+            status = compare_entry(&c, p, g, &g->axes[i], a, b, error);
+    if (!status && !take_tiles(&c, s->of[part], kind))
+        status =
+            emr_error_format(error, EMR_ENONFINITE, "group '%s': weights of %F or %F are NaN or infinite",
+                             g->name, emr_model_name(a), emr_model_name(b));
+    free_comparison(&c);
+    return status;
+}
+
+static bool has_part(const spec_group *g, spec_part part, emr_similarity_kind kind)
+{
+    for (size_t i = 0; i < g->n_axes; i++)
+        if (g->axes[i].is_matched && fit_similarity_part(g, g->axes[i].part, kind) == part)
+            return true;
+    return false;
+}
+
+emr_status fit_weight_similarity(fit_similarity *s, const fit_host *host, const emr_permutation *p,
+                                 size_t group, const emr_model *a, const emr_model *b,
+                                 emr_similarity_kind kind, emr_error *error)
+{
+    const spec_group *g = &p->spec->groups[group];
+    emr_status status = EMR_OK;
+    *s = (fit_similarity){.host = host};
+    for (int part = 0; !status && part < N_PARTS; part++)
+        if (has_part(g, (spec_part)part, kind))
+            status = compare_part(s, p, g, (spec_part)part, a, b, kind, error);
+    if (status)
+        fit_similarity_clear(s);
+    return status;
+}
