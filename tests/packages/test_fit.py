@@ -1,5 +1,7 @@
 """test_fit.py EMR - permutation specs of transformers' own models: hidden units in a random order change no output, and what
 comes out is a folder that loads. With the residual stream too, wherever a head is one that is known."""
+import json
+
 import support  # first: it finds the python3 that has the packages
 import tiny
 import torch
@@ -122,6 +124,52 @@ def answers(model):
         return [x for x in model.eval()(**given).to_tuple() if torch.is_tensor(x)]
 
 
+def inputs(model, seed):
+    """Batches enough for second moments to have full rank."""
+    dice = torch.Generator().manual_seed(seed)
+    if isinstance(model, (ResNet, TimmViT)) or hasattr(model.config, "patch_size"):
+        return {"pixel_values": torch.randn(96, 3, 8, 8, generator=dice)}
+    return {"input_ids": torch.randint(4, 64, (96, 10), generator=dice)}
+
+
+def collect(model, path, spec, given, patches=True):
+    """What every site of a spec reads, as rows: that of its layers, which must be the same for all of them. Convolutions read
+    patches, or pixels. Modules are found by their weights: names in files are not always theirs."""
+    sites, hooks, weights = {}, [], support.load_folder(path)
+    linear = [m for m in model.modules() if torch.is_tensor(getattr(m, "weight", None)) and not isinstance(m, nn.Embedding)]
+
+    def note(site, module, rows):
+        if isinstance(module, nn.Conv2d):
+            rows = F.unfold(rows, module.kernel_size, module.dilation, module.padding, module.stride).transpose(1, 2) \
+                if patches else rows.permute(0, 2, 3, 1)
+        rows = rows.detach().double().reshape(-1, rows.shape[-1])
+        assert site not in sites or torch.equal(sites[site], rows), f"{site}: layers read different things"
+        sites[site] = rows
+
+    for layer in spec["layers"]:
+        weight = weights[layer["weight"]]
+        module, = (m for m in linear if m.weight.shape == weight.shape and torch.equal(m.weight, weight))
+        hooks.append(module.register_forward_pre_hook(lambda m, args, site=layer["site"]: note(site, m, args[0])))
+    with torch.no_grad():
+        model.eval()(*given.values()) if isinstance(model, (ResNet, TimmViT)) else model.eval()(**given)
+    for hook in hooks:
+        hook.remove()
+    assert sites
+    return sites
+
+
+def save_gram(path, *models):
+    """Sums of products of what models read at their sites, as docs/fitting.md has them."""
+    sums, metadata = {}, {"format": "emr-gram", "version": "1"}
+    for site in models[0]:
+        z = torch.cat([*(sites[site] for sites in models), torch.ones(len(models[0][site]), 1, dtype=torch.float64)], 1)
+        s = z.T @ z
+        sums[f"{site}.gram"] = s[tuple(torch.triu_indices(len(s), len(s)))].contiguous()
+        metadata[f"widths.{site}"] = ",".join(str(sites[site].shape[1]) for sites in models)
+    save_file(sums, path, metadata)
+    return path
+
+
 def stir(model):
     """Weights large enough for every unit to matter, and statistics that are not 0 and 1."""
     with torch.no_grad():
@@ -172,6 +220,68 @@ class Permuted(support.Suite):
         model.load_state_dict(load_file(out / "model.safetensors"))
         self.assert_near(answers(model), wanted, type(model).__name__)
         self.moved(path, out)
+
+    def made(self, name, seed=1):
+        """A model of that name, and its folder."""
+        torch.manual_seed(seed)
+        path = self.folder / f"{name}-{seed}"
+        if name in TRANSFORMERS:
+            model = stir(TRANSFORMERS[name]())
+            model.save_pretrained(path)
+            return model, path
+        model = stir({"resnet": lambda: ResNet(1), "bottleneck": lambda: ResNet(4), "timm vit": TimmViT}[name]())
+        path.mkdir()
+        save_file(model.state_dict(), path / "model.safetensors", {"format": "pt"})
+        (path / "config.json").write_text('{"num_heads": 4}')
+        return model, path
+
+    def loaded(self, name, like, path):
+        if name in TRANSFORMERS:
+            return type(like).from_pretrained(path)
+        again = ResNet(4) if name == "bottleneck" else type(like)(1) if name == "resnet" else TimmViT()
+        again.load_state_dict(load_file(path / "model.safetensors"))
+        return again.eval()
+
+    def spec(self, path):
+        self.emr("fit", "spec", path, "-o", self.folder / "spec.json", "--force")
+        return json.loads((self.folder / "spec.json").read_text())
+
+    def test_activations_find_the_order(self):
+        """By what units do, of a model and the same in a random order: sites are where the spec says, unit by unit."""
+        for name in (*TRANSFORMERS, "resnet", "bottleneck", "timm vit"):
+            with self.subTest(name):
+                model, path = self.made(name)
+                out, spec, found = self.permuted(path), self.spec(path), self.folder / "found"
+                given = inputs(model, 2)
+                gram = save_gram(self.folder / "gram.safetensors", collect(model, path, spec, given, patches=False),
+                                 collect(self.loaded(name, model, out), out, spec, given, patches=False))
+                report = json.loads(self.emr("fit", "match", path, out, "--gram", gram, "--similarity", "correlation", "--aligned",
+                                             f"{found}/", "--force", "--json"))
+                self.assertEqual(report["matched"]["groups"], len(spec["groups"]))
+                self.assert_same(support.load_folder(found), support.load_folder(path), name)
+
+    def test_regmean_of_real_layers(self):
+        """Every layer is what the formula makes of its own inputs: fused, transposed, shared sites, convolutions over patches."""
+        for name in ("bert", "roberta", "gpt2", "llama, biases", "qwen3", "vit", "resnet", "bottleneck", "timm vit"):
+            with self.subTest(name):
+                models, paths = zip(*(self.made(name, seed) for seed in (1, 2)))
+                spec, words, sites = self.spec(paths[0]), [], []
+                for i, (model, path) in enumerate(zip(models, paths)):
+                    sites.append(collect(model, path, spec, inputs(model, 3 + i)))
+                    words += ["--task", f"{i}={path}", "--gram", f"{i}={save_gram(self.folder / f'{i}.safetensors', sites[i])}"]
+                self.emr("fit", "regmean", *words, "-o", f"{self.folder / 'merged'}/", "--force")
+                merged, own = (support.load_folder(self.folder / "merged"), [support.load_folder(path) for path in paths])
+                for layer in spec["layers"]:
+                    weights = [w[layer["weight"]].double() for w in own]
+                    weights = [w if layer.get("input_axis", 1) == 0 else w.flatten(1).T for w in weights]
+                    moments = [s[layer["site"]].T @ s[layer["site"]] / len(s[layer["site"]]) for s in sites]
+                    moments = [0.9 * g + 0.1 * torch.diag(torch.diag(g)) for g in moments]
+                    mean = sum(weights) / 2  # which inputs that never fire keep
+                    change = torch.linalg.pinv(sum(moments), hermitian=True, rtol=1e-12)
+                    wanted = mean + change @ sum(g @ (w - mean) for g, w in zip(moments, weights))
+                    got = merged[layer["weight"]].double()
+                    got = got if layer.get("input_axis", 1) == 0 else got.flatten(1).T
+                    self.assertLess(float((got - wanted).abs().max()), 1e-5, f"{name}: {layer['weight']}")
 
     def test_heads_that_nobody_knows(self):
         """What reads the residual stream in a way that is not known would compute something else: it is refused."""
