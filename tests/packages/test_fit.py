@@ -283,6 +283,18 @@ class Permuted(support.Suite):
                     got = got if layer.get("input_axis", 1) == 0 else got.flatten(1).T
                     self.assertLess(float((got - wanted).abs().max()), 1e-5, f"{name}: {layer['weight']}")
 
+    def test_pleas_of_convolutions(self):
+        """Units are matched by pixels, convolutions solved over patches: of a network and the same in a random order, that network."""
+        model, path = self.made("bottleneck")
+        out, spec, given, grams = self.permuted(path), self.spec(path), inputs(model, 2), {}
+        for kind in (False, True):
+            grams[kind] = save_gram(self.folder / f"{kind}.safetensors",
+                                    *(collect(self.loaded("bottleneck", model, p), p, spec, given, kind) for p in (path, out)))
+        order, merged = self.folder / "order.safetensors", self.folder / "merged"
+        self.emr("fit", "match", path, out, "--gram", grams[False], "-o", order)
+        self.emr("fit", "pleas", path, out, "--gram", grams[True], "--permutation", order, "-o", f"{merged}/")
+        self.assert_near(answers(self.loaded("bottleneck", model, merged)), answers(model), "PLeaS")
+
     def test_heads_that_nobody_knows(self):
         """What reads the residual stream in a way that is not known would compute something else: it is refused."""
         hf.ViTForMaskedImageModeling(hf.ViTConfig(**SMALL_IMAGES, encoder_stride=4)).save_pretrained(self.folder / "masked")
