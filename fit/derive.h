@@ -59,7 +59,13 @@ void layer(deriving *d, const char *prefix, const char *name, const char *site_n
 typedef struct stream {
     spec_group group;
 } stream;
+/* Heads of common names that read the stream as the network leaves it. */
+void end_in_heads(deriving *d, stream *s);
 void end_stream(deriving *d, stream *s, uint64_t width, const char *prefix, const char *site_name);
+
+/* Ends the derivation where a matrix with an axis of `width` (0: any matrix) is in no group: something else reads the
+ * units that move. */
+void refuse_unknown(deriving *d, uint64_t width);
 
 /* The architectures. `root` is what stands before the names that they have in common. */
 void derive_mlp(deriving *d);

@@ -131,6 +131,43 @@ uint64_t need_number(deriving *d, const char *key, const char *other)
     return n ? n : 1;
 }
 
+static bool is_named(const deriving *d, const char *tensor)
+{
+    for (size_t g = 0; g < d->spec->n_groups; g++)
+        for (size_t i = 0; i < d->spec->groups[g].n_axes; i++)
+            if (strcmp(d->spec->groups[g].axes[i].tensor, tensor) == 0)
+                return true;
+    return false;
+}
+
+static bool has_axis(const emr_tensor *t, uint64_t width)
+{
+    for (uint32_t axis = 0; axis < emr_tensor_rank(t); axis++)
+        if (!width || emr_tensor_shape(t)[axis] == width)
+            return true;
+    return false;
+}
+
+void refuse_unknown(deriving *d, uint64_t width)
+{
+    for (uint32_t i = 0; !d->status && !d->spec->lacks_memory && i < emr_model_n_tensors(d->model); i++) {
+        const emr_tensor *t = emr_model_tensor(d->model, i);
+        if (emr_dtype_is_float(emr_tensor_dtype(t)) && emr_tensor_rank(t) > 1 && has_axis(t, width) &&
+            !is_named(d, emr_tensor_name(t)))
+            stop_deriving(
+                d, EMR_EUNSUPPORTED,
+                "which axes of the permutation spec's groups a tensor has is not known:", emr_tensor_name(t));
+    }
+}
+
+void end_in_heads(deriving *d, stream *s)
+{
+    static const char *const heads[] = {"lm_head.weight", "score.weight", "qa_outputs.weight"};
+    for (size_t i = 0; i < sizeof heads / sizeof *heads; i++)
+        if (find_tensor(d, heads[i]))
+            reads(d, &s->group, PART_UNITS, "", heads[i], 1);
+}
+
 void end_stream(deriving *d, stream *s, uint64_t width, const char *prefix, const char *site_name)
 {
     if (d->residual && !d->status) {
@@ -142,6 +179,7 @@ void end_stream(deriving *d, stream *s, uint64_t width, const char *prefix, cons
         g->axes_room = room;
         s->group = (spec_group){0};
         site(d, g, prefix, site_name);
+        refuse_unknown(d, width);
     }
     for (size_t i = 0; i < s->group.n_axes; i++)
         fit_release(&d->spec->host, s->group.axes[i].tensor);

@@ -46,9 +46,54 @@ void derive_gpt2(deriving *d, const char *root)
         layer(d, h, "mlp.c_proj", "mlp.c_proj", 0);
     }
     both(d, &s.group, PART_UNITS, root, "ln_f", 0);
-    if (find_tensor(d, "lm_head.weight"))
-        reads(d, &s.group, PART_UNITS, "", "lm_head.weight", 1);
+    end_in_heads(d, &s);
     end_stream(d, &s, width, "", "lm_head");
+}
+
+/* A head that predicts words: a transformation of the stream, whose outputs are in the stream's order, for the last weight
+ * is the embeddings'. */
+static void word_head(deriving *d, stream *s, const char *transform, const char *norm, const char *decoder)
+{
+    names n = {.turn = 0};
+    if (!find_tensor(d, join(&n, transform, "weight")))
+        return;
+    reads(d, &s->group, PART_UNITS, transform, "weight", 1);
+    both(d, &s->group, PART_UNITS, transform, "", 0);
+    both(d, &s->group, PART_UNITS, norm, "", 0);
+    if (find_tensor(d, decoder))
+        reads(d, &s->group, PART_UNITS, "", decoder, 1);
+}
+
+/* The pooler's outputs are a group where all that reads them is known. */
+static void bert_pooler(deriving *d, stream *s, const char *root)
+{
+    static const char *const readers[] = {"classifier", "cls.seq_relationship"};
+    names n = {.turn = 0};
+    layer(d, root, "pooler.dense", "pooler.dense", 1);
+    reads(d, &s->group, PART_UNITS, root, "pooler.dense.weight", 1);
+    for (size_t i = 0; i < sizeof readers / sizeof *readers; i++) {
+        if (!find_tensor(d, join(&n, readers[i], "weight")))
+            continue;
+        spec_group *g = units(d, root, "pooler", length_of(d, root, "pooler.dense.weight", 0));
+        both(d, g, PART_UNITS, root, "pooler.dense", 0);
+        reads(d, g, PART_UNITS, readers[i], "weight", 1);
+        site(d, g, readers[i], "");
+        layer(d, readers[i], "", "", 1);
+    }
+}
+
+/* RoBERTa's classifier, which has a layer of its own. */
+static void roberta_classifier(deriving *d, stream *s)
+{
+    reads(d, &s->group, PART_UNITS, "classifier", "dense.weight", 1);
+    layer(d, "classifier", "dense", "dense", 1);
+    if (!find_tensor(d, "classifier.out_proj.weight"))
+        return;
+    spec_group *g = units(d, "classifier", "", length_of(d, "classifier", "dense.weight", 0));
+    both(d, g, PART_UNITS, "classifier", "dense", 0);
+    reads(d, g, PART_UNITS, "classifier", "out_proj.weight", 1);
+    site(d, g, "classifier", "out_proj");
+    layer(d, "classifier", "out_proj", "out_proj", 1);
 }
 
 /* BERT and its like; `root` is what stands before "encoder". */
@@ -93,21 +138,18 @@ void derive_bert(deriving *d, const char *root)
         layer(d, p, "intermediate.dense", "intermediate.dense", 1);
         layer(d, p, "output.dense", "output.dense", 1);
     }
-    const char *head = find_tensor(d, "classifier.weight") ? "classifier" : NULL;
-    if (find_tensor(d, join(&n, root, "pooler.dense.weight"))) {
-        if (head) {
-            spec_group *g = units(d, root, "pooler", length_of(d, root, "pooler.dense.weight", 0));
-            both(d, g, PART_UNITS, root, "pooler.dense", 0);
-            reads(d, g, PART_UNITS, "classifier", "weight", 1);
-            site(d, g, "classifier", "");
-        }
-        layer(d, root, "pooler.dense", "pooler.dense", 1);
-        reads(d, &s.group, PART_UNITS, root, "pooler.dense.weight", 1);
-    } else if (head) {
+    if (find_tensor(d, join(&n, root, "pooler.dense.weight")))
+        bert_pooler(d, &s, root);
+    else if (find_tensor(d, "classifier.weight")) {
         reads(d, &s.group, PART_UNITS, "classifier", "weight", 1);
-    }
-    if (head)
         layer(d, "classifier", "", "", 1);
+    }
+    if (find_tensor(d, "classifier.dense.weight"))
+        roberta_classifier(d, &s);
+    word_head(d, &s, "cls.predictions.transform.dense", "cls.predictions.transform.LayerNorm",
+              "cls.predictions.decoder.weight");
+    word_head(d, &s, "lm_head.dense", "lm_head.layer_norm", "lm_head.decoder.weight");
+    end_in_heads(d, &s);
     end_stream(d, &s, width, root, "pooler.dense");
 }
 
@@ -159,7 +201,6 @@ void derive_llama(deriving *d, const char *root)
         layer(d, m, "down_proj", "down_proj", 1);
     }
     makes(d, &s.group, PART_UNITS, root, "norm.weight", 0);
-    if (find_tensor(d, "lm_head.weight"))
-        reads(d, &s.group, PART_UNITS, "", "lm_head.weight", 1);
+    end_in_heads(d, &s);
     end_stream(d, &s, width, "", "lm_head");
 }

@@ -198,4 +198,5 @@ void derive_resnet(deriving *d, const char *root)
     reads(d, &d->spec->groups[stage], PART_UNITS, root, "fc.weight", 1);
     site(d, &d->spec->groups[stage], root, "fc");
     layer(d, root, "fc", "fc", 1);
+    refuse_unknown(d, 0);
 }

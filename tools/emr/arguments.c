@@ -16,7 +16,20 @@ enum {
     KINSHIP = 256,
     SEARCH = 512,
     REPORT = 1024,
-    ALL = 2047
+    FIT_SPEC = 2048,
+    FIT_MATCH = 4096,
+    FIT_PERMUTE = 8192,
+    FIT_REGMEAN = 16384,
+    FIT_PLEAS = 32768,
+    FIT_ZIP = 65536,
+    FIT_SPECTRAL = 131072,
+    FIT_PAIR = FIT_MATCH | FIT_PLEAS | FIT_ZIP, /* models side by side */
+    FIT_TASKS = FIT_REGMEAN | FIT_SPECTRAL,     /* models as tasks */
+    FIT_MERGES = FIT_PLEAS | FIT_ZIP | FIT_TASKS,
+    FIT_OUT = FIT_PAIR | FIT_TASKS | FIT_PERMUTE,                /* that write a model */
+    FIT_SPECS = FIT_PAIR | FIT_SPEC | FIT_PERMUTE | FIT_REGMEAN, /* that need a spec */
+    FIT = FIT_OUT | FIT_SPEC,
+    ALL = 2047 | FIT
 };
 
 typedef struct option option;
@@ -261,6 +274,54 @@ static const char *set_timeout(arguments *a, const option *o, const char *value)
     return !wrong && !(a->search.timeout > 0) ? "must be above 0" : wrong;
 }
 
+static const char *set_random(arguments *a, const option *o, const char *value)
+{
+    a->fit.has_random = 1;
+    return set_seed(a, o, value);
+}
+
+static const char *set_given(arguments *a, const option *o, const char *value)
+{
+    given_number *number = option_member(a, o);
+    number->is_given = 1;
+    return parse_number(value, value + strlen(value), &number->value) ? NULL : "is no number";
+}
+
+static const char *set_amount(arguments *a, const option *o, const char *value)
+{
+    const given_number *number = option_member(a, o);
+    const char *wrong = set_given(a, o, value);
+    return !wrong && !(number->value >= 0) ? "must be 0 or more" : wrong;
+}
+
+static const char *set_share(arguments *a, const option *o, const char *value)
+{
+    const given_number *number = option_member(a, o);
+    const char *wrong = set_given(a, o, value);
+    return !wrong && !(number->value >= 0 && number->value <= 1) ? "must be a number from 0 to 1" : wrong;
+}
+
+static const char *add_gram(arguments *a, const option *o, const char *value)
+{
+    (void)o;
+    a->fit.gram_words[a->fit.n_gram_words++] = value;
+    return *value ? NULL : "is empty";
+}
+
+static const char *add_pairs(arguments *a, const option *o, const char *value)
+{
+    (void)o;
+    a->fit.pair_words[a->fit.n_pair_words++] = value;
+    return *value ? NULL : "is empty";
+}
+
+static const char *add_exclusion(arguments *a, const option *o, const char *value)
+{
+    (void)o;
+    a->fit.exclude_globs[a->fit.n_exclude_globs++] = value;
+    return *value ? NULL : "is empty";
+}
+
 static const char *const rule_words[] = {"default", "l1",       "l1-means", "l2",
                                          "norm",    "unbiased", "mixed",    NULL};
 static const char *const per_words[] = {"default", "model", "tensor", "row", NULL};
@@ -276,6 +337,12 @@ static const char *const partner_words[] = {"lowest", "highest", "none", NULL};
 static const char *const pool_words[] = {"all", "top", "last", NULL};
 static const char *const failure_words[] = {"out", "stop", NULL};
 
+static const char *const by_words[] = {"weights", "activations", "both", NULL};
+static const char *const similarity_words[] = {"inner", "correlation", NULL};
+static const char *const bias_words[] = {"mean", "fit", NULL};
+static const char *const weigh_words[] = {"models", "rows", NULL};
+static const char *const target_words[] = {"ensemble", "separate", NULL};
+
 #define VALUE(function, member)             .takes_value = true, .set = function, .offset = offsetof(arguments, member)
 #define CHOICE(member, words, first_number) VALUE(set_choice, member), .choice = words, .first = first_number
 #define COUNT(member, largest)              VALUE(set_count, member), .most = largest
@@ -283,35 +350,37 @@ static const char *const failure_words[] = {"out", "stop", NULL};
 
 static const option option_table[] = {
     {.name = "--base",
-     .commands = MERGE | APPLY | VERIFY | ADD | COMBINE | SEARCH | KINSHIP | REPORT,
+     .commands = MERGE | APPLY | VERIFY | ADD | COMBINE | SEARCH | KINSHIP | REPORT | FIT_SPECTRAL,
      VALUE(set_text, base)},
     {.name = "--task",
-     .commands = MERGE | APPLY | ADD | DROP | COMBINE | SEARCH | KINSHIP | REPORT,
+     .commands = MERGE | APPLY | ADD | DROP | COMBINE | SEARCH | KINSHIP | REPORT | FIT_TASKS,
      .takes_value = true,
      .set = add_task_word},
     {.name = "--tasks",
-     .commands = MERGE | ADD | COMBINE | SEARCH | KINSHIP | REPORT,
+     .commands = MERGE | ADD | COMBINE | SEARCH | KINSHIP | REPORT | FIT_TASKS,
      .takes_value = true,
      .set = add_task_word},
     {.name = "--rename",
-     .commands = MERGE | ADD | COMBINE | SEARCH | KINSHIP | REPORT,
+     .commands = MERGE | ADD | COMBINE | SEARCH | KINSHIP | REPORT | FIT_TASKS,
      .takes_value = true,
      .set = add_rename},
     {.name = "-o",
-     .commands = MERGE | APPLY | EXPORT | ADD | DROP | COMBINE | SEARCH | REPORT,
+     .commands = MERGE | APPLY | EXPORT | ADD | DROP | COMBINE | SEARCH | REPORT | FIT,
      VALUE(set_text, output)},
     {.name = "--output",
-     .commands = MERGE | APPLY | EXPORT | ADD | DROP | COMBINE | SEARCH | REPORT,
+     .commands = MERGE | APPLY | EXPORT | ADD | DROP | COMBINE | SEARCH | REPORT | FIT,
      VALUE(set_text, output)},
-    {.name = "--method", .commands = COMBINE | SEARCH, VALUE(set_text, method)},
+    {.name = "--method", .commands = COMBINE | SEARCH | FIT_SPECTRAL, VALUE(set_text, method)},
     {.name = "--methods", .commands = COMBINE, FLAG(list_methods)},
     {.name = "--config", .commands = COMBINE, VALUE(set_text, config)},
     {.name = "--set", .commands = COMBINE | SEARCH, .takes_value = true, .set = add_setting},
-    {.name = "--seed", .commands = COMBINE | SEARCH, VALUE(set_seed, seed)},
+    {.name = "--seed", .commands = COMBINE | SEARCH | FIT_MATCH | FIT_ZIP, VALUE(set_seed, seed)},
     {.name = "--keep", .commands = COMBINE | SEARCH, .takes_value = true, .set = add_private_glob},
     {.name = "--heads", .commands = MERGE | COMBINE | SEARCH, .takes_value = true, .set = add_head_glob},
     {.name = "--combine-heads", .commands = COMBINE | SEARCH, FLAG(combine_heads)},
-    {.name = "--out-dtype", .commands = COMBINE | SEARCH, CHOICE(dtype, dtype_words, EMR_DTYPE_F32)},
+    {.name = "--out-dtype",
+     .commands = COMBINE | SEARCH | FIT_MERGES,
+     CHOICE(dtype, dtype_words, EMR_DTYPE_F32)},
     {.name = "--evaluate", .commands = SEARCH, .takes_value = true, .set = add_evaluation},
     {.name = "--timeout", .commands = SEARCH, VALUE(set_timeout, search.timeout)},
     {.name = "--on-failure", .commands = SEARCH, CHOICE(search.on_failure, failure_words, 0)},
@@ -360,33 +429,58 @@ static const option option_table[] = {
     {.name = "--zstd-level", .commands = MERGE, VALUE(set_level, merge.compression)},
     {.name = "--block-params", .commands = MERGE, VALUE(set_block_params, merge.block_params)},
     {.name = "--memory",
-     .commands = MERGE | APPLY | EXPORT | ADD | COMBINE | SEARCH | KINSHIP | REPORT,
+     .commands = MERGE | APPLY | EXPORT | ADD | COMBINE | SEARCH | KINSHIP | REPORT | FIT_OUT,
      VALUE(set_size, memory)},
     {.name = "--threads",
-     .commands = MERGE | APPLY | VERIFY | EXPORT | ADD | COMBINE | SEARCH | KINSHIP | REPORT,
+     .commands = MERGE | APPLY | VERIFY | EXPORT | ADD | COMBINE | SEARCH | KINSHIP | REPORT | FIT_OUT,
      VALUE(set_threads, threads)},
     {.name = "--resume", .commands = MERGE | ADD, FLAG(resume)},
     {.name = "--resume-every", .commands = MERGE | ADD, VALUE(set_size, resume_every)},
-    {.name = "--dry-run", .commands = MERGE | ADD | COMBINE | SEARCH | KINSHIP, FLAG(dry_run)},
+    {.name = "--dry-run",
+     .commands = MERGE | ADD | COMBINE | SEARCH | KINSHIP | FIT_SPEC | FIT_REGMEAN | FIT_PLEAS,
+     FLAG(dry_run)},
     {.name = "--dequantise",
-     .commands = MERGE | APPLY | VERIFY | ADD | COMBINE | SEARCH | KINSHIP | REPORT,
+     .commands = MERGE | APPLY | VERIFY | ADD | COMBINE | SEARCH | KINSHIP | REPORT | FIT,
      FLAG(dequantise)},
     {.name = "--no-side-files",
-     .commands = MERGE | ADD | COMBINE | SEARCH | KINSHIP | REPORT,
+     .commands = MERGE | ADD | COMBINE | SEARCH | KINSHIP | REPORT | FIT_SPECTRAL,
      FLAG(no_side_files)},
     {.name = "--dtype", .commands = APPLY, CHOICE(dtype, dtype_words, EMR_DTYPE_F32)},
-    {.name = "--shard-size", .commands = APPLY | COMBINE | SEARCH, VALUE(set_size, shard_bytes)},
+    {.name = "--shard-size", .commands = APPLY | COMBINE | SEARCH | FIT_OUT, VALUE(set_size, shard_bytes)},
     {.name = "--unified", .commands = EXPORT, FLAG(unified)},
     {.name = "--mask", .commands = EXPORT, VALUE(set_text, mask)},
     {.name = "--vector", .commands = EXPORT, VALUE(set_text, vector)},
     {.name = "--force",
-     .commands = MERGE | APPLY | EXPORT | ADD | DROP | COMBINE | KINSHIP | REPORT,
+     .commands = MERGE | APPLY | EXPORT | ADD | DROP | COMBINE | KINSHIP | REPORT | FIT,
      FLAG(force)},
     {.name = "--per", .commands = KINSHIP, CHOICE(per, scope_words, EMR_STATISTICS_SCOPE_MODEL)},
     {.name = "--metric", .commands = KINSHIP, CHOICE(metric, metric_words, EMR_KINSHIP_METRIC_PEARSON)},
     {.name = "--published", .commands = KINSHIP, VALUE(set_published, published)},
     {.name = "--quantiles", .commands = KINSHIP, .takes_value = true, .set = set_quantiles},
     {.name = "--heat-map", .commands = KINSHIP, VALUE(set_text, output)},
+    {.name = "--spec", .commands = FIT_SPECS, VALUE(set_text, fit.spec)},
+    {.name = "--residual", .commands = FIT_SPECS, FLAG(fit.residual)},
+    {.name = "--gram", .commands = FIT_PAIR | FIT_REGMEAN, .takes_value = true, .set = add_gram},
+    {.name = "--by", .commands = FIT_MATCH, CHOICE(fit.by, by_words, FIT_BY_WEIGHTS)},
+    {.name = "--balance", .commands = FIT_MATCH | FIT_ZIP, VALUE(set_share, fit.balance)},
+    {.name = "--similarity", .commands = FIT_MATCH, CHOICE(fit.similarity, similarity_words, 1)},
+    {.name = "--start", .commands = FIT_MATCH, VALUE(set_text, fit.start)},
+    {.name = "--aligned", .commands = FIT_MATCH, VALUE(set_text, fit.aligned)},
+    {.name = "--rounds", .commands = FIT_MATCH | FIT_ZIP, COUNT(fit.max_rounds, 1000000)},
+    {.name = "--patience", .commands = FIT_MATCH | FIT_ZIP, COUNT(fit.patience, 1000000)},
+    {.name = "--permutation", .commands = FIT_PERMUTE | FIT_PLEAS, VALUE(set_text, fit.permutation)},
+    {.name = "--random", .commands = FIT_PERMUTE, VALUE(set_random, fit.random)},
+    {.name = "--inverse", .commands = FIT_PERMUTE, FLAG(fit.inverse)},
+    {.name = "--off-diagonal", .commands = FIT_REGMEAN, VALUE(set_share, fit.off_diagonal)},
+    {.name = "--ridge", .commands = FIT_REGMEAN | FIT_PLEAS, VALUE(set_amount, fit.ridge)},
+    {.name = "--bias", .commands = FIT_REGMEAN, CHOICE(fit.bias, bias_words, 0)},
+    {.name = "--weigh", .commands = FIT_REGMEAN, CHOICE(fit.weigh, weigh_words, 0)},
+    {.name = "--exclude", .commands = FIT_REGMEAN | FIT_PLEAS, .takes_value = true, .set = add_exclusion},
+    {.name = "--pairs", .commands = FIT_PLEAS, .takes_value = true, .set = add_pairs},
+    {.name = "--target", .commands = FIT_PLEAS, CHOICE(fit.target, target_words, 0)},
+    {.name = "--shrink", .commands = FIT_ZIP, VALUE(set_share, fit.shrink)},
+    {.name = "--within", .commands = FIT_ZIP, VALUE(set_share, fit.within)},
+    {.name = "--scale", .commands = FIT_SPECTRAL, VALUE(set_given, fit.scale)},
     {.name = "--json", .commands = ALL, FLAG(json)},
     {.name = "--quiet", .commands = ALL, FLAG(quiet)},
     {.name = "--version", .commands = ALL, FLAG(version)},
@@ -395,12 +489,19 @@ static const option option_table[] = {
 
 static unsigned command_bit(const char *name)
 {
-    static const char *const names[] = {"merge", "apply",   "inspect", "verify", "export", "add",
-                                        "drop",  "combine", "kinship", "search", "report"};
+    static const char *const names[] = {"merge",     "apply",    "inspect",     "verify",      "export",
+                                        "add",       "drop",     "combine",     "kinship",     "search",
+                                        "report",    "fit spec", "fit match",   "fit permute", "fit regmean",
+                                        "fit pleas", "fit zip",  "fit spectral"};
     for (unsigned i = 0; i < sizeof names / sizeof names[0]; i++)
         if (strcmp(names[i], name) == 0)
             return 1u << i;
     return 0;
+}
+
+bool is_fit(const arguments *a)
+{
+    return strncmp(a->command, "fit ", 4) == 0;
 }
 
 /* The command's option that a word names: the whole word, or what stands before its '='. */
@@ -449,9 +550,13 @@ int parse_arguments(arguments *a, int argc, char **argv)
     a->head_globs = calloc(room, sizeof *a->head_globs);
     a->set_words = calloc(room, sizeof *a->set_words);
     a->search.evaluate = calloc(room, sizeof *a->search.evaluate);
-    if (!a->search.evaluate || !a->head_globs || !a->set_words || !a->differ || !a->merge_globs ||
-        !a->base_globs || !a->absent_globs || !a->files || !a->rename_words || !a->modulator_words ||
-        !a->task_words || !a->private_globs)
+    a->fit.gram_words = calloc(room, sizeof *a->fit.gram_words);
+    a->fit.pair_words = calloc(room, sizeof *a->fit.pair_words);
+    a->fit.exclude_globs = calloc(room, sizeof *a->fit.exclude_globs);
+    if (!a->fit.gram_words || !a->fit.pair_words || !a->fit.exclude_globs || !a->search.evaluate ||
+        !a->head_globs || !a->set_words || !a->differ || !a->merge_globs || !a->base_globs ||
+        !a->absent_globs || !a->files || !a->rename_words || !a->modulator_words || !a->task_words ||
+        !a->private_globs)
         return complain(EXIT_SYSTEM, "out of memory");
     a->merge = EMR_INIT(emr_merge_options);
     a->policy = (emr_policy){.size = sizeof a->policy,
@@ -494,6 +599,9 @@ void free_arguments(arguments *a)
     free(a->head_globs);
     free(a->set_words);
     free(a->search.evaluate);
+    free(a->fit.gram_words);
+    free(a->fit.pair_words);
+    free(a->fit.exclude_globs);
     free(a->base_globs);
     free(a->absent_globs);
     free(a->quantiles);

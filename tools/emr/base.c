@@ -53,8 +53,8 @@ emr_status open_base(emr_model **base, const arguments *a, const emr_bundle *bun
                      emr_error *error)
 {
     emr_model *like = NULL;
-    bool is_copied =
-        strcmp(a->command, "combine") == 0 || strcmp(a->command, "search") == 0; /* its files too */
+    bool is_copied = strcmp(a->command, "combine") == 0 || strcmp(a->command, "search") == 0 ||
+                     is_fit(a); /* its files too */
     if (!base_is_made(a))
         return (is_copied ? open_task : open_checkpoint)(base, a->base, a, error);
     if (!bundle)

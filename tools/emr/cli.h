@@ -54,6 +54,24 @@ typedef struct search_arguments {
 } search_arguments;
 enum { SEARCH_FAILURE_OUT = 0, SEARCH_FAILURE_STOP = 1 };
 
+/* A number, and whether it stood there. */
+typedef struct given_number {
+    double value;
+    uint32_t is_given;
+} given_number;
+
+/* What `emr fit` is told alone. Zero is the default. */
+typedef struct fit_arguments {
+    const char **gram_words, **pair_words, **exclude_globs;
+    size_t n_gram_words, n_pair_words, n_exclude_globs;
+    const char *spec, *permutation, *start, *aligned;
+    given_number balance, off_diagonal, ridge, scale, shrink, within;
+    uint64_t random; /* a seed */
+    uint32_t by, similarity, max_rounds, patience, bias, weigh, target;
+    uint32_t residual, inverse, has_random; /* flags */
+} fit_arguments;
+enum { FIT_BY_DEFAULT = 0, FIT_BY_WEIGHTS = 1, FIT_BY_ACTIVATIONS = 2, FIT_BY_BOTH = 3 };
+
 /* Everything that can stand on a command line. */
 typedef struct arguments {
     const char *command;
@@ -78,6 +96,7 @@ typedef struct arguments {
     const char *base, *output, *mask, *vector, *method, *config;
     uint64_t memory, shard_bytes, resume_every, seed;
     search_arguments search;
+    fit_arguments fit;
     emr_merge_options merge;
     emr_policy policy;
     emr_dtype dtype;
@@ -227,6 +246,8 @@ typedef struct session {
 int session_open(session *s, const arguments *a, const char *verb);
 void session_close(session *s);
 void hide_progress(void); /* before anything else is printed */
+/* From now on progress counts these, not bytes; NULL: bytes again. */
+void count_progress(const char *unit);
 
 /* Everything that `emr merge` and `emr add` hold. */
 typedef struct merge_job {
@@ -354,8 +375,14 @@ int command_combine(const arguments *a);
 int command_search(const arguments *a);
 int command_kinship(const arguments *a);
 int command_report(const arguments *a);
+int command_fit(const arguments *a);
+
+/* Whether a command is one of `emr fit`. */
+bool is_fit(const arguments *a);
 
 /* Prints a command's help; NULL: the program's. */
 void print_help(FILE *out, const char *command);
+/* That of `emr fit` and its commands; NULL: it is none of them. */
+const char *fit_help(const char *command);
 
 #endif

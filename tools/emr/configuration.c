@@ -111,3 +111,37 @@ char *configuration_text(const json_t *root)
     }
     return text;
 }
+
+static emr_status add_text(emr_model *changed, const char *text, emr_error *error)
+{
+    const uint64_t n = strlen(text);
+    const emr_tensor_desc desc = {.size = sizeof desc,
+                                  .name = CONFIGURATION_NAME,
+                                  .shape = &n,
+                                  .rank = 1,
+                                  .dtype = EMR_DTYPE_U8,
+                                  .data = text};
+    return emr_model_add(changed, &desc, error);
+}
+
+emr_status configuration_replace(emr_model **changed, const emr_model *model, char *text, emr_error *error)
+{
+    const emr_model_options options = {
+        .size = sizeof options, .name = emr_model_name(model), .user = text, .destroy = free};
+    emr_status status = emr_model_create(changed, &options, error);
+    if (status) {
+        free(text);
+        return status;
+    }
+    status = emr_model_copy_metadata(*changed, model, error);
+    for (uint32_t i = 0; !status && i < emr_model_n_tensors(model); i++) {
+        const emr_tensor *t = emr_model_tensor(model, i);
+        if (!text || strcmp(emr_tensor_name(t), CONFIGURATION_NAME) != 0)
+            status = emr_model_add_tensor(*changed, t, error);
+    }
+    if (!status && text)
+        status = add_text(*changed, text, error);
+    if (status)
+        emr_model_destroy(changed);
+    return status;
+}

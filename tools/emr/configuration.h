@@ -17,6 +17,9 @@ emr_status configuration_load(json_t **root, const emr_model *model, emr_error *
  * list of their types. `module` (NULL: the whole model) says of what. False: it has no such key. */
 bool configuration_set_layers(json_t *root, const char *module, const uint64_t *layers, size_t n);
 
+/* `model`, which must outlive it, with another config.json, whose text is taken over; NULL: with its own. */
+emr_status configuration_replace(emr_model **changed, const emr_model *model, char *text, emr_error *error);
+
 /* As text, indented as transformers writes it; free it. NULL: no memory. Numbers keep their values. */
 char *configuration_text(const json_t *root);
 

@@ -115,49 +115,19 @@ static emr_status joined_configuration(char **text, const emr_model *donor, cons
     return status;
 }
 
-static emr_status add_configuration_text(emr_model *labelled, const char *text, emr_error *error)
-{
-    const uint64_t n = strlen(text);
-    const emr_tensor_desc desc = {.size = sizeof desc,
-                                  .name = CONFIGURATION_NAME,
-                                  .shape = &n,
-                                  .rank = 1,
-                                  .dtype = EMR_DTYPE_U8,
-                                  .data = text};
-    return emr_model_add(labelled, &desc, error);
-}
-
-static emr_status add_labelled(emr_model *labelled, const emr_model *model, const char *text,
-                               emr_error *error)
-{
-    emr_status status = emr_model_copy_metadata(labelled, model, error);
-    for (uint32_t i = 0; !status && i < emr_model_n_tensors(model); i++) {
-        const emr_tensor *t = emr_model_tensor(model, i);
-        if (!text || strcmp(emr_tensor_name(t), CONFIGURATION_NAME) != 0)
-            status = emr_model_add_tensor(labelled, t, error);
-    }
-    return status || !text ? status : add_configuration_text(labelled, text, error);
-}
-
-/* A model with another config.json, whose text it owns, and these groups in its metadata. */
+/* The donor's config.json with joined labels, and these groups in the metadata. */
 static emr_status open_labelled(emr_model **labelled, const emr_model *model, const emr_model *donor,
                                 const json_t *groups, emr_error *error)
 {
-    emr_model_options options = {.size = sizeof options, .name = emr_model_name(model), .destroy = free};
     char *text, *described = json_dumps(groups, JSON_ENSURE_ASCII);
     emr_status status = joined_configuration(&text, donor, groups, error);
-    options.user = text;
-    if (!status && !described)
-        status = EMR_ENOMEM;
-    if (!status && (status = emr_model_create(labelled, &options, error)) == EMR_OK) {
-        status = add_labelled(*labelled, model, text, error);
-        if (!status)
-            status = emr_model_set_metadata(*labelled, EMR_HEAD_GROUPS, described, error);
-        if (status)
-            emr_model_destroy(labelled);
-    } else {
-        free(text);
-    }
+    if (!status)
+        status = configuration_replace(labelled, model, text, error);
+    if (!status)
+        status =
+            described ? emr_model_set_metadata(*labelled, EMR_HEAD_GROUPS, described, error) : EMR_ENOMEM;
+    if (status)
+        emr_model_destroy(labelled);
     free(described);
     return status;
 }

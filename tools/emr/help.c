@@ -20,6 +20,8 @@ static const char program_help[] =
     "  emr kinship (--base CHECKPOINT --task [NAME=]CHECKPOINT [--task ...] | BUNDLE) [--heat-map OUT.svg]\n"
     "  emr search --base CHECKPOINT --task [NAME=]CHECKPOINT [--task ...] --evaluate 'COMMAND {}' -o DIR\n"
     "  emr report (--base CHECKPOINT --task [NAME=]CHECKPOINT [--task ...] | BUNDLE) -o OUT.html\n"
+    "  emr fit spec|match|permute|regmean|pleas|zip|spectral ...   merging with a few samples (emr fit "
+    "--help)\n"
     "\n"
     "A CHECKPOINT is a .safetensors file, a *.safetensors.index.json, a .gguf file, or a directory holding "
     "one of\n"
@@ -400,7 +402,7 @@ void print_help(FILE *out, const char *command)
         {"add", add_help},         {"drop", drop_help},     {"combine", combine_help},
         {"kinship", kinship_help}, {"report", report_help},
     };
-    const char *text = program_help;
+    const char *text = command && fit_help(command) ? fit_help(command) : program_help;
     for (size_t i = 0; command && i < sizeof texts / sizeof texts[0]; i++)
         if (strcmp(texts[i].command, command) == 0)
             text = texts[i].text;

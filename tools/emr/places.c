@@ -116,7 +116,7 @@ static void find_targets(targets *t, const arguments *a)
         add_suffixed(t, a->output, ".journal.partial");
     }
     if (strcmp(a->command, "apply") != 0 && strcmp(a->command, "export") != 0 &&
-        strcmp(a->command, "combine") != 0)
+        strcmp(a->command, "combine") != 0 && !is_fit(a))
         return;
     if (is_folder(a->output)) {
         add_folder_targets(t, a->output);
@@ -219,7 +219,7 @@ static int compare_inputs(const arguments *a, const targets *t)
             status = compare_input(t, a->tasks[i].path, what);
     }
     for (size_t i = 0; !status && i < a->n_files && !may_replace; i++)
-        status = compare_input(t, a->files[i], "the bundle");
+        status = compare_input(t, a->files[i], is_fit(a) ? "a model" : "the bundle");
     return status;
 }
 

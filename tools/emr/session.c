@@ -15,7 +15,7 @@ static double seconds_now(void)
 
 /* Progress is one object: a program shows one bar at a time. */
 static struct {
-    const char *verb;
+    const char *verb, *unit; /* unit NULL: bytes */
     double start, shown;
     bool quiet, terminal, drawn;
 } bar;
@@ -23,6 +23,13 @@ static struct {
 static void draw_bar(uint64_t done, uint64_t total, double elapsed)
 {
     char a[32], b[32], rate[32];
+    if (bar.unit) { /* how many there will be is known in the end */
+        fprintf(stderr, bar.terminal ? "\r%s: %llu %s \x1b[K" : "%s: %llu %s\n", bar.verb,
+                (unsigned long long)done, bar.unit);
+        fflush(stderr);
+        bar.drawn = true;
+        return;
+    }
     double fraction = total ? (double)done / (double)total : 0;
     fraction = fraction > 1 ? 1 : fraction;
     double left = fraction > 0 ? elapsed / fraction - elapsed : 0;
@@ -70,6 +77,12 @@ int session_open(session *s, const arguments *a, const char *verb)
                                    .progress = show_progress,
                                    .memory_bytes = a->memory};
     return EXIT_DONE;
+}
+
+void count_progress(const char *unit)
+{
+    hide_progress();
+    bar.unit = unit;
 }
 
 void session_close(session *s)

@@ -95,7 +95,8 @@ static int append_word(arguments *a, const char *where, const char *word, const 
     double weight = 0;
     if (!path)
         return lack_memory();
-    bool may_have_weight = strcmp(a->command, "combine") == 0 || strcmp(a->command, "search") == 0;
+    bool may_have_weight = strcmp(a->command, "combine") == 0 || strcmp(a->command, "search") == 0 ||
+                           strcmp(a->command, "fit regmean") == 0;
     bool has_weight = may_have_weight && split_weight(path, &weight);
     int status = EXIT_DONE;
     if (equals == word)

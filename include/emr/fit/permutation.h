@@ -52,8 +52,8 @@ typedef struct emr_derive_options {
     size_t size;
     const emr_allocator *allocator; /* NULL: malloc and free */
     uint32_t
-        residual; /* non-zero: a group for the residual stream too. Leave it for models that were trained from different
-                          initialisations */
+        residual; /* non-zero: a group for the residual stream too; a model without a head then gives its outputs in
+                          another order. Leave it for models that were trained from different initialisations */
     uint32_t reserved;
 } emr_derive_options;
 
@@ -66,7 +66,8 @@ EMR_API emr_status emr_permutation_spec_parse(emr_permutation_spec **spec, const
 /* A spec for a model of a common architecture: multi-layer perceptrons (fc0, fc1, ...), BERT, GPT-2, Llama, Mistral, Qwen2,
  * Qwen3, ViT (timm's names and Hugging Face's), ResNets (torchvision's names). `config_json` is the text of its config.json, for
  * the numbers of heads; NULL where none is needed.
- * - EMR_EUNSUPPORTED: another architecture. EMR_EFORMAT: the configuration is none. EMR_EMISMATCH: it does not fit. */
+ * - EMR_EUNSUPPORTED: another architecture, or a tensor in it of which it is not known how it reads units that move.
+ *   EMR_EFORMAT: the configuration is none. EMR_EMISMATCH: it does not fit. */
 EMR_API emr_status emr_permutation_spec_derive(emr_permutation_spec **spec, const emr_model *model,
                                                const char *config_json, const emr_derive_options *options,
                                                emr_error *error);
