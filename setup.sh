@@ -32,6 +32,7 @@ need_library libxxhash libxxhash-dev
 need_library jansson libjansson-dev
 need_library yaml-0.1 libyaml-dev
 need_library cmocka libcmocka-dev
+need_library lapack liblapack-dev
 
 # A python3 that has the package, or could have it in a virtual environment.
 have_gguf() {
