@@ -372,7 +372,8 @@ static void memory_is_bounded(void **state)
         const emr_allocator allocator = test_meter_make(&meter);
         crew c = crew_create(2, &allocator);
         emr_cut cuts[3] = {{.list = 0, .k = 60000}, {.list = 1, .k = 60000}, {.list = 2, .k = 60000}};
-        size_t before = meter.peak = meter.now;
+        size_t before = meter.now;
+        meter.peak = before;
         assert_ok(emr_select_cuts(&w.source, &c.workers, memories[i], cuts, 3, &error), &error);
         uint64_t least = emr_select_memory(&w.source, 2, 3);
         uint64_t most = memories[i] > least ? memories[i] : least;
