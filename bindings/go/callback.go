@@ -92,13 +92,16 @@ func catch(e *C.emr_error, fn func() error) (status C.emr_status) {
 	return C.EMR_OK
 }
 
-// A bystander runs callbacks that cannot fail in C's eyes. The first panic waits for rethrow.
+// A bystander runs callbacks that cannot fail in C's eyes. The first panic waits for rethrow, and is the last.
 type bystander struct {
 	mu    sync.Mutex
 	panic *CallbackPanic
 }
 
 func (b *bystander) run(fn func()) {
+	if b.caught() != nil {
+		return
+	}
 	defer func() {
 		if v := recover(); v != nil {
 			b.mu.Lock()
@@ -111,9 +114,16 @@ func (b *bystander) run(fn func()) {
 	fn()
 }
 
+// caught is what waits for rethrow.
+func (b *bystander) caught() *CallbackPanic {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.panic
+}
+
 func (b *bystander) rethrow() {
-	if b.panic != nil {
-		panic(b.panic)
+	if p := b.caught(); p != nil {
+		panic(p)
 	}
 }
 

@@ -198,10 +198,12 @@ func (x *Combination) OpenModel() (*Model, error) {
 	var c *C.emr_model
 	var e C.emr_error
 	err := failure(C.emr_combination_open_model(x.c, &c, &e), &e)
+	if x.own.isBroken() {
+		C.emr_model_destroy(&c)
+	}
+	x.own.rethrow()
 	if err != nil {
 		return nil, err
 	}
-	m := newModel(c, x.h)
-	x.own.rethrow()
-	return m, nil
+	return newModel(c, x.h), nil
 }

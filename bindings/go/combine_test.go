@@ -359,3 +359,59 @@ func (w *wrong) Stages() []MethodStage {
 	}
 	return w.stages
 }
+
+// breaking panics in one of its functions.
+type breaking struct{ in string }
+
+func (b breaking) call(name string) {
+	if b.in == name {
+		panic(name)
+	}
+}
+
+func (b breaking) Info() MethodInfo { return MethodInfo{Name: "breaking", Base: BaseRequired} }
+
+func (b breaking) Check(*MethodTensor) error { b.call("Check"); return nil }
+
+func (b breaking) RowLength(*MethodTensor) uint64 { b.call("RowLength"); return 0 }
+
+func (b breaking) NeedsStage(*MethodTensor, int) bool { b.call("NeedsStage"); return true }
+
+func (b breaking) Stages() []MethodStage {
+	return []MethodStage{{
+		Count:    func(*MethodTensor) int { b.call("Count"); return 2 },
+		ListKeys: func(_ *MethodChunk, _ int, keys []float32) { b.call("ListKeys"); clear(keys) },
+		PlaceCut: func(*MethodTensor, int) (int, uint64) { b.call("PlaceCut"); return 0, 1 },
+		Settle:   func(*MethodTensor, []float64) error { b.call("Settle"); return nil },
+	}, {
+		Count:   func(*MethodTensor) int { return 1 },
+		AddSums: func(*MethodChunk, []float64) { b.call("AddSums") },
+	}}
+}
+
+func (b breaking) Combine(c *MethodChunk) error { b.call("Combine"); clear(c.Out); return nil }
+
+// use does everything that calls a method.
+func (b breaking) use(t *testing.T, f *family, threads int) {
+	use := Resources{Threads: threads}
+	x := newCombination(t, f, CombinationOptions{Own: b, Resources: use})
+	must(x.Plan())(t)
+	m := must(x.OpenModel())(t)
+	defer m.Close()
+	check(t, m.WriteSafetensors(background, io.Discard, &WriteOptions{Resources: use}))
+}
+
+func TestOwnMethodPanicsAnywhere(t *testing.T) {
+	f := newFamily(t, 1)
+	for _, threads := range []int{1, 3} {
+		breaking{}.use(t, f, threads)
+		for _, name := range []string{
+			"Check", "RowLength", "NeedsStage", "Count", "ListKeys", "PlaceCut", "Settle", "AddSums", "Combine",
+		} {
+			p := caught(t, func() { breaking{name}.use(t, f, threads) })
+			if p == nil || p.Value != name {
+				t.Errorf("%s, %d threads: %v", name, threads, p)
+			}
+		}
+	}
+}

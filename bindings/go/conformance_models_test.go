@@ -128,7 +128,7 @@ func makeModel(w *scene, s struct {
 	head
 	Model    string
 	Tensors  []tensorOf
-	Metadata map[string]string
+	Metadata entries
 }) error {
 	m, err := NewModel(s.Model)
 	if err := keep(w, w.models, s.Model, m, err); err != nil {
@@ -147,8 +147,8 @@ func makeModel(w *scene, s struct {
 		}
 		w.tensors[s.Model+"/"+t.Name] = data
 	}
-	for key, value := range s.Metadata {
-		check(w.t, m.SetMetadata(key, value))
+	for _, e := range s.Metadata {
+		check(w.t, m.SetMetadata(e[0], e[1]))
 	}
 	return nil
 }

@@ -1,6 +1,8 @@
 package emr
 
 import (
+	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -111,6 +113,28 @@ type dtypeName struct{ DType }
 func (d *dtypeName) UnmarshalText(text []byte) (err error) {
 	d.DType, err = ParseDType(string(text))
 	return err
+}
+
+// entries are an object's keys and texts, in the order of the file.
+type entries [][2]string
+
+func (e *entries) UnmarshalJSON(text []byte) error {
+	d := json.NewDecoder(bytes.NewReader(text))
+	if _, err := d.Token(); err != nil {
+		return err
+	}
+	for d.More() {
+		key, err := d.Token()
+		if err != nil {
+			return err
+		}
+		var value string
+		if err := d.Decode(&value); err != nil {
+			return err
+		}
+		*e = append(*e, [2]string{key.(string), value})
+	}
+	return nil
 }
 
 // policyOf is a policy in JSON.

@@ -63,8 +63,8 @@ func (m *ownMethod) handle() *handle {
 }
 
 func checkMethod(info *MethodInfo, stages []MethodStage) error {
-	if info.ScratchFloats < 0 || info.MinTasks < 0 || info.MaxTasks < 0 {
-		return invalid("the method '%s' has a number below 0 in its MethodInfo", info.Name)
+	if !areCounts(info.ScratchFloats, info.MinTasks, info.MaxTasks) {
+		return invalid("the method '%s' has a number in its MethodInfo that is no count", info.Name)
 	}
 	if len(stages) > C.EMR_METHOD_STAGES_MAX {
 		return invalid("the method '%s' has %d stages: there can be %d", info.Name, len(stages),
@@ -106,11 +106,8 @@ func (m *ownMethod) fill(a *arena, user unsafe.Pointer, info *MethodInfo) {
 	}
 }
 
-// caught is what waits for rethrow.
-func (b *bystander) caught() *CallbackPanic {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.panic
+func (m *ownMethod) isBroken() bool {
+	return m != nil && m.broken.caught() != nil
 }
 
 // rethrow panics with what broke the method, if anything did.
@@ -170,6 +167,16 @@ func (m *ownMethod) chunk(c *C.emr_method_chunk, stages int) *MethodChunk {
 		chunk.Inputs = append(chunk.Inputs, floats(input, n))
 	}
 	return chunk
+}
+
+// areCounts says whether numbers fit into C's.
+func areCounts(numbers ...int) bool {
+	for _, n := range numbers {
+		if n < 0 || uint64(n) > math.MaxUint32 {
+			return false
+		}
+	}
+	return true
 }
 
 func floats(p *C.float, n int) []float32 {

@@ -3,6 +3,8 @@ package emr
 // #include "bridge.h"
 import "C"
 
+import "fmt"
+
 // A Product is some rows of a merged tensor, seen as a matrix of its first dimension by all others, times a
 // batch of vectors. emr/product.h says to the bit what it is.
 type Product struct {
@@ -40,8 +42,15 @@ func (p *Product) check(what string, room, batch, stride int, length uint64) err
 	if fits(room, batch, stride, length) {
 		return nil
 	}
-	return invalid("product with tensor '%s': %s has %d floats: %d vectors of %d, %d apart, do not fit",
-		p.Tensor, what, room, batch, length, stride)
+	return invalidFor(p.Tensor, "a product: %s has %d floats: %d vectors of %d, %d apart, do not fit", what,
+		room, batch, length, stride)
+}
+
+// invalidFor is an error for what was given for a tensor and cannot be handed to C.
+func invalidFor(tensor, format string, arguments ...any) *Error {
+	e := invalid("tensor '%s': %s", tensor, fmt.Sprintf(format, arguments...))
+	e.Tensor = tensor
+	return e
 }
 
 // fits says whether there is room for n vectors, one every `stride` elements (0: one behind the other).

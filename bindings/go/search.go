@@ -64,7 +64,7 @@ func NewSearch(o *SearchOptions) (*Search, error) {
 	if o == nil {
 		o = &SearchOptions{}
 	}
-	if o.K < 0 || o.MaxGenerations < 0 {
+	if !areCounts(o.K, o.MaxGenerations) {
 		return nil, invalid("a search with K %d and MaxGenerations %d", o.K, o.MaxGenerations)
 	}
 	options := C.emr_search_options{

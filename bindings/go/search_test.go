@@ -71,10 +71,11 @@ func TestSearchHostFails(t *testing.T) {
 		t.Fatal(p)
 	}
 	host = lengths(&released)
-	host.Release = func(uint32) { panic(mine) }
+	times := 0
+	host.Release = func(uint32) { times++; panic(mine) }
 	p = caught(t, func() { _ = newSearch(t).Run(background, host) })
-	if p == nil || p.Value != mine {
-		t.Fatal(p)
+	if p == nil || p.Value != mine || times != 1 {
+		t.Fatal(p, times)
 	}
 
 	ctx, cancel := context.WithCancel(background)
@@ -112,6 +113,14 @@ func TestTrials(t *testing.T) {
 		Values: 1, Evaluate: func(Trial) (float64, error) { return 0, mine },
 	})
 	refused(t, err, mine)
+	p := caught(t, func() {
+		_, _ = RunTrials(background, TrialsOptions{
+			Values: 1, Evaluate: func(Trial) (float64, error) { panic(mine) },
+		})
+	})
+	if p == nil || p.Value != mine {
+		t.Fatal(p)
+	}
 	ctx, cancel := context.WithCancel(background)
 	cancel()
 	_, err = RunTrials(ctx, TrialsOptions{Values: 2, Evaluate: distance})

@@ -119,7 +119,7 @@ func (w *Weights) room() (uint64, error) {
 		unit, values = uint64(w.DType.Bits()), 1
 	}
 	if unit == 0 {
-		return 0, invalid("weights of tensor '%s': there is no DType %d, or Blocks %d", w.Tensor, w.DType,
+		return 0, invalidFor(w.Tensor, "DType (%d) and Blocks (%d) do not tell what Data holds", w.DType,
 			w.Blocks)
 	}
 	if uint64(len(w.Data))*8%unit != 0 { // less than one element would be room for none, and 0 are all to C
@@ -127,8 +127,7 @@ func (w *Weights) room() (uint64, error) {
 	}
 	n := uint64(len(w.Data)) * 8 / unit * values
 	if w.Write == nil && w.Count > n {
-		return 0, invalid("weights of tensor '%s': %d elements do not fit into %d bytes", w.Tensor, w.Count,
-			len(w.Data))
+		return 0, invalidFor(w.Tensor, "%d elements do not fit into %d bytes", w.Count, len(w.Data))
 	}
 	return n, nil
 }
@@ -254,19 +253,19 @@ func (s *Session) Gather(tasks []uint32, rows []uint64, g Gather) error {
 
 func (s *Session) marshalGather(a *arena, tasks []uint32, rows []uint64, g *Gather) (*C.emr_gather, error) {
 	if rows != nil && len(rows) != len(tasks) {
-		return nil, invalid("gather from tensor '%s': %d rows of %d tasks", g.Tensor, len(rows), len(tasks))
+		return nil, invalidFor(g.Tensor, "a gather of %d rows for %d tasks", len(rows), len(tasks))
 	}
 	bits := g.DType.Bits()
 	if bits == 0 {
-		return nil, invalid("gather from tensor '%s': there is no DType %d", g.Tensor, g.DType)
+		return nil, invalidFor(g.Tensor, "a gather: DType (%d) does not tell what Out holds", g.DType)
 	}
 	columns := g.Columns
 	if columns == 0 {
 		_, columns = s.matrix(a, g.Tensor)
 	}
 	if room := len(g.Out) * 8 / bits; !fits(room, len(tasks), g.OutStride, columns) {
-		return nil, invalid("gather from tensor '%s': %d rows of %d do not fit into %d bytes of %v", g.Tensor,
-			len(tasks), columns, len(g.Out), g.DType)
+		return nil, invalidFor(g.Tensor, "a gather: %d rows of %d, %d apart, do not fit into %d bytes of %v",
+			len(tasks), columns, g.OutStride, len(g.Out), g.DType)
 	}
 	c := object[C.emr_gather](a)
 	*c = C.emr_gather{

@@ -245,6 +245,7 @@ func TestSessionGathers(t *testing.T) {
 	check(t, s.Gather([]uint32{1, 0}, nil, Gather{Tensor: "layer.bias", Out: Bytes(biases), DType: F32}))
 	sameFloats(t, "biases", biases[familyRows:], f.weightsOfTask(t, s.bundle, 0, "layer.bias"))
 
+	check(t, s.Gather([]uint32{}, []uint64{}, Gather{Tensor: "layer.weight", DType: F32}))
 	for _, g := range []Gather{
 		{Tensor: "layer.weight", Out: Bytes(out)},
 		{Tensor: "layer.weight", Out: Bytes(out[1:]), DType: F32},

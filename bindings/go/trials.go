@@ -29,7 +29,7 @@ type TrialsOptions struct {
 // RunTrials tries parameters that are drawn at random (arXiv 2409.19173), and gives the best trial; of equal
 // scores, the first. The context is looked at before each trial.
 func RunTrials(ctx context.Context, o TrialsOptions) (Trial, error) {
-	if o.Trials < 0 || o.Values < 0 {
+	if !areCounts(o.Trials, o.Values) {
 		return Trial{}, invalid("%d trials of %d values", o.Trials, o.Values)
 	}
 	var a arena
