@@ -73,7 +73,7 @@ func statusOf(err error) Status {
 	switch {
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return ErrCanceled
-	case errors.As(err, &status):
+	case errors.As(err, &status) && status < 0: // to C others are no failures
 		return status
 	}
 	return ErrIO

@@ -119,7 +119,11 @@ func named(text string, span C.emr_error_span) string {
 
 // report tells C of a callback's error, and which it was.
 func report(e *C.emr_error, status Status, err error) C.emr_status {
-	text := C.CString(err.Error())
+	words := err.Error()
+	if words == "" { // C takes no cause without words
+		words = fmt.Sprintf("%T", err)
+	}
+	text := C.CString(words)
 	defer C.free(unsafe.Pointer(text))
 	return C.emr_error_set(e, C.emr_status(status), C.int32_t(raised.add(err)), nil, text)
 }

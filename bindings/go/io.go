@@ -85,7 +85,10 @@ func storeIn(s Storage) (*C.emr_io, *handle, error) {
 	table, h := newChannel(&channel{
 		read: func(p []byte, offset int64) error { return readFull(s, p, offset) },
 		write: func(p []byte, offset int64) error {
-			_, err := s.WriteAt(p, offset)
+			n, err := s.WriteAt(p, offset)
+			if err == nil && n < len(p) {
+				err = io.ErrShortWrite
+			}
 			return err
 		},
 		length: s.Size,
@@ -155,7 +158,10 @@ func emrGoWrite(user unsafe.Pointer, offset C.uint64_t, source unsafe.Pointer, n
 func emrGoLength(user unsafe.Pointer, bytes *C.uint64_t, e *C.emr_error) C.emr_status {
 	return catch(e, func() error {
 		n, err := cell[*channel](user).length()
-		*bytes = C.uint64_t(n)
+		if err == nil && n < 0 {
+			err = invalid("a size of %d bytes", n)
+		}
+		*bytes = C.uint64_t(max(n, 0))
 		return err
 	})
 }
@@ -297,6 +303,11 @@ func (f *File) WriteAt(p []byte, offset int64) (int, error) {
 	defer f.h.done()
 	f.writing.Lock()
 	defer f.writing.Unlock()
+	return f.write(p, offset)
+}
+
+// write writes while nobody else does.
+func (f *File) write(p []byte, offset int64) (int, error) {
 	n, err := writeTable(f.table(), p, offset)
 	if n > 0 {
 		f.written = offset + int64(n)
@@ -306,10 +317,13 @@ func (f *File) WriteAt(p []byte, offset int64) (int, error) {
 
 // Write implements [io.Writer]: it writes behind what was written last.
 func (f *File) Write(p []byte) (int, error) {
+	if err := f.h.use(); err != nil {
+		return 0, err
+	}
+	defer f.h.done()
 	f.writing.Lock()
-	at := f.written
-	f.writing.Unlock()
-	return f.WriteAt(p, at)
+	defer f.writing.Unlock()
+	return f.write(p, f.written)
 }
 
 // Size is how long the file is.
@@ -337,6 +351,8 @@ func (f *File) Commit() error {
 		return err
 	}
 	defer f.h.disown()
+	f.writing.Lock()
+	defer f.writing.Unlock()
 	var e C.emr_error
 	return failure(C.emr_file_commit(f.c, &e), &e)
 }
@@ -360,10 +376,12 @@ func (f *File) Discard() error {
 }
 
 // A Buffer is bytes in the library's memory, which grows as it is written, or in the program's own. Handed to the
-// library's calls it is read and written without coming back to Go.
+// library's calls it is read and written without coming back to Go; while one of them writes to it, it must not be used
+// otherwise.
 type Buffer struct {
-	h *handle
-	c *C.emr_buffer
+	h     *handle
+	c     *C.emr_buffer
+	bytes sync.RWMutex // which move when they become more
 }
 
 // NewBuffer makes an empty buffer that grows as it is written.
@@ -406,15 +424,19 @@ func (b *Buffer) ReadAt(p []byte, offset int64) (int, error) {
 		return 0, err
 	}
 	defer b.h.done()
+	b.bytes.RLock()
+	defer b.bytes.RUnlock()
 	return readTable(b.table(), p, offset)
 }
 
 // Write implements [io.Writer]: it appends.
 func (b *Buffer) Write(p []byte) (int, error) {
-	if err := b.h.own(); err != nil {
+	if err := b.h.use(); err != nil {
 		return 0, err
 	}
-	defer b.h.disown()
+	defer b.h.done()
+	b.bytes.Lock()
+	defer b.bytes.Unlock()
 	return writeTable(b.table(), p, int64(C.emr_buffer_bytes(b.c)))
 }
 
@@ -424,25 +446,31 @@ func (b *Buffer) Size() (int64, error) {
 		return 0, err
 	}
 	defer b.h.done()
+	b.bytes.RLock()
+	defer b.bytes.RUnlock()
 	return int64(C.emr_buffer_bytes(b.c)), nil
 }
 
 // WriteTo implements [io.WriterTo]: it writes what it holds. Nothing may be written to the buffer meanwhile.
 func (b *Buffer) WriteTo(w io.Writer) (int64, error) {
-	if err := b.h.own(); err != nil {
+	if err := b.h.use(); err != nil {
 		return 0, err
 	}
-	defer b.h.disown()
+	defer b.h.done()
+	b.bytes.RLock()
+	defer b.bytes.RUnlock()
 	n, err := w.Write(b.view())
 	return int64(n), err
 }
 
 // Bytes is a copy of what it holds.
 func (b *Buffer) Bytes() ([]byte, error) {
-	if err := b.h.own(); err != nil {
+	if err := b.h.use(); err != nil {
 		return nil, err
 	}
-	defer b.h.disown()
+	defer b.h.done()
+	b.bytes.RLock()
+	defer b.bytes.RUnlock()
 	return append([]byte{}, b.view()...), nil
 }
 

@@ -135,24 +135,26 @@ func (m *Merge) AddTask(name string, model *Model) error {
 	if a.err != nil {
 		return a.err
 	}
-	err := m.h.adopt(model.handle(), func(e *C.emr_error) C.emr_status { return C.emr_merge_add_task(m.c, p, model.pointer(), e) })
-	if err == nil {
-		m.parts.twoSided = append(m.parts.twoSided, m.twoSided)
-	}
-	return err
+	return m.h.adopt(model.handle(), func(e *C.emr_error) C.emr_status {
+		status := C.emr_merge_add_task(m.c, p, model.pointer(), e)
+		if status == C.EMR_OK {
+			m.parts.twoSided = append(m.parts.twoSided, m.twoSided)
+		}
+		return status
+	})
 }
 
 // SetModulation says what the modulator of a task that was added is to be.
 func (m *Merge) SetModulation(task uint32, modulation Modulation) error {
 	var c C.emr_modulation_spec
 	modulation.fill(&c)
-	err := m.h.adopt(nil, func(e *C.emr_error) C.emr_status {
-		return C.emr_merge_set_modulation(m.c, C.uint32_t(task), &c, e)
+	return m.h.adopt(nil, func(e *C.emr_error) C.emr_status {
+		status := C.emr_merge_set_modulation(m.c, C.uint32_t(task), &c, e)
+		if status == C.EMR_OK {
+			m.parts.twoSided[task] = modulation.Kind == KindTwoSided
+		}
+		return status
 	})
-	if err == nil {
-		m.parts.twoSided[task] = modulation.Kind == KindTwoSided
-	}
-	return err
 }
 
 // Extend adds to a bundle, before any task is added. Its tasks come first, and the base must be its base; the earlier
@@ -162,11 +164,13 @@ func (m *Merge) Extend(b *Bundle) error {
 	if err != nil {
 		return err
 	}
-	err = m.h.adopt(b.h, func(e *C.emr_error) C.emr_status { return C.emr_merge_extend(m.c, b.c, e) })
-	if err == nil {
-		m.parts.unified, m.parts.twoSided = info.UnifiedDType, make([]bool, info.Tasks)
-	}
-	return err
+	return m.h.adopt(b.h, func(e *C.emr_error) C.emr_status {
+		status := C.emr_merge_extend(m.c, b.c, e)
+		if status == C.EMR_OK {
+			m.parts.unified, m.parts.twoSided = info.UnifiedDType, make([]bool, info.Tasks)
+		}
+		return status
+	})
 }
 
 // A MergePlan is what a run would do.
@@ -322,7 +326,7 @@ func emrGoMask(user unsafe.Pointer, part *C.emr_sink_part, e *C.emr_error) C.emr
 func emrGoRescalers(user unsafe.Pointer, part *C.emr_sink_part, e *C.emr_error) C.emr_status {
 	s := cell[*sinkCell](user)
 	size := int(part.n) * 4
-	if s.parts.twoSided[part.task] {
+	if task := int(part.task); task < len(s.parts.twoSided) && s.parts.twoSided[task] {
 		size *= 2
 	}
 	return pass(s.Rescalers, part, size, e)

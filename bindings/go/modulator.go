@@ -162,8 +162,11 @@ type ModulatorTensor struct {
 
 // check compares the lengths of the slices with what C will read.
 func (t *ModulatorTensor) check() error {
-	if t.Rows == 0 || t.Count%t.Rows != 0 || t.Count > 1<<56 {
+	if t.Rows == 0 || t.Count%t.Rows != 0 {
 		return nil // C has a sentence for it
+	}
+	if t.Count > 1<<56 {
+		return invalid("tensor %q: no slice holds the codes of %d parameters", t.Name, t.Count)
 	}
 	scales, unified, columns := t.Rows, uint64(0), uint64(0)
 	switch t.Kind {

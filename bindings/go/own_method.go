@@ -253,8 +253,9 @@ func emrGoCountFound(stage C.uint32_t, c *C.emr_method_tensor) (n C.uint32_t) {
 	m.broken.run(func() {
 		t := m.tensor(c, int(stage))
 		defer t.end()
-		count, _ := m.counts.LoadOrStore(stageOf{t.Name, int(stage)}, max(m.stages[stage].Count(t), 0))
-		n = C.uint32_t(count.(int))
+		count := min(max(m.stages[stage].Count(t), 0), math.MaxUint32)
+		first, _ := m.counts.LoadOrStore(stageOf{t.Name, int(stage)}, count)
+		n = C.uint32_t(first.(int))
 	})
 	return n
 }

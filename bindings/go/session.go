@@ -122,6 +122,9 @@ func (w *Weights) room() (uint64, error) {
 		return 0, invalidFor(w.Tensor, "DType (%d) and Blocks (%d) do not tell what Data holds", w.DType,
 			w.Blocks)
 	}
+	if uint64(len(w.Data))*8%unit != 0 { // less than one element would be room for none, and 0 are all to C
+		return 0, invalid("weights of tensor '%s': %d bytes are no whole number of elements", w.Tensor, len(w.Data))
+	}
 	n := uint64(len(w.Data)) * 8 / unit * values
 	if w.Write == nil && w.Count > n {
 		return 0, invalidFor(w.Tensor, "%d elements do not fit into %d bytes", w.Count, len(w.Data))

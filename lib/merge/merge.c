@@ -189,17 +189,18 @@ emr_status emr_merge_set_modulation(emr_merge *m, uint32_t task, const emr_modul
     return status;
 }
 
-emr_status emr_merge_extend(emr_merge *m, const emr_bundle *bundle, emr_error *error)
+/* After a failure nothing goes on. */
+static emr_status settle_state(emr_merge *m, emr_status status)
 {
-    if (!m || !bundle)
-        return emr_fail(error, EMR_EINVAL, "emr_merge_extend: NULL");
-    if (m->state != OPEN || m->n_tasks || m->plan.before)
-        return emr_fail(error, EMR_ESTATE, "a bundle to add to is set once, before any task");
-    emr_status status = emr_history_options(&m->plan.options, &m->plan.policy, bundle, &m->allocator, error);
-    if (!status)
-        status = emr_merge_check_options(&m->plan.options, error);
     if (status)
-        return status;
+        m->state = FAILED;
+    return status;
+}
+
+/* The tasks that the bundle has come first. */
+static emr_status add_settled_tasks(emr_merge *m, const emr_bundle *bundle, emr_error *error)
+{
+    emr_status status = EMR_OK;
     m->plan.before = bundle;
     m->plan.n_old = bundle->summary.n_tasks;
     m->settled_models = emr_allocate_array(&m->allocator, m->plan.n_old, sizeof *m->settled_models);
@@ -211,6 +212,20 @@ emr_status emr_merge_extend(emr_merge *m, const emr_bundle *bundle, emr_error *e
             status = add_task(m, emr_bundle_task_name(bundle, t), m->settled_models[t], true, error);
     }
     return status;
+}
+
+emr_status emr_merge_extend(emr_merge *m, const emr_bundle *bundle, emr_error *error)
+{
+    if (!m || !bundle)
+        return emr_fail(error, EMR_EINVAL, "emr_merge_extend: NULL");
+    if (m->state != OPEN || m->n_tasks || m->plan.before)
+        return emr_fail(error, EMR_ESTATE, "a bundle to add to is set once, before any task");
+    emr_status status = emr_history_options(&m->plan.options, &m->plan.policy, bundle, &m->allocator, error);
+    if (!status)
+        status = emr_merge_check_options(&m->plan.options, error);
+    if (!status)
+        status = add_settled_tasks(m, bundle, error);
+    return settle_state(m, status);
 }
 
 static emr_status make_plan(emr_merge *m, emr_error *error)
@@ -367,14 +382,6 @@ static emr_status resume_run(emr_merge *m, emr_error *error)
         status = start_running(m, error);
     }
     return status ? status : emr_resume_begin(m->resume, m->pass, error);
-}
-
-/* After a failure nothing goes on. */
-static emr_status settle_state(emr_merge *m, emr_status status)
-{
-    if (status)
-        m->state = FAILED;
-    return status;
 }
 
 /* Everything that a run needs, then as far as it goes without pushed bytes. */

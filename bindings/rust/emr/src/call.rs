@@ -163,7 +163,11 @@ fn has_panicked() -> bool {
 /// The status that a callback's error stands for, and the system's number.
 fn classify(cause: &(dyn StdError + 'static)) -> (c::emr_status, i32) {
     if let Some(error) = cause.downcast_ref::<Error>() {
-        return (error.status(), error.system().unwrap_or(0));
+        let status = match error.status() {
+            status if status < 0 => status,
+            _ => c::EMR_EIO, // others are no failures to C
+        };
+        return (status, error.system().unwrap_or(0));
     }
     let Some(error) = cause.downcast_ref::<std::io::Error>() else {
         return (c::EMR_EIO, 0);

@@ -139,7 +139,7 @@ pub struct Merge<'a> {
     handle: Handle<c::emr_merge>,
     /// Behind the handle, which borrows these.
     models: Vec<Model<'a>>,
-    _bundle: Option<Bundle<'a>>,
+    bundles: Vec<Bundle<'a>>,
     _resources: Lowered<'a>,
     unified_dtype: Dtype,
     default_kind: ModulatorKind,
@@ -250,7 +250,7 @@ impl<'a> Merge<'a> {
         Ok(Self {
             handle,
             models: Vec::new(),
-            _bundle: None,
+            bundles: Vec::new(),
             _resources: resources,
             unified_dtype: options.unified_dtype.unwrap_or(Dtype::F32),
             default_kind: options.modulation.kind,
@@ -295,10 +295,12 @@ impl<'a> Merge<'a> {
     pub fn extend(&mut self, bundle: &Bundle<'a>) -> Result<()> {
         let kinds: Vec<ModulatorKind> =
             bundle.tasks().map(|task| Ok(task.modulation()?.0.kind)).collect::<Result<_>>()?;
-        self._bundle = Some(bundle.clone());
+        let unified_dtype = bundle.info()?.unified_dtype;
+        self.bundles.push(bundle.clone());
         // SAFETY: the bundle is kept.
         call(|error| unsafe { c::emr_merge_extend(self.raw(), bundle.raw(), error) })?;
         self.kinds = kinds;
+        self.unified_dtype = unified_dtype.unwrap_or(Dtype::F32);
         Ok(())
     }
 

@@ -402,3 +402,18 @@ fn an_error_of_a_kind_keeps_it() {
         assert!(io::Error::from(error).get_ref().is_some());
     }
 }
+
+#[test]
+fn an_error_whose_number_is_no_failure_is_one_all_the_same() {
+    for number in [0, 7] {
+        let mut builder = Model::builder("odd").unwrap();
+        let fail = move |_: emr::Computation<'_>| -> Result<(), BoxError> {
+            Err(emr::Error::new(ErrorKind::Unknown(number), "no").into())
+        };
+        builder.add_computed("w", Dtype::F32, &[4], fail).unwrap();
+        let error = builder.build().get("w").unwrap().to_floats().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Io);
+        let source: &emr::Error = error.source().unwrap().downcast_ref().unwrap();
+        assert_eq!(source.kind(), ErrorKind::Unknown(number));
+    }
+}

@@ -107,13 +107,13 @@ fn a_push_that_ends_early_leaves_no_file() {
 #[derive(Default)]
 struct Gathered {
     unified: Vec<u8>,
-    ones: [u32; 2],
+    ones: [u32; 3],
     rescalers: Vec<(u32, u32, u64, Vec<f32>)>,
 }
 
 impl emr::Sink for Gathered {
     fn unified(&mut self, part: SinkPart, values: &[u8]) -> Result<(), BoxError> {
-        assert_eq!(values.len(), part.n * 4);
+        assert!(values.len() == part.n * 4 || values.len() == part.n * 2);
         self.unified.extend_from_slice(values);
         Ok(())
     }
@@ -140,7 +140,7 @@ fn a_sink_gets_what_a_bundle_has() {
     let report = given::merge(&base, options()).run_into(&mut gathered).unwrap();
     let unified: Vec<u8> = bundle.unified().unwrap().iter().flat_map(|t| t.to_bytes().unwrap()).collect();
     assert_eq!(gathered.unified, unified);
-    assert_eq!(gathered.ones.map(u64::from), [report.tasks[0].mask_ones, report.tasks[1].mask_ones]);
+    assert_eq!(gathered.ones.map(u64::from)[..2], [report.tasks[0].mask_ones, report.tasks[1].mask_ones]);
     assert_eq!(gathered.rescalers.len(), 4);
     let mut rescaler = [0.0];
     bundle.task("german").unwrap().modulator().unwrap().read_rescalers(1, 0, &mut rescaler).unwrap();
@@ -190,6 +190,30 @@ fn a_bundle_grows() {
     let (bytes, report) = second.run_in_memory().unwrap();
     assert_eq!(bytes[..], whole[..]);
     assert_eq!(report.tasks.len(), 2);
+}
+
+#[test]
+fn a_bundle_that_is_added_to_stays_where_another_one_is_refused() {
+    let base = base();
+    let bundle = || {
+        let options = MergeOptions {
+            extendable: true,
+            unified_dtype: Some(Dtype::F16),
+            rescale_per: RescalePer::Tensor,
+            ..Default::default()
+        };
+        Bundle::open_input(given::merge(&base, options).run_in_memory().unwrap().0, None).unwrap()
+    };
+    let mut merge = Merge::new(MergeOptions::default()).unwrap();
+    merge.extend(&bundle()).unwrap();
+    assert_eq!(merge.extend(&bundle()).unwrap_err().kind(), ErrorKind::State);
+    merge.set_base(&base).unwrap();
+    merge.add_task("dutch", &model("nl", 4)).unwrap();
+    let mut gathered = Gathered::default();
+    let report = merge.run_into(&mut gathered).unwrap();
+    assert_eq!(report.tasks.len(), 3);
+    // in the bundle's dtype, whatever the options say
+    assert_eq!(gathered.unified.len() as u64, report.merged_params * 2);
 }
 
 #[test]
