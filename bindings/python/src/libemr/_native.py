@@ -8,7 +8,8 @@ failures and exceptions of callbacks as what is raised.
   ``ffi.from_handle(user)``. Of a callback that has no way to fail, the exception is raised when the call has
   returned, if it was of the same thread.
 - A handle is a ``Handle``: it counts the calls and the children that use it, and goes when the last of them
-  has gone."""
+  has gone. In a process that forked, what was made before is left as it is: its threads are not there, and
+  its files are the other process's."""
 
 from __future__ import annotations
 
@@ -172,6 +173,15 @@ _lock = (
 )  # Of everything here: held for a few lines, and perhaps taken again by a destructor or a signal.
 
 
+def _forked() -> None:
+    """Another thread may have had the lock, which is not there to let go of it."""
+    global _lock
+    _lock = threading.RLock()
+
+
+os.register_at_fork(after_in_child=_forked)
+
+
 class _Raised:
     """Exceptions of callbacks, until the call that they stopped comes back. A callback cannot know which call
     that is: it may run on any thread, for an object that several calls use. So a call that fails finds its
@@ -331,9 +341,12 @@ class Handle:
       `alone`, nothing else may use it: what C says is for one thread at a time.
     """
 
+    forks = True  # False: it has threads or a file, and is of no use after a fork; nor is what needs it
+
     def __init__(
         self, pointer: Any, destroy: Any, what: str, parents: Iterable[Handle] = (), keep: Any = None
     ) -> None:
+        self._process = os.getpid()
         self._pointer = pointer
         self._destroy = destroy
         self._what = what
@@ -350,6 +363,7 @@ class Handle:
         """One more handle that must outlive this one."""
         parent.retain()
         self._parents.append(parent)
+        self.forks = self.forks and parent.forks
 
     def retain(self) -> None:
         """Somebody more needs it, until `release`."""
@@ -369,6 +383,10 @@ class Handle:
     def _expect_open(self) -> None:
         if self._closed:
             raise ValueError(f"{self._what} is closed")
+        if not self.forks and self._process != os.getpid():
+            raise failed(
+                "EMR_ESTATE", f"{self._what} was made before the process forked: make another in this process"
+            )
 
     @contextmanager
     def use(self, alone: bool = False) -> Iterator[Any]:
@@ -401,8 +419,9 @@ class Handle:
             if self._held:
                 return
             parents, self._parents = self._parents, []
-        place = ffi.new(ffi.typeof(ffi.getctype(ffi.typeof(self._pointer), "*")), self._pointer)
-        self._destroy(place)
+        if self._process == os.getpid():
+            place = ffi.new(ffi.typeof(ffi.getctype(ffi.typeof(self._pointer), "*")), self._pointer)
+            self._destroy(place)
         self._keep = None
         for parent in parents:
             parent.release()
@@ -410,3 +429,6 @@ class Handle:
     def __del__(self) -> None:
         if getattr(self, "_held", 0) and ffi is not None:
             self.close()
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        raise TypeError(f"{self._what} can neither be copied nor pickled")

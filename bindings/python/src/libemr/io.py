@@ -162,6 +162,8 @@ class Buffer(Handle):
 class File(Handle):
     """A file that C writes: created (it appears when it is committed, or not at all), or resumed."""
 
+    forks = False
+
     def __init__(self, path: PathLike, function: Any, *, replace: bool = False) -> None:
         arena = Arena()
         options = arena.struct("emr_file_options", replace=int(replace))
