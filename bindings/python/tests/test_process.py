@@ -140,7 +140,8 @@ out = {"w": np.empty(4096, np.float32)}
 child = os.fork()
 if child == 0:
     signal.alarm(60)
-    for call in (lambda: libemr.merge(base, {"t": task}, threads=pool), merge.run, lambda: session.apply("t", out)):
+    again = lambda: libemr.merge(base, {"t": task}, threads=pool)
+    for call in (again, merge.run, lambda: session.apply("t", out)):
         try:
             call()
             os._exit(1)
@@ -148,7 +149,7 @@ if child == 0:
             assert "before the process forked" in str(error), error
     assert bundle["t"].apply(base)["w"][0] == 1
     libemr.merge(base, {"t": task})
-    del call, pool, merge, session, bundle
+    del again, call, pool, merge, session, bundle
     gc.collect()
     sys.exit(7)
 print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))

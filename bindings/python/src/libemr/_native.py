@@ -52,6 +52,8 @@ def decode(text: Any) -> str:
 
 
 def encode(text: str) -> bytes:
+    if not isinstance(text, str):
+        raise TypeError(f"a text is needed here, not the {type(text).__name__} {text!r}")
     data = text.encode("utf-8", "surrogateescape")
     if b"\0" in data:
         raise ValueError(f"there is a zero byte in {text!r}")
@@ -291,10 +293,23 @@ def status_of(exception: BaseException) -> int:
     return int(lib.EMR_EIO if isinstance(exception, Exception) else lib.EMR_ECANCELED)
 
 
+def _words(exception: BaseException) -> str:
+    try:
+        text = str(exception)
+    except Exception:
+        text = ""
+    return f"{type(exception).__name__}: {text}" if text else type(exception).__name__
+
+
+def _system_number(exception: BaseException) -> int:
+    number = exception.errno if isinstance(exception, OSError) else 0
+    return number if isinstance(number, int) and 0 < number < 1 << 31 else 0
+
+
 def _stopped(kind: Any, exception: BaseException, traceback: Any) -> int | None:
     """What becomes of an exception in a callback: it is kept, and said to C."""
     status = status_of(exception)
-    said = f"{type(exception).__name__}: {exception}" if str(exception) else type(exception).__name__
+    said = _words(exception)
     error = traceback.tb_frame.f_locals.get("error") if traceback is not None else None
     if error is None:
         _raised.add_late(exception)
@@ -302,7 +317,7 @@ def _stopped(kind: Any, exception: BaseException, traceback: Any) -> int | None:
     lib.emr_error_set(
         error,
         status,
-        getattr(exception, "errno", None) or 0,
+        _system_number(exception),
         ffi.NULL,
         said.encode("utf-8", "replace").replace(b"\0", b"?")[:240],
     )
