@@ -314,15 +314,14 @@ def _stopped(kind: Any, exception: BaseException, traceback: Any) -> int | None:
     if error is None:
         _raised.add_late(exception)
         return None
-    lib.emr_error_set(
-        error,
-        status,
-        _system_number(exception),
-        ffi.NULL,
-        said.encode("utf-8", "replace").replace(b"\0", b"?")[:240],
-    )
-    _raised.add(decode(error.text), exception)
-    return status
+    words = said.encode("utf-8", "replace").replace(b"\0", b"?")[:240]
+    while True:
+        try:
+            lib.emr_error_set(error, status, _system_number(exception), ffi.NULL, words)
+            _raised.add(decode(error.text), exception)
+            return status
+        except KeyboardInterrupt:  # one more Ctrl-C changes nothing
+            pass
 
 
 def callback(name: str) -> Callable[[Function], Any]:
