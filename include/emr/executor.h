@@ -42,7 +42,8 @@ EMR_API emr_status emr_pool_create(emr_pool **pool, const emr_pool_options *opti
 /* Stops and joins the threads. No handle may still be using the executor. */
 EMR_API void emr_pool_destroy(emr_pool **pool);
 
-/* The pool as an executor; the pool owns it. Several threads may use one pool: their work takes turns. */
+/* The pool as an executor; the pool owns it. Several threads may use one pool: their work takes turns. What its
+ * work asks of it in turn, such as a computed tensor that merges, is done on the thread that asks. */
 EMR_API const emr_executor *emr_pool_executor(const emr_pool *pool);
 
 EMR_END_DECLS

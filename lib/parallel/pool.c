@@ -2,7 +2,10 @@
  *
  * Work is a generation number with a function: a thread that wakes takes part once in each generation whose
  * function is still there. The caller takes part too, then waits until nobody is busy, and only then removes
- * the function: who wakes later finds none, and never one of an earlier generation. */
+ * the function: who wakes later finds none, and never one of an earlier generation.
+ *
+ * Work that calls the pool again, such as a computed tensor that merges, does it all on its own thread: its turn
+ * has come, and nobody else would ever give it another. */
 #include "emr/executor.h"
 
 #include "core/memory.h"
@@ -30,10 +33,15 @@ struct emr_pool {
     atomic_size_t next;
 };
 
+static _Thread_local const emr_pool *at_work; /* whose work this thread does */
+
 static void take_indexes(emr_pool *p, void (*fn)(void *arg, size_t i), void *arg, size_t n)
 {
+    const emr_pool *before = at_work;
+    at_work = p;
     for (size_t i; (i = atomic_fetch_add(&p->next, 1)) < n;)
         fn(arg, i);
+    at_work = before;
 }
 
 static void run_pool_thread(void *user)
@@ -65,6 +73,11 @@ static void run_pool_thread(void *user)
 static void run_parallel(void *user, size_t n, void (*fn)(void *arg, size_t i), void *arg)
 {
     emr_pool *p = user;
+    if (at_work == p) {
+        for (size_t i = 0; i < n; i++)
+            fn(arg, i);
+        return;
+    }
     emr_mutex_lock(&p->turn);
     emr_mutex_lock(&p->lock);
     p->fn = fn;

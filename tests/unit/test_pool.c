@@ -57,6 +57,30 @@ static void every_index_runs_once(void **state)
     }
 }
 
+typedef struct nested {
+    const emr_executor *executor;
+    marks marks[4];
+} nested;
+
+static void run_nested(void *arg, size_t i)
+{
+    nested *n = arg;
+    n->executor->parallel_for(n->executor->user, MOST, mark, &n->marks[i]);
+}
+
+static void work_may_call_its_own_pool(void **state)
+{
+    static nested n;
+    emr_pool *pool = test_pool_new(3);
+    (void)state;
+    n.executor = emr_pool_executor(pool);
+    n.executor->parallel_for(n.executor->user, 4, run_nested, &n);
+    for (int k = 0; k < 4; k++)
+        for (size_t i = 0; i < MOST; i++)
+            assert_int_equal(atomic_load(&n.marks[k].runs[i]), 1);
+    emr_pool_destroy(&pool);
+}
+
 /* Two indexes that wait for each other: both must be running at the same time. */
 static void meet(void *arg, size_t i)
 {
@@ -176,7 +200,7 @@ int main(void)
         cmocka_unit_test(every_index_runs_once),         cmocka_unit_test(two_threads_work_at_the_same_time),
         cmocka_unit_test(threads_share_one_pool),        cmocka_unit_test(pools_come_and_go),
         cmocka_unit_test(too_many_threads_are_refused),  cmocka_unit_test(zero_threads_are_one_a_processor),
-        cmocka_unit_test(running_out_of_memory_is_said),
+        cmocka_unit_test(running_out_of_memory_is_said), cmocka_unit_test(work_may_call_its_own_pool),
     };
     return cmocka_run_group_tests_name("pool", tests, NULL, NULL);
 }

@@ -41,6 +41,11 @@ def test_statistics_of_the_model(base, tasks):
         assert statistics.split_kinship().shape == (2, 2)
 
 
+def test_a_ragged_matrix_is_refused():
+    with pytest.raises(ValueError, match="3 rows"):
+        libemr.kinship_mean([[1.0], [0.5], [0.3]])
+
+
 def test_kinship(base, tasks):
     french, german = changes(base, tasks)
     matrix = libemr.kinship(base, tasks)

@@ -211,3 +211,44 @@ def test_a_model_outlives_its_combination_and_method(base, tasks):
     model = libemr.combine(Scaled(), base, {name: dict(task) for name, task in tasks.items()})
     gc.collect()
     assert np.isfinite(model["layer.weight"].read()).all()
+
+
+def test_a_stage_that_raised_is_never_taken_for_one_that_found_something(base, tasks):
+    class Sum(libemr.Stage):
+        fails = True
+
+        def n_found(self, tensor):
+            return 1
+
+        def add_sums(self, chunk, sums):
+            if self.fails:
+                raise ZeroDivisionError
+            sums[0] += 1
+
+    class Own(libemr.Method):
+        name, stages = "own", [Sum()]
+
+        def combine(self, chunk):
+            chunk.out[:] = chunk.tensor.found[0]
+
+    model = libemr.combine(Own(), base, tasks)
+    with pytest.raises(ZeroDivisionError):
+        model["layer.weight"].read()
+    Own.stages[0].fails = False
+    with pytest.raises(ZeroDivisionError):
+        model["layer.weight"].read()
+    assert libemr.combine(Own(), base, tasks)["layer.weight"].read() is not None
+
+
+@pytest.mark.parametrize("input", [-1, 2, 1 << 40])
+@pytest.mark.parametrize("call", ["parameter", "draw"])
+def test_inputs_that_are_not_there(input, call, base, tasks):
+    class Own(libemr.Method):
+        name, parameters = "own", [libemr.Parameter("weight", 1.0)]
+
+        def combine(self, chunk):
+            arguments = ("weight",) if call == "parameter" else (0, 1)
+            getattr(chunk.tensor, call)(input, *arguments)
+
+    with pytest.raises(IndexError, match=f"has 2 inputs, and none of number {input}"):
+        libemr.combine(Own(), base, tasks)["layer.weight"].read()

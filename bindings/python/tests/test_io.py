@@ -238,3 +238,27 @@ def test_memory_in_words(memory, expected):
 def test_resources_that_cannot_be(options, base, tasks):
     with pytest.raises((ValueError, libemr.LimitExceeded)):
         libemr.merge(base, tasks, **options)
+
+
+@pytest.mark.parametrize("n", [-1, 1 << 20])
+def test_files_that_count_wrongly_are_refused(n, base, bundle_bytes):
+    class Lying(io.BytesIO):
+        def readinto(self, memory):
+            return n
+
+        def write(self, data):
+            return n
+
+    class Long:
+        def __init__(self, data):
+            self.file = io.BytesIO(data)
+            self.seek = self.file.seek
+
+        def read(self, wanted):
+            return self.file.read(wanted) + b"more"
+
+    for file in (Lying(bundle_bytes), Long(bundle_bytes)):
+        with pytest.raises(OSError, match="gave or took .* bytes, of .* at most"):
+            libemr.Bundle(file)
+    with pytest.raises(OSError, match=f"took {n} bytes"):
+        libemr.Model.of(base).write(Lying())

@@ -1,10 +1,12 @@
 """test_lifetime.py - objects closed and dropped in every order, thousands of times; nothing crashes, nothing
 stays."""
 
+import copy
 import gc
 import io
 import itertools
 import os
+import pickle
 import weakref
 
 import numpy as np
@@ -198,3 +200,13 @@ def test_thousands_of_opens_leave_nothing(bundle_bytes, tmp_path, run_python):
     environment = {**os.environ, "MALLOC_ARENA_MAX": "1"}
     grown, objects = map(int, run_python(LEAK, tmp_path / "all.emr", env=environment).stdout.split())
     assert grown < 2 << 20 and objects < 100, f"{grown} bytes, {objects} objects more after 1500 rounds"
+
+
+def test_handles_are_not_copied(bundle):
+    """Two of one pointer would free it twice."""
+    with libemr.Pool(2) as pool:
+        for function in (copy.copy, copy.deepcopy, pickle.dumps):
+            with pytest.raises(TypeError, match="the pool can neither be copied nor pickled"):
+                function(pool)
+            with pytest.raises(TypeError, match="pickled"):
+                function(bundle._handle)

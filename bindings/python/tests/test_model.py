@@ -316,3 +316,36 @@ def test_odd_names_and_paths(tmp_path):
         libemr.Model("a\0b")
     with pytest.raises(TypeError, match="no path, no bytes and no file"):
         libemr.Model(7)
+
+
+class Mute(Exception):
+    def __str__(self):
+        raise RuntimeError
+
+
+class Numbered(Exception):
+    errno = "none"
+
+
+@pytest.mark.parametrize(
+    "exception", [Mute(), Numbered("numbered"), OSError(1 << 40, "far"), OSError(-1, "low")]
+)
+def test_odd_exceptions_come_out_too(exception):
+    def fail(first, count):
+        raise exception
+
+    model = libemr.Model.of()
+    model.add_computed("w", "F32", (4,), fail)
+    with pytest.raises(type(exception)) as caught:
+        model["w"].read()
+    assert caught.value is exception
+
+
+def test_names_are_texts(base, bundle):
+    for call in (
+        lambda: libemr.Model.of({5: base["steps"]}),
+        lambda: bundle[5],
+        lambda: libemr.merge(base, {5: base}),
+    ):
+        with pytest.raises(TypeError, match="a text is needed here, not the int 5"):
+            call()

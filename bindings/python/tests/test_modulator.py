@@ -80,3 +80,36 @@ def test_one_of_the_callers_memory():
     with pytest.raises(TypeError, match="F64, not F32"):
         made.add("v", 16, unified=unified, mask=b"12", rescalers=np.ones(1))
     assert made.names == ["w"]
+
+
+@pytest.mark.parametrize(
+    "options, needed",
+    [
+        ({"kind": "MASK"}, 125),
+        ({"kind": "Two-Sided"}, 125),
+        ({"kind": "sign"}, 125),
+        ({"kind": "thin"}, 32),
+        ({"kind": "thin", "thinning": 32}, 4),
+        ({"kind": "levels"}, 250),
+        ({"kind": "levels", "n_levels": 8}, 375),
+        ({"kind": "levels", "n_levels": 16}, 500),
+    ],
+)
+def test_codes_have_to_be_all_there(options, needed):
+    given = {"rescalers": np.ones(2, np.float32), **options}
+    if options["kind"] in ("MASK", "Two-Sided"):
+        given["unified"] = np.ones(1000, np.float32)
+    with libemr.Modulator() as modulator:
+        with pytest.raises(ValueError, match=f"a mask of {needed - 1} bytes, {needed} are needed"):
+            modulator.add("w", 1000, mask=bytes(needed - 1), **given)
+        modulator.add("w", 1000, mask=bytes(needed), **given)
+        assert np.isfinite(modulator.apply("w", None, np.empty(1000, np.float32))).all()
+
+
+def test_columns_have_to_be_all_there():
+    with libemr.Modulator() as modulator:
+        given = {"mask": bytes(125), "rescalers": np.ones(2, np.float32), "kind": "sign"}
+        with pytest.raises(ValueError, match="499 scales of columns, 500 are needed"):
+            modulator.add("w", 1000, columns=libemr.Array(bytes(998), "BF16", (499,)), **given)
+        with pytest.raises(TypeError, match="not BF16"):
+            modulator.add("w", 1000, columns=np.ones(500, np.float32), **given)

@@ -119,3 +119,45 @@ def test_what_it_says_of_itself():
     )
     for name in set(libemr.__all__) - {"version_info"}:
         assert getattr(libemr, name).__doc__, name
+
+
+FORKED = """
+import gc, os, signal, sys, warnings
+import numpy as np, libemr
+warnings.simplefilter("ignore")
+
+base = {"w": np.arange(4096, dtype=np.float32)}
+task = {"w": base["w"] + 1}
+pool = libemr.Pool(3)
+bundle = libemr.merge(base, {"t": task}, threads=pool).bundle
+merge = libemr.Merge(threads=1)
+merge.set_base(base)
+merge.add_task("t", task)
+merge.set_output(sys.argv[1])
+session = libemr.Session(bundle, base, threads=3)
+out = {"w": np.empty(4096, np.float32)}
+
+child = os.fork()
+if child == 0:
+    signal.alarm(60)
+    again = lambda: libemr.merge(base, {"t": task}, threads=pool)
+    for call in (again, merge.run, lambda: session.apply("t", out)):
+        try:
+            call()
+            os._exit(1)
+        except libemr.OutOfOrder as error:
+            assert "before the process forked" in str(error), error
+    assert bundle["t"].apply(base)["w"][0] == 1
+    libemr.merge(base, {"t": task})
+    del again, call, pool, merge, session, bundle
+    gc.collect()
+    sys.exit(7)
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+merge.run()
+session.apply("t", out)
+print(libemr.Bundle(sys.argv[1])["t"].apply(base)["w"][0], out["w"][0])
+"""
+
+
+def test_a_fork_leaves_the_parents_threads_and_files_alone(tmp_path, run_python):
+    assert run_python(FORKED, tmp_path / "all.emr").stdout == "7\n1.0 1.0\n"

@@ -202,3 +202,19 @@ def test_what_is_not_there(session, bundle, base):
         change.apply("french", out)
     with pytest.raises(libemr.LimitExceeded, match="memory"):
         libemr.Session(bundle, base, memory=1000)
+
+
+def test_what_would_be_silently_wrong_is_refused(session, base):
+    x = np.ones((1, 128), np.float32)
+    with pytest.raises(ValueError, match="`add` needs `out`"):
+        session.multiply("layer.weight", ["french"], x, add=True)
+    with pytest.raises(ValueError, match="there are 4 rows for 2 tasks"):
+        session.gather("layer.weight", ["french"] * 2, np.array([[0, 1], [2, 3]]))
+    with pytest.raises(TypeError, match="a list of tasks is needed, not the text 'french'"):
+        session.multiply("layer.weight", "french", x)
+    other = libemr.merge(base, {"german": base}, on_missing="base").bundle
+    with (
+        libemr.Session(other, base) as stranger,
+        pytest.raises(ValueError, match="another bundle's"),
+    ):
+        stranger.multiply("layer.weight", session.tasks(["french"]), x)

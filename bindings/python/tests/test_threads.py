@@ -90,3 +90,21 @@ def test_a_modulator_belongs_to_one_thread(bundle):
         results = in_threads(1, lambda i: modulator.names)
     assert isinstance(results[0], libemr.OutOfOrder) and "in use" in str(results[0])
     assert modulator.names
+
+
+def test_a_pool_is_used_again_from_within_its_own_work(base, tasks, run_python):
+    """In a process of its own, for it would wait for itself."""
+    script = """
+import numpy as np, libemr
+base, pool = {"w": np.zeros(30000, np.float32)}, libemr.Pool(3)
+
+def compute(first, count):
+    libemr.merge(base, {"t": {"w": base["w"] + 1}}, threads=pool)
+    return np.full(count, 2, np.float32)
+
+model = libemr.Model.of()
+model.add_computed("w", "F32", (30000,), compute)
+report = libemr.merge(base, {"t": model}, threads=pool)
+print(report.bundle["t"].apply(base)["w"].sum())
+"""
+    assert run_python(script).stdout == "60000.0\n"

@@ -378,3 +378,45 @@ def test_what_no_mixed_batch_goes_through_is_refused():
     with pytest.raises(libemr.Unsupported, match="Bilinear has a tensor 'up.weight'"):
         libemr.torch.Mixed(net, bundle, base)
     assert type(net.down) is torch.nn.Linear
+
+
+def small_bundle(module):
+    base = {name: w.clone() for name, w in module.state_dict().items()}
+    return libemr.merge(base, {"t": {name: w + 1 for name, w in base.items()}}).bundle, base
+
+
+def test_a_layer_that_is_used_twice_is_replaced_twice():
+    layer = torch.nn.Linear(4, 4)
+    module, x = torch.nn.Sequential(layer, torch.nn.ReLU(), layer), torch.ones(1, 4)
+    bundle, base = small_bundle(module)
+    with torch.no_grad():
+        with libemr.torch.Mixed(module, bundle, base) as mixed, mixed.tasks(["t"]):
+            y = module(x)
+        assert module[0] is layer and module[2] is layer
+        with libemr.torch.Switcher(module, bundle, base) as switcher, switcher.task("t"):
+            assert torch.allclose(module(x), y, rtol=1e-5)
+
+
+def test_a_module_that_is_a_layer_is_no_mixed_batch():
+    module = torch.nn.Linear(4, 4)
+    with pytest.raises(libemr.Unsupported, match="the module itself has a tensor 'weight'"):
+        libemr.torch.Mixed(module, *small_bundle(module))
+
+
+def test_names_that_the_bundle_lacks_are_named():
+    module = torch.nn.Sequential(torch.nn.Linear(4, 4))
+    bundle, base = small_bundle(module)
+    with (
+        libemr.torch.Mixed(torch.nn.Sequential(module), bundle, base) as mixed,
+        mixed.tasks(["t"]),
+        pytest.raises(libemr.NotFound, match="task 't' has no tensor '0.0.bias'"),
+    ):
+        next(mixed._replaced[0][0].children())(torch.ones(1, 4))
+
+
+def test_compiled_modules_have_the_names_of_what_was_compiled():
+    module = torch.nn.Sequential(torch.nn.Linear(4, 4))
+    bundle, base = small_bundle(module)
+    compiled = torch.compile(module, backend="eager")
+    with libemr.torch.Switcher(compiled, bundle, base) as switcher, switcher.task("t"):
+        assert torch.allclose(module[0].weight, base["0.weight"] + 1)

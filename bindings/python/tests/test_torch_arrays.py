@@ -84,3 +84,20 @@ def test_a_state_dict_is_a_model():
     model = libemr.Model.of(module.state_dict())
     assert list(model) == list(module.state_dict()) and model["1.running_mean"].role.role == "statistic"
     assert np.array_equal(model["0.weight"].read(), module[0].weight.detach().numpy())
+
+
+def test_tensors_without_memory_are_refused():
+    freed = torch.zeros(8)
+    freed.untyped_storage().resize_(0)
+    with torch._subclasses.fake_tensor.FakeTensorMode():
+        fake = torch.zeros(8)
+
+    class Wrapped(torch.Tensor):
+        def __torch_dispatch__(self, *arguments):
+            raise NotImplementedError
+
+    wrapper = torch.Tensor._make_wrapper_subclass(Wrapped, (8,))
+    for tensor in (freed, fake, wrapper):
+        with pytest.raises(TypeError, match="the array is a (.*Tensor|Wrapped) without memory of its own"):
+            view(tensor)
+    assert view(torch.zeros(0, 3)).nbytes == 0

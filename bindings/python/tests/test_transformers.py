@@ -261,3 +261,22 @@ def test_what_is_refused(tmp_path):
     bundle = libemr.transformers.merge_pretrained(moe, {"french": tuned(moe, 1)}).bundle
     with pytest.raises(libemr.Unsupported, match="in one piece"):
         libemr.torch.Switcher(moe, bundle)
+
+
+@pytest.mark.parametrize("name", ["../outside.json", "{}/outside.json", "a/../../outside.json"])
+def test_files_of_a_bundle_stay_in_their_folder(name, tmp_path, monkeypatch):
+    """Whoever made the bundle chose their names."""
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr(libemr.transformers.tempfile, "tempdir", str(tmp_path / "temporary"))
+    model = libemr.Model.of(bert().state_dict())
+    model.add("file:" + name.format(tmp_path), b"{}")
+    bundle = libemr.merge(model, {"t": model}).bundle
+    for load in (libemr.transformers.load_task, libemr.transformers.load_tokenizer):
+        with pytest.raises(libemr.FormatError, match="outside"):
+            load(bundle, "t", model)
+    assert [path.name for path in tmp_path.rglob("*")] == ["temporary"]
+
+
+def test_a_wrapped_model_is_refused():
+    with pytest.raises(TypeError, match="a Sequential is no transformers.PreTrainedModel"):
+        libemr.transformers.merge_pretrained(torch.nn.Sequential(bert()), {"t": bert()})

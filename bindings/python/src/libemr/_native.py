@@ -8,7 +8,8 @@ failures and exceptions of callbacks as what is raised.
   ``ffi.from_handle(user)``. Of a callback that has no way to fail, the exception is raised when the call has
   returned, if it was of the same thread.
 - A handle is a ``Handle``: it counts the calls and the children that use it, and goes when the last of them
-  has gone."""
+  has gone. In a process that forked, what was made before is left as it is: its threads are not there, and
+  its files are the other process's."""
 
 from __future__ import annotations
 
@@ -51,6 +52,8 @@ def decode(text: Any) -> str:
 
 
 def encode(text: str) -> bytes:
+    if not isinstance(text, str):
+        raise TypeError(f"a text is needed here, not the {type(text).__name__} {text!r}")
     data = text.encode("utf-8", "surrogateescape")
     if b"\0" in data:
         raise ValueError(f"there is a zero byte in {text!r}")
@@ -172,6 +175,15 @@ _lock = (
 )  # Of everything here: held for a few lines, and perhaps taken again by a destructor or a signal.
 
 
+def _forked() -> None:
+    """Another thread may have had the lock, which is not there to let go of it."""
+    global _lock
+    _lock = threading.RLock()
+
+
+os.register_at_fork(after_in_child=_forked)
+
+
 class _Raised:
     """Exceptions of callbacks, until the call that they stopped comes back. A callback cannot know which call
     that is: it may run on any thread, for an object that several calls use. So a call that fails finds its
@@ -281,23 +293,35 @@ def status_of(exception: BaseException) -> int:
     return int(lib.EMR_EIO if isinstance(exception, Exception) else lib.EMR_ECANCELED)
 
 
+def _words(exception: BaseException) -> str:
+    try:
+        text = str(exception)
+    except Exception:
+        text = ""
+    return f"{type(exception).__name__}: {text}" if text else type(exception).__name__
+
+
+def _system_number(exception: BaseException) -> int:
+    number = exception.errno if isinstance(exception, OSError) else 0
+    return number if isinstance(number, int) and 0 < number < 1 << 31 else 0
+
+
 def _stopped(kind: Any, exception: BaseException, traceback: Any) -> int | None:
     """What becomes of an exception in a callback: it is kept, and said to C."""
     status = status_of(exception)
-    said = f"{type(exception).__name__}: {exception}" if str(exception) else type(exception).__name__
+    said = _words(exception)
     error = traceback.tb_frame.f_locals.get("error") if traceback is not None else None
     if error is None:
         _raised.add_late(exception)
         return None
-    lib.emr_error_set(
-        error,
-        status,
-        getattr(exception, "errno", None) or 0,
-        ffi.NULL,
-        said.encode("utf-8", "replace").replace(b"\0", b"?")[:240],
-    )
-    _raised.add(decode(error.text), exception)
-    return status
+    words = said.encode("utf-8", "replace").replace(b"\0", b"?")[:240]
+    while True:
+        try:
+            lib.emr_error_set(error, status, _system_number(exception), ffi.NULL, words)
+            _raised.add(decode(error.text), exception)
+            return status
+        except KeyboardInterrupt:  # one more Ctrl-C changes nothing
+            pass
 
 
 def callback(name: str) -> Callable[[Function], Any]:
@@ -331,9 +355,12 @@ class Handle:
       `alone`, nothing else may use it: what C says is for one thread at a time.
     """
 
+    forks = True  # False: it has threads or a file, and is of no use after a fork; nor is what needs it
+
     def __init__(
         self, pointer: Any, destroy: Any, what: str, parents: Iterable[Handle] = (), keep: Any = None
     ) -> None:
+        self._process = os.getpid()
         self._pointer = pointer
         self._destroy = destroy
         self._what = what
@@ -350,6 +377,7 @@ class Handle:
         """One more handle that must outlive this one."""
         parent.retain()
         self._parents.append(parent)
+        self.forks = self.forks and parent.forks
 
     def retain(self) -> None:
         """Somebody more needs it, until `release`."""
@@ -369,6 +397,10 @@ class Handle:
     def _expect_open(self) -> None:
         if self._closed:
             raise ValueError(f"{self._what} is closed")
+        if not self.forks and self._process != os.getpid():
+            raise failed(
+                "EMR_ESTATE", f"{self._what} was made before the process forked: make another in this process"
+            )
 
     @contextmanager
     def use(self, alone: bool = False) -> Iterator[Any]:
@@ -401,8 +433,9 @@ class Handle:
             if self._held:
                 return
             parents, self._parents = self._parents, []
-        place = ffi.new(ffi.typeof(ffi.getctype(ffi.typeof(self._pointer), "*")), self._pointer)
-        self._destroy(place)
+        if self._process == os.getpid():
+            place = ffi.new(ffi.typeof(ffi.getctype(ffi.typeof(self._pointer), "*")), self._pointer)
+            self._destroy(place)
         self._keep = None
         for parent in parents:
             parent.release()
@@ -410,3 +443,6 @@ class Handle:
     def __del__(self) -> None:
         if getattr(self, "_held", 0) and ffi is not None:
             self.close()
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        raise TypeError(f"{self._what} can neither be copied nor pickled")

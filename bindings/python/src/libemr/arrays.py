@@ -119,13 +119,15 @@ def _of_torch(array: Any, what: str) -> View | None:
     if str(array.layout) != "torch.strided":
         raise TypeError(f"{what} has the layout {array.layout}")
     _contiguous(array.is_contiguous() and not array.is_conj() and not array.is_neg(), what)
-    return View(
-        ffi.cast("void *", array.data_ptr()),
-        _named(array.dtype, what),
-        array.shape,
-        True,
-        (array, array.untyped_storage()),
-    )  # which stays where it is when the tensor is given another
+    dtype = _named(array.dtype, what)
+    try:
+        storage = array.untyped_storage()  # which stays where it is when the tensor is given another
+        address, end = array.data_ptr(), storage.data_ptr() + storage.nbytes()
+    except RuntimeError:  # of tensors that only stand for others
+        storage, address, end = None, 0, 0
+    if array.numel() and (not address or address + array.numel() * array.element_size() > end):
+        raise TypeError(f"{what} is a {type(array).__name__} without memory of its own")
+    return View(ffi.cast("void *", address), dtype, array.shape, True, (array, storage))
 
 
 def _of_numpy(array: Any, what: str) -> View | None:

@@ -34,6 +34,12 @@ def name_of(value: Any, default: str) -> str:
 # ------------------------------------------------------------------------------------------ file-like objects
 
 
+def _counted(n: int, most: int, file: Any) -> int:
+    if not 0 <= n <= most:
+        raise OSError(f"{file!r} gave or took {n} bytes, of {most} at most")
+    return n
+
+
 class Reader:
     """A file-like object that is read: `seek` and `read`. It has one position, so reads take turns. C's
     memory is lent to those of Python's own kind alone (`readinto`), which let go of it when they return; so
@@ -56,7 +62,7 @@ class Reader:
                 n = self._read_some(memory[done:])
                 if not n:
                     raise EOFError(f"the file ended at byte {offset + done}, {len(memory) - done} too early")
-                done += n
+                done += _counted(n, len(memory) - done, self.file)
 
     def _read_some(self, memory: memoryview) -> int:
         if self.into is not None:
@@ -64,7 +70,7 @@ class Reader:
         data = self.file.read(len(memory))
         if isinstance(data, str):
             raise TypeError("the file is opened as text: open it in binary mode")
-        memory[: len(data)] = data
+        memory[: _counted(len(data), len(memory), self.file)] = data
         return len(data)
 
     def length(self) -> int:
@@ -88,7 +94,7 @@ class Writer:
         while done < len(memory):
             with memory[done:] as rest:
                 n = self.file.write(rest if self.lends else bytes(rest))
-            done += len(memory) if n is None else n
+            done += len(memory) if n is None else _counted(n, len(memory) - done, self.file)
             if n == 0:
                 raise BlockingIOError(f"{self.file!r} takes no more bytes")
 
@@ -161,6 +167,8 @@ class Buffer(Handle):
 
 class File(Handle):
     """A file that C writes: created (it appears when it is committed, or not at all), or resumed."""
+
+    forks = False
 
     def __init__(self, path: PathLike, function: Any, *, replace: bool = False) -> None:
         arena = Arena()

@@ -123,14 +123,20 @@ class MethodTensor:
 
     def parameter(self, input: int, name: str) -> float:
         """What an input was told."""
+        self._expect_input(input)
         return float(self._tensor.parameters[input * self._tensor.n_parameters + self._names.index(name)])
 
     def draw(self, input: int, first: int, n: int) -> Any:
         """32 random bits for each of the elements [first, first + n): they depend on the seed and the names
         alone."""
+        self._expect_input(input)
         words = ffi.new("uint32_t[]", n)
         lib.emr_method_draw(self._tensor, input, first, n, words)
         return _floats_or_words(words, n, "uint32", "I")
+
+    def _expect_input(self, input: int) -> None:
+        if not 0 <= input < self.n_inputs:
+            raise IndexError(f"tensor '{self.name}' has {self.n_inputs} inputs, and none of number {input}")
 
 
 class Chunk:
@@ -306,7 +312,8 @@ class Own:
         return self._arena.struct("emr_method_stage", **members)
 
     def keeping(self, function: Callable[[], Any], otherwise: Any) -> Any:
-        """What a callback that cannot fail returns; what it raises, `combine` raises."""
+        """What a callback that cannot fail returns; what it raises, `combine` raises from then on: the
+        library keeps what stages found."""
         try:
             return function()
         except BaseException as exception:
@@ -343,9 +350,8 @@ def needed_stages(tensor: Any) -> int:
 @callback("emr_method_combine")
 def combine_chunk(chunk: Any, error: Any) -> int:
     own = owner(chunk.tensor)
-    raised, own.raised = own.raised, None
-    if raised is not None:
-        raise raised
+    if own.raised is not None:
+        raise own.raised
     own.method.combine(Chunk(chunk, own.names))
     return 0
 

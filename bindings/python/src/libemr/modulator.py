@@ -57,7 +57,15 @@ class Modulator:
         across = (
             columns if columns is None else arena.keep(arrays.view(columns, what=f"the columns of {name!r}"))
         )
-        _expect_room(name, count, codes, values, kind or "mask")
+        number = choice("EMR_MODULATOR_KIND_", kind, "kind")
+        sides = 2 if number == lib.EMR_MODULATOR_KIND_TWO_SIDED else 1
+        _expect(name, "a mask of {} bytes", codes.nbytes, _code_bytes(number, count, thinning, n_levels))
+        if values:
+            _expect(name, "{} unified values", values.count, count)
+        if across:
+            _expect(name, "{} scales of columns", across.count, count // max(scales.count, 1))
+            if across.dtype != DType.BF16:
+                raise TypeError(f"the columns of {name!r} are {across.dtype.name}, not BF16")
         made = arena.struct(
             "emr_modulation",
             name=arena.text(name),
@@ -66,9 +74,9 @@ class Modulator:
             rescalers=scales.pointer,
             columns=across and across.pointer,
             count=count,
-            n_rescalers=scales.count // (2 if kind in ("two_sided", "two-sided") else 1),
+            n_rescalers=scales.count // sides,
             unified_dtype=values and values.dtype,
-            kind=choice("EMR_MODULATOR_KIND_", kind, "kind"),
+            kind=number,
             thinning=thinning,
             n_levels=n_levels,
             seed=seed,
@@ -172,6 +180,8 @@ def multiply(
         raise ValueError(
             f"{batch} modulators do not fit x of shape {vectors.shape} and out of shape {target.shape}"
         )
+    if target.overlaps(vectors):
+        raise ValueError("out lies over x")
     rows = target.count // batch
     if source and source.count != rows * n_columns:
         raise ValueError(f"base has {source.count} elements, {rows} rows of {n_columns} are needed")
@@ -223,8 +233,16 @@ def _handle(pointer: Any, parents: Sequence[Handle] = ()) -> Handle:
     return Handle(pointer, lib.emr_modulator_destroy, "the modulator", parents)
 
 
-def _expect_room(name: str, count: int, codes: arrays.View, unified: arrays.View | None, kind: str) -> None:
-    if unified is not None and unified.count != count:
-        raise ValueError(f"{name!r} has {count} parameters and {unified.count} unified values")
-    if kind in ("mask", "two_sided", "two-sided", "sign") and codes.nbytes < (count + 7) // 8:
-        raise ValueError(f"{name!r} has {count} parameters and a mask of {codes.nbytes} bytes")
+def _code_bytes(kind: int, count: int, thinning: int, n_levels: int) -> int:
+    """Bytes of packed codes; what is no thinning or number of levels C refuses."""
+    if kind == lib.EMR_MODULATOR_KIND_THIN:
+        return (-(-count // 64) * (64 // max(thinning or 4, 1)) + 7) // 8
+    bits = 1
+    if kind == lib.EMR_MODULATOR_KIND_LEVELS:
+        bits = max((n_levels or 4) - 1, 1).bit_length()
+    return (count * bits + 7) // 8
+
+
+def _expect(name: str, what: str, given: int, needed: int) -> None:
+    if given < needed:
+        raise ValueError(f"{name!r} has {what.format(given)}, {needed} are needed")

@@ -22,6 +22,8 @@ class Pool(Handle):
         threads: how many, the caller's own among them; None: one for each processor.
     """
 
+    forks = False
+
     def __init__(self, threads: int | None = None) -> None:
         arena = Arena()
         options = arena.struct("emr_pool_options", threads=_number_of_threads(threads))

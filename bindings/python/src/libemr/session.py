@@ -135,7 +135,8 @@ class Prepared:
 class TaskNumbers:
     """The tasks of a batch, looked up once for many calls: what `Session.tasks` makes."""
 
-    def __init__(self, numbers: Sequence[int], each: int) -> None:
+    def __init__(self, known: Mapping[str | None, int], numbers: Sequence[int], each: int) -> None:
+        self.known = known
         self.array = ffi.new("uint32_t[]", [number for number in numbers for _ in range(each)] or [0])
         self._count = len(numbers) * each
 
@@ -274,10 +275,15 @@ class Session:
 
     def tasks(self, tasks: Sequence[str | None], each: int = 1) -> TaskNumbers:
         """Tasks for `multiply` and `gather`, each so many times side by side."""
-        return TaskNumbers([self._number(task) for task in tasks], each)
+        if isinstance(tasks, str):
+            raise TypeError(f"a list of tasks is needed, not the text {tasks!r}")
+        return TaskNumbers(self._numbers, [self._number(task) for task in tasks], each)
 
     def _task_numbers(self, tasks: Tasks) -> TaskNumbers:
-        return tasks if isinstance(tasks, TaskNumbers) else self.tasks(tasks)
+        numbers = tasks if isinstance(tasks, TaskNumbers) else self.tasks(tasks)
+        if numbers.known is not self._numbers and numbers.known != self._numbers:
+            raise ValueError("these are numbers of another bundle's tasks")
+        return numbers
 
     def _n_columns(self, tensor: str) -> tuple[int, int]:
         """A tensor's elements, and how many a row of it has."""
@@ -322,6 +328,7 @@ class Session:
             n_columns: of a row, if the product cuts the tensor's rows into shorter ones.
             without_base: the change alone.
         """
+        numbers = self._task_numbers(tasks)
         count, own = self._n_columns(tensor)
         given = view(x, dtype=DType.F32, what="x")
         columns = own if n_columns is None else n_columns
@@ -329,6 +336,8 @@ class Session:
         if given.shape != (len(tasks), columns):
             raise ValueError(f"tensor '{tensor}': x has the shape {given.shape}, not {(len(tasks), columns)}")
         if out is None:
+            if add:
+                raise ValueError("`add` needs `out`: what the product is added to")
             out = empty(DType.F32, (len(tasks), rows))
         target = view(out, writable=True, dtype=DType.F32, what="out")
         if target.shape != (len(tasks), rows):
@@ -348,20 +357,19 @@ class Session:
             without_base=int(without_base),
             add=int(add),
         )
-        numbers = self._task_numbers(tasks)
         with self._handle.use(alone=True) as pointer:
             call(lib.emr_session_multiply, pointer, numbers.array, product)
         return out
 
     @staticmethod
-    def _rows(arena: Arena, rows: Any) -> Any:
-        """Numbers of rows: an array of 64-bit integers as it is, or a sequence."""
+    def _rows(arena: Arena, rows: Any) -> tuple[Any, int]:
+        """Numbers of rows, and how many: an array of 64-bit integers as it is, or a sequence."""
         if isinstance(rows, (list, tuple, range)):
-            return arena.array("uint64_t", list(rows)) or ffi.NULL
+            return arena.array("uint64_t", rows), len(rows)
         found = arena.keep(view(rows, what="rows"))
         if found.dtype not in (DType.I64, DType.U64):
             raise TypeError(f"rows are {found.dtype.name}, not integers of 64 bits")
-        return ffi.cast("uint64_t *", found.pointer)
+        return ffi.cast("uint64_t *", found.pointer), found.count
 
     def gather(
         self,
@@ -383,9 +391,9 @@ class Session:
         """
         numbers, of_rows, arena = self._task_numbers(tasks), None, Arena()
         if rows is not None:
-            of_rows = self._rows(arena, rows)
-            if len(rows) != len(tasks):
-                raise ValueError(f"there are {len(rows)} rows for {len(tasks)} tasks")
+            of_rows, n_rows = self._rows(arena, rows)
+            if n_rows != len(tasks):
+                raise ValueError(f"there are {n_rows} rows for {len(tasks)} tasks")
         columns = self._n_columns(tensor)[1] if n_columns is None else n_columns
         if out is None:
             own = self._tensors[tensor].dtype if tensor in self._tensors and not without_base else None

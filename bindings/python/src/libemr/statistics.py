@@ -284,5 +284,7 @@ def kinship(
 def kinship_mean(matrix: Sequence[Sequence[float]]) -> float:
     """How kin all tasks are together: the mean over their pairs. NaN where one is."""
     n = len(matrix)
+    if any(len(row) != n for row in matrix):
+        raise ValueError(f"a matrix is needed with as many columns as its {n} rows")
     flat = ffi.new("double[]", [float(value) for row in matrix for value in row] or [0.0])
     return float(lib.emr_kinship_mean(flat, n))

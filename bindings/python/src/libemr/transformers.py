@@ -45,6 +45,10 @@ def as_saved(model: Any, tensors: Mapping[str, torch.Tensor]) -> Mapping[str, to
 def model_of(pretrained: Any) -> Model:
     """A transformers model that is in memory, as `save_pretrained` would write it. Weights in the CPU's
     memory are not copied."""
+    if not isinstance(pretrained, transformers.PreTrainedModel):
+        raise TypeError(
+            f"a {type(pretrained).__name__} is no transformers.PreTrainedModel: hand over the model in it"
+        )
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in _untied(pretrained).items()}
     model = Model.of(as_saved(pretrained, tensors), name=type(pretrained).__name__, metadata={"format": "pt"})
     for name, text in _configuration(pretrained).items():
@@ -102,7 +106,7 @@ def merge_pretrained(
 def _opened(source: Pretrained) -> Model:
     if isinstance(source, Model):
         return source
-    if isinstance(source, transformers.PreTrainedModel):
+    if isinstance(source, torch.nn.Module):
         return model_of(source)
     return Model(source, side_files=True)
 
@@ -195,7 +199,13 @@ def _files_of(task: Task, model: Model) -> Iterator[pathlib.Path]:
             data = tensor.read_bytes() if name.startswith(FILE_PREFIX) else b""
             if any(data):
                 path = folder / name[len(FILE_PREFIX) :]
-                path.parent.mkdir(exist_ok=True)
+                if ".." in path.parts or not path.is_relative_to(folder):
+                    raise failed(
+                        "EMR_EFORMAT",
+                        f"{model.name}: tensor '{name}': a file outside of the folder",
+                        tensor=name,
+                    )
+                path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_bytes(data)
         yield folder
 

@@ -89,7 +89,11 @@ class Batch:
     def tensor(self, task: str | None, name: str) -> torch.Tensor:
         """A task's tensor, which is kept: for vectors and what tasks have to themselves."""
         if (task, name) not in self._tensors:
-            self._tensors[task, name] = read(self.models.model(task)[name])
+            model = self.models.model(task)
+            if name not in model:
+                of = "the base" if task is None else f"task '{task}'"
+                raise failed("EMR_ENOTFOUND", f"{of} has no tensor '{name}'", task=task, tensor=name)
+            self._tensors[task, name] = read(model[name])
         return self._tensors[task, name]
 
     def groups(self, x: torch.Tensor) -> Iterator[tuple[str | None, torch.Tensor]]:
@@ -266,9 +270,20 @@ class Mixed(Batch):
         return next((name for name in target.names if name in self.models.tensors), target.names[0])
 
     def _replace_all(self, module: torch.nn.Module, materialise: bool) -> None:
+        own = [
+            name
+            for (owner, key), name in self._names.items()
+            if owner == id(module) and (key in module._parameters or self.is_merged(name))
+        ]
+        if own:
+            raise failed(
+                "EMR_EUNSUPPORTED",
+                f"the module itself has a tensor '{own[0]}': only modules in it are replaced",
+                tensor=own[0],
+            )
         for owner in list(module.modules()):
-            for key, child in list(owner.named_children()):
-                made = self._replacement(child, materialise)
+            for key, child in list(owner._modules.items()):
+                made = None if child is None else self._replacement(child, materialise)
                 if made is not None:
                     self._replaced.append((owner, key, child))
                     setattr(owner, key, made.train(child.training))

@@ -13,6 +13,7 @@ from .._native import failed
 
 __all__ = ["Names", "Target", "find_targets", "memory_of"]
 
+COMPILED = "_orig_mod."  # what torch.compile puts into names
 Names = Union[Mapping[str, str], Callable[[str], str], None]
 
 
@@ -88,7 +89,7 @@ def find_targets(module: torch.nn.Module, names: Names) -> list[Target]:
                 tensor=name,
             )
         target = found.setdefault(place_of(tensor), Target(tensor))
-        target.names.append(name)
+        target.names += dict.fromkeys((name, name.replace(COMPILED, "")))
         target.places = places.get(place_of(tensor), [])
     return list(found.values())
 
