@@ -27,21 +27,17 @@ struct emr_pool {
     void (*fn)(void *arg, size_t i);
     void *arg;
     size_t n;
+    uintptr_t caller;         /* of the work */
     unsigned long generation; /* of the work; a thread works on each once */
     unsigned n_busy;
     bool stop;
     atomic_size_t next;
 };
 
-static _Thread_local const emr_pool *at_work; /* whose work this thread does */
-
 static void take_indexes(emr_pool *p, void (*fn)(void *arg, size_t i), void *arg, size_t n)
 {
-    const emr_pool *before = at_work;
-    at_work = p;
     for (size_t i; (i = atomic_fetch_add(&p->next, 1)) < n;)
         fn(arg, i);
-    at_work = before;
 }
 
 static void run_pool_thread(void *user)
@@ -70,10 +66,22 @@ static void run_pool_thread(void *user)
     emr_mutex_unlock(&p->lock);
 }
 
+/* Whether this thread does the pool's work now. */
+static bool is_at_work(emr_pool *p)
+{
+    const uintptr_t self = emr_thread_current();
+    emr_mutex_lock(&p->lock);
+    bool is_one = p->fn && p->caller == self;
+    emr_mutex_unlock(&p->lock);
+    for (uint32_t i = 0; !is_one && i < p->n_started; i++)
+        is_one = p->threads[i].native == self;
+    return is_one;
+}
+
 static void run_parallel(void *user, size_t n, void (*fn)(void *arg, size_t i), void *arg)
 {
     emr_pool *p = user;
-    if (at_work == p) {
+    if (is_at_work(p)) {
         for (size_t i = 0; i < n; i++)
             fn(arg, i);
         return;
@@ -83,6 +91,7 @@ static void run_parallel(void *user, size_t n, void (*fn)(void *arg, size_t i), 
     p->fn = fn;
     p->arg = arg;
     p->n = n;
+    p->caller = emr_thread_current();
     atomic_store(&p->next, 0);
     p->generation++;
     emr_condition_broadcast(&p->work);

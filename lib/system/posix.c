@@ -342,6 +342,14 @@ void emr_thread_join(emr_thread *t)
     pthread_join(thread, NULL);
 }
 
+uintptr_t emr_thread_current(void)
+{
+    const pthread_t thread = pthread_self();
+    uintptr_t native = 0;
+    memcpy(&native, &thread, sizeof thread);
+    return native;
+}
+
 static pthread_mutex_t *native_mutex(emr_mutex *mutex)
 {
     return (pthread_mutex_t *)mutex->native;

@@ -106,6 +106,8 @@ typedef struct emr_condition {
 
 emr_status emr_thread_start(emr_thread *thread, void (*run)(void *user), void *user, emr_error *why);
 void emr_thread_join(emr_thread *thread);
+/* What emr_thread.native is of the thread that asks. */
+uintptr_t emr_thread_current(void);
 
 void emr_mutex_init(emr_mutex *mutex);
 void emr_mutex_destroy(emr_mutex *mutex);
