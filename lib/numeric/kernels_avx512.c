@@ -9,8 +9,9 @@
 #include <immintrin.h>
 #include <stdbool.h>
 
-/* Of this file alone, whatever the compiler was told. */
-#if defined __clang__
+/* Of this file alone, whatever the compiler was told; but where instructions are emulated, for any processor. */
+#if defined EMR_EMULATED_AVX512
+#elif defined __clang__
 #pragma clang attribute push(__attribute__((target("avx512f,avx512dq,avx512bw,avx512vl,avx2,f16c,popcnt"))), \
                              apply_to = function)
 #elif defined __GNUC__
@@ -461,7 +462,7 @@ const emr_kernels emr_kernels_avx512 = {
     BLOCK_KERNELS,
 };
 
-#ifdef __clang__
+#if defined __clang__ && !defined EMR_EMULATED_AVX512
 #pragma clang attribute pop
 #endif
 
