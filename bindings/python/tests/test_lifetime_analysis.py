@@ -104,14 +104,18 @@ def resident():
 
 for _ in range(200):
     round()
-before = resident()
-for _ in range(800):
-    round()
-print(resident() - before)
+grown = []
+for _ in range(4):
+    before = resident()
+    for _ in range(200):
+        round()
+    grown.append(resident() - before)
+print(min(grown))
 """
 
 
 def test_thousands_of_them_leave_nothing(bundle_bytes, tmp_path, run_python):
-    environment = {**os.environ, "MALLOC_ARENA_MAX": "1"}  # what threads leave in theirs comes and goes
+    """A leak grows in every quarter; what malloc and threads keep for later does not."""
+    environment = {**os.environ, "MALLOC_ARENA_MAX": "1"}
     grown = int(run_python(LEAK, tmp_path / "all.emr", env=environment).stdout)
-    assert grown < 8 << 20, f"{grown} bytes more after 800 rounds"  # cycles wait for their collection
+    assert grown < 1 << 18, f"{grown} bytes more in 200 rounds"
