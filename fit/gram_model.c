@@ -193,6 +193,7 @@ static emr_status take_site(emr_gram *gram, const emr_model *model, const emr_te
                             const char *name, uint64_t *widths, emr_error *error)
 {
     uint32_t site;
+    uint64_t order = 1;
     char *key = join(&gram->host, "widths.", name);
     const char *text = key ? emr_model_find_metadata(model, key) : NULL;
     uint32_t n = text ? read_widths(text, widths, gram->n_models) : 0;
@@ -204,13 +205,13 @@ static emr_status take_site(emr_gram *gram, const emr_model *model, const emr_te
     if (n != gram->n_models)
         return emr_error_format(error, EMR_EMISMATCH, "%F: site '%s' is of %u models, not of %u",
                                 emr_model_name(model), name, (uint64_t)n, (uint64_t)gram->n_models);
-    emr_status status = emr_gram_add_site(gram, name, widths, &site, error);
-    if (status)
-        return status;
+    for (uint32_t m = 0; m < n; m++)
+        order += widths[m];
     if (emr_tensor_dtype(tensor) != EMR_DTYPE_F64 || emr_tensor_rank(tensor) != 1 ||
-        emr_tensor_count(tensor) != gram_packed(&gram->sites[site]))
+        emr_tensor_count(tensor) != order * (order + 1) / 2) /* before there is memory for it */
         return bad_tensor(model, tensor, "its dtype or shape does not fit its widths", error);
-    return take_sums(&gram->sites[site], model, tensor, error);
+    emr_status status = emr_gram_add_site(gram, name, widths, &site, error);
+    return status ? status : take_sums(&gram->sites[site], model, tensor, error);
 }
 
 /* Of the first site's widths. */

@@ -8,6 +8,8 @@ emr_status fit_read(const emr_tensor *tensor, uint64_t first, size_t n, double *
     unsigned char stored[BYTES];
     const emr_dtype dtype = emr_tensor_dtype(tensor);
     const size_t bytes = emr_dtype_bits(dtype) / 8;
+    if (!emr_dtype_is_float(dtype))
+        return emr_error_format(error, EMR_EUNSUPPORTED, "tensor '%T' is no float", emr_tensor_name(tensor));
     for (size_t done = 0; done < n;) {
         size_t some = n - done < BYTES / bytes ? n - done : BYTES / bytes;
         emr_status status = emr_tensor_read(tensor, (first + done) * bytes, stored, some * bytes, error);

@@ -427,6 +427,21 @@ static emr_status check_options(const emr_zip_options *o, emr_error *error)
     return EMR_OK;
 }
 
+/* Whether all models have the groups' tensors, floats of one shape. */
+static emr_status check_models(const zip_model *z, emr_error *error)
+{
+    emr_status status = EMR_OK;
+    for (size_t i = 0; i < z->spec->n_groups; i++) {
+        const spec_group *g = &z->spec->groups[i];
+        for (size_t k = 0; k < g->n_axes; k++) {
+            const emr_tensor *first = emr_model_find_tensor(z->models[0], g->axes[k].tensor), *found;
+            for (uint32_t m = 0; !status && m < z->n_models; m++)
+                status = fit_same_tensor(z->models[m], first, &found, error);
+        }
+    }
+    return status;
+}
+
 static emr_status make_zip(const fit_host *host, const emr_permutation_spec *spec, const emr_zip_options *o,
                            zip_model **made, emr_match_report *report, emr_error *error)
 {
@@ -445,6 +460,8 @@ static emr_status make_zip(const fit_host *host, const emr_permutation_spec *spe
         status = o->models[m] ? emr_permutation_spec_check(spec, o->models[m], error)
                               : emr_error_format(error, EMR_EINVAL, "emr_zip_options: a model is NULL");
     }
+    if (!status)
+        status = check_models(z, error);
     return status ? status : search_groups(z, o, report, error);
 }
 

@@ -233,6 +233,26 @@ static void twins_are_zipped(void **state)
     }
 }
 
+/* Though each of them fits the spec. */
+static void models_of_other_shapes_are_not_zipped(void **state)
+{
+    test_tensor longer[N_PERCEPTRON];
+    memcpy(longer, perceptron, sizeof longer);
+    longer[0].shape[1] = N_INPUTS + 1000;
+    test_model a = perceptron_create("a", 1), b = test_model_create("b", longer, N_PERCEPTRON, SOURCE_MEMORY);
+    const emr_model *const both[2] = {a.model, b.model};
+    const emr_zip_options options = {.size = sizeof options, .models = both, .n_models = 2};
+    emr_permutation_spec *spec = derived_spec(a.model, NULL);
+    emr_model *model;
+    emr_error error;
+    (void)state;
+    assert_int_equal(emr_zip_open_model(spec, &options, &model, NULL, &error), EMR_EMISMATCH);
+    assert_true(test_span_is(&error, error.tensor, "fc0.weight"));
+    emr_permutation_spec_destroy(&spec);
+    test_model_destroy(&a);
+    test_model_destroy(&b);
+}
+
 static void outputs_have_the_moments_of_their_samples(void **state)
 {
     enum { RUNS = 150 };
@@ -318,6 +338,7 @@ int main(void)
         cmocka_unit_test(whole_and_separate_is_regmean),
         cmocka_unit_test(what_cannot_be_is_refused),
         cmocka_unit_test(twins_are_zipped),
+        cmocka_unit_test(models_of_other_shapes_are_not_zipped),
         cmocka_unit_test(outputs_have_the_moments_of_their_samples),
         cmocka_unit_test(nothing_leaks_without_memory),
     };
