@@ -8,8 +8,6 @@
 #include <math.h>
 #include <string.h>
 
-#define LEAST_DEVIATIONS 1e-7
-
 /* The moments of n units of two models: products of A's with B's, and of each model sums and squares. */
 typedef struct moments {
     const fit_host *host;
@@ -61,7 +59,7 @@ static void take_moments(const moments *m, double *of, emr_similarity_kind kind)
             if (kind == EMR_SIMILARITY_KIND_CORRELATION) {
                 both = deviation(m, 0, i) * deviation(m, 1, j);
                 product = covariance(m, product, m->sums[0][i], m->sums[1][j]) /
-                          (both > LEAST_DEVIATIONS ? both : LEAST_DEVIATIONS);
+                          (both > FIT_LEAST_DEVIATIONS ? both : FIT_LEAST_DEVIATIONS);
             }
             of[i * m->n + j] = product;
         }

@@ -69,23 +69,12 @@ static char *write_widths(const emr_gram *gram, const gram_site *s)
     return text;
 }
 
-/* `head`, then `tail`. */
-static char *join(const fit_host *host, const char *head, const char *tail)
-{
-    size_t n = strlen(head), m = strlen(tail);
-    char *text = fit_allocate(host, n + m + 1, 1);
-    if (text) {
-        memcpy(text, head, n);
-        memcpy(text + n, tail, m);
-    }
-    return text;
-}
-
 static emr_status add_sums(const emr_gram *gram, gram_site *s, emr_model *model, emr_error *error)
 {
     const uint64_t count = gram_packed(s);
     emr_tensor_desc desc = EMR_INIT(emr_tensor_desc);
-    char *name = join(&gram->host, s->name, EMR_GRAM_SUFFIX), *key = join(&gram->host, "widths.", s->name);
+    char *name = fit_join_strings(&gram->host, s->name, EMR_GRAM_SUFFIX),
+         *key = fit_join_strings(&gram->host, "widths.", s->name);
     char *widths = write_widths(gram, s);
     desc.name = name;
     desc.dtype = EMR_DTYPE_F64;
@@ -194,7 +183,7 @@ static emr_status take_site(emr_gram *gram, const emr_model *model, const emr_te
 {
     uint32_t site;
     uint64_t order = 1;
-    char *key = join(&gram->host, "widths.", name);
+    char *key = fit_join_strings(&gram->host, "widths.", name);
     const char *text = key ? emr_model_find_metadata(model, key) : NULL;
     uint32_t n = text ? read_widths(text, widths, gram->n_models) : 0;
     fit_release(&gram->host, key);

@@ -113,6 +113,17 @@ char *fit_copy_string(const fit_host *host, const char *string)
     return copy ? memcpy(copy, string, n) : NULL;
 }
 
+char *fit_join_strings(const fit_host *host, const char *head, const char *tail)
+{
+    size_t n = strlen(head), m = strlen(tail);
+    char *joined = fit_allocate(host, n + m + 1, 1);
+    if (joined) {
+        memcpy(joined, head, n);
+        memcpy(joined + n, tail, m);
+    }
+    return joined;
+}
+
 emr_status fit_no_memory(emr_error *error)
 {
     return emr_error_set(error, EMR_ENOMEM, 0, NULL, "out of memory");

@@ -34,6 +34,8 @@ void *fit_allocate(const fit_host *host, size_t n, size_t size);
 /* NULL does nothing. */
 void fit_release(const fit_host *host, void *pointer);
 char *fit_copy_string(const fit_host *host, const char *string);
+/* `head`, then `tail`. */
+char *fit_join_strings(const fit_host *host, const char *head, const char *tail);
 emr_status fit_no_memory(emr_error *error);
 
 /* Tells how far the work is; EMR_ECANCELED, "WHAT was canceled", if it is to stop. */

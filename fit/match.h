@@ -6,6 +6,9 @@
 
 #include "permutation.h"
 
+/* The product of two deviations is at least that, as in MuDSC's program: units that never vary have the correlation 0. */
+#define FIT_LEAST_DEVIATIONS 1e-7
+
 /* The best column for each of n rows of a matrix. Rows are `stride` numbers apart. */
 emr_status fit_assign(const fit_host *host, const double *similarity, size_t stride, size_t n,
                       uint32_t *column_of_row, emr_error *error);

@@ -5,25 +5,13 @@
 
 static const char *const suffixes[HEADS_ARRAYS] = {".kv", ".slot", ".qk", ".v"};
 
-/* "GROUP" and a suffix; free it. */
-static char *array_name(const fit_host *host, const spec_group *g, const char *suffix)
-{
-    size_t n = strlen(g->name), m = strlen(suffix);
-    char *name = fit_allocate(host, n + m + 1, 1);
-    if (name) {
-        memcpy(name, g->name, n);
-        memcpy(name + n, suffix, m);
-    }
-    return name;
-}
-
 static emr_status add_array(const fit_host *host, emr_model *model, const spec_group *g, const char *suffix,
                             const uint32_t *units, size_t rows, size_t columns, emr_error *error)
 {
     const uint64_t matrix[2] = {rows, columns}, vector[1] = {rows * columns};
     const bool is_vector = !g->is_heads || strcmp(suffix, suffixes[HEADS_KV]) == 0;
     emr_tensor_desc desc = EMR_INIT(emr_tensor_desc);
-    char *name = array_name(host, g, suffix);
+    char *name = fit_join_strings(host, g->name, suffix);
     desc.name = name;
     desc.dtype = EMR_DTYPE_U32;
     desc.rank = is_vector ? 1 : 2;
@@ -82,7 +70,7 @@ emr_status emr_permutation_open_indices(const emr_permutation *p, emr_model **mo
 static emr_status read_array(const emr_permutation *p, const emr_model *model, const spec_group *g,
                              const char *suffix, size_t count, uint32_t **units, emr_error *error)
 {
-    char *name = array_name(&p->host, g, suffix);
+    char *name = fit_join_strings(&p->host, g->name, suffix);
     const emr_tensor *tensor = name ? emr_model_find_tensor(model, name) : NULL;
     emr_status status = name ? EMR_OK : fit_no_memory(error);
     if (!status && !tensor)

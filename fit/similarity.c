@@ -9,10 +9,6 @@
 #include <math.h>
 #include <string.h>
 
-#define LEAST_DEVIATIONS                                                                                     \
-    1e-7 /* the product of two deviations is at least that, as in the authors' program: units that never vary
-                                 have the correlation 0 */
-
 void fit_similarity_clear(fit_similarity *s)
 {
     for (int part = 0; part < N_PARTS; part++) {
@@ -133,7 +129,7 @@ static bool take_tiles(const comparison *c, double *of, emr_similarity_kind kind
             if (kind == EMR_SIMILARITY_KIND_CORRELATION) {
                 double both = deviation_a * deviation(c, 1, j);
                 sum = (sum / n - c->sums[0][i] / n * (c->sums[1][j] / n)) /
-                      (both > LEAST_DEVIATIONS ? both : LEAST_DEVIATIONS);
+                      (both > FIT_LEAST_DEVIATIONS ? both : FIT_LEAST_DEVIATIONS);
             }
             of[i * c->n + j] += sum;
             is_finite = is_finite && sum - sum == 0;

@@ -2,6 +2,7 @@
 #include "zip.h"
 
 #include "gram.h"
+#include "match.h"
 #include "whole.h"
 
 #include <math.h>
@@ -9,8 +10,7 @@
 
 enum { ROWS = 128 };
 
-#define LEAST_DEVIATIONS 1e-7
-#define CACHE_BYTES      (UINT64_C(64) << 20)
+#define CACHE_BYTES (UINT64_C(64) << 20)
 
 /* What is zipped; the merged model's user. */
 typedef struct zip_model {
@@ -136,7 +136,7 @@ static bool take_correlations(const comparing *c, double *similarity)
             double both = deviations[0] * deviations[1];
             double x =
                 tile_of(c, i / FIT_TILE, j / FIT_TILE)[i % FIT_TILE][j % FIT_TILE] / n - means[0] * means[1];
-            x /= both > LEAST_DEVIATIONS ? both : LEAST_DEVIATIONS;
+            x /= both > FIT_LEAST_DEVIATIONS ? both : FIT_LEAST_DEVIATIONS;
             similarity[i * c->total + j] = similarity[j * c->total + i] = x;
             is_finite = is_finite && x - x == 0;
         }
@@ -203,7 +203,7 @@ static emr_status compare_activations(searching *s, size_t group, double **simil
             if (x != y)
                 products[x * total + y] =
                     (products[x * total + y] / rows - sums[x] / rows * (sums[y] / rows)) /
-                    (both > LEAST_DEVIATIONS ? both : LEAST_DEVIATIONS);
+                    (both > FIT_LEAST_DEVIATIONS ? both : FIT_LEAST_DEVIATIONS);
         }
     fit_release(&s->z->host, sums);
     *similarity = products;
