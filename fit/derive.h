@@ -59,6 +59,8 @@ void layer(deriving *d, const char *prefix, const char *name, const char *site_n
 typedef struct stream {
     spec_group group;
 } stream;
+/* Layer p of an encoder by Hugging Face's names, of BERT or ViT, with q, k and v in "P.SELF"; norms apart. */
+void encoder_layer(deriving *d, stream *s, const char *p, const char *self, uint64_t n_heads, uint64_t width);
 /* Heads of common names that read the stream as the network leaves it. */
 void end_in_heads(deriving *d, stream *s);
 void end_stream(deriving *d, stream *s, uint64_t width, const char *prefix, const char *site_name);

@@ -160,6 +160,34 @@ void refuse_unknown(deriving *d, uint64_t width)
     }
 }
 
+void encoder_layer(deriving *d, stream *s, const char *p, const char *self, uint64_t n_heads, uint64_t width)
+{
+    static const char *const inputs[] = {"query", "key", "value"};
+    static const spec_part parts[] = {PART_Q, PART_K, PART_V};
+    names n = {.turn = 0}, m = {.turn = 0};
+    const char *a = join(&n, p, self);
+    spec_group *g = heads(d, p, "attention", n_heads, n_heads, width / n_heads);
+    for (size_t k = 0; k < 3; k++)
+        both(d, g, parts[k], a, inputs[k], 0);
+    reads(d, g, PART_O, p, "attention.output.dense.weight", 1);
+    site(d, g, p, "attention.output.dense");
+    spec_set_text(d->spec, &g->qk_site, join(&m, a, "input"));
+    g = units(d, p, "mlp", length_of(d, p, "intermediate.dense.weight", 0));
+    both(d, g, PART_UNITS, p, "intermediate.dense", 0);
+    reads(d, g, PART_UNITS, p, "output.dense.weight", 1);
+    site(d, g, p, "output.dense");
+    for (size_t k = 0; k < 3; k++) {
+        reads(d, &s->group, PART_UNITS, a, join(&m, inputs[k], "weight"), 1);
+        layer(d, a, inputs[k], "input", 1);
+    }
+    both(d, &s->group, PART_UNITS, p, "attention.output.dense", 0);
+    reads(d, &s->group, PART_UNITS, p, "intermediate.dense.weight", 1);
+    both(d, &s->group, PART_UNITS, p, "output.dense", 0);
+    layer(d, p, "attention.output.dense", "attention.output.dense", 1);
+    layer(d, p, "intermediate.dense", "intermediate.dense", 1);
+    layer(d, p, "output.dense", "output.dense", 1);
+}
+
 void end_in_heads(deriving *d, stream *s)
 {
     static const char *const heads[] = {"lm_head.weight", "score.weight", "qa_outputs.weight"};

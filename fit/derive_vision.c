@@ -28,10 +28,10 @@ void derive_mlp(deriving *d)
         site(d, g, next, "");
     }
 }
+
+/* Vision transformers by Hugging Face's names. */
 void derive_vit(deriving *d, const char *root)
 {
-    static const char *const inputs[] = {"query", "key", "value"};
-    static const spec_part parts[] = {PART_Q, PART_K, PART_V};
     stream s = {0};
     names n = {.turn = 0};
     uint64_t width = length_of(d, root, "embeddings.cls_token", 2),
@@ -40,33 +40,13 @@ void derive_vit(deriving *d, const char *root)
     makes(d, &s.group, PART_UNITS, root, "embeddings.position_embeddings", 2);
     both(d, &s.group, PART_UNITS, root, "embeddings.patch_embeddings.projection", 0);
     for (unsigned i = 0; !d->status; i++) {
-        char p[NAME_BYTES / 2], a[NAME_BYTES / 2 + 32];
+        char p[NAME_BYTES / 2];
         snprintf(p, sizeof p, "%s%sencoder.layer.%u", root, root[0] ? "." : "", i);
-        snprintf(a, sizeof a, "%s.attention.attention", p);
         if (!find_tensor(d, join(&n, p, "intermediate.dense.weight")))
             break;
-        spec_group *g = heads(d, p, "attention", n_heads, n_heads, width / n_heads);
-        for (size_t k = 0; k < 3; k++)
-            both(d, g, parts[k], a, inputs[k], 0);
-        reads(d, g, PART_O, p, "attention.output.dense.weight", 1);
-        site(d, g, p, "attention.output.dense");
-        spec_set_text(d->spec, &g->qk_site, join(&n, a, "input"));
-        g = units(d, p, "mlp", length_of(d, p, "intermediate.dense.weight", 0));
-        both(d, g, PART_UNITS, p, "intermediate.dense", 0);
-        reads(d, g, PART_UNITS, p, "output.dense.weight", 1);
-        site(d, g, p, "output.dense");
+        encoder_layer(d, &s, p, "attention.attention", n_heads, width);
         both(d, &s.group, PART_UNITS, p, "layernorm_before", 0);
         both(d, &s.group, PART_UNITS, p, "layernorm_after", 0);
-        for (size_t k = 0; k < 3; k++) {
-            reads(d, &s.group, PART_UNITS, a, join(&n, inputs[k], "weight"), 1);
-            layer(d, a, inputs[k], "input", 1);
-        }
-        both(d, &s.group, PART_UNITS, p, "attention.output.dense", 0);
-        reads(d, &s.group, PART_UNITS, p, "intermediate.dense.weight", 1);
-        both(d, &s.group, PART_UNITS, p, "output.dense", 0);
-        layer(d, p, "attention.output.dense", "attention.output.dense", 1);
-        layer(d, p, "intermediate.dense", "intermediate.dense", 1);
-        layer(d, p, "output.dense", "output.dense", 1);
     }
     both(d, &s.group, PART_UNITS, root, "layernorm", 0);
     if (find_tensor(d, "classifier.weight"))
