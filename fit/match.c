@@ -2,7 +2,7 @@
  * until a round changes nothing; by correlations (MuDSC) always, and of all rounds the best one is kept. */
 #include "match.h"
 
-#include <string.h>
+#include "options.h"
 
 #define PROGRESS 1e-12
 
@@ -39,16 +39,6 @@ static emr_status check_options(const emr_match_options *o, emr_error *error)
     if (o->space != EMR_MATCH_SPACE_WEIGHTS && (!o->gram || emr_gram_n_sites(o->gram) == 0))
         return emr_error_format(error, EMR_EINVAL, "emr_match_options: activations need a gram");
     return EMR_OK;
-}
-
-static emr_status check_gram(const emr_gram *gram, emr_error *error)
-{
-    emr_gram_site site = EMR_INIT(emr_gram_site);
-    (void)emr_gram_get_site(gram, 0, &site);
-    return site.n_models == 2
-               ? EMR_OK
-               : emr_error_format(error, EMR_EINVAL, "emr_match: the gram is of %u models, not of two",
-                                  (uint64_t)site.n_models);
 }
 
 static void order_groups(matching *m)
@@ -251,7 +241,7 @@ static emr_status check_models(const matching *m, emr_error *error)
     if (!status)
         status = emr_permutation_spec_check(m->spec, m->b, error);
     if (!status && m->o.gram && m->o.space != EMR_MATCH_SPACE_WEIGHTS)
-        status = check_gram(m->o.gram, error);
+        status = fit_check_gram(m->o.gram, 2, "emr_match_options", error);
     if (!status && m->o.start && m->o.start->spec != m->spec)
         status =
             emr_error_format(error, EMR_EINVAL, "emr_match_options: start is a permutation of another spec");
@@ -271,6 +261,8 @@ emr_status emr_match(const emr_permutation_spec *spec, const emr_model *a, const
     if (!status)
         status = check_options(&m.o, error);
     if (!status)
+        status = fit_check_report(report, error);
+    if (!status)
         status = fit_host_take(&m.host, m.o.resources, error);
     if (!status)
         status = check_models(&m, error);
@@ -289,8 +281,8 @@ emr_status emr_match(const emr_permutation_spec *spec, const emr_model *a, const
         status = run_matching(&m, room, error);
     free_matching(&m);
     emr_permutation_destroy(&room);
-    if (!status && report && FIT_GIVE(report, &m.report, emr_match_report, n_groups))
-        status = emr_error_format(error, EMR_EINVAL, "emr_match_report: size is not set");
+    if (!status && report)
+        (void)FIT_GIVE(report, &m.report, emr_match_report, n_groups);
     if (status)
         emr_permutation_destroy(&m.now);
     else

@@ -6,9 +6,6 @@
 
 #include "slices.h"
 
-#include <math.h>
-#include <string.h>
-
 void fit_similarity_clear(fit_similarity *s)
 {
     for (int part = 0; part < N_PARTS; part++) {
@@ -111,26 +108,21 @@ static emr_status compare_entry(comparison *c, const emr_permutation *p, const s
 
 static double deviation(const comparison *c, int model, size_t unit)
 {
-    double n = (double)c->count, mean = c->sums[model][unit] / n,
-           square = c->squares[model][unit] / n - mean * mean;
-    return square > 0 ? sqrt(square) : 0;
+    return fit_deviation((double)c->count, c->sums[model][unit], c->squares[model][unit]);
 }
 
 /* What the tiles say, added to the part's matrix. False: something is not finite. */
 static bool take_tiles(const comparison *c, double *of, emr_similarity_kind kind)
 {
-    double n = (double)c->count;
     bool is_finite = true;
     for (size_t i = 0; i < c->n; i++) {
         double deviation_a = kind == EMR_SIMILARITY_KIND_CORRELATION ? deviation(c, 0, i) : 0;
         for (size_t j = 0; j < c->n; j++) {
             double sum =
                 c->tiles[(i / FIT_TILE * c->n_panels + j / FIT_TILE) * FIT_TILE + i % FIT_TILE][j % FIT_TILE];
-            if (kind == EMR_SIMILARITY_KIND_CORRELATION) {
-                double both = deviation_a * deviation(c, 1, j);
-                sum = (sum / n - c->sums[0][i] / n * (c->sums[1][j] / n)) /
-                      (both > FIT_LEAST_DEVIATIONS ? both : FIT_LEAST_DEVIATIONS);
-            }
+            if (kind == EMR_SIMILARITY_KIND_CORRELATION)
+                sum = fit_correlation((double)c->count, sum, c->sums[0][i], c->sums[1][j],
+                                      deviation_a * deviation(c, 1, j));
             of[i * c->n + j] += sum;
             is_finite = is_finite && sum - sum == 0;
         }

@@ -3,9 +3,9 @@
 
 #include "gram.h"
 #include "match.h"
+#include "options.h"
 #include "whole.h"
 
-#include <math.h>
 #include <string.h>
 
 enum { ROWS = 128 };
@@ -118,29 +118,31 @@ static emr_status compare_entry(comparing *c, const zip_group *groups, const spe
     return status;
 }
 
-/* Pearson's correlations of all units; false: something is not finite. */
-static bool take_correlations(const comparing *c, double *similarity)
+/* Products of `total` units with each other, over n numbers, become Pearson's correlations, but for the diagonal; false: one is not
+ * finite. */
+static bool correlate_units(double *products, const double *sums, size_t total, double n)
 {
-    double n = (double)c->count;
     bool is_finite = true;
-    for (size_t i = 0; i < c->total; i++)
-        for (size_t j = 0; j <= i; j++) {
-            double deviations[2], means[2] = {c->sums[i] / n, c->sums[j] / n};
-            const size_t units[2] = {i, j};
-            for (int k = 0; k < 2; k++) {
-                size_t u = units[k];
-                double square = tile_of(c, u / FIT_TILE, u / FIT_TILE)[u % FIT_TILE][u % FIT_TILE] / n -
-                                means[k] * means[k];
-                deviations[k] = square > 0 ? sqrt(square) : 0;
-            }
-            double both = deviations[0] * deviations[1];
-            double x =
-                tile_of(c, i / FIT_TILE, j / FIT_TILE)[i % FIT_TILE][j % FIT_TILE] / n - means[0] * means[1];
-            x /= both > FIT_LEAST_DEVIATIONS ? both : FIT_LEAST_DEVIATIONS;
-            similarity[i * c->total + j] = similarity[j * c->total + i] = x;
-            is_finite = is_finite && x - x == 0;
+    for (size_t x = 0; x < total; x++) /* what was a square is a deviation then */
+        products[x * total + x] = fit_deviation(n, sums[x], products[x * total + x]);
+    for (size_t x = 0; x < total; x++)
+        for (size_t y = 0; y < total; y++) {
+            double *at = &products[x * total + y];
+            if (x != y)
+                *at = fit_correlation(n, *at, sums[x], sums[y],
+                                      products[x * total + x] * products[y * total + y]);
+            is_finite = is_finite && *at - *at == 0;
         }
     return is_finite;
+}
+
+static bool take_correlations(const comparing *c, double *similarity)
+{
+    for (size_t i = 0; i < c->total; i++)
+        for (size_t j = 0; j <= i; j++)
+            similarity[i * c->total + j] = similarity[j * c->total + i] =
+                tile_of(c, i / FIT_TILE, j / FIT_TILE)[i % FIT_TILE][j % FIT_TILE];
+    return correlate_units(similarity, c->sums, c->total, (double)c->count);
 }
 
 static emr_status compare_weights(searching *s, size_t group, double *similarity, emr_error *error)
@@ -193,18 +195,9 @@ static emr_status compare_activations(searching *s, size_t group, double **simil
         }
         rows += (double)site->n_rows;
     }
-    for (size_t x = 0; !status && products && x < total;
-         x++) /* variances first, on the diagonal's place of sums */
-        products[x * total + x] = products[x * total + x] / rows - sums[x] / rows * (sums[x] / rows);
-    for (size_t x = 0; !status && products && x < total; x++)
-        for (size_t y = 0; y < total; y++) {
-            double vx = products[x * total + x], vy = products[y * total + y];
-            double both = (vx > 0 ? sqrt(vx) : 0) * (vy > 0 ? sqrt(vy) : 0);
-            if (x != y)
-                products[x * total + y] =
-                    (products[x * total + y] / rows - sums[x] / rows * (sums[y] / rows)) /
-                    (both > FIT_LEAST_DEVIATIONS ? both : FIT_LEAST_DEVIATIONS);
-        }
+    if (!status && products && !correlate_units(products, sums, total, rows))
+        status = emr_error_format(error, EMR_ENONFINITE,
+                                  "group '%s': the gram's sums are beyond what a number holds", g->name);
     fit_release(&s->z->host, sums);
     *similarity = products;
     return status;
@@ -411,20 +404,14 @@ static bool is_share(double value)
 
 static emr_status check_options(const emr_zip_options *o, emr_error *error)
 {
-    emr_gram_site site = EMR_INIT(emr_gram_site);
     if (!o->models || o->n_models < 2)
         return emr_error_format(error, EMR_EINVAL, "emr_zip_options: at least two models are required");
     if ((o->use_balance && !is_share(o->balance)) || (o->use_shrink && !is_share(o->shrink)) ||
         (o->use_within && !is_share(o->within)))
         return emr_error_format(error, EMR_EINVAL,
                                 "emr_zip_options: balance, shrink and within are from 0 to 1");
-    if (o->gram && emr_gram_n_sites(o->gram)) {
-        (void)emr_gram_get_site(o->gram, 0, &site);
-        if (site.n_models != o->n_models)
-            return emr_error_format(error, EMR_EINVAL, "emr_zip_options: the gram is of %u models, not of %u",
-                                    (uint64_t)site.n_models, (uint64_t)o->n_models);
-    }
-    return EMR_OK;
+    emr_status status = fit_check_float(o->dtype, "emr_zip_options", error);
+    return status ? status : fit_check_gram(o->gram, o->n_models, "emr_zip_options", error);
 }
 
 /* Whether all models have the groups' tensors, floats of one shape. */
@@ -479,6 +466,8 @@ emr_status emr_zip_open_model(const emr_permutation_spec *spec, const emr_zip_op
     if (!status)
         status = check_options(&o, error);
     if (!status)
+        status = fit_check_report(report, error);
+    if (!status)
         status = fit_host_take(&host, o.resources, error);
     if (!status)
         status = make_zip(&host, spec, &o, &z, &found, error);
@@ -489,9 +478,7 @@ emr_status emr_zip_open_model(const emr_permutation_spec *spec, const emr_zip_op
     }
     const fit_whole_options whole = {"zipped", z->models, z->n_models, o.dtype, merge_zipped, z, destroy_zip};
     status = fit_whole_open(&host, &whole, model, error);
-    if (!status && report && FIT_GIVE(report, &found, emr_match_report, n_groups)) {
-        emr_model_destroy(model);
-        status = emr_error_format(error, EMR_EINVAL, "emr_match_report: size is not set");
-    }
+    if (!status && report)
+        (void)FIT_GIVE(report, &found, emr_match_report, n_groups);
     return status;
 }
