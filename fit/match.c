@@ -25,7 +25,7 @@ typedef struct matching {
     emr_match_report report;
 } matching;
 
-static emr_status check_options(const emr_match_options *o, emr_error *error)
+static emr_status check_match(const emr_match_options *o, emr_error *error)
 {
     if (o->space > EMR_MATCH_SPACE_BOTH || o->similarity > EMR_SIMILARITY_KIND_CORRELATION)
         return emr_error_format(error, EMR_EINVAL,
@@ -140,7 +140,7 @@ static emr_status ascend(matching *m, emr_permutation *room, emr_error *error)
 static emr_status keep(const matching *m, const emr_permutation *from, emr_permutation **to, emr_error *error)
 {
     emr_permutation_destroy(to);
-    return permutation_copy(from, &m->host, to, error);
+    return fit_permutation_copy(from, &m->host, to, error);
 }
 
 static emr_status keep_best_round(matching *m, emr_permutation *room, emr_error *error)
@@ -220,7 +220,7 @@ static emr_status make_matching(matching *m, emr_permutation **room, emr_error *
     emr_status status = emr_permutation_create(room, m->spec, &m->host.allocator, error);
     if (status)
         return status;
-    return m->o.start ? permutation_copy(m->o.start, &m->host, &m->now, error)
+    return m->o.start ? fit_permutation_copy(m->o.start, &m->host, &m->now, error)
                       : emr_permutation_create(&m->now, m->spec, &m->host.allocator, error);
 }
 
@@ -235,7 +235,7 @@ static void free_matching(matching *m)
     emr_permutation_destroy(&m->best);
 }
 
-static emr_status check_models(const matching *m, emr_error *error)
+static emr_status check_match_models(const matching *m, emr_error *error)
 {
     emr_status status = emr_permutation_spec_check(m->spec, m->a, error);
     if (!status)
@@ -259,13 +259,13 @@ emr_status emr_match(const emr_permutation_spec *spec, const emr_model *a, const
     *permutation = NULL;
     emr_status status = FIT_TAKE(&m.o, options, emr_match_options, reserved, error);
     if (!status)
-        status = check_options(&m.o, error);
+        status = check_match(&m.o, error);
     if (!status)
         status = fit_check_report(report, error);
     if (!status)
         status = fit_host_take(&m.host, m.o.resources, error);
     if (!status)
-        status = check_models(&m, error);
+        status = check_match_models(&m, error);
     if (status)
         return status;
     m.kind = m.o.similarity                      ? m.o.similarity

@@ -37,7 +37,7 @@ static void destroy_layer(const fit_host *host, pleas_layer *l)
     fit_release(host, l->b_inputs);
 }
 
-static void destroy_merged(void *user)
+static void destroy_pleas(void *user)
 {
     merged *g = user;
     fit_pleas *p = &g->pleas;
@@ -58,7 +58,7 @@ static void destroy_merged(void *user)
     fit_release(&host, g);
 }
 
-static emr_status check_options(const emr_pleas_options *o, emr_error *error)
+static emr_status check_pleas(const emr_pleas_options *o, emr_error *error)
 {
     if ((o->n_widths && !o->widths) || (o->n_exclude && !o->exclude))
         return emr_error_format(error, EMR_EINVAL,
@@ -70,7 +70,7 @@ static emr_status check_options(const emr_pleas_options *o, emr_error *error)
     return status ? status : fit_check_gram(o->gram, 2, "emr_pleas_options", error);
 }
 
-static const gram_site *find_site(const emr_gram *gram, const char *name)
+static const gram_site *find_filled_site(const emr_gram *gram, const char *name)
 {
     uint32_t site;
     if (!gram || emr_gram_find_site(gram, name, &site, NULL) || !gram->sites[site].n_rows)
@@ -120,7 +120,7 @@ static emr_status find_nearness(const fit_host *host, const emr_pleas_options *o
     size_t n = (size_t)g->n_units;
     *nearness = NULL;
     for (size_t i = 0; i < g->n_sites; i++) {
-        const gram_site *s = find_site(o->gram, g->sites[i]);
+        const gram_site *s = find_filled_site(o->gram, g->sites[i]);
         if (!s || s->widths[0] != n || s->widths[1] != n)
             continue;
         if (!*nearness && !(*nearness = fit_allocate(host, n, sizeof **nearness)))
@@ -206,7 +206,7 @@ static emr_status fill_outputs(fit_pleas *p, pleas_layer *l, emr_error *error)
 }
 
 /* Whether the site's inputs are the layer's; a gram of channels, say, cannot solve a convolution. */
-static emr_status measure_layer(pleas_layer *l, emr_error *error)
+static emr_status measure_pleas_layer(pleas_layer *l, emr_error *error)
 {
     const emr_tensor *a = l->weight.a;
     uint32_t rank = emr_tensor_rank(a);
@@ -230,7 +230,7 @@ static emr_status make_layer(fit_pleas *p, const spec_layer *from, const emr_ple
     pleas_layer *l = &p->layers[p->n_layers];
     const emr_tensor *weight = emr_model_find_tensor(a, from->weight), *other;
     const emr_tensor *bias = from->bias ? emr_model_find_tensor(a, from->bias) : NULL;
-    l->site = find_site(o->gram, from->site);
+    l->site = find_filled_site(o->gram, from->site);
     l->is_transposed = from->input_axis == 0;
     if (!weight || !l->site)
         return EMR_OK; /* merged, and not solved */
@@ -243,7 +243,7 @@ static emr_status make_layer(fit_pleas *p, const spec_layer *from, const emr_ple
     if (!status && bias)
         status = fit_mix_create(&l->bias, &p->host, p->spec, p->partials, bias, other, error);
     if (!status)
-        status = measure_layer(l, error);
+        status = measure_pleas_layer(l, error);
     if (!status)
         status = fill_inputs(p, l, o->permutation, b, error);
     return status ? status : fill_outputs(p, l, error);
@@ -270,7 +270,7 @@ static emr_status read_solved(const pleas_tensor *t, uint64_t first, size_t n, d
     return fit_cache_read(&t->pleas->cache, &place, t->is_bias, first, n, values, error);
 }
 
-static emr_status compute_merged(const emr_computation *c, emr_error *error)
+static emr_status compute_pleas(const emr_computation *c, emr_error *error)
 {
     const pleas_tensor *t = c->user;
     double values[COUNT_MAX];
@@ -280,8 +280,8 @@ static emr_status compute_merged(const emr_computation *c, emr_error *error)
 }
 
 /* Solves with the threads of who is about to read. */
-static emr_status prepare_merged(void *user, const emr_tensor *tensor, const emr_resources *resources,
-                                 emr_error *error)
+static emr_status prepare_pleas(void *user, const emr_tensor *tensor, const emr_resources *resources,
+                                emr_error *error)
 {
     fit_pleas *p = &((merged *)user)->pleas;
     bool is_bias;
@@ -289,8 +289,8 @@ static emr_status prepare_merged(void *user, const emr_tensor *tensor, const emr
     return layer ? fit_cache_prepare(&p->cache, (size_t)(layer - p->layers), resources, error) : EMR_OK;
 }
 
-static emr_status add_float(merged *g, emr_model *model, const emr_tensor *a, emr_dtype dtype,
-                            emr_error *error)
+static emr_status add_pleas_tensor(merged *g, emr_model *model, const emr_tensor *a, emr_dtype dtype,
+                                   emr_error *error)
 {
     pleas_tensor *t = &g->tensors[g->n_tensors];
     const emr_tensor *b;
@@ -312,22 +312,23 @@ static emr_status add_float(merged *g, emr_model *model, const emr_tensor *a, em
     desc.dtype = t->dtype;
     desc.rank = emr_tensor_rank(a);
     desc.shape = shape;
-    desc.compute = compute_merged;
+    desc.compute = compute_pleas;
     desc.user = t;
     desc.max_count = COUNT_MAX;
     return emr_model_add(model, &desc, error);
 }
 
-static emr_status add_tensors(merged *g, emr_model *model, const emr_model *a, const emr_pleas_options *o,
-                              emr_error *error)
+static emr_status add_pleas_tensors(merged *g, emr_model *model, const emr_model *a,
+                                    const emr_pleas_options *o, emr_error *error)
 {
     emr_status status = emr_model_copy_metadata(model, a, error);
     for (uint32_t i = 0; !status && i < emr_model_n_tensors(a); i++) {
         const emr_tensor *tensor = emr_model_tensor(a, i);
         if (fit_is_among(o->exclude, o->n_exclude, emr_tensor_name(tensor)))
             continue;
-        status = emr_dtype_is_float(emr_tensor_dtype(tensor)) ? add_float(g, model, tensor, o->dtype, error)
-                                                              : emr_model_add_tensor(model, tensor, error);
+        status = emr_dtype_is_float(emr_tensor_dtype(tensor))
+                     ? add_pleas_tensor(g, model, tensor, o->dtype, error)
+                     : emr_model_add_tensor(model, tensor, error);
     }
     return status;
 }
@@ -375,7 +376,7 @@ emr_status emr_pleas_open_model(const emr_permutation_spec *spec, const emr_mode
     *model = NULL;
     emr_status status = FIT_TAKE(&o, options, emr_pleas_options, dtype, error);
     if (!status)
-        status = check_options(&o, error);
+        status = check_pleas(&o, error);
     if (!status)
         status = fit_host_take(&host, o.resources, error);
     if (status)
@@ -389,16 +390,16 @@ emr_status emr_pleas_open_model(const emr_permutation_spec *spec, const emr_mode
     made.allocator = &host.allocator;
     made.name = "PLeaS";
     made.user = g;
-    made.destroy = destroy_merged;
-    made.prepare = prepare_merged;
+    made.destroy = destroy_pleas;
+    made.prepare = prepare_pleas;
     status = fill_pleas(g, a, b, &o, error);
     if (!status)
         status = emr_model_create(model, &made, error);
     if (status) {
-        destroy_merged(g);
+        destroy_pleas(g);
         return status;
     }
-    status = add_tensors(g, *model, a, &o, error);
+    status = add_pleas_tensors(g, *model, a, &o, error);
     if (status)
         emr_model_destroy(model);
     return status;

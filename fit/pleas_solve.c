@@ -170,7 +170,7 @@ static double input_moment(const work *w, size_t u, size_t k)
     return sum;
 }
 
-static void fill_moments(void *arg, size_t q)
+static void fill_pleas_moments(void *arg, size_t q)
 {
     const work *w = arg;
     for (size_t k = q * FIT_TILE; k < (q + 1) * FIT_TILE && k < w->order; k++)
@@ -180,24 +180,24 @@ static void fill_moments(void *arg, size_t q)
         }
 }
 
-static void multiply_side(void *arg, size_t side)
+static void multiply_pleas_side(void *arg, size_t side)
 {
     const work *w = arg;
     w->system.kernels->add(w->rights->sides[side] + w->p * FIT_TILE, (const fit_panel *)w->moments,
                            (const fit_panel *)w->errors->sides[side], w->order);
 }
 
-static void add_rights(work *w)
+static void add_pleas_rights(work *w)
 {
     fit_for(w->host, w->n_sides, fill_errors, w);
     for (w->p = 0; !w->failure.status && w->p < w->n_panels; w->p++) {
-        fit_for(w->host, fit_n_panels(w->order), fill_moments, w);
-        fit_for(w->host, w->n_sides, multiply_side, w);
+        fit_for(w->host, fit_n_panels(w->order), fill_pleas_moments, w);
+        fit_for(w->host, w->n_sides, multiply_pleas_side, w);
     }
 }
 
 /* (T S T^T)[u][v], of one pass. */
-static double moment(const work *w, size_t u, size_t v)
+static double pleas_moment(const work *w, size_t u, size_t v)
 {
     const pleas_layer *l = w->layer;
     if (v == l->n_inputs)
@@ -210,7 +210,7 @@ static double moment(const work *w, size_t u, size_t v)
     return sum;
 }
 
-static void fill_system(void *user, size_t p, fit_panel *row)
+static void fill_pleas_system(void *user, size_t p, fit_panel *row)
 {
     work pass = *(const work *)user;
     const bool is_separate = pass.pleas->target == EMR_PLEAS_TARGET_SEPARATE;
@@ -220,7 +220,7 @@ static void fill_system(void *user, size_t p, fit_panel *row)
             double sum = 0;
             for (pass.pass = is_separate ? 0 : -1;
                  i < pass.n_used && k < pass.n_used && pass.pass <= (is_separate ? 1 : -1); pass.pass++)
-                sum += moment(&pass, pass.used[i], pass.used[k]);
+                sum += pleas_moment(&pass, pass.used[i], pass.used[k]);
             row[k][r] = sum;
         }
 }
@@ -267,10 +267,10 @@ static emr_status run_block(work *w, emr_error *error)
 {
     const bool is_separate = w->pleas->target == EMR_PLEAS_TARGET_SEPARATE;
     for (w->pass = is_separate ? 0 : -1; !w->failure.status && w->pass <= (is_separate ? 1 : -1); w->pass++)
-        add_rights(w);
+        add_pleas_rights(w);
     if (w->failure.status)
         return w->failure.status;
-    if (!fit_system_factor(&w->system, fill_system, w, w->pleas->ridge))
+    if (!fit_system_factor(&w->system, fill_pleas_system, w, w->pleas->ridge))
         return emr_error_format(error, EMR_ENONFINITE, "the sums of site '%s' are beyond what a number holds",
                                 w->layer->site->name);
     fit_system_solve(&w->system, w->rights->sides, w->n_sides);
@@ -280,7 +280,7 @@ static emr_status run_block(work *w, emr_error *error)
     return EMR_OK;
 }
 
-static emr_status check_memory(const work *w, emr_error *error)
+static emr_status check_pleas_memory(const work *w, emr_error *error)
 {
     uint64_t rows = fit_n_panels(w->order) * FIT_TILE + w->n_panels * FIT_TILE,
              side = rows * sizeof(fit_panel);
@@ -304,7 +304,7 @@ static emr_status solve_blocks(work *w, emr_error *error)
         choose_block(w, (kind)block);
         if (!w->n_block)
             continue;
-        status = check_memory(w, error);
+        status = check_pleas_memory(w, error);
         if (!status)
             status = make_block(w, error);
         if (!status)

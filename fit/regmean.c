@@ -26,7 +26,7 @@ typedef struct merged {
     size_t n_tensors;
 } merged;
 
-static void destroy_merged(void *user)
+static void destroy_regmean(void *user)
 {
     merged *g = user;
     const fit_host host = g->regmean.host;
@@ -39,7 +39,7 @@ static void destroy_merged(void *user)
     fit_release(&host, g);
 }
 
-static emr_status compute_merged(const emr_computation *c, emr_error *error)
+static emr_status compute_regmean(const emr_computation *c, emr_error *error)
 {
     const merged_tensor *t = c->user;
     fit_regmean *r = t->regmean;
@@ -64,8 +64,8 @@ static const merged_tensor *find_merged(const merged *g, const emr_tensor *tenso
 }
 
 /* Solves with the threads of who is about to read. */
-static emr_status prepare_merged(void *user, const emr_tensor *tensor, const emr_resources *resources,
-                                 emr_error *error)
+static emr_status prepare_regmean(void *user, const emr_tensor *tensor, const emr_resources *resources,
+                                  emr_error *error)
 {
     merged *g = user;
     const merged_tensor *t = find_merged(g, tensor);
@@ -90,8 +90,8 @@ static emr_status fill_tensor(merged *g, merged_tensor *t, const emr_tensor *ten
     return status;
 }
 
-static emr_status add_float(merged *g, emr_model *model, const emr_tensor *tensor, emr_dtype dtype,
-                            emr_error *error)
+static emr_status add_regmean_tensor(merged *g, emr_model *model, const emr_tensor *tensor, emr_dtype dtype,
+                                     emr_error *error)
 {
     merged_tensor *t = &g->tensors[g->n_tensors++];
     emr_tensor_desc desc = EMR_INIT(emr_tensor_desc);
@@ -100,14 +100,15 @@ static emr_status add_float(merged *g, emr_model *model, const emr_tensor *tenso
     desc.dtype = t->dtype;
     desc.rank = emr_tensor_rank(tensor);
     desc.shape = emr_tensor_shape(tensor);
-    desc.compute = compute_merged;
+    desc.compute = compute_regmean;
     desc.user = t;
     desc.max_count = COUNT_MAX;
     emr_status status = fill_tensor(g, t, tensor, error);
     return status ? status : emr_model_add(model, &desc, error);
 }
 
-static emr_status add_tensors(merged *g, emr_model *model, const emr_regmean_options *o, emr_error *error)
+static emr_status add_regmean_tensors(merged *g, emr_model *model, const emr_regmean_options *o,
+                                      emr_error *error)
 {
     const emr_model *first = o->models[0];
     emr_status status = emr_model_copy_metadata(model, first, error);
@@ -115,8 +116,9 @@ static emr_status add_tensors(merged *g, emr_model *model, const emr_regmean_opt
         const emr_tensor *tensor = emr_model_tensor(first, i);
         if (fit_is_among(o->exclude, o->n_exclude, emr_tensor_name(tensor)))
             continue;
-        status = emr_dtype_is_float(emr_tensor_dtype(tensor)) ? add_float(g, model, tensor, o->dtype, error)
-                                                              : emr_model_add_tensor(model, tensor, error);
+        status = emr_dtype_is_float(emr_tensor_dtype(tensor))
+                     ? add_regmean_tensor(g, model, tensor, o->dtype, error)
+                     : emr_model_add_tensor(model, tensor, error);
     }
     return status;
 }
@@ -141,7 +143,7 @@ static emr_status take_coefficients(fit_regmean *r, const emr_regmean_options *o
     return EMR_OK;
 }
 
-static emr_status check_options(const emr_regmean_options *o, emr_error *error)
+static emr_status check_regmean(const emr_regmean_options *o, emr_error *error)
 {
     if (!o->models || !o->grams || !o->n_models || (o->n_layers && !o->layers) ||
         (o->n_exclude && !o->exclude))
@@ -175,7 +177,7 @@ static emr_status make_merged(const fit_host *host, const emr_regmean_options *o
     if (!status)
         status = fit_layers_create(&r->layers, &r->host, o, error);
     if (status)
-        destroy_merged(g);
+        destroy_regmean(g);
     else
         *made = g;
     return status;
@@ -191,7 +193,7 @@ emr_status emr_regmean_open_model(const emr_regmean_options *options, emr_model 
     *model = NULL;
     emr_status status = FIT_TAKE(&o, options, emr_regmean_options, reserved, error);
     if (!status)
-        status = check_options(&o, error);
+        status = check_regmean(&o, error);
     if (!status)
         status = fit_host_take(&host, o.resources, error);
     if (!status)
@@ -202,14 +204,14 @@ emr_status emr_regmean_open_model(const emr_regmean_options *options, emr_model 
     made.allocator = &host.allocator;
     made.name = "RegMean";
     made.user = g;
-    made.destroy = destroy_merged;
-    made.prepare = prepare_merged;
+    made.destroy = destroy_regmean;
+    made.prepare = prepare_regmean;
     status = emr_model_create(model, &made, error);
     if (status) {
-        destroy_merged(g);
+        destroy_regmean(g);
         return status;
     }
-    status = add_tensors(g, *model, &o, error);
+    status = add_regmean_tensors(g, *model, &o, error);
     if (status)
         emr_model_destroy(model);
     return status;

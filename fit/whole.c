@@ -56,8 +56,8 @@ static void destroy_whole(void *user)
 }
 
 /* The whole tensor: element i is sides[0][i / FIT_TILE][i % FIT_TILE], so that they lie one behind the other. */
-static emr_status merge_tensor(void *user, const fit_host *host, size_t number, fit_solved **merged,
-                               emr_error *error)
+static emr_status merge_whole(void *user, const fit_host *host, size_t number, fit_solved **merged,
+                              emr_error *error)
 {
     whole *w = user;
     const whole_tensor *t = &w->tensors[number];
@@ -131,7 +131,7 @@ emr_status fit_whole_open(const fit_host *host, const fit_whole_options *o, emr_
     }
     w->host = *host;
     w->o = *o;
-    fit_cache_init(&w->cache, &w->host, CACHE_BYTES, merge_tensor, w);
+    fit_cache_init(&w->cache, &w->host, CACHE_BYTES, merge_whole, w);
     w->tensors = fit_allocate(host, emr_model_n_tensors(o->models[0]), sizeof *w->tensors);
     emr_model_options options = EMR_INIT(emr_model_options);
     options.allocator = &host->allocator;

@@ -52,7 +52,7 @@ static fit_panel *tile_of(const comparing *c, size_t p, size_t q)
     return c->tiles + (p * (p + 1) / 2 + q) * FIT_TILE;
 }
 
-static void add_tile_row(void *arg, size_t p)
+static void add_zip_tile_row(void *arg, size_t p)
 {
     const comparing *c = arg;
     for (size_t q = 0; q <= p; q++)
@@ -87,14 +87,14 @@ static void add_entry(comparing *c, const spec_group *g, const spec_axis *a, con
                 c->panels[unit / FIT_TILE * ROWS + k][unit % FIT_TILE] = x;
                 c->sums[unit] += x;
             }
-        fit_for(&c->z->host, c->n_panels, add_tile_row, c);
+        fit_for(&c->z->host, c->n_panels, add_zip_tile_row, c);
     }
     c->count += numbers;
 }
 
 /* A group's entry with all models' tensors transformed along their other axes. */
-static emr_status compare_entry(comparing *c, const zip_group *groups, const spec_group *g,
-                                const spec_axis *a, emr_error *error)
+static emr_status compare_zip_entry(comparing *c, const zip_group *groups, const spec_group *g,
+                                    const spec_axis *a, emr_error *error)
 {
     const zip_model *z = c->z;
     const emr_tensor *first = emr_model_find_tensor(z->models[0], a->tensor);
@@ -104,9 +104,9 @@ static emr_status compare_entry(comparing *c, const zip_group *groups, const spe
     emr_status status = room && values ? EMR_OK : fit_no_memory(error);
     for (uint32_t m = 0; !status && m < z->n_models; m++) {
         values[m] = fit_allocate(&z->host, count, sizeof **values);
-        status = values[m] ? zip_tensor(z->spec, groups, z->n_models, m,
-                                        emr_model_find_tensor(z->models[m], a->tensor), a, true, values[m],
-                                        room, error)
+        status = values[m] ? fit_zip_tensor(z->spec, groups, z->n_models, m,
+                                            emr_model_find_tensor(z->models[m], a->tensor), a, true,
+                                            values[m], room, error)
                            : fit_no_memory(error);
     }
     if (!status)
@@ -158,7 +158,7 @@ static emr_status compare_weights(searching *s, size_t group, double *similarity
     emr_status status = c.panels && c.tiles && c.sums ? EMR_OK : fit_no_memory(error);
     for (size_t k = 0; !status && k < g->n_axes; k++)
         if (g->axes[k].is_matched)
-            status = compare_entry(&c, s->now, g, &g->axes[k], error);
+            status = compare_zip_entry(&c, s->now, g, &g->axes[k], error);
     if (!status && !take_correlations(&c, similarity))
         status = emr_error_format(error, EMR_ENONFINITE, "group '%s': weights are NaN or infinite", g->name);
     fit_release(host, c.panels);
@@ -220,8 +220,8 @@ static emr_status zip_group_now(searching *s, size_t i, emr_error *error)
     for (size_t k = 0; !status && s->activations[i] && k < total * total; k++)
         similarity[k] = s->balance * similarity[k] + (1 - s->balance) * s->activations[i][k];
     if (!status)
-        status = zip_units(&s->z->host, similarity, total, s->z->n_models, s->shrink, s->within, &s->room[i],
-                           &s->values[i], error);
+        status = fit_zip_units(&s->z->host, similarity, total, s->z->n_models, s->shrink, s->within,
+                               &s->room[i], &s->values[i], error);
     fit_release(&s->z->host, similarity);
     if (status)
         return status;
@@ -242,7 +242,7 @@ static void copy_groups(const searching *s, const zip_group *from, zip_group *to
     }
 }
 
-static double mean_value(const searching *s)
+static double mean_zip_value(const searching *s)
 {
     double sum = 0;
     for (size_t i = 0; i < s->z->spec->n_groups; i++)
@@ -263,7 +263,7 @@ static emr_status search_rounds(searching *s, emr_error *error)
                 status = zip_group_now(s, s->order[k], error);
         if (status)
             return status;
-        double value = mean_value(s);
+        double value = mean_zip_value(s);
         if (s->has_best && value <= s->report.value) {
             stale++;
             copy_groups(s, s->z->groups, s->now);
@@ -298,8 +298,8 @@ static emr_status begin_groups(searching *s, emr_error *error)
         if (!copy)
             return fit_no_memory(error);
         memcpy(copy, s->activations[i], total * total * sizeof *copy);
-        status = zip_units(&s->z->host, copy, total, s->z->n_models, s->shrink, s->within, &s->now[i],
-                           &s->values[i], error);
+        status = fit_zip_units(&s->z->host, copy, total, s->z->n_models, s->shrink, s->within, &s->now[i],
+                               &s->values[i], error);
         fit_release(&s->z->host, copy);
     }
     return status;
@@ -386,7 +386,8 @@ static emr_status merge_zipped(void *user, const emr_tensor *const *tensors, dou
            *room = fit_allocate(&z->host, count, sizeof *room);
     emr_status status = own && room ? EMR_OK : fit_no_memory(error);
     for (uint32_t m = 0; !status && m < z->n_models; m++) {
-        status = zip_tensor(z->spec, z->groups, z->n_models, m, tensors[m], NULL, false, own, room, error);
+        status =
+            fit_zip_tensor(z->spec, z->groups, z->n_models, m, tensors[m], NULL, false, own, room, error);
         for (size_t i = 0; !status && i < count; i++)
             values[i] += own[i];
     }
@@ -402,7 +403,7 @@ static bool is_share(double value)
     return value >= 0 && value <= 1;
 }
 
-static emr_status check_options(const emr_zip_options *o, emr_error *error)
+static emr_status check_zip(const emr_zip_options *o, emr_error *error)
 {
     if (!o->models || o->n_models < 2)
         return emr_error_format(error, EMR_EINVAL, "emr_zip_options: at least two models are required");
@@ -415,7 +416,7 @@ static emr_status check_options(const emr_zip_options *o, emr_error *error)
 }
 
 /* Whether all models have the groups' tensors, floats of one shape. */
-static emr_status check_models(const zip_model *z, emr_error *error)
+static emr_status check_zip_models(const zip_model *z, emr_error *error)
 {
     emr_status status = EMR_OK;
     for (size_t i = 0; i < z->spec->n_groups; i++) {
@@ -448,7 +449,7 @@ static emr_status make_zip(const fit_host *host, const emr_permutation_spec *spe
                               : emr_error_format(error, EMR_EINVAL, "emr_zip_options: a model is NULL");
     }
     if (!status)
-        status = check_models(z, error);
+        status = check_zip_models(z, error);
     return status ? status : search_groups(z, o, report, error);
 }
 
@@ -464,7 +465,7 @@ emr_status emr_zip_open_model(const emr_permutation_spec *spec, const emr_zip_op
     *model = NULL;
     emr_status status = FIT_TAKE(&o, options, emr_zip_options, reserved, error);
     if (!status)
-        status = check_options(&o, error);
+        status = check_zip(&o, error);
     if (!status)
         status = fit_check_report(report, error);
     if (!status)
