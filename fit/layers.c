@@ -86,13 +86,13 @@ static emr_status join_group(fit_layers *l, fit_layer *layer, const char *site, 
 static emr_status add_layer(fit_layers *l, const emr_regmean_options *o, size_t i, emr_error *error)
 {
     emr_fit_layer given;
-    fit_layer *layer = &l->layers[l->n_layers++];
     emr_status status = FIT_TAKE_ELEMENT(&given, o->layers, i, emr_fit_layer, reserved, error);
     if (status)
         return status;
     if (!given.weight || !given.site || given.input_axis > 1)
         return emr_error_format(error, EMR_EINVAL,
                                 "layer %u: weight and site are required, input_axis is 0 or 1", (uint64_t)i);
+    fit_layer *layer = &l->layers[l->n_layers++];
     layer->place.is_transposed = given.input_axis == 0;
     status = find_tensors(l, given.weight, &layer->weights, error);
     if (!status && given.bias && o->bias == EMR_FIT_BIAS_FIT)

@@ -3,8 +3,6 @@
 
 #include "gram.h"
 
-#include <string.h>
-
 emr_status fit_check_float(emr_dtype dtype, const char *type, emr_error *error)
 {
     if (!dtype || dtype == EMR_DTYPE_F32 || dtype == EMR_DTYPE_F16 || dtype == EMR_DTYPE_BF16 ||
@@ -26,12 +24,4 @@ emr_status fit_check_report(const emr_match_report *report, emr_error *error)
     if (!report || report->size >= FIT_ENDS_WITH(emr_match_report, n_groups))
         return EMR_OK;
     return emr_error_format(error, EMR_EINVAL, "emr_match_report: size is not set: begin with EMR_INIT");
-}
-
-bool fit_is_among(const char *const *names, size_t n, const char *name)
-{
-    for (size_t i = 0; i < n; i++)
-        if (strcmp(names[i], name) == 0)
-            return true;
-    return false;
 }

@@ -13,6 +13,4 @@ emr_status fit_check_gram(const emr_gram *gram, uint32_t n_models, const char *t
 /* NULL, or a report that FIT_GIVE can fill: looked at before the work. */
 emr_status fit_check_report(const emr_match_report *report, emr_error *error);
 
-bool fit_is_among(const char *const *names, size_t n, const char *name);
-
 #endif

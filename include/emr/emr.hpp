@@ -2470,6 +2470,6 @@ class session : public detail::handle<emr_session, emr_session_destroy>
 
 #undef EMR_HPP_CATCHES
 #undef EMR_HPP_THROWS
-#undef EMR_HPP_NAMESPACE
+// EMR_HPP_NAMESPACE stays, for what is written over this header (fit.hpp).
 
 #endif

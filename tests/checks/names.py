@@ -1,7 +1,7 @@
-"""names.py - functions can be found by their names: few static ones stand in more than one file of lib/, few have names of
-one word. Both numbers only go down: a change that lowers one lowers its limit here.
+"""names.py - functions can be found by their names: few static ones stand in more than one file of a library, few have names
+of one word. Both numbers only go down: a change that lowers one lowers its limit here.
 
-    names.py LIB"""
+    names.py FOLDER"""
 import collections
 import pathlib
 import re
