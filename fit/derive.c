@@ -79,9 +79,10 @@ emr_status emr_permutation_spec_derive(emr_permutation_spec **spec, const emr_mo
     emr_derive_options o;
     json_error_t why = {.text = ""};
     json_t *config = NULL;
+    if (spec)
+        *spec = NULL;
     if (!spec || !model)
         return emr_error_format(error, EMR_EINVAL, "emr_permutation_spec_derive: NULL");
-    *spec = NULL;
     emr_status status = FIT_TAKE(&o, options, emr_derive_options, reserved, error);
     if (status)
         return status;

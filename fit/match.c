@@ -254,9 +254,10 @@ emr_status emr_match(const emr_permutation_spec *spec, const emr_model *a, const
 {
     matching m = {.spec = spec, .a = a, .b = b};
     emr_permutation *room = NULL;
+    if (permutation)
+        *permutation = NULL;
     if (!spec || !a || !b || !permutation)
         return emr_error_format(error, EMR_EINVAL, "emr_match: NULL");
-    *permutation = NULL;
     emr_status status = FIT_TAKE(&m.o, options, emr_match_options, reserved, error);
     if (!status)
         status = check_match(&m.o, error);

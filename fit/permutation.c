@@ -61,6 +61,7 @@ static emr_status create_on(const fit_host *host, const emr_permutation_spec *sp
                             emr_permutation **permutation, emr_error *error)
 {
     emr_permutation *p = fit_allocate(host, 1, sizeof *p);
+    *permutation = NULL;
     if (!p)
         return fit_no_memory(error);
     p->host = *host;
@@ -84,9 +85,10 @@ emr_status emr_permutation_create(emr_permutation **permutation, const emr_permu
 {
     fit_host host;
     emr_resources resources = EMR_INIT(emr_resources);
+    if (permutation)
+        *permutation = NULL;
     if (!permutation || !spec)
         return emr_error_format(error, EMR_EINVAL, "emr_permutation_create: NULL");
-    *permutation = NULL;
     resources.allocator = allocator;
     emr_status status = fit_host_take(&host, &resources, error);
     return status ? status : create_on(&host, spec, permutation, error);
@@ -257,6 +259,8 @@ static void invert_group(const spec_group *g, const group_units *from, group_uni
 
 emr_status emr_permutation_invert(const emr_permutation *p, emr_permutation **inverse, emr_error *error)
 {
+    if (inverse)
+        *inverse = NULL;
     if (!p || !inverse)
         return emr_error_format(error, EMR_EINVAL, "emr_permutation_invert: NULL");
     emr_status status = create_on(&p->host, p->spec, inverse, error);
@@ -286,6 +290,8 @@ static void compose_group(const spec_group *g, const group_units *first, const g
 emr_status emr_permutation_compose(const emr_permutation *first, const emr_permutation *second,
                                    emr_permutation **composed, emr_error *error)
 {
+    if (composed)
+        *composed = NULL;
     if (!first || !second || !composed)
         return emr_error_format(error, EMR_EINVAL, "emr_permutation_compose: NULL");
     if (first->spec != second->spec)

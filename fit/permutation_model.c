@@ -43,9 +43,10 @@ static void destroy_copy(void *user)
 emr_status emr_permutation_open_indices(const emr_permutation *p, emr_model **model, emr_error *error)
 {
     emr_permutation *copy;
+    if (model)
+        *model = NULL;
     if (!p || !model)
         return emr_error_format(error, EMR_EINVAL, "emr_permutation_open_indices: NULL");
-    *model = NULL;
     emr_status status = fit_permutation_copy(p, &p->host, &copy, error);
     if (status)
         return status;

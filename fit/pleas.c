@@ -379,9 +379,10 @@ emr_status emr_pleas_open_model(const emr_permutation_spec *spec, const emr_mode
 {
     emr_pleas_options o;
     fit_host host;
+    if (model)
+        *model = NULL;
     if (!spec || !a || !b || !model)
         return emr_error_format(error, EMR_EINVAL, "emr_pleas_open_model: NULL");
-    *model = NULL;
     emr_status status = FIT_TAKE(&o, options, emr_pleas_options, dtype, error);
     if (!status)
         status = check_pleas(&o, error);

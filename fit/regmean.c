@@ -153,7 +153,7 @@ static emr_status take_coefficients(fit_regmean *r, const emr_regmean_options *o
 
 static emr_status check_regmean(const emr_regmean_options *o, emr_error *error)
 {
-    if (!o->models || !o->grams || !o->n_models || (o->n_layers && !o->layers) ||
+    if (!o->models || !o->grams || !o->n_models || !o->models[0] || (o->n_layers && !o->layers) ||
         (o->n_exclude && !o->exclude))
         return emr_error_format(error, EMR_EINVAL,
                                 "emr_regmean_options: models and grams are required, and arrays where "
@@ -196,9 +196,10 @@ emr_status emr_regmean_open_model(const emr_regmean_options *options, emr_model 
     emr_regmean_options o;
     fit_host host;
     merged *g = NULL;
+    if (model)
+        *model = NULL;
     if (!options || !model)
         return emr_error_format(error, EMR_EINVAL, "emr_regmean_open_model: NULL");
-    *model = NULL;
     emr_status status = FIT_TAKE(&o, options, emr_regmean_options, reserved, error);
     if (!status)
         status = check_regmean(&o, error);

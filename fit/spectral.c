@@ -273,9 +273,10 @@ emr_status emr_spectral_open_model(const emr_spectral_options *options, emr_mode
 {
     emr_spectral_options o;
     fit_host host;
+    if (model)
+        *model = NULL;
     if (!options || !model)
         return emr_error_format(error, EMR_EINVAL, "emr_spectral_open_model: NULL");
-    *model = NULL;
     emr_status status = FIT_TAKE(&o, options, emr_spectral_options, dtype, error);
     if (!status)
         status = fit_host_take(&host, o.resources, error);

@@ -460,9 +460,10 @@ emr_status emr_zip_open_model(const emr_permutation_spec *spec, const emr_zip_op
     fit_host host;
     zip_model *z = NULL;
     emr_match_report found = {.size = sizeof found};
+    if (model)
+        *model = NULL;
     if (!spec || !options || !model)
         return emr_error_format(error, EMR_EINVAL, "emr_zip_open_model: NULL");
-    *model = NULL;
     emr_status status = FIT_TAKE(&o, options, emr_zip_options, reserved, error);
     if (!status)
         status = check_zip(&o, error);
