@@ -1,6 +1,7 @@
 /* layers.c - see layers.h. */
 #include "layers.h"
 
+#include "exclude.h"
 #include "gram.h"
 
 #include <string.h>
@@ -92,6 +93,8 @@ static emr_status add_layer(fit_layers *l, const emr_regmean_options *o, size_t 
     if (!given.weight || !given.site || given.input_axis > 1)
         return emr_error_format(error, EMR_EINVAL,
                                 "layer %u: weight and site are required, input_axis is 0 or 1", (uint64_t)i);
+    if (fit_is_excluded(o->exclude, o->n_exclude, given.weight))
+        return EMR_OK;
     fit_layer *layer = &l->layers[l->n_layers++];
     layer->place.is_transposed = given.input_axis == 0;
     status = find_tensors(l, given.weight, &layer->weights, error);
