@@ -46,7 +46,4 @@ emr_status fit_progress(const fit_host *host, uint64_t done, uint64_t total, con
 void fit_for(const fit_host *host, size_t n, void (*fn)(void *arg, size_t i), void *arg);
 size_t fit_concurrency(const fit_host *host);
 
-/* Brings n numbers into a random order, by a generator of 64 bits (splitmix64) whose state goes on. */
-void fit_shuffle(size_t *numbers, size_t n, uint64_t *state);
-
 #endif

@@ -2,6 +2,8 @@
  * until a round changes nothing; by correlations (MuDSC) always, and of all rounds the best one is kept. */
 #include "match.h"
 
+#include "draw.h"
+
 #include <string.h>
 
 #define PROGRESS 1e-12
