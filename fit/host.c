@@ -189,15 +189,3 @@ void fit_note_failure(fit_failure *failure, emr_status status, const emr_error *
     failure->error = *error;
     failure->status = status;
 }
-
-void fit_shuffle(size_t *numbers, size_t n, uint64_t *state)
-{
-    for (size_t i = n; i > 1; i--) {
-        uint64_t z = *state += UINT64_C(0x9e3779b97f4a7c15);
-        z = (z ^ (z >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
-        z = (z ^ (z >> 27)) * UINT64_C(0x94d049bb133111eb);
-        size_t k = (size_t)((z ^ (z >> 31)) % i), held = numbers[i - 1];
-        numbers[i - 1] = numbers[k];
-        numbers[k] = held;
-    }
-}

@@ -61,7 +61,4 @@ typedef struct fit_failure {
 } fit_failure;
 void fit_note_failure(fit_failure *failure, emr_status status, const emr_error *error);
 
-/* Brings n numbers into a random order, by a generator of 64 bits (splitmix64) whose state goes on. */
-void fit_shuffle(size_t *numbers, size_t n, uint64_t *state);
-
 #endif

@@ -2,6 +2,7 @@
  * until a round changes nothing; by correlations (MuDSC) always, and of all rounds the best one is kept. */
 #include "match.h"
 
+#include "draw.h"
 #include "options.h"
 
 #define PROGRESS 1e-12

@@ -1,6 +1,7 @@
 /* zip.c - emr_zip_open_model: rounds over groups, of which the best is kept, as in match.c; then tensors that are merged as a whole. */
 #include "zip.h"
 
+#include "draw.h"
 #include "gram.h"
 #include "match.h"
 #include "options.h"
