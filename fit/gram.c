@@ -247,9 +247,12 @@ typedef struct feeding {
     const emr_gram *gram;
     gram_site *site;
     const emr_activations *models;
+    const uint8_t *keep;
     const fit_kernels *kernels;
     size_t rows[BLOCK_ROWS];
     size_t n_rows;
+    size_t first, n_looked_at; /* rows that were looked at last, */
+    bool is_bad[BLOCK_ROWS];   /* and which of them count, but are not finite */
     int is_exact;
 } feeding;
 
@@ -268,14 +271,22 @@ static void read_segment(const feeding *f, size_t m, size_t row, size_t at, size
     (void)emr_convert(EMR_DTYPE_F64, values, a->dtype, (const char *)a->data + row * stride + at * bytes, n);
 }
 
-/* The place of column i in the k-th row of the batch's panels. */
-static double *batch_element(const feeding *f, size_t i, size_t k)
+static void pack_values(const feeding *f, size_t k, size_t column, const double *values, size_t n)
 {
-    return &f->gram->batch[i / FIT_TILE * f->gram->block_rows + k][i % FIT_TILE];
+    while (n) {
+        size_t at = column % FIT_TILE, some = FIT_TILE - at < n ? FIT_TILE - at : n;
+        memcpy(&f->gram->batch[column / FIT_TILE * f->gram->block_rows + k][at], values,
+               some * sizeof *values);
+        column += some;
+        values += some;
+        n -= some;
+    }
 }
 
+/* The k-th row of the batch's panels: the models' values, 1, and zeros up to the end of the panel. */
 static void pack_row(const feeding *f, size_t k)
 {
+    static const double end[FIT_TILE] = {1};
     double values[SEGMENT];
     size_t column = 0;
     for (size_t m = 0; m < f->gram->n_models; m++) {
@@ -283,13 +294,11 @@ static void pack_row(const feeding *f, size_t k)
         for (size_t at = 0; at < width; at += SEGMENT) {
             size_t n = width - at < SEGMENT ? width - at : SEGMENT;
             read_segment(f, m, f->rows[k], at, n, values);
-            for (size_t i = 0; i < n; i++)
-                *batch_element(f, column++, k) = values[i];
+            pack_values(f, k, column + at, values, n);
         }
+        column += width;
     }
-    *batch_element(f, column++, k) = 1;
-    for (; column % FIT_TILE; column++)
-        *batch_element(f, column, k) = 0;
+    pack_values(f, k, column, end, FIT_TILE - column % FIT_TILE);
 }
 
 static void pack_rows(void *arg, size_t job)
@@ -324,6 +333,17 @@ static void add_block(feeding *f)
     f->n_rows = 0;
 }
 
+/* The first of n values that is not finite, or n. */
+static size_t first_nonfinite(const double *values, size_t n)
+{
+    size_t n_bad = 0, i = 0;
+    for (size_t k = 0; k < n; k++)
+        n_bad += values[k] - values[k] != 0;
+    while (n_bad && values[i] - values[i] == 0)
+        i++;
+    return n_bad ? i : n;
+}
+
 /* Whether all of a row is finite; else *m and *column say where it is not. */
 static bool is_finite(const feeding *f, size_t row, size_t *m, size_t *column)
 {
@@ -333,21 +353,38 @@ static bool is_finite(const feeding *f, size_t row, size_t *m, size_t *column)
         for (size_t at = 0; at < width; at += SEGMENT) {
             size_t n = width - at < SEGMENT ? width - at : SEGMENT;
             read_segment(f, *m, row, at, n, values);
-            for (size_t i = 0; i < n; i++) {
-                *column = at + i;
-                if (values[i] - values[i] != 0)
-                    return false;
-            }
+            *column = at + first_nonfinite(values, n);
+            if (*column < at + n)
+                return false;
         }
     }
     return true;
 }
 
-static emr_status check_rows(const feeding *f, size_t n_rows, const uint8_t *keep, emr_error *error)
+static void look_at_rows(void *arg, size_t job)
+{
+    feeding *f = arg;
+    size_t m, column;
+    for (size_t k = job * ROWS_A_JOB; k < f->n_looked_at && k < (job + 1) * ROWS_A_JOB; k++)
+        f->is_bad[k] = (!f->keep || f->keep[f->first + k]) && !is_finite(f, f->first + k, &m, &column);
+}
+
+/* Whether a row counts, but is not finite. Rows are asked for in order; a block of them is looked at together. */
+static bool is_bad(feeding *f, size_t row, size_t n_rows)
+{
+    if (row % BLOCK_ROWS == 0) {
+        f->first = row;
+        f->n_looked_at = n_rows - row < BLOCK_ROWS ? n_rows - row : BLOCK_ROWS;
+        fit_for(&f->gram->host, (f->n_looked_at + ROWS_A_JOB - 1) / ROWS_A_JOB, look_at_rows, f);
+    }
+    return f->is_bad[row % BLOCK_ROWS];
+}
+
+static emr_status check_rows(feeding *f, size_t n_rows, emr_error *error)
 {
     size_t m, column;
     for (size_t row = 0; row < n_rows; row++)
-        if ((!keep || keep[row]) && !is_finite(f, row, &m, &column))
+        if (is_bad(f, row, n_rows) && !is_finite(f, row, &m, &column))
             return emr_error_format(error, EMR_ENONFINITE,
                                     "site '%s': value %u of row %u of model %u is NaN or infinite",
                                     f->site->name, (uint64_t)column, (uint64_t)row, (uint64_t)m);
@@ -381,24 +418,23 @@ static emr_status check_activations(feeding *f, size_t n_rows, emr_error *error)
 emr_status emr_gram_feed(emr_gram *gram, uint32_t site, const emr_activations *activations, size_t n_rows,
                          const uint8_t *keep, emr_error *error)
 {
-    size_t m, column;
     if (!gram || !activations)
         return emr_error_format(error, EMR_EINVAL, "emr_gram_feed: NULL");
     if (site >= gram->n_sites)
         return emr_error_format(error, EMR_ENOTFOUND, "emr_gram_feed: there is no site %u", (uint64_t)site);
-    feeding f = {
-        .gram = gram, .site = &gram->sites[site], .models = activations, .kernels = fit_kernels_select()};
+    feeding f = {.gram = gram,
+                 .site = &gram->sites[site],
+                 .models = activations,
+                 .keep = keep,
+                 .kernels = fit_kernels_select()};
     emr_status status = check_activations(&f, n_rows, error);
     if (!status && gram->on_nonfinite == EMR_ON_NONFINITE_ERROR)
-        status = check_rows(&f, n_rows, keep, error);
+        status = check_rows(&f, n_rows, error);
     for (size_t row = 0; !status && row < n_rows; row++) {
-        if (keep && !keep[row])
-            continue;
-        if (gram->on_nonfinite == EMR_ON_NONFINITE_ZERO && !is_finite(&f, row, &m, &column)) {
+        if (gram->on_nonfinite == EMR_ON_NONFINITE_ZERO && is_bad(&f, row, n_rows))
             f.site->n_dropped++;
-            continue;
-        }
-        f.rows[f.n_rows++] = row;
+        else if (!keep || keep[row])
+            f.rows[f.n_rows++] = row;
         if (f.n_rows == gram->block_rows)
             add_block(&f);
     }

@@ -313,6 +313,17 @@ static void copy_group(const spec_group *g, const group_units *from, group_units
                fit_heads_rows(g, which) * fit_heads_columns(g, which) * sizeof(uint32_t));
 }
 
+bool fit_permutation_same_group(const spec_group *g, const group_units *a, const group_units *b)
+{
+    if (!g->is_heads)
+        return memcmp(a->units, b->units, (size_t)g->n_units * sizeof *a->units) == 0;
+    for (int which = 0; which < HEADS_ARRAYS; which++)
+        if (memcmp(fit_heads_array(a, which), fit_heads_array(b, which),
+                   fit_heads_rows(g, which) * fit_heads_columns(g, which) * sizeof(uint32_t)) != 0)
+            return false;
+    return true;
+}
+
 emr_status fit_permutation_copy(const emr_permutation *from, const fit_host *host, emr_permutation **copy,
                                 emr_error *error)
 {

@@ -25,6 +25,7 @@ size_t fit_heads_columns(const spec_group *group, int which);
 /* The old number of a part's new unit. */
 uint64_t fit_permuted_unit(const spec_group *group, const group_units *units, spec_part part, uint64_t unit);
 
+bool fit_permutation_same_group(const spec_group *group, const group_units *a, const group_units *b);
 emr_status fit_permutation_copy(const emr_permutation *from, const fit_host *host, emr_permutation **copy,
                                 emr_error *error);
 
