@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any, Union
+from typing import TYPE_CHECKING, Any, Union
 
 from .. import arrays, io
 from .._native import Arena, Handle, call, choice, create, decode, encode, failed, ffi, filled, lib
@@ -16,6 +16,9 @@ from ..model import Model, ModelLike, as_model
 from ..resources import Memory, Progress, Resources, Threads
 from ..statistics import doubles
 from .made import opened
+
+if TYPE_CHECKING:
+    from .torch.watching import Watching
 
 __all__ = ["Gram", "GramSite"]
 
@@ -49,7 +52,7 @@ class Gram:
         gram.save("samples.safetensors")
 
     Of M models that run on the same samples in the same order, a row is all that they read of it. Bits depend
-    neither on how rows are cut into batches, nor on threads.
+    neither on how rows are cut into batches, nor on threads. `watch` feeds what torch modules read.
 
     Args:
         sites: widths by name, a number or one for each model. Rows of other sites are refused then; without,
@@ -168,6 +171,13 @@ class Gram:
                 f"site '{name}': rows of {_said(widths)} numbers were given, and it has {_said(expected)}",
             )
         return int(number[0])
+
+    def watch(self, *modules: Any, **options: Any) -> Watching:
+        """Feeds what the layers of torch modules read, while a `with` lasts: ``with gram.watch(model): ...``.
+        `libemr.fit.torch.Watching` has the options."""
+        from .torch.watching import Watching
+
+        return Watching(self, *modules, **options)
 
     def add(self, other: Gram) -> None:
         """Adds all sums of another gram, of other samples. Sites that this one lacks are added, where rows

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Union
@@ -11,7 +12,7 @@ from .._native import Arena
 if TYPE_CHECKING:
     from .spec import PermutationSpec
 
-__all__ = ["Layer", "Layers", "layers_of", "layer_structs"]
+__all__ = ["Layer", "Layers", "layer_structs", "layers_of", "layers_without"]
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,11 @@ Layers = Union["PermutationSpec", Sequence[Layer]]
 
 def layers_of(layers: Layers) -> Sequence[Layer]:
     return layers if isinstance(layers, Sequence) else layers.layers
+
+
+def layers_without(layers: Sequence[Layer], exclude: Sequence[str]) -> list[Layer]:
+    """Those of weights that the merged model has."""
+    return [layer for layer in layers if not any(fnmatch.fnmatchcase(layer.weight, glob) for glob in exclude)]
 
 
 def layer_structs(arena: Arena, layers: Sequence[Layer]) -> Any:

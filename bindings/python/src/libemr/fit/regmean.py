@@ -9,7 +9,7 @@ from ..dtypes import DType, DTypeLike
 from ..model import Model, ModelLike, as_model
 from ..resources import Memory, Resources, Threads
 from .gram import Gram
-from .layers import Layer, Layers, layer_structs, layers_of
+from .layers import Layer, Layers, layer_structs, layers_of, layers_without
 from .made import all_in_use, opened
 
 __all__ = ["regmean"]
@@ -49,7 +49,7 @@ def regmean(
     given = [as_model(model, f"model {i}").handle for i, model in enumerate(models)]
     if len(given) != len(grams) or (coefficients is not None and len(coefficients) != len(given)):
         raise failed("EMR_EINVAL", "each model needs a gram, and a coefficient, if there are some")
-    solved = _with_rows(layers_of(layers), grams)
+    solved = _with_rows(layers_without(layers_of(layers), exclude), grams)
     arena, resources = Arena(), Resources(threads, memory)
     handles = [gram.handle for gram in grams]
     with all_in_use(arena, "emr_model", given) as m, all_in_use(arena, "emr_gram", handles) as g:
