@@ -410,6 +410,8 @@ def test_a_merged_model_keeps_what_it_needs():
     aligned = permutation.apply(models[1])
     zipped, _ = fit.zip_models(spec, models, gram=gram)
     expected = [arrays_of(model) for model in (merged, aligned, zipped)]
+    with pytest.raises(libemr.OutOfOrder, match="site 'more' comes too late"):
+        gram.feed("more", x, x)
     for thing in (gram, *models):
         thing.close()
     del permutation, spec

@@ -98,7 +98,7 @@ class Gram:
             pointer, lib.emr_gram_destroy, "the gram", resources.parents(), (arena, resources)
         )
         resources.close()
-        self._n_models = n_models
+        self._n_models, self._is_lent = n_models, False
 
     @classmethod
     def open(
@@ -128,8 +128,10 @@ class Gram:
     # ------------------------------------------------------------------------------------------------ feeding
 
     def add_site(self, name: str, widths: Widths) -> None:
-        """One more site, whose sums begin at 0."""
+        """One more site, whose sums begin at 0; before a merged model is made with the gram."""
         given, arena = _widths(widths), Arena()
+        if self._is_lent:
+            raise failed("EMR_ESTATE", f"site '{name}' comes too late: a model was made with this gram")
         if len(given) != self._n_models:
             raise failed(
                 "EMR_EMISMATCH",
@@ -255,6 +257,11 @@ class Gram:
     @property
     def handle(self) -> Handle:
         """For this package: what keeps C's handle."""
+        return self._handle
+
+    def lend(self) -> Handle:
+        """For this package: its handle, for a model that reads its sites where they lie."""
+        self._is_lent = True
         return self._handle
 
     def close(self) -> None:

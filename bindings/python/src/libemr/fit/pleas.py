@@ -51,7 +51,9 @@ def pleas(
     """
     arena, resources = Arena(), Resources(threads, memory)
     models = [as_model(a, "A").handle, as_model(b, "B").handle]
-    needs = [spec.handle, *models, *(x.handle for x in (permutation, gram) if x is not None)]
+    needs = [spec.handle, *models]
+    needs += [permutation.handle] if permutation is not None else []
+    needs += [gram.lend()] if gram is not None else []
     widths = merged_pairs(spec, pairs)
     with ExitStack() as stack:
         pointers = {id(handle): stack.enter_context(handle.use()) for handle in needs}

@@ -51,7 +51,7 @@ def regmean(
         raise failed("EMR_EINVAL", "each model needs a gram, and a coefficient, if there are some")
     solved = _with_rows(layers_without(layers_of(layers), exclude), grams)
     arena, resources = Arena(), Resources(threads, memory)
-    handles = [gram.handle for gram in grams]
+    handles = [gram.lend() for gram in grams]
     with all_in_use(arena, "emr_model", given) as m, all_in_use(arena, "emr_gram", handles) as g:
         options = arena.struct(
             "emr_regmean_options",
