@@ -1,5 +1,5 @@
-"""test_cookbook.py - the snippets of docs/cookbook.md, docs/fitting.md and README.md, each run in a folder of its
-own."""
+"""test_cookbook.py - the snippets of docs/cookbook.md, docs/fitting.md and README.md, each run in a folder of
+its own."""
 
 import functools
 import http.server

@@ -406,6 +406,23 @@ def test_merged_side_by_side_it_goes_into_a_wider_module():
     assert error[0] < error[1] < float(wanted.var())
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
+@pytest.mark.parametrize("kind, shape", [(MLP, (40, 6)), (ResNet, (12, 3, 8, 8))])
+def test_modules_on_a_device(kind, shape):
+    a, given = made(kind, 1), batches(2, *shape)
+    b, wanted, grams = permuted(a).cuda(), outputs(a, given), [libemr.Gram(), libemr.Gram()]
+    for gram, device in zip(grams, ("cpu", "cuda")):
+        a.to(device)
+        with gram.watch(a, convolutions="patches"), torch.no_grad():
+            for x in given:
+                a(x.to(device))
+    for site in grams[0].sites:
+        near(grams[1].matrix(site), grams[0].matrix(site), 1e-2)
+    target = made(kind, 9).cuda()
+    ft.match(a, b, given).load_into(target)
+    near(outputs(target, [x.cuda() for x in given]).cpu(), wanted, 1e-3)
+
+
 def test_loading_leaves_a_module_as_it_was_when_it_fails():
     net = made(MLP, 1)
     before = {name: tensor.clone() for name, tensor in net.state_dict().items()}

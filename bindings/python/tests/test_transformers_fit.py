@@ -144,15 +144,27 @@ def test_what_padding_says_does_not_matter():
     assert gram(given, keep=False)[-1, -1] == 4 * 240
 
 
-def test_wider_hidden_layers_are_both_side_by_side():
-    a, given = made("llama", 1), batches("llama", 2)
-    merged = ft.pleas(a, permuted(a), given, pairs={"*mlp": 0.0})
-    assert set(merged.widths.values()) == {96}
+@pytest.mark.parametrize("kind, width", [("llama", 48), ("gpt2", 128), ("bert", 48)])
+def test_wider_hidden_layers_are_both_side_by_side(kind, width, tmp_path):
+    a, given = made(kind, 1), batches(kind, 2)
+    merged = ft.pleas(a, permuted(a), given, pairs={"*mlp": 0.25})
+    assert set(merged.widths.values()) == {width * 7 // 4}
     with pytest.raises(libemr.Mismatch, match="wider now"):
         merged.load_into(copy.deepcopy(a))
-    wider = hf.LlamaForCausalLM(hf.LlamaConfig(**{**TEXT, "intermediate_size": 96}, num_key_value_heads=2))
-    merged.load_into(wider)
+    merged.model.write(f"{tmp_path}/wider/")
+    wider, info = type(a).from_pretrained(tmp_path / "wider", output_loading_info=True)
+    assert not any(info[key] for key in ("missing_keys", "unexpected_keys", "mismatched_keys"))
     assert_near(outputs(wider, given), outputs(a, given), given)
+    again = type(a)(wider.config)
+    merged.load_into(again)
+    assert all(torch.equal(x, y) for x, y in zip(again.state_dict().values(), wider.state_dict().values()))
+
+
+def test_layers_that_differ_in_width_are_in_no_configuration(tmp_path):
+    a, given = made("bert", 1), batches("bert", 2)
+    merged = ft.pleas(a, permuted(a), given, pairs={"*layer.0.mlp": 0.25})
+    config = bytes(merged.model["file:config.json"].read_bytes())
+    assert config == bytes(ft.model_of(a)["file:config.json"].read_bytes())
 
 
 def test_bfloat16():

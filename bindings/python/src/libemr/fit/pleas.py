@@ -12,6 +12,7 @@ from .._native import Arena, choice, failed, lib
 from ..dtypes import DType, DTypeLike
 from ..model import Model, ModelLike, as_model
 from ..resources import Memory, Resources, Threads
+from .configuration import configured
 from .gram import Gram
 from .made import opened
 from .permutation import Permutation
@@ -37,7 +38,8 @@ def pleas(
     threads: Threads = None,
     memory: Memory = None,
 ) -> Model:
-    """PLeaS: one model out of two. Of a group of n units, k pairs are merged, and it has 2 n − k units then.
+    """PLeaS: one model out of two. Of a group of n units, k pairs are merged, and it has 2 n − k units then;
+    config.json says so, where all hidden layers become as wide.
 
     Args:
         permutation: of B's units, as `match` finds it; None: they stay as they are.
@@ -81,7 +83,7 @@ def pleas(
             keep=(arena, resources),
         )
     resources.close()
-    return model
+    return configured(model, spec, widths)
 
 
 def merged_pairs(spec: PermutationSpec, pairs: Pairs) -> dict[str, int]:
