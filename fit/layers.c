@@ -1,6 +1,7 @@
 /* layers.c - see layers.h. */
 #include "layers.h"
 
+#include "exclude.h"
 #include "gram.h"
 
 #include <string.h>
@@ -91,13 +92,15 @@ static const emr_fit_layer *given_layer(const emr_regmean_options *o, size_t i)
 static emr_status add_layer(fit_layers *l, const emr_regmean_options *o, size_t i, emr_error *error)
 {
     const emr_fit_layer *given = given_layer(o, i);
-    fit_layer *layer = &l->layers[l->n_layers++];
     if (o->layers->size < sizeof *given || given->size != o->layers->size)
         return emr_error_format(error, EMR_EINVAL,
                                 "emr_fit_layer: size is not set, or not the same for all layers");
     if (!given->weight || !given->site || given->input_axis > 1)
         return emr_error_format(error, EMR_EINVAL,
                                 "layer %u: weight and site are required, input_axis is 0 or 1", (uint64_t)i);
+    if (fit_is_excluded(o->exclude, o->n_exclude, given->weight))
+        return EMR_OK;
+    fit_layer *layer = &l->layers[l->n_layers++];
     layer->is_transposed = given->input_axis == 0;
     emr_status status = find_tensors(l, given->weight, &layer->weights, error);
     if (!status && given->bias && o->bias == EMR_FIT_BIAS_FIT)

@@ -1,6 +1,7 @@
 /* pleas.c - the model that is merged in part: which tensors are mixed, and which layers are solved when they are first read. */
 #include "pleas.h"
 
+#include "exclude.h"
 #include "view.h"
 
 #include <string.h>
@@ -360,21 +361,13 @@ static emr_status add_float(merged *g, emr_model *model, const emr_tensor *a, em
     return emr_model_add(model, &desc, error);
 }
 
-static bool is_excluded(const emr_pleas_options *o, const char *name)
-{
-    for (uint32_t i = 0; i < o->n_exclude; i++)
-        if (strcmp(o->exclude[i], name) == 0)
-            return true;
-    return false;
-}
-
 static emr_status add_tensors(merged *g, emr_model *model, const emr_model *a, const emr_pleas_options *o,
                               emr_error *error)
 {
     emr_status status = emr_model_copy_metadata(model, a, error);
     for (uint32_t i = 0; !status && i < emr_model_n_tensors(a); i++) {
         const emr_tensor *tensor = emr_model_tensor(a, i);
-        if (is_excluded(o, emr_tensor_name(tensor)))
+        if (fit_is_excluded(o->exclude, o->n_exclude, emr_tensor_name(tensor)))
             continue;
         status = emr_dtype_is_float(emr_tensor_dtype(tensor)) ? add_float(g, model, tensor, o->dtype, error)
                                                               : emr_model_add_tensor(model, tensor, error);
@@ -427,6 +420,8 @@ emr_status emr_pleas_open_model(const emr_permutation_spec *spec, const emr_mode
     emr_status status = FIT_TAKE(&o, options, emr_pleas_options, dtype, error);
     if (!status)
         status = check_options(&o, error);
+    if (!status)
+        status = fit_check_exclude(o.exclude, o.n_exclude, a, error);
     if (!status)
         status = fit_host_take(&host, o.resources, error);
     if (status)

@@ -1,6 +1,7 @@
 /* regmean.c - the merged model: averages, and weights that are solved when one of their site is first read. */
 #include "regmean.h"
 
+#include "exclude.h"
 #include "weights.h"
 
 #include <string.h>
@@ -124,14 +125,6 @@ static emr_status prepare_merged(void *user, const emr_tensor *tensor, const emr
     return status;
 }
 
-static bool is_excluded(const emr_regmean_options *o, const char *name)
-{
-    for (uint32_t i = 0; i < o->n_exclude; i++)
-        if (strcmp(o->exclude[i], name) == 0)
-            return true;
-    return false;
-}
-
 static emr_status fill_tensor(merged *g, merged_tensor *t, const emr_tensor *tensor, emr_error *error)
 {
     fit_regmean *r = &g->regmean;
@@ -173,7 +166,7 @@ static emr_status add_tensors(merged *g, emr_model *model, const emr_regmean_opt
     emr_status status = emr_model_copy_metadata(model, first, error);
     for (uint32_t i = 0; !status && i < emr_model_n_tensors(first); i++) {
         const emr_tensor *tensor = emr_model_tensor(first, i);
-        if (is_excluded(o, emr_tensor_name(tensor)))
+        if (fit_is_excluded(o->exclude, o->n_exclude, emr_tensor_name(tensor)))
             continue;
         status = emr_dtype_is_float(emr_tensor_dtype(tensor)) ? add_float(g, model, tensor, o->dtype, error)
                                                               : emr_model_add_tensor(model, tensor, error);
@@ -203,7 +196,7 @@ static emr_status take_coefficients(fit_regmean *r, const emr_regmean_options *o
 
 static emr_status check_options(const emr_regmean_options *o, emr_error *error)
 {
-    if (!o->models || !o->grams || !o->n_models || (o->n_layers && !o->layers) ||
+    if (!o->models || !o->grams || !o->n_models || !o->models[0] || (o->n_layers && !o->layers) ||
         (o->n_exclude && !o->exclude))
         return emr_error_format(error, EMR_EINVAL,
                                 "emr_regmean_options: models and grams are required, and arrays where "
@@ -256,6 +249,8 @@ emr_status emr_regmean_open_model(const emr_regmean_options *options, emr_model 
     emr_status status = FIT_TAKE(&o, options, emr_regmean_options, reserved, error);
     if (!status)
         status = check_options(&o, error);
+    if (!status)
+        status = fit_check_exclude(o.exclude, o.n_exclude, o.models[0], error);
     if (!status)
         status = fit_host_take(&host, o.resources, error);
     if (!status)

@@ -1315,6 +1315,19 @@ inline returns<void> convert(emr_dtype to, void *destination, emr_dtype from, co
     return detail::finish(emr_convert(to, destination, from, source, n));
 }
 
+// In a namespace of their own, so that they meet no others of these names.
+namespace elementary
+{
+inline double exp(double x) noexcept { return emr_exp(x); }
+inline double log(double x) noexcept { return emr_log(x); }
+} // namespace elementary
+
+// Whether the glob matches the whole name.
+inline bool glob_matches(zstring_view glob, zstring_view name) noexcept
+{
+    return emr_glob_matches(glob.c_str(), name.c_str()) != 0;
+}
+
 inline std::uint32_t block_bytes(emr_block_type type) noexcept { return emr_block_bytes(type); }
 inline zstring_view block_name(emr_block_type type) noexcept { return emr_block_name(type); }
 // `blocks` has room for all of the values, whose number is a multiple of EMR_BLOCK_VALUES; EMR_EINVAL

@@ -202,6 +202,26 @@ static void what_cannot_be_is_refused(void **state)
     free_world(&w);
 }
 
+static void globs_leave_tensors_out(void **state)
+{
+    static const char *const globs[] = {"fc2.*"}, *const wrong[] = {"*", "fc9.*"};
+    world w = make_world(2);
+    emr_error error;
+    (void)state;
+    w.options.exclude = globs;
+    w.options.n_exclude = 1;
+    emr_model *model = merged(&w, w.b.model);
+    assert_int_equal(emr_model_n_tensors(model), emr_model_n_tensors(w.a.model) - 2);
+    assert_null(emr_model_find_tensor(model, "fc2.weight"));
+    assert_non_null(emr_model_find_tensor(model, "fc1.weight"));
+    emr_model_destroy(&model);
+    w.options.exclude = wrong;
+    w.options.n_exclude = 2;
+    assert_int_equal(try_pleas(&w, &error), EMR_EINVAL);
+    assert_non_null(strstr(error.text, "'fc9.*' matches no tensor"));
+    free_world(&w);
+}
+
 /* Every unit meets its twin. */
 static void twins_are_zipped(void **state)
 {
@@ -336,6 +356,7 @@ int main(void)
         cmocka_unit_test(nothing_merged_is_the_ensemble),
         cmocka_unit_test(equal_networks_come_back),
         cmocka_unit_test(whole_and_separate_is_regmean),
+        cmocka_unit_test(globs_leave_tensors_out),
         cmocka_unit_test(what_cannot_be_is_refused),
         cmocka_unit_test(twins_are_zipped),
         cmocka_unit_test(models_of_other_shapes_are_not_zipped),

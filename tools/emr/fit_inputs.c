@@ -247,5 +247,4 @@ void close_fit(fit_job *j, const arguments *a)
         close_merge_models(&j->inputs, a);
     free(j->grams);
     free(j->layers);
-    free(j->exclude);
 }

@@ -77,6 +77,15 @@ static bool is_solved(const fit_job *j, const arguments *a, const char *name)
     return false;
 }
 
+/* Layers that were not left out. */
+static uint32_t count_solved(const fit_job *j)
+{
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < j->n_layers; i++)
+        n += emr_model_find_tensor(j->merged, j->layers[i].weight) != NULL;
+    return n;
+}
+
 static const char *action_of(const fit_job *j, const arguments *a, const emr_tensor *t)
 {
     return is_solved(j, a, emr_tensor_name(t))       ? "solve"
@@ -151,7 +160,7 @@ int print_fit_plan(const fit_job *j, const arguments *a)
     char text[32];
     print_tensors(j, a);
     print_match(j, a);
-    printf("%u tensors, %u layers solved; writes %s\n", size.n_tensors, j->n_layers,
+    printf("%u tensors, %u layers solved; writes %s\n", size.n_tensors, count_solved(j),
            size_text(size.bytes, text));
     return EXIT_DONE;
 }

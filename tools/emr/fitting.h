@@ -22,8 +22,6 @@ typedef struct fit_job {
     emr_permutation *permutation; /* that was read, made or found */
     emr_fit_layer *layers;        /* those that are solved */
     uint32_t n_layers;
-    const char **exclude; /* names */
-    uint32_t n_exclude;
     emr_match_report match; /* n_groups 0: nothing was matched */
     emr_model *merged;      /* what comes out */
     emr_model *configured;  /* the same with another config.json, or NULL */

@@ -12,7 +12,7 @@ subclass of `libemr.Error`."""
 
 from __future__ import annotations
 
-from . import adapters, blocks
+from . import adapters, blocks, elementary
 from ._native import decode as _decode
 from ._native import filled as _filled
 from ._native import lib as _lib
@@ -44,6 +44,7 @@ from .merge import Merge, Report, SinkPart, merge
 from .method import Chunk, Cut, Method, MethodInfo, MethodTensor, Parameter, Stage, methods
 from .model import Model, Pushed, Tensor
 from .modulator import Modulator, multiply
+from .policy import glob_matches
 from .resources import Pool
 from .search import Candidate, Search, SearchResult, Trial, trial_values, trials
 from .session import Destination, Part, Prepared, Session, SessionInfo
@@ -57,9 +58,9 @@ __all__ = [
     "Mismatch", "Model", "Modulation", "Modulator", "Moments", "NewerVersion", "NonFinite", "NotFound",
     "OutOfMemory", "OutOfOrder", "Parameter", "Part", "Pool", "Prepared", "Pushed", "Report", "Search",
     "SearchResult", "Session", "SessionInfo", "SinkPart", "Stage", "Statistics", "Task", "Tensor", "Trial",
-    "Unsupported", "adapters", "blocks", "combine", "convert", "features", "group_softmax", "groups_of",
-    "kind_of", "kinship", "kinship_mean", "layer_of", "merge", "methods", "multiply", "trial_values",
-    "trials", "version_info",
+    "Unsupported", "adapters", "blocks", "combine", "convert", "elementary", "features", "glob_matches",
+    "group_softmax", "groups_of", "kind_of", "kinship", "kinship_mean", "layer_of", "merge", "methods",
+    "multiply", "trial_values", "trials", "version_info",
 ]
 # fmt: on
 
