@@ -115,11 +115,6 @@ static emr_status work_off(emr_coefficients *c, handed *h, bool is_last, emr_err
     return status;
 }
 
-static bool is_finite(double x)
-{
-    return x - x == 0;
-}
-
 /* Which is to blame for a sum that is not finite: the gradients at hand, or a task vector. */
 static emr_status check_sums(const emr_coefficients *c, const handed *h, uint64_t handed_end,
                              emr_error *error)
