@@ -40,10 +40,13 @@ void fit_adam_step(const emr_adam *adam, fit_adam_time *time, double *x, double 
 
 fit_adam_time fit_adam_time_after(const emr_adam *adam, uint64_t n)
 {
-    fit_adam_time time = FIT_ADAM_START;
-    for (; n && (time.power1 > 0 || time.power2 > 0); n--) { /* they end at 0, which stays */
+    fit_adam_time time = FIT_ADAM_START, before;
+    bool is_moving = true;
+    for (; n && is_moving; n--) { /* they end at 0, or at the smallest numbers, where rounding holds them */
+        before = time;
         time.power1 *= adam->beta1;
         time.power2 *= adam->beta2;
+        is_moving = time.power1 < before.power1 || time.power2 < before.power2;
     }
     return time;
 }

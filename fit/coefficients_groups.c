@@ -1,0 +1,243 @@
+/* coefficients_groups.c - which tensors are merged, and which of them share a coefficient. */
+#include "coefficients.h"
+
+#include "exclude.h"
+
+#include "emr/policy.h"
+#include "emr/statistics.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* What says that a tensor is in a group. */
+typedef enum grouping { BY_TENSOR, BY_PATTERN, BY_SCOPE } grouping;
+
+typedef struct finding {
+    emr_coefficients *c;
+    const emr_coefficients_options *o;
+    grouping *by;      /* of each group */
+    uint32_t *last;    /* of its tensors */
+    uint8_t *has_used; /* of each pattern: of groups, fixed */
+} finding;
+
+/* The first pattern that matches; NO_NUMBER: none. */
+static uint32_t find_pattern(const char *const *patterns, uint32_t n, const char *name)
+{
+    for (uint32_t i = 0; i < n; i++)
+        if (emr_glob_matches(patterns[i], name))
+            return i;
+    return NO_NUMBER;
+}
+
+/* The same, and all that match have been of use. */
+static bool matches_any(const char *const *patterns, uint32_t n, const char *name, uint8_t *has_used)
+{
+    bool is_match = false;
+    for (uint32_t i = 0; i < n; i++)
+        if (emr_glob_matches(patterns[i], name)) {
+            has_used[i] = 1;
+            is_match = true;
+        }
+    return is_match;
+}
+
+static emr_status bad_tensor(const emr_coefficients *c, uint32_t task, const emr_model *model,
+                             const char *tensor, const char *why, emr_error *error)
+{
+    return emr_error_format(error, EMR_EMISMATCH, "%F: task '%K': tensor '%T' %s", emr_model_name(model),
+                            c->vectors->names[task], tensor, why);
+}
+
+static emr_status take_tensor(finding *f, const emr_tensor *base, emr_error *error)
+{
+    fit_vectors *v = f->c->vectors;
+    fit_vector_tensor *tensor = &v->tensors[v->n_tensors];
+    const char *name = emr_tensor_name(base);
+    tensor->base = base;
+    tensor->tasks = fit_allocate(&v->host, v->n_tasks, sizeof *tensor->tasks);
+    if (!tensor->tasks)
+        return fit_no_memory(error);
+    v->n_tensors++;
+    for (uint32_t t = 0; t < v->n_tasks; t++) {
+        const emr_model *model = f->o->tasks[t];
+        const emr_tensor *task = emr_model_find_tensor(model, name);
+        if (!task)
+            return bad_tensor(f->c, t, model, name, "is absent: exclude it, or give the task one", error);
+        if (!emr_tensor_same_shape(task, base))
+            return bad_tensor(f->c, t, model, name, "has another shape than the base's: exclude it", error);
+        if (!emr_dtype_is_float(emr_tensor_dtype(task)))
+            return bad_tensor(f->c, t, model, name, "is no float, which the base's is: exclude it", error);
+        tensor->tasks[t] = task;
+    }
+    return EMR_OK;
+}
+
+/* The group of that name, which is made where there is none. */
+static emr_status join_group(finding *f, uint32_t tensor, const char *name, grouping by, bool is_fixed,
+                             emr_error *error)
+{
+    emr_coefficients *c = f->c;
+    uint32_t g = 0;
+    while (g < c->n_groups && ((by == BY_TENSOR && f->by[g] == BY_TENSOR) || strcmp(c->groups[g].name, name)))
+        g++;
+    if (g < c->n_groups && f->by[g] != by)
+        return emr_error_format(error, EMR_EINVAL,
+                                "emr_coefficients_options: two groups of tensors would be called '%s'", name);
+    c->group_of[tensor] = g;
+    c->next[tensor] = NO_NUMBER;
+    if (g < c->n_groups) {
+        c->next[f->last[g]] = tensor;
+    } else {
+        c->groups[g] = (coefficient_group){fit_copy_string(&c->host, name), tensor, is_fixed};
+        if (!c->groups[g].name)
+            return fit_no_memory(error);
+        f->by[g] = by;
+        c->n_groups++;
+    }
+    f->last[g] = tensor;
+    return EMR_OK;
+}
+
+/* "layer N". */
+static void write_layer(int64_t layer, char text[32])
+{
+    char digits[24];
+    size_t n = 0, at = strlen(strcpy(text, "layer "));
+    do
+        digits[n++] = (char)('0' + layer % 10);
+    while (layer /= 10);
+    while (n)
+        text[at++] = digits[--n];
+    text[at] = '\0';
+}
+
+static emr_status join_scope(finding *f, uint32_t tensor, const char *name, emr_error *error)
+{
+    char text[32];
+    int64_t layer;
+    switch (f->o->scope) {
+    case EMR_COEFFICIENT_SCOPE_TENSOR:
+        return join_group(f, tensor, name, BY_TENSOR, false, error);
+    case EMR_COEFFICIENT_SCOPE_LAYER:
+        layer = emr_statistics_layer_of(name);
+        if (layer < 0)
+            return join_group(f, tensor, "no layer", BY_SCOPE, false, error);
+        write_layer(layer, text);
+        return join_group(f, tensor, text, BY_SCOPE, false, error);
+    default:
+        return join_group(f, tensor, "*", BY_SCOPE, false, error);
+    }
+}
+
+static emr_status group_tensor(finding *f, uint32_t tensor, const char *name, emr_error *error)
+{
+    const emr_coefficients_options *o = f->o;
+    if (matches_any(o->fixed, o->n_fixed, name, f->has_used + o->n_groups))
+        return join_group(f, tensor, name, BY_TENSOR, true, error);
+    uint32_t pattern = find_pattern(o->groups, o->n_groups, name);
+    if (pattern == NO_NUMBER)
+        return join_scope(f, tensor, name, error);
+    f->has_used[pattern] = 1;
+    return join_group(f, tensor, o->groups[pattern], BY_PATTERN, false, error);
+}
+
+static emr_status find_tensors(finding *f, emr_error *error)
+{
+    const emr_coefficients_options *o = f->o;
+    emr_status status = EMR_OK;
+    for (uint32_t i = 0; !status && i < emr_model_n_tensors(o->base); i++) {
+        const emr_tensor *base = emr_model_tensor(o->base, i);
+        const char *name = emr_tensor_name(base);
+        uint32_t number = (uint32_t)f->c->vectors->n_tensors;
+        if (!emr_dtype_is_float(emr_tensor_dtype(base)) || fit_is_excluded(o->exclude, o->n_exclude, name))
+            continue;
+        status = take_tensor(f, base, error);
+        if (!status)
+            status = group_tensor(f, number, name, error);
+    }
+    return status;
+}
+
+static emr_status check_used(const finding *f, emr_error *error)
+{
+    const emr_coefficients_options *o = f->o;
+    for (uint32_t i = 0; i < o->n_groups + o->n_fixed; i++)
+        if (!f->has_used[i])
+            return emr_error_format(error, EMR_EINVAL, "%F: %s: '%s' matches no tensor that is left for it",
+                                    emr_model_name(o->base), i < o->n_groups ? "groups" : "fixed",
+                                    i < o->n_groups ? o->groups[i] : o->fixed[i - o->n_groups]);
+    return fit_check_exclude(o->exclude, o->n_exclude, o->base, error);
+}
+
+typedef struct named {
+    const char *name;
+    uint32_t number;
+} named;
+
+static int compare_names(const void *a, const void *b)
+{
+    return strcmp(((const named *)a)->name, ((const named *)b)->name);
+}
+
+static emr_status sort_names(emr_coefficients *c, emr_error *error)
+{
+    const size_t n = c->vectors->n_tensors;
+    named *sorted = fit_allocate(&c->host, n, sizeof *sorted);
+    if (!sorted)
+        return fit_no_memory(error);
+    for (size_t i = 0; i < n; i++)
+        sorted[i] = (named){emr_tensor_name(c->vectors->tensors[i].base), (uint32_t)i};
+    qsort(sorted, n, sizeof *sorted, compare_names);
+    for (size_t i = 0; i < n; i++)
+        c->by_name[i] = sorted[i].number;
+    fit_release(&c->host, sorted);
+    return EMR_OK;
+}
+
+emr_status coefficients_find_groups(emr_coefficients *c, const emr_coefficients_options *o, emr_error *error)
+{
+    const size_t n = emr_model_n_tensors(o->base);
+    finding f = {.c = c, .o = o};
+    c->vectors->tensors = fit_allocate(&c->host, n, sizeof *c->vectors->tensors);
+    c->groups = fit_allocate(&c->host, n, sizeof *c->groups);
+    c->group_of = fit_allocate(&c->host, n, sizeof *c->group_of);
+    c->next = fit_allocate(&c->host, n, sizeof *c->next);
+    c->by_name = fit_allocate(&c->host, n, sizeof *c->by_name);
+    f.by = fit_allocate(&c->host, n, sizeof *f.by);
+    f.last = fit_allocate(&c->host, n, sizeof *f.last);
+    f.has_used = fit_allocate(&c->host, (size_t)o->n_groups + o->n_fixed, 1);
+    emr_status status = EMR_OK;
+    if (!c->vectors->tensors || !c->groups || !c->group_of || !c->next || !c->by_name || !f.by || !f.last ||
+        !f.has_used)
+        status = fit_no_memory(error);
+    if (!status)
+        status = find_tensors(&f, error);
+    if (!status)
+        status = check_used(&f, error);
+    if (!status && !c->vectors->n_tensors)
+        status = emr_error_format(error, EMR_EINVAL, "%F: no tensor of the base is left to be merged",
+                                  emr_model_name(o->base));
+    if (!status)
+        status = sort_names(c, error);
+    fit_release(&c->host, f.by);
+    fit_release(&c->host, f.last);
+    fit_release(&c->host, f.has_used);
+    return status;
+}
+
+uint32_t coefficients_find_tensor(const emr_coefficients *c, const char *name)
+{
+    size_t low = 0, high = c->vectors->n_tensors;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        uint32_t number = c->by_name[middle];
+        int order = strcmp(name, emr_tensor_name(c->vectors->tensors[number].base));
+        if (order == 0)
+            return number;
+        if (order < 0)
+            high = middle;
+        else
+            low = middle + 1;
+    }
+    return NO_NUMBER;
+}

@@ -1,0 +1,29 @@
+/* dots_neon.c - the kernels for 64-bit ARM. */
+#include <arm_neon.h>
+
+typedef float64x2_t v;
+typedef float32x4_t f;
+enum { V_WIDTH = 2, F_WIDTH = 4 };
+#define v_load(p)        vld1q_f64(p)
+#define v_widen(p)       vcvt_f64_f32(vld1_f32(p))
+#define v_mul(x, y)      vmulq_f64(x, y)
+#define v_add(x, y)      vaddq_f64(x, y)
+#define v_fused(x, y, z) vfmaq_f64(z, x, y)
+#define f_load(p)        vld1q_f32(p)
+#define f_store(p, x)    vst1q_f32(p, x)
+#define f_set(x)         vdupq_n_f32(x)
+#define f_mul(x, y)      vmulq_f32(x, y)
+#define f_add(x, y)      vaddq_f32(x, y)
+#define f_sub(x, y)      vsubq_f32(x, y)
+
+static inline void v_fold(double *lanes, const v b[8])
+{
+    for (int c = 0; c < 2; c++) {
+        v q = v_add(v_add(b[c], b[c + 4]), v_add(b[c + 2], b[c + 6]));
+        vst1q_f64(lanes + 2 * c, v_add(v_load(lanes + 2 * c), q));
+    }
+}
+
+#include "dots_template.h"
+
+const fit_dots fit_dots_neon = {"neon", add_products, subtract, add_scaled};
