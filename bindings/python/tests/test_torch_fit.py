@@ -194,6 +194,7 @@ def test_inputs_that_are_written_over_later():
 
 def test_padding_does_not_count(monkeypatch):
     monkeypatch.setattr(rows_module, "PIECE", 200)  # a sample at a time
+
     class Tagger(MLP):
         def forward(self, x, attention_mask=None):
             return super().forward(x)
