@@ -40,9 +40,9 @@ class Watching:
             architecture that is not known, `layers_in` of the first module.
         sites: names of those that are watched; None: the gram's, if it was made with some, else all.
         convolutions: a row is one of the "pixels", for matching, or of the "patches", for solving.
-        keep: which rows count: a function of what a module is called with, which gives a mask, or None for
-            all. None: the argument attention_mask, where there is one of two dimensions; False: all count.
-            `Watching.keep` says it batch by batch.
+        keep: which rows count: ``keep(module, args, kwargs)``, of what a module is called with, gives a mask,
+            or None for all. None: the argument attention_mask, where there is one of two dimensions; False:
+            all count. `Watching.keep` says it batch by batch.
         names: what a spec calls the modules' tensors, as of `libemr.torch.Switcher`.
         models: the modules' checkpoints: layers that no name finds are found by equal weights.
     """
