@@ -180,21 +180,20 @@ static double train(batch *b)
     return loss;
 }
 
-static emr_status check_samples(const emr_surgery *s, const char *call, const float *x, const float *other,
-                                size_t n, emr_error *error)
+static emr_status check_samples(const emr_surgery *s, const char *x_name, const float *x,
+                                const char *other_name, const float *other, size_t n, emr_error *error)
 {
-    if (!s || !x || !other)
-        return emr_error_format(error, EMR_EINVAL, "%s: NULL", call);
-    if (!n)
-        return emr_error_format(error, EMR_EINVAL, "%s: there are no rows", call);
-    emr_status status = fit_check_finite(call, x, n, s->width, s->width, NULL, error);
-    return status ? status : fit_check_finite(call, other, n, s->width, s->width, NULL, error);
+    if (!s || !x || !other || !n)
+        return emr_error_format(error, EMR_EINVAL, "%s, %s: NULL, or there are no rows", x_name, other_name);
+    emr_status status = fit_check_finite(x_name, x, n, s->width, s->width, NULL, error);
+    return status ? status : fit_check_finite(other_name, other, n, s->width, s->width, NULL, error);
 }
 
 emr_status emr_surgery_train(emr_surgery *surgery, const float *x, const float *z, size_t n, double *loss,
                              emr_error *error)
 {
-    emr_status status = check_samples(surgery, "emr_surgery_train", x, z, n, error);
+    emr_status status =
+        check_samples(surgery, "emr_surgery_train: x", x, "emr_surgery_train: z", z, n, error);
     if (status)
         return status;
     batch b = {.s = surgery, .x = x, .z = z, .n = n};
@@ -208,7 +207,8 @@ emr_status emr_surgery_train(emr_surgery *surgery, const float *x, const float *
 emr_status emr_surgery_backward(emr_surgery *surgery, const float *x, const float *dy, size_t n, float *dx,
                                 emr_error *error)
 {
-    emr_status status = check_samples(surgery, "emr_surgery_backward", x, dy, n, error);
+    emr_status status =
+        check_samples(surgery, "emr_surgery_backward: x", x, "emr_surgery_backward: dy", dy, n, error);
     if (status)
         return status;
     batch b = {.s = surgery, .x = x, .dy = dy, .dx = dx, .n = n, .gradient = surgery->added};
@@ -293,7 +293,7 @@ emr_status emr_surgery_fit(emr_surgery *surgery, const float *x, const float *z,
     if (!status && report && FIT_GIVE(report, &found, emr_surgery_report, n_steps))
         status = emr_error_format(error, EMR_EINVAL, "emr_surgery_report: size is not set");
     if (!status)
-        status = check_samples(surgery, "emr_surgery_fit", x, z, n, error);
+        status = check_samples(surgery, "emr_surgery_fit: x", x, "emr_surgery_fit: z", z, n, error);
     if (status)
         return status;
     batch all = {.s = surgery, .x = x, .z = z, .n = n};
