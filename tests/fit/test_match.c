@@ -71,6 +71,26 @@ static void constants_do_not_matter(void **state)
     assert_memory_equal(first, second, sizeof first);
 }
 
+/* Products of row and column: all rows want the same columns, which takes paths through all of them, or an auction. The best order is
+ * that of the rows, or where products are costs the reverse. */
+static void rows_that_all_want_the_same_are_assigned(void **state)
+{
+    enum { N = 300 };
+    static double similarity[N * N];
+    uint32_t columns[N];
+    emr_error error;
+    (void)state;
+    for (int is_cost = 0; is_cost < 2; is_cost++) {
+        for (size_t i = 0; i < N * N; i++) {
+            double product = (double)(i / N + 1) * (double)(i % N + 1);
+            similarity[i] = is_cost ? -product : product;
+        }
+        assert_ok(emr_assign(similarity, N, columns, NULL, &error), &error);
+        for (size_t i = 0; i < N; i++)
+            assert_int_equal(columns[i], is_cost ? N - 1 - i : i);
+    }
+}
+
 /* A perceptron, and another whose units are in another order. */
 typedef struct world {
     test_model a;
@@ -227,9 +247,13 @@ static void nothing_leaks_without_memory(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(assignments_are_the_best),       cmocka_unit_test(constants_do_not_matter),
-        cmocka_unit_test(planted_permutations_are_found), cmocka_unit_test(threads_do_not_matter),
-        cmocka_unit_test(what_cannot_be_is_refused),      cmocka_unit_test(nothing_leaks_without_memory),
+        cmocka_unit_test(assignments_are_the_best),
+        cmocka_unit_test(constants_do_not_matter),
+        cmocka_unit_test(rows_that_all_want_the_same_are_assigned),
+        cmocka_unit_test(planted_permutations_are_found),
+        cmocka_unit_test(threads_do_not_matter),
+        cmocka_unit_test(what_cannot_be_is_refused),
+        cmocka_unit_test(nothing_leaks_without_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
