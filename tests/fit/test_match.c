@@ -162,6 +162,90 @@ static void planted_permutations_are_found(void **state)
     }
 }
 
+/* By inner products matching ends where no group alone can be bettered: begun there, it ends at once. */
+static void what_is_matched_stays(void **state)
+{
+    static const char *const groups[] = {"hidden.0", "hidden.1"};
+    static const size_t sizes[] = {N_FIRST, N_SECOND};
+    (void)state;
+    for (uint64_t seed = 1; seed < 30; seed++) {
+        test_model a = perceptron_create("a", seed), b = perceptron_create("b", 1000 + seed);
+        emr_permutation_spec *spec = derived_spec(a.model, NULL);
+        emr_match_options options = EMR_INIT(emr_match_options);
+        emr_match_report report = EMR_INIT(emr_match_report);
+        emr_permutation *first, *second;
+        emr_error error;
+        options.seed = seed;
+        assert_ok(emr_match(spec, a.model, b.model, &options, &first, &report, &error), &error);
+        assert_true(report.n_rounds > 1);
+        options.start = first;
+        assert_ok(emr_match(spec, a.model, b.model, &options, &second, &report, &error), &error);
+        assert_int_equal(report.n_rounds, 1);
+        for (size_t g = 0; g < 2; g++)
+            assert_memory_equal(emr_permutation_units(first, groups[g]),
+                                emr_permutation_units(second, groups[g]), sizes[g] * sizeof(uint32_t));
+        emr_permutation_destroy(&first);
+        emr_permutation_destroy(&second);
+        emr_permutation_spec_destroy(&spec);
+        test_model_destroy(&a);
+        test_model_destroy(&b);
+    }
+}
+
+/* A tensor that counts its elements as they are read. */
+typedef struct counted {
+    const emr_tensor *tensor;
+    uint64_t n_read;
+} counted;
+
+static emr_status read_counted(const emr_computation *c, emr_error *error)
+{
+    counted *t = c->user;
+    size_t bytes = emr_dtype_bits(emr_tensor_dtype(t->tensor)) / 8;
+    t->n_read += c->count;
+    return emr_tensor_read(t->tensor, c->first * bytes, c->out, c->count * bytes, error);
+}
+
+/* Groups that share no tensor are compared once, however many rounds there are: of each tensor no element is read twice. */
+static void groups_that_stand_alone_are_compared_once(void **state)
+{
+    test_model a = test_model_create("a", llama, N_LLAMA, SOURCE_MEMORY),
+               b = test_model_create("b", llama, N_LLAMA, SOURCE_MEMORY);
+    rng r = {31};
+    counted tensors[N_LLAMA];
+    emr_model *counting = test_model_new("counting");
+    emr_match_options options = EMR_INIT(emr_match_options);
+    emr_match_report report = EMR_INIT(emr_match_report);
+    emr_permutation *p;
+    emr_error error;
+    (void)state;
+    test_model_randomise(&a, &r);
+    test_model_randomise(&b, &r);
+    for (size_t i = 0; i < N_LLAMA; i++) {
+        emr_tensor_desc d = EMR_INIT(emr_tensor_desc);
+        tensors[i] = (counted){emr_model_find_tensor(b.model, llama[i].name), 0};
+        d.name = llama[i].name;
+        d.dtype = llama[i].dtype;
+        d.rank = llama[i].rank;
+        d.shape = llama[i].shape;
+        d.compute = read_counted;
+        d.user = &tensors[i];
+        assert_ok(emr_model_add(counting, &d, &error), &error);
+    }
+    emr_permutation_spec *spec = derived_spec(a.model, llama_config);
+    options.similarity = EMR_SIMILARITY_KIND_CORRELATION;
+    assert_ok(emr_match(spec, a.model, counting, &options, &p, &report, &error), &error);
+    assert_int_equal(report.n_rounds, 6);
+    for (size_t i = 0; i < N_LLAMA; i++)
+        assert_true(tensors[i].n_read == 0 || tensors[i].n_read == emr_tensor_count(tensors[i].tensor));
+    assert_true(tensors[5].n_read > 0);
+    emr_permutation_destroy(&p);
+    emr_permutation_spec_destroy(&spec);
+    emr_model_destroy(&counting);
+    test_model_destroy(&a);
+    test_model_destroy(&b);
+}
+
 static void threads_do_not_matter(void **state)
 {
     world w = make_world(77);
@@ -251,6 +335,8 @@ int main(void)
         cmocka_unit_test(constants_do_not_matter),
         cmocka_unit_test(rows_that_all_want_the_same_are_assigned),
         cmocka_unit_test(planted_permutations_are_found),
+        cmocka_unit_test(what_is_matched_stays),
+        cmocka_unit_test(groups_that_stand_alone_are_compared_once),
         cmocka_unit_test(threads_do_not_matter),
         cmocka_unit_test(what_cannot_be_is_refused),
         cmocka_unit_test(nothing_leaks_without_memory),
