@@ -11,8 +11,8 @@ enum { NONE = -1 };
 /* Of the auction: bids get finer, from a part of the range of similarities to a part of what is one row's share of it. */
 enum { FIRST_STEP = 8, LAST_STEP = 1000, STEP_FACTOR = 4, BIDS = 64 };
 
-/* For each row: so many may be looked at before there is an auction. */
-enum { PATIENCE = 40 };
+/* So many rows may be looked at, for each pair that needs no path, before there is an auction. */
+enum { PATIENCE = 100 };
 
 /* Rows and columns have potentials u and v: cost - u - v is never negative, and 0 where a row has its column. */
 typedef struct assignment {
@@ -30,21 +30,34 @@ typedef struct assignment {
     uint64_t n_looked_at; /* rows that were looked at for paths */
 } assignment;
 
-/* The smallest of n numbers. Lanes, since the order does not matter, but the compiler may not know. */
-static double smallest(const double *x, size_t n)
+static inline double lesser(double x, double y)
+{
+    return x < y ? x : y;
+}
+
+/* The smallest of n numbers, and the next after it, which may be the same again. Lanes, since the order does not matter, but the compiler
+ * may not know. */
+static inline double smallest(const double *x, size_t n, double *next)
 {
     enum { LANES = 8 };
-    double lanes[LANES], least = INFINITY;
+    double lanes[LANES], nexts[LANES], least = INFINITY;
     size_t whole = n / LANES * LANES;
     for (size_t l = 0; l < LANES; l++)
-        lanes[l] = INFINITY;
+        lanes[l] = nexts[l] = INFINITY;
     for (size_t j = 0; j < whole; j += LANES)
-        for (size_t l = 0; l < LANES; l++)
-            lanes[l] = x[j + l] < lanes[l] ? x[j + l] : lanes[l];
-    for (size_t l = 0; l < LANES; l++)
-        least = lanes[l] < least ? lanes[l] : least;
-    for (size_t j = whole; j < n; j++)
-        least = x[j] < least ? x[j] : least;
+        for (size_t l = 0; l < LANES; l++) {
+            nexts[l] = lesser(nexts[l], x[j + l] > lanes[l] ? x[j + l] : lanes[l]);
+            lanes[l] = lesser(x[j + l], lanes[l]);
+        }
+    *next = INFINITY;
+    for (size_t l = 0; l < LANES; l++) {
+        *next = lesser(lesser(*next, nexts[l]), lanes[l] > least ? lanes[l] : least);
+        least = lesser(lanes[l], least);
+    }
+    for (size_t j = whole; j < n; j++) {
+        *next = lesser(*next, x[j] > least ? x[j] : least);
+        least = lesser(x[j], least);
+    }
     return least;
 }
 
@@ -71,11 +84,10 @@ static size_t best_column(assignment *a, size_t row, double *least, double *lead
     const double *similarity = a->similarity + row * a->stride;
     for (size_t j = 0; j < a->n; j++)
         a->reach[j] = a->largest - similarity[j] - a->v[j];
-    *least = smallest(a->reach, a->n);
-    size_t column = next_at_most(a->reach, 0, a->n, *least);
-    a->reach[column] = INFINITY;
-    *lead = a->n > 1 ? smallest(a->reach, a->n) - *least : 0;
-    return column;
+    double next;
+    *least = smallest(a->reach, a->n, &next);
+    *lead = a->n > 1 ? next - *least : 0;
+    return next_at_most(a->reach, 0, a->n, *least);
 }
 
 /* Rows bid for columns, each time by `step` more than what the column is worth to them; a column goes to the last who did. */
@@ -104,13 +116,14 @@ static void hold_auction(assignment *a, double step)
 /* Of rows their smallest cost, of columns what is left. */
 static void begin_potentials(assignment *a)
 {
+    double next;
     for (size_t j = 0; j < a->n; j++)
         a->v[j] = INFINITY;
     for (size_t i = 0; i < a->n; i++) {
         const double *similarity = a->similarity + i * a->stride;
         for (size_t j = 0; j < a->n; j++)
             a->reach[j] = a->largest - similarity[j];
-        a->u[i] = smallest(a->reach, a->n);
+        a->u[i] = smallest(a->reach, a->n, &next);
         for (size_t j = 0; j < a->n; j++)
             a->v[j] = a->reach[j] - a->u[i] < a->v[j] ? a->reach[j] - a->u[i] : a->v[j];
     }
@@ -128,9 +141,10 @@ static void auction_potentials(assignment *a, double range)
         (void)best_column(a, i, &a->u[i], &lead);
 }
 
-/* Pairs without any cost. */
-static void take_free_pairs(assignment *a)
+/* Pairs without any cost; how many there are. */
+static size_t take_free_pairs(assignment *a)
 {
+    size_t n_pairs = 0;
     for (size_t i = 0; i < a->n; i++)
         a->column_of[i] = a->row_of[i] = NONE;
     for (size_t i = 0; i < a->n; i++) {
@@ -143,8 +157,10 @@ static void take_free_pairs(assignment *a)
         if (j < a->n) {
             a->column_of[i] = (int32_t)j;
             a->row_of[j] = (int32_t)i;
+            n_pairs++;
         }
     }
+    return n_pairs;
 }
 
 /* Looks at a row's columns, and gives the nearest open one: a free one if there is a choice, else the first. */
@@ -159,7 +175,7 @@ static size_t extend_paths(assignment *a, size_t row, double length)
             a->before[j] = (int32_t)row;
         }
     }
-    double nearest = smallest(a->reach, a->n);
+    double next, nearest = smallest(a->reach, a->n, &next);
     size_t first = next_at_most(a->reach, 0, a->n, nearest);
     for (size_t j = first; j < a->n; j = next_at_most(a->reach, j + 1, a->n, nearest))
         if (a->row_of[j] == NONE)
@@ -218,12 +234,12 @@ static void augment(assignment *a, size_t start)
     } while ((size_t)row != start);
 }
 
-/* With potentials as they are. False: more than so many rows had to be looked at. */
-static bool assign_rows(assignment *a, uint64_t most)
+/* With potentials as they are. False: it would take too long. */
+static bool assign_rows(assignment *a, bool is_patient)
 {
-    take_free_pairs(a);
+    uint64_t most = (uint64_t)PATIENCE * take_free_pairs(a);
     for (size_t i = 0; i < a->n; i++) {
-        if (a->n_looked_at > most)
+        if (!is_patient && a->n_looked_at > most)
             return false;
         if (a->column_of[i] == NONE)
             augment(a, i);
@@ -262,9 +278,9 @@ emr_status fit_assign(const fit_host *host, const double *similarity, size_t str
         a.columns = indices + 3 * n;
         double range = find_range(&a);
         begin_potentials(&a);
-        if (!assign_rows(&a, (uint64_t)PATIENCE * n)) {
+        if (!assign_rows(&a, false)) {
             auction_potentials(&a, range);
-            (void)assign_rows(&a, UINT64_MAX);
+            (void)assign_rows(&a, true);
         }
         for (size_t i = 0; i < n; i++)
             column_of_row[i] = (uint32_t)a.column_of[i];
