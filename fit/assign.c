@@ -247,17 +247,27 @@ static bool assign_rows(assignment *a, bool is_patient)
     return true;
 }
 
-/* The largest similarity, and what the smallest one is less. */
+/* The largest similarity, and what the smallest one is less; NaN where one is not finite. */
 static double find_range(assignment *a)
 {
-    double least = INFINITY;
+    double least = INFINITY, differences = 0;
     for (size_t i = 0; i < a->n; i++)
         for (size_t j = 0; j < a->n; j++) {
             double x = a->similarity[i * a->stride + j];
             a->largest = x > a->largest ? x : a->largest;
-            least = x < least ? x : least;
+            least = lesser(x, least);
+            differences += x - x;
         }
-    return a->largest - least;
+    return a->n ? a->largest - least + differences : 0;
+}
+
+static void assign(assignment *a, double range)
+{
+    begin_potentials(a);
+    if (assign_rows(a, false))
+        return;
+    auction_potentials(a, range);
+    (void)assign_rows(a, true);
 }
 
 emr_status fit_assign(const fit_host *host, const double *similarity, size_t stride, size_t n,
@@ -266,7 +276,14 @@ emr_status fit_assign(const fit_host *host, const double *similarity, size_t str
     assignment a = {.n = n, .stride = stride, .similarity = similarity, .largest = -INFINITY};
     double *numbers = fit_allocate(host, n, 5 * sizeof *numbers);
     int32_t *indices = fit_allocate(host, n, 4 * sizeof *indices);
-    if (numbers && indices) {
+    emr_status status = numbers && indices ? EMR_OK : fit_no_memory(error);
+    double range = find_range(&a);
+    if (!status && !(range * (double)n * (double)n < INFINITY)) /* paths are sums of differences */
+        status = emr_error_format(error, EMR_ENONFINITE,
+                                  "similarities of %u units are not finite, or so far apart that their sums "
+                                  "are beyond what a number holds",
+                                  (uint64_t)n);
+    if (!status) {
         a.u = numbers;
         a.v = numbers + n;
         a.reach = numbers + 2 * n;
@@ -276,19 +293,13 @@ emr_status fit_assign(const fit_host *host, const double *similarity, size_t str
         a.row_of = indices + n;
         a.before = indices + 2 * n;
         a.columns = indices + 3 * n;
-        double range = find_range(&a);
-        begin_potentials(&a);
-        if (!assign_rows(&a, false)) {
-            auction_potentials(&a, range);
-            (void)assign_rows(&a, true);
-        }
+        assign(&a, range);
         for (size_t i = 0; i < n; i++)
             column_of_row[i] = (uint32_t)a.column_of[i];
     }
-    bool is_whole = numbers && indices;
     fit_release(host, numbers);
     fit_release(host, indices);
-    return is_whole ? EMR_OK : fit_no_memory(error);
+    return status;
 }
 
 emr_status emr_assign(const double *similarity, size_t n, uint32_t *column_of_row,

@@ -45,6 +45,9 @@ static void assignments_are_the_best(void **state)
     emr_error error;
     uint32_t columns[2];
     assert_int_equal(emr_assign(similarity, 2, columns, NULL, &error), EMR_ENONFINITE);
+    similarity[0] = similarity[3] = 1e308;
+    similarity[1] = similarity[2] = -1e308;
+    assert_int_equal(emr_assign(similarity, 2, columns, NULL, &error), EMR_ENONFINITE);
     assert_ok(emr_assign(NULL, 0, NULL, NULL, &error), &error);
 }
 
