@@ -48,7 +48,8 @@ static void check_saved(const emr_gram *gram)
     promise(again && emr_gram_n_sites(again) == emr_gram_n_sites(gram));
     emr_buffer *other = saved(again);
     promise(same_bytes(one, other));
-    promise(fuzz_status(emr_gram_add(again, gram, &error), &error) == EMR_OK);
+    if (emr_gram_n_sites(gram)) /* without any, a file does not say of how many models it is */
+        promise(fuzz_status(emr_gram_add(again, gram, &error), &error) == EMR_OK);
     emr_gram_destroy(&again);
     emr_model_destroy(&file);
     emr_buffer_destroy(&one);
