@@ -1,7 +1,7 @@
 /* test_match.c - assignments are the best ones; matching undoes a permutation that was planted; what is refused. */
 #include "networks.h"
 
-#include <emr/fit/match.h>
+#include <emr/fit/zip.h>
 
 #include <math.h>
 
@@ -306,6 +306,37 @@ static void what_cannot_be_is_refused(void **state)
     free_world(&w);
 }
 
+/* Before the work, which may take hours. */
+static void what_cannot_be_told_is_refused_at_once(void **state)
+{
+    world w = make_world(8);
+    const emr_model *const both[2] = {w.a.model, w.b};
+    test_progress seen = {.stop_at = SIZE_MAX};
+    emr_resources resources = test_resources(NULL, NULL);
+    emr_match_options matching = EMR_INIT(emr_match_options);
+    emr_zip_options zipping = EMR_INIT(emr_zip_options);
+    emr_match_report report = {.size = 8};
+    emr_permutation *p;
+    emr_model *model;
+    emr_error error;
+    (void)state;
+    resources.progress = test_progress_note;
+    resources.progress_user = &seen;
+    matching.resources = zipping.resources = &resources;
+    zipping.models = both;
+    zipping.n_models = 2;
+    assert_int_equal(emr_match(w.spec, w.a.model, w.b, &matching, &p, &report, &error), EMR_EINVAL);
+    assert_int_equal(emr_zip_open_model(w.spec, &zipping, &model, &report, &error), EMR_EINVAL);
+    zipping.dtype = EMR_DTYPE_I8;
+    assert_int_equal(emr_zip_open_model(w.spec, &zipping, &model, NULL, &error), EMR_EINVAL);
+    assert_int_equal(seen.calls, 0);
+    zipping.dtype = EMR_DTYPE_BF16;
+    assert_ok(emr_zip_open_model(w.spec, &zipping, &model, NULL, &error), &error);
+    assert_true(seen.calls > 0);
+    emr_model_destroy(&model);
+    free_world(&w);
+}
+
 /* Every request of memory fails once. */
 static void nothing_leaks_without_memory(void **state)
 {
@@ -342,6 +373,7 @@ int main(void)
         cmocka_unit_test(groups_that_stand_alone_are_compared_once),
         cmocka_unit_test(threads_do_not_matter),
         cmocka_unit_test(what_cannot_be_is_refused),
+        cmocka_unit_test(what_cannot_be_told_is_refused_at_once),
         cmocka_unit_test(nothing_leaks_without_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
