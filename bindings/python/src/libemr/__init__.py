@@ -37,7 +37,7 @@ from .errors import (
     OutOfOrder,
     Unsupported,
 )
-from .fit import Gram
+from .fit import Coefficients, Ensemble, Gram, Surgery
 from .heads import HEAD_GROUPS, HeadGroup, Heads, group_softmax, groups_of
 from .infos import Features, Modulation
 from .infos import record as _record
@@ -53,15 +53,16 @@ from .statistics import Group, Moments, Statistics, kind_of, kinship, kinship_me
 
 # fmt: off
 __all__ = [
-    "Array", "Bundle", "Canceled", "Candidate", "Chunk", "Combination", "CorruptData", "Cut", "DType",
-    "Destination", "Error", "Exists", "Features", "FormatError", "Gram", "Group", "HEAD_GROUPS",
-    "HeadGroup", "Heads", "IOFailed", "InvalidArgument", "LimitExceeded", "Merge", "Method", "MethodInfo",
-    "MethodTensor", "Mismatch", "Model", "Modulation", "Modulator", "Moments", "NewerVersion", "NonFinite",
-    "NotFound", "OutOfMemory", "OutOfOrder", "Parameter", "Part", "Pool", "Prepared", "Pushed", "Report",
-    "Search", "SearchResult", "Session", "SessionInfo", "SinkPart", "Stage", "Statistics", "Task",
-    "Tensor", "Trial", "Unsupported", "adapters", "blocks", "combine", "convert", "elementary", "features",
-    "fit", "glob_matches", "group_softmax", "groups_of", "kind_of", "kinship", "kinship_mean", "layer_of",
-    "merge", "methods", "multiply", "trial_values", "trials", "version_info",
+    "Array", "Bundle", "Canceled", "Candidate", "Chunk", "Coefficients", "Combination", "CorruptData",
+    "Cut", "DType", "Destination", "Ensemble", "Error", "Exists", "Features", "FormatError", "Gram",
+    "Group", "HEAD_GROUPS", "HeadGroup", "Heads", "IOFailed", "InvalidArgument", "LimitExceeded", "Merge",
+    "Method", "MethodInfo", "MethodTensor", "Mismatch", "Model", "Modulation", "Modulator", "Moments",
+    "NewerVersion", "NonFinite", "NotFound", "OutOfMemory", "OutOfOrder", "Parameter", "Part", "Pool",
+    "Prepared", "Pushed", "Report", "Search", "SearchResult", "Session", "SessionInfo", "SinkPart",
+    "Stage", "Statistics", "Surgery", "Task", "Tensor", "Trial", "Unsupported", "adapters", "blocks",
+    "combine", "convert", "elementary", "features", "fit", "glob_matches", "group_softmax", "groups_of",
+    "kind_of", "kinship", "kinship_mean", "layer_of", "merge", "methods", "multiply", "trial_values",
+    "trials", "version_info",
 ]
 # fmt: on
 

@@ -9,7 +9,7 @@ from typing import Any, Optional
 
 import torch
 
-__all__ = ["Forward", "renew_batch_norm", "run"]
+__all__ = ["Forward", "as_they_were", "called", "renew_batch_norm", "run"]
 
 Forward = Optional[Callable[[torch.nn.Module, Any], Any]]
 
@@ -19,16 +19,16 @@ def run(modules: Sequence[torch.nn.Module], batches: Iterable[Any], forward: For
 
     A batch is a tensor, or a mapping of arguments by name; `forward(module, batch)` runs what is neither.
     """
-    with _as_they_were(modules), torch.no_grad():
+    with as_they_were(modules), torch.no_grad():
         for module in modules:
             module.eval()
         for batch in batches:
             for module in modules:
-                (forward or _call)(module, batch)
+                (forward or called)(module, batch)
 
 
 @contextmanager
-def _as_they_were(modules: Sequence[torch.nn.Module]) -> Iterator[None]:
+def as_they_were(modules: Sequence[torch.nn.Module]) -> Iterator[None]:
     """Parts are in training or evaluation mode afterwards, each as before."""
     modes = [(part, part.training) for module in modules for part in module.modules()]
     try:
@@ -38,7 +38,7 @@ def _as_they_were(modules: Sequence[torch.nn.Module]) -> Iterator[None]:
             part.training = mode
 
 
-def _call(module: torch.nn.Module, batch: Any) -> Any:
+def called(module: torch.nn.Module, batch: Any) -> Any:
     device = next((tensor.device for tensor in module.parameters()), None)
     if isinstance(batch, Mapping):
         return module(**{key: _moved(value, device) for key, value in batch.items()})
@@ -59,7 +59,7 @@ def renew_batch_norm(module: torch.nn.Module, batches: Iterable[Any], forward: F
     merged models are wrong."""
     norms = [part for part in module.modules() if isinstance(part, torch.nn.modules.batchnorm._BatchNorm)]
     momenta = [norm.momentum for norm in norms]
-    with _as_they_were([module]), torch.no_grad():
+    with as_they_were([module]), torch.no_grad():
         module.eval()
         for norm in norms:
             norm.train()
@@ -67,7 +67,7 @@ def renew_batch_norm(module: torch.nn.Module, batches: Iterable[Any], forward: F
             norm.momentum = None
         try:
             for batch in batches:
-                (forward or _call)(module, batch)
+                (forward or called)(module, batch)
         finally:
             for norm, momentum in zip(norms, momenta):
                 norm.momentum = momentum
