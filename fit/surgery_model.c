@@ -87,7 +87,8 @@ emr_status emr_surgery_open_model(const emr_surgery *const *surgeries, const cha
     for (uint32_t i = 0; i < n; i++)
         if (!surgeries[i] || !places[i] || !*places[i])
             return emr_error_format(error, EMR_EINVAL,
-                                    "emr_surgery_open_model: adapter %u or its place is NULL", (uint64_t)i);
+                                    "emr_surgery_open_model: adapter %u or its place is NULL or empty",
+                                    (uint64_t)i);
     copies *c = make_copies(&surgeries[0]->host, n);
     if (!c)
         return fit_no_memory(error);

@@ -255,6 +255,9 @@ static void kinks_have_no_slope(void **state)
     float dx[WIDTH];
     emr_error error;
     (void)state;
+    assert_ok(emr_surgery_train(s, one, one, 1, NULL, &error), &error); /* U is 0: y = z */
+    for (size_t i = 0; i < 2 * RANK * WIDTH; i++)
+        assert_true(s->gradient[i] == 0);
     fill_up(s, 1);
     assert_ok(emr_surgery_backward(s, zero, one, 1, dx, &error), &error);
     assert_memory_equal(dx, one, sizeof dx);
@@ -453,6 +456,28 @@ static void a_fit_that_is_stopped_keeps_its_steps(void **state)
     free(z);
 }
 
+/* One number for all bits, the same with every compiler and processor. */
+static void bits_are_the_same_everywhere(void **state)
+{
+    enum { WIDTH = 33, SAMPLES = 50 };
+    emr_surgery *s = new_surgery(WIDTH, 5, NULL, NULL);
+    float *x = make_rows(SAMPLES, WIDTH, 1), *z = make_rows(SAMPLES, WIDTH, 2);
+    uint64_t hash = 0, bits;
+    emr_surgery_fit_options options = EMR_INIT(emr_surgery_fit_options);
+    emr_error error;
+    (void)state;
+    options.n_steps = 100;
+    assert_ok(emr_surgery_fit(s, x, z, SAMPLES, &options, NULL, &error), &error);
+    for (size_t i = 0; i < 2 * 5 * WIDTH; i++) {
+        memcpy(&bits, &s->parameters[i], sizeof bits);
+        hash = hash * 31 + bits;
+    }
+    assert_int_equal(hash, UINT64_C(0x9b570f3d84be93fb));
+    emr_surgery_destroy(&s);
+    free(x);
+    free(z);
+}
+
 static void assert_numbers(const double *found, const double *wanted, size_t n, double tolerance)
 {
     for (size_t i = 0; i < n; i++)
@@ -548,6 +573,7 @@ int main(void)
         cmocka_unit_test(the_fit_can_be_replayed),
         cmocka_unit_test(the_fit_helps_and_threads_do_not_show),
         cmocka_unit_test(a_fit_that_is_stopped_keeps_its_steps),
+        cmocka_unit_test(bits_are_the_same_everywhere),
         cmocka_unit_test(trajectories_are_those_of_the_oracle),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

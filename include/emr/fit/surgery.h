@@ -19,7 +19,12 @@
  *   turns it into that of the adapter's input; then emr_surgery_step for each adapter;
  * - place by place: emr_surgery_fit at the first, then the model is run again with it, and so on. Weaker, but forward passes do.
  *
- * Fitting is in f64, from f32 features; the same bits everywhere. Each adapter has an Adam of its own. Applying is in f32. */
+ * Fitting is in f64, from f32 features, with sums in order of rows; each adapter has an Adam of its own. Applying is in f32. The
+ * bits depend neither on threads, processor nor on how many rows a call has.
+ *
+ * Order of sums where adapters are applied, that of product.h: of a sum of n products, 32 accumulators start at +0; number j adds up,
+ * in order, the rounded products whose number mod 32 is j; then a[j] += a[j + 16] for j < 16, and the same with 8, 4, 2 and 1. D x is
+ * such sums over features, U h with h = relu(D x) such sums over the rank, and y = x - U h is rounded once more. A NaN stays one in relu. */
 #ifndef EMR_FIT_SURGERY_H
 #define EMR_FIT_SURGERY_H
 
@@ -39,10 +44,9 @@ enum { EMR_SURGERY_LOSS_L1 = 0, EMR_SURGERY_LOSS_SQUARED = 1 };
 /* Zero means the default. Copied. */
 typedef struct emr_surgery_options {
     size_t size;
-    const emr_resources
-        *resources;       /* allocator; executor and progress: of emr_surgery_fit; memory_bytes is not used */
-    const emr_adam *adam; /* NULL: all defaults */
-    uint64_t width;       /* features, at least 1, at most 2^20 */
+    const emr_resources *resources; /* executor: of all fitting; progress: of emr_surgery_fit, in steps */
+    const emr_adam *adam;           /* NULL: all defaults */
+    uint64_t width;                 /* features, at least 1, at most 2^20 */
     uint64_t seed; /* of D: uniform in +-1/sqrt(width), drawn as docs/fitting.md has it; U is 0 at first */
     uint32_t rank; /* 0: 16; at most 65,536 */
     emr_surgery_loss loss;
@@ -52,8 +56,8 @@ typedef struct emr_surgery_options {
 typedef struct emr_surgery_fit_options {
     size_t size;
     uint64_t n_steps; /* of Adam, one a batch; 0: 1000 */
-    size_t n_batch;   /* samples in one; 0: 16; at least all: all of them, in order */
-    uint64_t seed;    /* of their order: a new one each time that all were seen */
+    size_t n_batch;   /* samples in one; 0: 16; as many as there are, or more: all of them, in order */
+    uint64_t seed;    /* of their order, a new one each time that all were taken; docs/fitting.md */
 } emr_surgery_fit_options;
 
 typedef struct emr_surgery_report {
@@ -73,7 +77,7 @@ typedef struct emr_surgery_weights {
 } emr_surgery_weights;
 
 /* Adapters as a model, and so as a file: for each PLACE "PLACE.down.weight" F32 [rank, width] and "PLACE.up.weight" F32 [width, rank],
- * as two linear layers of PyTorch. Metadata: "emr.kind": "adapters", "emr.activation": "relu", "emr.sign": "-". A place is
+ * as two linear layers of PyTorch have them. Metadata: "emr.kind": "adapters", "emr.activation": "relu", "emr.sign": "-". A place is
  * "TASK.final", "TASK.block.0" by custom. */
 
 EMR_BEGIN_DECLS
@@ -82,24 +86,28 @@ EMR_BEGIN_DECLS
 EMR_API emr_status emr_surgery_create(emr_surgery **surgery, const emr_surgery_options *options,
                                       emr_error *error);
 
-/* One that was saved; width and rank are the file's, and must be options' where those are not 0. `options` may be NULL.
- * - EMR_ENOTFOUND: the model has no such place; EMR_EFORMAT: what it has there is no adapter; EMR_EMISMATCH: of other sizes. */
+/* One that was saved, in any float dtype; width and rank are the file's, and must be options' where those are not 0. `options` may be
+ * NULL. Adam begins anew. Metadata may be missing, but not say otherwise.
+ * - EMR_ENOTFOUND: the model has no such place; EMR_EFORMAT: what it has there is no adapter; EMR_EMISMATCH: of other sizes.
+ * - EMR_ENONFINITE: a weight is NaN or infinite. */
 EMR_API emr_status emr_surgery_open(emr_surgery **surgery, const emr_model *model, const char *place,
                                     const emr_surgery_options *options, emr_error *error);
 EMR_API void emr_surgery_destroy(emr_surgery **surgery);
 
-/* n adapters as a model, with a copy of their weights of that moment. EMR_EEXIST: two of one place. */
+/* n adapters as a model, with a copy of their weights of that moment. EMR_EEXIST: two of one place; EMR_EINVAL: none, or one without a
+ * name. */
 EMR_API emr_status emr_surgery_open_model(const emr_surgery *const *surgeries, const char *const *places,
                                           uint32_t n, emr_model **model, emr_error *error);
 
 EMR_API uint64_t emr_surgery_width(const emr_surgery *surgery);
 EMR_API uint32_t emr_surgery_rank(const emr_surgery *surgery);
 
-/* n rows: y = x - U relu(D x), with sums in the order of product.h; y may be x. */
+/* n rows: y = x - U relu(D x); y may be x. */
 EMR_API emr_status emr_surgery_apply(const emr_surgery *surgery, const float *x, float *y, size_t n,
                                      emr_error *error);
 
-/* The same of weights in the host's memory, with `scratch`, room for `rank` floats. Nothing is checked but NULL (EMR_EINVAL). Freestanding. */
+/* The same of weights in the host's memory, with `scratch`, room for `rank` floats. Nothing is checked but NULL and the
+ * struct's size (EMR_EINVAL). Freestanding. */
 EMR_API emr_status emr_surgery_apply_weights(const emr_surgery_weights *weights, const float *x, float *y,
                                              size_t n, float *scratch);
 
