@@ -53,7 +53,7 @@ static emr_status check_options(const emr_coefficients_options *o, emr_error *er
         return bad_option("scope or map is none that there is", error);
     if (!(o->keep >= 0 && o->keep <= 1))
         return bad_option("keep is a share from 0 to 1", error);
-    if (o->initial - o->initial != 0)
+    if (!is_finite(o->initial))
         return bad_option("initial is not finite", error);
     if (o->map == EMR_COEFFICIENT_MAP_PROJECT && !(o->initial >= 0 && o->initial <= 1))
         return bad_option("initial is not from 0 to 1, to which this map clips", error);

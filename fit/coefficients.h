@@ -66,6 +66,11 @@ uint32_t coefficients_find_tensor(const emr_coefficients *coefficients, const ch
 /* coefficients_step.c: of each task. */
 void coefficients_lambdas(const emr_coefficients *coefficients, uint32_t group, double *lambdas);
 
+static inline bool is_finite(double x)
+{
+    return x - x == 0;
+}
+
 static inline coefficient *coefficient_at(const emr_coefficients *c, uint32_t task, uint32_t group)
 {
     return &c->all[(size_t)group * c->n_tasks + task];

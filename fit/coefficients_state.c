@@ -203,11 +203,6 @@ static emr_status read_numbers(const emr_coefficients *c, const emr_model *model
     return emr_tensor_read(tensor, 0, numbers, (size_t)emr_tensor_bytes(tensor), error);
 }
 
-static bool is_finite(double x)
-{
-    return x - x == 0;
-}
-
 static emr_status check_numbers(const emr_coefficients *c, const emr_model *model, const state *s,
                                 uint64_t n_steps, emr_error *error)
 {

@@ -85,14 +85,14 @@ static coefficient move(const emr_coefficients *c, const coefficient *from, doub
 static emr_status check_group(const emr_coefficients *c, uint32_t group, emr_error *error)
 {
     for (uint32_t t = 0; t < c->n_tasks; t++)
-        if (gradient_of(c, t, group) - gradient_of(c, t, group) != 0)
+        if (!is_finite(gradient_of(c, t, group)))
             return emr_error_format(error, EMR_ENONFINITE,
                                     "task '%K', group '%s': the sum of its gradients is not finite",
                                     c->vectors->names[t], c->groups[group].name);
     find_gradients(c, group, c->gradients);
     for (uint32_t t = 0; t < c->n_tasks; t++) {
         double raw = move(c, coefficient_at(c, t, group), c->gradients[t]).raw;
-        if (raw - raw != 0)
+        if (!is_finite(raw))
             return emr_error_format(error, EMR_ENONFINITE,
                                     "task '%K', group '%s': the step leads beyond all finite numbers",
                                     c->vectors->names[t], c->groups[group].name);
@@ -198,7 +198,7 @@ emr_status emr_coefficients_set(emr_coefficients *c, uint32_t task, uint32_t gro
     if (task >= c->n_tasks || group >= c->n_groups)
         return emr_error_format(error, EMR_ENOTFOUND, "there is no task %u with a group %u", (uint64_t)task,
                                 (uint64_t)group);
-    if (raw - raw != 0 || (c->map == EMR_COEFFICIENT_MAP_PROJECT && !(raw >= 0 && raw <= 1)))
+    if (!is_finite(raw) || (c->map == EMR_COEFFICIENT_MAP_PROJECT && !(raw >= 0 && raw <= 1)))
         return emr_error_format(error, EMR_EINVAL, "task '%K', group '%s': a coefficient is finite%s",
                                 c->vectors->names[task], c->groups[group].name,
                                 c->map == EMR_COEFFICIENT_MAP_PROJECT ? ", and from 0 to 1 with this map"
