@@ -75,17 +75,18 @@ static void do_nothing(void *arg)
 static void measure_feed(const settings *s, sums *m, bool has_blas)
 {
     team t = team_create(m->threads);
-    const char *dtype = emr_dtype_name(m->dtype), *threads = threads_of(m->threads).text;
+    const char *dtype = emr_dtype_name(m->dtype);
+    const thread_text threads = threads_of(m->threads);
     double operations = (double)m->width * (double)(m->width + 1) * (double)m->n_rows;
     m->gram = new_gram(&t.resources, m->width);
     comparison c = take_turns(s->runs, feed_rows, has_blas ? add_products : do_nothing, m);
     row(operations / c.subject / 1e9, "GFLOP/s", no_bar(), "fit: sums of %zu x %zu, %s, %s", m->n_rows,
-        m->width, dtype, threads);
+        m->width, dtype, threads.text);
     if (has_blas) {
         row(operations / c.reference / 1e9, "GFLOP/s", no_bar(),
-            "fit: sums of %zu x %zu, %s, %s, OpenBLAS's dsyrk", m->n_rows, m->width, dtype, threads);
+            "fit: sums of %zu x %zu, %s, %s, OpenBLAS's dsyrk", m->n_rows, m->width, dtype, threads.text);
         row(1 / c.ratio, "of dsyrk", at_least(0.6), "fit: sums of %zu x %zu, %s, %s, ratio", m->n_rows,
-            m->width, dtype, threads);
+            m->width, dtype, threads.text);
     }
     emr_gram_destroy(&m->gram);
     team_destroy(&t);

@@ -29,6 +29,7 @@ static const char help[] =
     "        serving  the same from threads of the host's, over and into Q8_0, staged; gathering rows\n"
 #ifdef BENCH_WITH_FIT
     "        fit      libemr-fit: sums of activations, assignments, matching, solving\n"
+    "        coefficients  libemr-fit: a step of AdaMerging on checkpoints\n"
 #endif
     "\n"
     "  --only PREFIX   only groups whose name begins so\n"
@@ -135,7 +136,7 @@ static const struct group {
     {"open", bench_open},       {"access", bench_access},     {"session", bench_session},
     {"serving", bench_serving},
 #ifdef BENCH_WITH_FIT
-    {"fit", bench_fit},
+    {"fit", bench_fit},       {"coefficients", bench_coefficients},
 #endif
 };
 

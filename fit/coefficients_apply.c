@@ -108,8 +108,9 @@ static emr_status write_piece(void *arg, size_t job, void *memory, emr_error *er
     unsigned char *out = t->out + at * bytes;
     fit_room room = fit_room_of(v, memory);
     if (t->tensor != NO_NUMBER) {
-        fit_merging merging = {t->tensor, t->c->lambdas, t->without_base, t->dtype};
-        return fit_vectors_merge(v, &merging, first, n, out, &room, error);
+        const fit_range range = {t->tensor, first, n};
+        const fit_merging merging = {t->c->lambdas, t->without_base, t->dtype};
+        return fit_vectors_merge(v, &merging, &range, out, &room, error);
     }
     if (t->dtype == stored)
         return emr_tensor_read(t->base, first * stored_bytes, out, n * bytes, error);

@@ -33,20 +33,20 @@ static emr_status add_piece(const handed *h, uint64_t first, size_t n, double *l
                             emr_error *error)
 {
     const fit_vectors *v = h->c->vectors;
+    const fit_range range = {h->c->stream.tensor, first, n};
     const size_t n_blocks = (n + BLOCK - 1) / BLOCK;
-    double *g = room->doubles[0];
-    emr_status status = fit_vectors_read(v, h->c->stream.tensor, first, n, room, error);
-    if (status)
-        return status;
-    copy_gradient(h, first, n, room->base);
+    double *g = room->sums;
+    float *tau;
+    emr_status status = fit_vectors_begin(v, &range, room, error);
+    copy_gradient(h, first, n, room->stored);
     for (size_t i = 0; i < n_blocks * BLOCK; i++)
-        g[i] = i < n ? (double)room->base[i] : 0;
-    for (uint32_t t = 0; t < v->n_tasks; t++) {
-        float *tau = room->tau + t * v->piece;
+        g[i] = i < n ? (double)((float *)room->stored)[i] : 0;
+    for (uint32_t t = 0; !status && t < v->n_tasks; t++) {
+        status = fit_vectors_read(v, &range, t, room, &tau, error);
         memset(tau + n, 0, (n_blocks * BLOCK - n) * sizeof *tau);
         v->dots->add_products(lanes + t * LANES, g, tau, n_blocks);
     }
-    return EMR_OK;
+    return status;
 }
 
 static double *lanes_of_job(const handed *h, size_t job)

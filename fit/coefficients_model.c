@@ -31,10 +31,10 @@ static emr_status compute_merged(const emr_computation *computation, emr_error *
     const merged_tensor *t = computation->user;
     const fit_vectors *v = t->of->vectors;
     fit_room room = fit_room_of(v, computation->scratch);
-    fit_merging merging = {
-        .tensor = t->tensor, .lambdas = t->lambdas, .dtype = emr_tensor_dtype(v->tensors[t->tensor].base)};
-    return fit_vectors_merge(v, &merging, computation->first, computation->count, computation->out, &room,
-                             error);
+    const fit_range range = {t->tensor, computation->first, computation->count};
+    const fit_merging merging = {.lambdas = t->lambdas,
+                                 .dtype = emr_tensor_dtype(v->tensors[t->tensor].base)};
+    return fit_vectors_merge(v, &merging, &range, computation->out, &room, error);
 }
 
 static merged *create_merged(const emr_coefficients *c)

@@ -33,3 +33,32 @@ void fit_shuffle(size_t *numbers, size_t n, uint64_t *state)
         numbers[k] = held;
     }
 }
+
+bool fit_drawing_create(fit_drawing *d, const fit_host *host, size_t n, size_t n_batch, uint64_t seed)
+{
+    *d = (fit_drawing){.n = n, .n_batch = n_batch < n ? n_batch : n, .next = n, .seed = seed};
+    if (n_batch >= n)
+        return true;
+    d->order = fit_allocate(host, n, sizeof *d->order);
+    d->rows = fit_allocate(host, n_batch, sizeof *d->rows);
+    for (size_t i = 0; d->order && i < n; i++)
+        d->order[i] = i;
+    return d->order && d->rows;
+}
+
+void fit_drawing_destroy(fit_drawing *d, const fit_host *host)
+{
+    fit_release(host, d->order);
+    fit_release(host, d->rows);
+}
+
+void fit_draw_batch(fit_drawing *d)
+{
+    for (size_t i = 0; d->rows && i < d->n_batch; i++, d->next++) {
+        if (d->next == d->n) {
+            fit_shuffle(d->order, d->n, &d->seed);
+            d->next = 0;
+        }
+        d->rows[i] = d->order[d->next];
+    }
+}

@@ -3,8 +3,7 @@
 #ifndef EMR_FIT_DRAW_H
 #define EMR_FIT_DRAW_H
 
-#include <stddef.h>
-#include <stdint.h>
+#include "host.h"
 
 /* i from 0. */
 uint64_t fit_draw(uint64_t seed, uint64_t i);
@@ -18,5 +17,22 @@ void fit_draw_weights(double *weights, size_t n, size_t columns, uint64_t seed, 
 /* Brings n numbers into a random order (Fisher and Yates), by the words from *state's seed on: *state is the seed of those that
  * follow. */
 void fit_shuffle(size_t *numbers, size_t n, uint64_t *state);
+
+/* Batches of n samples, in an order at random, which is a new one each time that all were taken. */
+typedef struct fit_drawing {
+    size_t *rows; /* the n_batch samples of the batch; NULL: all of them, in order */
+    size_t n_batch;
+    size_t *order; /* as samples are taken */
+    size_t n;
+    size_t next;
+    uint64_t seed;
+} fit_drawing;
+
+/* Where n_batch is at least n there is nothing to draw. False: there is no memory; destroy it all the same. */
+bool fit_drawing_create(fit_drawing *drawing, const fit_host *host, size_t n, size_t n_batch, uint64_t seed);
+void fit_drawing_destroy(fit_drawing *drawing, const fit_host *host);
+
+/* The next batch's rows. */
+void fit_draw_batch(fit_drawing *drawing);
 
 #endif

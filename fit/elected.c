@@ -11,7 +11,7 @@ static void sum_large(const fit_vectors *v, size_t n, fit_room *room)
 {
     memset(room->sums, 0, n * sizeof *room->sums);
     for (uint32_t t = 0; t < v->n_tasks; t++) {
-        float *tau = room->tau + t * v->piece, threshold = v->thresholds[t];
+        float *tau = room->tau + t * room->stride, threshold = v->thresholds[t];
         for (size_t i = 0; i < n; i++) {
             tau[i] = fabsf(tau[i]) >= threshold ? tau[i] : 0;
             room->sums[i] += (double)tau[i];
@@ -25,7 +25,7 @@ void fit_keep_elected(const fit_vectors *v, size_t n, fit_room *room)
     for (size_t i = 0; i < n; i++)
         room->sums[i] = room->sums[i] > 0 || (room->sums[i] == 0 && v->is_positive);
     for (uint32_t t = 0; t < v->n_tasks; t++) {
-        float *tau = room->tau + t * v->piece;
+        float *tau = room->tau + t * room->stride;
         for (size_t i = 0; i < n; i++)
             tau[i] = (tau[i] > 0) == (room->sums[i] > 0) ? tau[i] : 0; /* of 0, either side is 0 */
     }
@@ -121,14 +121,14 @@ static emr_status count_signs(void *arg, size_t job, void *memory, emr_error *er
     counting *c = arg;
     const fit_vectors *v = c->vectors;
     fit_room room = fit_room_of(v, memory);
-    uint64_t first = c->first + job * v->piece, count = emr_tensor_count(v->tensors[c->tensor].base);
-    size_t n = count - first < v->piece ? (size_t)(count - first) : v->piece;
+    const uint64_t first = c->first + job * v->piece, count = emr_tensor_count(v->tensors[c->tensor].base);
+    const fit_range range = {c->tensor, first, count - first < v->piece ? (size_t)(count - first) : v->piece};
     int_least64_t signs = 0;
-    emr_status status = fit_vectors_read_all(v, c->tensor, first, n, &room, error);
+    emr_status status = fit_vectors_read_all(v, &range, &room, error);
     if (status)
         return status;
-    sum_large(v, n, &room);
-    for (size_t i = 0; i < n; i++)
+    sum_large(v, range.n, &room);
+    for (size_t i = 0; i < range.n; i++)
         signs += (room.sums[i] > 0) - (room.sums[i] < 0);
     atomic_fetch_add(&c->signs, signs);
     return EMR_OK;

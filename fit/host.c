@@ -138,6 +138,14 @@ emr_status fit_no_memory(emr_error *error)
     return emr_error_set(error, EMR_ENOMEM, 0, NULL, "out of memory");
 }
 
+void fit_note_failure(fit_failure *failure, emr_status status, const emr_error *error)
+{
+    if (atomic_flag_test_and_set(&failure->is_noted))
+        return;
+    failure->error = *error;
+    failure->status = status;
+}
+
 emr_status fit_progress(const fit_host *host, uint64_t done, uint64_t total, const char *what,
                         emr_error *error)
 {
@@ -180,12 +188,4 @@ void fit_for(const fit_host *host, size_t n, void (*fn)(void *arg, size_t i), vo
         host->executor.parallel_for(host->executor.user, workers, take_share, &s);
     else
         take_share(&s, 0);
-}
-
-void fit_note_failure(fit_failure *failure, emr_status status, const emr_error *error)
-{
-    if (atomic_flag_test_and_set(&failure->is_noted))
-        return;
-    failure->error = *error;
-    failure->status = status;
 }

@@ -45,14 +45,6 @@ char *fit_copy_string(const fit_host *host, const char *string);
 char *fit_join_strings(const fit_host *host, const char *head, const char *tail);
 emr_status fit_no_memory(emr_error *error);
 
-/* Tells how far the work is; EMR_ECANCELED, "WHAT was canceled", if it is to stop. */
-emr_status fit_progress(const fit_host *host, uint64_t done, uint64_t total, const char *what,
-                        emr_error *error);
-
-/* fn(arg, i) for every i below n, shared out over the executor. */
-void fit_for(const fit_host *host, size_t n, void (*fn)(void *arg, size_t i), void *arg);
-size_t fit_concurrency(const fit_host *host);
-
 /* What went wrong first in work that is shared out; begins as {.is_noted = ATOMIC_FLAG_INIT}. */
 typedef struct fit_failure {
     atomic_flag is_noted;
@@ -60,5 +52,13 @@ typedef struct fit_failure {
     emr_error error;
 } fit_failure;
 void fit_note_failure(fit_failure *failure, emr_status status, const emr_error *error);
+
+/* Tells how far the work is; EMR_ECANCELED, "WHAT was canceled", if it is to stop. */
+emr_status fit_progress(const fit_host *host, uint64_t done, uint64_t total, const char *what,
+                        emr_error *error);
+
+/* fn(arg, i) for every i below n, shared out over the executor. */
+void fit_for(const fit_host *host, size_t n, void (*fn)(void *arg, size_t i), void *arg);
+size_t fit_concurrency(const fit_host *host);
 
 #endif

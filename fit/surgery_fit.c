@@ -231,28 +231,7 @@ emr_status emr_surgery_step(emr_surgery *surgery, emr_error *error)
     return EMR_OK;
 }
 
-/* Samples in an order at random, a new one each time that all were taken. */
-typedef struct drawing {
-    size_t *order; /* n */
-    size_t *rows;  /* n_batch */
-    size_t n;
-    size_t n_batch;
-    size_t next;
-    uint64_t seed;
-} drawing;
-
-static void draw_batch(drawing *d)
-{
-    for (size_t i = 0; i < d->n_batch; i++, d->next++) {
-        if (d->next == d->n) {
-            fit_shuffle(d->order, d->n, &d->seed);
-            d->next = 0;
-        }
-        d->rows[i] = d->order[d->next];
-    }
-}
-
-static emr_status run_steps(emr_surgery *s, const float *x, const float *z, drawing *d, uint64_t n_steps,
+static emr_status run_steps(emr_surgery *s, const float *x, const float *z, fit_drawing *d, uint64_t n_steps,
                             emr_error *error)
 {
     emr_status status = EMR_OK;
@@ -261,26 +240,11 @@ static emr_status run_steps(emr_surgery *s, const float *x, const float *z, draw
         if (status)
             break;
         batch b = {.s = s, .x = x, .z = z, .rows = d->rows, .n = d->n_batch};
-        if (d->rows)
-            draw_batch(d);
+        fit_draw_batch(d);
         train(&b);
     }
     surgery_store(s);
     return status ? status : fit_progress(&s->host, n_steps, n_steps, "fitting", error);
-}
-
-/* All samples, in order, have no need of a drawing. */
-static bool make_drawing(drawing *d, const fit_host *host)
-{
-    if (d->n_batch >= d->n) {
-        d->n_batch = d->n;
-        return true;
-    }
-    d->order = fit_allocate(host, d->n, sizeof *d->order);
-    d->rows = fit_allocate(host, d->n_batch, sizeof *d->rows);
-    for (size_t i = 0; d->order && i < d->n; i++)
-        d->order[i] = i;
-    return d->order && d->rows;
 }
 
 emr_status emr_surgery_fit(emr_surgery *surgery, const float *x, const float *z, size_t n,
@@ -297,13 +261,13 @@ emr_status emr_surgery_fit(emr_surgery *surgery, const float *x, const float *z,
     if (status)
         return status;
     batch all = {.s = surgery, .x = x, .z = z, .n = n};
-    drawing d = {.n = n, .n_batch = o.n_batch ? o.n_batch : 16, .next = n, .seed = o.seed};
+    fit_drawing d;
     found.n_steps = o.n_steps ? o.n_steps : 1000;
     found.loss_before = report ? pass_batch(&all) : 0;
-    status = make_drawing(&d, &surgery->host) ? run_steps(surgery, x, z, &d, found.n_steps, error)
-                                              : fit_no_memory(error);
-    fit_release(&surgery->host, d.order);
-    fit_release(&surgery->host, d.rows);
+    status = fit_drawing_create(&d, &surgery->host, n, o.n_batch ? o.n_batch : 16, o.seed)
+                 ? run_steps(surgery, x, z, &d, found.n_steps, error)
+                 : fit_no_memory(error);
+    fit_drawing_destroy(&d, &surgery->host);
     if (!status && report) {
         found.loss_after = pass_batch(&all);
         FIT_GIVE(report, &found, emr_surgery_report, n_steps);

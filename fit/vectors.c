@@ -20,19 +20,30 @@ void fit_vectors_release(fit_vectors *v)
     fit_release(&host, v);
 }
 
-/* Every part is whole blocks of elements, so each begins at a cache line. */
+/* Parts begin at cache lines, but not all at the same place of a page, where they would be in each other's way. */
+static size_t stride_of(size_t piece)
+{
+    return piece + 16;
+}
+
+static size_t n_kept(const fit_vectors *v)
+{
+    return v->thresholds ? v->n_tasks : 1;
+}
+
 size_t fit_room_bytes(const fit_vectors *v, size_t piece)
 {
-    return piece * (4 * sizeof(double) + (1 + (size_t)v->n_tasks) * sizeof(float));
+    return stride_of(piece) * (4 * sizeof(double) + (1 + n_kept(v)) * sizeof(float));
 }
 
 fit_room fit_room_of(const fit_vectors *v, void *memory)
 {
+    const size_t stride = stride_of(v->piece);
     double *doubles = memory;
-    fit_room room = {.sums = doubles, .doubles = {doubles + v->piece, doubles + 2 * v->piece}};
-    room.stored = doubles + 3 * v->piece;
-    room.base = (float *)(void *)(doubles + 4 * v->piece);
-    room.tau = room.base + v->piece;
+    fit_room room = {.sums = doubles, .doubles = {doubles + stride, doubles + 2 * stride}, .stride = stride};
+    room.stored = doubles + 3 * stride;
+    room.base = (float *)(void *)(doubles + 4 * stride);
+    room.tau = room.base + stride;
     return room;
 }
 
@@ -41,127 +52,122 @@ static bool is_double(const emr_tensor *tensor)
     return emr_tensor_dtype(tensor) == EMR_DTYPE_F64;
 }
 
-static emr_status read_floats(const emr_tensor *tensor, uint64_t first, size_t n, float *values,
+/* In f32, or in f64. */
+static emr_status read_values(const emr_tensor *tensor, const fit_range *r, emr_dtype to, void *values,
                               fit_room *room, emr_error *error)
 {
     const emr_dtype dtype = emr_tensor_dtype(tensor);
     const size_t bytes = emr_dtype_bits(dtype) / 8;
-    if (dtype == EMR_DTYPE_F32)
-        return emr_tensor_read_floats(tensor, first, n, values, error);
-    emr_status status = emr_tensor_read(tensor, first * bytes, room->stored, n * bytes, error);
-    return status ? status : emr_convert(EMR_DTYPE_F32, values, dtype, room->stored, n);
-}
-
-static emr_status read_doubles(const emr_tensor *tensor, uint64_t first, size_t n, double *values,
-                               fit_room *room, emr_error *error)
-{
-    const emr_dtype dtype = emr_tensor_dtype(tensor);
-    const size_t bytes = emr_dtype_bits(dtype) / 8;
-    emr_status status = emr_tensor_read(tensor, first * bytes, room->stored, n * bytes, error);
-    return status ? status : emr_convert(EMR_DTYPE_F64, values, dtype, room->stored, n);
+    if (dtype == EMR_DTYPE_F32 && to == EMR_DTYPE_F32)
+        return emr_tensor_read_floats(tensor, r->first, r->n, values, error);
+    emr_status status = emr_tensor_read(tensor, r->first * bytes, room->stored, r->n * bytes, error);
+    return status ? status : emr_convert(to, values, dtype, room->stored, r->n);
 }
 
 /* In f64, into room->doubles[1]; the base, where it is needed, into [0]. */
-static emr_status read_wide_vector(const fit_vectors *v, const fit_vector_tensor *tensor, uint32_t t,
-                                   uint64_t first, size_t n, fit_room *room, emr_error *error)
+static emr_status read_wide(const fit_vectors *v, const fit_range *r, uint32_t t, fit_room *room,
+                            emr_error *error)
 {
+    const fit_vector_tensor *tensor = &v->tensors[r->tensor];
     double *base = room->doubles[0], *tau = room->doubles[1];
-    emr_status status = read_doubles(tensor->tasks[t], first, n, tau, room, error);
+    emr_status status = read_values(tensor->tasks[t], r, EMR_DTYPE_F64, tau, room, error);
     if (!status && !v->are_vectors)
-        status = read_doubles(tensor->base, first, n, base, room, error);
-    for (size_t i = 0; !status && !v->are_vectors && i < n; i++)
+        status = read_values(tensor->base, r, EMR_DTYPE_F64, base, room, error);
+    for (size_t i = 0; !status && !v->are_vectors && i < r->n; i++)
         tau[i] -= base[i];
     return status;
 }
 
-/* In f32; the base's f32 are there. */
-static emr_status read_vector(const fit_vectors *v, const fit_vector_tensor *tensor, uint32_t t,
-                              uint64_t first, size_t n, float *tau, fit_room *room, emr_error *error)
+static emr_status read_vector(const fit_vectors *v, const fit_range *r, uint32_t t, float *tau,
+                              fit_room *room, emr_error *error)
 {
+    const fit_vector_tensor *tensor = &v->tensors[r->tensor];
     emr_status status;
     if (is_double(tensor->tasks[t]) || (is_double(tensor->base) && !v->are_vectors)) {
-        status = read_wide_vector(v, tensor, t, first, n, room, error);
-        return status ? status : emr_convert(EMR_DTYPE_F32, tau, EMR_DTYPE_F64, room->doubles[1], n);
+        status = read_wide(v, r, t, room, error);
+        return status ? status : emr_convert(EMR_DTYPE_F32, tau, EMR_DTYPE_F64, room->doubles[1], r->n);
     }
-    status = read_floats(tensor->tasks[t], first, n, tau, room, error);
+    status = read_values(tensor->tasks[t], r, EMR_DTYPE_F32, tau, room, error);
     if (!status && !v->are_vectors)
-        v->dots->subtract(tau, room->base, n);
+        v->dots->subtract(tau, room->base, r->n);
     return status;
 }
 
-emr_status fit_vectors_read_all(const fit_vectors *v, size_t tensor, uint64_t first, size_t n, fit_room *room,
-                                emr_error *error)
+emr_status fit_vectors_read_all(const fit_vectors *v, const fit_range *r, fit_room *room, emr_error *error)
 {
-    const fit_vector_tensor *of = &v->tensors[tensor];
-    emr_status status = v->are_vectors ? EMR_OK : read_floats(of->base, first, n, room->base, room, error);
-    for (uint32_t t = 0; !status && t < v->n_tasks; t++)
-        status = read_vector(v, of, t, first, n, room->tau + t * v->piece, room, error);
+    const emr_tensor *base = v->tensors[r->tensor].base;
+    emr_status status =
+        v->are_vectors ? EMR_OK : read_values(base, r, EMR_DTYPE_F32, room->base, room, error);
+    for (uint32_t t = 0; !status && v->thresholds && t < v->n_tasks; t++)
+        status = read_vector(v, r, t, room->tau + t * room->stride, room, error);
     return status;
 }
 
-emr_status fit_vectors_read(const fit_vectors *v, size_t tensor, uint64_t first, size_t n, fit_room *room,
+emr_status fit_vectors_begin(const fit_vectors *v, const fit_range *r, fit_room *room, emr_error *error)
+{
+    emr_status status = fit_vectors_read_all(v, r, room, error);
+    if (!status && v->thresholds)
+        fit_keep_elected(v, r->n, room);
+    return status;
+}
+
+emr_status fit_vectors_read(const fit_vectors *v, const fit_range *r, uint32_t t, fit_room *room, float **tau,
                             emr_error *error)
 {
-    emr_status status = fit_vectors_read_all(v, tensor, first, n, room, error);
-    if (!status && v->thresholds)
-        fit_keep_elected(v, n, room);
-    return status;
+    *tau = v->thresholds ? room->tau + t * room->stride : room->tau;
+    return v->thresholds ? EMR_OK : read_vector(v, r, t, *tau, room, error);
 }
 
-static emr_status merge_floats(const fit_vectors *v, const fit_merging *m, uint64_t first, size_t n,
-                               fit_room *room, float *w, emr_error *error)
+static emr_status merge_floats(const fit_vectors *v, const fit_merging *m, const fit_range *r, fit_room *room,
+                               float *w, emr_error *error)
 {
-    const fit_vector_tensor *tensor = &v->tensors[m->tensor];
-    const bool needs_base = !v->are_vectors || !m->without_base;
-    emr_status status = v->thresholds ? fit_vectors_read(v, m->tensor, first, n, room, error) : EMR_OK;
-    if (!status && needs_base)
-        status = read_floats(tensor->base, first, n, room->base, room, error);
+    emr_status status = fit_vectors_begin(v, r, room, error);
     if (m->without_base)
-        memset(w, 0, n * sizeof *w);
+        memset(w, 0, r->n * sizeof *w);
+    else if (v->are_vectors && !status)
+        status = read_values(v->tensors[r->tensor].base, r, EMR_DTYPE_F32, w, room, error);
     else
-        memcpy(w, room->base, n * sizeof *w);
+        memcpy(w, room->base, r->n * sizeof *w);
     for (uint32_t t = 0; !status && t < v->n_tasks; t++) {
-        float lambda = (float)m->lambdas[t], *tau = v->thresholds ? room->tau + t * v->piece : room->tau;
+        float lambda = (float)m->lambdas[t], *tau;
         if (lambda == 0)
             continue;
-        if (!v->thresholds)
-            status = read_vector(v, tensor, t, first, n, tau, room, error);
+        status = fit_vectors_read(v, r, t, room, &tau, error);
         if (!status)
-            v->dots->add_scaled(w, lambda, tau, n);
+            v->dots->add_scaled(w, lambda, tau, r->n);
     }
     return status;
 }
 
-static emr_status merge_doubles(const fit_vectors *v, const fit_merging *m, uint64_t first, size_t n,
+static emr_status merge_doubles(const fit_vectors *v, const fit_merging *m, const fit_range *r,
                                 fit_room *room, double *w, emr_error *error)
 {
-    const fit_vector_tensor *tensor = &v->tensors[m->tensor];
-    emr_status status = v->thresholds ? fit_vectors_read(v, m->tensor, first, n, room, error) : EMR_OK;
+    emr_status status = v->thresholds ? fit_vectors_begin(v, r, room, error) : EMR_OK;
     if (m->without_base)
-        memset(w, 0, n * sizeof *w);
+        memset(w, 0, r->n * sizeof *w);
     else if (!status)
-        status = read_doubles(tensor->base, first, n, w, room, error);
+        status = read_values(v->tensors[r->tensor].base, r, EMR_DTYPE_F64, w, room, error);
     for (uint32_t t = 0; !status && t < v->n_tasks; t++) {
-        const float *kept = v->thresholds ? room->tau + t * v->piece : NULL;
+        const float *kept = v->thresholds ? room->tau + t * room->stride : NULL;
         if (m->lambdas[t] == 0)
             continue;
-        status = read_wide_vector(v, tensor, t, first, n, room, error);
-        for (size_t i = 0; !status && i < n; i++)
+        status = read_wide(v, r, t, room, error);
+        for (size_t i = 0; !status && i < r->n; i++)
             if (!kept || kept[i] != 0)
                 w[i] += m->lambdas[t] * room->doubles[1][i];
     }
     return status;
 }
 
-emr_status fit_vectors_merge(const fit_vectors *v, const fit_merging *m, uint64_t first, size_t n, void *out,
+emr_status fit_vectors_merge(const fit_vectors *v, const fit_merging *m, const fit_range *r, void *out,
                              fit_room *room, emr_error *error)
 {
     double *w = room->sums;
     float *narrow = (float *)(void *)room->sums;
-    if (is_double(v->tensors[m->tensor].base)) {
-        emr_status status = merge_doubles(v, m, first, n, room, w, error);
-        return status ? status : emr_convert(m->dtype, out, EMR_DTYPE_F64, w, n);
+    if (is_double(v->tensors[r->tensor].base)) {
+        emr_status status = merge_doubles(v, m, r, room, w, error);
+        return status ? status : emr_convert(m->dtype, out, EMR_DTYPE_F64, w, r->n);
     }
-    emr_status status = merge_floats(v, m, first, n, room, narrow, error);
-    return status ? status : emr_convert(m->dtype, out, EMR_DTYPE_F32, narrow, n);
+    emr_status status = merge_floats(v, m, r, room, narrow, error);
+    return status ? status : emr_convert(m->dtype, out, EMR_DTYPE_F32, narrow, r->n);
 }

@@ -10,7 +10,7 @@
 
 #include <stdatomic.h>
 
-enum { FIT_PIECE_MAX = 2048 }; /* elements at a time; whole blocks of dots.h */
+enum { FIT_PIECE_MAX = 16384 }; /* elements at a time; whole blocks of dots.h */
 
 typedef struct fit_vector_tensor {
     const emr_tensor *base;
@@ -33,12 +33,14 @@ typedef struct fit_vectors {
     bool is_positive; /* what is elected where the tasks' sum is 0 */
 } fit_vectors;
 
-/* Memory of one thread, for `piece` elements. */
+/* Memory of one thread, for v->piece elements of each. */
 typedef struct fit_room {
-    double *sums;
-    double *doubles[2]; /* the first: gradients, widened, once task vectors are read */
-    void *stored;       /* as they are in files */
-    float *base, *tau;  /* tau[t * piece + i] */
+    double *sums; /* or gradients */
+    double *doubles[2];
+    void *stored; /* as they are in files */
+    float *base;
+    float *tau; /* of one task; of all, `stride` apart, where they are elected */
+    size_t stride;
 } fit_room;
 
 size_t fit_room_bytes(const fit_vectors *vectors, size_t piece);
@@ -46,22 +48,32 @@ fit_room fit_room_of(const fit_vectors *vectors, void *memory);
 
 void fit_vectors_release(fit_vectors *vectors);
 
-/* Elements [first, first + n) as f32: of each task, into room->tau. Of F64 weights the difference is taken in f64. `_all`: what
- * AdaMerging++ leaves out, too. */
-emr_status fit_vectors_read_all(const fit_vectors *vectors, size_t tensor, uint64_t first, size_t n,
-                                fit_room *room, emr_error *error);
-emr_status fit_vectors_read(const fit_vectors *vectors, size_t tensor, uint64_t first, size_t n,
-                            fit_room *room, emr_error *error);
+/* Elements [first, first + n) of a tensor, which has that number. */
+typedef struct fit_range {
+    size_t tensor;
+    uint64_t first;
+    size_t n; /* at most v->piece */
+} fit_range;
+
+/* Reads the base's elements (which are not needed of task vectors that are given) into room->base; where they are elected, all
+ * tasks', too. */
+emr_status fit_vectors_read_all(const fit_vectors *vectors, const fit_range *range, fit_room *room,
+                                emr_error *error); /* before the election */
+emr_status fit_vectors_begin(const fit_vectors *vectors, const fit_range *range, fit_room *room,
+                             emr_error *error);
+
+/* Then tau of a task, in f32: in room->tau, until the next. Of F64 weights the difference is taken in f64. */
+emr_status fit_vectors_read(const fit_vectors *vectors, const fit_range *range, uint32_t task, fit_room *room,
+                            float **tau, emr_error *error);
 
 /* W = W_0 + sum of lambda tau, tasks in order, but those whose lambda is 0; `without_base`: the sum alone. */
 typedef struct fit_merging {
-    size_t tensor;
-    const double *lambdas;
+    const double *lambdas; /* of each task */
     bool without_base;
     emr_dtype dtype; /* of what is written */
 } fit_merging;
 
-emr_status fit_vectors_merge(const fit_vectors *vectors, const fit_merging *merging, uint64_t first, size_t n,
+emr_status fit_vectors_merge(const fit_vectors *vectors, const fit_merging *merging, const fit_range *range,
                              void *out, fit_room *room, emr_error *error);
 
 #endif

@@ -53,11 +53,6 @@ def headers_of(include, folder):
     return sorted(pathlib.Path(include, folder).glob("*.h"))
 
 
-def umbrella_of(folder):
-    """The header that has all of a folder's."""
-    return f"#include <{folder}/{pathlib.Path(folder).name}.h>"
-
-
 def preprocessed(include, compiler, folder="emr"):
     """What the headers of a folder themselves say, without what they include of others."""
     command = shlex.split(compiler) + ["-x", "c", "-std=c11", "-E", f"-I{include}", "-"]
@@ -76,6 +71,11 @@ def preprocessed(include, compiler, folder="emr"):
 def without_bodies(text):
     """Functions that are compiled in wherever they are called are no part of the interface."""
     return re.sub(r"static inline [^{};]*\{[^{}]*\}", "", text)
+
+
+def umbrella_of(folder):
+    """The header that has all of a folder's."""
+    return f"#include <{folder}/{pathlib.Path(folder).name}.h>"
 
 
 def read_callback(declaration):

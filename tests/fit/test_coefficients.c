@@ -66,7 +66,7 @@ static void bits_do_not_depend_on_how_gradients_come(void **state)
     for (size_t k = 0; k < 36; k++) {
         emr_pool *pool = test_pool_new(threads[k % 3]);
         emr_resources resources = test_resources(NULL, emr_pool_executor(pool));
-        resources.memory_bytes = k < 18 ? 0 : 30000; /* small pieces, two workers */
+        resources.memory_bytes = k < 18 ? 0 : 30000; /* small pieces, a few workers */
         options.resources = &resources;
         emr_coefficients *c = open_coefficients(&options);
         for (size_t i = N_FLOATS; i--;) {

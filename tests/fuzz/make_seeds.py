@@ -251,6 +251,60 @@ def applied_adapters():
     yield "variant", dict(lora, layer_replication=[[0, 4], [2, 5]]), linear
 
 
+def axis(tensor, number=0, **more):
+    return {"tensor": tensor, "axis": number, **more}
+
+
+def specs():
+    """Of the model in fuzz_units.c, and of others."""
+    units = {"name": "a", "size": 6, "sites": ["b"], "axes": [axis("a.weight"), axis("a.bias"), axis("a.steps", match=False),
+                                                              axis("b.weight", 1, inner=2, input=True)]}
+    heads = {"name": "h", "heads": 4, "kv_heads": 2, "head_dim": 2, "qk": "free", "sites": ["o"], "qk_site": "x", "q": [axis("q"), axis("s", stride=3)],
+             "k": [axis("k")], "v": [axis("v")], "o": [axis("o", 1, input=True)]}
+    layers = [{"weight": "b.weight", "bias": "a.bias", "site": "b"}, {"weight": "o", "site": "o", "input_axis": 0}]
+    yield "units", [units], layers
+    yield "blocks", [{"name": "n", "size": 6, "blocks": 3, "axes": [axis("n")]}], []
+    yield "heads", [heads], []
+    yield "fixed", [dict(heads, qk="fixed")], layers
+    yield "outer", [{"name": "two", "size": 3, "axes": [axis("b.weight", 1, outer=2, inner=2), axis("b.weight")]}], []
+    yield "offset", [{"name": "half", "size": 3, "axes": [axis("a.weight", offset=3)]}, {"name": "other", "size": 3, "axes": [axis("a.weight")]}], []
+    yield "twice", [{"name": "g", "size": 6, "axes": [axis("n"), axis("n")]}], []
+    yield "absent", [{"name": "g", "size": 5, "axes": [axis("none"), axis("a.bias", 3)]}], []
+    yield "large", [{"name": "g", "size": 2**24, "blocks": 2**12, "axes": [axis("n", outer=2**40)]}], []
+
+
+def permutations():
+    """Of the model in fuzz_units.c: name, tensors."""
+    numbers = lambda *values: struct.pack(f"<{len(values)}I", *values)
+    right = {"a": [6], "n": [6], "h.kv": [2], "h.slot": [2, 2], "h.qk": [2, 2], "h.v": [2, 2]}
+    units = {"a": (3, 1, 2, 0, 5, 4), "n": (5, 4, 1, 0, 2, 3), "h.kv": (1, 0), "h.slot": (0, 1, 1, 0), "h.qk": (1, 0, 0, 1), "h.v": (0, 1, 1, 0)}
+    made = lambda changed: [(name, "U32", shape, numbers(*changed.get(name, units[name]))) for name, shape in right.items()]
+    yield "right", made({})
+    yield "same", made({name: tuple(i % shape[-1] for i in range(len(units[name]))) for name, shape in right.items()})
+    yield "twice", made({"a": (3, 3, 2, 0, 5, 4)})
+    yield "blocks", made({"n": (5, 1, 4, 0, 2, 3)})
+    yield "large", made({"h.v": (0, 1, 2**31, 0)})
+    yield "lacking", made({})[:-1]
+    yield "signed", [(name, "I32", shape, raw) for name, _, shape, raw in made({})]
+
+
+def grams():
+    """Name, the numbers of the triangles, metadata."""
+    metadata = lambda **widths: {"format": "emr-gram", "version": "1", **{f"widths.{k}": v for k, v in widths.items()}}
+    triangle = lambda order: [float(i + 1) for i in range(order * (order + 1) // 2)]
+    sums = lambda name, values: (f"{name}.gram", "F64", [len(values)], struct.pack(f"<{len(values)}d", *values))
+    yield "one", [sums("x", triangle(3)), sums("fc.1", triangle(4))], metadata(**{"x": "2", "fc.1": "3"})
+    yield "two", [sums("x", triangle(5))], metadata(x="2,2")
+    yield "wide", [sums("x", triangle(30))], metadata(x="29")
+    yield "three", [sums("x", triangle(7))], metadata(x="1,2,3")
+    yield "rows", [sums("x", triangle(3)[:-1] + [0.5])], metadata(x="2")
+    yield "nan", [sums("x", [float("nan"), 1, 2])], metadata(x="1")
+    yield "other", [sums("x", triangle(3)), ("y", "F32", [1], floats([1]))], metadata(x="2")
+    yield "short", [sums("x", triangle(3))], metadata(x="3")
+    yield "unsaid", [sums("x", triangle(3))], {"format": "emr-gram", "version": "1"}
+    yield "none", [], {"format": "emr-gram", "version": "2"}
+
+
 def main():
     emr, out = sys.argv[1], pathlib.Path(sys.argv[2])
 
@@ -280,6 +334,13 @@ def main():
             put("config", f"{name}{choices}", bytes([choices]) + text.encode())
     for name, config, choices in applied_adapters():
         put("adapter", "applied_" + name, json.dumps(config).encode() + b"\0{}\0" + bytes(choices))
+    for name, groups, layers in specs():
+        put("spec", name, json.dumps({"format": "emr-permutation-spec", "version": 1, "layers": layers, "groups": groups}).encode())
+    for name, tensors in permutations():
+        put("permutation", name, b"\0" + safetensors(tensors))
+    for i, (name, tensors, metadata) in enumerate(grams()):
+        for choices in range(4) if name == "two" else [i % 4 // 2 * 2]:
+            put("gram", f"{name}{choices}", bytes([choices]) + safetensors(tensors, metadata))
     rng = random.Random(11)
     for i in range(40):
         put("round_trip", f"random{i:02}", bytes(rng.randrange(256) for _ in range(40 + 10 * i)))

@@ -25,10 +25,15 @@
  * Task vectors are read as they are needed, never kept: from checkpoints, or from a bundle's tasks (emr_bundle_open_task), whose
  * modulators' strength is learned then. Working memory does not depend on the models' size.
  *
- * W is made from the base each time. In f32: tau is the difference of both weights in f32, lambda is rounded to f32, each product
- * is rounded, tasks are added in order, and the sum is rounded once to the tensor's dtype; where the base is F64, all of it in f64. Gradients: g and tau
- * widened from f32, products exact in f64, added up in blocks of 256, chunks of 16,384 from the tensor's first element on. All else is in f64. So
- * the bits depend neither on threads nor pieces, memory and processor. */
+ * W is made from the base each time, so nothing drifts. In f32: tau is the difference of both weights in f32 (where one is F64, in
+ * f64, rounded once), lambda is rounded to f32, each product is rounded, tasks are added in order, those whose lambda is 0 left
+ * out, and the sum is rounded once to the tensor's dtype; where the base is F64, all of it in f64. Gradients: g and tau widened from
+ * f32, products exact in f64, added up in blocks of 256 and chunks of 16,384 from the tensor's first element on, as rule `l2` of
+ * docs/algorithm.md has it; then tensors of a group in the base's order. All else is in f64. So the bits depend neither on
+ * threads, pieces, memory and processor, nor on the order in which tensors are handed in.
+ *
+ * NaN and infinity in weights: what is merged follows IEEE; with `keep` creating the handle is EMR_ENONFINITE, and so is a gradient
+ * whose product with the task vector is not finite. A handle is used by one thread at a time. */
 #ifndef EMR_FIT_COEFFICIENTS_H
 #define EMR_FIT_COEFFICIENTS_H
 
@@ -54,7 +59,8 @@ enum { EMR_COEFFICIENT_SCOPE_TENSOR = 0, EMR_COEFFICIENT_SCOPE_LAYER = 1, EMR_CO
  *   emr_coefficients_report. What the paper's program does.
  * - FREE: raw itself.
  * - PROJECT: raw, which is clipped to [0, 1] after each step. It can come back.
- * - SOFTMAX: softmax over tasks of raw: dL/draw_t = lambda_t (g_t - sum over s of lambda_s g_s). */
+ * - SOFTMAX: softmax over tasks of raw: dL/draw_t = lambda_t (g_t - sum over s of lambda_s g_s).
+ *   Sums run in order of tasks. */
 typedef uint32_t emr_coefficient_map;
 enum {
     EMR_COEFFICIENT_MAP_CLAMP = 0,
@@ -67,28 +73,30 @@ enum {
  * destroyed. Patterns are globs (policy.h). */
 typedef struct emr_coefficients_options {
     size_t size;
-    const emr_resources *
-        resources; /* memory_bytes caps working memory (0: 64 MiB); progress: of create, where `keep` makes it read */
+    const emr_resources *resources; /* memory_bytes caps working memory, beside the coefficients (0: 64 MiB);
+                                       progress: of create, where `keep` makes it read */
     const emr_model *base;
     const emr_model *const *tasks; /* at least one; with the base's tensors, and its shapes */
     const char *const *names;      /* of the tasks, all different */
     const emr_adam *adam;          /* NULL: all defaults */
-    const char *const *
-        groups; /* tensors that match groups[i], and none before it, share a coefficient; others: by `scope` */
-    const char *const *fixed; /* tensors that match keep `initial` */
-    const char *const
-        *exclude;   /* tensors that match stay the base's, as those that are no floats: heads, say */
-    double initial; /* raw at first, with use_initial; else 0.3 (SOFTMAX: 0, all tasks alike) */
-    double
-        keep; /* AdaMerging++: the share of each task vector that is kept, by magnitude over the whole model, and of that what has the
-                    sign that the tasks' sum elects; 0.2 is the paper's. 0: all of it */
+    /* Tensors that match groups[i], and none before it, share a coefficient; others: by `scope`. Those that match
+     * one of `fixed` keep `initial`, each a group by itself; those that match one of `exclude` stay the base's, as
+     * do those that are no floats: heads, say. */
+    const char *const *groups;
+    const char *const *fixed;
+    const char *const *exclude;
+    /* raw at first; 0 without use_initial: 0.3, or with SOFTMAX 0, all tasks alike. */
+    double initial;
+    /* AdaMerging++: the share of each task vector that is kept, by magnitude over the whole model (all that is not
+     * excluded), and of that what has the sign that the tasks' sum elects; 0.2 is the paper's. 0: all of it. */
+    double keep;
     uint32_t n_tasks;
     uint32_t n_groups;
     uint32_t n_fixed;
     uint32_t n_exclude;
     emr_coefficient_scope scope;
     emr_coefficient_map map;
-    uint32_t use_initial;
+    uint32_t use_initial; /* non-zero: an `initial` of 0 is meant */
     uint32_t are_vectors; /* non-zero: the tasks' models hold task vectors, not weights */
 } emr_coefficients_options;
 
@@ -120,10 +128,13 @@ typedef struct emr_coefficient {
 
 EMR_BEGIN_DECLS
 
-/* Groups are numbered in the order of the base's tensors. With `keep`, the tasks are read here (as often as it takes to find the
- * magnitude that the share of each is at or above).
+/* Groups are numbered in the order of the base's tensors. With `keep`, the tasks are read here, a few times. What is kept: with d
+ * elements in all, the int(keep d) + 1 largest of each task, more where magnitudes are equal, as in the paper's program; of these
+ * what has the sign of their sum over the tasks, in f64, in order of tasks. A sum of 0 elects the sign that most elements of
+ * the model have; if these are as many, the negative one.
  * - EMR_EMISMATCH, naming task and tensor: a task lacks one of the base's float tensors, has it in another shape or not as floats.
- * - EMR_EINVAL: no base, task or names; a pattern matches no tensor; a value out of its range; keep together with nothing to keep.
+ * - EMR_EINVAL: no base, task or names; a pattern matches no tensor that is left for it; no tensor is left to be merged; two
+ *   groups would have one name; a value out of its range; keep together with nothing to keep.
  * - EMR_EEXIST: two tasks of one name. EMR_ELIMIT: too little memory; the sentence says how much would do. */
 EMR_API emr_status emr_coefficients_create(emr_coefficients **coefficients,
                                            const emr_coefficients_options *options, emr_error *error);
@@ -132,7 +143,7 @@ EMR_API void emr_coefficients_destroy(emr_coefficients **coefficients);
 EMR_API uint32_t emr_coefficients_n_tasks(const emr_coefficients *coefficients);
 EMR_API uint32_t emr_coefficients_n_groups(const emr_coefficients *coefficients);
 
-/* A group's name: the pattern, the tensor, "layer N", "*" for all; NULL past the end. */
+/* A group's name: the pattern, the tensor, "layer N" or "no layer", "*" for all; NULL past the end. */
 EMR_API const char *emr_coefficients_group(const emr_coefficients *coefficients, uint32_t group);
 
 /* The group of a tensor. EMR_ENOTFOUND: it has none, for the base lacks it or it is excluded. */
@@ -147,21 +158,23 @@ EMR_API emr_status emr_coefficients_get(const emr_coefficients *coefficients, ui
 EMR_API emr_status emr_coefficients_set(emr_coefficients *coefficients, uint32_t task, uint32_t group,
                                         double raw, emr_error *error);
 
-/* The merged model, which reads the coefficients of that moment: a later step does not change it. The base's tensors, order, dtypes and metadata.
- * Concurrent reading; `resources` of the handle are not used. */
+/* The merged model, with the coefficients of that moment: a later step does not change it. The base's tensors, order, dtypes and
+ * metadata. It outlives the handle. Concurrent reading. */
 EMR_API emr_status emr_coefficients_open_model(const emr_coefficients *coefficients, emr_model **merged,
                                                emr_error *error);
 
-/* The merged weights of the moment, written into the engine's memory: `weights` as in emr_session_apply, names and numbers those of
- * the base; blocks are EMR_EUNSUPPORTED. Shared out over the executor. */
+/* The merged weights of the moment, written into the engine's memory: `weights` as in emr_session_apply, names, numbers and default
+ * dtypes those of the base; without_base is the sum of lambda tau alone; blocks are EMR_EUNSUPPORTED. Each tensor is shared out
+ * over the executor. Memory that is written must not be the base's or the tasks'. Where `weights` cannot be right, nothing is written. */
 EMR_API emr_status emr_coefficients_apply(emr_coefficients *coefficients, const emr_weights *weights,
                                           size_t n_weights, emr_error *error);
 
-/* dL/dW of elements [first, first + count) of a tensor. A tensor's come front to back, from 0 to its last, in pieces of any size and all in one dtype
- * (F32, F16, BF16; F64 is rounded to f32), before those of another tensor; again for each backward pass, and add up until the step. Tensors may be left
- * out, and have no gradient then; those that are fixed or excluded are passed over.
- * A tensor under two names (tied) is handed in once.
- * - EMR_ENONFINITE: a gradient is NaN or infinite (loss scaling, say). The next step refuses, and all gradients are forgotten.
+/* dL/dW of elements [first, first + count) of a tensor. A tensor's come front to back, from 0 to its last, in pieces of any size and
+ * all in one dtype (F32, F16, BF16; F64 is rounded to f32), before those of another tensor; again for each backward pass, and
+ * add up until the step. Tensors may be left out, and have no gradient then; those that are fixed or excluded are passed over. A
+ * tensor under two names (tied) is handed in once.
+ * - EMR_ENONFINITE: a gradient is NaN or infinite (loss scaling, say), or a task vector is. As after a task that could not be read,
+ *   the next step refuses, and so does this call until then; emr_coefficients_clear begins again.
  * - EMR_EINVAL: not what comes next; the sentence says what would. EMR_ENOTFOUND: the base has no such tensor. Nothing is changed. */
 EMR_API emr_status emr_coefficients_gradient(emr_coefficients *coefficients, const char *tensor,
                                              uint64_t first, uint64_t count, emr_dtype dtype,
@@ -171,8 +184,8 @@ EMR_API emr_status emr_coefficients_gradient(emr_coefficients *coefficients, con
 EMR_API void emr_coefficients_clear(emr_coefficients *coefficients);
 
 /* One step of Adam for all coefficients that have a gradient; forgets gradients. `report` may be NULL.
- * - EMR_ENONFINITE: one was not finite, or the sum of many is not. EMR_ESTATE: no gradient was handed in, or of a tensor only a part.
- *   Nothing but the gradients is changed, which are forgotten. */
+ * - EMR_ENONFINITE: one was not finite, or the sum of many is not. EMR_ESTATE: no gradient was handed in, or of a tensor only a
+ *   part. Nothing but the gradients is changed, which are forgotten. */
 EMR_API emr_status emr_coefficients_step(emr_coefficients *coefficients, emr_coefficients_report *report,
                                          emr_error *error);
 
