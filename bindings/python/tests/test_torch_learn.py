@@ -265,6 +265,37 @@ def test_memory_that_cannot_be_written():
         loss.backward()
 
 
+def test_gradients_that_are_one_tensor_count_for_each():
+    """As torch.autograd.grad gives them of a sum."""
+    base = {"a": torch.zeros(3), "b": torch.zeros(3)}
+    merged = libemr.Coefficients(base, {"t": {"a": torch.ones(3), "b": 2 * torch.ones(3)}}, initial=0.5)
+    net = nn.ParameterDict({name: w.clone() for name, w in base.items()})
+    shared = torch.arange(3.0)
+    for name, gradients in {"a": net, "b": {"a": shared, "b": shared}}.items():
+        for p in net.parameters():
+            p.grad = shared
+        merged._hand_in(gradients, None, True)
+        assert merged.gradients.tolist() == [[3.0, 6.0]], name
+        merged.clear()
+
+
+def test_a_tensor_of_the_base_that_is_a_part_of_a_parameter(monkeypatch):
+    """As where the experts of a mixture are one parameter in memory, and many tensors in files."""
+    net = nn.ParameterDict({"both": torch.zeros(2, 3)})
+    base = {"one": torch.zeros(3), "two": torch.zeros(3)}
+
+    def parts(module, tensors, names):
+        return {name: tensors["both"][i] for i, name in enumerate(base)}
+
+    monkeypatch.setattr(libemr.torch.targets, "renamed", parts)
+    merged = libemr.Coefficients(base, {"t": {n: torch.full((3,), i + 1.0) for i, n in enumerate(base)}})
+    merged.apply(net)
+    torch.testing.assert_close(net["both"].data, torch.tensor([[0.3] * 3, [0.6] * 3]))
+    net["both"].grad = torch.arange(6.0).view(2, 3)
+    merged._hand_in(net, None, True)
+    assert merged.gradients.tolist() == [[3.0, 24.0]]
+
+
 def test_gradients_as_they_come():
     """Expanded, transposed and sparse ones are like any others."""
     base = {"w": torch.zeros(6, 4)}

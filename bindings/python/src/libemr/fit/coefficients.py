@@ -216,8 +216,9 @@ class Coefficients:
         return group is not None and not self._fixed[group]
 
     def step(self, gradients: Any = None, *, names: Any = None, strict: bool = True) -> CoefficientsReport:
-        """A step of Adam, with the gradients of a torch module (its parameters' ``grad``), of a mapping from
-        names, and those that were handed in before. What is None is passed over; what is tied counts once.
+        """A step of Adam, with the gradients of a torch module (its parameters' ``grad``, tied ones once) or of
+        a mapping from names (as ``named_parameters`` has them, each once), and those that were handed in
+        before. What is None is passed over.
 
         After a failure, such as `NonFinite`, coefficients and Adam are as before, and all gradients are
         forgotten.
@@ -240,10 +241,11 @@ class Coefficients:
         if _is_torch(gradients, "nn.Module"):
             from .torch.weights import gradients_of
 
-            gradients = gradients_of(gradients, self._base, names)
-        given = {name: array for name, array in gradients.items() if array is not None}
-        for name, array in _once(given).items():
-            if strict or name in self._shapes:
+            pairs = gradients_of(gradients, self._base, names)
+        else:
+            pairs = gradients.items()
+        for name, array in pairs:
+            if array is not None and (strict or name in self._shapes):
                 self.gradient(name, array)
 
     def clear(self) -> None:

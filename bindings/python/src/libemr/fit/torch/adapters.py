@@ -183,7 +183,7 @@ def _fit_jointly(
 
 
 def _distance(y: torch.Tensor, z: torch.Tensor, batch_axis: int) -> torch.Tensor:
-    return (_mean_token(y, batch_axis) - _mean_token(z, batch_axis)).abs().mean()
+    return (_mean_token(y, batch_axis) - _mean_token(z.to(y.device), batch_axis)).abs().mean()
 
 
 def _mean_token(x: torch.Tensor, batch_axis: int) -> torch.Tensor:
@@ -205,8 +205,8 @@ def _fit_in_turn(
         x, z = [], []
         for batch in batches:
             with adapters:
-                x.append(_seen(module, [place], run, batch)[place])
-            z.append(_seen(individual, [place], run, batch)[place])
+                x.append(_seen(module, [place], run, batch)[place].float().cpu())
+            z.append(_seen(individual, [place], run, batch)[place].float().cpu())
         width = x[0].shape[-1]
         surgery = Surgery(width, adapters[place].down.out_features, lr=lr, seed=seed + i)
         rows = [torch.cat([part.reshape(-1, width) for part in parts]) for parts in (x, z)]

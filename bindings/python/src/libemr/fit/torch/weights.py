@@ -11,8 +11,8 @@ import torch
 from ...dtypes import DType
 from ...model import Model
 from ...session import Destination, Part
-from ...torch.base import chosen
-from ...torch.targets import COMPILED, Names, find_targets, named, place_of, renamed
+from ...torch.base import chosen, name_in
+from ...torch.targets import Names, find_targets
 
 __all__ = ["destinations", "gradients_of", "pieces_of", "targets_of"]
 
@@ -25,16 +25,42 @@ def targets_of(module: torch.nn.Module, model: Model, names: Names, strict: bool
     return {name: target.tensor for name, target in found.items()}
 
 
-def gradients_of(module: torch.nn.Module, model: Model, names: Names) -> dict[str, torch.Tensor]:
+def gradients_of(module: torch.nn.Module, model: Model, names: Names) -> Iterator[tuple[str, torch.Tensor]]:
     """The gradients of a module's parameters that have one, by the model's names; tied ones once."""
-    given = {name: tensor.grad for name, _, _, tensor in named(module) if tensor.grad is not None}
-    found: dict[Any, tuple[str, torch.Tensor]] = {}
-    for name, gradient in renamed(module, given, names).items():
-        name = name if name in model else name.replace(COMPILED, "")
-        place = place_of(gradient) if gradient.layout == torch.strided else id(gradient)
-        if place not in found or found[place][0] not in model:
-            found[place] = name, gradient
-    return dict(found.values())
+    owners: dict[int, list[torch.nn.Parameter]] = {}
+    for parameter in module.parameters():
+        if parameter.grad is not None and parameter.numel():
+            owners.setdefault(parameter.data_ptr(), []).append(parameter)
+    for target in find_targets(module, names) if owners else ():
+        name, begin = name_in(model, target) or target.names[0], target.tensor.data_ptr()
+        for owner in owners.get(begin) or _around(target.tensor, owners):
+            yield name, _part_of(owner, target.tensor)
+
+
+def _around(tensor: torch.Tensor, owners: Mapping[int, list[torch.nn.Parameter]]) -> list[torch.nn.Parameter]:
+    """Parameters of which a tensor is a part."""
+    begin = tensor.data_ptr()
+    return [
+        parameter
+        for start, parameters in owners.items()
+        for parameter in parameters
+        if start <= begin < start + parameter.numel() * parameter.element_size()
+    ]
+
+
+def _part_of(owner: torch.nn.Parameter, tensor: torch.Tensor) -> torch.Tensor:
+    """The gradient of a parameter, or of what a part of it is."""
+    gradient = owner.grad
+    assert gradient is not None
+    if tensor.shape == owner.shape:
+        return gradient
+    first = (tensor.data_ptr() - owner.data_ptr()) // owner.element_size()
+    return dense(gradient).view(-1)[first : first + tensor.numel()].view(tensor.shape)
+
+
+def dense(gradient: torch.Tensor) -> torch.Tensor:
+    found = gradient.detach()
+    return (found if found.layout == torch.strided else found.to_dense()).contiguous()
 
 
 def destinations(tensors: Mapping[str, torch.Tensor]) -> dict[str, Any]:
@@ -50,8 +76,7 @@ def destinations(tensors: Mapping[str, torch.Tensor]) -> dict[str, Any]:
 def pieces_of(gradient: torch.Tensor) -> Iterator[tuple[int, torch.Tensor]]:
     """A gradient in the CPU's memory, piece by piece, each with the number of its first element; a piece is
     gone when the next one comes."""
-    dense = gradient.detach() if gradient.layout == torch.strided else gradient.detach().to_dense()
-    flat = dense.contiguous().view(-1)
+    flat = dense(gradient).view(-1)
     if _is_here(flat):
         yield 0, flat
         return
