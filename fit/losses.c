@@ -50,6 +50,7 @@ typedef struct classes {
     float pair[2];
     double most;
     double log_sum; /* log(sum of exp(z - most)) */
+    double entropy; /* log(sum) less the mean, over p, of z - most */
 } classes;
 
 static void take_classes(classes *c, const checked_logits *l, size_t row)
@@ -63,10 +64,14 @@ static void take_classes(classes *c, const checked_logits *l, size_t row)
     c->most = (double)c->z[0];
     for (size_t i = 1; i < c->n; i++)
         c->most = (double)c->z[i] > c->most ? (double)c->z[i] : c->most;
-    double sum = 0;
-    for (size_t i = 0; i < c->n; i++)
-        sum += emr_exp((double)c->z[i] - c->most);
+    double sum = 0, weighted = 0;
+    for (size_t i = 0; i < c->n; i++) {
+        double below = (double)c->z[i] - c->most, e = emr_exp(below);
+        sum += e;
+        weighted += e * below;
+    }
     c->log_sum = emr_log(sum);
+    c->entropy = c->log_sum - weighted / sum;
 }
 
 static double log_probability(const classes *c, size_t i)
@@ -79,16 +84,6 @@ static void clear_row(const checked_logits *l, size_t row, float *gradient)
 {
     for (size_t i = 0; gradient && i < l->given.n_columns; i++)
         gradient[row * l->given.row_stride + i] = 0;
-}
-
-static double row_entropy(const classes *c)
-{
-    double entropy = 0;
-    for (size_t i = 0; i < c->n; i++) {
-        double log_p = log_probability(c, i);
-        entropy -= emr_exp(log_p) * log_p;
-    }
-    return entropy;
 }
 
 emr_status emr_entropy(const emr_logits *logits, double *loss, float *gradient, emr_error *error)
@@ -108,12 +103,11 @@ emr_status emr_entropy(const emr_logits *logits, double *loss, float *gradient, 
             continue;
         }
         take_classes(&c, &l, row);
-        double entropy = row_entropy(&c);
-        sum += entropy;
+        sum += c.entropy;
         for (size_t i = c.first; gradient && i < c.n; i++) {
             double log_p = log_probability(&c, i);
             gradient[row * l.given.row_stride + i - c.first] =
-                (float)(-emr_exp(log_p) * (log_p + entropy) * share);
+                (float)(-emr_exp(log_p) * (log_p + c.entropy) * share);
         }
     }
     if (loss)

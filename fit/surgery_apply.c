@@ -46,14 +46,25 @@ INLINE void multiply_rows(const float *rows, size_t n_rows, size_t n, const floa
 /* The usual ranks are constants to the compiler. */
 static void multiply(const float *rows, size_t n_rows, size_t n, const float *x, float *sums)
 {
-    if (n == 16)
-        multiply_rows(rows, n_rows, 16, x, sums, 16);
-    else if (n == 8)
-        multiply_rows(rows, n_rows, 8, x, sums, 8);
-    else if (n == 4)
+    switch (n) {
+    case 4:
         multiply_rows(rows, n_rows, 4, x, sums, 4);
-    else
+        break;
+    case 8:
+        multiply_rows(rows, n_rows, 8, x, sums, 8);
+        break;
+    case 16:
+        multiply_rows(rows, n_rows, 16, x, sums, 16);
+        break;
+    case 32:
+        multiply_rows(rows, n_rows, 32, x, sums, LANES);
+        break;
+    case 64:
+        multiply_rows(rows, n_rows, 64, x, sums, LANES);
+        break;
+    default:
         multiply_rows(rows, n_rows, n, x, sums, LANES);
+    }
 }
 
 static void apply_row(const emr_surgery_weights *w, const float *x, float *y, float *hidden)

@@ -622,6 +622,116 @@ def test_grams_that_are_none():
     refused(1, *words, says=["fc1", "hidden.0"])
 
 
+# --- Surgery
+
+
+def words_of(seed, n):
+    """Words 0 to n - 1 of a seed, as docs/fitting.md draws them."""
+    words, mask = [], 2**64 - 1
+    for i in range(n):
+        z = seed + (i + 1) * 0x9E3779B97F4A7C15 & mask
+        z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9 & mask
+        z = (z ^ z >> 27) * 0x94D049BB133111EB & mask
+        words.append(z ^ z >> 31)
+    return words
+
+
+def fit_adapter(x, z, rank=16, steps=1000, batch=16, rate=1e-3, seed=0, squared=False):
+    """D and U after so many steps of Adam."""
+    n, d = x.shape
+    down = np.array([(w >> 11) + 0.5 for w in words_of(seed, rank * d)]).reshape(rank, d) / 2**53
+    p = [(2 * down - 1) / np.sqrt(d), np.zeros((d, rank))]
+    m, v, order, taken, drawn = [0, 0], [0, 0], list(range(n)), n, iter(words_of(seed, (n - 1) * (steps * batch // n + 1)))
+    for step in range(1, steps + 1):
+        rows = []
+        while batch < n and len(rows) < batch:
+            if taken == n:
+                for i in range(n, 1, -1):
+                    k = next(drawn) % i
+                    order[i - 1], order[k] = order[k], order[i - 1]
+                taken = 0
+            rows.append(order[taken])
+            taken += 1
+        rows = rows or order
+        a = x[rows] @ p[0].T
+        off = x[rows] - np.maximum(a, 0) @ p[1].T - z[rows]
+        g = (2 * off if squared else np.sign(off)) / off.size
+        for i, gradient in enumerate(((-(g @ p[1]) * (a > 0)).T @ x[rows], -g.T @ np.maximum(a, 0))):
+            m[i], v[i] = 0.9 * m[i] + 0.1 * gradient, 0.999 * v[i] + 0.001 * gradient**2
+            p[i] = p[i] - rate / (1 - 0.9**step) * m[i] / (np.sqrt(v[i]) / np.sqrt(1 - 0.999**step) + 1e-8)
+    return p
+
+
+def feature_files(n=40, d=6, kind="<f4"):
+    dice = np.random.default_rng(3)
+    x, z = dice.normal(0, 1, (n, d)).astype(kind), dice.normal(0, 1, (n, d)).astype(kind)
+    write("x.safetensors", {"features": x})
+    write("z.safetensors", {"features": z})
+    return x.astype(float), z.astype(float)
+
+
+SURGERY = ["fit", "surgery", "--merged", "x.safetensors", "--individual", "z.safetensors", "--place", "t.final"]
+
+
+def l1_of(x, z, adapter):
+    down, up = adapter["t.final.down.weight"].astype(float), adapter["t.final.up.weight"].astype(float)
+    return np.abs(x - np.maximum(x @ down.T, 0) @ up.T - z).mean()
+
+
+def test_surgery_is_its_formula():
+    for kind, words, options in (
+            ("<f4", [], {}), ("<f2", ["--seed", "7", "--rank", "3", "--batch", "7", "--steps", "90"], dict(seed=7, rank=3, batch=7, steps=90)),
+            ("<f4", ["--batch", "1000", "--rate", "0.01", "--steps", "30", "--threads", "2"], dict(batch=40, rate=0.01, steps=30)),
+            ("<f4", ["--loss", "squared", "--steps", "40"], dict(squared=True, steps=40))):
+        x, z = feature_files(kind=kind)
+        told = emr(*SURGERY, *words, "--force", "--json", "-o", "out.safetensors").json
+        found = read("out.safetensors")
+        down, up = fit_adapter(x, z, **options)
+        same({"t.final.down.weight": down, "t.final.up.weight": up}, found, 1e-6)
+        assert all(t.dtype == np.float32 for t in found.values())
+        assert told["fitted"]["samples"] == 40 and told["fitted"]["steps"] == options.get("steps", 1000) and told["tensors"] == 2
+        if "squared" not in options:
+            assert abs(told["fitted"]["loss_before"] - np.abs(x - z).mean()) < 1e-12
+            assert abs(told["fitted"]["loss_after"] - l1_of(x, z, found)) < 1e-6
+        assert told["fitted"]["loss_after"] < told["fitted"]["loss_before"]
+
+
+def test_surgery_of_tokens_and_named_features():
+    x, z = feature_files()
+    write("x.safetensors", {"h": x.reshape(10, 4, 6).astype("<f4")})
+    write("z.safetensors", {"h": z.reshape(10, 4, 6).astype("<f4")})
+    said = emr(*SURGERY, "--features", "h", "--steps", "20", "-o", "out.safetensors").out
+    down, up = fit_adapter(x, z, steps=20)
+    same({"t.final.down.weight": down, "t.final.up.weight": up}, read("out.safetensors"), 1e-6)
+    assert "20 steps on 40 samples: loss " in said and "out.safetensors" in said
+    assert emr(*SURGERY, "--features", "h", "--steps", "2", "--force", "--quiet", "-o", "out.safetensors").out == ""
+    raw = pathlib.Path("out.safetensors").read_bytes()
+    metadata = json.loads(raw[8:8 + struct.unpack_from("<Q", raw)[0]])["__metadata__"]
+    assert metadata["emr.kind"] == "adapters" and metadata["emr.activation"] == "relu" and metadata["emr.sign"] == "-"
+
+
+def test_surgery_calls_that_are_wrong():
+    x, z = feature_files()
+    out = ["-o", "out.safetensors"]
+    for words, says in (
+            (SURGERY[1:4] + SURGERY[6:], ["--individual FILE"]), (SURGERY[1:6], ["--place NAME"]), (SURGERY[1:], ["-o OUT is missing"]),
+            ([*SURGERY[1:], "--rate", "0"], ["above 0"]), ([*SURGERY[1:], "--rank", "65537"], ["--rank"]),
+            ([*SURGERY[1:], "--features", "h"], ["x.safetensors", "no tensor 'h'", "--features"]),
+            ([*SURGERY[1:], "a.safetensors"], ["--merged and --individual"]), ([*SURGERY[1:], "--loss", "l3"], ["l1, squared"])):
+        refused(2, *words, *(out if says != ["-o OUT is missing"] else []), says=says)
+    for output in ("x.safetensors", "z.safetensors"):
+        refused(2, *SURGERY[1:], "--force", "-o", output, says=["never written over"])
+    write("z.safetensors", {"features": z[:30].astype("<f4")})
+    refused(1, *SURGERY[1:], *out, says=["z.safetensors", "30 samples of 6", "40 of 6", "the same samples"])
+    z[4, 2] = np.nan
+    write("z.safetensors", {"features": z.astype("<f4")})
+    refused(1, *SURGERY[1:], *out, says=["value 2 of row 4"])
+    write("z.safetensors", {"features": np.arange(6, dtype="<u4").reshape(2, 3)})
+    refused(1, *SURGERY[1:], *out, says=["z.safetensors", "holds no features"])
+    write("z.safetensors", {"features": np.zeros(6, "<f4")})
+    refused(1, *SURGERY[1:], *out, says=["z.safetensors", "holds no features"])
+
+
 # --- What all commands have in common
 
 
@@ -709,6 +819,7 @@ COMMANDS = {
     "pleas": "--gram --permutation --pairs --target --ridge --exclude --dry-run --spec --residual",
     "zip": "--gram --balance --shrink --within --seed --rounds --patience --spec --residual",
     "spectral": "--method --base --task --scale --tasks --rename --no-side-files",
+    "surgery": "--merged --individual --features --place --rank --steps --batch --rate --loss --seed --threads --force",
 }
 MERGES = ("regmean", "pleas", "zip", "spectral")
 EVERYWHERE = "--dequantise --shard-size --memory --threads --force"
@@ -723,7 +834,7 @@ def test_help_is_complete():
         assert f"emr fit {command} " in overview
         text = emr("fit", command, "--help").out
         assert text == emr("help", "fit", command).out and text.startswith(f"emr fit {command} ")
-        own = {*words.split(), *(EVERYWHERE.split() if command != "spec" else []),
+        own = {*words.split(), *(EVERYWHERE.split() if command not in ("spec", "surgery") else []),
                *(["--out-dtype"] if command in MERGES else []), "--json", "--quiet", "--help"}
         told = set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", text)) - {"--permute"}
         assert own <= told, (command, own - told)

@@ -128,6 +128,23 @@ static void print_match(const fit_job *j, const arguments *a)
     printf(": %.6g\n", j->match.value);
 }
 
+/* "fitted", where something was. */
+static void add_surgery_json(json_t *root, const fit_job *j)
+{
+    if (j->surgery.n_steps)
+        json_object_set_new(root, "fitted",
+                            json_pack("{s:I, s:I, s:f, s:f}", "samples", (json_int_t)j->n_samples, "steps",
+                                      (json_int_t)j->surgery.n_steps, "loss_before", j->surgery.loss_before,
+                                      "loss_after", j->surgery.loss_after));
+}
+
+static void print_surgery(const fit_job *j, const arguments *a)
+{
+    if (j->surgery.n_steps && !a->quiet)
+        printf("%llu steps on %zu samples: loss %.6g, before %.6g\n", (unsigned long long)j->surgery.n_steps,
+               j->n_samples, j->surgery.loss_after, j->surgery.loss_before);
+}
+
 static bool is_solving(const arguments *a)
 {
     return strcmp(a->command, "fit regmean") == 0 || strcmp(a->command, "fit pleas") == 0;
@@ -172,6 +189,7 @@ static json_t *report_json(const fit_job *j, const arguments *a, json_t *written
     if (is_solving(a))
         json_object_set_new(root, "tensors", tensors_json(j, a)); /* in place of their number */
     add_match_json(root, j);
+    add_surgery_json(root, j);
     if (j->aligned) {
         const model_size other = measure_model(j->aligned);
         arguments second = *a;
@@ -190,8 +208,10 @@ int print_fit_report(const fit_job *j, const arguments *a, json_t *written, json
     const model_size size = measure_model(j->merged);
     arguments second = *a;
     second.output = a->fit.aligned;
-    if (!a->output || !to_standard_output(a))
+    if (!a->output || !to_standard_output(a)) {
         print_match(j, a);
+        print_surgery(j, a);
+    }
     if (a->output)
         print_written(&size, a, written);
     if (j->aligned) {

@@ -20,7 +20,7 @@ static const char program_help[] =
     "  emr kinship (--base CHECKPOINT --task [NAME=]CHECKPOINT [--task ...] | BUNDLE) [--heat-map OUT.svg]\n"
     "  emr search --base CHECKPOINT --task [NAME=]CHECKPOINT [--task ...] --evaluate 'COMMAND {}' -o DIR\n"
     "  emr report (--base CHECKPOINT --task [NAME=]CHECKPOINT [--task ...] | BUNDLE) -o OUT.html\n"
-    "  emr fit spec|match|permute|regmean|pleas|zip|spectral ...   merging with a few samples (emr fit "
+    "  emr fit spec|match|permute|regmean|pleas|zip|spectral|surgery ...   merging with a few samples (emr fit "
     "--help)\n"
     "\n"
     "A CHECKPOINT is a .safetensors file, a *.safetensors.index.json, a .gguf file, or a directory holding "

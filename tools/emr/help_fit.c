@@ -14,6 +14,7 @@ static const char overview[] =
     "  emr fit zip A B [...] [--gram G] -o OUT             the most similar units of all models put "
     "together\n"
     "  emr fit spectral --method tsv_m|iso_c --base BASE --task ... -o OUT  whole matrices, without samples\n"
+    "  emr fit surgery --merged X --individual Z --place NAME -o OUT  an adapter behind a merged model\n"
     "\n"
     "A gram G (.safetensors) has second moments of a model's activations, which a host collected with "
     "libemr-fit\n"
@@ -167,6 +168,28 @@ static const char spectral_help[] =
     "  --tasks, --rename, --no-side-files\n"
     "                                  as with emr merge\n" DTYPE_OPTION OUT_OPTIONS;
 
+static const char surgery_help[] =
+    "emr fit surgery --merged X.safetensors --individual Z.safetensors --place NAME -o OUT.safetensors\n"
+    "\n"
+    "Surgery: fits an adapter y = x - U relu(D x), which brings features of a merged model nearer to a task's "
+    "own.\n"
+    "OUT has D as NAME.down.weight and U as NAME.up.weight, in F32.\n"
+    "\n"
+    "  --merged FILE                   features x of the merged model\n"
+    "  --individual FILE               features z of the task's own model, of the same samples in the same "
+    "order\n"
+    "  --features TENSOR               which tensor of both files: floats of [..., width] (features)\n"
+    "  --place NAME                    the adapter's name: TASK.final, TASK.block.0\n"
+    "  --rank N                        of the adapter (16)\n"
+    "  --steps N                       of Adam (1000)\n"
+    "  --batch N                       samples in a step (16)\n"
+    "  --rate X                        learning rate (0.001)\n"
+    "  --loss l1|squared               mean of |y - z| (l1), or of its square\n"
+    "  --seed N                        of D and of the samples' order (0)\n"
+    "  --threads N                     (all online processors)\n"
+    "  --force                         overwrite the output\n"
+    "  --json, --quiet, --help\n";
+
 const char *fit_help(const char *command)
 {
     static const struct {
@@ -180,6 +203,7 @@ const char *fit_help(const char *command)
         {"fit pleas", pleas_help},
         {"fit zip", zip_help},
         {"fit spectral", spectral_help},
+        {"fit surgery", surgery_help},
     };
     for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++)
         if (strcmp(texts[i].command, command) == 0)
