@@ -166,7 +166,7 @@ static void measure_solving(const settings *s)
     emr_model *models[2];
     emr_gram *grams[2];
     float *weights = allocate_large(3 * v.n * sizeof *weights);
-    double seconds[RUNS_MAX];
+    double seconds[RUNS_MAX], processor[RUNS_MAX];
     random_values(EMR_DTYPE_F32, weights, 2 * v.n, 1);
     v.out = weights + 2 * v.n;
     for (size_t i = 0; i < 2; i++) {
@@ -181,12 +181,16 @@ static void measure_solving(const settings *s)
     v.options.n_models = 2;
     v.options.n_layers = 1;
     for (unsigned i = 0; i < s->runs; i++) {
-        double start = now();
+        double start = now(), processor_start = processor_time();
         solve(&v);
         seconds[i] = now() - start;
+        processor[i] = processor_time() - processor_start;
     }
     row(median(seconds, s->runs), "s", no_bar(), "fit: RegMean of a layer of %u inputs and %u outputs, %s",
         (unsigned)inputs, (unsigned)outputs, threads_of(s->threads).text);
+    row(median(processor, s->runs), "s", no_bar(),
+        "fit: RegMean of a layer of %u inputs and %u outputs, processor time", (unsigned)inputs,
+        (unsigned)outputs);
     destroy_models(models, 2);
     emr_gram_destroy(&grams[0]);
     emr_gram_destroy(&grams[1]);

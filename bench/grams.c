@@ -117,14 +117,14 @@ static void measure_width(const settings *s, sums *m, bool has_blas)
 
 void bench_grams(const settings *s)
 {
-    static const size_t widths[] = {768, 3072, 4096}, small[] = {24, 48, 100};
+    static const size_t widths[] = {768, 3072, 4096}, rows[] = {32768, 2048, 1024}, small[] = {24, 48, 100};
     sums m = {0};
     bool has_blas = openblas_load(&m.blas);
     if (!has_blas)
         row_text("fit: sums against dsyrk", "no OpenBLAS here");
     for (size_t i = 0; i < 3; i++) {
         m.width = s->quick ? small[i] : widths[i];
-        m.n_rows = (size_t)size_of_run(s, m.width < 1024 ? 8192 : 1024, 64);
+        m.n_rows = (size_t)size_of_run(s, rows[i], 64);
         measure_width(s, &m, has_blas);
     }
 }

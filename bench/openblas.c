@@ -11,7 +11,8 @@ enum { COLUMN_MAJOR = 102, LOWER = 122, NOT_TRANSPOSED = 111 }; /* of cblas.h */
 
 bool openblas_load(openblas *b)
 {
-    setenv("OPENBLAS_THREAD_TIMEOUT", "4", 0); /* its threads sleep when they are done, not in our turn */
+    /* Its threads do not stay awake in our turn, unless it is loaded already. */
+    setenv("OPENBLAS_THREAD_TIMEOUT", "4", 0);
     void *library = dlopen("libopenblas.so.0", RTLD_NOW | RTLD_LOCAL);
     void *dsyrk = library ? dlsym(library, "cblas_dsyrk") : NULL;
     void *set_threads = library ? dlsym(library, "openblas_set_num_threads") : NULL;

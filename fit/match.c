@@ -257,8 +257,10 @@ static emr_status make_matching(matching *m, emr_permutation **room, emr_error *
     m->order = fit_allocate(&m->host, n, sizeof *m->order);
     if (!m->activations || !m->is_seen || !m->states || !m->best_states || !m->order)
         return fit_no_memory(error);
-    for (size_t i = 0; i < n; i++)
-        m->activations[i].host = &m->host, m->states[i].is_due = true;
+    for (size_t i = 0; i < n; i++) {
+        m->activations[i].host = &m->host;
+        m->states[i].is_due = true;
+    }
     emr_status status = emr_permutation_create(room, m->spec, &m->host.allocator, error);
     if (status)
         return status;
