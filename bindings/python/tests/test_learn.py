@@ -483,6 +483,12 @@ def test_an_ensemble_is_the_formula(tmp_path):
     assert np.array_equal(again.combine(x, values), e.combine(x, values))
     other = [2, 0, 1]
     np.testing.assert_allclose(e.weights(x, values[:, other]), e.weights(x, values)[:, other], rtol=1e-6)
+    seen = []
+    whole = again.fit(x, values, labels, steps=3, held_out=0, progress=lambda *now: seen.append(now))
+    assert whole.n_steps == 3 and whole.n_held_out == 0 and np.isnan(whole.held_out_after)
+    assert seen[-1] == (3, 3)
+    with pytest.raises(ZeroDivisionError):
+        again.fit(x, values, labels, progress=lambda *now: 1 / 0)
 
 
 def test_one_source_and_baselines():
