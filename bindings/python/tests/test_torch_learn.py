@@ -212,7 +212,7 @@ def test_what_is_tied_counts_once(kept):
         for k, g in gradient.items()
     )
     assert net.head.weight is net.embed.weight
-    merged._hand_in(net, None, True)
+    merged.add_gradients(net)
     assert merged.gradients[0, 0] == pytest.approx(wanted.item(), rel=1e-5)
     name = "embed.weight" if kept == "both" else kept
     w = state[name] + sum(np.float32(0.3) * (task[name] - state[name]) for task in tasks.values())
@@ -274,7 +274,7 @@ def test_gradients_that_are_one_tensor_count_for_each():
     for name, gradients in {"a": net, "b": {"a": shared, "b": shared}}.items():
         for p in net.parameters():
             p.grad = shared
-        merged._hand_in(gradients, None, True)
+        merged.add_gradients(gradients)
         assert merged.gradients.tolist() == [[3.0, 6.0]], name
         merged.clear()
 
@@ -292,7 +292,7 @@ def test_a_tensor_of_the_base_that_is_a_part_of_a_parameter(monkeypatch):
     merged.apply(net)
     torch.testing.assert_close(net["both"].data, torch.tensor([[0.3] * 3, [0.6] * 3]))
     net["both"].grad = torch.arange(6.0).view(2, 3)
-    merged._hand_in(net, None, True)
+    merged.add_gradients(net)
     assert merged.gradients.tolist() == [[3.0, 24.0]]
 
 

@@ -215,38 +215,39 @@ class Coefficients:
         group = self._group_of.get(tensor)
         return group is not None and not self._fixed[group]
 
-    def step(self, gradients: Any = None, *, names: Any = None, strict: bool = True) -> CoefficientsReport:
-        """A step of Adam, with the gradients of a torch module (its parameters' ``grad``, tied ones once) or of
-        a mapping from names (as ``named_parameters`` has them, each once), and those that were handed in
-        before. What is None is passed over.
-
-        After a failure, such as `NonFinite`, coefficients and Adam are as before, and all gradients are
-        forgotten.
+    def add_gradients(self, gradients: Any, *, names: Any = None, strict: bool = True) -> None:
+        """Hands in the gradients of a torch module (``grad`` of its parameters, tied ones once), or of a
+        mapping from names (as ``named_parameters`` has them, each once). What is None is passed over. After a
+        failure all gradients are forgotten.
 
         Args:
             names, strict: as of `apply`; not strict: gradients of what the base lacks are passed over.
         """
-        if gradients is not None:
-            try:
-                self._hand_in(gradients, names, strict)
-            except BaseException:
-                self.clear()
-                raise
-        report = Arena().struct("emr_coefficients_report")
-        with self._handle.use(alone=True) as c:
-            call(lib.emr_coefficients_step, c, report)
-        return record(CoefficientsReport, report)
-
-    def _hand_in(self, gradients: Any, names: Any, strict: bool) -> None:
+        pairs: Iterable[tuple[str, Any]]
         if _is_torch(gradients, "nn.Module"):
             from .torch.weights import gradients_of
 
             pairs = gradients_of(gradients, self._base, names)
         else:
             pairs = gradients.items()
-        for name, array in pairs:
-            if array is not None and (strict or name in self._shapes):
-                self.gradient(name, array)
+        try:
+            for name, array in pairs:
+                if array is not None and (strict or name in self._shapes):
+                    self.gradient(name, array)
+        except BaseException:
+            self.clear()
+            raise
+
+    def step(self, gradients: Any = None, *, names: Any = None, strict: bool = True) -> CoefficientsReport:
+        """A step of Adam, with gradients that `add_gradients` is given here, and those that were handed in
+        before. After a failure, such as `NonFinite`, coefficients and Adam are as before, and all gradients
+        are forgotten."""
+        if gradients is not None:
+            self.add_gradients(gradients, names=names, strict=strict)
+        report = Arena().struct("emr_coefficients_report")
+        with self._handle.use(alone=True) as c:
+            call(lib.emr_coefficients_step, c, report)
+        return record(CoefficientsReport, report)
 
     def clear(self) -> None:
         """Forgets gradients."""
