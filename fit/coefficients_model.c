@@ -74,7 +74,7 @@ static emr_status add_merged(const fit_vectors *v, merged_tensor *t, emr_model *
 }
 
 /* In the base's order, of which the merged tensors are a part. */
-static emr_status add_tensors(const merged *m, emr_model *model, emr_error *error)
+static emr_status add_merged_tensors(const merged *m, emr_model *model, emr_error *error)
 {
     const emr_model *base = m->vectors->base;
     size_t next = 0;
@@ -108,7 +108,7 @@ emr_status emr_coefficients_open_model(const emr_coefficients *c, emr_model **mo
         destroy_merged(m);
         return status;
     }
-    status = add_tensors(m, *model, error);
+    status = add_merged_tensors(m, *model, error);
     if (status)
         emr_model_destroy(model);
     return status;

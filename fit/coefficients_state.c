@@ -1,8 +1,8 @@
 /* coefficients_state.c - the numbers that learning goes on from, as a model; and from such a model. */
 #include "coefficients.h"
 
-#include <jansson.h>
-#include <stdlib.h>
+#include "json.h"
+
 #include <string.h>
 
 #define KIND      "coefficients"
@@ -80,9 +80,9 @@ static emr_status set_names(emr_model *model, const char *key,
     int failed = !array;
     for (uint32_t i = 0; !failed && i < n; i++)
         failed = json_array_append_new(array, json_string(name(c, i)));
-    char *text = failed ? NULL : json_dumps(array, JSON_COMPACT);
+    char *text = failed ? NULL : fit_write_json(&c->host, array);
     emr_status status = text ? emr_model_set_metadata(model, key, text, error) : fit_no_memory(error);
-    free(text);
+    fit_release(&c->host, text);
     json_decref(array);
     return status;
 }
