@@ -91,9 +91,10 @@ static emr_status add_merged_tensors(const merged *m, emr_model *model, emr_erro
 
 emr_status emr_coefficients_open_model(const emr_coefficients *c, emr_model **model, emr_error *error)
 {
+    if (model)
+        *model = NULL;
     if (!c || !model)
         return emr_error_format(error, EMR_EINVAL, "emr_coefficients_open_model: NULL");
-    *model = NULL;
     merged *m = create_merged(c);
     if (!m)
         return fit_no_memory(error);

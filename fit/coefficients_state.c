@@ -124,9 +124,10 @@ static emr_status fill_model(const emr_coefficients *c, const state *s, emr_mode
 
 emr_status emr_coefficients_open_state(const emr_coefficients *c, emr_model **model, emr_error *error)
 {
+    if (model)
+        *model = NULL;
     if (!c || !model)
         return emr_error_format(error, EMR_EINVAL, "emr_coefficients_open_state: NULL");
-    *model = NULL;
     state *s = create_state(c);
     if (!s)
         return fit_no_memory(error);

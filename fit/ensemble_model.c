@@ -82,9 +82,10 @@ static emr_status set_metadata(const emr_ensemble *e, emr_model *model, emr_erro
 
 emr_status emr_ensemble_open_model(const emr_ensemble *e, emr_model **model, emr_error *error)
 {
+    if (model)
+        *model = NULL;
     if (!e || !model)
         return emr_error_format(error, EMR_EINVAL, "emr_ensemble_open_model: NULL");
-    *model = NULL;
     saved *s = fit_allocate(&e->host, 1, sizeof *s);
     if (!s)
         return fit_no_memory(error);
@@ -229,9 +230,10 @@ emr_status emr_ensemble_open(emr_ensemble **ensemble, const emr_model *model,
                              const emr_ensemble_options *options, emr_error *error)
 {
     emr_ensemble_options given, o = EMR_INIT(emr_ensemble_options);
+    if (ensemble)
+        *ensemble = NULL;
     if (!ensemble || !model)
         return emr_error_format(error, EMR_EINVAL, "emr_ensemble_open: NULL");
-    *ensemble = NULL;
     emr_status status = FIT_TAKE(&given, options, emr_ensemble_options, mix, error);
     if (!status)
         status = read_options(model, &o, error);

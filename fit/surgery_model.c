@@ -81,9 +81,10 @@ static emr_status describe_adapters(emr_model *model, emr_error *error)
 emr_status emr_surgery_open_model(const emr_surgery *const *surgeries, const char *const *places, uint32_t n,
                                   emr_model **model, emr_error *error)
 {
+    if (model)
+        *model = NULL;
     if (!model || !surgeries || !places || !n)
         return emr_error_format(error, EMR_EINVAL, "emr_surgery_open_model: NULL, or no adapters");
-    *model = NULL;
     for (uint32_t i = 0; i < n; i++)
         if (!surgeries[i] || !places[i] || !*places[i])
             return emr_error_format(error, EMR_EINVAL,
@@ -191,9 +192,10 @@ emr_status emr_surgery_open(emr_surgery **surgery, const emr_model *model, const
     emr_surgery_options o;
     fit_host host;
     found_place f;
+    if (surgery)
+        *surgery = NULL;
     if (!surgery || !model || !place)
         return emr_error_format(error, EMR_EINVAL, "emr_surgery_open: NULL");
-    *surgery = NULL;
     emr_status status = surgery_take_options(&o, options, error);
     if (!status)
         status = fit_host_take(&host, o.resources, error);
