@@ -193,7 +193,7 @@ static emr_status add_outputs(moments *m, const gram_site *s, const projection *
 static const gram_site *find_site(const emr_gram *gram, const char *name)
 {
     uint32_t site;
-    return name && emr_gram_find_site(gram, name, &site, NULL) == EMR_OK ? &gram->sites[site] : NULL;
+    return name && emr_gram_find_site(gram, name, &site, NULL) == EMR_OK ? gram->sites[site] : NULL;
 }
 
 static emr_status check_widths(const spec_group *g, const gram_site *s, uint64_t width, emr_error *error)

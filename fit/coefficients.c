@@ -121,7 +121,7 @@ static emr_status create_crew(emr_coefficients *c, emr_error *error)
                : fit_no_memory(error);
 }
 
-static emr_status create_state(emr_coefficients *c, double initial, emr_error *error)
+static emr_status create_coefficients(emr_coefficients *c, double initial, emr_error *error)
 {
     const size_t tensors = c->vectors->n_tensors, tasks = c->n_tasks, n = c->n_groups * tasks;
     c->all = fit_allocate(&c->host, n, sizeof *c->all);
@@ -178,7 +178,7 @@ emr_status emr_coefficients_create(emr_coefficients **coefficients, const emr_co
     if (!status)
         status = coefficients_find_groups(c, &o, error);
     if (!status)
-        status = create_state(c, initial_of(&o), error);
+        status = create_coefficients(c, initial_of(&o), error);
     if (!status && o.keep > 0) /* before the crew, whose memory it takes */
         status = fit_elect_thresholds(c->vectors, o.tasks, o.keep, &electing, error);
     if (!status)

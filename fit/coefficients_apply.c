@@ -68,8 +68,8 @@ static emr_status check_place(const target *t, const emr_weights *w, emr_error *
     return EMR_OK;
 }
 
-static emr_status resolve(emr_coefficients *c, const emr_weights *weights, size_t i, emr_weights *w,
-                          target *t, emr_error *error)
+static emr_status resolve_target(emr_coefficients *c, const emr_weights *weights, size_t i, emr_weights *w,
+                                 target *t, emr_error *error)
 {
     const void *given = (const char *)weights + i * weights->size;
     size_t size;
@@ -97,7 +97,7 @@ static emr_status resolve(emr_coefficients *c, const emr_weights *weights, size_
 }
 
 /* A piece of a target. */
-static emr_status write_piece(void *arg, size_t job, void *memory, emr_error *error)
+static emr_status write_merged_piece(void *arg, size_t job, void *memory, emr_error *error)
 {
     const target *t = arg;
     const fit_vectors *v = t->c->vectors;
@@ -124,7 +124,7 @@ static emr_status write_target(target *t, emr_error *error)
     if (t->tensor != NO_NUMBER)
         coefficients_lambdas(c, c->group_of[t->tensor], c->lambdas);
     return fit_crew_run(&c->crew, (size_t)((t->count + c->vectors->piece - 1) / c->vectors->piece),
-                        write_piece, t, error);
+                        write_merged_piece, t, error);
 }
 
 static emr_status hand_over(const target *t, const emr_weights *w, emr_error *error)
@@ -169,9 +169,9 @@ emr_status emr_coefficients_apply(emr_coefficients *c, const emr_weights *weight
     if (!c || (n_weights && !weights))
         return emr_error_format(error, EMR_EINVAL, "emr_coefficients_apply: NULL");
     for (size_t i = 0; !status && i < n_weights; i++)
-        status = resolve(c, weights, i, &w, &t, error);
+        status = resolve_target(c, weights, i, &w, &t, error);
     for (size_t i = 0; !status && i < n_weights; i++) {
-        status = resolve(c, weights, i, &w, &t, error);
+        status = resolve_target(c, weights, i, &w, &t, error);
         if (!status)
             status = w.write ? write_parts(&t, &w, error) : write_target(&t, error);
     }

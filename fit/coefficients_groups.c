@@ -6,7 +6,6 @@
 #include "emr/policy.h"
 #include "emr/statistics.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 /* What says that a tensor is in a group. */
@@ -41,8 +40,8 @@ static bool matches_any(const char *const *patterns, uint32_t n, const char *nam
     return is_match;
 }
 
-static emr_status bad_tensor(const emr_coefficients *c, uint32_t task, const emr_model *model,
-                             const char *tensor, const char *why, emr_error *error)
+static emr_status bad_task_tensor(const emr_coefficients *c, uint32_t task, const emr_model *model,
+                                  const char *tensor, const char *why, emr_error *error)
 {
     return emr_error_format(error, EMR_EMISMATCH, "%F: task '%K': tensor '%T' %s", emr_model_name(model),
                             c->vectors->names[task], tensor, why);
@@ -62,19 +61,22 @@ static emr_status take_tensor(finding *f, const emr_tensor *base, emr_error *err
         const emr_model *model = f->o->tasks[t];
         const emr_tensor *task = emr_model_find_tensor(model, name);
         if (!task)
-            return bad_tensor(f->c, t, model, name, "is absent: exclude it, or give the task one", error);
+            return bad_task_tensor(f->c, t, model, name, "is absent: exclude it, or give the task one",
+                                   error);
         if (!emr_tensor_same_shape(task, base))
-            return bad_tensor(f->c, t, model, name, "has another shape than the base's: exclude it", error);
+            return bad_task_tensor(f->c, t, model, name, "has another shape than the base's: exclude it",
+                                   error);
         if (!emr_dtype_is_float(emr_tensor_dtype(task)))
-            return bad_tensor(f->c, t, model, name, "is no float, which the base's is: exclude it", error);
+            return bad_task_tensor(f->c, t, model, name, "is no float, which the base's is: exclude it",
+                                   error);
         tensor->tasks[t] = task;
     }
     return EMR_OK;
 }
 
 /* The group of that name, which is made where there is none. */
-static emr_status join_group(finding *f, uint32_t tensor, const char *name, grouping by, bool is_fixed,
-                             emr_error *error)
+static emr_status join_coefficient(finding *f, uint32_t tensor, const char *name, grouping by, bool is_fixed,
+                                   emr_error *error)
 {
     emr_coefficients *c = f->c;
     uint32_t g = 0;
@@ -117,15 +119,15 @@ static emr_status join_scope(finding *f, uint32_t tensor, const char *name, emr_
     int64_t layer;
     switch (f->o->scope) {
     case EMR_COEFFICIENT_SCOPE_TENSOR:
-        return join_group(f, tensor, name, BY_TENSOR, false, error);
+        return join_coefficient(f, tensor, name, BY_TENSOR, false, error);
     case EMR_COEFFICIENT_SCOPE_LAYER:
         layer = emr_statistics_layer_of(name);
         if (layer < 0)
-            return join_group(f, tensor, "no layer", BY_SCOPE, false, error);
+            return join_coefficient(f, tensor, "no layer", BY_SCOPE, false, error);
         write_layer(layer, text);
-        return join_group(f, tensor, text, BY_SCOPE, false, error);
+        return join_coefficient(f, tensor, text, BY_SCOPE, false, error);
     default:
-        return join_group(f, tensor, "*", BY_SCOPE, false, error);
+        return join_coefficient(f, tensor, "*", BY_SCOPE, false, error);
     }
 }
 
@@ -133,15 +135,15 @@ static emr_status group_tensor(finding *f, uint32_t tensor, const char *name, em
 {
     const emr_coefficients_options *o = f->o;
     if (matches_any(o->fixed, o->n_fixed, name, f->has_used + o->n_groups))
-        return join_group(f, tensor, name, BY_TENSOR, true, error);
+        return join_coefficient(f, tensor, name, BY_TENSOR, true, error);
     uint32_t pattern = find_pattern(o->groups, o->n_groups, name);
     if (pattern == NO_NUMBER)
         return join_scope(f, tensor, name, error);
     f->has_used[pattern] = 1;
-    return join_group(f, tensor, o->groups[pattern], BY_PATTERN, false, error);
+    return join_coefficient(f, tensor, o->groups[pattern], BY_PATTERN, false, error);
 }
 
-static emr_status find_tensors(finding *f, emr_error *error)
+static emr_status take_tensors(finding *f, emr_error *error)
 {
     const emr_coefficients_options *o = f->o;
     emr_status status = EMR_OK;
@@ -169,29 +171,39 @@ static emr_status check_used(const finding *f, emr_error *error)
     return fit_check_exclude(o->exclude, o->n_exclude, o->base, error);
 }
 
-typedef struct named {
-    const char *name;
-    uint32_t number;
-} named;
-
-static int compare_names(const void *a, const void *b)
+static const char *name_of(const emr_coefficients *c, uint32_t tensor)
 {
-    return strcmp(((const named *)a)->name, ((const named *)b)->name);
+    return emr_tensor_name(c->vectors->tensors[tensor].base);
 }
 
-static emr_status sort_names(emr_coefficients *c, emr_error *error)
+/* The heap's root goes down to where nothing below it comes behind it. */
+static void sink_name(const emr_coefficients *c, size_t root, size_t n)
+{
+    const uint32_t sinking = c->by_name[root];
+    for (size_t child; (child = 2 * root + 1) < n; root = child) {
+        if (child + 1 < n && strcmp(name_of(c, c->by_name[child]), name_of(c, c->by_name[child + 1])) < 0)
+            child++;
+        if (strcmp(name_of(c, sinking), name_of(c, c->by_name[child])) >= 0)
+            break;
+        c->by_name[root] = c->by_name[child];
+    }
+    c->by_name[root] = sinking;
+}
+
+/* In place, with no memory but the host's: the C library's qsort may take some. */
+static void sort_names(emr_coefficients *c)
 {
     const size_t n = c->vectors->n_tensors;
-    named *sorted = fit_allocate(&c->host, n, sizeof *sorted);
-    if (!sorted)
-        return fit_no_memory(error);
     for (size_t i = 0; i < n; i++)
-        sorted[i] = (named){emr_tensor_name(c->vectors->tensors[i].base), (uint32_t)i};
-    qsort(sorted, n, sizeof *sorted, compare_names);
-    for (size_t i = 0; i < n; i++)
-        c->by_name[i] = sorted[i].number;
-    fit_release(&c->host, sorted);
-    return EMR_OK;
+        c->by_name[i] = (uint32_t)i;
+    for (size_t root = n / 2; root-- > 0;)
+        sink_name(c, root, n);
+    for (size_t last = n; last-- > 1;) {
+        const uint32_t largest = c->by_name[0];
+        c->by_name[0] = c->by_name[last];
+        c->by_name[last] = largest;
+        sink_name(c, 0, last);
+    }
 }
 
 emr_status coefficients_find_groups(emr_coefficients *c, const emr_coefficients_options *o, emr_error *error)
@@ -211,14 +223,14 @@ emr_status coefficients_find_groups(emr_coefficients *c, const emr_coefficients_
         !f.has_used)
         status = fit_no_memory(error);
     if (!status)
-        status = find_tensors(&f, error);
+        status = take_tensors(&f, error);
     if (!status)
         status = check_used(&f, error);
     if (!status && !c->vectors->n_tensors)
         status = emr_error_format(error, EMR_EINVAL, "%F: no tensor of the base is left to be merged",
                                   emr_model_name(o->base));
     if (!status)
-        status = sort_names(c, error);
+        sort_names(c);
     fit_release(&c->host, f.by);
     fit_release(&c->host, f.last);
     fit_release(&c->host, f.has_used);
@@ -231,7 +243,7 @@ uint32_t coefficients_find_tensor(const emr_coefficients *c, const char *name)
     while (low < high) {
         size_t middle = low + (high - low) / 2;
         uint32_t number = c->by_name[middle];
-        int order = strcmp(name, emr_tensor_name(c->vectors->tensors[number].base));
+        int order = strcmp(name, name_of(c, number));
         if (order == 0)
             return number;
         if (order < 0)

@@ -74,7 +74,7 @@ static emr_status add_merged(const fit_vectors *v, merged_tensor *t, emr_model *
 }
 
 /* In the base's order, of which the merged tensors are a part. */
-static emr_status add_tensors(const merged *m, emr_model *model, emr_error *error)
+static emr_status add_merged_tensors(const merged *m, emr_model *model, emr_error *error)
 {
     const emr_model *base = m->vectors->base;
     size_t next = 0;
@@ -91,9 +91,10 @@ static emr_status add_tensors(const merged *m, emr_model *model, emr_error *erro
 
 emr_status emr_coefficients_open_model(const emr_coefficients *c, emr_model **model, emr_error *error)
 {
+    if (model)
+        *model = NULL;
     if (!c || !model)
         return emr_error_format(error, EMR_EINVAL, "emr_coefficients_open_model: NULL");
-    *model = NULL;
     merged *m = create_merged(c);
     if (!m)
         return fit_no_memory(error);
@@ -108,7 +109,7 @@ emr_status emr_coefficients_open_model(const emr_coefficients *c, emr_model **mo
         destroy_merged(m);
         return status;
     }
-    status = add_tensors(m, *model, error);
+    status = add_merged_tensors(m, *model, error);
     if (status)
         emr_model_destroy(model);
     return status;

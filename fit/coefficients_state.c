@@ -1,8 +1,8 @@
 /* coefficients_state.c - the numbers that learning goes on from, as a model; and from such a model. */
 #include "coefficients.h"
 
-#include <jansson.h>
-#include <stdlib.h>
+#include "json.h"
+
 #include <string.h>
 
 #define KIND      "coefficients"
@@ -80,9 +80,9 @@ static emr_status set_names(emr_model *model, const char *key,
     int failed = !array;
     for (uint32_t i = 0; !failed && i < n; i++)
         failed = json_array_append_new(array, json_string(name(c, i)));
-    char *text = failed ? NULL : json_dumps(array, JSON_COMPACT);
+    char *text = failed ? NULL : fit_write_json(&c->host, array);
     emr_status status = text ? emr_model_set_metadata(model, key, text, error) : fit_no_memory(error);
-    free(text);
+    fit_release(&c->host, text);
     json_decref(array);
     return status;
 }
@@ -136,9 +136,10 @@ static emr_status fill_model(const emr_coefficients *c, const state *s, emr_mode
 
 emr_status emr_coefficients_open_state(const emr_coefficients *c, emr_model **model, emr_error *error)
 {
+    if (model)
+        *model = NULL;
     if (!c || !model)
         return emr_error_format(error, EMR_EINVAL, "emr_coefficients_open_state: NULL");
-    *model = NULL;
     state *s = create_state(c);
     if (!s)
         return fit_no_memory(error);

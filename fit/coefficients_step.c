@@ -5,12 +5,12 @@
 
 #include <math.h>
 
-static double clip(double x)
+static double clip_raw(double x)
 {
     return x < 0 ? 0 : x > 1 ? 1 : x;
 }
 
-static void softmax(const coefficient *of, uint32_t n, double *lambdas)
+static void softmax_of_tasks(const coefficient *of, uint32_t n, double *lambdas)
 {
     double largest = of[0].raw, sum = 0;
     for (uint32_t t = 1; t < n; t++)
@@ -25,11 +25,11 @@ void coefficients_lambdas(const emr_coefficients *c, uint32_t group, double *lam
 {
     const coefficient *of = coefficient_at(c, 0, group);
     if (c->map == EMR_COEFFICIENT_MAP_SOFTMAX) {
-        softmax(of, c->n_tasks, lambdas);
+        softmax_of_tasks(of, c->n_tasks, lambdas);
         return;
     }
     for (uint32_t t = 0; t < c->n_tasks; t++)
-        lambdas[t] = c->map == EMR_COEFFICIENT_MAP_CLAMP ? clip(of[t].raw) : of[t].raw;
+        lambdas[t] = c->map == EMR_COEFFICIENT_MAP_CLAMP ? clip_raw(of[t].raw) : of[t].raw;
 }
 
 static bool is_stuck(const emr_coefficients *c, const coefficient *of)
@@ -72,12 +72,12 @@ static void find_gradients(const emr_coefficients *c, uint32_t group, double *gr
         gradients[t] = lambdas[t] * (gradients[t] - mean);
 }
 
-static coefficient move(const emr_coefficients *c, const coefficient *from, double gradient)
+static coefficient move_raw(const emr_coefficients *c, const coefficient *from, double gradient)
 {
     coefficient to = *from;
     fit_adam_step(&c->adam, &to.time, &to.raw, &to.m, &to.v, &gradient, 1);
     if (c->map == EMR_COEFFICIENT_MAP_PROJECT)
-        to.raw = clip(to.raw);
+        to.raw = clip_raw(to.raw);
     to.n_steps++;
     return to;
 }
@@ -91,7 +91,7 @@ static emr_status check_group(const emr_coefficients *c, uint32_t group, emr_err
                                     c->vectors->names[t], c->groups[group].name);
     find_gradients(c, group, c->gradients);
     for (uint32_t t = 0; t < c->n_tasks; t++) {
-        double raw = move(c, coefficient_at(c, t, group), c->gradients[t]).raw;
+        double raw = move_raw(c, coefficient_at(c, t, group), c->gradients[t]).raw;
         if (!is_finite(raw))
             return emr_error_format(error, EMR_ENONFINITE,
                                     "task '%K', group '%s': the step leads beyond all finite numbers",
@@ -130,7 +130,7 @@ static void move_group(emr_coefficients *c, uint32_t group, emr_coefficients_rep
     coefficients_lambdas(c, group, before);
     find_gradients(c, group, c->gradients);
     for (uint32_t t = 0; t < c->n_tasks; t++)
-        *coefficient_at(c, t, group) = move(c, coefficient_at(c, t, group), c->gradients[t]);
+        *coefficient_at(c, t, group) = move_raw(c, coefficient_at(c, t, group), c->gradients[t]);
     coefficients_lambdas(c, group, c->lambdas);
     for (uint32_t t = 0; t < c->n_tasks; t++)
         report->largest_move = fmax(report->largest_move, fabs(c->lambdas[t] - before[t]));

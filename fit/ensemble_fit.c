@@ -6,8 +6,8 @@
 #include <math.h>
 #include <string.h>
 
-static emr_status step(emr_ensemble *e, ensemble_pass *pass, const ensemble_samples *samples, double *loss,
-                       emr_error *error)
+static emr_status take_step(emr_ensemble *e, ensemble_pass *pass, const ensemble_samples *samples,
+                            double *loss, emr_error *error)
 {
     double *m = e->parameters + e->n_parameters, *v = m + e->n_parameters;
     emr_status status = ensemble_find_gradient(pass, samples, loss, error);
@@ -35,7 +35,7 @@ emr_status emr_ensemble_train(emr_ensemble *e, const emr_ensemble_batch *batch, 
         return status;
     status = ensemble_pass_create(&pass, e, &samples, true, error);
     if (!status)
-        status = step(e, &pass, &samples, &before, error);
+        status = take_step(e, &pass, &samples, &before, error);
     if (!status && loss)
         *loss = before;
     ensemble_pass_destroy(&pass);
@@ -48,7 +48,7 @@ typedef struct snapshot {
     fit_adam_time time;
 } snapshot;
 
-static void keep(const emr_ensemble *e, snapshot *kept)
+static void keep_weights(const emr_ensemble *e, snapshot *kept)
 {
     memcpy(kept->numbers, e->parameters, 3 * e->n_parameters * sizeof(double));
     kept->time = e->time;
@@ -71,8 +71,8 @@ typedef struct fitting {
     emr_ensemble_report report;
 } fitting;
 
-static emr_status take_options(emr_ensemble_fit_options *o, const emr_ensemble_fit_options *given,
-                               emr_error *error)
+static emr_status take_fit_options(emr_ensemble_fit_options *o, const emr_ensemble_fit_options *given,
+                                   emr_error *error)
 {
     emr_status status = FIT_TAKE(o, given, emr_ensemble_fit_options, use_held_out, error);
     if (status)
@@ -96,7 +96,7 @@ static ensemble_samples next_batch(fitting *f)
     return (ensemble_samples){f->fitted.batch, f->drawing.rows, f->drawing.n_batch};
 }
 
-static emr_status evaluate(fitting *f, double *fitted, double *held_out, emr_error *error)
+static emr_status find_losses(fitting *f, double *fitted, double *held_out, emr_error *error)
 {
     emr_status status = ensemble_find_loss(&f->pass, &f->fitted, fitted, error);
     *held_out = NAN;
@@ -110,7 +110,7 @@ static emr_status step_on(fitting *f, double *best, emr_error *error)
 {
     const ensemble_samples batch = next_batch(f);
     double loss;
-    emr_status status = step(f->e, &f->pass, &batch, &loss, error);
+    emr_status status = take_step(f->e, &f->pass, &batch, &loss, error);
     if (status)
         return status;
     f->report.n_steps++;
@@ -120,7 +120,7 @@ static emr_status step_on(fitting *f, double *best, emr_error *error)
         *best = loss;
         f->report.n_best = f->report.n_steps;
         if (f->held_out.n)
-            keep(f->e, &f->best);
+            keep_weights(f->e, &f->best);
     }
     return status;
 }
@@ -131,7 +131,7 @@ static emr_status take_steps(fitting *f, emr_error *error)
     double best = f->report.held_out_before;
     emr_status status = EMR_OK;
     if (f->held_out.n)
-        keep(f->e, &f->best);
+        keep_weights(f->e, &f->best);
     while (!status && f->report.n_steps < n_steps &&
            f->report.n_steps - f->report.n_best < f->options.patience) {
         status = step_on(f, &best, error);
@@ -144,7 +144,7 @@ static emr_status take_steps(fitting *f, emr_error *error)
 }
 
 /* Both parts of the samples, their batches, and room for the best. */
-static emr_status prepare(fitting *f, emr_error *error)
+static emr_status prepare_fitting(fitting *f, emr_error *error)
 {
     const fit_host *host = &f->e->host;
     const emr_ensemble_fit_options *o = &f->options;
@@ -169,15 +169,15 @@ static emr_status prepare(fitting *f, emr_error *error)
                : fit_no_memory(error);
 }
 
-static emr_status fit(fitting *f, emr_error *error)
+static emr_status fit_network(fitting *f, emr_error *error)
 {
-    emr_status status = prepare(f, error);
+    emr_status status = prepare_fitting(f, error);
     if (!status)
-        status = evaluate(f, &f->report.loss_before, &f->report.held_out_before, error);
+        status = find_losses(f, &f->report.loss_before, &f->report.held_out_before, error);
     if (!status)
         status = take_steps(f, error);
     if (!status)
-        status = evaluate(f, &f->report.loss_after, &f->report.held_out_after, error);
+        status = find_losses(f, &f->report.loss_after, &f->report.held_out_after, error);
     fit_drawing_destroy(&f->drawing, &f->e->host);
     fit_release(&f->e->host, f->rows);
     fit_release(&f->e->host, f->best.numbers);
@@ -192,14 +192,14 @@ emr_status emr_ensemble_fit(emr_ensemble *e, const emr_ensemble_batch *batch,
     if (!e || (report && FIT_GIVE(report, &f.report, emr_ensemble_report, n_held_out)))
         return emr_error_format(error, EMR_EINVAL, "emr_ensemble_fit: %s",
                                 e ? "the report's size is not set: begin with EMR_INIT" : "NULL");
-    emr_status status = take_options(&f.options, options, error);
+    emr_status status = take_fit_options(&f.options, options, error);
     if (!status)
         status = ensemble_take(&f.all, e, batch, true, error);
     if (status)
         return status;
     status = ensemble_pass_create(&f.pass, e, &f.all, true, error);
     if (!status)
-        status = fit(&f, error);
+        status = fit_network(&f, error);
     ensemble_pass_destroy(&f.pass);
     if (!status && report)
         FIT_GIVE(report, &f.report, emr_ensemble_report, n_held_out);

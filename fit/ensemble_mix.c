@@ -39,7 +39,7 @@ static double wanted(size_t column, size_t n_columns, uint32_t label)
     return n_columns == 1 ? label : column == label;
 }
 
-static void widen(const float *values, size_t n, double *wide)
+static void widen_values(const float *values, size_t n, double *wide)
 {
     for (size_t i = 0; i < n; i++)
         wide[i] = (double)values[i];
@@ -68,7 +68,7 @@ void ensemble_mix_values(emr_ensemble_mix mix, const double *weights, const emr_
     for (size_t c = 0; c < n; c++)
         mixed[c] = 0;
     for (size_t j = 0; j < batch->n_sources; j++) {
-        widen(values + j * n, n, source);
+        widen_values(values + j * n, n, source);
         if (mix == EMR_ENSEMBLE_MIX_PROBABILITIES) {
             double normaliser = log_normaliser(source, n);
             for (size_t c = 0; c < n; c++)
@@ -110,7 +110,7 @@ static double loss_of_probabilities(double *scores, const emr_ensemble_batch *ba
     const size_t n = batch->n_columns;
     double *source = room + n, *joint = source + n;
     for (size_t j = 0; j < batch->n_sources; j++) {
-        widen(values + j * n, n, source);
+        widen_values(values + j * n, n, source);
         joint[j] = scores[j] + labelled(source, n, label) - log_normaliser(source, n);
     }
     double all = log_sum(scores, batch->n_sources), right = log_sum(joint, batch->n_sources);

@@ -1,11 +1,10 @@
 /* ensemble_model.c - an ensemble's network as a model, by which it is saved, and out of one. */
 #include "ensemble.h"
 
+#include "json.h"
 #include "weights.h"
 
-#include <jansson.h>
 #include <math.h>
-#include <stdlib.h>
 #include <string.h>
 
 static const char *const activations[] = {"silu", "relu"};
@@ -30,8 +29,8 @@ static void destroy_saved(void *user)
     fit_release(&host, s);
 }
 
-static emr_status add(emr_model *model, const char *name, size_t rows, size_t columns, const double *data,
-                      emr_error *error)
+static emr_status add_parameter(emr_model *model, const char *name, size_t rows, size_t columns,
+                                const double *data, emr_error *error)
 {
     const uint64_t matrix[2] = {rows, columns}, *vector = matrix + 1;
     emr_tensor_desc desc = EMR_INIT(emr_tensor_desc);
@@ -43,29 +42,30 @@ static emr_status add(emr_model *model, const char *name, size_t rows, size_t co
     return emr_model_add(model, &desc, error);
 }
 
-static emr_status add_tensors(const emr_ensemble *e, emr_model *model, const double *parameters,
-                              emr_error *error)
+static emr_status add_parameters(const emr_ensemble *e, emr_model *model, const double *parameters,
+                                 emr_error *error)
 {
     emr_status status = EMR_OK;
     for (int i = 0; i < SIDES; i++)
         for (int which = 0; !status && which < MATRICES; which++) {
             const ensemble_matrix *m = &e->sides[i].matrices[which];
-            status = add(model, matrix_names[i][which], m->rows, m->columns, parameters + m->begin, error);
+            status = add_parameter(model, matrix_names[i][which], m->rows, m->columns, parameters + m->begin,
+                                   error);
         }
     for (int i = 0; !status && e->has_norm && i < SIDES; i++)
-        status = add(model, scale_names[i], 0, e->shared, parameters + e->sides[i].scale, error);
+        status = add_parameter(model, scale_names[i], 0, e->shared, parameters + e->sides[i].scale, error);
     if (!status && e->has_norm)
-        status = add(model, shift_name, 0, e->shared, parameters + e->sides[SIDE_X].shift, error);
+        status = add_parameter(model, shift_name, 0, e->shared, parameters + e->sides[SIDE_X].shift, error);
     return status;
 }
 
 static emr_status set_temperature(const emr_ensemble *e, emr_model *model, emr_error *error)
 {
     json_t *number = json_real(e->temperature);
-    char *text = json_dumps(number, JSON_ENCODE_ANY | JSON_REAL_PRECISION(17));
+    char *text = fit_write_json(&e->host, number);
     emr_status status =
         text ? emr_model_set_metadata(model, "emr.temperature", text, error) : fit_no_memory(error);
-    free(text);
+    fit_release(&e->host, text);
     json_decref(number);
     return status;
 }
@@ -82,9 +82,10 @@ static emr_status set_metadata(const emr_ensemble *e, emr_model *model, emr_erro
 
 emr_status emr_ensemble_open_model(const emr_ensemble *e, emr_model **model, emr_error *error)
 {
+    if (model)
+        *model = NULL;
     if (!e || !model)
         return emr_error_format(error, EMR_EINVAL, "emr_ensemble_open_model: NULL");
-    *model = NULL;
     saved *s = fit_allocate(&e->host, 1, sizeof *s);
     if (!s)
         return fit_no_memory(error);
@@ -101,7 +102,7 @@ emr_status emr_ensemble_open_model(const emr_ensemble *e, emr_model **model, emr
         return status;
     }
     memcpy(s->parameters, e->parameters, e->n_parameters * sizeof(double));
-    status = add_tensors(e, *model, s->parameters, error);
+    status = add_parameters(e, *model, s->parameters, error);
     if (!status)
         status = set_metadata(e, *model, error);
     if (status)
@@ -229,9 +230,10 @@ emr_status emr_ensemble_open(emr_ensemble **ensemble, const emr_model *model,
                              const emr_ensemble_options *options, emr_error *error)
 {
     emr_ensemble_options given, o = EMR_INIT(emr_ensemble_options);
+    if (ensemble)
+        *ensemble = NULL;
     if (!ensemble || !model)
         return emr_error_format(error, EMR_EINVAL, "emr_ensemble_open: NULL");
-    *ensemble = NULL;
     emr_status status = FIT_TAKE(&given, options, emr_ensemble_options, mix, error);
     if (!status)
         status = read_options(model, &o, error);

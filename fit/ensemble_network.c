@@ -56,7 +56,7 @@ static trace find_trace(const ensemble_pass *p, size_t slot, size_t number)
     return t;
 }
 
-static double dot(const double *a, const double *b, size_t n)
+static double dot_hidden(const double *a, const double *b, size_t n)
 {
     double sum = 0;
     for (size_t i = 0; i < n; i++)
@@ -78,7 +78,7 @@ static inline void add_rows(const double *matrix, size_t stride, size_t n_rows, 
 }
 
 /* out += M v, of n of M's columns; each sum in order. */
-static void add_product(const double *matrix, size_t stride, size_t n_rows, const double *v, size_t n,
+static void add_columns(const double *matrix, size_t stride, size_t n_rows, const double *v, size_t n,
                         double *out)
 {
     size_t r = 0;
@@ -87,7 +87,7 @@ static void add_product(const double *matrix, size_t stride, size_t n_rows, cons
     add_rows(matrix + r * stride, stride, n_rows - r, v, n, out + r);
 }
 
-static void activate(emr_ensemble_activation f, double *active, double *slope, size_t n)
+static void apply_activation(emr_ensemble_activation f, double *active, double *slope, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
         double a = active[i], e = emr_exp(a < 0 ? a : -a), s = a < 0 ? e / (1 + e) : 1 / (1 + e);
@@ -98,7 +98,7 @@ static void activate(emr_ensemble_activation f, double *active, double *slope, s
 }
 
 /* NaN where the variance overflows. */
-static void normalise(const emr_ensemble *e, const trace *t)
+static void normalise_hidden(const emr_ensemble *e, const trace *t)
 {
     const size_t n = e->shared;
     const double *scale = e->parameters + t->side->scale, *shift = e->parameters + t->side->shift;
@@ -118,7 +118,7 @@ static void normalise(const emr_ensemble *e, const trace *t)
     }
 }
 
-static void forward(const emr_ensemble *e, const trace *t)
+static void pass_side(const emr_ensemble *e, const trace *t)
 {
     const ensemble_matrix *down = &t->side->matrices[DOWN], *up = &t->side->matrices[UP];
     double wide[COLUMNS];
@@ -128,14 +128,14 @@ static void forward(const emr_ensemble *e, const trace *t)
         size_t some = down->columns - first < COLUMNS ? down->columns - first : COLUMNS;
         for (size_t i = 0; i < some; i++)
             wide[i] = (double)t->input[first + i];
-        add_product(e->parameters + down->begin + first, down->columns, down->rows, wide, some, t->active);
+        add_columns(e->parameters + down->begin + first, down->columns, down->rows, wide, some, t->active);
     }
-    activate(e->activation, t->active, t->slope, down->rows);
+    apply_activation(e->activation, t->active, t->slope, down->rows);
     for (size_t r = 0; r < up->rows; r++)
         t->unit[r] = 0;
-    add_product(e->parameters + up->begin, up->columns, up->rows, t->active, up->columns, t->unit);
+    add_columns(e->parameters + up->begin, up->columns, up->rows, t->active, up->columns, t->unit);
     if (e->has_norm)
-        normalise(e, t);
+        normalise_hidden(e, t);
 }
 
 void ensemble_forward(const ensemble_pass *p, size_t slot)
@@ -144,11 +144,11 @@ void ensemble_forward(const ensemble_pass *p, size_t slot)
     const size_t n = p->samples->batch.n_sources;
     const trace x = find_trace(p, slot, 0);
     double *scores = p->scores + (p->first + slot) * n;
-    forward(e, &x);
+    pass_side(e, &x);
     for (size_t j = 0; j < n; j++) {
         trace key = find_trace(p, slot, 1 + j);
-        forward(e, &key);
-        scores[j] = dot(x.h, key.h, e->shared) / e->temperature;
+        pass_side(e, &key);
+        scores[j] = dot_hidden(x.h, key.h, e->shared) / e->temperature;
     }
 }
 
@@ -169,7 +169,7 @@ static void normalise_back(const emr_ensemble *e, const trace *t)
         t->du[i] = *t->inverse * (t->du[i] - mean - t->unit[i] * slope);
 }
 
-static void backward(const emr_ensemble *e, const trace *t)
+static void pass_back_side(const emr_ensemble *e, const trace *t)
 {
     const ensemble_matrix *up = &t->side->matrices[UP];
     if (e->has_norm)
@@ -198,9 +198,9 @@ void ensemble_backward(const ensemble_pass *p, size_t slot)
             x.dh[i] += g * key.h[i];
             key.dh[i] = g * x.h[i];
         }
-        backward(e, &key);
+        pass_back_side(e, &key);
     }
-    backward(e, &x);
+    pass_back_side(e, &x);
 }
 
 /* Columns [first, first + n) of both layers. */

@@ -67,7 +67,7 @@ static void pass_gradient(void *arg, size_t job)
     ensemble_add_gradient(p, rest < p->n_slots ? rest : p->n_slots, job);
 }
 
-static emr_status overflow(uint64_t sample, emr_error *error)
+static emr_status say_overflow(uint64_t sample, emr_error *error)
 {
     return emr_error_format(
         error, EMR_ENONFINITE,
@@ -76,8 +76,8 @@ static emr_status overflow(uint64_t sample, emr_error *error)
         sample);
 }
 
-static emr_status run(ensemble_pass *p, const ensemble_samples *samples, void (*fn)(void *arg, size_t slot),
-                      emr_error *error)
+static emr_status run_slots(ensemble_pass *p, const ensemble_samples *samples,
+                            void (*fn)(void *arg, size_t slot), emr_error *error)
 {
     const fit_host *host = &p->ensemble->host;
     const size_t n_sources = samples->batch.n_sources;
@@ -90,7 +90,7 @@ static emr_status run(ensemble_pass *p, const ensemble_samples *samples, void (*
     }
     for (size_t i = 0; i < samples->n * n_sources; i++)
         if (!isfinite(p->scores[i]))
-            return overflow(ensemble_row(samples, i / n_sources), error);
+            return say_overflow(ensemble_row(samples, i / n_sources), error);
     return EMR_OK;
 }
 
@@ -99,7 +99,7 @@ static emr_status mean_loss(const ensemble_pass *p, double *loss, emr_error *err
     double sum = 0;
     for (size_t i = 0; i < p->samples->n; i++) {
         if (!isfinite(p->losses[i]))
-            return overflow(ensemble_row(p->samples, i), error);
+            return say_overflow(ensemble_row(p->samples, i), error);
         sum += p->losses[i];
     }
     *loss = sum / (double)p->samples->n;
@@ -108,13 +108,13 @@ static emr_status mean_loss(const ensemble_pass *p, double *loss, emr_error *err
 
 emr_status ensemble_find_scores(ensemble_pass *p, const ensemble_samples *samples, emr_error *error)
 {
-    return run(p, samples, pass_scores, error);
+    return run_slots(p, samples, pass_scores, error);
 }
 
 emr_status ensemble_find_loss(ensemble_pass *p, const ensemble_samples *samples, double *loss,
                               emr_error *error)
 {
-    emr_status status = run(p, samples, pass_loss, error);
+    emr_status status = run_slots(p, samples, pass_loss, error);
     return status ? status : mean_loss(p, loss, error);
 }
 
@@ -123,6 +123,6 @@ emr_status ensemble_find_gradient(ensemble_pass *p, const ensemble_samples *samp
 {
     for (size_t i = 0; i < p->ensemble->n_parameters; i++)
         p->gradient[i] = 0;
-    emr_status status = run(p, samples, pass_back, error);
+    emr_status status = run_slots(p, samples, pass_back, error);
     return status ? status : mean_loss(p, loss, error);
 }

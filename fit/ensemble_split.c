@@ -19,8 +19,8 @@ static void share_out(double share, size_t *counts, size_t n_labels)
     }
 }
 
-static size_t split(const ensemble_samples *all, double share, uint64_t *seed, size_t *counts,
-                    size_t n_labels, size_t *order, bool *is_held_out, size_t *rows)
+static size_t split_labels(const ensemble_samples *all, double share, uint64_t *seed, size_t *counts,
+                           size_t n_labels, size_t *order, bool *is_held_out, size_t *rows)
 {
     const uint32_t *labels = all->batch.labels;
     size_t n_held_out = 0, n_fitted = 0;
@@ -50,7 +50,7 @@ emr_status ensemble_split(const ensemble_samples *all, const fit_host *host, dou
     bool *is_held_out = fit_allocate(host, all->n, sizeof *is_held_out);
     bool has_room = counts && order && is_held_out;
     if (has_room)
-        *n_held_out = split(all, share, seed, counts, n_labels, order, is_held_out, rows);
+        *n_held_out = split_labels(all, share, seed, counts, n_labels, order, is_held_out, rows);
     fit_release(host, counts);
     fit_release(host, order);
     fit_release(host, is_held_out);

@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-static int is_finite(float value)
+static int is_finite_float(float value)
 {
     uint32_t bits;
     memcpy(&bits, &value, sizeof bits);
@@ -14,7 +14,7 @@ static int all_finite(const float *values, size_t n)
 {
     int bad = 0;
     for (size_t i = 0; i < n; i++)
-        bad |= !is_finite(values[i]);
+        bad |= !is_finite_float(values[i]);
     return !bad;
 }
 
@@ -25,7 +25,7 @@ emr_status fit_check_finite(const char *what, const float *values, size_t n_rows
         if ((keep && !keep[row]) || all_finite(values, n_columns))
             continue;
         size_t column = 0;
-        while (is_finite(values[column]))
+        while (is_finite_float(values[column]))
             column++;
         return emr_error_format(error, EMR_ENONFINITE, "%s: value %u of row %u is NaN or infinite", what,
                                 (uint64_t)column, (uint64_t)row);

@@ -107,7 +107,7 @@ emr_status emr_gram_open_model(const emr_gram *gram, emr_model **model, emr_erro
     if (!status)
         status = emr_model_set_metadata(*model, "version", "1", error);
     for (size_t i = 0; !status && i < gram->n_sites; i++)
-        status = add_sums(gram, &gram->sites[i], *model, error);
+        status = add_sums(gram, gram->sites[i], *model, error);
     if (status)
         emr_model_destroy(model);
     return status;
@@ -202,7 +202,7 @@ static emr_status take_site(emr_gram *gram, const emr_model *model, const emr_te
         emr_tensor_count(tensor) != order * (order + 1) / 2) /* before there is memory for it */
         return bad_tensor(model, tensor, "its dtype or shape does not fit its widths", error);
     emr_status status = emr_gram_add_site(gram, name, widths, &site, error);
-    return status ? status : take_sums(&gram->sites[site], model, tensor, error);
+    return status ? status : take_sums(gram->sites[site], model, tensor, error);
 }
 
 /* Of the first site's widths. */

@@ -74,9 +74,9 @@ static emr_status check_pleas(const emr_pleas_options *o, emr_error *error)
 static const gram_site *find_filled_site(const emr_gram *gram, const char *name)
 {
     uint32_t site;
-    if (!gram || emr_gram_find_site(gram, name, &site, NULL) || !gram->sites[site].n_rows)
+    if (!gram || emr_gram_find_site(gram, name, &site, NULL) || !gram->sites[site]->n_rows)
         return NULL;
-    return &gram->sites[site];
+    return gram->sites[site];
 }
 
 static emr_status check_width(const emr_pleas_width *w, const emr_permutation_spec *spec, emr_error *error)

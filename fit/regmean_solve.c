@@ -115,7 +115,7 @@ static void take_weights(work *w, uint32_t m)
 /* Element (i, k) of c_m G~_m. */
 static double moment(const work *w, uint32_t m, size_t i, size_t k)
 {
-    const gram_site *s = &w->r->layers.grams[m]->sites[w->group->sites[m]];
+    const gram_site *s = w->r->layers.grams[m]->sites[w->group->sites[m]];
     double factor = w->r->coefficients[m] / (w->r->scale == EMR_FIT_SCALE_MEANS ? (double)s->n_rows : 1);
     return *gram_element(s, i, k) * factor * (i == k ? 1 : w->r->off_diagonal);
 }

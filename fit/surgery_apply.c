@@ -44,7 +44,7 @@ INLINE void multiply_rows(const float *rows, size_t n_rows, size_t n, const floa
 }
 
 /* The usual ranks are constants to the compiler. */
-static void multiply(const float *rows, size_t n_rows, size_t n, const float *x, float *sums)
+static void multiply_vector(const float *rows, size_t n_rows, size_t n, const float *x, float *sums)
 {
     switch (n) {
     case 4:
@@ -69,13 +69,13 @@ static void multiply(const float *rows, size_t n_rows, size_t n, const float *x,
 
 static void apply_row(const emr_surgery_weights *w, const float *x, float *y, float *hidden)
 {
-    multiply(w->down, w->rank, w->width, x, hidden);
+    multiply_vector(w->down, w->rank, w->width, x, hidden);
     for (size_t r = 0; r < w->rank; r++)
         hidden[r] = hidden[r] < 0 ? 0 : hidden[r];
     for (size_t i = 0; i < w->width; i += OUTPUTS) {
         float taken[OUTPUTS];
         size_t n = w->width - i < OUTPUTS ? w->width - i : OUTPUTS;
-        multiply(w->up + i * w->rank, n, w->rank, hidden, taken);
+        multiply_vector(w->up + i * w->rank, n, w->rank, hidden, taken);
         for (size_t j = 0; j < n; j++)
             y[i + j] = x[i + j] - taken[j];
     }

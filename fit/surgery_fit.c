@@ -22,7 +22,7 @@ typedef struct batch {
 } batch;
 
 /* sum of a[k] * b[k]: eight sums by k mod 8, folded by 4, 2 and 1. */
-static double dot(const double *a, const double *b, size_t n)
+static double dot_rows(const double *a, const double *b, size_t n)
 {
     double sums[8] = {0};
     size_t whole = n - n % 8;
@@ -38,7 +38,7 @@ static double dot(const double *a, const double *b, size_t n)
 }
 
 /* Units that are off add nothing. */
-static void add_scaled(double *sum, double factor, const double *values, size_t n)
+static void add_scaled_row(double *sum, double factor, const double *values, size_t n)
 {
     if (factor < 0 || factor > 0)
         for (size_t k = 0; k < n; k++)
@@ -59,7 +59,7 @@ static double compare_row(const batch *b, const float *z, const double *x, const
     double loss = 0;
     memset(outward, 0, s->width * sizeof *outward);
     for (size_t r = 0; r < s->rank; r++)
-        add_scaled(outward, hidden[r], up + r * s->width, s->width);
+        add_scaled_row(outward, hidden[r], up + r * s->width, s->width);
     for (size_t k = 0; k < s->width; k++) {
         double off = x[k] - outward[k] - (double)z[k];
         outward[k] = off;
@@ -93,7 +93,7 @@ static void pass_row(void *arg, size_t i)
     for (size_t k = 0; k < s->width; k++)
         x[k] = (double)b->x[at + k];
     for (size_t r = 0; r < s->rank; r++) {
-        double a = dot(s->parameters + r * s->width, x, s->width);
+        double a = dot_rows(s->parameters + r * s->width, x, s->width);
         hidden[r] = a > 0 ? a : 0;
     }
     if (b->z)
@@ -106,7 +106,8 @@ static void pass_row(void *arg, size_t i)
         for (size_t k = 0; k < s->width; k++)
             outward[k] = (double)b->dy[at + k];
     for (size_t r = 0; r < s->rank; r++)
-        inward[r] = hidden[r] > 0 ? -dot(s->parameters + (s->rank + r) * s->width, outward, s->width) : 0;
+        inward[r] =
+            hidden[r] > 0 ? -dot_rows(s->parameters + (s->rank + r) * s->width, outward, s->width) : 0;
 }
 
 /* Unit r's gradients, over the block's rows in order. */
@@ -116,8 +117,8 @@ static void add_unit(void *arg, size_t r)
     const emr_surgery *s = b->s;
     double *down = b->gradient + r * s->width, *up = down + s->rank * s->width;
     for (size_t i = 0; i < b->n_block; i++) {
-        add_scaled(down, s->inward[i * s->rank + r], s->inputs + i * s->width, s->width);
-        add_scaled(up, -s->hidden[i * s->rank + r], s->outward + i * s->width, s->width);
+        add_scaled_row(down, s->inward[i * s->rank + r], s->inputs + i * s->width, s->width);
+        add_scaled_row(up, -s->hidden[i * s->rank + r], s->outward + i * s->width, s->width);
     }
 }
 
@@ -128,13 +129,13 @@ static void write_dx(void *arg, size_t i)
     double *sum = s->outward + i * s->width;
     float *dx = b->dx + (b->first + i) * s->width;
     for (size_t r = 0; r < s->rank; r++)
-        add_scaled(sum, s->inward[i * s->rank + r], s->parameters + r * s->width, s->width);
+        add_scaled_row(sum, s->inward[i * s->rank + r], s->parameters + r * s->width, s->width);
     for (size_t k = 0; k < s->width; k++)
         dx[k] = (float)sum[k];
 }
 
 /* Shared out where threads are worth waking. */
-static void share_out(batch *b, size_t n, void (*fn)(void *arg, size_t i))
+static void share_batch(batch *b, size_t n, void (*fn)(void *arg, size_t i))
 {
     if (b->n_block * b->s->rank * b->s->width >= 1 << 17)
         fit_for(&b->s->host, n, fn, b);
@@ -149,34 +150,34 @@ static double pass_batch(batch *b)
     double loss = 0;
     for (b->first = 0; b->first < b->n; b->first += b->n_block) {
         b->n_block = b->n - b->first < SURGERY_BLOCK ? b->n - b->first : SURGERY_BLOCK;
-        share_out(b, b->n_block, pass_row);
+        share_batch(b, b->n_block, pass_row);
         if (b->gradient)
-            share_out(b, b->s->rank, add_unit);
+            share_batch(b, b->s->rank, add_unit);
         if (b->dx)
-            share_out(b, b->n_block, write_dx);
+            share_batch(b, b->n_block, write_dx);
         for (size_t i = 0; b->z && i < b->n_block; i++)
             loss += b->s->row_loss[i];
     }
     return loss / ((double)b->n * (double)b->s->width);
 }
 
-static void step(emr_surgery *s, const double *gradient)
+static void step_parameters(emr_surgery *s, const double *gradient)
 {
     fit_adam_step(&s->adam, &s->time, s->parameters, s->m, s->v, gradient, 2 * s->rank * s->width);
 }
 
-static void clear(const emr_surgery *s, double *gradient)
+static void clear_gradient(const emr_surgery *s, double *gradient)
 {
     memset(gradient, 0, 2 * s->rank * s->width * sizeof *gradient);
 }
 
 /* The batch's loss before the step. */
-static double train(batch *b)
+static double train_batch(batch *b)
 {
-    clear(b->s, b->s->gradient);
+    clear_gradient(b->s, b->s->gradient);
     b->gradient = b->s->gradient;
     double loss = pass_batch(b);
-    step(b->s, b->s->gradient);
+    step_parameters(b->s, b->s->gradient);
     return loss;
 }
 
@@ -197,7 +198,7 @@ emr_status emr_surgery_train(emr_surgery *surgery, const float *x, const float *
     if (status)
         return status;
     batch b = {.s = surgery, .x = x, .z = z, .n = n};
-    double before = train(&b);
+    double before = train_batch(&b);
     surgery_store(surgery);
     if (loss)
         *loss = before;
@@ -224,9 +225,9 @@ emr_status emr_surgery_step(emr_surgery *surgery, emr_error *error)
     if (!surgery->has_added)
         return emr_error_format(error, EMR_ESTATE,
                                 "emr_surgery_step: there is no gradient: call emr_surgery_backward first");
-    step(surgery, surgery->added);
+    step_parameters(surgery, surgery->added);
     surgery_store(surgery);
-    clear(surgery, surgery->added);
+    clear_gradient(surgery, surgery->added);
     surgery->has_added = false;
     return EMR_OK;
 }
@@ -241,7 +242,7 @@ static emr_status run_steps(emr_surgery *s, const float *x, const float *z, fit_
             break;
         batch b = {.s = s, .x = x, .z = z, .rows = d->rows, .n = d->n_batch};
         fit_draw_batch(d);
-        train(&b);
+        train_batch(&b);
     }
     surgery_store(s);
     return status ? status : fit_progress(&s->host, n_steps, n_steps, "fitting", error);

@@ -70,7 +70,7 @@ static emr_status add_place(emr_model *model, copies *c, uint32_t i, const emr_s
                   : add_weight(model, &c->host, place, UP, s->width, s->rank, c->values[i] + n, error);
 }
 
-static emr_status describe(emr_model *model, emr_error *error)
+static emr_status describe_adapters(emr_model *model, emr_error *error)
 {
     emr_status status = emr_model_set_metadata(model, "emr.kind", "adapters", error);
     if (!status)
@@ -81,9 +81,10 @@ static emr_status describe(emr_model *model, emr_error *error)
 emr_status emr_surgery_open_model(const emr_surgery *const *surgeries, const char *const *places, uint32_t n,
                                   emr_model **model, emr_error *error)
 {
+    if (model)
+        *model = NULL;
     if (!model || !surgeries || !places || !n)
         return emr_error_format(error, EMR_EINVAL, "emr_surgery_open_model: NULL, or no adapters");
-    *model = NULL;
     for (uint32_t i = 0; i < n; i++)
         if (!surgeries[i] || !places[i] || !*places[i])
             return emr_error_format(error, EMR_EINVAL,
@@ -102,7 +103,7 @@ emr_status emr_surgery_open_model(const emr_surgery *const *surgeries, const cha
         destroy_copies(c);
         return status;
     }
-    status = describe(*model, error);
+    status = describe_adapters(*model, error);
     for (uint32_t i = 0; !status && i < n; i++)
         status = add_place(*model, c, i, surgeries[i], places[i], error);
     if (status)
@@ -116,8 +117,8 @@ typedef struct found_place {
     const emr_tensor *up;
 } found_place;
 
-static emr_status find_place(found_place *f, const fit_host *host, const emr_model *model, const char *place,
-                             emr_error *error)
+static emr_status find_adapter(found_place *f, const fit_host *host, const emr_model *model,
+                               const char *place, emr_error *error)
 {
     char *down = fit_join_strings(host, place, DOWN), *up = fit_join_strings(host, place, UP);
     bool is_named = down && up;
@@ -139,17 +140,17 @@ static bool is_matrix(const emr_tensor *t)
 }
 
 /* What the metadata say of it is what is applied here; saying nothing will do. */
-static bool says(const emr_model *model, const char *key, const char *value)
+static bool may_say(const emr_model *model, const char *key, const char *value)
 {
     const char *found = emr_model_find_metadata(model, key);
     return !found || strcmp(found, value) == 0;
 }
 
-static emr_status check_place(const found_place *f, const emr_model *model, const char *place,
-                              emr_error *error)
+static emr_status check_metadata(const found_place *f, const emr_model *model, const char *place,
+                                 emr_error *error)
 {
-    if (!says(model, "emr.kind", "adapters") || !says(model, "emr.activation", "relu") ||
-        !says(model, "emr.sign", "-"))
+    if (!may_say(model, "emr.kind", "adapters") || !may_say(model, "emr.activation", "relu") ||
+        !may_say(model, "emr.sign", "-"))
         return emr_error_format(error, EMR_EFORMAT,
                                 "%F: its metadata say that it holds no adapters of x - U relu(D x)",
                                 emr_model_name(model));
@@ -164,7 +165,7 @@ static emr_status check_place(const found_place *f, const emr_model *model, cons
     return EMR_OK;
 }
 
-static emr_status check_sizes(const emr_surgery_options *o, const uint64_t *down, const emr_model *model,
+static emr_status check_asked(const emr_surgery_options *o, const uint64_t *down, const emr_model *model,
                               const char *place, emr_error *error)
 {
     if ((!o->rank || o->rank == down[0]) && (!o->width || o->width == down[1]))
@@ -191,18 +192,19 @@ emr_status emr_surgery_open(emr_surgery **surgery, const emr_model *model, const
     emr_surgery_options o;
     fit_host host;
     found_place f;
+    if (surgery)
+        *surgery = NULL;
     if (!surgery || !model || !place)
         return emr_error_format(error, EMR_EINVAL, "emr_surgery_open: NULL");
-    *surgery = NULL;
     emr_status status = surgery_take_options(&o, options, error);
     if (!status)
         status = fit_host_take(&host, o.resources, error);
     if (!status)
-        status = find_place(&f, &host, model, place, error);
+        status = find_adapter(&f, &host, model, place, error);
     if (!status)
-        status = check_place(&f, model, place, error);
+        status = check_metadata(&f, model, place, error);
     if (!status)
-        status = check_sizes(&o, emr_tensor_shape(f.down), model, place, error);
+        status = check_asked(&o, emr_tensor_shape(f.down), model, place, error);
     if (status)
         return status;
     o.rank = (uint32_t)emr_tensor_shape(f.down)[0];

@@ -179,7 +179,7 @@ static emr_status compare_activations(searching *s, size_t group, double **simil
         uint32_t number;
         if (emr_gram_find_site(s->o.gram, g->sites[i], &number, NULL))
             continue;
-        const gram_site *site = &s->o.gram->sites[number];
+        const gram_site *site = s->o.gram->sites[number];
         if (site->order != total + 1 || !site->n_rows) {
             status = emr_error_format(error, EMR_EMISMATCH,
                                       "group '%s': site '%s' of the gram has no rows, or not %u inputs of "

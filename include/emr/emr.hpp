@@ -1079,6 +1079,17 @@ struct weights : detail::sized<emr_weights> {
 };
 static_assert(sizeof(weights) == sizeof(emr_weights), "an array of them is one of C's");
 
+namespace detail
+{
+// Throws what one of the writers threw.
+inline void rethrow_of(list<weights> targets)
+{
+    for (const weights &w : targets)
+        if (w.write == any_writer::write_part)
+            static_cast<any_writer *>(w.user)->rethrow();
+}
+} // namespace detail
+
 // A product. `batch` is left 0: it is the number of tasks (or modulators) that the call is given.
 struct product : detail::sized<emr_product> {
     product() noexcept = default;
@@ -2436,7 +2447,7 @@ class session : public detail::handle<emr_session, emr_session_destroy>
         emr_error why;
         emr_status status = emr_session_apply(get(), task, targets.data(), targets.size(), &why);
         if (status != EMR_OK)
-            rethrow_of(targets);
+            detail::rethrow_of(targets);
         return detail::finish(status, why);
     }
     // tasks[b] is the task of vector b, or EMR_BASE.
@@ -2466,15 +2477,6 @@ class session : public detail::handle<emr_session, emr_session_destroy>
     {
         return detail::told<session_info>(
             [&](session_info *info) { return emr_session_get_info(get(), info); });
-    }
-
-  private:
-    // Throws what one of the writers threw.
-    static void rethrow_of(list<weights> targets)
-    {
-        for (const weights &w : targets)
-            if (w.write == detail::any_writer::write_part)
-                static_cast<detail::any_writer *>(w.user)->rethrow();
     }
 };
 

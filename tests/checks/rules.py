@@ -9,7 +9,8 @@ import sys
 import declarations
 
 MAX_PARAMETERS = 6
-MORE_PARAMETERS = {"emr_match": 7, "emr_gram_output_moments": 8}  # those that there are, and no more
+MORE_PARAMETERS = {"emr_match": 7, "emr_gram_output_moments": 8, "emr_coefficients_gradient": 7, "emr_surgery_fit": 7,
+                   "emr_ensemble_pool": 7, "emr_l1": 9}  # those that there are, and no more
 PLAIN = {"const", "void", "char", "int", "float", "double", "size_t", "uint8_t", "uint16_t", "uint32_t", "uint64_t", "int32_t", "int64_t"}
 
 

@@ -4,6 +4,7 @@
 #include <emr/fit/gram.h>
 
 #include <math.h>
+#include <stdio.h>
 
 enum { ROWS = 301 };
 
@@ -185,6 +186,30 @@ static void grams_are_saved_and_added(void **state)
     free_activations(&a);
 }
 
+/* What was opened reads the sums where they are, however many sites come after. */
+static void an_opened_model_outlasts_more_sites(void **state)
+{
+    activations a = make_activations(1, 40, 0, EMR_DTYPE_F32, 4);
+    emr_gram *gram = new_gram(&a, NULL), *opened;
+    emr_model *model;
+    emr_error error;
+    (void)state;
+    feed_rows(gram, &a, 0, ROWS);
+    assert_ok(emr_gram_open_model(gram, &model, &error), &error);
+    for (int i = 0; i < 40; i++) {
+        char name[16];
+        (void)snprintf(name, sizeof name, "more.%d", i);
+        assert_ok(emr_gram_add_site(gram, name, a.widths, NULL, &error), &error);
+    }
+    assert_ok(emr_gram_open(&opened, model, NULL, &error), &error);
+    assert_int_equal(emr_gram_n_sites(opened), 1);
+    assert_same_sums(gram, opened, order_of(&a));
+    emr_gram_destroy(&opened);
+    emr_model_destroy(&model);
+    emr_gram_destroy(&gram);
+    free_activations(&a);
+}
+
 static void put_nan(activations *a, size_t row, bool counts)
 {
     const float nan = NAN;
@@ -349,6 +374,7 @@ int main(void)
         cmocka_unit_test(sums_are_the_formula),
         cmocka_unit_test(bits_do_not_depend_on_batches),
         cmocka_unit_test(grams_are_saved_and_added),
+        cmocka_unit_test(an_opened_model_outlasts_more_sites),
         cmocka_unit_test(nonfinite_rows_are_refused_or_left_out),
         cmocka_unit_test(what_cannot_be_is_refused),
         cmocka_unit_test(broken_files_are_refused),

@@ -6,7 +6,7 @@
 
 enum { ROOM = 512, MORE = 24 };
 
-/* A perceptron, which is all models; two grams; a spec of its units. */
+/* A perceptron, which is all models; two grams; a spec of its units; what learns, and a sample for it. */
 typedef struct world {
     test_model m;
     const emr_model *models[2];
@@ -14,7 +14,14 @@ typedef struct world {
     const emr_gram *grams[2];
     emr_permutation_spec *spec, *heads;
     emr_permutation *permutation;
+    emr_coefficients *coefficients;
+    emr_surgery *adapter;
+    emr_ensemble *ensemble;
 } world;
+
+static const float some_values[4] = {0.5f, -1, 2, 0.25f};
+static const uint32_t some_labels[4] = {0, 1, 1, 0};
+static const char *const task_names[2] = {"one", "two"};
 
 /* A call that takes a struct, which may be longer than it is known, and what it is given otherwise. */
 typedef struct taking {
@@ -152,6 +159,154 @@ static emr_status take_spectral(const world *w, const void *options, emr_error *
     return closed(model, status);
 }
 
+static void fill_logits(const world *w, void *logits)
+{
+    (void)w;
+    *(emr_logits *)logits = (emr_logits){sizeof(emr_logits), some_values, 2, 2, 0, NULL, 0, 0};
+}
+
+static emr_status take_logits(const world *w, const void *logits, emr_error *error)
+{
+    (void)w;
+    return emr_entropy(logits, NULL, NULL, error);
+}
+
+static emr_status take_labelled(const world *w, const void *logits, emr_error *error)
+{
+    (void)w;
+    return emr_cross_entropy(logits, some_labels, NULL, NULL, error);
+}
+
+static void fill_coefficients(const world *w, void *options)
+{
+    ((emr_coefficients_options *)options)->base = w->m.model;
+    ((emr_coefficients_options *)options)->tasks = w->models;
+    ((emr_coefficients_options *)options)->names = task_names;
+    ((emr_coefficients_options *)options)->n_tasks = 2;
+}
+
+static emr_status take_coefficients(const world *w, const void *options, emr_error *error)
+{
+    emr_coefficients *c;
+    (void)w;
+    emr_status status = emr_coefficients_create(&c, options, error);
+    emr_coefficients_destroy(&c);
+    return status;
+}
+
+static emr_status take_adam(const world *w, const void *adam, emr_error *error)
+{
+    emr_coefficients_options options = EMR_INIT(emr_coefficients_options);
+    fill_coefficients(w, &options);
+    options.adam = adam;
+    return take_coefficients(w, &options, error);
+}
+
+static void fill_target(const world *w, void *weights)
+{
+    static double bias[N_SECOND];
+    (void)w;
+    *(emr_weights *)weights = (emr_weights){.size = sizeof(emr_weights), .name = "fc1.bias", .data = bias};
+}
+
+static emr_status take_target(const world *w, const void *weights, emr_error *error)
+{
+    return emr_coefficients_apply(w->coefficients, weights, 1, error);
+}
+
+static void fill_surgery(const world *w, void *options)
+{
+    (void)w;
+    ((emr_surgery_options *)options)->width = 2;
+}
+
+static emr_status take_surgery(const world *w, const void *options, emr_error *error)
+{
+    emr_surgery *surgery;
+    (void)w;
+    emr_status status = emr_surgery_create(&surgery, options, error);
+    emr_surgery_destroy(&surgery);
+    return status;
+}
+
+static void fill_steps(const world *w, void *options)
+{
+    (void)w;
+    ((emr_surgery_fit_options *)options)->n_steps = 2;
+}
+
+static emr_status take_steps(const world *w, const void *options, emr_error *error)
+{
+    return emr_surgery_fit(w->adapter, some_values, some_values, 2, options, NULL, error);
+}
+
+static void fill_network(const world *w, void *options)
+{
+    (void)w;
+    ((emr_ensemble_options *)options)->x_width = 1;
+    ((emr_ensemble_options *)options)->key_width = 1;
+}
+
+static emr_status take_network(const world *w, const void *options, emr_error *error)
+{
+    emr_ensemble *ensemble;
+    (void)w;
+    emr_status status = emr_ensemble_create(&ensemble, options, error);
+    emr_ensemble_destroy(&ensemble);
+    return status;
+}
+
+static void fill_batch(const world *w, void *batch)
+{
+    (void)w;
+    *(emr_ensemble_batch *)batch = (emr_ensemble_batch){
+        sizeof(emr_ensemble_batch), some_values, NULL, some_values, some_labels, 4, 1, 1};
+}
+
+static emr_status take_combined(const world *w, const void *batch, emr_error *error)
+{
+    float out[4];
+    return emr_ensemble_combine(w->ensemble, batch, NULL, out, error);
+}
+
+static emr_status take_trained(const world *w, const void *batch, emr_error *error)
+{
+    return emr_ensemble_train(w->ensemble, batch, NULL, error);
+}
+
+static emr_status take_fitted(const world *w, const void *batch, emr_error *error)
+{
+    const emr_ensemble_fit_options options = {.size = sizeof options, .n_steps = 2};
+    return emr_ensemble_fit(w->ensemble, batch, &options, NULL, error);
+}
+
+static emr_status take_votes(const world *w, const void *batch, emr_error *error)
+{
+    uint32_t answers[4];
+    (void)w;
+    return emr_ensemble_vote(batch, answers, error);
+}
+
+static emr_status take_best(const world *w, const void *batch, emr_error *error)
+{
+    size_t source, n_right;
+    (void)w;
+    return emr_ensemble_best_source(batch, &source, &n_right, error);
+}
+
+static void fill_fitting(const world *w, void *options)
+{
+    (void)w;
+    ((emr_ensemble_fit_options *)options)->n_steps = 2;
+}
+
+static emr_status take_fitting(const world *w, const void *options, emr_error *error)
+{
+    emr_ensemble_batch batch;
+    fill_batch(w, &batch);
+    return emr_ensemble_fit(w->ensemble, &batch, options, NULL, error);
+}
+
 static const taking takings[] = {
     {"emr_gram_options", sizeof(emr_gram_options), NULL, take_gram},
     {"emr_derive_options", sizeof(emr_derive_options), NULL, take_derive},
@@ -162,7 +317,21 @@ static const taking takings[] = {
     {"emr_pleas_width", sizeof(emr_pleas_width), fill_width, take_width},
     {"emr_regmean_options", sizeof(emr_regmean_options), fill_regmean, take_regmean},
     {"emr_fit_layer", sizeof(emr_fit_layer), fill_layer, take_layer},
-    {"emr_spectral_options", sizeof(emr_spectral_options), fill_spectral, take_spectral}};
+    {"emr_spectral_options", sizeof(emr_spectral_options), fill_spectral, take_spectral},
+    {"emr_logits", sizeof(emr_logits), fill_logits, take_logits},
+    {"emr_logits", sizeof(emr_logits), fill_logits, take_labelled},
+    {"emr_coefficients_options", sizeof(emr_coefficients_options), fill_coefficients, take_coefficients},
+    {"emr_adam", sizeof(emr_adam), NULL, take_adam},
+    {"emr_weights", sizeof(emr_weights), fill_target, take_target},
+    {"emr_surgery_options", sizeof(emr_surgery_options), fill_surgery, take_surgery},
+    {"emr_surgery_fit_options", sizeof(emr_surgery_fit_options), fill_steps, take_steps},
+    {"emr_ensemble_options", sizeof(emr_ensemble_options), fill_network, take_network},
+    {"emr_ensemble_batch", sizeof(emr_ensemble_batch), fill_batch, take_combined},
+    {"emr_ensemble_batch", sizeof(emr_ensemble_batch), fill_batch, take_trained},
+    {"emr_ensemble_batch", sizeof(emr_ensemble_batch), fill_batch, take_fitted},
+    {"emr_ensemble_batch", sizeof(emr_ensemble_batch), fill_batch, take_votes},
+    {"emr_ensemble_batch", sizeof(emr_ensemble_batch), fill_batch, take_best},
+    {"emr_ensemble_fit_options", sizeof(emr_ensemble_fit_options), fill_fitting, take_fitting}};
 
 static void check_taking(const world *w, const taking *t)
 {
@@ -235,12 +404,63 @@ static emr_status fill_zip_report(const world *w, void *filled)
     return closed(model, status);
 }
 
-static const filling fillings[] = {{"emr_gram_site", sizeof(emr_gram_site), fill_site},
-                                   {"emr_unit_group", sizeof(emr_unit_group), fill_group},
-                                   {"emr_fit_layer", sizeof(emr_fit_layer), fill_found_layer},
-                                   {"emr_head_units", sizeof(emr_head_units), fill_found_heads},
-                                   {"emr_match_report", sizeof(emr_match_report), fill_match_report},
-                                   {"emr_match_report", sizeof(emr_match_report), fill_zip_report}};
+static emr_status fill_coefficient(const world *w, void *filled)
+{
+    return emr_coefficients_get(w->coefficients, 0, 0, filled);
+}
+
+/* Each time from coefficients that have not moved. */
+static emr_status fill_step_report(const world *w, void *filled)
+{
+    emr_coefficients *c;
+    emr_coefficients_options options = EMR_INIT(emr_coefficients_options);
+    const float gradient[N_SECOND] = {1};
+    fill_coefficients(w, &options);
+    assert_int_equal(emr_coefficients_create(&c, &options, NULL), EMR_OK);
+    assert_int_equal(emr_coefficients_gradient(c, "fc1.bias", 0, N_SECOND, EMR_DTYPE_F32, gradient, NULL),
+                     EMR_OK);
+    emr_status status = emr_coefficients_step(c, filled, NULL);
+    emr_coefficients_destroy(&c);
+    return status;
+}
+
+static emr_status fill_surgery_report(const world *w, void *filled)
+{
+    emr_surgery *surgery;
+    emr_surgery_options options = EMR_INIT(emr_surgery_options);
+    emr_surgery_fit_options steps = {.size = sizeof steps, .n_steps = 2};
+    fill_surgery(w, &options);
+    assert_int_equal(emr_surgery_create(&surgery, &options, NULL), EMR_OK);
+    emr_status status = emr_surgery_fit(surgery, some_values, some_values, 2, &steps, filled, NULL);
+    emr_surgery_destroy(&surgery);
+    return status;
+}
+
+static emr_status fill_ensemble_report(const world *w, void *filled)
+{
+    emr_ensemble *ensemble;
+    emr_ensemble_options options = EMR_INIT(emr_ensemble_options);
+    emr_ensemble_batch batch;
+    const emr_ensemble_fit_options steps = {.size = sizeof steps, .n_steps = 2};
+    fill_network(w, &options);
+    fill_batch(w, &batch);
+    assert_int_equal(emr_ensemble_create(&ensemble, &options, NULL), EMR_OK);
+    emr_status status = emr_ensemble_fit(ensemble, &batch, &steps, filled, NULL);
+    emr_ensemble_destroy(&ensemble);
+    return status;
+}
+
+static const filling fillings[] = {
+    {"emr_gram_site", sizeof(emr_gram_site), fill_site},
+    {"emr_unit_group", sizeof(emr_unit_group), fill_group},
+    {"emr_fit_layer", sizeof(emr_fit_layer), fill_found_layer},
+    {"emr_head_units", sizeof(emr_head_units), fill_found_heads},
+    {"emr_match_report", sizeof(emr_match_report), fill_match_report},
+    {"emr_match_report", sizeof(emr_match_report), fill_zip_report},
+    {"emr_coefficient", sizeof(emr_coefficient), fill_coefficient},
+    {"emr_coefficients_report", sizeof(emr_coefficients_report), fill_step_report},
+    {"emr_surgery_report", sizeof(emr_surgery_report), fill_surgery_report},
+    {"emr_ensemble_report", sizeof(emr_ensemble_report), fill_ensemble_report}};
 
 static void check_filling(const world *w, const filling *f)
 {
@@ -279,11 +499,21 @@ static world make_world(void)
     w.heads = derived_spec(heads.model, llama_config);
     test_model_destroy(&heads);
     w.permutation = random_permutation(w.heads, 5);
+    emr_coefficients_options learned = EMR_INIT(emr_coefficients_options);
+    emr_surgery_options adapted = EMR_INIT(emr_surgery_options);
+    emr_ensemble_options weighed = EMR_INIT(emr_ensemble_options);
+    fill_coefficients(&w, &learned), fill_surgery(&w, &adapted), fill_network(&w, &weighed);
+    assert_int_equal(emr_coefficients_create(&w.coefficients, &learned, NULL), EMR_OK);
+    assert_int_equal(emr_surgery_create(&w.adapter, &adapted, NULL), EMR_OK);
+    assert_int_equal(emr_ensemble_create(&w.ensemble, &weighed, NULL), EMR_OK);
     return w;
 }
 
 static void free_world(world *w)
 {
+    emr_ensemble_destroy(&w->ensemble);
+    emr_surgery_destroy(&w->adapter);
+    emr_coefficients_destroy(&w->coefficients);
     emr_permutation_destroy(&w->permutation);
     emr_permutation_spec_destroy(&w->heads);
     emr_permutation_spec_destroy(&w->spec);

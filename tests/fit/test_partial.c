@@ -7,6 +7,7 @@
 #include <emr/fit/zip.h>
 
 #include <math.h>
+#include <stdio.h>
 
 static const char *const groups[] = {"hidden.0", "hidden.1"};
 static const uint64_t sizes[] = {N_FIRST, N_SECOND};
@@ -158,6 +159,29 @@ static void whole_and_separate_is_regmean(void **state)
     emr_model_destroy(&aligned);
     emr_gram_destroy(&own[0]);
     emr_gram_destroy(&own[1]);
+    free_world(&w);
+}
+
+/* Layers are solved when they are read, from sums that are still where they were. */
+static void a_merged_model_outlasts_more_sites(void **state)
+{
+    world w = make_world(11);
+    const uint64_t widths[2] = {2, 3};
+    emr_error error;
+    (void)state;
+    emr_model *model = merged(&w, w.b.model), *before = merged(&w, w.b.model);
+    double *expected = all_elements(before, "fc1.weight");
+    for (int i = 0; i < 40; i++) {
+        char name[16];
+        (void)snprintf(name, sizeof name, "more.%d", i);
+        assert_ok(emr_gram_add_site(w.gram, name, widths, NULL, &error), &error);
+    }
+    double *found = all_elements(model, "fc1.weight");
+    assert_memory_equal(found, expected, (size_t)N_SECOND * N_FIRST * sizeof *found);
+    free(found);
+    free(expected);
+    emr_model_destroy(&before);
+    emr_model_destroy(&model);
     free_world(&w);
 }
 
@@ -357,6 +381,7 @@ int main(void)
         cmocka_unit_test(equal_networks_come_back),
         cmocka_unit_test(whole_and_separate_is_regmean),
         cmocka_unit_test(globs_leave_tensors_out),
+        cmocka_unit_test(a_merged_model_outlasts_more_sites),
         cmocka_unit_test(what_cannot_be_is_refused),
         cmocka_unit_test(twins_are_zipped),
         cmocka_unit_test(models_of_other_shapes_are_not_zipped),

@@ -98,7 +98,7 @@ typedef struct emr_ensemble_report {
     double held_out_after;
     uint64_t n_steps; /* taken, */
     uint64_t n_best;  /* and of them those that were kept */
-    size_t n_held_out;
+    uint64_t n_held_out;
 } emr_ensemble_report;
 
 /* The network as a model, and so as a file: F64 tensors "x.down.weight", "x.up.weight", "l.down.weight", "l.up.weight", as linear layers

@@ -31,12 +31,21 @@ inline namespace EMR_HPP_NAMESPACE
 using gram_site = detail::sized<emr_gram_site>;
 using unit_group = detail::sized<emr_unit_group>;
 using match_report = detail::sized<emr_match_report>;
+using coefficient = detail::sized<emr_coefficient>;
+using coefficients_report = detail::sized<emr_coefficients_report>;
+using surgery_report = detail::sized<emr_surgery_report>;
+using ensemble_report = detail::sized<emr_ensemble_report>;
 
 // Filled by the host, or either way.
 using head_units = detail::sized<emr_head_units>;
 using derive_options = detail::sized<emr_derive_options>;
 using fit_layer = detail::sized<emr_fit_layer>;
 using pleas_width = detail::sized<emr_pleas_width>;
+using adam = detail::sized<emr_adam>;
+using surgery_fit_options = detail::sized<emr_surgery_fit_options>;
+using surgery_weights = detail::sized<emr_surgery_weights>;
+using ensemble_batch = detail::sized<emr_ensemble_batch>;
+using ensemble_fit_options = detail::sized<emr_ensemble_fit_options>;
 
 namespace detail
 {
@@ -48,6 +57,22 @@ template <class C> struct fit_options : resourceful<C> {
         return this;
     }
 };
+
+// EMR_EINVAL, where a range has not as many elements as it should.
+template <class T> returns<T> refused(const char *why)
+{
+    const failure failed(EMR_EINVAL, why);
+    if constexpr (std::is_void<T>::value)
+        return finish(EMR_EINVAL, failed.get());
+    else
+        return finish_with(T(), EMR_EINVAL, failed.get());
+}
+
+// How many rows of so many numbers; SIZE_MAX: not a whole number of them.
+inline std::size_t rows_of(std::size_t size, std::uint64_t width) noexcept
+{
+    return width && size % width == 0 ? static_cast<std::size_t>(size / width) : SIZE_MAX;
+}
 } // namespace detail
 
 using gram_options = detail::fit_options<emr_gram_options>;
@@ -56,6 +81,9 @@ using zip_options = detail::fit_options<emr_zip_options>;
 using pleas_options = detail::fit_options<emr_pleas_options>;
 using regmean_options = detail::fit_options<emr_regmean_options>;
 using spectral_options = detail::fit_options<emr_spectral_options>;
+using coefficients_options = detail::fit_options<emr_coefficients_options>;
+using surgery_options = detail::fit_options<emr_surgery_options>;
+using ensemble_options = detail::fit_options<emr_ensemble_options>;
 
 // One model's rows: of a range, which is borrowed for the call, with its elements' dtype; or of any.
 struct activations : detail::sized<emr_activations> {
@@ -124,8 +152,7 @@ class gram : public detail::handle<emr_gram, emr_gram_destroy>
                        list<std::uint8_t> keep = {})
     {
         if (!keep.empty() && keep.size() != n_rows)
-            return detail::finish(
-                EMR_EINVAL, failure(EMR_EINVAL, "keep does not say of each row whether it counts").get());
+            return detail::refused<void>("keep does not say of each row whether it counts");
         return detail::done([&](emr_error *why) {
             return emr_gram_feed(get(), site, rows.data(), n_rows, keep.empty() ? nullptr : keep.data(), why);
         });
@@ -147,8 +174,7 @@ class gram : public detail::handle<emr_gram, emr_gram_destroy>
     {
         const std::uint64_t outputs = weight && weight.rank() ? weight.shape()[0] : 0;
         if (mean.size() != outputs || variance.size() != outputs)
-            return detail::finish(EMR_EINVAL,
-                                  failure(EMR_EINVAL, "mean and variance are not as many as outputs").get());
+            return detail::refused<void>("mean and variance are not as many as outputs");
         return detail::done([&](emr_error *why) {
             return emr_gram_output_moments(get(), site, of_model, weight.get(), bias.get(), mean.data(),
                                            variance.data(), why);
@@ -283,7 +309,7 @@ inline returns<void> assign(span<const double> similarity, span<std::uint32_t> c
 {
     const std::size_t n = column_of_row.size();
     if (n ? similarity.size() / n != n || similarity.size() % n : similarity.size() != 0)
-        return detail::finish(EMR_EINVAL, failure(EMR_EINVAL, "the matrix has not n rows of n").get());
+        return detail::refused<void>("the matrix has not n rows of n");
     return detail::done([&](emr_error *why) {
         return emr_assign(similarity.data(), n, column_of_row.data(), allocator, why);
     });
@@ -325,6 +351,345 @@ inline returns<model> spectral_open_model(spectral_options options)
     return detail::made<model>(
         [&](emr_model **out, emr_error *why) { return emr_spectral_open_model(options.linked(), out, why); });
 }
+
+// -----------------------------------------------------------------------------------------------------------
+// Losses
+// -----------------------------------------------------------------------------------------------------------
+
+// Rows of so many logits, which are borrowed; not a whole number of them is none, which calls refuse.
+struct logits : detail::sized<emr_logits> {
+    logits() noexcept = default;
+    logits(span<const float> values, std::size_t columns) noexcept
+    {
+        const std::size_t rows = detail::rows_of(values.size(), columns);
+        data = values.data();
+        n_rows = rows == SIZE_MAX ? 0 : rows;
+        n_columns = columns;
+    }
+};
+
+namespace detail
+{
+// Whether a gradient is laid out as the logits, or not wanted.
+inline bool has_room(span<float> gradient, const logits &z) noexcept
+{
+    const std::size_t stride = z.row_stride ? z.row_stride : z.n_columns;
+    return gradient.empty() || (z.n_rows && gradient.size() >= z.n_columns &&
+                                (gradient.size() - z.n_columns) / (stride ? stride : 1) >= z.n_rows - 1);
+}
+} // namespace detail
+
+// The loss. Here and below: an empty gradient is not wanted.
+inline returns<double> entropy(const logits &z, span<float> gradient = {})
+{
+    if (!detail::has_room(gradient, z))
+        return detail::refused<double>("the gradient has not as many elements as the logits");
+    return detail::filled<double>(
+        [&](double *loss, emr_error *why) { return emr_entropy(&z, loss, gradient.data(), why); });
+}
+
+// A label for each row.
+inline returns<double> cross_entropy(const logits &z, list<std::uint32_t> labels, span<float> gradient = {})
+{
+    if (labels.size() != z.n_rows || !detail::has_room(gradient, z))
+        return detail::refused<double>("labels or the gradient are not as many as the logits ask for");
+    return detail::filled<double>([&](double *loss, emr_error *why) {
+        return emr_cross_entropy(&z, labels.data(), loss, gradient.data(), why);
+    });
+}
+
+// Of y and z [n, n_tokens, width]. With `adds`, the gradient is added to what is there.
+inline returns<double> l1(list<float> y, list<float> z, std::size_t n_tokens, std::size_t width,
+                          span<float> gradient = {}, bool adds = false)
+{
+    const std::size_t tokens = detail::rows_of(y.size(), width), n = detail::rows_of(tokens, n_tokens);
+    if (tokens == SIZE_MAX || n == SIZE_MAX || z.size() != y.size() ||
+        (!gradient.empty() && gradient.size() != y.size()))
+        return detail::refused<double>(
+            "features or the gradient are not samples of n_tokens tokens of width");
+    return detail::filled<double>([&](double *loss, emr_error *why) {
+        return emr_l1(y.data(), z.data(), n, n_tokens, width, adds, loss, gradient.data(), why);
+    });
+}
+
+// -----------------------------------------------------------------------------------------------------------
+// Coefficients that are learned
+// -----------------------------------------------------------------------------------------------------------
+
+class coefficients : public detail::handle<emr_coefficients, emr_coefficients_destroy>
+{
+  public:
+    using handle::handle;
+
+    static returns<coefficients> create(coefficients_options options)
+    {
+        return detail::made<coefficients>([&](emr_coefficients **out, emr_error *why) {
+            return emr_coefficients_create(out, options.linked(), why);
+        });
+    }
+
+    std::uint32_t n_tasks() const noexcept { return emr_coefficients_n_tasks(get()); }
+    std::uint32_t n_groups() const noexcept { return emr_coefficients_n_groups(get()); }
+    // Its name; nullptr past the end.
+    const char *group(std::uint32_t number) const noexcept { return emr_coefficients_group(get(), number); }
+    returns<std::uint32_t> find_group(zstring_view tensor) const
+    {
+        return detail::filled<std::uint32_t>([&](std::uint32_t *group, emr_error *why) {
+            return emr_coefficients_find_group(get(), tensor.c_str(), group, why);
+        });
+    }
+    returns<coefficient> get_coefficient(std::uint32_t task, std::uint32_t group) const
+    {
+        return detail::told<coefficient>(
+            [&](coefficient *info) { return emr_coefficients_get(get(), task, group, info); });
+    }
+    returns<void> set(std::uint32_t task, std::uint32_t group, double raw)
+    {
+        return detail::done(
+            [&](emr_error *why) { return emr_coefficients_set(get(), task, group, raw, why); });
+    }
+
+    // It outlives this one.
+    returns<model> open_model() const
+    {
+        return detail::made<model>(
+            [&](emr_model **out, emr_error *why) { return emr_coefficients_open_model(get(), out, why); });
+    }
+    returns<void> apply(list<weights> targets)
+    {
+        emr_error why;
+        emr_status status = emr_coefficients_apply(get(), targets.data(), targets.size(), &why);
+        if (status != EMR_OK)
+            detail::rethrow_of(targets);
+        return detail::finish(status, why);
+    }
+
+    // Of elements from `first` on, as many as the range has; or of any dtype.
+    template <class C, class T = std::remove_cv_t<detail::element_of<const C>>,
+              class = std::enable_if_t<detail::is_range_of<const C, const T>::value>>
+    returns<void> gradient(zstring_view tensor, std::uint64_t first, const C &values)
+    {
+        return gradient(tensor, first, std::size(values), dtype_of<T>, std::data(values));
+    }
+    returns<void> gradient(zstring_view tensor, std::uint64_t first, std::uint64_t count, emr_dtype as,
+                           const void *values)
+    {
+        return detail::done([&](emr_error *why) {
+            return emr_coefficients_gradient(get(), tensor.c_str(), first, count, as, values, why);
+        });
+    }
+    void clear() noexcept { emr_coefficients_clear(get()); }
+    returns<coefficients_report> step()
+    {
+        return detail::filled<coefficients_report>([&](coefficients_report *report, emr_error *why) {
+            return emr_coefficients_step(get(), report, why);
+        });
+    }
+
+    returns<model> open_state() const
+    {
+        return detail::made<model>(
+            [&](emr_model **out, emr_error *why) { return emr_coefficients_open_state(get(), out, why); });
+    }
+    returns<void> set_state(const model &saved)
+    {
+        return detail::done(
+            [&](emr_error *why) { return emr_coefficients_set_state(get(), saved.get(), why); });
+    }
+};
+
+// -----------------------------------------------------------------------------------------------------------
+// Adapters behind a merged model
+// -----------------------------------------------------------------------------------------------------------
+
+// Ranges are whole rows of width() features.
+class surgery : public detail::handle<emr_surgery, emr_surgery_destroy>
+{
+  public:
+    using handle::handle;
+
+    static returns<surgery> create(surgery_options options)
+    {
+        return detail::made<surgery>([&](emr_surgery **out, emr_error *why) {
+            return emr_surgery_create(out, options.linked(), why);
+        });
+    }
+    static returns<surgery> open(const model &saved, zstring_view place, surgery_options options = {})
+    {
+        return detail::made<surgery>([&](emr_surgery **out, emr_error *why) {
+            return emr_surgery_open(out, saved.get(), place.c_str(), options.linked(), why);
+        });
+    }
+
+    std::uint64_t width() const noexcept { return emr_surgery_width(get()); }
+    std::uint32_t rank() const noexcept { return emr_surgery_rank(get()); }
+
+    // y may be x.
+    returns<void> apply(list<float> x, span<float> y) const
+    {
+        if (!are_rows(x, y.size()))
+            return detail::refused<void>(uneven);
+        return detail::done(
+            [&](emr_error *why) { return emr_surgery_apply(get(), x.data(), y.data(), n_rows(x), why); });
+    }
+
+    // The loss before the step.
+    returns<double> train(list<float> x, list<float> z)
+    {
+        if (!are_rows(x, z.size()))
+            return detail::refused<double>(uneven);
+        return detail::filled<double>([&](double *loss, emr_error *why) {
+            return emr_surgery_train(get(), x.data(), z.data(), n_rows(x), loss, why);
+        });
+    }
+    returns<surgery_report> fit(list<float> x, list<float> z, const surgery_fit_options &options = {})
+    {
+        if (!are_rows(x, z.size()))
+            return detail::refused<surgery_report>(uneven);
+        return detail::filled<surgery_report>([&](surgery_report *report, emr_error *why) {
+            return emr_surgery_fit(get(), x.data(), z.data(), n_rows(x), &options, report, why);
+        });
+    }
+    // dx may be dy; empty: it is not wanted.
+    returns<void> backward(list<float> x, list<float> dy, span<float> dx = {})
+    {
+        if (!are_rows(x, dy.size()) || (!dx.empty() && dx.size() != x.size()))
+            return detail::refused<void>(uneven);
+        return detail::done([&](emr_error *why) {
+            return emr_surgery_backward(get(), x.data(), dy.data(), n_rows(x), dx.data(), why);
+        });
+    }
+    returns<void> step()
+    {
+        return detail::done([&](emr_error *why) { return emr_surgery_step(get(), why); });
+    }
+
+  private:
+    static constexpr const char *uneven = "features are not as many, or no whole rows of the adapter's width";
+
+    std::size_t n_rows(list<float> x) const noexcept { return detail::rows_of(x.size(), width()); }
+    bool are_rows(list<float> x, std::size_t others) const noexcept
+    {
+        return x.size() == others && n_rows(x) != SIZE_MAX;
+    }
+};
+
+// Adapters with a place each, as a model.
+inline returns<model> surgery_open_model(list<const emr_surgery *> adapters, list<const char *> places)
+{
+    if (adapters.size() != places.size())
+        return detail::refused<model>("places are not as many as adapters");
+    return detail::made<model>([&](emr_model **out, emr_error *why) {
+        return emr_surgery_open_model(adapters.data(), places.data(),
+                                      static_cast<std::uint32_t>(adapters.size()), out, why);
+    });
+}
+
+// `scratch` has room for a rank; y may be x.
+inline returns<void> surgery_apply_weights(const surgery_weights &adapter, list<float> x, span<float> y,
+                                           span<float> scratch)
+{
+    const std::size_t n = detail::rows_of(x.size(), adapter.width);
+    if (n == SIZE_MAX || y.size() != x.size() || scratch.size() < adapter.rank)
+        return detail::refused<void>(
+            "features are no whole rows of the adapter's width, or scratch is short");
+    return detail::finish(emr_surgery_apply_weights(&adapter, x.data(), y.data(), n, scratch.data()));
+}
+
+// -----------------------------------------------------------------------------------------------------------
+// Models that answer together
+// -----------------------------------------------------------------------------------------------------------
+
+class ensemble : public detail::handle<emr_ensemble, emr_ensemble_destroy>
+{
+  public:
+    using handle::handle;
+
+    static returns<ensemble> create(ensemble_options options)
+    {
+        return detail::made<ensemble>([&](emr_ensemble **out, emr_error *why) {
+            return emr_ensemble_create(out, options.linked(), why);
+        });
+    }
+    static returns<ensemble> open(const model &saved, ensemble_options options = {})
+    {
+        return detail::made<ensemble>([&](emr_ensemble **out, emr_error *why) {
+            return emr_ensemble_open(out, saved.get(), options.linked(), why);
+        });
+    }
+    returns<model> open_model() const
+    {
+        return detail::made<model>(
+            [&](emr_model **out, emr_error *why) { return emr_ensemble_open_model(get(), out, why); });
+    }
+
+    // `weights` [n, n_sources] and `out` [n, n_columns]; an empty one is not wanted.
+    returns<void> combine(const ensemble_batch &batch, span<float> weights, span<float> out) const
+    {
+        return combine_by(get(), batch, weights, out);
+    }
+    // All sources weigh the same.
+    static returns<void> combine_evenly(const ensemble_batch &batch, span<float> out)
+    {
+        return combine_by(nullptr, batch, {}, out);
+    }
+
+    // The loss before the step.
+    returns<double> train(const ensemble_batch &batch)
+    {
+        return detail::filled<double>(
+            [&](double *loss, emr_error *why) { return emr_ensemble_train(get(), &batch, loss, why); });
+    }
+    returns<ensemble_report> fit(const ensemble_batch &batch, const ensemble_fit_options &options = {})
+    {
+        return detail::filled<ensemble_report>([&](ensemble_report *report, emr_error *why) {
+            return emr_ensemble_fit(get(), &batch, &options, report, why);
+        });
+    }
+
+    // An answer for each sample.
+    static returns<void> vote(const ensemble_batch &batch, span<std::uint32_t> answers)
+    {
+        if (answers.size() != batch.n)
+            return detail::refused<void>("answers are not as many as samples");
+        return detail::done([&](emr_error *why) { return emr_ensemble_vote(&batch, answers.data(), why); });
+    }
+    struct best {
+        std::size_t source, n_right;
+    };
+    static returns<best> best_source(const ensemble_batch &batch)
+    {
+        return detail::filled<best>([&](best *found, emr_error *why) {
+            return emr_ensemble_best_source(&batch, &found->source, &found->n_right, why);
+        });
+    }
+    // Of [n, n_tokens, width], x [n, width]. `keep` is of as many tokens, or empty: none is padding.
+    static returns<void> pool(list<float> embeddings, std::size_t n_tokens, span<float> x, std::size_t width,
+                              list<std::uint8_t> keep = {})
+    {
+        const std::size_t n = detail::rows_of(x.size(), width),
+                          tokens = detail::rows_of(embeddings.size(), width);
+        if (n == SIZE_MAX || tokens == SIZE_MAX || detail::rows_of(tokens, n_tokens) != n ||
+            (!keep.empty() && keep.size() != tokens))
+            return detail::refused<void>("embeddings, x or keep are not inputs of n_tokens tokens of width");
+        return detail::done([&](emr_error *why) {
+            return emr_ensemble_pool(embeddings.data(), n, n_tokens, width,
+                                     keep.empty() ? nullptr : keep.data(), x.data(), why);
+        });
+    }
+
+  private:
+    static returns<void> combine_by(const emr_ensemble *by, const ensemble_batch &batch, span<float> weights,
+                                    span<float> out)
+    {
+        if ((!weights.empty() && detail::rows_of(weights.size(), batch.n_sources) != batch.n) ||
+            (!out.empty() && detail::rows_of(out.size(), batch.n_columns) != batch.n))
+            return detail::refused<void>("weights or out are not as many as the batch asks for");
+        return detail::done([&](emr_error *why) {
+            return emr_ensemble_combine(by, &batch, weights.data(), out.data(), why);
+        });
+    }
+};
 
 } // namespace EMR_HPP_NAMESPACE
 } // namespace emr
