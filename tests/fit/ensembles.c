@@ -165,5 +165,6 @@ emr_ensemble *create_ensemble(uint32_t x_width, uint32_t key_width, const emr_re
 
 bool have_same_parameters(const emr_ensemble *a, const emr_ensemble *b)
 {
-    return memcmp(a->parameters, b->parameters, 3 * a->n_parameters * sizeof(double)) == 0;
+    return memcmp(a->parameters, b->parameters, 3 * a->n_parameters * sizeof(double)) == 0 &&
+           memcmp(&a->time, &b->time, sizeof a->time) == 0;
 }

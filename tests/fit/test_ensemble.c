@@ -117,13 +117,14 @@ static void weights_and_mix_are_the_formula(void **state)
     }
 }
 
-static void compare_gradient(network *n, const emr_ensemble_batch *b)
+/* That of the loss written out, by its differences, of parts from `first` on. */
+static void compare_gradient(network *n, const emr_ensemble_batch *b, int first)
 {
     emr_ensemble *e = open_network(n, NULL);
     double loss, *gradient = find_gradient(e, b, &loss), largest = 0, worst = 0;
     const double step = 1e-5;
-    assert_true(is_near(loss, write_out_loss(n, b), 1e-12));
-    for (int part = 0; part < (n->has_norm ? PARTS : X_SCALE); part++)
+    assert_true(is_near(loss, write_out_loss(n, b), 1e-11));
+    for (int part = first; part < (n->has_norm ? PARTS : X_SCALE); part++)
         for (size_t i = 0; i < part_size(n, part); i++) {
             double at = n->parts[part][i];
             n->parts[part][i] = at + step;
@@ -146,8 +147,8 @@ static void gradients_are_differences(void **state)
         network n = small_network(i & 1, i & 2, i & 4, 40 + (uint64_t)i);
         samples s = make_samples(9, 3, i & 8 ? 1 : 3, 5, i & 8 ? 3 : 0, 5 + (uint64_t)i),
                 keyed = make_samples(4, 5, 6, 5, 3, 6);
-        compare_gradient(&n, &s.batch);
-        compare_gradient(&n, &keyed.batch);
+        compare_gradient(&n, &s.batch, X_DOWN);
+        compare_gradient(&n, &keyed.batch, X_DOWN);
         free_samples(&s);
         free_samples(&keyed);
         free_network(&n);
@@ -157,12 +158,12 @@ static void gradients_are_differences(void **state)
 /* Many samples in blocks, wide keys in pieces: the same as the sum of what each gives alone. */
 static void sums_do_not_depend_on_blocks(void **state)
 {
-    network n = make_network((network){300, 9, 270, 17, 10, true, false, false, 20, {NULL}}, 8);
+    network n = make_network((network){300, 9, 270, 259, 10, true, false, false, 20, {NULL}}, 8);
     samples s = make_samples(71, 2, 3, 300, 270, 9);
     emr_ensemble *e = open_network(&n, NULL);
     double loss, *gradient = find_gradient(e, &s.batch, &loss), *sum = calloc(e->n_parameters, sizeof *sum);
     (void)state;
-    assert_true(is_near(loss, write_out_loss(&n, &s.batch), 1e-11));
+    compare_gradient(&n, &s.batch, X_SCALE);
     assert_written_out(&n, e, &s.batch);
     for (size_t i = 0; i < 71; i++) {
         emr_ensemble_batch one = s.batch;

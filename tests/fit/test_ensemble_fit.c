@@ -90,12 +90,14 @@ static void fitting_stops_early_and_goes_back(void **state)
     options.seed = 4;
     options.n_batch = 10;
     assert_ok(emr_ensemble_fit(e, &s.batch, &options, &report, &error), &error);
+    assert_true(report.n_best > 0);
     assert_int_equal(report.n_steps, report.n_best + 30);
     assert_true(report.n_steps < 500 && report.held_out_after <= report.held_out_before);
     options.n_steps = report.n_best;
-    if (report.n_best)
-        assert_ok(emr_ensemble_fit(again, &s.batch, &options, &exact, &error), &error);
+    assert_ok(emr_ensemble_fit(again, &s.batch, &options, &exact, &error), &error);
     assert_true(have_same_parameters(e, again)); /* Adam's state among them: fitting goes on from there */
+    const fit_adam_time time = fit_adam_time_after(&e->adam, report.n_best);
+    assert_memory_equal(&e->time, &time, sizeof time);
 
     options.n_steps = 400;
     options.patience = 400;
@@ -108,6 +110,35 @@ static void fitting_stops_early_and_goes_back(void **state)
     emr_ensemble_destroy(&e);
     emr_ensemble_destroy(&again);
     emr_ensemble_destroy(&all);
+    free_samples(&s);
+}
+
+/* With one step more the loss of what is held out is less, or all stays as it was. */
+static void best_steps_are_kept(void **state)
+{
+    samples s = make_samples(60, 5, 4, 20, 12, 22);
+    const emr_adam adam = {.size = sizeof adam, .lr = 1e-2};
+    emr_ensemble_fit_options options = EMR_INIT(emr_ensemble_fit_options);
+    emr_ensemble_report before = EMR_INIT(emr_ensemble_report);
+    uint64_t n_kept = 0;
+    (void)state;
+    options.n_batch = 9;
+    for (options.n_steps = 1; options.n_steps <= 40; options.n_steps++) {
+        emr_ensemble *e = create_ensemble(20, 12, NULL, &adam);
+        emr_ensemble_report report = EMR_INIT(emr_ensemble_report);
+        emr_error error;
+        assert_ok(emr_ensemble_fit(e, &s.batch, &options, &report, &error), &error);
+        assert_int_equal(report.n_steps, options.n_steps);
+        if (options.n_steps > 1 && report.n_best == options.n_steps)
+            assert_true(report.held_out_after < before.held_out_after);
+        else if (options.n_steps > 1)
+            assert_true(report.n_best == before.n_best && report.held_out_after >= before.held_out_after &&
+                        report.held_out_after <= before.held_out_after);
+        n_kept += report.n_best == options.n_steps;
+        before = report;
+        emr_ensemble_destroy(&e);
+    }
+    assert_true(n_kept > 2 && n_kept < 38);
     free_samples(&s);
 }
 
@@ -239,9 +270,13 @@ static void divergence_is_told(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(it_learns_whom_to_trust),    cmocka_unit_test(fitting_stops_early_and_goes_back),
-        cmocka_unit_test(labels_are_held_out_evenly), cmocka_unit_test(bits_do_not_depend_on_threads),
-        cmocka_unit_test(fitting_can_be_stopped),     cmocka_unit_test(divergence_is_told),
+        cmocka_unit_test(it_learns_whom_to_trust),
+        cmocka_unit_test(fitting_stops_early_and_goes_back),
+        cmocka_unit_test(best_steps_are_kept),
+        cmocka_unit_test(labels_are_held_out_evenly),
+        cmocka_unit_test(bits_do_not_depend_on_threads),
+        cmocka_unit_test(fitting_can_be_stopped),
+        cmocka_unit_test(divergence_is_told),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

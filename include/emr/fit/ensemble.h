@@ -53,9 +53,9 @@ typedef struct emr_ensemble_options {
     const emr_adam *adam;  /* NULL: all defaults */
     uint64_t seed;         /* of D and U: uniform in +-1/sqrt(columns), drawn as docs/fitting.md has it */
     double temperature;    /* above 0; 0: 1 */
-    uint32_t x_width;      /* of x, at least 1 */
-    uint32_t key_width;    /* of a source's key, at least 1 */
-    uint32_t x_hidden;     /* rows of D_x; 0: 32 */
+    uint32_t x_width;      /* of x, 1 to 2^24 */
+    uint32_t key_width;    /* of a source's key, 1 to 2^24 */
+    uint32_t x_hidden;     /* rows of D_x; 0: 32; at most 65,536, as the others */
     uint32_t key_hidden;   /* rows of D_l; 0: 32 */
     uint32_t shared_width; /* rows of U_x and U_l; 0: 64 */
     uint32_t
@@ -83,8 +83,8 @@ typedef struct emr_ensemble_fit_options {
     size_t n_batch;   /* samples in a step; 0: all */
     uint64_t seed;    /* of which samples are held out, and of the others' order */
     double
-        held_out; /* share of the samples on which it is decided when to stop, at least one of each label that has three or more; with
-                          use_held_out, 0 to 0.9, 0: none, and all steps are taken; else 0.25 */
+        held_out; /* share of each label's samples on which it is decided when to stop, at least one of three or more, and never all;
+                          with use_held_out, 0 to 0.9, 0: none, and all steps are taken; else 0.25 */
     uint32_t
         patience; /* stops after as many steps without a smaller loss there, and goes back to the best; 0: 50 */
     uint32_t use_held_out;
@@ -121,8 +121,8 @@ EMR_API emr_status emr_ensemble_open_model(const emr_ensemble *ensemble, emr_mod
 
 /* `weights` [n, n_sources]: a; `out` [n, n_columns]: what they make of the values. Either may be NULL.
  * - ensemble NULL: all sources weigh the same, the uniform ensemble; logits are mixed.
- * - EMR_EINVAL: widths are not those of the ensemble; a size of 0. EMR_ENONFINITE: a value is not finite; the sentence names sample and
- *   source. Nothing is written then. */
+ * - EMR_EINVAL: widths are not those of the ensemble; a size of 0. EMR_ENONFINITE: a value is not finite, and the sentence names sample and
+ *   source; or the network's own numbers overflow. Nothing is written then. */
 EMR_API emr_status emr_ensemble_combine(const emr_ensemble *ensemble, const emr_ensemble_batch *batch,
                                         float *weights, float *out, emr_error *error);
 
@@ -131,8 +131,8 @@ EMR_API emr_status emr_ensemble_combine(const emr_ensemble *ensemble, const emr_
 EMR_API emr_status emr_ensemble_train(emr_ensemble *ensemble, const emr_ensemble_batch *batch, double *loss,
                                       emr_error *error);
 
-/* Many of them, until what was held out gets no better. `options` and `report` may be NULL. After EMR_ECANCELED the best so far
- * is kept. */
+/* Many of them, until what was held out gets no better. `options` and `report` may be NULL. After EMR_ECANCELED, and EMR_ENONFINITE
+ * where steps were so long that the network's numbers overflow, the best so far is kept (with nothing held out: the last step). */
 EMR_API emr_status emr_ensemble_fit(emr_ensemble *ensemble, const emr_ensemble_batch *batch,
                                     const emr_ensemble_fit_options *options, emr_ensemble_report *report,
                                     emr_error *error);
