@@ -1,5 +1,7 @@
-/* learning.c - libemr-fit: a step of AdaMerging on checkpoints in files, page cache warm, against reading the tasks' weights twice: once
- * for products with the gradient, once for merging. */
+/* learning.c - libemr-fit: a step of AdaMerging on checkpoints in files, page cache warm, against plainly reading the tasks' weights
+ * twice, once for products with the gradient and once for merging; and against moving all bytes that a step must: the base's
+ * twice, too, the gradient's in, the merged weights' out. */
+#include "bandwidth.h"
 #include "measure.h"
 #include "merging.h"
 #include "model_files.h"
@@ -55,22 +57,28 @@ static void step(void *arg)
     apply_merged(arg);
 }
 
-/* A share of every task's tensors. */
+/* A share of a model's tensors; with `merged`, which is as large, what is read is written there. */
+static void move_share(const learning *l, const emr_model *model, size_t share, uint8_t *merged)
+{
+    uint8_t bytes[READ_BYTES];
+    emr_error error;
+    for (uint32_t i = 0; i < emr_model_n_tensors(model); i++) {
+        const emr_tensor *tensor = emr_model_tensor(model, i);
+        const size_t total = (size_t)emr_tensor_bytes(tensor), k = l->team->executor->concurrency;
+        const size_t end = share_begin(total, share + 1, k, READ_BYTES);
+        for (size_t at = share_begin(total, share, k, READ_BYTES); at < end; at += READ_BYTES) {
+            size_t n = end - at < READ_BYTES ? end - at : READ_BYTES;
+            check(emr_tensor_read(tensor, at, merged ? merged + at : bytes, n, &error), &error);
+        }
+        merged += merged ? total : 0;
+    }
+}
+
 static void read_share(void *arg, size_t share)
 {
     const learning *l = arg;
-    uint8_t bytes[READ_BYTES];
-    emr_error error;
     for (unsigned task = 1; task <= l->n_tasks; task++)
-        for (uint32_t i = 0; i < emr_model_n_tensors(l->models[task]); i++) {
-            const emr_tensor *tensor = emr_model_tensor(l->models[task], i);
-            const size_t total = (size_t)emr_tensor_bytes(tensor), k = l->team->executor->concurrency;
-            const size_t end = share_begin(total, share + 1, k, READ_BYTES);
-            for (size_t at = share_begin(total, share, k, READ_BYTES); at < end; at += READ_BYTES) {
-                size_t n = end - at < READ_BYTES ? end - at : READ_BYTES;
-                check(emr_tensor_read(tensor, at, bytes, n, &error), &error);
-            }
-        }
+        move_share(l, l->models[task], share, NULL);
 }
 
 static void read_twice(void *arg)
@@ -78,6 +86,36 @@ static void read_twice(void *arg)
     const learning *l = arg;
     for (int pass = 0; pass < 2; pass++)
         team_run(l->team, l->team->executor->concurrency, read_share, arg);
+}
+
+/* A share of the gradient of every tensor. */
+static void read_gradient(const learning *l, size_t share)
+{
+    for (uint32_t i = 0; i < emr_model_n_tensors(l->models[0]); i++) {
+        const size_t n = (size_t)emr_tensor_count(emr_model_tensor(l->models[0], i)) / (READ_UNIT / 4) *
+                         (READ_UNIT / 4),
+                     k = l->team->executor->concurrency;
+        const size_t first = share_begin(n, share, k, READ_UNIT / 4),
+                     end = share_begin(n, share + 1, k, READ_UNIT / 4);
+        volatile uint64_t sum = read_through(l->gradient + first, (end - first) * sizeof *l->gradient);
+        (void)sum;
+    }
+}
+
+static void move_all(void *arg, size_t share)
+{
+    const learning *l = arg;
+    read_share(arg, share);
+    move_share(l, l->models[0], share, NULL);
+    read_gradient(l, share);
+    read_share(arg, share);
+    move_share(l, l->models[0], share, l->merged);
+}
+
+static void move_plainly(void *arg)
+{
+    const learning *l = arg;
+    team_run(l->team, l->team->executor->concurrency, move_all, arg);
 }
 
 static void open_coefficients(learning *l)
@@ -129,7 +167,9 @@ static void measure(const settings *s, const team *t, const model_recipe *recipe
         (unsigned)(l.params >> 20), threads_of(s->threads).text);
     row(seconds_of(take_gradients, &l), "s", no_bar(), "coefficients: %s, of it gradients", dtype);
     row(seconds_of(apply_merged, &l), "s", no_bar(), "coefficients: %s, of it merged weights", dtype);
-    row(c.ratio, "x", at_most(1.3), "coefficients: %s, time of reading the tasks twice", dtype);
+    row(c.ratio, "x", no_bar(), "coefficients: %s, time of reading the tasks twice", dtype);
+    c = take_turns(s->runs, step, move_plainly, &l);
+    row(c.ratio, "x", at_most(1.3), "coefficients: %s, time of moving the same bytes plainly", dtype);
     emr_coefficients_destroy(&l.coefficients);
     release_large(l.gradient, (size_t)largest * sizeof *l.gradient);
     release_large(l.merged, (size_t)bytes);

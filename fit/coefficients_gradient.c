@@ -36,15 +36,15 @@ static emr_status add_piece(const handed *h, uint64_t first, size_t n, double *l
     const fit_range range = {h->c->stream.tensor, first, n};
     const size_t n_blocks = (n + BLOCK - 1) / BLOCK;
     double *g = room->sums;
-    float *tau;
+    fit_source tau;
     emr_status status = fit_vectors_begin(v, &range, room, error);
     copy_gradient(h, first, n, room->stored);
     for (size_t i = 0; i < n_blocks * BLOCK; i++)
         g[i] = i < n ? (double)((float *)room->stored)[i] : 0;
     for (uint32_t t = 0; !status && t < v->n_tasks; t++) {
         status = fit_vectors_read(v, &range, t, room, &tau, error);
-        memset(tau + n, 0, (n_blocks * BLOCK - n) * sizeof *tau);
-        v->dots->add_products(lanes + t * LANES, g, tau, n_blocks);
+        if (!status)
+            v->dots->add_products(lanes + t * LANES, g, &tau, n_blocks);
     }
     return status;
 }

@@ -1,14 +1,14 @@
 /* dots.c - the kernels' specification, and which variant this processor takes. */
 #include "dots.h"
 
-static void add_block(double lanes[FIT_DOT_LANES], const double *g, const float *tau)
+static void add_block(double lanes[FIT_DOT_LANES], const double *g, const fit_source *tau, size_t first)
 {
-    double pair[8][16], half[2][16], h[8];
+    double x[FIT_DOT_BLOCK], pair[8][16], half[2][16], h[8];
+    for (size_t i = 0; i < FIT_DOT_BLOCK; i++)
+        x[i] = g[first + i] * (double)fit_source_at(tau, first + i);
     for (size_t k = 0; k < 8; k++)
-        for (size_t j = 0; j < 16; j++) {
-            size_t i = 32 * k + j;
-            pair[k][j] = g[i] * (double)tau[i] + g[i + 16] * (double)tau[i + 16];
-        }
+        for (size_t j = 0; j < 16; j++)
+            pair[k][j] = x[32 * k + j] + x[32 * k + 16 + j];
     for (size_t m = 0; m < 2; m++)
         for (size_t j = 0; j < 16; j++)
             half[m][j] = ((pair[4 * m][j] + pair[4 * m + 1][j]) + pair[4 * m + 2][j]) + pair[4 * m + 3][j];
@@ -18,26 +18,20 @@ static void add_block(double lanes[FIT_DOT_LANES], const double *g, const float 
         lanes[j] += h[j] + h[j + 4];
 }
 
-static void plain_add_products(double lanes[FIT_DOT_LANES], const double *g, const float *tau,
+static void plain_add_products(double lanes[FIT_DOT_LANES], const double *g, const fit_source *tau,
                                size_t n_blocks)
 {
-    for (size_t i = 0; i < n_blocks * FIT_DOT_BLOCK; i += FIT_DOT_BLOCK)
-        add_block(lanes, g + i, tau + i);
+    for (size_t i = 0; i < n_blocks; i++)
+        add_block(lanes, g, tau, i * FIT_DOT_BLOCK);
 }
 
-static void plain_subtract(float *tau, const float *base, size_t n)
+static void plain_add_scaled(float *w, float lambda, const fit_source *tau, size_t n)
 {
     for (size_t i = 0; i < n; i++)
-        tau[i] -= base[i];
+        w[i] += lambda * fit_source_at(tau, i);
 }
 
-static void plain_add_scaled(float *w, float lambda, const float *tau, size_t n)
-{
-    for (size_t i = 0; i < n; i++)
-        w[i] += lambda * tau[i];
-}
-
-const fit_dots fit_dots_c = {"c", plain_add_products, plain_subtract, plain_add_scaled};
+const fit_dots fit_dots_c = {"c", plain_add_products, plain_add_scaled};
 
 const fit_dots *fit_dots_at(size_t i)
 {

@@ -1,5 +1,5 @@
-/* dots.h - what is done to the elements of task vectors, as kernels: gradients' products with them in a fixed order of sums, their
- * differences from the base, and their shares in merged weights.
+/* dots.h - what is done to the elements of task vectors, as kernels: gradients' products with them in a fixed order of sums, and
+ * their shares in merged weights. A task vector is taken from weights as they are stored.
  *
  * A product's terms x[i] = g[i] tau[i], exact in f64, are added up in blocks of 256 and chunks of 16,384 elements from the tensor's first
  * (rule `l2` of docs/algorithm.md):
@@ -15,17 +15,25 @@
 #define EMR_FIT_DOTS_H
 
 #include <stddef.h>
+#include <stdint.h>
+#include <string.h>
 
 enum { FIT_DOT_BLOCK = 256, FIT_DOT_CHUNK = 16384, FIT_DOT_LANES = 4 };
+
+/* tau = W - W_0 in f32. */
+typedef struct fit_source {
+    const float *floats;
+    const uint16_t *halves; /* BF16, instead of floats; little-endian processors */
+    const float *base;      /* NULL: W are tau itself */
+} fit_source;
 
 typedef struct fit_dots {
     const char *name;
     /* The lanes, moved on by whole blocks; g are floats, widened. */
-    void (*add_products)(double lanes[FIT_DOT_LANES], const double *g, const float *tau, size_t n_blocks);
-    /* tau = tau - base */
-    void (*subtract)(float *tau, const float *base, size_t n);
+    void (*add_products)(double lanes[FIT_DOT_LANES], const double *g, const fit_source *tau,
+                         size_t n_blocks);
     /* w = w + lambda tau, product and sum each rounded */
-    void (*add_scaled)(float *w, float lambda, const float *tau, size_t n);
+    void (*add_scaled)(float *w, float lambda, const fit_source *tau, size_t n);
 } fit_dots;
 
 extern const fit_dots fit_dots_c; /* the specification */
@@ -36,6 +44,18 @@ const fit_dots *fit_dots_select(void);
 
 /* All that are built and can run here, the specification first; NULL past the end. */
 const fit_dots *fit_dots_at(size_t i);
+
+static inline float fit_source_at(const fit_source *s, size_t i)
+{
+    float w;
+    if (s->halves) {
+        uint32_t bits = (uint32_t)s->halves[i] << 16;
+        memcpy(&w, &bits, sizeof w);
+    } else {
+        w = s->floats[i];
+    }
+    return s->base ? w - s->base[i] : w;
+}
 
 static inline double fit_dot_total(const double lanes[FIT_DOT_LANES])
 {

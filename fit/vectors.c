@@ -78,28 +78,56 @@ static emr_status read_wide(const fit_vectors *v, const fit_range *r, uint32_t t
     return status;
 }
 
-static emr_status read_vector(const fit_vectors *v, const fit_range *r, uint32_t t, float *tau,
-                              fit_room *room, emr_error *error)
+static bool is_little_endian(void)
+{
+    const uint16_t one = 1;
+    return *(const uint8_t *)&one == 1;
+}
+
+/* What is behind them, up to the end of a block, is +0. */
+static void fill_up(void *elements, size_t n, size_t bytes)
+{
+    memset((char *)elements + n * bytes, 0, (FIT_DOT_BLOCK - n % FIT_DOT_BLOCK) % FIT_DOT_BLOCK * bytes);
+}
+
+/* As it is used best: BF16 as stored, F64 as differences, all others as F32. `tau` has room. */
+static emr_status read_source(const fit_vectors *v, const fit_range *r, uint32_t t, float *tau,
+                              fit_room *room, fit_source *source, emr_error *error)
 {
     const fit_vector_tensor *tensor = &v->tensors[r->tensor];
+    const emr_tensor *task = tensor->tasks[t];
+    const bool is_wide = is_double(task) || (is_double(tensor->base) && !v->are_vectors);
     emr_status status;
-    if (is_double(tensor->tasks[t]) || (is_double(tensor->base) && !v->are_vectors)) {
-        status = read_wide(v, r, t, room, error);
-        return status ? status : emr_convert(EMR_DTYPE_F32, tau, EMR_DTYPE_F64, room->doubles[1], r->n);
+    *source = (fit_source){.floats = tau, .base = v->are_vectors || is_wide ? NULL : room->base};
+    if (emr_tensor_dtype(task) == EMR_DTYPE_BF16 && !is_wide && is_little_endian()) {
+        *source = (fit_source){.halves = room->stored, .base = source->base};
+        status = emr_tensor_read(task, r->first * 2, room->stored, r->n * 2, error);
+        fill_up(room->stored, r->n, 2);
+        return status;
     }
-    status = read_values(tensor->tasks[t], r, EMR_DTYPE_F32, tau, room, error);
-    if (!status && !v->are_vectors)
-        v->dots->subtract(tau, room->base, r->n);
+    status =
+        is_wide ? read_wide(v, r, t, room, error) : read_values(task, r, EMR_DTYPE_F32, tau, room, error);
+    if (!status && is_wide)
+        status = emr_convert(EMR_DTYPE_F32, tau, EMR_DTYPE_F64, room->doubles[1], r->n);
+    fill_up(tau, r->n, sizeof *tau);
     return status;
 }
 
+/* With thresholds, all tasks' tau. */
 emr_status fit_vectors_read_all(const fit_vectors *v, const fit_range *r, fit_room *room, emr_error *error)
 {
     const emr_tensor *base = v->tensors[r->tensor].base;
+    fit_source source;
     emr_status status =
         v->are_vectors ? EMR_OK : read_values(base, r, EMR_DTYPE_F32, room->base, room, error);
-    for (uint32_t t = 0; !status && v->thresholds && t < v->n_tasks; t++)
-        status = read_vector(v, r, t, room->tau + t * room->stride, room, error);
+    fill_up(room->base, r->n, sizeof *room->base);
+    for (uint32_t t = 0; !status && v->thresholds && t < v->n_tasks; t++) {
+        float *tau = room->tau + t * room->stride;
+        status = read_source(v, r, t, tau, room, &source, error);
+        for (size_t i = 0; !status && i < r->n; i++)
+            tau[i] = fit_source_at(&source, i);
+        fill_up(tau, r->n, sizeof *tau);
+    }
     return status;
 }
 
@@ -111,11 +139,13 @@ emr_status fit_vectors_begin(const fit_vectors *v, const fit_range *r, fit_room 
     return status;
 }
 
-emr_status fit_vectors_read(const fit_vectors *v, const fit_range *r, uint32_t t, fit_room *room, float **tau,
-                            emr_error *error)
+emr_status fit_vectors_read(const fit_vectors *v, const fit_range *r, uint32_t t, fit_room *room,
+                            fit_source *tau, emr_error *error)
 {
-    *tau = v->thresholds ? room->tau + t * room->stride : room->tau;
-    return v->thresholds ? EMR_OK : read_vector(v, r, t, *tau, room, error);
+    if (!v->thresholds)
+        return read_source(v, r, t, room->tau, room, tau, error);
+    *tau = (fit_source){.floats = room->tau + t * room->stride};
+    return EMR_OK;
 }
 
 static emr_status merge_floats(const fit_vectors *v, const fit_merging *m, const fit_range *r, fit_room *room,
@@ -129,12 +159,13 @@ static emr_status merge_floats(const fit_vectors *v, const fit_merging *m, const
     else
         memcpy(w, room->base, r->n * sizeof *w);
     for (uint32_t t = 0; !status && t < v->n_tasks; t++) {
-        float lambda = (float)m->lambdas[t], *tau;
+        float lambda = (float)m->lambdas[t];
+        fit_source tau;
         if (lambda == 0)
             continue;
         status = fit_vectors_read(v, r, t, room, &tau, error);
         if (!status)
-            v->dots->add_scaled(w, lambda, tau, r->n);
+            v->dots->add_scaled(w, lambda, &tau, r->n);
     }
     return status;
 }
@@ -163,11 +194,13 @@ emr_status fit_vectors_merge(const fit_vectors *v, const fit_merging *m, const f
                              fit_room *room, emr_error *error)
 {
     double *w = room->sums;
-    float *narrow = (float *)(void *)room->sums;
+    const bool is_in_place =
+        m->dtype == EMR_DTYPE_F32 && is_little_endian() && (uintptr_t)out % sizeof(float) == 0;
+    float *narrow = is_in_place ? out : (float *)(void *)room->sums;
     if (is_double(v->tensors[r->tensor].base)) {
         emr_status status = merge_doubles(v, m, r, room, w, error);
         return status ? status : emr_convert(m->dtype, out, EMR_DTYPE_F64, w, r->n);
     }
     emr_status status = merge_floats(v, m, r, room, narrow, error);
-    return status ? status : emr_convert(m->dtype, out, EMR_DTYPE_F32, narrow, r->n);
+    return status || is_in_place ? status : emr_convert(m->dtype, out, EMR_DTYPE_F32, narrow, r->n);
 }

@@ -62,9 +62,9 @@ emr_status fit_vectors_read_all(const fit_vectors *vectors, const fit_range *ran
 emr_status fit_vectors_begin(const fit_vectors *vectors, const fit_range *range, fit_room *room,
                              emr_error *error);
 
-/* Then tau of a task, in f32: in room->tau, until the next. Of F64 weights the difference is taken in f64. */
+/* Then tau of a task, in f32, until the next: filled up with +0 to whole blocks. Of F64 weights the difference is taken in f64. */
 emr_status fit_vectors_read(const fit_vectors *vectors, const fit_range *range, uint32_t task, fit_room *room,
-                            float **tau, emr_error *error);
+                            fit_source *tau, emr_error *error);
 
 /* W = W_0 + sum of lambda tau, tasks in order, but those whose lambda is 0; `without_base`: the sum alone. */
 typedef struct fit_merging {

@@ -45,7 +45,7 @@ static void sums_are_the_formula(void **state)
         exact += g[i] * (double)tau[i];
         scale += fabs(g[i] * (double)tau[i]);
     }
-    fit_dots_c.add_products(lanes, g, tau, BLOCKS);
+    fit_dots_c.add_products(lanes, g, &(fit_source){.floats = tau}, BLOCKS);
     for (size_t block = 0; block < BLOCKS; block++)
         for (int j = 0; j < 4; j++)
             wanted[j] += q_at(g + block * FIT_DOT_BLOCK, tau + block * FIT_DOT_BLOCK, j);
@@ -57,21 +57,37 @@ static void check_variant(const fit_dots *dots, size_t n, uint64_t seed)
 {
     float values[N + 1], tau[N + 1], base[N + 1], made[2][N + 1];
     double g[N], lanes[2][4] = {{0}};
+    uint16_t halves[N + 1];
     rng r = {seed};
     fill(&r, values, N + 1);
     fill(&r, tau, N + 1);
     fill(&r, base, N + 1);
+    assert_int_equal(emr_convert(EMR_DTYPE_BF16, halves, EMR_DTYPE_F32, tau, N + 1), EMR_OK);
     for (size_t i = 0; i < N; i++)
         g[i] = (double)values[i];
     const fit_dots *both[2] = {dots, &fit_dots_c};
-    for (int k = 0; k < 2; k++) {
-        both[k]->add_products(lanes[k], g, tau + 1, n / FIT_DOT_BLOCK); /* at any alignment of a float */
-        memcpy(made[k], base, sizeof base);
-        both[k]->subtract(made[k] + 1, tau + 1, n);
-        both[k]->add_scaled(made[k] + 1, 0.3f, values + 1, n);
+    for (int form = 0; form < 4; form++) { /* at any alignment of an element */
+        const fit_source source = {form & 1 ? NULL : tau + 1, form & 1 ? halves + 1 : NULL,
+                                   form & 2 ? base + 1 : NULL};
+        for (int k = 0; k < 2; k++) {
+            both[k]->add_products(lanes[k], g, &source, n / FIT_DOT_BLOCK);
+            memcpy(made[k], values, sizeof values);
+            both[k]->add_scaled(made[k] + 1, 0.3f, &source, n);
+        }
+        assert_memory_equal(lanes[0], lanes[1], sizeof lanes[0]);
+        assert_memory_equal(made[0], made[1], sizeof made[0]);
     }
-    assert_memory_equal(lanes[0], lanes[1], sizeof lanes[0]);
-    assert_memory_equal(made[0], made[1], sizeof made[0]);
+}
+
+static void sources_are_differences(void **state)
+{
+    static const uint16_t halves[] = {0x3f80, 0xc000}; /* 1, -2 */
+    static const float floats[] = {0.5f, 3}, base[] = {0.25f, 1};
+    (void)state;
+    assert_true(fit_source_at(&(fit_source){floats, NULL, NULL}, 1) == 3);
+    assert_true(fit_source_at(&(fit_source){floats, NULL, base}, 1) == 2);
+    assert_true(fit_source_at(&(fit_source){NULL, halves, NULL}, 1) == -2);
+    assert_true(fit_source_at(&(fit_source){NULL, halves, base}, 0) == 0.75f);
 }
 
 static void variants_are_the_specification(void **state)
@@ -90,6 +106,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(sums_are_the_formula),
+        cmocka_unit_test(sources_are_differences),
         cmocka_unit_test(variants_are_the_specification),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
