@@ -35,8 +35,8 @@ static const struct {
 };
 
 /* The loss with all coefficients moved along the gradient. */
-static emr_status loss_along(learner *l, const double gradient[N_TASKS][N_TENSORS], double distance,
-                             double *loss, emr_error *error)
+static emr_status loss_along(learner *l, double gradient[N_TASKS][N_TENSORS], double distance, double *loss,
+                             emr_error *error)
 {
     uint32_t n_groups = emr_coefficients_n_groups(l->coefficients);
     emr_status status = EMR_OK;
