@@ -33,7 +33,7 @@
  * threads, pieces, memory and processor, nor on the order in which tensors are handed in.
  *
  * NaN and infinity in weights: what is merged follows IEEE; with `keep` creating the handle is EMR_ENONFINITE, and so is a gradient
- * whose product with the task vector is not finite. A handle is used by one thread at a time. */
+ * whose product with the task vector is not finite. */
 #ifndef EMR_FIT_COEFFICIENTS_H
 #define EMR_FIT_COEFFICIENTS_H
 
