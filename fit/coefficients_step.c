@@ -21,7 +21,7 @@ static void softmax_of_tasks(const coefficient *of, uint32_t n, double *lambdas)
         lambdas[t] /= sum;
 }
 
-void coefficients_lambdas(const emr_coefficients *c, uint32_t group, double *lambdas)
+void fit_coefficients_lambdas(const emr_coefficients *c, uint32_t group, double *lambdas)
 {
     const coefficient *of = coefficient_at(c, 0, group);
     if (c->map == EMR_COEFFICIENT_MAP_SOFTMAX) {
@@ -65,7 +65,7 @@ static void find_gradients(const emr_coefficients *c, uint32_t group, double *gr
     }
     if (c->map != EMR_COEFFICIENT_MAP_SOFTMAX)
         return;
-    coefficients_lambdas(c, group, lambdas);
+    fit_coefficients_lambdas(c, group, lambdas);
     for (uint32_t t = 0; t < c->n_tasks; t++)
         mean += lambdas[t] * gradients[t];
     for (uint32_t t = 0; t < c->n_tasks; t++)
@@ -127,11 +127,11 @@ static emr_status check_step(const emr_coefficients *c, emr_error *error)
 static void move_group(emr_coefficients *c, uint32_t group, emr_coefficients_report *report)
 {
     double *before = c->lambdas + c->n_tasks;
-    coefficients_lambdas(c, group, before);
+    fit_coefficients_lambdas(c, group, before);
     find_gradients(c, group, c->gradients);
     for (uint32_t t = 0; t < c->n_tasks; t++)
         *coefficient_at(c, t, group) = move_raw(c, coefficient_at(c, t, group), c->gradients[t]);
-    coefficients_lambdas(c, group, c->lambdas);
+    fit_coefficients_lambdas(c, group, c->lambdas);
     for (uint32_t t = 0; t < c->n_tasks; t++)
         report->largest_move = fmax(report->largest_move, fabs(c->lambdas[t] - before[t]));
     report->n_moved += c->n_tasks;
@@ -139,7 +139,7 @@ static void move_group(emr_coefficients *c, uint32_t group, emr_coefficients_rep
 
 static void count_ends(const emr_coefficients *c, uint32_t group, emr_coefficients_report *report)
 {
-    coefficients_lambdas(c, group, c->lambdas);
+    fit_coefficients_lambdas(c, group, c->lambdas);
     for (uint32_t t = 0; t < c->n_tasks; t++) {
         report->n_low += c->lambdas[t] <= 0;
         report->n_high += c->lambdas[t] >= 1;
@@ -180,7 +180,7 @@ emr_status emr_coefficients_get(const emr_coefficients *c, uint32_t task, uint32
     if (task >= c->n_tasks || group >= c->n_groups)
         return EMR_ENOTFOUND;
     const coefficient *of = coefficient_at(c, task, group);
-    coefficients_lambdas(c, group, c->lambdas);
+    fit_coefficients_lambdas(c, group, c->lambdas);
     given.lambda = c->lambdas[task];
     given.raw = of->raw;
     given.gradient = gradient_of(c, task, group);
