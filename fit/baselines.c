@@ -35,7 +35,7 @@ emr_status emr_ensemble_vote(const emr_ensemble_batch *batch, uint32_t *answers,
     fit_host host;
     if (!answers)
         return emr_error_format(error, EMR_EINVAL, "emr_ensemble_vote: NULL");
-    emr_status status = ensemble_take(&s, NULL, batch, false, error);
+    emr_status status = fit_ensemble_take(&s, NULL, batch, false, error);
     if (!status)
         status = fit_host_take(&host, NULL, error);
     if (status)
@@ -65,7 +65,7 @@ emr_status emr_ensemble_best_source(const emr_ensemble_batch *batch, size_t *sou
     size_t best = 0, most = 0;
     if (!source || !n_right)
         return emr_error_format(error, EMR_EINVAL, "emr_ensemble_best_source: NULL");
-    emr_status status = ensemble_take(&s, NULL, batch, true, error);
+    emr_status status = fit_ensemble_take(&s, NULL, batch, true, error);
     if (status)
         return status;
     for (size_t j = 0; j < s.batch.n_sources; j++) {

@@ -176,7 +176,7 @@ emr_status emr_coefficients_create(emr_coefficients **coefficients, const emr_co
     if (!status)
         status = create_vectors(c, &o, error);
     if (!status)
-        status = coefficients_find_groups(c, &o, error);
+        status = fit_coefficients_find_groups(c, &o, error);
     if (!status)
         status = create_coefficients(c, initial_of(&o), error);
     if (!status && o.keep > 0) /* before the crew, whose memory it takes */
@@ -211,7 +211,7 @@ emr_status emr_coefficients_find_group(const emr_coefficients *c, const char *te
 {
     if (!c || !tensor || !group)
         return emr_error_format(error, EMR_EINVAL, "emr_coefficients_find_group: NULL");
-    uint32_t number = coefficients_find_tensor(c, tensor);
+    uint32_t number = fit_coefficients_find_tensor(c, tensor);
     if (number == NO_NUMBER)
         return emr_error_format(error, EMR_ENOTFOUND, "%F: tensor '%T' has no coefficient: the base %s",
                                 emr_model_name(c->vectors->base), tensor,

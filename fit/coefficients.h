@@ -58,14 +58,14 @@ struct emr_coefficients {
 
 /* coefficients_groups.c: which tensors are learned, and what group each belongs to. Fills vectors->tensors, groups, group_of, next and
  * by_name. */
-emr_status coefficients_find_groups(emr_coefficients *coefficients, const emr_coefficients_options *options,
-                                    emr_error *error);
+emr_status fit_coefficients_find_groups(emr_coefficients *coefficients,
+                                        const emr_coefficients_options *options, emr_error *error);
 
 /* The number of a tensor; NO_NUMBER: none that is merged. */
-uint32_t coefficients_find_tensor(const emr_coefficients *coefficients, const char *name);
+uint32_t fit_coefficients_find_tensor(const emr_coefficients *coefficients, const char *name);
 
 /* coefficients_step.c: of each task. */
-void coefficients_lambdas(const emr_coefficients *coefficients, uint32_t group, double *lambdas);
+void fit_coefficients_lambdas(const emr_coefficients *coefficients, uint32_t group, double *lambdas);
 
 static inline bool is_finite(double x)
 {

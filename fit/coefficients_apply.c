@@ -82,7 +82,7 @@ static emr_status resolve_target(emr_coefficients *c, const emr_weights *weights
         status = find_base(c, w, &t->base, error);
     if (status)
         return status;
-    t->tensor = coefficients_find_tensor(c, emr_tensor_name(t->base));
+    t->tensor = fit_coefficients_find_tensor(c, emr_tensor_name(t->base));
     t->dtype = w->dtype ? w->dtype : emr_tensor_dtype(t->base);
     t->without_base = w->without_base != 0;
     t->out = w->data;
@@ -122,7 +122,7 @@ static emr_status write_target(target *t, emr_error *error)
 {
     emr_coefficients *c = t->c;
     if (t->tensor != NO_NUMBER)
-        coefficients_lambdas(c, c->group_of[t->tensor], c->lambdas);
+        fit_coefficients_lambdas(c, c->group_of[t->tensor], c->lambdas);
     return fit_crew_run(&c->crew, (size_t)((t->count + c->vectors->piece - 1) / c->vectors->piece),
                         write_merged_piece, t, error);
 }

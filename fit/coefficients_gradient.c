@@ -225,7 +225,7 @@ emr_status emr_coefficients_gradient(emr_coefficients *c, const char *tensor, ui
 {
     if (!c || !tensor || (count && !gradient))
         return emr_error_format(error, EMR_EINVAL, "emr_coefficients_gradient: NULL");
-    uint32_t number = coefficients_find_tensor(c, tensor);
+    uint32_t number = fit_coefficients_find_tensor(c, tensor);
     if (number == NO_NUMBER && !emr_model_find_tensor(c->vectors->base, tensor))
         return emr_error_format(error, EMR_ENOTFOUND, "%F: the base has no tensor '%T'",
                                 emr_model_name(c->vectors->base), tensor);

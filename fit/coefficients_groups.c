@@ -206,7 +206,8 @@ static void sort_names(emr_coefficients *c)
     }
 }
 
-emr_status coefficients_find_groups(emr_coefficients *c, const emr_coefficients_options *o, emr_error *error)
+emr_status fit_coefficients_find_groups(emr_coefficients *c, const emr_coefficients_options *o,
+                                        emr_error *error)
 {
     const size_t n = emr_model_n_tensors(o->base);
     finding f = {.c = c, .o = o};
@@ -237,7 +238,7 @@ emr_status coefficients_find_groups(emr_coefficients *c, const emr_coefficients_
     return status;
 }
 
-uint32_t coefficients_find_tensor(const emr_coefficients *c, const char *name)
+uint32_t fit_coefficients_find_tensor(const emr_coefficients *c, const char *name)
 {
     size_t low = 0, high = c->vectors->n_tensors;
     while (low < high) {

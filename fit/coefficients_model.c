@@ -53,7 +53,7 @@ static merged *create_merged(const emr_coefficients *c)
         return NULL;
     }
     for (uint32_t g = 0; g < c->n_groups; g++)
-        coefficients_lambdas(c, g, m->lambdas + (size_t)g * c->n_tasks);
+        fit_coefficients_lambdas(c, g, m->lambdas + (size_t)g * c->n_tasks);
     for (size_t i = 0; i < n; i++)
         m->tensors[i] = (merged_tensor){m, i, m->lambdas + (size_t)c->group_of[i] * c->n_tasks};
     return m;

@@ -10,12 +10,8 @@ static double clip_raw(double x)
     return x < 0 ? 0 : x > 1 ? 1 : x;
 }
 
-<<<<<<< HEAD
-static void softmax_of_tasks(const coefficient *of, uint32_t n, double *lambdas)
-=======
 /* The sum of exp(raw - largest), of which each lambda is a share. */
 static double softmax_sum(const coefficient *of, uint32_t n, double *largest)
->>>>>>> coef
 {
     double sum = 0;
     *largest = of[0].raw;
@@ -33,21 +29,12 @@ static double lambda_of(const emr_coefficients *c, const coefficient *of, double
     return c->map == EMR_COEFFICIENT_MAP_CLAMP ? clip_raw(of->raw) : of->raw;
 }
 
-void coefficients_lambdas(const emr_coefficients *c, uint32_t group, double *lambdas)
+void fit_coefficients_lambdas(const emr_coefficients *c, uint32_t group, double *lambdas)
 {
     const coefficient *of = coefficient_at(c, 0, group);
-<<<<<<< HEAD
-    if (c->map == EMR_COEFFICIENT_MAP_SOFTMAX) {
-        softmax_of_tasks(of, c->n_tasks, lambdas);
-        return;
-    }
-    for (uint32_t t = 0; t < c->n_tasks; t++)
-        lambdas[t] = c->map == EMR_COEFFICIENT_MAP_CLAMP ? clip_raw(of[t].raw) : of[t].raw;
-=======
     double largest, sum = softmax_sum(of, c->n_tasks, &largest);
     for (uint32_t t = 0; t < c->n_tasks; t++)
         lambdas[t] = lambda_of(c, &of[t], largest, sum);
->>>>>>> coef
 }
 
 static bool is_stuck(const emr_coefficients *c, const coefficient *of)
@@ -83,7 +70,7 @@ static void find_gradients(const emr_coefficients *c, uint32_t group, double *gr
     }
     if (c->map != EMR_COEFFICIENT_MAP_SOFTMAX)
         return;
-    coefficients_lambdas(c, group, lambdas);
+    fit_coefficients_lambdas(c, group, lambdas);
     for (uint32_t t = 0; t < c->n_tasks; t++)
         mean += lambdas[t] * gradients[t];
     for (uint32_t t = 0; t < c->n_tasks; t++)
@@ -145,11 +132,11 @@ static emr_status check_step(const emr_coefficients *c, emr_error *error)
 static void move_group(emr_coefficients *c, uint32_t group, emr_coefficients_report *report)
 {
     double *before = c->lambdas + c->n_tasks;
-    coefficients_lambdas(c, group, before);
+    fit_coefficients_lambdas(c, group, before);
     find_gradients(c, group, c->gradients);
     for (uint32_t t = 0; t < c->n_tasks; t++)
         *coefficient_at(c, t, group) = move_raw(c, coefficient_at(c, t, group), c->gradients[t]);
-    coefficients_lambdas(c, group, c->lambdas);
+    fit_coefficients_lambdas(c, group, c->lambdas);
     for (uint32_t t = 0; t < c->n_tasks; t++)
         report->largest_move = fmax(report->largest_move, fabs(c->lambdas[t] - before[t]));
     report->n_moved += c->n_tasks;
@@ -157,7 +144,7 @@ static void move_group(emr_coefficients *c, uint32_t group, emr_coefficients_rep
 
 static void count_ends(const emr_coefficients *c, uint32_t group, emr_coefficients_report *report)
 {
-    coefficients_lambdas(c, group, c->lambdas);
+    fit_coefficients_lambdas(c, group, c->lambdas);
     for (uint32_t t = 0; t < c->n_tasks; t++) {
         report->n_low += c->lambdas[t] <= 0;
         report->n_high += c->lambdas[t] >= 1;

@@ -121,14 +121,14 @@ static emr_status find_scores(const emr_ensemble *e, const fit_host *host, const
         *scores = fit_allocate(host, samples->n, samples->batch.n_sources * sizeof **scores);
         return *scores ? EMR_OK : fit_no_memory(error);
     }
-    emr_status status = ensemble_pass_create(&pass, e, samples, false, error);
+    emr_status status = fit_ensemble_pass_create(&pass, e, samples, false, error);
     if (!status)
-        status = ensemble_find_scores(&pass, samples, error);
+        status = fit_ensemble_find_scores(&pass, samples, error);
     if (!status) {
         *scores = pass.scores;
         pass.scores = NULL;
     }
-    ensemble_pass_destroy(&pass);
+    fit_ensemble_pass_destroy(&pass);
     return status;
 }
 
@@ -146,14 +146,14 @@ static void combine_samples(void *arg, size_t job)
 {
     const combination *c = arg;
     const emr_ensemble_batch *batch = &c->samples->batch;
-    double *room = c->room + job * ensemble_room_length(batch->n_sources, batch->n_columns);
+    double *room = c->room + job * fit_ensemble_room_length(batch->n_sources, batch->n_columns);
     for (size_t i = job; i < c->samples->n; i += c->n_jobs) {
         double *scores = c->scores + i * batch->n_sources;
-        ensemble_weigh(scores, batch->n_sources);
+        fit_ensemble_weigh(scores, batch->n_sources);
         for (size_t j = 0; c->weights && j < batch->n_sources; j++)
             c->weights[i * batch->n_sources + j] = (float)scores[j];
         if (c->out)
-            ensemble_mix_values(c->mix, scores, batch, ensemble_values(c->samples, i), room);
+            fit_ensemble_mix_values(c->mix, scores, batch, ensemble_values(c->samples, i), room);
         for (size_t k = 0; c->out && k < batch->n_columns; k++)
             c->out[i * batch->n_columns + k] = (float)room[k];
     }
@@ -165,7 +165,7 @@ emr_status emr_ensemble_combine(const emr_ensemble *e, const emr_ensemble_batch 
     ensemble_samples samples;
     fit_host host;
     combination c = {.samples = &samples, .mix = e ? e->mix : EMR_ENSEMBLE_MIX_LOGITS};
-    emr_status status = ensemble_take(&samples, e, batch, false, error);
+    emr_status status = fit_ensemble_take(&samples, e, batch, false, error);
     if (!status && !e)
         status = fit_host_take(&host, NULL, error);
     if (status)
@@ -178,9 +178,9 @@ emr_status emr_ensemble_combine(const emr_ensemble *e, const emr_ensemble_batch 
     c.weights = weights;
     c.out = out;
     c.n_jobs = fit_concurrency(&host) < samples.n ? fit_concurrency(&host) : samples.n;
-    c.room =
-        fit_allocate(&host, c.n_jobs,
-                     ensemble_room_length(samples.batch.n_sources, samples.batch.n_columns) * sizeof *c.room);
+    c.room = fit_allocate(&host, c.n_jobs,
+                          fit_ensemble_room_length(samples.batch.n_sources, samples.batch.n_columns) *
+                              sizeof *c.room);
     if (c.room)
         fit_for(&host, c.n_jobs, combine_samples, &c);
     fit_release(&host, c.room);

@@ -53,12 +53,12 @@ static inline const float *ensemble_values(const ensemble_samples *s, size_t i)
 }
 
 /* All samples of a batch, once it is found to be what the ensemble takes. NULL: any widths do, and values alone are looked at. */
-emr_status ensemble_take(ensemble_samples *samples, const emr_ensemble *ensemble,
-                         const emr_ensemble_batch *given, bool has_labels, emr_error *error);
+emr_status fit_ensemble_take(ensemble_samples *samples, const emr_ensemble *ensemble,
+                             const emr_ensemble_batch *given, bool has_labels, emr_error *error);
 
 /* The samples' numbers, first those to be fitted, then those held out; both parts in order. Draws go on from *seed. */
-emr_status ensemble_split(const ensemble_samples *all, const fit_host *host, double share, uint64_t *seed,
-                          size_t *rows, size_t *n_held_out, emr_error *error);
+emr_status fit_ensemble_split(const ensemble_samples *all, const fit_host *host, double share, uint64_t *seed,
+                              size_t *rows, size_t *n_held_out, emr_error *error);
 
 /* A pass through samples: what it needs, and what it finds. */
 typedef struct ensemble_pass {
@@ -76,35 +76,35 @@ typedef struct ensemble_pass {
 } ensemble_pass;
 
 /* For up to n samples. Destroy it also after a failure. */
-emr_status ensemble_pass_create(ensemble_pass *pass, const emr_ensemble *ensemble,
-                                const ensemble_samples *samples, bool goes_back, emr_error *error);
-void ensemble_pass_destroy(ensemble_pass *pass);
+emr_status fit_ensemble_pass_create(ensemble_pass *pass, const emr_ensemble *ensemble,
+                                    const ensemble_samples *samples, bool goes_back, emr_error *error);
+void fit_ensemble_pass_destroy(ensemble_pass *pass);
 
 /* All of them: EMR_ENONFINITE where the network's numbers overflow. */
-emr_status ensemble_find_scores(ensemble_pass *pass, const ensemble_samples *samples, emr_error *error);
+emr_status fit_ensemble_find_scores(ensemble_pass *pass, const ensemble_samples *samples, emr_error *error);
 /* The mean over samples of the loss. */
-emr_status ensemble_find_loss(ensemble_pass *pass, const ensemble_samples *samples, double *loss,
-                              emr_error *error);
-/* And its gradient. */
-emr_status ensemble_find_gradient(ensemble_pass *pass, const ensemble_samples *samples, double *loss,
+emr_status fit_ensemble_find_loss(ensemble_pass *pass, const ensemble_samples *samples, double *loss,
                                   emr_error *error);
+/* And its gradient. */
+emr_status fit_ensemble_find_gradient(ensemble_pass *pass, const ensemble_samples *samples, double *loss,
+                                      emr_error *error);
 
 /* The network at a sample in work: the way there, the way back, and the job-th part of the gradient from all of them. */
-size_t ensemble_slot_length(const emr_ensemble *ensemble, size_t n_sources);
-void ensemble_forward(const ensemble_pass *pass, size_t slot);
-void ensemble_backward(const ensemble_pass *pass, size_t slot);
-size_t ensemble_n_jobs(const emr_ensemble *ensemble);
-void ensemble_add_gradient(const ensemble_pass *pass, size_t n_slots, size_t job);
+size_t fit_ensemble_slot_length(const emr_ensemble *ensemble, size_t n_sources);
+void fit_ensemble_forward(const ensemble_pass *pass, size_t slot);
+void fit_ensemble_backward(const ensemble_pass *pass, size_t slot);
+size_t fit_ensemble_n_jobs(const emr_ensemble *ensemble);
+void fit_ensemble_add_gradient(const ensemble_pass *pass, size_t n_slots, size_t job);
 
-/* What sources make together. `room` has ensemble_room_length numbers. */
-size_t ensemble_room_length(size_t n_sources, size_t n_columns);
+/* What sources make together. `room` has fit_ensemble_room_length numbers. */
+size_t fit_ensemble_room_length(size_t n_sources, size_t n_columns);
 /* Scores become weights. */
-void ensemble_weigh(double *scores, size_t n);
+void fit_ensemble_weigh(double *scores, size_t n);
 /* The first n_columns numbers of `room` become the mix of a sample's values. */
-void ensemble_mix_values(emr_ensemble_mix mix, const double *weights, const emr_ensemble_batch *batch,
-                         const float *values, double *room);
+void fit_ensemble_mix_values(emr_ensemble_mix mix, const double *weights, const emr_ensemble_batch *batch,
+                             const float *values, double *room);
 /* The loss of a sample. With `goes_back` the scores become its gradient by them. */
-double ensemble_loss(emr_ensemble_mix mix, double *scores, const emr_ensemble_batch *batch,
-                     const float *values, uint32_t label, bool goes_back, double *room);
+double fit_ensemble_loss(emr_ensemble_mix mix, double *scores, const emr_ensemble_batch *batch,
+                         const float *values, uint32_t label, bool goes_back, double *room);
 
 #endif

@@ -74,8 +74,8 @@ static emr_status check_sources(const char *what, const float *values, const emr
                                   (uint64_t)(at % width));
 }
 
-emr_status ensemble_take(ensemble_samples *samples, const emr_ensemble *e, const emr_ensemble_batch *given,
-                         bool has_labels, emr_error *error)
+emr_status fit_ensemble_take(ensemble_samples *samples, const emr_ensemble *e,
+                             const emr_ensemble_batch *given, bool has_labels, emr_error *error)
 {
     emr_ensemble_batch *b = &samples->batch;
     samples->rows = NULL;

@@ -10,7 +10,7 @@ static emr_status take_step(emr_ensemble *e, ensemble_pass *pass, const ensemble
                             double *loss, emr_error *error)
 {
     double *m = e->parameters + e->n_parameters, *v = m + e->n_parameters;
-    emr_status status = ensemble_find_gradient(pass, samples, loss, error);
+    emr_status status = fit_ensemble_find_gradient(pass, samples, loss, error);
     if (status)
         return status;
     for (size_t i = 0; i < e->n_parameters; i++)
@@ -30,15 +30,15 @@ emr_status emr_ensemble_train(emr_ensemble *e, const emr_ensemble_batch *batch, 
     double before;
     if (!e)
         return emr_error_format(error, EMR_EINVAL, "emr_ensemble_train: NULL");
-    emr_status status = ensemble_take(&samples, e, batch, true, error);
+    emr_status status = fit_ensemble_take(&samples, e, batch, true, error);
     if (status)
         return status;
-    status = ensemble_pass_create(&pass, e, &samples, true, error);
+    status = fit_ensemble_pass_create(&pass, e, &samples, true, error);
     if (!status)
         status = take_step(e, &pass, &samples, &before, error);
     if (!status && loss)
         *loss = before;
-    ensemble_pass_destroy(&pass);
+    fit_ensemble_pass_destroy(&pass);
     return status;
 }
 
@@ -98,10 +98,10 @@ static ensemble_samples next_batch(fitting *f)
 
 static emr_status find_losses(fitting *f, double *fitted, double *held_out, emr_error *error)
 {
-    emr_status status = ensemble_find_loss(&f->pass, &f->fitted, fitted, error);
+    emr_status status = fit_ensemble_find_loss(&f->pass, &f->fitted, fitted, error);
     *held_out = NAN;
     if (!status && f->held_out.n)
-        status = ensemble_find_loss(&f->pass, &f->held_out, held_out, error);
+        status = fit_ensemble_find_loss(&f->pass, &f->held_out, held_out, error);
     return status;
 }
 
@@ -115,7 +115,7 @@ static emr_status step_on(fitting *f, double *best, emr_error *error)
         return status;
     f->report.n_steps++;
     if (f->held_out.n)
-        status = ensemble_find_loss(&f->pass, &f->held_out, &loss, error);
+        status = fit_ensemble_find_loss(&f->pass, &f->held_out, &loss, error);
     if (!status && (!f->held_out.n || loss < *best)) {
         *best = loss;
         f->report.n_best = f->report.n_steps;
@@ -152,7 +152,7 @@ static emr_status prepare_fitting(fitting *f, emr_error *error)
     f->rows = fit_allocate(host, f->all.n, sizeof *f->rows);
     f->fitted = f->held_out = f->all;
     emr_status status =
-        f->rows ? ensemble_split(&f->all, host, o->held_out, &seed, f->rows, &f->held_out.n, error)
+        f->rows ? fit_ensemble_split(&f->all, host, o->held_out, &seed, f->rows, &f->held_out.n, error)
                 : fit_no_memory(error);
     if (status)
         return status;
@@ -194,13 +194,13 @@ emr_status emr_ensemble_fit(emr_ensemble *e, const emr_ensemble_batch *batch,
                                 e ? "the report's size is not set: begin with EMR_INIT" : "NULL");
     emr_status status = take_fit_options(&f.options, options, error);
     if (!status)
-        status = ensemble_take(&f.all, e, batch, true, error);
+        status = fit_ensemble_take(&f.all, e, batch, true, error);
     if (status)
         return status;
-    status = ensemble_pass_create(&f.pass, e, &f.all, true, error);
+    status = fit_ensemble_pass_create(&f.pass, e, &f.all, true, error);
     if (!status)
         status = fit_network(&f, error);
-    ensemble_pass_destroy(&f.pass);
+    fit_ensemble_pass_destroy(&f.pass);
     if (!status && report)
         FIT_GIVE(report, &f.report, emr_ensemble_report, n_held_out);
     return status;

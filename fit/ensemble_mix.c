@@ -46,12 +46,12 @@ static void widen_values(const float *values, size_t n, double *wide)
 }
 
 /* The mix, a source's values, and a number for each source. */
-size_t ensemble_room_length(size_t n_sources, size_t n_columns)
+size_t fit_ensemble_room_length(size_t n_sources, size_t n_columns)
 {
     return 2 * n_columns + n_sources;
 }
 
-void ensemble_weigh(double *scores, size_t n)
+void fit_ensemble_weigh(double *scores, size_t n)
 {
     double most = largest(scores, n), sum = 0;
     for (size_t j = 0; j < n; j++)
@@ -60,8 +60,8 @@ void ensemble_weigh(double *scores, size_t n)
         scores[j] /= sum;
 }
 
-void ensemble_mix_values(emr_ensemble_mix mix, const double *weights, const emr_ensemble_batch *batch,
-                         const float *values, double *room)
+void fit_ensemble_mix_values(emr_ensemble_mix mix, const double *weights, const emr_ensemble_batch *batch,
+                             const float *values, double *room)
 {
     const size_t n = batch->n_columns;
     double *mixed = room, *source = room + n;
@@ -84,8 +84,8 @@ static double loss_of_logits(double *scores, const emr_ensemble_batch *batch, co
                              uint32_t label, bool goes_back, double *room)
 {
     const size_t n = batch->n_columns;
-    ensemble_weigh(scores, batch->n_sources);
-    ensemble_mix_values(EMR_ENSEMBLE_MIX_LOGITS, scores, batch, values, room);
+    fit_ensemble_weigh(scores, batch->n_sources);
+    fit_ensemble_mix_values(EMR_ENSEMBLE_MIX_LOGITS, scores, batch, values, room);
     double normaliser = log_normaliser(room, n), loss = normaliser - labelled(room, n, label), mean = 0;
     if (!goes_back)
         return loss;
@@ -119,8 +119,8 @@ static double loss_of_probabilities(double *scores, const emr_ensemble_batch *ba
     return all - right;
 }
 
-double ensemble_loss(emr_ensemble_mix mix, double *scores, const emr_ensemble_batch *batch,
-                     const float *values, uint32_t label, bool goes_back, double *room)
+double fit_ensemble_loss(emr_ensemble_mix mix, double *scores, const emr_ensemble_batch *batch,
+                         const float *values, uint32_t label, bool goes_back, double *room)
 {
     return mix == EMR_ENSEMBLE_MIX_LOGITS
                ? loss_of_logits(scores, batch, values, label, goes_back, room)

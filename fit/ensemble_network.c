@@ -31,7 +31,7 @@ static size_t trace_length(const emr_ensemble *e, int side)
     return 2 * e->sides[side].matrices[DOWN].rows + (e->has_norm ? 4 * e->shared + 1 : 2 * e->shared);
 }
 
-size_t ensemble_slot_length(const emr_ensemble *e, size_t n_sources)
+size_t fit_ensemble_slot_length(const emr_ensemble *e, size_t n_sources)
 {
     return trace_length(e, SIDE_X) + n_sources * trace_length(e, SIDE_KEY);
 }
@@ -138,7 +138,7 @@ static void pass_side(const emr_ensemble *e, const trace *t)
         normalise_hidden(e, t);
 }
 
-void ensemble_forward(const ensemble_pass *p, size_t slot)
+void fit_ensemble_forward(const ensemble_pass *p, size_t slot)
 {
     const emr_ensemble *e = p->ensemble;
     const size_t n = p->samples->batch.n_sources;
@@ -183,7 +183,7 @@ static void pass_back_side(const emr_ensemble *e, const trace *t)
 }
 
 /* From the gradient of the sample's loss by the scores to that of the mean by what both layers give. */
-void ensemble_backward(const ensemble_pass *p, size_t slot)
+void fit_ensemble_backward(const ensemble_pass *p, size_t slot)
 {
     const emr_ensemble *e = p->ensemble;
     const size_t n = p->samples->batch.n_sources;
@@ -232,7 +232,7 @@ static size_t n_blocks(const ensemble_matrix *m)
     return (m->columns + COLUMNS - 1) / COLUMNS;
 }
 
-size_t ensemble_n_jobs(const emr_ensemble *e)
+size_t fit_ensemble_n_jobs(const emr_ensemble *e)
 {
     size_t n = 0;
     for (int side = 0; side < SIDES; side++)
@@ -254,7 +254,7 @@ static const ensemble_matrix *find_job(const emr_ensemble *e, size_t *job, int *
     }
 }
 
-void ensemble_add_gradient(const ensemble_pass *p, size_t n_slots, size_t job)
+void fit_ensemble_add_gradient(const ensemble_pass *p, size_t n_slots, size_t job)
 {
     const emr_ensemble *e = p->ensemble;
     int side, which;

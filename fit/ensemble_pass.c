@@ -5,13 +5,13 @@
 
 enum { SLOTS = 32 };
 
-emr_status ensemble_pass_create(ensemble_pass *p, const emr_ensemble *e, const ensemble_samples *samples,
-                                bool goes_back, emr_error *error)
+emr_status fit_ensemble_pass_create(ensemble_pass *p, const emr_ensemble *e, const ensemble_samples *samples,
+                                    bool goes_back, emr_error *error)
 {
     const emr_ensemble_batch *batch = &samples->batch;
     *p = (ensemble_pass){.ensemble = e, .n_slots = samples->n < SLOTS ? samples->n : SLOTS};
-    p->slot_length = ensemble_slot_length(e, batch->n_sources);
-    p->room_length = ensemble_room_length(batch->n_sources, batch->n_columns);
+    p->slot_length = fit_ensemble_slot_length(e, batch->n_sources);
+    p->room_length = fit_ensemble_room_length(batch->n_sources, batch->n_columns);
     p->traces = fit_allocate(&e->host, p->n_slots, p->slot_length * sizeof(double));
     p->room = fit_allocate(&e->host, p->n_slots, p->room_length * sizeof(double));
     p->scores = fit_allocate(&e->host, samples->n, batch->n_sources * sizeof(double));
@@ -23,7 +23,7 @@ emr_status ensemble_pass_create(ensemble_pass *p, const emr_ensemble *e, const e
                : fit_no_memory(error);
 }
 
-void ensemble_pass_destroy(ensemble_pass *p)
+void fit_ensemble_pass_destroy(ensemble_pass *p)
 {
     const fit_host *host = &p->ensemble->host;
     fit_release(host, p->traces);
@@ -37,34 +37,34 @@ static void find_loss(const ensemble_pass *p, size_t slot, bool goes_back)
 {
     const ensemble_samples *s = p->samples;
     const size_t i = p->first + slot;
-    p->losses[i] =
-        ensemble_loss(p->ensemble->mix, p->scores + i * s->batch.n_sources, &s->batch, ensemble_values(s, i),
-                      s->batch.labels[ensemble_row(s, i)], goes_back, p->room + slot * p->room_length);
+    p->losses[i] = fit_ensemble_loss(p->ensemble->mix, p->scores + i * s->batch.n_sources, &s->batch,
+                                     ensemble_values(s, i), s->batch.labels[ensemble_row(s, i)], goes_back,
+                                     p->room + slot * p->room_length);
 }
 
 static void pass_scores(void *arg, size_t slot)
 {
-    ensemble_forward(arg, slot);
+    fit_ensemble_forward(arg, slot);
 }
 
 static void pass_loss(void *arg, size_t slot)
 {
-    ensemble_forward(arg, slot);
+    fit_ensemble_forward(arg, slot);
     find_loss(arg, slot, false);
 }
 
 static void pass_back(void *arg, size_t slot)
 {
-    ensemble_forward(arg, slot);
+    fit_ensemble_forward(arg, slot);
     find_loss(arg, slot, true);
-    ensemble_backward(arg, slot);
+    fit_ensemble_backward(arg, slot);
 }
 
 static void pass_gradient(void *arg, size_t job)
 {
     const ensemble_pass *p = arg;
     const size_t rest = p->samples->n - p->first;
-    ensemble_add_gradient(p, rest < p->n_slots ? rest : p->n_slots, job);
+    fit_ensemble_add_gradient(p, rest < p->n_slots ? rest : p->n_slots, job);
 }
 
 static emr_status say_overflow(uint64_t sample, emr_error *error)
@@ -86,7 +86,7 @@ static emr_status run_slots(ensemble_pass *p, const ensemble_samples *samples,
         const size_t rest = samples->n - p->first;
         fit_for(host, rest < p->n_slots ? rest : p->n_slots, fn, p);
         if (fn == pass_back)
-            fit_for(host, ensemble_n_jobs(p->ensemble), pass_gradient, p);
+            fit_for(host, fit_ensemble_n_jobs(p->ensemble), pass_gradient, p);
     }
     for (size_t i = 0; i < samples->n * n_sources; i++)
         if (!isfinite(p->scores[i]))
@@ -106,20 +106,20 @@ static emr_status mean_loss(const ensemble_pass *p, double *loss, emr_error *err
     return EMR_OK;
 }
 
-emr_status ensemble_find_scores(ensemble_pass *p, const ensemble_samples *samples, emr_error *error)
+emr_status fit_ensemble_find_scores(ensemble_pass *p, const ensemble_samples *samples, emr_error *error)
 {
     return run_slots(p, samples, pass_scores, error);
 }
 
-emr_status ensemble_find_loss(ensemble_pass *p, const ensemble_samples *samples, double *loss,
-                              emr_error *error)
+emr_status fit_ensemble_find_loss(ensemble_pass *p, const ensemble_samples *samples, double *loss,
+                                  emr_error *error)
 {
     emr_status status = run_slots(p, samples, pass_loss, error);
     return status ? status : mean_loss(p, loss, error);
 }
 
-emr_status ensemble_find_gradient(ensemble_pass *p, const ensemble_samples *samples, double *loss,
-                                  emr_error *error)
+emr_status fit_ensemble_find_gradient(ensemble_pass *p, const ensemble_samples *samples, double *loss,
+                                      emr_error *error)
 {
     for (size_t i = 0; i < p->ensemble->n_parameters; i++)
         p->gradient[i] = 0;

@@ -1,4 +1,4 @@
-/* ensemble_split.c - which samples are held out: of each label its share, drawn at random. */
+/* fit_ensemble_split.c - which samples are held out: of each label its share, drawn at random. */
 #include "ensemble.h"
 
 #include "draw.h"
@@ -41,8 +41,8 @@ static size_t split_labels(const ensemble_samples *all, double share, uint64_t *
     return n_held_out;
 }
 
-emr_status ensemble_split(const ensemble_samples *all, const fit_host *host, double share, uint64_t *seed,
-                          size_t *rows, size_t *n_held_out, emr_error *error)
+emr_status fit_ensemble_split(const ensemble_samples *all, const fit_host *host, double share, uint64_t *seed,
+                              size_t *rows, size_t *n_held_out, emr_error *error)
 {
     const size_t n_labels = all->batch.n_columns == 1 ? 2 : all->batch.n_columns;
     size_t *counts = fit_allocate(host, n_labels, sizeof *counts),

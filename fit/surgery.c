@@ -5,8 +5,8 @@
 
 #include <string.h>
 
-emr_status surgery_take_options(emr_surgery_options *taken, const emr_surgery_options *given,
-                                emr_error *error)
+emr_status fit_surgery_take_options(emr_surgery_options *taken, const emr_surgery_options *given,
+                                    emr_error *error)
 {
     emr_status status = FIT_TAKE(taken, given, emr_surgery_options, loss, error);
     if (!status && (taken->width > SURGERY_WIDTH_MAX || taken->rank > SURGERY_RANK_MAX))
@@ -38,7 +38,7 @@ static bool allocate_arrays(emr_surgery *s)
            s->inward && s->row_loss && s->down && s->up;
 }
 
-emr_status surgery_create(emr_surgery **surgery, const emr_surgery_options *options, emr_error *error)
+emr_status fit_surgery_create(emr_surgery **surgery, const emr_surgery_options *options, emr_error *error)
 {
     fit_host host;
     emr_adam adam;
@@ -70,18 +70,18 @@ emr_status emr_surgery_create(emr_surgery **surgery, const emr_surgery_options *
     if (!surgery)
         return emr_error_format(error, EMR_EINVAL, "emr_surgery_create: NULL");
     *surgery = NULL;
-    emr_status status = surgery_take_options(&taken, options, error);
+    emr_status status = fit_surgery_take_options(&taken, options, error);
     if (!status && !taken.width)
         status = emr_error_format(error, EMR_EINVAL,
                                   "emr_surgery_options: width, the number of features, is not set");
     taken.rank = taken.rank ? taken.rank : 16;
     if (!status)
-        status = surgery_create(surgery, &taken, error);
+        status = fit_surgery_create(surgery, &taken, error);
     if (status)
         return status;
     emr_surgery *s = *surgery;
     fit_draw_weights(s->parameters, s->rank * s->width, s->width, taken.seed, 0);
-    surgery_store(s);
+    fit_surgery_store(s);
     return EMR_OK;
 }
 
@@ -99,7 +99,7 @@ void emr_surgery_destroy(emr_surgery **surgery)
     *surgery = NULL;
 }
 
-void surgery_store(emr_surgery *s)
+void fit_surgery_store(emr_surgery *s)
 {
     const double *up = s->parameters + s->rank * s->width;
     for (size_t i = 0; i < s->rank * s->width; i++)
@@ -109,7 +109,7 @@ void surgery_store(emr_surgery *s)
             s->up[k * s->rank + r] = (float)up[r * s->width + k];
 }
 
-void surgery_load(emr_surgery *s)
+void fit_surgery_load(emr_surgery *s)
 {
     double *up = s->parameters + s->rank * s->width;
     for (size_t i = 0; i < s->rank * s->width; i++)

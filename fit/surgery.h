@@ -37,14 +37,14 @@ struct emr_surgery {
 };
 
 /* With parameters of 0. EMR_EINVAL: a value out of its range. */
-emr_status surgery_create(emr_surgery **surgery, const emr_surgery_options *options, emr_error *error);
+emr_status fit_surgery_create(emr_surgery **surgery, const emr_surgery_options *options, emr_error *error);
 
 /* The options of a caller, `size` and `adam` too. NULL: all zero. */
-emr_status surgery_take_options(emr_surgery_options *taken, const emr_surgery_options *given,
-                                emr_error *error);
+emr_status fit_surgery_take_options(emr_surgery_options *taken, const emr_surgery_options *given,
+                                    emr_error *error);
 
 /* Rounds the parameters to what is applied; and the other way. */
-void surgery_store(emr_surgery *surgery);
-void surgery_load(emr_surgery *surgery);
+void fit_surgery_store(emr_surgery *surgery);
+void fit_surgery_load(emr_surgery *surgery);
 
 #endif

@@ -199,7 +199,7 @@ emr_status emr_surgery_train(emr_surgery *surgery, const float *x, const float *
         return status;
     batch b = {.s = surgery, .x = x, .z = z, .n = n};
     double before = train_batch(&b);
-    surgery_store(surgery);
+    fit_surgery_store(surgery);
     if (loss)
         *loss = before;
     return EMR_OK;
@@ -226,7 +226,7 @@ emr_status emr_surgery_step(emr_surgery *surgery, emr_error *error)
         return emr_error_format(error, EMR_ESTATE,
                                 "emr_surgery_step: there is no gradient: call emr_surgery_backward first");
     step_parameters(surgery, surgery->added);
-    surgery_store(surgery);
+    fit_surgery_store(surgery);
     clear_gradient(surgery, surgery->added);
     surgery->has_added = false;
     return EMR_OK;
@@ -244,7 +244,7 @@ static emr_status run_steps(emr_surgery *s, const float *x, const float *z, fit_
         fit_draw_batch(d);
         train_batch(&b);
     }
-    surgery_store(s);
+    fit_surgery_store(s);
     return status ? status : fit_progress(&s->host, n_steps, n_steps, "fitting", error);
 }
 

@@ -196,7 +196,7 @@ emr_status emr_surgery_open(emr_surgery **surgery, const emr_model *model, const
         *surgery = NULL;
     if (!surgery || !model || !place)
         return emr_error_format(error, EMR_EINVAL, "emr_surgery_open: NULL");
-    emr_status status = surgery_take_options(&o, options, error);
+    emr_status status = fit_surgery_take_options(&o, options, error);
     if (!status)
         status = fit_host_take(&host, o.resources, error);
     if (!status)
@@ -209,7 +209,7 @@ emr_status emr_surgery_open(emr_surgery **surgery, const emr_model *model, const
         return status;
     o.rank = (uint32_t)emr_tensor_shape(f.down)[0];
     o.width = emr_tensor_shape(f.down)[1];
-    status = surgery_create(surgery, &o, error);
+    status = fit_surgery_create(surgery, &o, error);
     if (!status)
         status = read_weight(f.down, model, (*surgery)->down, error);
     if (!status)
@@ -217,6 +217,6 @@ emr_status emr_surgery_open(emr_surgery **surgery, const emr_model *model, const
     if (status)
         emr_surgery_destroy(surgery);
     else
-        surgery_load(*surgery);
+        fit_surgery_load(*surgery);
     return status;
 }

@@ -137,11 +137,11 @@ double *find_gradient(const emr_ensemble *e, const emr_ensemble_batch *b, double
     ensemble_pass pass;
     emr_error error;
     double *gradient = calloc(e->n_parameters, sizeof *gradient);
-    assert_ok(ensemble_take(&taken, e, b, true, &error), &error);
-    assert_ok(ensemble_pass_create(&pass, e, &taken, true, &error), &error);
-    assert_ok(ensemble_find_gradient(&pass, &taken, loss, &error), &error);
+    assert_ok(fit_ensemble_take(&taken, e, b, true, &error), &error);
+    assert_ok(fit_ensemble_pass_create(&pass, e, &taken, true, &error), &error);
+    assert_ok(fit_ensemble_find_gradient(&pass, &taken, loss, &error), &error);
     memcpy(gradient, pass.gradient, e->n_parameters * sizeof *gradient);
-    ensemble_pass_destroy(&pass);
+    fit_ensemble_pass_destroy(&pass);
     return gradient;
 }
 

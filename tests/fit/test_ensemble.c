@@ -233,18 +233,18 @@ static void assert_vectors(const emr_model *file, bool has_norm)
     emr_ensemble *e = open_network(&n, &options);
 
     assert_int_equal(s.batch.n, 6);
-    assert_ok(ensemble_take(&taken, e, &s.batch, true, &error), &error);
-    assert_ok(ensemble_pass_create(&pass, e, &taken, false, &error), &error);
-    assert_ok(ensemble_find_scores(&pass, &taken, &error), &error);
+    assert_ok(fit_ensemble_take(&taken, e, &s.batch, true, &error), &error);
+    assert_ok(fit_ensemble_pass_create(&pass, e, &taken, false, &error), &error);
+    assert_ok(fit_ensemble_find_scores(&pass, &taken, &error), &error);
     for (size_t i = 0; i < 6; i++) {
         double room[2 * 5 + 3];
-        ensemble_weigh(pass.scores + 3 * i, 3);
-        ensemble_mix_values(EMR_ENSEMBLE_MIX_LOGITS, pass.scores + 3 * i, &taken.batch,
-                            ensemble_values(&taken, i), room);
+        fit_ensemble_weigh(pass.scores + 3 * i, 3);
+        fit_ensemble_mix_values(EMR_ENSEMBLE_MIX_LOGITS, pass.scores + 3 * i, &taken.batch,
+                                ensemble_values(&taken, i), room);
         assert_true(is_close(room, l + 5 * i, 5));
     }
     memcpy(weights, pass.scores, sizeof weights);
-    ensemble_pass_destroy(&pass);
+    fit_ensemble_pass_destroy(&pass);
     assert_true(is_close(weights, a, 18));
 
     double *gradient = find_gradient(e, &s.batch, &loss);

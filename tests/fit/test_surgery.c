@@ -38,7 +38,7 @@ static void fill_up(emr_surgery *s, uint64_t seed)
         s->parameters[i] = (double)(float)s->parameters[i];
         s->parameters[s->rank * s->width + i] = (double)(rng_normal(&r) * 0.3f);
     }
-    surgery_store(s);
+    fit_surgery_store(s);
 }
 
 static double down_of(const emr_surgery *s, size_t r, size_t k)
@@ -551,7 +551,7 @@ static void trajectories_are_those_of_the_oracle(void **state)
           *up = test_vectors_read_floats(model, "up.0", NULL);
     memcpy(s->down, down, 48 * sizeof *down);
     memcpy(s->up, up, 48 * sizeof *up);
-    surgery_load(s);
+    fit_surgery_load(s);
     for (int step = 0; step < 5; step++)
         follow_step(s, model, step);
     free(down);

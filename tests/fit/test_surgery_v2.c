@@ -208,7 +208,7 @@ static void gradients_go_through_later_blocks(void **state)
         emr_surgery *s = w->adapters[i];
         for (size_t k = 0; k < 2 * RANK * s->width; k++)
             s->parameters[k] = (double)(0.3f * rng_normal(&r));
-        surgery_store(s);
+        fit_surgery_store(s);
     }
     run_forward(&w->merged, w->adapters, w->inputs, FEW, &w->now);
     double loss = run_backward(w, &w->wanted, FEW, false);

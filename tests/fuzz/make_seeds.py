@@ -305,6 +305,65 @@ def grams():
     yield "none", [], {"format": "emr-gram", "version": "2"}
 
 
+def doubles(values):
+    return struct.pack(f"<{len(values)}d", *values)
+
+
+def states():
+    """Of the coefficients in fuzz_coefficients.c, of two groups and of one: name, tensors, metadata."""
+    for groups, number in (["a", "b"], 2), (["b", "a"], 2), (["*"], 1):
+        n = 2 * number
+        tensors = [("lambda", "F64", [2, number], doubles([0.25 + i / 8 for i in range(n)])),
+                   ("adam.m", "F64", [2, number], doubles([i / 4 for i in range(n)])),
+                   ("adam.v", "F64", [2, number], doubles([i / 2 for i in range(n)])),
+                   ("adam.t", "I64", [2, number], struct.pack(f"<{n}q", *range(n)))]
+        metadata = {"emr.kind": "coefficients", "emr.tasks": '["one","two"]', "emr.groups": json.dumps(groups), "emr.steps": "7"}
+        for number, name in enumerate(["clamp", "free", "project", "softmax"]):
+            yield f"{len(groups)}{groups[0].strip('*')}.{name}", number | 4 * (groups == ["*"]), tensors, metadata | {"emr.map": name}
+    free = metadata | {"emr.map": "free", "emr.groups": '["a","b"]'}
+    tensors = [(name, dtype, [2, 2], raw * 2) for name, dtype, _, raw in tensors]
+    yield "steps", 1, tensors, free | {"emr.steps": "9007199254740992"}
+    yield "others", 1, tensors, free | {"emr.tasks": '["one","three"]'}
+    yield "nan", 1, [("lambda", "F64", [2, 2], doubles([float("nan")] * 4))] + tensors[1:], free
+
+
+def saved_adapters():
+    """Name, tensors, metadata."""
+    said = {"emr.kind": "adapters", "emr.activation": "relu", "emr.sign": "-"}
+    matrix = lambda place, which, dtype, shape, raw: (f"{place}.{which}.weight", dtype, shape, raw)
+    count = lambda shape: shape[0] * shape[1]
+    for name, rank, width in ("asked", 2, 3), ("wide", 1, 40), ("deep", 33, 2):
+        for dtype, raw in ("F32", floats([0.5])), ("F64", doubles([-0.25])), ("BF16", b"\x80\x3f"), ("F8_E5M2", b"\x3c"):
+            yield name + dtype, [matrix("t.final", "down", dtype, [rank, width], raw * rank * width),
+                                 matrix("t.final", "up", dtype, [width, rank], raw * rank * width)], said
+    two = [matrix(place, which, "F32", shape, floats([1.0] * count(shape))) for place in ("t.final", "t.block.0")
+           for which, shape in (("down", [2, 3]), ("up", [3, 2]))]
+    yield "two", two, {}
+    yield "lacking", two[1:], said
+    yield "other", two, {"emr.sign": "+"}
+    yield "unequal", [two[0], matrix("t.final", "up", "F32", [2, 3], bytes(24))], said
+    yield "nan", [matrix("t.final", "down", "F32", [1, 1], floats([float("inf")])), matrix("t.final", "up", "F32", [1, 1], bytes(4))], said
+
+
+def networks():
+    """Of ensembles: name, tensors, metadata."""
+    said = {"emr.kind": "ensemble", "emr.activation": "silu", "emr.temperature": "1.0", "emr.mix": "logits"}
+    numbers = lambda shape: doubles([(i % 7 - 3) / 4 for i in range(shape[0] * shape[1])])
+    matrices = lambda x, key, hidden, shared: [(name, "F64", shape, numbers(shape)) for name, shape in (
+        ("x.down.weight", [hidden, x]), ("x.up.weight", [shared, hidden]), ("l.down.weight", [hidden, key]), ("l.up.weight", [shared, hidden]))]
+    norm = lambda shared: [(name, "F64", [shared], doubles([1.0] * shared)) for name in ("x.norm.weight", "x.norm.bias", "l.norm.weight")]
+    yield "plain", matrices(2, 3, 2, 3), said
+    yield "norm", matrices(2, 3, 2, 3) + norm(3), said | {"emr.activation": "relu", "emr.mix": "probabilities"}
+    yield "wide", matrices(40, 3, 2, 20), said | {"emr.temperature": "0.125"}
+    yield "keys", matrices(1, 5, 1, 1), said | {"emr.temperature": "1e-300"}
+    yield "halves", [(name, "F16", shape, b"\0\x3c" * (len(raw) // 8)) for name, _, shape, raw in matrices(2, 3, 2, 2)], said
+    yield "lacking", matrices(2, 3, 2, 3)[:3], said
+    yield "unequal", matrices(2, 3, 2, 3)[:3] + matrices(2, 3, 2, 4)[3:], said
+    yield "shift", matrices(2, 3, 2, 3) + norm(3)[:1], said
+    yield "cold", matrices(2, 3, 2, 3), said | {"emr.temperature": "0"}
+    yield "unsaid", matrices(2, 3, 2, 3), {}
+
+
 def main():
     emr, out = sys.argv[1], pathlib.Path(sys.argv[2])
 
@@ -341,6 +400,12 @@ def main():
     for i, (name, tensors, metadata) in enumerate(grams()):
         for choices in range(4) if name == "two" else [i % 4 // 2 * 2]:
             put("gram", f"{name}{choices}", bytes([choices]) + safetensors(tensors, metadata))
+    for name, choices, tensors, metadata in states():
+        put("coefficients", name, bytes([choices]) + safetensors(tensors, metadata))
+    for i, (name, tensors, metadata) in enumerate(saved_adapters()):
+        put("surgery", name, bytes([3 if name.startswith("asked") else i % 4]) + safetensors(tensors, metadata))
+    for i, (name, tensors, metadata) in enumerate(networks()):
+        put("ensemble", name, bytes([i % 2]) + safetensors(tensors, metadata))
     rng = random.Random(11)
     for i in range(40):
         put("round_trip", f"random{i:02}", bytes(rng.randrange(256) for _ in range(40 + 10 * i)))
@@ -349,4 +414,5 @@ def main():
         put("journal", f"random{i:02}", bytes([i % 4, rng.randrange(256), i % 3]) + edits)
 
 
-main()
+if __name__ == "__main__":
+    main()
