@@ -5,7 +5,7 @@
 
 #include <string.h>
 
-enum { NAME_MAX_BYTES = 255, JOBS_A_WORKER = 32 };
+enum { NAME_MAX_BYTES = 255, JOBS_A_WORKER = 32, ELECTED_MAX = 1 << 16 };
 
 #define MEMORY_BYTES (UINT64_C(64) << 20)
 
@@ -91,12 +91,18 @@ static uint64_t worker_bytes(const emr_coefficients *c, size_t piece)
     return fit_room_bytes(c->vectors, piece) + lanes;
 }
 
+/* All tasks' elements of a piece, which are elected side by side. */
+static bool is_beyond_caches(const emr_coefficients *c, size_t piece)
+{
+    return c->vectors->thresholds && (uint64_t)piece * c->n_tasks > ELECTED_MAX;
+}
+
 /* As large pieces and as many workers as memory allows: pieces first. */
 static emr_status create_crew(emr_coefficients *c, emr_error *error)
 {
     const uint64_t most = c->host.memory_bytes;
     size_t piece = FIT_PIECE_MAX, n = fit_concurrency(&c->host);
-    while (piece > FIT_DOT_BLOCK && worker_bytes(c, piece) > most)
+    while (piece > FIT_DOT_BLOCK && (worker_bytes(c, piece) > most || is_beyond_caches(c, piece)))
         piece /= 2;
     if (worker_bytes(c, piece) > most)
         return emr_error_format(
@@ -164,6 +170,7 @@ emr_status emr_coefficients_create(emr_coefficients **coefficients, const emr_co
     c->host = host;
     c->host.memory_bytes = host.memory_bytes ? host.memory_bytes : MEMORY_BYTES;
     c->map = o.map;
+    c->keep = o.keep;
     c->n_tasks = o.n_tasks;
     status = fit_adam_take(&c->adam, o.adam, error);
     if (!status)

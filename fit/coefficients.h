@@ -41,6 +41,7 @@ struct emr_coefficients {
     fit_crew crew; /* whose rooms are fit_room */
     emr_adam adam;
     emr_coefficient_map map;
+    double keep;
     coefficient_group *groups;
     uint32_t n_groups, n_tasks;
     uint32_t *by_name;           /* numbers of tensors, in order of names */

@@ -92,6 +92,16 @@ static const char *task_name(const emr_coefficients *c, uint32_t task)
     return c->vectors->names[task];
 }
 
+static emr_status set_share(emr_model *model, const char *key, double share, emr_error *error)
+{
+    json_t *number = json_real(share);
+    char *text = number ? json_dumps(number, JSON_ENCODE_ANY | JSON_REAL_PRECISION(17)) : NULL;
+    emr_status status = text ? emr_model_set_metadata(model, key, text, error) : fit_no_memory(error);
+    free(text);
+    json_decref(number);
+    return status;
+}
+
 static emr_status set_count(emr_model *model, const char *key, uint64_t n, emr_error *error)
 {
     char text[24], *at = text + sizeof text;
@@ -119,6 +129,8 @@ static emr_status fill_model(const emr_coefficients *c, const state *s, emr_mode
         status = set_names(model, "emr.groups", emr_coefficients_group, c, c->n_groups, error);
     if (!status)
         status = emr_model_set_metadata(model, "emr.map", map_names[c->map], error);
+    if (!status && c->keep > 0)
+        status = set_share(model, "emr.keep", c->keep, error);
     return status ? status : set_count(model, "emr.steps", c->n_steps, error);
 }
 
@@ -241,6 +253,23 @@ static emr_status check_map(const emr_coefficients *c, const emr_model *model, e
     return EMR_OK;
 }
 
+/* Coefficients of trimmed task vectors are of no use for whole ones. */
+static emr_status check_keep(const emr_coefficients *c, const emr_model *model, emr_error *error)
+{
+    const char *text = emr_model_find_metadata(model, "emr.keep");
+    json_t *number = text ? json_loads(text, JSON_DECODE_ANY, NULL) : NULL;
+    const double keep = text ? json_number_value(number) : 0;
+    const bool is_number = !text || json_is_number(number);
+    json_decref(number);
+    if (!is_number)
+        return bad_state(model, "'emr.keep' is no number", error);
+    if (keep < c->keep || keep > c->keep)
+        return emr_error_format(error, EMR_EMISMATCH,
+                                "%F: it was learned with keep %s, and here it is another",
+                                emr_model_name(model), text ? text : "0");
+    return EMR_OK;
+}
+
 static emr_status read_state(const emr_coefficients *c, const emr_model *model, state *s, uint64_t n_steps,
                              emr_error *error)
 {
@@ -277,6 +306,8 @@ emr_status emr_coefficients_set_state(emr_coefficients *c, const emr_model *mode
     uint32_t *tasks = fit_allocate(&c->host, c->n_tasks, sizeof *tasks),
              *groups = fit_allocate(&c->host, c->n_groups, sizeof *groups);
     emr_status status = s && tasks && groups ? check_map(c, model, error) : fit_no_memory(error);
+    if (!status)
+        status = check_keep(c, model, error);
     if (!status)
         status = read_steps(model, &n_steps, error);
     if (!status)

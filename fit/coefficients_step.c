@@ -10,26 +10,31 @@ static double clip(double x)
     return x < 0 ? 0 : x > 1 ? 1 : x;
 }
 
-static void softmax(const coefficient *of, uint32_t n, double *lambdas)
+/* The sum of exp(raw - largest), of which each lambda is a share. */
+static double softmax_sum(const coefficient *of, uint32_t n, double *largest)
 {
-    double largest = of[0].raw, sum = 0;
+    double sum = 0;
+    *largest = of[0].raw;
     for (uint32_t t = 1; t < n; t++)
-        largest = of[t].raw > largest ? of[t].raw : largest;
+        *largest = of[t].raw > *largest ? of[t].raw : *largest;
     for (uint32_t t = 0; t < n; t++)
-        sum += lambdas[t] = emr_exp(of[t].raw - largest);
-    for (uint32_t t = 0; t < n; t++)
-        lambdas[t] /= sum;
+        sum += emr_exp(of[t].raw - *largest);
+    return sum;
+}
+
+static double lambda_of(const emr_coefficients *c, const coefficient *of, double largest, double sum)
+{
+    if (c->map == EMR_COEFFICIENT_MAP_SOFTMAX)
+        return emr_exp(of->raw - largest) / sum;
+    return c->map == EMR_COEFFICIENT_MAP_CLAMP ? clip(of->raw) : of->raw;
 }
 
 void coefficients_lambdas(const emr_coefficients *c, uint32_t group, double *lambdas)
 {
     const coefficient *of = coefficient_at(c, 0, group);
-    if (c->map == EMR_COEFFICIENT_MAP_SOFTMAX) {
-        softmax(of, c->n_tasks, lambdas);
-        return;
-    }
+    double largest, sum = softmax_sum(of, c->n_tasks, &largest);
     for (uint32_t t = 0; t < c->n_tasks; t++)
-        lambdas[t] = c->map == EMR_COEFFICIENT_MAP_CLAMP ? clip(of[t].raw) : of[t].raw;
+        lambdas[t] = lambda_of(c, &of[t], largest, sum);
 }
 
 static bool is_stuck(const emr_coefficients *c, const coefficient *of)
@@ -180,8 +185,8 @@ emr_status emr_coefficients_get(const emr_coefficients *c, uint32_t task, uint32
     if (task >= c->n_tasks || group >= c->n_groups)
         return EMR_ENOTFOUND;
     const coefficient *of = coefficient_at(c, task, group);
-    coefficients_lambdas(c, group, c->lambdas);
-    given.lambda = c->lambdas[task];
+    double largest, sum = softmax_sum(coefficient_at(c, 0, group), c->n_tasks, &largest);
+    given.lambda = lambda_of(c, of, largest, sum);
     given.raw = of->raw;
     given.gradient = gradient_of(c, task, group);
     given.n_steps = of->n_steps;

@@ -6,29 +6,44 @@
 #include <math.h>
 #include <string.h>
 
-/* The sums over tasks of what reaches their thresholds. */
+/* What reaches a task's threshold; added to the sums. Loops of one width each, without branches. */
+static void add_large(double *restrict sums, float *restrict tau, float threshold, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        tau[i] = fabsf(tau[i]) < threshold ? 0 : tau[i];
+    for (size_t i = 0; i < n; i++)
+        sums[i] += (double)tau[i];
+}
+
 static void sum_large(const fit_vectors *v, size_t n, fit_room *room)
 {
     memset(room->sums, 0, n * sizeof *room->sums);
-    for (uint32_t t = 0; t < v->n_tasks; t++) {
-        float *tau = room->tau + t * room->stride, threshold = v->thresholds[t];
-        for (size_t i = 0; i < n; i++) {
-            tau[i] = fabsf(tau[i]) >= threshold ? tau[i] : 0;
-            room->sums[i] += (double)tau[i];
-        }
+    for (uint32_t t = 0; t < v->n_tasks; t++)
+        add_large(room->sums, room->tau + t * room->stride, v->thresholds[t], n);
+}
+
+/* 1, or -1. */
+static void find_sides(float *restrict sides, const double *restrict sums, double of_zero, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        double sum = sums[i] == 0 ? of_zero : sums[i];
+        sides[i] = sum > 0 ? 1.0F : -1.0F;
     }
+}
+
+static void keep_side(float *restrict tau, const float *restrict sides, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        tau[i] = tau[i] * sides[i] > 0 ? tau[i] : 0;
 }
 
 void fit_keep_elected(const fit_vectors *v, size_t n, fit_room *room)
 {
+    float *sides = room->stored;
     sum_large(v, n, room);
-    for (size_t i = 0; i < n; i++)
-        room->sums[i] = room->sums[i] > 0 || (room->sums[i] == 0 && v->is_positive);
-    for (uint32_t t = 0; t < v->n_tasks; t++) {
-        float *tau = room->tau + t * room->stride;
-        for (size_t i = 0; i < n; i++)
-            tau[i] = (tau[i] > 0) == (room->sums[i] > 0) ? tau[i] : 0; /* of 0, either side is 0 */
-    }
+    find_sides(sides, room->sums, v->is_positive ? 1 : -1, n);
+    for (uint32_t t = 0; t < v->n_tasks; t++)
+        keep_side(room->tau + t * room->stride, sides, n);
 }
 
 typedef struct telling {

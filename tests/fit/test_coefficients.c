@@ -557,6 +557,8 @@ static void states_of_others_are_refused(void **state)
     assert_int_equal(set_broken(c, before, "emr.steps", "-1", &error), EMR_EFORMAT);
     assert_int_equal(set_broken(c, before, "emr.steps", "99999999999999999999999999", &error), EMR_EFORMAT);
     assert_int_equal(set_broken(c, before, "emr.steps", "1", &error), EMR_EFORMAT); /* fewer than of one */
+    assert_int_equal(set_broken(c, before, "emr.keep", "x", &error), EMR_EFORMAT);
+    assert_int_equal(set_broken(c, before, "emr.keep", "0.2", &error), EMR_EMISMATCH);
     assert_int_equal(set_broken(c, before, "emr.tasks", NULL, &error), EMR_EFORMAT);
     assert_int_equal(set_broken(c, before, "emr.tasks", "[", &error), EMR_EFORMAT);
     assert_int_equal(set_broken(c, before, "emr.tasks", "{}", &error), EMR_EFORMAT);
@@ -568,6 +570,12 @@ static void states_of_others_are_refused(void **state)
     emr_coefficients *other = open_coefficients(&options);
     assert_int_equal(set_broken(c, other, NULL, NULL, &error), EMR_EMISMATCH);
     assert_non_null(strstr(error.text, "trees"));
+    emr_coefficients_destroy(&other);
+    options = world_options(&w);
+    options.keep = 0.2;
+    other = open_coefficients(&options);
+    assert_int_equal(set_broken(c, other, NULL, NULL, &error), EMR_EMISMATCH);
+    assert_ok(set_broken(other, other, NULL, NULL, &error), &error);
     emr_coefficients_destroy(&other);
     options = world_options(&w);
     options.scope = EMR_COEFFICIENT_SCOPE_MODEL;

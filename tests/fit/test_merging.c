@@ -341,10 +341,10 @@ static void nonfinite_weights_follow_ieee(void **state)
         emr_model_destroy(&model);
         assert_ok(emr_coefficients_set(c, 1, 0, 0, &error), &error);
     }
+    emr_coefficients_destroy(&c);
     options.keep = 0.2;
     assert_int_equal(emr_coefficients_create(&c, &options, &error), EMR_ENONFINITE);
     assert_true(test_span_is(&error, error.tensor, "embed.weight"));
-    emr_coefficients_destroy(&c);
     world_destroy(&w);
 }
 

@@ -33,7 +33,7 @@
  * threads, pieces, memory and processor, nor on the order in which tensors are handed in.
  *
  * NaN and infinity in weights: what is merged follows IEEE; with `keep` creating the handle is EMR_ENONFINITE, and so is a gradient
- * whose product with the task vector is not finite. A handle is used by one thread at a time. */
+ * whose product with the task vector is not finite. */
 #ifndef EMR_FIT_COEFFICIENTS_H
 #define EMR_FIT_COEFFICIENTS_H
 
@@ -124,7 +124,7 @@ typedef struct emr_coefficient {
 
 /* The state as a model, and so as a file: "lambda" F64 [tasks, groups] (raw), "adam.m" and "adam.v" F64 likewise, "adam.t" I64
  * [tasks, groups]. Metadata: "emr.kind": "coefficients", "emr.tasks" and "emr.groups": JSON arrays of names, "emr.map": "clamp", "free",
- * "project" or "softmax", "emr.steps". */
+ * "project" or "softmax", "emr.keep": the share, where there is one, "emr.steps". */
 
 EMR_BEGIN_DECLS
 
@@ -194,7 +194,7 @@ EMR_API emr_status emr_coefficients_open_state(const emr_coefficients *coefficie
                                                emr_error *error);
 
 /* Goes on from such a state, to the bit: tasks and groups are found by name, in whatever order. Gradients are forgotten.
- * - EMR_EFORMAT: it is none. EMR_EMISMATCH: of other tasks, groups or map; the sentence names one. Nothing is changed. */
+ * - EMR_EFORMAT: it is none. EMR_EMISMATCH: of other tasks, groups, map or keep; the sentence names one. Nothing is changed. */
 EMR_API emr_status emr_coefficients_set_state(emr_coefficients *coefficients, const emr_model *state,
                                               emr_error *error);
 
