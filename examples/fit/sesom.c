@@ -288,8 +288,9 @@ int main(int argc, char **argv)
     tasks *all = malloc(sizeof *all);
     ninth *task = malloc(sizeof *task);
     emr_status status = all && task ? tasks_open(all, argv[1], argv[2], &error) : EMR_ENOMEM;
-    printf("Accuracy on held-out images after %d labelled ones, %%: mean and worst of %d draws\n", N_SHOTS,
-           N_DRAWS);
+    if (!status)
+        printf("Accuracy on held-out images after %d labelled ones, %%: mean and worst of %d draws\n",
+               N_SHOTS, N_DRAWS);
     if (!status)
         status = run_task(all, task, "mixed", &failed, &error);
     if (!status)
