@@ -43,11 +43,12 @@ static bool matches_any(const char *const *patterns, uint32_t n, const char *nam
     return is_match;
 }
 
-static emr_status bad_task_tensor(const emr_coefficients *c, uint32_t task, const emr_model *model,
-                                  const char *tensor, const char *why, emr_error *error)
+static emr_status bad_task_tensor(const finding *f, uint32_t task, const char *tensor, const char *why,
+                                  emr_error *error)
 {
-    return emr_error_format(error, EMR_EMISMATCH, "%F: task '%K': tensor '%T' %s", emr_model_name(model),
-                            c->vectors->names[task], tensor, why);
+    return emr_error_format(error, EMR_EMISMATCH, "%F: task '%K': tensor '%T' %s%s",
+                            emr_model_name(f->o->tasks[task]), f->o->names[task], tensor, why,
+                            f->saved ? "" : ": exclude it"); /* what a state merges cannot be */
 }
 
 static emr_status take_tensor(finding *f, const emr_tensor *base, emr_error *error)
@@ -61,17 +62,13 @@ static emr_status take_tensor(finding *f, const emr_tensor *base, emr_error *err
         return fit_no_memory(error);
     v->n_tensors++;
     for (uint32_t t = 0; t < v->n_tasks; t++) {
-        const emr_model *model = f->o->tasks[t];
-        const emr_tensor *task = emr_model_find_tensor(model, name);
+        const emr_tensor *task = emr_model_find_tensor(f->o->tasks[t], name);
         if (!task)
-            return bad_task_tensor(f->c, t, model, name, "is absent: exclude it, or give the task one",
-                                   error);
+            return bad_task_tensor(f, t, name, "is absent", error);
         if (!emr_tensor_same_shape(task, base))
-            return bad_task_tensor(f->c, t, model, name, "has another shape than the base's: exclude it",
-                                   error);
+            return bad_task_tensor(f, t, name, "has another shape than the base's", error);
         if (!emr_dtype_is_float(emr_tensor_dtype(task)))
-            return bad_task_tensor(f->c, t, model, name, "is no float, which the base's is: exclude it",
-                                   error);
+            return bad_task_tensor(f, t, name, "is no float, which the base's is", error);
         tensor->tasks[t] = task;
     }
     return EMR_OK;

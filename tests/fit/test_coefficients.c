@@ -797,6 +797,112 @@ static void what_cannot_be_is_refused(void **state)
     world_destroy(&other);
 }
 
+/* Like a task's model, but one tensor is read by an io that breaks. */
+static emr_model *broken_model(const test_set *set, size_t task, const test_tensor *all, size_t n,
+                               size_t broken, const emr_io *io)
+{
+    emr_model *model = test_model_new("lost.safetensors");
+    emr_error error;
+    for (size_t i = 0; i < n; i++) {
+        emr_tensor_desc d = EMR_INIT(emr_tensor_desc);
+        d.name = all[i].name;
+        d.dtype = all[i].dtype;
+        d.rank = all[i].rank;
+        d.shape = all[i].shape;
+        d.data = i == broken ? NULL : set->tasks[task].data[i];
+        d.io = i == broken ? io : NULL;
+        assert_ok(emr_model_add(model, &d, &error), &error);
+    }
+    return model;
+}
+
+static void assert_says_lost(const emr_error *error, const char *task, const char *tensor)
+{
+    assert_int_equal(error->status, EMR_EIO);
+    assert_true(test_span_is(error, error->task, task) && test_span_is(error, error->tensor, tensor) &&
+                test_span_is(error, error->file, "lost.safetensors"));
+    assert_non_null(strstr(error->text, "the connection was lost"));
+    assert_int_equal(error->system, 104);
+}
+
+/* The k-th read fails, for every k: of a gradient's call, then of one that writes weights. */
+static void fail_each_read(emr_coefficients *c, emr_coefficients *whole, const world *w, test_io *io,
+                           const test_tensor *tensor)
+{
+    emr_error error;
+    size_t n, k = 0;
+    float *g = make_gradient(w, tensor->name, 5, &n);
+    emr_status status = EMR_EIO;
+    for (; status; k++) {
+        io->reads = 0;
+        io->fail_read = k;
+        status = emr_coefficients_gradient(c, tensor->name, 0, n, EMR_DTYPE_F32, g, &error);
+        if (!status)
+            break;
+        assert_says_lost(&error, w->names[1], tensor->name);
+        assert_int_equal(emr_coefficients_step(c, NULL, &error), EMR_EIO);
+        assert_true(same_coefficients(c, whole));
+    }
+    assert_true(k > 0);
+    hand_in(whole, tensor->name, g, n, n);
+    assert_ok(emr_coefficients_step(c, NULL, &error), &error);
+    assert_ok(emr_coefficients_step(whole, NULL, &error), &error);
+    assert_true(same_coefficients(c, whole));
+    float *found = calloc(n, sizeof *found), *wanted = calloc(n, sizeof *wanted);
+    emr_weights weights = {.size = sizeof weights, .name = tensor->name, .dtype = EMR_DTYPE_F32};
+    for (k = 0, status = EMR_EIO; status; k++) {
+        io->reads = 0;
+        io->fail_read = k;
+        weights.data = found;
+        status = emr_coefficients_apply(c, &weights, 1, &error);
+        if (status)
+            assert_says_lost(&error, w->names[1], tensor->name);
+    }
+    assert_true(k > 1);
+    weights.data = wanted;
+    assert_ok(emr_coefficients_apply(whole, &weights, 1, &error), &error);
+    assert_memory_equal(found, wanted, n * sizeof *found);
+    free(found);
+    free(wanted);
+    free(g);
+}
+
+static void tasks_that_cannot_be_read_are_named(void **state)
+{
+    static const test_tensor all[] = {{"narrow", EMR_DTYPE_BF16, 2, {130, 260}},
+                                      {"plain", EMR_DTYPE_F32, 1, {50000}},
+                                      {"wide", EMR_DTYPE_F64, 1, {20000}}};
+    enum { N = 3 };
+    static const uint32_t threads[] = {1, 3};
+    (void)state;
+    for (size_t i = 0; i < 2 * N; i++) {
+        const size_t at = i % N;
+        world w = world_of(all, N, 20 + i);
+        emr_buffer *file = test_buffer_of(
+            w.set.tasks[1].data[at], (size_t)emr_tensor_bytes(emr_model_tensor(w.tasks[1], (uint32_t)at)));
+        test_io broken = {.inner = *emr_buffer_io(file), .why = "the connection was lost", .system = 104};
+        const emr_io io = test_io_make(&broken);
+        emr_pool *pool = test_pool_new(threads[i / N]);
+        emr_resources resources = test_resources(NULL, emr_pool_executor(pool));
+        emr_coefficients_options options = world_options(&w);
+        options.resources = &resources;
+        options.map = EMR_COEFFICIENT_MAP_FREE;
+        emr_coefficients *whole = open_coefficients(&options);
+        emr_model *lost = broken_model(&w.set, 1, all, N, at, &io);
+        const emr_model *tasks[N_TASKS] = {w.tasks[0], lost, w.tasks[2]};
+        options.tasks = tasks;
+        broken.fail_write = SIZE_MAX;
+        emr_coefficients *c = open_coefficients(&options);
+        fail_each_read(c, whole, &w, &broken, &all[at]);
+        emr_coefficients_destroy(&c);
+        emr_coefficients_destroy(&whole);
+        emr_model_destroy(&lost);
+        emr_pool_destroy(&pool);
+        emr_buffer_destroy(&file);
+        world_destroy(&w);
+    }
+}
+
 /* Every request of memory fails once, in all calls. */
 static void nothing_leaks_without_memory(void **state)
 {
@@ -878,6 +984,7 @@ int main(void)
         cmocka_unit_test(states_of_other_members_are_refused),
         cmocka_unit_test(a_state_opens_by_itself),
         cmocka_unit_test(what_cannot_be_is_refused),
+        cmocka_unit_test(tasks_that_cannot_be_read_are_named),
         cmocka_unit_test(nothing_leaks_without_memory),
         cmocka_unit_test(memory_is_bounded),
     };
