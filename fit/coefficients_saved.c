@@ -66,7 +66,7 @@ static emr_status read_names(const emr_model *model, const char *key, json_t **n
     size_t i;
     int failed = !set;
     *names = load(model, key);
-    if (!json_is_array(*names) || json_array_size(*names) >= NO_NUMBER) {
+    if (!json_array_size(*names) || json_array_size(*names) >= NO_NUMBER) {
         json_decref(set);
         return emr_error_format(error, EMR_EFORMAT,
                                 "%F: no state of coefficients: its metadata lack '%s', an array of names",

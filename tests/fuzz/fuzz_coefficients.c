@@ -21,18 +21,25 @@ static void add_vector(emr_model *model, const char *name, const float *values)
     promise(emr_model_add(model, &desc, NULL) == EMR_OK);
 }
 
+static emr_coefficients_options options_of(const emr_model *base, const emr_model *const *tasks,
+                                           const emr_resources *resources)
+{
+    static const char *const names[] = {"one", "two"};
+    return (emr_coefficients_options){.size = sizeof(emr_coefficients_options),
+                                      .resources = resources,
+                                      .base = base,
+                                      .tasks = tasks,
+                                      .names = names,
+                                      .n_tasks = 2};
+}
+
 static emr_coefficients *coefficients_of(const emr_model *base, const emr_model *const *tasks,
                                          uint8_t choices, const emr_resources *resources)
 {
-    static const char *const names[] = {"one", "two"}, *const fixed[] = {"b"};
+    static const char *const fixed[] = {"b"};
     emr_coefficients *c;
     emr_error error = {0};
-    emr_coefficients_options options = {.size = sizeof options};
-    options.resources = resources;
-    options.base = base;
-    options.tasks = tasks;
-    options.names = names;
-    options.n_tasks = 2;
+    emr_coefficients_options options = options_of(base, tasks, resources);
     options.map = choices & CHOICE_MAP;
     options.scope = choices & CHOICE_MODEL_SCOPE ? EMR_COEFFICIENT_SCOPE_MODEL : EMR_COEFFICIENT_SCOPE_TENSOR;
     options.fixed = fixed;
@@ -86,6 +93,29 @@ static void check_taken(emr_coefficients *c, emr_coefficients *again)
     promise(saved_same(saved_state(c), saved_state(again)));
 }
 
+/* A handle that has only the file to go by, which is one where another takes the file as its state. */
+static void open_state(const emr_model *base, const emr_model *const *tasks, const emr_model *file,
+                       bool is_one)
+{
+    emr_coefficients *c, *again;
+    emr_error error = {0};
+    emr_coefficients_options options = options_of(base, tasks, NULL);
+    options.state = file;
+    emr_status status = fuzz_status(emr_coefficients_create(&c, &options, &error), &error);
+    promise(status == EMR_OK || (!is_one && (status == EMR_EFORMAT || status == EMR_EMISMATCH)));
+    if (status)
+        return;
+    emr_buffer *saved = saved_state(c);
+    emr_model *model = saved_open(saved);
+    options.state = model;
+    promise(fuzz_status(emr_coefficients_create(&again, &options, &error), &error) == EMR_OK);
+    emr_model_destroy(&model);
+    promise(saved_same(saved, saved_state(again)));
+    emr_coefficients_destroy(&again);
+    check_numbers(c);
+    emr_coefficients_destroy(&c);
+}
+
 static void read_state(const emr_model *file, uint8_t choices, size_t size)
 {
     static const float base_values[N] = {1, 2, 3}, task_values[N] = {1.5f, 1, 3};
@@ -113,6 +143,7 @@ static void read_state(const emr_model *file, uint8_t choices, size_t size)
     }
     emr_coefficients_destroy(&c);
     emr_coefficients_destroy(&again);
+    open_state(base, tasks, file, !status);
     emr_model_destroy(&task);
     emr_model_destroy(&base);
     promise(budget.now == 0);

@@ -317,13 +317,16 @@ def states():
                    ("adam.m", "F64", [2, number], doubles([i / 4 for i in range(n)])),
                    ("adam.v", "F64", [2, number], doubles([i / 2 for i in range(n)])),
                    ("adam.t", "I64", [2, number], struct.pack(f"<{n}q", *range(n)))]
-        metadata = {"emr.kind": "coefficients", "emr.tasks": '["one","two"]', "emr.groups": json.dumps(groups), "emr.steps": "7"}
+        metadata = {"emr.kind": "coefficients", "emr.tasks": '["one","two"]', "emr.groups": json.dumps(groups), "emr.steps": "7",
+                    "emr.tensors": json.dumps({name: groups.index(name) if name in groups else 0 for name in "ab"}), "emr.fixed": "[]"}
         for number, name in enumerate(["clamp", "free", "project", "softmax"]):
             yield f"{len(groups)}{groups[0].strip('*')}.{name}", number | 4 * (groups == ["*"]), tensors, metadata | {"emr.map": name}
-    free = metadata | {"emr.map": "free", "emr.groups": '["a","b"]'}
+    free = metadata | {"emr.map": "free", "emr.groups": '["a","b"]', "emr.tensors": '{"a":0,"b":1}'}
     tensors = [(name, dtype, [2, 2], raw * 2) for name, dtype, _, raw in tensors]
     yield "steps", 1, tensors, free | {"emr.steps": "9007199254740992"}
     yield "others", 1, tensors, free | {"emr.tasks": '["one","three"]'}
+    yield "fixed", 1, tensors, free | {"emr.fixed": "[1]", "emr.keep": "0"}
+    yield "only", 1, tensors, free | {"emr.tensors": '{"a":0,"c":1}'}
     yield "nan", 1, [("lambda", "F64", [2, 2], doubles([float("nan")] * 4))] + tensors[1:], free
 
 

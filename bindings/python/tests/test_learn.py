@@ -337,6 +337,30 @@ def test_saved_and_gone_on_from(tmp_path):
         other.load(base)
 
 
+def test_a_state_opens_by_itself(tmp_path):
+    base, tasks = world()
+    options = dict(map="project", initial=0.4, fixed=["layer.0.bias"], exclude=["layer.1.weight"])
+    c = libemr.Coefficients(base, tasks, "model", **options)
+    c.step(gradients(1))
+    c.save(tmp_path / "lambda.safetensors")
+    again = libemr.Coefficients.open(tmp_path / "lambda.safetensors", base, tasks, threads=2)
+    assert again.groups == c.groups and again.tasks == c.tasks and again.group_of("layer.1.weight") is None
+    assert c.step(gradients(2)) == again.step(gradients(2))
+    assert np.array_equal(again.values, c.values)
+    with pytest.raises(libemr.Error, match="'project' has them"):
+        again.set_values(np.full(again.values.shape, 2.0))
+    with pytest.raises(libemr.Mismatch, match=f"a task '{list(tasks)[-1]}'"):
+        libemr.Coefficients.open(tmp_path / "lambda.safetensors", base, dict(list(tasks.items())[:-1]))
+    with pytest.raises(libemr.FormatError):
+        libemr.Coefficients.open(base, base, tasks)
+    fewer = {name: array for name, array in base.items() if name != "layer.1.weight"}  # of groups of the same names
+    other = libemr.Coefficients(fewer, tasks, "model", map="project", fixed=["layer.0.bias"])
+    other.load(tmp_path / "lambda.safetensors")
+    whole = libemr.Coefficients(base, tasks, "model", map="project", fixed=["layer.0.bias"])
+    with pytest.raises(libemr.Mismatch, match=r"layer\.1\.weight"):
+        whole.load(tmp_path / "lambda.safetensors")
+
+
 def test_a_model_keeps_the_coefficients_of_its_moment_and_what_it_needs():
     base, tasks = world()
     c = libemr.Coefficients(base, tasks)

@@ -93,42 +93,91 @@ class Coefficients:
         memory: Memory = None,
         progress: Progress = None,
     ) -> None:
-        arena, resources = Arena(), Resources(threads, memory, progress)
-        root = as_model(base, "base", **({"side_files": True} if io.is_path(base) else {}))
-        models = [_model_of(task, name, root) for name, task in tasks.items()]
         globs = () if groups is None or isinstance(groups, str) else groups
         scope = groups if isinstance(groups, str) else "tensor"
         if scope not in SCOPES:
             raise ValueError(f"groups is {scope!r}, which is none of {', '.join(SCOPES)}: globs are a list")
+        arena = Arena()
+        self._make(
+            base,
+            tasks,
+            arena,
+            Resources(threads, memory, progress),
+            map,
+            adam=adam_of(arena, lr, betas, epsilon),
+            groups=arena.texts(globs),
+            n_groups=len(globs),
+            fixed=arena.texts(fixed),
+            n_fixed=len(fixed),
+            exclude=arena.texts(exclude),
+            n_exclude=len(exclude),
+            initial=initial,
+            use_initial=int(initial is not None),
+            keep=keep,
+            scope=choice("EMR_COEFFICIENT_SCOPE_", scope, "groups"),
+            map=choice("EMR_COEFFICIENT_MAP_", map, "map"),
+            are_vectors=int(vectors),
+        )
+
+    @classmethod
+    def open(
+        cls,
+        state: ModelLike,
+        base: ModelLike,
+        tasks: Mapping[str, TaskLike],
+        *,
+        lr: float = 1e-3,
+        betas: Betas = (0.9, 0.999),
+        epsilon: float = 1e-8,
+        vectors: bool = False,
+        threads: Threads = None,
+        memory: Memory = None,
+        progress: Progress = None,
+    ) -> Coefficients:
+        """Goes on from what `save` wrote, which says which tensors share a coefficient, are fixed or left out,
+        with what map, and what is kept. Tasks are found by their names in it."""
+        made, arena, saved = cls.__new__(cls), Arena(), as_model(state, "coefficients")
+        with saved.handle.use() as pointer:
+            made._make(
+                base,
+                tasks,
+                arena,
+                Resources(threads, memory, progress),
+                saved.metadata.get("emr.map", ""),
+                adam=adam_of(arena, lr, betas, epsilon),
+                state=pointer,
+                are_vectors=int(vectors),
+            )
+        return made
+
+    def _make(
+        self,
+        base: ModelLike,
+        tasks: Mapping[str, TaskLike],
+        arena: Arena,
+        resources: Resources,
+        map_name: str,
+        **options: Any,
+    ) -> None:
+        root = as_model(base, "base", **({"side_files": True} if io.is_path(base) else {}))
+        models = [_model_of(task, name, root) for name, task in tasks.items()]
         handles = [model.handle for model in models]
         with root.handle.use() as pointer, all_in_use(arena, "emr_model", handles) as pointers:
-            options = arena.struct(
+            filled_in = arena.struct(
                 "emr_coefficients_options",
                 resources=resources.pointer,
                 base=pointer,
                 tasks=pointers,
                 names=arena.texts(tasks),
                 n_tasks=len(models),
-                adam=adam_of(arena, lr, betas, epsilon),
-                groups=arena.texts(globs),
-                n_groups=len(globs),
-                fixed=arena.texts(fixed),
-                n_fixed=len(fixed),
-                exclude=arena.texts(exclude),
-                n_exclude=len(exclude),
-                initial=initial,
-                use_initial=int(initial is not None),
-                keep=keep,
-                scope=choice("EMR_COEFFICIENT_SCOPE_", scope, "groups"),
-                map=choice("EMR_COEFFICIENT_MAP_", map, "map"),
-                are_vectors=int(vectors),
+                **options,
             )
-            made = create("emr_coefficients", lib.emr_coefficients_create, options)
+            made = create("emr_coefficients", lib.emr_coefficients_create, filled_in)
         parents = [root.handle, *handles, *resources.parents()]
         destroy = lib.emr_coefficients_destroy
         self._handle = Handle(made, destroy, "the coefficients", parents, (arena, resources))
         resources.close()
-        self._about(root, list(tasks), map)
+        self._about(root, list(tasks), map_name)
         self._memory = {view.address for model in (root, *models) for view in model.memory if view.nbytes}
 
     def _about(self, base: Model, tasks: list[str], map: str) -> None:
@@ -383,7 +432,8 @@ class Coefficients:
             state.write(target, replace=replace)
 
     def load(self, source: ModelLike) -> None:
-        """Goes on from there, to the bit; of the same tasks, groups and map. Gradients are forgotten."""
+        """Goes on from there, to the bit; of the same tasks, groups, tensors in them and map. Gradients are
+        forgotten."""
         state = as_model(source, "coefficients")
         with self._handle.use(alone=True) as c, state.handle.use() as pointer:
             call(lib.emr_coefficients_set_state, c, pointer)
