@@ -134,6 +134,20 @@ static emr_status read_source(const fit_vectors *v, const fit_range *r, uint32_t
     return status;
 }
 
+static void widen(float *restrict tau, const uint16_t *restrict halves, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        uint32_t bits = (uint32_t)halves[i] << 16;
+        memcpy(&tau[i], &bits, sizeof bits);
+    }
+}
+
+static void subtract(float *restrict tau, const float *restrict base, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        tau[i] -= base[i];
+}
+
 /* With thresholds, all tasks' tau. */
 emr_status fit_vectors_read_all(const fit_vectors *v, const fit_range *r, fit_room *room, emr_error *error)
 {
@@ -145,8 +159,10 @@ emr_status fit_vectors_read_all(const fit_vectors *v, const fit_range *r, fit_ro
     for (uint32_t t = 0; !status && v->thresholds && t < v->n_tasks; t++) {
         float *tau = room->tau + t * room->stride;
         status = read_source(v, r, t, tau, room, &source, error);
-        for (size_t i = 0; !status && i < r->n; i++)
-            tau[i] = fit_source_at(&source, i);
+        if (!status && source.halves)
+            widen(tau, source.halves, r->n);
+        if (!status && source.base)
+            subtract(tau, source.base, r->n);
         fill_up(tau, r->n, sizeof *tau);
     }
     return status;
