@@ -12,6 +12,10 @@ static const test_tensor tensors[N_TENSORS] = {
     {"head.weight", EMR_DTYPE_F32, 2, {3, 5}},
 };
 
+const char *const float_tensors[N_FLOATS] = {"embed.weight",    "layers.0.weight", "layers.0.bias",
+                                             "layers.1.weight", "layers.1.bias",   "empty",
+                                             "head.weight"};
+
 world world_of(const test_tensor *of, size_t n, uint64_t seed)
 {
     static const char *const names[N_TASKS] = {"cars", "digits", "signs \"in\" \xc3\xa9"};
@@ -111,6 +115,20 @@ void hand_in_all(emr_coefficients *c, const world *w, uint64_t seed, bool is_bac
         hand_in(c, emr_tensor_name(tensor), g, n, n);
         free(g);
     }
+}
+
+void push(emr_coefficients *c, const world *w, float sign)
+{
+    size_t n;
+    emr_error error;
+    float *base = all_floats(w->set.base.model, "embed.weight", &n),
+          *of = all_floats(w->tasks[0], "embed.weight", &n);
+    for (size_t i = 0; i < n; i++)
+        of[i] = sign * (of[i] - base[i]);
+    hand_in(c, "embed.weight", of, n, n);
+    assert_ok(emr_coefficients_step(c, NULL, &error), &error);
+    free(base);
+    free(of);
 }
 
 emr_coefficient get_coefficient(const emr_coefficients *c, uint32_t task, uint32_t group)

@@ -6,7 +6,9 @@
 
 #include <emr/fit/coefficients.h>
 
-enum { N_TASKS = 3, N_TENSORS = 8 };
+enum { N_TASKS = 3, N_TENSORS = 8, N_FLOATS = 7 };
+
+extern const char *const float_tensors[N_FLOATS]; /* names, in the base's order */
 
 typedef struct world {
     test_set set;
@@ -33,6 +35,9 @@ float *make_gradient(const world *w, const char *name, uint64_t seed, size_t *n)
 void hand_in(emr_coefficients *c, const char *name, const float *gradient, size_t n, size_t piece);
 /* That of every tensor, of `make_gradient`, in the base's order or from the last to the first. */
 void hand_in_all(emr_coefficients *c, const world *w, uint64_t seed, bool is_backwards);
+
+/* A step with a gradient along the first task's vector of one tensor: its lambda falls; against it, it rises. */
+void push(emr_coefficients *c, const world *w, float sign);
 
 emr_coefficient get_coefficient(const emr_coefficients *c, uint32_t task, uint32_t group);
 uint32_t group_of(const emr_coefficients *c, const char *tensor);

@@ -6,11 +6,6 @@
 
 #include <math.h>
 
-static const char *const float_tensors[] = {"embed.weight",    "layers.0.weight", "layers.0.bias",
-                                            "layers.1.weight", "layers.1.bias",   "empty",
-                                            "head.weight"};
-enum { N_FLOATS = 7 };
-
 /* Something else for every coefficient. */
 static void set_all(emr_coefficients *c, double scale)
 {
