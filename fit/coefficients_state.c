@@ -71,6 +71,17 @@ static emr_status add_numbers(const emr_coefficients *c, emr_model *model, const
     return emr_model_add(model, &desc, error);
 }
 
+/* The value's text, and the value goes with it. */
+static emr_status set_json(emr_model *model, const char *key, json_t *value, const fit_host *host,
+                           emr_error *error)
+{
+    char *text = fit_write_json(host, value);
+    emr_status status = text ? emr_model_set_metadata(model, key, text, error) : fit_no_memory(error);
+    fit_release(host, text);
+    json_decref(value);
+    return status;
+}
+
 /* A JSON array of names. */
 static emr_status set_names(emr_model *model, const char *key,
                             const char *(*name)(const emr_coefficients *, uint32_t),
@@ -80,26 +91,15 @@ static emr_status set_names(emr_model *model, const char *key,
     int failed = !array;
     for (uint32_t i = 0; !failed && i < n; i++)
         failed = json_array_append_new(array, json_string(name(c, i)));
-    char *text = failed ? NULL : fit_write_json(&c->host, array);
-    emr_status status = text ? emr_model_set_metadata(model, key, text, error) : fit_no_memory(error);
-    fit_release(&c->host, text);
+    if (!failed)
+        return set_json(model, key, array, &c->host, error);
     json_decref(array);
-    return status;
+    return fit_no_memory(error);
 }
 
 static const char *task_name(const emr_coefficients *c, uint32_t task)
 {
     return c->vectors->names[task];
-}
-
-static emr_status set_share(emr_model *model, const char *key, double share, emr_error *error)
-{
-    json_t *number = json_real(share);
-    char *text = number ? json_dumps(number, JSON_ENCODE_ANY | JSON_REAL_PRECISION(17)) : NULL;
-    emr_status status = text ? emr_model_set_metadata(model, key, text, error) : fit_no_memory(error);
-    free(text);
-    json_decref(number);
-    return status;
 }
 
 static emr_status set_count(emr_model *model, const char *key, uint64_t n, emr_error *error)
@@ -130,7 +130,7 @@ static emr_status fill_model(const emr_coefficients *c, const state *s, emr_mode
     if (!status)
         status = emr_model_set_metadata(model, "emr.map", map_names[c->map], error);
     if (!status && c->keep > 0)
-        status = set_share(model, "emr.keep", c->keep, error);
+        status = set_json(model, "emr.keep", json_real(c->keep), &c->host, error);
     return status ? status : set_count(model, "emr.steps", c->n_steps, error);
 }
 
