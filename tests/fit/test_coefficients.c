@@ -729,6 +729,39 @@ static void memory_is_bounded(void **state)
     world_destroy(&w);
 }
 
+/* How many bytes a sentence of too little memory asks for: its number that `behind` follows. */
+static uint64_t asked_for(const char *sentence, const char *behind)
+{
+    const char *at = strstr(sentence, behind);
+    assert_non_null(at);
+    while (at > sentence && at[-1] >= '0' && at[-1] <= '9')
+        at--;
+    return strtoull(at, NULL, 10);
+}
+
+static void what_would_do_does(void **state)
+{
+    world w = world_create(19);
+    emr_resources resources = test_resources(NULL, NULL);
+    emr_coefficients_options options = world_options(&w);
+    emr_coefficients *c;
+    emr_error error;
+    (void)state;
+    options.resources = &resources;
+    for (int k = 0; k < 2; k++) {
+        options.keep = k ? 0.2 : 0;
+        resources.memory_bytes = 1;
+        assert_int_equal(emr_coefficients_create(&c, &options, &error), EMR_ELIMIT);
+        const uint64_t least = asked_for(error.text, k ? " would do" : " bytes of working memory");
+        resources.memory_bytes = least - 1;
+        assert_int_equal(emr_coefficients_create(&c, &options, &error), EMR_ELIMIT);
+        resources.memory_bytes = least;
+        assert_ok(emr_coefficients_create(&c, &options, &error), &error);
+        emr_coefficients_destroy(&c);
+    }
+    world_destroy(&w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -747,6 +780,7 @@ int main(void)
         cmocka_unit_test(what_cannot_be_is_refused),
         cmocka_unit_test(nothing_leaks_without_memory),
         cmocka_unit_test(memory_is_bounded),
+        cmocka_unit_test(what_would_do_does),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
