@@ -71,45 +71,33 @@ static emr_status add_numbers(const emr_coefficients *c, emr_model *model, const
     return emr_model_add(model, &desc, error);
 }
 
-/* The value's text, and the value goes with it. */
-static emr_status set_json(emr_model *model, const char *key, json_t *value, const fit_host *host,
+/* The value's text; it is let go. */
+static emr_status set_json(const emr_coefficients *c, emr_model *model, const char *key, json_t *value,
                            emr_error *error)
 {
-    char *text = fit_write_json(host, value);
+    char *text = fit_write_json(&c->host, value);
     emr_status status = text ? emr_model_set_metadata(model, key, text, error) : fit_no_memory(error);
-    fit_release(host, text);
+    fit_release(&c->host, text);
     json_decref(value);
     return status;
 }
 
-/* A JSON array of names. */
-static emr_status set_names(emr_model *model, const char *key,
-                            const char *(*name)(const emr_coefficients *, uint32_t),
-                            const emr_coefficients *c, uint32_t n, emr_error *error)
+/* An array of names; NULL: there is no memory. */
+static json_t *name_array(const emr_coefficients *c, const char *(*name)(const emr_coefficients *, uint32_t),
+                          uint32_t n)
 {
     json_t *array = json_array();
-    int failed = !array;
-    for (uint32_t i = 0; !failed && i < n; i++)
-        failed = json_array_append_new(array, json_string(name(c, i)));
-    if (!failed)
-        return set_json(model, key, array, &c->host, error);
-    json_decref(array);
-    return fit_no_memory(error);
+    for (uint32_t i = 0; array && i < n; i++)
+        if (json_array_append_new(array, json_string(name(c, i)))) {
+            json_decref(array);
+            return NULL;
+        }
+    return array;
 }
 
 static const char *task_name(const emr_coefficients *c, uint32_t task)
 {
     return c->vectors->names[task];
-}
-
-static emr_status set_count(emr_model *model, const char *key, uint64_t n, emr_error *error)
-{
-    char text[24], *at = text + sizeof text;
-    *--at = '\0';
-    do
-        *--at = (char)('0' + n % 10);
-    while (n /= 10);
-    return emr_model_set_metadata(model, key, at, error);
 }
 
 static emr_status fill_model(const emr_coefficients *c, const state *s, emr_model *model, emr_error *error)
@@ -124,14 +112,14 @@ static emr_status fill_model(const emr_coefficients *c, const state *s, emr_mode
     if (!status)
         status = emr_model_set_metadata(model, "emr.kind", KIND, error);
     if (!status)
-        status = set_names(model, "emr.tasks", task_name, c, c->n_tasks, error);
+        status = set_json(c, model, "emr.tasks", name_array(c, task_name, c->n_tasks), error);
     if (!status)
-        status = set_names(model, "emr.groups", emr_coefficients_group, c, c->n_groups, error);
+        status = set_json(c, model, "emr.groups", name_array(c, emr_coefficients_group, c->n_groups), error);
     if (!status)
         status = emr_model_set_metadata(model, "emr.map", map_names[c->map], error);
     if (!status && c->keep > 0)
-        status = set_json(model, "emr.keep", json_real(c->keep), &c->host, error);
-    return status ? status : set_count(model, "emr.steps", c->n_steps, error);
+        status = set_json(c, model, "emr.keep", json_real(c->keep), error);
+    return status ? status : set_json(c, model, "emr.steps", json_integer((json_int_t)c->n_steps), error);
 }
 
 emr_status emr_coefficients_open_state(const emr_coefficients *c, emr_model **model, emr_error *error)
