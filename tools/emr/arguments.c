@@ -24,12 +24,14 @@ enum {
     FIT_ZIP = 65536,
     FIT_SPECTRAL = 131072,
     FIT_SURGERY = 262144,
-    FIT_PAIR = FIT_MATCH | FIT_PLEAS | FIT_ZIP, /* models side by side */
-    FIT_TASKS = FIT_REGMEAN | FIT_SPECTRAL,     /* models as tasks */
-    FIT_MERGES = FIT_PLEAS | FIT_ZIP | FIT_TASKS,
-    FIT_OUT = FIT_PAIR | FIT_TASKS | FIT_PERMUTE,                /* that write a model */
-    FIT_SPECS = FIT_PAIR | FIT_SPEC | FIT_PERMUTE | FIT_REGMEAN, /* that need a spec */
-    FIT_MODELS = FIT_OUT | FIT_SPEC,                             /* that read models */
+    FIT_COEFFICIENTS = 524288,
+    FIT_PAIR = FIT_MATCH | FIT_PLEAS | FIT_ZIP,                    /* models side by side */
+    FIT_CHANGES = FIT_SPECTRAL | FIT_COEFFICIENTS,                 /* of a base */
+    FIT_TASKS = FIT_REGMEAN | FIT_CHANGES,                         /* models as tasks */
+    FIT_MERGES = FIT_PLEAS | FIT_ZIP | FIT_REGMEAN | FIT_SPECTRAL, /* in any dtype */
+    FIT_OUT = FIT_PAIR | FIT_TASKS | FIT_PERMUTE,                  /* that write a model */
+    FIT_SPECS = FIT_PAIR | FIT_SPEC | FIT_PERMUTE | FIT_REGMEAN,   /* that need a spec */
+    FIT_MODELS = FIT_OUT | FIT_SPEC,                               /* that read models */
     FIT = FIT_MODELS | FIT_SURGERY,
     ALL = 2047 | FIT
 };
@@ -353,7 +355,7 @@ static const char *const target_words[] = {"ensemble", "separate", NULL};
 
 static const option option_table[] = {
     {.name = "--base",
-     .commands = MERGE | APPLY | VERIFY | ADD | COMBINE | SEARCH | KINSHIP | REPORT | FIT_SPECTRAL,
+     .commands = MERGE | APPLY | VERIFY | ADD | COMBINE | SEARCH | KINSHIP | REPORT | FIT_CHANGES,
      VALUE(set_text, base)},
     {.name = "--task",
      .commands = MERGE | APPLY | ADD | DROP | COMBINE | SEARCH | KINSHIP | REPORT | FIT_TASKS,
@@ -449,7 +451,7 @@ static const option option_table[] = {
      .commands = MERGE | APPLY | VERIFY | ADD | COMBINE | SEARCH | KINSHIP | REPORT | FIT_MODELS,
      FLAG(dequantise)},
     {.name = "--no-side-files",
-     .commands = MERGE | ADD | COMBINE | SEARCH | KINSHIP | REPORT | FIT_SPECTRAL,
+     .commands = MERGE | ADD | COMBINE | SEARCH | KINSHIP | REPORT | FIT_CHANGES,
      FLAG(no_side_files)},
     {.name = "--dtype", .commands = APPLY, CHOICE(dtype, dtype_words, EMR_DTYPE_F32)},
     {.name = "--shard-size", .commands = APPLY | COMBINE | SEARCH | FIT_OUT, VALUE(set_size, shard_bytes)},
@@ -487,6 +489,7 @@ static const option option_table[] = {
     {.name = "--shrink", .commands = FIT_ZIP, VALUE(set_share, fit.shrink)},
     {.name = "--within", .commands = FIT_ZIP, VALUE(set_share, fit.within)},
     {.name = "--scale", .commands = FIT_SPECTRAL, VALUE(set_given, fit.scale)},
+    {.name = "--state", .commands = FIT_COEFFICIENTS, VALUE(set_text, fit.state)},
     {.name = "--merged", .commands = FIT_SURGERY, VALUE(set_text, fit.merged)},
     {.name = "--individual", .commands = FIT_SURGERY, VALUE(set_text, fit.individual)},
     {.name = "--place", .commands = FIT_SURGERY, VALUE(set_text, fit.place)},
@@ -504,10 +507,11 @@ static const option option_table[] = {
 
 static unsigned command_bit(const char *name)
 {
-    static const char *const names[] = {"merge",     "apply",    "inspect",      "verify",      "export",
-                                        "add",       "drop",     "combine",      "kinship",     "search",
-                                        "report",    "fit spec", "fit match",    "fit permute", "fit regmean",
-                                        "fit pleas", "fit zip",  "fit spectral", "fit surgery"};
+    static const char *const names[] = {"merge",     "apply",        "inspect",     "verify",
+                                        "export",    "add",          "drop",        "combine",
+                                        "kinship",   "search",       "report",      "fit spec",
+                                        "fit match", "fit permute",  "fit regmean", "fit pleas",
+                                        "fit zip",   "fit spectral", "fit surgery", "fit coefficients"};
     for (unsigned i = 0; i < sizeof names / sizeof names[0]; i++)
         if (strcmp(names[i], name) == 0)
             return 1u << i;

@@ -65,7 +65,7 @@ typedef struct fit_arguments {
     const char **gram_words, **pair_words, **exclude_globs;
     size_t n_gram_words, n_pair_words, n_exclude_globs;
     const char *spec, *permutation, *start, *aligned;
-    const char *merged, *individual, *place, *features;
+    const char *merged, *individual, *place, *features, *state;
     given_number balance, off_diagonal, ridge, scale, shrink, within, rate;
     uint64_t random; /* a seed */
     uint32_t by, similarity, max_rounds, patience, bias, weigh, target;
