@@ -79,7 +79,7 @@ typedef struct emr_coefficients_options {
     const emr_model *const *tasks; /* at least one; with the base's tensors, and its shapes */
     const char *const *names;      /* of the tasks, all different */
     const emr_adam *adam;          /* NULL: all defaults */
-    const emr_model *state;        /* NULL, or a saved one to go on from: which tensors share a coefficient or are
+    const emr_model *state; /* NULL, or a saved one to go on from: which tensors share a coefficient or are
                                       left out, map, keep and the numbers are all its own, and what is below, but
                                       are_vectors, is left unset. It is not needed any more then */
     /* Tensors that match groups[i], and none before it, share a coefficient; others: by `scope`. Those that match
