@@ -79,7 +79,7 @@ typedef struct emr_coefficients_options {
     const emr_model *const *tasks; /* at least one; with the base's tensors, and its shapes */
     const char *const *names;      /* of the tasks, all different */
     const emr_adam *adam;          /* NULL: all defaults */
-    const emr_model *state;        /* NULL, or a saved one to go on from: which tensors share a coefficient or are
+    const emr_model *state; /* NULL, or a saved one to go on from: which tensors share a coefficient or are
                                       left out, map, keep and the numbers are all its own, and what is below, but
                                       are_vectors, is left unset. It is not needed any more then */
     /* Tensors that match groups[i], and none before it, share a coefficient; others: by `scope`. Those that match
@@ -199,7 +199,8 @@ EMR_API emr_status emr_coefficients_step(emr_coefficients *coefficients, emr_coe
 EMR_API emr_status emr_coefficients_open_state(const emr_coefficients *coefficients, emr_model **state,
                                                emr_error *error);
 
-/* Goes on from such a state, to the bit: tasks and groups are found by name, in whatever order. Gradients are forgotten.
+/* Goes on from such a state, to the bit where `adam` is as it was (it is not saved): tasks and groups are found by name, in
+ * whatever order. Gradients are forgotten; what is fixed is as this handle has it.
  * - EMR_EFORMAT: it is none. EMR_EMISMATCH: of other tasks, groups, tensors in a group, map or keep; the sentence names one. Nothing is
  *   changed. */
 EMR_API emr_status emr_coefficients_set_state(emr_coefficients *coefficients, const emr_model *state,
