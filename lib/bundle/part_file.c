@@ -77,8 +77,9 @@ emr_status emr_part_fail_damaged(const emr_part_reader *r, emr_error *error)
 
 static emr_status fail_cut_off(const emr_part_reader *r, emr_error *error)
 {
-    return emr_fail(error, EMR_ECORRUPT, "%F: the part ends early, at byte %u: its run was cut off, make it again",
-                    r->name, r->length);
+    return emr_fail(error, EMR_ECORRUPT,
+                    "%F: the part ends early, at byte %u: its run was cut off, make it again", r->name,
+                    r->length);
 }
 
 static emr_status read_bytes(emr_part_reader *r, void *bytes, uint64_t n, emr_error *error)
@@ -105,7 +106,8 @@ emr_status emr_part_open(emr_part_reader *r, const emr_io *io, emr_error *error)
         return emr_fail_because(error, status, &why, "%F: its length cannot be told", r->name);
     status = r->length < sizeof p ? EMR_EFORMAT : read_bytes(r, p, sizeof p, error);
     if (status == EMR_EFORMAT || (!status && memcmp(p, MAGIC, 8) != 0))
-        return emr_fail(error, EMR_EFORMAT, "%F: is no part of a merge (emr merge --part makes those)", r->name);
+        return emr_fail(error, EMR_EFORMAT, "%F: is no part of a merge (emr merge --part makes those)",
+                        r->name);
     if (status)
         return status;
     if (!emr_is_sealed(p))
@@ -113,7 +115,8 @@ emr_status emr_part_open(emr_part_reader *r, const emr_io *io, emr_error *error)
     if (emr_load32(p + 8) != VERSION || emr_load32(p + 12) != EMR_HEADER_SIZE)
         return emr_fail(error, EMR_EVERSION, "%F: was made by another version of libemr: join with that one",
                         r->name);
-    r->head = (emr_part_head){{emr_load64(p + 16), emr_load64(p + 24)}, emr_load32(p + 32), emr_load32(p + 36)};
+    r->head =
+        (emr_part_head){{emr_load64(p + 16), emr_load64(p + 24)}, emr_load32(p + 32), emr_load32(p + 36)};
     r->chain = emr_hash64(p, sizeof p);
     return EMR_OK;
 }

@@ -228,7 +228,8 @@ bool emr_writer_can_copy(const emr_writer *w, size_t stream, const emr_block_rec
     const emr_writer_stream_state *s = stream < w->n_streams ? &w->streams[stream] : NULL;
     bool packed = emr_is_packed(r), raw = r->codec == EMR_CODEC_RAW, fill = r->codec == EMR_CODEC_FILL;
     return s && !s->n_pending && s->record.bytes % s->record.block_bytes == 0 && n &&
-           n <= s->record.block_bytes && ((packed && r->stored < n) || (raw && r->stored == n) || (fill && !r->stored));
+           n <= s->record.block_bytes &&
+           ((packed && r->stored < n) || (raw && r->stored == n) || (fill && !r->stored));
 }
 
 static emr_status write_batch(emr_writer *w, const emr_writer_batch *b, emr_error *error)

@@ -22,11 +22,11 @@ typedef struct emr_writer_limits {
     size_t put_bytes, put_blocks; /* put between two rounds */
     size_t loose_bytes;           /* of a block that is appended, at most */
     size_t loose_blocks;          /* appended and not yet written; at least 1, */
-    size_t loose_total; /* and of so many bytes; 0: all blocks that are appended are of loose_bytes */
-    int compression;    /* as in emr_merge_options */
-    bool overlap;       /* false: the caller flushes before it begins the next round */
-    bool hashes;        /* everything, for save and check */
-    uint32_t features;  /* EMR_FEATURE_...: what a reader must know */
+    size_t loose_total;    /* and of so many bytes; 0: all blocks that are appended are of loose_bytes */
+    int compression;       /* as in emr_merge_options */
+    bool overlap;          /* false: the caller flushes before it begins the next round */
+    bool hashes;           /* everything, for save and check */
+    uint32_t features;     /* EMR_FEATURE_...: what a reader must know */
     emr_part_writer *part; /* not a bundle is written but a part of one (writer_part.c), to here; or NULL */
 } emr_writer_limits;
 

@@ -23,7 +23,8 @@ size_t emr_writer_sums(emr_writer *w, uint32_t block_bytes)
 emr_status emr_writer_put_record(emr_writer *w, const emr_writer_slot *slot, emr_error *error)
 {
     const emr_block_record *b = &slot->record;
-    emr_part_record r = {.kind = EMR_PART_BYTES, .number = (uint32_t)slot->stream, .n = slot->n, .size = slot->n};
+    emr_part_record r = {
+        .kind = EMR_PART_BYTES, .number = (uint32_t)slot->stream, .n = slot->n, .size = slot->n};
     if (slot->is_fragment) {
         r.kind = w->streams[slot->stream].are_sums ? EMR_PART_SUMS : EMR_PART_BYTES;
         return emr_part_put(w->limits.part, r, slot->bytes, false, error);

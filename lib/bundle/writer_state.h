@@ -19,8 +19,8 @@ typedef struct emr_writer_slot {
     size_t n;
     size_t stream;
     emr_texture texture;
-    uint8_t *packed; /* room for n bytes; NULL without compression */
-    uint8_t *loose;  /* of an appended block: the memory of `bytes`; `packed` is its own as well */
+    uint8_t *packed;  /* room for n bytes; NULL without compression */
+    uint8_t *loose;   /* of an appended block: the memory of `bytes`; `packed` is its own as well */
     bool is_fragment; /* of a block that this part does not have all of: written as it is */
     emr_block_record record;
 } emr_writer_slot;
@@ -39,8 +39,8 @@ typedef struct emr_writer_stream_state {
     size_t n_saved;          /* of them: in the journal already */
     uint8_t *pending;        /* appended bytes that do not fill a block yet; loose memory */
     size_t n_pending;
-    size_t before;  /* of a part: bytes of the pending block that others have */
-    bool are_sums;  /* of a part: all is fragments */
+    size_t before; /* of a part: bytes of the pending block that others have */
+    bool are_sums; /* of a part: all is fragments */
 } emr_writer_stream_state;
 
 struct emr_writer {

@@ -253,8 +253,7 @@ static emr_status read_tensor(reading *r, emr_model *source, emr_model *m, emr_e
 static emr_status read_model(reading *r, emr_model *models[2], const emr_allocator *allocator,
                              emr_error *error)
 {
-    const emr_model_options options = {
-        .size = sizeof options, .allocator = allocator, .name = get_text(r)};
+    const emr_model_options options = {.size = sizeof options, .allocator = allocator, .name = get_text(r)};
     emr_status status = emr_model_create(&models[0], &options, error);
     if (status)
         return status;

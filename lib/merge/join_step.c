@@ -27,7 +27,8 @@ emr_status emr_join_step_create(emr_join_step *j, emr_merge_step *s, emr_writer 
     return s->told ? EMR_OK : emr_no_memory(error, NULL);
 }
 
-static emr_status take_block(emr_join_step *j, const emr_part_record *r, const uint8_t *bytes, emr_error *error)
+static emr_status take_block(emr_join_step *j, const emr_part_record *r, const uint8_t *bytes,
+                             emr_error *error)
 {
     const emr_block_record block = {
         .hash = r->hash, .stored = (uint32_t)r->size, .codec = r->codec, .parameter = r->parameter};
@@ -56,7 +57,8 @@ static emr_status hear(emr_join_step *j, emr_error *error)
         memcpy(number, &value, sizeof value);
     }
     for (uint32_t t = 0; t < s->election.n_tasks; t++) {
-        emr_rescaling_hear(&s->rescaling, entry, t, (const double *)(const void *)p, flags & EMR_TOLD_BEGINS, ends);
+        emr_rescaling_hear(&s->rescaling, entry, t, (const double *)(const void *)p, flags & EMR_TOLD_BEGINS,
+                           ends);
         p += emr_rescaling_n_told(s->plan, t) * sizeof(double);
     }
     for (uint32_t i = 0; i < s->coders.n_tasks; i++, p += sizeof(emr_coded_sums)) {
@@ -134,7 +136,8 @@ static emr_status take_private(emr_join_step *j, const emr_part_record *r, emr_e
     if (!j->merged || r->number >= a->n_tasks || r->n >= a->tasks[r->number].model->n_tensors)
         return fail_malformed(error);
     j->raw_is_kept = false;
-    return emr_store_private_begin(&j->step->store, r->number, a->tasks[r->number].model->tensors[r->n], error);
+    return emr_store_private_begin(&j->step->store, r->number, a->tasks[r->number].model->tensors[r->n],
+                                   error);
 }
 
 static emr_status take_raw(emr_join_step *j, const emr_part_record *r, const uint8_t *bytes, emr_error *error)
@@ -179,19 +182,28 @@ emr_status emr_join_step_take(emr_join_step *j, const emr_part_record *r, const 
                               emr_error *error)
 {
     switch (r->kind) {
-    case EMR_PART_BLOCK: return take_block(j, r, bytes, error);
+    case EMR_PART_BLOCK:
+        return take_block(j, r, bytes, error);
     case EMR_PART_BYTES:
         return emr_writer_has_stream(j->writer, r->number)
                    ? emr_writer_append(j->writer, r->number, bytes, (size_t)r->size, error)
                    : fail_malformed(error);
-    case EMR_PART_SUMS: return take_sums(j, bytes, r->size, error);
-    case EMR_PART_MERGED: return take_tallies(j, r, bytes, error);
-    case EMR_PART_KEPT: return take_kept(j, r, error);
-    case EMR_PART_PRIVATE: return take_private(j, r, error);
-    case EMR_PART_RAW: return take_raw(j, r, bytes, error);
-    case EMR_PART_ORIGINS: return take_origins(j, r, bytes, error);
-    case EMR_PART_HASHES: return take_hashes(j, r, bytes, error);
-    default: return fail_malformed(error);
+    case EMR_PART_SUMS:
+        return take_sums(j, bytes, r->size, error);
+    case EMR_PART_MERGED:
+        return take_tallies(j, r, bytes, error);
+    case EMR_PART_KEPT:
+        return take_kept(j, r, error);
+    case EMR_PART_PRIVATE:
+        return take_private(j, r, error);
+    case EMR_PART_RAW:
+        return take_raw(j, r, bytes, error);
+    case EMR_PART_ORIGINS:
+        return take_origins(j, r, bytes, error);
+    case EMR_PART_HASHES:
+        return take_hashes(j, r, bytes, error);
+    default:
+        return fail_malformed(error);
     }
 }
 

@@ -275,15 +275,15 @@ emr_status emr_merge_get_plan(emr_merge *m, emr_plan_summary *summary, emr_error
         return status;
     const emr_alignment *a = &m->plan.alignment;
     const emr_pass_range *range = emr_merge_range(&m->plan);
-    const emr_plan_summary known = {
-        .n_tensors = a->n_entries,
-        .n_merged = a->n_merged,
-        .merged_params = a->merged_params,
-        .bytes_in = range ? range->bytes
-                          : emr_pass_total(a, &emr_merge_step_table) + emr_adding_bytes(&m->plan),
-        .bytes_out = range ? emr_parts_bytes_out(&m->plan, range)
-                           : m->plan.bytes_out + emr_store_table_bytes(&m->plan),
-        .peak_memory = m->plan.layout.memory};
+    const emr_plan_summary known = {.n_tensors = a->n_entries,
+                                    .n_merged = a->n_merged,
+                                    .merged_params = a->merged_params,
+                                    .bytes_in = range ? range->bytes
+                                                      : emr_pass_total(a, &emr_merge_step_table) +
+                                                            emr_adding_bytes(&m->plan),
+                                    .bytes_out = range ? emr_parts_bytes_out(&m->plan, range)
+                                                       : m->plan.bytes_out + emr_store_table_bytes(&m->plan),
+                                    .peak_memory = m->plan.layout.memory};
     status = EMR_GIVE(summary, &known, emr_plan_summary);
     return status ? emr_fail(error, status, "emr_plan_summary.size is too small (EMR_INIT sets it)") : EMR_OK;
 }
@@ -382,7 +382,8 @@ static emr_status begin_part(emr_merge *m, emr_error *error)
     emr_status status = emr_description_write(plan, m->base, m->tasks, m->n_tasks, &bytes, &n, error);
     if (status)
         return status;
-    const emr_part_head head = {emr_description_fingerprint(bytes, n, plan->n_parts), plan->part, plan->n_parts};
+    const emr_part_head head = {emr_description_fingerprint(bytes, n, plan->n_parts), plan->part,
+                                plan->n_parts};
     const emr_part_record record = {.kind = EMR_PART_PLAN, .size = n};
     status = emr_part_create(&m->part, &m->output, &head, error);
     if (!status)
@@ -468,7 +469,8 @@ emr_status emr_merge_begin(emr_merge *m, emr_error *error)
     if (!m)
         return emr_fail(error, EMR_EINVAL, "emr_merge_begin: NULL");
     if (m->has_journal || m->plan.n_parts)
-        return emr_fail(error, EMR_ESTATE, "a merge with a journal, or a part of one, reads its tensors: emr_merge_run");
+        return emr_fail(error, EMR_ESTATE,
+                        "a merge with a journal, or a part of one, reads its tensors: emr_merge_run");
     return begin_run(m, error);
 }
 

@@ -21,8 +21,7 @@ size_t emr_told_bytes(const emr_merge_plan *plan)
 uint64_t emr_part_step_memory(const emr_merge_plan *plan)
 {
     uint64_t tallies = plan->alignment.n_tasks * (EMR_N_TALLIES + EMR_N_CODER_TALLIES) * sizeof(uint64_t);
-    return plan->n_parts ? emr_told_bytes(plan) + tallies +
-                               (uint64_t)plan->alignment.n_base * EMR_HASH_BYTES
+    return plan->n_parts ? emr_told_bytes(plan) + tallies + (uint64_t)plan->alignment.n_base * EMR_HASH_BYTES
                          : 0;
 }
 
@@ -98,7 +97,8 @@ emr_status emr_part_step_fold(emr_merge_step *s, const emr_item *item, size_t in
 static emr_status put_tallies(emr_merge_step *s, emr_error *error)
 {
     const emr_merge_plan *plan = s->plan;
-    size_t n = (size_t)plan->alignment.n_tasks * EMR_N_TALLIES + (size_t)s->coders.n_tasks * EMR_N_CODER_TALLIES;
+    size_t n =
+        (size_t)plan->alignment.n_tasks * EMR_N_TALLIES + (size_t)s->coders.n_tasks * EMR_N_CODER_TALLIES;
     uint8_t *bytes = emr_allocate_array(&plan->env.allocator, n, sizeof(uint64_t)), *p = bytes;
     if (!bytes)
         return emr_no_memory(error, NULL);
@@ -161,15 +161,16 @@ static bool is_hashed(const emr_merge_plan *plan, uint32_t i)
     const emr_alignment *a = &plan->alignment;
     const emr_entry *entry = &a->entries[i];
     uint64_t end = entry->first_param + entry->base->count;
-    return i < a->n_merged ? entry->base->count && end > plan->range.first && end <= plan->range.end
-                           : i >= plan->range.kept_first && i < plan->range.kept_end &&
-                                 emr_entry_is_used(a, entry);
+    return i < a->n_merged
+               ? entry->base->count && end > plan->range.first && end <= plan->range.end
+               : i >= plan->range.kept_first && i < plan->range.kept_end && emr_entry_is_used(a, entry);
 }
 
 static emr_status put_hashes(emr_merge_step *s, emr_error *error)
 {
     const emr_merge_plan *plan = s->plan;
-    uint8_t *bytes = emr_allocate_array(&plan->env.allocator, plan->alignment.n_base, EMR_HASH_BYTES), *p = bytes;
+    uint8_t *bytes = emr_allocate_array(&plan->env.allocator, plan->alignment.n_base, EMR_HASH_BYTES),
+            *p = bytes;
     if (!bytes)
         return emr_no_memory(error, NULL);
     for (uint32_t i = 0; i < plan->alignment.n_base; i++) {

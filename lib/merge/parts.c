@@ -2,6 +2,7 @@
 #include "merge/parts.h"
 
 #include "bundle/bundle.h"
+#include "core/text.h"
 #include "merge/plan.h"
 #include "numeric/convert.h"
 #include "pass/carry.h"
@@ -127,8 +128,8 @@ static line_place find_place(const emr_merge_plan *plan, uint64_t bytes)
         uint64_t all = bytes_of(a, entry);
         if (bytes - before < all)
             return (line_place){
-                cut_flat(plan, entry->first_param + (bytes - before) / (all / entry->base->count)), a->n_merged,
-                0};
+                cut_flat(plan, entry->first_param + (bytes - before) / (all / entry->base->count)),
+                a->n_merged, 0};
         before += all;
     }
     line_place place = {a->flat_params, a->n_merged, 0};
@@ -214,18 +215,20 @@ emr_status emr_parts_cut(const emr_merge_plan *plan, uint32_t part, uint32_t n, 
 {
     const emr_alignment *a = &plan->alignment;
     if (plan->before)
-        return emr_fail(error, EMR_EUNSUPPORTED,
-                        "%F: tasks are added to a bundle on one machine: merge all tasks anew in parts, or leave "
-                        "the part out",
-                        plan->before->name);
+        return emr_fail(
+            error, EMR_EUNSUPPORTED,
+            "%F: tasks are added to a bundle on one machine: merge all tasks anew in parts, or leave "
+            "the part out",
+            plan->before->name);
     for (uint32_t s = 0; s < a->n_sources; s++) {
         const emr_model *m = s ? a->tasks[s - 1].model : a->base;
         for (uint32_t i = 0; i < m->n_tensors; i++)
             if (m->tensors[i]->kind == EMR_TENSOR_PUSHED)
-                return emr_fail(error, EMR_EUNSUPPORTED,
-                                "%F: tensor '%T': its bytes are pushed, and a part reads its own: give it data, "
-                                "io or compute",
-                                m->tensors[i]->model_name, m->tensors[i]->name);
+                return emr_fail(
+                    error, EMR_EUNSUPPORTED,
+                    "%F: tensor '%T': its bytes are pushed, and a part reads its own: give it data, "
+                    "io or compute",
+                    m->tensors[i]->model_name, m->tensors[i]->name);
     }
     uint64_t all = line_bytes(a);
     line_place first = {0, a->n_merged, 0}, end = {a->flat_params, a->n_base, UINT64_MAX};
@@ -250,17 +253,33 @@ emr_status emr_parts_cut(const emr_merge_plan *plan, uint32_t part, uint32_t n, 
 
 uint64_t emr_parts_bytes_out(const emr_merge_plan *plan, const emr_pass_range *r)
 {
+    enum { RECORD = 64, DESCRIBED = 16 /* of a number's bytes, for each that a description has */ };
     const emr_alignment *a = &plan->alignment;
-    uint64_t params = r->end - r->first, flat = a->flat_params ? a->flat_params : 1, loose = 0;
-    for (uint32_t i = 0; i < a->n_merged; i++) { /* the base, and rescalers of rows */
-        const emr_entry *entry = &a->entries[i];
-        if (entry->base->count && entry->first_param < r->end && entry->first_param + entry->base->count > r->first)
-            loose += emr_min(entry->base->count, params) / emr_row_length(entry->base) + 1;
+    uint64_t params = r->end - r->first, n_tasks = a->n_tasks, bytes = 0;
+    uint64_t a_row =
+        emr_merge_is_per(plan, EMR_RESCALE_PER_ROW) ? plan->modulations.n_elected * (uint64_t)16 : 0;
+    for (uint32_t i = 0; i < a->n_merged; i++) {
+        const emr_tensor *base = a->entries[i].base;
+        uint64_t first = a->entries[i].first_param, from = first > r->first ? first : r->first;
+        uint64_t to = emr_min(first + base->count, r->end);
+        if (from >= to)
+            continue;
+        bytes +=
+            emr_coding_tensor_bytes(plan, base, to - from) +
+            ((to - from) / emr_row_length(base) + 1) * a_row +
+            (emr_merge_embeds(plan) ? (to - from) * emr_float_size(base->dtype) + EMR_TENSOR_ALIGNMENT : 0);
+        bytes += ((to - from) / EMR_CHUNK + 2) * n_tasks * 2 * sizeof(emr_sums); /* what is told of sums */
     }
-    loose *= emr_merge_is_per(plan, EMR_RESCALE_PER_ROW) ? plan->modulations.n_elected * (uint64_t)16 : 0;
     for (uint32_t i = r->kept_first; i < r->kept_end; i++)
-        loose += a->entries[i].base->bytes;
-    uint64_t coded = (uint64_t)((double)emr_coding_stream_bytes(plan) * ((double)params / (double)flat));
-    return params * emr_store_value_bytes(plan) + params / 8 * emr_store_plane_bits(plan) + coded +
-           (emr_merge_embeds(plan) ? params * 8 : 0) + loose + private_bytes(a, r) + 2 * plan->index_bytes;
+        bytes += a->entries[i].base->bytes + RECORD + n_tasks;
+    bytes +=
+        params * emr_store_value_bytes(plan) + params / 8 * emr_store_plane_bits(plan) + private_bytes(a, r);
+    for (uint32_t s = 0; s < a->n_sources; s++) {
+        const emr_model *m = s ? a->tasks[s - 1].model : a->base;
+        for (uint32_t i = 0; i < m->n_tensors; i++)
+            bytes += (6 + 2 * (uint64_t)m->tensors[i]->rank) * DESCRIBED +
+                     2 * emr_text_length(m->tensors[i]->name);
+    }
+    uint64_t blocks = bytes / (emr_store_block_params(plan) / 8) + 2 * emr_store_streams(plan) + 16;
+    return bytes + blocks * RECORD + 2 * plan->index_bytes;
 }

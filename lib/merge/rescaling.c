@@ -128,8 +128,7 @@ static void add_sums(emr_sums *to, const emr_sums *more)
 
 /* A group's scales, as f32s, from its sides' sums, and what the task comes to with them; 0 where nothing was
  * elected. */
-static void set_scales(emr_rescaling *r, uint32_t task, const emr_sums *sides, float *scales,
-                       emr_nearness *n)
+static void set_scales(emr_rescaling *r, uint32_t task, const emr_sums *sides, float *scales, emr_nearness *n)
 {
     for (uint32_t s = 0; s < emr_merge_n_scales(r->plan, task); s++) {
         const emr_sums *x = &sides[s];
@@ -252,7 +251,8 @@ size_t emr_rescaling_n_told(const emr_merge_plan *plan, uint32_t task)
                                                        : (size_t)N_SUMS * emr_merge_n_scales(plan, task);
 }
 
-void emr_rescaling_tell(const emr_rescaling *r, const emr_item *item, size_t index, uint32_t task, double *told)
+void emr_rescaling_tell(const emr_rescaling *r, const emr_item *item, size_t index, uint32_t task,
+                        double *told)
 {
     const emr_task_sums *t = &r->tasks[task];
     bool split = emr_merge_is_split(r->plan, item->entry);

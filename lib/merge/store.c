@@ -110,8 +110,8 @@ uint64_t emr_store_place_base(emr_merge_plan *plan, uint64_t flat)
         if (!base->count)
             continue;
         plan->base_offsets[i] = emr_round_up(end, EMR_TENSOR_ALIGNMENT);
-        end = plan->base_offsets[i] + emr_min(base->count, flat - a->entries[i].first_param) *
-                                          emr_float_size(base->dtype);
+        end = plan->base_offsets[i] +
+              emr_min(base->count, flat - a->entries[i].first_param) * emr_float_size(base->dtype);
     }
     return end;
 }

@@ -181,8 +181,8 @@ static const emr_tensor *private_tensor_at(const emr_carry *c, uint32_t task, ui
 emr_entry *emr_carry_candidate(const emr_alignment *a, uint32_t task, const emr_tensor *t)
 {
     emr_entry *entry = emr_alignment_find(a, t->name);
-    bool may = entry && (entry->action == EMR_ACTION_KEEP ||
-                         (entry->action == EMR_ACTION_PRIVATE && emr_entry_part(entry, task) == EMR_PART_OWN));
+    bool may = entry && (entry->action == EMR_ACTION_KEEP || (entry->action == EMR_ACTION_PRIVATE &&
+                                                              emr_entry_part(entry, task) == EMR_PART_OWN));
     return may ? entry : NULL;
 }
 

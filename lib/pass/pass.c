@@ -78,8 +78,8 @@ static emr_status begin_range(emr_pass *p, const emr_pass_range *range, emr_erro
     const emr_alignment *a = p->s.alignment;
     emr_window *w = p->window;
     w->end = range->end;
-    while (w->next_entry < a->n_merged && range->begin >= a->entries[w->next_entry].first_param +
-                                                              a->entries[w->next_entry].base->count)
+    while (w->next_entry < a->n_merged &&
+           range->begin >= a->entries[w->next_entry].first_param + a->entries[w->next_entry].base->count)
         w->next_entry++;
     if (range->begin >= range->end || w->next_entry == a->n_merged) {
         w->next_entry = a->n_merged;

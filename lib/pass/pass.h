@@ -17,8 +17,8 @@ typedef struct emr_pass_setup {
     const emr_workers *workers;
     const emr_env *env; /* progress */
     const emr_step *step;
-    void *state;             /* the step's */
-    emr_base_hashes *hashes; /* NULL: the base is not hashed */
+    void *state;                 /* the step's */
+    emr_base_hashes *hashes;     /* NULL: the base is not hashed */
     const emr_pass_range *range; /* NULL: all of it. Else nothing is pushed, and nothing continues later. */
 } emr_pass_setup;
 
