@@ -27,7 +27,7 @@ EMR_API void emr_join_destroy(emr_join **join);
 /* Adds a part; `io` needs read and length, and its `user` is borrowed until the join is destroyed. `name` is what
  * messages call it; NULL: "part". Only its first bytes are read now.
  * - EMR_EFORMAT: no part of a merge. EMR_EMISMATCH: one of another merge, of other models, options, number of
- *   parts or release of libemr or zstd than the first one. EMR_EEXIST: its number is there already. */
+ *   parts or release of libemr or zstd than the first one. EMR_EINVAL: its number is there already. */
 EMR_API emr_status emr_join_add_part(emr_join *join, const emr_io *io, const char *name, emr_error *error);
 
 /* Where the bundle goes. `io` needs `write` alone. It is whole when the run returns EMR_OK, and worthless

@@ -112,7 +112,7 @@ static emr_status check_part(const emr_join *j, const emr_part_reader *part, emr
             "of parts or release of libemr or zstd",
             part->name);
     if (j->parts[head->part])
-        return emr_fail(error, EMR_EEXIST, "%F: is part %u of %u, as %s is", part->name,
+        return emr_fail(error, EMR_EINVAL, "%F: is part %u of %u, as %s is", part->name,
                         (uint64_t)head->part + 1, (uint64_t)j->n_parts, j->parts[head->part]->name);
     return EMR_OK;
 }

@@ -23,13 +23,14 @@ enum {
     FIT_PLEAS = 32768,
     FIT_ZIP = 65536,
     FIT_SPECTRAL = 131072,
+    JOIN = 262144,
     FIT_PAIR = FIT_MATCH | FIT_PLEAS | FIT_ZIP, /* models side by side */
     FIT_TASKS = FIT_REGMEAN | FIT_SPECTRAL,     /* models as tasks */
     FIT_MERGES = FIT_PLEAS | FIT_ZIP | FIT_TASKS,
     FIT_OUT = FIT_PAIR | FIT_TASKS | FIT_PERMUTE,                /* that write a model */
     FIT_SPECS = FIT_PAIR | FIT_SPEC | FIT_PERMUTE | FIT_REGMEAN, /* that need a spec */
     FIT = FIT_OUT | FIT_SPEC,
-    ALL = 2047 | FIT
+    ALL = 2047 | FIT | JOIN
 };
 
 typedef struct option option;
@@ -337,6 +338,26 @@ static const char *const partner_words[] = {"lowest", "highest", "none", NULL};
 static const char *const pool_words[] = {"all", "top", "last", NULL};
 static const char *const failure_words[] = {"out", "stop", NULL};
 
+enum { PARTS_MAX = 65536 };
+
+/* "3/16" */
+static const char *set_part(arguments *a, const option *o, const char *value)
+{
+    const char *slash = strchr(value, '/');
+    char first[16];
+    long part, n;
+    (void)o;
+    if (!slash || slash == value || (size_t)(slash - value) >= sizeof first)
+        return "must be I/N, part I of N";
+    memcpy(first, value, (size_t)(slash - value));
+    first[slash - value] = '\0';
+    if (!parse_whole(slash + 1, 1, PARTS_MAX, &n) || !parse_whole(first, 1, n, &part))
+        return "must be I/N, part I of N, 1 to N and N at most 65536";
+    a->part = (uint32_t)part;
+    a->n_parts = (uint32_t)n;
+    return NULL;
+}
+
 static const char *const by_words[] = {"weights", "activations", "both", NULL};
 static const char *const similarity_words[] = {"inner", "correlation", NULL};
 static const char *const bias_words[] = {"mean", "fit", NULL};
@@ -365,10 +386,10 @@ static const option option_table[] = {
      .takes_value = true,
      .set = add_rename},
     {.name = "-o",
-     .commands = MERGE | APPLY | EXPORT | ADD | DROP | COMBINE | SEARCH | REPORT | FIT,
+     .commands = MERGE | APPLY | EXPORT | ADD | DROP | COMBINE | SEARCH | REPORT | FIT | JOIN,
      VALUE(set_text, output)},
     {.name = "--output",
-     .commands = MERGE | APPLY | EXPORT | ADD | DROP | COMBINE | SEARCH | REPORT | FIT,
+     .commands = MERGE | APPLY | EXPORT | ADD | DROP | COMBINE | SEARCH | REPORT | FIT | JOIN,
      VALUE(set_text, output)},
     {.name = "--method", .commands = COMBINE | SEARCH | FIT_SPECTRAL, VALUE(set_text, method)},
     {.name = "--methods", .commands = COMBINE, FLAG(list_methods)},
@@ -429,11 +450,14 @@ static const option option_table[] = {
     {.name = "--zstd-level", .commands = MERGE, VALUE(set_level, merge.compression)},
     {.name = "--block-params", .commands = MERGE, VALUE(set_block_params, merge.block_params)},
     {.name = "--memory",
-     .commands = MERGE | APPLY | EXPORT | ADD | COMBINE | SEARCH | KINSHIP | REPORT | FIT_OUT,
+     .commands = MERGE | APPLY | EXPORT | ADD | COMBINE | SEARCH | KINSHIP | REPORT | FIT_OUT | JOIN,
      VALUE(set_size, memory)},
     {.name = "--threads",
-     .commands = MERGE | APPLY | VERIFY | EXPORT | ADD | COMBINE | SEARCH | KINSHIP | REPORT | FIT_OUT,
+     .commands = MERGE | APPLY | VERIFY | EXPORT | ADD | COMBINE | SEARCH | KINSHIP | REPORT | FIT_OUT | JOIN,
      VALUE(set_threads, threads)},
+    {.name = "--part", .commands = MERGE, .takes_value = true, .set = set_part},
+    {.name = "--parts", .commands = MERGE, COUNT(n_parts, PARTS_MAX)},
+    {.name = "--rate", .commands = MERGE, VALUE(set_size, rate)},
     {.name = "--resume", .commands = MERGE | ADD, FLAG(resume)},
     {.name = "--resume-every", .commands = MERGE | ADD, VALUE(set_size, resume_every)},
     {.name = "--dry-run",
@@ -489,10 +513,10 @@ static const option option_table[] = {
 
 static unsigned command_bit(const char *name)
 {
-    static const char *const names[] = {"merge",     "apply",    "inspect",     "verify",      "export",
-                                        "add",       "drop",     "combine",     "kinship",     "search",
-                                        "report",    "fit spec", "fit match",   "fit permute", "fit regmean",
-                                        "fit pleas", "fit zip",  "fit spectral"};
+    static const char *const names[] = {"merge",     "apply",    "inspect",      "verify",      "export",
+                                        "add",       "drop",     "combine",      "kinship",     "search",
+                                        "report",    "fit spec", "fit match",    "fit permute", "fit regmean",
+                                        "fit pleas", "fit zip",  "fit spectral", "join"};
     for (unsigned i = 0; i < sizeof names / sizeof names[0]; i++)
         if (strcmp(names[i], name) == 0)
             return 1u << i;
