@@ -254,7 +254,7 @@ static void add_up(emr_coder *t, const emr_encoding *e)
 }
 
 /* Whether a task has scales of a tensor's columns. */
-static bool has_columns(const emr_coder *t, const emr_tensor *base)
+static bool fits_columns(const emr_coder *t, const emr_tensor *base)
 {
     return t->sums && emr_coding_columns(base);
 }
@@ -263,7 +263,7 @@ static bool has_columns(const emr_coder *t, const emr_tensor *base)
 static void fold_before(emr_coder *t, const emr_item *item, const emr_encoding *e)
 {
     uint64_t zeroed = t->state.zeroed;
-    if (e->n && has_columns(t, item->entry->base))
+    if (e->n && fits_columns(t, item->entry->base))
         add_up(t, e);
     t->state.zeroed = zeroed;
 }
@@ -288,7 +288,7 @@ static emr_status end_columns(emr_coders *c, emr_coder *t, uint64_t n, bool is_t
     return emr_writer_append(c->writer, t->columns, c->columns, 2 * (size_t)n, error);
 }
 
-static void add_tensor(emr_coder *t)
+static void add_coded_tensor(emr_coder *t)
 {
     t->told = (emr_coded_sums){t->state.tt, t->state.tq, t->state.qq};
     t->state.all_tt += t->state.tt;
@@ -302,7 +302,7 @@ static emr_status end_coded_tensor(emr_coders *c, emr_coder *t, const emr_item *
 {
     uint64_t n = t->sums ? emr_coding_columns(item->entry->base) : 0;
     emr_status status = n ? end_columns(c, t, n, is_there, error) : EMR_OK;
-    add_tensor(t);
+    add_coded_tensor(t);
     return status;
 }
 
@@ -386,7 +386,7 @@ void emr_coders_tell(const emr_coders *c, const emr_item *item, size_t index, ui
 {
     const emr_coder *t = &c->tasks[i];
     const emr_encoding *e = &c->items[index * c->n_tasks + i];
-    bool split = emr_merge_is_split(c->plan, item->entry), columns = has_columns(t, item->entry->base);
+    bool split = emr_merge_is_split(c->plan, item->entry), columns = fits_columns(t, item->entry->base);
     bool ends = item->first + item->n == item->entry->base->count;
     *told = (emr_coded_sums){0};
     if (split && !columns && e->n)
@@ -402,7 +402,7 @@ void emr_coders_hear(emr_coders *c, uint32_t i, const emr_coded_sums *told, bool
     t->state.tq += told->tq;
     t->state.qq += told->qq;
     if (ends)
-        add_tensor(t);
+        add_coded_tensor(t);
 }
 
 static emr_status end_coder(emr_coders *c, emr_coder *t, emr_error *error)

@@ -36,7 +36,7 @@ typedef struct writing {
     bool failed;
 } writing;
 
-static void put_bytes(writing *w, const void *bytes, size_t n)
+static void describe_bytes(writing *w, const void *bytes, size_t n)
 {
     if (w->failed || !emr_grow(w->allocator, (void **)&w->bytes, &w->capacity, w->n + n + 1, 1)) {
         w->failed = true;
@@ -47,69 +47,69 @@ static void put_bytes(writing *w, const void *bytes, size_t n)
     w->n += n;
 }
 
-static void put_number(writing *w, uint64_t number)
+static void describe_number(writing *w, uint64_t number)
 {
     uint8_t p[8];
     emr_store64(p, number);
-    put_bytes(w, p, sizeof p);
+    describe_bytes(w, p, sizeof p);
 }
 
-static void put_text(writing *w, const char *text)
+static void describe_text(writing *w, const char *text)
 {
     size_t n = emr_text_length(text);
-    put_number(w, n);
-    put_bytes(w, text, n + 1);
+    describe_number(w, n);
+    describe_bytes(w, text, n + 1);
 }
 
-static void put_members(writing *w, const void *of, const size_t *members, size_t n)
+static void describe_members(writing *w, const void *of, const size_t *members, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
         uint32_t number;
         memcpy(&number, (const uint8_t *)of + members[i], sizeof number);
-        put_number(w, number);
+        describe_number(w, number);
     }
 }
 
-static void put_globs(writing *w, const char *const *globs, uint32_t n)
+static void describe_globs(writing *w, const char *const *globs, uint32_t n)
 {
-    put_number(w, n);
+    describe_number(w, n);
     for (uint32_t i = 0; i < n; i++)
-        put_text(w, globs[i]);
+        describe_text(w, globs[i]);
 }
 
-static void put_shape(writing *w, const uint64_t *shape, uint32_t rank)
+static void describe_shape(writing *w, const uint64_t *shape, uint32_t rank)
 {
     for (uint32_t i = 0; i < rank; i++)
-        put_number(w, shape[i]);
+        describe_number(w, shape[i]);
 }
 
 /* What it is in its own model, if it was renamed. */
 enum { AS_IT_IS, RENAMED };
 
-static void put_tensor(writing *w, const emr_tensor *t)
+static void describe_tensor(writing *w, const emr_tensor *t)
 {
-    put_text(w, t->name);
-    put_number(w, t->dtype);
-    put_number(w, t->rank);
-    put_shape(w, t->shape, t->rank);
-    put_number(w, t->own ? RENAMED : AS_IT_IS);
+    describe_text(w, t->name);
+    describe_number(w, t->dtype);
+    describe_number(w, t->rank);
+    describe_shape(w, t->shape, t->rank);
+    describe_number(w, t->own ? RENAMED : AS_IT_IS);
     if (t->own) {
-        put_text(w, t->own->name);
-        put_shape(w, t->own->shape, t->rank);
+        describe_text(w, t->own->name);
+        describe_shape(w, t->own->shape, t->rank);
     }
 }
 
-static emr_status put_model(writing *w, const emr_model *m, emr_error *error)
+static emr_status describe_model(writing *w, const emr_model *m, emr_error *error)
 {
-    put_text(w, m->name);
-    put_number(w, m->renamed);
-    put_number(w, m->zeros);
-    put_number(w, m->n_metadata);
+    describe_text(w, m->name);
+    describe_number(w, m->renamed);
+    describe_number(w, m->zeros);
+    describe_number(w, m->n_metadata);
     for (uint32_t i = 0; i < m->n_metadata; i++) {
-        put_text(w, m->metadata[i].key);
-        put_text(w, m->metadata[i].value);
+        describe_text(w, m->metadata[i].key);
+        describe_text(w, m->metadata[i].value);
     }
-    put_number(w, m->n_tensors);
+    describe_number(w, m->n_tensors);
     for (uint32_t i = 0; i < m->n_tensors; i++) {
         const emr_tensor *t = m->tensors[i];
         if (t->own && (t->own->rest || t->own->is_rest))
@@ -117,7 +117,7 @@ static emr_status put_model(writing *w, const emr_model *m, emr_error *error)
                             "%F: tensor '%T': is cut into rows, which parts of a merge cannot say: merge the "
                             "model that it is cut from, or without parts",
                             m->name, t->name);
-        put_tensor(w, t);
+        describe_tensor(w, t);
     }
     return EMR_OK;
 }
@@ -127,19 +127,19 @@ emr_status emr_description_write(const emr_merge_plan *plan, const emr_model *ba
 {
     const emr_policy *p = &plan->policy;
     writing w = {.allocator = &plan->env.allocator};
-    put_members(&w, &plan->options, option_members, N_OPTIONS);
-    put_number(&w, p->on_mismatch);
-    put_number(&w, p->on_missing);
-    put_globs(&w, p->private_globs, p->n_private_globs);
-    put_globs(&w, p->merge_globs, p->n_merge_globs);
-    put_globs(&w, p->absent_globs, p->n_absent_globs);
-    put_globs(&w, p->base_globs, p->n_base_globs);
-    emr_status status = put_model(&w, base, error);
-    put_number(&w, n_tasks);
+    describe_members(&w, &plan->options, option_members, N_OPTIONS);
+    describe_number(&w, p->on_mismatch);
+    describe_number(&w, p->on_missing);
+    describe_globs(&w, p->private_globs, p->n_private_globs);
+    describe_globs(&w, p->merge_globs, p->n_merge_globs);
+    describe_globs(&w, p->absent_globs, p->n_absent_globs);
+    describe_globs(&w, p->base_globs, p->n_base_globs);
+    emr_status status = describe_model(&w, base, error);
+    describe_number(&w, n_tasks);
     for (uint32_t t = 0; !status && t < n_tasks; t++) {
-        put_text(&w, tasks[t].name);
-        put_members(&w, &plan->modulations.specs[t], spec_members, N_SPEC);
-        status = put_model(&w, tasks[t].model, error);
+        describe_text(&w, tasks[t].name);
+        describe_members(&w, &plan->modulations.specs[t], spec_members, N_SPEC);
+        status = describe_model(&w, tasks[t].model, error);
     }
     if (!status && w.failed)
         status = emr_no_memory(error, NULL);

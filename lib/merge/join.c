@@ -53,7 +53,7 @@ static void destroy_part(emr_part_reader *part, const emr_allocator *a)
     emr_release(a, part);
 }
 
-static void stop_running(emr_join *j)
+static void release_run(emr_join *j)
 {
     const emr_allocator *a = &j->env.allocator;
     emr_merge_step_destroy(&j->step);
@@ -76,7 +76,7 @@ void emr_join_destroy(emr_join **join)
         return;
     emr_join *j = *join;
     emr_allocator a = j->env.allocator;
-    stop_running(j);
+    release_run(j);
     for (uint32_t i = 0; i < j->n_parts; i++)
         destroy_part(j->parts[i], &a);
     emr_release(&a, j->parts);
@@ -101,7 +101,7 @@ static emr_status take_first(emr_join *j, const emr_part_reader *part, emr_error
     return EMR_OK;
 }
 
-static emr_status check_part(const emr_join *j, const emr_part_reader *part, emr_error *error)
+static emr_status check_is_one_of(const emr_join *j, const emr_part_reader *part, emr_error *error)
 {
     const emr_part_head *head = &part->head;
     if (head->fingerprint.low != j->fingerprint.low || head->fingerprint.high != j->fingerprint.high ||
@@ -139,7 +139,7 @@ emr_status emr_join_add_part(emr_join *j, const emr_io *given, const char *name,
     if (!status)
         status = take_first(j, part, error);
     if (!status)
-        status = check_part(j, part, error);
+        status = check_is_one_of(j, part, error);
     if (status)
         destroy_part(part, a);
     else
@@ -180,7 +180,7 @@ static emr_status check_is_whole(emr_join *j, emr_error *error)
     return EMR_OK;
 }
 
-static emr_status count_bytes(emr_join *j, uint64_t bytes, emr_error *error)
+static emr_status count_joined(emr_join *j, uint64_t bytes, emr_error *error)
 {
     j->done += bytes;
     return emr_env_progress(&j->env, j->done, j->total, "joining", error);
@@ -212,7 +212,7 @@ static emr_status read_description(emr_join *j, emr_part_reader *part, emr_error
 }
 
 /* The plan of the merge, and room for its largest record. */
-static emr_status make_plan(emr_join *j, emr_error *error)
+static emr_status plan_anew(emr_join *j, emr_error *error)
 {
     emr_described *d = &j->described;
     emr_merge_plan *plan = &j->plan;
@@ -264,7 +264,7 @@ static emr_status take_part(emr_join *j, emr_join_step *step, emr_part_reader *p
         if (status == EMR_EFORMAT)
             emr_error_prefix(error, "%F: at byte %u", part->name, at);
         if (!status)
-            status = count_bytes(j, r.size, error);
+            status = count_joined(j, r.size, error);
         if (!status)
             status = emr_part_next(part, &r, error);
     }
@@ -303,7 +303,7 @@ emr_status emr_join_run(emr_join *j, emr_error *error)
     if (!status)
         status = read_description(j, j->parts[0], error);
     if (!status)
-        status = make_plan(j, error);
+        status = plan_anew(j, error);
     if (!status)
         status = start_step(j, &step, error);
     for (uint32_t i = 0; !status && i < j->n_parts; i++) {
@@ -313,6 +313,6 @@ emr_status emr_join_run(emr_join *j, emr_error *error)
     }
     if (!status)
         status = emr_join_step_finish(&step, error);
-    stop_running(j);
+    release_run(j);
     return status;
 }

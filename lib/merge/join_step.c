@@ -44,7 +44,7 @@ static double load_double(const uint8_t *p)
 }
 
 /* What one item or tensor came to. */
-static emr_status hear(emr_join_step *j, emr_error *error)
+static emr_status hear_told(emr_join_step *j, emr_error *error)
 {
     emr_merge_step *s = j->step;
     uint32_t entry = emr_load32(s->told), flags = emr_load32(s->told + 4);
@@ -81,14 +81,14 @@ static emr_status take_sums(emr_join_step *j, const uint8_t *bytes, uint64_t n, 
         j->n_told += some;
         if (j->n_told < all)
             break;
-        status = hear(j, error);
+        status = hear_told(j, error);
         j->n_told = 0;
     }
     return status;
 }
 
 /* As end_merged_tensors of merge_step.c, with the bits of codes that its last part has left. */
-static emr_status end_merged(emr_join_step *j, emr_error *error)
+static emr_status end_flat_space(emr_join_step *j, emr_error *error)
 {
     emr_merge_step *s = j->step;
     j->merged = true;
@@ -118,10 +118,10 @@ static emr_status take_tallies(emr_join_step *j, const emr_part_record *r, const
         t->state.carry = last ? emr_load64(p + 16) : 0;
     }
     j->position = r->n;
-    return last ? end_merged(j, error) : EMR_OK;
+    return last ? end_flat_space(j, error) : EMR_OK;
 }
 
-static emr_status take_kept(emr_join_step *j, const emr_part_record *r, emr_error *error)
+static emr_status join_kept(emr_join_step *j, const emr_part_record *r, emr_error *error)
 {
     const emr_alignment *a = &j->step->plan->alignment;
     if (!j->merged || r->number < a->n_merged || r->number >= a->n_base)
@@ -130,7 +130,7 @@ static emr_status take_kept(emr_join_step *j, const emr_part_record *r, emr_erro
     return emr_store_kept_begin(&j->step->store, r->number, error);
 }
 
-static emr_status take_private(emr_join_step *j, const emr_part_record *r, emr_error *error)
+static emr_status join_private(emr_join_step *j, const emr_part_record *r, emr_error *error)
 {
     const emr_alignment *a = &j->step->plan->alignment;
     if (!j->merged || r->number >= a->n_tasks || r->n >= a->tasks[r->number].model->n_tensors)
@@ -193,9 +193,9 @@ emr_status emr_join_step_take(emr_join_step *j, const emr_part_record *r, const 
     case EMR_PART_MERGED:
         return take_tallies(j, r, bytes, error);
     case EMR_PART_KEPT:
-        return take_kept(j, r, error);
+        return join_kept(j, r, error);
     case EMR_PART_PRIVATE:
-        return take_private(j, r, error);
+        return join_private(j, r, error);
     case EMR_PART_RAW:
         return take_raw(j, r, bytes, error);
     case EMR_PART_ORIGINS:

@@ -114,7 +114,7 @@ static void compute_item(void *state, const emr_item *item, size_t index, size_t
 }
 
 /* Whether an item is another part's, and passes for what this one must know of it. */
-static bool is_before(const emr_merge_step *s, const emr_item *item)
+static bool is_others(const emr_merge_step *s, const emr_item *item)
 {
     return item->flat < emr_merge_first(s->plan);
 }
@@ -151,7 +151,7 @@ static emr_status fold_sums(emr_merge_step *s, const emr_item *item, size_t inde
         if (status || !emr_merge_is_per(s->plan, EMR_RESCALE_PER_ROW))
             continue;
         status = give_rescalers(s, item, t, r->row_rescalers, first, n, error);
-        if (!status && s->writer && !is_before(s, item))
+        if (!status && s->writer && !is_others(s, item))
             status = emr_store_rows(&s->store, t, r->row_rescalers, r->row_numerators, n, error);
     }
     return status;
@@ -184,7 +184,7 @@ static emr_status fold_item(void *state, const emr_item *item, size_t index, emr
 {
     emr_merge_step *s = state;
     const emr_chunk *c = &s->election.items[index].chunk;
-    bool before = is_before(s, item), is_part = s->plan->n_parts && !before;
+    bool before = is_others(s, item), is_part = s->plan->n_parts && !before;
     emr_status status = check_item(s, item, index, error);
     if (!status && s->writer && !before)
         status = emr_store_base(&s->store, item, error);

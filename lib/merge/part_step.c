@@ -5,7 +5,7 @@
 
 enum { CODED_NUMBERS = sizeof(emr_coded_sums) / sizeof(double) };
 
-static emr_status put(emr_merge_step *s, emr_part_record r, const void *bytes, emr_error *error)
+static emr_status put_record(emr_merge_step *s, emr_part_record r, const void *bytes, emr_error *error)
 {
     return emr_part_put(s->plan->store.writer.part, r, bytes, false, error);
 }
@@ -113,7 +113,7 @@ static emr_status put_tallies(emr_merge_step *s, emr_error *error)
         emr_store64(p + 16, s->coders.tasks[i].state.carry);
     }
     const emr_part_record r = {.kind = EMR_PART_MERGED, .n = plan->range.end, .size = n * sizeof(uint64_t)};
-    emr_status status = put(s, r, bytes, error);
+    emr_status status = put_record(s, r, bytes, error);
     emr_release(&plan->env.allocator, bytes);
     return status;
 }
@@ -126,7 +126,7 @@ emr_status emr_part_step_merged(emr_merge_step *s, emr_error *error)
 
 emr_status emr_part_step_kept(emr_merge_step *s, uint32_t entry, emr_error *error)
 {
-    return put(s, (emr_part_record){.kind = EMR_PART_KEPT, .number = entry}, "", error);
+    return put_record(s, (emr_part_record){.kind = EMR_PART_KEPT, .number = entry}, "", error);
 }
 
 emr_status emr_part_step_private(emr_merge_step *s, uint32_t task, const emr_tensor *tensor, emr_error *error)
@@ -135,12 +135,12 @@ emr_status emr_part_step_private(emr_merge_step *s, uint32_t task, const emr_ten
     uint32_t i = 0;
     while (m->tensors[i] != tensor)
         i++;
-    return put(s, (emr_part_record){.kind = EMR_PART_PRIVATE, .number = task, .n = i}, "", error);
+    return put_record(s, (emr_part_record){.kind = EMR_PART_PRIVATE, .number = task, .n = i}, "", error);
 }
 
 emr_status emr_part_step_raw(emr_merge_step *s, const void *bytes, size_t n, emr_error *error)
 {
-    return put(s, (emr_part_record){.kind = EMR_PART_RAW, .n = n, .size = n}, bytes, error);
+    return put_record(s, (emr_part_record){.kind = EMR_PART_RAW, .n = n, .size = n}, bytes, error);
 }
 
 /* Where each task has the kept tensors of the range from, now that they are compared. */
@@ -150,8 +150,9 @@ static emr_status put_origins(emr_merge_step *s, emr_error *error)
     emr_status status = EMR_OK;
     for (uint32_t i = s->plan->range.kept_first; !status && i < s->plan->range.kept_end; i++)
         if (a->entries[i].action == EMR_ACTION_KEEP)
-            status = put(s, (emr_part_record){.kind = EMR_PART_ORIGINS, .number = i, .size = a->n_tasks},
-                         a->entries[i].parts, error);
+            status =
+                put_record(s, (emr_part_record){.kind = EMR_PART_ORIGINS, .number = i, .size = a->n_tasks},
+                           a->entries[i].parts, error);
     return status;
 }
 
@@ -182,7 +183,7 @@ static emr_status put_hashes(emr_merge_step *s, emr_error *error)
         p += EMR_HASH_BYTES;
     }
     const emr_part_record r = {.kind = EMR_PART_HASHES, .size = (uint64_t)(p - bytes)};
-    emr_status status = put(s, r, bytes, error);
+    emr_status status = put_record(s, r, bytes, error);
     emr_release(&plan->env.allocator, bytes);
     return status;
 }

@@ -60,7 +60,7 @@ static bool pass_private(void *context, uint64_t bytes)
     return true;
 }
 
-static uint64_t superblock(const emr_merge_plan *plan)
+static uint64_t cut_params(const emr_merge_plan *plan)
 {
     size_t params = emr_store_block_params(plan);
     return params > EMR_CHUNK ? params : EMR_CHUNK;
@@ -77,7 +77,7 @@ static const emr_entry *entry_at(const emr_alignment *a, uint64_t flat)
     return &a->entries[low];
 }
 
-static bool has_columns(const emr_merge_plan *plan)
+static bool codes_columns(const emr_merge_plan *plan)
 {
     for (uint32_t i = 0; i < plan->modulations.n_coded; i++)
         if (emr_coding_has_columns(&plan->modulations.specs[plan->modulations.coded[i]]))
@@ -93,7 +93,7 @@ static uint64_t unit_start(const emr_merge_plan *plan, uint64_t flat)
         return a->flat_params;
     const emr_entry *entry = entry_at(a, flat);
     uint64_t length = emr_row_length(entry->base), within = flat - entry->first_param;
-    if (emr_coding_columns(entry->base) && has_columns(plan))
+    if (emr_coding_columns(entry->base) && codes_columns(plan))
         return entry->first_param;
     if (plan->modulations.n_elected && emr_merge_is_per(plan, EMR_RESCALE_PER_ROW))
         return entry->first_param + within / length * length;
@@ -114,7 +114,7 @@ static uint64_t item_start(const emr_merge_plan *plan, uint64_t flat)
 /* The nearest place where flat space may be cut. */
 static uint64_t cut_flat(const emr_merge_plan *plan, uint64_t flat)
 {
-    uint64_t block = superblock(plan), end = plan->alignment.flat_params;
+    uint64_t block = cut_params(plan), end = plan->alignment.flat_params;
     uint64_t nearest = (flat + block / 2) / block * block;
     return nearest >= end ? end : emr_min(emr_round_up(unit_start(plan, nearest), block), end);
 }
