@@ -475,7 +475,7 @@ static const option option_table[] = {
     {.name = "--mask", .commands = EXPORT, VALUE(set_text, mask)},
     {.name = "--vector", .commands = EXPORT, VALUE(set_text, vector)},
     {.name = "--force",
-     .commands = MERGE | APPLY | EXPORT | ADD | DROP | COMBINE | KINSHIP | REPORT | FIT,
+     .commands = MERGE | APPLY | EXPORT | ADD | DROP | COMBINE | KINSHIP | REPORT | FIT | JOIN,
      FLAG(force)},
     {.name = "--per", .commands = KINSHIP, CHOICE(per, scope_words, EMR_STATISTICS_SCOPE_MODEL)},
     {.name = "--metric", .commands = KINSHIP, CHOICE(metric, metric_words, EMR_KINSHIP_METRIC_PEARSON)},
