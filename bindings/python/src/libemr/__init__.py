@@ -40,6 +40,7 @@ from .errors import (
 from .heads import HEAD_GROUPS, HeadGroup, Heads, group_softmax, groups_of
 from .infos import Features, Modulation
 from .infos import record as _record
+from .join import join
 from .merge import Merge, Report, SinkPart, merge
 from .method import Chunk, Cut, Method, MethodInfo, MethodTensor, Parameter, Stage, methods
 from .model import Model, Pushed, Tensor
@@ -58,7 +59,7 @@ __all__ = [
     "OutOfMemory", "OutOfOrder", "Parameter", "Part", "Pool", "Prepared", "Pushed", "Report", "Search",
     "SearchResult", "Session", "SessionInfo", "SinkPart", "Stage", "Statistics", "Task", "Tensor", "Trial",
     "Unsupported", "adapters", "blocks", "combine", "convert", "features", "group_softmax", "groups_of",
-    "kind_of", "kinship", "kinship_mean", "layer_of", "merge", "methods", "multiply", "trial_values",
+    "join", "kind_of", "kinship", "kinship_mean", "layer_of", "merge", "methods", "multiply", "trial_values",
     "trials", "version_info",
 ]
 # fmt: on
