@@ -2,8 +2,8 @@
 
 use crate::world::{digest_of, real, text_of, Digest, Object, World};
 use emr::{
-    Action, Compression, Join, MaskRule, Merge, MergeOptions, MergeReport, Modulation, ModulatorKind, OnNonfinite,
-    Output, Rescale, RescalePer, Result, Sink, SinkPart, Tie,
+    Action, Compression, Join, MaskRule, Merge, MergeOptions, MergeReport, Modulation, ModulatorKind,
+    OnNonfinite, Output, Rescale, RescalePer, Result, Sink, SinkPart, Tie,
 };
 use serde_json::{json, Value};
 use std::collections::{BTreeMap, HashMap};
