@@ -3,6 +3,7 @@
 
 #include "coefficients_saved.h"
 #include "elected.h"
+#include "json.h"
 
 #include <string.h>
 
@@ -56,6 +57,9 @@ static emr_status check_options(const emr_coefficients_options *o, emr_error *er
     if (!are_patterns(o->groups, o->n_groups) || !are_patterns(o->fixed, o->n_fixed) ||
         !are_patterns(o->exclude, o->n_exclude))
         return bad_option("patterns are required where their numbers are not 0", error);
+    for (uint32_t i = 0; i < o->n_groups; i++)
+        if (!fit_is_text(o->groups[i]))
+            return bad_option("a pattern of groups is not valid UTF-8", error);
     if (o->scope > EMR_COEFFICIENT_SCOPE_MODEL || o->map > EMR_COEFFICIENT_MAP_SOFTMAX)
         return bad_option("scope or map is none that there is", error);
     if (!(o->keep >= 0 && o->keep <= 1))
@@ -70,6 +74,8 @@ static emr_status check_options(const emr_coefficients_options *o, emr_error *er
     for (uint32_t t = 0; t < o->n_tasks; t++) {
         if (!o->tasks[t] || !o->names[t] || !o->names[t][0] || strlen(o->names[t]) > NAME_MAX_BYTES)
             return bad_option("each task has a model and a name of 1 to 255 bytes", error);
+        if (!fit_is_text(o->names[t]))
+            return emr_error_format(error, EMR_EINVAL, "the task name '%K' is not valid UTF-8", o->names[t]);
         for (uint32_t s = 0; s < t; s++)
             if (strcmp(o->names[s], o->names[t]) == 0)
                 return emr_error_format(error, EMR_EEXIST, "two tasks are called '%K'", o->names[t]);

@@ -454,7 +454,7 @@ static emr_status try_create(const emr_coefficients_options *options, emr_error 
 static void what_cannot_be_is_refused(void **state)
 {
     static const char *const nothing[] = {"nothing*"}, *const all[] = {"*", "*"},
-                             *const twice[] = {"a", "b", "a"};
+                             *const twice[] = {"a", "b", "a"}, *const latin[] = {"[!\xe9]*", "b", "c"};
     world w = world_create(16), other = world_of(doubles, 2, 1);
     const emr_model *mixed[N_TASKS] = {w.tasks[0], other.tasks[0], w.tasks[2]};
     emr_adam adam = EMR_INIT(emr_adam);
@@ -474,6 +474,9 @@ static void what_cannot_be_is_refused(void **state)
     TRY(EMR_EINVAL, o.n_tasks = 0);
     TRY(EMR_EEXIST, o.names = twice);
     assert_true(test_span_is(&error, error.task, "a"));
+    TRY(EMR_EINVAL, o.names = latin); /* it could not be saved */
+    TRY(EMR_EINVAL, o.groups = latin, o.n_groups = 1);
+    assert_non_null(strstr(error.text, "UTF-8"));
     TRY(EMR_EINVAL, o.scope = 3);
     TRY(EMR_EINVAL, o.map = 4);
     TRY(EMR_EINVAL, o.keep = -0.1);
@@ -717,6 +720,27 @@ static void memory_is_bounded(void **state)
     world_destroy(&w);
 }
 
+/* Of what takes most, the quantiles, and not of what is looked at first. */
+static void what_would_do_does(void **state)
+{
+    world w = world_create(19);
+    emr_resources resources = test_resources(NULL, NULL);
+    emr_coefficients_options options = world_options(&w);
+    emr_error error;
+    (void)state;
+    options.resources = &resources;
+    options.keep = 0.2;
+    resources.memory_bytes = 1;
+    assert_int_equal(try_create(&options, &error), EMR_ELIMIT);
+    const char *number = strstr(error.text, "tasks, ");
+    assert_non_null(number);
+    resources.memory_bytes = strtoull(number + 7, NULL, 10) - 1;
+    assert_int_equal(try_create(&options, &error), EMR_ELIMIT);
+    resources.memory_bytes++;
+    assert_ok(try_create(&options, &error), &error);
+    world_destroy(&w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -734,6 +758,7 @@ int main(void)
         cmocka_unit_test(tasks_that_cannot_be_read_are_named),
         cmocka_unit_test(nothing_leaks_without_memory),
         cmocka_unit_test(memory_is_bounded),
+        cmocka_unit_test(what_would_do_does),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -25,6 +25,7 @@ enum {
     FIT_SPECTRAL = 131072,
     FIT_SURGERY = 262144,
     FIT_COEFFICIENTS = 524288,
+    JOIN = 1048576,
     FIT_PAIR = FIT_MATCH | FIT_PLEAS | FIT_ZIP,                    /* models side by side */
     FIT_CHANGES = FIT_SPECTRAL | FIT_COEFFICIENTS,                 /* of a base */
     FIT_TASKS = FIT_REGMEAN | FIT_CHANGES,                         /* models as tasks */
@@ -33,7 +34,7 @@ enum {
     FIT_SPECS = FIT_PAIR | FIT_SPEC | FIT_PERMUTE | FIT_REGMEAN,   /* that need a spec */
     FIT_MODELS = FIT_OUT | FIT_SPEC,                               /* that read models */
     FIT = FIT_MODELS | FIT_SURGERY,
-    ALL = 2047 | FIT
+    ALL = 2047 | FIT | JOIN
 };
 
 typedef struct option option;
@@ -341,6 +342,26 @@ static const char *const partner_words[] = {"lowest", "highest", "none", NULL};
 static const char *const pool_words[] = {"all", "top", "last", NULL};
 static const char *const failure_words[] = {"out", "stop", NULL};
 
+enum { PARTS_MAX = 65536 };
+
+/* "3/16" */
+static const char *set_part(arguments *a, const option *o, const char *value)
+{
+    const char *slash = strchr(value, '/');
+    char first[16];
+    long part, n;
+    (void)o;
+    if (!slash || slash == value || (size_t)(slash - value) >= sizeof first)
+        return "must be I/N, part I of N";
+    memcpy(first, value, (size_t)(slash - value));
+    first[slash - value] = '\0';
+    if (!parse_whole(slash + 1, 1, PARTS_MAX, &n) || !parse_whole(first, 1, n, &part))
+        return "must be I/N, part I of N, 1 to N and N at most 65536";
+    a->part = (uint32_t)part;
+    a->n_parts = (uint32_t)n;
+    return NULL;
+}
+
 static const char *const by_words[] = {"weights", "activations", "both", NULL};
 static const char *const similarity_words[] = {"inner", "correlation", NULL};
 static const char *const bias_words[] = {"mean", "fit", NULL};
@@ -370,10 +391,10 @@ static const option option_table[] = {
      .takes_value = true,
      .set = add_rename},
     {.name = "-o",
-     .commands = MERGE | APPLY | EXPORT | ADD | DROP | COMBINE | SEARCH | REPORT | FIT,
+     .commands = MERGE | APPLY | EXPORT | ADD | DROP | COMBINE | SEARCH | REPORT | FIT | JOIN,
      VALUE(set_text, output)},
     {.name = "--output",
-     .commands = MERGE | APPLY | EXPORT | ADD | DROP | COMBINE | SEARCH | REPORT | FIT,
+     .commands = MERGE | APPLY | EXPORT | ADD | DROP | COMBINE | SEARCH | REPORT | FIT | JOIN,
      VALUE(set_text, output)},
     {.name = "--method", .commands = COMBINE | SEARCH | FIT_SPECTRAL, VALUE(set_text, method)},
     {.name = "--methods", .commands = COMBINE, FLAG(list_methods)},
@@ -436,12 +457,15 @@ static const option option_table[] = {
     {.name = "--zstd-level", .commands = MERGE, VALUE(set_level, merge.compression)},
     {.name = "--block-params", .commands = MERGE, VALUE(set_block_params, merge.block_params)},
     {.name = "--memory",
-     .commands = MERGE | APPLY | EXPORT | ADD | COMBINE | SEARCH | KINSHIP | REPORT | FIT_OUT,
+     .commands = MERGE | APPLY | EXPORT | ADD | COMBINE | SEARCH | KINSHIP | REPORT | FIT_OUT | JOIN,
      VALUE(set_size, memory)},
     {.name = "--threads",
-     .commands =
-         MERGE | APPLY | VERIFY | EXPORT | ADD | COMBINE | SEARCH | KINSHIP | REPORT | FIT_OUT | FIT_SURGERY,
+     .commands = MERGE | APPLY | VERIFY | EXPORT | ADD | COMBINE | SEARCH | KINSHIP | REPORT | FIT_OUT |
+                 FIT_SURGERY | JOIN,
      VALUE(set_threads, threads)},
+    {.name = "--part", .commands = MERGE, .takes_value = true, .set = set_part},
+    {.name = "--parts", .commands = MERGE, COUNT(n_parts, PARTS_MAX)},
+    {.name = "--rate", .commands = MERGE, VALUE(set_size, rate)},
     {.name = "--resume", .commands = MERGE | ADD, FLAG(resume)},
     {.name = "--resume-every", .commands = MERGE | ADD, VALUE(set_size, resume_every)},
     {.name = "--dry-run",
@@ -459,7 +483,7 @@ static const option option_table[] = {
     {.name = "--mask", .commands = EXPORT, VALUE(set_text, mask)},
     {.name = "--vector", .commands = EXPORT, VALUE(set_text, vector)},
     {.name = "--force",
-     .commands = MERGE | APPLY | EXPORT | ADD | DROP | COMBINE | KINSHIP | REPORT | FIT,
+     .commands = MERGE | APPLY | EXPORT | ADD | DROP | COMBINE | KINSHIP | REPORT | FIT | JOIN,
      FLAG(force)},
     {.name = "--per", .commands = KINSHIP, CHOICE(per, scope_words, EMR_STATISTICS_SCOPE_MODEL)},
     {.name = "--metric", .commands = KINSHIP, CHOICE(metric, metric_words, EMR_KINSHIP_METRIC_PEARSON)},
@@ -511,7 +535,8 @@ static unsigned command_bit(const char *name)
                                         "export",    "add",          "drop",        "combine",
                                         "kinship",   "search",       "report",      "fit spec",
                                         "fit match", "fit permute",  "fit regmean", "fit pleas",
-                                        "fit zip",   "fit spectral", "fit surgery", "fit coefficients"};
+                                        "fit zip",   "fit spectral", "fit surgery", "fit coefficients",
+                                        "join"};
     for (unsigned i = 0; i < sizeof names / sizeof names[0]; i++)
         if (strcmp(names[i], name) == 0)
             return 1u << i;

@@ -69,7 +69,7 @@ static const struct {
     {"kinship", command_kinship}, {"report", command_report},        {"fit spec", command_fit},
     {"fit match", command_fit},   {"fit permute", command_fit},      {"fit regmean", command_fit},
     {"fit pleas", command_fit},   {"fit zip", command_fit},          {"fit spectral", command_fit},
-    {"fit surgery", command_fit}, {"fit coefficients", command_fit},
+    {"fit surgery", command_fit}, {"fit coefficients", command_fit}, {"join", command_join},
 };
 
 enum { N_COMMANDS = sizeof commands / sizeof commands[0] };

@@ -199,7 +199,8 @@ EMR_API emr_status emr_coefficients_step(emr_coefficients *coefficients, emr_coe
 EMR_API emr_status emr_coefficients_open_state(const emr_coefficients *coefficients, emr_model **state,
                                                emr_error *error);
 
-/* Goes on from such a state, to the bit: tasks and groups are found by name, in whatever order. Gradients are forgotten.
+/* Goes on from such a state, to the bit where `adam` is as it was (it is not saved): tasks and groups are found by name, in
+ * whatever order. Gradients are forgotten; what is fixed is as this handle has it.
  * - EMR_EFORMAT: it is none. EMR_EMISMATCH: of other tasks, groups, tensors in a group, map or keep; the sentence names one. Nothing is
  *   changed. */
 EMR_API emr_status emr_coefficients_set_state(emr_coefficients *coefficients, const emr_model *state,
