@@ -216,8 +216,10 @@ static emr_status check_saved(const finding *f, emr_error *error)
     }
     if (c->n_groups != json_array_size(f->saved->groups))
         return fit_bad_state(f->saved->model, "a group has no tensors", error);
-    json_array_foreach(f->saved->fixed, i, number) c->groups[f->numbers[json_integer_value(number)]]
-        .is_fixed = true;
+    json_array_foreach(f->saved->fixed, i, number)
+    {
+        c->groups[f->numbers[json_integer_value(number)]].is_fixed = true;
+    }
     return EMR_OK;
 }
 

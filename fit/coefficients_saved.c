@@ -72,8 +72,11 @@ static emr_status read_names(const emr_model *model, const char *key, json_t **n
                                 "%F: no state of coefficients: its metadata lack '%s', an array of names",
                                 emr_model_name(model), key);
     }
-    json_array_foreach(*names, i, name) if (json_is_string(name) && !failed) failed =
-        json_object_set_new(set, json_string_value(name), json_true());
+    json_array_foreach(*names, i, name)
+    {
+        if (json_is_string(name) && !failed)
+            failed = json_object_set_new(set, json_string_value(name), json_true());
+    }
     const bool are_all = json_object_size(set) == json_array_size(*names);
     json_decref(set);
     if (failed)
@@ -101,11 +104,18 @@ static emr_status read_tensors(fit_saved *s, emr_error *error)
     if (!json_is_object(s->tensors) || !json_is_array(s->fixed))
         return fit_bad_state(s->model, "its metadata lack 'emr.tensors', an object, or 'emr.fixed', an array",
                              error);
-    json_object_foreach(s->tensors, name, number) if (!is_group(s, number)) return emr_error_format(
-        error, EMR_EFORMAT, "%F: no state of coefficients: tensor '%T' is in a group that is none",
-        emr_model_name(s->model), name);
-    json_array_foreach(s->fixed, i, number) if (!is_group(s, number)) return fit_bad_state(
-        s->model, "'emr.fixed' has a group that is none", error);
+    json_object_foreach(s->tensors, name, number)
+    {
+        if (!is_group(s, number))
+            return emr_error_format(error, EMR_EFORMAT,
+                                    "%F: no state of coefficients: tensor '%T' is in a group that is none",
+                                    emr_model_name(s->model), name);
+    }
+    json_array_foreach(s->fixed, i, number)
+    {
+        if (!is_group(s, number))
+            return fit_bad_state(s->model, "'emr.fixed' has a group that is none", error);
+    }
     return EMR_OK;
 }
 

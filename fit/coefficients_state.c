@@ -156,10 +156,11 @@ static emr_status check_tensors(const emr_coefficients *c, const fit_saved *save
         if (group != groups[c->group_of[i]])
             return other_tensor(saved, name, "is in another group than here", error);
     }
-    json_object_foreach(
-        saved->tensors, name,
-        number) if (fit_coefficients_find_tensor(c, name) ==
-                    NO_NUMBER) return other_tensor(saved, name, "is merged there, and left out here", error);
+    json_object_foreach(saved->tensors, name, number)
+    {
+        if (fit_coefficients_find_tensor(c, name) == NO_NUMBER)
+            return other_tensor(saved, name, "is merged there, and left out here", error);
+    }
     return EMR_OK;
 }
 
