@@ -63,8 +63,7 @@ __all__ = [
     "Stage", "Statistics", "Surgery", "Task", "Tensor", "Trial", "Unsupported", "adapters", "blocks",
     "combine", "convert", "elementary", "features", "fit", "glob_matches", "group_softmax", "groups_of",
     "join", "kind_of", "kinship", "kinship_mean", "layer_of", "merge", "methods", "multiply",
-    "trial_values",
-    "trials", "version_info",
+    "trial_values", "trials", "version_info",
 ]
 # fmt: on
 
