@@ -364,8 +364,23 @@ def test_regmean_of_what_no_spec_is_known_of():
     near(merged.model["0.weight"].read(), wanted.float(), 1e-5)
     with pytest.raises(libemr.InvalidArgument, match="one for each"):
         ft.regmean(nets, given[:1])
-    with pytest.raises(libemr.OutOfOrder, match="no layer that is watched has run"):
+    with pytest.raises(libemr.InvalidArgument, match="there are no batches"):
         ft.regmean(nets, [[], []])
+    with pytest.raises(TypeError, match="not a list"):
+        ft.regmean(nets[0], given)
+    with pytest.raises(TypeError, match="a torch.nn.Module is needed, not a list"):
+        ft.regmean(given, nets)
+
+
+def test_statistics_of_batch_norm_are_averaged():
+    a, b, given = made(ResNet, 1), made(ResNet, 2), batches(2, 12, 3, 8, 8)
+    a.bn1.num_batches_tracked.fill_(3), b.bn1.num_batches_tracked.fill_(5)
+    for call in (lambda: ft.match(a, b), lambda: ft.mudsc(a, b, given), lambda: ft.pleas(a, b, given)):
+        merged, into = call(), copy.deepcopy(a)
+        merged.load_into(into)
+        aligned = torch.as_tensor(merged.aligned["bn1.running_var"].read())
+        near(into.bn1.running_var, (a.bn1.running_var + aligned) / 2, 1e-6)
+        assert int(into.bn1.num_batches_tracked) == 3
 
 
 @pytest.mark.parametrize("kind, shape", [(MLP, (40, 6)), (ResNet, (12, 3, 8, 8))])
@@ -450,3 +465,6 @@ def test_batch_norm_is_measured_anew():
     ft.renew_batch_norm(net, given)
     near(net.bn1.running_mean, wanted, 1e-5)
     assert net.bn1.momentum == momentum and not net.bn1.training
+    with pytest.raises(libemr.InvalidArgument, match="there are no batches"):
+        ft.renew_batch_norm(net, [])
+    near(net.bn1.running_mean, wanted, 1e-5)

@@ -96,6 +96,8 @@ def regmean(
         keep: which rows count, as of `Watching`: padding does not.
         exclude, options: as of `libemr.fit.regmean`.
     """
+    if isinstance(modules, torch.nn.Module):
+        raise TypeError("modules is one module, not a list of them: regmean([a, b], [batches_of_a, batches_of_b])")
     if len(modules) != len(batches) or not modules:
         raise failed(
             "EMR_EINVAL", f"{len(modules)} modules and {len(batches)} lists of batches: one for each"
@@ -185,8 +187,15 @@ def match(
 
 
 def _average(a: Model, b: Model, weight: float) -> Model:
+    """Of all floats, also BatchNorm's statistics; of integers, such as its counts, the first one's."""
     return combine(
-        "linear", None, {"a": a, "b": b}, weight={"a": 1 - weight, "b": weight}, combine_heads=True
+        "linear",
+        None,
+        {"a": a, "b": b},
+        weight={"a": 1 - weight, "b": weight},
+        merge=["*"],
+        private=[name for name in a if not a[name].dtype.is_float],
+        combine_heads=True,
     )
 
 

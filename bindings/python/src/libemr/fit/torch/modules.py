@@ -34,6 +34,8 @@ Spec = Union[PermutationSpec, Mapping[str, Any], PathLike, None]
 def model_of(module: torch.nn.Module, names: Names = None) -> Model:
     """A module as a model, under the names by which it is saved. Weights in the CPU's memory are not copied:
     they must stay as they are while the model is used."""
+    if not isinstance(module, torch.nn.Module):
+        raise TypeError(f"a torch.nn.Module is needed, not a {type(module).__name__}")
     transformers = sys.modules.get("transformers")
     if names is None and transformers is not None and isinstance(module, transformers.PreTrainedModel):
         from ...transformers import model_of as pretrained
