@@ -370,6 +370,24 @@ def test_regmean_of_what_no_spec_is_known_of():
         ft.regmean(nets[0], given)
     with pytest.raises(TypeError, match="a torch.nn.Module is needed, not a list"):
         ft.regmean(given, nets)
+    with pytest.raises(TypeError, match="exclude is a list of globs"):
+        ft.regmean(nets, given, exclude="2.*")
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [nn.DataParallel, lambda module: torch.compile(module, backend="eager")],
+    ids=["parallel", "compiled"],
+)
+def test_what_wraps_a_module_does_not_matter(wrap):
+    a, b, given = made(MLP, 1), made(MLP, 2), batches(2, 40, 6)
+    for call in (lambda a, b: ft.match(a, b, given), lambda a, b: ft.regmean([a, b], [given, given])):
+        merged, expected = call(wrap(a), wrap(b)), call(a, b)
+        assert list(merged.model) == list(expected.model)
+        near(merged.model["fc1.weight"].read(), expected.model["fc1.weight"].read(), 0)
+    into = wrap(copy.deepcopy(a))
+    merged.load_into(into)
+    near(next(into.parameters()), expected.model["fc0.weight"].read(), 0)
 
 
 def test_statistics_of_batch_norm_are_averaged():

@@ -19,6 +19,7 @@ from ..spec import CONFIG, Config, PermutationSpec
 
 __all__ = [
     "Spec",
+    "bare",
     "config_of",
     "find_layers",
     "is_convolution",
@@ -31,11 +32,19 @@ __all__ = [
 Spec = Union[PermutationSpec, Mapping[str, Any], PathLike, None]
 
 
+def bare(module: torch.nn.Module) -> torch.nn.Module:
+    """A module without what `torch.compile` and data-parallel training put around it."""
+    if not isinstance(module, torch.nn.Module):
+        raise TypeError(f"a torch.nn.Module is needed, not a {type(module).__name__}")
+    if isinstance(module, (torch.nn.DataParallel, torch.nn.parallel.DistributedDataParallel)):
+        return bare(module.module)
+    inner = getattr(module, COMPILED[:-1], None)
+    return bare(inner) if isinstance(inner, torch.nn.Module) else module
+
+
 def model_of(module: torch.nn.Module, names: Names = None) -> Model:
     """A module as a model, under the names by which it is saved. Weights in the CPU's memory are not copied:
     they must stay as they are while the model is used."""
-    if not isinstance(module, torch.nn.Module):
-        raise TypeError(f"a torch.nn.Module is needed, not a {type(module).__name__}")
     transformers = sys.modules.get("transformers")
     if names is None and transformers is not None and isinstance(module, transformers.PreTrainedModel):
         from ...transformers import model_of as pretrained

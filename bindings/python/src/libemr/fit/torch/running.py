@@ -35,7 +35,9 @@ def _some(batches: Iterable[Any]) -> Iterator[Any]:
     rest = iter(batches)
     for first in rest:
         return chain([first], rest)
-    raise failed("EMR_EINVAL", "there are no batches; a generator gives its own only once: make a list of them")
+    raise failed(
+        "EMR_EINVAL", "there are no batches; a generator gives its own only once: make a list of them"
+    )
 
 
 @contextmanager
