@@ -73,7 +73,7 @@ void fit_end_stream(deriving *d, stream *s, uint64_t width, const char *prefix, 
 void fit_refuse_unknown(deriving *d, uint64_t width);
 
 /* The architectures. `root` is what stands before the names that they have in common. */
-void fit_derive_mlp(deriving *d);
+void fit_derive_mlp(deriving *d, const char *root);
 void fit_derive_gpt2(deriving *d, const char *root);
 void fit_derive_bert(deriving *d, const char *root);
 void fit_derive_llama(deriving *d, const char *root);

@@ -232,6 +232,29 @@ static void broken_specs_are_refused(void **state)
     }
 }
 
+/* A perceptron inside of a model is found; not one whose units go through what no spec is known of. */
+static void perceptrons_inside_of_models(void **state)
+{
+    enum { H = 6 };
+    static const test_tensor tensors[] = {{"net.fc0.weight", EMR_DTYPE_F32, 2, {H, 4}},
+                                          {"net.fc0.bias", EMR_DTYPE_F32, 1, {H}},
+                                          {"net.fc1.weight", EMR_DTYPE_F32, 2, {3, H}},
+                                          {"other.weight", EMR_DTYPE_F32, 1, {H}},
+                                          {"net.norm.weight", EMR_DTYPE_F32, 1, {H}}};
+    test_model plain = test_model_create("plain", tensors, 4, SOURCE_MEMORY),
+               normed = test_model_create("normed", tensors, 5, SOURCE_MEMORY);
+    emr_permutation_spec *spec = derived_spec(plain.model, NULL);
+    emr_error error;
+    (void)state;
+    assert_int_equal(emr_permutation_spec_n_groups(spec), 1);
+    assert_int_equal(emr_permutation_spec_n_layers(spec), 2);
+    emr_permutation_spec_destroy(&spec);
+    assert_int_equal(emr_permutation_spec_derive(&spec, normed.model, NULL, NULL, &error), EMR_EUNSUPPORTED);
+    assert_non_null(strstr(error.text, "'net.norm.weight'"));
+    test_model_destroy(&plain);
+    test_model_destroy(&normed);
+}
+
 static void what_does_not_fit_is_refused(void **state)
 {
     static const char text[] =
@@ -309,6 +332,7 @@ int main(void)
         cmocka_unit_test(inverses_undo_and_compositions_follow),
         cmocka_unit_test(specs_and_indices_are_saved),
         cmocka_unit_test(broken_specs_are_refused),
+        cmocka_unit_test(perceptrons_inside_of_models),
         cmocka_unit_test(what_does_not_fit_is_refused),
         cmocka_unit_test(nothing_leaks_without_memory),
     };
