@@ -89,10 +89,13 @@ void fit_derive_timm_vit(deriving *d, const char *root)
     fit_both(d, &s.group, PART_UNITS, root, "patch_embed.proj", 0);
     for (unsigned i = 0; !d->status; i++) {
         static const char *const fitted[] = {"attn.qkv", "attn.proj", "mlp.fc1", "mlp.fc2"};
+        static const char *const known[] = {"attn.qkv", "attn.proj", "mlp.fc1", "mlp.fc2",
+                                            "norm1",    "norm2",     "ls1",     "ls2"};
         char p[NAME_BYTES / 2];
         snprintf(p, sizeof p, "%s%sblocks.%u", root, root[0] ? "." : "", i);
         if (!fit_find_tensor(d, fit_join_name(&n, p, "mlp.fc1.weight")))
             break;
+        fit_refuse_others(d, p, known, sizeof known / sizeof *known);
         spec_group *g = fit_heads(d, p, "attn", n_heads, n_heads, width / n_heads);
         fit_third(d, g, PART_Q, p, "attn.qkv", 0, 0);
         fit_third(d, g, PART_K, p, "attn.qkv", 0, width);
