@@ -130,7 +130,10 @@ uint64_t fit_need_number(deriving *d, const char *key, const char *other)
     uint64_t n = fit_config_number(d, key);
     n = n || !other ? n : fit_config_number(d, other);
     if (!n)
-        fit_stop_deriving(d, EMR_EMISMATCH, "the permutation spec needs config.json's number", key);
+        fit_stop_deriving(d, EMR_EMISMATCH,
+                          d->config ? "the permutation spec needs config.json's number"
+                                    : "no config.json is given, and the permutation spec needs its number",
+                          key);
     return n ? n : 1;
 }
 

@@ -185,7 +185,7 @@ static emr_status check_samples(const emr_surgery *s, const char *x_name, const 
                                 const char *other_name, const float *other, size_t n, emr_error *error)
 {
     if (!s || !x || !other || !n)
-        return emr_error_format(error, EMR_EINVAL, "%s, %s: NULL, or there are no rows", x_name, other_name);
+        return emr_error_format(error, EMR_EINVAL, "%s, %s: no samples are given", x_name, other_name);
     emr_status status = fit_check_finite(x_name, x, n, s->width, s->width, NULL, error);
     return status ? status : fit_check_finite(other_name, other, n, s->width, s->width, NULL, error);
 }

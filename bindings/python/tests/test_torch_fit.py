@@ -2,6 +2,7 @@
 what the formulas make of it."""
 
 import copy
+import json
 
 import pytest
 
@@ -388,6 +389,15 @@ def test_what_wraps_a_module_does_not_matter(wrap):
     into = wrap(copy.deepcopy(a))
     merged.load_into(into)
     near(next(into.parameters()), expected.model["fc0.weight"].read(), 0)
+
+
+def test_a_spec_is_a_text_a_mapping_or_an_object():
+    a, b = made(MLP, 1), made(MLP, 2)
+    spec = fit.PermutationSpec.derive(ft.model_of(a))
+    text = spec.to_json()
+    text = text if isinstance(text, str) else json.dumps(text)
+    for given in (spec, text, json.loads(text)):
+        assert ft.match(a, b, spec=given).report.n_groups == 2
 
 
 def test_statistics_of_batch_norm_are_averaged():

@@ -70,8 +70,10 @@ def spec_of(spec: Spec, module: torch.nn.Module, model: Model, residual: bool = 
     """A spec that was given, or the one that is derived of the module."""
     if spec is None:
         return PermutationSpec.derive(model, config_of(module, model), residual=residual)
-    if isinstance(spec, (PermutationSpec, Mapping)):
-        return spec if isinstance(spec, PermutationSpec) else PermutationSpec(spec)
+    if isinstance(spec, PermutationSpec):
+        return spec
+    if isinstance(spec, Mapping) or (isinstance(spec, str) and spec.lstrip().startswith("{")):
+        return PermutationSpec(spec)
     return PermutationSpec.open(spec)
 
 
