@@ -4,7 +4,7 @@ import json
 import subprocess
 import sys
 
-GROUPS = ("machine", "kernels", "memory", "files", "combine", "masks", "open", "access", "session", "serving")
+GROUPS = ("machine", "kernels", "memory", "files", "parts", "combine", "masks", "open", "access", "session", "serving")
 
 
 def check_row(row, groups):

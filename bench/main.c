@@ -21,6 +21,7 @@ static const char help[] =
     "        kernels  merging and applying in memory, each variant, dtype and number of tasks\n"
     "        memory   merging in memory through the public API\n"
     "        files    merging and applying file to file, and its peak memory\n"
+    "        parts    a merge in parts, and joining them, against one at once\n"
     "        combine  combined models file to file, and the peak memory of every method\n"
     "        masks    the size of masks on disk, and how fast they are compressed\n"
     "        open     opening bundles of many tensors\n"
@@ -131,12 +132,14 @@ static const struct group {
     const char *name;
     void (*run)(const settings *s);
 } groups[] = {
-    {"machine", bench_machine}, {"kernels", bench_kernels},   {"memory", bench_memory},
-    {"files", bench_files},     {"combine", bench_combining}, {"masks", bench_masks},
-    {"open", bench_open},       {"access", bench_access},     {"session", bench_session},
+    {"machine", bench_machine}, {"kernels", bench_kernels},
+    {"memory", bench_memory},   {"files", bench_files},
+    {"parts", bench_parts},     {"combine", bench_combining},
+    {"masks", bench_masks},     {"open", bench_open},
+    {"access", bench_access},   {"session", bench_session},
     {"serving", bench_serving},
 #ifdef BENCH_WITH_FIT
-    {"fit", bench_fit},       {"coefficients", bench_coefficients},
+    {"fit", bench_fit},         {"coefficients", bench_coefficients},
 #endif
 };
 

@@ -27,6 +27,7 @@ void bench_machine(const settings *s);
 void bench_kernels(const settings *s);
 void bench_memory(const settings *s);
 void bench_files(const settings *s);
+void bench_parts(const settings *s);
 void bench_combining(const settings *s);
 void bench_masks(const settings *s);
 void bench_open(const settings *s);

@@ -1,7 +1,9 @@
 /* coefficients.c - the handle: its options, memory, and groups by name. */
 #include "coefficients.h"
 
+#include "coefficients_saved.h"
 #include "elected.h"
+#include "json.h"
 
 #include <string.h>
 
@@ -42,6 +44,12 @@ static bool are_patterns(const char *const *patterns, uint32_t n)
     return true;
 }
 
+static bool is_silent(const emr_coefficients_options *o)
+{
+    return !o->n_groups && !o->n_fixed && !o->n_exclude && !o->scope && !o->map && !o->use_initial &&
+           !(o->initial < 0 || o->initial > 0) && !(o->keep > 0);
+}
+
 static emr_status check_options(const emr_coefficients_options *o, emr_error *error)
 {
     if (!o->base || !o->tasks || !o->names || !o->n_tasks)
@@ -49,6 +57,9 @@ static emr_status check_options(const emr_coefficients_options *o, emr_error *er
     if (!are_patterns(o->groups, o->n_groups) || !are_patterns(o->fixed, o->n_fixed) ||
         !are_patterns(o->exclude, o->n_exclude))
         return bad_option("patterns are required where their numbers are not 0", error);
+    for (uint32_t i = 0; i < o->n_groups; i++)
+        if (!fit_is_text(o->groups[i]))
+            return bad_option("a pattern of groups is not valid UTF-8", error);
     if (o->scope > EMR_COEFFICIENT_SCOPE_MODEL || o->map > EMR_COEFFICIENT_MAP_SOFTMAX)
         return bad_option("scope or map is none that there is", error);
     if (!(o->keep >= 0 && o->keep <= 1))
@@ -57,9 +68,14 @@ static emr_status check_options(const emr_coefficients_options *o, emr_error *er
         return bad_option("initial is not finite", error);
     if (o->map == EMR_COEFFICIENT_MAP_PROJECT && !(o->initial >= 0 && o->initial <= 1))
         return bad_option("initial is not from 0 to 1, to which this map clips", error);
+    if (o->state && !is_silent(o))
+        return bad_option(
+            "groups, fixed, exclude, scope, map, initial and keep are those of the state: set none", error);
     for (uint32_t t = 0; t < o->n_tasks; t++) {
         if (!o->tasks[t] || !o->names[t] || !o->names[t][0] || strlen(o->names[t]) > NAME_MAX_BYTES)
             return bad_option("each task has a model and a name of 1 to 255 bytes", error);
+        if (!fit_is_text(o->names[t]))
+            return emr_error_format(error, EMR_EINVAL, "the task name '%K' is not valid UTF-8", o->names[t]);
         for (uint32_t s = 0; s < t; s++)
             if (strcmp(o->names[s], o->names[t]) == 0)
                 return emr_error_format(error, EMR_EEXIST, "two tasks are called '%K'", o->names[t]);
@@ -148,11 +164,37 @@ static double initial_of(const emr_coefficients_options *o)
     return o->map == EMR_COEFFICIENT_MAP_SOFTMAX ? 0 : 0.3;
 }
 
+/* With the options checked and the host taken; `saved` is NULL, or of the state. */
+static emr_status fill_coefficients(emr_coefficients *c, const emr_coefficients_options *o,
+                                    const fit_saved *saved, emr_error *error)
+{
+    fit_electing electing;
+    c->map = saved ? saved->map : o->map;
+    c->keep = saved ? saved->keep : o->keep;
+    c->n_tasks = o->n_tasks;
+    emr_status status = fit_adam_take(&c->adam, o->adam, error);
+    if (!status)
+        status = create_vectors(c, o, error);
+    if (!status)
+        status = fit_coefficients_find_groups(c, o, saved, error);
+    if (!status)
+        status = create_coefficients(c, initial_of(o), error);
+    if (!status && saved)
+        status = fit_coefficients_set_saved(c, saved, error);
+    if (!status && c->keep > 0) /* before the crew, whose memory it takes */
+        status = fit_elect_thresholds(c->vectors, o->tasks, c->keep, &electing, error);
+    if (!status)
+        status = create_crew(c, error);
+    if (!status && c->keep > 0)
+        status = fit_elect_majority(c->vectors, &c->crew, &electing, error);
+    return status;
+}
+
 emr_status emr_coefficients_create(emr_coefficients **coefficients, const emr_coefficients_options *options,
                                    emr_error *error)
 {
     emr_coefficients_options o;
-    fit_electing electing;
+    fit_saved saved = {0};
     fit_host host;
     if (!coefficients)
         return emr_error_format(error, EMR_EINVAL, "emr_coefficients_create: NULL");
@@ -169,22 +211,11 @@ emr_status emr_coefficients_create(emr_coefficients **coefficients, const emr_co
         return fit_no_memory(error);
     c->host = host;
     c->host.memory_bytes = host.memory_bytes ? host.memory_bytes : MEMORY_BYTES;
-    c->map = o.map;
-    c->keep = o.keep;
-    c->n_tasks = o.n_tasks;
-    status = fit_adam_take(&c->adam, o.adam, error);
+    if (o.state)
+        status = fit_saved_open(&saved, o.state, error);
     if (!status)
-        status = create_vectors(c, &o, error);
-    if (!status)
-        status = fit_coefficients_find_groups(c, &o, error);
-    if (!status)
-        status = create_coefficients(c, initial_of(&o), error);
-    if (!status && o.keep > 0) /* before the crew, whose memory it takes */
-        status = fit_elect_thresholds(c->vectors, o.tasks, o.keep, &electing, error);
-    if (!status)
-        status = create_crew(c, error);
-    if (!status && o.keep > 0)
-        status = fit_elect_majority(c->vectors, &c->crew, &electing, error);
+        status = fill_coefficients(c, &o, o.state ? &saved : NULL, error);
+    fit_saved_close(&saved);
     if (status)
         emr_coefficients_destroy(&c);
     *coefficients = c;

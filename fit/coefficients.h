@@ -56,16 +56,23 @@ struct emr_coefficients {
     emr_status refused; /* what the next step fails with */
 };
 
-/* coefficients_groups.c: which tensors are learned, and what group each belongs to. Fills vectors->tensors, groups, group_of, next and
- * by_name. */
+typedef struct fit_saved fit_saved; /* coefficients_saved.h */
+
+/* coefficients_groups.c: which tensors are learned, and what group each belongs to, by the options, or as a saved state has it. Fills
+ * vectors->tensors, groups, group_of, next and by_name. */
 emr_status fit_coefficients_find_groups(emr_coefficients *coefficients,
-                                        const emr_coefficients_options *options, emr_error *error);
+                                        const emr_coefficients_options *options, const fit_saved *saved,
+                                        emr_error *error);
 
 /* The number of a tensor; NO_NUMBER: none that is merged. */
 uint32_t fit_coefficients_find_tensor(const emr_coefficients *coefficients, const char *name);
 
 /* coefficients_step.c: of each task. */
 void fit_coefficients_lambdas(const emr_coefficients *coefficients, uint32_t group, double *lambdas);
+
+/* coefficients_state.c: takes a state's numbers, if it is of these tasks and groups. */
+emr_status fit_coefficients_set_saved(emr_coefficients *coefficients, const fit_saved *saved,
+                                      emr_error *error);
 
 static inline bool is_finite(double x)
 {

@@ -1,6 +1,7 @@
 /* coefficients_groups.c - which tensors are merged, and which of them share a coefficient. */
 #include "coefficients.h"
 
+#include "coefficients_saved.h"
 #include "exclude.h"
 
 #include "emr/policy.h"
@@ -14,9 +15,11 @@ typedef enum grouping { BY_TENSOR, BY_PATTERN, BY_SCOPE } grouping;
 typedef struct finding {
     emr_coefficients *c;
     const emr_coefficients_options *o;
-    grouping *by;      /* of each group */
-    uint32_t *last;    /* of its tensors */
-    uint8_t *has_used; /* of each pattern: of groups, fixed */
+    const fit_saved *saved; /* that says it, not the options; or NULL */
+    grouping *by;           /* of each group */
+    uint32_t *last;         /* of its tensors */
+    uint8_t *has_used;      /* of each pattern: of groups, fixed */
+    uint32_t *numbers;      /* of the state's groups */
 } finding;
 
 /* The first pattern that matches; NO_NUMBER: none. */
@@ -40,11 +43,12 @@ static bool matches_any(const char *const *patterns, uint32_t n, const char *nam
     return is_match;
 }
 
-static emr_status bad_task_tensor(const emr_coefficients *c, uint32_t task, const emr_model *model,
-                                  const char *tensor, const char *why, emr_error *error)
+static emr_status bad_task_tensor(const finding *f, uint32_t task, const char *tensor, const char *why,
+                                  emr_error *error)
 {
-    return emr_error_format(error, EMR_EMISMATCH, "%F: task '%K': tensor '%T' %s", emr_model_name(model),
-                            c->vectors->names[task], tensor, why);
+    return emr_error_format(error, EMR_EMISMATCH, "%F: task '%K': tensor '%T' %s%s",
+                            emr_model_name(f->o->tasks[task]), f->o->names[task], tensor, why,
+                            f->saved ? "" : ": exclude it"); /* what a state merges cannot be */
 }
 
 static emr_status take_tensor(finding *f, const emr_tensor *base, emr_error *error)
@@ -58,33 +62,23 @@ static emr_status take_tensor(finding *f, const emr_tensor *base, emr_error *err
         return fit_no_memory(error);
     v->n_tensors++;
     for (uint32_t t = 0; t < v->n_tasks; t++) {
-        const emr_model *model = f->o->tasks[t];
-        const emr_tensor *task = emr_model_find_tensor(model, name);
+        const emr_tensor *task = emr_model_find_tensor(f->o->tasks[t], name);
         if (!task)
-            return bad_task_tensor(f->c, t, model, name, "is absent: exclude it, or give the task one",
-                                   error);
+            return bad_task_tensor(f, t, name, "is absent", error);
         if (!emr_tensor_same_shape(task, base))
-            return bad_task_tensor(f->c, t, model, name, "has another shape than the base's: exclude it",
-                                   error);
+            return bad_task_tensor(f, t, name, "has another shape than the base's", error);
         if (!emr_dtype_is_float(emr_tensor_dtype(task)))
-            return bad_task_tensor(f->c, t, model, name, "is no float, which the base's is: exclude it",
-                                   error);
+            return bad_task_tensor(f, t, name, "is no float, which the base's is", error);
         tensor->tasks[t] = task;
     }
     return EMR_OK;
 }
 
-/* The group of that name, which is made where there is none. */
-static emr_status join_coefficient(finding *f, uint32_t tensor, const char *name, grouping by, bool is_fixed,
-                                   emr_error *error)
+/* Group g, or, where there is none yet, one of that name. */
+static emr_status join_group(finding *f, uint32_t tensor, uint32_t g, const char *name, bool is_fixed,
+                             emr_error *error)
 {
     emr_coefficients *c = f->c;
-    uint32_t g = 0;
-    while (g < c->n_groups && ((by == BY_TENSOR && f->by[g] == BY_TENSOR) || strcmp(c->groups[g].name, name)))
-        g++;
-    if (g < c->n_groups && f->by[g] != by)
-        return emr_error_format(error, EMR_EINVAL,
-                                "emr_coefficients_options: two groups of tensors would be called '%s'", name);
     c->group_of[tensor] = g;
     c->next[tensor] = NO_NUMBER;
     if (g < c->n_groups) {
@@ -93,11 +87,25 @@ static emr_status join_coefficient(finding *f, uint32_t tensor, const char *name
         c->groups[g] = (coefficient_group){fit_copy_string(&c->host, name), tensor, is_fixed};
         if (!c->groups[g].name)
             return fit_no_memory(error);
-        f->by[g] = by;
         c->n_groups++;
     }
     f->last[g] = tensor;
     return EMR_OK;
+}
+
+/* The group of that name, which is made where there is none. */
+static emr_status join_coefficient(finding *f, uint32_t tensor, const char *name, grouping by, bool is_fixed,
+                                   emr_error *error)
+{
+    const emr_coefficients *c = f->c;
+    uint32_t g = 0;
+    while (g < c->n_groups && ((by == BY_TENSOR && f->by[g] == BY_TENSOR) || strcmp(c->groups[g].name, name)))
+        g++;
+    if (g < c->n_groups && f->by[g] != by)
+        return emr_error_format(error, EMR_EINVAL,
+                                "emr_coefficients_options: two groups of tensors would be called '%s'", name);
+    f->by[g] = by;
+    return join_group(f, tensor, g, name, is_fixed, error);
 }
 
 /* "layer N". */
@@ -131,9 +139,21 @@ static emr_status join_scope(finding *f, uint32_t tensor, const char *name, emr_
     }
 }
 
+/* The group that the state has it in. */
+static emr_status join_saved(finding *f, uint32_t tensor, const char *name, emr_error *error)
+{
+    const uint32_t place = fit_saved_group(f->saved, name);
+    if (f->numbers[place] == NO_NUMBER)
+        f->numbers[place] = f->c->n_groups;
+    return join_group(f, tensor, f->numbers[place],
+                      json_string_value(json_array_get(f->saved->groups, place)), false, error);
+}
+
 static emr_status group_tensor(finding *f, uint32_t tensor, const char *name, emr_error *error)
 {
     const emr_coefficients_options *o = f->o;
+    if (f->saved)
+        return join_saved(f, tensor, name, error);
     if (matches_any(o->fixed, o->n_fixed, name, f->has_used + o->n_groups))
         return join_coefficient(f, tensor, name, BY_TENSOR, true, error);
     uint32_t pattern = find_pattern(o->groups, o->n_groups, name);
@@ -143,19 +163,26 @@ static emr_status group_tensor(finding *f, uint32_t tensor, const char *name, em
     return join_coefficient(f, tensor, o->groups[pattern], BY_PATTERN, false, error);
 }
 
+static bool is_left_out(const finding *f, const emr_tensor *base)
+{
+    const char *name = emr_tensor_name(base);
+    return !emr_dtype_is_float(emr_tensor_dtype(base)) ||
+           (f->saved ? fit_saved_group(f->saved, name) == NO_NUMBER
+                     : fit_is_excluded(f->o->exclude, f->o->n_exclude, name));
+}
+
 static emr_status take_tensors(finding *f, emr_error *error)
 {
     const emr_coefficients_options *o = f->o;
     emr_status status = EMR_OK;
     for (uint32_t i = 0; !status && i < emr_model_n_tensors(o->base); i++) {
         const emr_tensor *base = emr_model_tensor(o->base, i);
-        const char *name = emr_tensor_name(base);
         uint32_t number = (uint32_t)f->c->vectors->n_tensors;
-        if (!emr_dtype_is_float(emr_tensor_dtype(base)) || fit_is_excluded(o->exclude, o->n_exclude, name))
+        if (is_left_out(f, base))
             continue;
         status = take_tensor(f, base, error);
         if (!status)
-            status = group_tensor(f, number, name, error);
+            status = group_tensor(f, number, emr_tensor_name(base), error);
     }
     return status;
 }
@@ -169,6 +196,29 @@ static emr_status check_used(const finding *f, emr_error *error)
                                     emr_model_name(o->base), i < o->n_groups ? "groups" : "fixed",
                                     i < o->n_groups ? o->groups[i] : o->fixed[i - o->n_groups]);
     return fit_check_exclude(o->exclude, o->n_exclude, o->base, error);
+}
+
+/* That the base has the state's tensors, and each group some; fixed are those that were. */
+static emr_status check_saved(const finding *f, emr_error *error)
+{
+    const emr_coefficients *c = f->c;
+    const char *name;
+    json_t *number;
+    size_t i;
+    json_object_foreach(f->saved->tensors, name, number)
+    {
+        const emr_tensor *base = emr_model_find_tensor(f->o->base, name);
+        if (!base || is_left_out(f, base))
+            return emr_error_format(error, EMR_EMISMATCH,
+                                    "%F: the base has no float tensor '%T', which the state of coefficients "
+                                    "merges: it was learned with another base",
+                                    emr_model_name(f->o->base), name);
+    }
+    if (c->n_groups != json_array_size(f->saved->groups))
+        return fit_bad_state(f->saved->model, "a group has no tensors", error);
+    json_array_foreach(f->saved->fixed, i, number) c->groups[f->numbers[json_integer_value(number)]]
+        .is_fixed = true;
+    return EMR_OK;
 }
 
 static const char *name_of(const emr_coefficients *c, uint32_t tensor)
@@ -207,10 +257,10 @@ static void sort_names(emr_coefficients *c)
 }
 
 emr_status fit_coefficients_find_groups(emr_coefficients *c, const emr_coefficients_options *o,
-                                        emr_error *error)
+                                        const fit_saved *saved, emr_error *error)
 {
-    const size_t n = emr_model_n_tensors(o->base);
-    finding f = {.c = c, .o = o};
+    const size_t n = emr_model_n_tensors(o->base), n_saved = saved ? json_array_size(saved->groups) : 0;
+    finding f = {.c = c, .o = o, .saved = saved};
     c->vectors->tensors = fit_allocate(&c->host, n, sizeof *c->vectors->tensors);
     c->groups = fit_allocate(&c->host, n, sizeof *c->groups);
     c->group_of = fit_allocate(&c->host, n, sizeof *c->group_of);
@@ -219,14 +269,17 @@ emr_status fit_coefficients_find_groups(emr_coefficients *c, const emr_coefficie
     f.by = fit_allocate(&c->host, n, sizeof *f.by);
     f.last = fit_allocate(&c->host, n, sizeof *f.last);
     f.has_used = fit_allocate(&c->host, (size_t)o->n_groups + o->n_fixed, 1);
+    f.numbers = fit_allocate(&c->host, n_saved, sizeof *f.numbers);
     emr_status status = EMR_OK;
     if (!c->vectors->tensors || !c->groups || !c->group_of || !c->next || !c->by_name || !f.by || !f.last ||
-        !f.has_used)
+        !f.has_used || !f.numbers)
         status = fit_no_memory(error);
+    for (size_t i = 0; !status && i < n_saved; i++)
+        f.numbers[i] = NO_NUMBER;
     if (!status)
         status = take_tensors(&f, error);
     if (!status)
-        status = check_used(&f, error);
+        status = saved ? check_saved(&f, error) : check_used(&f, error);
     if (!status && !c->vectors->n_tensors)
         status = emr_error_format(error, EMR_EINVAL, "%F: no tensor of the base is left to be merged",
                                   emr_model_name(o->base));
@@ -235,6 +288,7 @@ emr_status fit_coefficients_find_groups(emr_coefficients *c, const emr_coefficie
     fit_release(&c->host, f.by);
     fit_release(&c->host, f.last);
     fit_release(&c->host, f.has_used);
+    fit_release(&c->host, f.numbers);
     return status;
 }
 

@@ -1,14 +1,9 @@
 /* coefficients_state.c - the numbers that learning goes on from, as a model; and from such a model. */
 #include "coefficients.h"
 
-#include "json.h"
+#include "coefficients_saved.h"
 
 #include <string.h>
-
-#define KIND      "coefficients"
-#define STEPS_MAX (UINT64_C(1) << 53)
-
-static const char *const map_names[] = {"clamp", "free", "project", "softmax"};
 
 /* The four tensors' numbers, [task][group] each. */
 typedef struct state {
@@ -71,47 +66,6 @@ static emr_status add_numbers(const emr_coefficients *c, emr_model *model, const
     return emr_model_add(model, &desc, error);
 }
 
-/* A JSON array of names. */
-static emr_status set_names(emr_model *model, const char *key,
-                            const char *(*name)(const emr_coefficients *, uint32_t),
-                            const emr_coefficients *c, uint32_t n, emr_error *error)
-{
-    json_t *array = json_array();
-    int failed = !array;
-    for (uint32_t i = 0; !failed && i < n; i++)
-        failed = json_array_append_new(array, json_string(name(c, i)));
-    char *text = failed ? NULL : fit_write_json(&c->host, array);
-    emr_status status = text ? emr_model_set_metadata(model, key, text, error) : fit_no_memory(error);
-    fit_release(&c->host, text);
-    json_decref(array);
-    return status;
-}
-
-static const char *task_name(const emr_coefficients *c, uint32_t task)
-{
-    return c->vectors->names[task];
-}
-
-static emr_status set_share(emr_model *model, const char *key, double share, emr_error *error)
-{
-    json_t *number = json_real(share);
-    char *text = number ? json_dumps(number, JSON_ENCODE_ANY | JSON_REAL_PRECISION(17)) : NULL;
-    emr_status status = text ? emr_model_set_metadata(model, key, text, error) : fit_no_memory(error);
-    free(text);
-    json_decref(number);
-    return status;
-}
-
-static emr_status set_count(emr_model *model, const char *key, uint64_t n, emr_error *error)
-{
-    char text[24], *at = text + sizeof text;
-    *--at = '\0';
-    do
-        *--at = (char)('0' + n % 10);
-    while (n /= 10);
-    return emr_model_set_metadata(model, key, at, error);
-}
-
 static emr_status fill_model(const emr_coefficients *c, const state *s, emr_model *model, emr_error *error)
 {
     emr_status status = add_numbers(c, model, "lambda", EMR_DTYPE_F64, s->raw, error);
@@ -121,17 +75,7 @@ static emr_status fill_model(const emr_coefficients *c, const state *s, emr_mode
         status = add_numbers(c, model, "adam.v", EMR_DTYPE_F64, s->v, error);
     if (!status)
         status = add_numbers(c, model, "adam.t", EMR_DTYPE_I64, s->steps, error);
-    if (!status)
-        status = emr_model_set_metadata(model, "emr.kind", KIND, error);
-    if (!status)
-        status = set_names(model, "emr.tasks", task_name, c, c->n_tasks, error);
-    if (!status)
-        status = set_names(model, "emr.groups", emr_coefficients_group, c, c->n_groups, error);
-    if (!status)
-        status = emr_model_set_metadata(model, "emr.map", map_names[c->map], error);
-    if (!status && c->keep > 0)
-        status = set_share(model, "emr.keep", c->keep, error);
-    return status ? status : set_count(model, "emr.steps", c->n_steps, error);
+    return status ? status : fit_saved_write(c, model, error);
 }
 
 emr_status emr_coefficients_open_state(const emr_coefficients *c, emr_model **model, emr_error *error)
@@ -160,46 +104,63 @@ emr_status emr_coefficients_open_state(const emr_coefficients *c, emr_model **mo
     return status;
 }
 
-static emr_status bad_state(const emr_model *model, const char *why, emr_error *error)
+static const char *task_name(const emr_coefficients *c, uint32_t task)
 {
-    return emr_error_format(error, EMR_EFORMAT, "%F: no state of coefficients: %s", emr_model_name(model),
+    return c->vectors->names[task];
+}
+
+/* Where each of the handle's n names is in the file's, which have no others. */
+static emr_status find_names(const emr_coefficients *c, const fit_saved *saved, const char *what,
+                             const json_t *names, const char *(*name)(const emr_coefficients *, uint32_t),
+                             uint32_t n, uint32_t *places, emr_error *error)
+{
+    json_t *here = json_object(); /* the number of each */
+    const size_t size = json_array_size(names);
+    emr_status status = here ? EMR_OK : fit_no_memory(error);
+    for (uint32_t i = 0; !status && i < n; i++)
+        if (json_object_set_new(here, name(c, i), json_integer(i)))
+            status = fit_no_memory(error);
+    for (size_t place = 0; !status && place < size; place++) {
+        const char *found = json_string_value(json_array_get(names, place));
+        const json_t *number = json_object_get(here, found);
+        if (!number)
+            status = emr_error_format(error, EMR_EMISMATCH, "%F: it has a %s '%s', which is not here",
+                                      emr_model_name(saved->model), what, found);
+        else
+            places[json_integer_value(number)] = (uint32_t)place;
+        (void)json_object_del(here, found);
+    }
+    if (!status && json_object_size(here))
+        status = emr_error_format(error, EMR_EMISMATCH, "%F: it has no %s '%s'", emr_model_name(saved->model),
+                                  what, json_object_iter_key(json_object_iter(here)));
+    json_decref(here);
+    return status;
+}
+
+static emr_status other_tensor(const fit_saved *saved, const char *tensor, const char *why, emr_error *error)
+{
+    return emr_error_format(error, EMR_EMISMATCH, "%F: tensor '%T' %s", emr_model_name(saved->model), tensor,
                             why);
 }
 
-static bool is_string(const json_t *value, const char *text)
+/* That its groups have the same tensors. */
+static emr_status check_tensors(const emr_coefficients *c, const fit_saved *saved, const uint32_t *groups,
+                                emr_error *error)
 {
-    return json_is_string(value) && strcmp(json_string_value(value), text) == 0;
-}
-
-/* Where each of the handle's names is in the array of the file. */
-static emr_status find_names(const emr_coefficients *c, const emr_model *model, const char *key,
-                             const char *(*name)(const emr_coefficients *, uint32_t), uint32_t n,
-                             uint32_t *places, emr_error *error)
-{
-    const char *text = emr_model_find_metadata(model, key);
-    json_t *array = text ? json_loads(text, JSON_REJECT_DUPLICATES, NULL) : NULL;
-    emr_status status = EMR_OK;
-    if (!json_is_array(array)) {
-        json_decref(array);
-        return emr_error_format(error, EMR_EFORMAT,
-                                "%F: no state of coefficients: its metadata lack an array '%s'",
-                                emr_model_name(model), key);
+    const char *name;
+    json_t *number;
+    for (uint32_t i = 0; i < c->vectors->n_tensors; i++) {
+        const uint32_t group = fit_saved_group(saved, name = emr_tensor_name(c->vectors->tensors[i].base));
+        if (group == NO_NUMBER)
+            return other_tensor(saved, name, "is merged here, and was left out there", error);
+        if (group != groups[c->group_of[i]])
+            return other_tensor(saved, name, "is in another group than here", error);
     }
-    for (uint32_t i = 0; !status && i < n; i++) {
-        const size_t size = json_array_size(array);
-        size_t tried = 0, at = i; /* mostly it is at its own place */
-        while (tried < size && !is_string(json_array_get(array, at %= size), name(c, i)))
-            tried++, at++;
-        if (tried == size)
-            status = emr_error_format(error, EMR_EMISMATCH, "%F: it has no '%s' in its '%s'",
-                                      emr_model_name(model), name(c, i), key);
-        places[i] = (uint32_t)at;
-    }
-    if (!status && json_array_size(array) != n)
-        status = emr_error_format(error, EMR_EMISMATCH, "%F: its '%s' are %u, not %u as here",
-                                  emr_model_name(model), key, (uint64_t)json_array_size(array), (uint64_t)n);
-    json_decref(array);
-    return status;
+    json_object_foreach(
+        saved->tensors, name,
+        number) if (fit_coefficients_find_tensor(c, name) ==
+                    NO_NUMBER) return other_tensor(saved, name, "is merged there, and left out here", error);
+    return EMR_OK;
 }
 
 static emr_status read_numbers(const emr_coefficients *c, const emr_model *model, const char *name,
@@ -221,53 +182,26 @@ static emr_status check_numbers(const emr_coefficients *c, const emr_model *mode
 {
     for (size_t i = 0; i < (size_t)c->n_tasks * c->n_groups; i++) {
         if (!is_finite(s->raw[i]) || !is_finite(s->m[i]) || !(s->v[i] >= 0) || !is_finite(s->v[i]))
-            return bad_state(model, "a number is not finite, or a square below 0", error);
+            return fit_bad_state(model, "a number is not finite, or a square below 0", error);
         if (s->steps[i] < 0 || (uint64_t)s->steps[i] > n_steps)
-            return bad_state(model, "'adam.t' counts more steps than 'emr.steps'", error);
+            return fit_bad_state(model, "'adam.t' counts more steps than 'emr.steps'", error);
         if (c->map == EMR_COEFFICIENT_MAP_PROJECT && (s->raw[i] < 0 || s->raw[i] > 1))
-            return bad_state(model, "a coefficient is not from 0 to 1, to which this map clips", error);
+            return fit_bad_state(model, "a coefficient is not from 0 to 1, to which this map clips", error);
     }
     return EMR_OK;
 }
 
-static emr_status read_steps(const emr_model *model, uint64_t *n, emr_error *error)
+static emr_status check_use(const emr_coefficients *c, const fit_saved *saved, emr_error *error)
 {
-    const char *text = emr_model_find_metadata(model, "emr.steps");
-    size_t i = 0;
-    *n = 0;
-    for (; text && text[i] >= '0' && text[i] <= '9' && *n <= STEPS_MAX; i++)
-        *n = *n * 10 + (uint64_t)(text[i] - '0');
-    return i && !text[i] && *n <= STEPS_MAX
-               ? EMR_OK
-               : bad_state(model, "its metadata lack 'emr.steps', a number", error);
-}
-
-static emr_status check_map(const emr_coefficients *c, const emr_model *model, emr_error *error)
-{
-    const char *kind = emr_model_find_metadata(model, "emr.kind"),
-               *map = emr_model_find_metadata(model, "emr.map");
-    if (!kind || strcmp(kind, KIND) != 0 || !map)
-        return bad_state(model, "its metadata lack 'emr.kind', '" KIND "', or 'emr.map'", error);
-    if (strcmp(map, map_names[c->map]) != 0)
-        return emr_error_format(error, EMR_EMISMATCH, "%F: its map is '%s', not '%s'", emr_model_name(model),
-                                map, map_names[c->map]);
-    return EMR_OK;
-}
-
-/* Coefficients of trimmed task vectors are of no use for whole ones. */
-static emr_status check_keep(const emr_coefficients *c, const emr_model *model, emr_error *error)
-{
-    const char *text = emr_model_find_metadata(model, "emr.keep");
-    json_t *number = text ? json_loads(text, JSON_DECODE_ANY, NULL) : NULL;
-    const double keep = text ? json_number_value(number) : 0;
-    const bool is_number = !text || json_is_number(number);
-    json_decref(number);
-    if (!is_number)
-        return bad_state(model, "'emr.keep' is no number", error);
-    if (keep < c->keep || keep > c->keep)
+    if (saved->map != c->map)
+        return emr_error_format(error, EMR_EMISMATCH, "%F: its map is '%s', and here it is another",
+                                emr_model_name(saved->model),
+                                emr_model_find_metadata(saved->model, "emr.map"));
+    if (saved->keep < c->keep || saved->keep > c->keep) /* of trimmed task vectors, and whole ones */
         return emr_error_format(error, EMR_EMISMATCH,
                                 "%F: it was learned with keep %s, and here it is another",
-                                emr_model_name(model), text ? text : "0");
+                                emr_model_name(saved->model),
+                                saved->keep > 0 ? emr_model_find_metadata(saved->model, "emr.keep") : "0");
     return EMR_OK;
 }
 
@@ -300,26 +234,34 @@ static void take_state(emr_coefficients *c, const state *s, const uint32_t *task
 
 emr_status emr_coefficients_set_state(emr_coefficients *c, const emr_model *model, emr_error *error)
 {
-    uint64_t n_steps;
+    fit_saved saved;
     if (!c || !model)
         return emr_error_format(error, EMR_EINVAL, "emr_coefficients_set_state: NULL");
+    emr_status status = fit_saved_open(&saved, model, error);
+    if (!status)
+        status = fit_coefficients_set_saved(c, &saved, error);
+    fit_saved_close(&saved);
+    return status;
+}
+
+emr_status fit_coefficients_set_saved(emr_coefficients *c, const fit_saved *saved, emr_error *error)
+{
     state *s = create_state(c);
     uint32_t *tasks = fit_allocate(&c->host, c->n_tasks, sizeof *tasks),
              *groups = fit_allocate(&c->host, c->n_groups, sizeof *groups);
-    emr_status status = s && tasks && groups ? check_map(c, model, error) : fit_no_memory(error);
+    emr_status status = s && tasks && groups ? check_use(c, saved, error) : fit_no_memory(error);
     if (!status)
-        status = check_keep(c, model, error);
+        status = find_names(c, saved, "task", saved->tasks, task_name, c->n_tasks, tasks, error);
     if (!status)
-        status = read_steps(model, &n_steps, error);
+        status =
+            find_names(c, saved, "group", saved->groups, emr_coefficients_group, c->n_groups, groups, error);
     if (!status)
-        status = find_names(c, model, "emr.tasks", task_name, c->n_tasks, tasks, error);
+        status = check_tensors(c, saved, groups, error);
     if (!status)
-        status = find_names(c, model, "emr.groups", emr_coefficients_group, c->n_groups, groups, error);
-    if (!status)
-        status = read_state(c, model, s, n_steps, error);
+        status = read_state(c, saved->model, s, saved->n_steps, error);
     if (!status) {
         take_state(c, s, tasks, groups);
-        c->n_steps = n_steps;
+        c->n_steps = saved->n_steps;
         emr_coefficients_clear(c);
     }
     if (s)

@@ -8,7 +8,7 @@
 /* i from 0. */
 uint64_t fit_draw(uint64_t seed, uint64_t i);
 
-/* (k + 1/2) / 2^53 of the word's upper 53 bits k: above 0, below 1. */
+/* (k + 1/2) / 2^53 of the word's upper 53 bits k, in f64: above 0, at most 1. */
 double fit_draw_uniform(uint64_t seed, uint64_t i);
 
 /* n numbers from word `first` on, uniform in +-1/sqrt(columns): the first weights of a linear layer, as PyTorch's. */

@@ -169,19 +169,18 @@ static uint64_t task_bytes(const fit_vectors *v, size_t tensor)
 emr_status fit_elect_thresholds(fit_vectors *v, const emr_model *const *tasks, double keep, fit_electing *e,
                                 emr_error *error)
 {
-    const uint64_t d = count_elements(v), more = (uint64_t)(keep * (double)d);
+    const uint64_t d = count_elements(v);
     emr_model *counted;
     *e = (fit_electing){0};
     if (!d)
         return emr_error_format(error, EMR_EINVAL,
                                 "emr_coefficients_options: keep, and no tensor has an element to keep");
+    const uint64_t share = (uint64_t)(keep * (double)d), more = share < d ? share : d - 1;
     for (size_t i = 0; i < v->n_tensors; i++)
         e->more += task_bytes(v, i);
     v->thresholds = fit_allocate(&v->host, v->n_tasks, sizeof *v->thresholds);
     if (!v->thresholds)
         return fit_no_memory(error);
-    if (more >= d) /* all thresholds are 0 */
-        return EMR_OK;
     emr_status status = open_counted(v, &counted, error);
     if (status)
         return status;
@@ -192,18 +191,18 @@ emr_status fit_elect_thresholds(fit_vectors *v, const emr_model *const *tasks, d
 
 emr_status fit_elect_majority(fit_vectors *v, fit_crew *crew, fit_electing *e, emr_error *error)
 {
-    enum { JOBS = 1024 }; /* until progress is told again */
+    enum { JOBS = 32 }; /* until progress is told again */
     counting c = {.vectors = v};
     emr_status status = EMR_OK;
     for (; !status && c.tensor < v->n_tensors; c.tensor++) {
-        uint64_t count = emr_tensor_count(v->tensors[c.tensor].base);
+        const uint64_t count = emr_tensor_count(v->tensors[c.tensor].base);
         for (c.first = 0; !status && c.first < count; c.first += JOBS * v->piece) {
-            uint64_t jobs = (count - c.first + v->piece - 1) / v->piece;
-            status = fit_crew_run(crew, jobs < JOBS ? (size_t)jobs : JOBS, count_signs, &c, error);
+            uint64_t left = count - c.first, n = left < JOBS * v->piece ? left : JOBS * v->piece;
+            status = fit_crew_run(crew, (size_t)((n + v->piece - 1) / v->piece), count_signs, &c, error);
+            e->done += task_bytes(v, c.tensor) / count * n;
+            if (!status)
+                status = fit_progress(&v->host, e->done, e->total + e->more, "electing", error);
         }
-        e->done += task_bytes(v, c.tensor);
-        if (!status)
-            status = fit_progress(&v->host, e->done, e->total + e->more, "electing", error);
     }
     v->is_positive = atomic_load(&c.signs) > 0;
     return status;

@@ -79,11 +79,11 @@ static emr_status take_fit_options(emr_ensemble_fit_options *o, const emr_ensemb
         return status;
     o->n_steps = o->n_steps ? o->n_steps : 500;
     o->patience = o->patience ? o->patience : 50;
-    o->held_out = o->use_held_out ? o->held_out : 0.25;
+    const bool is_zero = o->held_out >= 0 && o->held_out <= 0; /* false of NaN */
+    o->held_out = is_zero && !o->use_held_out ? 0.25 : o->held_out;
     return o->held_out >= 0 && o->held_out <= 0.9
                ? EMR_OK
-               : emr_error_format(error, EMR_EINVAL,
-                                  "emr_ensemble_fit_options: held_out must be 0 to 0.9, with use_held_out");
+               : emr_error_format(error, EMR_EINVAL, "emr_ensemble_fit_options: held_out must be 0 to 0.9");
 }
 
 static ensemble_samples next_batch(fitting *f)

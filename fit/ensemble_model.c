@@ -185,7 +185,9 @@ static emr_status read_options(const emr_model *model, emr_ensemble_options *o, 
         status = read_temperature(model, &o->temperature, error);
     if (!status)
         status = read_shapes(model, o, error);
-    o->use_norm = emr_model_find_tensor(model, scale_names[SIDE_X]) != NULL;
+    o->use_norm = emr_model_find_tensor(model, scale_names[SIDE_X]) ||
+                  emr_model_find_tensor(model, scale_names[SIDE_KEY]) ||
+                  emr_model_find_tensor(model, shift_name);
     return status;
 }
 

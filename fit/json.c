@@ -12,3 +12,10 @@ char *fit_write_json(const fit_host *host, const json_t *value)
     }
     return text;
 }
+
+bool fit_is_text(const char *string)
+{
+    json_t *value = json_string(string);
+    json_decref(value);
+    return value != NULL;
+}

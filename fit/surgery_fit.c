@@ -184,8 +184,10 @@ static double train_batch(batch *b)
 static emr_status check_samples(const emr_surgery *s, const char *x_name, const float *x,
                                 const char *other_name, const float *other, size_t n, emr_error *error)
 {
-    if (!s || !x || !other || !n)
-        return emr_error_format(error, EMR_EINVAL, "%s, %s: no samples are given", x_name, other_name);
+    const char *missing = !s ? "emr_surgery" : !x ? x_name : !other ? other_name : NULL;
+    if (missing || !n)
+        return emr_error_format(error, EMR_EINVAL, "%s: %s", missing ? missing : x_name,
+                                missing ? "NULL" : "there are no rows");
     emr_status status = fit_check_finite(x_name, x, n, s->width, s->width, NULL, error);
     return status ? status : fit_check_finite(other_name, other, n, s->width, s->width, NULL, error);
 }

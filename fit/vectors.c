@@ -64,13 +64,34 @@ static emr_status read_values(const emr_tensor *tensor, const fit_range *r, emr_
     return status ? status : emr_convert(to, values, dtype, room->stored, r->n);
 }
 
+static emr_error_span moved(emr_error_span span, size_t by, size_t end)
+{
+    const bool fits = span.length && span.offset + span.length + by <= end;
+    return fits ? (emr_error_span){(uint16_t)(span.offset + by), span.length} : (emr_error_span){0, 0};
+}
+
+/* Names the task of a read that failed. */
+static emr_status name_task(const fit_vectors *v, uint32_t t, emr_status status, emr_error *error)
+{
+    if (!status || !error || error->task.length)
+        return status;
+    const emr_error why = *error;
+    (void)emr_error_format(error, status, "task '%K': %s", v->names[t], why.text);
+    const size_t by = error->task.offset + error->task.length + sizeof "': " - 1, end = strlen(error->text);
+    error->file = moved(why.file, by, end);
+    error->tensor = moved(why.tensor, by, end);
+    error->system = why.system;
+    return status;
+}
+
 /* In f64, into room->doubles[1]; the base, where it is needed, into [0]. */
 static emr_status read_wide(const fit_vectors *v, const fit_range *r, uint32_t t, fit_room *room,
                             emr_error *error)
 {
     const fit_vector_tensor *tensor = &v->tensors[r->tensor];
     double *base = room->doubles[0], *tau = room->doubles[1];
-    emr_status status = read_values(tensor->tasks[t], r, EMR_DTYPE_F64, tau, room, error);
+    emr_status status =
+        name_task(v, t, read_values(tensor->tasks[t], r, EMR_DTYPE_F64, tau, room, error), error);
     if (!status && !v->are_vectors)
         status = read_values(tensor->base, r, EMR_DTYPE_F64, base, room, error);
     for (size_t i = 0; !status && !v->are_vectors && i < r->n; i++)
@@ -103,10 +124,10 @@ static emr_status read_source(const fit_vectors *v, const fit_range *r, uint32_t
         *source = (fit_source){.halves = room->stored, .base = source->base};
         status = emr_tensor_read(task, r->first * 2, room->stored, r->n * 2, error);
         fill_up(room->stored, r->n, 2);
-        return status;
+        return name_task(v, t, status, error);
     }
-    status =
-        is_wide ? read_wide(v, r, t, room, error) : read_values(task, r, EMR_DTYPE_F32, tau, room, error);
+    status = is_wide ? read_wide(v, r, t, room, error)
+                     : name_task(v, t, read_values(task, r, EMR_DTYPE_F32, tau, room, error), error);
     if (!status && is_wide)
         status = emr_convert(EMR_DTYPE_F32, tau, EMR_DTYPE_F64, room->doubles[1], r->n);
     fill_up(tau, r->n, sizeof *tau);

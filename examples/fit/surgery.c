@@ -162,7 +162,7 @@ typedef struct row {
 static emr_status run_task(const tasks *all, const network *net, int task, row *r, emr_error *error)
 {
     adapted *a = calloc(1, sizeof *a);
-    features *wanted = malloc(2 * sizeof *wanted), *room = wanted + 1;
+    features *wanted = malloc(2 * sizeof *wanted), *room = wanted ? wanted + 1 : NULL;
     const images *set = &all->unlabelled[task];
     double gap[N_WAYS] = {0}, accuracy = 0;
     emr_status status = a && wanted ? EMR_OK : EMR_ENOMEM;

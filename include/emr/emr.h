@@ -43,6 +43,7 @@
 #include "emr/export.h"
 #include "emr/heads.h"
 #include "emr/io.h"
+#include "emr/join.h"
 #include "emr/merge.h"
 #include "emr/method.h"
 #include "emr/model.h"

@@ -2183,6 +2183,11 @@ class merge : public detail::handle<emr_merge, emr_merge_destroy>
     {
         return detail::done([&](emr_error *why) { return emr_merge_set_sink(get(), &to, why); });
     }
+    // Before the run; from 0.
+    returns<void> set_part(std::uint32_t part, std::uint32_t n_parts)
+    {
+        return detail::done([&](emr_error *why) { return emr_merge_set_part(get(), part, n_parts, why); });
+    }
     returns<void> set_journal(const emr_io &journal, std::uint64_t interval = 0)
     {
         return detail::done(
@@ -2231,6 +2236,33 @@ class merge : public detail::handle<emr_merge, emr_merge_destroy>
     {
         return detail::told<task_report>(
             [&](task_report *report) { return emr_merge_get_task_report(get(), task, report); });
+    }
+};
+
+// Parts of a merge become its bundle. What parts and output stand for is borrowed until it is destroyed.
+class join : public detail::handle<emr_join, emr_join_destroy>
+{
+  public:
+    using handle::handle;
+
+    static returns<join> create(const resources &resources = {})
+    {
+        return detail::made<join>(
+            [&](emr_join **out, emr_error *why) { return emr_join_create(out, &resources, why); });
+    }
+    // In any order; `name` is what messages call it.
+    returns<void> add_part(const emr_io &part, zstring_view name = "part")
+    {
+        return detail::done(
+            [&](emr_error *why) { return emr_join_add_part(get(), &part, name.c_str(), why); });
+    }
+    returns<void> set_output(const emr_io &to)
+    {
+        return detail::done([&](emr_error *why) { return emr_join_set_output(get(), &to, why); });
+    }
+    returns<void> run()
+    {
+        return detail::done([&](emr_error *why) { return emr_join_run(get(), why); });
     }
 };
 

@@ -181,6 +181,16 @@ EMR_API emr_status emr_merge_get_plan_tensor(const emr_merge *merge, uint32_t i,
 EMR_API emr_status emr_merge_set_output(emr_merge *merge, const emr_io *io, emr_error *error);
 EMR_API emr_status emr_merge_set_sink(emr_merge *merge, const emr_sink *sink, emr_error *error);
 
+/* The run does part `part` (from 0) of `n_parts`, 1 to 65,536, and the output receives that part; emr_join_run
+ * (join.h) makes the bundle of all of them, to the last byte what one run gives. Parts may run anywhere, at any
+ * time and in any order; one that failed runs again.
+ * - Before the run; the last call counts, so that one plan can tell of all parts: emr_merge_get_plan tells what
+ *   this part reads and writes.
+ * - Cuts follow from models, options and n_parts alone. A part may be empty.
+ * - EMR_EUNSUPPORTED, when the plan is made or the run begins: with emr_merge_extend, a sink, a journal, or
+ *   tensors that are pushed. emr_merge_run only. There is no report of a part. */
+EMR_API emr_status emr_merge_set_part(emr_merge *merge, uint32_t part, uint32_t n_parts, emr_error *error);
+
 /* Lets a run to a bundle continue after the process was killed or the run failed. After every `interval`
  * bytes of input (0: 1 GiB), or somewhat more, what was written is made durable, and then a record of where
  * the merge stands is appended to the journal. A run that is given the output and the journal of an earlier

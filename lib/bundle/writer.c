@@ -106,7 +106,9 @@ emr_status emr_writer_create(emr_writer **writer, const emr_io *io, const emr_al
     w->workers = workers;
     w->limits = *limits;
     emr_hasher_init(&w->written);
-    emr_status status = allocate_stations(w) ? write_bundle_header(w, error) : emr_no_memory(error, NULL);
+    emr_status status = allocate_stations(w) ? EMR_OK : emr_no_memory(error, NULL);
+    if (!status && !w->limits.part)
+        status = write_bundle_header(w, error);
     if (status)
         emr_writer_destroy(&w);
     *writer = w;
@@ -216,13 +218,28 @@ emr_status emr_writer_copy(emr_writer *w, size_t stream, const emr_block_record 
     return write_block(w, &w->streams[stream], *record, stored, error);
 }
 
+bool emr_writer_has_stream(const emr_writer *w, size_t stream)
+{
+    return stream < w->n_streams;
+}
+
+bool emr_writer_can_copy(const emr_writer *w, size_t stream, const emr_block_record *r, uint64_t n)
+{
+    const emr_writer_stream_state *s = stream < w->n_streams ? &w->streams[stream] : NULL;
+    bool packed = emr_is_packed(r), raw = r->codec == EMR_CODEC_RAW, fill = r->codec == EMR_CODEC_FILL;
+    return s && !s->n_pending && s->record.bytes % s->record.block_bytes == 0 && n &&
+           n <= s->record.block_bytes &&
+           ((packed && r->stored < n) || (raw && r->stored == n) || (fill && !r->stored));
+}
+
 static emr_status write_batch(emr_writer *w, const emr_writer_batch *b, emr_error *error)
 {
     emr_status status = EMR_OK;
     for (size_t i = 0; !status && i < b->n; i++) {
         const emr_writer_slot *s = &b->slots[i];
-        status = write_block(w, &w->streams[s->stream], s->record,
-                             emr_is_packed(&s->record) ? s->packed : s->bytes, error);
+        status = w->limits.part ? emr_writer_put_record(w, s, error)
+                                : write_block(w, &w->streams[s->stream], s->record,
+                                              emr_is_packed(&s->record) ? s->packed : s->bytes, error);
     }
     return status;
 }
@@ -261,6 +278,8 @@ emr_status emr_writer_job(emr_writer *w, size_t job, size_t worker, emr_error *e
     if (job < writing)
         return write_batch(w, &w->batches[EMR_WRITING], error);
     emr_writer_slot *s = &w->batches[EMR_ENCODING].slots[job - writing];
+    if (s->is_fragment)
+        return EMR_OK;
     return emr_block_encode(w->encoders[worker], s->texture, s->bytes, s->n, s->packed, &s->record)
                ? emr_no_memory(error, NULL)
                : EMR_OK;
@@ -319,10 +338,11 @@ static emr_status put_pending(emr_writer *w, emr_writer_stream_state *s, emr_err
         .stream = (size_t)(s - w->streams),
         .packed = packed,
         .loose = s->pending,
+        .is_fragment = s->before || s->are_sums || (w->limits.part && s->n_pending < bytes),
     };
     fill_slot(w, &slot);
     s->pending = NULL;
-    s->n_pending = 0;
+    s->n_pending = s->before = 0;
     w->n_loose++;
     w->loose_bytes += bytes;
     return EMR_OK;
@@ -335,13 +355,13 @@ emr_status emr_writer_append(emr_writer *w, size_t stream, const void *bytes, si
     while (n) {
         if (!s->pending && !(s->pending = emr_writer_take_loose(w, s->record.block_bytes)))
             return emr_no_memory(error, NULL);
-        size_t part = (size_t)emr_min(n, s->record.block_bytes - s->n_pending);
+        size_t part = (size_t)emr_min(n, s->record.block_bytes - s->before - s->n_pending);
         memcpy(s->pending + s->n_pending, from, part);
         s->n_pending += part;
         s->record.bytes += part;
         from += part;
         n -= part;
-        if (s->n_pending == s->record.block_bytes) {
+        if (s->before + s->n_pending == s->record.block_bytes) {
             emr_status status = put_pending(w, s, error);
             if (status)
                 return status;

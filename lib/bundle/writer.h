@@ -11,6 +11,7 @@
 #include "emr/io.h"
 #include "bundle/codec.h"
 #include "bundle/format.h"
+#include "bundle/part_file.h"
 #include "core/save.h"
 #include "core/work.h"
 
@@ -21,11 +22,12 @@ typedef struct emr_writer_limits {
     size_t put_bytes, put_blocks; /* put between two rounds */
     size_t loose_bytes;           /* of a block that is appended, at most */
     size_t loose_blocks;          /* appended and not yet written; at least 1, */
-    size_t loose_total; /* and of so many bytes; 0: all blocks that are appended are of loose_bytes */
-    int compression;    /* as in emr_merge_options */
-    bool overlap;       /* false: the caller flushes before it begins the next round */
-    bool hashes;        /* everything, for save and check */
-    uint32_t features;  /* EMR_FEATURE_...: what a reader must know */
+    size_t loose_total;    /* and of so many bytes; 0: all blocks that are appended are of loose_bytes */
+    int compression;       /* as in emr_merge_options */
+    bool overlap;          /* false: the caller flushes before it begins the next round */
+    bool hashes;           /* everything, for save and check */
+    uint32_t features;     /* EMR_FEATURE_...: what a reader must know */
+    emr_part_writer *part; /* not a bundle is written but a part of one (writer_part.c), to here; or NULL */
 } emr_writer_limits;
 
 /* Writes the header. `io` must have write; the workers are borrowed. */
@@ -57,6 +59,9 @@ emr_status emr_writer_append(emr_writer *writer, size_t stream, const void *byte
  * nothing may be under way. */
 emr_status emr_writer_copy(emr_writer *writer, size_t stream, const emr_block_record *record,
                            const void *stored, size_t n, emr_error *error);
+bool emr_writer_has_stream(const emr_writer *writer, size_t stream);
+/* Whether a stream can have a block of `n` bytes next, and such a record says what there is to be copied. */
+bool emr_writer_can_copy(const emr_writer *writer, size_t stream, const emr_block_record *record, uint64_t n);
 /* Zero bytes up to the next multiple of EMR_TENSOR_ALIGNMENT. */
 emr_status emr_writer_align(emr_writer *writer, size_t stream, emr_error *error);
 /* Writes what append has left over. The stream's buffer is given back. */
@@ -73,6 +78,14 @@ uint32_t emr_writer_string(emr_writer *writer, const char *text);
 uint32_t emr_writer_marked_string(emr_writer *writer, char letter, const char *text);
 /* Adds a shape to the shapes section: the index of its first dimension, or UINT32_MAX. */
 uint32_t emr_writer_shape(emr_writer *writer, uint32_t rank, const uint64_t *shape);
+
+/* A part of a bundle (writer_part.c): its streams go on at given offsets, at which others end. Whole blocks are
+ * records of the part; of a block that it has only some bytes of, it has them. */
+void emr_writer_start(emr_writer *writer, size_t stream, uint64_t offset);
+/* A stream of the part alone, the last that is declared: its bytes are appended, and written as they are. */
+size_t emr_writer_sums(emr_writer *writer, uint32_t block_bytes);
+/* Writes what append has left over, of all streams. */
+emr_status emr_writer_end_part(emr_writer *writer, emr_error *error);
 
 /* Continuing later (writer_resume.c), with nothing under way (emr_writer_flush): save puts what is new since
  * the last saved(), which says that it has been kept. Each time's bytes are given back through `get` to a new

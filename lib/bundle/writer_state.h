@@ -1,5 +1,5 @@
-/* writer_state.h - a writer from the inside, for writer.c (blocks), writer_index.c (the index) and
- * writer_resume.c (going on later). */
+/* writer_state.h - a writer from the inside, for writer.c (blocks), writer_index.c (the index),
+ * writer_resume.c (going on later) and writer_part.c (a part). */
 #ifndef EMR_BUNDLE_WRITER_STATE_H
 #define EMR_BUNDLE_WRITER_STATE_H
 
@@ -19,8 +19,9 @@ typedef struct emr_writer_slot {
     size_t n;
     size_t stream;
     emr_texture texture;
-    uint8_t *packed; /* room for n bytes; NULL without compression */
-    uint8_t *loose;  /* of an appended block: the memory of `bytes`; `packed` is its own as well */
+    uint8_t *packed;  /* room for n bytes; NULL without compression */
+    uint8_t *loose;   /* of an appended block: the memory of `bytes`; `packed` is its own as well */
+    bool is_fragment; /* of a block that this part does not have all of: written as it is */
     emr_block_record record;
 } emr_writer_slot;
 
@@ -38,6 +39,8 @@ typedef struct emr_writer_stream_state {
     size_t n_saved;          /* of them: in the journal already */
     uint8_t *pending;        /* appended bytes that do not fill a block yet; loose memory */
     size_t n_pending;
+    size_t before; /* of a part: bytes of the pending block that others have */
+    bool are_sums; /* of a part: all is fragments */
 } emr_writer_stream_state;
 
 struct emr_writer {
@@ -62,6 +65,9 @@ struct emr_writer {
 emr_status emr_writer_write(emr_writer *w, const void *bytes, size_t n, emr_error *error);
 /* Zeros up to a multiple. */
 emr_status emr_writer_pad(emr_writer *w, size_t multiple, emr_error *error);
+
+/* Writes a block whose record, but for the place, is known; of a part. */
+emr_status emr_writer_put_record(emr_writer *w, const emr_writer_slot *slot, emr_error *error);
 
 /* Memory for an appended block of so many bytes, or for its compressed form. */
 uint8_t *emr_writer_take_loose(emr_writer *w, size_t bytes);

@@ -253,6 +253,21 @@ static void add_up(emr_coder *t, const emr_encoding *e)
         emr_encode_fold(t->sums, e);
 }
 
+/* Whether a task has scales of a tensor's columns. */
+static bool fits_columns(const emr_coder *t, const emr_tensor *base)
+{
+    return t->sums && emr_coding_columns(base);
+}
+
+/* What is before the part: only columns need it. */
+static void fold_before(emr_coder *t, const emr_item *item, const emr_encoding *e)
+{
+    uint64_t zeroed = t->state.zeroed;
+    if (e->n && fits_columns(t, item->entry->base))
+        add_up(t, e);
+    t->state.zeroed = zeroed;
+}
+
 /* Scales of the columns of a tensor that has passed. */
 static emr_status end_columns(emr_coders *c, emr_coder *t, uint64_t n, bool is_there, emr_error *error)
 {
@@ -273,21 +288,31 @@ static emr_status end_columns(emr_coders *c, emr_coder *t, uint64_t n, bool is_t
     return emr_writer_append(c->writer, t->columns, c->columns, 2 * (size_t)n, error);
 }
 
+static void add_coded_tensor(emr_coder *t)
+{
+    t->told = (emr_coded_sums){t->state.tt, t->state.tq, t->state.qq};
+    t->state.all_tt += t->state.tt;
+    t->state.all_tq += t->state.tq;
+    t->state.all_qq += t->state.qq;
+    t->state.tt = t->state.tq = t->state.qq = t->state.rr = 0;
+}
+
 static emr_status end_coded_tensor(emr_coders *c, emr_coder *t, const emr_item *item, bool is_there,
                                    emr_error *error)
 {
     uint64_t n = t->sums ? emr_coding_columns(item->entry->base) : 0;
     emr_status status = n ? end_columns(c, t, n, is_there, error) : EMR_OK;
-    t->state.all_tt += t->state.tt;
-    t->state.all_tq += t->state.tq;
-    t->state.all_qq += t->state.qq;
-    t->state.tt = t->state.tq = t->state.qq = t->state.rr = 0;
+    add_coded_tensor(t);
     return status;
 }
 
 static emr_status fold_coded(emr_coders *c, emr_coder *t, const emr_item *item, const emr_encoding *e,
                              emr_error *error)
 {
+    if (item->flat < emr_merge_first(c->plan)) {
+        fold_before(t, item, e);
+        return EMR_OK;
+    }
     bool vector = emr_coding_is_vector(item->entry->base);
     size_t bytes = vector ? emr_encode_bytes(&t->vector, item->n) : 0;
     emr_status status = append_codes(t, c->writer, vector ? NULL : e->codes, item, error);
@@ -309,6 +334,75 @@ emr_status emr_coders_fold(emr_coders *c, const emr_item *item, size_t index, em
     for (uint32_t k = 0; !status && k < c->n_tasks; k++)
         status = fold_coded(c, &c->tasks[k], item, &c->items[index * c->n_tasks + k], error);
     return status;
+}
+
+/* The slot behind the last stretch of a task's that begins before a flat position. */
+static uint64_t slots_before(const emr_coders *c, const emr_coder *t, uint64_t flat)
+{
+    const emr_alignment *a = &c->plan->alignment;
+    for (uint32_t i = a->n_merged; i-- > 0;) {
+        const emr_entry *entry = &a->entries[i];
+        const emr_tensor *base = entry->base;
+        if (entry->first_param >= flat || emr_coding_is_vector(base) ||
+            !emr_alignment_tensor(a, entry, t->task + 1))
+            continue;
+        uint64_t last = emr_min(base->count, flat - entry->first_param) - 1;
+        return entry->first_row + last / emr_row_length(base) + (entry->first_param + last) / EMR_CHUNK + 1;
+    }
+    return 0;
+}
+
+void emr_coders_skip_to(emr_coders *c, uint64_t flat)
+{
+    for (uint32_t k = 0; k < c->n_tasks; k++)
+        c->tasks[k].state.n_scales = slots_before(c, &c->tasks[k], flat);
+}
+
+void emr_coders_begin_at(emr_coders *c, uint64_t flat)
+{
+    const emr_alignment *a = &c->plan->alignment;
+    uint64_t columns = 0, vectors = 0;
+    for (uint32_t i = 0; i < a->n_merged && a->entries[i].first_param < flat; i++) {
+        const emr_entry *entry = &a->entries[i];
+        if (emr_coding_is_vector(entry->base))
+            vectors += emr_min(entry->base->count, flat - entry->first_param);
+        else if (entry->first_param + entry->base->count <= flat)
+            columns += emr_coding_columns(entry->base);
+    }
+    emr_coders_skip_to(c, flat);
+    for (uint32_t k = 0; k < c->n_tasks; k++) {
+        emr_coder *t = &c->tasks[k];
+        emr_writer_start(c->writer, t->codes, flat / EMR_GROUP * t->matrix.rate / 8);
+        emr_writer_start(c->writer, t->scales, 2 * t->state.n_scales);
+        if (t->sums)
+            emr_writer_start(c->writer, t->columns, 2 * columns);
+        if (c->plan->coded.vector_params)
+            emr_writer_start(c->writer, t->vectors, vectors * t->vector.rate / EMR_GROUP / 8);
+    }
+}
+
+void emr_coders_tell(const emr_coders *c, const emr_item *item, size_t index, uint32_t i,
+                     emr_coded_sums *told)
+{
+    const emr_coder *t = &c->tasks[i];
+    const emr_encoding *e = &c->items[index * c->n_tasks + i];
+    bool split = emr_merge_is_split(c->plan, item->entry), columns = fits_columns(t, item->entry->base);
+    bool ends = item->first + item->n == item->entry->base->count;
+    *told = (emr_coded_sums){0};
+    if (split && !columns && e->n)
+        *told = (emr_coded_sums){e->tt, e->tq, e->qq};
+    else if ((!split || columns) && ends)
+        *told = t->told;
+}
+
+void emr_coders_hear(emr_coders *c, uint32_t i, const emr_coded_sums *told, bool ends)
+{
+    emr_coder *t = &c->tasks[i];
+    t->state.tt += told->tt;
+    t->state.tq += told->tq;
+    t->state.qq += told->qq;
+    if (ends)
+        add_coded_tensor(t);
 }
 
 static emr_status end_coder(emr_coders *c, emr_coder *t, emr_error *error)

@@ -11,6 +11,11 @@
 #include "numeric/encode.h"
 #include "pass/step.h"
 
+/* What a tensor, or some of it, came to (emr_encoding). */
+typedef struct emr_coded_sums {
+    double tt, tq, qq;
+} emr_coded_sums;
+
 /* One task. */
 typedef struct emr_coder {
     uint32_t task; /* its number in the merge */
@@ -18,6 +23,7 @@ typedef struct emr_coder {
     emr_coding matrix, vector;
     size_t codes, scales, columns, vectors; /* streams */
     double *sums;                           /* of the columns of the tensor that is passing */
+    emr_coded_sums told;                    /* of the tensor that has passed */
     /* What is saved. */
     struct emr_coder_state {
         uint64_t n_scales;             /* that were written */
@@ -47,6 +53,17 @@ emr_status emr_coders_create(emr_coders *coders, emr_merge_plan *plan, const emr
                              emr_writer *writer, emr_error *error);
 void emr_coders_destroy(emr_coders *coders);
 uint64_t emr_coders_memory(const emr_merge_plan *plan, const emr_layout *layout);
+
+/* Of a part that begins at a flat position, as emr_store_begin_at; and for whoever joins parts, where the scales
+ * before a flat position end. */
+void emr_coders_begin_at(emr_coders *coders, uint64_t flat);
+void emr_coders_skip_to(emr_coders *coders, uint64_t flat);
+
+/* As emr_rescaling_tell and _hear: of an item, or of a tensor that has passed. Where a task has scales of its
+ * columns, the part in which a tensor ends tells of all of it, and others of nothing. */
+void emr_coders_tell(const emr_coders *coders, const emr_item *item, size_t index, uint32_t i,
+                     emr_coded_sums *told);
+void emr_coders_hear(emr_coders *coders, uint32_t i, const emr_coded_sums *told, bool ends);
 
 /* Makes room for a window's items; codes one (concurrent for different items). */
 void emr_coders_begin(emr_coders *coders, const emr_item *items, size_t n_items);

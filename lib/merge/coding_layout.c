@@ -93,6 +93,21 @@ uint64_t emr_coding_stream_bytes(const emr_merge_plan *plan)
     return bytes;
 }
 
+uint64_t emr_coding_tensor_bytes(const emr_merge_plan *plan, const emr_tensor *base, uint64_t params)
+{
+    bool vector = emr_coding_is_vector(base);
+    uint64_t bytes = 0, groups = params / EMR_GROUP + 1, stretches = params / EMR_CHUNK + 2;
+    if (!vector)
+        stretches += params / emr_row_length(base) + 1;
+    for (uint32_t i = 0; params && i < plan->modulations.n_coded; i++) {
+        const emr_modulation_spec *s = coded_spec(plan, i);
+        bytes += groups * emr_coding_of_matrices(s).rate / 8 + 1 + 2 * stretches +
+                 (vector ? params * (s->vectors_dtype == EMR_DTYPE_F32 ? 4 : 2) : 0) +
+                 (emr_coding_has_columns(s) ? 2 * emr_coding_columns(base) : 0);
+    }
+    return bytes;
+}
+
 uint64_t emr_coding_blocks(const emr_merge_plan *plan, size_t block_params)
 {
     uint64_t n = 0;

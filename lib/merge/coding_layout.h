@@ -37,6 +37,9 @@ uint32_t emr_coding_small_bytes(size_t block_params);
 uint64_t emr_coding_stream_bytes(const struct emr_merge_plan *plan);
 uint64_t emr_coding_blocks(const struct emr_merge_plan *plan, size_t block_params);
 
+/* The same of all merged parameters of a tensor, or of some, at most. */
+uint64_t emr_coding_tensor_bytes(const struct emr_merge_plan *plan, const emr_tensor *base, uint64_t params);
+
 /* At most, of one window: bytes and sums that its items come to; of all tasks. */
 uint64_t emr_coding_window_bytes(const struct emr_merge_plan *plan, const emr_layout *layout);
 uint64_t emr_coding_window_sums(const struct emr_merge_plan *plan, const emr_layout *layout);

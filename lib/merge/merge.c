@@ -4,9 +4,11 @@
 #include "bundle/arrangement.h"
 #include "core/text.h"
 #include "merge/adding.h"
+#include "merge/description.h"
 #include "merge/force.h"
 #include "merge/history.h"
 #include "merge/merge_step.h"
+#include "merge/parts.h"
 #include "merge/plan.h"
 #include "pass/pass.h"
 #include "pass/resume.h"
@@ -32,6 +34,7 @@ struct emr_merge {
     uint64_t journal_interval;
     emr_sink sink;
     bool to_bundle, to_sink, has_journal;
+    emr_part_writer part; /* into `output` */
     /* what works on the tensors while it runs */
     emr_workers workers;
     emr_writer *writer;
@@ -250,8 +253,14 @@ static emr_status make_plan(emr_merge *m, emr_error *error)
     return status;
 }
 
+/* The plan is there: what of it is the part's, and how it is done. */
 static emr_status choose_layout(emr_merge *m, emr_error *error)
 {
+    emr_merge_plan *plan = &m->plan;
+    emr_status status =
+        plan->n_parts ? emr_parts_cut(plan, plan->part, plan->n_parts, &plan->range, error) : EMR_OK;
+    if (status)
+        return status;
     return emr_merge_plan_layout(&m->plan, !m->to_sink, m->has_journal ? emr_resume_memory() : 0, error);
 }
 
@@ -265,12 +274,15 @@ emr_status emr_merge_get_plan(emr_merge *m, emr_plan_summary *summary, emr_error
     if (status)
         return status;
     const emr_alignment *a = &m->plan.alignment;
+    const emr_pass_range *range = emr_merge_range(&m->plan);
     const emr_plan_summary known = {.n_tensors = a->n_entries,
                                     .n_merged = a->n_merged,
                                     .merged_params = a->merged_params,
-                                    .bytes_in =
-                                        emr_pass_total(a, &emr_merge_step_table) + emr_adding_bytes(&m->plan),
-                                    .bytes_out = m->plan.bytes_out + emr_store_table_bytes(&m->plan),
+                                    .bytes_in = range ? range->bytes
+                                                      : emr_pass_total(a, &emr_merge_step_table) +
+                                                            emr_adding_bytes(&m->plan),
+                                    .bytes_out = range ? emr_parts_bytes_out(&m->plan, range)
+                                                       : m->plan.bytes_out + emr_store_table_bytes(&m->plan),
                                     .peak_memory = m->plan.layout.memory};
     status = EMR_GIVE(summary, &known, emr_plan_summary);
     return status ? emr_fail(error, status, "emr_plan_summary.size is too small (EMR_INIT sets it)") : EMR_OK;
@@ -330,6 +342,20 @@ emr_status emr_merge_set_sink(emr_merge *m, const emr_sink *sink, emr_error *err
     return status;
 }
 
+emr_status emr_merge_set_part(emr_merge *m, uint32_t part, uint32_t n_parts, emr_error *error)
+{
+    if (!m)
+        return emr_fail(error, EMR_EINVAL, "emr_merge_set_part: NULL");
+    if (!n_parts || n_parts > EMR_PARTS_MAX || part >= n_parts)
+        return emr_fail(error, EMR_EINVAL, "there is no part %u of %u: 1 to %u parts, counted from 0",
+                        (uint64_t)part, (uint64_t)n_parts, (uint64_t)EMR_PARTS_MAX);
+    if (m->state >= RUNNING)
+        return emr_fail(error, EMR_ESTATE, "what part of a merge is done is set before it runs");
+    m->plan.part = part;
+    m->plan.n_parts = n_parts;
+    return EMR_OK;
+}
+
 emr_status emr_merge_set_journal(emr_merge *m, const emr_io *journal, uint64_t interval, emr_error *error)
 {
     if (!m || !journal)
@@ -347,10 +373,32 @@ emr_status emr_merge_set_journal(emr_merge *m, const emr_io *journal, uint64_t i
     return status;
 }
 
+/* A part says first of what merge it is one. */
+static emr_status begin_part(emr_merge *m, emr_error *error)
+{
+    const emr_merge_plan *plan = &m->plan;
+    uint8_t *bytes;
+    size_t n;
+    emr_status status = emr_description_write(plan, m->base, m->tasks, m->n_tasks, &bytes, &n, error);
+    if (status)
+        return status;
+    const emr_part_head head = {emr_description_fingerprint(bytes, n, plan->n_parts), plan->part,
+                                plan->n_parts};
+    const emr_part_record record = {.kind = EMR_PART_PLAN, .size = n};
+    status = emr_part_create(&m->part, &m->output, &head, error);
+    if (!status)
+        status = emr_part_put(&m->part, record, bytes, false, error);
+    emr_release(&m->allocator, bytes);
+    m->plan.store.writer.part = &m->part;
+    return status;
+}
+
 /* What works on the tensors, at the front. */
 static emr_status start_running(emr_merge *m, emr_error *error)
 {
-    emr_status status = EMR_OK;
+    emr_status status = m->plan.n_parts ? begin_part(m, error) : EMR_OK;
+    if (status)
+        return status;
     m->plan.store.writer.hashes = m->has_journal;
     m->plan.store.writer.features = emr_merge_features(&m->plan);
     if (m->to_bundle)
@@ -365,7 +413,8 @@ static emr_status start_running(emr_merge *m, emr_error *error)
                                   .env = &m->plan.env,
                                   .step = &emr_merge_step_table,
                                   .state = m->step,
-                                  .hashes = &m->plan.hashes};
+                                  .hashes = &m->plan.hashes,
+                                  .range = emr_merge_range(&m->plan)};
     return status ? status : emr_pass_create(&m->pass, &setup, error);
 }
 
@@ -392,6 +441,10 @@ static emr_status begin_run(emr_merge *m, emr_error *error)
     if (!m->to_bundle && !m->to_sink)
         return emr_fail(error, EMR_ESTATE,
                         "a merge needs an output: emr_merge_set_output or emr_merge_set_sink");
+    if (m->plan.n_parts && (m->to_sink || m->has_journal))
+        return emr_fail(error, EMR_EUNSUPPORTED, "%s",
+                        m->to_sink ? "a part of a merge goes into a file: emr_merge_set_output"
+                                   : "a part of a merge has no journal: one that failed is made again");
     emr_status status = make_plan(m, error);
     if (!status && m->to_sink && m->plan.modulations.n_coded)
         status = emr_fail(error, EMR_EUNSUPPORTED,
@@ -415,8 +468,9 @@ emr_status emr_merge_begin(emr_merge *m, emr_error *error)
 {
     if (!m)
         return emr_fail(error, EMR_EINVAL, "emr_merge_begin: NULL");
-    if (m->has_journal)
-        return emr_fail(error, EMR_ESTATE, "a merge with a journal reads its tensors: emr_merge_run");
+    if (m->has_journal || m->plan.n_parts)
+        return emr_fail(error, EMR_ESTATE,
+                        "a merge with a journal, or a part of one, reads its tensors: emr_merge_run");
     return begin_run(m, error);
 }
 
@@ -492,7 +546,7 @@ emr_status emr_merge_get_fidelity(const emr_merge *m, uint32_t task, emr_fidelit
 {
     if (!m || !fidelity)
         return EMR_EINVAL;
-    if (m->state != FINISHED)
+    if (m->state != FINISHED || m->plan.n_parts)
         return EMR_ESTATE;
     if (task >= m->n_tasks)
         return EMR_ENOTFOUND;
@@ -504,7 +558,7 @@ emr_status emr_merge_get_task_report(const emr_merge *m, uint32_t task, emr_task
 {
     if (!m || !report)
         return EMR_EINVAL;
-    if (m->state != FINISHED)
+    if (m->state != FINISHED || m->plan.n_parts)
         return EMR_ESTATE;
     if (task >= m->n_tasks)
         return EMR_ENOTFOUND;

@@ -2,39 +2,15 @@
 #include "merge/merge_step.h"
 
 #include "bundle/bundle.h"
-#include "merge/adding.h"
-#include "merge/coding.h"
-#include "merge/election.h"
 #include "merge/index.h"
-#include "merge/rescaling.h"
+#include "merge/part_step.h"
 #include "merge/sink.h"
-#include "merge/store.h"
-
-/* What the report says of a task. */
-typedef struct task_tally {
-    uint64_t ones, zeroed, nonzero;
-} task_tally;
-
-struct emr_merge_step {
-    emr_merge_plan *plan;
-    emr_election election;
-    emr_rescaling rescaling;
-    emr_coders coders;
-    emr_adding adding; /* where a bundle is copied */
-    emr_store store;
-    emr_writer *writer; /* NULL with a sink */
-    const emr_io *output;
-    const emr_sink *sink;
-    task_tally *tallies;
-    uint64_t position;    /* flat end of what was folded */
-    uint32_t saved_entry; /* of tensors before it everything was saved */
-};
 
 uint64_t emr_merge_step_memory(const emr_merge_plan *plan, const emr_layout *l)
 {
-    return sizeof(emr_merge_step) + plan->alignment.n_tasks * sizeof(task_tally) +
+    return sizeof(emr_merge_step) + plan->alignment.n_tasks * sizeof(emr_task_tally) +
            emr_election_memory(plan, l) + emr_rescaling_memory(plan, l) + emr_coders_memory(plan, l) +
-           emr_store_memory(plan) + emr_adding_memory(plan);
+           emr_store_memory(plan) + emr_adding_memory(plan) + emr_part_step_memory(plan);
 }
 
 static uint64_t memory_with(emr_merge_plan *plan, const emr_layout *l, size_t n_buffers)
@@ -75,6 +51,8 @@ emr_status emr_merge_step_create(emr_merge_step **step, emr_merge_plan *plan, co
         status = emr_store_create(&s->store, plan, &s->election, writer, error);
     if (!status && writer)
         status = emr_coders_create(&s->coders, plan, kernels, writer, error);
+    if (!status && plan->n_parts)
+        status = emr_part_step_begin(s, error);
     for (uint32_t t = 0; !status && t < plan->n_old; t++)
         s->tallies[t].zeroed = emr_bundle_task_record(plan->before, t).zeroed;
     for (uint32_t i = 0; i < plan->alignment.n_merged; i++) /* an earlier, stale run may have counted */
@@ -96,6 +74,7 @@ void emr_merge_step_destroy(emr_merge_step **step)
     emr_store_destroy(&s->store);
     emr_rescaling_destroy(&s->rescaling);
     emr_election_destroy(&s->election);
+    emr_release(&a, s->told);
     emr_release(&a, s->tallies);
     emr_release(&a, s);
     *step = NULL;
@@ -134,10 +113,16 @@ static void compute_item(void *state, const emr_item *item, size_t index, size_t
     emr_coders_encode(&s->coders, item, index, worker);
 }
 
+/* Whether an item is another part's, and passes for what this one must know of it. */
+static bool is_others(const emr_merge_step *s, const emr_item *item)
+{
+    return item->flat < emr_merge_first(s->plan);
+}
+
 static void tally_item(emr_merge_step *s, const emr_item *item, const emr_chunk *c)
 {
     for (uint32_t t = 0; t < c->n_tasks; t++) {
-        task_tally *tally = &s->tallies[s->plan->modulations.elected[t]];
+        emr_task_tally *tally = &s->tallies[s->plan->modulations.elected[t]];
         tally->ones += c->results[t].ones;
         tally->zeroed += c->results[t].zeroed;
         tally->nonzero |= c->results[t].nonzero;
@@ -166,7 +151,7 @@ static emr_status fold_sums(emr_merge_step *s, const emr_item *item, size_t inde
         if (status || !emr_merge_is_per(s->plan, EMR_RESCALE_PER_ROW))
             continue;
         status = give_rescalers(s, item, t, r->row_rescalers, first, n, error);
-        if (!status && s->writer)
+        if (!status && s->writer && !is_others(s, item))
             status = emr_store_rows(&s->store, t, r->row_rescalers, r->row_numerators, n, error);
     }
     return status;
@@ -199,17 +184,23 @@ static emr_status fold_item(void *state, const emr_item *item, size_t index, emr
 {
     emr_merge_step *s = state;
     const emr_chunk *c = &s->election.items[index].chunk;
+    bool before = is_others(s, item), is_part = s->plan->n_parts && !before;
     emr_status status = check_item(s, item, index, error);
-    if (!status && s->writer)
+    if (!status && s->writer && !before)
         status = emr_store_base(&s->store, item, error);
     if (status)
         return status;
-    tally_item(s, item, c);
+    if (!before)
+        tally_item(s, item, c);
+    if (is_part)
+        emr_part_step_before(s, item, index);
     status = fold_sums(s, item, index, error);
     if (!status && s->sink)
         status = emr_sink_elected(s->sink, item, c->unified, c->masks, s->plan, error);
     if (!status)
         status = emr_coders_fold(&s->coders, item, index, error);
+    if (!status && is_part)
+        status = emr_part_step_fold(s, item, index, error);
     if (!status && emr_merge_is_per(s->plan, EMR_RESCALE_PER_TENSOR) &&
         item->first + item->n == item->entry->base->count)
         status = end_tensor(s, item, error);
@@ -227,6 +218,8 @@ static emr_status end_window(void *state, emr_error *error)
 static emr_status end_merged_tensors(void *state, emr_error *error)
 {
     emr_merge_step *s = state;
+    if (s->plan->n_parts)
+        return emr_part_step_merged(s, error);
     emr_rescaling_end_model(&s->rescaling);
     emr_status status = s->writer ? emr_store_end_merged(&s->store, error) : EMR_OK;
     return status ? status : emr_coders_end(&s->coders, error);
@@ -235,24 +228,32 @@ static emr_status end_merged_tensors(void *state, emr_error *error)
 static emr_status begin_kept(void *state, uint32_t entry, emr_error *error)
 {
     emr_merge_step *s = state;
+    if (s->plan->n_parts)
+        return emr_part_step_kept(s, entry, error);
     return s->writer ? emr_store_kept_begin(&s->store, entry, error) : EMR_OK;
 }
 
 static emr_status take_kept(void *state, const void *bytes, size_t n, emr_error *error)
 {
     emr_merge_step *s = state;
+    if (s->plan->n_parts)
+        return emr_merge_embeds(s->plan) ? emr_part_step_raw(s, bytes, n, error) : EMR_OK;
     return s->writer ? emr_store_kept_bytes(&s->store, bytes, n, error) : EMR_OK;
 }
 
 static emr_status begin_private(void *state, uint32_t task, const emr_tensor *tensor, emr_error *error)
 {
     emr_merge_step *s = state;
+    if (s->plan->n_parts)
+        return emr_part_step_private(s, task, tensor, error);
     return s->writer ? emr_store_private_begin(&s->store, task, tensor, error) : EMR_OK;
 }
 
 static emr_status take_private(void *state, const void *bytes, size_t n, emr_error *error)
 {
     emr_merge_step *s = state;
+    if (s->plan->n_parts)
+        return emr_part_step_raw(s, bytes, n, error);
     return s->writer ? emr_store_private_bytes(&s->store, bytes, n, error) : EMR_OK;
 }
 
@@ -271,6 +272,8 @@ static emr_status finish_bundle(void *state, emr_error *error)
     const emr_rescaling *r = &s->rescaling;
     if (!s->writer)
         return EMR_OK;
+    if (s->plan->n_parts)
+        return emr_part_step_finish(s, error);
     emr_status status = s->plan->copies ? copy_streams(s, error) : EMR_OK;
     if (status)
         return status;
@@ -313,7 +316,7 @@ static uint64_t coded_zeroed(const emr_merge_step *s, uint32_t task)
 
 void emr_merge_step_report(const emr_merge_step *s, uint32_t task, emr_task_report *report)
 {
-    const task_tally *tally = &s->tallies[task];
+    const emr_task_tally *tally = &s->tallies[task];
     if (is_copied(s, task)) {
         *report = emr_adding_report(s->plan, task);
         return;

@@ -12,6 +12,7 @@
 #include "merge/store_layout.h"
 #include "pass/base_hash.h"
 #include "pass/layout.h"
+#include "pass/range.h"
 
 typedef struct emr_merge_plan {
     emr_env env;
@@ -33,6 +34,8 @@ typedef struct emr_merge_plan {
     uint64_t index_bytes;   /* of it: the index but for the block table */
     emr_store_layout store;
     emr_layout layout;
+    uint32_t part, n_parts; /* n_parts 0: all of it, in one */
+    emr_pass_range range;   /* of the part */
 } emr_merge_plan;
 
 /* Checks what the library can do and fills in defaults. */
@@ -48,8 +51,30 @@ void emr_merge_plan_free(emr_merge_plan *plan);
  * merge takes in any layout. */
 emr_status emr_merge_plan_layout(emr_merge_plan *plan, bool writes, uint64_t besides, emr_error *error);
 
+/* The same for joining parts, where nothing is computed: no windows, and buffers as small as may be. */
+emr_status emr_merge_plan_joining(emr_merge_plan *plan, uint64_t besides, emr_error *error);
+
 /* What the bytes of the bundle depend on, but for the values of tensors: for them the files' stamps stand. */
 emr_hash128 emr_merge_plan_fingerprint(const emr_merge_plan *plan);
+
+/* The range of a part; NULL: all. */
+static inline const emr_pass_range *emr_merge_range(const emr_merge_plan *plan)
+{
+    return plan->n_parts ? &plan->range : NULL;
+}
+
+/* The flat position before which what passes is another part's. */
+static inline uint64_t emr_merge_first(const emr_merge_plan *plan)
+{
+    return plan->n_parts ? plan->range.first : 0;
+}
+
+/* Whether other parts have some of a merged tensor. */
+static inline bool emr_merge_is_split(const emr_merge_plan *plan, const emr_entry *entry)
+{
+    return plan->n_parts && (entry->first_param < plan->range.first ||
+                             entry->first_param + entry->base->count > plan->range.end);
+}
 
 /* Whether the base is written into the bundle. */
 bool emr_merge_embeds(const emr_merge_plan *plan);

@@ -128,9 +128,8 @@ static void add_sums(emr_sums *to, const emr_sums *more)
 
 /* A group's scales, as f32s, from its sides' sums, and what the task comes to with them; 0 where nothing was
  * elected. */
-static void set_scales(emr_rescaling *r, uint32_t task, const emr_sums *sides, float *scales)
+static void set_scales(emr_rescaling *r, uint32_t task, const emr_sums *sides, float *scales, emr_nearness *n)
 {
-    emr_nearness *n = &r->tasks[task].nearness;
     for (uint32_t s = 0; s < emr_merge_n_scales(r->plan, task); s++) {
         const emr_sums *x = &sides[s];
         scales[s] = (float)emr_rescale_of(r->plan->options.rescale, x->t1, x->q1, x->tt, x->tq, x->qq);
@@ -146,21 +145,22 @@ static void set_group(emr_rescaling *r, size_t i, uint32_t task, uint32_t tensor
 {
     if (emr_merge_elected_task(r->plan, task)->settled)
         sides[0].t1 = emr_history_numerator(r->election->history, task, tensor);
-    set_scales(r, task, sides, r->rescalers + i * EMR_SCALES_MAX);
+    set_scales(r, task, sides, r->rescalers + i * EMR_SCALES_MAX, &r->tasks[task].nearness);
     if (r->numerators)
         r->numerators[i] = sides[0].t1;
 }
 
-static void close_tensor(emr_rescaling *r, const emr_item *item, uint32_t task, emr_sums *sides)
+static void close_tensor(emr_rescaling *r, uint32_t entry, uint32_t task, emr_sums *sides)
 {
     emr_task_sums *sums = &r->tasks[task];
-    uint32_t n_merged = r->plan->alignment.n_merged;
+    const emr_alignment *a = &r->plan->alignment;
+    double count = (double)a->entries[entry].base->count;
     for (uint32_t s = 0; s < r->n_sides; s++)
         add_sums(&sums->model[s], &sides[s]);
-    sums->means.t1 += sides[0].t1 / (double)item->entry->base->count;
-    sums->means.q1 += sides[0].q1 / (double)item->entry->base->count;
+    sums->means.t1 += sides[0].t1 / count;
+    sums->means.q1 += sides[0].q1 / count;
     if (emr_merge_is_per(r->plan, EMR_RESCALE_PER_TENSOR))
-        set_group(r, (size_t)task * n_merged + item->number, task, item->number, sides);
+        set_group(r, (size_t)task * a->n_merged + entry, task, entry, sides);
 }
 
 /* A task's parts of an item: their sums become those of the groups that end in it, in front. The last one may
@@ -193,10 +193,40 @@ static emr_status end_rows(emr_rescaling *r, const emr_item *item, uint32_t task
     for (size_t i = 0; !status && i < n; i++, sides += r->n_sides) {
         if (settled)
             sides->t1 = r->row_numerators[i];
-        set_scales(r, task, sides, r->row_rescalers + i * emr_merge_n_scales(r->plan, task));
+        set_scales(r, task, sides, r->row_rescalers + i * emr_merge_n_scales(r->plan, task),
+                   &r->tasks[task].chunk);
         if (r->row_numerators)
             r->row_numerators[i] = sides->t1;
     }
+    return status;
+}
+
+static void add_nearness(emr_nearness *to, const emr_nearness *more)
+{
+    to->tt += more->tt;
+    to->tv += more->tv;
+    to->vv += more->vv;
+}
+
+/* What of a tensor has passed in one chunk, and perhaps its end. */
+static void add_chunk(emr_task_sums *t, bool begins, bool ends)
+{
+    if (begins)
+        t->tensor = (emr_nearness){0};
+    add_nearness(&t->tensor, &t->chunk);
+    if (ends)
+        add_nearness(&t->nearness, &t->tensor);
+}
+
+/* The rows that an item ends. */
+static emr_status fold_rows(emr_rescaling *r, const emr_item *item, uint32_t task, emr_sums *parts,
+                            uint64_t first, size_t n, emr_error *error)
+{
+    emr_task_sums *t = &r->tasks[task];
+    t->chunk = (emr_nearness){0};
+    emr_status status = end_rows(r, item, task, parts, first, n, error);
+    if (item->flat >= emr_merge_first(r->plan))
+        add_chunk(t, item->first == 0, item->first + item->n == item->entry->base->count);
     return status;
 }
 
@@ -207,10 +237,49 @@ emr_status emr_rescaling_fold(emr_rescaling *r, const emr_item *item, size_t ind
     *first = item->first / group_length(r->plan, item->entry->base);
     *n = end_groups(r, item, &r->tasks[task], parts);
     if (emr_merge_is_per(r->plan, EMR_RESCALE_PER_ROW))
-        return end_rows(r, item, task, parts, *first, *n, error);
+        return fold_rows(r, item, task, parts, *first, *n, error);
     if (*n)
-        close_tensor(r, item, task, parts);
+        close_tensor(r, item->number, task, parts);
     return EMR_OK;
+}
+
+enum { N_NEARNESS = 3, N_SUMS = sizeof(emr_sums) / sizeof(double) };
+
+size_t emr_rescaling_n_told(const emr_merge_plan *plan, uint32_t task)
+{
+    return emr_merge_is_per(plan, EMR_RESCALE_PER_ROW) ? N_NEARNESS
+                                                       : (size_t)N_SUMS * emr_merge_n_scales(plan, task);
+}
+
+void emr_rescaling_tell(const emr_rescaling *r, const emr_item *item, size_t index, uint32_t task,
+                        double *told)
+{
+    const emr_task_sums *t = &r->tasks[task];
+    bool split = emr_merge_is_split(r->plan, item->entry);
+    const void *from = emr_merge_is_per(r->plan, EMR_RESCALE_PER_ROW)
+                           ? (const void *)(split ? &t->chunk : &t->tensor)
+                           : (const void *)item_parts(r, index, task);
+    memcpy(told, from, emr_rescaling_n_told(r->plan, task) * sizeof *told);
+}
+
+void emr_rescaling_hear(emr_rescaling *r, uint32_t entry, uint32_t task, const double *told, bool begins,
+                        bool ends)
+{
+    emr_task_sums *t = &r->tasks[task];
+    if (emr_merge_is_per(r->plan, EMR_RESCALE_PER_ROW)) {
+        memcpy(&t->chunk, told, sizeof t->chunk);
+        add_chunk(t, begins, ends);
+        return;
+    }
+    for (uint32_t s = 0; s < emr_merge_n_scales(r->plan, task); s++) {
+        emr_sums sums;
+        memcpy(&sums, told + (size_t)s * N_SUMS, sizeof sums);
+        add_sums(&t->group[s], &sums);
+    }
+    if (!ends)
+        return;
+    close_tensor(r, entry, task, t->group);
+    memset(t->group, 0, sizeof t->group);
 }
 
 void emr_rescaling_end_model(emr_rescaling *r)

@@ -14,10 +14,11 @@ typedef struct emr_nearness {
 } emr_nearness;
 
 /* One task's sums so far, of each side that has a scale: of the tensor or row that is under way, and of the
- * model, plain and as L1_MEANS has it. */
+ * model, plain and as L1_MEANS has it. With rescalers per row nearness is added up in chunks, tensors, the
+ * model. */
 typedef struct emr_task_sums {
     emr_sums group[EMR_SCALES_MAX], model[EMR_SCALES_MAX], means;
-    emr_nearness nearness;
+    emr_nearness chunk, tensor, nearness;
 } emr_task_sums;
 
 typedef struct emr_rescaling {
@@ -52,6 +53,15 @@ void emr_rescaling_sum(emr_rescaling *rescaling, const emr_item *item, size_t in
  * and their numerators in row_numerators. Per tensor, the rescalers are where emr_rescaling_of() says. */
 emr_status emr_rescaling_fold(emr_rescaling *rescaling, const emr_item *item, size_t index, uint32_t task,
                               uint64_t *first, size_t *n, emr_error *error);
+
+/* What a part of a merge tells of its sums, and whoever joins parts hears (part_sums.h): one task's, of so many
+ * numbers. Where other parts have some of an item's tensor, of each item: before it is folded, or per row
+ * afterwards. Else of the whole tensor, after its last item was folded. */
+size_t emr_rescaling_n_told(const emr_merge_plan *plan, uint32_t task);
+void emr_rescaling_tell(const emr_rescaling *rescaling, const emr_item *item, size_t index, uint32_t task,
+                        double *told);
+void emr_rescaling_hear(emr_rescaling *rescaling, uint32_t entry, uint32_t task, const double *told,
+                        bool begins, bool ends);
 
 /* All tensors are done. Per model, the rescalers are known then. */
 void emr_rescaling_end_model(emr_rescaling *rescaling);

@@ -25,7 +25,8 @@ static uint64_t coded_pending(const emr_merge_plan *plan)
 uint64_t emr_store_memory(const emr_merge_plan *plan)
 {
     const emr_store_layout *l = &plan->store;
-    uint64_t n_tasks = plan->modulations.n_elected, pending = 2; /* unfinished blocks of appended streams */
+    uint64_t n_tasks = plan->modulations.n_elected;
+    uint64_t pending = plan->n_parts ? 3 : 2; /* unfinished blocks of appended streams */
     if (emr_merge_is_per(plan, EMR_RESCALE_PER_ROW))
         pending += n_tasks * (plan->options.extendable ? 2u : 1u);
     return n_tasks * sizeof(emr_task_streams) + coded_pending(plan) + pending * l->value_block_bytes +
@@ -98,6 +99,56 @@ void emr_store_destroy(emr_store *s)
 {
     if (s->plan)
         emr_release(&s->plan->env.allocator, s->tasks);
+}
+
+uint64_t emr_store_place_base(emr_merge_plan *plan, uint64_t flat)
+{
+    const emr_alignment *a = &plan->alignment;
+    uint64_t end = 0;
+    for (uint32_t i = 0; i < a->n_merged && a->entries[i].first_param < flat; i++) {
+        const emr_tensor *base = a->entries[i].base;
+        if (!base->count)
+            continue;
+        plan->base_offsets[i] = emr_round_up(end, EMR_TENSOR_ALIGNMENT);
+        end = plan->base_offsets[i] +
+              emr_min(base->count, flat - a->entries[i].first_param) * emr_float_size(base->dtype);
+    }
+    return end;
+}
+
+/* Rows that end before a flat position. */
+static uint64_t rows_before(const emr_alignment *a, uint64_t flat)
+{
+    uint64_t rows = 0;
+    for (uint32_t i = 0; i < a->n_merged && a->entries[i].first_param < flat; i++) {
+        const emr_entry *entry = &a->entries[i];
+        if (entry->base->count)
+            rows = entry->first_row +
+                   emr_min(entry->base->count, flat - entry->first_param) / emr_row_length(entry->base);
+    }
+    return rows;
+}
+
+void emr_store_begin_at(emr_store *s, uint64_t flat)
+{
+    const emr_election *e = s->election;
+    bool per_row = emr_merge_is_per(s->plan, EMR_RESCALE_PER_ROW);
+    uint64_t rows = per_row ? rows_before(&s->plan->alignment, flat) : 0;
+    s->written = flat;
+    for (size_t i = 0; i < e->n_values; i++)
+        emr_writer_start(s->writer, s->values[i], flat * e->value_sizes[i]);
+    for (uint32_t t = 0; t < e->n_tasks; t++) {
+        const emr_task_streams *streams = &s->tasks[t];
+        for (size_t i = 0; i < e->n_planes; i++)
+            emr_writer_start(s->writer, streams->planes[i], flat / 8);
+        if (per_row)
+            emr_writer_start(s->writer, streams->rescalers,
+                             rows * emr_merge_n_scales(s->plan, t) * sizeof(float));
+        if (per_row && s->plan->options.extendable)
+            emr_writer_start(s->writer, streams->numerators, rows * sizeof(double));
+    }
+    if (emr_merge_embeds(s->plan))
+        emr_writer_start(s->writer, s->base, emr_store_place_base(s->plan, flat));
 }
 
 /* A tensor begins in the base stream. */

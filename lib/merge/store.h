@@ -26,6 +26,12 @@ typedef struct emr_store {
 emr_status emr_store_create(emr_store *store, emr_merge_plan *plan, const emr_election *election,
                             emr_writer *writer, emr_error *error);
 void emr_store_destroy(emr_store *store);
+
+/* Of a part that begins at a flat position: its streams go on where those of the parts before end. */
+void emr_store_begin_at(emr_store *store, uint64_t flat);
+
+/* Where the base's tensors up to a flat position lie in the base stream, into the plan; and where that ends. */
+uint64_t emr_store_place_base(emr_merge_plan *plan, uint64_t flat);
 uint64_t emr_store_memory(const emr_merge_plan *plan);
 
 /* The base's bytes of an item, where the base is embedded. */

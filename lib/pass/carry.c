@@ -14,6 +14,7 @@ struct emr_carry {
     uint32_t task;    /* whose private tensor is passing, */
     uint32_t tensor;  /* and which one, in the task's model */
     uint64_t offset;  /* in it */
+    uint64_t number;  /* of what tasks may have as their own, so far */
     bool begun;
 };
 
@@ -104,6 +105,18 @@ static emr_status compare_tensors(emr_carry *c, uint32_t task, const emr_tensor 
     return status;
 }
 
+/* Finds out where a task has a tensor from that is kept where it is equal. */
+static emr_status compare_task(emr_carry *c, emr_entry *entry, uint32_t task, const emr_tensor *own,
+                               emr_error *error)
+{
+    bool equal = true;
+    emr_status status = compare_tensors(c, task, entry->base, own, &equal, error);
+    entry->parts[task] = equal ? EMR_PART_BASE : EMR_PART_OWN;
+    if (!status && equal) /* others count when they are streamed */
+        status = c->count(c->context, own->bytes, error);
+    return status;
+}
+
 /* Which tasks have their own copy of a tensor that is kept where it is equal. */
 static emr_status compare_tasks(emr_carry *c, emr_entry *entry, emr_error *error)
 {
@@ -111,13 +124,8 @@ static emr_status compare_tasks(emr_carry *c, emr_entry *entry, emr_error *error
     emr_status status = EMR_OK;
     for (uint32_t t = 0; !status && t < a->n_tasks; t++) {
         const emr_tensor *own = emr_alignment_tensor(a, entry, t + 1);
-        bool equal = true;
-        if (!own || a->tasks[t].settled)
-            continue;
-        status = compare_tensors(c, t, entry->base, own, &equal, error);
-        entry->parts[t] = equal ? EMR_PART_BASE : EMR_PART_OWN;
-        if (!status && equal) /* others count when they are streamed */
-            status = c->count(c->context, own->bytes, error);
+        if (own && !a->tasks[t].settled)
+            status = compare_task(c, entry, t, own, error);
     }
     if (!status && !emr_entry_is_used(a, entry))
         status = c->count(c->context, entry->base->bytes, error); /* compared, and then nobody's */
@@ -147,7 +155,9 @@ emr_status emr_carry_kept(emr_carry *c, emr_error *error)
 {
     emr_alignment *a = c->s.alignment;
     emr_status status = EMR_OK;
-    for (uint32_t i = a->n_merged; !status && i < a->n_base; i++) {
+    const emr_pass_range *range = c->s.range;
+    uint32_t first = range ? range->kept_first : a->n_merged, end = range ? range->kept_end : a->n_base;
+    for (uint32_t i = first; !status && i < end; i++) {
         emr_entry *entry = &a->entries[i];
         if (entry->action == EMR_ACTION_KEEP)
             status = compare_tasks(c, entry, error);
@@ -166,6 +176,29 @@ static const emr_tensor *private_tensor_at(const emr_carry *c, uint32_t task, ui
     const emr_entry *entry = t ? emr_alignment_find(a, t->name) : NULL;
     return entry && entry->action != EMR_ACTION_MERGE && emr_entry_part(entry, task) == EMR_PART_OWN ? t
                                                                                                      : NULL;
+}
+
+emr_entry *emr_carry_candidate(const emr_alignment *a, uint32_t task, const emr_tensor *t)
+{
+    emr_entry *entry = emr_alignment_find(a, t->name);
+    bool may = entry && (entry->action == EMR_ACTION_KEEP || (entry->action == EMR_ACTION_PRIVATE &&
+                                                              emr_entry_part(entry, task) == EMR_PART_OWN));
+    return may ? entry : NULL;
+}
+
+/* Of a range: whether the next tensor is in it and the task's own; what others compare is compared here too. */
+static emr_status find_in_range(emr_carry *c, bool *is_own, emr_error *error)
+{
+    const emr_alignment *a = c->s.alignment;
+    const emr_tensor *t = emr_model_tensor(a->tasks[c->task].model, c->tensor);
+    emr_entry *entry = t ? emr_carry_candidate(a, c->task, t) : NULL;
+    emr_status status = EMR_OK;
+    *is_own = entry && c->number >= c->s.range->private_first && c->number < c->s.range->private_end;
+    c->number += entry != NULL;
+    if (*is_own && entry->action == EMR_ACTION_KEEP)
+        status = compare_task(c, entry, c->task, t, error);
+    *is_own = *is_own && emr_entry_part(entry, c->task) == EMR_PART_OWN;
+    return status;
 }
 
 static emr_status give_private(emr_carry *c, const void *bytes, size_t n, emr_error *error)
@@ -192,8 +225,11 @@ emr_status emr_carry_private(emr_carry *c, bool *done, emr_error *error)
     const emr_alignment *a = c->s.alignment;
     *done = false;
     while (c->task < a->n_tasks) {
-        const emr_tensor *t = private_tensor_at(c, c->task, c->tensor);
-        emr_status status = t && !c->begun ? begin_private(c, t, error) : EMR_OK;
+        bool is_here = true;
+        emr_status status = c->s.range ? find_in_range(c, &is_here, error) : EMR_OK;
+        const emr_tensor *t = is_here ? private_tensor_at(c, c->task, c->tensor) : NULL;
+        if (!status && t && !c->begun)
+            status = begin_private(c, t, error);
         if (status)
             return status;
         if (t && c->offset < t->bytes)

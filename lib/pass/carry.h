@@ -23,6 +23,10 @@ emr_status emr_carry_kept(emr_carry *carry, emr_error *error);
 /* The private tensors, up to the first whose bytes must be pushed; *done: there is none left. */
 emr_status emr_carry_private(emr_carry *carry, bool *done, emr_error *error);
 
+/* The entry of a task's tensor that is private, or may turn out to be: in the order of tasks and of their
+ * tensors these are what a range counts. NULL for others. */
+emr_entry *emr_carry_candidate(const emr_alignment *alignment, uint32_t task, const emr_tensor *tensor);
+
 /* Bytes of the private tensor that waits for them: as many as it takes of `n`. */
 emr_status emr_carry_push(emr_carry *carry, uint32_t source, const void *data, size_t n, size_t *taken,
                           emr_error *error);

@@ -59,6 +59,36 @@ static emr_status count_bytes(void *context, uint64_t bytes, emr_error *error)
     return emr_env_progress(p->s.env, p->done, p->total, p->s.step->what, error);
 }
 
+/* Of a tensor that begins before the range and ends in it, the base's bytes before it are read for its hash. */
+static emr_status begin_hash(emr_pass *p, const emr_pass_range *range, const emr_entry *entry,
+                             emr_error *error)
+{
+    const emr_tensor *base = entry->base;
+    bool ends = entry->first_param + base->count <= range->end;
+    uint64_t bytes = p->window->next_first * emr_float_size(base->dtype);
+    if (!p->hash || !bytes || !ends)
+        return EMR_OK;
+    emr_status status = emr_base_hash_again(p->hash, base, bytes, error);
+    return status ? status : count_bytes(p, bytes, error);
+}
+
+/* Goes to where a range begins. */
+static emr_status begin_range(emr_pass *p, const emr_pass_range *range, emr_error *error)
+{
+    const emr_alignment *a = p->s.alignment;
+    emr_window *w = p->window;
+    w->end = range->end;
+    while (w->next_entry < a->n_merged &&
+           range->begin >= a->entries[w->next_entry].first_param + a->entries[w->next_entry].base->count)
+        w->next_entry++;
+    if (range->begin >= range->end || w->next_entry == a->n_merged) {
+        w->next_entry = a->n_merged;
+        return EMR_OK;
+    }
+    w->next_first = range->begin - a->entries[w->next_entry].first_param;
+    return begin_hash(p, range, &a->entries[w->next_entry], error);
+}
+
 emr_status emr_pass_create(emr_pass **pass, const emr_pass_setup *setup, emr_error *error)
 {
     const emr_alignment *a = setup->alignment;
@@ -68,7 +98,7 @@ emr_status emr_pass_create(emr_pass **pass, const emr_pass_setup *setup, emr_err
         return emr_no_memory(error, NULL);
     p->s = *setup;
     p->n_sources = a->n_sources;
-    p->total = emr_pass_total(a, setup->step);
+    p->total = setup->range ? setup->range->bytes : emr_pass_total(a, setup->step);
     p->places = emr_allocate_array(&a->allocator, p->n_sources, sizeof *p->places);
     emr_status status =
         p->places ? emr_window_create(&p->window, a, setup->layout, error) : emr_no_memory(error, NULL);
@@ -76,6 +106,8 @@ emr_status emr_pass_create(emr_pass **pass, const emr_pass_setup *setup, emr_err
         status = emr_base_hash_create(&p->hash, a, setup->layout, setup->hashes, error);
     if (!status && setup->step->carries)
         status = emr_carry_create(&p->carry, &p->s, p->hash, count_bytes, p, error);
+    if (!status && setup->range)
+        status = begin_range(p, setup->range, error);
     if (status)
         emr_pass_destroy(&p);
     *pass = p;

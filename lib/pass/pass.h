@@ -5,6 +5,7 @@
 
 #include "pass/base_hash.h"
 #include "pass/layout.h"
+#include "pass/range.h"
 #include "pass/step.h"
 
 typedef struct emr_pass emr_pass;
@@ -16,8 +17,9 @@ typedef struct emr_pass_setup {
     const emr_workers *workers;
     const emr_env *env; /* progress */
     const emr_step *step;
-    void *state;             /* the step's */
-    emr_base_hashes *hashes; /* NULL: the base is not hashed */
+    void *state;                 /* the step's */
+    emr_base_hashes *hashes;     /* NULL: the base is not hashed */
+    const emr_pass_range *range; /* NULL: all of it. Else nothing is pushed, and nothing continues later. */
 } emr_pass_setup;
 
 /* EMR_EUNSUPPORTED where a tensor that must be read twice is to be pushed. */

@@ -76,6 +76,7 @@ emr_status emr_window_create(emr_window **window, const emr_alignment *alignment
     w->alignment = alignment;
     w->layout = layout;
     w->n_sources = alignment->n_sources;
+    w->end = alignment->flat_params;
     if (!allocate_window(w)) {
         emr_window_destroy(&w);
         return emr_no_memory(error, NULL);
@@ -215,7 +216,7 @@ void emr_window_next(emr_window *w)
             continue;
         }
         if (w->n_stretches == 0)
-            limit = window_end(w->layout, flat);
+            limit = emr_min(window_end(w->layout, flat), w->end);
         if (flat >= limit)
             break;
         size_t stretch = w->n_stretches++;

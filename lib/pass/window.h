@@ -43,6 +43,7 @@ typedef struct emr_window {
     size_t n_stretches, n_items, n_jobs;
     uint32_t next_entry; /* where the next window begins */
     uint64_t next_first;
+    uint64_t end; /* of flat space, where there is no more */
 } emr_window;
 
 emr_status emr_window_create(emr_window **window, const emr_alignment *alignment, const emr_layout *layout,

@@ -740,6 +740,34 @@ static void test_merges()
     CHECK(emr::attempt([&] { return again.run(); }).status() == EMR_ESTATE);
 }
 
+// Two parts, joined, are the bundle that one run makes.
+static void test_parts()
+{
+    const toy t = toy::make();
+    emr::buffer at_once = MUST(emr::buffer::create()), joined = MUST(emr::buffer::create());
+    emr::join join = MUST(emr::join::create());
+    std::vector<emr::buffer> parts;
+    for (std::uint32_t i = 0; i < 3; i++) {
+        emr::buffer out = MUST(emr::buffer::create());
+        emr::merge merge = MUST(emr::merge::create());
+        MUST(merge.set_base(t.base));
+        MUST(merge.add_task("french", t.models[0]));
+        MUST(merge.add_task("german", t.models[1]));
+        if (i < 2)
+            MUST(merge.set_part(i, 2));
+        MUST(merge.set_output(i < 2 ? out.io() : at_once.io()));
+        MUST(merge.run());
+        parts.push_back(std::move(out));
+    }
+    MUST(join.add_part(parts[1].io(), "second.part"));
+    CHECK(emr::attempt([&] { return join.add_part(parts[1].io()); }).status() == EMR_EINVAL);
+    MUST(join.add_part(parts[0].io()));
+    MUST(join.set_output(joined.io()));
+    MUST(join.run());
+    const emr::span<const std::byte> got = joined.contents(), want = at_once.contents();
+    CHECK(got.size() == want.size() && std::memcmp(got.data(), want.data(), got.size()) == 0);
+}
+
 // A method of the host's own: half of the first task's change, and what is found is how many elements there are.
 static emr_status halve(const emr_method_chunk *chunk, emr_error *)
 {
@@ -1181,6 +1209,7 @@ int main()
     test_adapters();
     test_bundles();
     test_merges();
+    test_parts();
     test_combinations();
     test_push_and_sink();
     test_modulators();

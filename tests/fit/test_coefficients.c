@@ -552,6 +552,7 @@ static void states_of_others_are_refused(void **state)
     assert_int_equal(set_broken(c, before, "emr.kind", NULL, &error), EMR_EFORMAT);
     assert_int_equal(set_broken(c, before, "emr.kind", "adapters", &error), EMR_EFORMAT);
     assert_int_equal(set_broken(c, before, "emr.map", NULL, &error), EMR_EFORMAT);
+    assert_int_equal(set_broken(c, before, "emr.map", "none", &error), EMR_EFORMAT);
     assert_int_equal(set_broken(c, before, "emr.map", "free", &error), EMR_EMISMATCH);
     assert_int_equal(set_broken(c, before, "emr.steps", "", &error), EMR_EFORMAT);
     assert_int_equal(set_broken(c, before, "emr.steps", "-1", &error), EMR_EFORMAT);
@@ -562,14 +563,15 @@ static void states_of_others_are_refused(void **state)
     assert_int_equal(set_broken(c, before, "emr.tasks", NULL, &error), EMR_EFORMAT);
     assert_int_equal(set_broken(c, before, "emr.tasks", "[", &error), EMR_EFORMAT);
     assert_int_equal(set_broken(c, before, "emr.tasks", "{}", &error), EMR_EFORMAT);
-    assert_int_equal(set_broken(c, before, "emr.tasks", "[1, 2, 3]", &error), EMR_EMISMATCH);
+    assert_int_equal(set_broken(c, before, "emr.tasks", "[1, 2, 3]", &error), EMR_EFORMAT);
     assert_int_equal(set_broken(c, before, "emr.tasks", "[\"cars\", \"cars\", \"digits\"]", &error),
-                     EMR_EMISMATCH);
-    assert_non_null(strstr(error.text, "signs"));
+                     EMR_EFORMAT);
+    assert_int_equal(set_broken(c, before, "emr.tasks", "[\"cars\", \"digits\"]", &error), EMR_EMISMATCH);
+    assert_non_null(strstr(error.text, "no task 'signs "));
     options.names = (const char *const[]){"cars", "digits", "trees"};
     emr_coefficients *other = open_coefficients(&options);
     assert_int_equal(set_broken(c, other, NULL, NULL, &error), EMR_EMISMATCH);
-    assert_non_null(strstr(error.text, "trees"));
+    assert_non_null(strstr(error.text, "a task 'signs "));
     emr_coefficients_destroy(&other);
     options = world_options(&w);
     options.keep = 0.2;
@@ -590,6 +592,105 @@ static void states_of_others_are_refused(void **state)
     world_destroy(&w);
 }
 
+/* In a state of tensors `from`, one goes to another group, is left out or comes in. */
+static void states_of_other_members_are_refused(void **state)
+{
+    static const char *const heads[] = {"head.*"};
+    world w = world_create(15);
+    emr_coefficients_options options = world_options(&w);
+    emr_error error;
+    (void)state;
+    options.scope = EMR_COEFFICIENT_SCOPE_LAYER;
+    emr_coefficients *c = open_coefficients(&options);
+    options.exclude = heads;
+    options.n_exclude = 1;
+    emr_coefficients *fewer = open_coefficients(&options);
+    assert_int_equal(emr_coefficients_n_groups(c), emr_coefficients_n_groups(fewer)); /* of the same names */
+    assert_int_equal(set_broken(c, fewer, NULL, NULL, &error), EMR_EMISMATCH);
+    assert_true(test_span_is(&error, error.tensor, "head.weight"));
+    assert_int_equal(set_broken(fewer, c, NULL, NULL, &error), EMR_EMISMATCH);
+    assert_true(test_span_is(&error, error.tensor, "head.weight"));
+    static const struct {
+        const char *tensors;
+        emr_status status;
+        const char *tensor;
+    } all[] = {
+        {"{'embed.weight':0,'layers.0.weight':1,'layers.0.bias':1,'layers.1.weight':2,'layers.1.bias':1,"
+         "'empty':0}",
+         EMR_EMISMATCH, "layers.1.bias"},
+        {"{'embed.weight':0,'layers.0.weight':1,'layers.0.bias':3,'layers.1.weight':2,'layers.1.bias':2,"
+         "'empty':0}",
+         EMR_EFORMAT, "layers.0.bias"},
+        {"{'embed.weight':-1}", EMR_EFORMAT, "embed.weight"},
+        {"{'embed.weight':'no layer'}", EMR_EFORMAT, "embed.weight"},
+        {"[]", EMR_EFORMAT, NULL},
+        {NULL, EMR_EFORMAT, NULL},
+    };
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
+        char text[300] = "";
+        for (size_t k = 0; all[i].tensors && all[i].tensors[k]; k++)
+            text[k] = all[i].tensors[k] == '\'' ? '"' : all[i].tensors[k];
+        assert_int_equal(set_broken(fewer, fewer, "emr.tensors", all[i].tensors ? text : NULL, &error),
+                         all[i].status);
+        assert_true(!all[i].tensor || test_span_is(&error, error.tensor, all[i].tensor));
+    }
+    assert_int_equal(set_broken(c, c, "emr.fixed", NULL, &error), EMR_EFORMAT);
+    assert_int_equal(set_broken(c, c, "emr.fixed", "[3]", &error), EMR_EFORMAT);
+    assert_int_equal(set_broken(c, c, "emr.groups", "[\"a\", \"a\", \"b\"]", &error), EMR_EFORMAT);
+    assert_ok(set_broken(c, c, NULL, NULL, &error), &error);
+    emr_coefficients_destroy(&c);
+    emr_coefficients_destroy(&fewer);
+    world_destroy(&w);
+}
+
+/* What a state says is enough: groups, what is fixed or left out, map, keep, and the numbers. */
+static void a_state_opens_by_itself(void **state)
+{
+    static const char *const groups[] = {"*.bias", "embed.*"}, *const fixed[] = {"layers.1.weight"},
+                             *const exclude[] = {"head.*"};
+    world w = world_create(19);
+    emr_error error;
+    uint32_t group;
+    (void)state;
+    for (emr_coefficient_map map = 0; map <= EMR_COEFFICIENT_MAP_SOFTMAX; map++) {
+        emr_coefficients_options options = world_options(&w);
+        emr_model *saved;
+        options.groups = groups;
+        options.n_groups = 2;
+        options.fixed = fixed;
+        options.n_fixed = 1;
+        options.exclude = exclude;
+        options.n_exclude = 1;
+        options.scope = map % 2 ? EMR_COEFFICIENT_SCOPE_LAYER : EMR_COEFFICIENT_SCOPE_TENSOR;
+        options.map = map;
+        options.keep = map % 2 ? 0.3 : 0;
+        emr_coefficients *c = open_coefficients(&options);
+        hand_in_all(c, &w, 1, false);
+        assert_ok(emr_coefficients_step(c, NULL, &error), &error);
+        assert_ok(emr_coefficients_open_state(c, &saved, &error), &error);
+        options = world_options(&w);
+        options.state = saved;
+        emr_coefficients *again = open_coefficients(&options);
+        emr_model_destroy(&saved);
+        assert_int_equal(emr_coefficients_n_groups(again), emr_coefficients_n_groups(c));
+        for (uint32_t g = 0; g < emr_coefficients_n_groups(c); g++)
+            assert_string_equal(emr_coefficients_group(again, g), emr_coefficients_group(c, g));
+        for (size_t i = 0; i < N_FLOATS - 1; i++)
+            assert_int_equal(group_of(again, float_tensors[i]), group_of(c, float_tensors[i]));
+        assert_int_equal(emr_coefficients_find_group(again, "head.weight", &group, &error), EMR_ENOTFOUND);
+        for (uint64_t step = 2; step < 4; step++) {
+            assert_true(same_coefficients(c, again));
+            hand_in_all(c, &w, step, false);
+            hand_in_all(again, &w, step, true);
+            assert_ok(emr_coefficients_step(c, NULL, &error), &error);
+            assert_ok(emr_coefficients_step(again, NULL, &error), &error);
+        }
+        emr_coefficients_destroy(&c);
+        emr_coefficients_destroy(&again);
+    }
+    world_destroy(&w);
+}
+
 static emr_status try_create(const emr_coefficients_options *options, emr_error *error)
 {
     emr_coefficients *c = NULL;
@@ -602,7 +703,7 @@ static emr_status try_create(const emr_coefficients_options *options, emr_error 
 static void what_cannot_be_is_refused(void **state)
 {
     static const char *const nothing[] = {"nothing*"}, *const all[] = {"*", "*"},
-                             *const twice[] = {"a", "b", "a"};
+                             *const twice[] = {"a", "b", "a"}, *const latin[] = {"[!\xe9]*", "b", "c"};
     world w = world_create(16), other = world_of(doubles, 2, 1);
     const emr_model *mixed[N_TASKS] = {w.tasks[0], other.tasks[0], w.tasks[2]};
     emr_adam adam = EMR_INIT(emr_adam);
@@ -622,6 +723,9 @@ static void what_cannot_be_is_refused(void **state)
     TRY(EMR_EINVAL, o.n_tasks = 0);
     TRY(EMR_EEXIST, o.names = twice);
     assert_true(test_span_is(&error, error.task, "a"));
+    TRY(EMR_EINVAL, o.names = latin); /* it could not be saved */
+    TRY(EMR_EINVAL, o.groups = latin, o.n_groups = 1);
+    assert_non_null(strstr(error.text, "UTF-8"));
     TRY(EMR_EINVAL, o.scope = 3);
     TRY(EMR_EINVAL, o.map = 4);
     TRY(EMR_EINVAL, o.keep = -0.1);
@@ -641,6 +745,31 @@ static void what_cannot_be_is_refused(void **state)
     assert_true(test_span_is(&error, error.task, "digits") &&
                 test_span_is(&error, error.tensor, "embed.weight"));
     TRY(EMR_EINVAL, o.adam = &adam, adam.lr = -1);
+    adam.lr = 0;
+    emr_model *saved;
+    emr_coefficients_options plain = world_options(&w);
+    emr_coefficients *learned = open_coefficients(&plain);
+    assert_ok(emr_coefficients_open_state(learned, &saved, &error), &error);
+    emr_coefficients_destroy(&learned);
+    TRY(EMR_OK, o.state = saved);
+    TRY(EMR_EINVAL, o.state = saved, o.keep = 0.2);
+    TRY(EMR_EINVAL, o.state = saved, o.scope = EMR_COEFFICIENT_SCOPE_MODEL);
+    TRY(EMR_EINVAL, o.state = saved, o.map = EMR_COEFFICIENT_MAP_FREE);
+    TRY(EMR_EINVAL, o.state = saved, o.initial = 0.2);
+    TRY(EMR_EINVAL, o.state = saved, o.use_initial = 1);
+    TRY(EMR_EINVAL, o.state = saved, o.groups = all, o.n_groups = 1);
+    TRY(EMR_EINVAL, o.state = saved, o.fixed = all, o.n_fixed = 1);
+    TRY(EMR_EINVAL, o.state = saved, o.exclude = nothing, o.n_exclude = 1);
+    TRY(EMR_EFORMAT, o.state = w.set.base.model);
+    TRY(EMR_EMISMATCH, o.state = saved, o.n_tasks = 2);
+    assert_non_null(strstr(error.text, "a task 'signs "));
+    TRY(EMR_EMISMATCH, o.state = saved, o.base = other.set.base.model, o.tasks = other.tasks);
+    assert_true(test_span_is(&error, error.tensor, "embed.weight"));
+    assert_ok(emr_model_set_metadata(saved, "emr.groups", "[\"a\"]", &error), &error);
+    TRY(EMR_EFORMAT, o.state = saved);
+    assert_ok(emr_model_set_metadata(saved, "emr.tensors", "{}", &error), &error);
+    TRY(EMR_EFORMAT, o.state = saved);
+    emr_model_destroy(&saved);
     emr_coefficients_options o = world_options(&w);
     emr_resources resources = test_resources(NULL, NULL);
     o.resources = &resources;
@@ -671,6 +800,112 @@ static void what_cannot_be_is_refused(void **state)
     world_destroy(&other);
 }
 
+/* Like a task's model, but one tensor is read by an io that breaks. */
+static emr_model *broken_model(const test_set *set, size_t task, const test_tensor *all, size_t n,
+                               size_t broken, const emr_io *io)
+{
+    emr_model *model = test_model_new("lost.safetensors");
+    emr_error error;
+    for (size_t i = 0; i < n; i++) {
+        emr_tensor_desc d = EMR_INIT(emr_tensor_desc);
+        d.name = all[i].name;
+        d.dtype = all[i].dtype;
+        d.rank = all[i].rank;
+        d.shape = all[i].shape;
+        d.data = i == broken ? NULL : set->tasks[task].data[i];
+        d.io = i == broken ? io : NULL;
+        assert_ok(emr_model_add(model, &d, &error), &error);
+    }
+    return model;
+}
+
+static void assert_says_lost(const emr_error *error, const char *task, const char *tensor)
+{
+    assert_int_equal(error->status, EMR_EIO);
+    assert_true(test_span_is(error, error->task, task) && test_span_is(error, error->tensor, tensor) &&
+                test_span_is(error, error->file, "lost.safetensors"));
+    assert_non_null(strstr(error->text, "the connection was lost"));
+    assert_int_equal(error->system, 104);
+}
+
+/* The k-th read fails, for every k: of a gradient's call, then of one that writes weights. */
+static void fail_each_read(emr_coefficients *c, emr_coefficients *whole, const world *w, test_io *io,
+                           const test_tensor *tensor)
+{
+    emr_error error;
+    size_t n, k = 0;
+    float *g = make_gradient(w, tensor->name, 5, &n);
+    emr_status status = EMR_EIO;
+    for (; status; k++) {
+        io->reads = 0;
+        io->fail_read = k;
+        status = emr_coefficients_gradient(c, tensor->name, 0, n, EMR_DTYPE_F32, g, &error);
+        if (!status)
+            break;
+        assert_says_lost(&error, w->names[1], tensor->name);
+        assert_int_equal(emr_coefficients_step(c, NULL, &error), EMR_EIO);
+        assert_true(same_coefficients(c, whole));
+    }
+    assert_true(k > 0);
+    hand_in(whole, tensor->name, g, n, n);
+    assert_ok(emr_coefficients_step(c, NULL, &error), &error);
+    assert_ok(emr_coefficients_step(whole, NULL, &error), &error);
+    assert_true(same_coefficients(c, whole));
+    float *found = calloc(n, sizeof *found), *wanted = calloc(n, sizeof *wanted);
+    emr_weights weights = {.size = sizeof weights, .name = tensor->name, .dtype = EMR_DTYPE_F32};
+    for (k = 0, status = EMR_EIO; status; k++) {
+        io->reads = 0;
+        io->fail_read = k;
+        weights.data = found;
+        status = emr_coefficients_apply(c, &weights, 1, &error);
+        if (status)
+            assert_says_lost(&error, w->names[1], tensor->name);
+    }
+    assert_true(k > 1);
+    weights.data = wanted;
+    assert_ok(emr_coefficients_apply(whole, &weights, 1, &error), &error);
+    assert_memory_equal(found, wanted, n * sizeof *found);
+    free(found);
+    free(wanted);
+    free(g);
+}
+
+static void tasks_that_cannot_be_read_are_named(void **state)
+{
+    static const test_tensor all[] = {{"narrow", EMR_DTYPE_BF16, 2, {130, 260}},
+                                      {"plain", EMR_DTYPE_F32, 1, {50000}},
+                                      {"wide", EMR_DTYPE_F64, 1, {20000}}};
+    enum { N = 3 };
+    static const uint32_t threads[] = {1, 3};
+    (void)state;
+    for (size_t i = 0; i < 2 * N; i++) {
+        const size_t at = i % N;
+        world w = world_of(all, N, 20 + i);
+        emr_buffer *file = test_buffer_of(
+            w.set.tasks[1].data[at], (size_t)emr_tensor_bytes(emr_model_tensor(w.tasks[1], (uint32_t)at)));
+        test_io broken = {.inner = *emr_buffer_io(file), .why = "the connection was lost", .system = 104};
+        const emr_io io = test_io_make(&broken);
+        emr_pool *pool = test_pool_new(threads[i / N]);
+        emr_resources resources = test_resources(NULL, emr_pool_executor(pool));
+        emr_coefficients_options options = world_options(&w);
+        options.resources = &resources;
+        options.map = EMR_COEFFICIENT_MAP_FREE;
+        emr_coefficients *whole = open_coefficients(&options);
+        emr_model *lost = broken_model(&w.set, 1, all, N, at, &io);
+        const emr_model *tasks[N_TASKS] = {w.tasks[0], lost, w.tasks[2]};
+        options.tasks = tasks;
+        broken.fail_write = SIZE_MAX;
+        emr_coefficients *c = open_coefficients(&options);
+        fail_each_read(c, whole, &w, &broken, &all[at]);
+        emr_coefficients_destroy(&c);
+        emr_coefficients_destroy(&whole);
+        emr_model_destroy(&lost);
+        emr_pool_destroy(&pool);
+        emr_buffer_destroy(&file);
+        world_destroy(&w);
+    }
+}
+
 /* Every request of memory fails once, in all calls. */
 static void nothing_leaks_without_memory(void **state)
 {
@@ -698,6 +933,11 @@ static void nothing_leaks_without_memory(void **state)
             status = emr_coefficients_open_state(c, &saved, &error);
         if (!status)
             status = emr_coefficients_set_state(c, saved, &error);
+        emr_coefficients_destroy(&c);
+        options.keep = 0;
+        options.state = saved;
+        if (!status)
+            status = emr_coefficients_create(&c, &options, &error);
         emr_model_destroy(&saved);
         emr_coefficients_destroy(&c);
         emr_model_destroy(&merged);
@@ -729,6 +969,27 @@ static void memory_is_bounded(void **state)
     world_destroy(&w);
 }
 
+/* Of what takes most, the quantiles, and not of what is looked at first. */
+static void what_would_do_does(void **state)
+{
+    world w = world_create(19);
+    emr_resources resources = test_resources(NULL, NULL);
+    emr_coefficients_options options = world_options(&w);
+    emr_error error;
+    (void)state;
+    options.resources = &resources;
+    options.keep = 0.2;
+    resources.memory_bytes = 1;
+    assert_int_equal(try_create(&options, &error), EMR_ELIMIT);
+    const char *number = strstr(error.text, "tasks, ");
+    assert_non_null(number);
+    resources.memory_bytes = strtoull(number + 7, NULL, 10) - 1;
+    assert_int_equal(try_create(&options, &error), EMR_ELIMIT);
+    resources.memory_bytes++;
+    assert_ok(try_create(&options, &error), &error);
+    world_destroy(&w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -744,9 +1005,13 @@ int main(void)
         cmocka_unit_test(gradients_come_in_order),
         cmocka_unit_test(states_go_on_to_the_bit),
         cmocka_unit_test(states_of_others_are_refused),
+        cmocka_unit_test(states_of_other_members_are_refused),
+        cmocka_unit_test(a_state_opens_by_itself),
         cmocka_unit_test(what_cannot_be_is_refused),
+        cmocka_unit_test(tasks_that_cannot_be_read_are_named),
         cmocka_unit_test(nothing_leaks_without_memory),
         cmocka_unit_test(memory_is_bounded),
+        cmocka_unit_test(what_would_do_does),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

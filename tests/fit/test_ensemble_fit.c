@@ -158,7 +158,7 @@ static void count_held_out(const size_t *n_of_label, double share, uint64_t seed
             for (size_t c = 0; c < 3; c++)
                 s.values[i * 3 + c] = c == label ? (float)-log((exp(unit) - 1) / 2) : 0;
         }
-    options.use_held_out = 1;
+    options.use_held_out = share <= 0;
     options.held_out = share;
     options.n_steps = 1;
     options.seed = seed;

@@ -91,7 +91,7 @@ static void bad_options_are_refused(void **state)
     const emr_ensemble_options good = {.size = sizeof good, .x_width = 2, .key_width = 2};
     emr_ensemble_options bad[9];
     const emr_adam negative = {.size = sizeof negative, .lr = -1};
-    emr_ensemble_fit_options fit = {.size = sizeof fit, .use_held_out = 1};
+    emr_ensemble_fit_options fit = {.size = sizeof fit};
     emr_ensemble_report unset = {0};
     samples s = make_samples(4, 3, 2, 5, 2, 8);
     emr_ensemble *e;
@@ -117,7 +117,8 @@ static void bad_options_are_refused(void **state)
     static const double shares[] = {-0.1, 0.91, NAN, INFINITY};
     for (size_t i = 0; i < 4; i++) {
         fit.held_out = shares[i];
-        assert_int_equal(emr_ensemble_fit(e, &s.batch, &fit, NULL, &error), EMR_EINVAL);
+        for (fit.use_held_out = 0; fit.use_held_out < 2; fit.use_held_out++)
+            assert_int_equal(emr_ensemble_fit(e, &s.batch, &fit, NULL, &error), EMR_EINVAL);
     }
     assert_int_equal(emr_ensemble_fit(e, &s.batch, NULL, &unset, &error), EMR_EINVAL);
     assert_int_equal(emr_ensemble_open_model(e, NULL, &error), EMR_EINVAL);

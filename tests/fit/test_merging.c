@@ -342,9 +342,12 @@ static void nonfinite_weights_follow_ieee(void **state)
         assert_ok(emr_coefficients_set(c, 1, 0, 0, &error), &error);
     }
     emr_coefficients_destroy(&c);
-    options.keep = 0.2;
-    assert_int_equal(emr_coefficients_create(&c, &options, &error), EMR_ENONFINITE);
-    assert_true(test_span_is(&error, error.tensor, "embed.weight"));
+    for (int k = 0; k < 2; k++) {
+        options.keep = k ? 1 : 0.2;
+        assert_int_equal(emr_coefficients_create(&c, &options, &error), EMR_ENONFINITE);
+        assert_true(test_span_is(&error, error.tensor, "embed.weight"));
+        assert_null(c);
+    }
     world_destroy(&w);
 }
 
@@ -483,6 +486,40 @@ static void what_is_kept_is_found_by_sorting(void **state)
     assert_int_equal(emr_coefficients_create(&c, &options, &error), EMR_ECANCELED);
     assert_non_null(strstr(error.text, "enough"));
     emr_pool_destroy(&pool);
+    world_destroy(&w);
+}
+
+/* Of progress, in the last `bytes`. */
+typedef struct steps {
+    uint64_t bytes, done, largest;
+} steps;
+
+static emr_status note_step(void *user, const emr_progress *progress, emr_error *error)
+{
+    steps *s = user;
+    (void)error;
+    if (s->done >= progress->total - s->bytes && progress->done - s->done > s->largest)
+        s->largest = progress->done - s->done;
+    s->done = progress->done;
+    return EMR_OK;
+}
+
+static void progress_is_told_within_large_tensors(void **state)
+{
+    static const test_tensor large[] = {{"a", EMR_DTYPE_F32, 2, {1200, 1000}}};
+    world w = world_of(large, 1, 22);
+    steps s = {.bytes = UINT64_C(1200000) * 4 * N_TASKS}; /* the second reading */
+    emr_resources resources = test_resources(NULL, NULL);
+    emr_coefficients_options options = world_options(&w);
+    (void)state;
+    resources.progress = note_step;
+    resources.progress_user = &s;
+    resources.memory_bytes = 1 << 20;
+    options.resources = &resources;
+    options.keep = 0.2;
+    emr_coefficients *c = open_coefficients(&options);
+    assert_in_range(s.largest, 1, 8 << 20);
+    emr_coefficients_destroy(&c);
     world_destroy(&w);
 }
 
@@ -710,6 +747,7 @@ int main(void)
         cmocka_unit_test(bf16_does_not_drift),
         cmocka_unit_test(nonfinite_weights_follow_ieee),
         cmocka_unit_test(what_is_kept_is_found_by_sorting),
+        cmocka_unit_test(progress_is_told_within_large_tensors),
         cmocka_unit_test(ties_go_with_the_majority),
         cmocka_unit_test(task_vectors_can_be_given),
         cmocka_unit_test(tasks_come_out_of_bundles),

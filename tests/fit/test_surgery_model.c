@@ -217,7 +217,9 @@ static void refused_calls_change_nothing(void **state)
     assert_int_equal(emr_surgery_train(s, x, bad, ROWS, NULL, &error), EMR_ENONFINITE);
     assert_string_equal(error.text, "emr_surgery_train: z: value 2 of row 3 is NaN or infinite");
     assert_int_equal(emr_surgery_train(s, x, z, 0, NULL, &error), EMR_EINVAL);
-    assert_int_equal(emr_surgery_train(s, NULL, z, ROWS, NULL, &error), EMR_EINVAL);
+    assert_string_equal(error.text, "emr_surgery_train: x: there are no rows");
+    assert_int_equal(emr_surgery_train(s, x, NULL, ROWS, NULL, &error), EMR_EINVAL);
+    assert_string_equal(error.text, "emr_surgery_train: z: NULL");
     assert_int_equal(emr_surgery_fit(s, x, bad, ROWS, NULL, &report, &error), EMR_ENONFINITE);
     assert_int_equal(emr_surgery_fit(s, x, z, 0, NULL, &report, &error), EMR_EINVAL);
     report.size = 3;

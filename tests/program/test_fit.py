@@ -12,7 +12,7 @@ import numpy as np
 
 from program import *
 
-DTYPES = {"F32": "<f4", "F64": "<f8", "U32": "<u4", "BF16": "<u2", "F16": "<f2"}
+DTYPES = {"F32": "<f4", "F64": "<f8", "U32": "<u4", "I64": "<i8", "BF16": "<u2", "F16": "<f2"}
 
 
 def write(path, tensors, metadata=None):
@@ -732,6 +732,105 @@ def test_surgery_calls_that_are_wrong():
     refused(1, *SURGERY[1:], *out, says=["z.safetensors", "holds no features"])
 
 
+# --- Coefficients that were learned
+
+
+def save_state(path, raw, groups, tensors, tasks, **metadata):
+    """A state as docs and coefficients.h have it: raw [tasks, groups], the number of each tensor's group."""
+    zeros = np.zeros_like(raw)
+    said = {"emr.kind": "coefficients", "emr.map": "clamp", "emr.steps": "0", "emr.tasks": json.dumps(tasks),
+            "emr.groups": json.dumps(groups), "emr.tensors": json.dumps(tensors), "emr.fixed": "[]"}
+    return write(path, {"lambda": raw, "adam.m": zeros, "adam.v": zeros, "adam.t": zeros.astype("<i8")}, {**said, **metadata})
+
+
+def elected(changes, keep):
+    """AdaMerging++: the largest of each task over the whole model, and of these what has the sign of their sum. Continuous numbers:
+    none are equal, no sum is 0."""
+    flat = np.array([np.concatenate([c[name].ravel() for name in c]) for c in changes])
+    least = -np.sort(-np.abs(flat), 1)[:, int(keep * flat.shape[1])]
+    flat = np.where(np.abs(flat) < least[:, None], 0, flat)
+    flat = np.where(flat * flat.sum(0) > 0, flat, 0)
+    ends = np.cumsum([c.size for c in changes[0].values()])[:-1]
+    return [{name: part.reshape(changes[0][name].shape) for name, part in zip(changes[0], np.split(row, ends))} for row in flat]
+
+
+GROUPS = {"fc0.weight": 1, "fc0.bias": 0, "fc1.weight": 1}  # fc1.bias is left out
+
+
+def learned(raw=((0.5, 1.25), (-0.25, 0.75)), **metadata):
+    """A base, two tasks and a state of theirs."""
+    base, dice = network(1, 6, 8, 4), np.random.default_rng(2)
+    tasks = {name: {key: (t + dice.normal(0, 0.1, t.shape)).astype("<f4") for key, t in base.items()} for name in ("one", "two")}
+    for name, model in {"base": base, **tasks}.items():
+        write(f"{name}/model.safetensors", model)
+        pathlib.Path(f"{name}/config.json").write_text(json.dumps({"of": name}))
+    save_state("state.safetensors", np.array(raw), ["biases", "*.weight"], GROUPS, ["one", "two"], **metadata)
+    return base, list(tasks.values())
+
+
+MERGED = ["fit", "coefficients", "--base", "base", "--task", "one=one", "--task", "two=two", "--state", "state.safetensors"]
+
+
+def test_coefficients_are_their_formula():
+    softmax = lambda raw: np.exp(raw) / np.exp(raw).sum(0)
+    maps = {"clamp": lambda raw: np.clip(raw, 0, 1), "free": lambda raw: raw, "softmax": softmax}
+    for i, (name, keep) in enumerate((("clamp", 0), ("free", 0), ("softmax", 0), ("free", 0.3))):
+        raw = np.array([[0.5, 1.25], [-0.25, 0.75]])
+        base, tasks = learned(raw, **{"emr.map": name, **({"emr.keep": str(keep)} if keep else {})})
+        lambdas = maps[name](raw)
+        changes = [{key: t[key].astype(float) - base[key] for key in base if key in GROUPS} for t in tasks]
+        changes = elected(changes, keep) if keep else changes
+        wanted = {key: w + sum(lambdas[t, GROUPS[key]] * changes[t][key] for t in (0, 1)) if key in GROUPS else w
+                  for key, w in base.items()}
+        told = emr(*MERGED, "-o", f"{i}/", "--json").json
+        found = read(f"{i}/model.safetensors")
+        same(found, wanted)
+        assert told["tensors"] == 4 and all(t.dtype == np.float32 for t in found.values())
+        assert json.loads(pathlib.Path(f"{i}/config.json").read_text())["of"] == "base"
+        for options in (["--threads", "3"], ["--memory", "16MiB"], ["--shard-size", "200"]):
+            emr(*MERGED, *options, "--force", "-o", "again/")
+            again = {}
+            for path in sorted(pathlib.Path("again").glob("*.safetensors")):
+                again.update(read(path))
+            same({key: again[key] for key in found}, found, 0)
+
+
+def test_tasks_of_coefficients_are_found_by_name():
+    base, tasks = learned()
+    emr(*MERGED, "-o", "out.safetensors")
+    emr(*MERGED[:4], "--task", "two=two", "--task", "one=one", *MERGED[8:], "-o", "turned.safetensors")
+    same(read("turned.safetensors"), read("out.safetensors"))
+    out = ["-o", "x.safetensors"]
+    refused(1, *MERGED[1:6], *MERGED[8:], *out, says=["state.safetensors", "a task 'two'"])
+    refused(1, *MERGED[1:], "--task", "three=two", *out, says=["state.safetensors", "no task 'three'"])
+    refused(1, *MERGED[1:6], "--task", "three=two", *MERGED[8:], *out, says=["state.safetensors", "'two'"])
+
+
+def test_coefficients_calls_that_are_wrong():
+    base, tasks = learned()
+    out = ["-o", "x.safetensors"]
+    refused(2, *MERGED[1:8], *out, says=["--state FILE"])
+    refused(2, "coefficients", *MERGED[4:], *out, says=["--base CHECKPOINT"])
+    refused(2, *MERGED[1:4], *MERGED[8:], *out, says=["at least one --task"])
+    refused(2, *MERGED[1:], says=["-o OUT is missing"])
+    refused(2, *MERGED[1:], "--force", "-o", "state.safetensors", says=["never written over"])
+    refused(3, *MERGED[1:8], "--state", "none.safetensors", *out, says=["none.safetensors"])
+    refused(1, *MERGED[1:8], "--state", "base/model.safetensors", *out, says=["base/model.safetensors", "no state of coefficients"])
+    write("one/model.safetensors", {name: t for name, t in tasks[0].items() if name != "fc0.bias"})
+    refused(1, *MERGED[1:], *out, says=["one", "fc0.bias", "is absent"])
+    learned()
+    write("base/model.safetensors", {name: t for name, t in base.items() if name != "fc1.weight"})
+    refused(1, *MERGED[1:], *out, says=["base", "fc1.weight", "another base"])
+    learned()
+    for change, says in (({"emr.tensors": '{"fc0.weight": 2}'}, ["fc0.weight"]), ({"emr.tensors": "[]"}, ["emr.tensors"]),
+                         ({"emr.tensors": '{"fc0.weight": 0}'}, ["no tensors"]), ({"emr.groups": '["a", "a"]'}, ["emr.groups"]),
+                         ({"emr.keep": "2"}, ["emr.keep"]), ({"emr.map": "other"}, ["emr.map"]), ({"emr.fixed": "[2]"}, ["emr.fixed"])):
+        learned(**change)
+        refused(1, *MERGED[1:], *out, says=["state.safetensors", *says])
+    learned(((np.nan, 1), (1, 1)))
+    refused(1, *MERGED[1:], *out, says=["state.safetensors", "not finite"])
+
+
 # --- What all commands have in common
 
 
@@ -819,6 +918,7 @@ COMMANDS = {
     "pleas": "--gram --permutation --pairs --target --ridge --exclude --dry-run --spec --residual",
     "zip": "--gram --balance --shrink --within --seed --rounds --patience --spec --residual",
     "spectral": "--method --base --task --scale --tasks --rename --no-side-files",
+    "coefficients": "--base --task --state --tasks --rename --no-side-files",
     "surgery": "--merged --individual --features --place --rank --steps --batch --rate --loss --seed --threads --force",
 }
 MERGES = ("regmean", "pleas", "zip", "spectral")

@@ -169,6 +169,21 @@ static void refuse_combinations(void)
     REFUSED(emr_model_add_tensor_as(NULL, emr_model_tensor(f.set.base.model, 0), "x", e));
 }
 
+static void refuse_joins(void)
+{
+    emr_buffer *out = test_buffer_new();
+    emr_join *join;
+    REFUSED(emr_join_create(NULL, NULL, e));
+    assert_int_equal(emr_join_create(&join, NULL, NULL), EMR_OK);
+    REFUSED(emr_join_add_part(NULL, emr_buffer_io(out), "x", e));
+    REFUSED(emr_join_add_part(join, NULL, "x", e));
+    REFUSED(emr_join_set_output(NULL, emr_buffer_io(out), e));
+    REFUSED(emr_join_set_output(join, NULL, e));
+    REFUSED(emr_join_run(NULL, e));
+    emr_join_destroy(&join), emr_join_destroy(&join), emr_join_destroy(NULL);
+    emr_buffer_destroy(&out);
+}
+
 static void refuse_merges(void)
 {
     emr_plan_summary summary = EMR_INIT(emr_plan_summary);
@@ -202,6 +217,7 @@ static void refuse_merges(void)
     REFUSED(emr_merge_set_sink(merge, NULL, e));
     REFUSED(emr_merge_set_journal(NULL, io, 0, e));
     REFUSED(emr_merge_set_journal(merge, NULL, 0, e));
+    REFUSED(emr_merge_set_part(NULL, 0, 1, e));
     REFUSED(emr_merge_run(NULL, e));
     REFUSED(emr_merge_begin(NULL, e));
     REFUSED(emr_merge_push(NULL, 0, &byte, 1, &taken, e));
@@ -467,6 +483,7 @@ static void null_is_refused_by_every_call(void **state)
         refuse_models();
         refuse_heads();
         refuse_checkpoints();
+        refuse_joins();
         refuse_merges();
         refuse_combinations();
         refuse_bundles();

@@ -24,14 +24,17 @@ enum {
     FIT_ZIP = 65536,
     FIT_SPECTRAL = 131072,
     FIT_SURGERY = 262144,
-    FIT_PAIR = FIT_MATCH | FIT_PLEAS | FIT_ZIP, /* models side by side */
-    FIT_TASKS = FIT_REGMEAN | FIT_SPECTRAL,     /* models as tasks */
-    FIT_MERGES = FIT_PLEAS | FIT_ZIP | FIT_TASKS,
-    FIT_OUT = FIT_PAIR | FIT_TASKS | FIT_PERMUTE,                /* that write a model */
-    FIT_SPECS = FIT_PAIR | FIT_SPEC | FIT_PERMUTE | FIT_REGMEAN, /* that need a spec */
-    FIT_MODELS = FIT_OUT | FIT_SPEC,                             /* that read models */
+    FIT_COEFFICIENTS = 524288,
+    JOIN = 1048576,
+    FIT_PAIR = FIT_MATCH | FIT_PLEAS | FIT_ZIP,                    /* models side by side */
+    FIT_CHANGES = FIT_SPECTRAL | FIT_COEFFICIENTS,                 /* of a base */
+    FIT_TASKS = FIT_REGMEAN | FIT_CHANGES,                         /* models as tasks */
+    FIT_MERGES = FIT_PLEAS | FIT_ZIP | FIT_REGMEAN | FIT_SPECTRAL, /* in any dtype */
+    FIT_OUT = FIT_PAIR | FIT_TASKS | FIT_PERMUTE,                  /* that write a model */
+    FIT_SPECS = FIT_PAIR | FIT_SPEC | FIT_PERMUTE | FIT_REGMEAN,   /* that need a spec */
+    FIT_MODELS = FIT_OUT | FIT_SPEC,                               /* that read models */
     FIT = FIT_MODELS | FIT_SURGERY,
-    ALL = 2047 | FIT
+    ALL = 2047 | FIT | JOIN
 };
 
 typedef struct option option;
@@ -339,6 +342,26 @@ static const char *const partner_words[] = {"lowest", "highest", "none", NULL};
 static const char *const pool_words[] = {"all", "top", "last", NULL};
 static const char *const failure_words[] = {"out", "stop", NULL};
 
+enum { PARTS_MAX = 65536 };
+
+/* "3/16" */
+static const char *set_part(arguments *a, const option *o, const char *value)
+{
+    const char *slash = strchr(value, '/');
+    char first[16];
+    long part, n;
+    (void)o;
+    if (!slash || slash == value || (size_t)(slash - value) >= sizeof first)
+        return "must be I/N, part I of N";
+    memcpy(first, value, (size_t)(slash - value));
+    first[slash - value] = '\0';
+    if (!parse_whole(slash + 1, 1, PARTS_MAX, &n) || !parse_whole(first, 1, n, &part))
+        return "must be I/N, part I of N, 1 to N and N at most 65536";
+    a->part = (uint32_t)part;
+    a->n_parts = (uint32_t)n;
+    return NULL;
+}
+
 static const char *const by_words[] = {"weights", "activations", "both", NULL};
 static const char *const similarity_words[] = {"inner", "correlation", NULL};
 static const char *const bias_words[] = {"mean", "fit", NULL};
@@ -353,7 +376,7 @@ static const char *const target_words[] = {"ensemble", "separate", NULL};
 
 static const option option_table[] = {
     {.name = "--base",
-     .commands = MERGE | APPLY | VERIFY | ADD | COMBINE | SEARCH | KINSHIP | REPORT | FIT_SPECTRAL,
+     .commands = MERGE | APPLY | VERIFY | ADD | COMBINE | SEARCH | KINSHIP | REPORT | FIT_CHANGES,
      VALUE(set_text, base)},
     {.name = "--task",
      .commands = MERGE | APPLY | ADD | DROP | COMBINE | SEARCH | KINSHIP | REPORT | FIT_TASKS,
@@ -368,10 +391,10 @@ static const option option_table[] = {
      .takes_value = true,
      .set = add_rename},
     {.name = "-o",
-     .commands = MERGE | APPLY | EXPORT | ADD | DROP | COMBINE | SEARCH | REPORT | FIT,
+     .commands = MERGE | APPLY | EXPORT | ADD | DROP | COMBINE | SEARCH | REPORT | FIT | JOIN,
      VALUE(set_text, output)},
     {.name = "--output",
-     .commands = MERGE | APPLY | EXPORT | ADD | DROP | COMBINE | SEARCH | REPORT | FIT,
+     .commands = MERGE | APPLY | EXPORT | ADD | DROP | COMBINE | SEARCH | REPORT | FIT | JOIN,
      VALUE(set_text, output)},
     {.name = "--method", .commands = COMBINE | SEARCH | FIT_SPECTRAL, VALUE(set_text, method)},
     {.name = "--methods", .commands = COMBINE, FLAG(list_methods)},
@@ -434,12 +457,15 @@ static const option option_table[] = {
     {.name = "--zstd-level", .commands = MERGE, VALUE(set_level, merge.compression)},
     {.name = "--block-params", .commands = MERGE, VALUE(set_block_params, merge.block_params)},
     {.name = "--memory",
-     .commands = MERGE | APPLY | EXPORT | ADD | COMBINE | SEARCH | KINSHIP | REPORT | FIT_OUT,
+     .commands = MERGE | APPLY | EXPORT | ADD | COMBINE | SEARCH | KINSHIP | REPORT | FIT_OUT | JOIN,
      VALUE(set_size, memory)},
     {.name = "--threads",
-     .commands =
-         MERGE | APPLY | VERIFY | EXPORT | ADD | COMBINE | SEARCH | KINSHIP | REPORT | FIT_OUT | FIT_SURGERY,
+     .commands = MERGE | APPLY | VERIFY | EXPORT | ADD | COMBINE | SEARCH | KINSHIP | REPORT | FIT_OUT |
+                 FIT_SURGERY | JOIN,
      VALUE(set_threads, threads)},
+    {.name = "--part", .commands = MERGE, .takes_value = true, .set = set_part},
+    {.name = "--parts", .commands = MERGE, COUNT(n_parts, PARTS_MAX)},
+    {.name = "--rate", .commands = MERGE, VALUE(set_size, rate)},
     {.name = "--resume", .commands = MERGE | ADD, FLAG(resume)},
     {.name = "--resume-every", .commands = MERGE | ADD, VALUE(set_size, resume_every)},
     {.name = "--dry-run",
@@ -449,7 +475,7 @@ static const option option_table[] = {
      .commands = MERGE | APPLY | VERIFY | ADD | COMBINE | SEARCH | KINSHIP | REPORT | FIT_MODELS,
      FLAG(dequantise)},
     {.name = "--no-side-files",
-     .commands = MERGE | ADD | COMBINE | SEARCH | KINSHIP | REPORT | FIT_SPECTRAL,
+     .commands = MERGE | ADD | COMBINE | SEARCH | KINSHIP | REPORT | FIT_CHANGES,
      FLAG(no_side_files)},
     {.name = "--dtype", .commands = APPLY, CHOICE(dtype, dtype_words, EMR_DTYPE_F32)},
     {.name = "--shard-size", .commands = APPLY | COMBINE | SEARCH | FIT_OUT, VALUE(set_size, shard_bytes)},
@@ -457,7 +483,7 @@ static const option option_table[] = {
     {.name = "--mask", .commands = EXPORT, VALUE(set_text, mask)},
     {.name = "--vector", .commands = EXPORT, VALUE(set_text, vector)},
     {.name = "--force",
-     .commands = MERGE | APPLY | EXPORT | ADD | DROP | COMBINE | KINSHIP | REPORT | FIT,
+     .commands = MERGE | APPLY | EXPORT | ADD | DROP | COMBINE | KINSHIP | REPORT | FIT | JOIN,
      FLAG(force)},
     {.name = "--per", .commands = KINSHIP, CHOICE(per, scope_words, EMR_STATISTICS_SCOPE_MODEL)},
     {.name = "--metric", .commands = KINSHIP, CHOICE(metric, metric_words, EMR_KINSHIP_METRIC_PEARSON)},
@@ -487,6 +513,7 @@ static const option option_table[] = {
     {.name = "--shrink", .commands = FIT_ZIP, VALUE(set_share, fit.shrink)},
     {.name = "--within", .commands = FIT_ZIP, VALUE(set_share, fit.within)},
     {.name = "--scale", .commands = FIT_SPECTRAL, VALUE(set_given, fit.scale)},
+    {.name = "--state", .commands = FIT_COEFFICIENTS, VALUE(set_text, fit.state)},
     {.name = "--merged", .commands = FIT_SURGERY, VALUE(set_text, fit.merged)},
     {.name = "--individual", .commands = FIT_SURGERY, VALUE(set_text, fit.individual)},
     {.name = "--place", .commands = FIT_SURGERY, VALUE(set_text, fit.place)},
@@ -504,10 +531,12 @@ static const option option_table[] = {
 
 static unsigned command_bit(const char *name)
 {
-    static const char *const names[] = {"merge",     "apply",    "inspect",      "verify",      "export",
-                                        "add",       "drop",     "combine",      "kinship",     "search",
-                                        "report",    "fit spec", "fit match",    "fit permute", "fit regmean",
-                                        "fit pleas", "fit zip",  "fit spectral", "fit surgery"};
+    static const char *const names[] = {"merge",     "apply",        "inspect",     "verify",
+                                        "export",    "add",          "drop",        "combine",
+                                        "kinship",   "search",       "report",      "fit spec",
+                                        "fit match", "fit permute",  "fit regmean", "fit pleas",
+                                        "fit zip",   "fit spectral", "fit surgery", "fit coefficients",
+                                        "join"};
     for (unsigned i = 0; i < sizeof names / sizeof names[0]; i++)
         if (strcmp(names[i], name) == 0)
             return 1u << i;

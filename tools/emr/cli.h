@@ -65,7 +65,7 @@ typedef struct fit_arguments {
     const char **gram_words, **pair_words, **exclude_globs;
     size_t n_gram_words, n_pair_words, n_exclude_globs;
     const char *spec, *permutation, *start, *aligned;
-    const char *merged, *individual, *place, *features;
+    const char *merged, *individual, *place, *features, *state;
     given_number balance, off_diagonal, ridge, scale, shrink, within, rate;
     uint64_t random; /* a seed */
     uint32_t by, similarity, max_rounds, patience, bias, weigh, target;
@@ -106,7 +106,9 @@ typedef struct arguments {
     emr_rescale_per rescale_per;
     emr_mask_rule mask_rule;
     uint32_t f32_vectors;
-    uint32_t threads;                                                                 /* 0: all online */
+    uint32_t part, n_parts; /* merge: number `part`, from 1, of so many; part 0: none of them */
+    uint64_t rate;          /* bytes that a machine reads in a second */
+    uint32_t threads;       /* 0: all online */
     uint32_t dequantise, unified, resume, dry_run, force, json, quiet, help, version; /* flags */
     uint32_t no_side_files, apply_adapters, no_columns, list_methods, combine_heads;
     uint32_t n_head_globs;
@@ -303,6 +305,9 @@ void note_few_kept(const merge_job *j, const arguments *a, size_t task);
 emr_status open_vector(emr_model **model, const emr_bundle *bundle, uint32_t task, emr_error *error);
 
 /* The plan (--dry-run); and, after the run, what became of it. */
+/* parts.c: of a merge with --parts N, each part's plan, into `root` with --json; and what was made with --part. */
+emr_status print_parts_plan(const merge_job *j, const arguments *a, json_t *root, emr_error *error);
+int print_part_report(const merge_job *j, const arguments *a);
 emr_status print_merge_plan(const merge_job *j, const arguments *a, emr_error *error);
 int print_merge_report(const merge_job *j, const arguments *a);
 
@@ -369,6 +374,7 @@ const char *tie_name(uint32_t tie);
 int command_merge(const arguments *a);
 int command_add(const arguments *a);
 int command_drop(const arguments *a);
+int command_join(const arguments *a);
 int command_apply(const arguments *a);
 int command_inspect(const arguments *a);
 int command_verify(const arguments *a);

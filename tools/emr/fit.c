@@ -20,6 +20,7 @@ static const fit_command fit_commands[] = {
     {"fit pleas", "merging", "two models, A and B,", 2, 2, true, make_pleas},
     {"fit zip", "zipping", "two or more models", 2, 65536, true, make_zip},
     {"fit spectral", "merging", NULL, 0, 0, false, make_spectral},
+    {"fit coefficients", "merging", NULL, 0, 0, false, make_coefficients},
     {"fit surgery", "fitting", NULL, 0, 0, false, make_surgery},
 };
 
@@ -83,8 +84,10 @@ static int check_surgery_usage(const arguments *a)
     return EXIT_DONE;
 }
 
-static int check_other_usage(const arguments *a)
+static int check_other_usage(const fit_command *c, const arguments *a)
 {
+    if ((c->make == make_spectral || c->make == make_coefficients) && !a->base)
+        return complain(EXIT_USAGE, "%s: --base CHECKPOINT is missing", a->command);
     if (strcmp(a->command, "fit permute") == 0 && !a->fit.permutation == !a->fit.has_random)
         return complain(EXIT_USAGE,
                         "fit permute: either --permutation FILE or --random SEED says how units are ordered");
@@ -92,11 +95,11 @@ static int check_other_usage(const arguments *a)
         return complain(EXIT_USAGE, "fit regmean: each task needs --gram NAME=FILE");
     if (strcmp(a->command, "fit zip") == 0 && a->fit.balance.is_given && !a->fit.n_gram_words)
         return complain(EXIT_USAGE, "--balance: is between weights and a gram: --gram FILE is missing");
-    if (strcmp(a->command, "fit spectral") == 0 && !a->base)
-        return complain(EXIT_USAGE, "fit spectral: --base CHECKPOINT is missing");
     if (strcmp(a->command, "fit spectral") == 0 &&
         (!a->method || (strcmp(a->method, "tsv_m") != 0 && strcmp(a->method, "iso_c") != 0)))
         return complain(EXIT_USAGE, "fit spectral: --method tsv_m or --method iso_c is needed");
+    if (c->make == make_coefficients && !a->fit.state)
+        return complain(EXIT_USAGE, "fit coefficients: --state FILE, what was learned, is missing");
     if (!a->output && !a->dry_run)
         return complain(EXIT_USAGE, "%s: -o OUT is missing", a->command);
     return EXIT_DONE;
@@ -108,7 +111,7 @@ static int check_usage(const fit_command *c, const arguments *a)
     if (!exit_status)
         exit_status = c->make == make_match     ? check_match_usage(a)
                       : c->make == make_surgery ? check_surgery_usage(a)
-                                                : check_other_usage(a);
+                                                : check_other_usage(c, a);
     if (!exit_status && a->output && to_standard_output(a) && ((a->json && !a->dry_run) || a->shard_bytes))
         exit_status = complain(EXIT_USAGE, "%s: -o - goes with neither --json nor --shard-size", a->command);
     return exit_status ? exit_status : check_fit_places(a);

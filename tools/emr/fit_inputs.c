@@ -204,10 +204,10 @@ emr_status open_fit_permutation(emr_permutation **permutation, const fit_job *j,
 /* Whatever `a->output` is. */
 static int check_output_place(const arguments *a)
 {
-    static const char *const what[] = {"the spec", "the permutation", "the permutation", "a file of features",
-                                       "a file of features"};
-    const char *const others[] = {a->fit.spec, a->fit.permutation, a->fit.start, a->fit.merged,
-                                  a->fit.individual};
+    static const char *const what[] = {"the spec",           "the permutation",    "the permutation",
+                                       "a file of features", "a file of features", "the state"};
+    const char *const others[] = {a->fit.spec,   a->fit.permutation, a->fit.start,
+                                  a->fit.merged, a->fit.individual,  a->fit.state};
     int exit_status = check_places(a);
     for (size_t i = 0; !exit_status && i < sizeof others / sizeof others[0]; i++)
         if (others[i])

@@ -1,4 +1,4 @@
-/* fit_merge.c - `emr fit regmean`, `pleas`, `zip` and `spectral`: one model out of several. */
+/* fit_merge.c - `emr fit regmean`, `pleas`, `zip`, `spectral` and `coefficients`: one model out of several. */
 #define _POSIX_C_SOURCE 200809L
 
 #include "fitting.h"
@@ -235,4 +235,40 @@ emr_status make_spectral(fit_job *j, const arguments *a, emr_error *error)
         .method = strcmp(a->method, "iso_c") == 0 ? EMR_SPECTRAL_METHOD_ISO_C : EMR_SPECTRAL_METHOD_TSV_M,
         .dtype = a->dtype};
     return emr_spectral_open_model(&options, &j->merged, error);
+}
+
+/* --- Coefficients that were learned ----------------------------------------------------------------------- */
+
+/* The tasks are found by their names. */
+static emr_status open_merged(fit_job *j, const arguments *a, const emr_model *state, emr_error *error)
+{
+    emr_resources resources = j->inputs.session.resources; /* with its progress: of trimmed task vectors */
+    const char **names = calloc(a->n_tasks, sizeof *names);
+    emr_coefficients *coefficients = NULL;
+    resources.memory_bytes /= 2;
+    for (size_t i = 0; names && i < a->n_tasks; i++)
+        names[i] = a->tasks[i].name;
+    const emr_coefficients_options options = {.size = sizeof options,
+                                              .resources = &resources,
+                                              .base = j->inputs.base,
+                                              .tasks = (const emr_model *const *)j->models,
+                                              .names = names,
+                                              .state = state,
+                                              .n_tasks = (uint32_t)a->n_tasks};
+    emr_status status = names ? emr_coefficients_create(&coefficients, &options, error) : EMR_ENOMEM;
+    if (!status)
+        status = emr_coefficients_open_model(coefficients, &j->merged, error);
+    emr_coefficients_destroy(&coefficients);
+    free(names);
+    return status;
+}
+
+emr_status make_coefficients(fit_job *j, const arguments *a, emr_error *error)
+{
+    emr_model *state;
+    emr_status status = emr_checkpoint_open(&state, a->fit.state, NULL, error);
+    if (!status)
+        status = open_merged(j, a, state, error);
+    emr_model_destroy(&state);
+    return status;
 }

@@ -4,6 +4,7 @@
 
 #include "cli.h"
 
+#include <emr/fit/coefficients.h>
 #include <emr/fit/gram.h>
 #include <emr/fit/match.h>
 #include <emr/fit/permutation.h>
@@ -50,6 +51,7 @@ emr_status make_regmean(fit_job *j, const arguments *a, emr_error *error);
 emr_status make_pleas(fit_job *j, const arguments *a, emr_error *error);
 emr_status make_zip(fit_job *j, const arguments *a, emr_error *error);
 emr_status make_spectral(fit_job *j, const arguments *a, emr_error *error);
+emr_status make_coefficients(fit_job *j, const arguments *a, emr_error *error);
 emr_status make_surgery(fit_job *j, const arguments *a, emr_error *error);
 
 /* B's units matched with A's, with these options. */

@@ -14,14 +14,15 @@ static const char program_help[] =
     "  emr export BUNDLE (--unified | --mask NAME | --vector NAME) -o OUT.safetensors\n"
     "  emr add BUNDLE --base CHECKPOINT --task [NAME=]CHECKPOINT -o OUT.emr\n"
     "  emr drop BUNDLE --task NAME -o OUT.emr\n"
+    "  emr join PART [PART ...] -o OUT.emr\n"
     "  emr combine --method M [--base CHECKPOINT] --task [NAME=]CHECKPOINT[:WEIGHT] [--task ...] -o "
     "OUT.safetensors|DIR/\n"
     "  emr combine --config RECIPE.yml -o OUT.safetensors|DIR/\n"
     "  emr kinship (--base CHECKPOINT --task [NAME=]CHECKPOINT [--task ...] | BUNDLE) [--heat-map OUT.svg]\n"
     "  emr search --base CHECKPOINT --task [NAME=]CHECKPOINT [--task ...] --evaluate 'COMMAND {}' -o DIR\n"
     "  emr report (--base CHECKPOINT --task [NAME=]CHECKPOINT [--task ...] | BUNDLE) -o OUT.html\n"
-    "  emr fit spec|match|permute|regmean|pleas|zip|spectral|surgery ...   merging with a few samples (emr fit "
-    "--help)\n"
+    "  emr fit spec|match|permute|regmean|pleas|zip|spectral|coefficients|surgery ...\n"
+    "                                                merging with a few samples (emr fit --help)\n"
     "\n"
     "A CHECKPOINT is a .safetensors file, a *.safetensors.index.json, a .gguf file, or a directory holding "
     "one of\n"
@@ -121,7 +122,12 @@ static const char merge_help[] =
     "                                  done is kept in OUT.emr.partial and OUT.emr.journal.partial until "
     "OUT.emr is whole\n"
     "  --resume-every SIZE             input read between two points to go on from (1GiB)\n"
+    "  --part I/N                      do part I of N and write that: on any machine, at any time; emr join "
+    "makes the bundle\n"
+    "                                  of all N, the same to the last byte as without\n"
     "  --dry-run                       print the plan: tensors, policies, bytes, peak memory; touch nothing\n"
+    "  --parts N                       with --dry-run: what each of N parts reads, writes and takes\n"
+    "  --rate SIZE                     with --parts: how long reading takes at so many bytes a second\n"
     "  --force                         overwrite OUT.emr\n"
     "  --json, --quiet, --help\n";
 
@@ -187,6 +193,21 @@ static const char drop_help[] =
     "\n"
     "  --force        overwrite OUT.emr, which may be BUNDLE\n"
     "  --json, --quiet, --help\n";
+
+static const char join_help[] = "emr join PART [PART ...] -o OUT.emr\n"
+                                "\n"
+                                "Makes a bundle of all parts of a merge (emr merge --part), given in any "
+                                "order: the same to the last byte "
+                                "as a merge\n"
+                                "without parts writes. No checkpoint is needed. A part that is missing, "
+                                "there twice, damaged or of another "
+                                "merge is\n"
+                                "refused by name. -o - writes to standard output.\n"
+                                "\n"
+                                "  --memory SIZE  cap on working memory (256MiB)\n"
+                                "  --threads N    (all online processors)\n"
+                                "  --force        overwrite OUT.emr\n"
+                                "  --json, --quiet, --help\n";
 
 static const char inspect_help[] =
     "emr inspect FILE\n"
@@ -400,7 +421,7 @@ void print_help(FILE *out, const char *command)
         {"search", search_help},   {"merge", merge_help},   {"apply", apply_help},
         {"inspect", inspect_help}, {"verify", verify_help}, {"export", export_help},
         {"add", add_help},         {"drop", drop_help},     {"combine", combine_help},
-        {"kinship", kinship_help}, {"report", report_help},
+        {"kinship", kinship_help}, {"report", report_help}, {"join", join_help},
     };
     const char *text = command && fit_help(command) ? fit_help(command) : program_help;
     for (size_t i = 0; command && i < sizeof texts / sizeof texts[0]; i++)

@@ -14,6 +14,8 @@ static const char overview[] =
     "  emr fit zip A B [...] [--gram G] -o OUT             the most similar units of all models put "
     "together\n"
     "  emr fit spectral --method tsv_m|iso_c --base BASE --task ... -o OUT  whole matrices, without samples\n"
+    "  emr fit coefficients --base BASE --task ... --state S -o OUT  what AdaMerging learned, as a "
+    "checkpoint\n"
     "  emr fit surgery --merged X --individual Z --place NAME -o OUT  an adapter behind a merged model\n"
     "\n"
     "A gram G (.safetensors) has second moments of a model's activations, which a host collected with "
@@ -168,10 +170,28 @@ static const char spectral_help[] =
     "  --tasks, --rename, --no-side-files\n"
     "                                  as with emr merge\n" DTYPE_OPTION OUT_OPTIONS;
 
+static const char coefficients_help[] =
+    "emr fit coefficients --base CHECKPOINT --task NAME=CHECKPOINT [--task ...] --state STATE.safetensors "
+    "-o OUT.safetensors|DIR/\n"
+    "\n"
+    "Writes the merged model of coefficients that were learned (AdaMerging), in C or in Python, and saved: "
+    "the base and\n"
+    "each task's change to it times its coefficients. The state says which tensors that are; all others are "
+    "the base's,\n"
+    "as are the files beside the weights.\n"
+    "\n"
+    "  --state FILE                    as emr_coefficients_open_state or Coefficients.save gave it\n"
+    "  --task NAME=CHECKPOINT          all tasks of the state, by the names that they had there; in another "
+    "order sums\n"
+    "                                  are rounded otherwise\n"
+    "  --tasks, --rename, --no-side-files\n"
+    "                                  as with emr merge\n" OUT_OPTIONS;
+
 static const char surgery_help[] =
     "emr fit surgery --merged X.safetensors --individual Z.safetensors --place NAME -o OUT.safetensors\n"
     "\n"
-    "Surgery: fits an adapter y = x - U relu(D x), which brings features of a merged model nearer to a task's "
+    "Surgery: fits an adapter y = x - U relu(D x), which brings features of a merged model nearer to a "
+    "task's "
     "own.\n"
     "OUT has D as NAME.down.weight and U as NAME.up.weight, in F32.\n"
     "\n"
@@ -203,6 +223,7 @@ const char *fit_help(const char *command)
         {"fit pleas", pleas_help},
         {"fit zip", zip_help},
         {"fit spectral", spectral_help},
+        {"fit coefficients", coefficients_help},
         {"fit surgery", surgery_help},
     };
     for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++)

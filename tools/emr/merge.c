@@ -24,6 +24,14 @@ static int check_usage(const arguments *a, bool adds)
                         a->base);
     if (!a->output && !a->dry_run)
         return complain(EXIT_USAGE, "%s: -o OUT.emr is missing", a->command);
+    if (a->n_parts && !a->part && !a->dry_run)
+        return complain(EXIT_USAGE, "--parts N is for --dry-run: a part is made by --part I/N");
+    if (a->part && (a->resume || a->dry_run))
+        return complain(EXIT_USAGE,
+                        "--part goes with neither --resume nor --dry-run (--parts N tells of all): "
+                        "a part that failed is made again");
+    if (a->rate && !a->n_parts)
+        return complain(EXIT_USAGE, "--rate goes with --dry-run --parts N");
     if (a->resume && a->output && to_standard_output(a))
         return complain(EXIT_USAGE, "%s: --resume needs a file to write to", a->command);
     if (a->output && a->json && !a->dry_run && to_standard_output(a))
@@ -204,6 +212,8 @@ static emr_status run_merge(merge_job *j, const arguments *a, emr_error *error)
     emr_status status = open_output(&io, &j->file, a, error);
     if (!status)
         status = emr_merge_set_output(j->merge, io, error);
+    if (!status && a->part)
+        status = emr_merge_set_part(j->merge, a->part - 1, a->n_parts, error);
     if (!status && a->resume)
         status = open_journal(j, a, error);
     if (!status)
@@ -239,7 +249,7 @@ static int merge_or_add(const arguments *a, bool adds)
     if (!status && !a->quiet)
         note_codes(a, j.base, j.models);
     if (!status && !a->dry_run)
-        exit_status = print_merge_report(&j, a);
+        exit_status = a->part ? print_part_report(&j, a) : print_merge_report(&j, a);
     if (status)
         exit_status = complain_status(status, &error);
     emr_merge_destroy(&j.merge);

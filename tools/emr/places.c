@@ -219,7 +219,10 @@ static int compare_inputs(const arguments *a, const targets *t)
             status = compare_input(t, a->tasks[i].path, what);
     }
     for (size_t i = 0; !status && i < a->n_files && !may_replace; i++)
-        status = compare_input(t, a->files[i], is_fit(a) ? "a model" : "the bundle");
+        status = compare_input(t, a->files[i],
+                               is_fit(a)                         ? "a model"
+                               : strcmp(a->command, "join") == 0 ? "a part"
+                                                                 : "the bundle");
     return status;
 }
 

@@ -57,8 +57,12 @@ emr_status print_merge_plan(const merge_job *j, const arguments *a, emr_error *e
                                  (json_int_t)s.bytes_in, "bytes_out_at_most", (json_int_t)s.bytes_out,
                                  "peak_memory", (json_int_t)s.peak_memory);
         add_share_json(root, &parts);
-        print_json(root);
-        return EMR_OK;
+        status = print_parts_plan(j, a, root, error);
+        if (!status)
+            print_json(root);
+        else
+            json_decref(root);
+        return status;
     }
     for (uint32_t i = 0; emr_merge_get_plan_tensor(j->merge, i, &t) == EMR_OK; i++) {
         printf("%-8s %-8s ", action_name(t.action), emr_dtype_name(t.dtype));
@@ -73,7 +77,7 @@ emr_status print_merge_plan(const merge_job *j, const arguments *a, emr_error *e
     printf("%u tensors, %u merged; reads %s, writes at most %s, works in %s\n", s.n_tensors, s.n_merged,
            size_text(s.bytes_in, in), size_text(s.bytes_out, out), size_text(s.peak_memory, peak));
     print_share(&parts);
-    return EMR_OK;
+    return print_parts_plan(j, a, NULL, error);
 }
 
 /* What is elected is at least as large as a task's own change wherever their signs agree, so a rescaler is at

@@ -539,6 +539,7 @@ def test_samples_that_are_refused():
             lambda: e.combine(x, values[:, :, :3]),
             lambda: e.train(x, values, labels + 1),
             lambda: e.train(x, values, labels - 1),
+            lambda: e.train(x, values, labels + 0.5),
             lambda: e.pool(np.zeros((2, 3, 4), np.float32), np.zeros((2, 3), bool)),
             lambda: e.fit(x, values, labels, held_out=0.95),
             lambda: libemr.Ensemble(6, 4, temperature=0.0),

@@ -339,3 +339,64 @@ def test_tasks_need_names_and_a_base(base, tasks):
     for name in ("", "x" * 256):
         with pytest.raises(ValueError):
             libemr.merge(base, {name: tasks["french"]})
+
+
+def parts_of(base, tasks, n, folder, **options):
+    """In any order, to paths and file-like objects by turns."""
+    parts = []
+    for i in reversed(range(n)):
+        out = io.BytesIO() if i % 2 else folder / f"{i}.part"
+        with libemr.Merge(**options) as merge:
+            merge.set_base(base)
+            for name, task in tasks.items():
+                merge.add_task(name, task)
+            merge.set_part(i, n)
+            merge.set_output(out)
+            report = merge.run()
+        assert report.tasks == {} and report.bundle is None and report.summary.bytes_in >= 0
+        parts.append(out)
+    return parts
+
+
+def test_parts_make_the_bundle(base, tasks, tmp_path):
+    for options in ({}, {"rescale_per": "row", "block_params": 4096, "embed_base": True}, {"modulator": "sign"}):
+        expected = saved(libemr.merge(base, tasks, **options), tmp_path)
+        for n in (1, 3):
+            parts = parts_of(base, tasks, n, tmp_path, **options)
+            libemr.join(parts, tmp_path / "all.emr", replace=True)
+            assert (tmp_path / "all.emr").read_bytes() == expected
+            taken = [part if isinstance(part, io.BytesIO) else part.read_bytes() for part in parts]
+            with libemr.join(taken, threads=2, memory="64MiB") as bundle:
+                bundle.save(tmp_path / "again.emr", replace=True)
+            assert (tmp_path / "again.emr").read_bytes() == expected
+            for part in parts:
+                if not isinstance(part, io.BytesIO):
+                    part.unlink()
+
+
+def test_parts_that_are_not_all_of_one_merge(base, tasks, tmp_path):
+    parts = parts_of(base, tasks, 3, tmp_path)
+    (tmp_path / "other").mkdir()
+    foreign = parts_of(base, tasks, 4, tmp_path / "other")
+    with pytest.raises(libemr.NotFound, match="part 1"):
+        libemr.join(parts[:2])
+    with pytest.raises(libemr.InvalidArgument, match="part 2 of 3"):
+        libemr.join([*parts, parts[1]])
+    with pytest.raises(libemr.Mismatch, match="another merge"):
+        libemr.join([parts[1], foreign[0]])
+    with pytest.raises(libemr.FormatError, match="is no part"):
+        libemr.join([b"x" * 100])
+    with pytest.raises(libemr.CorruptData, match="part 0"):
+        libemr.join([parts[1].getvalue()[:-1], *parts[:1], *parts[2:]], tmp_path / "x.emr")
+    assert not (tmp_path / "x.emr").exists()
+    with pytest.raises(TypeError):
+        libemr.join("all.part")
+    with libemr.Merge() as merge:
+        merge.set_base(base)
+        merge.add_task("a", base)
+        merge.set_part(0, 2)
+        merge.set_output(None)
+        with pytest.raises(ValueError, match="path or a file-like object"):
+            merge.run()
+        with pytest.raises(libemr.InvalidArgument):
+            merge.set_part(2, 2)

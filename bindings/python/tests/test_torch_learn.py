@@ -310,6 +310,9 @@ def test_gradients_as_they_come():
     merged.clear()
     merged.gradient("w", torch.ones(1).expand(6, 4))
     assert merged.gradients[0, 0] == pytest.approx(task["w"].double().sum().item(), rel=1e-12)
+    for first in (None, 0):
+        with pytest.raises(libemr.NotFound, match="'v'"):
+            merged.gradient("v", torch.ones(4), first=first)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

@@ -5,7 +5,7 @@
  *     x = x - lr / (1 - beta1^t) * m / (sqrt(v) / sqrt(1 - beta2^t) + epsilon)
  *
  * in f64; beta^t are running products. A parameter without a gradient is passed over; one whose gradient is 0 is moved on by its
- * momentum. The first step is lr long, whatever the gradient. */
+ * momentum. The first step is lr long, whatever the gradient, where that is far above epsilon. */
 #ifndef EMR_FIT_ADAM_H
 #define EMR_FIT_ADAM_H
 

@@ -79,6 +79,9 @@ typedef struct emr_coefficients_options {
     const emr_model *const *tasks; /* at least one; with the base's tensors, and its shapes */
     const char *const *names;      /* of the tasks, all different */
     const emr_adam *adam;          /* NULL: all defaults */
+    const emr_model *state; /* NULL, or a saved one to go on from: which tensors share a coefficient or are
+                                      left out, map, keep and the numbers are all its own, and what is below, but
+                                      are_vectors, is left unset. It is not needed any more then */
     /* Tensors that match groups[i], and none before it, share a coefficient; others: by `scope`. Those that match
      * one of `fixed` keep `initial`, each a group by itself; those that match one of `exclude` stay the base's, as
      * do those that are no floats: heads, say. */
@@ -123,8 +126,9 @@ typedef struct emr_coefficient {
 } emr_coefficient;
 
 /* The state as a model, and so as a file: "lambda" F64 [tasks, groups] (raw), "adam.m" and "adam.v" F64 likewise, "adam.t" I64
- * [tasks, groups]. Metadata: "emr.kind": "coefficients", "emr.tasks" and "emr.groups": JSON arrays of names, "emr.map": "clamp", "free",
- * "project" or "softmax", "emr.keep": the share, where there is one, "emr.steps". */
+ * [tasks, groups]. Metadata: "emr.kind": "coefficients", "emr.map": "clamp", "free", "project" or "softmax", "emr.keep": the share, where
+ * there is one, "emr.steps"; and in JSON, "emr.tasks" and "emr.groups": arrays of names, "emr.tensors": an object, of each tensor that is
+ * merged the number of its group, "emr.fixed": an array, of groups' numbers. So it says by itself what is merged of the base and tasks. */
 
 EMR_BEGIN_DECLS
 
@@ -133,6 +137,8 @@ EMR_BEGIN_DECLS
  * what has the sign of their sum over the tasks, in f64, in order of tasks. A sum of 0 elects the sign that most elements of
  * the model have; if these are as many, the negative one.
  * - EMR_EMISMATCH, naming task and tensor: a task lacks one of the base's float tensors, has it in another shape or not as floats.
+ *   Naming the tensor: the base lacks one that the state merges. Naming the task: the state has it not, or another.
+ * - EMR_EFORMAT: the state is none.
  * - EMR_EINVAL: no base, task or names; a pattern matches no tensor that is left for it; no tensor is left to be merged; two
  *   groups would have one name; a value out of its range; keep together with nothing to keep.
  * - EMR_EEXIST: two tasks of one name. EMR_ELIMIT: too little memory; the sentence says how much would do. */
@@ -193,8 +199,10 @@ EMR_API emr_status emr_coefficients_step(emr_coefficients *coefficients, emr_coe
 EMR_API emr_status emr_coefficients_open_state(const emr_coefficients *coefficients, emr_model **state,
                                                emr_error *error);
 
-/* Goes on from such a state, to the bit: tasks and groups are found by name, in whatever order. Gradients are forgotten.
- * - EMR_EFORMAT: it is none. EMR_EMISMATCH: of other tasks, groups, map or keep; the sentence names one. Nothing is changed. */
+/* Goes on from such a state, to the bit where `adam` is as it was (it is not saved): tasks and groups are found by name, in
+ * whatever order. Gradients are forgotten; what is fixed is as this handle has it.
+ * - EMR_EFORMAT: it is none. EMR_EMISMATCH: of other tasks, groups, tensors in a group, map or keep; the sentence names one. Nothing is
+ *   changed. */
 EMR_API emr_status emr_coefficients_set_state(emr_coefficients *coefficients, const emr_model *state,
                                               emr_error *error);
 

@@ -83,11 +83,11 @@ typedef struct emr_ensemble_fit_options {
     size_t n_batch;   /* samples in a step; 0: all */
     uint64_t seed;    /* of which samples are held out, and of the others' order */
     double
-        held_out; /* share of each label's samples on which it is decided when to stop, at least one of three or more, and never all;
-                          with use_held_out, 0 to 0.9, 0: none, and all steps are taken; else 0.25 */
+        held_out; /* share of each label's samples on which it is decided when to stop, up to 0.9, at least one of three or more, and
+                     never all; 0 without use_held_out: 0.25 */
     uint32_t
         patience; /* stops after as many steps without a smaller loss there, and goes back to the best; 0: 50 */
-    uint32_t use_held_out;
+    uint32_t use_held_out; /* non-zero: a held_out of 0 is meant: none, and all steps are taken */
 } emr_ensemble_fit_options;
 
 typedef struct emr_ensemble_report {

@@ -41,6 +41,7 @@ from .fit import Coefficients, Ensemble, Gram, Surgery
 from .heads import HEAD_GROUPS, HeadGroup, Heads, group_softmax, groups_of
 from .infos import Features, Modulation
 from .infos import record as _record
+from .join import join
 from .merge import Merge, Report, SinkPart, merge
 from .method import Chunk, Cut, Method, MethodInfo, MethodTensor, Parameter, Stage, methods
 from .model import Model, Pushed, Tensor
@@ -61,7 +62,8 @@ __all__ = [
     "Prepared", "Pushed", "Report", "Search", "SearchResult", "Session", "SessionInfo", "SinkPart",
     "Stage", "Statistics", "Surgery", "Task", "Tensor", "Trial", "Unsupported", "adapters", "blocks",
     "combine", "convert", "elementary", "features", "fit", "glob_matches", "group_softmax", "groups_of",
-    "kind_of", "kinship", "kinship_mean", "layer_of", "merge", "methods", "multiply", "trial_values",
+    "join", "kind_of", "kinship", "kinship_mean", "layer_of", "merge", "methods", "multiply",
+    "trial_values",
     "trials", "version_info",
 ]
 # fmt: on

@@ -59,7 +59,8 @@ class Plan:
 
 @dataclass(frozen=True)
 class Report:
-    """What a merge did; `bundle` is there if it was made in memory."""
+    """What a merge did; `bundle` is there if it was made in memory. Of a part of one (`Merge.set_part`) there are
+    no `tasks`."""
 
     tasks: dict[str, TaskReport]
     tensors: list[PlanTensor]
@@ -232,6 +233,7 @@ class Merge:
         self._name = "bundle"
         self._two_sided: set[int] = set()  # numbers of tasks
         self._extended = 0
+        self._is_part = False
 
     def set_base(self, base: ModelLike) -> None:
         """The base, of which the tasks are fine-tuned."""
@@ -302,6 +304,14 @@ class Merge:
         self._handle.adopt(self._files[0])
         return self._files[0].io
 
+    def set_part(self, part: int, n_parts: int) -> None:
+        """The run does part `part`, from 0, of `n_parts`, and writes that: to a path or a file-like object.
+        `libemr.join` makes the bundle of all of them, which may be made anywhere and in any order. Before the
+        run; `plan` then tells what this part reads and writes."""
+        with self._handle.use(alone=True) as merge:
+            call(lib.emr_merge_set_part, merge, part, n_parts)
+        self._is_part = True
+
     def set_sink(self, sink: Sink) -> None:
         """An object that receives the results as they are computed, instead of a bundle: methods that it
         lacks are not called."""
@@ -334,6 +344,8 @@ class Merge:
 
     def run(self) -> Report:
         """Reads every tensor from its model, and finishes."""
+        if self._is_part and self._buffer:
+            raise ValueError("a part of a merge goes to a path or a file-like object")
         with self._handle.use(alone=True) as merge:
             call(lib.emr_merge_run, merge)
         return self._finished()
@@ -384,7 +396,8 @@ class Merge:
             file.commit()
         for journal in self._files[1:]:
             journal.discard()
-        return Report(self._task_reports(plan.summary), plan.tensors, plan.summary, bundle)
+        tasks = {} if self._is_part else self._task_reports(plan.summary)
+        return Report(tasks, plan.tensors, plan.summary, bundle)
 
     def _task_reports(self, summary: PlanSummary) -> dict[str, TaskReport]:
         reports = {}

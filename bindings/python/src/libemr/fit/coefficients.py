@@ -197,8 +197,7 @@ class Coefficients:
         With `first`, the elements from that number on, as a flat array: a tensor's come front to back, up to
         its last, before those of another one. `NonFinite`: the next step is refused; `clear` begins again.
         """
-        if first is None:
-            self._expect_shape(tensor, gradient, "its gradient")
+        self._expect_shape(tensor, gradient if first is None else None, "its gradient")
         pieces: Iterable[tuple[int, Any]] = [(0, gradient)]
         if _is_torch(gradient, "Tensor"):
             from .torch.weights import pieces_of

@@ -34,13 +34,13 @@ def floats(array: Any, what: str) -> arrays.View:
 
 def labels_of(arena: Arena, labels: Any, n: int) -> Any:
     """Labels, from 0 on, as C takes them."""
-    given = [int(label) for label in (labels.tolist() if hasattr(labels, "tolist") else labels)]
+    given = list(labels.tolist() if hasattr(labels, "tolist") else labels)
     if len(given) != n:
         raise failed("EMR_EMISMATCH", f"{len(given)} labels are given for {n} samples")
-    bad = next((label for label in given if not 0 <= label < 1 << 32), None)
+    bad = next((label for label in given if not 0 <= label < 1 << 32 or label % 1), None)
     if bad is not None:
-        raise failed("EMR_EINVAL", f"a label is {bad}: labels count from 0")
-    return arena.array("uint32_t", given)
+        raise failed("EMR_EINVAL", f"a label is {bad}: labels are whole numbers from 0 on")
+    return arena.array("uint32_t", [int(label) for label in given])
 
 
 def kept(keep: Any, n: int) -> arrays.View | None:
