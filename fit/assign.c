@@ -141,13 +141,27 @@ static void auction_potentials(assignment *a, double range)
         (void)best_column(a, i, &a->u[i], &lead);
 }
 
-/* Pairs without any cost; how many there are. */
+static void pair(assignment *a, size_t row, size_t column)
+{
+    a->column_of[row] = (int32_t)column;
+    a->row_of[column] = (int32_t)row;
+}
+
+/* Pairs without any cost, first those of rows with the columns of their own numbers: what is alike keeps its order. How many there
+ * are. */
 static size_t take_free_pairs(assignment *a)
 {
     size_t n_pairs = 0;
     for (size_t i = 0; i < a->n; i++)
         a->column_of[i] = a->row_of[i] = NONE;
+    for (size_t i = 0; i < a->n; i++)
+        if (a->largest - a->similarity[i * a->stride + i] - a->u[i] - a->v[i] <= 0) {
+            pair(a, i, i);
+            n_pairs++;
+        }
     for (size_t i = 0; i < a->n; i++) {
+        if (a->column_of[i] != NONE)
+            continue;
         const double *similarity = a->similarity + i * a->stride;
         for (size_t j = 0; j < a->n; j++)
             a->reach[j] = a->largest - similarity[j] - a->u[i] - a->v[j];
@@ -155,8 +169,7 @@ static size_t take_free_pairs(assignment *a)
         while (j < a->n && a->row_of[j] != NONE)
             j = next_at_most(a->reach, j + 1, a->n, 0);
         if (j < a->n) {
-            a->column_of[i] = (int32_t)j;
-            a->row_of[j] = (int32_t)i;
+            pair(a, i, j);
             n_pairs++;
         }
     }

@@ -9,19 +9,13 @@ typedef struct architecture {
     void (*derive)(deriving *d, const char *root);
 } architecture;
 
-static void derive_mlp_at(deriving *d, const char *root)
-{
-    (void)root;
-    fit_derive_mlp(d);
-}
-
 static const char *const gpt2_types[] = {"gpt2", NULL};
 static const char *const bert_types[] = {"bert", "roberta", "xlm-roberta", "camembert", NULL};
 static const char *const llama_types[] = {"llama", "mistral", "qwen2", "qwen3", NULL};
 static const char *const vit_types[] = {"vit", "deit", NULL};
 
 static const architecture architectures[] = {
-    {"fc0.weight", NULL, derive_mlp_at},
+    {"fc0.weight", NULL, fit_derive_mlp},
     {"h.0.attn.c_attn.weight", gpt2_types, fit_derive_gpt2},
     {"encoder.layer.0.attention.self.query.weight", bert_types, fit_derive_bert},
     {"layers.0.self_attn.q_proj.weight", llama_types, fit_derive_llama},

@@ -71,9 +71,11 @@ void fit_end_stream(deriving *d, stream *s, uint64_t width, const char *prefix, 
 /* Ends the derivation where a matrix with an axis of `width` (0: any matrix) is in no group: something else reads the
  * units that move. */
 void fit_refuse_unknown(deriving *d, uint64_t width);
+/* Ends it where a tensor behind the prefix is of none of these layers: a norm of keys, say. */
+void fit_refuse_others(deriving *d, const char *prefix, const char *const *layers, size_t n_layers);
 
 /* The architectures. `root` is what stands before the names that they have in common. */
-void fit_derive_mlp(deriving *d);
+void fit_derive_mlp(deriving *d, const char *root);
 void fit_derive_gpt2(deriving *d, const char *root);
 void fit_derive_bert(deriving *d, const char *root);
 void fit_derive_llama(deriving *d, const char *root);

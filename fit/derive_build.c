@@ -130,7 +130,10 @@ uint64_t fit_need_number(deriving *d, const char *key, const char *other)
     uint64_t n = fit_config_number(d, key);
     n = n || !other ? n : fit_config_number(d, other);
     if (!n)
-        fit_stop_deriving(d, EMR_EMISMATCH, "the permutation spec needs config.json's number", key);
+        fit_stop_deriving(d, EMR_EMISMATCH,
+                          d->config ? "the permutation spec needs config.json's number"
+                                    : "no config.json is given, and the permutation spec needs its number",
+                          key);
     return n ? n : 1;
 }
 
@@ -198,6 +201,26 @@ void fit_end_in_heads(deriving *d, stream *s)
     for (size_t i = 0; i < sizeof heads / sizeof *heads; i++)
         if (fit_find_tensor(d, heads[i]))
             fit_reads(d, &s->group, PART_UNITS, "", heads[i], 1);
+}
+
+void fit_refuse_others(deriving *d, const char *prefix, const char *const *layers, size_t n_layers)
+{
+    size_t before = strlen(prefix);
+    for (uint32_t i = 0; !d->status && i < emr_model_n_tensors(d->model); i++) {
+        const char *name = emr_tensor_name(emr_model_tensor(d->model, i));
+        if (strncmp(name, prefix, before) != 0 || name[before] != '.')
+            continue;
+        bool is_known = false;
+        for (size_t k = 0; k < n_layers; k++) {
+            size_t length = strlen(layers[k]);
+            is_known = is_known || (strncmp(name + before + 1, layers[k], length) == 0 &&
+                                    name[before + 1 + length] == '.');
+        }
+        if (!is_known)
+            fit_stop_deriving(
+                d, EMR_EUNSUPPORTED,
+                "it is not known how units go through this tensor; write a permutation spec as JSON:", name);
+    }
 }
 
 void fit_end_stream(deriving *d, stream *s, uint64_t width, const char *prefix, const char *site_name)

@@ -4,22 +4,42 @@
 #include <stdio.h>
 #include <string.h>
 
-/* fc0, fc1, ..., each a Linear behind the other. */
-void fit_derive_mlp(deriving *d)
+/* A norm, say, between the layers: another vector of as many numbers as there are hidden units. */
+static void refuse_vectors(deriving *d, const char *root, uint64_t width)
 {
-    char this[32], next[32];
+    size_t before = root[0] ? strlen(root) + 1 : 0;
+    for (uint32_t i = 0; !d->status && i < emr_model_n_tensors(d->model); i++) {
+        const emr_tensor *t = emr_model_tensor(d->model, i);
+        const char *name = emr_tensor_name(t);
+        bool is_inside = !before || (strncmp(name, root, before - 1) == 0 && name[before - 1] == '.');
+        bool is_known = is_inside && strncmp(name + before, "fc", 2) == 0 && name[before + 2] >= '0' &&
+                        name[before + 2] <= '9';
+        if (is_inside && !is_known && emr_tensor_rank(t) == 1 && emr_tensor_shape(t)[0] == width)
+            fit_stop_deriving(d, EMR_EUNSUPPORTED,
+                              "a tensor beside fc0, fc1, ... may belong to their units: write a permutation "
+                              "spec as JSON, with or without",
+                              name);
+    }
+}
+
+/* fc0, fc1, ..., each a Linear behind the other. */
+void fit_derive_mlp(deriving *d, const char *root)
+{
+    char this[NAME_BYTES / 2], next[NAME_BYTES / 2];
+    const char *dot = root[0] ? "." : "";
     for (unsigned i = 0;; i++) {
         names n = {.turn = 0};
-        snprintf(this, sizeof this, "fc%u", i);
-        snprintf(next, sizeof next, "fc%u", i + 1);
+        snprintf(this, sizeof this, "%s%sfc%u", root, dot, i);
+        snprintf(next, sizeof next, "%s%sfc%u", root, dot, i + 1);
         fit_add_layer(d, this, "", "", 1);
         if (!fit_find_tensor(d, fit_join_name(&n, next, "weight")))
             return;
         char name[48];
         snprintf(name, sizeof name, "hidden.%u", i);
         uint64_t width = fit_length_of(d, this, "weight", 0), inputs = fit_length_of(d, next, "weight", 1);
-        spec_group *g = fit_units(d, "", name, width);
+        spec_group *g = fit_units(d, root, name, width);
         fit_both(d, g, PART_UNITS, this, "", 0);
+        refuse_vectors(d, root, width);
         spec_axis *a = fit_reads(d, g, PART_UNITS, next, "weight", 1);
         if (width && inputs % width)
             fit_stop_deriving(d, EMR_EMISMATCH, "inputs are no multiple of the outputs before them in", next);
@@ -69,10 +89,13 @@ void fit_derive_timm_vit(deriving *d, const char *root)
     fit_both(d, &s.group, PART_UNITS, root, "patch_embed.proj", 0);
     for (unsigned i = 0; !d->status; i++) {
         static const char *const fitted[] = {"attn.qkv", "attn.proj", "mlp.fc1", "mlp.fc2"};
+        static const char *const known[] = {"attn.qkv", "attn.proj", "mlp.fc1", "mlp.fc2",
+                                            "norm1",    "norm2",     "ls1",     "ls2"};
         char p[NAME_BYTES / 2];
         snprintf(p, sizeof p, "%s%sblocks.%u", root, root[0] ? "." : "", i);
         if (!fit_find_tensor(d, fit_join_name(&n, p, "mlp.fc1.weight")))
             break;
+        fit_refuse_others(d, p, known, sizeof known / sizeof *known);
         spec_group *g = fit_heads(d, p, "attn", n_heads, n_heads, width / n_heads);
         fit_third(d, g, PART_Q, p, "attn.qkv", 0, 0);
         fit_third(d, g, PART_K, p, "attn.qkv", 0, width);

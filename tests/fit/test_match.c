@@ -51,6 +51,33 @@ static void assignments_are_the_best(void **state)
     assert_ok(emr_assign(NULL, 0, NULL, NULL, &error), &error);
 }
 
+/* Units that never fire are alike: a model that is given twice is matched with itself all the same. */
+static void what_is_alike_keeps_its_order(void **state)
+{
+    enum { N = 40, ROWS = 60 };
+    static double similarity[N * N], units[N][ROWS];
+    uint32_t columns[N];
+    emr_error error;
+    rng r = {5};
+    (void)state;
+    for (int trial = 0; trial < 50; trial++) {
+        for (size_t i = 0; i < N; i++) {
+            double scale = rng_below(&r, 3) ? pow(10, (double)rng_normal(&r)) : 0;
+            for (size_t k = 0; k < ROWS; k++)
+                units[i][k] = fmax(0, scale * (double)rng_normal(&r));
+        }
+        for (size_t i = 0; i < N; i++)
+            for (size_t j = 0; j < N; j++) {
+                similarity[i * N + j] = 0;
+                for (size_t k = 0; k < ROWS; k++)
+                    similarity[i * N + j] += units[i][k] * units[j][k];
+            }
+        assert_ok(emr_assign(similarity, N, columns, NULL, &error), &error);
+        for (uint32_t i = 0; i < N; i++)
+            assert_int_equal(columns[i], i);
+    }
+}
+
 /* What is added to a row or a column does not change which assignment is best: larger ones, too. */
 static void constants_do_not_matter(void **state)
 {
@@ -366,6 +393,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(assignments_are_the_best),
+        cmocka_unit_test(what_is_alike_keeps_its_order),
         cmocka_unit_test(constants_do_not_matter),
         cmocka_unit_test(rows_that_all_want_the_same_are_assigned),
         cmocka_unit_test(planted_permutations_are_found),

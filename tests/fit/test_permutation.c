@@ -232,6 +232,60 @@ static void broken_specs_are_refused(void **state)
     }
 }
 
+/* A perceptron inside of a model is found; not one whose units go through what no spec is known of. */
+static void perceptrons_inside_of_models(void **state)
+{
+    enum { H = 6 };
+    static const test_tensor tensors[] = {{"net.fc0.weight", EMR_DTYPE_F32, 2, {H, 4}},
+                                          {"net.fc0.bias", EMR_DTYPE_F32, 1, {H}},
+                                          {"net.fc1.weight", EMR_DTYPE_F32, 2, {3, H}},
+                                          {"other.weight", EMR_DTYPE_F32, 1, {H}},
+                                          {"net.norm.weight", EMR_DTYPE_F32, 1, {H}}};
+    test_model plain = test_model_create("plain", tensors, 4, SOURCE_MEMORY),
+               normed = test_model_create("normed", tensors, 5, SOURCE_MEMORY);
+    emr_permutation_spec *spec = derived_spec(plain.model, NULL);
+    emr_error error;
+    (void)state;
+    assert_int_equal(emr_permutation_spec_n_groups(spec), 1);
+    assert_int_equal(emr_permutation_spec_n_layers(spec), 2);
+    emr_permutation_spec_destroy(&spec);
+    assert_int_equal(emr_permutation_spec_derive(&spec, normed.model, NULL, NULL, &error), EMR_EUNSUPPORTED);
+    assert_non_null(strstr(error.text, "'net.norm.weight'"));
+    test_model_destroy(&plain);
+    test_model_destroy(&normed);
+}
+
+/* timm's q_norm and k_norm are vectors of a head's dimensions, which would move. */
+static void transformers_with_other_norms_are_refused(void **state)
+{
+    enum { D = 8, H = 12 };
+    static const test_tensor tensors[] = {{"cls_token", EMR_DTYPE_F32, 3, {1, 1, D}},
+                                          {"pos_embed", EMR_DTYPE_F32, 3, {1, 5, D}},
+                                          {"patch_embed.proj.weight", EMR_DTYPE_F32, 4, {D, 1, 2, 2}},
+                                          {"blocks.0.norm1.weight", EMR_DTYPE_F32, 1, {D}},
+                                          {"blocks.0.attn.qkv.weight", EMR_DTYPE_F32, 2, {3 * D, D}},
+                                          {"blocks.0.attn.proj.weight", EMR_DTYPE_F32, 2, {D, D}},
+                                          {"blocks.0.norm2.weight", EMR_DTYPE_F32, 1, {D}},
+                                          {"blocks.0.mlp.fc1.weight", EMR_DTYPE_F32, 2, {H, D}},
+                                          {"blocks.0.mlp.fc2.weight", EMR_DTYPE_F32, 2, {D, H}},
+                                          {"blocks.0.ls2.gamma", EMR_DTYPE_F32, 1, {D}},
+                                          {"norm.weight", EMR_DTYPE_F32, 1, {D}},
+                                          {"blocks.0.attn.q_norm.weight", EMR_DTYPE_F32, 1, {D / 2}}};
+    enum { N = sizeof tensors / sizeof *tensors };
+    test_model plain = test_model_create("plain", tensors, N - 1, SOURCE_MEMORY),
+               normed = test_model_create("normed", tensors, N, SOURCE_MEMORY);
+    emr_permutation_spec *spec = derived_spec(plain.model, "{\"num_heads\": 2}");
+    emr_error error;
+    (void)state;
+    assert_int_equal(emr_permutation_spec_n_groups(spec), 2);
+    emr_permutation_spec_destroy(&spec);
+    assert_int_equal(emr_permutation_spec_derive(&spec, normed.model, "{\"num_heads\": 2}", NULL, &error),
+                     EMR_EUNSUPPORTED);
+    assert_non_null(strstr(error.text, "'blocks.0.attn.q_norm.weight'"));
+    test_model_destroy(&plain);
+    test_model_destroy(&normed);
+}
+
 static void what_does_not_fit_is_refused(void **state)
 {
     static const char text[] =
@@ -309,6 +363,8 @@ int main(void)
         cmocka_unit_test(inverses_undo_and_compositions_follow),
         cmocka_unit_test(specs_and_indices_are_saved),
         cmocka_unit_test(broken_specs_are_refused),
+        cmocka_unit_test(perceptrons_inside_of_models),
+        cmocka_unit_test(transformers_with_other_norms_are_refused),
         cmocka_unit_test(what_does_not_fit_is_refused),
         cmocka_unit_test(nothing_leaks_without_memory),
     };

@@ -148,6 +148,10 @@ def test_rows_that_cannot_be_fed():
         gram.add_site("in", (3, 3))
     with pytest.raises(libemr.LimitExceeded):
         libemr.Gram({"in": 4096}, memory="1MB")
+    gram = libemr.Gram()
+    with pytest.raises(libemr.InvalidArgument, match="activations are F32"):
+        gram.feed("in", x.astype(np.int32))
+    assert not gram.sites  # refused rows add none
 
 
 def test_rows_that_are_not_finite_are_left_out_if_asked_for():
@@ -313,7 +317,7 @@ def test_what_regmean_refuses():
 
 
 def test_matching_finds_the_order():
-    a, x = mlp(1), samples(2)
+    a, x = mlp(12), samples(2)  # every unit fires: those that never do are alike
     spec = fit.PermutationSpec.derive(a)
     order = fit.Permutation.random(spec, 7)
     b = arrays_of(order.apply(a))
@@ -387,6 +391,8 @@ def test_pleas_side_by_side_is_the_mean_of_outputs():
     for number in (17, -1, 1.5):
         with pytest.raises(libemr.InvalidArgument, match="0 to 16 pairs"):
             fit.pleas(spec, a, b, None, gram, pairs={"hidden.0": number})
+    with pytest.raises(TypeError, match="numbers by globs"):
+        fit.pleas(spec, a, b, None, gram, pairs=0.5)
 
 
 def test_spectral_needs_lapack():

@@ -2,6 +2,7 @@
 what the formulas make of it."""
 
 import copy
+import json
 
 import pytest
 
@@ -364,8 +365,50 @@ def test_regmean_of_what_no_spec_is_known_of():
     near(merged.model["0.weight"].read(), wanted.float(), 1e-5)
     with pytest.raises(libemr.InvalidArgument, match="one for each"):
         ft.regmean(nets, given[:1])
-    with pytest.raises(libemr.OutOfOrder, match="no layer that is watched has run"):
+    with pytest.raises(libemr.InvalidArgument, match="there are no batches"):
         ft.regmean(nets, [[], []])
+    with pytest.raises(TypeError, match="not a list"):
+        ft.regmean(nets[0], given)
+    with pytest.raises(TypeError, match="a torch.nn.Module is needed, not a list"):
+        ft.regmean(given, nets)
+    with pytest.raises(TypeError, match="exclude is a list of globs"):
+        ft.regmean(nets, given, exclude="2.*")
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [nn.DataParallel, lambda module: torch.compile(module, backend="eager")],
+    ids=["parallel", "compiled"],
+)
+def test_what_wraps_a_module_does_not_matter(wrap):
+    a, b, given = made(MLP, 1), made(MLP, 2), batches(2, 40, 6)
+    for call in (lambda a, b: ft.match(a, b, given), lambda a, b: ft.regmean([a, b], [given, given])):
+        merged, expected = call(wrap(a), wrap(b)), call(a, b)
+        assert list(merged.model) == list(expected.model)
+        near(merged.model["fc1.weight"].read(), expected.model["fc1.weight"].read(), 0)
+    into = wrap(copy.deepcopy(a))
+    merged.load_into(into)
+    near(next(into.parameters()), expected.model["fc0.weight"].read(), 0)
+
+
+def test_a_spec_is_a_text_a_mapping_or_an_object():
+    a, b = made(MLP, 1), made(MLP, 2)
+    spec = fit.PermutationSpec.derive(ft.model_of(a))
+    text = spec.to_json()
+    text = text if isinstance(text, str) else json.dumps(text)
+    for given in (spec, text, json.loads(text)):
+        assert ft.match(a, b, spec=given).report.n_groups == 2
+
+
+def test_statistics_of_batch_norm_are_averaged():
+    a, b, given = made(ResNet, 1), made(ResNet, 2), batches(2, 12, 3, 8, 8)
+    a.bn1.num_batches_tracked.fill_(3), b.bn1.num_batches_tracked.fill_(5)
+    for call in (lambda: ft.match(a, b), lambda: ft.mudsc(a, b, given), lambda: ft.pleas(a, b, given)):
+        merged, into = call(), copy.deepcopy(a)
+        merged.load_into(into)
+        aligned = torch.as_tensor(merged.aligned["bn1.running_var"].read())
+        near(into.bn1.running_var, (a.bn1.running_var + aligned) / 2, 1e-6)
+        assert int(into.bn1.num_batches_tracked) == 3
 
 
 @pytest.mark.parametrize("kind, shape", [(MLP, (40, 6)), (ResNet, (12, 3, 8, 8))])
@@ -450,3 +493,6 @@ def test_batch_norm_is_measured_anew():
     ft.renew_batch_norm(net, given)
     near(net.bn1.running_mean, wanted, 1e-5)
     assert net.bn1.momentum == momentum and not net.bn1.training
+    with pytest.raises(libemr.InvalidArgument, match="there are no batches"):
+        ft.renew_batch_norm(net, [])
+    near(net.bn1.running_mean, wanted, 1e-5)

@@ -24,6 +24,7 @@ __all__ = ["Gram", "GramSite"]
 
 Widths = Union[int, Sequence[int]]
 SUFFIX: str = decode(lib.EMR_GRAM_SUFFIX)
+FED = (DType.F32, DType.F16, DType.BF16, DType.F64)
 
 
 @dataclass(frozen=True)
@@ -149,10 +150,12 @@ class Gram:
         """
         views = [arrays.view(array, what=f"the input of site {site!r}") for array in inputs]
         n_rows = _rows_of(site, views, self._n_models)
+        kept = _kept(site, keep, n_rows)
+        if any(view.dtype not in FED for view in views):
+            raise failed("EMR_EINVAL", f"site '{site}': activations are F32, F16, BF16 or F64")
         number = self._number(site, [view.shape[-1] for view in views])
         arena = Arena()
         rows = arena.structs("emr_activations", [{"data": v.pointer, "dtype": v.dtype} for v in views])
-        kept = _kept(site, keep, n_rows)
         with self._handle.use(alone=True) as gram:
             call(lib.emr_gram_feed, gram, number, rows, n_rows, kept.pointer if kept else ffi.NULL)
 

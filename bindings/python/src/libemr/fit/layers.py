@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import fnmatch
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Union
 
 from .._native import Arena
+from ..policy import glob_matches
 
 if TYPE_CHECKING:
     from .spec import PermutationSpec
@@ -40,7 +40,9 @@ def layers_of(layers: Layers) -> Sequence[Layer]:
 
 def layers_without(layers: Sequence[Layer], exclude: Sequence[str]) -> list[Layer]:
     """Those of weights that the merged model has."""
-    return [layer for layer in layers if not any(fnmatch.fnmatchcase(layer.weight, glob) for glob in exclude)]
+    if isinstance(exclude, str):
+        raise TypeError(f"exclude is a list of globs, not the text {exclude!r}")
+    return [layer for layer in layers if not any(glob_matches(glob, layer.weight) for glob in exclude)]
 
 
 def layer_structs(arena: Arena, layers: Sequence[Layer]) -> Any:

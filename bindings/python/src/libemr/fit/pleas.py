@@ -3,7 +3,6 @@ are solved."""
 
 from __future__ import annotations
 
-import fnmatch
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from typing import Union
@@ -11,6 +10,7 @@ from typing import Union
 from .._native import Arena, choice, failed, lib
 from ..dtypes import DType, DTypeLike
 from ..model import Model, ModelLike, as_model
+from ..policy import glob_matches
 from ..resources import Memory, Resources, Threads
 from .configuration import configured
 from .gram import Gram
@@ -90,8 +90,10 @@ def merged_pairs(spec: PermutationSpec, pairs: Pairs) -> dict[str, int]:
     """How many pairs of each group of units `pairs` means. Heads, and units in blocks, are merged whole."""
     groups = {g.name: g.n_units for g in spec.groups.values() if g.n_units and g.n_blocks == 1}
     found = dict(groups)
+    if not isinstance(pairs, Mapping):
+        raise TypeError(f'pairs are numbers by globs of groups, such as {{"*": 0.5}}, not {pairs!r}')
     for glob, number in pairs.items():
-        matched = [name for name in groups if fnmatch.fnmatchcase(name, glob)]
+        matched = [name for name in groups if glob_matches(glob, name)]
         if not matched:
             raise failed(
                 "EMR_ENOTFOUND",

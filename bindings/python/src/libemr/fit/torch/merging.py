@@ -23,7 +23,7 @@ from ..matching import MatchReport
 from ..permutation import Permutation
 from ..pleas import Pairs, merged_pairs
 from ..spec import PermutationSpec
-from .modules import Spec, find_layers, is_convolution, layers_or_spec, model_of, spec_of
+from .modules import Spec, bare, find_layers, is_convolution, layers_or_spec, model_of, spec_of
 from .running import Forward, run
 from .watching import Keep
 
@@ -55,6 +55,7 @@ class Merged:
     def load_into(self, module: torch.nn.Module, *, names: Names = None, strict: bool = True) -> None:
         """Writes the model into a module, in place. Where that is one of those that were merged, the models
         are closed then: they were made of its weights."""
+        module = bare(module)
         try:
             load_into(module, self.model, names=names, strict=strict)
         except Mismatch as error:
@@ -96,10 +97,15 @@ def regmean(
         keep: which rows count, as of `Watching`: padding does not.
         exclude, options: as of `libemr.fit.regmean`.
     """
+    if isinstance(modules, torch.nn.Module):
+        raise TypeError(
+            "modules is one module, not a list of them: regmean([a, b], [batches_of_a, batches_of_b])"
+        )
     if len(modules) != len(batches) or not modules:
         raise failed(
             "EMR_EINVAL", f"{len(modules)} modules and {len(batches)} lists of batches: one for each"
         )
+    modules = [bare(module) for module in modules]
     layers = layers_without(layers_of(layers_or_spec(spec, modules[0], names)), exclude)
     grams = []
     for module, own in zip(modules, batches):
@@ -124,11 +130,11 @@ class _Pair:
         threads: Threads,
         memory: Memory,
     ) -> None:
-        self.modules, self.names = (a, b), names
+        self.modules, self.names = (bare(a), bare(b)), names
         self.limits: dict[str, Any] = {"threads": threads, "memory": memory}
         self.models = [model_of(module, names) for module in self.modules]
-        self.spec = spec_of(spec, a, self.models[0])
-        layers = find_layers(a, self.spec.layers, names)
+        self.spec = spec_of(spec, self.modules[0], self.models[0])
+        layers = find_layers(self.modules[0], self.spec.layers, names)
         self.has_convolutions = any(is_convolution(layer) for layer in layers.values())
         self.sites = list(layers)
         self.group_sites = [site for site in self.spec.group_sites if site in layers]
@@ -185,8 +191,15 @@ def match(
 
 
 def _average(a: Model, b: Model, weight: float) -> Model:
+    """Of all floats, also BatchNorm's statistics; of integers, such as its counts, the first one's."""
     return combine(
-        "linear", None, {"a": a, "b": b}, weight={"a": 1 - weight, "b": weight}, combine_heads=True
+        "linear",
+        None,
+        {"a": a, "b": b},
+        weight={"a": 1 - weight, "b": weight},
+        merge=["*"],
+        private=[name for name in a if not a[name].dtype.is_float],
+        combine_heads=True,
     )
 
 

@@ -19,6 +19,7 @@ from ..spec import CONFIG, Config, PermutationSpec
 
 __all__ = [
     "Spec",
+    "bare",
     "config_of",
     "find_layers",
     "is_convolution",
@@ -29,6 +30,16 @@ __all__ = [
 ]
 
 Spec = Union[PermutationSpec, Mapping[str, Any], PathLike, None]
+
+
+def bare(module: torch.nn.Module) -> torch.nn.Module:
+    """A module without what `torch.compile` and data-parallel training put around it."""
+    if not isinstance(module, torch.nn.Module):
+        raise TypeError(f"a torch.nn.Module is needed, not a {type(module).__name__}")
+    if isinstance(module, (torch.nn.DataParallel, torch.nn.parallel.DistributedDataParallel)):
+        return bare(module.module)
+    inner = getattr(module, COMPILED[:-1], None)
+    return bare(inner) if isinstance(inner, torch.nn.Module) else module
 
 
 def model_of(module: torch.nn.Module, names: Names = None) -> Model:
@@ -59,8 +70,10 @@ def spec_of(spec: Spec, module: torch.nn.Module, model: Model, residual: bool = 
     """A spec that was given, or the one that is derived of the module."""
     if spec is None:
         return PermutationSpec.derive(model, config_of(module, model), residual=residual)
-    if isinstance(spec, (PermutationSpec, Mapping)):
-        return spec if isinstance(spec, PermutationSpec) else PermutationSpec(spec)
+    if isinstance(spec, PermutationSpec):
+        return spec
+    if isinstance(spec, Mapping) or (isinstance(spec, str) and spec.lstrip().startswith("{")):
+        return PermutationSpec(spec)
     return PermutationSpec.open(spec)
 
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from typing import Any, Optional
 
 import torch
+
+from ..._native import failed
 
 __all__ = ["Forward", "as_they_were", "called", "renew_batch_norm", "run"]
 
@@ -22,9 +25,19 @@ def run(modules: Sequence[torch.nn.Module], batches: Iterable[Any], forward: For
     with as_they_were(modules), torch.no_grad():
         for module in modules:
             module.eval()
-        for batch in batches:
+        for batch in _some(batches):
             for module in modules:
                 (forward or called)(module, batch)
+
+
+def _some(batches: Iterable[Any]) -> Iterator[Any]:
+    """The batches, of which there is one at least."""
+    rest = iter(batches)
+    for first in rest:
+        return chain([first], rest)
+    raise failed(
+        "EMR_EINVAL", "there are no batches; a generator gives its own only once: make a list of them"
+    )
 
 
 @contextmanager
@@ -57,6 +70,7 @@ def _moved(value: Any, device: torch.device | None) -> Any:
 def renew_batch_norm(module: torch.nn.Module, batches: Iterable[Any], forward: Forward = None) -> None:
     """Measures the running statistics of BatchNorm on a few batches, all of which count the same: those of
     merged models are wrong."""
+    batches = _some(batches)
     norms = [part for part in module.modules() if isinstance(part, torch.nn.modules.batchnorm._BatchNorm)]
     momenta = [norm.momentum for norm in norms]
     with as_they_were([module]), torch.no_grad():

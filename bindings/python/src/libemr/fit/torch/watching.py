@@ -14,7 +14,7 @@ from ...model import ModelLike, as_model
 from ...torch.targets import Names
 from ..gram import Gram
 from ..layers import Layers, layers_of
-from .modules import Spec, find_layers, is_convolution, layers_or_spec
+from .modules import Spec, bare, find_layers, is_convolution, layers_or_spec
 from .rows import Seen, kept_rows, pieces
 
 __all__ = ["Keep", "Watching"]
@@ -63,6 +63,7 @@ class Watching:
                 "EMR_EMISMATCH",
                 f"the gram is of {gram.n_models} models: as many modules are needed, and models if any",
             )
+        modules = tuple(bare(module) for module in modules)
         self._gram, self._modules = gram, modules
         layers = layers_of(layers_or_spec(spec, modules[0], names))
         known = dict.fromkeys(layer.site for layer in layers)

@@ -13,6 +13,7 @@ from ...model import Model
 from ...session import Destination, Part
 from ...torch.base import chosen, name_in
 from ...torch.targets import Names, find_targets
+from .modules import bare
 
 __all__ = ["destinations", "gradients_of", "pieces_of", "targets_of"]
 
@@ -21,12 +22,13 @@ ROOM = 8 << 20  # bytes that are on their way at a time
 
 def targets_of(module: torch.nn.Module, model: Model, names: Names, strict: bool) -> dict[str, torch.Tensor]:
     """A module's tensors, by the model's names; tied ones once."""
-    found = chosen(find_targets(module, names), model, "the merged model", strict=strict)
+    found = chosen(find_targets(bare(module), names), model, "the merged model", strict=strict)
     return {name: target.tensor for name, target in found.items()}
 
 
 def gradients_of(module: torch.nn.Module, model: Model, names: Names) -> Iterator[tuple[str, torch.Tensor]]:
     """The gradients of a module's parameters that have one, by the model's names; tied ones once."""
+    module = bare(module)
     owners: dict[int, list[torch.nn.Parameter]] = {}
     for parameter in module.parameters():
         if parameter.grad is not None and parameter.numel():
