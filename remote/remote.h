@@ -164,8 +164,8 @@ void remote_end_look(remote_file *file);
 emr_status remote_open(void *user, const char *name, emr_io *io, uint64_t *stamp, emr_error *error);
 
 /* source.c */
-emr_status remote_list(void *user, const char *folder, void (*found)(void *found_user, const char *name),
-                       void *found_user, emr_error *error);
+emr_status remote_list(void *user, const char *folder, emr_found_fn found, void *found_user,
+                       emr_error *error);
 emr_source_kind remote_kind(void *user, const char *name);
 
 #endif

@@ -3,7 +3,7 @@
 
 #include <stdio.h>
 
-enum { WAIT_FIRST = 250, WAIT_MOST = 8000 /* milliseconds */, PROGRESS = 1 << 16 };
+enum { WAIT_FIRST = 100, WAIT_MOST = 8000 /* milliseconds */, PROGRESS = 1 << 16 };
 
 bool remote_is_canceled(const emr_remote *r)
 {

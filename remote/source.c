@@ -85,8 +85,7 @@ static emr_status look_at_all(emr_remote *r, const char *folder, bool present[N_
     return status;
 }
 
-emr_status remote_list(void *user, const char *folder, void (*found)(void *found_user, const char *name),
-                       void *found_user, emr_error *error)
+emr_status remote_list(void *user, const char *folder, emr_found_fn found, void *found_user, emr_error *error)
 {
     emr_remote *r = user;
     bool present[N_USUAL];

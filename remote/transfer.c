@@ -58,7 +58,7 @@ static void judge_whole(transfer *t)
     if (t->is_look && a->has_length && !a->length)
         t->file->identity = a->identity; /* an empty file has no first byte */
     else
-        decide(t->outcome, REMOTE_NEVER, EMR_EUNSUPPORTED,
+        decide(t->outcome, REMOTE_NEVER, t->is_look ? EMR_EUNSUPPORTED : EMR_EIO,
                t->is_look ? "the server does not serve parts of a file (ranges), which is needed"
                           : "the server sent the whole file for a part: it has changed, or parts are not "
                             "served any more");
@@ -187,8 +187,11 @@ static void judge_failure(transfer *t, CURLcode code)
                REMOTE_REDIRECTS);
         return;
     case CURLE_UNSUPPORTED_PROTOCOL:
+    case CURLE_URL_MALFORMAT:
         decide(o, REMOTE_NEVER, EMR_EIO,
-               "the server leads to an address that is not followed (from https to https alone)");
+               t->answer.code
+                   ? "the server leads to an address that is not followed (from https to https alone)"
+                   : "it is no valid address");
         return;
     case CURLE_OPERATION_TIMEDOUT:
         decide(o, REMOTE_LATER, EMR_EIO, "no answer, or bytes that came too slowly");
@@ -199,8 +202,11 @@ static void judge_failure(transfer *t, CURLcode code)
     case CURLE_SEND_ERROR:
         decide(o, REMOTE_LATER, EMR_EIO, "the connection ended early");
         return;
-    case CURLE_COULDNT_RESOLVE_HOST:
+    case CURLE_COULDNT_RESOLVE_HOST: /* a name that was never there is misspelt */
     case CURLE_COULDNT_RESOLVE_PROXY:
+        decide(o, t->is_look ? REMOTE_NEVER : REMOTE_LATER, EMR_EIO, "no connection: %s",
+               curl_easy_strerror(code));
+        return;
     case CURLE_COULDNT_CONNECT:
     case CURLE_SSL_CONNECT_ERROR:
         decide(o, REMOTE_LATER, EMR_EIO, "no connection: %s", curl_easy_strerror(code));

@@ -57,6 +57,8 @@ enum {
     EMR_SOURCE_KIND_FOLDER = 3
 };
 
+typedef void (*emr_found_fn)(void *user, const char *name);
+
 /* Files by name that are not those of the file system: a host's own storage, or another machine's
  * (emr/remote/remote.h). All four members are needed.
  * - Names are made of the one that a call was given: what comes before its last '/', and the name of a file
@@ -66,14 +68,14 @@ enum {
 typedef struct emr_source {
     size_t size;
     void *user;
-    /* A file to read: fills *io, which is zero but for its size, and *stamp, a number that differs where the
-     * file has changed. A file may be opened and closed often, and several times at a time. */
+    /* A file to read: sets members of *io, which has the library's size and is zero else, and *stamp, a number
+     * that differs where the file has changed. It may be opened and closed often, and several times at a time. */
     emr_status (*open)(void *user, const char *name, emr_io *io, uint64_t *stamp, emr_error *error);
     void (*close)(void *user, emr_io *io);
     emr_source_kind (*kind)(void *user, const char *name);
-    /* Calls `found` with the name, without what comes before it, of each file in a folder. */
-    emr_status (*list)(void *user, const char *folder, void (*found)(void *found_user, const char *name),
-                       void *found_user, emr_error *error);
+    /* Calls `found` with the name of each file in a folder, without the folder's. */
+    emr_status (*list)(void *user, const char *folder, emr_found_fn found, void *found_user,
+                       emr_error *error);
 } emr_source;
 
 /* A file. */

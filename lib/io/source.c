@@ -69,8 +69,8 @@ emr_path_kind emr_source_kind_of(const emr_source *source, const char *path)
     return kind < sizeof kinds / sizeof kinds[0] ? kinds[kind] : EMR_PATH_OTHER;
 }
 
-emr_status emr_source_list(const emr_source *source, const char *directory,
-                           void (*found)(void *user, const char *name), void *user, emr_error *why)
+emr_status emr_source_list(const emr_source *source, const char *directory, emr_found_fn found, void *user,
+                           emr_error *why)
 {
     emr_error ignored;
     emr_error *into = why ? why : &ignored;

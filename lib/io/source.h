@@ -22,7 +22,7 @@ const emr_io *emr_source_io(const emr_source_file *file);
 void emr_source_close(emr_source_file *file);
 
 emr_path_kind emr_source_kind_of(const emr_source *source, const char *path);
-emr_status emr_source_list(const emr_source *source, const char *directory,
-                           void (*found)(void *user, const char *name), void *user, emr_error *why);
+emr_status emr_source_list(const emr_source *source, const char *directory, emr_found_fn found, void *user,
+                           emr_error *why);
 
 #endif

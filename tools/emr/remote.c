@@ -154,6 +154,11 @@ emr_status remote_source(const emr_source **source, const char *path, emr_error 
     return status;
 }
 
+int shown_length(const char *path)
+{
+    return (int)(is_address(path) ? strcspn(path, "?") : strlen(path));
+}
+
 void close_remote(void)
 {
     emr_remote_destroy(&remote);

@@ -16,6 +16,11 @@ emr_status remote_source(const emr_source **source, const char *path, emr_error 
                          "this build reads no addresses (it was made without libcurl, -Dremote=disabled)");
 }
 
+int shown_length(const char *path)
+{
+    return (int)(is_address(path) ? strcspn(path, "?") : strlen(path));
+}
+
 void close_remote(void)
 {
 }

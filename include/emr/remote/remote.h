@@ -17,7 +17,7 @@
  *   the answers 408, 429, 500, 502, 503 and 504.
  * - Redirects are followed five times at most, from https to https alone, and never for s3. An address may not hold a user or
  *   a password; what stands behind its '?' is not in messages.
- * - The server has to answer ranges of bytes: EMR_EUNSUPPORTED, as the reason of EMR_EIO, where it does not.
+ * - The server has to answer ranges of bytes; one that does not is refused.
  * - A folder is an address that ends in '/'. Servers list none, so the names are tried that loaders know: model.safetensors, its
  *   index and the same of adapters and diffusers, config.json and the usual files of tokenizers. Other weights are named by
  *   their own address.
@@ -36,7 +36,7 @@ typedef struct emr_remote emr_remote;
 typedef struct emr_remote_options {
     size_t size;
     uint32_t connections;     /* at a time, each with a thread; 0: 4; at most 64 */
-    uint32_t tries;           /* of a request that fails for a while, the first one included; 0: 5 */
+    uint32_t tries;           /* of a request that fails for a while, the first one included; 0: 8 */
     uint32_t stall_seconds;   /* a request that brings less than 1 KiB/s for so long has failed; 0: 30 */
     uint32_t use_environment; /* non-zero: proxies are those that libcurl finds in the environment */
     uint64_t ahead_bytes;     /* memory for what is read ahead, of all files together; 0: 24 MiB */
