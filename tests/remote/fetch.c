@@ -1,8 +1,8 @@
 /* fetch.c - a file by its address, as a host reads it: for the tests, which set what the program does not offer, and for the
  * benchmark.
  *
- *     fetch ADDRESS [connections=N] [tries=N] [stall=SECONDS] [ahead=BYTES] [piece=BYTES] [way=front|back|random|tiny] [quiet=1]
- *           [cancel=MILLISECONDS] [twice=1] [pause=SECONDS] [certificates=FILE] [endpoint=.. region=.. key=.. secret=.. token=..]
+ *     fetch ADDRESS [connections=N] [tries=N] [stall=SECONDS] [ahead=BYTES] [piece=BYTES] [way=front|back|random] [quiet=1]
+ *           [readers=THREADS] [cancel=MILLISECONDS] [twice=1] [pause=SECONDS] [certificates=FILE] [endpoint=.. region=.. key=.. secret=.. token=..]
  *
  * Writes the bytes to standard output, and on failure the sentence to standard error. */
 #define _POSIX_C_SOURCE 200809L
@@ -10,6 +10,7 @@
 #include <emr/emr.h>
 #include <emr/remote/remote.h>
 
+#include <pthread.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -58,23 +59,64 @@ static size_t piece_at(const char *way, size_t i, size_t n)
     return i;
 }
 
+/* What each of several threads reads: every n-th piece. */
+typedef struct reader {
+    const emr_io *io;
+    char *all; /* NULL: what is read is thrown away */
+    const char *way;
+    uint64_t bytes;
+    size_t piece, first, step;
+    unsigned pause;
+    emr_status status;
+    emr_error error;
+} reader;
+
+static void *read_pieces(void *user)
+{
+    reader *r = user;
+    size_t n = (size_t)((r->bytes + r->piece - 1) / r->piece);
+    char *thrown = r->all ? NULL : malloc(r->piece);
+    for (size_t i = r->first; i < n && !r->status; i += r->step) {
+        uint64_t offset = (uint64_t)piece_at(r->way, i, n) * r->piece;
+        size_t some = r->bytes - offset < r->piece ? (size_t)(r->bytes - offset) : r->piece;
+        if (i == n / 2)
+            sleep(r->pause);
+        r->status = r->io->read(r->io->user, offset, r->all ? r->all + offset : thrown, some, &r->error);
+    }
+    free(thrown);
+    return NULL;
+}
+
 static emr_status read_all(const emr_io *io, int argc, char **argv, emr_error *error)
 {
+    enum { READERS = 16 };
+    pthread_t threads[READERS];
+    reader readers[READERS];
     uint64_t bytes = 0;
     emr_status status = io->length(io->user, &bytes, error);
-    size_t piece = number(argc, argv, "piece", 4u << 20), n = (size_t)((bytes + piece - 1) / piece);
-    bool is_quiet = number(argc, argv, "quiet", 0) != 0;
-    char *all = status ? NULL : malloc((is_quiet ? piece : (size_t)bytes) + 1);
-    if (!all)
-        return status ? status : EMR_ENOMEM;
+    size_t n = number(argc, argv, "readers", 1);
+    bool started = !status;
+    char *all = number(argc, argv, "quiet", 0) ? NULL : malloc((size_t)bytes + 1);
     for (size_t i = 0; i < n && !status; i++) {
-        uint64_t offset = (uint64_t)piece_at(text(argc, argv, "way"), i, n) * piece;
-        size_t some = bytes - offset < piece ? (size_t)(bytes - offset) : piece;
-        if (i == n / 2)
-            sleep((unsigned)number(argc, argv, "pause", 0));
-        status = io->read(io->user, offset, is_quiet ? all : all + offset, some, error);
+        readers[i] = (reader){.io = io,
+                              .all = all,
+                              .way = text(argc, argv, "way"),
+                              .bytes = bytes,
+                              .piece = number(argc, argv, "piece", 4u << 20),
+                              .first = i,
+                              .step = n,
+                              .pause = (unsigned)number(argc, argv, "pause", 0)};
+        if (pthread_create(&threads[i], NULL, read_pieces, &readers[i]))
+            exit(2);
     }
-    if (!status && !is_quiet)
+    for (size_t i = 0; i < n && started; i++) {
+        pthread_join(threads[i], NULL);
+        if (!status && readers[i].status) {
+            status = readers[i].status;
+            *error = readers[i].error;
+        }
+    }
+    if (!status && all)
         fwrite(all, 1, (size_t)bytes, stdout);
     free(all);
     return status;

@@ -61,6 +61,14 @@ def test_bytes_are_the_files_in_whatever_order_they_are_read(server, data):
 
 
 @with_faults
+def test_several_threads_may_read(server, data):
+    for way in ("front", "random"):
+        for piece in (20_000, 300_000):
+            got = fetch(f"{server.address}/drop/x" if piece > 20_000 else f"{server.address}/ok/x", way=way, piece=piece, readers=7)
+            assert got == data, (way, piece)
+
+
+@with_faults
 def test_small_files_and_empty_ones(server, data):
     for size in (0, 1, 16383, 16384, 16385, 1 << 20, (1 << 20) + 16384):
         small = noise("www/ok/small", size)
