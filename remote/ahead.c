@@ -1,5 +1,5 @@
-/* ahead.c - see remote.h. Files that are read side by side share the blocks evenly; what was read to its end is free again, and
- * so is what nobody came for in a while. */
+/* ahead.c - see remote.h. Files that are read side by side share the blocks evenly; what was read to its
+ * end is free again, and so is what nobody came for in a while. */
 #include "remote.h"
 
 #include <stdlib.h>

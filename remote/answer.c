@@ -1,4 +1,5 @@
-/* answer.c - what the lines of an answer's header say. A new status line begins a new answer: of a redirect, the last one counts. */
+/* answer.c - what the lines of an answer's header say. A new status line begins a new answer: of a
+ * redirect, the last one counts. */
 #include "remote.h"
 
 #include <string.h>

@@ -1,5 +1,6 @@
-/* file.c - the emr_io of one file. A read is put together from its end to its beginning: what nobody has asked for yet is asked for
- * at once, over several connections and right into its place, and what was read ahead is copied. */
+/* file.c - the emr_io of one file. A read is put together from its end to its beginning: what nobody has
+ * asked for yet is asked for at once, over several connections and right into its place, and what was read
+ * ahead is copied. */
 #include "remote.h"
 
 #include <stdlib.h>

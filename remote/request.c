@@ -1,4 +1,5 @@
-/* request.c - a chain of jobs, until it is done or there is no hope: what fails for a while is tried again from where it ended. */
+/* request.c - a chain of jobs, until it is done or there is no hope: what fails for a while is tried again
+ * from where it ended. */
 #include "remote.h"
 
 #include <stdio.h>

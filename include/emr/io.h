@@ -68,8 +68,9 @@ typedef void (*emr_found_fn)(void *user, const char *name);
 typedef struct emr_source {
     size_t size;
     void *user;
-    /* A file to read: sets members of *io, which has the library's size and is zero else, and *stamp, a number
-     * that differs where the file has changed. It may be opened and closed often, and several times at a time. */
+    /* A file to read: sets members of *io, which has the library's size and is zero else, and *stamp, a
+     * number that differs where the file has changed. It may be opened and closed often, and several times
+     * at a time. */
     emr_status (*open)(void *user, const char *name, emr_io *io, uint64_t *stamp, emr_error *error);
     void (*close)(void *user, emr_io *io);
     emr_source_kind (*kind)(void *user, const char *name);

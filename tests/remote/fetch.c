@@ -1,8 +1,11 @@
-/* fetch.c - a file by its address, as a host reads it: for the tests, which set what the program does not offer, and for the
- * benchmark.
+/* fetch.c - a file by its address, as a host reads it: for the tests, which set what the program does not
+ * offer, and for the benchmark.
  *
- *     fetch ADDRESS [connections=N] [tries=N] [stall=SECONDS] [ahead=BYTES] [piece=BYTES] [way=front|back|random] [quiet=1]
- *           [readers=THREADS] [cancel=MILLISECONDS] [twice=1] [pause=SECONDS] [certificates=FILE] [endpoint=.. region=.. key=.. secret=.. token=..]
+ *     fetch ADDRESS [NAME=VALUE]...
+ *
+ * connections, tries, stall (seconds), ahead (bytes), certificates, endpoint, region, key, secret, token: the
+ * options; piece (bytes of a read), way (front, back, random), readers (threads), pause (seconds, in the middle),
+ * cancel (after milliseconds), twice, quiet (the seconds that it took instead of the bytes).
  *
  * Writes the bytes to standard output, and on failure the sentence to standard error. */
 #define _POSIX_C_SOURCE 200809L

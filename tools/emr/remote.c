@@ -1,5 +1,6 @@
-/* remote.c - checkpoints by their address. Credentials for s3 are found as its other programs find them: in the environment, then
- * in a profile of ~/.aws/credentials and ~/.aws/config. They go to libemr-remote and nowhere else. */
+/* remote.c - checkpoints by their address. Credentials for s3 are found as its other programs find them:
+ * in the environment, then in a profile of ~/.aws/credentials and ~/.aws/config. They go to libemr-remote
+ * and nowhere else. */
 #define _POSIX_C_SOURCE 200809L
 
 #include "remote.h"
@@ -64,7 +65,8 @@ static void keep_setting(profile *p, const char *key, const char *value)
             *known[i].value = strdup(value);
 }
 
-/* Sections are [NAME], in the other file [profile NAME]. Lines that belong to a setting above are indented, and passed over. */
+/* Sections are [NAME], in the other file [profile NAME]. Lines that belong to a setting above are
+ * indented, and passed over. */
 static void read_profile(profile *p, const char *path, const char *name)
 {
     FILE *file = path ? fopen(path, "re") : NULL;

@@ -1,26 +1,27 @@
-/* remote.h - checkpoints that are read from where they lie: https://, http:// and s3://, part by part, by libcurl. A library of
- * its own, libemr-remote: libemr neither needs it nor knows of it.
+/* remote.h - checkpoints that are read from where they lie: https://, http:// and s3://, part by part, by
+ * libcurl. A library of its own, libemr-remote: libemr neither needs it nor knows of it.
  *
  *     emr_remote_create(&remote, NULL, &error);
  *     emr_checkpoint_read_options options = EMR_INIT(emr_checkpoint_read_options);
  *     options.source = emr_remote_source(remote);
- *     emr_checkpoint_open(&model, "https://example.org/french/", &options, &error); // also FILE.safetensors, an index
+ *     emr_checkpoint_open(&model, "https://example.org/french/", &options, &error); // or a file
  *     ...
  *     emr_model_destroy(&model);
  *     emr_remote_destroy(&remote);
  *
- * Nothing is written to a disk. What will be read soon is fetched ahead, over several connections, into memory that is bounded.
+ * Nothing is written to a disk. What will be read soon is fetched ahead, over several connections, into
+ * memory that is bounded.
  *
- * - A file is the one that was looked at first, until the remote is destroyed: its length and its ETag, or time of change, go with
- *   every request, and one that changes fails the call that reads it (EMR_EIO).
- * - What fails for a while is tried again, after a wait that doubles: no connection, a connection that ends early or stalls, and
- *   the answers 408, 429, 500, 502, 503 and 504.
- * - Redirects are followed five times at most, from https to https alone, and never for s3. An address may not hold a user or
- *   a password; what stands behind its '?' is not in messages.
+ * - A file is the one that was looked at first, until the remote is destroyed: its length and its ETag, or
+ *   time of change, go with every request, and one that changes fails the call that reads it (EMR_EIO).
+ * - What fails for a while is tried again, after a wait that doubles: no connection, a connection that
+ *   ends early or stalls, and the answers 408, 429, 500, 502, 503 and 504.
+ * - Redirects are followed five times at most, from https to https alone, and never for s3. An address may
+ *   not hold a user or a password; what stands behind its '?' is not in messages.
  * - The server has to answer ranges of bytes; one that does not is refused.
- * - A folder is an address that ends in '/'. Servers list none, so the names are tried that loaders know: model.safetensors, its
- *   index and the same of adapters and diffusers, config.json and the usual files of tokenizers. Other weights are named by
- *   their own address.
+ * - A folder is an address that ends in '/'. Servers list none, so the names are tried that loaders know:
+ *   model.safetensors, its index and the same of adapters and diffusers, config.json and the usual files
+ *   of tokenizers. Other weights are named by their own address.
  * - All functions may be called from several threads. Memory is malloc's, as libcurl's is. */
 #ifndef EMR_REMOTE_REMOTE_H
 #define EMR_REMOTE_REMOTE_H
@@ -52,8 +53,8 @@ typedef struct emr_remote_options {
 
 EMR_BEGIN_DECLS
 
-/* Connects to nothing yet. NULL options: all defaults. The first call in a process initialises libcurl; before its version 7.84
- * no other thread may use it meanwhile. */
+/* Connects to nothing yet. NULL options: all defaults. The first call in a process initialises libcurl;
+ * before its version 7.84 no other thread may use it meanwhile. */
 EMR_API emr_status emr_remote_create(emr_remote **remote, const emr_remote_options *options,
                                      emr_error *error);
 
