@@ -31,6 +31,7 @@ need_library libzstd libzstd-dev
 need_library libxxhash libxxhash-dev
 need_library jansson libjansson-dev
 need_library yaml-0.1 libyaml-dev
+need_library libcurl libcurl4-openssl-dev
 need_library cmocka libcmocka-dev
 need_library lapack liblapack-dev
 

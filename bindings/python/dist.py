@@ -13,6 +13,7 @@ PARTS = [
     "include",
     "lib",
     "fit",
+    "remote",
     "tools/emr",
     "tests/checks/declarations.py",
 ]

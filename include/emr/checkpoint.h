@@ -52,6 +52,7 @@ typedef struct emr_checkpoint_read_options {
                             or an index. With `dequantise`, config.json loses its quantization_config if no
                             tensor of integers shorter than 64 bits or of 8-bit floats is left. */
     uint32_t reserved;
+    const emr_source *source; /* emr_checkpoint_open: whose files the path names. NULL: the file system's */
 } emr_checkpoint_read_options;
 
 /* Zero means the default. */

@@ -241,6 +241,7 @@ using method_parameter = emr_method_parameter;
 using method_stage = detail::sized<emr_method_stage>;
 using method = detail::sized<emr_method>;
 using file_options = detail::sized<emr_file_options>;
+using source = detail::sized<emr_source>;
 using pool_options = detail::sized<emr_pool_options>;
 using checkpoint_read_options = detail::sized<emr_checkpoint_read_options>;
 using agree_options = detail::sized<emr_agree_options>;

@@ -48,6 +48,37 @@ typedef struct emr_io {
     void (*will_need)(void *user, uint64_t offset, uint64_t n);
 } emr_io;
 
+/* What a name is to an emr_source. */
+typedef uint32_t emr_source_kind;
+enum {
+    EMR_SOURCE_KIND_UNKNOWN = 0, /* to open it will say why */
+    EMR_SOURCE_KIND_ABSENT = 1,
+    EMR_SOURCE_KIND_FILE = 2,
+    EMR_SOURCE_KIND_FOLDER = 3
+};
+
+typedef void (*emr_found_fn)(void *user, const char *name);
+
+/* Files by name that are not those of the file system: a host's own storage, or another machine's
+ * (emr/remote/remote.h). All four members are needed.
+ * - Names are made of the one that a call was given: what comes before its last '/', and the name of a file
+ *   beside it. A folder's own name ends in '/'.
+ * - The struct is copied; `user` is borrowed until what was opened from it is destroyed.
+ * - Callbacks may come from several threads, and fail as those of emr_io do. */
+typedef struct emr_source {
+    size_t size;
+    void *user;
+    /* A file to read: sets members of *io, which has the library's size and is zero else, and *stamp, a
+     * number that differs where the file has changed. It may be opened and closed often, and several times
+     * at a time. */
+    emr_status (*open)(void *user, const char *name, emr_io *io, uint64_t *stamp, emr_error *error);
+    void (*close)(void *user, emr_io *io);
+    emr_source_kind (*kind)(void *user, const char *name);
+    /* Calls `found` with the name of each file in a folder, without the folder's. */
+    emr_status (*list)(void *user, const char *folder, emr_found_fn found, void *found_user,
+                       emr_error *error);
+} emr_source;
+
 /* A file. */
 typedef struct emr_file emr_file;
 

@@ -4,7 +4,7 @@
 
 #include "checkpoint/bytes.h"
 #include "checkpoint/json.h"
-#include "system/system.h"
+#include "io/source.h"
 
 #include <string.h>
 
@@ -49,27 +49,26 @@ static emr_status take_config(emr_model *m, char *text, size_t n, const char *pa
     return status;
 }
 
-emr_status emr_adapter_load(emr_model *m, const char *path, emr_error *error)
+emr_status emr_adapter_load(emr_model *m, const emr_source *source, const char *path, emr_error *error)
 {
-    size_t directory = directory_length(path), n;
-    char *text = NULL;
-    uint64_t stamp;
+    size_t directory = directory_length(path);
+    emr_text text;
     if (strcmp(path + directory, EMR_ADAPTER_STEM ".safetensors") != 0)
         return EMR_OK;
     char *beside = emr_join_strings(&m->allocator, path, directory, EMR_ADAPTER_CONFIG);
     if (!beside)
         return emr_no_memory(error, path);
     emr_status status = EMR_OK;
-    if (emr_system_kind(beside, NULL) !=
+    if (emr_source_kind_of(source, beside) !=
         EMR_PATH_ABSENT) { /* a link that leads nowhere is not as good as none */
-        status = emr_read_text(&m->allocator, beside, EMR_ADAPTER_CONFIG_MAX, &text, &n, &stamp, error);
+        status = emr_read_text(&text, source, &m->allocator, beside, EMR_ADAPTER_CONFIG_MAX, error);
         if (status == EMR_ELIMIT)
             status = fail_too_long(beside, error);
         if (!status)
-            status = take_config(m, text, n, beside, error);
+            status = take_config(m, text.bytes, text.n, beside, error);
         if (!status)
-            m->stamp = m->stamp * 31 + stamp;
-        emr_release(&m->allocator, text);
+            m->stamp = m->stamp * 31 + text.stamp;
+        emr_release(&m->allocator, text.bytes);
     }
     emr_release(&m->allocator, beside);
     return status;

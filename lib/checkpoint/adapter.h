@@ -13,7 +13,7 @@
 
 /* After a safetensors file was opened: if it is called adapter_model.safetensors and a configuration lies
  * beside it, this becomes the model's, instead of one in the file's own metadata. */
-emr_status emr_adapter_load(emr_model *model, const char *path, emr_error *error);
+emr_status emr_adapter_load(emr_model *model, const emr_source *source, const char *path, emr_error *error);
 
 /* Where weights are written to STEM.safetensors: if that is an adapter's name and the model has a configuration,
  * writes this to one more output beside them. `n_files` is the number of shards, of which PEFT reads one. */

@@ -3,7 +3,7 @@
 
 #include "checkpoint/foreign.h"
 #include "core/error.h"
-#include "io/file.h"
+#include "io/source.h"
 
 emr_status emr_bytes_length(const emr_io *io, const char *path, uint64_t *bytes, emr_error *error)
 {
@@ -31,7 +31,7 @@ emr_status emr_bytes_write(const emr_io *io, const char *path, const void *sourc
 }
 
 static emr_status read_all_bytes(const emr_io *io, const emr_allocator *allocator, const char *path,
-                                 uint64_t most, char **text, size_t *n, emr_error *error)
+                                 uint64_t most, emr_text *text, emr_error *error)
 {
     uint64_t bytes;
     emr_status status = emr_bytes_length(io, path, &bytes, error);
@@ -39,32 +39,29 @@ static emr_status read_all_bytes(const emr_io *io, const emr_allocator *allocato
         status = EMR_ELIMIT;
     if (status)
         return status;
-    *text = emr_allocate(allocator, (size_t)bytes);
-    if (!*text)
+    text->bytes = emr_allocate(allocator, (size_t)bytes);
+    if (!text->bytes)
         return emr_no_memory(error, path);
-    *n = (size_t)bytes;
-    return emr_bytes_read(io, path, 0, *text, *n, error);
+    text->n = (size_t)bytes;
+    return emr_bytes_read(io, path, 0, text->bytes, text->n, error);
 }
 
-emr_status emr_read_text(const emr_allocator *allocator, const char *path, uint64_t most, char **text,
-                         size_t *n, uint64_t *stamp, emr_error *error)
+emr_status emr_read_text(emr_text *text, const emr_source *source, const emr_allocator *allocator,
+                         const char *path, uint64_t most, emr_error *error)
 {
     const emr_file_options options = {.size = sizeof options, .allocator = allocator};
-    emr_file *file;
-    *text = NULL;
-    *n = 0;
-    emr_status status = emr_file_open(&file, path, &options, error);
+    emr_source_file file;
+    *text = (emr_text){.bytes = NULL};
+    emr_status status = emr_source_open(&file, source, path, &options, &text->stamp, error);
     if (status)
         return status;
-    status = read_all_bytes(emr_file_io(file), allocator, path, most, text, n, error);
-    if (!status && emr_is_lfs_pointer(*text, *n))
+    status = read_all_bytes(emr_source_io(&file), allocator, path, most, text, error);
+    if (!status && emr_is_lfs_pointer(text->bytes, text->n))
         status = emr_lfs_refuse(path, error);
-    if (!status && stamp)
-        *stamp = emr_file_stamp(file);
-    emr_file_close(&file);
+    emr_source_close(&file);
     if (status) {
-        emr_release(allocator, *text);
-        *text = NULL;
+        emr_release(allocator, text->bytes);
+        text->bytes = NULL;
     }
     return status;
 }

@@ -15,8 +15,13 @@ emr_status emr_bytes_write(const emr_io *io, const char *path, const void *sourc
                            emr_error *error);
 
 /* A small file, whole: at most `most` bytes (EMR_ELIMIT without a sentence), in memory of the allocator; and its
- * stamp, unless NULL. */
-emr_status emr_read_text(const emr_allocator *allocator, const char *path, uint64_t most, char **text,
-                         size_t *n, uint64_t *stamp, emr_error *error);
+ * stamp. `source` is NULL for the file system. */
+typedef struct emr_text {
+    char *bytes; /* NULL after a failure */
+    size_t n;
+    uint64_t stamp;
+} emr_text;
+emr_status emr_read_text(emr_text *text, const emr_source *source, const emr_allocator *allocator,
+                         const char *path, uint64_t most, emr_error *error);
 
 #endif

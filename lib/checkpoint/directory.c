@@ -27,7 +27,7 @@
 #include "checkpoint/side_names.h"
 #include "checkpoint/sort.h"
 #include "checkpoint/weights_name.h"
-#include "system/system.h"
+#include "io/source.h"
 
 #include <string.h>
 
@@ -43,6 +43,7 @@ typedef struct weights_file {
 
 typedef struct listing {
     const emr_allocator *allocator;
+    const emr_source *source;
     weights_file *files; /* pickles come last */
     size_t n, n_pickles, capacity;
     emr_rank_parts parts, pickled_parts;
@@ -120,11 +121,12 @@ static void free_listing(listing *l)
     emr_release(l->allocator, l->files);
 }
 
-static emr_status read_listing(listing *l, const char *path, const emr_allocator *a, emr_error *error)
+static emr_status read_listing(listing *l, const emr_source *source, const char *path, const emr_allocator *a,
+                               emr_error *error)
 {
     emr_error why;
-    *l = (listing){.allocator = a};
-    emr_status status = emr_system_list(path, note_entry, l, &why);
+    *l = (listing){.allocator = a, .source = source};
+    emr_status status = emr_source_list(source, path, note_entry, l, &why);
     if (status)
         return emr_fail_because(error, status, &why, "%F: the directory cannot be read", path);
     emr_sort(l->files, l->n, sizeof *l->files, by_model);
@@ -250,7 +252,7 @@ static emr_status check_pipeline(const listing *l, const char *path, emr_error *
 {
     emr_word_list words = {.most = 6};
     emr_status status =
-        l->pipeline ? emr_folders_find(&words, path, l->pipeline, l->allocator, error) : EMR_OK;
+        l->pipeline ? emr_folders_find(&words, l->source, path, l->pipeline, l->allocator, error) : EMR_OK;
     if (status || !words.n)
         return status;
     for (group g = group_at(l, 0); g.n; g = next_group(l, &g))
@@ -278,14 +280,14 @@ static emr_status refuse_empty(const listing *l, const char *path, emr_error *er
         return emr_pickles_refuse(path, error);
     if (l->n_pickles)
         return emr_pickle_refuse(path, l->files[l->n - l->n_pickles].name, error);
-    emr_status status = emr_folders_find(&words, path, NULL, l->allocator, error);
+    emr_status status = emr_folders_find(&words, l->source, path, NULL, l->allocator, error);
     if (status)
         return status;
     return words.n ? emr_fail(error, EMR_EFORMAT,
                               "%F: no .safetensors file and no .gguf file lies in this directory, but in its "
                               "folders: %s: give the path of one",
                               path, emr_word_list_end(&words))
-                   : emr_folder_kinds_refuse(path, error);
+                   : emr_folder_kinds_refuse(l->source, path, error);
 }
 
 /* What lies in the directory itself; *next is another one to look into instead. */
@@ -303,16 +305,17 @@ static emr_status load_listed(emr_model *m, const listing *l, const char *path, 
     return status || (next && *next) ? status : refuse_empty(l, path, error);
 }
 
-emr_status emr_directory_load(emr_model *m, const char *path, emr_add_file load_file, emr_add_file add_shard,
-                              emr_error *error)
+emr_status emr_directory_load(emr_model *m, const emr_source *source, const char *path,
+                              emr_add_file load_file, emr_add_file add_shard, emr_error *error)
 {
     char *followed = NULL, *next = NULL;
     for (unsigned n = 0;; n++) {
         const char *here = followed ? followed : path;
         listing l;
-        emr_status status = read_listing(&l, here, &m->allocator, error);
+        emr_status status = read_listing(&l, source, here, &m->allocator, error);
         if (!status)
-            status = load_listed(m, &l, here, n < FOLLOWED_MAX ? &next : NULL, load_file, add_shard, error);
+            status = load_listed(m, &l, here, n < FOLLOWED_MAX && !source ? &next : NULL, load_file,
+                                 add_shard, error);
         free_listing(&l);
         emr_release(&m->allocator, followed);
         if (!next)

@@ -3,7 +3,7 @@
 
 #include "checkpoint/word_list.h"
 #include "core/error.h"
-#include "system/system.h"
+#include "io/source.h"
 
 #include <stdbool.h>
 #include <string.h>
@@ -120,11 +120,11 @@ static void note_name(void *user, const char *name)
     }
 }
 
-emr_status emr_folder_kinds_refuse(const char *path, emr_error *error)
+emr_status emr_folder_kinds_refuse(const emr_source *source, const char *path, emr_error *error)
 {
     kind_look look = {.kind = N_KINDS};
     emr_word_list words = {.n = 0};
-    (void)emr_system_list(path, note_name, &look, NULL);
+    (void)emr_source_list(source, path, note_name, &look, NULL);
     if (look.kind < N_KINDS)
         return emr_fail(error, EMR_EUNSUPPORTED, "%F: '%s' belongs to %s", path, look.sign,
                         kinds[look.kind].what);

@@ -2,9 +2,9 @@
 #ifndef EMR_CHECKPOINT_FOLDER_KINDS_H
 #define EMR_CHECKPOINT_FOLDER_KINDS_H
 
-#include "emr/status.h"
+#include "emr/io.h"
 
 /* Fails with a sentence. */
-emr_status emr_folder_kinds_refuse(const char *path, emr_error *error);
+emr_status emr_folder_kinds_refuse(const emr_source *source, const char *path, emr_error *error);
 
 #endif

@@ -4,7 +4,7 @@
 #include "checkpoint/gguf_bytes.h"
 #include "checkpoint/shard_name.h"
 #include "core/bytes.h"
-#include "system/system.h"
+#include "io/source.h"
 
 #include <string.h>
 
@@ -105,7 +105,7 @@ static emr_status open_part(split_model *s, uint64_t number, emr_error *error)
     if (!path)
         return emr_no_memory(error, s->path);
     emr_status status = s->open(s->model, path, &io, &name, error);
-    if (status && emr_system_kind(path, NULL) == EMR_PATH_ABSENT)
+    if (status && emr_source_kind_of(s->options->source, path) == EMR_PATH_ABSENT)
         emr_fail(error, status,
                  "%F: this file is absent: it is number %u of the %u files of the GGUF model that '%s' is "
                  "one of",

@@ -8,7 +8,7 @@
 #include "checkpoint/side_files.h"
 #include "checkpoint/weights_name.h"
 #include "io/files.h"
-#include "system/system.h"
+#include "io/source.h"
 
 #include <string.h>
 
@@ -19,6 +19,7 @@ typedef struct opened_model {
     const char *weights; /* the file that was opened last */
     char *index;         /* by which they were found, whose shards may lie in folders; or NULL */
     emr_side_file *side;
+    emr_source source; /* options.source, where there is one */
     emr_checkpoint_read_options options;
 } opened_model;
 
@@ -51,7 +52,7 @@ static emr_status add_shard(emr_model *m, const char *path, emr_error *error)
     emr_status status = open_for_model(m, path, &file, error);
     if (!status)
         status = emr_safetensors_load(m, file.io, file.path, &o->options, error);
-    return status ? status : emr_adapter_load(m, file.path, error);
+    return status ? status : emr_adapter_load(m, o->options.source, file.path, error);
 }
 
 static emr_status open_gguf_part(emr_model *m, const char *path, const emr_io **io, const char **name,
@@ -83,14 +84,15 @@ static emr_status add_file(emr_model *m, const char *path, emr_error *error)
     if (emr_weights_name_read(emr_system_file_name(path)).gguf || emr_gguf_is_it(file.io))
         return add_gguf(m, &file, error);
     status = emr_safetensors_load(m, file.io, file.path, &o->options, error);
-    return status ? status : emr_adapter_load(m, file.path, error);
+    return status ? status : emr_adapter_load(m, o->options.source, file.path, error);
 }
 
 static emr_status load_index(emr_model *m, const char *path, emr_error *error)
 {
     opened_model *o = m->options.user;
     o->index = emr_copy_string(&o->allocator, path);
-    return o->index ? emr_shard_index_load(m, path, add_shard, error) : emr_no_memory(error, path);
+    return o->index ? emr_shard_index_load(m, o->options.source, path, add_shard, error)
+                    : emr_no_memory(error, path);
 }
 
 /* A file by its path: half a model would be merged as if it were one. */
@@ -98,15 +100,16 @@ static emr_status load_file(emr_model *m, const char *path, emr_error *error)
 {
     const char *name = emr_system_file_name(path), *ending = strrchr(name, '.');
     emr_weights_name parts = emr_weights_name_read(name);
+    const emr_source *source = ((const opened_model *)m->options.user)->options.source;
     if (emr_is_pickle_index(name))
         return emr_pickles_refuse(path, error);
     if (ending && strcmp(ending, ".json") == 0)
         return load_index(m, path, error);
-    emr_status status = emr_rank_parts_check_file(path, &m->allocator, error);
+    emr_status status = emr_rank_parts_check_file(source, path, &m->allocator, error);
     if (status)
         return status;
     if (parts.form == EMR_WEIGHTS_SHARD && parts.total > 1 && !parts.gguf &&
-        emr_system_kind(path, NULL) == EMR_PATH_FILE)
+        emr_source_kind_of(source, path) == EMR_PATH_FILE)
         return emr_fail(error, EMR_EFORMAT,
                         "%F: this is shard %u of %u and not a whole model: give the directory, or the index",
                         path, (uint64_t)parts.number, (uint64_t)parts.total);
@@ -126,7 +129,11 @@ static emr_status create_model(emr_model **model, const char *path,
     const emr_file_options files = {.size = sizeof files, .allocator = allocator, .map = options->map};
     const emr_model_options made = {
         .size = sizeof made, .allocator = allocator, .name = path, .user = o, .destroy = close_files};
-    emr_status status = emr_files_create(&o->files, &files, error);
+    emr_status status = options->source ? emr_source_take(&o->source, options->source, error) : EMR_OK;
+    if (options->source)
+        o->options.source = &o->source;
+    if (!status)
+        status = emr_files_create(&o->files, o->options.source, &files, error);
     if (!status)
         status = emr_model_create(model, &made, error);
     if (status)
@@ -156,8 +163,9 @@ emr_status emr_checkpoint_open(emr_model **model, const char *path, const emr_ch
         status = create_model(model, path, &options, &allocator, error);
     if (status)
         return status;
-    bool is_directory = emr_system_kind(path, NULL) == EMR_PATH_DIRECTORY;
-    status = is_directory ? emr_directory_load(*model, path, load_file, add_shard, error)
+    const emr_source *source = ((const opened_model *)(*model)->options.user)->options.source;
+    bool is_directory = emr_source_kind_of(source, path) == EMR_PATH_DIRECTORY;
+    status = is_directory ? emr_directory_load(*model, source, path, load_file, add_shard, error)
                           : load_file(*model, path, error);
     if (!status && options.dequantise) /* before it is decided what config.json may still say */
         status = emr_scaled_dequantise(*model, error);

@@ -4,7 +4,7 @@
 #include "checkpoint/bytes.h"
 #include "checkpoint/sort.h"
 #include "checkpoint/weights_name.h"
-#include "system/system.h"
+#include "io/source.h"
 
 #include <string.h>
 
@@ -59,12 +59,12 @@ static int by_text(const void *a, const void *b)
 }
 
 /* Keeps those of the names that are folders in that directory. */
-static void keep_folders(name_list *l, const char *path)
+static void keep_folders(name_list *l, const emr_source *source, const char *path)
 {
     size_t n = 0;
     for (size_t i = 0; i < l->n; i++) {
         char *joined = emr_join_path(l->allocator, path, l->names[i]);
-        bool is_folder = joined && emr_system_kind(joined, NULL) == EMR_PATH_DIRECTORY;
+        bool is_folder = joined && emr_source_kind_of(source, joined) == EMR_PATH_DIRECTORY;
         l->no_memory = l->no_memory || !joined;
         emr_release(l->allocator, joined);
         if (is_folder)
@@ -77,12 +77,12 @@ static void keep_folders(name_list *l, const char *path)
 }
 
 /* The folders in a directory, in order; none where it cannot be read. */
-static emr_status list_folders(name_list *l, const char *path, const char *beginning, const emr_allocator *a,
-                               emr_error *error)
+static emr_status list_folders(name_list *l, const emr_source *source, const char *path,
+                               const char *beginning, const emr_allocator *a, emr_error *error)
 {
     *l = (name_list){.allocator = a, .beginning = beginning};
-    (void)emr_system_list(path, keep_name, l, NULL);
-    keep_folders(l, path);
+    (void)emr_source_list(source, path, keep_name, l, NULL);
+    keep_folders(l, source, path);
     return l->no_memory ? emr_no_memory(error, path) : EMR_OK;
 }
 
@@ -102,35 +102,35 @@ static bool is_quoted(const char *text, size_t n, const char *name)
     return false;
 }
 
-emr_status emr_folders_find(emr_word_list *list, const char *path, const char *pipeline,
-                            const emr_allocator *a, emr_error *error)
+emr_status emr_folders_find(emr_word_list *list, const emr_source *source, const char *path,
+                            const char *pipeline, const emr_allocator *a, emr_error *error)
 {
     name_list folders;
-    char *text = NULL, *joined = pipeline ? emr_join_path(a, path, pipeline) : NULL;
-    size_t n = 0;
+    emr_text text = {.bytes = NULL};
+    char *joined = pipeline ? emr_join_path(a, path, pipeline) : NULL;
     emr_error ignored; /* what cannot be read names no folder */
     if (pipeline && !joined)
         return emr_no_memory(error, path);
-    if (joined && emr_read_text(a, joined, PIPELINE_MAX, &text, &n, NULL, &ignored) == EMR_ENOMEM) {
+    if (joined && emr_read_text(&text, source, a, joined, PIPELINE_MAX, &ignored) == EMR_ENOMEM) {
         emr_release(a, joined);
         return emr_no_memory(error, path);
     }
     emr_release(a, joined);
-    emr_status status = list_folders(&folders, path, "", a, error);
+    emr_status status = list_folders(&folders, source, path, "", a, error);
     for (size_t i = 0; !status && i < folders.n; i++) {
         bool found = false;
-        if (pipeline && !is_quoted(text, n, folders.names[i]))
+        if (pipeline && !is_quoted(text.bytes, text.n, folders.names[i]))
             continue;
         joined = emr_join_path(a, path, folders.names[i]);
         status = joined ? EMR_OK : emr_no_memory(error, path);
         if (joined)
-            (void)emr_system_list(joined, note_weights, &found, NULL);
+            (void)emr_source_list(source, joined, note_weights, &found, NULL);
         if (found)
             emr_word_list_add(list, folders.names[i]);
         emr_release(a, joined);
     }
     free_names(&folders);
-    emr_release(a, text);
+    emr_release(a, text.bytes);
     return status;
 }
 
@@ -163,7 +163,7 @@ static emr_status only_folder(char **next, cache_search *c, const char *director
 {
     name_list folders;
     emr_word_list words = {.n = 0};
-    emr_status status = list_folders(&folders, directory, beginning, c->allocator, error);
+    emr_status status = list_folders(&folders, NULL, directory, beginning, c->allocator, error);
     for (size_t i = 0; i < folders.n; i++)
         emr_word_list_add(&words, folders.names[i]);
     if (!status && folders.n > 1)
@@ -178,21 +178,23 @@ static emr_status only_folder(char **next, cache_search *c, const char *director
 /* The snapshot that refs/main names; NULL where it is not there. */
 static char *main_snapshot(cache_search *c, const char *snapshots)
 {
-    char *text = NULL, *name = NULL, *ref = cache_path(c, c->path, "refs/main"), *found = NULL;
-    size_t n = 0;
+    emr_text text = {.bytes = NULL};
+    char *name = NULL, *ref = cache_path(c, c->path, "refs/main"), *found = NULL;
     emr_error ignored;
-    if (ref && emr_read_text(c->allocator, ref, REF_MAX, &text, &n, NULL, &ignored) == EMR_ENOMEM)
+    if (ref && emr_read_text(&text, NULL, c->allocator, ref, REF_MAX, &ignored) == EMR_ENOMEM)
         c->no_memory = true;
-    while (n && (text[n - 1] == '\n' || text[n - 1] == '\r' || text[n - 1] == ' '))
+    const char *bytes = text.bytes;
+    size_t n = bytes ? text.n : 0;
+    while (n && (bytes[n - 1] == '\n' || bytes[n - 1] == '\r' || bytes[n - 1] == ' '))
         n--;
-    if (n && *text != '.' && !memchr(text, '/', n) && !memchr(text, 0, n)) {
-        name = emr_join_strings(c->allocator, text, n, "");
+    if (n && *bytes != '.' && !memchr(bytes, '/', n) && !memchr(bytes, 0, n)) {
+        name = emr_join_strings(c->allocator, bytes, n, "");
         c->no_memory = c->no_memory || !name;
     }
     if (name && has_folder(c, snapshots, name))
         found = cache_path(c, snapshots, name);
     emr_release(c->allocator, name);
-    emr_release(c->allocator, text);
+    emr_release(c->allocator, text.bytes);
     emr_release(c->allocator, ref);
     return found;
 }

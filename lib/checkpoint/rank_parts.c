@@ -4,7 +4,7 @@
 #include "checkpoint/rank_parts.h"
 
 #include "core/error.h"
-#include "system/system.h"
+#include "io/source.h"
 
 #include <string.h>
 
@@ -91,7 +91,8 @@ static void note_part(void *user, const char *name)
         (void)emr_rank_parts_note(user, name);
 }
 
-emr_status emr_rank_parts_check_file(const char *path, const emr_allocator *allocator, emr_error *error)
+emr_status emr_rank_parts_check_file(const emr_source *source, const char *path,
+                                     const emr_allocator *allocator, emr_error *error)
 {
     const char *name = emr_system_file_name(path);
     size_t n = (size_t)(name - path);
@@ -101,7 +102,7 @@ emr_status emr_rank_parts_check_file(const char *path, const emr_allocator *allo
     char *directory = emr_join_strings(allocator, n ? path : "./", n ? n : 2, "");
     if (!directory)
         return emr_no_memory(error, path);
-    (void)emr_system_list(directory, note_part, &parts, NULL);
+    (void)emr_source_list(source, directory, note_part, &parts, NULL);
     emr_release(allocator, directory);
     return emr_rank_parts_are(&parts) ? emr_rank_parts_refuse(path, error) : EMR_OK;
 }

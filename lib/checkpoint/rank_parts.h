@@ -4,7 +4,7 @@
 #define EMR_CHECKPOINT_RANK_PARTS_H
 
 #include "core/memory.h"
-#include "emr/status.h"
+#include "emr/io.h"
 
 #include <stdbool.h>
 
@@ -23,6 +23,7 @@ bool emr_rank_parts_are(const emr_rank_parts *parts);
 emr_status emr_rank_parts_refuse(const char *path, emr_error *error);
 
 /* Refuses a file that is called like one, where others lie beside it. */
-emr_status emr_rank_parts_check_file(const char *path, const emr_allocator *allocator, emr_error *error);
+emr_status emr_rank_parts_check_file(const emr_source *source, const char *path,
+                                     const emr_allocator *allocator, emr_error *error);
 
 #endif

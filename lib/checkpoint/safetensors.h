@@ -12,8 +12,8 @@ emr_status emr_safetensors_load(emr_model *model, const emr_io *io, const char *
 
 /* Opens the shards that an index names, which lie beside it. `add_file` opens one for the model. */
 typedef emr_status (*emr_add_file)(emr_model *model, const char *path, emr_error *error);
-emr_status emr_shard_index_load(emr_model *model, const char *index_path, emr_add_file add_file,
-                                emr_error *error);
+emr_status emr_shard_index_load(emr_model *model, const emr_source *source, const char *index_path,
+                                emr_add_file add_file, emr_error *error);
 
 /* The options' struct by the size rule, with its allocator. */
 emr_status emr_checkpoint_take(emr_checkpoint_read_options *taken, emr_allocator *allocator,

@@ -3,7 +3,7 @@
 #include "checkpoint/json.h"
 #include "checkpoint/safetensors.h"
 #include "checkpoint/sort.h"
-#include "system/system.h"
+#include "io/source.h"
 
 #include <string.h>
 
@@ -17,6 +17,7 @@ typedef struct place {
 
 typedef struct shard_index {
     emr_model *model;
+    const emr_source *source;
     const char *path;
     emr_json json;
     bool has_map;
@@ -180,7 +181,7 @@ static emr_status load_shard(const shard_index *x, const char *shard, emr_add_fi
     if (!path)
         return emr_no_memory(error, x->path);
     emr_status status = EMR_OK;
-    if (emr_system_kind(path, NULL) == EMR_PATH_ABSENT)
+    if (emr_source_kind_of(x->source, path) == EMR_PATH_ABSENT)
         status = emr_fail(error, EMR_EIO, "%F: the shard '%s' that it names is absent", x->path, shard);
     if (!status)
         status = add_file(x->model, path, error);
@@ -227,15 +228,16 @@ static emr_status skip_mark(const char *path, char **begin, size_t *n, emr_error
     return EMR_OK;
 }
 
-emr_status emr_shard_index_load(emr_model *m, const char *path, emr_add_file add_file, emr_error *error)
+emr_status emr_shard_index_load(emr_model *m, const emr_source *source, const char *path,
+                                emr_add_file add_file, emr_error *error)
 {
-    shard_index x = {.model = m, .path = path};
-    char *text = NULL, *begin;
-    size_t n;
-    emr_status status = emr_read_text(&m->allocator, path, INDEX_MAX, &text, &n, NULL, error);
+    shard_index x = {.model = m, .source = source, .path = path};
+    emr_text text;
+    emr_status status = emr_read_text(&text, source, &m->allocator, path, INDEX_MAX, error);
     if (status == EMR_ELIMIT)
         return fail_index(path, "it is longer than 100,000,000 bytes", error);
-    begin = text;
+    char *begin = text.bytes;
+    size_t n = text.n;
     if (!status)
         status = skip_mark(path, &begin, &n, error);
     if (!status) {
@@ -249,6 +251,6 @@ emr_status emr_shard_index_load(emr_model *m, const char *path, emr_add_file add
     emr_names_free(&x.shard_names, &m->allocator);
     emr_release(&m->allocator, x.places);
     emr_release(&m->allocator, x.shards);
-    emr_release(&m->allocator, text);
+    emr_release(&m->allocator, text.bytes);
     return status;
 }

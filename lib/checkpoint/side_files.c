@@ -6,13 +6,14 @@
 #include "checkpoint/config_text.h"
 #include "checkpoint/side_names.h"
 #include "checkpoint/sort.h"
-#include "io/file.h"
-#include "system/system.h"
+#include "io/source.h"
 
 #include <string.h>
 
 struct emr_side_file {
     emr_side_file *next;
+    const emr_source *source;
+    emr_allocator allocator;
     char *path, *text; /* text: what it holds instead of the file's bytes, or NULL */
     uint64_t bytes, stamp;
 };
@@ -20,6 +21,7 @@ struct emr_side_file {
 /* The names that fit, while a folder is looked through. */
 typedef struct side_listing {
     const emr_allocator *allocator;
+    const emr_source *source;
     const char *inside; /* the folder in the folder that is listed now, with its '/'; "" */
     char **names;
     size_t n, capacity;
@@ -69,7 +71,7 @@ static void free_side_listing(side_listing *l)
 static emr_status list_side_folder(side_listing *l, const char *directory, emr_error *error)
 {
     emr_error why;
-    emr_status status = emr_system_list(*directory ? directory : ".", note_side_name, l, &why);
+    emr_status status = emr_source_list(l->source, *directory ? directory : ".", note_side_name, l, &why);
     if (status)
         return emr_fail_because(error, status, &why, "%F: the directory cannot be read", directory);
     return l->no_memory ? emr_no_memory(error, directory) : EMR_OK;
@@ -85,7 +87,7 @@ static emr_status list_side_files(side_listing *l, const char *directory, emr_er
         l->inside = inside;
         if (!path || !inside)
             status = emr_no_memory(error, directory);
-        else if (emr_system_kind(path, NULL) == EMR_PATH_DIRECTORY)
+        else if (emr_source_kind_of(l->source, path) == EMR_PATH_DIRECTORY)
             status = list_side_folder(l, path, error);
         emr_release(l->allocator, path);
         emr_release(l->allocator, inside);
@@ -104,18 +106,26 @@ static emr_status list_side_files(side_listing *l, const char *directory, emr_er
     return status;
 }
 
+static emr_status open_side_file(emr_source_file *file, const emr_side_file *f, uint64_t *stamp,
+                                 emr_error *error)
+{
+    const emr_file_options options = {.size = sizeof options, .allocator = &f->allocator};
+    return emr_source_open(file, f->source, f->path, &options, stamp, error);
+}
+
 static emr_status read_side_file(void *user, uint64_t offset, void *destination, size_t n, emr_error *error)
 {
     const emr_side_file *f = user;
-    emr_system_file file;
-    emr_status status = emr_system_open(&file, f->path, error);
-    if (!status && emr_system_stamp(file) != f->stamp)
-        status = emr_error_set(error, EMR_EIO, 0, NULL, "it has changed since it was first looked at");
-    if (!status)
-        status = emr_system_read(file, offset, destination, n, error);
+    emr_source_file file;
+    uint64_t stamp;
+    emr_status status = open_side_file(&file, f, &stamp, error);
     if (status)
-        emr_error_prefix(error, "%F", f->path);
-    emr_system_close(file);
+        return status;
+    if (stamp != f->stamp)
+        status = emr_fail(error, EMR_EIO, "%F: it has changed since it was first looked at", f->path);
+    else
+        status = emr_io_read(emr_source_io(&file), offset, destination, n, error);
+    emr_source_close(&file);
     return status;
 }
 
@@ -129,16 +139,16 @@ static emr_status side_file_length(void *user, uint64_t *bytes, emr_error *error
 static emr_status look_at_file(emr_side_file *f, emr_error *error)
 {
     emr_error why;
-    emr_system_file file;
-    emr_status status = emr_system_open(&file, f->path, &why);
+    emr_source_file file;
+    emr_status status = open_side_file(&file, f, &f->stamp, &why);
     if (!status) {
-        f->stamp = emr_system_stamp(file);
-        status = emr_system_length(file, &f->bytes, &why);
-        emr_system_close(file);
+        status = emr_io_length(emr_source_io(&file), &f->bytes, &why);
+        emr_source_close(&file);
     }
     if (status)
         return emr_fail_because(error, status, &why,
-                                "%F: cannot be opened (--no-side-files leaves such files out)", f->path);
+                                "%F: a file beside the weights (--no-side-files leaves such files out)",
+                                f->path);
     if (f->bytes > EMR_FILE_BYTES_MAX)
         return emr_fail(error, EMR_ELIMIT,
                         "%F: has %u bytes, and files that go along with the weights at most %u "
@@ -167,14 +177,13 @@ static emr_status drop_quantization(emr_side_file *f, emr_model *m, emr_error *e
 {
     const emr_config_change change = {.drop_quantization = true};
     emr_config config;
-    char *text;
-    size_t n;
+    emr_text text;
     if (f->bytes > EMR_CONFIG_MAX)
         return EMR_OK;
-    emr_status status = emr_read_text(&m->allocator, f->path, EMR_CONFIG_MAX, &text, &n, NULL, error);
+    emr_status status = emr_read_text(&text, f->source, &m->allocator, f->path, EMR_CONFIG_MAX, error);
     if (!status)
-        status = emr_config_look(&config, &m->allocator, text, n, &change, f->path, error);
-    emr_release(&m->allocator, text);
+        status = emr_config_look(&config, &m->allocator, text.bytes, text.n, &change, f->path, error);
+    emr_release(&m->allocator, text.bytes);
     if (!status && config.text) {
         f->text = config.text;
         f->bytes = config.n;
@@ -209,11 +218,13 @@ static emr_status add_side_file(emr_side_file **list, emr_model *m, const char *
     if (!f)
         return emr_no_memory(error, directory);
     f->next = *list;
+    f->source = options->source;
+    f->allocator = m->allocator;
     *list = f;
     f->path = emr_join_strings(&m->allocator, directory, strlen(directory), name);
     if (!f->path)
         return emr_no_memory(error, directory);
-    if (emr_system_kind(f->path, NULL) != EMR_PATH_FILE)
+    if (emr_source_kind_of(f->source, f->path) != EMR_PATH_FILE)
         return EMR_OK;
     emr_status status = look_at_file(f, error);
     if (!status && options->dequantise && strcmp(name, EMR_CONFIG_NAME) == 0 && !has_codes(m))
@@ -232,7 +243,7 @@ static int by_side_name(const void *a, const void *b)
 static emr_status add_side_files(emr_side_file **list, emr_model *m, const char *directory,
                                  const emr_checkpoint_read_options *options, emr_error *error)
 {
-    side_listing l = {.allocator = &m->allocator, .inside = ""};
+    side_listing l = {.allocator = &m->allocator, .source = options->source, .inside = ""};
     uint64_t total = 0;
     emr_status status = list_side_files(&l, directory, error);
     if (!status)

@@ -66,11 +66,20 @@ static bool is_inside_character(char c)
     return ((unsigned char)c & 0xc0) == 0x80;
 }
 
+/* How much of a name is shown: of an address, nothing of what stands behind its '?', where signatures and keys are. */
+static size_t shown_length(const char *name)
+{
+    size_t n = emr_text_length(name);
+    const char *question = emr_find_char(name, '?');
+    bool is_address = n >= 8 && (memcmp(name, "https://", 8) == 0 || memcmp(name, "http://", 7) == 0);
+    return is_address && question ? (size_t)(question - name) : n;
+}
+
 /* A long name loses its middle, so that the sentence does not lose its end. */
 static void put_name(error_line *l, emr_error_span *span, const char *name)
 {
     name = name ? name : "(null)";
-    size_t offset = l->length, n = emr_text_length(name), head = n, tail = n;
+    size_t offset = l->length, n = shown_length(name), head = n, tail = n;
     if (n > NAME_MAX_BYTES) {
         for (head = NAME_HEAD; head && is_inside_character(name[head]);)
             head--;

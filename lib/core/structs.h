@@ -35,6 +35,7 @@
 #define EMR_V1_emr_search_host              EMR_ENDS_WITH(emr_search_host, release)
 #define EMR_V1_emr_search_options           EMR_ENDS_WITH(emr_search_options, minimise)
 #define EMR_V1_emr_session_options          EMR_ENDS_WITH(emr_session_options, without_base)
+#define EMR_V1_emr_source                   EMR_ENDS_WITH(emr_source, list)
 #define EMR_V1_emr_sink                     EMR_ENDS_WITH(emr_sink, rescalers)
 #define EMR_V1_emr_task_selection           EMR_ENDS_WITH(emr_task_selection, reserved)
 #define EMR_V1_emr_tensor_desc              EMR_ENDS_WITH(emr_tensor_desc, reserved)

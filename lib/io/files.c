@@ -4,14 +4,15 @@
 
 #include "core/memory.h"
 #include "core/structs.h"
-#include "io/file.h"
+#include "io/source.h"
 #include "system/system.h"
 
 typedef struct kept_file {
     emr_files *owner;
     struct kept_file *next;          /* of all */
     struct kept_file *newer, *older; /* of the open ones */
-    emr_file *file;                  /* NULL: closed */
+    bool is_open;
+    emr_source_file file;
     emr_io io;
     char *path;
     uint64_t stamp;
@@ -20,6 +21,7 @@ typedef struct kept_file {
 
 struct emr_files {
     emr_allocator allocator;
+    const emr_source *source;
     emr_file_options options;
     kept_file *all;  /* the last one first */
     emr_mutex mutex; /* of what follows, and of what changes in each file */
@@ -45,24 +47,31 @@ static void link_newest(kept_file *k)
     f->n_open++;
 }
 
+static void close_kept(kept_file *k)
+{
+    unlink_open(k);
+    emr_source_close(&k->file);
+    k->is_open = false;
+}
+
 /* Until no more than so many are open, or all of them are in use. */
 static void close_unused(emr_files *f, size_t most)
 {
     for (kept_file *k = f->oldest; k && f->n_open > most && !f->options.map;) {
         kept_file *newer = k->newer;
         if (!k->n_users) {
-            unlink_open(k);
-            emr_file_close(&k->file);
+            close_kept(k);
         }
         k = newer;
     }
 }
 
-static emr_status open_kept(kept_file *k, emr_error *error)
+static emr_status open_kept(kept_file *k, uint64_t *stamp, emr_error *error)
 {
     emr_files *f = k->owner;
     close_unused(f, EMR_FILES_OPEN - 1);
-    emr_status status = emr_file_open(&k->file, k->path, &f->options, error);
+    emr_status status = emr_source_open(&k->file, f->source, k->path, &f->options, stamp, error);
+    k->is_open = !status;
     if (!status)
         link_newest(k);
     return status;
@@ -70,11 +79,11 @@ static emr_status open_kept(kept_file *k, emr_error *error)
 
 static emr_status open_again(kept_file *k, emr_error *error)
 {
-    emr_status status = open_kept(k, error);
-    if (status || emr_file_stamp(k->file) == k->stamp)
+    uint64_t stamp;
+    emr_status status = open_kept(k, &stamp, error);
+    if (status || stamp == k->stamp)
         return status;
-    unlink_open(k);
-    emr_file_close(&k->file);
+    close_kept(k);
     return emr_fail(error, EMR_EIO, "%F: has changed since it was opened first", k->path);
 }
 
@@ -83,7 +92,7 @@ static emr_status begin_use(kept_file *k, emr_error *error)
 {
     emr_status status = EMR_OK;
     emr_mutex_lock(&k->owner->mutex);
-    if (!k->file) {
+    if (!k->is_open) {
         status = open_again(k, error);
     } else {
         unlink_open(k);
@@ -108,7 +117,7 @@ static emr_status read_reopened(void *user, uint64_t offset, void *destination, 
     emr_status status = begin_use(k, error);
     if (status)
         return status;
-    const emr_io *io = emr_file_io(k->file);
+    const emr_io *io = emr_source_io(&k->file);
     status = io->read(io->user, offset, destination, n, error);
     end_use(k);
     return status;
@@ -120,7 +129,7 @@ static emr_status reopened_length(void *user, uint64_t *bytes, emr_error *error)
     emr_status status = begin_use(k, error);
     if (status)
         return status;
-    const emr_io *io = emr_file_io(k->file);
+    const emr_io *io = emr_source_io(&k->file);
     status = io->length(io->user, bytes, error);
     end_use(k);
     return status;
@@ -132,12 +141,14 @@ static void reopened_will_need(void *user, uint64_t offset, uint64_t n)
     kept_file *k = user;
     if (begin_use(k, &ignored))
         return;
-    const emr_io *io = emr_file_io(k->file);
-    io->will_need(io->user, offset, n);
+    const emr_io *io = emr_source_io(&k->file);
+    if (io->will_need)
+        io->will_need(io->user, offset, n);
     end_use(k);
 }
 
-emr_status emr_files_create(emr_files **files, const emr_file_options *given, emr_error *error)
+emr_status emr_files_create(emr_files **files, const emr_source *source, const emr_file_options *given,
+                            emr_error *error)
 {
     emr_file_options options;
     emr_allocator allocator;
@@ -151,6 +162,7 @@ emr_status emr_files_create(emr_files **files, const emr_file_options *given, em
     if (!f)
         return emr_no_memory(error, NULL);
     f->allocator = allocator;
+    f->source = source;
     f->options = options;
     f->options.allocator = &f->allocator;
     emr_mutex_init(&f->mutex);
@@ -171,10 +183,9 @@ emr_status emr_files_open(emr_files *f, const char *path, emr_opened *opened, em
                      .will_need = reopened_will_need};
     k->path = emr_copy_string(&f->allocator, path);
     emr_mutex_lock(&f->mutex);
-    emr_status status = k->path ? open_kept(k, error) : emr_no_memory(error, path);
+    emr_status status = k->path ? open_kept(k, &k->stamp, error) : emr_no_memory(error, path);
     if (!status) {
-        k->stamp = emr_file_stamp(k->file);
-        *opened = (emr_opened){f->options.map ? emr_file_io(k->file) : &k->io, k->path, k->stamp};
+        *opened = (emr_opened){f->options.map ? emr_source_io(&k->file) : &k->io, k->path, k->stamp};
         k->next = f->all;
         f->all = k;
     }
@@ -194,7 +205,8 @@ void emr_files_destroy(emr_files **files)
     emr_allocator allocator = f->allocator;
     for (kept_file *k = f->all, *next; k; k = next) {
         next = k->next;
-        emr_file_close(&k->file);
+        if (k->is_open)
+            emr_source_close(&k->file);
         emr_release(&allocator, k->path);
         emr_release(&allocator, k);
     }

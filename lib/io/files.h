@@ -9,8 +9,10 @@ enum { EMR_FILES_OPEN = 8 };
 
 typedef struct emr_files emr_files;
 
-/* No files yet. With options->map all of them stay open, because windows of a mapping are not taken back. */
-emr_status emr_files_create(emr_files **files, const emr_file_options *options, emr_error *error);
+/* No files yet. With options->map all of them stay open, because windows of a mapping are not taken back. `source` is
+ * borrowed, and NULL for the file system. */
+emr_status emr_files_create(emr_files **files, const emr_source *source, const emr_file_options *options,
+                            emr_error *error);
 
 /* A file among them; all of it is there until they are destroyed. */
 typedef struct emr_opened {

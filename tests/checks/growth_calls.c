@@ -235,6 +235,56 @@ static emr_status with_read_options(world *w, uint64_t future, emr_error *error)
     return status;
 }
 
+static emr_status open_for_source(void *user, const char *name, emr_io *io, uint64_t *stamp, emr_error *error)
+{
+    emr_file **file = user;
+    handed_over("emr_io", io->size, sizeof *io, !io->read);
+    emr_status status = emr_file_open(file, name, NULL, error);
+    if (!status) {
+        io->user = emr_file_io(*file)->user;
+        io->read = emr_file_io(*file)->read;
+        io->length = emr_file_io(*file)->length;
+    }
+    *stamp = 1;
+    return status;
+}
+
+static void close_for_source(void *user, emr_io *io)
+{
+    (void)io;
+    emr_file_close(user);
+}
+
+static emr_source_kind kind_for_source(void *user, const char *name)
+{
+    (void)user, (void)name;
+    return EMR_SOURCE_KIND_FILE;
+}
+
+static emr_status list_for_source(void *user, const char *folder, emr_found_fn found, void *found_user,
+                                  emr_error *error)
+{
+    (void)user, (void)found, (void)found_user;
+    return emr_error_set(error, EMR_EIO, 0, folder, "no folder");
+}
+
+static emr_status with_source(world *w, uint64_t future, emr_error *error)
+{
+    emr_file *file = NULL;
+    emr_model *model;
+    NEW(emr_source, source, future);
+    source.user = &file;
+    source.open = open_for_source;
+    source.close = close_for_source;
+    source.kind = kind_for_source;
+    source.list = list_for_source;
+    emr_checkpoint_read_options options = EMR_INIT(emr_checkpoint_read_options);
+    options.source = &source;
+    emr_status status = emr_checkpoint_open(&model, w->path, &options, error);
+    emr_model_destroy(&model);
+    return status;
+}
+
 static emr_status with_agree_options(world *w, uint64_t future, emr_error *error)
 {
     NEW(emr_agree_options, options, future);
@@ -650,6 +700,7 @@ static const struct {
     {"emr_tensor_desc", with_tensor_desc},
     {"emr_checkpoint_write_options", with_write_options},
     {"emr_checkpoint_read_options", with_read_options},
+    {"emr_source", with_source},
     {"emr_policy", with_policy},
     {"emr_heads_options", with_heads_options},
     {"emr_merge_options", with_merge_options},

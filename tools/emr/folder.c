@@ -2,6 +2,7 @@
 #define _POSIX_C_SOURCE 200809L
 
 #include "folder.h"
+#include "remote.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -96,7 +97,7 @@ bool is_folder(const char *path)
 bool path_exists(const char *path)
 {
     struct stat about;
-    return stat(path, &about) == 0;
+    return is_address(path) || stat(path, &about) == 0;
 }
 
 bool is_same_file(const char *a, const char *b)

@@ -23,6 +23,7 @@ char *path_folder(const char *path);
 const char *path_name(const char *path);
 
 bool is_folder(const char *path);
+/* An address is taken to be there. */
 bool path_exists(const char *path);
 /* Whether both paths are there and name one file or folder, by whatever way. */
 bool is_same_file(const char *a, const char *b);

@@ -1,6 +1,7 @@
 /* inputs.c - what the command line names, looked up. */
 #include "cli.h"
 #include "folder.h"
+#include "remote.h"
 
 #include <string.h>
 
@@ -27,6 +28,11 @@ static bool is_hub_name(const char *path)
 static emr_status open_or_explain(emr_model **model, const char *path,
                                   const emr_checkpoint_read_options *options, emr_error *error)
 {
+    if (is_address(path)) {
+        emr_checkpoint_read_options from = *options;
+        emr_status found = remote_source(&from.source, path, error);
+        return found ? found : emr_checkpoint_open(model, path, &from, error);
+    }
     emr_status status = emr_checkpoint_open(model, path, options, error);
     if (status != EMR_EIO || path_exists(path))
         return status;
@@ -35,7 +41,7 @@ static emr_status open_or_explain(emr_model **model, const char *path,
                          "no such file or folder: a shell does not expand '~' inside a word: write $HOME");
     return is_hub_name(path) ? fail_with(error, status, path,
                                          "no such file or folder, and nothing is downloaded: give the folder "
-                                         "that the model was downloaded to")
+                                         "that the model was downloaded to, or an address (https://)")
                              : status;
 }
 

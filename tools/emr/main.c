@@ -2,6 +2,7 @@
 #define _POSIX_C_SOURCE 200809L
 
 #include "cli.h"
+#include "remote.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -165,5 +166,7 @@ int main(int argc, char **argv)
     fill_descriptors();
     handle_signals();
     raise_file_limit();
-    return close_output(run(argc, argv));
+    int status = run(argc, argv);
+    close_remote();
+    return close_output(status);
 }

@@ -1,5 +1,6 @@
 /* report.c - what a merge would do, and what it did: for people and as JSON. */
 #include "cli.h"
+#include "remote.h"
 
 #include <math.h>
 
@@ -70,7 +71,7 @@ emr_status print_merge_plan(const merge_job *j, const arguments *a, emr_error *e
         printf(" %s: %s\n", shape_text(t.rank, t.shape, shape), t.reason);
     }
     if (base_is_made(a)) {
-        printf("the base is %s for ", a->base);
+        printf("the base is %.*s for ", shown_length(a->base), a->base);
         print_name(j->before ? "the bundle's first task" : a->tasks[0].name, 0);
         puts(j->before ? "'s float tensors" : "'s float tensors, and is embedded");
     }

@@ -3,6 +3,7 @@
 
 #include "cli.h"
 #include "folder.h"
+#include "remote.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -61,7 +62,9 @@ static int append_path(arguments *a, const char *where, char *path)
 static bool split_weight(char *path, double *weight)
 {
     char *colon = strrchr(path, ':');
-    if (!colon || path_exists(path) || !parse_number(colon + 1, colon + strlen(colon), weight))
+    bool is_whole = path_exists(path) &&
+                    !is_address(path); /* of an address, what follows the last ':' is a weight or a port */
+    if (!colon || is_whole || !parse_number(colon + 1, colon + strlen(colon), weight))
         return false;
     *colon = '\0';
     return true;

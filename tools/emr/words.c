@@ -1,5 +1,6 @@
 /* words.c - words for numbers and names, and JSON. */
 #include "cli.h"
+#include "remote.h"
 
 #include <errno.h>
 #include <string.h>
@@ -71,7 +72,7 @@ const char *shape_text(uint32_t rank, const uint64_t *shape, char text[256])
 
 json_t *text_json(const char *text)
 {
-    json_t *value = json_string(text);
+    json_t *value = json_stringn(text, (size_t)shown_length(text));
     char ascii[1024];
     size_t n = 0;
     for (; !value && text[n] && n + 1 < sizeof ascii; n++)

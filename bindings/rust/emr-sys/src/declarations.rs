@@ -6,6 +6,7 @@ use core::marker::{PhantomData, PhantomPinned};
 pub type emr_status = i32;
 pub type emr_block_type = u32;
 pub type emr_dtype = u32;
+pub type emr_source_kind = u32;
 pub type emr_modulator_kind = u32;
 pub type emr_rescale = u32;
 pub type emr_rescale_per = u32;
@@ -71,6 +72,10 @@ pub const EMR_DTYPE_F4: emr_dtype = 35;
 pub const EMR_DTYPE_F6_E2M3: emr_dtype = 36;
 pub const EMR_DTYPE_F6_E3M2: emr_dtype = 37;
 pub const EMR_DTYPE_C64: emr_dtype = 38;
+pub const EMR_SOURCE_KIND_UNKNOWN: emr_source_kind = 0;
+pub const EMR_SOURCE_KIND_ABSENT: emr_source_kind = 1;
+pub const EMR_SOURCE_KIND_FILE: emr_source_kind = 2;
+pub const EMR_SOURCE_KIND_FOLDER: emr_source_kind = 3;
 pub const EMR_MODULATOR_KIND_DEFAULT: emr_modulator_kind = 0;
 pub const EMR_MODULATOR_KIND_MASK: emr_modulator_kind = 1;
 pub const EMR_MODULATOR_KIND_TWO_SIDED: emr_modulator_kind = 2;
@@ -241,6 +246,7 @@ pub type emr_progress_fn = Option<
         error: *mut emr_error,
     ) -> emr_status,
 >;
+pub type emr_found_fn = Option<unsafe extern "C" fn(user: *mut c_void, name: *const c_char)>;
 pub type emr_compute_fn =
     Option<unsafe extern "C" fn(computation: *const emr_computation, error: *mut emr_error) -> emr_status>;
 pub type emr_weights_fn =
@@ -348,6 +354,32 @@ pub struct emr_io {
     pub unmap: Option<unsafe extern "C" fn(user: *mut c_void, window: *const c_void, n: usize)>,
     pub sync: Option<unsafe extern "C" fn(user: *mut c_void, error: *mut emr_error) -> emr_status>,
     pub will_need: Option<unsafe extern "C" fn(user: *mut c_void, offset: u64, n: u64)>,
+}
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct emr_source {
+    pub size: usize,
+    pub user: *mut c_void,
+    pub open: Option<
+        unsafe extern "C" fn(
+            user: *mut c_void,
+            name: *const c_char,
+            io: *mut emr_io,
+            stamp: *mut u64,
+            error: *mut emr_error,
+        ) -> emr_status,
+    >,
+    pub close: Option<unsafe extern "C" fn(user: *mut c_void, io: *mut emr_io)>,
+    pub kind: Option<unsafe extern "C" fn(user: *mut c_void, name: *const c_char) -> emr_source_kind>,
+    pub list: Option<
+        unsafe extern "C" fn(
+            user: *mut c_void,
+            folder: *const c_char,
+            found: emr_found_fn,
+            found_user: *mut c_void,
+            error: *mut emr_error,
+        ) -> emr_status,
+    >,
 }
 #[repr(C)]
 #[derive(Clone, Copy)]
@@ -616,6 +648,7 @@ pub struct emr_checkpoint_read_options {
     pub dequantise: u32,
     pub side_files: u32,
     pub reserved: u32,
+    pub source: *const emr_source,
 }
 #[repr(C)]
 #[derive(Clone, Copy)]
@@ -1139,6 +1172,7 @@ grows! {
     emr_progress,
     emr_resources,
     emr_io,
+    emr_source,
     emr_file_options,
     emr_computation,
     emr_tensor_desc,

@@ -118,6 +118,13 @@ pub fn layouts() -> Vec<(&'static str, usize, usize)> {
         ("emr_io.unmap", offset_of!(emr_io, unmap), size_of_member(|x: &emr_io| x.unmap)),
         ("emr_io.sync", offset_of!(emr_io, sync), size_of_member(|x: &emr_io| x.sync)),
         ("emr_io.will_need", offset_of!(emr_io, will_need), size_of_member(|x: &emr_io| x.will_need)),
+        ("emr_source", size_of::<emr_source>(), align_of::<emr_source>()),
+        ("emr_source.size", offset_of!(emr_source, size), size_of_member(|x: &emr_source| x.size)),
+        ("emr_source.user", offset_of!(emr_source, user), size_of_member(|x: &emr_source| x.user)),
+        ("emr_source.open", offset_of!(emr_source, open), size_of_member(|x: &emr_source| x.open)),
+        ("emr_source.close", offset_of!(emr_source, close), size_of_member(|x: &emr_source| x.close)),
+        ("emr_source.kind", offset_of!(emr_source, kind), size_of_member(|x: &emr_source| x.kind)),
+        ("emr_source.list", offset_of!(emr_source, list), size_of_member(|x: &emr_source| x.list)),
         ("emr_file_options", size_of::<emr_file_options>(), align_of::<emr_file_options>()),
         (
             "emr_file_options.size",
@@ -919,6 +926,11 @@ pub fn layouts() -> Vec<(&'static str, usize, usize)> {
             "emr_checkpoint_read_options.reserved",
             offset_of!(emr_checkpoint_read_options, reserved),
             size_of_member(|x: &emr_checkpoint_read_options| x.reserved),
+        ),
+        (
+            "emr_checkpoint_read_options.source",
+            offset_of!(emr_checkpoint_read_options, source),
+            size_of_member(|x: &emr_checkpoint_read_options| x.source),
         ),
         (
             "emr_checkpoint_write_options",
@@ -2383,6 +2395,7 @@ pub fn layouts() -> Vec<(&'static str, usize, usize)> {
         ("emr_status", size_of::<emr_status>(), usize::from(emr_status::MIN != 0)),
         ("emr_block_type", size_of::<emr_block_type>(), usize::from(emr_block_type::MIN != 0)),
         ("emr_dtype", size_of::<emr_dtype>(), usize::from(emr_dtype::MIN != 0)),
+        ("emr_source_kind", size_of::<emr_source_kind>(), usize::from(emr_source_kind::MIN != 0)),
         ("emr_modulator_kind", size_of::<emr_modulator_kind>(), usize::from(emr_modulator_kind::MIN != 0)),
         ("emr_rescale", size_of::<emr_rescale>(), usize::from(emr_rescale::MIN != 0)),
         ("emr_rescale_per", size_of::<emr_rescale_per>(), usize::from(emr_rescale_per::MIN != 0)),
@@ -2465,6 +2478,10 @@ pub fn numbers() -> Vec<(&'static str, i64)> {
         ("EMR_DTYPE_F6_E2M3", i64::from(EMR_DTYPE_F6_E2M3)),
         ("EMR_DTYPE_F6_E3M2", i64::from(EMR_DTYPE_F6_E3M2)),
         ("EMR_DTYPE_C64", i64::from(EMR_DTYPE_C64)),
+        ("EMR_SOURCE_KIND_UNKNOWN", i64::from(EMR_SOURCE_KIND_UNKNOWN)),
+        ("EMR_SOURCE_KIND_ABSENT", i64::from(EMR_SOURCE_KIND_ABSENT)),
+        ("EMR_SOURCE_KIND_FILE", i64::from(EMR_SOURCE_KIND_FILE)),
+        ("EMR_SOURCE_KIND_FOLDER", i64::from(EMR_SOURCE_KIND_FOLDER)),
         ("EMR_MODULATOR_KIND_DEFAULT", i64::from(EMR_MODULATOR_KIND_DEFAULT)),
         ("EMR_MODULATOR_KIND_MASK", i64::from(EMR_MODULATOR_KIND_MASK)),
         ("EMR_MODULATOR_KIND_TWO_SIDED", i64::from(EMR_MODULATOR_KIND_TWO_SIDED)),
@@ -2623,6 +2640,13 @@ int main(void)
     ROW("emr_io.unmap", offsetof(emr_io, unmap), sizeof(((emr_io *)0)->unmap));
     ROW("emr_io.sync", offsetof(emr_io, sync), sizeof(((emr_io *)0)->sync));
     ROW("emr_io.will_need", offsetof(emr_io, will_need), sizeof(((emr_io *)0)->will_need));
+    ROW("emr_source", sizeof(emr_source), _Alignof(emr_source));
+    ROW("emr_source.size", offsetof(emr_source, size), sizeof(((emr_source *)0)->size));
+    ROW("emr_source.user", offsetof(emr_source, user), sizeof(((emr_source *)0)->user));
+    ROW("emr_source.open", offsetof(emr_source, open), sizeof(((emr_source *)0)->open));
+    ROW("emr_source.close", offsetof(emr_source, close), sizeof(((emr_source *)0)->close));
+    ROW("emr_source.kind", offsetof(emr_source, kind), sizeof(((emr_source *)0)->kind));
+    ROW("emr_source.list", offsetof(emr_source, list), sizeof(((emr_source *)0)->list));
     ROW("emr_file_options", sizeof(emr_file_options), _Alignof(emr_file_options));
     ROW("emr_file_options.size", offsetof(emr_file_options, size), sizeof(((emr_file_options *)0)->size));
     ROW("emr_file_options.allocator", offsetof(emr_file_options, allocator), sizeof(((emr_file_options *)0)->allocator));
@@ -2813,6 +2837,7 @@ int main(void)
     ROW("emr_checkpoint_read_options.dequantise", offsetof(emr_checkpoint_read_options, dequantise), sizeof(((emr_checkpoint_read_options *)0)->dequantise));
     ROW("emr_checkpoint_read_options.side_files", offsetof(emr_checkpoint_read_options, side_files), sizeof(((emr_checkpoint_read_options *)0)->side_files));
     ROW("emr_checkpoint_read_options.reserved", offsetof(emr_checkpoint_read_options, reserved), sizeof(((emr_checkpoint_read_options *)0)->reserved));
+    ROW("emr_checkpoint_read_options.source", offsetof(emr_checkpoint_read_options, source), sizeof(((emr_checkpoint_read_options *)0)->source));
     ROW("emr_checkpoint_write_options", sizeof(emr_checkpoint_write_options), _Alignof(emr_checkpoint_write_options));
     ROW("emr_checkpoint_write_options.size", offsetof(emr_checkpoint_write_options, size), sizeof(((emr_checkpoint_write_options *)0)->size));
     ROW("emr_checkpoint_write_options.resources", offsetof(emr_checkpoint_write_options, resources), sizeof(((emr_checkpoint_write_options *)0)->resources));
@@ -3168,6 +3193,7 @@ int main(void)
     ROW("emr_status", sizeof(emr_status), (emr_status)-1 < 0);
     ROW("emr_block_type", sizeof(emr_block_type), (emr_block_type)-1 < 0);
     ROW("emr_dtype", sizeof(emr_dtype), (emr_dtype)-1 < 0);
+    ROW("emr_source_kind", sizeof(emr_source_kind), (emr_source_kind)-1 < 0);
     ROW("emr_modulator_kind", sizeof(emr_modulator_kind), (emr_modulator_kind)-1 < 0);
     ROW("emr_rescale", sizeof(emr_rescale), (emr_rescale)-1 < 0);
     ROW("emr_rescale_per", sizeof(emr_rescale_per), (emr_rescale_per)-1 < 0);
@@ -3233,6 +3259,10 @@ int main(void)
     NUMBER(EMR_DTYPE_F6_E2M3);
     NUMBER(EMR_DTYPE_F6_E3M2);
     NUMBER(EMR_DTYPE_C64);
+    NUMBER(EMR_SOURCE_KIND_UNKNOWN);
+    NUMBER(EMR_SOURCE_KIND_ABSENT);
+    NUMBER(EMR_SOURCE_KIND_FILE);
+    NUMBER(EMR_SOURCE_KIND_FOLDER);
     NUMBER(EMR_MODULATOR_KIND_DEFAULT);
     NUMBER(EMR_MODULATOR_KIND_MASK);
     NUMBER(EMR_MODULATOR_KIND_TWO_SIDED);
