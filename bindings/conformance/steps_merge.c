@@ -269,6 +269,17 @@ static emr_status run_to_bundle(world *w, emr_merge *merge, const json_t *step, 
     return open_bundle(w, name, file, error);
 }
 
+/* A part of a merge is a file and no bundle. */
+static emr_status run_part(world *w, emr_merge *merge, const json_t *step, emr_error *error)
+{
+    const json_t *part = need_array(step, "part");
+    emr_buffer *file = new_file(w, need_text(step, "file"));
+    TRY(emr_merge_set_part(merge, (uint32_t)json_integer_value(json_array_get(part, 0)),
+                           (uint32_t)json_integer_value(json_array_get(part, 1)), error));
+    TRY(emr_merge_set_output(merge, emr_buffer_io(file), error));
+    return emr_merge_run(merge, error);
+}
+
 static emr_status open_file_to_resume(world *w, const char *name, const char *ending, emr_file **file,
                                       emr_error *error)
 {
@@ -316,6 +327,8 @@ static emr_status run_to_file(world *w, emr_merge *merge, const json_t *step, em
 
 static emr_status run_merge(world *w, emr_merge *merge, const json_t *step, json_t *result, emr_error *error)
 {
+    if (json_object_get(step, "part"))
+        return run_part(w, merge, step, error);
     if (get_flag(step, "sink"))
         return run_to_sink(merge, step, result, error);
     if (json_object_get(step, "journal"))
@@ -335,8 +348,37 @@ static emr_status merge_models(world *w, const json_t *step, json_t *result, emr
     return EMR_OK;
 }
 
+static void destroy_join(void *join)
+{
+    emr_join *j = join;
+    emr_join_destroy(&j);
+}
+
+static emr_status join_parts(world *w, const json_t *step, json_t *result, emr_error *error)
+{
+    const json_t *parts = need_array(step, "parts");
+    emr_join *join;
+    TRY(emr_join_create(&join, &w->resources, error));
+    keep_object(w, KIND_NONE, NULL, join, destroy_join);
+    for (size_t i = 0; i < json_array_size(parts); i++) {
+        const char *name = json_string_value(json_array_get(parts, i));
+        const emr_buffer *part = find_object(w, KIND_FILE, name);
+        if (!part)
+            give_up("no such file:", name);
+        TRY(emr_join_add_part(join, emr_buffer_io(part), name, error));
+    }
+    const char *name = need_text(step, "bundle");
+    emr_buffer *file = new_file(w, name);
+    TRY(emr_join_set_output(join, emr_buffer_io(file), error));
+    TRY(emr_join_run(join, error));
+    json_object_set_new(result, "digest", digest_of(emr_buffer_data(file), emr_buffer_bytes(file)));
+    return open_bundle(w, name, file, error);
+}
+
 const step_kind merge_steps[] = {
-    {"merge", "bundle base tasks modulations options policy extend push sink memory path replace journal",
+    {"merge",
+     "bundle base tasks modulations options policy extend push sink memory path replace journal part file",
      merge_models},
+    {"join", "bundle parts", join_parts},
     {NULL, NULL, NULL},
 };

@@ -12,6 +12,7 @@ import (
 // Steps about bundles: merged, opened, looked at, checked, made smaller; the models and modulators in them.
 var bundleSteps = map[string]stepFunc{
 	"merge": step(mergeModels),
+	"join":  step(joinParts),
 	"bundle": alone(func(w *scene, s struct {
 		head
 		Bundle, File string
@@ -74,6 +75,8 @@ type mergeStep struct {
 	Path         string
 	Replace      bool
 	Journal      uint64
+	Part         []uint32
+	File         string
 	Options      struct {
 		Modulation   modulationOfStep
 		Rescale      word
@@ -145,6 +148,8 @@ func mergeModels(w *scene, s mergeStep) (results, error) {
 	}
 	found := results{}
 	switch {
+	case s.Part != nil:
+		err = s.toPart(w, m)
 	case s.Sink:
 		err = s.toSink(m, found)
 	case s.Journal > 0:
@@ -163,12 +168,58 @@ func mergeModels(w *scene, s mergeStep) (results, error) {
 		tensors = append(tensors, []any{t.Name, action, t.Reason, t.Private, t.Zeroed})
 	}
 	tasks := []any{}
+	if s.Part != nil {
+		found["tensors"], found["tasks"] = tensors, tasks
+		return found, nil
+	}
 	for _, r := range must(m.Report())(w.t) {
 		tasks = append(tasks, []any{r.Name, r.MaskOnes, r.Zeroed, r.Rescaler, r.OtherRescaler, r.EmptyMask,
 			r.Fidelity.Error, r.Fidelity.Cosine, r.Fidelity.Coefficient})
 	}
 	found["tensors"], found["tasks"] = tensors, tasks
 	return found, nil
+}
+
+func (s *mergeStep) toPart(w *scene, m *Merge) error {
+	var out bytes.Buffer
+	if err := m.SetPart(s.Part[0], s.Part[1]); err != nil {
+		return err
+	}
+	if err := m.SetOutput(&out); err != nil {
+		return err
+	}
+	err := m.Run(background)
+	w.files[s.File] = out.Bytes()
+	return err
+}
+
+type joinStep struct {
+	head
+	Bundle string
+	Parts  []string
+}
+
+func joinParts(w *scene, s joinStep) (results, error) {
+	j, err := NewJoin(&w.use)
+	if err != nil {
+		return nil, err
+	}
+	defer j.Close()
+	for _, name := range s.Parts {
+		part := find(w, w.files, name)
+		if err := j.AddPart(bytes.NewReader(part), int64(len(part)), name); err != nil {
+			return nil, err
+		}
+	}
+	var out bytes.Buffer
+	if err := j.SetOutput(&out); err != nil {
+		return nil, err
+	}
+	if err := j.Run(background); err != nil {
+		return nil, err
+	}
+	w.files[s.Bundle] = out.Bytes()
+	return results{"digest": digestOf(out.Bytes())}, w.openBundle(s.Bundle, out.Bytes())
 }
 
 func (s *mergeStep) toBundle(w *scene, m *Merge, found results) error {

@@ -247,6 +247,15 @@ func (m *Merge) SetOutput(w io.Writer) error {
 	return m.h.adopt(h, func(e *C.emr_error) C.emr_status { return C.emr_merge_set_output(m.c, table, e) })
 }
 
+// SetPart makes the run do part number part, from 0, of so many: the output receives that part, and a [Join] makes the
+// bundle of all of them, which may be made anywhere and in any order. Plan then tells what this part reads and writes;
+// there is no report of its tasks.
+func (m *Merge) SetPart(part, parts uint32) error {
+	return m.h.adopt(nil, func(e *C.emr_error) C.emr_status {
+		return C.emr_merge_set_part(m.c, C.uint32_t(part), C.uint32_t(parts), e)
+	})
+}
+
 // SetJournal lets a run to a [Storage], such as a file from [ResumeFile], go on after the process was killed or the run
 // failed. After every so many bytes of input (0: 1 GiB) what was written is made durable and a record is appended to
 // the journal. With the output and the journal of an earlier run of the same models and options, Run goes on from the

@@ -7,7 +7,7 @@
     "\x89"                                                                                                   \
     "EMP\r\n\x1a\n"
 
-enum { VERSION = 1, CHAINED = 40, RECORD = CHAINED + 8 /* bytes of a record before what it holds */ };
+enum { VERSION = 1, CHAINED = 40 /* bytes of a record that its checksum is of */ };
 
 static emr_status write_bytes(emr_part_writer *w, const void *bytes, uint64_t n, emr_error *error)
 {
@@ -44,7 +44,7 @@ emr_status emr_part_create(emr_part_writer *w, const emr_io *io, const emr_part_
 emr_status emr_part_put(emr_part_writer *w, emr_part_record r, const void *bytes, bool is_hashed,
                         emr_error *error)
 {
-    uint8_t p[RECORD] = {0};
+    uint8_t p[EMR_PART_RECORD] = {0};
     emr_store32(p, r.kind);
     emr_store32(p + 4, r.number);
     emr_store64(p + 8, r.n);
@@ -123,10 +123,12 @@ emr_status emr_part_open(emr_part_reader *r, const emr_io *io, emr_error *error)
 
 emr_status emr_part_next(emr_part_reader *r, emr_part_record *record, emr_error *error)
 {
-    uint8_t p[RECORD];
-    emr_status status = read_bytes(r, p, sizeof p, error);
+    uint8_t *p = r->next;
+    emr_status status = r->has_next ? EMR_OK : read_bytes(r, p, EMR_PART_RECORD, error);
     if (status)
         return status;
+    r->offset += r->has_next ? EMR_PART_RECORD : 0;
+    r->has_next = false;
     r->chain = chain_after(r->chain, p);
     *record = (emr_part_record){.kind = emr_load32(p),
                                 .number = emr_load32(p + 4),
@@ -140,10 +142,17 @@ emr_status emr_part_next(emr_part_reader *r, emr_part_record *record, emr_error 
     return record->size > r->length - r->offset ? fail_cut_off(r, error) : EMR_OK;
 }
 
+/* With what it holds comes the next record: one read less for each. */
 emr_status emr_part_get(emr_part_reader *r, const emr_part_record *record, void *bytes, emr_error *error)
 {
-    emr_status status = read_bytes(r, bytes, record->size, error);
+    uint64_t left = r->length - r->offset;
+    r->has_next = record->size <= left && left - record->size >= EMR_PART_RECORD;
+    emr_status status = read_bytes(r, bytes, record->size + (r->has_next ? EMR_PART_RECORD : 0), error);
     if (status)
         return status;
+    if (r->has_next) {
+        r->offset -= EMR_PART_RECORD;
+        memcpy(r->next, (const uint8_t *)bytes + record->size, EMR_PART_RECORD);
+    }
     return emr_hash64(bytes, (size_t)record->size) == record->hash ? EMR_OK : emr_part_fail_damaged(r, error);
 }

@@ -24,6 +24,8 @@ enum emr_part_kind {
     EMR_PART_END
 };
 
+enum { EMR_PART_RECORD = 48 /* bytes of a record before what it holds */ };
+
 typedef struct emr_part_record {
     uint32_t kind, number;
     uint64_t n;
@@ -57,11 +59,13 @@ typedef struct emr_part_reader {
     char *name; /* for sentences: the caller's */
     emr_part_head head;
     uint64_t offset, length, chain;
+    uint8_t next[EMR_PART_RECORD]; /* the next record, where what came before brought it along */
+    bool has_next;
 } emr_part_reader;
 
 /* The head, so far. */
 emr_status emr_part_open(emr_part_reader *reader, const emr_io *io, emr_error *error);
-/* The next record; what it holds is there and at most `most` bytes. */
+/* The next record; what it holds is there. Then that, where `bytes` has room for EMR_PART_RECORD more. */
 emr_status emr_part_next(emr_part_reader *reader, emr_part_record *record, emr_error *error);
 emr_status emr_part_get(emr_part_reader *reader, const emr_part_record *record, void *bytes,
                         emr_error *error);

@@ -195,7 +195,7 @@ static emr_status read_description(emr_join *j, emr_part_reader *part, emr_error
         status = emr_fail(error, EMR_EFORMAT, "%F: does not begin with the merge", part->name);
     if (status)
         return status;
-    j->description = emr_allocate(&j->env.allocator, (size_t)r.size);
+    j->description = emr_allocate(&j->env.allocator, (size_t)r.size + EMR_PART_RECORD);
     if (!j->description)
         return emr_no_memory(error, part->name);
     j->description_bytes = (size_t)r.size;
@@ -228,8 +228,8 @@ static emr_status plan_anew(emr_join *j, emr_error *error)
         status = emr_merge_plan_make(plan, d->base, d->tasks, d->n_tasks, d->specs, error);
     j->is_planned = !status;
     if (!status) {
-        j->room = emr_join_step_most(plan);
-        status = emr_merge_plan_layout(plan, true, j->room + 2 * (uint64_t)j->description_bytes, error);
+        j->room = emr_join_step_most(plan) + EMR_PART_RECORD;
+        status = emr_merge_plan_joining(plan, j->room + 2 * (uint64_t)j->description_bytes, error);
     }
     if (!status && !(j->buffer = emr_allocate(&j->env.allocator, (size_t)j->room)))
         status = emr_no_memory(error, NULL);
@@ -257,8 +257,8 @@ static emr_status take_part(emr_join *j, emr_join_step *step, emr_part_reader *p
     emr_status status = emr_part_next(part, &r, error);
     while (!status && r.kind != EMR_PART_END) {
         uint64_t at = part->offset;
-        status = r.size > j->room ? emr_fail(error, EMR_EFORMAT, "a record is too long")
-                                  : emr_part_get(part, &r, j->buffer, error);
+        status = r.size > j->room - EMR_PART_RECORD ? emr_fail(error, EMR_EFORMAT, "a record is too long")
+                                                    : emr_part_get(part, &r, j->buffer, error);
         if (!status)
             status = emr_join_step_take(step, &r, j->buffer, error);
         if (status == EMR_EFORMAT)
@@ -282,7 +282,7 @@ static emr_status skip_description(emr_join *j, emr_part_reader *part, emr_error
         status = emr_part_fail_damaged(part, error);
     if (status)
         return status;
-    uint8_t *bytes = emr_allocate(&j->env.allocator, j->description_bytes);
+    uint8_t *bytes = emr_allocate(&j->env.allocator, j->description_bytes + EMR_PART_RECORD);
     status = bytes ? emr_part_get(part, &r, bytes, error) : emr_no_memory(error, part->name);
     if (!status && memcmp(bytes, j->description, j->description_bytes) != 0)
         status = emr_part_fail_damaged(part, error);

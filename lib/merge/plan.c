@@ -105,6 +105,33 @@ void emr_merge_plan_free(emr_merge_plan *plan)
     emr_modulations_free(&plan->modulations, allocator);
 }
 
+static uint64_t memory_cap(const emr_merge_plan *plan)
+{
+    return plan->env.memory_bytes ? plan->env.memory_bytes : MEMORY_DEFAULT;
+}
+
+emr_status emr_merge_plan_joining(emr_merge_plan *plan, uint64_t besides, emr_error *error)
+{
+    enum { ITEMS = 1 /* of a window that nothing passes through */, WORKER_BYTES = 1024 };
+    uint64_t cap = memory_cap(plan);
+    size_t block = emr_store_block_params(plan);
+    uint32_t workers = plan->env.executor.concurrency;
+    plan->store = (emr_store_layout){.block_params = block, .writes = true};
+    plan->layout = (emr_layout){.window_params = EMR_CHUNK,
+                                .job_params = EMR_CHUNK,
+                                .span_params = block > EMR_CHUNK ? block : EMR_CHUNK,
+                                .max_items = ITEMS,
+                                .n_workers = workers ? workers : 1};
+    plan->layout.memory = besides + plan->layout.n_workers * WORKER_BYTES;
+    plan->layout.memory += emr_merge_step_table.memory(
+        plan, &plan->layout, cap > plan->layout.memory ? cap - plan->layout.memory : 0);
+    return plan->layout.memory <= cap
+               ? EMR_OK
+               : emr_fail(error, EMR_ELIMIT,
+                          "%u bytes of memory are too little to join parts of %u tasks, %u would do", cap,
+                          (uint64_t)plan->alignment.n_tasks, plan->layout.memory);
+}
+
 emr_status emr_merge_plan_layout(emr_merge_plan *plan, bool writes, uint64_t besides, emr_error *error)
 {
     plan->store = (emr_store_layout){.block_params = emr_store_block_params(plan), .writes = writes};
@@ -112,7 +139,7 @@ emr_status emr_merge_plan_layout(emr_merge_plan *plan, bool writes, uint64_t bes
         .alignment = &plan->alignment,
         .step = &emr_merge_step_table,
         .plan = plan,
-        .cap = plan->env.memory_bytes ? plan->env.memory_bytes : MEMORY_DEFAULT,
+        .cap = memory_cap(plan),
         .besides = besides,
         .block_params = plan->store.block_params,
         .concurrency = plan->env.executor.concurrency,

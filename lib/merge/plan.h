@@ -51,6 +51,9 @@ void emr_merge_plan_free(emr_merge_plan *plan);
  * merge takes in any layout. */
 emr_status emr_merge_plan_layout(emr_merge_plan *plan, bool writes, uint64_t besides, emr_error *error);
 
+/* The same for joining parts, where nothing is computed: no windows, and buffers as small as may be. */
+emr_status emr_merge_plan_joining(emr_merge_plan *plan, uint64_t besides, emr_error *error);
+
 /* What the bytes of the bundle depend on, but for the values of tensors: for them the files' stamps stand. */
 emr_hash128 emr_merge_plan_fingerprint(const emr_merge_plan *plan);
 

@@ -89,6 +89,8 @@ class Bundles:
                 merge.set_output(self.folder / s["path"], **option(s, "replace"), **journal)
             elif not s.get("sink"):
                 merge.set_output(out)
+            if "part" in s:
+                merge.set_part(*s["part"])
             report = self.push(merge, s) if "push" in s else merge.run()
         return self.told(s, out, report)
 
@@ -127,6 +129,8 @@ class Bundles:
         }
         if s.get("sink"):
             result["sink"] = [[*key, digest(out.parts[key])] for key in sorted(out.parts)]
+        elif "part" in s:
+            self.files[s["file"]] = out.getvalue()
         elif "path" not in s:
             result["digest"] = "" if "compression" in s.get("options", {}) else digest(out.getvalue())
             self.keep_bundle(s["bundle"], out.getvalue())
@@ -135,6 +139,15 @@ class Bundles:
     def keep_bundle(self, name, data):
         self.files[name] = data
         self.bundles[name] = libemr.Bundle(data, name=name)
+
+    def join(self, s):
+        parts = [io.BytesIO(self.files[name]) for name in s["parts"]]
+        for part, name in zip(parts, s["parts"]):
+            part.name = name
+        out = io.BytesIO()
+        libemr.join(parts, out, threads=self.threads)
+        self.keep_bundle(s["bundle"], out.getvalue())
+        return {"digest": digest(out.getvalue())}
 
     def bundle(self, s):
         self.bundles[s["bundle"]] = libemr.Bundle(self.files[s["file"]], name=s["bundle"])

@@ -190,6 +190,11 @@ pub struct emr_heads {
     _marker: PhantomData<(*mut u8, PhantomPinned)>,
 }
 #[repr(C)]
+pub struct emr_join {
+    _data: [u8; 0],
+    _marker: PhantomData<(*mut u8, PhantomPinned)>,
+}
+#[repr(C)]
 pub struct emr_merge {
     _data: [u8; 0],
     _marker: PhantomData<(*mut u8, PhantomPinned)>,
@@ -1683,6 +1688,20 @@ extern "C" {
         n_groups: usize,
         out: *mut f32,
     ) -> emr_status;
+    pub fn emr_join_create(
+        join: *mut *mut emr_join,
+        resources: *const emr_resources,
+        error: *mut emr_error,
+    ) -> emr_status;
+    pub fn emr_join_destroy(join: *mut *mut emr_join);
+    pub fn emr_join_add_part(
+        join: *mut emr_join,
+        io: *const emr_io,
+        name: *const c_char,
+        error: *mut emr_error,
+    ) -> emr_status;
+    pub fn emr_join_set_output(join: *mut emr_join, io: *const emr_io, error: *mut emr_error) -> emr_status;
+    pub fn emr_join_run(join: *mut emr_join, error: *mut emr_error) -> emr_status;
     pub fn emr_merge_create(
         merge: *mut *mut emr_merge,
         options: *const emr_merge_options,
@@ -1729,6 +1748,12 @@ extern "C" {
     pub fn emr_merge_set_sink(
         merge: *mut emr_merge,
         sink: *const emr_sink,
+        error: *mut emr_error,
+    ) -> emr_status;
+    pub fn emr_merge_set_part(
+        merge: *mut emr_merge,
+        part: u32,
+        n_parts: u32,
         error: *mut emr_error,
     ) -> emr_status;
     pub fn emr_merge_set_journal(

@@ -24,6 +24,7 @@ mod file;
 mod handle;
 mod heads;
 mod input;
+mod join;
 mod merge;
 mod merging_method;
 mod method;
@@ -60,6 +61,7 @@ pub use error::{BoxError, Error, ErrorKind, Result};
 pub use file::{Buffer, File};
 pub use heads::{group_softmax, group_softmax_in_place, HeadGroup, HeadKind, Heads, HEAD_GROUPS};
 pub use input::{Input, ReadAt};
+pub use join::Join;
 pub use merge::{
     Action, Compression, Expected, Merge, MergeOptions, MergeReport, OnNonfinite, Plan, PlanTensor, Push,
     Sink, SinkPart, TaskReport, Tie,

@@ -145,6 +145,7 @@ pub struct Merge<'a> {
     default_kind: ModulatorKind,
     /// Of each task.
     kinds: Vec<ModulatorKind>,
+    is_part: bool,
 }
 
 raw!(emr_merge, emr_merge_destroy);
@@ -195,7 +196,7 @@ pub struct Plan {
 pub struct MergeReport {
     /// Parameters that were merged.
     pub merged_params: u64,
-    /// The tasks, in order; those of a bundle that was extended come first.
+    /// The tasks, in order; those of a bundle that was extended come first. Of a part of a merge there are none.
     pub tasks: Vec<TaskReport>,
     /// All tensors.
     pub tensors: Vec<PlanTensor>,
@@ -255,6 +256,7 @@ impl<'a> Merge<'a> {
             unified_dtype: options.unified_dtype.unwrap_or(Dtype::F32),
             default_kind: options.modulation.kind,
             kinds: Vec::new(),
+            is_part: false,
         })
     }
 
@@ -302,6 +304,15 @@ impl<'a> Merge<'a> {
         self.kinds = kinds;
         self.unified_dtype = unified_dtype.unwrap_or(Dtype::F32);
         Ok(())
+    }
+
+    /// The run does part `part`, from 0, of `n_parts`, and writes that; [`Join`](crate::Join) makes the bundle of all of
+    /// them, which may be made anywhere and in any order. [`Merge::plan`] then tells what this part reads and writes; there is
+    /// no report of its tasks.
+    pub fn set_part(&mut self, part: u32, n_parts: u32) -> Result<()> {
+        self.is_part = true;
+        // SAFETY: valid arguments.
+        call(|error| unsafe { c::emr_merge_set_part(self.raw(), part, n_parts, error) })
     }
 
     /// What a run would do, without reading any tensor. It fixes base and tasks.
@@ -427,9 +438,10 @@ impl<'a> Merge<'a> {
 
     fn report(&self) -> Result<MergeReport> {
         let summary = self.summary()?;
+        let n_tasks = if self.is_part { 0 } else { self.kinds.len() as u32 };
         Ok(MergeReport {
             merged_params: summary.merged_params,
-            tasks: (0..self.kinds.len() as u32).map(|task| self.task_report(task)).collect::<Result<_>>()?,
+            tasks: (0..n_tasks).map(|task| self.task_report(task)).collect::<Result<_>>()?,
             tensors: self.plan_tensors(summary.n_tensors)?,
         })
     }

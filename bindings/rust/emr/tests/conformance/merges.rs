@@ -2,8 +2,8 @@
 
 use crate::world::{digest_of, real, text_of, Digest, Object, World};
 use emr::{
-    Action, Compression, MaskRule, Merge, MergeOptions, MergeReport, Modulation, ModulatorKind, OnNonfinite,
-    Output, Rescale, RescalePer, Result, Sink, SinkPart, Tie,
+    Action, Compression, Join, MaskRule, Merge, MergeOptions, MergeReport, Modulation, ModulatorKind,
+    OnNonfinite, Output, Rescale, RescalePer, Result, Sink, SinkPart, Tie,
 };
 use serde_json::{json, Value};
 use std::collections::{BTreeMap, HashMap};
@@ -11,7 +11,11 @@ use std::io::{self, Write};
 use std::sync::{Arc, Mutex};
 
 pub fn run(world: &mut World, name: &str, step: &Object<'_>) -> Option<Result<Value>> {
-    (name == "merge").then(|| merge(world, step))
+    match name {
+        "merge" => Some(merge(world, step)),
+        "join" => Some(join(world, step)),
+        _ => None,
+    }
 }
 
 pub const KINDS: [(&str, ModulatorKind); 6] = [
@@ -100,7 +104,16 @@ fn set_up(world: &World, step: &Object<'_>) -> Result<(Merge<'static>, bool)> {
 }
 
 fn merge(world: &mut World, step: &Object<'_>) -> Result<Value> {
-    let (merge, is_raw) = set_up(world, step)?;
+    let (mut merge, is_raw) = set_up(world, step)?;
+    if let Some(part) = step.get("part") {
+        let number = |i: usize| part[i].as_u64().expect("a number") as u32;
+        merge.set_part(number(0), number(1))?;
+        let bytes = Shared::default();
+        let report = merge.run(Output::writer(bytes.clone()))?;
+        let bytes = std::mem::take(&mut *bytes.0.lock().unwrap());
+        world.files.insert(step.text("file").to_owned(), bytes);
+        return Ok(told(&report, json!({})));
+    }
     if step.flag("sink") {
         let mut parts = Parts::default();
         let report = merge.run_into(&mut parts)?;
@@ -123,6 +136,18 @@ fn merge(world: &mut World, step: &Object<'_>) -> Result<Value> {
     let digest = if is_raw { digest_of(&bytes) } else { String::new() };
     world.open_bundle(step.text("bundle"), bytes)?;
     Ok(told(&report, json!({ "digest": digest })))
+}
+
+fn join(world: &mut World, step: &Object<'_>) -> Result<Value> {
+    let mut join = Join::new(world.resources())?;
+    for name in step.array("parts") {
+        join.add_part(world.file(text_of(name)), Some(text_of(name)))?;
+    }
+    let mut bytes = Vec::new();
+    join.run(Output::writer(&mut bytes))?;
+    let digest = digest_of(&bytes);
+    world.open_bundle(step.text("bundle"), bytes)?;
+    Ok(json!({ "digest": digest }))
 }
 
 fn told(report: &MergeReport, mut result: Value) -> Value {
