@@ -114,7 +114,6 @@ def merge(
     replace: bool = False,
     dequantise: bool = False,
     side_files: bool | None = None,
-    progress: Progress = None,
     **options: Unpack[MergeOptions],
 ) -> None:
     """Merges tasks into a bundle, by the workers of a Dask cluster: to the last byte what `libemr.merge` writes.
@@ -129,9 +128,8 @@ def merge(
         parts: how many; None: as in an earlier run that failed, or 4 for each thread of the workers.
         folder: where parts lie until the bundle is whole, seen by all; None: `out`.parts.
         replace: a file that exists is replaced, and so are parts of other merges.
-        progress: a function of (done, total) in bytes, or a bar such as tqdm's; called as parts are done.
-    Further options are those of `libemr.merge`; threads (1) and memory are of each part. A worker makes as many
-    parts at a time as it has threads.
+    Further options are those of `libemr.merge`; threads (1) and memory are of each part, of which a worker makes
+    as many at a time as it has threads. progress is called here, as parts are done.
     """
     if client.asynchronous:
         raise TypeError("the client is asynchronous: run this in a thread, with a client of its own")
@@ -140,6 +138,7 @@ def merge(
         raise failed("EMR_EEXIST", f"{target}: already exists", file=target)
     place = f"{target}.parts" if folder is None else _absolute(folder, "folder")
     os.makedirs(place, exist_ok=True)
+    progress = options.pop("progress", None)
     n_threads = sum(client.nthreads().values()) or 1
     job = _Job(
         _absolute(base, "base"),
