@@ -376,7 +376,8 @@ def test_parts_make_the_bundle(base, tasks, tmp_path):
 
 def test_parts_that_are_not_all_of_one_merge(base, tasks, tmp_path):
     parts = parts_of(base, tasks, 3, tmp_path)
-    foreign = parts_of(base, tasks, 4, tmp_path)
+    (tmp_path / "other").mkdir()
+    foreign = parts_of(base, tasks, 4, tmp_path / "other")
     with pytest.raises(libemr.NotFound, match="part 1"):
         libemr.join(parts[:2])
     with pytest.raises(libemr.InvalidArgument, match="part 2 of 3"):
