@@ -269,6 +269,14 @@ static emr_status run_to_bundle(world *w, emr_merge *merge, const json_t *step, 
     return open_bundle(w, name, file, error);
 }
 
+/* Whether a file is the part that was set. */
+static emr_status check_part(world *w, emr_merge *merge, const json_t *step, emr_error *error)
+{
+    const char *name = json_string_value(json_object_get(step, "check"));
+    const emr_buffer *part = name ? find_object(w, KIND_FILE, name) : NULL;
+    return part ? emr_merge_check_part(merge, emr_buffer_io(part), name, error) : EMR_OK;
+}
+
 /* A part of a merge is a file and no bundle. */
 static emr_status run_part(world *w, emr_merge *merge, const json_t *step, emr_error *error)
 {
@@ -276,6 +284,7 @@ static emr_status run_part(world *w, emr_merge *merge, const json_t *step, emr_e
     emr_buffer *file = new_file(w, need_text(step, "file"));
     TRY(emr_merge_set_part(merge, (uint32_t)json_integer_value(json_array_get(part, 0)),
                            (uint32_t)json_integer_value(json_array_get(part, 1)), error));
+    TRY(check_part(w, merge, step, error));
     TRY(emr_merge_set_output(merge, emr_buffer_io(file), error));
     return emr_merge_run(merge, error);
 }
@@ -377,7 +386,8 @@ static emr_status join_parts(world *w, const json_t *step, json_t *result, emr_e
 
 const step_kind merge_steps[] = {
     {"merge",
-     "bundle base tasks modulations options policy extend push sink memory path replace journal part file",
+     "bundle base tasks modulations options policy extend push sink memory path replace journal part check "
+     "file",
      merge_models},
     {"join", "bundle parts", join_parts},
     {NULL, NULL, NULL},

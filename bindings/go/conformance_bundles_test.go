@@ -76,7 +76,7 @@ type mergeStep struct {
 	Replace      bool
 	Journal      uint64
 	Part         []uint32
-	File         string
+	Check, File  string
 	Options      struct {
 		Modulation   modulationOfStep
 		Rescale      word
@@ -184,6 +184,12 @@ func (s *mergeStep) toPart(w *scene, m *Merge) error {
 	var out bytes.Buffer
 	if err := m.SetPart(s.Part[0], s.Part[1]); err != nil {
 		return err
+	}
+	if s.Check != "" {
+		part := find(w, w.files, s.Check)
+		if err := m.CheckPart(bytes.NewReader(part), int64(len(part)), s.Check); err != nil {
+			return err
+		}
 	}
 	if err := m.SetOutput(&out); err != nil {
 		return err

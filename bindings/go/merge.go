@@ -256,6 +256,29 @@ func (m *Merge) SetPart(part, parts uint32) error {
 	})
 }
 
+// CheckPart tells whether part, of so many bytes, is the one that was set, of this very merge, so that it can be kept
+// instead of being made again: [ErrMismatch] or [ErrFormat] where not. That it is whole is for the join to find. It fixes
+// base and tasks; name is what messages call the part.
+func (m *Merge) CheckPart(part io.ReaderAt, size int64, name string) error {
+	table, h, err := readFrom(part, size)
+	if err != nil {
+		return err
+	}
+	defer h.done()
+	var a arena
+	defer a.free()
+	p := a.text(name)
+	if a.err != nil {
+		return a.err
+	}
+	if err := m.h.own(); err != nil {
+		return err
+	}
+	defer m.h.disown()
+	var e C.emr_error
+	return failure(C.emr_merge_check_part(m.c, table, p, &e), &e)
+}
+
 // SetJournal lets a run to a [Storage], such as a file from [ResumeFile], go on after the process was killed or the run
 // failed. After every so many bytes of input (0: 1 GiB) what was written is made durable and a record is appended to
 // the journal. With the output and the journal of an earlier run of the same models and options, Run goes on from the

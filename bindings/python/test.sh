@@ -1,6 +1,7 @@
 #!/bin/sh
 # test.sh - installs the package as a user would, into a virtual environment of its own, and runs mypy and the tests there;
-# then those with PyTorch and transformers, where `make test-packages` has put these into .venv-packages.
+# then those with Dask, where it is in .venv-dask, and those with PyTorch and transformers, where `make test-packages` has put
+# these into .venv-packages.
 # Where something is missing it says so, and what is not tested.
 set -eu
 cd "$(dirname "$0")/../.."
@@ -24,7 +25,14 @@ install() { # into a virtual environment, with a build folder of its own
 install .venv-python build-python
 (cd bindings/python && ../../.venv-python/bin/python -m mypy)
 .venv-python/bin/python -m pytest -q -ra -c bindings/python/pyproject.toml bindings/python/tests \
-    --ignore-glob='*test_torch*' --ignore-glob='*test_transformers*' "$@"
+    --ignore-glob='*test_torch*' --ignore-glob='*test_transformers*' --ignore-glob='*test_distributed*' "$@"
+
+if [ -x .venv-dask/bin/python ]; then
+    install .venv-dask build-python-dask
+    .venv-dask/bin/python -m pytest -q -ra -c bindings/python/pyproject.toml bindings/python/tests/test_distributed.py "$@"
+else
+    echo "bindings/python is not tested with Dask: 'python3 -m venv .venv-dask && .venv-dask/bin/pip install distributed' lets it be"
+fi
 
 packages=.venv-packages
 if [ ! -x $packages/bin/python ] || [ ! -f $packages/requirements.txt ]; then

@@ -2189,6 +2189,11 @@ class merge : public detail::handle<emr_merge, emr_merge_destroy>
     {
         return detail::done([&](emr_error *why) { return emr_merge_set_part(get(), part, n_parts, why); });
     }
+    // Whether it is that part of this merge.
+    returns<void> check_part(const emr_io &io, const char *name = nullptr)
+    {
+        return detail::done([&](emr_error *why) { return emr_merge_check_part(get(), &io, name, why); });
+    }
     returns<void> set_journal(const emr_io &journal, std::uint64_t interval = 0)
     {
         return detail::done(

@@ -191,6 +191,15 @@ EMR_API emr_status emr_merge_set_sink(emr_merge *merge, const emr_sink *sink, em
  *   tensors that are pushed. emr_merge_run only. There is no report of a part. */
 EMR_API emr_status emr_merge_set_part(emr_merge *merge, uint32_t part, uint32_t n_parts, emr_error *error);
 
+/* Whether a file is the part that was set, of this very merge, so that an earlier run's can be kept instead of
+ * being made again. Its first bytes are read: that it is whole is for the join to find. `io` needs read and
+ * length, and is not kept; `name` is what messages call it; NULL: "part".
+ * - After emr_merge_set_part. Fixes base and tasks.
+ * - EMR_EFORMAT: no part of a merge. EMR_EMISMATCH: another part, or one of another merge: of other models,
+ *   options, number of parts or release of libemr or zstd. Values are not compared. */
+EMR_API emr_status emr_merge_check_part(emr_merge *merge, const emr_io *io, const char *name,
+                                        emr_error *error);
+
 /* Lets a run to a bundle continue after the process was killed or the run failed. After every `interval`
  * bytes of input (0: 1 GiB), or somewhat more, what was written is made durable, and then a record of where
  * the merge stands is appended to the journal. A run that is given the output and the journal of an earlier

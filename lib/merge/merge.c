@@ -373,23 +373,78 @@ emr_status emr_merge_set_journal(emr_merge *m, const emr_io *journal, uint64_t i
     return status;
 }
 
-/* A part says first of what merge it is one. */
-static emr_status begin_part(emr_merge *m, emr_error *error)
+/* What a part says first of what merge it is one. Release the bytes. */
+static emr_status describe_part(const emr_merge *m, emr_part_head *head, uint8_t **bytes, size_t *n,
+                                emr_error *error)
 {
     const emr_merge_plan *plan = &m->plan;
+    emr_status status = emr_description_write(plan, m->base, m->tasks, m->n_tasks, bytes, n, error);
+    if (!status)
+        *head = (emr_part_head){emr_description_fingerprint(*bytes, *n, plan->n_parts), plan->part,
+                                plan->n_parts};
+    return status;
+}
+
+static emr_status begin_part(emr_merge *m, emr_error *error)
+{
+    emr_part_head head;
     uint8_t *bytes;
     size_t n;
-    emr_status status = emr_description_write(plan, m->base, m->tasks, m->n_tasks, &bytes, &n, error);
+    emr_status status = describe_part(m, &head, &bytes, &n, error);
     if (status)
         return status;
-    const emr_part_head head = {emr_description_fingerprint(bytes, n, plan->n_parts), plan->part,
-                                plan->n_parts};
     const emr_part_record record = {.kind = EMR_PART_PLAN, .size = n};
     status = emr_part_create(&m->part, &m->output, &head, error);
     if (!status)
         status = emr_part_put(&m->part, record, bytes, false, error);
     emr_release(&m->allocator, bytes);
     m->plan.store.writer.part = &m->part;
+    return status;
+}
+
+static emr_status compare_part(const emr_merge *m, const emr_part_reader *part, emr_error *error)
+{
+    emr_part_head head;
+    uint8_t *bytes;
+    size_t n;
+    emr_status status = describe_part(m, &head, &bytes, &n, error);
+    if (status)
+        return status;
+    emr_release(&m->allocator, bytes);
+    if (part->head.fingerprint.low != head.fingerprint.low ||
+        part->head.fingerprint.high != head.fingerprint.high || part->head.n_parts != head.n_parts)
+        return emr_fail(error, EMR_EMISMATCH,
+                        "%F: is a part of another merge than this one: of other models, options, number of "
+                        "parts or release of libemr or zstd",
+                        part->name);
+    return part->head.part == head.part
+               ? EMR_OK
+               : emr_fail(error, EMR_EMISMATCH, "%F: is part %u of this merge, not part %u", part->name,
+                          (uint64_t)part->head.part + 1, (uint64_t)head.part + 1);
+}
+
+emr_status emr_merge_check_part(emr_merge *m, const emr_io *given, const char *name, emr_error *error)
+{
+    emr_part_reader part = {0};
+    emr_io io;
+    if (!m || !given)
+        return emr_fail(error, EMR_EINVAL, "emr_merge_check_part: NULL");
+    if (!m->plan.n_parts)
+        return emr_fail(error, EMR_ESTATE, "which part it is to be is set before: emr_merge_set_part");
+    emr_status status = make_plan(m, error);
+    if (!status)
+        status = emr_io_take(&io, given, error);
+    if (!status && (!io.read || !io.length))
+        status = emr_fail(error, EMR_EINVAL, "a part's emr_io needs read and length");
+    if (status)
+        return status;
+    part.name = emr_copy_string(&m->allocator, name ? name : "part");
+    if (!part.name)
+        return emr_no_memory(error, NULL);
+    status = emr_part_open(&part, &io, error);
+    if (!status)
+        status = compare_part(m, &part, error);
+    emr_release(&m->allocator, part.name);
     return status;
 }
 

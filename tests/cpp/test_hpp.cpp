@@ -755,6 +755,9 @@ static void test_parts()
         MUST(merge.add_task("german", t.models[1]));
         if (i < 2)
             MUST(merge.set_part(i, 2));
+        if (i == 1)
+            CHECK(emr::attempt([&] { return merge.check_part(parts[0].io(), "first.part"); }).status() ==
+                  EMR_EMISMATCH);
         MUST(merge.set_output(i < 2 ? out.io() : at_once.io()));
         MUST(merge.run());
         parts.push_back(std::move(out));

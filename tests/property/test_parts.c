@@ -434,7 +434,7 @@ static emr_status try_part(trial *t, const emr_resources *resources)
 {
     emr_merge *merge;
     emr_merge_options o = options_of(&small_way);
-    emr_io io = test_io_make(&t->output);
+    emr_io io = test_io_make(&t->output), input = test_io_make(&t->input);
     o.resources = resources;
     emr_status status = emr_merge_create(&merge, &o, &t->error);
     if (!status)
@@ -444,6 +444,10 @@ static emr_status try_part(trial *t, const emr_resources *resources)
         if (!status)
             status = emr_merge_set_modulation(merge, (uint32_t)i, &small_way.specs[i], &t->error);
     }
+    if (!status)
+        status = emr_merge_set_part(merge, 0, 2, &t->error);
+    if (!status)
+        status = emr_merge_check_part(merge, &input, "first.part", &t->error);
     if (!status)
         status = emr_merge_set_part(merge, 1, 2, &t->error);
     if (!status)
@@ -517,6 +521,7 @@ static void parts_with_failures(void **state)
     emr_buffer *whole = merge_at_once(&s, &small_way, &o);
     assert_faults(&t, try_part, ALLOCATION, t.parts[1]);
     assert_faults(&t, try_part, WRITE, t.parts[1]);
+    assert_faults(&t, try_part, READ, t.parts[1]);
     assert_faults(&t, try_join, ALLOCATION, whole);
     assert_faults(&t, try_join, WRITE, whole);
     assert_faults(&t, try_join, READ, whole);
@@ -526,13 +531,47 @@ static void parts_with_failures(void **state)
     test_set_destroy(&s);
 }
 
+/* Which parts of an earlier run a merge takes for its own. */
+static void parts_of_before(void **state)
+{
+    (void)state;
+    test_set s = make_few();
+    emr_merge_options o = options_of(&small_way), other = o;
+    emr_error error;
+    emr_buffer *parts[2], *foreign[2], *empty = test_buffer_new();
+    make_parts(parts, &s, &small_way, &o, 2);
+    other.compression = 5;
+    make_parts(foreign, &s, &small_way, &other, 2);
+    emr_merge *merge = create_merge(&s, &small_way, &o);
+    assert_int_equal(emr_merge_check_part(merge, emr_buffer_io(parts[0]), "p", &error), EMR_ESTATE);
+    for (uint32_t i = 0; i < 2; i++) {
+        assert_ok(emr_merge_set_part(merge, i, 2, &error), &error);
+        assert_ok(emr_merge_check_part(merge, emr_buffer_io(parts[i]), NULL, &error), &error);
+        const emr_buffer *wrong[] = {parts[!i], foreign[i]};
+        for (size_t k = 0; k < 2; k++) {
+            assert_int_equal(emr_merge_check_part(merge, emr_buffer_io(wrong[k]), "p.part", &error),
+                             EMR_EMISMATCH);
+            assert_names_file(&error, "p.part");
+        }
+        assert_int_equal(emr_merge_check_part(merge, emr_buffer_io(empty), "p.part", &error), EMR_EFORMAT);
+        assert_names_file(&error, "p.part");
+    }
+    assert_ok(emr_merge_set_part(merge, 0, 3, &error), &error);
+    assert_int_equal(emr_merge_check_part(merge, emr_buffer_io(parts[0]), "p.part", &error), EMR_EMISMATCH);
+    emr_merge_destroy(&merge);
+    emr_buffer_destroy(&empty);
+    destroy_parts(parts, 2);
+    destroy_parts(foreign, 2);
+    test_set_destroy(&s);
+}
+
 static void memory_is_bounded(void **state)
 {
     (void)state;
     test_set s = make_set(13);
     const way *w = &ways[16];
     emr_error error;
-    test_meter meter;
+    test_meter meter = {0};
     emr_allocator allocator = test_meter_make(&meter);
     emr_resources resources = resources_within(4 << 20);
     resources.allocator = &allocator;
@@ -644,6 +683,7 @@ int main(void)
         cmocka_unit_test(missing_doubled_and_foreign_parts),
         cmocka_unit_test(damaged_parts),
         cmocka_unit_test(parts_with_failures),
+        cmocka_unit_test(parts_of_before),
         cmocka_unit_test(memory_is_bounded),
         cmocka_unit_test(what_has_no_parts),
         cmocka_unit_test(bytes_of_all_parts),

@@ -218,6 +218,8 @@ static void refuse_merges(void)
     REFUSED(emr_merge_set_journal(NULL, io, 0, e));
     REFUSED(emr_merge_set_journal(merge, NULL, 0, e));
     REFUSED(emr_merge_set_part(NULL, 0, 1, e));
+    REFUSED(emr_merge_check_part(NULL, io, "x", e));
+    REFUSED(emr_merge_check_part(merge, NULL, "x", e));
     REFUSED(emr_merge_run(NULL, e));
     REFUSED(emr_merge_begin(NULL, e));
     REFUSED(emr_merge_push(NULL, 0, &byte, 1, &taken, e));

@@ -107,6 +107,7 @@ typedef struct arguments {
     emr_mask_rule mask_rule;
     uint32_t f32_vectors;
     uint32_t part, n_parts; /* merge: number `part`, from 1, of so many; part 0: none of them */
+    uint32_t all_parts;     /* emr-mpi: all of n_parts are made; 0 parts: as many as it thinks fit */
     uint64_t rate;          /* bytes that a machine reads in a second */
     uint32_t threads;       /* 0: all online */
     uint32_t dequantise, unified, resume, dry_run, force, json, quiet, help, version; /* flags */
@@ -155,6 +156,9 @@ int each_line(const char *option, const char *path, line_fn use, void *user);
 #else
 #define PRINTF_LIKE(text, values)
 #endif
+
+/* What such lines begin with: "emr", or which of several processes says it. */
+extern const char *program_name;
 
 /* One line on standard error, "emr: ...". Control characters in arguments become '?'. Returns `exit_status`.
  */
@@ -250,6 +254,8 @@ typedef struct session {
 int session_open(session *s, const arguments *a, const char *verb);
 void session_close(session *s);
 void hide_progress(void); /* before anything else is printed */
+/* What a session's resources follow progress with: draws it, and cancels where the user interrupted. */
+emr_status show_progress(void *user, const emr_progress *progress, emr_error *error);
 /* From now on progress counts these, not bytes; NULL: bytes again. */
 void count_progress(const char *unit);
 
@@ -272,6 +278,15 @@ typedef struct merge_job {
 /* The base, where one is named, and the tasks, as they are merged. */
 emr_status open_merge_models(merge_job *j, const arguments *a, emr_error *error);
 void close_merge_models(merge_job *j, const arguments *a);
+
+/* What `emr merge` does, for who does it in parts. Whether the call is right: else prints the error line, and
+ * returns an exit status. */
+int check_merge(const arguments *a, bool adds);
+/* A merge of the models that are open, of which nothing is read yet; j->merge is to be destroyed. */
+emr_status start_merge(merge_job *j, const arguments *a, emr_error *error);
+/* It runs, to what -o names. A run that failed leaves what it, or one before it, has done. */
+emr_status run_merge(merge_job *j, const arguments *a, emr_error *error);
+void close_merge_files(merge_job *j, emr_status status);
 
 /* Whether what is added follows the policy that the bundle was made with, which is not known here. */
 bool knows_policy(const merge_job *j);
@@ -315,6 +330,11 @@ int print_merge_report(const merge_job *j, const arguments *a);
  * the plan is made. */
 json_t *missing_json(const merge_job *j, size_t task);
 void note_missing(const merge_job *j, const arguments *a, size_t task);
+
+/* What a program does first: signals, descriptors, limits (process.c). And last: what was printed is out, or
+ * `status` becomes the failure. */
+void start_process(void);
+int finish_process(int status);
 
 /* Set by SIGINT and its kin; progress callbacks cancel when it is. */
 extern volatile int interrupted;

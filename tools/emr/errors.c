@@ -4,6 +4,8 @@
 #include <stdarg.h>
 #include <string.h>
 
+const char *program_name = "emr";
+
 int complain(int exit_status, const char *format, ...)
 {
     char text[1024];
@@ -14,7 +16,7 @@ int complain(int exit_status, const char *format, ...)
     for (char *c = text; *c; c++)
         if ((unsigned char)*c < 0x20 || *c == 0x7f)
             *c = '?';
-    fprintf(stderr, "emr: %s\n", text);
+    fprintf(stderr, "%s: %s\n", program_name, text);
     return exit_status;
 }
 

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static int check_usage(const arguments *a, bool adds)
+int check_merge(const arguments *a, bool adds)
 {
     if (adds && !a->n_files)
         return complain(EXIT_USAGE, "add: the BUNDLE to add to is missing");
@@ -24,7 +24,7 @@ static int check_usage(const arguments *a, bool adds)
                         a->base);
     if (!a->output && !a->dry_run)
         return complain(EXIT_USAGE, "%s: -o OUT.emr is missing", a->command);
-    if (a->n_parts && !a->part && !a->dry_run)
+    if (a->n_parts && !a->part && !a->dry_run && !a->all_parts)
         return complain(EXIT_USAGE, "--parts N is for --dry-run: a part is made by --part I/N");
     if (a->part && (a->resume || a->dry_run))
         return complain(EXIT_USAGE,
@@ -36,7 +36,7 @@ static int check_usage(const arguments *a, bool adds)
         return complain(EXIT_USAGE, "%s: --resume needs a file to write to", a->command);
     if (a->output && a->json && !a->dry_run && to_standard_output(a))
         return complain(EXIT_USAGE, "%s: --json and -o - both want standard output", a->command);
-    return EXIT_DONE;
+    return check_places(a);
 }
 
 static emr_status open_one_task(merge_job *j, const arguments *a, size_t i, emr_error *error)
@@ -180,6 +180,12 @@ static emr_status set_models(merge_job *j, const arguments *a, emr_error *error)
     return status;
 }
 
+emr_status start_merge(merge_job *j, const arguments *a, emr_error *error)
+{
+    emr_status status = create_merge(j, a, error);
+    return status ? status : set_models(j, a, error);
+}
+
 /* Beside OUT.emr.partial, OUT.emr.journal.partial: what an earlier run left, or new. */
 static emr_status open_journal(merge_job *j, const arguments *a, emr_error *error)
 {
@@ -195,8 +201,7 @@ static emr_status open_journal(merge_job *j, const arguments *a, emr_error *erro
     return status;
 }
 
-/* A run that failed leaves what it, or one before it, has done. */
-static void close_files(merge_job *j, emr_status status)
+void close_merge_files(merge_job *j, emr_status status)
 {
     if (!status) {
         emr_file_discard(&j->file);
@@ -206,7 +211,7 @@ static void close_files(merge_job *j, emr_status status)
     emr_file_close(&j->journal);
 }
 
-static emr_status run_merge(merge_job *j, const arguments *a, emr_error *error)
+emr_status run_merge(merge_job *j, const arguments *a, emr_error *error)
 {
     const emr_io *io;
     emr_status status = open_output(&io, &j->file, a, error);
@@ -225,9 +230,7 @@ static int merge_or_add(const arguments *a, bool adds)
 {
     merge_job j = {0};
     emr_error error = {.text = ""};
-    int exit_status = check_usage(a, adds);
-    if (!exit_status)
-        exit_status = check_places(a);
+    int exit_status = check_merge(a, adds);
     if (exit_status)
         return exit_status;
     exit_status = session_open(&j.session, a, adds ? "adding" : "merging");
@@ -237,9 +240,7 @@ static int merge_or_add(const arguments *a, bool adds)
     if (!status && a->n_head_globs)
         status = view_heads(&j, a, &error);
     if (!status)
-        status = create_merge(&j, a, &error);
-    if (!status)
-        status = set_models(&j, a, &error);
+        status = start_merge(&j, a, &error);
     if (!status)
         note_kept_blocks(a, j.models, j.base);
     if (!status)
@@ -253,7 +254,7 @@ static int merge_or_add(const arguments *a, bool adds)
     if (status)
         exit_status = complain_status(status, &error);
     emr_merge_destroy(&j.merge);
-    close_files(&j, status);
+    close_merge_files(&j, status);
     close_merge_models(&j, a);
     session_close(&j.session);
     return exit_status;

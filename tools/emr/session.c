@@ -50,7 +50,7 @@ static void draw_bar(uint64_t done, uint64_t total, double elapsed)
     bar.drawn = true;
 }
 
-static emr_status show_progress(void *user, const emr_progress *progress, emr_error *error)
+emr_status show_progress(void *user, const emr_progress *progress, emr_error *error)
 {
     (void)user, (void)error;
     double t = seconds_now();

@@ -91,6 +91,8 @@ class Bundles:
                 merge.set_output(out)
             if "part" in s:
                 merge.set_part(*s["part"])
+            if "check" in s:
+                merge.check_part(self.files[s["check"]], s["check"])
             report = self.push(merge, s) if "push" in s else merge.run()
         return self.told(s, out, report)
 

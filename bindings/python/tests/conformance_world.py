@@ -29,7 +29,7 @@ save: model path shard_bytes replace dtype
 load: model path map dequantise side_files
 load_bundle: bundle path map
 exists: path
-merge: bundle base tasks modulations options policy extend push sink memory path replace journal part file
+merge: bundle base tasks modulations options policy extend push sink memory path replace journal part check file
 join: bundle parts
 bundle: bundle file
 look: bundle

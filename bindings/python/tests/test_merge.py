@@ -400,3 +400,34 @@ def test_parts_that_are_not_all_of_one_merge(base, tasks, tmp_path):
             merge.run()
         with pytest.raises(libemr.InvalidArgument):
             merge.set_part(2, 2)
+
+
+def test_which_parts_are_its_own(base, tasks, tmp_path):
+    def merge_of(**options):
+        merge = libemr.Merge(**options)
+        merge.set_base(base)
+        for name, task in tasks.items():
+            merge.add_task(name, task)
+        return merge
+
+    path = tmp_path / "0.part"
+    with merge_of() as merge:
+        merge.set_part(0, 2)
+        merge.set_output(path)
+        merge.run()
+    with merge_of() as merge:
+        with pytest.raises(libemr.OutOfOrder):
+            merge.check_part(path)
+        merge.set_part(0, 2)
+        for part in (path, path.read_bytes(), io.BytesIO(path.read_bytes())):
+            merge.check_part(part)
+        with pytest.raises(libemr.FormatError, match="mine: is no part"):
+            merge.check_part(b"no part", name="mine")
+        with pytest.raises(FileNotFoundError):
+            merge.check_part(tmp_path / "absent.part")
+        merge.set_part(1, 2)
+        with pytest.raises(libemr.Mismatch, match=r"0\.part: is part 1 of this merge, not part 2"):
+            merge.check_part(path)
+    with merge_of(tie="negative") as merge, pytest.raises(libemr.Mismatch, match="another merge"):
+        merge.set_part(0, 2)
+        merge.check_part(path)

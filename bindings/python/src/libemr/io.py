@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import io as stdlib_io
+import os
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, Union
 
 from ._native import Arena, Handle, PathLike, call, callback, create, ffi, lib, path_bytes
@@ -13,7 +14,7 @@ from ._native import Arena, Handle, PathLike, call, callback, create, ffi, lib, 
 if TYPE_CHECKING:
     from typing import TypeGuard
 
-__all__ = ["Source", "Target", "is_path", "opened", "output"]
+__all__ = ["Source", "Target", "input_of", "is_path", "opened", "output"]
 
 PIECE = 16 << 20  # bytes of a write
 
@@ -224,3 +225,17 @@ def opened(source: Any, arena: Arena) -> tuple[Any, list[Handle]]:
     except TypeError:
         return reading(arena, source), []  # which says what is missing
     return buffer.io, [buffer]
+
+
+@contextmanager
+def input_of(source: Source, default: str) -> Iterator[tuple[Any, str]]:
+    """An emr_io for a path, a file-like object or bytes, and what messages call it."""
+    arena = Arena()
+    with ExitStack() as stack:
+        called = name_of(source, default)
+        if is_path(source):
+            called, source = os.fsdecode(source), stack.enter_context(open(source, "rb"))
+        made, needed = opened(source, arena)
+        for handle in needed:
+            stack.callback(handle.close)
+        yield made, called

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from contextlib import ExitStack
 
 from . import io
-from ._native import Arena, Handle, call, create, encode, lib
+from ._native import Handle, call, create, encode, lib
 from .bundle import Bundle
 from .resources import Memory, Progress, Resources, Threads
 
@@ -36,18 +35,13 @@ def join(
     """
     if isinstance(parts, (str, bytes)):
         raise TypeError(f"a list of parts is needed, not {type(parts).__name__}")
-    arena, buffer = Arena(), io.Buffer() if out is None else None
+    buffer = io.Buffer() if out is None else None
     with ExitStack() as stack:
         resources = stack.enter_context(Resources(threads, memory, progress))
         handle = Handle(create("emr_join", lib.emr_join_create, resources), lib.emr_join_destroy, "the join")
         stack.callback(handle.close)
         for number, part in enumerate(parts):
-            called = io.name_of(part, f"part {number}")
-            if io.is_path(part):
-                called, part = os.fsdecode(part), stack.enter_context(open(part, "rb"))
-            source, needed = io.opened(part, arena)
-            for other in needed:
-                stack.callback(other.close)
+            source, called = stack.enter_context(io.input_of(part, f"part {number}"))
             with handle.use(alone=True) as pointer:
                 call(lib.emr_join_add_part, pointer, source, encode(called))
         target = buffer.io if buffer else stack.enter_context(io.output(out, replace))

@@ -312,6 +312,13 @@ class Merge:
             call(lib.emr_merge_set_part, merge, part, n_parts)
         self._is_part = True
 
+    def check_part(self, part: io.Source, name: str | None = None) -> None:
+        """Whether that, a path, a file-like object or bytes, is the part that was set, of this very merge, so
+        that it can be kept instead of being made again: `libemr.Mismatch` or `libemr.FormatError` where not.
+        That it is whole is for the join to find. It fixes base and tasks; values are not compared."""
+        with io.input_of(part, name or "part") as (source, called), self._handle.use(alone=True) as merge:
+            call(lib.emr_merge_check_part, merge, source, encode(called))
+
     def set_sink(self, sink: Sink) -> None:
         """An object that receives the results as they are computed, instead of a bundle: methods that it
         lacks are not called."""
@@ -437,6 +444,24 @@ def _opened(value: ModelLike, name: str, dequantise: bool = False, side_files: b
     )
 
 
+def set_models(
+    job: Merge,
+    base: ModelLike,
+    tasks: Tasks,
+    modulators: Mapping[str, ModulationLike],
+    dequantise: bool,
+    side_files: bool | None,
+) -> None:
+    """Base and tasks, with the modulators that they are to have."""
+    pairs = list(tasks.items() if isinstance(tasks, Mapping) else tasks)
+    unknown = modulators.keys() - {task for task, _ in pairs}
+    if unknown:
+        raise ValueError(f"modulators has {sorted(unknown)[0]!r}, which is no task")
+    job.set_base(_opened(base, "base", dequantise, side_files))
+    for task, model in pairs:
+        job.add_task(task, _opened(model, task, dequantise, side_files), modulators.get(task))
+
+
 def merge(
     base: ModelLike,
     tasks: Tasks,
@@ -482,16 +507,9 @@ def merge(
             progress: a function of (done, total) in bytes, or a bar such as tqdm's. None of them changes the
                 result.
     """
-    pairs = list(tasks.items() if isinstance(tasks, Mapping) else tasks)
-    unknown = modulators.keys() - {task for task, _ in pairs}
-    if unknown:
-        raise ValueError(f"modulators has {sorted(unknown)[0]!r}, which is no task")
-
     with Merge(**options) as job:
         if extend is not None:
             job.extend(extend)
-        job.set_base(_opened(base, "base", dequantise, side_files))
-        for task, model in pairs:
-            job.add_task(task, _opened(model, task, dequantise, side_files), modulators.get(task))
+        set_models(job, base, tasks, modulators, dequantise, side_files)
         job.set_output(out, replace=replace, name=name, journal=journal)
         return job.run()

@@ -1793,6 +1793,12 @@ extern "C" {
         n_parts: u32,
         error: *mut emr_error,
     ) -> emr_status;
+    pub fn emr_merge_check_part(
+        merge: *mut emr_merge,
+        io: *const emr_io,
+        name: *const c_char,
+        error: *mut emr_error,
+    ) -> emr_status;
     pub fn emr_merge_set_journal(
         merge: *mut emr_merge,
         journal: *const emr_io,

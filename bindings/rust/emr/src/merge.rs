@@ -7,7 +7,7 @@ use crate::dtype::Dtype;
 use crate::error::{BoxError, Result};
 use crate::file::{Buffer, NewFile};
 use crate::handle::{raw, Fixed, Handle};
-use crate::input::slice;
+use crate::input::{slice, Input};
 use crate::model::Model;
 use crate::modulation::{Fidelity, Modulation, ModulatorKind, Rescale, RescalePer};
 use crate::numbered::numbered;
@@ -17,7 +17,7 @@ use crate::resources::{Lowered, Resources};
 use crate::tensor::Tensor;
 use crate::text::{c_string, text};
 use emr_sys as c;
-use std::ffi::c_void;
+use std::ffi::{c_void, CString};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::ptr::null;
@@ -313,6 +313,17 @@ impl<'a> Merge<'a> {
         self.is_part = true;
         // SAFETY: valid arguments.
         call(|error| unsafe { c::emr_merge_set_part(self.raw(), part, n_parts, error) })
+    }
+
+    /// Whether `part` is the part that was set, of this very merge, so that it can be kept instead of being made again:
+    /// [`ErrorKind::Mismatch`](crate::ErrorKind::Mismatch) or [`ErrorKind::Format`](crate::ErrorKind::Format) where not.
+    /// That it is whole is for the join to find. It fixes base and tasks; `name` is what messages call the part.
+    pub fn check_part<'b>(&mut self, part: impl Into<Input<'b>>, name: Option<&str>) -> Result<()> {
+        let (io, _kept) = part.into().lower()?;
+        let name = name.map(c_string).transpose()?;
+        let name = name.as_ref().map_or(null(), |name: &CString| name.as_ptr());
+        // SAFETY: valid arguments; C keeps nothing of them.
+        call(|error| unsafe { c::emr_merge_check_part(self.raw(), &io, name, error) })
     }
 
     /// What a run would do, without reading any tensor. It fixes base and tasks.

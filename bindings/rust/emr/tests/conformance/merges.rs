@@ -108,6 +108,9 @@ fn merge(world: &mut World, step: &Object<'_>) -> Result<Value> {
     if let Some(part) = step.get("part") {
         let number = |i: usize| part[i].as_u64().expect("a number") as u32;
         merge.set_part(number(0), number(1))?;
+        if let Some(name) = step.optional_text("check") {
+            merge.check_part(&world.files[name][..], Some(name))?;
+        }
         let bytes = Shared::default();
         let report = merge.run(Output::writer(bytes.clone()))?;
         let bytes = std::mem::take(&mut *bytes.0.lock().unwrap());
