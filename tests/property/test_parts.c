@@ -532,7 +532,7 @@ static void memory_is_bounded(void **state)
     test_set s = make_set(13);
     const way *w = &ways[16];
     emr_error error;
-    test_meter meter;
+    test_meter meter = {0};
     emr_allocator allocator = test_meter_make(&meter);
     emr_resources resources = resources_within(4 << 20);
     resources.allocator = &allocator;
