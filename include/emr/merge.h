@@ -187,8 +187,9 @@ EMR_API emr_status emr_merge_set_sink(emr_merge *merge, const emr_sink *sink, em
  * - Before the run; the last call counts, so that one plan can tell of all parts: emr_merge_get_plan tells what
  *   this part reads and writes.
  * - Cuts follow from models, options and n_parts alone. A part may be empty.
- * - EMR_EUNSUPPORTED, when the plan is made or the run begins: with emr_merge_extend, a sink, a journal, or
- *   tensors that are pushed. emr_merge_run only. There is no report of a part. */
+ * - EMR_EUNSUPPORTED, when the plan is made or the run begins: with emr_merge_extend, a sink, a journal, tensors
+ *   that are pushed, or a model that shows rows cut off a tensor as another one.
+ * - emr_merge_run only. There is no report of a part. */
 EMR_API emr_status emr_merge_set_part(emr_merge *merge, uint32_t part, uint32_t n_parts, emr_error *error);
 
 /* Whether a file is the part that was set, of this very merge, so that an earlier run's can be kept instead of
