@@ -222,6 +222,10 @@ static emr_status plan_anew(emr_join *j, emr_error *error)
         return status;
     *plan = (emr_merge_plan){.env = j->env, .options = d->options};
     status = emr_merge_check_options(&plan->options, error);
+    for (uint32_t t = 0; !status && t < d->n_tasks; t++) {
+        const emr_modulation_spec said = d->specs[t];
+        status = emr_modulation_take(&d->specs[t], &said, error);
+    }
     if (!status)
         status = emr_policy_take(&plan->policy, &d->policy, &j->env.allocator, error);
     if (!status)

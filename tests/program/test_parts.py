@@ -6,6 +6,7 @@ import random
 import re
 import shutil
 import subprocess
+import time
 
 from program import *
 
@@ -82,6 +83,23 @@ def test_what_is_refused():
                   ["--parts", "3"], ["--rate", "1MB"], ["--part", "1/3", "--dry-run"]):
         emr("merge", *MERGE, *words, "-o", "y", status=2)
         assert not os.path.exists("y")
+
+
+def test_parts_that_are_killed():
+    """At any moment: a part is there when it is whole, and made again where it is not."""
+    fill_folder()
+    emr("merge", *MERGE, "-o", "whole.emr")
+    parts = []
+    for i in range(1, 5):
+        parts.append(f"{i}.part")
+        while not os.path.exists(parts[-1]):
+            run = subprocess.Popen([EMR, "merge", *MERGE, "--part", f"{i}/4", "--quiet", "-o", parts[-1]])
+            if random.random() < 0.7:
+                time.sleep(random.random() * 0.05)
+                run.kill()
+            run.wait()
+    emr("join", *parts, "-o", "all.emr")
+    assert same("whole.emr", "all.emr")
 
 
 def with_emr(**more):
