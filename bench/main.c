@@ -27,6 +27,10 @@ static const char help[] =
     "        access   reading one tensor out of a large bundle; adding a task to one\n"
     "        session  inside an engine: switching tasks, multiplying, batches of many tasks\n"
     "        serving  the same from threads of the host's, over and into Q8_0, staged; gathering rows\n"
+#ifdef BENCH_WITH_FIT
+    "        fit      libemr-fit: sums of activations, assignments, matching, solving\n"
+    "        coefficients  libemr-fit: a step of AdaMerging on checkpoints\n"
+#endif
     "\n"
     "  --only PREFIX   only groups whose name begins so\n"
     "  --json          an array of {name, value, unit, bar, met}; bar and met are null where there is none\n"
@@ -126,10 +130,15 @@ static settings parse(int argc, char **argv)
 static const struct group {
     const char *name;
     void (*run)(const settings *s);
-} groups[] = {{"machine", bench_machine}, {"kernels", bench_kernels},   {"memory", bench_memory},
-              {"files", bench_files},     {"combine", bench_combining}, {"masks", bench_masks},
-              {"open", bench_open},       {"access", bench_access},     {"session", bench_session},
-              {"serving", bench_serving}};
+} groups[] = {
+    {"machine", bench_machine}, {"kernels", bench_kernels},   {"memory", bench_memory},
+    {"files", bench_files},     {"combine", bench_combining}, {"masks", bench_masks},
+    {"open", bench_open},       {"access", bench_access},     {"session", bench_session},
+    {"serving", bench_serving},
+#ifdef BENCH_WITH_FIT
+    {"fit", bench_fit},       {"coefficients", bench_coefficients},
+#endif
+};
 
 enum { GROUPS = sizeof groups / sizeof *groups };
 

@@ -12,7 +12,8 @@ enum { RUNS_MAX = 64, THREADS_MAX = 256 };
 _Noreturn void die(const char *what);
 void check(emr_status status, const emr_error *error);
 
-double now(void); /* seconds */
+double now(void);            /* seconds */
+double processor_time(void); /* seconds of all of the program's threads on processors */
 double median(double *values, size_t n);
 
 /* Two passes that take turns, so that both meet the same machine. */

@@ -5,7 +5,6 @@
 #include "project.h"
 #include "slices.h"
 
-#include <math.h>
 #include <string.h>
 
 /* The moments of n units of two models: products of A's with B's, and of each model sums and squares. */
@@ -39,15 +38,9 @@ static void free_moments(moments *m)
     }
 }
 
-static double covariance(const moments *m, double product, double sum_a, double sum_b)
-{
-    return product / m->rows - sum_a / m->rows * (sum_b / m->rows);
-}
-
 static double deviation(const moments *m, int model, size_t unit)
 {
-    double square = covariance(m, m->squares[model][unit], m->sums[model][unit], m->sums[model][unit]);
-    return square > 0 ? sqrt(square) : 0;
+    return fit_deviation(m->rows, m->sums[model][unit], m->squares[model][unit]);
 }
 
 /* Sets the part's matrix. */
@@ -55,12 +48,10 @@ static void take_moments(const moments *m, double *of, emr_similarity_kind kind)
 {
     for (size_t i = 0; i < m->n; i++)
         for (size_t j = 0; j < m->n; j++) {
-            double product = m->products[i * m->n + j], both;
-            if (kind == EMR_SIMILARITY_KIND_CORRELATION) {
-                both = deviation(m, 0, i) * deviation(m, 1, j);
-                product = covariance(m, product, m->sums[0][i], m->sums[1][j]) /
-                          (both > FIT_LEAST_DEVIATIONS ? both : FIT_LEAST_DEVIATIONS);
-            }
+            double product = m->products[i * m->n + j];
+            if (kind == EMR_SIMILARITY_KIND_CORRELATION)
+                product = fit_correlation(m->rows, product, m->sums[0][i], m->sums[1][j],
+                                          deviation(m, 0, i) * deviation(m, 1, j));
             of[i * m->n + j] = product;
         }
 }
@@ -202,7 +193,7 @@ static emr_status add_outputs(moments *m, const gram_site *s, const projection *
 static const gram_site *find_site(const emr_gram *gram, const char *name)
 {
     uint32_t site;
-    return name && emr_gram_find_site(gram, name, &site, NULL) == EMR_OK ? &gram->sites[site] : NULL;
+    return name && emr_gram_find_site(gram, name, &site, NULL) == EMR_OK ? gram->sites[site] : NULL;
 }
 
 static emr_status check_widths(const spec_group *g, const gram_site *s, uint64_t width, emr_error *error)

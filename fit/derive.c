@@ -12,7 +12,7 @@ typedef struct architecture {
 static void derive_mlp_at(deriving *d, const char *root)
 {
     (void)root;
-    derive_mlp(d);
+    fit_derive_mlp(d);
 }
 
 static const char *const gpt2_types[] = {"gpt2", NULL};
@@ -22,12 +22,12 @@ static const char *const vit_types[] = {"vit", "deit", NULL};
 
 static const architecture architectures[] = {
     {"fc0.weight", NULL, derive_mlp_at},
-    {"h.0.attn.c_attn.weight", gpt2_types, derive_gpt2},
-    {"encoder.layer.0.attention.self.query.weight", bert_types, derive_bert},
-    {"layers.0.self_attn.q_proj.weight", llama_types, derive_llama},
-    {"encoder.layer.0.attention.attention.query.weight", vit_types, derive_vit},
-    {"blocks.0.attn.qkv.weight", NULL, derive_timm_vit},
-    {"layer1.0.conv1.weight", NULL, derive_resnet},
+    {"h.0.attn.c_attn.weight", gpt2_types, fit_derive_gpt2},
+    {"encoder.layer.0.attention.self.query.weight", bert_types, fit_derive_bert},
+    {"layers.0.self_attn.q_proj.weight", llama_types, fit_derive_llama},
+    {"encoder.layer.0.attention.attention.query.weight", vit_types, fit_derive_vit},
+    {"blocks.0.attn.qkv.weight", NULL, fit_derive_timm_vit},
+    {"layer1.0.conv1.weight", NULL, fit_derive_resnet},
 };
 
 /* What stands before `mark` in a tensor's name: "", or something that ends in a dot, without that. */
@@ -67,9 +67,9 @@ static void derive_any(deriving *d)
             return;
         }
     }
-    stop_deriving(d, EMR_EUNSUPPORTED,
-                  "no permutation spec is known for this architecture; write one as JSON. model_type:",
-                  type ? type : "none");
+    fit_stop_deriving(d, EMR_EUNSUPPORTED,
+                      "no permutation spec is known for this architecture; write one as JSON. model_type:",
+                      type ? type : "none");
 }
 
 emr_status emr_permutation_spec_derive(emr_permutation_spec **spec, const emr_model *model,
@@ -79,9 +79,10 @@ emr_status emr_permutation_spec_derive(emr_permutation_spec **spec, const emr_mo
     emr_derive_options o;
     json_error_t why = {.text = ""};
     json_t *config = NULL;
+    if (spec)
+        *spec = NULL;
     if (!spec || !model)
         return emr_error_format(error, EMR_EINVAL, "emr_permutation_spec_derive: NULL");
-    *spec = NULL;
     emr_status status = FIT_TAKE(&o, options, emr_derive_options, reserved, error);
     if (status)
         return status;

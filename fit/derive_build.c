@@ -3,18 +3,18 @@
 
 #include <string.h>
 
-void stop_deriving(deriving *d, emr_status status, const char *what, const char *name)
+void fit_stop_deriving(deriving *d, emr_status status, const char *what, const char *name)
 {
     if (!d->status)
         d->status = emr_error_format(d->error, status, "%F: %s '%s'", emr_model_name(d->model), what, name);
 }
 
-const emr_tensor *find_tensor(const deriving *d, const char *name)
+const emr_tensor *fit_find_tensor(const deriving *d, const char *name)
 {
     return emr_model_find_tensor(d->model, name);
 }
 
-const char *join(names *n, const char *prefix, const char *name)
+const char *fit_join_name(names *n, const char *prefix, const char *name)
 {
     char *text = n->text[n->turn++ % 4];
     size_t before = strlen(prefix), length = strlen(name), dot = before && length ? 1 : 0;
@@ -27,82 +27,85 @@ const char *join(names *n, const char *prefix, const char *name)
     return text;
 }
 
-uint64_t length_of(deriving *d, const char *prefix, const char *name, uint32_t axis)
+uint64_t fit_length_of(deriving *d, const char *prefix, const char *name, uint32_t axis)
 {
     names n = {.turn = 0};
-    const char *whole = join(&n, prefix, name);
-    const emr_tensor *t = find_tensor(d, whole);
+    const char *whole = fit_join_name(&n, prefix, name);
+    const emr_tensor *t = fit_find_tensor(d, whole);
     if (t && axis < emr_tensor_rank(t))
         return emr_tensor_shape(t)[axis];
-    stop_deriving(d, EMR_EMISMATCH, "the permutation spec needs the tensor", whole);
+    fit_stop_deriving(d, EMR_EMISMATCH, "the permutation spec needs the tensor", whole);
     return 0;
 }
 
-spec_axis *makes(deriving *d, spec_group *g, spec_part part, const char *prefix, const char *name,
-                 uint32_t axis)
+spec_axis *fit_makes(deriving *d, spec_group *g, spec_part part, const char *prefix, const char *name,
+                     uint32_t axis)
 {
     names n = {.turn = 0};
-    spec_axis *a = spec_add_axis(d->spec, g, join(&n, prefix, name), axis);
+    spec_axis *a = spec_add_axis(d->spec, g, fit_join_name(&n, prefix, name), axis);
     a->part = part;
     return a;
 }
 
-spec_axis *reads(deriving *d, spec_group *g, spec_part part, const char *prefix, const char *name,
-                 uint32_t axis)
+spec_axis *fit_reads(deriving *d, spec_group *g, spec_part part, const char *prefix, const char *name,
+                     uint32_t axis)
 {
-    spec_axis *a = makes(d, g, part, prefix, name, axis);
+    spec_axis *a = fit_makes(d, g, part, prefix, name, axis);
     a->is_input = true;
     return a;
 }
 
-void both(deriving *d, spec_group *g, spec_part part, const char *prefix, const char *layer, uint32_t axis)
+void fit_both(deriving *d, spec_group *g, spec_part part, const char *prefix, const char *layer,
+              uint32_t axis)
 {
     names n = {.turn = 0};
-    const char *place = join(&n, prefix, layer), *bias = join(&n, place, "bias");
-    makes(d, g, part, place, "weight", axis);
-    if (find_tensor(d, bias))
-        makes(d, g, part, place, "bias", 0);
+    const char *place = fit_join_name(&n, prefix, layer), *bias = fit_join_name(&n, place, "bias");
+    fit_makes(d, g, part, place, "weight", axis);
+    if (fit_find_tensor(d, bias))
+        fit_makes(d, g, part, place, "bias", 0);
 }
 
-void third(deriving *d, spec_group *g, spec_part part, const char *prefix, const char *layer, uint32_t axis,
-           uint64_t offset)
+void fit_third(deriving *d, spec_group *g, spec_part part, const char *prefix, const char *layer,
+               uint32_t axis, uint64_t offset)
 {
     size_t before = g->n_axes;
-    both(d, g, part, prefix, layer, axis);
+    fit_both(d, g, part, prefix, layer, axis);
     for (size_t i = before; i < g->n_axes; i++)
         g->axes[i].offset = offset;
 }
 
-void site(deriving *d, spec_group *g, const char *prefix, const char *name)
+void fit_add_site(deriving *d, spec_group *g, const char *prefix, const char *name)
 {
     names n = {.turn = 0};
-    spec_add_site(d->spec, g, join(&n, prefix, name));
+    spec_add_site(d->spec, g, fit_join_name(&n, prefix, name));
 }
 
-void layer(deriving *d, const char *prefix, const char *name, const char *site_name, uint32_t input_axis)
+void fit_add_layer(deriving *d, const char *prefix, const char *name, const char *site_name,
+                   uint32_t input_axis)
 {
     names n = {.turn = 0};
-    const char *place = join(&n, prefix, name), *weight = join(&n, place, "weight"),
-               *bias = join(&n, place, "bias");
-    if (!find_tensor(d, weight))
+    const char *place = fit_join_name(&n, prefix, name), *weight = fit_join_name(&n, place, "weight"),
+               *bias = fit_join_name(&n, place, "bias");
+    if (!fit_find_tensor(d, weight))
         return;
     names m = {.turn = 0};
-    spec_add_layer(d->spec, weight, find_tensor(d, bias) ? bias : NULL, join(&m, prefix, site_name))
+    spec_add_layer(d->spec, weight, fit_find_tensor(d, bias) ? bias : NULL,
+                   fit_join_name(&m, prefix, site_name))
         ->input_axis = input_axis;
 }
 
-spec_group *units(deriving *d, const char *prefix, const char *name, uint64_t n_units)
+spec_group *fit_units(deriving *d, const char *prefix, const char *name, uint64_t n_units)
 {
     names n = {.turn = 0};
-    spec_group *g = spec_add_group(d->spec, join(&n, prefix, name));
+    spec_group *g = spec_add_group(d->spec, fit_join_name(&n, prefix, name));
     g->n_units = n_units;
     return g;
 }
 
-spec_group *heads(deriving *d, const char *prefix, const char *name, uint64_t n_heads, uint64_t n_kv_heads,
-                  uint64_t head_dim)
+spec_group *fit_heads(deriving *d, const char *prefix, const char *name, uint64_t n_heads,
+                      uint64_t n_kv_heads, uint64_t head_dim)
 {
-    spec_group *g = units(d, prefix, name, 0);
+    spec_group *g = fit_units(d, prefix, name, 0);
     g->is_heads = true;
     g->n_heads = (uint32_t)(n_heads <= SPEC_UNITS_MAX ? n_heads : 0);
     g->n_kv_heads = (uint32_t)(n_kv_heads <= SPEC_UNITS_MAX ? n_kv_heads : 0);
@@ -110,7 +113,7 @@ spec_group *heads(deriving *d, const char *prefix, const char *name, uint64_t n_
     return g;
 }
 
-uint64_t config_number(const deriving *d, const char *key)
+uint64_t fit_config_number(const deriving *d, const char *key)
 {
     static const char *const parts[] = {NULL, "text_config", "vision_config"};
     for (size_t i = 0; i < 3; i++) {
@@ -122,12 +125,12 @@ uint64_t config_number(const deriving *d, const char *key)
     return 0;
 }
 
-uint64_t need_number(deriving *d, const char *key, const char *other)
+uint64_t fit_need_number(deriving *d, const char *key, const char *other)
 {
-    uint64_t n = config_number(d, key);
-    n = n || !other ? n : config_number(d, other);
+    uint64_t n = fit_config_number(d, key);
+    n = n || !other ? n : fit_config_number(d, other);
     if (!n)
-        stop_deriving(d, EMR_EMISMATCH, "the permutation spec needs config.json's number", key);
+        fit_stop_deriving(d, EMR_EMISMATCH, "the permutation spec needs config.json's number", key);
     return n ? n : 1;
 }
 
@@ -148,38 +151,67 @@ static bool has_axis(const emr_tensor *t, uint64_t width)
     return false;
 }
 
-void refuse_unknown(deriving *d, uint64_t width)
+void fit_refuse_unknown(deriving *d, uint64_t width)
 {
     for (uint32_t i = 0; !d->status && !d->spec->lacks_memory && i < emr_model_n_tensors(d->model); i++) {
         const emr_tensor *t = emr_model_tensor(d->model, i);
         if (emr_dtype_is_float(emr_tensor_dtype(t)) && emr_tensor_rank(t) > 1 && has_axis(t, width) &&
             !is_named(d, emr_tensor_name(t)))
-            stop_deriving(
+            fit_stop_deriving(
                 d, EMR_EUNSUPPORTED,
                 "which axes of the permutation spec's groups a tensor has is not known:", emr_tensor_name(t));
     }
 }
 
-void end_in_heads(deriving *d, stream *s)
+void fit_encoder_layer(deriving *d, stream *s, const char *p, const char *self, uint64_t n_heads,
+                       uint64_t width)
+{
+    static const char *const inputs[] = {"query", "key", "value"};
+    static const spec_part parts[] = {PART_Q, PART_K, PART_V};
+    names n = {.turn = 0}, m = {.turn = 0};
+    const char *a = fit_join_name(&n, p, self);
+    spec_group *g = fit_heads(d, p, "attention", n_heads, n_heads, width / n_heads);
+    for (size_t k = 0; k < 3; k++)
+        fit_both(d, g, parts[k], a, inputs[k], 0);
+    fit_reads(d, g, PART_O, p, "attention.output.dense.weight", 1);
+    fit_add_site(d, g, p, "attention.output.dense");
+    spec_set_text(d->spec, &g->qk_site, fit_join_name(&m, a, "input"));
+    g = fit_units(d, p, "mlp", fit_length_of(d, p, "intermediate.dense.weight", 0));
+    fit_both(d, g, PART_UNITS, p, "intermediate.dense", 0);
+    fit_reads(d, g, PART_UNITS, p, "output.dense.weight", 1);
+    fit_add_site(d, g, p, "output.dense");
+    for (size_t k = 0; k < 3; k++) {
+        fit_reads(d, &s->group, PART_UNITS, a, fit_join_name(&m, inputs[k], "weight"), 1);
+        fit_add_layer(d, a, inputs[k], "input", 1);
+    }
+    fit_both(d, &s->group, PART_UNITS, p, "attention.output.dense", 0);
+    fit_reads(d, &s->group, PART_UNITS, p, "intermediate.dense.weight", 1);
+    fit_both(d, &s->group, PART_UNITS, p, "output.dense", 0);
+    fit_add_layer(d, p, "attention.output.dense", "attention.output.dense", 1);
+    fit_add_layer(d, p, "intermediate.dense", "intermediate.dense", 1);
+    fit_add_layer(d, p, "output.dense", "output.dense", 1);
+}
+
+void fit_end_in_heads(deriving *d, stream *s)
 {
     static const char *const heads[] = {"lm_head.weight", "score.weight", "qa_outputs.weight"};
     for (size_t i = 0; i < sizeof heads / sizeof *heads; i++)
-        if (find_tensor(d, heads[i]))
-            reads(d, &s->group, PART_UNITS, "", heads[i], 1);
+        if (fit_find_tensor(d, heads[i]))
+            fit_reads(d, &s->group, PART_UNITS, "", heads[i], 1);
 }
 
-void end_stream(deriving *d, stream *s, uint64_t width, const char *prefix, const char *site_name)
+void fit_end_stream(deriving *d, stream *s, uint64_t width, const char *prefix, const char *site_name)
 {
     if (d->residual && !d->status) {
-        spec_group *g = units(d, "", "residual", width);
+        spec_group *g = fit_units(d, "", "residual", width);
         spec_axis *axes = s->group.axes;
         size_t n = s->group.n_axes, room = s->group.axes_room;
         g->axes = axes;
         g->n_axes = n;
         g->axes_room = room;
         s->group = (spec_group){0};
-        site(d, g, prefix, site_name);
-        refuse_unknown(d, width);
+        fit_add_site(d, g, prefix, site_name);
+        fit_refuse_unknown(d, width);
     }
     for (size_t i = 0; i < s->group.n_axes; i++)
         fit_release(&d->spec->host, s->group.axes[i].tensor);

@@ -46,6 +46,7 @@ static void destroy_site(const fit_host *host, gram_site *s)
     fit_release(host, s->tiles);
     fit_release(host, s->widths);
     fit_release(host, s->name);
+    fit_release(host, s);
 }
 
 void emr_gram_destroy(emr_gram **gram)
@@ -54,7 +55,7 @@ void emr_gram_destroy(emr_gram **gram)
         return;
     fit_host host = (*gram)->host;
     for (size_t i = 0; i < (*gram)->n_sites; i++)
-        destroy_site(&host, &(*gram)->sites[i]);
+        destroy_site(&host, (*gram)->sites[i]);
     fit_release(&host, (*gram)->sites);
     fit_release(&host, (*gram)->batch);
     fit_release(&host, *gram);
@@ -90,7 +91,7 @@ static emr_status check_site(const emr_gram *gram, const char *name, const uint6
         return emr_error_format(error, EMR_EINVAL, "site '%s': its name must have 1 to %u bytes", name,
                                 (uint64_t)NAME_MAX_BYTES);
     for (size_t i = 0; i < gram->n_sites; i++)
-        if (strcmp(gram->sites[i].name, name) == 0)
+        if (strcmp(gram->sites[i]->name, name) == 0)
             return emr_error_format(error, EMR_EEXIST, "site '%s' is there already", name);
     if (!order_of(widths, gram->n_models))
         return emr_error_format(error, EMR_EINVAL, "site '%s': widths must be 1 to %u, and so their sum",
@@ -120,7 +121,7 @@ static emr_status make_room(emr_gram *gram, emr_error *error)
     if (gram->n_sites < gram->room)
         return EMR_OK;
     size_t room = gram->room ? 2 * gram->room : 16;
-    gram_site *sites = fit_allocate(&gram->host, room, sizeof *sites);
+    gram_site **sites = fit_allocate(&gram->host, room, sizeof *sites);
     if (!sites)
         return fit_no_memory(error);
     if (gram->n_sites)
@@ -168,7 +169,6 @@ static emr_status fit_batch(emr_gram *gram, size_t panels, size_t rows, emr_erro
 emr_status emr_gram_add_site(emr_gram *gram, const char *name, const uint64_t *widths, uint32_t *site,
                              emr_error *error)
 {
-    gram_site s = {0};
     size_t rows;
     if (!gram || !name || !widths)
         return emr_error_format(error, EMR_EINVAL, "emr_gram_add_site: NULL");
@@ -181,12 +181,14 @@ emr_status emr_gram_add_site(emr_gram *gram, const char *name, const uint64_t *w
     status = plan_block(gram, name, bytes, panels, &rows, error);
     if (!status)
         status = make_room(gram, error);
+    gram_site *s = status ? NULL : fit_allocate(&gram->host, 1, sizeof *s);
     if (!status)
-        status = fill_site(gram, &s, name, widths, error);
+        status = s ? fill_site(gram, s, name, widths, error) : fit_no_memory(error);
     if (!status)
         status = fit_batch(gram, panels, rows, error);
     if (status) {
-        destroy_site(&gram->host, &s);
+        if (s)
+            destroy_site(&gram->host, s);
         return status;
     }
     gram->bytes = bytes;
@@ -208,7 +210,7 @@ emr_status emr_gram_get_site(const emr_gram *gram, uint32_t site, emr_gram_site 
         return EMR_EINVAL;
     if (site >= gram->n_sites)
         return EMR_ENOTFOUND;
-    const gram_site *s = &gram->sites[site];
+    const gram_site *s = gram->sites[site];
     const emr_gram_site found = {.size = sizeof found,
                                  .name = s->name,
                                  .widths = s->widths,
@@ -224,7 +226,7 @@ emr_status emr_gram_find_site(const emr_gram *gram, const char *name, uint32_t *
     if (!gram || !name || !site)
         return emr_error_format(error, EMR_EINVAL, "emr_gram_find_site: NULL");
     for (size_t i = 0; i < gram->n_sites; i++) {
-        if (strcmp(gram->sites[i].name, name) == 0) {
+        if (strcmp(gram->sites[i]->name, name) == 0) {
             *site = (uint32_t)i;
             return EMR_OK;
         }
@@ -237,8 +239,8 @@ double emr_gram_value(const emr_gram *gram, uint32_t site, uint64_t i, uint64_t 
     static const uint64_t nan_bits = UINT64_C(0x7ff8000000000000);
     double value;
     memcpy(&value, &nan_bits, sizeof value);
-    if (gram && site < gram->n_sites && i < gram->sites[site].order && j < gram->sites[site].order)
-        value = *gram_element(&gram->sites[site], (size_t)i, (size_t)j);
+    if (gram && site < gram->n_sites && i < gram->sites[site]->order && j < gram->sites[site]->order)
+        value = *gram_element(gram->sites[site], (size_t)i, (size_t)j);
     return value;
 }
 
@@ -247,9 +249,12 @@ typedef struct feeding {
     const emr_gram *gram;
     gram_site *site;
     const emr_activations *models;
+    const uint8_t *keep;
     const fit_kernels *kernels;
     size_t rows[BLOCK_ROWS];
     size_t n_rows;
+    size_t first, n_looked_at; /* rows that were looked at last, */
+    bool is_bad[BLOCK_ROWS];   /* and which of them count, but are not finite */
     int is_exact;
 } feeding;
 
@@ -268,14 +273,22 @@ static void read_segment(const feeding *f, size_t m, size_t row, size_t at, size
     (void)emr_convert(EMR_DTYPE_F64, values, a->dtype, (const char *)a->data + row * stride + at * bytes, n);
 }
 
-/* The place of column i in the k-th row of the batch's panels. */
-static double *batch_element(const feeding *f, size_t i, size_t k)
+static void pack_values(const feeding *f, size_t k, size_t column, const double *values, size_t n)
 {
-    return &f->gram->batch[i / FIT_TILE * f->gram->block_rows + k][i % FIT_TILE];
+    while (n) {
+        size_t at = column % FIT_TILE, some = FIT_TILE - at < n ? FIT_TILE - at : n;
+        memcpy(&f->gram->batch[column / FIT_TILE * f->gram->block_rows + k][at], values,
+               some * sizeof *values);
+        column += some;
+        values += some;
+        n -= some;
+    }
 }
 
+/* The k-th row of the batch's panels: the models' values, 1, and zeros up to the end of the panel. */
 static void pack_row(const feeding *f, size_t k)
 {
+    static const double end[FIT_TILE] = {1};
     double values[SEGMENT];
     size_t column = 0;
     for (size_t m = 0; m < f->gram->n_models; m++) {
@@ -283,13 +296,11 @@ static void pack_row(const feeding *f, size_t k)
         for (size_t at = 0; at < width; at += SEGMENT) {
             size_t n = width - at < SEGMENT ? width - at : SEGMENT;
             read_segment(f, m, f->rows[k], at, n, values);
-            for (size_t i = 0; i < n; i++)
-                *batch_element(f, column++, k) = values[i];
+            pack_values(f, k, column + at, values, n);
         }
+        column += width;
     }
-    *batch_element(f, column++, k) = 1;
-    for (; column % FIT_TILE; column++)
-        *batch_element(f, column, k) = 0;
+    pack_values(f, k, column, end, FIT_TILE - column % FIT_TILE);
 }
 
 static void pack_rows(void *arg, size_t job)
@@ -314,7 +325,7 @@ static void add_tile_row(void *arg, size_t job)
     }
 }
 
-static void add_block(feeding *f)
+static void add_batch(feeding *f)
 {
     if (!f->n_rows)
         return;
@@ -324,8 +335,19 @@ static void add_block(feeding *f)
     f->n_rows = 0;
 }
 
+/* The first of n values that is not finite, or n. */
+static size_t first_nonfinite(const double *values, size_t n)
+{
+    size_t n_bad = 0, i = 0;
+    for (size_t k = 0; k < n; k++)
+        n_bad += values[k] - values[k] != 0;
+    while (n_bad && values[i] - values[i] == 0)
+        i++;
+    return n_bad ? i : n;
+}
+
 /* Whether all of a row is finite; else *m and *column say where it is not. */
-static bool is_finite(const feeding *f, size_t row, size_t *m, size_t *column)
+static bool is_finite_row(const feeding *f, size_t row, size_t *m, size_t *column)
 {
     double values[SEGMENT];
     for (*m = 0; *m < f->gram->n_models; ++*m) {
@@ -333,21 +355,38 @@ static bool is_finite(const feeding *f, size_t row, size_t *m, size_t *column)
         for (size_t at = 0; at < width; at += SEGMENT) {
             size_t n = width - at < SEGMENT ? width - at : SEGMENT;
             read_segment(f, *m, row, at, n, values);
-            for (size_t i = 0; i < n; i++) {
-                *column = at + i;
-                if (values[i] - values[i] != 0)
-                    return false;
-            }
+            *column = at + first_nonfinite(values, n);
+            if (*column < at + n)
+                return false;
         }
     }
     return true;
 }
 
-static emr_status check_rows(const feeding *f, size_t n_rows, const uint8_t *keep, emr_error *error)
+static void look_at_rows(void *arg, size_t job)
+{
+    feeding *f = arg;
+    size_t m, column;
+    for (size_t k = job * ROWS_A_JOB; k < f->n_looked_at && k < (job + 1) * ROWS_A_JOB; k++)
+        f->is_bad[k] = (!f->keep || f->keep[f->first + k]) && !is_finite_row(f, f->first + k, &m, &column);
+}
+
+/* Whether a row counts, but is not finite. Rows are asked for in order; a block of them is looked at together. */
+static bool is_bad(feeding *f, size_t row, size_t n_rows)
+{
+    if (row % BLOCK_ROWS == 0) {
+        f->first = row;
+        f->n_looked_at = n_rows - row < BLOCK_ROWS ? n_rows - row : BLOCK_ROWS;
+        fit_for(&f->gram->host, (f->n_looked_at + ROWS_A_JOB - 1) / ROWS_A_JOB, look_at_rows, f);
+    }
+    return f->is_bad[row % BLOCK_ROWS];
+}
+
+static emr_status check_rows(feeding *f, size_t n_rows, emr_error *error)
 {
     size_t m, column;
     for (size_t row = 0; row < n_rows; row++)
-        if ((!keep || keep[row]) && !is_finite(f, row, &m, &column))
+        if (is_bad(f, row, n_rows) && !is_finite_row(f, row, &m, &column))
             return emr_error_format(error, EMR_ENONFINITE,
                                     "site '%s': value %u of row %u of model %u is NaN or infinite",
                                     f->site->name, (uint64_t)column, (uint64_t)row, (uint64_t)m);
@@ -381,29 +420,28 @@ static emr_status check_activations(feeding *f, size_t n_rows, emr_error *error)
 emr_status emr_gram_feed(emr_gram *gram, uint32_t site, const emr_activations *activations, size_t n_rows,
                          const uint8_t *keep, emr_error *error)
 {
-    size_t m, column;
     if (!gram || !activations)
         return emr_error_format(error, EMR_EINVAL, "emr_gram_feed: NULL");
     if (site >= gram->n_sites)
         return emr_error_format(error, EMR_ENOTFOUND, "emr_gram_feed: there is no site %u", (uint64_t)site);
-    feeding f = {
-        .gram = gram, .site = &gram->sites[site], .models = activations, .kernels = fit_kernels_select()};
+    feeding f = {.gram = gram,
+                 .site = gram->sites[site],
+                 .models = activations,
+                 .keep = keep,
+                 .kernels = fit_kernels_select()};
     emr_status status = check_activations(&f, n_rows, error);
     if (!status && gram->on_nonfinite == EMR_ON_NONFINITE_ERROR)
-        status = check_rows(&f, n_rows, keep, error);
+        status = check_rows(&f, n_rows, error);
     for (size_t row = 0; !status && row < n_rows; row++) {
-        if (keep && !keep[row])
-            continue;
-        if (gram->on_nonfinite == EMR_ON_NONFINITE_ZERO && !is_finite(&f, row, &m, &column)) {
+        if (gram->on_nonfinite == EMR_ON_NONFINITE_ZERO && is_bad(&f, row, n_rows))
             f.site->n_dropped++;
-            continue;
-        }
-        f.rows[f.n_rows++] = row;
+        else if (!keep || keep[row])
+            f.rows[f.n_rows++] = row;
         if (f.n_rows == gram->block_rows)
-            add_block(&f);
+            add_batch(&f);
     }
     if (!status)
-        add_block(&f);
+        add_batch(&f);
     return status;
 }
 
@@ -411,7 +449,7 @@ emr_status emr_gram_feed(emr_gram *gram, uint32_t site, const emr_activations *a
 static gram_site *same_site(const emr_gram *gram, const gram_site *other)
 {
     for (size_t i = 0; i < gram->n_sites; i++) {
-        gram_site *s = &gram->sites[i];
+        gram_site *s = gram->sites[i];
         if (strcmp(s->name, other->name) == 0)
             return memcmp(s->widths, other->widths, gram->n_models * sizeof *s->widths) == 0 ? s : NULL;
     }
@@ -424,11 +462,11 @@ static emr_status check_fit(const emr_gram *gram, const emr_gram *other, emr_err
         return emr_error_format(error, EMR_EMISMATCH, "a gram of %u models cannot be added to one of %u",
                                 (uint64_t)other->n_models, (uint64_t)gram->n_models);
     for (size_t i = 0; i < other->n_sites; i++)
-        if (!same_site(gram, &other->sites[i]))
+        if (!same_site(gram, other->sites[i]))
             return emr_error_format(error, EMR_EMISMATCH,
                                     "site '%s' is absent, or of other widths, in the gram that it is "
                                     "to be added to",
-                                    other->sites[i].name);
+                                    other->sites[i]->name);
     return EMR_OK;
 }
 
@@ -438,7 +476,7 @@ emr_status emr_gram_add(emr_gram *gram, const emr_gram *other, emr_error *error)
         return emr_error_format(error, EMR_EINVAL, "emr_gram_add: NULL, or a gram to itself");
     emr_status status = check_fit(gram, other, error);
     for (size_t i = 0; !status && i < other->n_sites; i++) {
-        const gram_site *from = &other->sites[i];
+        const gram_site *from = other->sites[i];
         gram_site *to = same_site(gram, from);
         for (size_t p = 0; p < to->n_panels; p++)
             for (size_t k = 0; k < (p + 1) * FIT_TILE; k++)

@@ -20,7 +20,7 @@ struct emr_gram {
     fit_host host;
     uint32_t n_models;
     emr_on_nonfinite on_nonfinite;
-    gram_site *sites;
+    gram_site **sites; /* each in its own memory: what was opened from the gram points at them */
     size_t n_sites, room;
     uint64_t bytes;      /* of all sums */
     fit_panel *batch;    /* panels of block_rows rows, of the widest site */

@@ -93,6 +93,8 @@ static emr_status add_sums(const emr_gram *gram, gram_site *s, emr_model *model,
 
 emr_status emr_gram_open_model(const emr_gram *gram, emr_model **model, emr_error *error)
 {
+    if (model)
+        *model = NULL;
     if (!gram || !model)
         return emr_error_format(error, EMR_EINVAL, "emr_gram_open_model: NULL");
     emr_model_options options = EMR_INIT(emr_model_options);
@@ -105,7 +107,7 @@ emr_status emr_gram_open_model(const emr_gram *gram, emr_model **model, emr_erro
     if (!status)
         status = emr_model_set_metadata(*model, "version", "1", error);
     for (size_t i = 0; !status && i < gram->n_sites; i++)
-        status = add_sums(gram, &gram->sites[i], *model, error);
+        status = add_sums(gram, gram->sites[i], *model, error);
     if (status)
         emr_model_destroy(model);
     return status;
@@ -200,7 +202,7 @@ static emr_status take_site(emr_gram *gram, const emr_model *model, const emr_te
         emr_tensor_count(tensor) != order * (order + 1) / 2) /* before there is memory for it */
         return bad_tensor(model, tensor, "its dtype or shape does not fit its widths", error);
     emr_status status = emr_gram_add_site(gram, name, widths, &site, error);
-    return status ? status : take_sums(&gram->sites[site], model, tensor, error);
+    return status ? status : take_sums(gram->sites[site], model, tensor, error);
 }
 
 /* Of the first site's widths. */
@@ -231,9 +233,10 @@ static emr_status take_sites(emr_gram *gram, const emr_model *model, uint64_t *w
 emr_status emr_gram_open(emr_gram **gram, const emr_model *model, const emr_gram_options *options,
                          emr_error *error)
 {
+    if (gram)
+        *gram = NULL;
     if (!gram || !model)
         return emr_error_format(error, EMR_EINVAL, "emr_gram_open: NULL");
-    *gram = NULL;
     const char *format = emr_model_find_metadata(model, "format"),
                *version = emr_model_find_metadata(model, "version");
     if (!format || strcmp(format, "emr-gram") != 0 || !version || strcmp(version, "1") != 0)

@@ -1,7 +1,6 @@
 /* host.c - see host.h. */
 #include "host.h"
 
-#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -23,12 +22,22 @@ emr_status fit_take(void *taken, size_t bytes, size_t least, const void *given, 
         if (size < least)
             return emr_error_format(error, EMR_EINVAL, "%s: size is not set: begin with EMR_INIT", type);
         if (size > bytes && !is_zero((const unsigned char *)given + bytes, size - bytes))
-            return emr_error_format(error, EMR_EUNSUPPORTED,
+            return emr_error_format(error, EMR_EVERSION,
                                     "%s: a member is set that this version does not know", type);
         memcpy(taken, given, size < bytes ? size : bytes);
     }
     *(size_t *)taken = bytes;
     return EMR_OK;
+}
+
+emr_status fit_take_element(void *taken, size_t bytes, size_t least, const void *array, size_t i,
+                            const char *type, emr_error *error)
+{
+    const size_t size = *(const size_t *)array;
+    const void *given = (const char *)array + i * size;
+    if (size >= least && *(const size_t *)given != size)
+        return emr_error_format(error, EMR_EINVAL, "%s: size is not the same for all", type);
+    return fit_take(taken, bytes, least, given, type, error);
 }
 
 emr_status fit_give(void *given, size_t bytes, size_t least, const void *value)
@@ -129,6 +138,14 @@ emr_status fit_no_memory(emr_error *error)
     return emr_error_set(error, EMR_ENOMEM, 0, NULL, "out of memory");
 }
 
+void fit_note_failure(fit_failure *failure, emr_status status, const emr_error *error)
+{
+    if (atomic_flag_test_and_set(&failure->is_noted))
+        return;
+    failure->error = *error;
+    failure->status = status;
+}
+
 emr_status fit_progress(const fit_host *host, uint64_t done, uint64_t total, const char *what,
                         emr_error *error)
 {
@@ -171,16 +188,4 @@ void fit_for(const fit_host *host, size_t n, void (*fn)(void *arg, size_t i), vo
         host->executor.parallel_for(host->executor.user, workers, take_share, &s);
     else
         take_share(&s, 0);
-}
-
-void fit_shuffle(size_t *numbers, size_t n, uint64_t *state)
-{
-    for (size_t i = n; i > 1; i--) {
-        uint64_t z = *state += UINT64_C(0x9e3779b97f4a7c15);
-        z = (z ^ (z >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
-        z = (z ^ (z >> 27)) * UINT64_C(0x94d049bb133111eb);
-        size_t k = (size_t)((z ^ (z >> 31)) % i), held = numbers[i - 1];
-        numbers[i - 1] = numbers[k];
-        numbers[k] = held;
-    }
 }

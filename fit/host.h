@@ -4,6 +4,7 @@
 
 #include "emr/resources.h"
 
+#include <stdatomic.h>
 #include <stdbool.h>
 
 typedef struct fit_host {
@@ -22,6 +23,12 @@ emr_status fit_take(void *taken, size_t bytes, size_t least, const void *given, 
 #define FIT_TAKE(taken, given, type, last, error)                                                            \
     fit_take(taken, sizeof *(taken), FIT_ENDS_WITH(type, last), given, #type, error)
 
+/* Element i of an array of structs, each of the size that the first one says. */
+emr_status fit_take_element(void *taken, size_t bytes, size_t least, const void *array, size_t i,
+                            const char *type, emr_error *error);
+#define FIT_TAKE_ELEMENT(taken, array, i, type, last, error)                                                 \
+    fit_take_element(taken, sizeof *(taken), FIT_ENDS_WITH(type, last), array, i, #type, error)
+
 /* The other way: as much of `value` as the caller's struct, whose size is set, has room for. */
 emr_status fit_give(void *given, size_t bytes, size_t least, const void *value);
 #define FIT_GIVE(given, value, type, last) fit_give(given, sizeof *(value), FIT_ENDS_WITH(type, last), value)
@@ -38,6 +45,14 @@ char *fit_copy_string(const fit_host *host, const char *string);
 char *fit_join_strings(const fit_host *host, const char *head, const char *tail);
 emr_status fit_no_memory(emr_error *error);
 
+/* What went wrong first in work that is shared out; begins as {.is_noted = ATOMIC_FLAG_INIT}. */
+typedef struct fit_failure {
+    atomic_flag is_noted;
+    emr_status status; /* for after the work */
+    emr_error error;
+} fit_failure;
+void fit_note_failure(fit_failure *failure, emr_status status, const emr_error *error);
+
 /* Tells how far the work is; EMR_ECANCELED, "WHAT was canceled", if it is to stop. */
 emr_status fit_progress(const fit_host *host, uint64_t done, uint64_t total, const char *what,
                         emr_error *error);
@@ -45,8 +60,5 @@ emr_status fit_progress(const fit_host *host, uint64_t done, uint64_t total, con
 /* fn(arg, i) for every i below n, shared out over the executor. */
 void fit_for(const fit_host *host, size_t n, void (*fn)(void *arg, size_t i), void *arg);
 size_t fit_concurrency(const fit_host *host);
-
-/* Brings n numbers into a random order, by a generator of 64 bits (splitmix64) whose state goes on. */
-void fit_shuffle(size_t *numbers, size_t n, uint64_t *state);
 
 #endif

@@ -1,6 +1,7 @@
 /* layers.c - see layers.h. */
 #include "layers.h"
 
+#include "exclude.h"
 #include "gram.h"
 
 #include <string.h>
@@ -26,16 +27,16 @@ static emr_status measure_layer(const fit_layers *l, fit_layer *layer, emr_error
     const emr_tensor *w = layer->weights[0];
     const uint64_t *shape = emr_tensor_shape(w);
     uint32_t rank = emr_tensor_rank(w);
-    if (rank < 2 || (layer->is_transposed && rank != 2) || !emr_tensor_count(w))
+    if (rank < 2 || (layer->place.is_transposed && rank != 2) || !emr_tensor_count(w))
         return emr_error_format(error, EMR_EINVAL,
                                 "%F: tensor '%T' is no linear layer's weight: it has %u dimensions",
                                 emr_model_name(l->models[0]), emr_tensor_name(w), (uint64_t)rank);
-    layer->outputs = (size_t)shape[layer->is_transposed ? 1 : 0];
-    layer->inputs = (size_t)(emr_tensor_count(w) / layer->outputs);
-    if (layer->biases && emr_tensor_count(layer->biases[0]) != layer->outputs)
+    layer->place.outputs = (size_t)shape[layer->place.is_transposed ? 1 : 0];
+    layer->place.inputs = (size_t)(emr_tensor_count(w) / layer->place.outputs);
+    if (layer->biases && emr_tensor_count(layer->biases[0]) != layer->place.outputs)
         return emr_error_format(
             error, EMR_EMISMATCH, "%F: tensor '%T' has not as many elements as its layer has outputs, %u",
-            emr_model_name(l->models[0]), emr_tensor_name(layer->biases[0]), (uint64_t)layer->outputs);
+            emr_model_name(l->models[0]), emr_tensor_name(layer->biases[0]), (uint64_t)layer->place.outputs);
     return EMR_OK;
 }
 
@@ -49,11 +50,11 @@ static emr_status find_sites(const fit_layers *l, const fit_layer *layer, const 
             return emr_error_format(error, EMR_EMISMATCH, "the gram of %F has no site '%s'",
                                     emr_model_name(l->models[m]), name);
         (void)emr_gram_get_site(l->grams[m], group->sites[m], &site);
-        if (site.widths[0] != layer->inputs)
+        if (site.widths[0] != layer->place.inputs)
             return emr_error_format(error, EMR_EMISMATCH,
                                     "%F: tensor '%T' takes %u inputs, and site '%s' of its gram has %u",
                                     emr_model_name(l->models[m]), emr_tensor_name(layer->weights[m]),
-                                    (uint64_t)layer->inputs, name, site.widths[0]);
+                                    (uint64_t)layer->place.inputs, name, site.widths[0]);
         if (!site.n_rows)
             return emr_error_format(error, EMR_EMISMATCH, "the gram of %F has no rows of site '%s'",
                                     emr_model_name(l->models[m]), name);
@@ -64,7 +65,7 @@ static emr_status find_sites(const fit_layers *l, const fit_layer *layer, const 
 /* A new group, or the one with the same sites. */
 static emr_status join_group(fit_layers *l, fit_layer *layer, const char *site, emr_error *error)
 {
-    fit_group found = {.width = layer->inputs, .fits_bias = layer->biases != NULL};
+    fit_group found = {.width = layer->place.inputs, .fits_bias = layer->biases != NULL};
     found.sites = fit_allocate(l->host, l->n_models, sizeof *found.sites);
     emr_status status = found.sites ? find_sites(l, layer, site, &found, error) : fit_no_memory(error);
     size_t g = 0;
@@ -77,37 +78,34 @@ static emr_status join_group(fit_layers *l, fit_layer *layer, const char *site, 
         l->groups[l->n_groups++] = found;
     if (status)
         return status;
-    layer->group = g;
-    layer->first_output = l->groups[g].outputs;
-    l->groups[g].outputs += layer->outputs;
+    layer->place.number = g;
+    layer->place.first_output = l->groups[g].outputs;
+    l->groups[g].outputs += layer->place.outputs;
     return EMR_OK;
-}
-
-static const emr_fit_layer *given_layer(const emr_regmean_options *o, size_t i)
-{
-    return (const emr_fit_layer *)(const void *)((const char *)o->layers + i * o->layers->size);
 }
 
 static emr_status add_layer(fit_layers *l, const emr_regmean_options *o, size_t i, emr_error *error)
 {
-    const emr_fit_layer *given = given_layer(o, i);
-    fit_layer *layer = &l->layers[l->n_layers++];
-    if (o->layers->size < sizeof *given || given->size != o->layers->size)
-        return emr_error_format(error, EMR_EINVAL,
-                                "emr_fit_layer: size is not set, or not the same for all layers");
-    if (!given->weight || !given->site || given->input_axis > 1)
+    emr_fit_layer given;
+    emr_status status = FIT_TAKE_ELEMENT(&given, o->layers, i, emr_fit_layer, reserved, error);
+    if (status)
+        return status;
+    if (!given.weight || !given.site || given.input_axis > 1)
         return emr_error_format(error, EMR_EINVAL,
                                 "layer %u: weight and site are required, input_axis is 0 or 1", (uint64_t)i);
-    layer->is_transposed = given->input_axis == 0;
-    emr_status status = find_tensors(l, given->weight, &layer->weights, error);
-    if (!status && given->bias && o->bias == EMR_FIT_BIAS_FIT)
-        status = find_tensors(l, given->bias, &layer->biases, error);
+    if (fit_is_excluded(o->exclude, o->n_exclude, given.weight))
+        return EMR_OK;
+    fit_layer *layer = &l->layers[l->n_layers++];
+    layer->place.is_transposed = given.input_axis == 0;
+    status = find_tensors(l, given.weight, &layer->weights, error);
+    if (!status && given.bias && o->bias == EMR_FIT_BIAS_FIT)
+        status = find_tensors(l, given.bias, &layer->biases, error);
     if (!status)
         status = measure_layer(l, layer, error);
     for (size_t k = 0; !status && k + 1 < l->n_layers; k++)
         if (l->layers[k].weights[0] == layer->weights[0])
-            status = emr_error_format(error, EMR_EINVAL, "tensor '%T' is in two layers", given->weight);
-    return status ? status : join_group(l, layer, given->site, error);
+            status = emr_error_format(error, EMR_EINVAL, "tensor '%T' is in two layers", given.weight);
+    return status ? status : join_group(l, layer, given.site, error);
 }
 
 emr_status fit_layers_create(fit_layers *l, const fit_host *host, const emr_regmean_options *o,

@@ -4,15 +4,13 @@
 
 #include "emr/fit/regmean.h"
 
+#include "solved.h"
 #include "whole.h"
 
 typedef struct fit_layer {
     const emr_tensor **weights; /* of each model */
     const emr_tensor **biases;  /* likewise; NULL: there is none, or it is averaged */
-    size_t inputs, outputs;
-    size_t first_output; /* among those of its group */
-    size_t group;
-    bool is_transposed; /* [in, out] */
+    fit_solved_layer place;     /* in its group's result */
 } fit_layer;
 
 typedef struct fit_group {

@@ -1,10 +1,20 @@
 /* match.c - emr_match: groups in turn. By inner products (Git Re-Basin's algorithm 1) a group is changed where that raises the sum,
- * until a round changes nothing; by correlations (MuDSC) always, and of all rounds the best one is kept. */
+ * until a round changes nothing; by correlations (MuDSC) always, and of all rounds the best one is kept. A group is solved again only
+ * if what its similarity is made of has moved since: anything else would come out as it is. */
 #include "match.h"
+
+#include "draw.h"
+#include "options.h"
 
 #include <string.h>
 
 #define PROGRESS 1e-12
+
+/* Of a group: what it reached last, and whether it is to be solved. */
+typedef struct group_state {
+    double value;
+    bool is_due;
+} group_state;
 
 typedef struct matching {
     fit_host host;
@@ -15,7 +25,8 @@ typedef struct matching {
     emr_permutation *best;       /* of all rounds */
     fit_similarity *activations; /* of each group, which do not change */
     bool *is_seen;               /* the group has activations */
-    double *values;              /* what each group reached last */
+    group_state *states;         /* of each group */
+    group_state *best_states;
     size_t *order;
     emr_similarity_kind kind;
     double balance;
@@ -25,7 +36,7 @@ typedef struct matching {
     emr_match_report report;
 } matching;
 
-static emr_status check_options(const emr_match_options *o, emr_error *error)
+static emr_status check_match(const emr_match_options *o, emr_error *error)
 {
     if (o->space > EMR_MATCH_SPACE_BOTH || o->similarity > EMR_SIMILARITY_KIND_CORRELATION)
         return emr_error_format(error, EMR_EINVAL,
@@ -39,16 +50,6 @@ static emr_status check_options(const emr_match_options *o, emr_error *error)
     if (o->space != EMR_MATCH_SPACE_WEIGHTS && (!o->gram || emr_gram_n_sites(o->gram) == 0))
         return emr_error_format(error, EMR_EINVAL, "emr_match_options: activations need a gram");
     return EMR_OK;
-}
-
-static emr_status check_gram(const emr_gram *gram, emr_error *error)
-{
-    emr_gram_site site = EMR_INIT(emr_gram_site);
-    (void)emr_gram_get_site(gram, 0, &site);
-    return site.n_models == 2
-               ? EMR_OK
-               : emr_error_format(error, EMR_EINVAL, "emr_match: the gram is of %u models, not of two",
-                                  (uint64_t)site.n_models);
 }
 
 static void order_groups(matching *m)
@@ -78,6 +79,23 @@ static void swap_units(group_units *a, group_units *b)
     *b = held;
 }
 
+static bool shares_tensor(const spec_group *g, const spec_group *other)
+{
+    for (size_t i = 0; i < g->n_axes; i++)
+        for (size_t k = 0; g->axes[i].is_matched && k < other->n_axes; k++)
+            if (other->axes[k].axis != g->axes[i].axis && !strcmp(other->axes[k].tensor, g->axes[i].tensor))
+                return true;
+    return false;
+}
+
+/* Group i has moved: so have the other axes of the tensors that others, or it itself, are compared by. */
+static void note_move(matching *m, size_t i)
+{
+    for (size_t k = 0; k < m->spec->n_groups; k++)
+        if (!m->states[k].is_due)
+            m->states[k].is_due = shares_tensor(&m->spec->groups[k], &m->spec->groups[i]);
+}
+
 /* Solves a group into `room`, and takes it where it is to be taken. */
 static emr_status solve_group(matching *m, size_t i, emr_permutation *room, const fit_similarity *similarity,
                               bool *changed, emr_error *error)
@@ -88,13 +106,15 @@ static emr_status solve_group(matching *m, size_t i, emr_permutation *room, cons
     if (status)
         return status;
     *changed = m->kind == EMR_SIMILARITY_KIND_CORRELATION || reached > old + PROGRESS;
-    if (*changed)
-        swap_units(&m->now->groups[i], &room->groups[i]);
-    m->values[i] = *changed ? reached : old;
+    m->states[i] = (group_state){.value = *changed ? reached : old};
     if (m->kind == EMR_SIMILARITY_KIND_CORRELATION)
-        m->values[i] /= (double)fit_match_count(g, similarity);
-    return fit_progress(&m->host, ++m->n_solved, (uint64_t)m->spec->n_groups * m->rounds_max, "matching",
-                        error);
+        m->states[i].value /= (double)fit_match_count(g, similarity);
+    if (*changed) {
+        swap_units(&m->now->groups[i], &room->groups[i]);
+        if (!fit_permutation_same_group(g, &m->now->groups[i], &room->groups[i]))
+            note_move(m, i);
+    }
+    return EMR_OK;
 }
 
 static emr_status match_by_weights(matching *m, size_t i, emr_permutation *room, bool *changed,
@@ -121,8 +141,12 @@ static emr_status match_round(matching *m, emr_permutation *room, bool *progress
     order_groups(m);
     for (size_t k = 0; !status && k < m->spec->n_groups; k++) {
         bool changed = false;
-        status = match_by_weights(m, m->order[k], room, &changed, error);
+        if (m->states[m->order[k]].is_due)
+            status = match_by_weights(m, m->order[k], room, &changed, error);
         *progress = *progress || changed;
+        if (!status)
+            status = fit_progress(&m->host, ++m->n_solved, (uint64_t)m->spec->n_groups * m->rounds_max,
+                                  "matching", error);
     }
     return status;
 }
@@ -131,7 +155,7 @@ static double mean_value(const matching *m)
 {
     double sum = 0;
     for (size_t i = 0; i < m->spec->n_groups; i++)
-        sum += m->values[i];
+        sum += m->states[i].value;
     return sum / (double)m->spec->n_groups;
 }
 
@@ -142,15 +166,22 @@ static emr_status ascend(matching *m, emr_permutation *room, emr_error *error)
     while (!status && progress && m->report.n_rounds < m->rounds_max)
         status = match_round(m, room, &progress, error);
     for (size_t i = 0; i < m->spec->n_groups; i++)
-        m->report.value += m->values[i];
+        m->report.value += m->states[i].value;
     return status;
 }
 
-/* Copies all groups. */
-static emr_status keep(const matching *m, const emr_permutation *from, emr_permutation **to, emr_error *error)
+static emr_status keep_now(matching *m, emr_error *error)
 {
-    emr_permutation_destroy(to);
-    return permutation_copy(from, &m->host, to, error);
+    emr_permutation_destroy(&m->best);
+    memcpy(m->best_states, m->states, m->spec->n_groups * sizeof *m->states);
+    return fit_permutation_copy(m->now, &m->host, &m->best, error);
+}
+
+static emr_status go_back_to_best(matching *m, emr_error *error)
+{
+    emr_permutation_destroy(&m->now);
+    memcpy(m->states, m->best_states, m->spec->n_groups * sizeof *m->states);
+    return fit_permutation_copy(m->best, &m->host, &m->now, error);
 }
 
 static emr_status keep_best_round(matching *m, emr_permutation *room, emr_error *error)
@@ -165,14 +196,14 @@ static emr_status keep_best_round(matching *m, emr_permutation *room, emr_error 
         double value = mean_value(m);
         if (m->best && value <= m->report.value) {
             stale++;
-            status = keep(m, m->best, &m->now, error);
+            status = go_back_to_best(m, error);
         } else {
             stale = 0;
             m->report.value = value;
-            status = keep(m, m->now, &m->best, error);
+            status = keep_now(m, error);
         }
     }
-    return status ? status : keep(m, m->best, &m->now, error);
+    return status ? status : go_back_to_best(m, error);
 }
 
 /* Each group's activations, and the permutation that is best for them alone. */
@@ -221,16 +252,19 @@ static emr_status make_matching(matching *m, emr_permutation **room, emr_error *
     size_t n = m->spec->n_groups;
     m->activations = fit_allocate(&m->host, n, sizeof *m->activations);
     m->is_seen = fit_allocate(&m->host, n, sizeof *m->is_seen);
-    m->values = fit_allocate(&m->host, n, sizeof *m->values);
+    m->states = fit_allocate(&m->host, n, sizeof *m->states);
+    m->best_states = fit_allocate(&m->host, n, sizeof *m->best_states);
     m->order = fit_allocate(&m->host, n, sizeof *m->order);
-    if (!m->activations || !m->is_seen || !m->values || !m->order)
+    if (!m->activations || !m->is_seen || !m->states || !m->best_states || !m->order)
         return fit_no_memory(error);
-    for (size_t i = 0; i < n; i++)
+    for (size_t i = 0; i < n; i++) {
         m->activations[i].host = &m->host;
+        m->states[i].is_due = true;
+    }
     emr_status status = emr_permutation_create(room, m->spec, &m->host.allocator, error);
     if (status)
         return status;
-    return m->o.start ? permutation_copy(m->o.start, &m->host, &m->now, error)
+    return m->o.start ? fit_permutation_copy(m->o.start, &m->host, &m->now, error)
                       : emr_permutation_create(&m->now, m->spec, &m->host.allocator, error);
 }
 
@@ -240,18 +274,19 @@ static void free_matching(matching *m)
         fit_similarity_clear(&m->activations[i]);
     fit_release(&m->host, m->activations);
     fit_release(&m->host, m->is_seen);
-    fit_release(&m->host, m->values);
+    fit_release(&m->host, m->states);
+    fit_release(&m->host, m->best_states);
     fit_release(&m->host, m->order);
     emr_permutation_destroy(&m->best);
 }
 
-static emr_status check_models(const matching *m, emr_error *error)
+static emr_status check_match_models(const matching *m, emr_error *error)
 {
     emr_status status = emr_permutation_spec_check(m->spec, m->a, error);
     if (!status)
         status = emr_permutation_spec_check(m->spec, m->b, error);
     if (!status && m->o.gram && m->o.space != EMR_MATCH_SPACE_WEIGHTS)
-        status = check_gram(m->o.gram, error);
+        status = fit_check_gram(m->o.gram, 2, "emr_match_options", error);
     if (!status && m->o.start && m->o.start->spec != m->spec)
         status =
             emr_error_format(error, EMR_EINVAL, "emr_match_options: start is a permutation of another spec");
@@ -264,16 +299,19 @@ emr_status emr_match(const emr_permutation_spec *spec, const emr_model *a, const
 {
     matching m = {.spec = spec, .a = a, .b = b};
     emr_permutation *room = NULL;
+    if (permutation)
+        *permutation = NULL;
     if (!spec || !a || !b || !permutation)
         return emr_error_format(error, EMR_EINVAL, "emr_match: NULL");
-    *permutation = NULL;
     emr_status status = FIT_TAKE(&m.o, options, emr_match_options, reserved, error);
     if (!status)
-        status = check_options(&m.o, error);
+        status = check_match(&m.o, error);
+    if (!status)
+        status = fit_check_report(report, error);
     if (!status)
         status = fit_host_take(&m.host, m.o.resources, error);
     if (!status)
-        status = check_models(&m, error);
+        status = check_match_models(&m, error);
     if (status)
         return status;
     m.kind = m.o.similarity                      ? m.o.similarity
@@ -289,8 +327,8 @@ emr_status emr_match(const emr_permutation_spec *spec, const emr_model *a, const
         status = run_matching(&m, room, error);
     free_matching(&m);
     emr_permutation_destroy(&room);
-    if (!status && report && FIT_GIVE(report, &m.report, emr_match_report, n_groups))
-        status = emr_error_format(error, EMR_EINVAL, "emr_match_report: size is not set");
+    if (!status && report)
+        (void)FIT_GIVE(report, &m.report, emr_match_report, n_groups);
     if (status)
         emr_permutation_destroy(&m.now);
     else

@@ -6,8 +6,11 @@
 
 #include "permutation.h"
 
-/* The product of two deviations is at least that, as in MuDSC's program: units that never vary have the correlation 0. */
-#define FIT_LEAST_DEVIATIONS 1e-7
+/* The deviation of n numbers, from their sum and that of their squares; 0 where rounding makes the square negative. */
+double fit_deviation(double n, double sum, double square);
+/* Pearson's correlation of n pairs of numbers, from the sum of their products and their own. The product of their deviations counts
+ * as 1e-7 at least, as in MuDSC's program: numbers that never vary have the correlation 0. */
+double fit_correlation(double n, double product, double sum_a, double sum_b, double deviations);
 
 /* The best column for each of n rows of a matrix. Rows are `stride` numbers apart. */
 emr_status fit_assign(const fit_host *host, const double *similarity, size_t stride, size_t n,

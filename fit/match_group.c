@@ -192,7 +192,7 @@ double fit_match_value(const spec_group *g, const fit_similarity *similarity, co
     for (int part = 0; part < N_PARTS; part++) {
         size_t n = similarity->of[part] ? (size_t)spec_part_units(g, (spec_part)part) : 0;
         for (size_t i = 0; i < n; i++)
-            sum += similarity->of[part][i * n + (size_t)permuted_unit(g, units, (spec_part)part, i)];
+            sum += similarity->of[part][i * n + (size_t)fit_permuted_unit(g, units, (spec_part)part, i)];
     }
     return sum;
 }

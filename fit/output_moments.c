@@ -62,7 +62,7 @@ emr_status emr_gram_output_moments(const emr_gram *gram, uint32_t site, uint32_t
 {
     if (!gram || !weight || !mean || !variance || site >= gram->n_sites || model >= gram->n_models)
         return emr_error_format(error, EMR_EINVAL, "emr_gram_output_moments: NULL, or no such site or model");
-    const gram_site *s = &gram->sites[site];
+    const gram_site *s = gram->sites[site];
     const fit_host *host = &gram->host;
     emr_status status = check_layer(gram, s, model, weight, bias, error);
     if (status)

@@ -3,25 +3,25 @@
 
 #include <string.h>
 
-uint32_t *heads_array(const group_units *u, int which)
+uint32_t *fit_heads_array(const group_units *u, int which)
 {
     uint32_t *const arrays[HEADS_ARRAYS] = {u->kv, u->slot, u->qk, u->v};
     return arrays[which];
 }
 
-size_t heads_rows(const spec_group *g, int which)
+size_t fit_heads_rows(const spec_group *g, int which)
 {
     return which == HEADS_KV ? 1 : g->n_kv_heads;
 }
 
-size_t heads_columns(const spec_group *g, int which)
+size_t fit_heads_columns(const spec_group *g, int which)
 {
     if (which == HEADS_KV)
         return g->n_kv_heads;
     return which == HEADS_SLOT ? g->n_heads / g->n_kv_heads : g->head_dim;
 }
 
-uint64_t permuted_unit(const spec_group *g, const group_units *u, spec_part part, uint64_t unit)
+uint64_t fit_permuted_unit(const spec_group *g, const group_units *u, spec_part part, uint64_t unit)
 {
     if (part == PART_UNITS)
         return u->units[unit];
@@ -41,7 +41,7 @@ static bool allocate_group(const fit_host *host, const spec_group *g, group_unit
     }
     uint32_t **const arrays[HEADS_ARRAYS] = {&u->kv, &u->slot, &u->qk, &u->v};
     for (int i = 0; i < HEADS_ARRAYS; i++) {
-        *arrays[i] = fit_allocate(host, heads_rows(g, i) * heads_columns(g, i), sizeof **arrays[i]);
+        *arrays[i] = fit_allocate(host, fit_heads_rows(g, i) * fit_heads_columns(g, i), sizeof **arrays[i]);
         if (!*arrays[i])
             return false;
     }
@@ -53,14 +53,15 @@ static void set_identity(const spec_group *g, group_units *u)
     for (size_t i = 0; !g->is_heads && i < g->n_units; i++)
         u->units[i] = (uint32_t)i;
     for (int which = 0; g->is_heads && which < HEADS_ARRAYS; which++)
-        for (size_t i = 0; i < heads_rows(g, which) * heads_columns(g, which); i++)
-            heads_array(u, which)[i] = (uint32_t)(i % heads_columns(g, which));
+        for (size_t i = 0; i < fit_heads_rows(g, which) * fit_heads_columns(g, which); i++)
+            fit_heads_array(u, which)[i] = (uint32_t)(i % fit_heads_columns(g, which));
 }
 
 static emr_status create_on(const fit_host *host, const emr_permutation_spec *spec,
                             emr_permutation **permutation, emr_error *error)
 {
     emr_permutation *p = fit_allocate(host, 1, sizeof *p);
+    *permutation = NULL;
     if (!p)
         return fit_no_memory(error);
     p->host = *host;
@@ -84,9 +85,10 @@ emr_status emr_permutation_create(emr_permutation **permutation, const emr_permu
 {
     fit_host host;
     emr_resources resources = EMR_INIT(emr_resources);
+    if (permutation)
+        *permutation = NULL;
     if (!permutation || !spec)
         return emr_error_format(error, EMR_EINVAL, "emr_permutation_create: NULL");
-    *permutation = NULL;
     resources.allocator = allocator;
     emr_status status = fit_host_take(&host, &resources, error);
     return status ? status : create_on(&host, spec, permutation, error);
@@ -101,7 +103,7 @@ void emr_permutation_destroy(emr_permutation **permutation)
     for (size_t i = 0; p->groups && i < p->spec->n_groups; i++) {
         fit_release(&host, p->groups[i].units);
         for (int which = 0; which < HEADS_ARRAYS; which++)
-            fit_release(&host, heads_array(&p->groups[i], which));
+            fit_release(&host, fit_heads_array(&p->groups[i], which));
     }
     fit_release(&host, p->groups);
     spec_release(p->spec);
@@ -204,7 +206,7 @@ emr_status emr_permutation_set_heads(emr_permutation *p, const char *group, cons
     const spec_group *g = &p->spec->groups[i];
     const uint32_t *const arrays[HEADS_ARRAYS] = {u.kv, u.slot, u.qk, u.v};
     for (int which = 0; !status && which < HEADS_ARRAYS; which++) {
-        size_t rows = heads_rows(g, which), columns = heads_columns(g, which);
+        size_t rows = fit_heads_rows(g, which), columns = fit_heads_columns(g, which);
         if (!arrays[which])
             return emr_error_format(error, EMR_EINVAL, "group '%s': %s is NULL", group, array_names[which]);
         status = check_permutation(p, g, array_names[which], arrays[which], rows, columns, error);
@@ -213,8 +215,8 @@ emr_status emr_permutation_set_heads(emr_permutation *p, const char *group, cons
                 emr_error_format(error, EMR_EINVAL, "group '%s': its dimensions of q and k are fixed", group);
     }
     for (int which = 0; !status && which < HEADS_ARRAYS; which++)
-        memcpy(heads_array(&p->groups[i], which), arrays[which],
-               heads_rows(g, which) * heads_columns(g, which) * sizeof **arrays);
+        memcpy(fit_heads_array(&p->groups[i], which), arrays[which],
+               fit_heads_rows(g, which) * fit_heads_columns(g, which) * sizeof **arrays);
     return status;
 }
 
@@ -246,17 +248,19 @@ static void invert_group(const spec_group *g, const group_units *from, group_uni
     for (size_t i = 0; g->is_heads && i < g->n_kv_heads; i++)
         to->kv[from->kv[i]] = (uint32_t)i;
     for (int which = HEADS_SLOT; g->is_heads && which < HEADS_ARRAYS; which++) {
-        size_t columns = heads_columns(g, which);
+        size_t columns = fit_heads_columns(g, which);
         for (size_t head = 0; head < g->n_kv_heads; head++)
             for (size_t i = 0; i < columns; i++)
-                heads_array(to,
-                            which)[head * columns + heads_array(from, which)[to->kv[head] * columns + i]] =
+                fit_heads_array(
+                    to, which)[head * columns + fit_heads_array(from, which)[to->kv[head] * columns + i]] =
                     (uint32_t)i;
     }
 }
 
 emr_status emr_permutation_invert(const emr_permutation *p, emr_permutation **inverse, emr_error *error)
 {
+    if (inverse)
+        *inverse = NULL;
     if (!p || !inverse)
         return emr_error_format(error, EMR_EINVAL, "emr_permutation_invert: NULL");
     emr_status status = create_on(&p->host, p->spec, inverse, error);
@@ -274,11 +278,11 @@ static void compose_group(const spec_group *g, const group_units *first, const g
     for (size_t i = 0; g->is_heads && i < g->n_kv_heads; i++)
         to->kv[i] = first->kv[second->kv[i]];
     for (int which = HEADS_SLOT; g->is_heads && which < HEADS_ARRAYS; which++) {
-        size_t columns = heads_columns(g, which);
-        const uint32_t *one = heads_array(first, which), *two = heads_array(second, which);
+        size_t columns = fit_heads_columns(g, which);
+        const uint32_t *one = fit_heads_array(first, which), *two = fit_heads_array(second, which);
         for (size_t head = 0; head < g->n_kv_heads; head++)
             for (size_t i = 0; i < columns; i++)
-                heads_array(to, which)[head * columns + i] =
+                fit_heads_array(to, which)[head * columns + i] =
                     one[second->kv[head] * columns + two[head * columns + i]];
     }
 }
@@ -286,6 +290,8 @@ static void compose_group(const spec_group *g, const group_units *first, const g
 emr_status emr_permutation_compose(const emr_permutation *first, const emr_permutation *second,
                                    emr_permutation **composed, emr_error *error)
 {
+    if (composed)
+        *composed = NULL;
     if (!first || !second || !composed)
         return emr_error_format(error, EMR_EINVAL, "emr_permutation_compose: NULL");
     if (first->spec != second->spec)
@@ -303,12 +309,23 @@ static void copy_group(const spec_group *g, const group_units *from, group_units
     if (!g->is_heads)
         memcpy(to->units, from->units, (size_t)g->n_units * sizeof *to->units);
     for (int which = 0; g->is_heads && which < HEADS_ARRAYS; which++)
-        memcpy(heads_array(to, which), heads_array(from, which),
-               heads_rows(g, which) * heads_columns(g, which) * sizeof(uint32_t));
+        memcpy(fit_heads_array(to, which), fit_heads_array(from, which),
+               fit_heads_rows(g, which) * fit_heads_columns(g, which) * sizeof(uint32_t));
 }
 
-emr_status permutation_copy(const emr_permutation *from, const fit_host *host, emr_permutation **copy,
-                            emr_error *error)
+bool fit_permutation_same_group(const spec_group *g, const group_units *a, const group_units *b)
+{
+    if (!g->is_heads)
+        return memcmp(a->units, b->units, (size_t)g->n_units * sizeof *a->units) == 0;
+    for (int which = 0; which < HEADS_ARRAYS; which++)
+        if (memcmp(fit_heads_array(a, which), fit_heads_array(b, which),
+                   fit_heads_rows(g, which) * fit_heads_columns(g, which) * sizeof(uint32_t)) != 0)
+            return false;
+    return true;
+}
+
+emr_status fit_permutation_copy(const emr_permutation *from, const fit_host *host, emr_permutation **copy,
+                                emr_error *error)
 {
     emr_status status = create_on(host, from->spec, copy, error);
     for (size_t i = 0; !status && i < from->spec->n_groups; i++)

@@ -17,15 +17,16 @@ struct emr_permutation {
 
 /* Which arrays a group of heads has, by number. */
 enum { HEADS_KV, HEADS_SLOT, HEADS_QK, HEADS_V, HEADS_ARRAYS };
-uint32_t *heads_array(const group_units *units, int which);
+uint32_t *fit_heads_array(const group_units *units, int which);
 /* How many rows and columns an array has; the numbers of a row are a permutation of its columns'. */
-size_t heads_rows(const spec_group *group, int which);
-size_t heads_columns(const spec_group *group, int which);
+size_t fit_heads_rows(const spec_group *group, int which);
+size_t fit_heads_columns(const spec_group *group, int which);
 
 /* The old number of a part's new unit. */
-uint64_t permuted_unit(const spec_group *group, const group_units *units, spec_part part, uint64_t unit);
+uint64_t fit_permuted_unit(const spec_group *group, const group_units *units, spec_part part, uint64_t unit);
 
-emr_status permutation_copy(const emr_permutation *from, const fit_host *host, emr_permutation **copy,
-                            emr_error *error);
+bool fit_permutation_same_group(const spec_group *group, const group_units *a, const group_units *b);
+emr_status fit_permutation_copy(const emr_permutation *from, const fit_host *host, emr_permutation **copy,
+                                emr_error *error);
 
 #endif

@@ -29,8 +29,8 @@ static emr_status add_group(const emr_permutation *p, emr_model *model, size_t i
         return add_array(&p->host, model, g, "", p->groups[i].units, 1, (size_t)g->n_units, error);
     emr_status status = EMR_OK;
     for (int which = 0; !status && which < HEADS_ARRAYS; which++)
-        status = add_array(&p->host, model, g, suffixes[which], heads_array(&p->groups[i], which),
-                           heads_rows(g, which), heads_columns(g, which), error);
+        status = add_array(&p->host, model, g, suffixes[which], fit_heads_array(&p->groups[i], which),
+                           fit_heads_rows(g, which), fit_heads_columns(g, which), error);
     return status;
 }
 
@@ -43,10 +43,11 @@ static void destroy_copy(void *user)
 emr_status emr_permutation_open_indices(const emr_permutation *p, emr_model **model, emr_error *error)
 {
     emr_permutation *copy;
+    if (model)
+        *model = NULL;
     if (!p || !model)
         return emr_error_format(error, EMR_EINVAL, "emr_permutation_open_indices: NULL");
-    *model = NULL;
-    emr_status status = permutation_copy(p, &p->host, &copy, error);
+    emr_status status = fit_permutation_copy(p, &p->host, &copy, error);
     if (status)
         return status;
     emr_model_options options = EMR_INIT(emr_model_options);
@@ -97,8 +98,9 @@ static emr_status read_group(emr_permutation *p, const emr_model *model, const s
             status = emr_permutation_set_units(p, g->name, arrays[0], error);
     } else {
         for (int which = 0; !status && which < HEADS_ARRAYS; which++)
-            status = read_array(p, model, g, suffixes[which], heads_rows(g, which) * heads_columns(g, which),
-                                &arrays[which], error);
+            status =
+                read_array(p, model, g, suffixes[which],
+                           fit_heads_rows(g, which) * fit_heads_columns(g, which), &arrays[which], error);
         const emr_head_units units = {sizeof units, arrays[HEADS_KV], arrays[HEADS_SLOT], arrays[HEADS_QK],
                                       arrays[HEADS_V]};
         if (!status)
@@ -114,7 +116,7 @@ emr_status emr_permutation_read_indices(emr_permutation *p, const emr_model *mod
     emr_permutation *read;
     if (!p || !model)
         return emr_error_format(error, EMR_EINVAL, "emr_permutation_read_indices: NULL");
-    emr_status status = permutation_copy(p, &p->host, &read, error);
+    emr_status status = fit_permutation_copy(p, &p->host, &read, error);
     if (status)
         return status;
     for (size_t i = 0; !status && i < p->spec->n_groups; i++)

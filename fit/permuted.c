@@ -84,9 +84,10 @@ emr_status emr_permutation_open_model(const emr_permutation *permutation, const 
                                       emr_model **opened, emr_error *error)
 {
     size_t scratch = 0;
+    if (opened)
+        *opened = NULL;
     if (!permutation || !model || !opened)
         return emr_error_format(error, EMR_EINVAL, "emr_permutation_open_model: NULL");
-    *opened = NULL;
     emr_status status = emr_permutation_spec_check(permutation->spec, model, error);
     if (status)
         return status;

@@ -1,6 +1,8 @@
 /* pleas.c - the model that is merged in part: which tensors are mixed, and which layers are solved when they are first read. */
 #include "pleas.h"
 
+#include "exclude.h"
+#include "options.h"
 #include "view.h"
 
 #include <string.h>
@@ -36,7 +38,7 @@ static void destroy_layer(const fit_host *host, pleas_layer *l)
     fit_release(host, l->b_inputs);
 }
 
-static void destroy_merged(void *user)
+static void destroy_pleas(void *user)
 {
     merged *g = user;
     fit_pleas *p = &g->pleas;
@@ -57,66 +59,58 @@ static void destroy_merged(void *user)
     fit_release(&host, g);
 }
 
-static emr_status check_options(const emr_pleas_options *o, emr_error *error)
+static emr_status check_pleas(const emr_pleas_options *o, emr_error *error)
 {
-    emr_gram_site site = EMR_INIT(emr_gram_site);
     if ((o->n_widths && !o->widths) || (o->n_exclude && !o->exclude))
         return emr_error_format(error, EMR_EINVAL,
                                 "emr_pleas_options: arrays are required where their numbers are not 0");
     if (!(o->ridge >= 0 && o->ridge <= 1e100) || o->target > EMR_PLEAS_TARGET_SEPARATE)
         return emr_error_format(error, EMR_EINVAL,
                                 "emr_pleas_options: ridge is at least 0, target one that there is");
-    if (o->dtype && o->dtype != EMR_DTYPE_F32 && o->dtype != EMR_DTYPE_F16 && o->dtype != EMR_DTYPE_BF16 &&
-        o->dtype != EMR_DTYPE_F64)
-        return emr_error_format(error, EMR_EINVAL, "emr_pleas_options: dtype is F32, F16, BF16 or F64");
-    if (o->gram && emr_gram_n_sites(o->gram)) {
-        (void)emr_gram_get_site(o->gram, 0, &site);
-        if (site.n_models != 2)
-            return emr_error_format(error, EMR_EINVAL,
-                                    "emr_pleas_options: the gram is of %u models, not of two",
-                                    (uint64_t)site.n_models);
-    }
-    return EMR_OK;
+    emr_status status = fit_check_float(o->dtype, "emr_pleas_options", error);
+    return status ? status : fit_check_gram(o->gram, 2, "emr_pleas_options", error);
 }
 
-static const gram_site *find_site(const emr_gram *gram, const char *name)
+static const gram_site *find_filled_site(const emr_gram *gram, const char *name)
 {
     uint32_t site;
-    if (!gram || emr_gram_find_site(gram, name, &site, NULL) || !gram->sites[site].n_rows)
+    if (!gram || emr_gram_find_site(gram, name, &site, NULL) || !gram->sites[site]->n_rows)
         return NULL;
-    return &gram->sites[site];
+    return gram->sites[site];
 }
 
-/* How many pairs of a group are merged: what was said last. */
-static emr_status merged_units(const emr_pleas_options *o, const spec_group *g, size_t *n, emr_error *error)
+static emr_status check_width(const emr_pleas_width *w, const emr_permutation_spec *spec, emr_error *error)
 {
-    *n = (size_t)g->n_units;
-    for (uint32_t i = 0; i < o->n_widths; i++) {
-        const emr_pleas_width *w = (const void *)((const char *)o->widths + i * o->widths->size);
-        if (o->widths->size < sizeof *w || w->size != o->widths->size || !w->group)
-            return emr_error_format(
-                error, EMR_EINVAL, "emr_pleas_width: size is not set, or the same for all, or group is NULL");
-        if (strcmp(w->group, g->name) != 0)
-            continue;
-        if (g->is_heads || g->n_blocks > 1)
-            return emr_error_format(error, EMR_EUNSUPPORTED,
-                                    "group '%s': heads and units in blocks are merged whole", g->name);
-        if (w->n_merged > g->n_units)
-            return emr_error_format(error, EMR_EINVAL, "group '%s': %u pairs are more than its %u units",
-                                    g->name, w->n_merged, g->n_units);
-        *n = (size_t)w->n_merged;
-    }
+    if (!w->group)
+        return emr_error_format(error, EMR_EINVAL, "emr_pleas_width: group is NULL");
+    const spec_group *g = spec_find_group(spec, w->group, false);
+    if (!g && !spec_find_group(spec, w->group, true))
+        return emr_error_format(error, EMR_ENOTFOUND, "the permutation spec has no group '%s'", w->group);
+    if (!g || g->n_blocks > 1)
+        return emr_error_format(error, EMR_EUNSUPPORTED,
+                                "group '%s': heads and units in blocks are merged whole", w->group);
+    if (w->n_merged > g->n_units)
+        return emr_error_format(error, EMR_EINVAL, "group '%s': %u pairs are more than its %u units", g->name,
+                                w->n_merged, g->n_units);
     return EMR_OK;
 }
 
-static emr_status check_widths(const emr_pleas_options *o, const emr_permutation_spec *spec, emr_error *error)
+/* How many pairs of each group are merged: all, or what was said last. */
+static emr_status take_widths(const emr_pleas_options *o, const emr_permutation_spec *spec, size_t *n_merged,
+                              emr_error *error)
 {
-    for (uint32_t i = 0; i < o->n_widths; i++) {
-        const emr_pleas_width *w = (const void *)((const char *)o->widths + i * o->widths->size);
-        if (w->group && !spec_find_group(spec, w->group, false) && !spec_find_group(spec, w->group, true))
-            return emr_error_format(error, EMR_ENOTFOUND, "the permutation spec has no group '%s'", w->group);
+    emr_status status = EMR_OK;
+    for (size_t i = 0; i < spec->n_groups; i++)
+        n_merged[i] = (size_t)spec->groups[i].n_units;
+    for (uint32_t i = 0; !status && i < o->n_widths; i++) {
+        emr_pleas_width w;
+        status = FIT_TAKE_ELEMENT(&w, o->widths, i, emr_pleas_width, n_merged, error);
+        if (!status)
+            status = check_width(&w, spec, error);
+        if (!status)
+            n_merged[spec_find_group(spec, w.group, false) - spec->groups] = (size_t)w.n_merged;
     }
-    return EMR_OK;
+    return status;
 }
 
 /* Minus the squared distance of each pair's activations, over the group's sites; NULL: the gram has none of them. */
@@ -127,7 +121,7 @@ static emr_status find_nearness(const fit_host *host, const emr_pleas_options *o
     size_t n = (size_t)g->n_units;
     *nearness = NULL;
     for (size_t i = 0; i < g->n_sites; i++) {
-        const gram_site *s = find_site(o->gram, g->sites[i]);
+        const gram_site *s = find_filled_site(o->gram, g->sites[i]);
         if (!s || s->widths[0] != n || s->widths[1] != n)
             continue;
         if (!*nearness && !(*nearness = fit_allocate(host, n, sizeof **nearness)))
@@ -143,19 +137,21 @@ static emr_status find_nearness(const fit_host *host, const emr_pleas_options *o
 
 static emr_status make_partials(fit_pleas *p, const emr_pleas_options *o, emr_error *error)
 {
+    size_t *n_merged = fit_allocate(&p->host, p->spec->n_groups, sizeof *n_merged);
     p->partials = fit_allocate(&p->host, p->spec->n_groups, sizeof *p->partials);
-    emr_status status = p->partials ? check_widths(o, p->spec, error) : fit_no_memory(error);
+    emr_status status =
+        p->partials && n_merged ? take_widths(o, p->spec, n_merged, error) : fit_no_memory(error);
     for (size_t i = 0; !status && i < p->spec->n_groups; i++) {
         const spec_group *g = &p->spec->groups[i];
         double *nearness = NULL;
-        size_t n_merged;
-        status = merged_units(o, g, &n_merged, error);
-        if (!status && !g->is_heads)
-            status = find_nearness(&p->host, o, g, &nearness, error);
-        if (!status && !g->is_heads)
-            status = fit_partial_create(&p->partials[i], &p->host, g, n_merged, nearness, error);
+        if (g->is_heads)
+            continue;
+        status = find_nearness(&p->host, o, g, &nearness, error);
+        if (!status)
+            status = fit_partial_create(&p->partials[i], &p->host, g, n_merged[i], nearness, error);
         fit_release(&p->host, nearness);
     }
+    fit_release(&p->host, n_merged);
     return status;
 }
 
@@ -211,7 +207,7 @@ static emr_status fill_outputs(fit_pleas *p, pleas_layer *l, emr_error *error)
 }
 
 /* Whether the site's inputs are the layer's; a gram of channels, say, cannot solve a convolution. */
-static emr_status measure_layer(pleas_layer *l, emr_error *error)
+static emr_status measure_pleas_layer(pleas_layer *l, emr_error *error)
 {
     const emr_tensor *a = l->weight.a;
     uint32_t rank = emr_tensor_rank(a);
@@ -235,7 +231,7 @@ static emr_status make_layer(fit_pleas *p, const spec_layer *from, const emr_ple
     pleas_layer *l = &p->layers[p->n_layers];
     const emr_tensor *weight = emr_model_find_tensor(a, from->weight), *other;
     const emr_tensor *bias = from->bias ? emr_model_find_tensor(a, from->bias) : NULL;
-    l->site = find_site(o->gram, from->site);
+    l->site = find_filled_site(o->gram, from->site);
     l->is_transposed = from->input_axis == 0;
     if (!weight || !l->site)
         return EMR_OK; /* merged, and not solved */
@@ -248,7 +244,7 @@ static emr_status make_layer(fit_pleas *p, const spec_layer *from, const emr_ple
     if (!status && bias)
         status = fit_mix_create(&l->bias, &p->host, p->spec, p->partials, bias, other, error);
     if (!status)
-        status = measure_layer(l, error);
+        status = measure_pleas_layer(l, error);
     if (!status)
         status = fill_inputs(p, l, o->permutation, b, error);
     return status ? status : fill_outputs(p, l, error);
@@ -266,43 +262,16 @@ static const pleas_layer *find_layer(const fit_pleas *p, const char *name, bool 
     return NULL;
 }
 
-static emr_status find_solved(fit_pleas *p, const fit_host *host, const pleas_layer *layer,
-                              fit_solved **solved, emr_error *error)
-{
-    size_t number = (size_t)(layer - p->layers);
-    *solved = fit_cache_find(&p->cache, number);
-    if (*solved)
-        return EMR_OK;
-    emr_status status = fit_pleas_solve(p, host, number, solved, error);
-    if (!status)
-        fit_cache_keep(&p->cache, *solved);
-    return status;
-}
-
 static emr_status read_solved(const pleas_tensor *t, uint64_t first, size_t n, double *values,
                               emr_error *error)
 {
     const pleas_layer *l = t->layer;
-    fit_host alone = t->pleas->host; /* the reading thread */
-    fit_solved *solved;
-    alone.executor.concurrency = 0;
-    emr_status status = find_solved(t->pleas, &alone, l, &solved, error);
-    for (size_t i = 0; !status && i < n; i++) {
-        uint64_t at = first + i;
-        size_t o = (size_t)(l->is_transposed ? at % l->n_outputs : at / l->n_inputs);
-        size_t k = (size_t)(l->is_transposed ? at / l->n_outputs : at % l->n_inputs);
-        if (t->is_bias) {
-            o = (size_t)at;
-            k = l->n_inputs;
-        }
-        values[i] = solved->sides[o / FIT_TILE][k][o % FIT_TILE];
-    }
-    if (!status)
-        fit_solved_release(solved);
-    return status;
+    const fit_solved_layer place = {(size_t)(l - t->pleas->layers), l->n_inputs, l->n_outputs, 0,
+                                    l->is_transposed};
+    return fit_cache_read(&t->pleas->cache, &place, t->is_bias, first, n, values, error);
 }
 
-static emr_status compute_merged(const emr_computation *c, emr_error *error)
+static emr_status compute_pleas(const emr_computation *c, emr_error *error)
 {
     const pleas_tensor *t = c->user;
     double values[COUNT_MAX];
@@ -312,27 +281,17 @@ static emr_status compute_merged(const emr_computation *c, emr_error *error)
 }
 
 /* Solves with the threads of who is about to read. */
-static emr_status prepare_merged(void *user, const emr_tensor *tensor, const emr_resources *resources,
-                                 emr_error *error)
+static emr_status prepare_pleas(void *user, const emr_tensor *tensor, const emr_resources *resources,
+                                emr_error *error)
 {
-    merged *g = user;
-    fit_host host;
-    fit_solved *solved;
+    fit_pleas *p = &((merged *)user)->pleas;
     bool is_bias;
-    const pleas_layer *layer = find_layer(&g->pleas, emr_tensor_name(tensor), &is_bias);
-    emr_status status = fit_host_take(&host, resources, error);
-    if (status || !layer)
-        return status;
-    host.allocator = g->pleas.host.allocator;
-    host.memory_bytes = g->pleas.host.memory_bytes;
-    status = find_solved(&g->pleas, &host, layer, &solved, error);
-    if (!status)
-        fit_solved_release(solved);
-    return status;
+    const pleas_layer *layer = find_layer(p, emr_tensor_name(tensor), &is_bias);
+    return layer ? fit_cache_prepare(&p->cache, (size_t)(layer - p->layers), resources, error) : EMR_OK;
 }
 
-static emr_status add_float(merged *g, emr_model *model, const emr_tensor *a, emr_dtype dtype,
-                            emr_error *error)
+static emr_status add_pleas_tensor(merged *g, emr_model *model, const emr_tensor *a, emr_dtype dtype,
+                                   emr_error *error)
 {
     pleas_tensor *t = &g->tensors[g->n_tensors];
     const emr_tensor *b;
@@ -354,30 +313,23 @@ static emr_status add_float(merged *g, emr_model *model, const emr_tensor *a, em
     desc.dtype = t->dtype;
     desc.rank = emr_tensor_rank(a);
     desc.shape = shape;
-    desc.compute = compute_merged;
+    desc.compute = compute_pleas;
     desc.user = t;
     desc.max_count = COUNT_MAX;
     return emr_model_add(model, &desc, error);
 }
 
-static bool is_excluded(const emr_pleas_options *o, const char *name)
-{
-    for (uint32_t i = 0; i < o->n_exclude; i++)
-        if (strcmp(o->exclude[i], name) == 0)
-            return true;
-    return false;
-}
-
-static emr_status add_tensors(merged *g, emr_model *model, const emr_model *a, const emr_pleas_options *o,
-                              emr_error *error)
+static emr_status add_pleas_tensors(merged *g, emr_model *model, const emr_model *a,
+                                    const emr_pleas_options *o, emr_error *error)
 {
     emr_status status = emr_model_copy_metadata(model, a, error);
     for (uint32_t i = 0; !status && i < emr_model_n_tensors(a); i++) {
         const emr_tensor *tensor = emr_model_tensor(a, i);
-        if (is_excluded(o, emr_tensor_name(tensor)))
+        if (fit_is_excluded(o->exclude, o->n_exclude, emr_tensor_name(tensor)))
             continue;
-        status = emr_dtype_is_float(emr_tensor_dtype(tensor)) ? add_float(g, model, tensor, o->dtype, error)
-                                                              : emr_model_add_tensor(model, tensor, error);
+        status = emr_dtype_is_float(emr_tensor_dtype(tensor))
+                     ? add_pleas_tensor(g, model, tensor, o->dtype, error)
+                     : emr_model_add_tensor(model, tensor, error);
     }
     return status;
 }
@@ -399,8 +351,7 @@ static emr_status fill_pleas(merged *g, const emr_model *a, const emr_model *b, 
                              emr_error *error)
 {
     fit_pleas *p = &g->pleas;
-    atomic_flag_clear(&p->cache.lock);
-    p->cache.bytes_max = p->host.memory_bytes ? p->host.memory_bytes / 2 : CACHE_BYTES;
+    fit_cache_init(&p->cache, &p->host, CACHE_BYTES, fit_pleas_solve, p);
     p->target = o->target;
     p->ridge = o->ridge;
     g->tensors = fit_allocate(&p->host, emr_model_n_tensors(a), sizeof *g->tensors);
@@ -421,12 +372,15 @@ emr_status emr_pleas_open_model(const emr_permutation_spec *spec, const emr_mode
 {
     emr_pleas_options o;
     fit_host host;
+    if (model)
+        *model = NULL;
     if (!spec || !a || !b || !model)
         return emr_error_format(error, EMR_EINVAL, "emr_pleas_open_model: NULL");
-    *model = NULL;
     emr_status status = FIT_TAKE(&o, options, emr_pleas_options, dtype, error);
     if (!status)
-        status = check_options(&o, error);
+        status = check_pleas(&o, error);
+    if (!status)
+        status = fit_check_exclude(o.exclude, o.n_exclude, a, error);
     if (!status)
         status = fit_host_take(&host, o.resources, error);
     if (status)
@@ -440,16 +394,16 @@ emr_status emr_pleas_open_model(const emr_permutation_spec *spec, const emr_mode
     made.allocator = &host.allocator;
     made.name = "PLeaS";
     made.user = g;
-    made.destroy = destroy_merged;
-    made.prepare = prepare_merged;
+    made.destroy = destroy_pleas;
+    made.prepare = prepare_pleas;
     status = fill_pleas(g, a, b, &o, error);
     if (!status)
         status = emr_model_create(model, &made, error);
     if (status) {
-        destroy_merged(g);
+        destroy_pleas(g);
         return status;
     }
-    status = add_tensors(g, *model, a, &o, error);
+    status = add_pleas_tensors(g, *model, a, &o, error);
     if (status)
         emr_model_destroy(model);
     return status;

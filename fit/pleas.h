@@ -35,8 +35,8 @@ typedef struct fit_pleas {
     double ridge;
 } fit_pleas;
 
-/* A layer's weights, as [inputs, outputs]; its bias, if it has one, is the last input's. Release it. */
-emr_status fit_pleas_solve(const fit_pleas *pleas, const fit_host *host, size_t layer, fit_solved **solved,
+/* A fit_solve_fn, of a fit_pleas: a layer's weights, as [inputs, outputs]; its bias, if it has one, is the last input's. */
+emr_status fit_pleas_solve(void *pleas, const fit_host *host, size_t layer, fit_solved **solved,
                            emr_error *error);
 
 #endif

@@ -40,18 +40,8 @@ typedef struct work {
     fit_system system;
     size_t p;
     int pass; /* SEPARATE: the model that takes part; ENSEMBLE: -1, both */
-    atomic_flag has_failed;
-    emr_status status;
-    emr_error error;
+    fit_failure failure;
 } work;
-
-static void note_failure(work *w, emr_status status, const emr_error *error)
-{
-    if (atomic_flag_test_and_set(&w->has_failed))
-        return;
-    w->error = *error;
-    w->status = status;
-}
 
 static double *result_element(const work *w, size_t input, size_t output)
 {
@@ -78,7 +68,7 @@ static void read_merged(void *arg, size_t i)
         size_t some = n - at < SEGMENT ? n - at : SEGMENT;
         emr_status status = fit_mix_read(&l->weight, (uint64_t)i * n + at, some, values, &error);
         if (status) {
-            note_failure(w, status, &error);
+            fit_note_failure(&w->failure, status, &error);
             return;
         }
         for (size_t k = 0; k < some; k++)
@@ -93,7 +83,7 @@ static void read_merged_bias(work *w)
     for (size_t o = 0; w->layer->bias.a && o < w->layer->n_outputs; o++) {
         emr_status status = fit_mix_read(&w->layer->bias, o, 1, &value, &error);
         if (status)
-            note_failure(w, status, &error);
+            fit_note_failure(&w->failure, status, &error);
         else
             *result_element(w, w->layer->n_inputs, o) = value;
     }
@@ -151,7 +141,7 @@ static void fill_errors(void *arg, size_t side)
         if (!status)
             status = add_targets(w, 1, output, to, lane, &error);
         if (status) {
-            note_failure(w, status, &error);
+            fit_note_failure(&w->failure, status, &error);
             return;
         }
         for (size_t u = 0; u < l->n_inputs; u++) {
@@ -180,7 +170,7 @@ static double input_moment(const work *w, size_t u, size_t k)
     return sum;
 }
 
-static void fill_moments(void *arg, size_t q)
+static void fill_pleas_moments(void *arg, size_t q)
 {
     const work *w = arg;
     for (size_t k = q * FIT_TILE; k < (q + 1) * FIT_TILE && k < w->order; k++)
@@ -190,24 +180,24 @@ static void fill_moments(void *arg, size_t q)
         }
 }
 
-static void multiply_side(void *arg, size_t side)
+static void multiply_pleas_side(void *arg, size_t side)
 {
     const work *w = arg;
     w->system.kernels->add(w->rights->sides[side] + w->p * FIT_TILE, (const fit_panel *)w->moments,
                            (const fit_panel *)w->errors->sides[side], w->order);
 }
 
-static void add_rights(work *w)
+static void add_pleas_rights(work *w)
 {
     fit_for(w->host, w->n_sides, fill_errors, w);
-    for (w->p = 0; !w->status && w->p < w->n_panels; w->p++) {
-        fit_for(w->host, fit_n_panels(w->order), fill_moments, w);
-        fit_for(w->host, w->n_sides, multiply_side, w);
+    for (w->p = 0; !w->failure.status && w->p < w->n_panels; w->p++) {
+        fit_for(w->host, fit_n_panels(w->order), fill_pleas_moments, w);
+        fit_for(w->host, w->n_sides, multiply_pleas_side, w);
     }
 }
 
 /* (T S T^T)[u][v], of one pass. */
-static double moment(const work *w, size_t u, size_t v)
+static double pleas_moment(const work *w, size_t u, size_t v)
 {
     const pleas_layer *l = w->layer;
     if (v == l->n_inputs)
@@ -220,7 +210,7 @@ static double moment(const work *w, size_t u, size_t v)
     return sum;
 }
 
-static void fill_system(void *user, size_t p, fit_panel *row)
+static void fill_pleas_system(void *user, size_t p, fit_panel *row)
 {
     work pass = *(const work *)user;
     const bool is_separate = pass.pleas->target == EMR_PLEAS_TARGET_SEPARATE;
@@ -230,7 +220,7 @@ static void fill_system(void *user, size_t p, fit_panel *row)
             double sum = 0;
             for (pass.pass = is_separate ? 0 : -1;
                  i < pass.n_used && k < pass.n_used && pass.pass <= (is_separate ? 1 : -1); pass.pass++)
-                sum += moment(&pass, pass.used[i], pass.used[k]);
+                sum += pleas_moment(&pass, pass.used[i], pass.used[k]);
             row[k][r] = sum;
         }
 }
@@ -276,11 +266,11 @@ static emr_status make_block(work *w, emr_error *error)
 static emr_status run_block(work *w, emr_error *error)
 {
     const bool is_separate = w->pleas->target == EMR_PLEAS_TARGET_SEPARATE;
-    for (w->pass = is_separate ? 0 : -1; !w->status && w->pass <= (is_separate ? 1 : -1); w->pass++)
-        add_rights(w);
-    if (w->status)
-        return w->status;
-    if (!fit_system_factor(&w->system, fill_system, w, w->pleas->ridge))
+    for (w->pass = is_separate ? 0 : -1; !w->failure.status && w->pass <= (is_separate ? 1 : -1); w->pass++)
+        add_pleas_rights(w);
+    if (w->failure.status)
+        return w->failure.status;
+    if (!fit_system_factor(&w->system, fill_pleas_system, w, w->pleas->ridge))
         return emr_error_format(error, EMR_ENONFINITE, "the sums of site '%s' are beyond what a number holds",
                                 w->layer->site->name);
     fit_system_solve(&w->system, w->rights->sides, w->n_sides);
@@ -290,7 +280,7 @@ static emr_status run_block(work *w, emr_error *error)
     return EMR_OK;
 }
 
-static emr_status check_memory(const work *w, emr_error *error)
+static emr_status check_pleas_memory(const work *w, emr_error *error)
 {
     uint64_t rows = fit_n_panels(w->order) * FIT_TILE + w->n_panels * FIT_TILE,
              side = rows * sizeof(fit_panel);
@@ -309,29 +299,33 @@ static emr_status solve_blocks(work *w, emr_error *error)
     const pleas_layer *l = w->layer;
     fit_for(w->host, l->is_transposed ? l->n_inputs : l->n_outputs, read_merged, w);
     read_merged_bias(w);
-    emr_status status = w->status;
+    emr_status status = w->failure.status;
     for (int block = OF_BOTH; !status && block < BLOCKS; block++) {
         choose_block(w, (kind)block);
         if (!w->n_block)
             continue;
-        status = check_memory(w, error);
+        status = check_pleas_memory(w, error);
         if (!status)
             status = make_block(w, error);
         if (!status)
             status = run_block(w, error);
         free_block(w);
     }
-    if (w->status && error)
-        *error = w->error;
+    if (w->failure.status && error)
+        *error = w->failure.error;
     return status;
 }
 
-emr_status fit_pleas_solve(const fit_pleas *pleas, const fit_host *host, size_t layer, fit_solved **solved,
+emr_status fit_pleas_solve(void *user, const fit_host *host, size_t layer, fit_solved **solved,
                            emr_error *error)
 {
+    const fit_pleas *pleas = user;
     const pleas_layer *l = &pleas->layers[layer];
-    work w = {
-        .pleas = pleas, .host = host, .layer = l, .order = l->site->order, .has_failed = ATOMIC_FLAG_INIT};
+    work w = {.pleas = pleas,
+              .host = host,
+              .layer = l,
+              .order = l->site->order,
+              .failure = {.is_noted = ATOMIC_FLAG_INIT}};
     w.n_all = l->n_inputs + (l->bias.a ? 1 : 0);
     w.result =
         fit_solved_create(&pleas->host, layer, fit_n_panels(l->n_outputs), fit_n_panels(w.n_all) * FIT_TILE);

@@ -1,6 +1,8 @@
 /* regmean.c - the merged model: averages, and weights that are solved when one of their site is first read. */
 #include "regmean.h"
 
+#include "exclude.h"
+#include "options.h"
 #include "weights.h"
 
 #include <string.h>
@@ -25,7 +27,7 @@ typedef struct merged {
     size_t n_tensors;
 } merged;
 
-static void destroy_merged(void *user)
+static void destroy_regmean(void *user)
 {
     merged *g = user;
     const fit_host host = g->regmean.host;
@@ -38,58 +40,15 @@ static void destroy_merged(void *user)
     fit_release(&host, g);
 }
 
-/* The group's result, with a reference. */
-static emr_status find_solved(fit_regmean *r, const fit_host *host, size_t group, fit_solved **solved,
-                              emr_error *error)
-{
-    *solved = fit_cache_find(&r->cache, group);
-    if (*solved)
-        return EMR_OK;
-    emr_status status = fit_regmean_solve(r, host, group, solved, error);
-    if (!status)
-        fit_cache_keep(&r->cache, *solved);
-    return status;
-}
-
-/* On the reading thread alone. */
-static fit_host one_thread(const fit_host *host)
-{
-    fit_host alone = *host;
-    alone.executor.concurrency = 0;
-    return alone;
-}
-
-static emr_status read_solved(const merged_tensor *t, uint64_t first, size_t n, double *values,
-                              emr_error *error)
-{
-    const fit_layer *layer = t->layer;
-    const fit_host host = one_thread(&t->regmean->host);
-    fit_solved *solved;
-    emr_status status = find_solved(t->regmean, &host, layer->group, &solved, error);
-    for (size_t i = 0; !status && i < n; i++) {
-        uint64_t at = first + i;
-        size_t o = (size_t)(layer->is_transposed ? at % layer->outputs : at / layer->inputs);
-        size_t k = (size_t)(layer->is_transposed ? at / layer->outputs : at % layer->inputs);
-        if (t->is_bias) {
-            o = (size_t)at;
-            k = layer->inputs;
-        }
-        o += layer->first_output;
-        values[i] = solved->sides[o / FIT_TILE][k][o % FIT_TILE];
-    }
-    if (!status)
-        fit_solved_release(solved);
-    return status;
-}
-
-static emr_status compute_merged(const emr_computation *c, emr_error *error)
+static emr_status compute_regmean(const emr_computation *c, emr_error *error)
 {
     const merged_tensor *t = c->user;
+    fit_regmean *r = t->regmean;
     double values[COUNT_MAX], room[COUNT_MAX];
-    emr_status status = t->tensors
-                            ? fit_read_mean(t->tensors, t->regmean->coefficients, t->regmean->layers.n_models,
-                                            c->first, c->count, values, room, error)
-                            : read_solved(t, c->first, c->count, values, error);
+    emr_status status = t->tensors ? fit_read_mean(t->tensors, r->coefficients, r->layers.n_models, c->first,
+                                                   c->count, values, room, error)
+                                   : fit_cache_read(&r->cache, &t->layer->place, t->is_bias, c->first,
+                                                    c->count, values, error);
     return status ? status : emr_convert(t->dtype, c->out, EMR_DTYPE_F64, values, c->count);
 }
 
@@ -106,30 +65,12 @@ static const merged_tensor *find_merged(const merged *g, const emr_tensor *tenso
 }
 
 /* Solves with the threads of who is about to read. */
-static emr_status prepare_merged(void *user, const emr_tensor *tensor, const emr_resources *resources,
-                                 emr_error *error)
+static emr_status prepare_regmean(void *user, const emr_tensor *tensor, const emr_resources *resources,
+                                  emr_error *error)
 {
     merged *g = user;
     const merged_tensor *t = find_merged(g, tensor);
-    fit_host host;
-    fit_solved *solved;
-    emr_status status = fit_host_take(&host, resources, error);
-    host.allocator = g->regmean.host.allocator;
-    host.memory_bytes = g->regmean.host.memory_bytes;
-    if (status || !t)
-        return status;
-    status = find_solved(&g->regmean, &host, t->layer->group, &solved, error);
-    if (!status)
-        fit_solved_release(solved);
-    return status;
-}
-
-static bool is_excluded(const emr_regmean_options *o, const char *name)
-{
-    for (uint32_t i = 0; i < o->n_exclude; i++)
-        if (strcmp(o->exclude[i], name) == 0)
-            return true;
-    return false;
+    return t ? fit_cache_prepare(&g->regmean.cache, t->layer->place.number, resources, error) : EMR_OK;
 }
 
 static emr_status fill_tensor(merged *g, merged_tensor *t, const emr_tensor *tensor, emr_error *error)
@@ -150,8 +91,8 @@ static emr_status fill_tensor(merged *g, merged_tensor *t, const emr_tensor *ten
     return status;
 }
 
-static emr_status add_float(merged *g, emr_model *model, const emr_tensor *tensor, emr_dtype dtype,
-                            emr_error *error)
+static emr_status add_regmean_tensor(merged *g, emr_model *model, const emr_tensor *tensor, emr_dtype dtype,
+                                     emr_error *error)
 {
     merged_tensor *t = &g->tensors[g->n_tensors++];
     emr_tensor_desc desc = EMR_INIT(emr_tensor_desc);
@@ -160,23 +101,25 @@ static emr_status add_float(merged *g, emr_model *model, const emr_tensor *tenso
     desc.dtype = t->dtype;
     desc.rank = emr_tensor_rank(tensor);
     desc.shape = emr_tensor_shape(tensor);
-    desc.compute = compute_merged;
+    desc.compute = compute_regmean;
     desc.user = t;
     desc.max_count = COUNT_MAX;
     emr_status status = fill_tensor(g, t, tensor, error);
     return status ? status : emr_model_add(model, &desc, error);
 }
 
-static emr_status add_tensors(merged *g, emr_model *model, const emr_regmean_options *o, emr_error *error)
+static emr_status add_regmean_tensors(merged *g, emr_model *model, const emr_regmean_options *o,
+                                      emr_error *error)
 {
     const emr_model *first = o->models[0];
     emr_status status = emr_model_copy_metadata(model, first, error);
     for (uint32_t i = 0; !status && i < emr_model_n_tensors(first); i++) {
         const emr_tensor *tensor = emr_model_tensor(first, i);
-        if (is_excluded(o, emr_tensor_name(tensor)))
+        if (fit_is_excluded(o->exclude, o->n_exclude, emr_tensor_name(tensor)))
             continue;
-        status = emr_dtype_is_float(emr_tensor_dtype(tensor)) ? add_float(g, model, tensor, o->dtype, error)
-                                                              : emr_model_add_tensor(model, tensor, error);
+        status = emr_dtype_is_float(emr_tensor_dtype(tensor))
+                     ? add_regmean_tensor(g, model, tensor, o->dtype, error)
+                     : emr_model_add_tensor(model, tensor, error);
     }
     return status;
 }
@@ -201,9 +144,9 @@ static emr_status take_coefficients(fit_regmean *r, const emr_regmean_options *o
     return EMR_OK;
 }
 
-static emr_status check_options(const emr_regmean_options *o, emr_error *error)
+static emr_status check_regmean(const emr_regmean_options *o, emr_error *error)
 {
-    if (!o->models || !o->grams || !o->n_models || (o->n_layers && !o->layers) ||
+    if (!o->models || !o->grams || !o->n_models || !o->models[0] || (o->n_layers && !o->layers) ||
         (o->n_exclude && !o->exclude))
         return emr_error_format(error, EMR_EINVAL,
                                 "emr_regmean_options: models and grams are required, and arrays where "
@@ -215,10 +158,7 @@ static emr_status check_options(const emr_regmean_options *o, emr_error *error)
     if (o->bias > EMR_FIT_BIAS_FIT || o->scale > EMR_FIT_SCALE_SUMS)
         return emr_error_format(error, EMR_EINVAL,
                                 "emr_regmean_options: bias or scale is none that there is");
-    if (o->dtype && o->dtype != EMR_DTYPE_F32 && o->dtype != EMR_DTYPE_F16 && o->dtype != EMR_DTYPE_BF16 &&
-        o->dtype != EMR_DTYPE_F64)
-        return emr_error_format(error, EMR_EINVAL, "emr_regmean_options: dtype is F32, F16, BF16 or F64");
-    return EMR_OK;
+    return fit_check_float(o->dtype, "emr_regmean_options", error);
 }
 
 static emr_status make_merged(const fit_host *host, const emr_regmean_options *o, merged **made,
@@ -229,8 +169,7 @@ static emr_status make_merged(const fit_host *host, const emr_regmean_options *o
         return fit_no_memory(error);
     fit_regmean *r = &g->regmean;
     r->host = *host;
-    atomic_flag_clear(&r->cache.lock);
-    r->cache.bytes_max = host->memory_bytes ? host->memory_bytes / 2 : CACHE_BYTES;
+    fit_cache_init(&r->cache, &r->host, CACHE_BYTES, fit_regmean_solve, r);
     r->off_diagonal = o->use_off_diagonal ? o->off_diagonal : 0.9;
     r->ridge = o->ridge;
     r->scale = o->scale;
@@ -239,7 +178,7 @@ static emr_status make_merged(const fit_host *host, const emr_regmean_options *o
     if (!status)
         status = fit_layers_create(&r->layers, &r->host, o, error);
     if (status)
-        destroy_merged(g);
+        destroy_regmean(g);
     else
         *made = g;
     return status;
@@ -250,12 +189,15 @@ emr_status emr_regmean_open_model(const emr_regmean_options *options, emr_model 
     emr_regmean_options o;
     fit_host host;
     merged *g = NULL;
+    if (model)
+        *model = NULL;
     if (!options || !model)
         return emr_error_format(error, EMR_EINVAL, "emr_regmean_open_model: NULL");
-    *model = NULL;
     emr_status status = FIT_TAKE(&o, options, emr_regmean_options, reserved, error);
     if (!status)
-        status = check_options(&o, error);
+        status = check_regmean(&o, error);
+    if (!status)
+        status = fit_check_exclude(o.exclude, o.n_exclude, o.models[0], error);
     if (!status)
         status = fit_host_take(&host, o.resources, error);
     if (!status)
@@ -266,14 +208,14 @@ emr_status emr_regmean_open_model(const emr_regmean_options *options, emr_model 
     made.allocator = &host.allocator;
     made.name = "RegMean";
     made.user = g;
-    made.destroy = destroy_merged;
-    made.prepare = prepare_merged;
+    made.destroy = destroy_regmean;
+    made.prepare = prepare_regmean;
     status = emr_model_create(model, &made, error);
     if (status) {
-        destroy_merged(g);
+        destroy_regmean(g);
         return status;
     }
-    status = add_tensors(g, *model, &o, error);
+    status = add_regmean_tensors(g, *model, &o, error);
     if (status)
         emr_model_destroy(model);
     return status;

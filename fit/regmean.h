@@ -14,9 +14,9 @@ typedef struct fit_regmean {
     emr_fit_scale scale;
 } fit_regmean;
 
-/* The merged weights of a group's layers, as [inputs, outputs]; the bias, where it is fitted, is the last input's. Release
- * it. `host` says with which threads. */
-emr_status fit_regmean_solve(const fit_regmean *regmean, const fit_host *host, size_t group,
-                             fit_solved **solved, emr_error *error);
+/* A fit_solve_fn, of a fit_regmean: the merged weights of a group's layers, as [inputs, outputs]; the bias, where it is
+ * fitted, is the last input's. */
+emr_status fit_regmean_solve(void *regmean, const fit_host *host, size_t group, fit_solved **solved,
+                             emr_error *error);
 
 #endif

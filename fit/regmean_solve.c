@@ -28,18 +28,8 @@ typedef struct work {
     uint32_t m; /* the model that is read or multiplied; n_models: the mean */
     size_t p;   /* the panel */
     const fit_layer *layer;
-    atomic_flag has_failed; /* error and status are the first failure's */
-    emr_status status;
-    emr_error error;
+    fit_failure failure;
 } work;
-
-static void note_failure(work *w, emr_status status, const emr_error *error)
-{
-    if (atomic_flag_test_and_set(&w->has_failed))
-        return;
-    w->error = *error;
-    w->status = status;
-}
 
 /* Elements of the layer's weights, or biases: the mean's or, less the mean, model m's. `to` finds the place of each. */
 static void take_elements(work *w, const emr_tensor *const *tensors, uint64_t first, size_t n, size_t input,
@@ -52,12 +42,12 @@ static void take_elements(work *w, const emr_tensor *const *tensors, uint64_t fi
                                                          values, room, &error)
                                          : fit_read(tensors[w->m], first, n, values, &error);
     if (status) {
-        note_failure(w, status, &error);
+        fit_note_failure(&w->failure, status, &error);
         return;
     }
     for (size_t i = 0; i < n; i++) {
         size_t k = along_inputs ? input + i : input,
-               o = w->layer->first_output + (along_inputs ? output : output + i);
+               o = w->layer->place.first_output + (along_inputs ? output : output + i);
         double *mean = &w->mean->sides[o / FIT_TILE][k][o % FIT_TILE];
         if (w->m == n_models)
             *mean = values[i];
@@ -71,14 +61,14 @@ static void take_outputs(void *arg, size_t job)
 {
     work *w = arg;
     const fit_layer *layer = w->layer;
-    size_t side = layer->first_output / FIT_TILE + job;
+    size_t side = layer->place.first_output / FIT_TILE + job;
     for (size_t at = side * FIT_TILE; at < (side + 1) * FIT_TILE; at++) {
-        if (at < layer->first_output || at - layer->first_output >= layer->outputs)
+        if (at < layer->place.first_output || at - layer->place.first_output >= layer->place.outputs)
             continue;
-        size_t o = at - layer->first_output;
-        for (size_t k = 0; k < layer->inputs; k += SEGMENT) {
-            size_t n = layer->inputs - k < SEGMENT ? layer->inputs - k : SEGMENT;
-            take_elements(w, layer->weights, (uint64_t)o * layer->inputs + k, n, k, o, true);
+        size_t o = at - layer->place.first_output;
+        for (size_t k = 0; k < layer->place.inputs; k += SEGMENT) {
+            size_t n = layer->place.inputs - k < SEGMENT ? layer->place.inputs - k : SEGMENT;
+            take_elements(w, layer->weights, (uint64_t)o * layer->place.inputs + k, n, k, o, true);
         }
     }
 }
@@ -88,10 +78,10 @@ static void take_inputs(void *arg, size_t job)
 {
     work *w = arg;
     const fit_layer *layer = w->layer;
-    for (size_t k = job * ROWS_A_JOB; k < layer->inputs && k < (job + 1) * ROWS_A_JOB; k++) {
-        for (size_t o = 0; o < layer->outputs; o += SEGMENT) {
-            size_t n = layer->outputs - o < SEGMENT ? layer->outputs - o : SEGMENT;
-            take_elements(w, layer->weights, (uint64_t)k * layer->outputs + o, n, k, o, false);
+    for (size_t k = job * ROWS_A_JOB; k < layer->place.inputs && k < (job + 1) * ROWS_A_JOB; k++) {
+        for (size_t o = 0; o < layer->place.outputs; o += SEGMENT) {
+            size_t n = layer->place.outputs - o < SEGMENT ? layer->place.outputs - o : SEGMENT;
+            take_elements(w, layer->weights, (uint64_t)k * layer->place.outputs + o, n, k, o, false);
         }
     }
 }
@@ -99,9 +89,9 @@ static void take_inputs(void *arg, size_t job)
 static void take_bias(work *w)
 {
     const fit_layer *layer = w->layer;
-    for (size_t o = 0; layer->biases && o < layer->outputs; o += SEGMENT) {
-        size_t n = layer->outputs - o < SEGMENT ? layer->outputs - o : SEGMENT;
-        take_elements(w, layer->biases, o, n, layer->inputs, o, false);
+    for (size_t o = 0; layer->biases && o < layer->place.outputs; o += SEGMENT) {
+        size_t n = layer->place.outputs - o < SEGMENT ? layer->place.outputs - o : SEGMENT;
+        take_elements(w, layer->biases, o, n, layer->place.inputs, o, false);
     }
 }
 
@@ -111,11 +101,11 @@ static void take_weights(work *w, uint32_t m)
     w->m = m;
     for (size_t i = 0; i < w->r->layers.n_layers; i++) {
         w->layer = &w->r->layers.layers[i];
-        if (w->layer->group != w->number)
+        if (w->layer->place.number != w->number)
             continue;
-        size_t first = w->layer->first_output, last = first + w->layer->outputs - 1;
-        if (w->layer->is_transposed)
-            fit_for(w->host, (w->layer->inputs + ROWS_A_JOB - 1) / ROWS_A_JOB, take_inputs, w);
+        size_t first = w->layer->place.first_output, last = first + w->layer->place.outputs - 1;
+        if (w->layer->place.is_transposed)
+            fit_for(w->host, (w->layer->place.inputs + ROWS_A_JOB - 1) / ROWS_A_JOB, take_inputs, w);
         else
             fit_for(w->host, last / FIT_TILE - first / FIT_TILE + 1, take_outputs, w);
         take_bias(w);
@@ -125,7 +115,7 @@ static void take_weights(work *w, uint32_t m)
 /* Element (i, k) of c_m G~_m. */
 static double moment(const work *w, uint32_t m, size_t i, size_t k)
 {
-    const gram_site *s = &w->r->layers.grams[m]->sites[w->group->sites[m]];
+    const gram_site *s = w->r->layers.grams[m]->sites[w->group->sites[m]];
     double factor = w->r->coefficients[m] / (w->r->scale == EMR_FIT_SCALE_MEANS ? (double)s->n_rows : 1);
     return *gram_element(s, i, k) * factor * (i == k ? 1 : w->r->off_diagonal);
 }
@@ -183,15 +173,15 @@ static emr_status run_solve(work *w, emr_error *error)
 {
     const uint32_t n_models = w->r->layers.n_models;
     take_weights(w, n_models);
-    for (uint32_t m = 0; !w->status && m < n_models; m++) {
+    for (uint32_t m = 0; !w->failure.status && m < n_models; m++) {
         take_weights(w, m);
-        if (!w->status)
+        if (!w->failure.status)
             add_rights(w, m);
     }
-    if (w->status) {
+    if (w->failure.status) {
         if (error)
-            *error = w->error;
-        return w->status;
+            *error = w->failure.error;
+        return w->failure.status;
     }
     if (!fit_system_factor(&w->system, fill_system, w, w->r->ridge))
         return emr_error_format(error, EMR_ENONFINITE,
@@ -227,11 +217,13 @@ static emr_status make_work(work *w, emr_error *error)
     return w->mean && w->other && w->rights && w->moments ? EMR_OK : fit_no_memory(error);
 }
 
-emr_status fit_regmean_solve(const fit_regmean *r, const fit_host *host, size_t number, fit_solved **solved,
+emr_status fit_regmean_solve(void *regmean, const fit_host *host, size_t number, fit_solved **solved,
                              emr_error *error)
 {
+    const fit_regmean *r = regmean;
     const fit_group *group = &r->layers.groups[number];
-    work w = {.r = r, .host = host, .group = group, .number = number, .has_failed = ATOMIC_FLAG_INIT};
+    work w = {
+        .r = r, .host = host, .group = group, .number = number, .failure = {.is_noted = ATOMIC_FLAG_INIT}};
     w.n = group->width + (group->fits_bias ? 1 : 0);
     w.n_panels = fit_n_panels(w.n);
     w.n_sides = fit_n_panels(group->outputs);

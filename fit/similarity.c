@@ -6,9 +6,6 @@
 
 #include "slices.h"
 
-#include <math.h>
-#include <string.h>
-
 void fit_similarity_clear(fit_similarity *s)
 {
     for (int part = 0; part < N_PARTS; part++) {
@@ -36,12 +33,15 @@ emr_status fit_similarity_need(fit_similarity *s, const spec_group *g, spec_part
 typedef struct comparison {
     const fit_host *host;
     const fit_kernels *kernels;
-    size_t n, n_panels, n_rows; /* rows that are in the panels */
-    fit_panel *panels[2];       /* A's and B's, FIT_SLICE_ROWS of each panel */
-    fit_panel *tiles;           /* n_panels x n_panels of them */
-    double *sums[2], *squares[2];
-    uint64_t count; /* numbers of a unit */
+    size_t n, n_panels, n_rows;   /* rows that are in the panels */
+    fit_panel *panels[2];         /* A's and B's, FIT_SLICE_ROWS of each panel */
+    fit_panel *tiles;             /* n_panels x n_panels of them */
+    double *sums[2], *squares[2]; /* squares: deviations, in the end */
+    double *of;                   /* what comes out */
+    uint64_t count;               /* numbers of a unit */
+    emr_similarity_kind kind;
     bool is_exact;
+    atomic_bool is_not_finite;
 } comparison;
 
 static void add_tiles(void *arg, size_t p)
@@ -58,14 +58,19 @@ static void add_tiles(void *arg, size_t p)
     }
 }
 
-static void add_moments(const comparison *c, int model)
+/* What correlations need of the units of a panel. */
+static void add_moments(void *arg, size_t p)
 {
-    for (size_t unit = 0; unit < c->n; unit++)
-        for (size_t k = 0; k < c->n_rows; k++) {
-            double x = c->panels[model][unit / FIT_TILE * FIT_SLICE_ROWS + k][unit % FIT_TILE];
-            c->sums[model][unit] += x;
-            c->squares[model][unit] += x * x;
-        }
+    const comparison *c = arg;
+    for (int model = 0; model < 2; model++) {
+        double *sums = c->sums[model] + p * FIT_TILE, *squares = c->squares[model] + p * FIT_TILE;
+        for (size_t k = 0; k < c->n_rows; k++)
+            for (size_t i = 0; i < FIT_TILE; i++) {
+                double x = c->panels[model][p * FIT_SLICE_ROWS + k][i];
+                sums[i] += x;
+                squares[i] += x * x;
+            }
+    }
 }
 
 static emr_status add_slices(comparison *c, const fit_slices *a, const fit_slices *b, emr_error *error)
@@ -78,8 +83,8 @@ static emr_status add_slices(comparison *c, const fit_slices *a, const fit_slice
         if (status)
             return status;
         fit_for(c->host, c->n_panels, add_tiles, c);
-        add_moments(c, 0);
-        add_moments(c, 1);
+        if (c->kind == EMR_SIMILARITY_KIND_CORRELATION)
+            fit_for(c->host, c->n_panels, add_moments, c);
     }
     c->count += a->n_rows;
     return EMR_OK;
@@ -109,33 +114,30 @@ static emr_status compare_entry(comparison *c, const emr_permutation *p, const s
     return status;
 }
 
-static double deviation(const comparison *c, int model, size_t unit)
+static void find_deviations(const comparison *c)
 {
-    double n = (double)c->count, mean = c->sums[model][unit] / n,
-           square = c->squares[model][unit] / n - mean * mean;
-    return square > 0 ? sqrt(square) : 0;
+    for (int model = 0; model < 2; model++)
+        for (size_t unit = 0; unit < c->n; unit++)
+            c->squares[model][unit] =
+                fit_deviation((double)c->count, c->sums[model][unit], c->squares[model][unit]);
 }
 
-/* What the tiles say, added to the part's matrix. False: something is not finite. */
-static bool take_tiles(const comparison *c, double *of, emr_similarity_kind kind)
+/* Rows of the part's matrix, out of a panel of tiles. */
+static void take_tiles(void *arg, size_t p)
 {
-    double n = (double)c->count;
-    bool is_finite = true;
-    for (size_t i = 0; i < c->n; i++) {
-        double deviation_a = kind == EMR_SIMILARITY_KIND_CORRELATION ? deviation(c, 0, i) : 0;
+    comparison *c = arg;
+    bool is_not_finite = false;
+    for (size_t i = p * FIT_TILE; i < (p + 1) * FIT_TILE && i < c->n; i++)
         for (size_t j = 0; j < c->n; j++) {
-            double sum =
-                c->tiles[(i / FIT_TILE * c->n_panels + j / FIT_TILE) * FIT_TILE + i % FIT_TILE][j % FIT_TILE];
-            if (kind == EMR_SIMILARITY_KIND_CORRELATION) {
-                double both = deviation_a * deviation(c, 1, j);
-                sum = (sum / n - c->sums[0][i] / n * (c->sums[1][j] / n)) /
-                      (both > FIT_LEAST_DEVIATIONS ? both : FIT_LEAST_DEVIATIONS);
-            }
-            of[i * c->n + j] += sum;
-            is_finite = is_finite && sum - sum == 0;
+            double sum = c->tiles[(p * c->n_panels + j / FIT_TILE) * FIT_TILE + i % FIT_TILE][j % FIT_TILE];
+            if (c->kind == EMR_SIMILARITY_KIND_CORRELATION)
+                sum = fit_correlation((double)c->count, sum, c->sums[0][i], c->sums[1][j],
+                                      c->squares[0][i] * c->squares[1][j]);
+            c->of[i * c->n + j] += sum;
+            is_not_finite = is_not_finite || sum - sum != 0;
         }
-    }
-    return is_finite;
+    if (is_not_finite)
+        c->is_not_finite = true;
 }
 
 static bool make_comparison(comparison *c)
@@ -145,8 +147,8 @@ static bool make_comparison(comparison *c)
     c->panels[1] = fit_allocate(c->host, rows, sizeof(fit_panel));
     c->tiles = fit_allocate(c->host, c->n_panels * c->n_panels, FIT_TILE * sizeof(fit_panel));
     for (int model = 0; model < 2; model++) {
-        c->sums[model] = fit_allocate(c->host, c->n, sizeof(double));
-        c->squares[model] = fit_allocate(c->host, c->n, sizeof(double));
+        c->sums[model] = fit_allocate(c->host, c->n_panels, sizeof(fit_panel));
+        c->squares[model] = fit_allocate(c->host, c->n_panels, sizeof(fit_panel));
     }
     return c->panels[0] && c->panels[1] && c->tiles && c->sums[0] && c->sums[1] && c->squares[0] &&
            c->squares[1];
@@ -167,7 +169,10 @@ static emr_status compare_part(fit_similarity *s, const emr_permutation *p, cons
                                spec_part part, const emr_model *a, const emr_model *b,
                                emr_similarity_kind kind, emr_error *error)
 {
-    comparison c = {.host = s->host, .kernels = fit_kernels_select(), .n = (size_t)spec_part_units(g, part)};
+    comparison c = {.host = s->host,
+                    .kernels = fit_kernels_select(),
+                    .n = (size_t)spec_part_units(g, part),
+                    .kind = kind};
     c.n_panels = fit_n_panels(c.n);
     emr_status status = fit_similarity_need(s, g, part, error);
     if (!status && !make_comparison(&c))
@@ -175,7 +180,13 @@ static emr_status compare_part(fit_similarity *s, const emr_permutation *p, cons
     for (size_t i = 0; !status && i < g->n_axes; i++)
         if (g->axes[i].is_matched && fit_similarity_part(g, g->axes[i].part, kind) == part)
             status = compare_entry(&c, p, g, &g->axes[i], a, b, error);
-    if (!status && !take_tiles(&c, s->of[part], kind))
+    if (!status) {
+        c.of = s->of[part];
+        if (kind == EMR_SIMILARITY_KIND_CORRELATION)
+            find_deviations(&c);
+        fit_for(c.host, c.n_panels, take_tiles, &c);
+    }
+    if (c.is_not_finite)
         status =
             emr_error_format(error, EMR_ENONFINITE, "group '%s': weights of %F or %F are NaN or infinite",
                              g->name, emr_model_name(a), emr_model_name(b));

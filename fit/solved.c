@@ -52,7 +52,8 @@ static void move_to_front(fit_cache *cache, size_t from, fit_solved *solved)
     cache->slots[0] = solved;
 }
 
-fit_solved *fit_cache_find(fit_cache *cache, size_t site)
+/* The one of a site, with a reference, or NULL. */
+static fit_solved *find_kept(fit_cache *cache, size_t site)
 {
     fit_solved *found = NULL;
     lock_cache(cache);
@@ -67,7 +68,8 @@ fit_solved *fit_cache_find(fit_cache *cache, size_t site)
     return found;
 }
 
-void fit_cache_keep(fit_cache *cache, fit_solved *solved)
+/* Keeps it, with a reference of the cache's own; others may go. */
+static void keep_solved(fit_cache *cache, fit_solved *solved)
 {
     fit_solved *gone[FIT_SOLVED_SLOTS] = {NULL};
     uint64_t bytes = 0;
@@ -92,4 +94,64 @@ void fit_cache_clear(fit_cache *cache)
     for (size_t i = 0; i < FIT_SOLVED_SLOTS; i++)
         fit_solved_release(cache->slots[i]);
     memset(cache->slots, 0, sizeof cache->slots);
+}
+
+void fit_cache_init(fit_cache *cache, const fit_host *host, uint64_t bytes, fit_solve_fn solve, void *user)
+{
+    memset(cache->slots, 0, sizeof cache->slots);
+    atomic_flag_clear(&cache->lock);
+    cache->host = host;
+    cache->solve = solve;
+    cache->user = user;
+    cache->bytes_max = host->memory_bytes ? host->memory_bytes / 2 : bytes;
+}
+
+emr_status fit_cache_get(fit_cache *cache, const fit_host *host, size_t number, fit_solved **solved,
+                         emr_error *error)
+{
+    *solved = find_kept(cache, number);
+    if (*solved)
+        return EMR_OK;
+    emr_status status = cache->solve(cache->user, host, number, solved, error);
+    if (!status)
+        keep_solved(cache, *solved);
+    return status;
+}
+
+emr_status fit_cache_prepare(fit_cache *cache, size_t number, const emr_resources *resources,
+                             emr_error *error)
+{
+    fit_host host;
+    fit_solved *solved;
+    emr_status status = fit_host_take(&host, resources, error);
+    host.allocator = cache->host->allocator;
+    host.memory_bytes = cache->host->memory_bytes;
+    if (!status)
+        status = fit_cache_get(cache, &host, number, &solved, error);
+    if (!status)
+        fit_solved_release(solved);
+    return status;
+}
+
+emr_status fit_cache_read(fit_cache *cache, const fit_solved_layer *l, bool is_bias, uint64_t first, size_t n,
+                          double *values, emr_error *error)
+{
+    fit_host alone = *cache->host;
+    fit_solved *solved;
+    alone.executor.concurrency = 0;
+    emr_status status = fit_cache_get(cache, &alone, l->number, &solved, error);
+    for (size_t i = 0; !status && i < n; i++) {
+        uint64_t at = first + i;
+        size_t o = (size_t)(l->is_transposed ? at % l->outputs : at / l->inputs);
+        size_t k = (size_t)(l->is_transposed ? at / l->outputs : at % l->inputs);
+        if (is_bias) {
+            o = (size_t)at;
+            k = l->inputs;
+        }
+        o += l->first_output;
+        values[i] = solved->sides[o / FIT_TILE][k][o % FIT_TILE];
+    }
+    if (!status)
+        fit_solved_release(solved);
+    return status;
 }

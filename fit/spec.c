@@ -155,7 +155,7 @@ static emr_status bad_group(const spec_group *g, const char *why, emr_error *err
 
 static emr_status validate_axis(const spec_group *g, const spec_axis *a, emr_error *error)
 {
-    const uint64_t largest = UINT64_C(1) << 40;
+    const uint64_t largest = UINT64_C(1) << 40; /* so that places on an axis are numbers of 64 bits */
     if (!a->tensor[0] || a->axis >= SPEC_RANK_MAX)
         return bad_group(g, "an axis has no tensor, or is above 7", error);
     if (!a->outer || !a->inner || a->outer > largest || a->inner > largest || a->offset > largest ||
@@ -165,6 +165,9 @@ static emr_status validate_axis(const spec_group *g, const spec_axis *a, emr_err
         return bad_group(g, "a stride is for axes of heads, without outer, and at least a head", error);
     if (g->is_heads != (a->part != PART_UNITS))
         return bad_group(g, "its axes are not of its kind", error);
+    uint64_t n = spec_part_units(g, a->part), heads = n / (a->stride ? g->head_dim : n);
+    if (a->outer * a->inner > largest / n || a->stride > largest / heads)
+        return bad_group(g, "an axis has more than 2^40 elements", error);
     return EMR_OK;
 }
 

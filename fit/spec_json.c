@@ -200,9 +200,10 @@ emr_status emr_permutation_spec_parse(emr_permutation_spec **spec, const char *j
                                       const emr_allocator *allocator, emr_error *error)
 {
     json_error_t why;
+    if (spec)
+        *spec = NULL;
     if (!spec || (!json && n))
         return emr_error_format(error, EMR_EINVAL, "emr_permutation_spec_parse: NULL");
-    *spec = NULL;
     if (n > TEXT_MAX)
         return emr_error_format(error, EMR_ELIMIT, "permutation spec: more than %u bytes",
                                 (uint64_t)TEXT_MAX);

@@ -1,6 +1,7 @@
 /* spectral.c - see spectral.h. Matrices are row-major, so LAPACK sees them transposed: of X^T = V S U^T it gives V first. */
 #include "emr/fit/spectral.h"
 
+#include "options.h"
 #include "weights.h"
 #include "whole.h"
 
@@ -272,9 +273,10 @@ emr_status emr_spectral_open_model(const emr_spectral_options *options, emr_mode
 {
     emr_spectral_options o;
     fit_host host;
+    if (model)
+        *model = NULL;
     if (!options || !model)
         return emr_error_format(error, EMR_EINVAL, "emr_spectral_open_model: NULL");
-    *model = NULL;
     emr_status status = FIT_TAKE(&o, options, emr_spectral_options, dtype, error);
     if (!status)
         status = fit_host_take(&host, o.resources, error);
@@ -289,5 +291,6 @@ emr_status emr_spectral_open_model(const emr_spectral_options *options, emr_mode
     for (uint32_t t = 0; t < o.n_tasks; t++)
         if (!o.tasks[t])
             return emr_error_format(error, EMR_EINVAL, "emr_spectral_options: a task is NULL");
-    return open_spectral(&host, &o, model, error);
+    status = fit_check_float(o.dtype, "emr_spectral_options", error);
+    return status ? status : open_spectral(&host, &o, model, error);
 }

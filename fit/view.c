@@ -48,7 +48,7 @@ static emr_status take_axis(fit_view *v, const spec_group *g, const group_units 
                 uint32_t *index = &v->index[a->axis][spec_place(g, a, o, unit, i)];
                 if (*index & TAKEN)
                     return misfit(v, g, "has an element that belongs to two entries", error);
-                *index = (uint32_t)spec_place(g, a, o, permuted_unit(g, units, a->part, unit), i) | TAKEN;
+                *index = (uint32_t)spec_place(g, a, o, fit_permuted_unit(g, units, a->part, unit), i) | TAKEN;
             }
     return status;
 }

@@ -56,21 +56,20 @@ static void destroy_whole(void *user)
 }
 
 /* The whole tensor: element i is sides[0][i / FIT_TILE][i % FIT_TILE], so that they lie one behind the other. */
-static emr_status merge_tensor(const whole_tensor *t, fit_solved **merged, emr_error *error)
+static emr_status merge_whole(void *user, const fit_host *host, size_t number, fit_solved **merged,
+                              emr_error *error)
 {
-    whole *w = t->of;
-    *merged = fit_cache_find(&w->cache, t->number);
-    if (*merged)
-        return EMR_OK;
+    whole *w = user;
+    const whole_tensor *t = &w->tensors[number];
     fit_solved *made =
-        fit_solved_create(&w->host, t->number, 1, fit_n_panels((size_t)emr_tensor_count(t->tensors[0])));
+        fit_solved_create(&w->host, number, 1, fit_n_panels((size_t)emr_tensor_count(t->tensors[0])));
     emr_status status =
         made ? w->o.merge(w->o.user, t->tensors, made->sides[0][0], error) : fit_no_memory(error);
+    (void)host;
     if (status)
         fit_solved_release(made);
     else
-        fit_cache_keep(&w->cache, made);
-    *merged = made;
+        *merged = made;
     return status;
 }
 
@@ -78,7 +77,7 @@ static emr_status compute_whole(const emr_computation *c, emr_error *error)
 {
     const whole_tensor *t = c->user;
     fit_solved *merged;
-    emr_status status = merge_tensor(t, &merged, error);
+    emr_status status = fit_cache_get(&t->of->cache, &t->of->host, t->number, &merged, error);
     if (status)
         return status;
     const double *values = merged->sides[0][0];
@@ -132,8 +131,7 @@ emr_status fit_whole_open(const fit_host *host, const fit_whole_options *o, emr_
     }
     w->host = *host;
     w->o = *o;
-    atomic_flag_clear(&w->cache.lock);
-    w->cache.bytes_max = host->memory_bytes ? host->memory_bytes / 2 : CACHE_BYTES;
+    fit_cache_init(&w->cache, &w->host, CACHE_BYTES, merge_whole, w);
     w->tensors = fit_allocate(host, emr_model_n_tensors(o->models[0]), sizeof *w->tensors);
     emr_model_options options = EMR_INIT(emr_model_options);
     options.allocator = &host->allocator;

@@ -1,11 +1,12 @@
 /* zip.c - emr_zip_open_model: rounds over groups, of which the best is kept, as in match.c; then tensors that are merged as a whole. */
 #include "zip.h"
 
+#include "draw.h"
 #include "gram.h"
 #include "match.h"
+#include "options.h"
 #include "whole.h"
 
-#include <math.h>
 #include <string.h>
 
 enum { ROWS = 128 };
@@ -52,7 +53,7 @@ static fit_panel *tile_of(const comparing *c, size_t p, size_t q)
     return c->tiles + (p * (p + 1) / 2 + q) * FIT_TILE;
 }
 
-static void add_tile_row(void *arg, size_t p)
+static void add_zip_tile_row(void *arg, size_t p)
 {
     const comparing *c = arg;
     for (size_t q = 0; q <= p; q++)
@@ -87,14 +88,14 @@ static void add_entry(comparing *c, const spec_group *g, const spec_axis *a, con
                 c->panels[unit / FIT_TILE * ROWS + k][unit % FIT_TILE] = x;
                 c->sums[unit] += x;
             }
-        fit_for(&c->z->host, c->n_panels, add_tile_row, c);
+        fit_for(&c->z->host, c->n_panels, add_zip_tile_row, c);
     }
     c->count += numbers;
 }
 
 /* A group's entry with all models' tensors transformed along their other axes. */
-static emr_status compare_entry(comparing *c, const zip_group *groups, const spec_group *g,
-                                const spec_axis *a, emr_error *error)
+static emr_status compare_zip_entry(comparing *c, const zip_group *groups, const spec_group *g,
+                                    const spec_axis *a, emr_error *error)
 {
     const zip_model *z = c->z;
     const emr_tensor *first = emr_model_find_tensor(z->models[0], a->tensor);
@@ -104,9 +105,9 @@ static emr_status compare_entry(comparing *c, const zip_group *groups, const spe
     emr_status status = room && values ? EMR_OK : fit_no_memory(error);
     for (uint32_t m = 0; !status && m < z->n_models; m++) {
         values[m] = fit_allocate(&z->host, count, sizeof **values);
-        status = values[m] ? zip_tensor(z->spec, groups, z->n_models, m,
-                                        emr_model_find_tensor(z->models[m], a->tensor), a, true, values[m],
-                                        room, error)
+        status = values[m] ? fit_zip_tensor(z->spec, groups, z->n_models, m,
+                                            emr_model_find_tensor(z->models[m], a->tensor), a, true,
+                                            values[m], room, error)
                            : fit_no_memory(error);
     }
     if (!status)
@@ -118,29 +119,31 @@ static emr_status compare_entry(comparing *c, const zip_group *groups, const spe
     return status;
 }
 
-/* Pearson's correlations of all units; false: something is not finite. */
-static bool take_correlations(const comparing *c, double *similarity)
+/* Products of `total` units with each other, over n numbers, become Pearson's correlations, but for the diagonal; false: one is not
+ * finite. */
+static bool correlate_units(double *products, const double *sums, size_t total, double n)
 {
-    double n = (double)c->count;
     bool is_finite = true;
-    for (size_t i = 0; i < c->total; i++)
-        for (size_t j = 0; j <= i; j++) {
-            double deviations[2], means[2] = {c->sums[i] / n, c->sums[j] / n};
-            const size_t units[2] = {i, j};
-            for (int k = 0; k < 2; k++) {
-                size_t u = units[k];
-                double square = tile_of(c, u / FIT_TILE, u / FIT_TILE)[u % FIT_TILE][u % FIT_TILE] / n -
-                                means[k] * means[k];
-                deviations[k] = square > 0 ? sqrt(square) : 0;
-            }
-            double both = deviations[0] * deviations[1];
-            double x =
-                tile_of(c, i / FIT_TILE, j / FIT_TILE)[i % FIT_TILE][j % FIT_TILE] / n - means[0] * means[1];
-            x /= both > FIT_LEAST_DEVIATIONS ? both : FIT_LEAST_DEVIATIONS;
-            similarity[i * c->total + j] = similarity[j * c->total + i] = x;
-            is_finite = is_finite && x - x == 0;
+    for (size_t x = 0; x < total; x++) /* what was a square is a deviation then */
+        products[x * total + x] = fit_deviation(n, sums[x], products[x * total + x]);
+    for (size_t x = 0; x < total; x++)
+        for (size_t y = 0; y < total; y++) {
+            double *at = &products[x * total + y];
+            if (x != y)
+                *at = fit_correlation(n, *at, sums[x], sums[y],
+                                      products[x * total + x] * products[y * total + y]);
+            is_finite = is_finite && *at - *at == 0;
         }
     return is_finite;
+}
+
+static bool take_correlations(const comparing *c, double *similarity)
+{
+    for (size_t i = 0; i < c->total; i++)
+        for (size_t j = 0; j <= i; j++)
+            similarity[i * c->total + j] = similarity[j * c->total + i] =
+                tile_of(c, i / FIT_TILE, j / FIT_TILE)[i % FIT_TILE][j % FIT_TILE];
+    return correlate_units(similarity, c->sums, c->total, (double)c->count);
 }
 
 static emr_status compare_weights(searching *s, size_t group, double *similarity, emr_error *error)
@@ -156,7 +159,7 @@ static emr_status compare_weights(searching *s, size_t group, double *similarity
     emr_status status = c.panels && c.tiles && c.sums ? EMR_OK : fit_no_memory(error);
     for (size_t k = 0; !status && k < g->n_axes; k++)
         if (g->axes[k].is_matched)
-            status = compare_entry(&c, s->now, g, &g->axes[k], error);
+            status = compare_zip_entry(&c, s->now, g, &g->axes[k], error);
     if (!status && !take_correlations(&c, similarity))
         status = emr_error_format(error, EMR_ENONFINITE, "group '%s': weights are NaN or infinite", g->name);
     fit_release(host, c.panels);
@@ -176,7 +179,7 @@ static emr_status compare_activations(searching *s, size_t group, double **simil
         uint32_t number;
         if (emr_gram_find_site(s->o.gram, g->sites[i], &number, NULL))
             continue;
-        const gram_site *site = &s->o.gram->sites[number];
+        const gram_site *site = s->o.gram->sites[number];
         if (site->order != total + 1 || !site->n_rows) {
             status = emr_error_format(error, EMR_EMISMATCH,
                                       "group '%s': site '%s' of the gram has no rows, or not %u inputs of "
@@ -193,18 +196,9 @@ static emr_status compare_activations(searching *s, size_t group, double **simil
         }
         rows += (double)site->n_rows;
     }
-    for (size_t x = 0; !status && products && x < total;
-         x++) /* variances first, on the diagonal's place of sums */
-        products[x * total + x] = products[x * total + x] / rows - sums[x] / rows * (sums[x] / rows);
-    for (size_t x = 0; !status && products && x < total; x++)
-        for (size_t y = 0; y < total; y++) {
-            double vx = products[x * total + x], vy = products[y * total + y];
-            double both = (vx > 0 ? sqrt(vx) : 0) * (vy > 0 ? sqrt(vy) : 0);
-            if (x != y)
-                products[x * total + y] =
-                    (products[x * total + y] / rows - sums[x] / rows * (sums[y] / rows)) /
-                    (both > FIT_LEAST_DEVIATIONS ? both : FIT_LEAST_DEVIATIONS);
-        }
+    if (!status && products && !correlate_units(products, sums, total, rows))
+        status = emr_error_format(error, EMR_ENONFINITE,
+                                  "group '%s': the gram's sums are beyond what a number holds", g->name);
     fit_release(&s->z->host, sums);
     *similarity = products;
     return status;
@@ -227,8 +221,8 @@ static emr_status zip_group_now(searching *s, size_t i, emr_error *error)
     for (size_t k = 0; !status && s->activations[i] && k < total * total; k++)
         similarity[k] = s->balance * similarity[k] + (1 - s->balance) * s->activations[i][k];
     if (!status)
-        status = zip_units(&s->z->host, similarity, total, s->z->n_models, s->shrink, s->within, &s->room[i],
-                           &s->values[i], error);
+        status = fit_zip_units(&s->z->host, similarity, total, s->z->n_models, s->shrink, s->within,
+                               &s->room[i], &s->values[i], error);
     fit_release(&s->z->host, similarity);
     if (status)
         return status;
@@ -249,7 +243,7 @@ static void copy_groups(const searching *s, const zip_group *from, zip_group *to
     }
 }
 
-static double mean_value(const searching *s)
+static double mean_zip_value(const searching *s)
 {
     double sum = 0;
     for (size_t i = 0; i < s->z->spec->n_groups; i++)
@@ -270,7 +264,7 @@ static emr_status search_rounds(searching *s, emr_error *error)
                 status = zip_group_now(s, s->order[k], error);
         if (status)
             return status;
-        double value = mean_value(s);
+        double value = mean_zip_value(s);
         if (s->has_best && value <= s->report.value) {
             stale++;
             copy_groups(s, s->z->groups, s->now);
@@ -305,8 +299,8 @@ static emr_status begin_groups(searching *s, emr_error *error)
         if (!copy)
             return fit_no_memory(error);
         memcpy(copy, s->activations[i], total * total * sizeof *copy);
-        status = zip_units(&s->z->host, copy, total, s->z->n_models, s->shrink, s->within, &s->now[i],
-                           &s->values[i], error);
+        status = fit_zip_units(&s->z->host, copy, total, s->z->n_models, s->shrink, s->within, &s->now[i],
+                               &s->values[i], error);
         fit_release(&s->z->host, copy);
     }
     return status;
@@ -393,7 +387,8 @@ static emr_status merge_zipped(void *user, const emr_tensor *const *tensors, dou
            *room = fit_allocate(&z->host, count, sizeof *room);
     emr_status status = own && room ? EMR_OK : fit_no_memory(error);
     for (uint32_t m = 0; !status && m < z->n_models; m++) {
-        status = zip_tensor(z->spec, z->groups, z->n_models, m, tensors[m], NULL, false, own, room, error);
+        status =
+            fit_zip_tensor(z->spec, z->groups, z->n_models, m, tensors[m], NULL, false, own, room, error);
         for (size_t i = 0; !status && i < count; i++)
             values[i] += own[i];
     }
@@ -409,26 +404,20 @@ static bool is_share(double value)
     return value >= 0 && value <= 1;
 }
 
-static emr_status check_options(const emr_zip_options *o, emr_error *error)
+static emr_status check_zip(const emr_zip_options *o, emr_error *error)
 {
-    emr_gram_site site = EMR_INIT(emr_gram_site);
     if (!o->models || o->n_models < 2)
         return emr_error_format(error, EMR_EINVAL, "emr_zip_options: at least two models are required");
     if ((o->use_balance && !is_share(o->balance)) || (o->use_shrink && !is_share(o->shrink)) ||
         (o->use_within && !is_share(o->within)))
         return emr_error_format(error, EMR_EINVAL,
                                 "emr_zip_options: balance, shrink and within are from 0 to 1");
-    if (o->gram && emr_gram_n_sites(o->gram)) {
-        (void)emr_gram_get_site(o->gram, 0, &site);
-        if (site.n_models != o->n_models)
-            return emr_error_format(error, EMR_EINVAL, "emr_zip_options: the gram is of %u models, not of %u",
-                                    (uint64_t)site.n_models, (uint64_t)o->n_models);
-    }
-    return EMR_OK;
+    emr_status status = fit_check_float(o->dtype, "emr_zip_options", error);
+    return status ? status : fit_check_gram(o->gram, o->n_models, "emr_zip_options", error);
 }
 
 /* Whether all models have the groups' tensors, floats of one shape. */
-static emr_status check_models(const zip_model *z, emr_error *error)
+static emr_status check_zip_models(const zip_model *z, emr_error *error)
 {
     emr_status status = EMR_OK;
     for (size_t i = 0; i < z->spec->n_groups; i++) {
@@ -461,7 +450,7 @@ static emr_status make_zip(const fit_host *host, const emr_permutation_spec *spe
                               : emr_error_format(error, EMR_EINVAL, "emr_zip_options: a model is NULL");
     }
     if (!status)
-        status = check_models(z, error);
+        status = check_zip_models(z, error);
     return status ? status : search_groups(z, o, report, error);
 }
 
@@ -472,12 +461,15 @@ emr_status emr_zip_open_model(const emr_permutation_spec *spec, const emr_zip_op
     fit_host host;
     zip_model *z = NULL;
     emr_match_report found = {.size = sizeof found};
+    if (model)
+        *model = NULL;
     if (!spec || !options || !model)
         return emr_error_format(error, EMR_EINVAL, "emr_zip_open_model: NULL");
-    *model = NULL;
     emr_status status = FIT_TAKE(&o, options, emr_zip_options, reserved, error);
     if (!status)
-        status = check_options(&o, error);
+        status = check_zip(&o, error);
+    if (!status)
+        status = fit_check_report(report, error);
     if (!status)
         status = fit_host_take(&host, o.resources, error);
     if (!status)
@@ -489,9 +481,7 @@ emr_status emr_zip_open_model(const emr_permutation_spec *spec, const emr_zip_op
     }
     const fit_whole_options whole = {"zipped", z->models, z->n_models, o.dtype, merge_zipped, z, destroy_zip};
     status = fit_whole_open(&host, &whole, model, error);
-    if (!status && report && FIT_GIVE(report, &found, emr_match_report, n_groups)) {
-        emr_model_destroy(model);
-        status = emr_error_format(error, EMR_EINVAL, "emr_match_report: size is not set");
-    }
+    if (!status && report)
+        (void)FIT_GIVE(report, &found, emr_match_report, n_groups);
     return status;
 }

@@ -32,9 +32,9 @@ static void zip_axis(const spec_group *g, const spec_axis *a, const zip_group *g
         }
 }
 
-emr_status zip_tensor(const emr_permutation_spec *spec, const zip_group *groups, uint32_t n_models,
-                      uint32_t m, const emr_tensor *tensor, const spec_axis *without, bool compares,
-                      double *values, double *room, emr_error *error)
+emr_status fit_zip_tensor(const emr_permutation_spec *spec, const zip_group *groups, uint32_t n_models,
+                          uint32_t m, const emr_tensor *tensor, const spec_axis *without, bool compares,
+                          double *values, double *room, emr_error *error)
 {
     size_t count = (size_t)emr_tensor_count(tensor);
     emr_status status = fit_read(tensor, 0, count, values, error);

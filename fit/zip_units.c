@@ -126,8 +126,8 @@ static void zip_all(zipping *z, uint32_t n_models, double within, zip_group *gro
     number_members(z, group);
 }
 
-emr_status zip_units(const fit_host *host, double *similarity, size_t total, uint32_t n_models, double shrink,
-                     double within, zip_group *group, double *value, emr_error *error)
+emr_status fit_zip_units(const fit_host *host, double *similarity, size_t total, uint32_t n_models,
+                         double shrink, double within, zip_group *group, double *value, emr_error *error)
 {
     zipping z = {.similarity = similarity, .total = total, .shrink = shrink};
     z.best = fit_allocate(host, total, sizeof *z.best);

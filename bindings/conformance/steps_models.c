@@ -420,6 +420,32 @@ static emr_status tell_names(world *w, const json_t *step, json_t *result, emr_e
     return EMR_OK;
 }
 
+static emr_status match_globs(world *w, const json_t *step, json_t *result, emr_error *error)
+{
+    json_t *matches = json_array(), *pair;
+    size_t i;
+    (void)w, (void)error;
+    json_array_foreach(need_array(step, "globs"), i, pair)
+        json_array_append_new(matches, json_integer(emr_glob_matches(text_at(pair, 0), text_at(pair, 1))));
+    json_object_set_new(result, "matches", matches);
+    return EMR_OK;
+}
+
+static emr_status tell_elementary(world *w, const json_t *step, json_t *result, emr_error *error)
+{
+    json_t *powers = json_array(), *logarithms = json_array(), *value;
+    size_t i;
+    (void)w, (void)error;
+    json_array_foreach(need_array(step, "values"), i, value)
+    {
+        json_array_append_new(powers, real_of(emr_exp(value_of(value))));
+        json_array_append_new(logarithms, real_of(emr_log(value_of(value))));
+    }
+    json_object_set_new(result, "exp", powers);
+    json_object_set_new(result, "log", logarithms);
+    return EMR_OK;
+}
+
 static emr_status tell_constants(world *w, const json_t *step, json_t *result, emr_error *error)
 {
     json_t *dtypes = json_array(), *statuses = json_array(), *blocks = json_array();
@@ -456,6 +482,8 @@ const step_kind model_steps[] = {
     {"convert", "from to count seed", convert_elements},
     {"quantise", "type count seed", quantise_values},
     {"names", "names", tell_names},
+    {"globs", "globs", match_globs},
+    {"elementary", "values", tell_elementary},
     {"constants", "", tell_constants},
     {NULL, NULL, NULL},
 };

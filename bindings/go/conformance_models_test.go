@@ -20,20 +20,22 @@ var modelSteps = map[string]stepFunc{
 		m, err := Ones(find(w, w.models, s.Like))
 		return keep(w, w.models, s.Model, m, err)
 	}),
-	"rename":    alone(renameModel),
-	"pick":      alone(pickTensors),
-	"read":      step(readModel),
-	"roles":     step(tellRoles),
-	"write":     step(writeModel),
-	"open":      alone(openModel),
-	"bytes":     alone(makeBytes),
-	"damage":    alone(damageFile),
-	"adapter":   alone(applyAdapter),
-	"agree":     alone(compareAdapters),
-	"convert":   step(convertElements),
-	"quantise":  step(quantiseValues),
-	"names":     step(tellNames),
-	"constants": step(tellConstants),
+	"rename":     alone(renameModel),
+	"pick":       alone(pickTensors),
+	"read":       step(readModel),
+	"roles":      step(tellRoles),
+	"write":      step(writeModel),
+	"open":       alone(openModel),
+	"bytes":      alone(makeBytes),
+	"damage":     alone(damageFile),
+	"adapter":    alone(applyAdapter),
+	"agree":      alone(compareAdapters),
+	"convert":    step(convertElements),
+	"quantise":   step(quantiseValues),
+	"names":      step(tellNames),
+	"globs":      step(matchGlobs),
+	"elementary": step(tellElementary),
+	"constants":  step(tellConstants),
 }
 
 type likeStep struct {
@@ -360,6 +362,23 @@ func tellNames(w *scene, s struct {
 	return results{"names": mapped(s.Names, func(name string) []any {
 		return []any{LayerOf(name), KindOf(name), RankDimension(name)}
 	})}, nil
+}
+
+func matchGlobs(w *scene, s struct {
+	head
+	Globs [][2]string
+}) (results, error) {
+	return results{"matches": mapped(s.Globs, func(pair [2]string) bool { return GlobMatches(pair[0], pair[1]) })}, nil
+}
+
+func tellElementary(w *scene, s struct {
+	head
+	Values []any
+}) (results, error) {
+	return results{
+		"exp": mapped(s.Values, func(v any) float64 { return Exp(realOf(v)) }),
+		"log": mapped(s.Values, func(v any) float64 { return Log(realOf(v)) }),
+	}, nil
 }
 
 func tellConstants(w *scene, s struct{ head }) (results, error) {

@@ -35,6 +35,13 @@ type Policy struct {
 	OnMissing  OnMissing // of tensors that match none of these two
 }
 
+// GlobMatches says whether a glob, as a Policy has them, matches the whole name.
+func GlobMatches(glob, name string) bool {
+	var a arena
+	defer a.free()
+	return C.emr_glob_matches(a.text(glob), a.text(name)) != 0 && a.err == nil
+}
+
 // marshal is the policy for C; NULL for none.
 func (p *Policy) marshal(a *arena) *C.emr_policy {
 	if p == nil {

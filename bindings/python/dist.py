@@ -12,6 +12,7 @@ PARTS = [
     "meson_options.txt",
     "include",
     "lib",
+    "fit",
     "remote",
     "tools/emr",
     "tests/checks/declarations.py",

@@ -10,6 +10,8 @@ import sys
 
 import cffi
 
+FOLDERS = ["emr", "emr/fit"]  # those of libemr, and of libemr-fit, which needs them
+
 # DLPack's interface to tensors in memory: its layout is an ABI, which never changes.
 DLPACK = """
 typedef struct { int32_t device_type; int32_t device_id; } DLDevice;
@@ -63,15 +65,15 @@ def main(root, compiler, output):
     sys.path.insert(0, str(pathlib.Path(root, "tests", "checks")))
     import declarations
 
-    include = pathlib.Path(root, "include")
-    headers = sorted((include / "emr").glob("*.h"))
-    interface = declarations.read(include, compiler)
-    plain = declarations.without_bodies(declarations.preprocessed(include, compiler))
+    include, declared, included = pathlib.Path(root, "include"), [], []
+    for folder in FOLDERS:
+        headers = declarations.headers_of(include, folder)
+        plain = declarations.without_bodies(declarations.preprocessed(include, compiler, folder))
+        declared += [plain, *macros(headers), *callbacks(declarations.read(include, compiler, folder))]
+        included += [f"#include <{folder}/{header.name}>\n" for header in headers]
     builder = cffi.FFI()
-    builder.cdef(
-        "\n".join([plain, *macros(headers), DLPACK, *callbacks(interface), "void yield_processor(void *);"])
-    )
-    builder.set_source("libemr._emr", "#include <emr/emr.h>\n" + DLPACK + YIELD, py_limited_api=True)
+    builder.cdef("\n".join([*declared, DLPACK, "void yield_processor(void *);"]))
+    builder.set_source("libemr._emr", "".join(included) + DLPACK + YIELD, py_limited_api=True)
     builder.emit_c_code(output)
 
 

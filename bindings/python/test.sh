@@ -37,4 +37,4 @@ if [ ! -x .venv-python-packages/bin/python ]; then
 fi
 install .venv-python-packages build-python-packages
 .venv-python-packages/bin/python -m pytest -q -ra -c bindings/python/pyproject.toml bindings/python/tests/test_torch*.py \
-    bindings/python/tests/test_transformers.py bindings/python/tests/test_cookbook.py "$@"
+    bindings/python/tests/test_transformers*.py bindings/python/tests/test_cookbook.py "$@"

@@ -38,6 +38,7 @@
 #include "emr/checkpoint.h"
 #include "emr/combine.h"
 #include "emr/dtype.h"
+#include "emr/elementary.h"
 #include "emr/executor.h"
 #include "emr/export.h"
 #include "emr/heads.h"

@@ -1080,6 +1080,17 @@ struct weights : detail::sized<emr_weights> {
 };
 static_assert(sizeof(weights) == sizeof(emr_weights), "an array of them is one of C's");
 
+namespace detail
+{
+// Throws what one of the writers threw.
+inline void rethrow_of(list<weights> targets)
+{
+    for (const weights &w : targets)
+        if (w.write == any_writer::write_part)
+            static_cast<any_writer *>(w.user)->rethrow();
+}
+} // namespace detail
+
 // A product. `batch` is left 0: it is the number of tasks (or modulators) that the call is given.
 struct product : detail::sized<emr_product> {
     product() noexcept = default;
@@ -1314,6 +1325,19 @@ inline returns<void> convert(emr_dtype to, void *destination, emr_dtype from, co
                              std::size_t n)
 {
     return detail::finish(emr_convert(to, destination, from, source, n));
+}
+
+// In a namespace of their own, so that they meet no others of these names.
+namespace elementary
+{
+inline double exp(double x) noexcept { return emr_exp(x); }
+inline double log(double x) noexcept { return emr_log(x); }
+} // namespace elementary
+
+// Whether the glob matches the whole name.
+inline bool glob_matches(zstring_view glob, zstring_view name) noexcept
+{
+    return emr_glob_matches(glob.c_str(), name.c_str()) != 0;
 }
 
 inline std::uint32_t block_bytes(emr_block_type type) noexcept { return emr_block_bytes(type); }
@@ -2424,7 +2448,7 @@ class session : public detail::handle<emr_session, emr_session_destroy>
         emr_error why;
         emr_status status = emr_session_apply(get(), task, targets.data(), targets.size(), &why);
         if (status != EMR_OK)
-            rethrow_of(targets);
+            detail::rethrow_of(targets);
         return detail::finish(status, why);
     }
     // tasks[b] is the task of vector b, or EMR_BASE.
@@ -2455,15 +2479,6 @@ class session : public detail::handle<emr_session, emr_session_destroy>
         return detail::told<session_info>(
             [&](session_info *info) { return emr_session_get_info(get(), info); });
     }
-
-  private:
-    // Throws what one of the writers threw.
-    static void rethrow_of(list<weights> targets)
-    {
-        for (const weights &w : targets)
-            if (w.write == detail::any_writer::write_part)
-                static_cast<detail::any_writer *>(w.user)->rethrow();
-    }
 };
 
 } // namespace EMR_HPP_NAMESPACE
@@ -2471,6 +2486,6 @@ class session : public detail::handle<emr_session, emr_session_destroy>
 
 #undef EMR_HPP_CATCHES
 #undef EMR_HPP_THROWS
-#undef EMR_HPP_NAMESPACE
+// EMR_HPP_NAMESPACE stays, for what is written over this header (fit.hpp).
 
 #endif

@@ -34,7 +34,8 @@ enum {
 typedef uint32_t emr_on_missing;
 enum { EMR_ON_MISSING_ERROR = 0, EMR_ON_MISSING_BASE = 1, EMR_ON_MISSING_ABSENT = 2 };
 
-/* Zero means the default. Copied. A glob matches whole names: '*', '?', '[a-z]', '[!a-z]', '\\'. */
+/* Zero means the default. Copied. A glob matches whole names: '*', '?', '[a-z]', '[!a-z]', '\\'; see
+ * emr_glob_matches. */
 typedef struct emr_policy {
     size_t size;
     const char *const *private_globs; /* not merged: each task keeps its own, if it has one */
@@ -48,5 +49,17 @@ typedef struct emr_policy {
     emr_on_mismatch on_mismatch;
     emr_on_missing on_missing; /* of tensors that match none of these two */
 } emr_policy;
+
+EMR_BEGIN_DECLS
+
+/* 1 if the glob matches the whole name, else 0; 0 where one is NULL. For every glob of this library, the rules are:
+ * - '*' any bytes, none too; '?' one byte; '[abc]', '[a-z]' one byte of a set; '[!a-z]', '[^a-z]' one that is not in it.
+ *   A ']' that comes first belongs to the set; a '[' that no ']' follows is a '['.
+ * - '\\' takes the next byte as it is, but not in a set.
+ * - Bytes are no characters: '?' is not a letter of several bytes. '.' and '/' are like all others.
+ * Time is at most proportional to the product of the lengths; no memory is allocated. */
+EMR_API int emr_glob_matches(const char *glob, const char *name);
+
+EMR_END_DECLS
 
 #endif

@@ -1,7 +1,8 @@
-/* glob.c - see glob.h. No recursion: a star remembers where to continue if what follows it fails. */
-#include "align/glob.h"
+/* glob.c - matching tensor names against shell patterns (emr_glob_matches). No recursion: a star remembers where
+ * to continue if what follows it fails. */
+#include "emr/policy.h"
 
-#include <stddef.h>
+#include <stdbool.h>
 
 /* Matches one byte against the pattern's next element; *next is what follows that element. */
 static bool match_one(const char *pattern, char c, const char **next)
@@ -32,9 +33,11 @@ static bool match_one(const char *pattern, char c, const char **next)
     return found != inverted;
 }
 
-bool emr_glob_match(const char *pattern, const char *name)
+int emr_glob_matches(const char *glob, const char *name)
 {
-    const char *star = NULL, *resume = NULL, *next;
+    const char *pattern = glob, *star = NULL, *resume = NULL, *next;
+    if (!glob || !name)
+        return 0;
     for (;;) {
         if (*pattern == '*') {
             star = ++pattern;
@@ -43,12 +46,12 @@ bool emr_glob_match(const char *pattern, const char *name)
             pattern = next;
             name++;
         } else if (!*name && !*pattern) {
-            return true;
+            return 1;
         } else if (star && *resume) {
             pattern = star;
             name = ++resume;
         } else {
-            return false;
+            return 0;
         }
     }
 }

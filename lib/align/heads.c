@@ -2,8 +2,8 @@
  * (emr/heads.h). */
 #include "align/heads.h"
 
-#include "align/glob.h"
 #include "core/text.h"
+#include "emr/policy.h"
 #include "model/arranged.h"
 
 #include <string.h>
@@ -101,7 +101,7 @@ static emr_status list_candidate(const emr_heads *h, candidate_list *list, const
 
 static bool matches_head(const emr_tensor *t, const char *glob)
 {
-    return emr_dtype_is_float(t->dtype) && emr_glob_match(glob, t->name);
+    return emr_dtype_is_float(t->dtype) && emr_glob_matches(glob, t->name);
 }
 
 static emr_status match_task(const emr_heads *h, const emr_heads_options *o, uint32_t task, bool *used,

@@ -1,7 +1,6 @@
 /* policy.c - see policy.h. */
 #include "align/policy.h"
 
-#include "align/glob.h"
 #include "core/structs.h"
 
 /* A list of patterns: where it is in a policy, and its length. */
@@ -78,7 +77,7 @@ void emr_policy_free(emr_policy *p, const emr_allocator *allocator)
 static bool matches_any(const char *const *globs, uint32_t n, const char *name)
 {
     for (uint32_t i = 0; i < n; i++)
-        if (emr_glob_match(globs[i], name))
+        if (emr_glob_matches(globs[i], name))
             return true;
     return false;
 }

@@ -1,8 +1,6 @@
 /* settings.c - see settings.h. */
 #include "combine/settings.h"
 
-#include "align/glob.h"
-
 #include <string.h>
 
 enum { LIST_BYTES = 256 /* of a sentence's list of names */ };
@@ -145,7 +143,7 @@ void emr_settings_resolve(const emr_combination *c, const char *name, const emr_
             values[(size_t)i * n + p] = c->method.parameters[p].initial;
     for (size_t k = 0; k < c->n_settings; k++) {
         const emr_setting *s = &c->settings[k];
-        if (s->glob && !emr_glob_match(s->glob, name))
+        if (s->glob && !emr_glob_matches(s->glob, name))
             continue;
         for (uint32_t i = 0; i < n_inputs; i++)
             if (s->task == EMR_EVERY_TASK || s->task == inputs[i].task)

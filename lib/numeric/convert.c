@@ -214,6 +214,12 @@ void emr_store_f64(emr_dtype to, void *destination, const double *from, size_t n
     }
 }
 
+/* Whether stored F32 can be used where they are. */
+static bool are_floats(const void *stored)
+{
+    return emr_is_little_endian() && (uintptr_t)stored % sizeof(float) == 0;
+}
+
 emr_status emr_convert(emr_dtype to, void *destination, emr_dtype from, const void *source, size_t n)
 {
     if (!emr_dtype_is_float(to) || !emr_dtype_is_float(from) || (n && (!destination || !source)))
@@ -221,6 +227,14 @@ emr_status emr_convert(emr_dtype to, void *destination, emr_dtype from, const vo
     if (to == from) {
         if (n)
             memcpy(destination, source, n * emr_float_size(to));
+        return EMR_OK;
+    }
+    if (to == EMR_DTYPE_F32 && from != EMR_DTYPE_F64 && are_floats(destination)) {
+        emr_load_f32(destination, from, source, n);
+        return EMR_OK;
+    }
+    if (from == EMR_DTYPE_F32 && are_floats(source)) {
+        emr_store_f32(to, destination, source, n);
         return EMR_OK;
     }
     double wide[LOAD_BLOCK];

@@ -227,12 +227,12 @@ static uint32_t n_left_out(const emr_statistics *s)
     return n - s->groups.n_tensors;
 }
 
-/* What the sums take, and whether everything fits. */
+/* What the sums take, and whether everything fits: quantiles first, which take more where there are some. */
 static emr_status plan_memory(emr_statistics *s, emr_layout *layout, emr_error *error)
 {
     const emr_sweep sweep = sweep_of(s, &s->env);
-    emr_status status = emr_sweep_plan(layout, &sweep, error);
-    return status ? status : emr_quantiles_check(s, sweep.besides, error);
+    emr_status status = emr_quantiles_check(s, sweep.besides, error);
+    return status ? status : emr_sweep_plan(layout, &sweep, error);
 }
 
 emr_status emr_statistics_get_plan(emr_statistics *s, emr_statistics_plan *plan, emr_error *error)

@@ -1,5 +1,7 @@
-"""consumer.py - the library as others get it: installed into a directory of its own, found with pkg-config, linked as a
-shared and as a static library by an example, which then runs."""
+"""consumer.py - a library as others get it: installed into a directory of its own, found with pkg-config, linked as a
+shared and as a static library by a program, which then runs.
+
+    consumer.py KINDS INTROSPECT BUILD PREFIX LIBDIR PACKAGE SONAME COMPILER SOURCE"""
 import os
 import pathlib
 import re
@@ -16,11 +18,11 @@ def run(command, **more):
     return done.stdout
 
 
-def flags(prefix, libdir, *options):
+def flags(package, prefix, libdir, *options):
     """pkg-config's answer, with the prefix replaced by where the installation really lies."""
     environment = dict(os.environ, PKG_CONFIG_PATH=str(libdir / "pkgconfig"))
     return shlex.split(run(["pkg-config", f"--define-variable=prefix={prefix}", *options, "--cflags", "--libs",
-                            "libemr"], env=environment))
+                            package], env=environment))
 
 
 def build_and_run(compiler, source, program, options, libdir):
@@ -31,7 +33,7 @@ def build_and_run(compiler, source, program, options, libdir):
     return needed
 
 
-def main(kinds, introspect, build, prefix, libdir, soname, compiler, source):
+def main(kinds, introspect, build, prefix, libdir, package, soname, compiler, source):
     with tempfile.TemporaryDirectory() as directory:
         destination = pathlib.Path(directory, "destination")
         meson = shlex.split(introspect)[:-1]  # its last word is "introspect"
@@ -39,14 +41,14 @@ def main(kinds, introspect, build, prefix, libdir, soname, compiler, source):
         prefix = pathlib.Path(f"{destination}{prefix}")
         libdir = prefix / libdir
         if kinds in ("both", "shared"):
-            needed = build_and_run(compiler, source, pathlib.Path(directory, "shared"), flags(prefix, libdir), libdir)
+            needed = build_and_run(compiler, source, pathlib.Path(directory, "shared"), flags(package, prefix, libdir), libdir)
             if soname not in needed:
                 sys.exit(f"the program does not need {soname}")
-        for library in libdir.glob("libemr.so*"):  # the linker would take it before libemr.a
+        for library in libdir.glob("libemr*.so*"):  # the linker would take them before lib*.a
             library.unlink()
         if kinds in ("both", "static"):
             needed = build_and_run(compiler, source, pathlib.Path(directory, "static"),
-                                   flags(prefix, libdir, "--static"), libdir)
+                                   flags(package, prefix, libdir, "--static"), libdir)
             if soname in needed:
                 sys.exit(f"the static program needs {soname}")
 

@@ -49,15 +49,20 @@ def split_outside(text, separator):
     return [part.strip() for part in parts + [text[begin:]] if part.strip()]
 
 
-def preprocessed(include, compiler):
-    """What the headers themselves say, without what they include of the system's."""
+def headers_of(include, folder):
+    return sorted(pathlib.Path(include, folder).glob("*.h"))
+
+
+def preprocessed(include, compiler, folder="emr"):
+    """What the headers of a folder themselves say, without what they include of others."""
     command = shlex.split(compiler) + ["-x", "c", "-std=c11", "-E", f"-I{include}", "-"]
-    text = subprocess.run(command, input="#include <emr/emr.h>\n", check=True, capture_output=True, text=True).stdout
+    asked = "".join(f"#include <{folder}/{header.name}>\n" for header in headers_of(include, folder))
+    text = subprocess.run(command, input=asked, check=True, capture_output=True, text=True).stdout
     kept, ours = [], False
     for line in text.splitlines():
         marker = re.match(r'#\s+\d+\s+"(.*?)"', line)
         if marker:
-            ours = pathlib.Path(marker[1]).parent == pathlib.Path(include, "emr")
+            ours = pathlib.Path(marker[1]).parent == pathlib.Path(include, folder)
         elif ours:
             kept.append(line)
     return re.sub(r"\s+", " ", re.sub(r'__attribute__\(\(visibility\("default"\)\)\)', "", "\n".join(kept)))
@@ -66,6 +71,11 @@ def preprocessed(include, compiler):
 def without_bodies(text):
     """Functions that are compiled in wherever they are called are no part of the interface."""
     return re.sub(r"static inline [^{};]*\{[^{}]*\}", "", text)
+
+
+def umbrella_of(folder):
+    """The header that has all of a folder's."""
+    return f"#include <{folder}/{pathlib.Path(folder).name}.h>"
 
 
 def read_callback(declaration):
@@ -119,11 +129,11 @@ def add_statement(interface, text):
         raise SystemExit(f"a public header has '{text}', {STRANGE}")
 
 
-def read(include, compiler):
+def read(include, compiler, folder="emr"):
     interface = Interface()
-    for statement in split_outside(without_bodies(preprocessed(include, compiler)), ";"):
+    for statement in split_outside(without_bodies(preprocessed(include, compiler, folder)), ";"):
         add_statement(interface, statement)
-    for header in sorted(pathlib.Path(include, "emr").glob("*.h")):
+    for header in headers_of(include, folder):
         interface.macros += re.findall(r"^\s*#\s*define\s+(\w+)", header.read_text(), re.M)
     if not interface.structs or not interface.functions:
         raise SystemExit(f"no declarations under {include}")

@@ -1,5 +1,7 @@
-"""guest.py - a good guest in its host's process: the library has no variable that can change, prints nothing, ends
-nothing, depends on no environment, locale or signal, and takes memory in one file only."""
+"""guest.py - a good guest in its host's process: a library has no variable that can change, prints nothing, ends
+nothing, depends on no environment, locale or signal, and takes memory in one file only.
+
+    guest.py STATIC-LIBRARY OBJECT-OF-THAT-FILE"""
 import re
 import subprocess
 import sys
@@ -14,7 +16,6 @@ FORBIDDEN = re.compile(
     r"|signal|sigaction|sigprocmask|pthread_sigmask|raise|kill|alarm"
     r"|s?rand(om)?|strtok|asctime|ctime|gmtime|localtime|system|popen|fork|exec\w+")
 MEMORY = re.compile(r"(m|c|re|aligned_)alloc|posix_memalign|memalign|valloc|free|strn?dup|v?asprintf")
-MEMORY_FILE = "core_memory.c"
 # Sections of constants: those with addresses in them are written once, by the dynamic linker.
 CONSTANT = re.compile(r"\.data\.rel\.ro.*")
 VARIABLE = re.compile(r"\.data.*|\.bss.*|\.tdata.*|\.tbss.*|\*COM\*")
@@ -43,11 +44,11 @@ def variables(library):
             yield member, fields[3].split()[-1]
 
 
-def main(library):
+def main(library, memory_file):
     needed = list(calls(library))
     failures = [f"{where}: {name} is no call for a library" for where, name in needed if FORBIDDEN.fullmatch(name)]
     failures += [f"{where}: {name}: memory comes from the host's allocator" for where, name in needed
-                 if MEMORY.fullmatch(name) and MEMORY_FILE not in where]
+                 if MEMORY.fullmatch(name) and memory_file not in where]
     failures += [f"{where}: {name} is a variable that outlives a call" for where, name in variables(library)]
     print(f"{len({name for _, name in needed})} names needed by {len({where for where, _ in needed})} files")
     if not any(MEMORY.fullmatch(name) for _, name in needed):

@@ -1,9 +1,9 @@
 """headers.py - the public headers compile wherever a host may include them: each one alone and all of them, twice, pedantic,
 with small enums, inside of extern "C", after wingdi.h of Windows, and for 32-bit processors. They include nothing but each
-other, stddef.h and stdint.h, and each is installed and part of emr.h. In C++ emr.hpp does, too, where there is a standard
-library.
+other (those of libemr-fit those of libemr, too), stddef.h and stdint.h, and each is installed and part of emr.h, or fit.h. In
+C++ emr.hpp, or fit.hpp, does, too, where there is a standard library.
 
-    headers.py STANDARD COMPILER INCLUDE NAMES-OF-WINDOWS INSTALLED..."""
+    headers.py STANDARD COMPILER INCLUDE NAMES-OF-WINDOWS FOLDER INSTALLED..."""
 import pathlib
 import re
 import shlex
@@ -16,12 +16,12 @@ ALLOWED = {"stddef.h", "stdint.h"}
 STRICT = ["-Wall", "-Wextra", "-Wpedantic", "-Wshadow", "-Wconversion", "-Wundef", "-Werror"]
 
 
-def check_text(header, names):
-    found = []
-    for name in re.findall(r'^\s*#\s*include\s*[<"]([^>"]+)[>"]', header.read_text(), re.M):
-        if name not in ALLOWED and not (name.startswith("emr/") and name[4:] in names):
-            found.append(f"{header.name}: includes {name}")
-    return found
+def check_text(header, include):
+    known = {path.relative_to(include).as_posix() for folder in {header.parent, pathlib.Path(include, "emr")}
+             for path in folder.glob("*.h")}
+    return [f"{header.name}: includes {name}"
+            for name in re.findall(r'^\s*#\s*include\s*[<"]([^>"]+)[>"]', header.read_text(), re.M)
+            if name not in ALLOWED | known]
 
 
 def ways_of_including(standard, compiler, windows):
@@ -49,40 +49,42 @@ def check_way(way, headers, standard, include):
     name, command, (before, after) = way
     failures = []
     for group in [[header] for header in headers] + [headers, headers[::-1]]:
-        source = before + "".join(f"#include <emr/{header.name}>\n" for header in group) * 2 + after
+        source = before + "".join(f"#include <{header.relative_to(include)}>\n" for header in group) * 2 + after
         run = compile_text(command, standard, include, source)
         if run.returncode:
             failures.append(f"{' '.join(header.name for header in group)} {name}: {run.stderr}")
     return failures
 
 
-def check_hpp(way, standard, include):
-    """Twice; before emr.h with exceptions, and after it without."""
+def check_hpp(way, umbrella, standard, include):
+    """Twice; before the C header with exceptions, and after it without."""
     name, command, (before, after) = way
+    c, cpp = umbrella, f"{umbrella}pp"
     if "++" not in standard or "-ffreestanding" in command or "extern" in name:
         return []
     failures = []
-    for option, order in ("-fexceptions", ["emr.hpp", "emr.h", "emr.hpp"]), ("-fno-exceptions", ["emr.h", "emr.hpp", "emr.hpp"]):
-        source = before + "".join(f"#include <emr/{header}>\n" for header in order) + after
+    for option, order in ("-fexceptions", [cpp, c, cpp]), ("-fno-exceptions", [c, cpp, cpp]):
+        source = before + "".join(f"#include <{header}>\n" for header in order) + after
         run = compile_text(command + [option], standard, include, source)
         if run.returncode:
-            failures.append(f"emr.hpp {name}, {option}: {run.stderr}")
+            failures.append(f"{cpp} {name}, {option}: {run.stderr}")
     return failures
 
 
-def main(standard, compiler, include, windows, *installed):
-    headers = sorted(pathlib.Path(include, "emr").glob("*.h"))
-    names = {header.name for header in headers}
-    umbrella = pathlib.Path(include, "emr", "emr.h").read_text()
-    failures = [f"{name}: not installed"
-                for name in sorted((names | {"emr.hpp"}) - {pathlib.Path(i).name for i in installed})]
+def main(standard, compiler, include, windows, folder, *installed):
+    headers = sorted(pathlib.Path(include, folder).glob("*.h"))
+    name = f"{pathlib.Path(folder).name}.h"
+    umbrella = pathlib.Path(include, folder, name)
+    names = {header.name for header in headers} | {f"{name}pp"}
+    failures = [f"{missing}: not installed" for missing in sorted(names - {pathlib.Path(i).name for i in installed})]
     for header in headers:
-        if header.name != "emr.h" and f'#include "emr/{header.name}"' not in umbrella:
-            failures.append(f"{header.name}: not included by emr.h")
-        failures += check_text(header, names)
+        if header != umbrella and f'#include "{header.relative_to(include)}"' not in umbrella.read_text():
+            failures.append(f"{header.name}: not included by {name}")
+        failures += check_text(header, include)
     ways = list(ways_of_including(standard, compiler, windows))
     for way in ways:
-        failures += check_way(way, headers, standard, include) + check_hpp(way, standard, include)
+        failures += check_way(way, headers, standard, include)
+        failures += check_hpp(way, umbrella.relative_to(include).as_posix(), standard, include)
     print(f"{len(headers)} headers as {standard} with {compiler}: {', '.join(name for name, _, _ in ways)}")
     if not headers:
         failures.append(f"no headers under {include}")

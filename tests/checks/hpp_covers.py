@@ -1,7 +1,8 @@
-"""hpp_covers.py - emr.hpp has all of the C interface, so that it cannot fall behind: it calls every function; every handle
-has a class, and every struct a type, of its name, which has every member of C's. What is left out stands here, with why.
+"""hpp_covers.py - emr.hpp has all of the C interface, and fit.hpp that of libemr-fit, so that they cannot fall behind: every
+function is called; every handle has a class, and every struct a type, of its name, which has every member of C's. What is left
+out stands here, with why.
 
-    hpp_covers.py COMPILER CXX-COMPILER INCLUDE"""
+    hpp_covers.py COMPILER CXX-COMPILER INCLUDE FOLDER"""
 import pathlib
 import re
 import shlex
@@ -25,13 +26,12 @@ def code_of(header):
     return re.sub(r"//[^\n]*", "", header.read_text())
 
 
-def check_functions(interface, code):
+def check_functions(interface, header):
     names = {function.name for function in interface.functions}
-    used = {name for name in names if re.search(rf"\b{name}\b", code)}
-    failures = [f"{name} is not called in emr.hpp: give it a place there, or list it in hpp_covers.py with why not"
+    used = {name for name in names if re.search(rf"\b{name}\b", code_of(header))}
+    failures = [f"{name} is not called in {header.name}: give it a place there, or list it in hpp_covers.py with why not"
                 for name in sorted(names - used - FUNCTIONS_LEFT_OUT.keys())]
-    return failures + [f"{name} is listed as left out, but is called, or is no function" for name in FUNCTIONS_LEFT_OUT
-                       if name in used or name not in names]
+    return failures + [f"{name} is listed as left out, but is called" for name in sorted(used & FUNCTIONS_LEFT_OUT.keys())]
 
 
 def uses(interface):
@@ -47,14 +47,14 @@ def uses(interface):
                f"std::is_base_of<{struct.name}, emr::{name}>::value, \"\")")
         for member, _ in struct.members:
             yield f"emr::{name} has no {member}", f"using {name}_{member} = decltype(std::declval<emr::{name} &>().{member})"
-    for member, _ in interface.structs["emr_error"].members:
+    for member, _ in interface.structs["emr_error"].members if "emr_error" in interface.structs else []:
         if member not in NOT_OF_FAILURE:
             yield (f"emr::failure has no {member}()",
                    f"using failure_{member} = decltype(std::declval<const emr::failure &>().{member}())")
 
 
-def check_types(interface, compiler, include):
-    lines = ["#include <emr/emr.hpp>"]
+def check_types(interface, compiler, include, header):
+    lines = [f"#include <{header.relative_to(include)}>"]
     what = dict(enumerate((w for w, _ in uses(interface)), len(lines) + 1))
     lines += [f"{declaration};" for _, declaration in uses(interface)]
     run = subprocess.run(shlex.split(compiler) + ["-x", "c++", "-std=c++17", f"-I{include}", "-fsyntax-only", "-"],
@@ -63,10 +63,10 @@ def check_types(interface, compiler, include):
     return [what[n] for n in wrong] or ([run.stderr] if run.returncode else [])
 
 
-def main(compiler, cxx, include):
-    interface = declarations.read(include, compiler)
-    header = pathlib.Path(include, "emr", "emr.hpp")
-    failures = check_functions(interface, code_of(header)) + check_types(interface, cxx, include)
+def main(compiler, cxx, include, folder):
+    interface = declarations.read(include, compiler, folder)
+    header = pathlib.Path(include, folder, f"{pathlib.Path(folder).name}.hpp")
+    failures = check_functions(interface, header) + check_types(interface, cxx, include, header)
     members = sum(len(struct.members) for struct in interface.structs.values())
     print(f"{len(interface.functions)} functions, {len(interface.handles)} handles, {len(interface.structs)} structs with "
           f"{members} members; left out: {', '.join([*FUNCTIONS_LEFT_OUT, *STRUCTS_LEFT_OUT])}")

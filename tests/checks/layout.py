@@ -2,7 +2,7 @@
 member and the number of every enumerator, as layout.txt pins them for 64-bit processors. No struct has padding at its end
 or anywhere else: bytes that nobody sets are where a later member would find what an older program left on its stack.
 
-    layout.py COMPILER INCLUDE TABLE"""
+    layout.py COMPILER INCLUDE FOLDER TABLE"""
 import pathlib
 import shlex
 import subprocess
@@ -18,8 +18,8 @@ HOW = ("'{line}' is not in {table}: add that line for a new struct, member or en
 SHORT_ENUMS = "-fshort-enums"
 
 
-def measuring_program(interface):
-    lines = ["#include <emr/emr.h>", "#include <stdio.h>", "int main(void)", "{"]
+def measuring_program(interface, folder):
+    lines = [declarations.umbrella_of(folder), "#include <stdio.h>", "int main(void)", "{"]
     for name in interface.scalars:
         lines.append(f'printf("{name} = {interface.scalars[name]}, %zu\\n", sizeof({name}));')
     for name in interface.enumerators:
@@ -32,11 +32,11 @@ def measuring_program(interface):
     return "\n".join(lines + ["return 0;", "}", ""])
 
 
-def measure(interface, compiler, include, flags):
+def measure(interface, compiler, include, folder, flags):
     with tempfile.TemporaryDirectory() as directory:
         program = pathlib.Path(directory, "measure")
         subprocess.run(shlex.split(compiler) + ["-x", "c", "-std=c11", f"-I{include}", *flags, "-", "-o", program], check=True,
-                       input=measuring_program(interface), text=True)
+                       input=measuring_program(interface, folder), text=True)
         return subprocess.run([program], check=True, capture_output=True, text=True).stdout.splitlines()
 
 
@@ -68,9 +68,9 @@ def check_padding(interface, measured):
     return failures
 
 
-def check_32(interface, command, name, include):
+def check_32(interface, command, name, include, folder):
     """On 32-bit processors there may be gaps, but not at the end."""
-    lines = ["#include <emr/emr.h>"]
+    lines = [declarations.umbrella_of(folder)]
     for struct in interface.structs.values():
         last = struct.members[-1][0]
         lines.append(f"_Static_assert(offsetof({struct.name}, {last}) + sizeof((({struct.name} *)0)->{last}) == "
@@ -80,18 +80,18 @@ def check_32(interface, command, name, include):
     return [f"{name}: {run.stderr}"] if run.returncode else []
 
 
-def main(compiler, include, table):
-    interface = declarations.read(include, compiler)
-    measured = measure(interface, compiler, include, [])
-    if "emr_io.user: 8, 8" in measured:
+def main(compiler, include, folder, table):
+    interface = declarations.read(include, compiler, folder)
+    measured = measure(interface, compiler, include, folder, [])
+    if sys.maxsize > 2**32:
         failures = check_padding(interface, measured) + check_table(measured, pathlib.Path(table))
     else:
-        failures = check_32(interface, shlex.split(compiler), "this processor", include)
-    short = measure(interface, compiler, include, [SHORT_ENUMS])
+        failures = check_32(interface, shlex.split(compiler), "this processor", include, folder)
+    short = measure(interface, compiler, include, folder, [SHORT_ENUMS])
     failures += [f"'{line}' with {SHORT_ENUMS}" for line in short if line not in measured]
     narrow = targets.compilers_32(compiler)
     for name, command in narrow.items():
-        failures += check_32(interface, command, name, include)
+        failures += check_32(interface, command, name, include, folder)
     print(f"{len(interface.structs)} structs, {len(measured)} numbers; 32-bit: {', '.join(narrow) or 'no compiler for it'}")
     return "\n".join(failures) or None
 

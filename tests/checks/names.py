@@ -1,7 +1,7 @@
-"""names.py - functions can be found by their names: few static ones stand in more than one file of lib/, few have names of
-one word. Both numbers only go down: a change that lowers one lowers its limit here.
+"""names.py - functions can be found by their names: few static ones stand in more than one file of a library, few have names
+of one word. Both numbers only go down: a change that lowers one lowers its limit here.
 
-    names.py LIB"""
+    names.py FOLDER"""
 import collections
 import pathlib
 import re
@@ -9,6 +9,7 @@ import sys
 
 MAX_SHARED = 8  # beside those that every kernel variant has to have
 MAX_ONE_WORD_PERCENT = 4
+VARIANTS = ("numeric/kernels_", "dots_", "tiles_")  # files of which there is one for each processor
 
 # A definition begins in the first column and its body on a line of its own.
 DEFINITION = re.compile(r"^(static )?(?:inline )?[a-z][\w *]*?\b(\w+)\((?:[^;{}]|\{0\})*?\)\n\{", re.M)
@@ -32,7 +33,7 @@ def main(lib):
     words = sorted({name for name, _, _ in found if "_" not in name.removeprefix("emr_")})
     one_word = sum("_" not in name.removeprefix("emr_") for name, _, _ in found)
     percent = 100 * one_word / max(len(found), 1)
-    variants = sum(all(file.startswith("numeric/kernels_") for file in where) for where in shared.values())
+    variants = sum(all(file.startswith(VARIANTS) for file in where) for where in shared.values())
     print(f"{len(found)} functions, {len(shared)} static names in more than one file ({variants} of them those that "
           f"every kernel variant has to have; limit of the others {MAX_SHARED}), {percent:.1f} % of one word (limit {MAX_ONE_WORD_PERCENT})")
     for name, where in sorted(shared.items()):

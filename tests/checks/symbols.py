@@ -1,10 +1,14 @@
-"""symbols.py - the shared library exports exactly the functions that the public headers declare, under its soname; the
-static one defines no name outside of emr_."""
+"""symbols.py - a shared library exports exactly the functions that the public headers of a folder declare, under its soname;
+the static one defines no name that does not begin as the library's do: emr_, and what is inside of libemr-fit.
+
+    symbols.py SHARED STATIC INCLUDE FOLDER COMPILER SONAME"""
 import re
 import subprocess
 import sys
 
 import declarations
+
+PREFIXES = {"emr": ("emr_",), "emr/fit": ("emr_", "fit_", "spec_")}
 
 
 def output(*command):
@@ -16,8 +20,8 @@ def defined(*nm):
     return {fields[2] for fields in lines if len(fields) == 3}
 
 
-def main(shared, static, include, compiler, soname):
-    api = {function.name for function in declarations.read(include, compiler).functions}
+def main(shared, static, include, folder, compiler, soname):
+    api = {function.name for function in declarations.read(include, compiler, folder).functions}
     exported = defined("-D", shared)
     failures = [f"{name} is exported, but no public header declares it" for name in sorted(exported - api)]
     failures += [f"{name} is declared, but not exported" for name in sorted(api - exported)]
@@ -26,8 +30,8 @@ def main(shared, static, include, compiler, soname):
     if found != [soname]:
         failures.append(f"the soname is {found}, not {soname}")
     linkable = defined("-g", static)
-    failures += [f"{name} in the static library does not begin with emr_" for name in sorted(linkable)
-                 if not name.startswith("emr_")]
+    failures += [f"{name} in the static library does not begin with {' or '.join(PREFIXES[folder])}" for name in sorted(linkable)
+                 if not name.startswith(PREFIXES[folder])]
     print(f"{len(api)} functions declared, {len(exported)} exported, {len(linkable)} names in the static library")
     if not api or not api <= linkable:
         failures.append("found no declarations, or the static library lacks some")

@@ -198,6 +198,9 @@ static void test_numbers()
     CHECK(emr::version() == EMR_VERSION_STRING && emr::version_number() == EMR_VERSION_NUMBER);
     CHECK(MUST(emr::get_features()).hosted == 1);
     CHECK(emr::status_name(EMR_EIO) == "EMR_EIO" && emr::status_text(EMR_ENOMEM) == "out of memory");
+    CHECK(emr::elementary::exp(0) == 1 && emr::elementary::log(1) == 0);
+    CHECK(emr::glob_matches("layers.[0-3].*", std::string("layers.2.w")) &&
+          !emr::glob_matches("w", "layers.2.w"));
     CHECK(emr::dtype_bits(EMR_DTYPE_BF16) == 16 && emr::dtype_name(EMR_DTYPE_F32) == "F32");
     CHECK(emr::dtype_from_name(std::string("F16")) == EMR_DTYPE_F16 && !emr::dtype_is_float(EMR_DTYPE_I8));
     CHECK(emr::role_name(EMR_ROLE_CODE) == "code");

@@ -4,6 +4,7 @@
 #include <emr/fit/gram.h>
 
 #include <math.h>
+#include <stdio.h>
 
 enum { ROWS = 301 };
 
@@ -185,42 +186,82 @@ static void grams_are_saved_and_added(void **state)
     free_activations(&a);
 }
 
-static void put_nan(activations *a, size_t row)
+/* What was opened reads the sums where they are, however many sites come after. */
+static void an_opened_model_outlasts_more_sites(void **state)
+{
+    activations a = make_activations(1, 40, 0, EMR_DTYPE_F32, 4);
+    emr_gram *gram = new_gram(&a, NULL), *opened;
+    emr_model *model;
+    emr_error error;
+    (void)state;
+    feed_rows(gram, &a, 0, ROWS);
+    assert_ok(emr_gram_open_model(gram, &model, &error), &error);
+    for (int i = 0; i < 40; i++) {
+        char name[16];
+        (void)snprintf(name, sizeof name, "more.%d", i);
+        assert_ok(emr_gram_add_site(gram, name, a.widths, NULL, &error), &error);
+    }
+    assert_ok(emr_gram_open(&opened, model, NULL, &error), &error);
+    assert_int_equal(emr_gram_n_sites(opened), 1);
+    assert_same_sums(gram, opened, order_of(&a));
+    emr_gram_destroy(&opened);
+    emr_model_destroy(&model);
+    emr_gram_destroy(&gram);
+    free_activations(&a);
+}
+
+static void put_nan(activations *a, size_t row, bool counts)
 {
     const float nan = NAN;
     memcpy(a->stored[0] + (row * a->widths[0] + 3) * sizeof nan, &nan, sizeof nan);
-    a->keep[row] = 1;
+    a->keep[row] = counts;
 }
 
-static void nonfinite_rows_are_refused_or_left_out(void **state)
+/* Several of them, in different blocks, by one thread and by several; what does not count may be anything. */
+static void check_nonfinite_rows(const emr_executor *executor)
 {
+    static const size_t bad[] = {298, 130, 200, 131};
     activations a = make_activations(1, 30, 0, EMR_DTYPE_F32, 21),
                 without = make_activations(1, 30, 0, EMR_DTYPE_F32, 21);
-    emr_gram *gram = new_gram(&a, NULL), *clean = new_gram(&a, NULL), *zero;
+    emr_resources resources = test_resources(NULL, executor);
+    emr_gram *gram = new_gram(&a, &resources), *clean = new_gram(&a, NULL), *zero;
     emr_gram_options options = EMR_INIT(emr_gram_options);
     emr_activations given = {.size = sizeof given, .data = a.stored[0], .dtype = EMR_DTYPE_F32};
+    emr_gram_site info = EMR_INIT(emr_gram_site);
     emr_error error;
     uint32_t site;
-    (void)state;
-    put_nan(&a, 200);
-    without.keep[200] = 0;
+    put_nan(&a, 7, false);
+    without.keep[7] = 0;
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        put_nan(&a, bad[i], true);
+        without.keep[bad[i]] = 0;
+    }
     assert_int_equal(emr_gram_feed(gram, 0, &given, ROWS, a.keep, &error), EMR_ENONFINITE);
-    assert_string_equal(error.text, "site 'site': value 3 of row 200 of model 0 is NaN or infinite");
+    assert_string_equal(error.text, "site 'site': value 3 of row 130 of model 0 is NaN or infinite");
     assert_true(emr_gram_value(gram, 0, 30, 30) == 0 && emr_gram_value(gram, 0, 0, 0) == 0);
+    options.resources = &resources;
     options.on_nonfinite = EMR_ON_NONFINITE_ZERO;
     assert_ok(emr_gram_create(&zero, &options, &error), &error);
     assert_ok(emr_gram_add_site(zero, "site", a.widths, &site, &error), &error);
     assert_ok(emr_gram_feed(zero, site, &given, ROWS, a.keep, &error), &error);
     feed_rows(clean, &without, 0, ROWS);
     assert_same_sums(clean, zero, order_of(&a));
-    emr_gram_site info = EMR_INIT(emr_gram_site);
     assert_int_equal(emr_gram_get_site(zero, 0, &info), EMR_OK);
-    assert_int_equal(info.n_dropped, 1);
+    assert_int_equal(info.n_dropped, 4);
     emr_gram_destroy(&gram);
     emr_gram_destroy(&clean);
     emr_gram_destroy(&zero);
     free_activations(&a);
     free_activations(&without);
+}
+
+static void nonfinite_rows_are_refused_or_left_out(void **state)
+{
+    emr_pool *pool = test_pool_new(3);
+    (void)state;
+    check_nonfinite_rows(NULL);
+    check_nonfinite_rows(emr_pool_executor(pool));
+    emr_pool_destroy(&pool);
 }
 
 static void what_cannot_be_is_refused(void **state)
@@ -333,6 +374,7 @@ int main(void)
         cmocka_unit_test(sums_are_the_formula),
         cmocka_unit_test(bits_do_not_depend_on_batches),
         cmocka_unit_test(grams_are_saved_and_added),
+        cmocka_unit_test(an_opened_model_outlasts_more_sites),
         cmocka_unit_test(nonfinite_rows_are_refused_or_left_out),
         cmocka_unit_test(what_cannot_be_is_refused),
         cmocka_unit_test(broken_files_are_refused),

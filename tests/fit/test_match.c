@@ -1,7 +1,7 @@
 /* test_match.c - assignments are the best ones; matching undoes a permutation that was planted; what is refused. */
 #include "networks.h"
 
-#include <emr/fit/match.h>
+#include <emr/fit/zip.h>
 
 #include <math.h>
 
@@ -45,6 +45,9 @@ static void assignments_are_the_best(void **state)
     emr_error error;
     uint32_t columns[2];
     assert_int_equal(emr_assign(similarity, 2, columns, NULL, &error), EMR_ENONFINITE);
+    similarity[0] = similarity[3] = 1e308;
+    similarity[1] = similarity[2] = -1e308;
+    assert_int_equal(emr_assign(similarity, 2, columns, NULL, &error), EMR_ENONFINITE);
     assert_ok(emr_assign(NULL, 0, NULL, NULL, &error), &error);
 }
 
@@ -69,6 +72,26 @@ static void constants_do_not_matter(void **state)
     assert_ok(emr_assign(one, N, first, NULL, &error), &error);
     assert_ok(emr_assign(other, N, second, NULL, &error), &error);
     assert_memory_equal(first, second, sizeof first);
+}
+
+/* Products of row and column: all rows want the same columns, which takes paths through all of them, or an auction. The best order is
+ * that of the rows, or where products are costs the reverse. */
+static void rows_that_all_want_the_same_are_assigned(void **state)
+{
+    enum { N = 300 };
+    static double similarity[N * N];
+    uint32_t columns[N];
+    emr_error error;
+    (void)state;
+    for (int is_cost = 0; is_cost < 2; is_cost++) {
+        for (size_t i = 0; i < N * N; i++) {
+            double product = (double)(i / N + 1) * (double)(i % N + 1);
+            similarity[i] = is_cost ? -product : product;
+        }
+        assert_ok(emr_assign(similarity, N, columns, NULL, &error), &error);
+        for (size_t i = 0; i < N; i++)
+            assert_int_equal(columns[i], is_cost ? N - 1 - i : i);
+    }
 }
 
 /* A perceptron, and another whose units are in another order. */
@@ -142,6 +165,90 @@ static void planted_permutations_are_found(void **state)
     }
 }
 
+/* By inner products matching ends where no group alone can be bettered: begun there, it ends at once. */
+static void what_is_matched_stays(void **state)
+{
+    static const char *const groups[] = {"hidden.0", "hidden.1"};
+    static const size_t sizes[] = {N_FIRST, N_SECOND};
+    (void)state;
+    for (uint64_t seed = 1; seed < 30; seed++) {
+        test_model a = perceptron_create("a", seed), b = perceptron_create("b", 1000 + seed);
+        emr_permutation_spec *spec = derived_spec(a.model, NULL);
+        emr_match_options options = EMR_INIT(emr_match_options);
+        emr_match_report report = EMR_INIT(emr_match_report);
+        emr_permutation *first, *second;
+        emr_error error;
+        options.seed = seed;
+        assert_ok(emr_match(spec, a.model, b.model, &options, &first, &report, &error), &error);
+        assert_true(report.n_rounds > 1);
+        options.start = first;
+        assert_ok(emr_match(spec, a.model, b.model, &options, &second, &report, &error), &error);
+        assert_int_equal(report.n_rounds, 1);
+        for (size_t g = 0; g < 2; g++)
+            assert_memory_equal(emr_permutation_units(first, groups[g]),
+                                emr_permutation_units(second, groups[g]), sizes[g] * sizeof(uint32_t));
+        emr_permutation_destroy(&first);
+        emr_permutation_destroy(&second);
+        emr_permutation_spec_destroy(&spec);
+        test_model_destroy(&a);
+        test_model_destroy(&b);
+    }
+}
+
+/* A tensor that counts its elements as they are read. */
+typedef struct counted {
+    const emr_tensor *tensor;
+    uint64_t n_read;
+} counted;
+
+static emr_status read_counted(const emr_computation *c, emr_error *error)
+{
+    counted *t = c->user;
+    size_t bytes = emr_dtype_bits(emr_tensor_dtype(t->tensor)) / 8;
+    t->n_read += c->count;
+    return emr_tensor_read(t->tensor, c->first * bytes, c->out, c->count * bytes, error);
+}
+
+/* Groups that share no tensor are compared once, however many rounds there are: of each tensor no element is read twice. */
+static void groups_that_stand_alone_are_compared_once(void **state)
+{
+    test_model a = test_model_create("a", llama, N_LLAMA, SOURCE_MEMORY),
+               b = test_model_create("b", llama, N_LLAMA, SOURCE_MEMORY);
+    rng r = {31};
+    counted tensors[N_LLAMA];
+    emr_model *counting = test_model_new("counting");
+    emr_match_options options = EMR_INIT(emr_match_options);
+    emr_match_report report = EMR_INIT(emr_match_report);
+    emr_permutation *p;
+    emr_error error;
+    (void)state;
+    test_model_randomise(&a, &r);
+    test_model_randomise(&b, &r);
+    for (size_t i = 0; i < N_LLAMA; i++) {
+        emr_tensor_desc d = EMR_INIT(emr_tensor_desc);
+        tensors[i] = (counted){emr_model_find_tensor(b.model, llama[i].name), 0};
+        d.name = llama[i].name;
+        d.dtype = llama[i].dtype;
+        d.rank = llama[i].rank;
+        d.shape = llama[i].shape;
+        d.compute = read_counted;
+        d.user = &tensors[i];
+        assert_ok(emr_model_add(counting, &d, &error), &error);
+    }
+    emr_permutation_spec *spec = derived_spec(a.model, llama_config);
+    options.similarity = EMR_SIMILARITY_KIND_CORRELATION;
+    assert_ok(emr_match(spec, a.model, counting, &options, &p, &report, &error), &error);
+    assert_int_equal(report.n_rounds, 6);
+    for (size_t i = 0; i < N_LLAMA; i++)
+        assert_true(tensors[i].n_read == 0 || tensors[i].n_read == emr_tensor_count(tensors[i].tensor));
+    assert_true(tensors[5].n_read > 0);
+    emr_permutation_destroy(&p);
+    emr_permutation_spec_destroy(&spec);
+    emr_model_destroy(&counting);
+    test_model_destroy(&a);
+    test_model_destroy(&b);
+}
+
 static void threads_do_not_matter(void **state)
 {
     world w = make_world(77);
@@ -199,6 +306,37 @@ static void what_cannot_be_is_refused(void **state)
     free_world(&w);
 }
 
+/* Before the work, which may take hours. */
+static void what_cannot_be_told_is_refused_at_once(void **state)
+{
+    world w = make_world(8);
+    const emr_model *const both[2] = {w.a.model, w.b};
+    test_progress seen = {.stop_at = SIZE_MAX};
+    emr_resources resources = test_resources(NULL, NULL);
+    emr_match_options matching = EMR_INIT(emr_match_options);
+    emr_zip_options zipping = EMR_INIT(emr_zip_options);
+    emr_match_report report = {.size = 8};
+    emr_permutation *p;
+    emr_model *model;
+    emr_error error;
+    (void)state;
+    resources.progress = test_progress_note;
+    resources.progress_user = &seen;
+    matching.resources = zipping.resources = &resources;
+    zipping.models = both;
+    zipping.n_models = 2;
+    assert_int_equal(emr_match(w.spec, w.a.model, w.b, &matching, &p, &report, &error), EMR_EINVAL);
+    assert_int_equal(emr_zip_open_model(w.spec, &zipping, &model, &report, &error), EMR_EINVAL);
+    zipping.dtype = EMR_DTYPE_I8;
+    assert_int_equal(emr_zip_open_model(w.spec, &zipping, &model, NULL, &error), EMR_EINVAL);
+    assert_int_equal(seen.calls, 0);
+    zipping.dtype = EMR_DTYPE_BF16;
+    assert_ok(emr_zip_open_model(w.spec, &zipping, &model, NULL, &error), &error);
+    assert_true(seen.calls > 0);
+    emr_model_destroy(&model);
+    free_world(&w);
+}
+
 /* Every request of memory fails once. */
 static void nothing_leaks_without_memory(void **state)
 {
@@ -227,9 +365,16 @@ static void nothing_leaks_without_memory(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(assignments_are_the_best),       cmocka_unit_test(constants_do_not_matter),
-        cmocka_unit_test(planted_permutations_are_found), cmocka_unit_test(threads_do_not_matter),
-        cmocka_unit_test(what_cannot_be_is_refused),      cmocka_unit_test(nothing_leaks_without_memory),
+        cmocka_unit_test(assignments_are_the_best),
+        cmocka_unit_test(constants_do_not_matter),
+        cmocka_unit_test(rows_that_all_want_the_same_are_assigned),
+        cmocka_unit_test(planted_permutations_are_found),
+        cmocka_unit_test(what_is_matched_stays),
+        cmocka_unit_test(groups_that_stand_alone_are_compared_once),
+        cmocka_unit_test(threads_do_not_matter),
+        cmocka_unit_test(what_cannot_be_is_refused),
+        cmocka_unit_test(what_cannot_be_told_is_refused_at_once),
+        cmocka_unit_test(nothing_leaks_without_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

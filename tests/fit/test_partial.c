@@ -7,6 +7,7 @@
 #include <emr/fit/zip.h>
 
 #include <math.h>
+#include <stdio.h>
 
 static const char *const groups[] = {"hidden.0", "hidden.1"};
 static const uint64_t sizes[] = {N_FIRST, N_SECOND};
@@ -161,6 +162,29 @@ static void whole_and_separate_is_regmean(void **state)
     free_world(&w);
 }
 
+/* Layers are solved when they are read, from sums that are still where they were. */
+static void a_merged_model_outlasts_more_sites(void **state)
+{
+    world w = make_world(11);
+    const uint64_t widths[2] = {2, 3};
+    emr_error error;
+    (void)state;
+    emr_model *model = merged(&w, w.b.model), *before = merged(&w, w.b.model);
+    double *expected = all_elements(before, "fc1.weight");
+    for (int i = 0; i < 40; i++) {
+        char name[16];
+        (void)snprintf(name, sizeof name, "more.%d", i);
+        assert_ok(emr_gram_add_site(w.gram, name, widths, NULL, &error), &error);
+    }
+    double *found = all_elements(model, "fc1.weight");
+    assert_memory_equal(found, expected, (size_t)N_SECOND * N_FIRST * sizeof *found);
+    free(found);
+    free(expected);
+    emr_model_destroy(&before);
+    emr_model_destroy(&model);
+    free_world(&w);
+}
+
 static emr_status try_pleas(const world *w, emr_error *error)
 {
     emr_model *model;
@@ -199,6 +223,26 @@ static void what_cannot_be_is_refused(void **state)
         EMR_ELIMIT);
     emr_model_destroy(&model);
     emr_gram_destroy(&own);
+    free_world(&w);
+}
+
+static void globs_leave_tensors_out(void **state)
+{
+    static const char *const globs[] = {"fc2.*"}, *const wrong[] = {"*", "fc9.*"};
+    world w = make_world(2);
+    emr_error error;
+    (void)state;
+    w.options.exclude = globs;
+    w.options.n_exclude = 1;
+    emr_model *model = merged(&w, w.b.model);
+    assert_int_equal(emr_model_n_tensors(model), emr_model_n_tensors(w.a.model) - 2);
+    assert_null(emr_model_find_tensor(model, "fc2.weight"));
+    assert_non_null(emr_model_find_tensor(model, "fc1.weight"));
+    emr_model_destroy(&model);
+    w.options.exclude = wrong;
+    w.options.n_exclude = 2;
+    assert_int_equal(try_pleas(&w, &error), EMR_EINVAL);
+    assert_non_null(strstr(error.text, "'fc9.*' matches no tensor"));
     free_world(&w);
 }
 
@@ -336,6 +380,8 @@ int main(void)
         cmocka_unit_test(nothing_merged_is_the_ensemble),
         cmocka_unit_test(equal_networks_come_back),
         cmocka_unit_test(whole_and_separate_is_regmean),
+        cmocka_unit_test(globs_leave_tensors_out),
+        cmocka_unit_test(a_merged_model_outlasts_more_sites),
         cmocka_unit_test(what_cannot_be_is_refused),
         cmocka_unit_test(twins_are_zipped),
         cmocka_unit_test(models_of_other_shapes_are_not_zipped),

@@ -208,6 +208,12 @@ static const char *const broken[] = {
     SPEC("{\"name\": \"g\", \"heads\": 4, \"kv_heads\": 2}"),
     SPEC("{\"name\": \"g\", \"heads\": 4, \"kv_heads\": 2, \"head_dim\": 4, \"qk\": \"loose\"}"),
     SPEC("{\"name\": \"g\", \"size\": 3, \"sites\": [1]}"),
+    /* places that would begin anew at 0 beyond 64 bits */
+    SPEC("{\"name\": \"g\", \"size\": 16777216, \"axes\": [{\"tensor\": \"x\", \"axis\": 0, \"outer\": "
+         "1099511627776, "
+         "\"offset\": 1}]}"),
+    SPEC("{\"name\": \"g\", \"heads\": 16777216, \"head_dim\": 1, \"q\": [{\"tensor\": \"x\", \"axis\": 0, "
+         "\"stride\": 1099511627776}]}"),
 };
 
 static void broken_specs_are_refused(void **state)

@@ -332,6 +332,81 @@ static void what_cannot_be_is_refused(void **state)
     free_world(&good);
 }
 
+static void globs_leave_tensors_out(void **state)
+{
+    static const char *const globs[] = {"[kt].*", "*.bias"}, *const wrong[] = {"k.*", "k.weigh"};
+    world w = make_world(6, INPUTS), whole = make_world(6, INPUTS);
+    emr_model *merged, *other = open_merged(&whole);
+    emr_error error;
+    (void)state;
+    w.options.exclude = globs;
+    w.options.n_exclude = 2;
+    merged = open_merged(&w);
+    assert_int_equal(emr_model_n_tensors(merged), 3);
+    double *q = read_all(merged, Q), *wanted = read_all(other, Q);
+    assert_memory_equal(q, wanted, OUTPUTS * INPUTS * sizeof *q);
+    assert_non_null(emr_model_find_tensor(merged, "norm"));
+    assert_non_null(emr_model_find_tensor(merged, "steps"));
+    w.options.exclude = wrong;
+    assert_int_equal(try_open(&w, &error), EMR_EINVAL);
+    assert_non_null(strstr(error.text, "'k.weigh' matches no tensor"));
+    free(q);
+    free(wanted);
+    emr_model_destroy(&merged);
+    emr_model_destroy(&other);
+    free_world(&w);
+    free_world(&whole);
+}
+
+/* Heads of different labels: nothing of them is asked for. */
+static void layers_that_are_left_out_need_not_fit(void **state)
+{
+    static const char *const glob = "k.*";
+    world w = make_world(6, INPUTS);
+    emr_fit_layer changed[3];
+    emr_error error;
+    (void)state;
+    memcpy(changed, layers, sizeof changed);
+    changed[1].site = "y";
+    w.options.layers = changed;
+    assert_int_equal(try_open(&w, &error), EMR_EMISMATCH);
+    w.options.exclude = &glob;
+    w.options.n_exclude = 1;
+    assert_ok(try_open(&w, &error), &error);
+    free_world(&w);
+}
+
+/* Files beside the weights are no tensors of the model's. */
+static void side_files_stay(void **state)
+{
+    static const uint64_t length = 2;
+    static const char *const every = "*";
+    world w = make_world(6, INPUTS);
+    emr_model_options named = {.size = sizeof named, .name = "with a file"};
+    emr_tensor_desc file = {.size = sizeof file,
+                            .name = "file:config.json",
+                            .shape = &length,
+                            .data = "{}",
+                            .dtype = EMR_DTYPE_U8,
+                            .rank = 1};
+    emr_model *first, *merged;
+    emr_error error;
+    (void)state;
+    assert_ok(emr_model_create(&first, &named, &error), &error);
+    for (uint32_t i = 0; i < N_TENSORS; i++)
+        assert_ok(emr_model_add_tensor(first, emr_model_tensor(w.models[0], i), &error), &error);
+    assert_ok(emr_model_add(first, &file, &error), &error);
+    w.models[0] = first;
+    w.options.exclude = &every;
+    w.options.n_exclude = 1;
+    merged = open_merged(&w);
+    assert_int_equal(emr_model_n_tensors(merged), 1);
+    assert_string_equal(emr_tensor_name(emr_model_tensor(merged, 0)), "file:config.json");
+    emr_model_destroy(&merged);
+    emr_model_destroy(&first);
+    free_world(&w);
+}
+
 static void too_little_memory_is_told(void **state)
 {
     world w = make_world(5, INPUTS);
@@ -381,10 +456,17 @@ static void nothing_leaks_without_memory(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(layers_are_the_formula),        cmocka_unit_test(all_else_is_the_average),
-        cmocka_unit_test(equal_models_come_back),        cmocka_unit_test(few_samples_do_no_harm),
-        cmocka_unit_test(bits_do_not_depend_on_threads), cmocka_unit_test(what_cannot_be_is_refused),
-        cmocka_unit_test(too_little_memory_is_told),     cmocka_unit_test(nothing_leaks_without_memory),
+        cmocka_unit_test(layers_are_the_formula),
+        cmocka_unit_test(all_else_is_the_average),
+        cmocka_unit_test(equal_models_come_back),
+        cmocka_unit_test(few_samples_do_no_harm),
+        cmocka_unit_test(bits_do_not_depend_on_threads),
+        cmocka_unit_test(what_cannot_be_is_refused),
+        cmocka_unit_test(too_little_memory_is_told),
+        cmocka_unit_test(nothing_leaks_without_memory),
+        cmocka_unit_test(globs_leave_tensors_out),
+        cmocka_unit_test(layers_that_are_left_out_need_not_fit),
+        cmocka_unit_test(side_files_stay),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

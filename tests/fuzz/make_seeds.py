@@ -251,6 +251,119 @@ def applied_adapters():
     yield "variant", dict(lora, layer_replication=[[0, 4], [2, 5]]), linear
 
 
+def axis(tensor, number=0, **more):
+    return {"tensor": tensor, "axis": number, **more}
+
+
+def specs():
+    """Of the model in fuzz_units.c, and of others."""
+    units = {"name": "a", "size": 6, "sites": ["b"], "axes": [axis("a.weight"), axis("a.bias"), axis("a.steps", match=False),
+                                                              axis("b.weight", 1, inner=2, input=True)]}
+    heads = {"name": "h", "heads": 4, "kv_heads": 2, "head_dim": 2, "qk": "free", "sites": ["o"], "qk_site": "x", "q": [axis("q"), axis("s", stride=3)],
+             "k": [axis("k")], "v": [axis("v")], "o": [axis("o", 1, input=True)]}
+    layers = [{"weight": "b.weight", "bias": "a.bias", "site": "b"}, {"weight": "o", "site": "o", "input_axis": 0}]
+    yield "units", [units], layers
+    yield "blocks", [{"name": "n", "size": 6, "blocks": 3, "axes": [axis("n")]}], []
+    yield "heads", [heads], []
+    yield "fixed", [dict(heads, qk="fixed")], layers
+    yield "outer", [{"name": "two", "size": 3, "axes": [axis("b.weight", 1, outer=2, inner=2), axis("b.weight")]}], []
+    yield "offset", [{"name": "half", "size": 3, "axes": [axis("a.weight", offset=3)]}, {"name": "other", "size": 3, "axes": [axis("a.weight")]}], []
+    yield "twice", [{"name": "g", "size": 6, "axes": [axis("n"), axis("n")]}], []
+    yield "absent", [{"name": "g", "size": 5, "axes": [axis("none"), axis("a.bias", 3)]}], []
+    yield "large", [{"name": "g", "size": 2**24, "blocks": 2**12, "axes": [axis("n", outer=2**40)]}], []
+
+
+def permutations():
+    """Of the model in fuzz_units.c: name, tensors."""
+    numbers = lambda *values: struct.pack(f"<{len(values)}I", *values)
+    right = {"a": [6], "n": [6], "h.kv": [2], "h.slot": [2, 2], "h.qk": [2, 2], "h.v": [2, 2]}
+    units = {"a": (3, 1, 2, 0, 5, 4), "n": (5, 4, 1, 0, 2, 3), "h.kv": (1, 0), "h.slot": (0, 1, 1, 0), "h.qk": (1, 0, 0, 1), "h.v": (0, 1, 1, 0)}
+    made = lambda changed: [(name, "U32", shape, numbers(*changed.get(name, units[name]))) for name, shape in right.items()]
+    yield "right", made({})
+    yield "same", made({name: tuple(i % shape[-1] for i in range(len(units[name]))) for name, shape in right.items()})
+    yield "twice", made({"a": (3, 3, 2, 0, 5, 4)})
+    yield "blocks", made({"n": (5, 1, 4, 0, 2, 3)})
+    yield "large", made({"h.v": (0, 1, 2**31, 0)})
+    yield "lacking", made({})[:-1]
+    yield "signed", [(name, "I32", shape, raw) for name, _, shape, raw in made({})]
+
+
+def grams():
+    """Name, the numbers of the triangles, metadata."""
+    metadata = lambda **widths: {"format": "emr-gram", "version": "1", **{f"widths.{k}": v for k, v in widths.items()}}
+    triangle = lambda order: [float(i + 1) for i in range(order * (order + 1) // 2)]
+    sums = lambda name, values: (f"{name}.gram", "F64", [len(values)], struct.pack(f"<{len(values)}d", *values))
+    yield "one", [sums("x", triangle(3)), sums("fc.1", triangle(4))], metadata(**{"x": "2", "fc.1": "3"})
+    yield "two", [sums("x", triangle(5))], metadata(x="2,2")
+    yield "wide", [sums("x", triangle(30))], metadata(x="29")
+    yield "three", [sums("x", triangle(7))], metadata(x="1,2,3")
+    yield "rows", [sums("x", triangle(3)[:-1] + [0.5])], metadata(x="2")
+    yield "nan", [sums("x", [float("nan"), 1, 2])], metadata(x="1")
+    yield "other", [sums("x", triangle(3)), ("y", "F32", [1], floats([1]))], metadata(x="2")
+    yield "short", [sums("x", triangle(3))], metadata(x="3")
+    yield "unsaid", [sums("x", triangle(3))], {"format": "emr-gram", "version": "1"}
+    yield "none", [], {"format": "emr-gram", "version": "2"}
+
+
+def doubles(values):
+    return struct.pack(f"<{len(values)}d", *values)
+
+
+def states():
+    """Of the coefficients in fuzz_coefficients.c, of two groups and of one: name, tensors, metadata."""
+    for groups, number in (["a", "b"], 2), (["b", "a"], 2), (["*"], 1):
+        n = 2 * number
+        tensors = [("lambda", "F64", [2, number], doubles([0.25 + i / 8 for i in range(n)])),
+                   ("adam.m", "F64", [2, number], doubles([i / 4 for i in range(n)])),
+                   ("adam.v", "F64", [2, number], doubles([i / 2 for i in range(n)])),
+                   ("adam.t", "I64", [2, number], struct.pack(f"<{n}q", *range(n)))]
+        metadata = {"emr.kind": "coefficients", "emr.tasks": '["one","two"]', "emr.groups": json.dumps(groups), "emr.steps": "7"}
+        for number, name in enumerate(["clamp", "free", "project", "softmax"]):
+            yield f"{len(groups)}{groups[0].strip('*')}.{name}", number | 4 * (groups == ["*"]), tensors, metadata | {"emr.map": name}
+    free = metadata | {"emr.map": "free", "emr.groups": '["a","b"]'}
+    tensors = [(name, dtype, [2, 2], raw * 2) for name, dtype, _, raw in tensors]
+    yield "steps", 1, tensors, free | {"emr.steps": "9007199254740992"}
+    yield "others", 1, tensors, free | {"emr.tasks": '["one","three"]'}
+    yield "nan", 1, [("lambda", "F64", [2, 2], doubles([float("nan")] * 4))] + tensors[1:], free
+
+
+def saved_adapters():
+    """Name, tensors, metadata."""
+    said = {"emr.kind": "adapters", "emr.activation": "relu", "emr.sign": "-"}
+    matrix = lambda place, which, dtype, shape, raw: (f"{place}.{which}.weight", dtype, shape, raw)
+    count = lambda shape: shape[0] * shape[1]
+    for name, rank, width in ("asked", 2, 3), ("wide", 1, 40), ("deep", 33, 2):
+        for dtype, raw in ("F32", floats([0.5])), ("F64", doubles([-0.25])), ("BF16", b"\x80\x3f"), ("F8_E5M2", b"\x3c"):
+            yield name + dtype, [matrix("t.final", "down", dtype, [rank, width], raw * rank * width),
+                                 matrix("t.final", "up", dtype, [width, rank], raw * rank * width)], said
+    two = [matrix(place, which, "F32", shape, floats([1.0] * count(shape))) for place in ("t.final", "t.block.0")
+           for which, shape in (("down", [2, 3]), ("up", [3, 2]))]
+    yield "two", two, {}
+    yield "lacking", two[1:], said
+    yield "other", two, {"emr.sign": "+"}
+    yield "unequal", [two[0], matrix("t.final", "up", "F32", [2, 3], bytes(24))], said
+    yield "nan", [matrix("t.final", "down", "F32", [1, 1], floats([float("inf")])), matrix("t.final", "up", "F32", [1, 1], bytes(4))], said
+
+
+def networks():
+    """Of ensembles: name, tensors, metadata."""
+    said = {"emr.kind": "ensemble", "emr.activation": "silu", "emr.temperature": "1.0", "emr.mix": "logits"}
+    numbers = lambda shape: doubles([(i % 7 - 3) / 4 for i in range(shape[0] * shape[1])])
+    matrices = lambda x, key, hidden, shared: [(name, "F64", shape, numbers(shape)) for name, shape in (
+        ("x.down.weight", [hidden, x]), ("x.up.weight", [shared, hidden]), ("l.down.weight", [hidden, key]), ("l.up.weight", [shared, hidden]))]
+    norm = lambda shared: [(name, "F64", [shared], doubles([1.0] * shared)) for name in ("x.norm.weight", "x.norm.bias", "l.norm.weight")]
+    yield "plain", matrices(2, 3, 2, 3), said
+    yield "norm", matrices(2, 3, 2, 3) + norm(3), said | {"emr.activation": "relu", "emr.mix": "probabilities"}
+    yield "wide", matrices(40, 3, 2, 20), said | {"emr.temperature": "0.125"}
+    yield "keys", matrices(1, 5, 1, 1), said | {"emr.temperature": "1e-300"}
+    yield "halves", [(name, "F16", shape, b"\0\x3c" * (len(raw) // 8)) for name, _, shape, raw in matrices(2, 3, 2, 2)], said
+    yield "lacking", matrices(2, 3, 2, 3)[:3], said
+    yield "unequal", matrices(2, 3, 2, 3)[:3] + matrices(2, 3, 2, 4)[3:], said
+    yield "shift", matrices(2, 3, 2, 3) + norm(3)[:1], said
+    yield "cold", matrices(2, 3, 2, 3), said | {"emr.temperature": "0"}
+    yield "unsaid", matrices(2, 3, 2, 3), {}
+
+
 def main():
     emr, out = sys.argv[1], pathlib.Path(sys.argv[2])
 
@@ -280,6 +393,19 @@ def main():
             put("config", f"{name}{choices}", bytes([choices]) + text.encode())
     for name, config, choices in applied_adapters():
         put("adapter", "applied_" + name, json.dumps(config).encode() + b"\0{}\0" + bytes(choices))
+    for name, groups, layers in specs():
+        put("spec", name, json.dumps({"format": "emr-permutation-spec", "version": 1, "layers": layers, "groups": groups}).encode())
+    for name, tensors in permutations():
+        put("permutation", name, b"\0" + safetensors(tensors))
+    for i, (name, tensors, metadata) in enumerate(grams()):
+        for choices in range(4) if name == "two" else [i % 4 // 2 * 2]:
+            put("gram", f"{name}{choices}", bytes([choices]) + safetensors(tensors, metadata))
+    for name, choices, tensors, metadata in states():
+        put("coefficients", name, bytes([choices]) + safetensors(tensors, metadata))
+    for i, (name, tensors, metadata) in enumerate(saved_adapters()):
+        put("surgery", name, bytes([3 if name.startswith("asked") else i % 4]) + safetensors(tensors, metadata))
+    for i, (name, tensors, metadata) in enumerate(networks()):
+        put("ensemble", name, bytes([i % 2]) + safetensors(tensors, metadata))
     rng = random.Random(11)
     for i in range(40):
         put("round_trip", f"random{i:02}", bytes(rng.randrange(256) for _ in range(40 + 10 * i)))
@@ -288,4 +414,5 @@ def main():
         put("journal", f"random{i:02}", bytes([i % 4, rng.randrange(256), i % 3]) + edits)
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -12,7 +12,7 @@ import numpy as np
 
 from program import *
 
-DTYPES = {"F32": "<f4", "F64": "<f8", "U32": "<u4", "BF16": "<u2", "F16": "<f2"}
+DTYPES = {"F32": "<f4", "F64": "<f8", "U32": "<u4", "I64": "<i8", "BF16": "<u2", "F16": "<f2"}
 
 
 def write(path, tensors, metadata=None):
@@ -386,7 +386,7 @@ def test_regmean_leaves_heads_out():
     wanted = regmean(models, sites, [1, 1, 1])
     same(read("out/model.safetensors"), {name: t for name, t in wanted.items() if not name.startswith("fc2")}, 2e-5)
     assert json.loads(pathlib.Path("out/config.json").read_text())["of"] == 0
-    refused(2, *REGMEAN, "--exclude", "fc9.*", "-o", "x.safetensors", says=["--exclude", "fc9.*", "matches no tensor"])
+    refused(2, *REGMEAN, "--exclude", "fc9.*", "-o", "x.safetensors", says=["m0", "exclude", "fc9.*", "matches no tensor"])
 
 
 def test_regmean_calls_that_are_wrong():
@@ -622,6 +622,215 @@ def test_grams_that_are_none():
     refused(1, *words, says=["fc1", "hidden.0"])
 
 
+# --- Surgery
+
+
+def words_of(seed, n):
+    """Words 0 to n - 1 of a seed, as docs/fitting.md draws them."""
+    words, mask = [], 2**64 - 1
+    for i in range(n):
+        z = seed + (i + 1) * 0x9E3779B97F4A7C15 & mask
+        z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9 & mask
+        z = (z ^ z >> 27) * 0x94D049BB133111EB & mask
+        words.append(z ^ z >> 31)
+    return words
+
+
+def fit_adapter(x, z, rank=16, steps=1000, batch=16, rate=1e-3, seed=0, squared=False):
+    """D and U after so many steps of Adam."""
+    n, d = x.shape
+    down = np.array([(w >> 11) + 0.5 for w in words_of(seed, rank * d)]).reshape(rank, d) / 2**53
+    p = [(2 * down - 1) / np.sqrt(d), np.zeros((d, rank))]
+    m, v, order, taken, drawn = [0, 0], [0, 0], list(range(n)), n, iter(words_of(seed, (n - 1) * (steps * batch // n + 1)))
+    for step in range(1, steps + 1):
+        rows = []
+        while batch < n and len(rows) < batch:
+            if taken == n:
+                for i in range(n, 1, -1):
+                    k = next(drawn) % i
+                    order[i - 1], order[k] = order[k], order[i - 1]
+                taken = 0
+            rows.append(order[taken])
+            taken += 1
+        rows = rows or order
+        a = x[rows] @ p[0].T
+        off = x[rows] - np.maximum(a, 0) @ p[1].T - z[rows]
+        g = (2 * off if squared else np.sign(off)) / off.size
+        for i, gradient in enumerate(((-(g @ p[1]) * (a > 0)).T @ x[rows], -g.T @ np.maximum(a, 0))):
+            m[i], v[i] = 0.9 * m[i] + 0.1 * gradient, 0.999 * v[i] + 0.001 * gradient**2
+            p[i] = p[i] - rate / (1 - 0.9**step) * m[i] / (np.sqrt(v[i]) / np.sqrt(1 - 0.999**step) + 1e-8)
+    return p
+
+
+def feature_files(n=40, d=6, kind="<f4"):
+    dice = np.random.default_rng(3)
+    x, z = dice.normal(0, 1, (n, d)).astype(kind), dice.normal(0, 1, (n, d)).astype(kind)
+    write("x.safetensors", {"features": x})
+    write("z.safetensors", {"features": z})
+    return x.astype(float), z.astype(float)
+
+
+SURGERY = ["fit", "surgery", "--merged", "x.safetensors", "--individual", "z.safetensors", "--place", "t.final"]
+
+
+def l1_of(x, z, adapter):
+    down, up = adapter["t.final.down.weight"].astype(float), adapter["t.final.up.weight"].astype(float)
+    return np.abs(x - np.maximum(x @ down.T, 0) @ up.T - z).mean()
+
+
+def test_surgery_is_its_formula():
+    for kind, words, options in (
+            ("<f4", [], {}), ("<f2", ["--seed", "7", "--rank", "3", "--batch", "7", "--steps", "90"], dict(seed=7, rank=3, batch=7, steps=90)),
+            ("<f4", ["--batch", "1000", "--rate", "0.01", "--steps", "30", "--threads", "2"], dict(batch=40, rate=0.01, steps=30)),
+            ("<f4", ["--loss", "squared", "--steps", "40"], dict(squared=True, steps=40))):
+        x, z = feature_files(kind=kind)
+        told = emr(*SURGERY, *words, "--force", "--json", "-o", "out.safetensors").json
+        found = read("out.safetensors")
+        down, up = fit_adapter(x, z, **options)
+        same({"t.final.down.weight": down, "t.final.up.weight": up}, found, 1e-6)
+        assert all(t.dtype == np.float32 for t in found.values())
+        assert told["fitted"]["samples"] == 40 and told["fitted"]["steps"] == options.get("steps", 1000) and told["tensors"] == 2
+        if "squared" not in options:
+            assert abs(told["fitted"]["loss_before"] - np.abs(x - z).mean()) < 1e-12
+            assert abs(told["fitted"]["loss_after"] - l1_of(x, z, found)) < 1e-6
+        assert told["fitted"]["loss_after"] < told["fitted"]["loss_before"]
+
+
+def test_surgery_of_tokens_and_named_features():
+    x, z = feature_files()
+    write("x.safetensors", {"h": x.reshape(10, 4, 6).astype("<f4")})
+    write("z.safetensors", {"h": z.reshape(10, 4, 6).astype("<f4")})
+    said = emr(*SURGERY, "--features", "h", "--steps", "20", "-o", "out.safetensors").out
+    down, up = fit_adapter(x, z, steps=20)
+    same({"t.final.down.weight": down, "t.final.up.weight": up}, read("out.safetensors"), 1e-6)
+    assert "20 steps on 40 samples: loss " in said and "out.safetensors" in said
+    assert emr(*SURGERY, "--features", "h", "--steps", "2", "--force", "--quiet", "-o", "out.safetensors").out == ""
+    raw = pathlib.Path("out.safetensors").read_bytes()
+    metadata = json.loads(raw[8:8 + struct.unpack_from("<Q", raw)[0]])["__metadata__"]
+    assert metadata["emr.kind"] == "adapters" and metadata["emr.activation"] == "relu" and metadata["emr.sign"] == "-"
+
+
+def test_surgery_calls_that_are_wrong():
+    x, z = feature_files()
+    out = ["-o", "out.safetensors"]
+    for words, says in (
+            (SURGERY[1:4] + SURGERY[6:], ["--individual FILE"]), (SURGERY[1:6], ["--place NAME"]), (SURGERY[1:], ["-o OUT is missing"]),
+            ([*SURGERY[1:], "--rate", "0"], ["above 0"]), ([*SURGERY[1:], "--rank", "65537"], ["--rank"]),
+            ([*SURGERY[1:], "--features", "h"], ["x.safetensors", "no tensor 'h'", "--features"]),
+            ([*SURGERY[1:], "a.safetensors"], ["--merged and --individual"]), ([*SURGERY[1:], "--loss", "l3"], ["l1, squared"])):
+        refused(2, *words, *(out if says != ["-o OUT is missing"] else []), says=says)
+    for output in ("x.safetensors", "z.safetensors"):
+        refused(2, *SURGERY[1:], "--force", "-o", output, says=["never written over"])
+    write("z.safetensors", {"features": z[:30].astype("<f4")})
+    refused(1, *SURGERY[1:], *out, says=["z.safetensors", "30 samples of 6", "40 of 6", "the same samples"])
+    z[4, 2] = np.nan
+    write("z.safetensors", {"features": z.astype("<f4")})
+    refused(1, *SURGERY[1:], *out, says=["value 2 of row 4"])
+    write("z.safetensors", {"features": np.arange(6, dtype="<u4").reshape(2, 3)})
+    refused(1, *SURGERY[1:], *out, says=["z.safetensors", "holds no features"])
+    write("z.safetensors", {"features": np.zeros(6, "<f4")})
+    refused(1, *SURGERY[1:], *out, says=["z.safetensors", "holds no features"])
+
+
+# --- Coefficients that were learned
+
+
+def save_state(path, raw, groups, tensors, tasks, **metadata):
+    """A state as docs and coefficients.h have it: raw [tasks, groups], the number of each tensor's group."""
+    zeros = np.zeros_like(raw)
+    said = {"emr.kind": "coefficients", "emr.map": "clamp", "emr.steps": "0", "emr.tasks": json.dumps(tasks),
+            "emr.groups": json.dumps(groups), "emr.tensors": json.dumps(tensors), "emr.fixed": "[]"}
+    return write(path, {"lambda": raw, "adam.m": zeros, "adam.v": zeros, "adam.t": zeros.astype("<i8")}, {**said, **metadata})
+
+
+def elected(changes, keep):
+    """AdaMerging++: the largest of each task over the whole model, and of these what has the sign of their sum. Continuous numbers:
+    none are equal, no sum is 0."""
+    flat = np.array([np.concatenate([c[name].ravel() for name in c]) for c in changes])
+    least = -np.sort(-np.abs(flat), 1)[:, int(keep * flat.shape[1])]
+    flat = np.where(np.abs(flat) < least[:, None], 0, flat)
+    flat = np.where(flat * flat.sum(0) > 0, flat, 0)
+    ends = np.cumsum([c.size for c in changes[0].values()])[:-1]
+    return [{name: part.reshape(changes[0][name].shape) for name, part in zip(changes[0], np.split(row, ends))} for row in flat]
+
+
+GROUPS = {"fc0.weight": 1, "fc0.bias": 0, "fc1.weight": 1}  # fc1.bias is left out
+
+
+def learned(raw=((0.5, 1.25), (-0.25, 0.75)), **metadata):
+    """A base, two tasks and a state of theirs."""
+    base, dice = network(1, 6, 8, 4), np.random.default_rng(2)
+    tasks = {name: {key: (t + dice.normal(0, 0.1, t.shape)).astype("<f4") for key, t in base.items()} for name in ("one", "two")}
+    for name, model in {"base": base, **tasks}.items():
+        write(f"{name}/model.safetensors", model)
+        pathlib.Path(f"{name}/config.json").write_text(json.dumps({"of": name}))
+    save_state("state.safetensors", np.array(raw), ["biases", "*.weight"], GROUPS, ["one", "two"], **metadata)
+    return base, list(tasks.values())
+
+
+MERGED = ["fit", "coefficients", "--base", "base", "--task", "one=one", "--task", "two=two", "--state", "state.safetensors"]
+
+
+def test_coefficients_are_their_formula():
+    softmax = lambda raw: np.exp(raw) / np.exp(raw).sum(0)
+    maps = {"clamp": lambda raw: np.clip(raw, 0, 1), "free": lambda raw: raw, "softmax": softmax}
+    for i, (name, keep) in enumerate((("clamp", 0), ("free", 0), ("softmax", 0), ("free", 0.3))):
+        raw = np.array([[0.5, 1.25], [-0.25, 0.75]])
+        base, tasks = learned(raw, **{"emr.map": name, **({"emr.keep": str(keep)} if keep else {})})
+        lambdas = maps[name](raw)
+        changes = [{key: t[key].astype(float) - base[key] for key in base if key in GROUPS} for t in tasks]
+        changes = elected(changes, keep) if keep else changes
+        wanted = {key: w + sum(lambdas[t, GROUPS[key]] * changes[t][key] for t in (0, 1)) if key in GROUPS else w
+                  for key, w in base.items()}
+        told = emr(*MERGED, "-o", f"{i}/", "--json").json
+        found = read(f"{i}/model.safetensors")
+        same(found, wanted)
+        assert told["tensors"] == 4 and all(t.dtype == np.float32 for t in found.values())
+        assert json.loads(pathlib.Path(f"{i}/config.json").read_text())["of"] == "base"
+        for options in (["--threads", "3"], ["--memory", "16MiB"], ["--shard-size", "200"]):
+            emr(*MERGED, *options, "--force", "-o", "again/")
+            again = {}
+            for path in sorted(pathlib.Path("again").glob("*.safetensors")):
+                again.update(read(path))
+            same({key: again[key] for key in found}, found, 0)
+
+
+def test_tasks_of_coefficients_are_found_by_name():
+    base, tasks = learned()
+    emr(*MERGED, "-o", "out.safetensors")
+    emr(*MERGED[:4], "--task", "two=two", "--task", "one=one", *MERGED[8:], "-o", "turned.safetensors")
+    same(read("turned.safetensors"), read("out.safetensors"))
+    out = ["-o", "x.safetensors"]
+    refused(1, *MERGED[1:6], *MERGED[8:], *out, says=["state.safetensors", "a task 'two'"])
+    refused(1, *MERGED[1:], "--task", "three=two", *out, says=["state.safetensors", "no task 'three'"])
+    refused(1, *MERGED[1:6], "--task", "three=two", *MERGED[8:], *out, says=["state.safetensors", "'two'"])
+
+
+def test_coefficients_calls_that_are_wrong():
+    base, tasks = learned()
+    out = ["-o", "x.safetensors"]
+    refused(2, *MERGED[1:8], *out, says=["--state FILE"])
+    refused(2, "coefficients", *MERGED[4:], *out, says=["--base CHECKPOINT"])
+    refused(2, *MERGED[1:4], *MERGED[8:], *out, says=["at least one --task"])
+    refused(2, *MERGED[1:], says=["-o OUT is missing"])
+    refused(2, *MERGED[1:], "--force", "-o", "state.safetensors", says=["never written over"])
+    refused(3, *MERGED[1:8], "--state", "none.safetensors", *out, says=["none.safetensors"])
+    refused(1, *MERGED[1:8], "--state", "base/model.safetensors", *out, says=["base/model.safetensors", "no state of coefficients"])
+    write("one/model.safetensors", {name: t for name, t in tasks[0].items() if name != "fc0.bias"})
+    refused(1, *MERGED[1:], *out, says=["one", "fc0.bias", "is absent"])
+    learned()
+    write("base/model.safetensors", {name: t for name, t in base.items() if name != "fc1.weight"})
+    refused(1, *MERGED[1:], *out, says=["base", "fc1.weight", "another base"])
+    learned()
+    for change, says in (({"emr.tensors": '{"fc0.weight": 2}'}, ["fc0.weight"]), ({"emr.tensors": "[]"}, ["emr.tensors"]),
+                         ({"emr.tensors": '{"fc0.weight": 0}'}, ["no tensors"]), ({"emr.groups": '["a", "a"]'}, ["emr.groups"]),
+                         ({"emr.keep": "2"}, ["emr.keep"]), ({"emr.map": "other"}, ["emr.map"]), ({"emr.fixed": "[2]"}, ["emr.fixed"])):
+        learned(**change)
+        refused(1, *MERGED[1:], *out, says=["state.safetensors", *says])
+    learned(((np.nan, 1), (1, 1)))
+    refused(1, *MERGED[1:], *out, says=["state.safetensors", "not finite"])
+
+
 # --- What all commands have in common
 
 
@@ -709,6 +918,8 @@ COMMANDS = {
     "pleas": "--gram --permutation --pairs --target --ridge --exclude --dry-run --spec --residual",
     "zip": "--gram --balance --shrink --within --seed --rounds --patience --spec --residual",
     "spectral": "--method --base --task --scale --tasks --rename --no-side-files",
+    "coefficients": "--base --task --state --tasks --rename --no-side-files",
+    "surgery": "--merged --individual --features --place --rank --steps --batch --rate --loss --seed --threads --force",
 }
 MERGES = ("regmean", "pleas", "zip", "spectral")
 EVERYWHERE = "--dequantise --shard-size --memory --threads --force"
@@ -723,7 +934,7 @@ def test_help_is_complete():
         assert f"emr fit {command} " in overview
         text = emr("fit", command, "--help").out
         assert text == emr("help", "fit", command).out and text.startswith(f"emr fit {command} ")
-        own = {*words.split(), *(EVERYWHERE.split() if command != "spec" else []),
+        own = {*words.split(), *(EVERYWHERE.split() if command not in ("spec", "surgery") else []),
                *(["--out-dtype"] if command in MERGES else []), "--json", "--quiet", "--help"}
         told = set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", text)) - {"--permute"}
         assert own <= told, (command, own - told)

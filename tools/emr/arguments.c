@@ -23,12 +23,16 @@ enum {
     FIT_PLEAS = 32768,
     FIT_ZIP = 65536,
     FIT_SPECTRAL = 131072,
-    FIT_PAIR = FIT_MATCH | FIT_PLEAS | FIT_ZIP, /* models side by side */
-    FIT_TASKS = FIT_REGMEAN | FIT_SPECTRAL,     /* models as tasks */
-    FIT_MERGES = FIT_PLEAS | FIT_ZIP | FIT_TASKS,
-    FIT_OUT = FIT_PAIR | FIT_TASKS | FIT_PERMUTE,                /* that write a model */
-    FIT_SPECS = FIT_PAIR | FIT_SPEC | FIT_PERMUTE | FIT_REGMEAN, /* that need a spec */
-    FIT = FIT_OUT | FIT_SPEC,
+    FIT_SURGERY = 262144,
+    FIT_COEFFICIENTS = 524288,
+    FIT_PAIR = FIT_MATCH | FIT_PLEAS | FIT_ZIP,                    /* models side by side */
+    FIT_CHANGES = FIT_SPECTRAL | FIT_COEFFICIENTS,                 /* of a base */
+    FIT_TASKS = FIT_REGMEAN | FIT_CHANGES,                         /* models as tasks */
+    FIT_MERGES = FIT_PLEAS | FIT_ZIP | FIT_REGMEAN | FIT_SPECTRAL, /* in any dtype */
+    FIT_OUT = FIT_PAIR | FIT_TASKS | FIT_PERMUTE,                  /* that write a model */
+    FIT_SPECS = FIT_PAIR | FIT_SPEC | FIT_PERMUTE | FIT_REGMEAN,   /* that need a spec */
+    FIT_MODELS = FIT_OUT | FIT_SPEC,                               /* that read models */
+    FIT = FIT_MODELS | FIT_SURGERY,
     ALL = 2047 | FIT
 };
 
@@ -341,6 +345,7 @@ static const char *const by_words[] = {"weights", "activations", "both", NULL};
 static const char *const similarity_words[] = {"inner", "correlation", NULL};
 static const char *const bias_words[] = {"mean", "fit", NULL};
 static const char *const weigh_words[] = {"models", "rows", NULL};
+static const char *const loss_words[] = {"l1", "squared", NULL};
 static const char *const target_words[] = {"ensemble", "separate", NULL};
 
 #define VALUE(function, member)             .takes_value = true, .set = function, .offset = offsetof(arguments, member)
@@ -350,7 +355,7 @@ static const char *const target_words[] = {"ensemble", "separate", NULL};
 
 static const option option_table[] = {
     {.name = "--base",
-     .commands = MERGE | APPLY | VERIFY | ADD | COMBINE | SEARCH | KINSHIP | REPORT | FIT_SPECTRAL,
+     .commands = MERGE | APPLY | VERIFY | ADD | COMBINE | SEARCH | KINSHIP | REPORT | FIT_CHANGES,
      VALUE(set_text, base)},
     {.name = "--task",
      .commands = MERGE | APPLY | ADD | DROP | COMBINE | SEARCH | KINSHIP | REPORT | FIT_TASKS,
@@ -374,7 +379,9 @@ static const option option_table[] = {
     {.name = "--methods", .commands = COMBINE, FLAG(list_methods)},
     {.name = "--config", .commands = COMBINE, VALUE(set_text, config)},
     {.name = "--set", .commands = COMBINE | SEARCH, .takes_value = true, .set = add_setting},
-    {.name = "--seed", .commands = COMBINE | SEARCH | FIT_MATCH | FIT_ZIP, VALUE(set_seed, seed)},
+    {.name = "--seed",
+     .commands = COMBINE | SEARCH | FIT_MATCH | FIT_ZIP | FIT_SURGERY,
+     VALUE(set_seed, seed)},
     {.name = "--keep", .commands = COMBINE | SEARCH, .takes_value = true, .set = add_private_glob},
     {.name = "--heads", .commands = MERGE | COMBINE | SEARCH, .takes_value = true, .set = add_head_glob},
     {.name = "--combine-heads", .commands = COMBINE | SEARCH, FLAG(combine_heads)},
@@ -432,7 +439,8 @@ static const option option_table[] = {
      .commands = MERGE | APPLY | EXPORT | ADD | COMBINE | SEARCH | KINSHIP | REPORT | FIT_OUT,
      VALUE(set_size, memory)},
     {.name = "--threads",
-     .commands = MERGE | APPLY | VERIFY | EXPORT | ADD | COMBINE | SEARCH | KINSHIP | REPORT | FIT_OUT,
+     .commands =
+         MERGE | APPLY | VERIFY | EXPORT | ADD | COMBINE | SEARCH | KINSHIP | REPORT | FIT_OUT | FIT_SURGERY,
      VALUE(set_threads, threads)},
     {.name = "--resume", .commands = MERGE | ADD, FLAG(resume)},
     {.name = "--resume-every", .commands = MERGE | ADD, VALUE(set_size, resume_every)},
@@ -440,10 +448,10 @@ static const option option_table[] = {
      .commands = MERGE | ADD | COMBINE | SEARCH | KINSHIP | FIT_SPEC | FIT_REGMEAN | FIT_PLEAS,
      FLAG(dry_run)},
     {.name = "--dequantise",
-     .commands = MERGE | APPLY | VERIFY | ADD | COMBINE | SEARCH | KINSHIP | REPORT | FIT,
+     .commands = MERGE | APPLY | VERIFY | ADD | COMBINE | SEARCH | KINSHIP | REPORT | FIT_MODELS,
      FLAG(dequantise)},
     {.name = "--no-side-files",
-     .commands = MERGE | ADD | COMBINE | SEARCH | KINSHIP | REPORT | FIT_SPECTRAL,
+     .commands = MERGE | ADD | COMBINE | SEARCH | KINSHIP | REPORT | FIT_CHANGES,
      FLAG(no_side_files)},
     {.name = "--dtype", .commands = APPLY, CHOICE(dtype, dtype_words, EMR_DTYPE_F32)},
     {.name = "--shard-size", .commands = APPLY | COMBINE | SEARCH | FIT_OUT, VALUE(set_size, shard_bytes)},
@@ -481,6 +489,16 @@ static const option option_table[] = {
     {.name = "--shrink", .commands = FIT_ZIP, VALUE(set_share, fit.shrink)},
     {.name = "--within", .commands = FIT_ZIP, VALUE(set_share, fit.within)},
     {.name = "--scale", .commands = FIT_SPECTRAL, VALUE(set_given, fit.scale)},
+    {.name = "--state", .commands = FIT_COEFFICIENTS, VALUE(set_text, fit.state)},
+    {.name = "--merged", .commands = FIT_SURGERY, VALUE(set_text, fit.merged)},
+    {.name = "--individual", .commands = FIT_SURGERY, VALUE(set_text, fit.individual)},
+    {.name = "--place", .commands = FIT_SURGERY, VALUE(set_text, fit.place)},
+    {.name = "--features", .commands = FIT_SURGERY, VALUE(set_text, fit.features)},
+    {.name = "--rank", .commands = FIT_SURGERY, COUNT(fit.rank, 65536)},
+    {.name = "--steps", .commands = FIT_SURGERY, COUNT(fit.steps, 1000000000)},
+    {.name = "--batch", .commands = FIT_SURGERY, COUNT(fit.batch, 1000000000)},
+    {.name = "--rate", .commands = FIT_SURGERY, VALUE(set_amount, fit.rate)},
+    {.name = "--loss", .commands = FIT_SURGERY, CHOICE(fit.loss, loss_words, 0)},
     {.name = "--json", .commands = ALL, FLAG(json)},
     {.name = "--quiet", .commands = ALL, FLAG(quiet)},
     {.name = "--version", .commands = ALL, FLAG(version)},
@@ -489,10 +507,11 @@ static const option option_table[] = {
 
 static unsigned command_bit(const char *name)
 {
-    static const char *const names[] = {"merge",     "apply",    "inspect",     "verify",      "export",
-                                        "add",       "drop",     "combine",     "kinship",     "search",
-                                        "report",    "fit spec", "fit match",   "fit permute", "fit regmean",
-                                        "fit pleas", "fit zip",  "fit spectral"};
+    static const char *const names[] = {"merge",     "apply",        "inspect",     "verify",
+                                        "export",    "add",          "drop",        "combine",
+                                        "kinship",   "search",       "report",      "fit spec",
+                                        "fit match", "fit permute",  "fit regmean", "fit pleas",
+                                        "fit zip",   "fit spectral", "fit surgery", "fit coefficients"};
     for (unsigned i = 0; i < sizeof names / sizeof names[0]; i++)
         if (strcmp(names[i], name) == 0)
             return 1u << i;

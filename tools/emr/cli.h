@@ -65,9 +65,11 @@ typedef struct fit_arguments {
     const char **gram_words, **pair_words, **exclude_globs;
     size_t n_gram_words, n_pair_words, n_exclude_globs;
     const char *spec, *permutation, *start, *aligned;
-    given_number balance, off_diagonal, ridge, scale, shrink, within;
+    const char *merged, *individual, *place, *features, *state;
+    given_number balance, off_diagonal, ridge, scale, shrink, within, rate;
     uint64_t random; /* a seed */
     uint32_t by, similarity, max_rounds, patience, bias, weigh, target;
+    uint32_t rank, steps, batch, loss;
     uint32_t residual, inverse, has_random; /* flags */
 } fit_arguments;
 enum { FIT_BY_DEFAULT = 0, FIT_BY_WEIGHTS = 1, FIT_BY_ACTIVATIONS = 2, FIT_BY_BOTH = 3 };

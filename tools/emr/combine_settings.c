@@ -4,7 +4,6 @@
 
 #include "combining.h"
 
-#include <fnmatch.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -116,7 +115,7 @@ emr_status apply_settings(emr_combination *c, const combine_job *j, const argume
 static bool has_match(const emr_model *model, const char *glob)
 {
     for (uint32_t i = 0; i < emr_model_n_tensors(model); i++)
-        if (fnmatch(glob, emr_tensor_name(emr_model_tensor(model, i)), 0) == 0)
+        if (emr_glob_matches(glob, emr_tensor_name(emr_model_tensor(model, i))))
             return true;
     return false;
 }

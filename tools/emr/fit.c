@@ -20,6 +20,8 @@ static const fit_command fit_commands[] = {
     {"fit pleas", "merging", "two models, A and B,", 2, 2, true, make_pleas},
     {"fit zip", "zipping", "two or more models", 2, 65536, true, make_zip},
     {"fit spectral", "merging", NULL, 0, 0, false, make_spectral},
+    {"fit coefficients", "merging", NULL, 0, 0, false, make_coefficients},
+    {"fit surgery", "fitting", NULL, 0, 0, false, make_surgery},
 };
 
 static const fit_command *find_fit_command(const char *name)
@@ -30,14 +32,23 @@ static const fit_command *find_fit_command(const char *name)
     return c;
 }
 
+/* Adapters are fitted on features, without the models. */
+static bool reads_models(const fit_command *c)
+{
+    return c->make != make_surgery;
+}
+
 static int check_files(const fit_command *c, const arguments *a)
 {
+    if (!reads_models(c) && a->n_files)
+        return complain(EXIT_USAGE, "%s: not expected here (features are given by --merged and --individual)",
+                        a->files[0]);
     if (!c->files && a->n_files)
         return complain(EXIT_USAGE, "%s: not expected here (a model is given as --task NAME=CHECKPOINT)",
                         a->files[0]);
     if (c->files && (a->n_files < c->least || a->n_files > c->most))
         return complain(EXIT_USAGE, "%s: %s must be given, not %zu", c->name, c->files, a->n_files);
-    if (!c->files && !a->n_tasks)
+    if (!c->files && reads_models(c) && !a->n_tasks)
         return complain(EXIT_USAGE, "%s: at least one --task [NAME=]CHECKPOINT is needed", c->name);
     if (a->fit.spec && a->fit.residual)
         return complain(EXIT_USAGE, "--residual: is of specs that are derived, and --spec gives one");
@@ -60,8 +71,23 @@ static int check_match_usage(const arguments *a)
     return EXIT_DONE;
 }
 
-static int check_other_usage(const arguments *a)
+static int check_surgery_usage(const arguments *a)
 {
+    if (!a->fit.merged || !a->fit.individual)
+        return complain(EXIT_USAGE, "fit surgery: features are missing: --merged FILE and --individual FILE");
+    if (!a->fit.place)
+        return complain(EXIT_USAGE, "fit surgery: --place NAME, the adapter's name, is missing");
+    if (a->fit.rate.is_given && !(a->fit.rate.value > 0))
+        return complain(EXIT_USAGE, "--rate: must be above 0");
+    if (!a->output)
+        return complain(EXIT_USAGE, "fit surgery: -o OUT is missing");
+    return EXIT_DONE;
+}
+
+static int check_other_usage(const fit_command *c, const arguments *a)
+{
+    if ((c->make == make_spectral || c->make == make_coefficients) && !a->base)
+        return complain(EXIT_USAGE, "%s: --base CHECKPOINT is missing", a->command);
     if (strcmp(a->command, "fit permute") == 0 && !a->fit.permutation == !a->fit.has_random)
         return complain(EXIT_USAGE,
                         "fit permute: either --permutation FILE or --random SEED says how units are ordered");
@@ -69,11 +95,11 @@ static int check_other_usage(const arguments *a)
         return complain(EXIT_USAGE, "fit regmean: each task needs --gram NAME=FILE");
     if (strcmp(a->command, "fit zip") == 0 && a->fit.balance.is_given && !a->fit.n_gram_words)
         return complain(EXIT_USAGE, "--balance: is between weights and a gram: --gram FILE is missing");
-    if (strcmp(a->command, "fit spectral") == 0 && !a->base)
-        return complain(EXIT_USAGE, "fit spectral: --base CHECKPOINT is missing");
     if (strcmp(a->command, "fit spectral") == 0 &&
         (!a->method || (strcmp(a->method, "tsv_m") != 0 && strcmp(a->method, "iso_c") != 0)))
         return complain(EXIT_USAGE, "fit spectral: --method tsv_m or --method iso_c is needed");
+    if (c->make == make_coefficients && !a->fit.state)
+        return complain(EXIT_USAGE, "fit coefficients: --state FILE, what was learned, is missing");
     if (!a->output && !a->dry_run)
         return complain(EXIT_USAGE, "%s: -o OUT is missing", a->command);
     return EXIT_DONE;
@@ -83,7 +109,9 @@ static int check_usage(const fit_command *c, const arguments *a)
 {
     int exit_status = check_files(c, a);
     if (!exit_status)
-        exit_status = c->make == make_match ? check_match_usage(a) : check_other_usage(a);
+        exit_status = c->make == make_match     ? check_match_usage(a)
+                      : c->make == make_surgery ? check_surgery_usage(a)
+                                                : check_other_usage(c, a);
     if (!exit_status && a->output && to_standard_output(a) && ((a->json && !a->dry_run) || a->shard_bytes))
         exit_status = complain(EXIT_USAGE, "%s: -o - goes with neither --json nor --shard-size", a->command);
     return exit_status ? exit_status : check_fit_places(a);
@@ -91,7 +119,7 @@ static int check_usage(const fit_command *c, const arguments *a)
 
 static emr_status make_output(fit_job *j, const fit_command *c, const arguments *a, emr_error *error)
 {
-    emr_status status = open_fit_models(j, a, error);
+    emr_status status = reads_models(c) ? open_fit_models(j, a, error) : EMR_OK;
     if (!status && c->needs_spec)
         status = open_fit_spec(j, a, error);
     if (!status)

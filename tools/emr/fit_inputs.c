@@ -204,11 +204,14 @@ emr_status open_fit_permutation(emr_permutation **permutation, const fit_job *j,
 /* Whatever `a->output` is. */
 static int check_output_place(const arguments *a)
 {
-    const char *const others[] = {a->fit.spec, a->fit.permutation, a->fit.start};
+    static const char *const what[] = {"the spec",           "the permutation",    "the permutation",
+                                       "a file of features", "a file of features", "the state"};
+    const char *const others[] = {a->fit.spec,   a->fit.permutation, a->fit.start,
+                                  a->fit.merged, a->fit.individual,  a->fit.state};
     int exit_status = check_places(a);
     for (size_t i = 0; !exit_status && i < sizeof others / sizeof others[0]; i++)
         if (others[i])
-            exit_status = check_input_place(a, others[i], i ? "the permutation" : "the spec");
+            exit_status = check_input_place(a, others[i], what[i]);
     for (size_t i = 0; !exit_status && i < a->fit.n_gram_words; i++) {
         const char *equals = a->n_tasks ? strchr(a->fit.gram_words[i], '=') : NULL;
         exit_status = check_input_place(a, equals ? equals + 1 : a->fit.gram_words[i], "a gram");
@@ -247,5 +250,4 @@ void close_fit(fit_job *j, const arguments *a)
         close_merge_models(&j->inputs, a);
     free(j->grams);
     free(j->layers);
-    free(j->exclude);
 }

@@ -1,9 +1,8 @@
-/* fit_merge.c - `emr fit regmean`, `pleas`, `zip` and `spectral`: one model out of several. */
+/* fit_merge.c - `emr fit regmean`, `pleas`, `zip`, `spectral` and `coefficients`: one model out of several. */
 #define _POSIX_C_SOURCE 200809L
 
 #include "fitting.h"
 
-#include <fnmatch.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -16,39 +15,7 @@ static emr_resources solving_resources(const fit_job *j)
     return resources;
 }
 
-/* --- What is left out, and what is solved ----------------------------------------------------------------- */
-
-static bool is_excluded(const fit_job *j, const char *name)
-{
-    for (uint32_t i = 0; i < j->n_exclude; i++)
-        if (strcmp(j->exclude[i], name) == 0)
-            return true;
-    return false;
-}
-
-static emr_status exclude_tensors(fit_job *j, const arguments *a, emr_error *error)
-{
-    const emr_model *first = j->models[0];
-    const uint32_t n = emr_model_n_tensors(first);
-    j->exclude = calloc((size_t)n + 1, sizeof *j->exclude);
-    if (!j->exclude)
-        return EMR_ENOMEM;
-    for (size_t g = 0; g < a->fit.n_exclude_globs; g++) {
-        bool is_used = false;
-        for (uint32_t i = 0; i < n; i++) {
-            const char *name = emr_tensor_name(emr_model_tensor(first, i));
-            if (side_file_name(name) || fnmatch(a->fit.exclude_globs[g], name, 0) != 0)
-                continue;
-            is_used = true;
-            if (!is_excluded(j, name))
-                j->exclude[j->n_exclude++] = name;
-        }
-        if (!is_used)
-            return fail_with(error, EMR_EINVAL, emr_model_name(first),
-                             "--exclude: '%.300s' matches no tensor", a->fit.exclude_globs[g]);
-    }
-    return EMR_OK;
-}
+/* --- What is solved --------------------------------------------------------------------------------------- */
 
 static bool has_rows(const fit_job *j, const char *site)
 {
@@ -88,8 +55,7 @@ static emr_status select_layers(fit_job *j, emr_error *error)
     for (uint32_t i = 0; i < n; i++) {
         emr_fit_layer *layer = &j->layers[j->n_layers];
         *layer = EMR_INIT(emr_fit_layer);
-        if (emr_permutation_spec_get_layer(j->spec, i, layer) == EMR_OK && has_rows(j, layer->site) &&
-            !is_excluded(j, layer->weight))
+        if (emr_permutation_spec_get_layer(j->spec, i, layer) == EMR_OK && has_rows(j, layer->site))
             j->n_layers++;
     }
     return check_solved(j, error);
@@ -101,9 +67,7 @@ emr_status make_regmean(fit_job *j, const arguments *a, emr_error *error)
 {
     const emr_resources resources = solving_resources(j);
     double *coefficients = calloc(a->n_tasks, sizeof *coefficients);
-    emr_status status = coefficients ? exclude_tensors(j, a, error) : EMR_ENOMEM;
-    if (!status)
-        status = select_layers(j, error);
+    emr_status status = coefficients ? select_layers(j, error) : EMR_ENOMEM;
     for (size_t i = 0; !status && i < a->n_tasks; i++)
         coefficients[i] = a->tasks[i].has_weight ? a->tasks[i].weight : 1;
     const emr_regmean_options options = {.size = sizeof options,
@@ -112,13 +76,13 @@ emr_status make_regmean(fit_job *j, const arguments *a, emr_error *error)
                                          .grams = (const emr_gram *const *)j->grams,
                                          .coefficients = coefficients,
                                          .layers = j->layers,
-                                         .exclude = j->exclude,
+                                         .exclude = a->fit.exclude_globs,
                                          .off_diagonal = a->fit.off_diagonal.value,
                                          .use_off_diagonal = a->fit.off_diagonal.is_given,
                                          .ridge = a->fit.ridge.value,
                                          .n_models = (uint32_t)a->n_tasks,
                                          .n_layers = j->n_layers,
-                                         .n_exclude = j->n_exclude,
+                                         .n_exclude = (uint32_t)a->fit.n_exclude_globs,
                                          .bias = a->fit.bias,
                                          .scale = a->fit.weigh,
                                          .dtype = a->dtype};
@@ -159,7 +123,7 @@ static emr_status apply_pairs(const fit_job *j, const char *word, emr_pleas_widt
         return fail_with(error, EMR_EINVAL, NULL, "--pairs: '%.300s' must be GROUP=NUMBER or GROUP=SHARE%%",
                          word);
     for (uint32_t i = 0; !status && emr_permutation_spec_get_group(j->spec, i, &group) == EMR_OK; i++) {
-        if (!group.n_units || group.n_blocks > 1 || fnmatch(glob, group.name, 0) != 0)
+        if (!group.n_units || group.n_blocks > 1 || !emr_glob_matches(glob, group.name))
             continue;
         is_used = true;
         if (!read_pairs(equals + 1, group.n_units, &widths[i].n_merged))
@@ -214,19 +178,17 @@ emr_status make_pleas(fit_job *j, const arguments *a, emr_error *error)
     emr_pleas_options options = {.size = sizeof options,
                                  .resources = &resources,
                                  .gram = j->n_grams ? j->grams[0] : NULL,
+                                 .exclude = a->fit.exclude_globs,
                                  .ridge = a->fit.ridge.value,
+                                 .n_exclude = (uint32_t)a->fit.n_exclude_globs,
                                  .target = a->fit.target,
                                  .dtype = a->dtype};
     emr_status status = take_widths(j, a, &widths, &options.n_widths, error);
-    if (!status)
-        status = exclude_tensors(j, a, error);
     if (!status)
         status = select_layers(j, error);
     if (!status)
         status = take_permutation(j, a, error);
     options.widths = widths;
-    options.exclude = j->exclude;
-    options.n_exclude = j->n_exclude;
     options.permutation = j->permutation;
     if (!status)
         status = emr_pleas_open_model(j->spec, j->models[0], j->models[1], &options, &j->merged, error);
@@ -273,4 +235,40 @@ emr_status make_spectral(fit_job *j, const arguments *a, emr_error *error)
         .method = strcmp(a->method, "iso_c") == 0 ? EMR_SPECTRAL_METHOD_ISO_C : EMR_SPECTRAL_METHOD_TSV_M,
         .dtype = a->dtype};
     return emr_spectral_open_model(&options, &j->merged, error);
+}
+
+/* --- Coefficients that were learned ----------------------------------------------------------------------- */
+
+/* The tasks are found by their names. */
+static emr_status open_merged(fit_job *j, const arguments *a, const emr_model *state, emr_error *error)
+{
+    emr_resources resources = j->inputs.session.resources; /* with its progress: of trimmed task vectors */
+    const char **names = calloc(a->n_tasks, sizeof *names);
+    emr_coefficients *coefficients = NULL;
+    resources.memory_bytes /= 2;
+    for (size_t i = 0; names && i < a->n_tasks; i++)
+        names[i] = a->tasks[i].name;
+    const emr_coefficients_options options = {.size = sizeof options,
+                                              .resources = &resources,
+                                              .base = j->inputs.base,
+                                              .tasks = (const emr_model *const *)j->models,
+                                              .names = names,
+                                              .state = state,
+                                              .n_tasks = (uint32_t)a->n_tasks};
+    emr_status status = names ? emr_coefficients_create(&coefficients, &options, error) : EMR_ENOMEM;
+    if (!status)
+        status = emr_coefficients_open_model(coefficients, &j->merged, error);
+    emr_coefficients_destroy(&coefficients);
+    free(names);
+    return status;
+}
+
+emr_status make_coefficients(fit_job *j, const arguments *a, emr_error *error)
+{
+    emr_model *state;
+    emr_status status = emr_checkpoint_open(&state, a->fit.state, NULL, error);
+    if (!status)
+        status = open_merged(j, a, state, error);
+    emr_model_destroy(&state);
+    return status;
 }

@@ -77,6 +77,15 @@ static bool is_solved(const fit_job *j, const arguments *a, const char *name)
     return false;
 }
 
+/* Layers that were not left out. */
+static uint32_t count_solved(const fit_job *j)
+{
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < j->n_layers; i++)
+        n += emr_model_find_tensor(j->merged, j->layers[i].weight) != NULL;
+    return n;
+}
+
 static const char *action_of(const fit_job *j, const arguments *a, const emr_tensor *t)
 {
     return is_solved(j, a, emr_tensor_name(t))       ? "solve"
@@ -119,6 +128,23 @@ static void print_match(const fit_job *j, const arguments *a)
     printf(": %.6g\n", j->match.value);
 }
 
+/* "fitted", where something was. */
+static void add_surgery_json(json_t *root, const fit_job *j)
+{
+    if (j->surgery.n_steps)
+        json_object_set_new(root, "fitted",
+                            json_pack("{s:I, s:I, s:f, s:f}", "samples", (json_int_t)j->n_samples, "steps",
+                                      (json_int_t)j->surgery.n_steps, "loss_before", j->surgery.loss_before,
+                                      "loss_after", j->surgery.loss_after));
+}
+
+static void print_surgery(const fit_job *j, const arguments *a)
+{
+    if (j->surgery.n_steps && !a->quiet)
+        printf("%llu steps on %zu samples: loss %.6g, before %.6g\n", (unsigned long long)j->surgery.n_steps,
+               j->n_samples, j->surgery.loss_after, j->surgery.loss_before);
+}
+
 static bool is_solving(const arguments *a)
 {
     return strcmp(a->command, "fit regmean") == 0 || strcmp(a->command, "fit pleas") == 0;
@@ -151,7 +177,7 @@ int print_fit_plan(const fit_job *j, const arguments *a)
     char text[32];
     print_tensors(j, a);
     print_match(j, a);
-    printf("%u tensors, %u layers solved; writes %s\n", size.n_tensors, j->n_layers,
+    printf("%u tensors, %u layers solved; writes %s\n", size.n_tensors, count_solved(j),
            size_text(size.bytes, text));
     return EXIT_DONE;
 }
@@ -163,6 +189,7 @@ static json_t *report_json(const fit_job *j, const arguments *a, json_t *written
     if (is_solving(a))
         json_object_set_new(root, "tensors", tensors_json(j, a)); /* in place of their number */
     add_match_json(root, j);
+    add_surgery_json(root, j);
     if (j->aligned) {
         const model_size other = measure_model(j->aligned);
         arguments second = *a;
@@ -181,8 +208,10 @@ int print_fit_report(const fit_job *j, const arguments *a, json_t *written, json
     const model_size size = measure_model(j->merged);
     arguments second = *a;
     second.output = a->fit.aligned;
-    if (!a->output || !to_standard_output(a))
+    if (!a->output || !to_standard_output(a)) {
         print_match(j, a);
+        print_surgery(j, a);
+    }
     if (a->output)
         print_written(&size, a, written);
     if (j->aligned) {

@@ -4,12 +4,14 @@
 
 #include "cli.h"
 
+#include <emr/fit/coefficients.h>
 #include <emr/fit/gram.h>
 #include <emr/fit/match.h>
 #include <emr/fit/permutation.h>
 #include <emr/fit/pleas.h>
 #include <emr/fit/regmean.h>
 #include <emr/fit/spectral.h>
+#include <emr/fit/surgery.h>
 #include <emr/fit/zip.h>
 
 typedef struct fit_job {
@@ -22,12 +24,12 @@ typedef struct fit_job {
     emr_permutation *permutation; /* that was read, made or found */
     emr_fit_layer *layers;        /* those that are solved */
     uint32_t n_layers;
-    const char **exclude; /* names */
-    uint32_t n_exclude;
-    emr_match_report match; /* n_groups 0: nothing was matched */
-    emr_model *merged;      /* what comes out */
-    emr_model *configured;  /* the same with another config.json, or NULL */
-    emr_model *aligned;     /* match: for --aligned */
+    emr_match_report match;     /* n_groups 0: nothing was matched */
+    emr_surgery_report surgery; /* n_steps 0: nothing was fitted */
+    size_t n_samples;           /* that it was fitted on */
+    emr_model *merged;          /* what comes out */
+    emr_model *configured;      /* the same with another config.json, or NULL */
+    emr_model *aligned;         /* match: for --aligned */
 } fit_job;
 
 /* What was read (fit_inputs.c). */
@@ -49,6 +51,8 @@ emr_status make_regmean(fit_job *j, const arguments *a, emr_error *error);
 emr_status make_pleas(fit_job *j, const arguments *a, emr_error *error);
 emr_status make_zip(fit_job *j, const arguments *a, emr_error *error);
 emr_status make_spectral(fit_job *j, const arguments *a, emr_error *error);
+emr_status make_coefficients(fit_job *j, const arguments *a, emr_error *error);
+emr_status make_surgery(fit_job *j, const arguments *a, emr_error *error);
 
 /* B's units matched with A's, with these options. */
 emr_status find_permutation(fit_job *j, const emr_match_options *options, emr_error *error);

@@ -14,6 +14,9 @@ static const char overview[] =
     "  emr fit zip A B [...] [--gram G] -o OUT             the most similar units of all models put "
     "together\n"
     "  emr fit spectral --method tsv_m|iso_c --base BASE --task ... -o OUT  whole matrices, without samples\n"
+    "  emr fit coefficients --base BASE --task ... --state S -o OUT  what AdaMerging learned, as a "
+    "checkpoint\n"
+    "  emr fit surgery --merged X --individual Z --place NAME -o OUT  an adapter behind a merged model\n"
     "\n"
     "A gram G (.safetensors) has second moments of a model's activations, which a host collected with "
     "libemr-fit\n"
@@ -167,6 +170,46 @@ static const char spectral_help[] =
     "  --tasks, --rename, --no-side-files\n"
     "                                  as with emr merge\n" DTYPE_OPTION OUT_OPTIONS;
 
+static const char coefficients_help[] =
+    "emr fit coefficients --base CHECKPOINT --task NAME=CHECKPOINT [--task ...] --state STATE.safetensors "
+    "-o OUT.safetensors|DIR/\n"
+    "\n"
+    "Writes the merged model of coefficients that were learned (AdaMerging), in C or in Python, and saved: "
+    "the base and\n"
+    "each task's change to it times its coefficients. The state says which tensors that are; all others are "
+    "the base's,\n"
+    "as are the files beside the weights.\n"
+    "\n"
+    "  --state FILE                    as emr_coefficients_open_state or Coefficients.save gave it\n"
+    "  --task NAME=CHECKPOINT          all tasks of the state, by the names that they had there; in another "
+    "order sums\n"
+    "                                  are rounded otherwise\n"
+    "  --tasks, --rename, --no-side-files\n"
+    "                                  as with emr merge\n" OUT_OPTIONS;
+
+static const char surgery_help[] =
+    "emr fit surgery --merged X.safetensors --individual Z.safetensors --place NAME -o OUT.safetensors\n"
+    "\n"
+    "Surgery: fits an adapter y = x - U relu(D x), which brings features of a merged model nearer to a "
+    "task's "
+    "own.\n"
+    "OUT has D as NAME.down.weight and U as NAME.up.weight, in F32.\n"
+    "\n"
+    "  --merged FILE                   features x of the merged model\n"
+    "  --individual FILE               features z of the task's own model, of the same samples in the same "
+    "order\n"
+    "  --features TENSOR               which tensor of both files: floats of [..., width] (features)\n"
+    "  --place NAME                    the adapter's name: TASK.final, TASK.block.0\n"
+    "  --rank N                        of the adapter (16)\n"
+    "  --steps N                       of Adam (1000)\n"
+    "  --batch N                       samples in a step (16)\n"
+    "  --rate X                        learning rate (0.001)\n"
+    "  --loss l1|squared               mean of |y - z| (l1), or of its square\n"
+    "  --seed N                        of D and of the samples' order (0)\n"
+    "  --threads N                     (all online processors)\n"
+    "  --force                         overwrite the output\n"
+    "  --json, --quiet, --help\n";
+
 const char *fit_help(const char *command)
 {
     static const struct {
@@ -180,6 +223,8 @@ const char *fit_help(const char *command)
         {"fit pleas", pleas_help},
         {"fit zip", zip_help},
         {"fit spectral", spectral_help},
+        {"fit coefficients", coefficients_help},
+        {"fit surgery", surgery_help},
     };
     for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++)
         if (strcmp(texts[i].command, command) == 0)

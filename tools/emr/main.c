@@ -64,12 +64,13 @@ static const struct {
     const char *name;
     int (*run)(const arguments *a);
 } commands[] = {
-    {"merge", command_merge},     {"apply", command_apply},     {"inspect", command_inspect},
-    {"verify", command_verify},   {"export", command_export},   {"add", command_add},
-    {"drop", command_drop},       {"combine", command_combine}, {"search", command_search},
-    {"kinship", command_kinship}, {"report", command_report},   {"fit spec", command_fit},
-    {"fit match", command_fit},   {"fit permute", command_fit}, {"fit regmean", command_fit},
-    {"fit pleas", command_fit},   {"fit zip", command_fit},     {"fit spectral", command_fit},
+    {"merge", command_merge},     {"apply", command_apply},          {"inspect", command_inspect},
+    {"verify", command_verify},   {"export", command_export},        {"add", command_add},
+    {"drop", command_drop},       {"combine", command_combine},      {"search", command_search},
+    {"kinship", command_kinship}, {"report", command_report},        {"fit spec", command_fit},
+    {"fit match", command_fit},   {"fit permute", command_fit},      {"fit regmean", command_fit},
+    {"fit pleas", command_fit},   {"fit zip", command_fit},          {"fit spectral", command_fit},
+    {"fit surgery", command_fit}, {"fit coefficients", command_fit},
 };
 
 enum { N_COMMANDS = sizeof commands / sizeof commands[0] };

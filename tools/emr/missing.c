@@ -1,9 +1,5 @@
 /* missing.c - what --on-missing let pass: tensors of the base that tasks lack. */
-#define _POSIX_C_SOURCE 200809L
-
 #include "cli.h"
-
-#include <fnmatch.h>
 
 /* The next of the base's tensors, from the i-th of the plan on, that a task lacks; NULL: no more. */
 static const char *next_missing(const merge_job *j, size_t task, uint32_t *i, emr_plan_tensor *t)
@@ -27,7 +23,7 @@ json_t *missing_json(const merge_job *j, size_t task)
 static bool matches_any(const char *const *globs, size_t n, const char *name)
 {
     for (size_t i = 0; i < n; i++)
-        if (fnmatch(globs[i], name, 0) == 0)
+        if (emr_glob_matches(globs[i], name))
             return true;
     return false;
 }

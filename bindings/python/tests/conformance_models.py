@@ -16,6 +16,7 @@ from conformance_support import (
     f32,
     floats_as,
     new_array,
+    number,
     option,
     shape_of,
 )
@@ -159,6 +160,16 @@ class Models:
                 [of(libemr.layer_of(n)), libemr.kind_of(n), of(libemr.adapters.rank_dimension(n))]
                 for n in s["names"]
             ]
+        }
+
+    def globs(self, s):
+        return {"matches": [int(libemr.glob_matches(glob, name)) for glob, name in s["globs"]]}
+
+    def elementary(self, s):
+        values = [float(v) for v in s["values"]]
+        return {
+            "exp": [number(libemr.elementary.exp(v)) for v in values],
+            "log": [number(libemr.elementary.log(v)) for v in values],
         }
 
     def constants(self, s):

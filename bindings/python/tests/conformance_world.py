@@ -22,6 +22,8 @@ agree: models differ
 convert: from to count seed
 quantise: type count seed
 names: names
+globs: globs
+elementary: values
 constants:
 save: model path shard_bytes replace dtype
 load: model path map dequantise side_files

@@ -1,4 +1,5 @@
-"""test_cookbook.py - the snippets of docs/cookbook.md and README.md, each run in a folder of its own."""
+"""test_cookbook.py - the snippets of docs/cookbook.md, docs/fitting.md and README.md, each run in a folder of
+its own."""
 
 import functools
 import http.server
@@ -16,7 +17,7 @@ import pytest
 import libemr
 
 ROOT = pathlib.Path(__file__).parents[3]
-PAGES = [ROOT / "docs" / "cookbook.md", ROOT / "README.md"]
+PAGES = [ROOT / "docs" / "cookbook.md", ROOT / "docs" / "fitting.md", ROOT / "README.md"]
 TASKS = ("french", "german")
 MAKE_THE_BUNDLE = ("", "Merge folders from the hub")  # these recipes begin without all.emr
 
@@ -137,7 +138,7 @@ def run_shell(code):
 
 def expect_packages(code):
     for package in ("torch", "transformers", "tqdm"):
-        if re.search(rf"^(from|import) (libemr\.)?{package}\b", code, re.M):
+        if re.search(rf"^(from|import) (libemr\.(fit\.)?)?{package}\b", code, re.M):
             pytest.importorskip(package)
 
 

@@ -115,6 +115,26 @@ def test_switched_weights_are_applied_weights(kind, dtype, monkeypatch):
     assert net.head.weight is net.embed.weight
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("kind", KINDS, ids=str)
+def test_switched_weights_on_a_device_are_applied_weights(kind, dtype, monkeypatch):
+    monkeypatch.setattr(planes_module, "PIECE", 1 << 14)
+    net, base, tasks = network(dtype)
+    bundle = libemr.merge(
+        base, tasks, modulator=kind, unified_dtype="BF16" if dtype == torch.bfloat16 else None
+    ).bundle
+    net.cuda()
+    pointers = {name: tensor.data_ptr() for name, tensor in net.state_dict().items()}
+    with libemr.torch.Switcher(net, bundle, base) as switcher:
+        for task in ("french", "german", "french"):
+            switcher.switch(task)
+            same({name: w.cpu() for name, w in state(net).items()}, applied(bundle, base, task))
+        switcher.switch(None)
+        same({name: w.cpu() for name, w in state(net).items()}, base)
+    assert {name: tensor.data_ptr() for name, tensor in net.state_dict().items()} == pointers
+
+
 @pytest.mark.parametrize("planes", [False, True])
 def test_a_module_in_another_type(planes):
     """Weights are rounded once, from F32."""

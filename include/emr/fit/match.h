@@ -72,7 +72,8 @@ EMR_API emr_status emr_match(const emr_permutation_spec *spec, const emr_model *
                              const emr_match_options *options, emr_permutation **permutation,
                              emr_match_report *report, emr_error *error);
 
-/* The assignment with the largest sum: row i goes with column column_of_row[i] of an n x n matrix, row by row. */
+/* The assignment with the largest sum: row i goes with column column_of_row[i] of an n x n matrix, row by row.
+ * EMR_ENONFINITE: a similarity is not finite, or they are so far apart that their sums would not be. */
 EMR_API emr_status emr_assign(const double *similarity, size_t n, uint32_t *column_of_row,
                               const emr_allocator *allocator, emr_error *error);
 

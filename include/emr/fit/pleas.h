@@ -51,8 +51,8 @@ typedef struct emr_pleas_options {
     const emr_gram *
         gram; /* of two models; NULL: layers are merged, and not solved. Layers whose site it lacks are not either */
     const emr_pleas_width *widths; /* groups that are named are merged that far, others whole */
-    const char *const *exclude;    /* names of tensors that the merged model lacks */
-    double ridge;                  /* at least 0 */
+    const char *const *exclude; /* globs of tensors that the merged model lacks, as in emr_regmean_options */
+    double ridge;               /* at least 0 */
     uint32_t n_widths;
     uint32_t n_exclude;
     emr_pleas_target target;
@@ -64,7 +64,7 @@ EMR_BEGIN_DECLS
 /* The merged model: A's tensors in A's order, those of partly merged groups with other shapes. Running statistics of
  * BatchNorm are averaged like weights: measure them anew, or take emr_gram_output_moments.
  * - EMR_EMISMATCH: a model or the gram does not fit the spec, or A and B differ in shapes.
- * - EMR_ENOTFOUND: there is no such group. EMR_EINVAL: a value out of its range.
+ * - EMR_ENOTFOUND: there is no such group. EMR_EINVAL: a value out of its range, a glob that matches no tensor.
  * - EMR_EUNSUPPORTED: part of a group of heads, or of one with blocks.
  * - EMR_ELIMIT when a tensor is read: memory_bytes has no room for its layer. */
 EMR_API emr_status emr_pleas_open_model(const emr_permutation_spec *spec, const emr_model *a,

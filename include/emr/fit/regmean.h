@@ -55,8 +55,9 @@ typedef struct emr_regmean_options {
     const emr_gram *const *grams; /* one for each, of one model each */
     const double *coefficients;   /* c_m, at least 0; NULL: 1 / n_models */
     const emr_fit_layer *layers;
-    const char *const
-        *exclude; /* names of tensors that the merged model lacks: heads of different labels, say */
+    /* Globs (emr_glob_matches) of tensors that the merged model lacks, such as heads of different labels. Each matches at
+     * least one of the first model's. Layers of such weights are passed over; side files (checkpoint.h) stay. */
+    const char *const *exclude;
     double
         off_diagonal; /* a, from 0 to 1, with use_off_diagonal; else 0.9. Published settings go from 0.1 to 1 */
     double ridge;     /* times the diagonal, added to it; at least 0 */
@@ -76,7 +77,7 @@ EMR_BEGIN_DECLS
  * - EMR_EMISMATCH, naming model and tensor: one that a model lacks or has in another shape; a layer whose inputs are not
  *   its site's width; a site that a gram lacks or has no rows of.
  * - EMR_ENOTFOUND: a layer's tensor is absent. EMR_EINVAL: a gram of several models, a value out of its range, a tensor
- *   in two layers.
+ *   in two layers, a glob that matches no tensor.
  * - Solving the layers of a site takes, with d inputs and `out` outputs of all its layers, (d^2 + 4 d * 24 + 3 d * out) * 8
  *   bytes; the results of two sites stay. EMR_ELIMIT when a tensor is read: memory_bytes has no room for it.
  * - Reading is concurrent. emr_checkpoint_write solves with all of its threads; threads that read one site at the same time

@@ -12,7 +12,7 @@ subclass of `libemr.Error`."""
 
 from __future__ import annotations
 
-from . import adapters, blocks
+from . import adapters, blocks, elementary, fit
 from ._native import decode as _decode
 from ._native import filled as _filled
 from ._native import lib as _lib
@@ -37,6 +37,7 @@ from .errors import (
     OutOfOrder,
     Unsupported,
 )
+from .fit import Coefficients, Ensemble, Gram, Surgery
 from .heads import HEAD_GROUPS, HeadGroup, Heads, group_softmax, groups_of
 from .infos import Features, Modulation
 from .infos import record as _record
@@ -44,6 +45,7 @@ from .merge import Merge, Report, SinkPart, merge
 from .method import Chunk, Cut, Method, MethodInfo, MethodTensor, Parameter, Stage, methods
 from .model import Model, Pushed, Tensor
 from .modulator import Modulator, multiply
+from .policy import glob_matches
 from .resources import Pool
 from .search import Candidate, Search, SearchResult, Trial, trial_values, trials
 from .session import Destination, Part, Prepared, Session, SessionInfo
@@ -51,13 +53,14 @@ from .statistics import Group, Moments, Statistics, kind_of, kinship, kinship_me
 
 # fmt: off
 __all__ = [
-    "Array", "Bundle", "Canceled", "Candidate", "Chunk", "Combination", "CorruptData", "Cut", "DType",
-    "Destination", "Error", "Exists", "Features", "FormatError", "Group", "HEAD_GROUPS", "HeadGroup", "Heads",
-    "IOFailed", "InvalidArgument", "LimitExceeded", "Merge", "Method", "MethodInfo", "MethodTensor",
-    "Mismatch", "Model", "Modulation", "Modulator", "Moments", "NewerVersion", "NonFinite", "NotFound",
-    "OutOfMemory", "OutOfOrder", "Parameter", "Part", "Pool", "Prepared", "Pushed", "Report", "Search",
-    "SearchResult", "Session", "SessionInfo", "SinkPart", "Stage", "Statistics", "Task", "Tensor", "Trial",
-    "Unsupported", "adapters", "blocks", "combine", "convert", "features", "group_softmax", "groups_of",
+    "Array", "Bundle", "Canceled", "Candidate", "Chunk", "Coefficients", "Combination", "CorruptData",
+    "Cut", "DType", "Destination", "Ensemble", "Error", "Exists", "Features", "FormatError", "Gram",
+    "Group", "HEAD_GROUPS", "HeadGroup", "Heads", "IOFailed", "InvalidArgument", "LimitExceeded", "Merge",
+    "Method", "MethodInfo", "MethodTensor", "Mismatch", "Model", "Modulation", "Modulator", "Moments",
+    "NewerVersion", "NonFinite", "NotFound", "OutOfMemory", "OutOfOrder", "Parameter", "Part", "Pool",
+    "Prepared", "Pushed", "Report", "Search", "SearchResult", "Session", "SessionInfo", "SinkPart",
+    "Stage", "Statistics", "Surgery", "Task", "Tensor", "Trial", "Unsupported", "adapters", "blocks",
+    "combine", "convert", "elementary", "features", "fit", "glob_matches", "group_softmax", "groups_of",
     "kind_of", "kinship", "kinship_mean", "layer_of", "merge", "methods", "multiply", "trial_values",
     "trials", "version_info",
 ]

@@ -5,13 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Union
 
-from ._native import Arena, choice
+from ._native import Arena, choice, encode, lib
 from .dtypes import DType
 from .infos import Modulation
 
-__all__ = ["ModulationLike", "modulation_of", "policy_of"]
+__all__ = ["ModulationLike", "glob_matches", "modulation_of", "policy_of"]
 
 ModulationLike = Union[str, Modulation]
+
+
+def glob_matches(glob: str, name: str) -> bool:
+    """Whether a glob, as `private` and others are, matches the whole name: "*", "?", "[a-z]", "[!a-z]", "\\\\"."""
+    return bool(lib.emr_glob_matches(encode(glob), encode(name)))
 
 
 def policy_of(

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, Optional, Union
 
 from ._native import Arena, Handle, callback, create, ffi, lib
 
-__all__ = ["Memory", "Pool", "Progress", "Resources", "Threads", "memory_bytes"]
+__all__ = ["Following", "Memory", "Pool", "Progress", "Resources", "Threads", "memory_bytes"]
 
 Progress = Optional[Union[Callable[[int, int], Any], Any]]
 Memory = Union[int, str, None]
@@ -97,6 +98,25 @@ class _Follower:
 def follower(progress: Progress) -> Callable[[int, int], None]:
     """What calls `progress` with (done, total), whatever it is."""
     return _Follower(progress).follow
+
+
+class Following:
+    """The progress of a handle, which is followed by what `by` is given while a `with` lasts."""
+
+    def __init__(self) -> None:
+        self._follow: Callable[[int, int], None] | None = None
+
+    def __call__(self, done: int, total: int) -> None:
+        if self._follow is not None:
+            self._follow(done, total)
+
+    @contextmanager
+    def by(self, progress: Progress) -> Iterator[None]:
+        self._follow = follower(progress)
+        try:
+            yield
+        finally:
+            self._follow = None
 
 
 def n_threads(threads: Threads) -> int:

@@ -45,6 +45,8 @@ class Destination:
         out: an array; or None, with `write`.
         write: a function that is given the weights part by part, in order: for a device, or to convert them.
         staging: weights in a part, at most. A million keep all processors busy.
+        buffer: with `write`, an array that parts lie in, such as pinned memory, of as many bytes at least;
+            None: memory of its own.
         first: the weight with which it begins.
         count: how many there are; None: what fits into `out`, or all.
         dtype: of the weights; None: that of `out`, or of the tensor.
@@ -55,6 +57,7 @@ class Destination:
     out: Any = None
     write: Callable[[Part], None] | None = None
     staging: int = 1 << 20
+    buffer: Any = None
     first: int = 0
     count: int | None = None
     dtype: DTypeLike | None = None
@@ -111,7 +114,7 @@ class Prepared:
         if at.write is not None:
             room = n_bytes_of(at.staging, dtype or DType.F64, at.blocks)
             weights.update(
-                data=self._arena.new("char[]", room),
+                data=self._buffer(name, at.buffer, room),
                 staging=at.staging,
                 count=at.count or 0,
                 write=write_part,
@@ -130,6 +133,14 @@ class Prepared:
             raise ValueError(f"tensor '{name}': its array has room for {room} elements, of {count}")
         weights.update(data=target.pointer, count=count)
         return weights
+
+    def _buffer(self, name: str, buffer: Any, n_bytes: int) -> Any:
+        if buffer is None:
+            return self._arena.new("char[]", n_bytes)
+        memory = self._arena.keep(view(buffer, writable=True, what=f"the buffer for tensor '{name}'"))
+        if memory.nbytes < n_bytes:
+            raise ValueError(f"tensor '{name}': its buffer has {memory.nbytes} bytes, parts up to {n_bytes}")
+        return memory.pointer
 
 
 class TaskNumbers:

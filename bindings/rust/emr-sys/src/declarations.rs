@@ -1637,6 +1637,7 @@ extern "C" {
         n: usize,
         words: *mut u32,
     );
+    pub fn emr_glob_matches(glob: *const c_char, name: *const c_char) -> c_int;
     pub fn emr_combination_create(
         combination: *mut *mut emr_combination,
         options: *const emr_combination_options,
@@ -1677,6 +1678,8 @@ extern "C" {
         model: *mut *mut emr_model,
         error: *mut emr_error,
     ) -> emr_status;
+    pub fn emr_exp(x: f64) -> f64;
+    pub fn emr_log(x: f64) -> f64;
     pub fn emr_heads_create(
         heads: *mut *mut emr_heads,
         options: *const emr_heads_options,

@@ -19,6 +19,7 @@ mod call;
 mod checkpoint;
 mod combine;
 mod dtype;
+mod elementary;
 mod error;
 mod file;
 mod handle;
@@ -56,6 +57,7 @@ pub use combine::{
     EVERY_TASK,
 };
 pub use dtype::{as_bytes, as_bytes_mut, convert, Dtype, Element};
+pub use elementary::{exp, ln};
 pub use error::{BoxError, Error, ErrorKind, Result};
 pub use file::{Buffer, File};
 pub use heads::{group_softmax, group_softmax_in_place, HeadGroup, HeadKind, Heads, HEAD_GROUPS};
@@ -70,7 +72,7 @@ pub use model::{Model, Tensors};
 pub use modulation::{Fidelity, MaskRule, Modulation, ModulatorKind, Rescale, RescalePer};
 pub use modulator::{Application, Codes, Modulator, ModulatorStats};
 pub use output::Output;
-pub use policy::{OnMismatch, OnMissing, Policy};
+pub use policy::{glob_matches, OnMismatch, OnMissing, Policy};
 pub use product::{Product, Which};
 pub use resources::{Executor, Pool, Progress, Resources};
 pub use search::{

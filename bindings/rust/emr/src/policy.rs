@@ -1,7 +1,7 @@
 //! Which tensors of a base and its tasks belong together, and what becomes of the others.
 
 use crate::error::Result;
-use crate::text::CStrings;
+use crate::text::{c_string, CStrings};
 use emr_sys as c;
 
 /// What to do where a tensor has another shape in a task than in the base, or is a float in only one of them.
@@ -34,6 +34,18 @@ pub enum OnMissing {
     Base = c::EMR_ON_MISSING_BASE,
     /// The task goes without.
     Absent = c::EMR_ON_MISSING_ABSENT,
+}
+
+/// Whether a glob, as a [`Policy`] has them, matches the whole name.
+///
+/// ```
+/// assert!(emr::glob_matches("layers.[0-3].*", "layers.2.weight"));
+/// assert!(!emr::glob_matches("weight", "layers.2.weight"));
+/// ```
+pub fn glob_matches(glob: &str, name: &str) -> bool {
+    let (Ok(glob), Ok(name)) = (c_string(glob), c_string(name)) else { return false };
+    // SAFETY: texts that end in a zero byte.
+    unsafe { c::emr_glob_matches(glob.as_ptr(), name.as_ptr()) != 0 }
 }
 
 /// Which tensors are merged. Globs match whole names: `*`, `?`, `[a-z]`, `[!a-z]`, `\`.

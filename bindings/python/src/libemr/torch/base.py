@@ -14,11 +14,44 @@ from ..model import Model, ModelLike, as_model
 from .engines import TORCH
 from .targets import Target
 
-__all__ = ["base_of", "mismatch", "of_arrays", "tensors_of"]
+__all__ = ["base_of", "chosen", "mismatch", "name_in", "of_arrays", "tensors_of"]
+
+NO_WEIGHTS = ("file:", "gguf.header")
 
 
 def mismatch(sentence: str, task: str | None, tensor: str) -> errors.Error:
     return failed("EMR_EMISMATCH", sentence, task=task, tensor=tensor)
+
+
+def name_in(model: Model, target: Target) -> str | None:
+    """What a model calls a target; None: it has no such tensor."""
+    return next((name for name in target.names if name in model), None)
+
+
+def chosen(
+    targets: list[Target], model: Model, of: str, *, task: str | None = None, strict: bool = True
+) -> dict[str, Target]:
+    """The targets that a model has tensors for, by the tensors' names. With `strict`, neither has more than
+    the other; `of` is what messages call the model."""
+    found = {name: target for target in targets if (name := name_in(model, target)) is not None}
+    if not strict:
+        return found
+    known = {name for target in targets for name in target.names}
+    strangers = [name for name in model if name not in known and not name.startswith(NO_WEIGHTS)]
+    if strangers:
+        raise mismatch(
+            f"{of} has a tensor '{strangers[0]}' that the module lacks{more(strangers)}", task, strangers[0]
+        )
+    lacking = [target.names[0] for target in targets if name_in(model, target) is None]
+    if lacking:
+        raise mismatch(
+            f"the module has a tensor '{lacking[0]}' that {of} lacks{more(lacking)}", task, lacking[0]
+        )
+    return found
+
+
+def more(names: list[str]) -> str:
+    return f" (and {len(names) - 1} more)" if len(names) > 1 else ""
 
 
 def tensors_of(targets: list[Target], copy: bool = False) -> dict[str, torch.Tensor]:

@@ -11,13 +11,11 @@ import torch
 from ..bundle import Bundle
 from ..model import ModelLike
 from ..resources import Memory, Threads
-from .base import base_of, mismatch
+from .base import base_of, chosen, mismatch, name_in
 from .engines import DeviceEngine, Engine, HostEngine
 from .targets import Names, Target, find_targets, memory_of
 
 __all__ = ["Switcher"]
-
-NO_WEIGHTS = ("file:", "gguf.header")
 
 
 @dataclasses.dataclass
@@ -164,35 +162,13 @@ class Switcher:
         return self._plans[task]
 
     def _name_in(self, task: str | None, target: Target) -> str | None:
-        """What the task, or the base, calls a target; None: it has no such tensor."""
-        model = self._engine.model(task)
-        return next((name for name in target.names if name in model), None)
+        """What the task, or the base, calls a target."""
+        return name_in(self._engine.model(task), target)
 
     def _choose(self, task: str | None) -> dict[str, Target]:
         """The targets that a task has tensors for, by the tensors' names."""
-        chosen = {
-            name: target for target in self._targets if (name := self._name_in(task, target)) is not None
-        }
-        if not self._strict or task is None:
-            return chosen
-        known = {name for target in self._targets for name in target.names}
-        strangers = [
-            name for name in self._engine.model(task) if name not in known and not name.startswith(NO_WEIGHTS)
-        ]
-        if strangers:
-            raise mismatch(
-                f"task '{task}' has a tensor '{strangers[0]}' that the module lacks{more(strangers)}",
-                task,
-                strangers[0],
-            )
-        lacking = [target.names[0] for target in self._targets if self._name_in(task, target) is None]
-        if lacking:
-            raise mismatch(
-                f"the module has a tensor '{lacking[0]}' that task '{task}' lacks{more(lacking)}",
-                task,
-                lacking[0],
-            )
-        return chosen
+        strict = self._strict and task is not None
+        return chosen(self._targets, self._engine.model(task), f"task '{task}'", task=task, strict=strict)
 
     def _fit(self, task: str | None, name: str, target: Target) -> None:
         """The target has the tensor's shape."""
@@ -223,7 +199,3 @@ def note_change(tensors: list[torch.Tensor]) -> None:
     """Autograd is told: what it saved of them before is of no use any more."""
     if hasattr(torch.autograd.graph, "increment_version"):
         torch.autograd.graph.increment_version([tensor for tensor in tensors if not tensor.is_inference()])
-
-
-def more(names: list[str]) -> str:
-    return f" (and {len(names) - 1} more)" if len(names) > 1 else ""

@@ -1,8 +1,8 @@
 //! Steps about models: made, renamed, read, written, opened; adapters; dtypes and blocks.
 
 use crate::world::{
-    bytes_of, digest_of, digest_of_floats, draw, drawn, drawn_floats, drawn_from, dtype_of, real_of, text_of,
-    word_of, Digest, Object, OnPurpose, World, BLOCKS,
+    bytes_of, digest_of, digest_of_floats, draw, drawn, drawn_floats, drawn_from, dtype_of, real, real_of,
+    text_of, word_of, Digest, Object, OnPurpose, World, BLOCKS,
 };
 use emr::{
     Chunks, Dtype, ErrorKind, Format, Input, Model, ModelBuilder, Output, ReadAt, ReadOptions, Result,
@@ -35,6 +35,8 @@ pub fn run(world: &mut World, name: &str, step: &Object<'_>) -> Option<Result<Va
         "convert" => convert(step),
         "quantise" => quantise(step),
         "names" => Ok(tell_names(step)),
+        "globs" => Ok(match_globs(step)),
+        "elementary" => Ok(tell_elementary(step)),
         "constants" => Ok(tell_constants()),
         _ => return None,
     })
@@ -310,6 +312,21 @@ fn tell_names(step: &Object<'_>) -> Value {
         json!([layer, emr::kind_of(name), dimension])
     });
     json!({"names": names.collect::<Vec<_>>()})
+}
+
+fn match_globs(step: &Object<'_>) -> Value {
+    let matches = step.array("globs").iter().map(|pair| {
+        let (glob, name) = (text_of(&pair[0]), text_of(&pair[1]));
+        u32::from(emr::glob_matches(glob, name))
+    });
+    json!({"matches": matches.collect::<Vec<_>>()})
+}
+
+fn tell_elementary(step: &Object<'_>) -> Value {
+    let of = |function: fn(f64) -> f64| {
+        step.array("values").iter().map(|value| real(function(real_of(value)))).collect::<Vec<_>>()
+    };
+    json!({"exp": of(emr::exp), "log": of(emr::ln)})
 }
 
 fn tell_constants() -> Value {
