@@ -146,7 +146,8 @@ static bool names_nothing(const char *path)
 /* An address that ends in '/' is a folder's. */
 static bool is_address_of_folder(const char *path)
 {
-    return is_address(path) && !*path_name(path);
+    size_t n = strlen(path);
+    return is_address(path) && path[n - 1] == '/';
 }
 
 static char *name_after_shown(const char *path)
