@@ -8,7 +8,7 @@ import sys
 
 import declarations
 
-PREFIXES = {"emr": ("emr_",), "emr/fit": ("emr_", "fit_", "spec_")}
+PREFIXES = {"emr": ("emr_",), "emr/fit": ("emr_", "fit_", "spec_"), "emr/remote": ("emr_", "remote_")}
 
 
 def output(*command):

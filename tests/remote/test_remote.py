@@ -311,6 +311,47 @@ def test_sentences_name_the_address():
         server.close()
 
 
+def test_a_task_is_called_after_its_address():
+    put_models("www/m")
+    put_models("www/n")
+    server = Server("www", Plain)
+    a = f"{server.address}/m"
+    try:
+        emr("merge", "--base", f"{a}/base/model.safetensors", "--task", f"{a}/one/", "--task", f"{a}/two/model.safetensors.index.json",
+            "-o", "o.emr")
+        assert tasks_of("o.emr") == ["one", "two"], tasks_of("o.emr")
+        base = ("merge", "--base", f"{a}/base/model.safetensors", "-o", "p.emr")
+        said = emr(*base, "--task", f"{a}/one/model.safetensors?key=hidden", status=2).says("needs NAME= before it")
+        said.err += emr(*base, "--task", f"{a}/one/?hidden", "--task", f"{server.address}/n/one/?hidden", status=2).err
+        assert "hidden" not in said.err, said.err
+        page = emr("report", "--base", f"{a}/base/model.safetensors", "--task", f"t={a}/one/model.safetensors?key=hidden", "-o", "p.html")
+        assert "hidden" not in pathlib.Path("p.html").read_text() + page.out + page.err
+    finally:
+        server.close()
+
+
+def put_adapter(path, seed):
+    random.seed(seed)
+    save(path / "adapter_model.safetensors",
+         {f"base_model.model.q.lora_{k}.weight": (shape, [random.uniform(-1, 1) for _ in range(16)]) for k, shape in
+          (("A", [2, 8]), ("B", [8, 2]))})
+    (path / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA", "r": 2, "lora_alpha": 4, "target_modules": ["q"]}))
+
+
+def test_adapters_come_with_their_configuration():
+    for i, name in enumerate(("one", "two")):
+        put_adapter(pathlib.Path("www", name), i)
+    server = Server("www", Plain)
+    try:
+        for root, output in (("www", "local"), (server.address, "http")):
+            emr("merge", "--base", "zeros", "--task", f"one={root}/one/", "--task", f"two={root}/two/", "-o", f"{output}.emr")
+        assert pathlib.Path("local.emr").read_bytes() == pathlib.Path("http.emr").read_bytes()
+        emr("apply", "http.emr", "--task", "two", "--base", "zeros", "-o", "two/")
+        assert json.loads(pathlib.Path("two/adapter_config.json").read_text())["lora_alpha"] == 4
+    finally:
+        server.close()
+
+
 def test_an_interrupt_ends_it():
     put_models("www/stalled/m")
     put_models("www/m")

@@ -3,6 +3,7 @@
 #define _XOPEN_SOURCE 700 /* realpath */
 
 #include "folder.h"
+#include "remote.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -142,14 +143,23 @@ static bool names_nothing(const char *path)
     return n == 0 || (n == 1 && name[0] == '.') || (n == 2 && name[0] == '.' && name[1] == '.');
 }
 
-char *name_after_path(const char *path)
+/* An address that ends in '/' is a folder's. */
+static bool is_address_of_folder(const char *path)
+{
+    size_t n = strlen(path);
+    return is_address(path) && path[n - 1] == '/';
+}
+
+static char *name_after_shown(const char *path)
 {
     const char *name = path_name(path);
     size_t n = checkpoint_stem(name) ? model_stem(name) : strlen(name);
-    bool is_all = is_folder(path);
+    bool is_all = is_folder(path) || is_address_of_folder(path);
     if (!is_all && !has_usual_name(name))
         return strndup(name, n);
     char *copy = is_all ? strdup(path) : path_folder(path);
+    for (size_t k = copy ? strlen(copy) : 0; k && is_address_of_folder(copy);)
+        copy[--k] = '\0';
     if (copy && names_nothing(copy)) {
         char *whole = realpath(*copy ? copy : ".", NULL);
         if (whole) {
@@ -160,4 +170,11 @@ char *name_after_path(const char *path)
     char *result = copy ? name_after_folder(copy) : NULL;
     free(copy);
     return result;
+}
+
+char *name_after_path(const char *path)
+{
+    char *shown = strndup(path, (size_t)shown_length(path)), *name = shown ? name_after_shown(shown) : NULL;
+    free(shown);
+    return name;
 }

@@ -1,9 +1,14 @@
 /* page_tasks.c - the page's tables of models and tasks: what they are, a bundle's modulators, how far each task went. */
+#define _POSIX_C_SOURCE 200809L
+
 #include "page.h"
 
 #include "heatmap.h"
+#include "remote.h"
 
 #include <math.h>
+#include <stdlib.h>
+#include <string.h>
 
 /* ---- what the models are */
 
@@ -17,7 +22,9 @@ static void write_model_row(FILE *to, const char *name, const char *path, const 
         params += is_no_weight(emr_tensor_name(t)) ? 0 : emr_tensor_count(t);
     }
     page_row_head(to, name);
-    clean_text(path, PAGE_NAME, clean);
+    char *shown = strndup(path, (size_t)shown_length(path));
+    clean_text(shown ? shown : "", PAGE_NAME, clean);
+    free(shown);
     fputs("<td class=\"wide\"><code>", to);
     write_xml_text(to, clean);
     fputs("</code></td>", to);

@@ -50,7 +50,8 @@ static int append_path(arguments *a, const char *where, char *path)
     if (!name)
         status = lack_memory();
     else if (!*name || strchr(name, '='))
-        status = complain(EXIT_USAGE, "%s: '%s' gives a task no name: NAME=CHECKPOINT does", where, path);
+        status = complain(EXIT_USAGE, "%s: '%.*s' gives a task no name: NAME=CHECKPOINT does", where,
+                          shown_length(path), path);
     if (!status)
         return append_task(a, name, path, true);
     free(name);
@@ -108,9 +109,9 @@ static int append_word(arguments *a, const char *where, const char *word, const 
         status = complain(EXIT_USAGE, "%s: '%s' has no checkpoint", where, word);
     else if (equals && !path_exists(path) && path_exists(word))
         status = complain(EXIT_USAGE,
-                          "%s: '%s' is read as NAME=CHECKPOINT: a checkpoint with '=' in its path "
+                          "%s: '%.*s' is read as NAME=CHECKPOINT: a checkpoint with '=' in its path "
                           "needs NAME= before it",
-                          where, word);
+                          where, shown_length(word), word);
     else if (may_have_weight && !has_weight && before_wrong_weight(path))
         status = complain(
             EXIT_USAGE, "%s: '%s': '%s' is no weight: behind '%.*s:' stands a finite number, such as 0.5",
@@ -178,6 +179,12 @@ static int by_name(const void *a, const void *b)
     return strcmp((*(task_argument *const *)a)->name, (*(task_argument *const *)b)->name);
 }
 
+static int shown_of_two(const char *path)
+{
+    int n = shown_length(path);
+    return n < 300 ? n : 300;
+}
+
 /* Two of one name, where a checkpoint gave it; other twins are found by the library. */
 static int check_twins(const arguments *a)
 {
@@ -190,10 +197,10 @@ static int check_twins(const arguments *a)
     for (size_t i = 1; !status && i < a->n_tasks; i++) {
         const task_argument *t = sorted[i - 1], *u = sorted[i];
         if (strcmp(t->name, u->name) == 0 && (t->derived || u->derived))
-            status =
-                complain(EXIT_USAGE,
-                         "--task: %.300s and %.300s would both be task '%.255s': name one by NAME=CHECKPOINT",
-                         (t < u ? t : u)->path, (t < u ? u : t)->path, t->name);
+            status = complain(
+                EXIT_USAGE, "--task: %.*s and %.*s would both be task '%.255s': name one by NAME=CHECKPOINT",
+                shown_of_two((t < u ? t : u)->path), (t < u ? t : u)->path,
+                shown_of_two((t < u ? u : t)->path), (t < u ? u : t)->path, t->name);
     }
     free(sorted);
     return status;
