@@ -880,11 +880,11 @@ struct io : detail::sized<emr_io> {
                 });
             };
         if constexpr (detail::can<detail::its_write, T>)
-            write = [](void *given, std::uint64_t offset, const void *source, std::size_t n,
+            write = [](void *given, std::uint64_t offset, const void *bytes, std::size_t n,
                        emr_error *why) noexcept {
                 return detail::call_host(why, [&] {
                     return static_cast<T *>(given)->write(
-                        offset, span<const std::byte>(static_cast<const std::byte *>(source), n));
+                        offset, span<const std::byte>(static_cast<const std::byte *>(bytes), n));
                 });
             };
         if constexpr (detail::can<detail::its_length, T>)
@@ -1321,10 +1321,10 @@ inline zstring_view dtype_name(emr_dtype dtype) noexcept { return emr_dtype_name
 // EMR_DTYPE_NONE for a name that is none.
 inline emr_dtype dtype_from_name(zstring_view name) noexcept { return emr_dtype_from_name(name.c_str()); }
 inline bool dtype_is_float(emr_dtype dtype) noexcept { return emr_dtype_is_float(dtype) != 0; }
-inline returns<void> convert(emr_dtype to, void *destination, emr_dtype from, const void *source,
+inline returns<void> convert(emr_dtype to, void *destination, emr_dtype from, const void *values,
                              std::size_t n)
 {
-    return detail::finish(emr_convert(to, destination, from, source, n));
+    return detail::finish(emr_convert(to, destination, from, values, n));
 }
 
 // In a namespace of their own, so that they meet no others of these names.
@@ -2212,17 +2212,17 @@ class merge : public detail::handle<emr_merge, emr_merge_destroy>
     }
     // How many of the bytes were taken; fewer than all: push the other sources first. EMR_BASE or a task's
     // number.
-    returns<std::size_t> push(std::uint32_t source, list<std::byte> bytes)
+    returns<std::size_t> push(std::uint32_t of, list<std::byte> bytes)
     {
         return detail::filled<std::size_t>([&](std::size_t *taken, emr_error *why) {
-            return emr_merge_push(get(), source, bytes.data(), bytes.size(), taken, why);
+            return emr_merge_push(get(), of, bytes.data(), bytes.size(), taken, why);
         });
     }
-    returns<expected_bytes> get_expected(std::uint32_t source) const
+    returns<expected_bytes> get_expected(std::uint32_t of) const
     {
         return detail::filled<expected_bytes>([&](expected_bytes *expected, emr_error *why) {
             const emr_tensor *tensor = nullptr;
-            emr_status status = emr_merge_get_expected(get(), source, &tensor, &expected->bytes, why);
+            emr_status status = emr_merge_get_expected(get(), of, &tensor, &expected->bytes, why);
             expected->tensor = tensor;
             return status;
         });
