@@ -6,6 +6,7 @@
 
 #include <jansson.h>
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdio.h>
 
@@ -312,7 +313,7 @@ json_t *missing_json(const merge_job *j, size_t task);
 void note_missing(const merge_job *j, const arguments *a, size_t task);
 
 /* Set by SIGINT and its kin; progress callbacks cancel when it is. */
-extern volatile int interrupted;
+extern atomic_int interrupted;
 
 /* Whether -o is "-"; and that as an emr_io for writing front to back. */
 bool to_standard_output(const arguments *a);
