@@ -21,6 +21,7 @@ need_command meson meson
 command -v ninja >/dev/null 2>&1 || command -v ninja-build >/dev/null 2>&1 || missing="$missing ninja-build"
 need_command pkg-config pkg-config
 need_command python3 python3
+need_command openssl openssl # certificates of the tests
 need_module() { # Python module, Debian package
     python3 -c "import $1" 2>/dev/null || /usr/bin/python3 -c "import $1" 2>/dev/null || missing="$missing $2"
 }

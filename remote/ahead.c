@@ -103,7 +103,8 @@ void remote_ahead(remote_file *f, uint64_t offset, uint64_t end)
         offset = f->head_bytes;
     while (offset < end && room) {
         const remote_block *there = remote_find_block(f, offset);
-        uint64_t stop = there ? block_end(there) : gap_end(f, offset, end);
+        uint64_t stop =
+            there ? block_end(there) : gap_end(f, offset, f->identity.bytes); /* a whole block's */
         if (!there && stop - offset > REMOTE_BLOCK)
             stop = offset + REMOTE_BLOCK;
         remote_block *b = there ? NULL : take_block(f, offset, (size_t)(stop - offset));

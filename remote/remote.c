@@ -70,7 +70,7 @@ static emr_status check(const emr_remote_options *o, emr_error *error)
 
 static void set_defaults(emr_remote_options *o)
 {
-    o->connections = o->connections ? o->connections : 4;
+    o->connections = o->connections ? o->connections : 8;
     o->tries = o->tries ? o->tries : 8;
     o->stall_seconds = o->stall_seconds ? o->stall_seconds : 30;
     o->ahead_bytes = o->ahead_bytes ? o->ahead_bytes : 24u << 20;

@@ -15,6 +15,7 @@ from program import *
 from servers import Faulty, Plain, Server, Signing
 
 FETCH = os.path.abspath(sys.argv[2])
+os.environ["no_proxy"] = os.environ["NO_PROXY"] = "localhost"
 SIZE = 3_000_001
 
 
@@ -132,8 +133,6 @@ def test_redirects(server, data):
 
 def test_https_is_checked_and_leads_to_https_alone():
     data = noise("www/x")
-    if not shutil.which("openssl"):
-        raise AssertionError("the test needs openssl")
     subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", "key", "-out", "certificate",
                     "-days", "2", "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"],
                    check=True, capture_output=True)

@@ -6,6 +6,7 @@
 
 #include <jansson.h>
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdio.h>
 
@@ -337,7 +338,7 @@ void start_process(void);
 int finish_process(int status);
 
 /* Set by SIGINT and its kin; progress callbacks cancel when it is. */
-extern volatile int interrupted;
+extern atomic_int interrupted;
 
 /* Whether -o is "-"; and that as an emr_io for writing front to back. */
 bool to_standard_output(const arguments *a);

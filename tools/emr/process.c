@@ -11,7 +11,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-volatile int interrupted;
+atomic_int interrupted;
 
 static void on_signal(int number)
 {

@@ -36,7 +36,7 @@ typedef struct emr_remote emr_remote;
 /* Zero means the default. Strings are copied. */
 typedef struct emr_remote_options {
     size_t size;
-    uint32_t connections;     /* at a time, each with a thread; 0: 4; at most 64 */
+    uint32_t connections;     /* at a time, each with a thread; 0: 8; at most 64 */
     uint32_t tries;           /* of a request that fails for a while, the first one included; 0: 8 */
     uint32_t stall_seconds;   /* a request that brings less than 1 KiB/s for so long has failed; 0: 30 */
     uint32_t use_environment; /* non-zero: proxies are those that libcurl finds in the environment */
