@@ -62,8 +62,8 @@ def reading(url, size):
     curl, own = best(lambda: seconds("curl", "-sS", "--no-progress-meter", "--parallel", "-r", f"0-{half - 1}", "-o", "/dev/null", url,
                                      "--next", "-sS", "-r", f"{half}-{size - 1}", "-o", "/dev/null", url),
                      lambda: seconds(FETCH, url, "connections=2", "quiet=1"))
-    print(f"reading {size / 1e9:.1f} GB over two connections: curl {size / curl / 1e9:.2f} GB/s, libemr-remote {size / own / 1e9:.2f} GB/s, "
-          f"ratio {curl / own:.2f} (to be at least 0.8)")
+    print(f"reading {size / 1e9:.1f} GB over two connections: curl {size / curl / 1e9:.2f} GB/s, "
+          f"libemr-remote {size / own / 1e9:.2f} GB/s, ratio {curl / own:.2f} (to be at least 0.8)")
 
 
 def merging(root):
@@ -98,7 +98,8 @@ def main():
             reading(f"http://localhost:{port}/big", size)
             for name, root in (("files", "."), ("http", f"http://localhost:{port}")):
                 took, memory = merging(root)
-                print(f"merging {TASKS} x {PARAMETERS >> 20} Mi BF16, --memory {MEMORY}M, from {name}: {took:.1f} s, {memory:.0f} MiB at most")
+                print(f"merging {TASKS} x {PARAMETERS >> 20} Mi BF16, --memory {MEMORY}M, from {name}: {took:.1f} s, "
+                      f"{memory:.0f} MiB at most")
         finally:
             server.terminate()
             server.wait()

@@ -4,7 +4,7 @@
  *     fetch ADDRESS [NAME=VALUE]...
  *
  * connections, tries, stall (seconds), ahead (bytes), certificates, endpoint, region, key, secret, token: the
- * options; piece (bytes of a read), way (front, back, random), readers (threads), pause (seconds, in the middle),
+ * options; piece (bytes of a read), way (front, back, random), readers (threads), middle (a command run there),
  * cancel (after milliseconds), twice, quiet (the seconds that it took instead of the bytes).
  *
  * Writes the bytes to standard output, and on failure the sentence to standard error. */
@@ -19,7 +19,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
-#include <unistd.h>
 
 static double now(void)
 {
@@ -69,7 +68,7 @@ typedef struct reader {
     const char *way;
     uint64_t bytes;
     size_t piece, first, step;
-    unsigned pause;
+    const char *middle;
     emr_status status;
     emr_error error;
 } reader;
@@ -82,8 +81,8 @@ static void *read_pieces(void *user)
     for (size_t i = r->first; i < n && !r->status; i += r->step) {
         uint64_t offset = (uint64_t)piece_at(r->way, i, n) * r->piece;
         size_t some = r->bytes - offset < r->piece ? (size_t)(r->bytes - offset) : r->piece;
-        if (i == n / 2)
-            sleep(r->pause);
+        if (i == n / 2 && r->middle && system(r->middle))
+            exit(2);
         r->status = r->io->read(r->io->user, offset, r->all ? r->all + offset : thrown, some, &r->error);
     }
     free(thrown);
@@ -108,7 +107,7 @@ static emr_status read_all(const emr_io *io, int argc, char **argv, emr_error *e
                               .piece = number(argc, argv, "piece", 4u << 20),
                               .first = i,
                               .step = n,
-                              .pause = (unsigned)number(argc, argv, "pause", 0)};
+                              .middle = text(argc, argv, "middle")};
         if (pthread_create(&threads[i], NULL, read_pieces, &readers[i]))
             exit(2);
     }

@@ -152,12 +152,8 @@ def test_https_is_checked_and_leads_to_https_alone():
 
 @with_faults
 def test_it_can_be_canceled(server, data):
-    began = time.monotonic()
-    said = refused(f"{server.address}/stalled/x", "canceled", cancel=300)
-    assert "EMR_ECANCELED" in said and time.monotonic() - began < 10
-    began = time.monotonic()
-    refused(f"{server.address}/broken/x", "canceled", cancel=300, tries=50)
-    assert time.monotonic() - began < 10
+    assert "EMR_ECANCELED" in refused(f"{server.address}/stalled/x", "canceled", cancel=300)
+    assert "EMR_ECANCELED" in refused(f"{server.address}/broken/x", "canceled", cancel=300, tries=50)
 
 
 def test_addresses():
@@ -323,7 +319,8 @@ def test_a_task_is_called_after_its_address():
         said = emr(*base, "--task", f"{a}/one/model.safetensors?key=hidden", status=2).says("needs NAME= before it")
         said.err += emr(*base, "--task", f"{a}/one/?hidden", "--task", f"{server.address}/n/one/?hidden", status=2).err
         assert "hidden" not in said.err, said.err
-        page = emr("report", "--base", f"{a}/base/model.safetensors", "--task", f"t={a}/one/model.safetensors?key=hidden", "-o", "p.html")
+        task = f"t={a}/one/model.safetensors?key=hidden"
+        page = emr("report", "--base", f"{a}/base/model.safetensors", "--task", task, "-o", "p.html")
         assert "hidden" not in pathlib.Path("p.html").read_text() + page.out + page.err
     finally:
         server.close()
@@ -357,7 +354,8 @@ def test_an_interrupt_ends_it():
     server = Server("www", Faulty)
     try:
         run = subprocess.Popen([EMR, "inspect", f"{server.address}/stalled/m/one/"], stderr=subprocess.PIPE)
-        time.sleep(1)
+        while not server.requests:
+            time.sleep(0.1)
         run.send_signal(signal.SIGINT)
         _, said = run.communicate(timeout=15)
         assert run.returncode == 130, (run.returncode, said)
@@ -383,7 +381,8 @@ def test_credentials_come_from_the_environment_or_a_file():
             f"[default]\naws_access_key_id = other\naws_secret_access_key=other\n\n# mine\n[mine]\naws_access_key_id={Signing.KEY}\n"
             f"aws_secret_access_key = {Signing.SECRET} \naws_session_token = {Token.TOKEN}\n")
         pathlib.Path(".aws/config").write_text(
-            f"[default]\nregion = nowhere\n[profile mine]\nregion = {Signing.REGION}\nendpoint_url = {server.address}\ns3 =\n  region = no\n")
+            f"[default]\nregion = nowhere\n[profile mine]\nregion = {Signing.REGION}\nendpoint_url = {server.address}\n"
+            "s3 =\n  region = no\n")
         merged("s3://bucket", "b.emr", env=clean_environment(AWS_PROFILE="mine"))
         assert pathlib.Path("b.emr").read_bytes() == pathlib.Path("local.emr").read_bytes()
         said = emr("inspect", "s3://bucket/one/", env=clean_environment(AWS_ENDPOINT_URL=server.address), status=3).says("403")
@@ -426,12 +425,7 @@ def test_nginx():
         assert pathlib.Path("http.emr").read_bytes() == pathlib.Path("local.emr").read_bytes()
         refused(f"http://localhost:{port}/none", "there is no such file (404)")
         noise("changed", 30_000_001, 2)
-        change = subprocess.Popen([FETCH, f"http://localhost:{port}/x", "pause=4", "ahead=1", "piece=1000000"],
-                                  stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-        time.sleep(1)
-        os.replace("changed", "www/x")
-        _, said = change.communicate(timeout=60)
-        assert change.returncode == 1 and b"changed" in said, said
+        refused(f"http://localhost:{port}/x", "changed", middle="mv changed www/x", ahead=1, piece=1_000_000)
     finally:
         run.terminate()
         run.wait()
