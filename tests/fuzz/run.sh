@@ -13,7 +13,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 build=$(cd "$1" && pwd)/tests/fuzz
 seconds=$2
 shift 2
-[ $# -gt 0 ] || set -- bundle drop journal safetensors gguf gguf_split shard_index adapter config recipe round_trip spec permutation gram
+[ $# -gt 0 ] || set -- bundle drop journal safetensors gguf gguf_split shard_index adapter config recipe round_trip spec permutation gram coefficients surgery ensemble
 
 if [ -w /dev/shm ]; then # one target writes a file for every input
     work=$(mktemp -d -p /dev/shm)
