@@ -34,7 +34,7 @@ void bench_open(const settings *s);
 void bench_access(const settings *s);
 void bench_session(const settings *s);
 void bench_serving(const settings *s);
-void bench_fit(const settings *s); /* where libemr-fit is built */
+void bench_fit(const settings *s);          /* where libemr-fit is built */
 void bench_coefficients(const settings *s); /* likewise */
 
 /* Rows that name the machine, before all groups. */
