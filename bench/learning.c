@@ -70,7 +70,7 @@ static void move_share(const learning *l, const emr_model *model, size_t share, 
             size_t n = end - at < READ_BYTES ? end - at : READ_BYTES;
             check(emr_tensor_read(tensor, at, merged ? merged + at : bytes, n, &error), &error);
         }
-        merged += merged ? total : 0;
+        merged = merged ? merged + total : NULL;
     }
 }
 
